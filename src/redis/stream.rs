@@ -1,7 +1,7 @@
 //! The bytes between us and a server: TCP, or TLS over it.
 
 use super::trust::{self, Digest, Trust};
-use crate::error::{Error, Result};
+use crate::error::{Doing, Error, Result};
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 use std::io;
@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
+use tokio::time::{Instant, timeout_at};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
@@ -25,55 +26,63 @@ pub type Stream = Box<dyn Duplex>;
 /// Opens a stream. `place` names the server in errors.
 pub(super) async fn open(place: &str, host: &str, port: u16, trust: Option<&Trust>) -> Result<Stream> {
     let config = trust.map(Trust::client_config).transpose()?;
-    within_timeout(place, async {
-        let tcp = tcp(host, port).await?;
-        Ok(match config {
-            None => Box::new(tcp) as Stream,
-            Some(config) => Box::new(tls(tcp, host, config).await?),
-        })
+    let deadline = Instant::now() + CONNECT_TIMEOUT;
+    let tcp = tcp(place, host, port, deadline).await?;
+    Ok(match config {
+        None => Box::new(tcp),
+        Some(config) => Box::new(tls(place, tcp, host, config, deadline).await?),
     })
-    .await
 }
 
 /// The digest of the certificate that a server shows, without trusting it: nothing is sent after the handshake.
 pub(super) async fn shown_certificate(place: &str, host: &str, port: u16) -> Result<Digest> {
-    let config = trust::any_certificate()?;
-    within_timeout(place, async {
-        let stream = tls(tcp(host, port).await?, host, config).await?;
-        let (_, session) = stream.get_ref();
-        let leaf = session.peer_certificates().and_then(|chain| chain.first());
-        leaf.map(|certificate| Digest::of(certificate))
-            .ok_or_else(|| io::Error::other("the server showed no certificate"))
-    })
-    .await
+    let deadline = Instant::now() + CONNECT_TIMEOUT;
+    let tcp = tcp(place, host, port, deadline).await?;
+    let stream = tls(place, tcp, host, trust::any_certificate()?, deadline).await?;
+    let (_, session) = stream.get_ref();
+    let leaf = session.peer_certificates().and_then(|chain| chain.first());
+    leaf.map(|certificate| Digest::of(certificate))
+        .ok_or_else(|| Error::failed(format!("read the certificate of {place}: it showed none")))
 }
 
-async fn within_timeout<T>(place: &str, opening: impl Future<Output = io::Result<T>>) -> Result<T> {
-    match tokio::time::timeout(CONNECT_TIMEOUT, opening).await {
-        Ok(Ok(opened)) => Ok(opened),
-        Ok(Err(cause)) => Err(explain(place, cause)),
-        Err(_) => {
-            let message = format!("connect to {place}: no answer within {} s", CONNECT_TIMEOUT.as_secs());
-            Err(Error::failed(message)
-                .hint("see whether a firewall or security group lets this computer reach that port, and whether the server is up"))
-        }
+async fn tcp(place: &str, host: &str, port: u16, deadline: Instant) -> Result<TcpStream> {
+    let opening = async {
+        let stream = TcpStream::connect((host, port)).await?;
+        stream.set_nodelay(true)?;
+        let keepalive = socket2::TcpKeepalive::new()
+            .with_time(Duration::from_secs(15))
+            .with_interval(Duration::from_secs(5))
+            .with_retries(3);
+        socket2::SockRef::from(&stream).set_tcp_keepalive(&keepalive)?;
+        Ok(stream)
+    };
+    match timeout_at(deadline, opening).await {
+        Ok(opened) => opened.map_err(|cause| explain(place, cause)),
+        Err(_) => Err(no_answer("connect to", place).hint(
+            "see whether a firewall or security group lets this computer reach that port, and whether the server is up",
+        )),
     }
 }
 
-async fn tcp(host: &str, port: u16) -> io::Result<TcpStream> {
-    let stream = TcpStream::connect((host, port)).await?;
-    stream.set_nodelay(true)?;
-    let keepalive = socket2::TcpKeepalive::new()
-        .with_time(Duration::from_secs(15))
-        .with_interval(Duration::from_secs(5))
-        .with_retries(3);
-    socket2::SockRef::from(&stream).set_tcp_keepalive(&keepalive)?;
-    Ok(stream)
+async fn tls(
+    place: &str,
+    stream: TcpStream,
+    host: &str,
+    config: ClientConfig,
+    deadline: Instant,
+) -> Result<TlsStream<TcpStream>> {
+    let name = ServerName::try_from(host.to_owned()).doing(|| format!("connect to {place}"))?;
+    match timeout_at(deadline, TlsConnector::from(Arc::new(config)).connect(name, stream)).await {
+        Ok(opened) => opened.map_err(|cause| explain(place, cause)),
+        Err(_) => Err(no_answer("begin TLS with", place).hint("see whether the server speaks TLS on this port")),
+    }
 }
 
-async fn tls(stream: TcpStream, host: &str, config: ClientConfig) -> io::Result<TlsStream<TcpStream>> {
-    let name = ServerName::try_from(host.to_owned()).map_err(io::Error::other)?;
-    TlsConnector::from(Arc::new(config)).connect(name, stream).await
+fn no_answer(doing: &str, place: &str) -> Error {
+    Error::failed(format!(
+        "{doing} {place}: no answer within {} s",
+        CONNECT_TIMEOUT.as_secs()
+    ))
 }
 
 fn explain(place: &str, cause: io::Error) -> Error {
