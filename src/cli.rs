@@ -6,10 +6,18 @@ use std::time::Duration;
 
 /// Takes an app off a hosted Redis and onto a master and replica of its own, without losing a write.
 #[derive(Debug, Parser)]
-#[command(name = "infra", version, propagate_version = true, arg_required_else_help = true, max_term_width = 100)]
-#[command(after_help = "The way through:  infra check → infra up → infra verify → infra switch-app → infra status\n\
+#[command(
+    name = "infra",
+    version,
+    propagate_version = true,
+    arg_required_else_help = true,
+    max_term_width = 100
+)]
+#[command(
+    after_help = "The way through:  infra check → infra up → infra verify → infra switch-app → infra status\n\
 Exit codes: 0 done, 1 failed, 2 changes pending (--detailed-exitcode), 3 locked by somebody, 4 partly applied: run again, \
-5 proof failed, 64 usage, 130 interrupted.")]
+5 proof failed, 64 usage, 130 interrupted."
+)]
 pub struct Cli {
     #[command(flatten)]
     pub common: Common,
@@ -20,13 +28,32 @@ pub struct Cli {
 #[derive(Clone, Debug, Args)]
 pub struct Common {
     /// Environment: its state, inventory and resources are apart from every other's
-    #[arg(long, global = true, default_value = "production", env = "INFRA_ENV", value_name = "NAME", help_heading = "Common options")]
+    #[arg(
+        long,
+        global = true,
+        default_value = "production",
+        env = "INFRA_ENV",
+        value_name = "NAME",
+        help_heading = "Common options"
+    )]
     pub env: String,
     /// What is wanted
-    #[arg(long, global = true, default_value = "infra.yml", value_name = "FILE", help_heading = "Common options")]
+    #[arg(
+        long,
+        global = true,
+        default_value = "infra.yml",
+        value_name = "FILE",
+        help_heading = "Common options"
+    )]
     pub config: PathBuf,
     /// Folder that the inventory is written to
-    #[arg(long, global = true, default_value = "inventory", value_name = "DIR", help_heading = "Common options")]
+    #[arg(
+        long,
+        global = true,
+        default_value = "inventory",
+        value_name = "DIR",
+        help_heading = "Common options"
+    )]
     pub inventory: PathBuf,
     /// Print data as JSON on stdout
     #[arg(long, global = true, help_heading = "Common options")]
@@ -38,7 +65,13 @@ pub struct Common {
     #[arg(short, long, global = true, action = clap::ArgAction::Count, help_heading = "Common options")]
     pub verbose: u8,
     /// Say nothing on stderr but warnings and errors
-    #[arg(short, long, global = true, conflicts_with = "verbose", help_heading = "Common options")]
+    #[arg(
+        short,
+        long,
+        global = true,
+        conflicts_with = "verbose",
+        help_heading = "Common options"
+    )]
     pub quiet: bool,
     /// Colour on stderr and in tables; NO_COLOR is honoured
     #[arg(long, global = true, value_enum, default_value_t = Color::Auto, value_name = "WHEN", help_heading = "Common options")]
@@ -196,7 +229,11 @@ fn duration(text: &str) -> Result<Duration, String> {
         _ => return Err(wrong()),
     };
     let span = Duration::from_millis(number.checked_mul(milliseconds).ok_or_else(wrong)?);
-    if span > Duration::from_secs(7 * 86_400) { Err(format!("{text:?} is more than a week")) } else { Ok(span) }
+    if span > Duration::from_secs(7 * 86_400) {
+        Err(format!("{text:?} is more than a week"))
+    } else {
+        Ok(span)
+    }
 }
 
 #[cfg(test)]

@@ -8,7 +8,11 @@ fn main() -> ProcessExitCode {
         Ok(cli) => cli,
         Err(error) => {
             // Help and version are answers, not errors; everything else is a usage error, for which clap would exit with 2.
-            let code = if error.use_stderr() { ExitCode::Usage } else { ExitCode::Done };
+            let code = if error.use_stderr() {
+                ExitCode::Usage
+            } else {
+                ExitCode::Done
+            };
             let _ = error.print();
             return ProcessExitCode::from(code as u8);
         }
