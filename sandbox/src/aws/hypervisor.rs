@@ -32,8 +32,9 @@ pub struct Instance {
     #[serde(rename = "type")]
     pub instance_type: String,
     pub image: String,
-    pub mac: String,
-    pub private_ip: String,
+    /// Both are gone once the instance is terminated.
+    pub mac: Option<String>,
+    pub private_ip: Option<String>,
     /// Public and elastic addresses in force.
     #[serde(default)]
     pub addresses: Vec<String>,

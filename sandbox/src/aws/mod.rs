@@ -39,9 +39,10 @@ impl Aws {
         let log = std::fs::File::create(&log_path).with_context(|| format!("make {}", log_path.display()))?;
         let errors = log.try_clone().context("open the AWS part's log")?;
         let mut process = Command::new(paths.python_environment().join("bin/python"))
-            .args(["-m", "localcloud", "--host", BRIDGE_ADDRESS, "--port", &PORT.to_string()])
-            .current_dir(plugin_folder())
-            .env("PYTHONDONTWRITEBYTECODE", "1")
+            .arg(plugin_folder().join("localcloud.py"))
+            .args(["--listen", &format!("{BRIDGE_ADDRESS}:{PORT}")])
+            // Compiled Python belongs into the cache, not into the checkout.
+            .env("PYTHONPYCACHEPREFIX", paths.cache().join("pycache"))
             .stdin(Stdio::null())
             .stdout(log)
             .stderr(errors)
