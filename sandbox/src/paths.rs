@@ -70,6 +70,11 @@ impl Paths {
         self.state.join("logs")
     }
 
+    /// Temporary files of everything that the supervisor starts.
+    pub fn temporary(&self) -> PathBuf {
+        self.state.join("tmp")
+    }
+
     /// One folder for each machine.
     pub fn machines(&self) -> PathBuf {
         self.state.join("machines")

@@ -92,7 +92,6 @@ fn leaves(instance: &Instance, launched: jiff::Timestamp) -> BTreeMap<String, St
         ("mac", instance.mac.clone()),
         ("owner-id", Some(instance.account.clone())),
         ("public-ipv4s", instance.public_ip.clone()),
-        ("subnet-ipv4-cidr-block", None),
         ("vpc-ipv4-cidr-block", Some(crate::network::NETWORK.to_owned())),
     ];
     let metadata = metadata.into_iter().map(|(name, value)| (format!("meta-data/{name}"), value));
