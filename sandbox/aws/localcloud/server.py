@@ -18,7 +18,7 @@ offerings.postpone()
 
 from moto.moto_server.werkzeug_app import MotoRequestHandler  # noqa: E402
 
-from . import images, launch, lifecycle, network, s3, security_groups, ssm  # noqa: E402
+from . import images, key_pairs, launch, lifecycle, network, s3, security_groups, ssm  # noqa: E402
 from .front import Front  # noqa: E402
 
 
@@ -36,6 +36,6 @@ class Handler(MotoRequestHandler):
 
 def serve(host: str, port: int) -> BaseWSGIServer:
     """A server that listens; the caller runs it."""
-    for part in (offerings, network, lifecycle, launch, security_groups, images, s3, ssm):
+    for part in (offerings, network, lifecycle, launch, key_pairs, security_groups, images, s3, ssm):
         part.install()
     return make_server(host, port, Front(), threaded=True, request_handler=Handler)
