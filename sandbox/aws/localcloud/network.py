@@ -199,6 +199,9 @@ def install_elastic_addresses() -> None:
         self.tags.pop(elastic.id, None)
         ADDRESSES.elastic.give_back(elastic.public_ip)
 
+    # moto answers empty strings where AWS leaves the field out.
+    ElasticAddress.instance_id = property(lambda self: self.instance.id if self.instance else None)
+    ElasticAddress.network_interface_id = property(lambda self: self.eni.id if self.eni else None)
     ElasticIPAddresses.associate_address = associate_response
     ElasticAddressBackend.allocate_address = allocate_address
     ElasticAddressBackend.associate_address = associate_address

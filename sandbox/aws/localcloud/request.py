@@ -123,6 +123,8 @@ class Request:
         environ.pop("wsgi.input_terminated", None)
         for name in ("HTTP_X_MOTO_ACCOUNT_ID", "HTTP_EXPECT", "HTTP_TRANSFER_ENCODING", "HTTP_X_AMZ_TRAILER"):
             environ.pop(name, None)
+        if self.service == "s3" and environ.get("CONTENT_TYPE", "").startswith("application/x-www-form-urlencoded"):
+            environ["CONTENT_TYPE"] = "binary/octet-stream"  # moto would read the object as a form and keep nothing
         if environ.get("HTTP_X_AMZ_CONTENT_SHA256", "").startswith("STREAMING-"):
             environ["HTTP_X_AMZ_CONTENT_SHA256"] = "UNSIGNED-PAYLOAD"
             encodings = [part.strip() for part in environ.get("HTTP_CONTENT_ENCODING", "").split(",")]

@@ -12,9 +12,13 @@ os.environ["AWS_CONFIG_FILE"] = os.environ["AWS_SHARED_CREDENTIALS_FILE"] = os.d
 os.environ["AWS_EC2_METADATA_DISABLED"] = "true"
 os.environ.pop("AWS_PROFILE", None)
 
+from . import offerings  # noqa: E402
+
+offerings.postpone()
+
 from moto.moto_server.werkzeug_app import MotoRequestHandler  # noqa: E402
 
-from . import images, launch, lifecycle, network, s3, security_groups, ssm  # noqa: E402
+from . import images, key_pairs, launch, lifecycle, network, s3, security_groups, ssm  # noqa: E402
 from .front import Front  # noqa: E402
 
 
@@ -23,12 +27,15 @@ class Handler(MotoRequestHandler):
 
     disable_nagle_algorithm = True
 
+    def handle_expect_100(self) -> bool:
+        return True  # werkzeug's own loop answers 100 Continue; once is enough
+
     def log_request(self, *_: object) -> None:
         pass
 
 
 def serve(host: str, port: int) -> BaseWSGIServer:
     """A server that listens; the caller runs it."""
-    for part in (network, lifecycle, launch, security_groups, images, s3, ssm):
+    for part in (offerings, network, lifecycle, launch, key_pairs, security_groups, images, s3, ssm):
         part.install()
     return make_server(host, port, Front(), threaded=True, request_handler=Handler)

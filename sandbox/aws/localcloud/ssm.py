@@ -2,8 +2,9 @@
 
 from typing import Any
 
-from moto.core.exceptions import ServiceException
 from moto.ssm.models import SimpleSystemManagerBackend
+
+from .errors import Refused
 
 put_in_moto = SimpleSystemManagerBackend.put_parameter
 MAXIMUM_BYTES = {"Standard": 4096, "Advanced": 8192, "Intelligent-Tiering": 8192}
@@ -27,7 +28,7 @@ def install() -> None:
         policies: str | None,
     ) -> Any:
         if tags and overwrite:
-            raise ServiceException(
+            raise Refused(
                 "ValidationException",
                 "Invalid request: tags and overwrite can't be used together. To create a parameter with tags, please "
                 "remove overwrite flag. To update tags for an existing parameter, please use AddTagsToResource or "
@@ -35,7 +36,7 @@ def install() -> None:
             )
         limit = MAXIMUM_BYTES.get(tier or "Standard", 4096)
         if len((value or "").encode()) > limit:
-            raise ServiceException(
+            raise Refused(
                 "ValidationException",
                 f"{tier or 'Standard'} tier parameters support a maximum parameter value of {limit} characters.",
             )
