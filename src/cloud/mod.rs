@@ -4,7 +4,10 @@
 //! here knows `infra.yml`, hosts or Redis, and nothing is kept on this computer: what exists is found by tag.
 
 mod connect;
+pub mod ec2;
 pub mod failure;
+pub mod iam;
 pub mod s3;
+pub mod ssm;
 
 pub use connect::Cloud;
