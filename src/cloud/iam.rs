@@ -3,45 +3,42 @@
 use super::Cloud;
 use super::failure::{Explain, code};
 use crate::error::{Doing, Result};
-use crate::plan::cloud::{Profile, RoleFound};
+use crate::plan::cloud::{HOST_POLICY, Profile, RoleFound};
 use crate::plan::names::Names;
 use aws_sdk_iam::error::BuildError;
 use aws_sdk_iam::types::Tag;
 use serde_json::Value;
-use std::collections::BTreeMap;
 
-/// The role with its trust and those of its inline policies that are named.
-pub async fn role(cloud: &Cloud, name: &str, policies: &[&str]) -> Result<Option<RoleFound>> {
-    let answer = match cloud.iam.get_role().role_name(name).send().await {
-        Err(error) if code(&error) == "NoSuchEntity" => return Ok(None),
-        answer => answer.explain("iam:GetRole", || format!("look for the role {name}"))?,
-    };
-    let trust = answer.role.and_then(|role| role.assume_role_policy_document);
-    let mut found = RoleFound {
-        trust: document(trust.as_deref()),
-        policies: BTreeMap::new(),
-    };
-    for policy in policies {
-        match cloud
+/// The role with its trust and our policy, as far as it has them.
+pub async fn role(cloud: &Cloud, name: &str) -> Result<Option<RoleFound>> {
+    // Both at once: a role that is not there has no policy either.
+    let (role, policy) = tokio::join!(
+        cloud.iam.get_role().role_name(name).send(),
+        cloud
             .iam
             .get_role_policy()
             .role_name(name)
-            .policy_name(*policy)
+            .policy_name(HOST_POLICY)
             .send()
-            .await
-        {
-            Err(error) if code(&error) == "NoSuchEntity" => {}
-            answer => {
-                let answer = answer.explain("iam:GetRolePolicy", || {
-                    format!("read the policy {policy} of the role {name}")
-                })?;
-                found
-                    .policies
-                    .insert((*policy).to_string(), document(Some(&answer.policy_document)));
-            }
+    );
+    let role = match role {
+        Err(error) if code(&error) == "NoSuchEntity" => return Ok(None),
+        role => {
+            role.explain("iam:GetRole", || format!("look for the role {name}"))?
+                .role
         }
-    }
-    Ok(Some(found))
+    };
+    let policy = match policy {
+        Err(error) if code(&error) == "NoSuchEntity" => None,
+        policy => {
+            let policy = policy.explain("iam:GetRolePolicy", || format!("read the policy of the role {name}"))?;
+            Some(document(Some(&policy.policy_document)))
+        }
+    };
+    Ok(Some(RoleFound {
+        trust: document(role.and_then(|role| role.assume_role_policy_document).as_deref()),
+        policy,
+    }))
 }
 
 pub async fn create_role(cloud: &Cloud, names: &Names, name: &str, trust: &Value) -> Result<()> {
@@ -76,18 +73,16 @@ pub async fn set_trust(cloud: &Cloud, name: &str, trust: &Value) -> Result<()> {
     Ok(())
 }
 
-pub async fn set_role_policy(cloud: &Cloud, name: &str, policy: &str, document: &Value) -> Result<()> {
+pub async fn set_role_policy(cloud: &Cloud, name: &str, document: &Value) -> Result<()> {
     cloud
         .iam
         .put_role_policy()
         .role_name(name)
-        .policy_name(policy)
+        .policy_name(HOST_POLICY)
         .policy_document(document.to_string())
         .send()
         .await
-        .explain("iam:PutRolePolicy", || {
-            format!("set the policy {policy} of the role {name}")
-        })?;
+        .explain("iam:PutRolePolicy", || format!("set the policy of the role {name}"))?;
     Ok(())
 }
 

@@ -1,18 +1,32 @@
 //! The security group of a pair.
 
-use super::{filter, specification, tags};
+use super::{filter, ours, specification, tags};
 use crate::cloud::Cloud;
 use crate::cloud::failure::{Explain, code};
 use crate::error::{Error, Result};
 use crate::plan::cloud::{Group, Rule, Source};
 use crate::plan::names::Names;
-use aws_sdk_ec2::types::{IpPermission, IpRange, Ipv6Range, PrefixListId, ResourceType, UserIdGroupPair};
+use aws_sdk_ec2::types::{Filter, IpPermission, IpRange, Ipv6Range, PrefixListId, ResourceType, UserIdGroupPair};
 use std::collections::BTreeSet;
 
-/// The group with this name; in this VPC if one is named.
-pub async fn group(cloud: &Cloud, name: &str, vpc: Option<&str>) -> Result<Option<Group>> {
-    let mut filters = vec![filter("group-name", name)];
-    filters.extend(vpc.map(|vpc| filter("vpc-id", vpc)));
+/// The environment's group: by its tags and its name.
+pub async fn group(cloud: &Cloud, names: &Names) -> Result<Option<Group>> {
+    let name = names.resource();
+    let mut filters = ours(names);
+    filters.push(filter("group-name", &name));
+    let mut found = describe(cloud, filters, &name).await?;
+    if found.len() > 1 {
+        let ids: Vec<String> = found.into_iter().map(|group| group.id).collect();
+        return Err(Error::failed(format!(
+            "tell which security group is {name}: {} all carry its tags",
+            ids.join(", ")
+        ))
+        .hint("remove those that no instance is in"));
+    }
+    Ok(found.pop())
+}
+
+async fn describe(cloud: &Cloud, filters: Vec<Filter>, name: &str) -> Result<Vec<Group>> {
     let answer = cloud
         .ec2
         .describe_security_groups()
@@ -22,16 +36,16 @@ pub async fn group(cloud: &Cloud, name: &str, vpc: Option<&str>) -> Result<Optio
         .explain("ec2:DescribeSecurityGroups", || {
             format!("look for the security group {name}")
         })?;
-    let found = answer
+    let groups = answer
         .security_groups
         .unwrap_or_default()
         .into_iter()
-        .find_map(|group| {
+        .filter_map(|group| {
             let id = group.group_id?;
             let rules = rules(&id, &group.ip_permissions.unwrap_or_default());
             Some(Group { id, rules })
         });
-    Ok(found)
+    Ok(groups.collect())
 }
 
 pub async fn create_group(cloud: &Cloud, names: &Names, name: &str, vpc: &str) -> Result<String> {
@@ -45,15 +59,15 @@ pub async fn create_group(cloud: &Cloud, names: &Names, name: &str, vpc: &str) -
         .send()
         .await;
     match created {
-        // A repeated request finds what its first attempt made.
-        Err(error) if code(&error) == "InvalidGroup.Duplicate" => {
-            let there = group(cloud, name, Some(vpc)).await?.map(|group| group.id);
-            there.ok_or_else(|| {
-                Error::failed(format!("create the security group {name}"))
-                    .because("EC2 says that it exists, and does not list it")
-                    .hint("run the same command again")
-            })
-        }
+        // A repeated request finds what its first attempt made; one without our tags is somebody else's.
+        Err(error) if code(&error) == "InvalidGroup.Duplicate" => match group(cloud, names).await? {
+            Some(group) => Ok(group.id),
+            None => Err(Error::failed(format!("create the security group {name} in {vpc}"))
+                .because("there is one of this name that does not carry the environment's tags")
+                .hint(format!(
+                    "remove the security group {name}, or choose another `name` in infra.yml"
+                ))),
+        },
         created => created
             .explain("ec2:CreateSecurityGroup", || {
                 format!("create the security group {name} in {vpc}")

@@ -50,7 +50,7 @@ pub enum Action {
     },
     SetRolePolicy {
         role: String,
-        policy: String,
+
         document: Value,
     },
     CreateProfile {

@@ -14,9 +14,6 @@ use base64::engine::general_purpose::STANDARD;
 use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// The name of the hosts' only policy.
-const POLICY: &str = "backups";
-
 /// What to change so that what is wanted stands. An error is something that no change of ours can mend.
 pub fn plan(wanted: &Wanted, found: &Found) -> Result<Plan> {
     let hosts = by_role(found)?;
@@ -183,11 +180,10 @@ fn role_and_profile(wanted: &Wanted, found: &Found, plan: &mut Plan) {
         }),
         Some(_) => {}
     }
-    let policy_there = found.role.as_ref().and_then(|role| role.policies.get(POLICY));
+    let policy_there = found.role.as_ref().and_then(|role| role.policy.as_ref());
     if policy_there != Some(&document) {
         plan.actions.push(Action::SetRolePolicy {
             role: name.clone(),
-            policy: POLICY.into(),
             document,
         });
     }

@@ -4,7 +4,7 @@ use super::rule::Rule;
 use super::wanted::LifecycleRule;
 use crate::state::{Role, Secrets};
 use serde_json::Value;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 /// What was found in the cloud for one environment.
 #[derive(Clone, Debug, Default)]
@@ -73,8 +73,8 @@ pub struct Group {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RoleFound {
     pub trust: Value,
-    /// Inline policies by name.
-    pub policies: BTreeMap<String, Value>,
+    /// The inline policy with our name.
+    pub policy: Option<Value>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

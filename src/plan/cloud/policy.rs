@@ -3,6 +3,9 @@
 use crate::plan::names::Names;
 use serde_json::{Value, json};
 
+/// The name of the only policy that the hosts' role has.
+pub const HOST_POLICY: &str = "backups";
+
 /// Who may take the hosts' role: EC2 on behalf of an instance.
 pub fn trust_policy(names: &Names) -> Value {
     let service = match names.partition() {
