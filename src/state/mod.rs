@@ -107,6 +107,12 @@ pub struct SourceRecord {
     pub address: Option<String>,
     #[serde(default)]
     pub version: Option<String>,
+    /// The certificate that was pinned, PEM: hosts trust it for as long as they may follow.
+    #[serde(default)]
+    pub certificate: Option<String>,
+    /// What redis.conf of the pair takes over from the source, such as `maxmemory-policy`.
+    #[serde(default)]
+    pub settings: BTreeMap<String, String>,
 }
 
 impl State {
