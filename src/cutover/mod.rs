@@ -1,1 +1,4 @@
-//! (front door of `cutover`)
+pub mod decide;
+pub mod history;
+pub mod phase;
+pub mod vars;
