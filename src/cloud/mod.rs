@@ -1,1 +1,10 @@
-//! (front door of `cloud`)
+//! Everything that is asked of AWS: EC2, S3, IAM, SSM and STS, as narrow functions that give our own types and never an SDK's.
+//!
+//! [`find`] looks at what stands, `plan::cloud` (pure) says what to change, [`apply`] changes it; [`teardown`] does the same for `down`. Nothing
+//! here knows `infra.yml`, hosts or Redis, and nothing is kept on this computer: what exists is found by tag.
+
+mod connect;
+pub mod failure;
+pub mod s3;
+
+pub use connect::Cloud;
