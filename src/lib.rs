@@ -3,11 +3,13 @@
 //! Layers, each knowing only those below: `commands` → `cutover`, `host`, `backup` → `cloud`, `remote`, `redis`, `platform`, `state` → nothing of
 //! ours. `plan` and the decisions of `cutover` are pure. `docs/architecture.md` has the picture.
 
+pub mod cli;
 pub mod cloud;
 pub mod config;
 pub mod cutover;
 pub mod error;
 pub mod host;
+pub mod interrupt;
 pub mod inventory;
 pub mod plan;
 pub mod platform;

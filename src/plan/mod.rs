@@ -1,1 +1,3 @@
-//! (front door of `plan`)
+//! What is wanted, what was found, what to do: decisions from values to values. No I/O, no clock.
+
+pub mod preflight;

@@ -38,9 +38,7 @@ fn dial(target: &Target, deadline: Instant) -> Result<TcpStream, String> {
         .map_err(|error| error.to_string())?
         .next()
         .ok_or("the address names no host")?;
-    let patience = CONNECT
-        .min(deadline.remaining())
-        .max(Duration::from_millis(100));
+    let patience = CONNECT.min(deadline.remaining()).max(Duration::from_millis(100));
     let stream = TcpStream::connect_timeout(&address, patience).map_err(|error| error.to_string())?;
     stream.set_nodelay(true).map_err(|error| error.to_string())?;
     Ok(stream)
@@ -58,9 +56,7 @@ fn log_in(target: &Target, stream: TcpStream, deadline: Instant) -> Attempt {
 
 /// Looks at the server's first line without taking it: a server under penalty closes at once or says so in place of a banner.
 fn wait_for_banner(stream: &TcpStream, deadline: Instant) -> Result<(), String> {
-    let patience = BANNER
-        .min(deadline.remaining())
-        .max(Duration::from_millis(100));
+    let patience = BANNER.min(deadline.remaining()).max(Duration::from_millis(100));
     stream
         .set_read_timeout(Some(patience))
         .map_err(|error| error.to_string())?;
@@ -79,9 +75,7 @@ fn wait_for_banner(stream: &TcpStream, deadline: Instant) -> Result<(), String> 
 /// Key exchange, and the comparison of the host's key with the pinned ones. Nothing of ours but the client's banner has been sent before.
 fn shake_hands(target: &Target, stream: TcpStream) -> Result<(ssh2::Session, TcpStream), Attempt> {
     let wrong = |error: Error| Attempt::Wrong(error);
-    let failed = |what: &str, error: &dyn std::fmt::Display| {
-        Attempt::Absent(format!("{what}: {error}"))
-    };
+    let failed = |what: &str, error: &dyn std::fmt::Display| Attempt::Absent(format!("{what}: {error}"));
     if target.pinned.is_empty() {
         return Err(wrong(Error::failed(format!(
             "trust {}: no host key is pinned for it",
@@ -102,7 +96,10 @@ fn shake_hands(target: &Target, stream: TcpStream) -> Result<(ssh2::Session, Tcp
         ssh2::ErrorCode::Session(libssh2_sys::LIBSSH2_ERROR_METHOD_NONE | libssh2_sys::LIBSSH2_ERROR_KEX_FAILURE) => {
             wrong(changed_key(
                 target,
-                &format!("it offers no key of the pinned kind {} ({error})", algorithms(&target.pinned)),
+                &format!(
+                    "it offers no key of the pinned kind {} ({error})",
+                    algorithms(&target.pinned)
+                ),
             ))
         }
         _ => failed("exchange keys", &error),

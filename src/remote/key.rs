@@ -156,7 +156,12 @@ mod tests {
 
     #[test]
     fn what_is_no_key_is_refused_with_its_text() {
-        for text in ["", "ssh-ed25519", "ssh-ed25519 AAAA", "ssh-rsa AAAAC3NzaC1lZDI1NTE5AAAAIGWx"] {
+        for text in [
+            "",
+            "ssh-ed25519",
+            "ssh-ed25519 AAAA",
+            "ssh-rsa AAAAC3NzaC1lZDI1NTE5AAAAIGWx",
+        ] {
             let error = text.parse::<HostKey>().unwrap_err();
             assert!(error.to_string().contains("host key"), "{error}");
         }

@@ -164,9 +164,7 @@ impl Session {
     /// The content of a file that root may read.
     pub async fn download(&self, path: &str) -> Result<Vec<u8>> {
         let output = self.run(&format!("sudo -n cat {}", quote(path)), None).await?;
-        Ok(output
-            .expect_success(&format!("read {path} on {}", self.label))?
-            .stdout)
+        Ok(output.expect_success(&format!("read {path} on {}", self.label))?.stdout)
     }
 }
 
