@@ -186,9 +186,11 @@ impl<R: Record, P: Pair> Cutover<R, P> {
             };
         }
         match self.history.phase {
-            Some(Phase::Switching | Phase::Switched) => error
-                .while_doing("finish the switch: the app's change was sent, and from there the way is forward")
-                .with_kind(Kind::Partial)
+            Some(Phase::Switching | Phase::Switched) => match error.kind() {
+                Kind::Interrupted => error,
+                _ => error.with_kind(Kind::Partial),
+            }
+            .while_doing("finish the switch: the change of the app was announced, and from there the way is forward")
                 .hint("run `infra switch-app` with the same --confirm: it goes on where this one stopped"),
             _ => {
                 if let Some(fence) = self.fence.take()

@@ -241,6 +241,10 @@ impl<R: Record, P: Pair> Cutover<R, P> {
         let fenced = milliseconds(fence.raised.elapsed());
         self.outcome.fenced_ms = Some(fenced);
         self.source_watch = self.baseline.take().map(super::gate::Baseline::into_watch);
+        if let Some(watch) = &self.source_watch {
+            // Whatever it shows from here on is late.
+            watch.mark();
+        }
         step.done(format!("the master is ready for writes {fenced} ms after the pause began"));
         Ok(())
     }
@@ -388,8 +392,8 @@ impl<R: Record, P: Pair> Cutover<R, P> {
         let info = Info::read(&mut self.setup.source.connect(0).await?).await?;
         watch.reach(info.master_repl_offset, READING).await?;
         let late = watch.seen();
-        self.outcome.late_writes = Some(late.writes_after_mark);
-        for key in late.keys_after_mark.iter().take(20) {
+        self.outcome.late_writes = Some(late.writes);
+        for key in late.keys.iter().take(20) {
             self.outcome.notes.push(format!("late write: {key}"));
         }
         let last = self
@@ -402,7 +406,7 @@ impl<R: Record, P: Pair> Cutover<R, P> {
             (Some(last), Some(first)) => u64::try_from(first.duration_since(last).as_millis()).ok(),
             _ => None,
         };
-        step.done(format!("{} late writes in the source's stream since the fence", late.writes_after_mark));
+        step.done(format!("{} late writes in the source's stream since the fence", late.writes));
         Ok(())
     }
 
