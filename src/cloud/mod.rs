@@ -3,6 +3,7 @@
 //! [`find`] looks at what stands, `plan::cloud` (pure) says what to change, [`apply`] changes it; [`teardown`] does the same for `down`. Nothing
 //! here knows `infra.yml`, hosts or Redis, and nothing is kept on this computer: what exists is found by tag.
 
+pub mod apply;
 mod bucket;
 mod connect;
 pub mod ec2;
