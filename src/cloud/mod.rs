@@ -6,11 +6,13 @@
 pub mod apply;
 mod bucket;
 mod connect;
+pub mod describe;
 pub mod ec2;
 pub mod failure;
 pub mod find;
 pub mod iam;
 pub mod s3;
 pub mod ssm;
+pub mod teardown;
 
 pub use connect::Cloud;

@@ -7,7 +7,7 @@ use crate::error::{Error, Result};
 use crate::plan::cloud::{Action, Address, Found, Plan, Rule, Wanted};
 use crate::state::Secrets;
 use crate::ui::Ui;
-use futures_util::future::try_join_all;
+use futures_util::future::join_all;
 
 /// Only the bucket's part of a plan: state and lock live in it, so that it comes before the lock can be taken. May be repeated.
 pub async fn make_bucket(cloud: &Cloud, wanted: &Wanted, plan: &Plan, ui: &Ui) -> Result<()> {
@@ -78,7 +78,8 @@ async fn make_parameters(
         work.did(action);
         Ok::<_, Error>(Some((name.clone(), stored)))
     });
-    for (name, stored) in try_join_all(making).await?.into_iter().flatten() {
+    let made: Result<Vec<_>> = join_all(making).await.into_iter().collect();
+    for (name, stored) in made?.into_iter().flatten() {
         secrets.insert(name, stored);
     }
     step.done(format!("{} made", missing.len()));

@@ -26,6 +26,11 @@ pub async fn group(cloud: &Cloud, names: &Names) -> Result<Option<Group>> {
     Ok(found.pop())
 }
 
+/// Every group with the environment's tags.
+pub async fn groups(cloud: &Cloud, names: &Names) -> Result<Vec<Group>> {
+    describe(cloud, ours(names), &names.resource()).await
+}
+
 async fn describe(cloud: &Cloud, filters: Vec<Filter>, name: &str) -> Result<Vec<Group>> {
     let answer = cloud
         .ec2
