@@ -10,6 +10,7 @@ mod secrets;
 mod store;
 
 pub use journal::{Entry, Journal};
+pub(crate) use lock::FILE as LOCK_FILE;
 pub use lock::{Held, LOCK_TERM, Lock, LockRecord};
 pub use secrets::{RedisUser, Secrets, parameter};
 pub use store::{Store, Stored};
