@@ -1,4 +1,4 @@
-"""Where every request enters: the supervisor's door, or authenticate, fail if planned, authorise, check, and let moto work.
+"""Where every request enters: the supervisor's door, or authenticate, authorise, check, and let moto work.
 
 One lock covers the authorisation, the checks and moto's work, so that conditional writes and idempotency tokens cannot
 race and moto's unguarded dictionaries are never changed under a reader. Bodies are read and digested outside it.
