@@ -230,7 +230,8 @@ class ElasticAddresses(CloudTest):
         return address
 
     def release(self, allocation: str) -> None:
-        for address in self.ec2.describe_addresses(Filters=[{"Name": "allocation-id", "Values": [allocation]}])["Addresses"]:
+        named = [{"Name": "allocation-id", "Values": [allocation]}]
+        for address in self.ec2.describe_addresses(Filters=named)["Addresses"]:
             if "AssociationId" in address:
                 self.ec2.disassociate_address(AssociationId=address["AssociationId"])
             self.ec2.release_address(AllocationId=allocation)
@@ -286,14 +287,16 @@ class SecurityGroups(CloudTest):
     def setUp(self) -> None:
         super().setUp()
         tags = [{"ResourceType": "security-group", "Tags": [{"Key": "infra:name", "Value": self.name}]}]
-        self.group = self.ec2.create_security_group(GroupName=self.name, Description="x", TagSpecifications=tags)["GroupId"]
+        wanted = {"GroupName": self.name, "Description": "x", "TagSpecifications": tags}
+        self.group = self.ec2.create_security_group(**wanted)["GroupId"]
 
     def tcp(self, port: int, **sources: object) -> dict[str, object]:
         return {"IpProtocol": "tcp", "FromPort": port, "ToPort": port} | sources
 
     def test_rules_reach_the_supervisor_with_groups_resolved_to_members(self) -> None:
         pair = {"UserIdGroupPairs": [{"GroupId": self.group, "Description": "replication"}]}
-        permissions = [self.tcp(22, IpRanges=[{"CidrIp": "10.77.0.1/32", "Description": "ssh"}]), self.tcp(6379, **pair)]
+        ssh = {"IpRanges": [{"CidrIp": "10.77.0.1/32", "Description": "ssh"}]}
+        permissions = [self.tcp(22, **ssh), self.tcp(6379, **pair)]
         answer = self.ec2.authorize_security_group_ingress(GroupId=self.group, IpPermissions=permissions)
         self.assertEqual(len(answer["SecurityGroupRules"]), 2)
         instances = [self.launched(SecurityGroupIds=[self.group]) for _ in range(2)]
