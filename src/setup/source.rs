@@ -2,7 +2,7 @@
 
 use crate::error::Result;
 use crate::host::Upstream;
-use crate::redis::{Info, Server, Trust, certificate};
+use crate::redis::{Info, Server, Trust, pinned_certificate};
 use crate::state::SourceRecord;
 use std::collections::BTreeMap;
 
@@ -25,7 +25,7 @@ impl Known {
         let mut connection = server.connect(0).await?;
         let info = Info::read(&mut connection).await?;
         let certificate = match server.trust {
-            Some(Trust::Pin(_)) => Some(certificate(&server.host, server.port).await?),
+            Some(Trust::Pin(pin)) => Some(pinned_certificate(&server.host, server.port, pin).await?),
             _ => None,
         };
         let settings = BTreeMap::from([("maxmemory-policy".to_string(), info.maxmemory_policy.clone())]);
