@@ -24,7 +24,9 @@ impl Paths {
         let state = std::env::var_os(STATE_VARIABLE).map_or_else(|| PathBuf::from(DEFAULT_STATE), PathBuf::from);
         let cache = match std::env::var_os(CACHE_VARIABLE) {
             Some(folder) => PathBuf::from(folder),
-            None => std::env::home_dir().context("find the cache folder: HOME is not set")?.join(".cache/infra-sandbox"),
+            None => std::env::home_dir()
+                .context("find the cache folder: HOME is not set")?
+                .join(".cache/infra-sandbox"),
         };
         Self::new(state, cache)
     }

@@ -24,7 +24,10 @@ use crate::record::{Part, Phase, Record};
 pub fn supervise(paths: &Paths, settings: &Settings) -> Result<ExitCode> {
     // A session of its own: what happens to the terminal that ran `up` does not concern it.
     nix::unistd::setsid().context("start a session of its own (this command is `sandbox up`'s, not yours)")?;
-    tracing_subscriber::fmt().with_writer(std::io::stderr).with_ansi(false).init();
+    tracing_subscriber::fmt()
+        .with_writer(std::io::stderr)
+        .with_ansi(false)
+        .init();
     let id = std::env::var(ID_VARIABLE).with_context(|| format!("read {ID_VARIABLE}"))?;
     let mut record = Record::new(id);
     record.supervisor = i32::try_from(std::process::id()).ok();
@@ -134,7 +137,10 @@ async fn stop(parts: Parts) {
     for pid in control_group::processes(None) {
         let _ = nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGKILL);
     }
-    if tokio::time::timeout(Duration::from_secs(2), parts.aws.stop()).await.is_err() {
+    if tokio::time::timeout(Duration::from_secs(2), parts.aws.stop())
+        .await
+        .is_err()
+    {
         tracing::warn!("the AWS part would not end");
     }
 }

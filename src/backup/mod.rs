@@ -29,11 +29,16 @@ pub struct BackupSummary {
 /// The newest base that was committed, if there is one.
 pub async fn newest(bucket: &Bucket, env: &str) -> Result<Option<BackupSummary>> {
     let listed = bucket.list(&format!("backups/{env}/")).await?;
-    let newest = listed.iter().filter(|listed| listed.key.ends_with(COMMIT)).max_by_key(|listed| listed.written_at);
+    let newest = listed
+        .iter()
+        .filter(|listed| listed.key.ends_with(COMMIT))
+        .max_by_key(|listed| listed.written_at);
     let Some(newest) = newest else { return Ok(None) };
-    let Some(object) = bucket.get(&newest.key).await? else { return Ok(None) };
-    let report: BackupReport =
-        serde_json::from_slice(&object.body).doing(|| format!("understand the backup's record {}", bucket.url(&newest.key)))?;
+    let Some(object) = bucket.get(&newest.key).await? else {
+        return Ok(None);
+    };
+    let report: BackupReport = serde_json::from_slice(&object.body)
+        .doing(|| format!("understand the backup's record {}", bucket.url(&newest.key)))?;
     summary(report).map(Some)
 }
 
@@ -41,16 +46,25 @@ pub async fn newest(bucket: &Bucket, env: &str) -> Result<Option<BackupSummary>>
 pub async fn read_back(bucket: &Bucket, report: &BackupReport) -> Result<BackupSummary> {
     let place = bucket.url(&report.key);
     let unproven = |found: String| {
-        Err(Error::unproven(format!("prove the backup {place}: {found}")).hint("run `infra up` again; `journalctl -u infra-backup` on the host says more"))
+        Err(Error::unproven(format!("prove the backup {place}: {found}"))
+            .hint("run `infra up` again; `journalctl -u infra-backup` on the host says more"))
     };
-    let Some(object) = bucket.get(&report.key).await? else { return unproven("there is no such object".into()) };
+    let Some(object) = bucket.get(&report.key).await? else {
+        return unproven("there is no such object".into());
+    };
     if object.body.len() as u64 != report.bytes {
-        return unproven(format!("it has {} bytes, its record says {}", object.body.len(), report.bytes));
+        return unproven(format!(
+            "it has {} bytes, its record says {}",
+            object.body.len(),
+            report.bytes
+        ));
     }
-    let digest = Sha256::digest(&object.body).iter().fold(String::with_capacity(64), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    });
+    let digest = Sha256::digest(&object.body)
+        .iter()
+        .fold(String::with_capacity(64), |mut text, byte| {
+            let _ = write!(text, "{byte:02x}");
+            text
+        });
     if digest != report.sha256 {
         return unproven(format!("its SHA-256 is {digest}, its record says {}", report.sha256));
     }
@@ -58,7 +72,10 @@ pub async fn read_back(bucket: &Bucket, report: &BackupReport) -> Result<BackupS
 }
 
 fn summary(report: BackupReport) -> Result<BackupSummary> {
-    let finished_at = report.finished.parse().doing(|| format!("read when the backup {} was finished", report.key))?;
+    let finished_at = report
+        .finished
+        .parse()
+        .doing(|| format!("read when the backup {} was finished", report.key))?;
     Ok(BackupSummary {
         key: report.key,
         class: report.class,

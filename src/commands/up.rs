@@ -38,7 +38,12 @@ struct Seen {
 
 impl Seen {
     fn changes(&self) -> usize {
-        let hosts = self.hosts.iter().flat_map(BTreeMap::values).map(|looked| looked.plan.steps.len()).sum::<usize>();
+        let hosts = self
+            .hosts
+            .iter()
+            .flat_map(BTreeMap::values)
+            .map(|looked| looked.plan.steps.len())
+            .sum::<usize>();
         self.plan.actions.len() + hosts
     }
 }
@@ -56,7 +61,11 @@ async fn make(context: &Context, arguments: &Up) -> Result<ExitCode> {
     }
     if arguments.change.dry_run {
         let pending = arguments.detailed_exitcode && changes > 0;
-        return Ok(if pending { ExitCode::ChangesPending } else { ExitCode::Done });
+        return Ok(if pending {
+            ExitCode::ChangesPending
+        } else {
+            ExitCode::Done
+        });
     }
     if changes > 0 {
         if seen.phase.is_none_or(|phase| phase < Phase::Promoted) {
@@ -64,7 +73,10 @@ async fn make(context: &Context, arguments: &Up) -> Result<ExitCode> {
         }
         context.agree(arguments.change.yes, "Make these changes?")?;
     }
-    if changes == 0 && let Some(hosts) = &seen.hosts && complete(context, &environment, &seen, hosts).await? {
+    if changes == 0
+        && let Some(hosts) = &seen.hosts
+        && complete(context, &environment, &seen, hosts).await?
+    {
         return Ok(ExitCode::Done);
     }
     apply(context, &environment, seen).await
@@ -77,9 +89,20 @@ async fn look(context: &Context, environment: &Environment) -> Result<Seen> {
     let is_new = stored.is_none();
     let state = stored.unwrap_or_else(|| State::begin(Timestamp::now()));
     let names = context.names(environment)?;
-    let wanted = wanted::wanted(&context.config, &names, state.generation, environment.cloud.s3_over_tls());
+    let wanted = wanted::wanted(
+        &context.config,
+        &names,
+        state.generation,
+        environment.cloud.s3_over_tls(),
+    );
     let (phase, found) = tokio::try_join!(
-        async { if is_new { Ok(None) } else { context.phase(environment).await } },
+        async {
+            if is_new {
+                Ok(None)
+            } else {
+                context.phase(environment).await
+            }
+        },
         cloud::find::find(&environment.cloud, &wanted)
     )?;
     let source = match phase {
@@ -87,16 +110,33 @@ async fn look(context: &Context, environment: &Environment) -> Result<Seen> {
         _ => Known::ask(&context.source().await?, None).await?,
     };
     let plan = plan(&wanted, &found)?;
-    let mut seen = Seen { state, phase, source, wanted, found, plan, hosts: None };
+    let mut seen = Seen {
+        state,
+        phase,
+        source,
+        wanted,
+        found,
+        plan,
+        hosts: None,
+    };
     if seen.plan.actions.is_empty() {
         let hosts = hosts_of(&seen.found)?;
-        let pinned = |role| seen.state.hosts.get(&role).is_some_and(|record| !record.host_key.is_empty() && record.next_host_key.is_none());
+        let pinned = |role| {
+            seen.state
+                .hosts
+                .get(&role)
+                .is_some_and(|record| !record.host_key.is_empty() && record.next_host_key.is_none())
+        };
         if Role::ALL.into_iter().all(pinned) {
             let looked = look_at_hosts(context, environment, &seen, &hosts).await?;
             seen.hosts = Some(looked);
         }
     }
-    step.done(format!("{} resources as they should be, {} changes", seen.plan.unchanged.len(), seen.changes()));
+    step.done(format!(
+        "{} resources as they should be, {} changes",
+        seen.plan.unchanged.len(),
+        seen.changes()
+    ));
     Ok(seen)
 }
 
@@ -107,19 +147,33 @@ struct Reached {
 }
 
 fn hosts_of(found: &Found) -> Result<Reached> {
-    let instances: BTreeMap<Role, Instance> = found.instances.iter().map(|instance| (instance.role, instance.clone())).collect();
+    let instances: BTreeMap<Role, Instance> = found
+        .instances
+        .iter()
+        .map(|instance| (instance.role, instance.clone()))
+        .collect();
     let mut addresses = BTreeMap::new();
     for (role, instance) in &instances {
-        let elastic = found.addresses.iter().find(|address| address.instance.as_deref() == Some(&instance.id)).map(|address| &address.public_ip);
+        let elastic = found
+            .addresses
+            .iter()
+            .find(|address| address.instance.as_deref() == Some(&instance.id))
+            .map(|address| &address.public_ip);
         let address = elastic.or(instance.public_ip.as_ref()).ok_or_else(|| {
-            Error::failed(format!("reach the {role} ({}): it has no public address", instance.id)).hint("put the hosts into a subnet with an internet gateway")
+            Error::failed(format!("reach the {role} ({}): it has no public address", instance.id))
+                .hint("put the hosts into a subnet with an internet gateway")
         })?;
         addresses.insert(*role, address.clone());
     }
     Ok(Reached { instances, addresses })
 }
 
-async fn look_at_hosts(context: &Context, environment: &Environment, seen: &Seen, reached: &Reached) -> Result<BTreeMap<Role, Looked>> {
+async fn look_at_hosts(
+    context: &Context,
+    environment: &Environment,
+    seen: &Seen,
+    reached: &Reached,
+) -> Result<BTreeMap<Role, Looked>> {
     let secrets = &seen.found.secrets;
     let pair = pair(context, environment, seen, secrets, reached);
     let step = context.ui.step("look at the hosts");
@@ -151,14 +205,25 @@ fn pair<'a>(
         phase: seen.phase,
         instances: &reached.instances,
         addresses: &reached.addresses,
-        memory: seen.found.machine_type.as_ref().map_or(1 << 30, |machine| machine.memory_bytes),
+        memory: seen
+            .found
+            .machine_type
+            .as_ref()
+            .map_or(1 << 30, |machine| machine.memory_bytes),
     }
 }
 
 /// Whether nothing at all is left to do: both follow, and a backup stands. Says so with the figures.
-async fn complete(context: &Context, environment: &Environment, seen: &Seen, hosts: &BTreeMap<Role, Looked>) -> Result<bool> {
+async fn complete(
+    context: &Context,
+    environment: &Environment,
+    seen: &Seen,
+    hosts: &BTreeMap<Role, Looked>,
+) -> Result<bool> {
     let reached = hosts_of(&seen.found)?;
-    let Some(backup) = backup::newest(environment.store.bucket(), context.env()).await? else { return Ok(false) };
+    let Some(backup) = backup::newest(environment.store.bucket(), context.env()).await? else {
+        return Ok(false);
+    };
     if seen.state.endpoint.as_deref() != reached.addresses.get(&Role::Master).map(String::as_str) {
         return Ok(false);
     }
@@ -175,7 +240,10 @@ async fn complete(context: &Context, environment: &Environment, seen: &Seen, hos
         }
         servers.insert(role.name(), info);
     }
-    let warnings: Vec<String> = hosts.values().flat_map(|looked| looked.plan.warnings.iter().cloned()).collect();
+    let warnings: Vec<String> = hosts
+        .values()
+        .flat_map(|looked| looked.plan.warnings.iter().cloned())
+        .collect();
     report(context, seen, &reached, &servers, Some(&backup), 0, &warnings);
     Ok(true)
 }
@@ -183,7 +251,10 @@ async fn complete(context: &Context, environment: &Environment, seen: &Seen, hos
 async fn apply(context: &Context, environment: &Environment, seen: Seen) -> Result<ExitCode> {
     cloud::apply::make_bucket(&environment.cloud, &seen.wanted, &seen.plan, &context.ui).await?;
     let lock = Lock::acquire(&environment.store, &context.ui, "infra up").await?;
-    let result = context.interrupt.or(apply_locked(context, environment, &seen, &lock)).await;
+    let result = context
+        .interrupt
+        .or(apply_locked(context, environment, &seen, &lock))
+        .await;
     let released = lock.release().await;
     result?;
     released?;
@@ -193,10 +264,14 @@ async fn apply(context: &Context, environment: &Environment, seen: Seen) -> Resu
 async fn apply_locked(context: &Context, environment: &Environment, seen: &Seen, lock: &Held) -> Result<()> {
     let keeper = Keeper::open(&environment.store, seen.state.clone()).await?;
     if keeper.state().await != seen.state {
-        return Err(Error::failed("apply the plan: somebody else changed this environment since it was made").hint("run `infra up` again to see the new plan"));
+        return Err(
+            Error::failed("apply the plan: somebody else changed this environment since it was made")
+                .hint("run `infra up` again to see the new plan"),
+        );
     }
     if context.phase(environment).await? != seen.phase {
-        return Err(Error::failed("apply the plan: the cutover went on since it was made").hint("run `infra up` again to see the new plan"));
+        return Err(Error::failed("apply the plan: the cutover went on since it was made")
+            .hint("run `infra up` again to see the new plan"));
     }
     // The generation is stored before the first machine is asked for: it is part of the token that makes asking twice safe.
     let source = seen.source.record.clone();
@@ -206,14 +281,29 @@ async fn apply_locked(context: &Context, environment: &Environment, seen: &Seen,
         parameter: &|name, secrets| wanted::parameter_value(names, name, secrets),
         user_data: &|role, secrets| wanted::user_data(names, role, secrets),
     };
-    let stood = cloud::apply::apply(&environment.cloud, &seen.wanted, &seen.found, &seen.plan, &inputs, &context.ui).await?;
+    let stood = cloud::apply::apply(
+        &environment.cloud,
+        &seen.wanted,
+        &seen.found,
+        &seen.plan,
+        &inputs,
+        &context.ui,
+    )
+    .await?;
     let mut addresses = BTreeMap::new();
     for role in Role::ALL {
         addresses.insert(role, stood.public_address(role)?.to_string());
     }
-    let reached = Reached { instances: stood.hosts.clone(), addresses };
+    let reached = Reached {
+        instances: stood.hosts.clone(),
+        addresses,
+    };
     let endpoint = reached.addresses.get(&Role::Master).cloned();
-    let ids: Vec<(Role, String)> = reached.instances.iter().map(|(role, instance)| (*role, instance.id.clone())).collect();
+    let ids: Vec<(Role, String)> = reached
+        .instances
+        .iter()
+        .map(|(role, instance)| (*role, instance.id.clone()))
+        .collect();
     keeper
         .change(|state| {
             state.endpoint = endpoint;
@@ -221,20 +311,28 @@ async fn apply_locked(context: &Context, environment: &Environment, seen: &Seen,
                 let record = state.hosts.entry(role).or_default();
                 if record.instance_id != id {
                     // Another machine: what was pinned belongs to the one that is gone.
-                    *record = crate::state::HostRecord { instance_id: id, ..Default::default() };
+                    *record = crate::state::HostRecord {
+                        instance_id: id,
+                        ..Default::default()
+                    };
                 }
             }
         })
         .await?;
     lock.check(Duration::ZERO)?;
     let pair = pair(context, environment, seen, &stood.secrets, &reached);
-    let (master, replica) = tokio::try_join!(set_up(context, &pair, Role::Master, &keeper), set_up(context, &pair, Role::Replica, &keeper))?;
+    let (master, replica) = tokio::try_join!(
+        set_up(context, &pair, Role::Master, &keeper),
+        set_up(context, &pair, Role::Replica, &keeper)
+    )?;
     let mut warnings = master.warnings;
     warnings.extend(replica.warnings);
     let servers = follow(context, seen, &reached, &stood.secrets).await?;
     let backup = prove_backup(context, environment, &master.session, master.changes > 0).await?;
     if seen.phase.is_none() {
-        keeper.change(|state| state.phase = Phase::Following.name().into()).await?;
+        keeper
+            .change(|state| state.phase = Phase::Following.name().into())
+            .await?;
     }
     inventory(&reached, &keeper.state().await).save(&context.inventory_path())?;
     let changes = stood.done.len() + master.changes + replica.changes;
@@ -256,16 +354,27 @@ async fn set_up(context: &Context, pair: &Pair<'_>, role: Role, keeper: &Keeper)
         let session = pair.first_contact(role, session, keeper, &step).await?;
         bring(pair.look(role, session).await?, &step).await
     };
-    let (session, outcome) = work.await.map_err(|error| error.while_doing(format!("set up the host {role}")))?;
+    let (session, outcome) = work
+        .await
+        .map_err(|error| error.while_doing(format!("set up the host {role}")))?;
     if outcome.changes == 0 {
         step.unchanged("as it should be");
     } else {
         step.done(format!("{} changes", outcome.changes));
     }
-    Ok(SetUp { session, changes: outcome.changes, warnings: outcome.warnings })
+    Ok(SetUp {
+        session,
+        changes: outcome.changes,
+        warnings: outcome.warnings,
+    })
 }
 
-async fn follow(context: &Context, seen: &Seen, reached: &Reached, secrets: &crate::state::Secrets) -> Result<BTreeMap<&'static str, Info>> {
+async fn follow(
+    context: &Context,
+    seen: &Seen,
+    reached: &Reached,
+    secrets: &crate::state::Secrets,
+) -> Result<BTreeMap<&'static str, Info>> {
     let server = |role: Role| host_server(role, &reached.addresses[&role], secrets);
     let (master, replica) = (server(Role::Master)?, server(Role::Replica)?);
     let master_seen = if seen.phase.is_some_and(|phase| phase >= Phase::Promoted) {
@@ -278,7 +387,12 @@ async fn follow(context: &Context, seen: &Seen, reached: &Reached, secrets: &cra
 }
 
 /// A backup that was never read back is a hope. One is made when the job is new or changed, or none stands.
-async fn prove_backup(context: &Context, environment: &Environment, master: &crate::remote::Session, anew: bool) -> Result<BackupSummary> {
+async fn prove_backup(
+    context: &Context,
+    environment: &Environment,
+    master: &crate::remote::Session,
+    anew: bool,
+) -> Result<BackupSummary> {
     let bucket = environment.store.bucket();
     if !anew && let Some(newest) = backup::newest(bucket, context.env()).await? {
         return Ok(newest);
@@ -287,7 +401,11 @@ async fn prove_backup(context: &Context, environment: &Environment, master: &cra
     let report = host::backup::run_now(master).await?;
     step.update("reading it back");
     let proven = backup::read_back(bucket, &report).await?;
-    step.done(format!("{} keys in {}, read back and its SHA-256 matches", size::count(proven.keys), size::bytes(proven.bytes)));
+    step.done(format!(
+        "{} keys in {}, read back and its SHA-256 matches",
+        size::count(proven.keys),
+        size::bytes(proven.bytes)
+    ));
     Ok(proven)
 }
 
@@ -304,7 +422,11 @@ fn inventory(reached: &Reached, state: &State) -> Inventory {
                 infra_instance_id: instance.id.clone(),
                 infra_private_ip: instance.private_ip.clone().unwrap_or_default(),
                 infra_role: role.name().into(),
-                infra_host_key: state.hosts.get(role).map(|record| record.host_key.clone()).unwrap_or_default(),
+                infra_host_key: state
+                    .hosts
+                    .get(role)
+                    .map(|record| record.host_key.clone())
+                    .unwrap_or_default(),
             },
         );
     }
@@ -314,7 +436,10 @@ fn inventory(reached: &Reached, state: &State) -> Inventory {
 fn show_plan(context: &Context, seen: &Seen) {
     let hosts: BTreeMap<&str, Vec<String>> = host_steps(seen);
     if context.ui.json() {
-        context.ui.data(json!({ "schema_version": JSON_SCHEMA_VERSION, "plan": { "cloud": seen.plan, "hosts": hosts } }).to_string());
+        context.ui.data(
+            json!({ "schema_version": JSON_SCHEMA_VERSION, "plan": { "cloud": seen.plan, "hosts": hosts } })
+                .to_string(),
+        );
         return;
     }
     context.ui.data(seen.plan.to_string());
@@ -328,8 +453,24 @@ fn show_plan(context: &Context, seen: &Seen) {
 /// What will be done on the hosts. Of a host that does not exist yet only that it will be set up can be said before it was looked at.
 fn host_steps(seen: &Seen) -> BTreeMap<&'static str, Vec<String>> {
     match &seen.hosts {
-        Some(hosts) => hosts.iter().map(|(role, looked)| (role.name(), looked.plan.steps.iter().map(|step| step.text.clone()).collect())).collect(),
-        None => Role::ALL.into_iter().map(|role| (role.name(), vec!["is looked at once it answers, and made what it should be".into()])).collect(),
+        Some(hosts) => hosts
+            .iter()
+            .map(|(role, looked)| {
+                (
+                    role.name(),
+                    looked.plan.steps.iter().map(|step| step.text.clone()).collect(),
+                )
+            })
+            .collect(),
+        None => Role::ALL
+            .into_iter()
+            .map(|role| {
+                (
+                    role.name(),
+                    vec!["is looked at once it answers, and made what it should be".into()],
+                )
+            })
+            .collect(),
     }
 }
 
@@ -340,7 +481,11 @@ pub async fn drift(context: &Context, environment: &Environment) -> Result<Vec<S
     let mut lines: Vec<String> = seen.plan.changes().iter().map(ToString::to_string).collect();
     lines.extend(seen.plan.drift.iter().map(ToString::to_string));
     if seen.hosts.is_some() {
-        lines.extend(host_steps(&seen).into_iter().flat_map(|(host, steps)| steps.into_iter().map(move |step| format!("host {host}: {step}"))));
+        lines.extend(
+            host_steps(&seen)
+                .into_iter()
+                .flat_map(|(host, steps)| steps.into_iter().map(move |step| format!("host {host}: {step}"))),
+        );
     }
     Ok(lines)
 }
@@ -379,11 +524,26 @@ fn report(
         ui.data(format!("{changes} changes made"));
     }
     for (name, info) in servers {
-        ui.data(format!("{name:<8} {:?} {}, {} keys, {}", info.role, info.own_version(), size::count(info.keys()), size::bytes(info.used_memory)));
+        ui.data(format!(
+            "{name:<8} {:?} {}, {} keys, {}",
+            info.role,
+            info.own_version(),
+            size::count(info.keys()),
+            size::bytes(info.used_memory)
+        ));
     }
     if let Some(backup) = backup {
-        ui.data(format!("backup   {} keys, {}, {}", size::count(backup.keys), size::bytes(backup.bytes), backup.key));
+        ui.data(format!(
+            "backup   {} keys, {}, {}",
+            size::count(backup.keys),
+            size::bytes(backup.bytes),
+            backup.key
+        ));
     }
     ui.data(format!("endpoint {endpoint}:6379 (TLS)"));
-    ui.note(if seen.phase.is_some_and(|phase| phase >= Phase::Switched) { "" } else { "next: `infra verify`, then `infra switch-app`" });
+    ui.note(if seen.phase.is_some_and(|phase| phase >= Phase::Switched) {
+        ""
+    } else {
+        "next: `infra verify`, then `infra switch-app`"
+    });
 }

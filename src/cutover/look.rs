@@ -83,8 +83,11 @@ pub async fn stillness(server: &Server, promotion: &Promotion) -> Result<(Stilln
 pub async fn door_is_open(master: &mut Connection) -> Result<bool> {
     let reply: Value = master.query(cmd("ACL").arg("GETUSER").arg("app")).await?;
     door_flag(&reply).ok_or_else(|| {
-        Error::failed(format!("see whether the app may log in to {}: there is no user `app`", master.place()))
-            .hint("run `infra up`: it puts the users on the host")
+        Error::failed(format!(
+            "see whether the app may log in to {}: there is no user `app`",
+            master.place()
+        ))
+        .hint("run `infra up`: it puts the users on the host")
     })
 }
 

@@ -1,6 +1,6 @@
 //! The bytes between us and a server: TCP, or TLS over it.
 
-use super::trust::{self, Digest, Trust};
+use super::trust::{self, Trust};
 use crate::error::{Doing, Error, Result};
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;

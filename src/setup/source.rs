@@ -17,7 +17,10 @@ pub struct Known {
 impl Known {
     /// What is remembered, for a pair that follows no more.
     pub fn remembered(record: &SourceRecord) -> Self {
-        Known { upstream: None, record: record.clone() }
+        Known {
+            upstream: None,
+            record: record.clone(),
+        }
     }
 
     /// Asks the source.
