@@ -1,0 +1,7 @@
+//! The local cloud that infra is tried and tested on.
+
+pub mod addon;
+pub mod children;
+pub mod connect;
+
+
