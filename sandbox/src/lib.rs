@@ -3,5 +3,4 @@
 pub mod addon;
 pub mod children;
 pub mod connect;
-
-
+pub mod demo;
