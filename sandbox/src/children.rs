@@ -92,7 +92,10 @@ mod tests {
         .await
         .unwrap();
         drop(launcher);
-        let status = tokio::time::timeout(Duration::from_secs(10), child.wait()).await.unwrap().unwrap();
+        let status = tokio::time::timeout(Duration::from_secs(10), child.wait())
+            .await
+            .unwrap()
+            .unwrap();
         assert!(!status.success());
     }
 }

@@ -40,14 +40,25 @@ impl Target {
     /// With `authority` (PEM certificates) a `rediss` server must prove itself; without, any certificate will do.
     pub fn parse(url: &str, authority: Option<&str>) -> Result<Self> {
         // The URL carries a password: no message may quote it.
-        let information = url.into_connection_info().context("read the Redis URL (want rediss://:password@host:port)")?;
+        let information = url
+            .into_connection_info()
+            .context("read the Redis URL (want rediss://:password@host:port)")?;
         let (host, port, tls) = match information.addr() {
             ConnectionAddr::Tcp(host, port) => (host.clone(), *port, false),
             ConnectionAddr::TcpTls { host, port, .. } => (host.clone(), *port, true),
             _ => bail!("read the Redis URL: only redis:// and rediss:// addresses are supported"),
         };
-        let tls = if tls { Some(Arc::new(tls_configuration(authority)?)) } else { None };
-        Ok(Self { host, port, login: information.redis_settings().clone(), tls })
+        let tls = if tls {
+            Some(Arc::new(tls_configuration(authority)?))
+        } else {
+            None
+        };
+        Ok(Self {
+            host,
+            port,
+            login: information.redis_settings().clone(),
+            tls,
+        })
     }
 
     /// `host:port`, without anything secret.
@@ -57,9 +68,12 @@ impl Target {
 
     /// Connects and logs in. `response_timeout` is for each command afterwards.
     pub async fn connect(&self, database: i64, response_timeout: Duration) -> RedisResult<Connection> {
-        tokio::time::timeout(CONNECT_TIMEOUT, self.connect_without_deadline(database, response_timeout))
-            .await
-            .map_err(|_| RedisError::from(std::io::Error::from(std::io::ErrorKind::TimedOut)))?
+        tokio::time::timeout(
+            CONNECT_TIMEOUT,
+            self.connect_without_deadline(database, response_timeout),
+        )
+        .await
+        .map_err(|_| RedisError::from(std::io::Error::from(std::io::ErrorKind::TimedOut)))?
     }
 
     async fn connect_without_deadline(&self, database: i64, response_timeout: Duration) -> RedisResult<Connection> {
@@ -70,14 +84,22 @@ impl Target {
         match &self.tls {
             None => {
                 let (commands, driver) = MultiplexedConnection::new_with_config(&login, stream, settings).await?;
-                Ok(Connection { commands, _driver: AbortOnDropHandle::new(tokio::spawn(driver)) })
+                Ok(Connection {
+                    commands,
+                    _driver: AbortOnDropHandle::new(tokio::spawn(driver)),
+                })
             }
             Some(configuration) => {
                 let name = ServerName::try_from(self.host.trim_matches(['[', ']']).to_owned())
                     .map_err(|error| RedisError::from(std::io::Error::other(error)))?;
-                let stream = TlsConnector::from(Arc::clone(configuration)).connect(name, stream).await?;
+                let stream = TlsConnector::from(Arc::clone(configuration))
+                    .connect(name, stream)
+                    .await?;
                 let (commands, driver) = MultiplexedConnection::new_with_config(&login, stream, settings).await?;
-                Ok(Connection { commands, _driver: AbortOnDropHandle::new(tokio::spawn(driver)) })
+                Ok(Connection {
+                    commands,
+                    _driver: AbortOnDropHandle::new(tokio::spawn(driver)),
+                })
             }
         }
     }
@@ -97,7 +119,9 @@ fn tls_configuration(authority: Option<&str>) -> Result<ClientConfig> {
     let mut roots = RootCertStore::empty();
     for certificate in CertificateDer::pem_slice_iter(pem.as_bytes()) {
         let certificate = certificate.context("read the certificates that the Redis server must be signed by")?;
-        roots.add(certificate).context("trust the certificate that the Redis server must be signed by")?;
+        roots
+            .add(certificate)
+            .context("trust the certificate that the Redis server must be signed by")?;
     }
     if roots.is_empty() {
         bail!("read the certificates that the Redis server must be signed by: there is no PEM certificate in them");
@@ -127,7 +151,12 @@ impl ServerCertVerifier for AnyCertificate {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls12_signature(message, certificate, signature, &self.0.signature_verification_algorithms)
+        verify_tls12_signature(
+            message,
+            certificate,
+            signature,
+            &self.0.signature_verification_algorithms,
+        )
     }
 
     fn verify_tls13_signature(
@@ -136,7 +165,12 @@ impl ServerCertVerifier for AnyCertificate {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls13_signature(message, certificate, signature, &self.0.signature_verification_algorithms)
+        verify_tls13_signature(
+            message,
+            certificate,
+            signature,
+            &self.0.signature_verification_algorithms,
+        )
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {

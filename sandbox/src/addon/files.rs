@@ -18,7 +18,11 @@ pub(super) struct Prepared {
 pub(super) fn write(folder: &Path, port: u16, options: &Options) -> Result<Prepared> {
     let data = folder.join("data");
     let mut builder = fs::DirBuilder::new();
-    builder.recursive(true).mode(0o700).create(&data).with_context(|| format!("create {}", data.display()))?;
+    builder
+        .recursive(true)
+        .mode(0o700)
+        .create(&data)
+        .with_context(|| format!("create {}", data.display()))?;
 
     let certificate = if options.tls {
         let names: Vec<String> = options.listen.iter().map(ToString::to_string).collect();
@@ -31,7 +35,10 @@ pub(super) fn write(folder: &Path, port: u16, options: &Options) -> Result<Prepa
     };
     let configuration = folder.join("redis.conf");
     write_secretly(&configuration, &configuration_text(folder, port, options))?;
-    Ok(Prepared { configuration, certificate })
+    Ok(Prepared {
+        configuration,
+        certificate,
+    })
 }
 
 fn configuration_text(folder: &Path, port: u16, options: &Options) -> String {
@@ -45,8 +52,15 @@ fn configuration_text(folder: &Path, port: u16, options: &Options) -> String {
     } else {
         format!("port {port}\n")
     };
-    let persistence = if options.persistent { "appendonly yes\nappendfsync everysec\n" } else { "appendonly no\n" };
-    let maxmemory = options.maxmemory.map(|bytes| format!("maxmemory {bytes}\n")).unwrap_or_default();
+    let persistence = if options.persistent {
+        "appendonly yes\nappendfsync everysec\n"
+    } else {
+        "appendonly no\n"
+    };
+    let maxmemory = options
+        .maxmemory
+        .map(|bytes| format!("maxmemory {bytes}\n"))
+        .unwrap_or_default();
     format!(
         "bind {}\n{doors}dir \"{folder}/data\"\ndaemonize no\nsave \"\"\n{persistence}{maxmemory}\
          maxmemory-policy noeviction\ntimeout 300\nrepl-diskless-sync yes\nrepl-diskless-sync-delay 0\n\
@@ -69,7 +83,10 @@ fn rules(profile: Profile) -> String {
 
 /// Redis takes a password's SHA-256 in place of the password, so that the file need not hold it.
 fn password_hash(password: &str) -> String {
-    Sha256::digest(password.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect()
+    Sha256::digest(password.as_bytes())
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
 }
 
 fn write_secretly(path: &Path, text: &str) -> Result<()> {
@@ -80,5 +97,6 @@ fn write_secretly(path: &Path, text: &str) -> Result<()> {
         .mode(0o600)
         .open(path)
         .with_context(|| format!("create {}", path.display()))?;
-    file.write_all(text.as_bytes()).with_context(|| format!("write {}", path.display()))
+    file.write_all(text.as_bytes())
+        .with_context(|| format!("write {}", path.display()))
 }

@@ -65,11 +65,18 @@ pub struct Addon {
 
 /// Starts an add-on and waits until it answers.
 pub async fn start(options: Options) -> Result<Addon> {
-    let host = *options.listen.first().context("start the hosted Redis: it was given no address to listen on")?;
+    let host = *options
+        .listen
+        .first()
+        .context("start the hosted Redis: it was given no address to listen on")?;
     if options.password.is_empty() || !options.password.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
         bail!("start the hosted Redis: its password must consist of letters and digits");
     }
-    let port = if options.port == 0 { free_port(host)? } else { options.port };
+    let port = if options.port == 0 {
+        free_port(host)?
+    } else {
+        options.port
+    };
     let folder = options.state_dir.join(format!("addon-{}", options.name));
     let prepared = files::write(&folder, port, &options)?;
 
@@ -77,13 +84,24 @@ pub async fn start(options: Options) -> Result<Addon> {
     let mut command = children::command("redis-server", [&prepared.configuration]);
     command.current_dir(&folder).stdin(std::process::Stdio::null());
     let output = std::fs::File::create(folder.join("output.log")).context("create the hosted Redis's output file")?;
-    command.stdout(output.try_clone().context("share the hosted Redis's output file")?).stderr(output);
+    command
+        .stdout(output.try_clone().context("share the hosted Redis's output file")?)
+        .stderr(output);
     let server = launcher.start(command).await?;
 
     let scheme = if options.tls { "rediss" } else { "redis" };
-    let shown_host = if host.is_ipv6() { format!("[{host}]") } else { host.to_string() };
+    let shown_host = if host.is_ipv6() {
+        format!("[{host}]")
+    } else {
+        host.to_string()
+    };
     let url = format!("{scheme}://:{}@{shown_host}:{port}", options.password);
-    let mut addon = Addon { url, certificate: prepared.certificate, server, _launcher: launcher };
+    let mut addon = Addon {
+        url,
+        certificate: prepared.certificate,
+        server,
+        _launcher: launcher,
+    };
     addon.wait_until_it_answers(&folder).await?;
     Ok(addon)
 }
@@ -112,7 +130,10 @@ impl Addon {
         match tokio::time::timeout(DEADLINE, self.server.wait()).await {
             Ok(status) => status.context("wait for the end of the hosted Redis"),
             Err(_) => {
-                self.server.kill().await.context("kill the hosted Redis, which did not end when asked to")?;
+                self.server
+                    .kill()
+                    .await
+                    .context("kill the hosted Redis, which did not end when asked to")?;
                 self.server.wait().await.context("wait for the end of the hosted Redis")
             }
         }
@@ -123,22 +144,26 @@ impl Addon {
         let deadline = Instant::now() + DEADLINE;
         loop {
             let refusal = match target.connect(0, Duration::from_secs(2)).await {
-                Ok(mut connection) => {
-                    match redis::cmd("PING").query_async::<String>(&mut connection.commands).await {
-                        Ok(_) => return Ok(()),
-                        Err(error) => error,
-                    }
-                }
+                Ok(mut connection) => match redis::cmd("PING").query_async::<String>(&mut connection.commands).await {
+                    Ok(_) => return Ok(()),
+                    Err(error) => error,
+                },
                 Err(error) => error,
             };
             let log = folder.join("output.log");
             if let Some(status) = self.server.try_wait().context("look after the hosted Redis")? {
                 let said = std::fs::read_to_string(&log).unwrap_or_default();
                 let tail: Vec<&str> = said.lines().rev().take(5).collect();
-                bail!("start the hosted Redis: it ended with {status}, saying: {}", tail.join(" / "));
+                bail!(
+                    "start the hosted Redis: it ended with {status}, saying: {}",
+                    tail.join(" / ")
+                );
             }
             if Instant::now() >= deadline {
-                bail!("start the hosted Redis: no answer after {DEADLINE:?} ({refusal}); see {}", log.display());
+                bail!(
+                    "start the hosted Redis: no answer after {DEADLINE:?} ({refusal}); see {}",
+                    log.display()
+                );
             }
             tokio::time::sleep(Duration::from_millis(20)).await;
         }

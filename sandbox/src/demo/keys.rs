@@ -60,7 +60,11 @@ pub fn parse_job(job: &str) -> Option<(&str, u64)> {
 
 /// The count of a job in what Redis holds under [`done`]: `BITFIELD u2` puts the first job into the highest bits.
 pub fn done_count(counts: &[u8], number: u64) -> u8 {
-    let byte = usize::try_from(number / 4).ok().and_then(|index| counts.get(index)).copied().unwrap_or(0);
+    let byte = usize::try_from(number / 4)
+        .ok()
+        .and_then(|index| counts.get(index))
+        .copied()
+        .unwrap_or(0);
     (byte >> (6 - 2 * (number % 4))) & 0b11
 }
 

@@ -51,7 +51,9 @@ fn required(name: &str) -> Result<String> {
 
 fn number<N: FromStr>(name: &str, default: N) -> Result<N> {
     match std::env::var(name) {
-        Ok(text) => text.parse().map_err(|_| anyhow!("read the variable {name}: {text:?} is no number")),
+        Ok(text) => text
+            .parse()
+            .map_err(|_| anyhow!("read the variable {name}: {text:?} is no number")),
         Err(_) => Ok(default),
     }
 }

@@ -29,7 +29,15 @@ impl Store {
     pub fn new(target: Target, database: i64, response_timeout: Duration, ledger: Arc<Ledger>) -> Self {
         let address = target.address();
         let (current, failures) = (Mutex::new(None), AtomicU32::new(0));
-        Self { target, address, database, response_timeout, ledger, current, failures }
+        Self {
+            target,
+            address,
+            database,
+            response_timeout,
+            ledger,
+            current,
+            failures,
+        }
     }
 
     pub fn address(&self) -> &str {
@@ -53,7 +61,11 @@ impl Store {
             match command.query_async::<Value>(&mut connection.commands.clone()).await {
                 Ok(answer) => {
                     self.succeeded();
-                    let number = if let (true, Value::Int(number)) = (counts, answer) { Some(number) } else { None };
+                    let number = if let (true, Value::Int(number)) = (counts, answer) {
+                        Some(number)
+                    } else {
+                        None
+                    };
                     self.ledger.acknowledged(operation, &self.address, number);
                     return;
                 }
@@ -117,8 +129,16 @@ fn delay(failures: u32) -> Duration {
 
 /// Whether the server said that it did not do it. Anything else that fails may have been done.
 fn is_refusal(error: &RedisError) -> bool {
-    const REFUSALS: [&str; 8] =
-        ["READONLY", "NOAUTH", "NOPERM", "WRONGPASS", "LOADING", "MASTERDOWN", "MISCONF", "EXECABORT"];
+    const REFUSALS: [&str; 8] = [
+        "READONLY",
+        "NOAUTH",
+        "NOPERM",
+        "WRONGPASS",
+        "LOADING",
+        "MASTERDOWN",
+        "MISCONF",
+        "EXECABORT",
+    ];
     error.code().is_some_and(|code| REFUSALS.contains(&code))
 }
 
@@ -144,7 +164,9 @@ mod tests {
 
     #[test]
     fn reconnecting_waits_longer_each_time_up_to_a_second() {
-        let waits: Vec<u128> = [0, 1, 2, 3, 5, 6, 1000].map(|failures| delay(failures).as_millis()).to_vec();
+        let waits: Vec<u128> = [0, 1, 2, 3, 5, 6, 1000]
+            .map(|failures| delay(failures).as_millis())
+            .to_vec();
         assert_eq!(waits, [0, 50, 100, 200, 800, 1000, 1000]);
     }
 }

@@ -25,8 +25,14 @@ const SHARE: f64 = 0.4;
 /// Writes until told to stop, then waits for what is in flight.
 pub async fn run(settings: Settings, stop: CancellationToken) -> Result<()> {
     let Settings { target, ledger, .. } = &settings;
-    let stores = keys::DATABASES
-        .map(|database| Arc::new(Store::new(target.clone(), database, settings.response_timeout, Arc::clone(ledger))));
+    let stores = keys::DATABASES.map(|database| {
+        Arc::new(Store::new(
+            target.clone(),
+            database,
+            settings.response_timeout,
+            Arc::clone(ledger),
+        ))
+    });
     let threads = Arc::new(Semaphore::new(CONCURRENCY));
     let rate = settings.writes_per_second * SHARE;
     let mut in_flight = JoinSet::new();
@@ -42,7 +48,9 @@ pub async fn run(settings: Settings, stop: CancellationToken) -> Result<()> {
         while in_flight.try_join_next().is_some() {}
         let mut burst: Vec<(Operation, Write, _)> = Vec::new();
         for _ in 0..pace.due(Instant::now()) {
-            let Ok(thread) = Arc::clone(&threads).try_acquire_owned() else { break };
+            let Ok(thread) = Arc::clone(&threads).try_acquire_owned() else {
+                break;
+            };
             let write = write(ledger.process(), next);
             next += 1;
             burst.push((ledger.attempt(write.clone()), write, thread));
@@ -59,7 +67,10 @@ pub async fn run(settings: Settings, stop: CancellationToken) -> Result<()> {
             });
         }
     }
-    let _ = tokio::time::timeout(settings.shutdown_timeout, async { while in_flight.join_next().await.is_some() {} }).await;
+    let _ = tokio::time::timeout(settings.shutdown_timeout, async {
+        while in_flight.join_next().await.is_some() {}
+    })
+    .await;
     ledger.close(stores[0].address())
 }
 
@@ -70,16 +81,28 @@ fn write(process: &str, number: u64) -> Write {
     // A round further on in the same database comes back to the same slots with a higher value.
     let slot = |offset: u64| (round / 2 * 3 + offset) % keys::SLOTS;
     match number % 8 {
-        kind @ 0..=2 => {
-            Write::Marker { database, key: keys::marker(process, slot(kind)), value: round + 1 }
-        }
-        kind @ 3..=4 => Write::Counter { database, key: keys::counter((round / 2 * 2 + kind) % keys::COUNTERS) },
+        kind @ 0..=2 => Write::Marker {
+            database,
+            key: keys::marker(process, slot(kind)),
+            value: round + 1,
+        },
+        kind @ 3..=4 => Write::Counter {
+            database,
+            key: keys::counter((round / 2 * 2 + kind) % keys::COUNTERS),
+        },
         kind @ 5..=6 => {
             let slot = slot(kind);
             let (key, member) = (keys::scores(slot % keys::SCORES), format!("{process}:{slot}"));
-            Write::Score { database, key, member, score: number + 1 }
+            Write::Score {
+                database,
+                key,
+                member,
+                score: number + 1,
+            }
         }
-        _ => Write::Push { job: keys::job(process, round) },
+        _ => Write::Push {
+            job: keys::job(process, round),
+        },
     }
 }
 
@@ -89,9 +112,15 @@ fn command(write: &Write) -> (usize, Cmd) {
     match write {
         Write::Marker { database, key, value } => (index(database), redis::cmd("SET").arg(key).arg(*value).take()),
         Write::Counter { database, key } => (index(database), redis::cmd("INCR").arg(key).take()),
-        Write::Score { database, key, member, score } => {
-            (index(database), redis::cmd("ZADD").arg(key).arg(*score).arg(member).take())
-        }
+        Write::Score {
+            database,
+            key,
+            member,
+            score,
+        } => (
+            index(database),
+            redis::cmd("ZADD").arg(key).arg(*score).arg(member).take(),
+        ),
         Write::Push { job } | Write::Take { job } | Write::Done { job } => {
             (0, redis::cmd("LPUSH").arg(keys::QUEUE).arg(job).take())
         }
@@ -107,7 +136,11 @@ struct Pace {
 
 impl Pace {
     fn new(per_second: f64) -> Self {
-        Self { per_second, last: None, owed: 0.0 }
+        Self {
+            per_second,
+            last: None,
+            owed: 0.0,
+        }
     }
 
     fn due(&mut self, now: Instant) -> u64 {
@@ -132,14 +165,22 @@ mod tests {
         for number in 0..100_000 {
             let (place, value) = match write("web.1", number) {
                 Write::Marker { database, key, value } => ((database, key), value),
-                Write::Score { database, key, member, score } => ((database, format!("{key} {member}")), score),
+                Write::Score {
+                    database,
+                    key,
+                    member,
+                    score,
+                } => ((database, format!("{key} {member}")), score),
                 Write::Push { job } => {
                     assert!(jobs.insert(job));
                     continue;
                 }
                 _ => continue,
             };
-            assert!(highest.insert(place.clone(), value).is_none_or(|before| before < value), "{place:?}");
+            assert!(
+                highest.insert(place.clone(), value).is_none_or(|before| before < value),
+                "{place:?}"
+            );
         }
         assert!(highest.len() as u64 <= 4 * keys::SLOTS);
         assert_eq!(jobs.len(), 12_500);

@@ -24,14 +24,29 @@ const TAKE_TIMEOUT: u32 = 1;
 
 /// Works until told to stop, then finishes the job in hand.
 pub async fn run(settings: Settings, stop: CancellationToken) -> Result<()> {
-    let Settings { target, ledger, response_timeout, lease, .. } = settings;
+    let Settings {
+        target,
+        ledger,
+        response_timeout,
+        lease,
+        ..
+    } = settings;
     let store = Store::new(target, keys::QUEUE_DATABASE, response_timeout, Arc::clone(&ledger));
     let own_list = keys::processing(ledger.process());
-    let worker = Worker { ledger: &ledger, address: store.address(), own_list, lease, stop: &stop };
+    let worker = Worker {
+        ledger: &ledger,
+        address: store.address(),
+        own_list,
+        lease,
+        stop: &stop,
+    };
     let work = async {
         while !stop.is_cancelled() {
             let connection = store.connection().await;
-            match worker.serve(&mut connection.commands.clone(), || store.succeeded()).await {
+            match worker
+                .serve(&mut connection.commands.clone(), || store.succeeded())
+                .await
+            {
                 Ok(()) => break,
                 Err(error) => {
                     ledger.not_connected(store.address(), &reason(&error));
@@ -73,7 +88,12 @@ impl Worker<'_> {
     async fn serve(&self, redis: &mut MultiplexedConnection, succeeded: impl Fn()) -> RedisResult<()> {
         self.give_sign_of_life(redis).await?;
         succeeded();
-        let left_over: Vec<String> = redis::cmd("LRANGE").arg(&self.own_list).arg(0).arg(-1).query_async(redis).await?;
+        let left_over: Vec<String> = redis::cmd("LRANGE")
+            .arg(&self.own_list)
+            .arg(0)
+            .arg(-1)
+            .query_async(redis)
+            .await?;
         for job in left_over {
             self.finish(redis, job).await?;
         }
@@ -90,7 +110,12 @@ impl Worker<'_> {
         }
         let process = self.ledger.process();
         let mut leave = redis::pipe();
-        leave.atomic().del(keys::lease(process)).ignore().srem(keys::WORKERS, process).ignore();
+        leave
+            .atomic()
+            .del(keys::lease(process))
+            .ignore()
+            .srem(keys::WORKERS, process)
+            .ignore();
         leave.query_async(redis).await
     }
 
@@ -110,16 +135,27 @@ impl Worker<'_> {
                 continue;
             }
             let mut back = redis::cmd("LMOVE");
-            back.arg(keys::processing(worker)).arg(keys::QUEUE).arg("RIGHT").arg("RIGHT");
+            back.arg(keys::processing(worker))
+                .arg(keys::QUEUE)
+                .arg("RIGHT")
+                .arg("RIGHT");
             while back.query_async::<Option<String>>(redis).await?.is_some() {}
-            redis::cmd("SREM").arg(keys::WORKERS).arg(worker).exec_async(redis).await?;
+            redis::cmd("SREM")
+                .arg(keys::WORKERS)
+                .arg(worker)
+                .exec_async(redis)
+                .await?;
         }
         Ok(())
     }
 
     async fn take(&self, redis: &mut MultiplexedConnection) -> RedisResult<Option<String>> {
         let mut take = redis::cmd("BLMOVE");
-        take.arg(keys::QUEUE).arg(&self.own_list).arg("RIGHT").arg("LEFT").arg(TAKE_TIMEOUT);
+        take.arg(keys::QUEUE)
+            .arg(&self.own_list)
+            .arg("RIGHT")
+            .arg("LEFT")
+            .arg(TAKE_TIMEOUT);
         let job: Option<String> = take.query_async(redis).await?;
         if let Some(job) = &job {
             // Which job it is, nobody could write down before. Should the answer be lost, the job is in the list.
@@ -130,7 +166,9 @@ impl Worker<'_> {
     }
 
     async fn finish(&self, redis: &mut MultiplexedConnection, job: String) -> RedisResult<()> {
-        let Some((producer, number)) = keys::parse_job(&job) else { return Ok(()) };
+        let Some((producer, number)) = keys::parse_job(&job) else {
+            return Ok(());
+        };
         let operation = self.ledger.attempt(Write::Done { job: job.clone() });
         if let Err(error) = self.ledger.flush() {
             // What cannot be written down must not be done.
@@ -156,7 +194,12 @@ impl Worker<'_> {
         number: u64,
     ) -> RedisResult<bool> {
         let mut look = redis::pipe();
-        look.cmd("WATCH").arg(&self.own_list).ignore().cmd("LPOS").arg(&self.own_list).arg(job);
+        look.cmd("WATCH")
+            .arg(&self.own_list)
+            .ignore()
+            .cmd("LPOS")
+            .arg(&self.own_list)
+            .arg(job);
         let (position,): (Option<i64>,) = look.query_async(redis).await?;
         if position.is_none() {
             redis::cmd("UNWATCH").exec_async(redis).await?;
@@ -166,8 +209,20 @@ impl Worker<'_> {
         completion.atomic();
         completion.cmd("LREM").arg(&self.own_list).arg(1).arg(job);
         let mut count = redis::cmd("BITFIELD");
-        count.arg(keys::done(producer)).arg("OVERFLOW").arg("SAT").arg("INCRBY").arg("u2").arg(format!("#{number}")).arg(1);
-        completion.add_command(count).ignore().cmd("INCR").arg(keys::FINISHED).ignore();
+        count
+            .arg(keys::done(producer))
+            .arg("OVERFLOW")
+            .arg("SAT")
+            .arg("INCRBY")
+            .arg("u2")
+            .arg(format!("#{number}"))
+            .arg(1);
+        completion
+            .add_command(count)
+            .ignore()
+            .cmd("INCR")
+            .arg(keys::FINISHED)
+            .ignore();
         // No answer at all: the list changed between WATCH and EXEC.
         let removed: Option<(i64,)> = completion.query_async(redis).await?;
         Ok(removed.is_some())

@@ -22,7 +22,12 @@ pub enum Write {
     /// INCR.
     Counter { database: i64, key: String },
     /// ZADD of a member that only this process writes, with a rising score.
-    Score { database: i64, key: String, member: String, score: u64 },
+    Score {
+        database: i64,
+        key: String,
+        member: String,
+        score: u64,
+    },
     /// LPUSH of a job.
     Push { job: String },
     /// A job moved from the queue into this worker's own list.
@@ -48,12 +53,36 @@ impl Write {
 /// One line of a ledger.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Record {
-    Start { process: String, at_us: u64 },
-    Endpoint { number: usize, address: String },
-    Attempt { operation: u64, after_us: u64, write: Write },
-    Acknowledged { operation: u64, after_us: u64, endpoint: usize, answer: Option<i64> },
-    Failed { operation: u64, after_us: u64, endpoint: usize, reason: String },
-    NotConnected { after_us: u64, endpoint: usize, reason: String },
+    Start {
+        process: String,
+        at_us: u64,
+    },
+    Endpoint {
+        number: usize,
+        address: String,
+    },
+    Attempt {
+        operation: u64,
+        after_us: u64,
+        write: Write,
+    },
+    Acknowledged {
+        operation: u64,
+        after_us: u64,
+        endpoint: usize,
+        answer: Option<i64>,
+    },
+    Failed {
+        operation: u64,
+        after_us: u64,
+        endpoint: usize,
+        reason: String,
+    },
+    NotConnected {
+        after_us: u64,
+        endpoint: usize,
+        reason: String,
+    },
 }
 
 impl fmt::Display for Record {
@@ -61,12 +90,21 @@ impl fmt::Display for Record {
         match self {
             Self::Start { process, at_us } => write!(line, "L 1 {process} {at_us}"),
             Self::Endpoint { number, address } => write!(line, "h {number} {address}"),
-            Self::Attempt { operation, after_us, write } => {
+            Self::Attempt {
+                operation,
+                after_us,
+                write,
+            } => {
                 write!(line, "a {operation} {after_us} ")?;
                 match write {
                     Write::Marker { database, key, value } => write!(line, "m {database} {key} {value}"),
                     Write::Counter { database, key } => write!(line, "c {database} {key}"),
-                    Write::Score { database, key, member, score } => {
+                    Write::Score {
+                        database,
+                        key,
+                        member,
+                        score,
+                    } => {
                         write!(line, "z {database} {key} {member} {score}")
                     }
                     Write::Push { job } => write!(line, "p {job}"),
@@ -74,16 +112,35 @@ impl fmt::Display for Record {
                     Write::Done { job } => write!(line, "d {job}"),
                 }
             }
-            Self::Acknowledged { operation, after_us, endpoint, answer: None } => {
+            Self::Acknowledged {
+                operation,
+                after_us,
+                endpoint,
+                answer: None,
+            } => {
                 write!(line, "k {operation} {after_us} {endpoint}")
             }
-            Self::Acknowledged { operation, after_us, endpoint, answer: Some(answer) } => {
+            Self::Acknowledged {
+                operation,
+                after_us,
+                endpoint,
+                answer: Some(answer),
+            } => {
                 write!(line, "k {operation} {after_us} {endpoint} {answer}")
             }
-            Self::Failed { operation, after_us, endpoint, reason } => {
+            Self::Failed {
+                operation,
+                after_us,
+                endpoint,
+                reason,
+            } => {
                 write!(line, "e {operation} {after_us} {endpoint} {reason}")
             }
-            Self::NotConnected { after_us, endpoint, reason } => write!(line, "c {after_us} {endpoint} {reason}"),
+            Self::NotConnected {
+                after_us,
+                endpoint,
+                reason,
+            } => write!(line, "c {after_us} {endpoint} {reason}"),
         }
     }
 }
@@ -91,19 +148,30 @@ impl fmt::Display for Record {
 impl Record {
     /// Reads one line, without its end.
     pub fn parse(line: &str) -> Result<Self> {
-        let mut fields = Fields { line, rest: line.split(' ') };
+        let mut fields = Fields {
+            line,
+            rest: line.split(' '),
+        };
         let record = match fields.text()? {
             "L" => {
                 let version = fields.text()?;
                 if version != "1" {
                     bail!("this ledger is of format {version:?}, and only format 1 is known");
                 }
-                Self::Start { process: fields.owned()?, at_us: fields.number()? }
+                Self::Start {
+                    process: fields.owned()?,
+                    at_us: fields.number()?,
+                }
             }
-            "h" => Self::Endpoint { number: fields.number()?, address: fields.owned()? },
-            "a" => {
-                Self::Attempt { operation: fields.number()?, after_us: fields.number()?, write: fields.write()? }
-            }
+            "h" => Self::Endpoint {
+                number: fields.number()?,
+                address: fields.owned()?,
+            },
+            "a" => Self::Attempt {
+                operation: fields.number()?,
+                after_us: fields.number()?,
+                write: fields.write()?,
+            },
             "k" => Self::Acknowledged {
                 operation: fields.number()?,
                 after_us: fields.number()?,
@@ -152,13 +220,22 @@ impl<'line> Fields<'line> {
 
     fn number<N: std::str::FromStr<Err = std::num::ParseIntError>>(&mut self) -> Result<N> {
         let field = self.text()?;
-        field.parse().with_context(|| format!("{field:?} in ledger line {:?} is no number", self.line))
+        field
+            .parse()
+            .with_context(|| format!("{field:?} in ledger line {:?} is no number", self.line))
     }
 
     fn write(&mut self) -> Result<Write> {
         Ok(match self.text()? {
-            "m" => Write::Marker { database: self.number()?, key: self.owned()?, value: self.number()? },
-            "c" => Write::Counter { database: self.number()?, key: self.owned()? },
+            "m" => Write::Marker {
+                database: self.number()?,
+                key: self.owned()?,
+                value: self.number()?,
+            },
+            "c" => Write::Counter {
+                database: self.number()?,
+                key: self.owned()?,
+            },
             "z" => Write::Score {
                 database: self.number()?,
                 key: self.owned()?,
@@ -179,20 +256,67 @@ mod tests {
 
     #[test]
     fn every_record_is_read_back_as_it_was_written() {
-        let write = |write| Record::Attempt { operation: 17, after_us: 1203, write };
+        let write = |write| Record::Attempt {
+            operation: 17,
+            after_us: 1203,
+            write,
+        };
         let records = [
-            Record::Start { process: "web.1.mfx".into(), at_us: 1_763_856_000_123_456 },
-            Record::Endpoint { number: 0, address: "10.77.0.1:6390".into() },
-            write(Write::Marker { database: 1, key: "demo:marker:web.1.mfx:8".into(), value: 41 }),
-            write(Write::Counter { database: 0, key: "demo:counter:3".into() }),
-            write(Write::Score { database: 1, key: "demo:scores:3".into(), member: "web.1.mfx:8".into(), score: 9 }),
-            write(Write::Push { job: "web.1.mfx-5".into() }),
-            write(Write::Take { job: "web.1.mfx-5".into() }),
-            write(Write::Done { job: "web.1.mfx-5".into() }),
-            Record::Acknowledged { operation: 17, after_us: 1950, endpoint: 0, answer: None },
-            Record::Acknowledged { operation: 18, after_us: 1950, endpoint: 0, answer: Some(-4) },
-            Record::Failed { operation: 19, after_us: 2000, endpoint: 1, reason: "io".into() },
-            Record::NotConnected { after_us: 2100, endpoint: 1, reason: "refused".into() },
+            Record::Start {
+                process: "web.1.mfx".into(),
+                at_us: 1_763_856_000_123_456,
+            },
+            Record::Endpoint {
+                number: 0,
+                address: "10.77.0.1:6390".into(),
+            },
+            write(Write::Marker {
+                database: 1,
+                key: "demo:marker:web.1.mfx:8".into(),
+                value: 41,
+            }),
+            write(Write::Counter {
+                database: 0,
+                key: "demo:counter:3".into(),
+            }),
+            write(Write::Score {
+                database: 1,
+                key: "demo:scores:3".into(),
+                member: "web.1.mfx:8".into(),
+                score: 9,
+            }),
+            write(Write::Push {
+                job: "web.1.mfx-5".into(),
+            }),
+            write(Write::Take {
+                job: "web.1.mfx-5".into(),
+            }),
+            write(Write::Done {
+                job: "web.1.mfx-5".into(),
+            }),
+            Record::Acknowledged {
+                operation: 17,
+                after_us: 1950,
+                endpoint: 0,
+                answer: None,
+            },
+            Record::Acknowledged {
+                operation: 18,
+                after_us: 1950,
+                endpoint: 0,
+                answer: Some(-4),
+            },
+            Record::Failed {
+                operation: 19,
+                after_us: 2000,
+                endpoint: 1,
+                reason: "io".into(),
+            },
+            Record::NotConnected {
+                after_us: 2100,
+                endpoint: 1,
+                reason: "refused".into(),
+            },
         ];
         for record in records {
             assert_eq!(Record::parse(&record.to_string()).unwrap(), record);
@@ -201,7 +325,15 @@ mod tests {
 
     #[test]
     fn damaged_lines_are_refused() {
-        for line in ["", "x 1", "k 17", "k 17 1950 0 1234 9", "a 1 2 q 3", "k one 2 3", "L 2 web.1 5"] {
+        for line in [
+            "",
+            "x 1",
+            "k 17",
+            "k 17 1950 0 1234 9",
+            "a 1 2 q 3",
+            "k one 2 3",
+            "L 2 web.1 5",
+        ] {
             assert!(Record::parse(line).is_err(), "{line:?} was accepted");
         }
     }

@@ -94,7 +94,14 @@ fn judge_markers(verdict: &mut Verdict, before: &Expectations, after: &Expectati
         let found = observed.markers.get(&place).copied();
         let attempted = after.markers.get(&place).unwrap_or(rising).attempted;
         if let Some((kind, expected)) = judge_rising(rising.acknowledged, attempted, found, FindingKind::LostMarker) {
-            verdict.add(kind, 1, *database, key, expected, shown(found.flatten(), found.is_some()));
+            verdict.add(
+                kind,
+                1,
+                *database,
+                key,
+                expected,
+                shown(found.flatten(), found.is_some()),
+            );
         }
     }
 }
@@ -107,7 +114,14 @@ fn judge_scores(verdict: &mut Verdict, before: &Expectations, after: &Expectatio
         let attempted = after.scores.get(&place).unwrap_or(rising).attempted;
         if let Some((kind, expected)) = judge_rising(rising.acknowledged, attempted, found, FindingKind::LostScore) {
             let name = format!("{key} member {member}");
-            verdict.add(kind, 1, *database, &name, expected, shown(found.flatten(), found.is_some()));
+            verdict.add(
+                kind,
+                1,
+                *database,
+                &name,
+                expected,
+                shown(found.flatten(), found.is_some()),
+            );
         }
     }
 }
@@ -123,9 +137,7 @@ fn judge_rising(
     match (acknowledged, found) {
         (Some(least), None | Some(None)) => Some((lost, format!("at least {least}"))),
         (Some(least), Some(Some(value))) if value < least => Some((lost, format!("at least {least}"))),
-        (_, Some(Some(value))) if value > attempted => {
-            Some((FindingKind::Unexplained, format!("at most {attempted}")))
-        }
+        (_, Some(Some(value))) if value > attempted => Some((FindingKind::Unexplained, format!("at most {attempted}"))),
         (None, Some(None)) => Some((FindingKind::Unexplained, format!("a number of at most {attempted}"))),
         _ => None,
     }
@@ -148,10 +160,24 @@ fn judge_counters(verdict: &mut Verdict, before: &Expectations, after: &Expectat
                 times => format!(", and no number given twice ({times} were)"),
             };
             let expected = format!("at least {least}{repeated}");
-            verdict.add(FindingKind::CounterWentBack, shortfall, *database, key, expected, shown(found.flatten(), found.is_some()));
+            verdict.add(
+                FindingKind::CounterWentBack,
+                shortfall,
+                *database,
+                key,
+                expected,
+                shown(found.flatten(), found.is_some()),
+            );
         } else if excess > 0 {
             let expected = format!("at most {most}, which is how often it was tried");
-            verdict.add(FindingKind::CounterAboveAttempts, excess, *database, key, expected, value.to_string());
+            verdict.add(
+                FindingKind::CounterAboveAttempts,
+                excess,
+                *database,
+                key,
+                expected,
+                value.to_string(),
+            );
         }
     }
 }
@@ -163,7 +189,9 @@ fn judge_jobs(verdict: &mut Verdict, before: &Expectations, after: &Expectations
     }
     for (id, job) in &before.jobs {
         verdict.checked += 1;
-        let Some((producer, number)) = keys::parse_job(id) else { continue };
+        let Some((producer, number)) = keys::parse_job(id) else {
+            continue;
+        };
         let queued = waiting.get(id.as_str()).copied().unwrap_or(0);
         let counts = observed.done.get(producer).map(Vec::as_slice).unwrap_or_default();
         let done = u64::from(keys::done_count(counts, number));
@@ -171,20 +199,48 @@ fn judge_jobs(verdict: &mut Verdict, before: &Expectations, after: &Expectations
         let reported = u64::from(after.jobs.get(id).unwrap_or(job).done_acknowledged);
         let found = format!("done {done} times, waiting {queued} times, reported done {reported} times");
         if job.done_acknowledged > 0 && done == 0 {
-            verdict.add(FindingKind::LostCompletion, 1, keys::QUEUE_DATABASE, id, "done once", found.clone());
+            verdict.add(
+                FindingKind::LostCompletion,
+                1,
+                keys::QUEUE_DATABASE,
+                id,
+                "done once",
+                found.clone(),
+            );
         } else if job.pushed && done == 0 && queued == 0 {
-            verdict.add(FindingKind::LostJob, 1, keys::QUEUE_DATABASE, id, "done or waiting, once", found.clone());
+            verdict.add(
+                FindingKind::LostJob,
+                1,
+                keys::QUEUE_DATABASE,
+                id,
+                "done or waiting, once",
+                found.clone(),
+            );
         }
         let times = done.max(reported) + queued;
         // A lost completion whose job waits again is one loss; it becomes a double when it is done again.
         if times > 1 && !(done == 0 && reported <= 1 && queued == 1) {
-            verdict.add(FindingKind::DoubledJob, times - 1, keys::QUEUE_DATABASE, id, "done or waiting, once", found);
+            verdict.add(
+                FindingKind::DoubledJob,
+                times - 1,
+                keys::QUEUE_DATABASE,
+                id,
+                "done or waiting, once",
+                found,
+            );
         }
     }
     for (id, times) in waiting {
         if !after.jobs.contains_key(id) {
             let (expected, found) = ("no such job, as no ledger knows it", format!("waiting {times} times"));
-            verdict.add(FindingKind::Unexplained, times, keys::QUEUE_DATABASE, id, expected, found);
+            verdict.add(
+                FindingKind::Unexplained,
+                times,
+                keys::QUEUE_DATABASE,
+                id,
+                expected,
+                found,
+            );
         }
     }
 }
@@ -219,7 +275,14 @@ impl Verdict {
         *self.by_kind.entry(kind).or_default() += writes;
         if self.findings.iter().filter(|finding| finding.kind == kind).count() < LISTED {
             let (key, expected, found) = (key.to_owned(), expected.into(), found.into());
-            self.findings.push(Finding { kind, database, key, writes, expected, found });
+            self.findings.push(Finding {
+                kind,
+                database,
+                key,
+                writes,
+                expected,
+                found,
+            });
         }
     }
 

@@ -24,10 +24,16 @@ pub async fn observe(target: &Target, expectations: &Expectations) -> Result<Obs
             .with_context(|| format!("connect to {} to hold the ledgers against it", target.address()))?;
         let reading = || format!("read database {database} of {}", target.address());
         let commands = &mut connection.commands;
-        strings(commands, database, expectations, &mut observed).await.with_context(reading)?;
-        scores(commands, database, expectations, &mut observed).await.with_context(reading)?;
+        strings(commands, database, expectations, &mut observed)
+            .await
+            .with_context(reading)?;
+        scores(commands, database, expectations, &mut observed)
+            .await
+            .with_context(reading)?;
         if database == keys::QUEUE_DATABASE {
-            jobs(commands, expectations, &mut observed).await.with_context(reading)?;
+            jobs(commands, expectations, &mut observed)
+                .await
+                .with_context(reading)?;
         }
     }
     Ok(observed)
@@ -44,12 +50,16 @@ async fn strings(
     let counters: Vec<_> = expectations.counters.keys().filter(of_database).collect();
     for batch in markers.chunks(BATCH) {
         for (place, text) in batch.iter().zip(texts(commands, batch).await?) {
-            observed.markers.extend(text.map(|text| ((*place).clone(), number(&text))));
+            observed
+                .markers
+                .extend(text.map(|text| ((*place).clone(), number(&text))));
         }
     }
     for batch in counters.chunks(BATCH) {
         for (place, text) in batch.iter().zip(texts(commands, batch).await?) {
-            observed.counters.extend(text.map(|text| ((*place).clone(), number(&text))));
+            observed
+                .counters
+                .extend(text.map(|text| ((*place).clone(), number(&text))));
         }
     }
     Ok(())
@@ -57,7 +67,11 @@ async fn strings(
 
 async fn texts(commands: &mut MultiplexedConnection, places: &[&(i64, String)]) -> Result<Vec<Option<Vec<u8>>>> {
     let names: Vec<&str> = places.iter().map(|place| place.1.as_str()).collect();
-    redis::cmd("MGET").arg(&names).query_async(commands).await.context("read strings")
+    redis::cmd("MGET")
+        .arg(&names)
+        .query_async(commands)
+        .await
+        .context("read strings")
 }
 
 fn number<N: std::str::FromStr>(text: &[u8]) -> Option<N> {
@@ -84,7 +98,9 @@ async fn scores(
             for (member, score) in batch.iter().zip(found) {
                 let Some(score) = score else { continue };
                 // Scores are small whole numbers here, which a double holds exactly.
-                observed.scores.insert((database, key.to_owned(), (*member).to_owned()), score.max(0.0) as u64);
+                observed
+                    .scores
+                    .insert((database, key.to_owned(), (*member).to_owned()), score.max(0.0) as u64);
             }
         }
     }
@@ -93,11 +109,22 @@ async fn scores(
 
 /// The queue, all workers' lists and the counts of what was done are read in one transaction: a job that moves on between
 /// two readings would look lost or doubled.
-async fn jobs(commands: &mut MultiplexedConnection, expectations: &Expectations, observed: &mut Observed) -> Result<()> {
-    let mut workers: BTreeSet<String> =
-        redis::cmd("SMEMBERS").arg(keys::WORKERS).query_async(commands).await.context("list the workers")?;
+async fn jobs(
+    commands: &mut MultiplexedConnection,
+    expectations: &Expectations,
+    observed: &mut Observed,
+) -> Result<()> {
+    let mut workers: BTreeSet<String> = redis::cmd("SMEMBERS")
+        .arg(keys::WORKERS)
+        .query_async(commands)
+        .await
+        .context("list the workers")?;
     workers.extend(expectations.processes.iter().cloned());
-    let producers: BTreeSet<&str> = expectations.jobs.keys().filter_map(|job| Some(keys::parse_job(job)?.0)).collect();
+    let producers: BTreeSet<&str> = expectations
+        .jobs
+        .keys()
+        .filter_map(|job| Some(keys::parse_job(job)?.0))
+        .collect();
     let mut transaction = redis::pipe();
     transaction.atomic().cmd("LRANGE").arg(keys::QUEUE).arg(0).arg(-1);
     for worker in &workers {

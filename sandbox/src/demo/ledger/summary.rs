@@ -118,7 +118,9 @@ pub fn read_folder(folder: &Path) -> Result<Expectations> {
     let mut expectations = Expectations::default();
     let entries = std::fs::read_dir(folder).with_context(|| format!("read the ledger folder {}", folder.display()))?;
     for entry in entries {
-        let path = entry.with_context(|| format!("read the ledger folder {}", folder.display()))?.path();
+        let path = entry
+            .with_context(|| format!("read the ledger folder {}", folder.display()))?
+            .path();
         if path.extension().is_some_and(|extension| extension == "ledger") {
             let file = File::open(&path).with_context(|| format!("open the ledger {}", path.display()))?;
             read_one(&mut expectations, BufReader::new(file))
@@ -138,7 +140,12 @@ fn read_one(expectations: &mut Expectations, mut lines: impl BufRead) -> Result<
         match (Record::parse(complete)?, &mut reading) {
             (Record::Start { process, at_us }, None) => {
                 expectations.processes.insert(process.clone());
-                reading = Some(Reading { process, at_us, endpoints: Vec::new(), open: HashMap::new() });
+                reading = Some(Reading {
+                    process,
+                    at_us,
+                    endpoints: Vec::new(),
+                    open: HashMap::new(),
+                });
             }
             (Record::Start { .. }, Some(_)) => bail!("it starts twice"),
             (_, None) => bail!("it does not begin with a start line"),
@@ -165,7 +172,12 @@ impl Reading {
                 expectations.attempted(&write);
                 self.open.insert(operation, write);
             }
-            Record::Acknowledged { operation, after_us, endpoint, answer } => {
+            Record::Acknowledged {
+                operation,
+                after_us,
+                endpoint,
+                answer,
+            } => {
                 let write = self
                     .open
                     .remove(&operation)
@@ -189,7 +201,10 @@ impl Reading {
     }
 
     fn endpoint(&self, number: usize) -> Result<&str> {
-        self.endpoints.get(number).map(String::as_str).with_context(|| format!("endpoint {number} was never named"))
+        self.endpoints
+            .get(number)
+            .map(String::as_str)
+            .with_context(|| format!("endpoint {number} was never named"))
     }
 }
 
@@ -198,10 +213,21 @@ impl Expectations {
         self.traffic.attempts += 1;
         match write {
             Write::Marker { database, key, value } => {
-                self.markers.entry((*database, key.clone())).or_default().try_to_reach(*value);
+                self.markers
+                    .entry((*database, key.clone()))
+                    .or_default()
+                    .try_to_reach(*value);
             }
-            Write::Score { database, key, member, score } => {
-                self.scores.entry((*database, key.clone(), member.clone())).or_default().try_to_reach(*score);
+            Write::Score {
+                database,
+                key,
+                member,
+                score,
+            } => {
+                self.scores
+                    .entry((*database, key.clone(), member.clone()))
+                    .or_default()
+                    .try_to_reach(*score);
             }
             Write::Counter { database, key } => {
                 self.counters.entry((*database, key.clone())).or_default().attempted += 1;
@@ -218,11 +244,20 @@ impl Expectations {
             Write::Marker { database, key, value } => {
                 self.markers.entry((*database, key.clone())).or_default().reach(*value);
             }
-            Write::Score { database, key, member, score } => {
-                self.scores.entry((*database, key.clone(), member.clone())).or_default().reach(*score);
+            Write::Score {
+                database,
+                key,
+                member,
+                score,
+            } => {
+                self.scores
+                    .entry((*database, key.clone(), member.clone()))
+                    .or_default()
+                    .reach(*score);
             }
             Write::Counter { database, key } => {
-                let answer = answer.with_context(|| format!("an increment of {key} is acknowledged without a number"))?;
+                let answer =
+                    answer.with_context(|| format!("an increment of {key} is acknowledged without a number"))?;
                 let count = self.counters.entry((*database, key.clone())).or_default();
                 count.repeated += u64::from(!count.answers.insert(answer));
                 count.highest = count.highest.max(answer);
@@ -260,7 +295,15 @@ pub fn report(expectations: &Expectations) -> Report {
         .filter_map(|(address, times)| {
             let (first_us, last_us) = (*times.iter().min()?, *times.iter().max()?);
             let count = times.len() as u64;
-            Some((Endpoint { address: address.clone(), acknowledged: count, first_us, last_us }, times.clone()))
+            Some((
+                Endpoint {
+                    address: address.clone(),
+                    acknowledged: count,
+                    first_us,
+                    last_us,
+                },
+                times.clone(),
+            ))
         })
         .collect();
     endpoints.sort_by_key(|(endpoint, _)| endpoint.first_us);
@@ -289,15 +332,32 @@ pub fn report(expectations: &Expectations) -> Report {
         longest_gap_ms: longest_gap_ms(everybody),
         endpoints: endpoints.into_iter().map(|(endpoint, _)| endpoint).collect(),
         switches,
-        processes: traffic.by_process.iter().map(|(name, times)| process(name, times)).collect(),
+        processes: traffic
+            .by_process
+            .iter()
+            .map(|(name, times)| process(name, times))
+            .collect(),
     }
 }
 
 fn process(name: &str, times: &[u64]) -> Process {
     let acknowledged = times.len() as u64;
-    let seconds = times.iter().max().zip(times.iter().min()).map_or(0.0, |(last, first)| milliseconds(last - first) / 1e3);
-    let writes_per_second = if seconds > 0.0 { (acknowledged as f64 / seconds * 10.0).round() / 10.0 } else { 0.0 };
-    Process { name: name.to_owned(), acknowledged, writes_per_second, longest_gap_ms: longest_gap_ms(times.to_vec()) }
+    let seconds = times
+        .iter()
+        .max()
+        .zip(times.iter().min())
+        .map_or(0.0, |(last, first)| milliseconds(last - first) / 1e3);
+    let writes_per_second = if seconds > 0.0 {
+        (acknowledged as f64 / seconds * 10.0).round() / 10.0
+    } else {
+        0.0
+    };
+    Process {
+        name: name.to_owned(),
+        acknowledged,
+        writes_per_second,
+        longest_gap_ms: longest_gap_ms(times.to_vec()),
+    }
 }
 
 fn longest_gap_ms(mut times: Vec<u64>) -> f64 {
@@ -324,7 +384,13 @@ mod tests {
     #[test]
     fn a_line_that_is_still_being_written_is_left_out() {
         let expectations = read(&["L 1 w 1000\nh 0 a:1\na 0 5 m 0 key 3\nk 0 6 0\na 1 7 m 0 key 4"]);
-        assert_eq!(expectations.markers[&(0, "key".into())], Rising { acknowledged: Some(3), attempted: 3 });
+        assert_eq!(
+            expectations.markers[&(0, "key".into())],
+            Rising {
+                acknowledged: Some(3),
+                attempted: 3
+            }
+        );
     }
 
     #[test]

@@ -46,9 +46,26 @@ impl Ledger {
             .open(&path)
             .with_context(|| format!("create the ledger {}", path.display()))?;
         let at_us = u64::try_from(since_epoch.as_micros()).context("read the clock")?;
-        let buffer = format!("{}\n", Record::Start { process: process.clone(), at_us });
-        let inner = Inner { file, path, buffer, next_operation: 0, endpoints: Vec::new(), in_flight: Vec::new() };
-        let ledger = Self { process, started: Instant::now(), inner: Mutex::new(inner) };
+        let buffer = format!(
+            "{}\n",
+            Record::Start {
+                process: process.clone(),
+                at_us
+            }
+        );
+        let inner = Inner {
+            file,
+            path,
+            buffer,
+            next_operation: 0,
+            endpoints: Vec::new(),
+            in_flight: Vec::new(),
+        };
+        let ledger = Self {
+            process,
+            started: Instant::now(),
+            inner: Mutex::new(inner),
+        };
         ledger.flush()?;
         Ok(ledger)
     }
@@ -65,7 +82,11 @@ impl Ledger {
         let operation = inner.next_operation;
         inner.next_operation += 1;
         inner.in_flight.push(operation);
-        inner.put(&Record::Attempt { operation, after_us, write });
+        inner.put(&Record::Attempt {
+            operation,
+            after_us,
+            write,
+        });
         Operation(operation)
     }
 
@@ -75,7 +96,12 @@ impl Ledger {
         let mut inner = self.lock();
         let endpoint = inner.endpoint(address);
         inner.in_flight.retain(|open| *open != operation.0);
-        inner.put(&Record::Acknowledged { operation: operation.0, after_us, endpoint, answer });
+        inner.put(&Record::Acknowledged {
+            operation: operation.0,
+            after_us,
+            endpoint,
+            answer,
+        });
     }
 
     /// Notes that the write got no confirmation; it may or may not have taken effect.
@@ -84,7 +110,12 @@ impl Ledger {
         let mut inner = self.lock();
         inner.in_flight.retain(|open| *open != operation.0);
         let endpoint = inner.endpoint(address);
-        inner.put(&Record::Failed { operation: operation.0, after_us, endpoint, reason: reason.to_owned() });
+        inner.put(&Record::Failed {
+            operation: operation.0,
+            after_us,
+            endpoint,
+            reason: reason.to_owned(),
+        });
     }
 
     /// Notes a connection that could not be made.
@@ -92,7 +123,11 @@ impl Ledger {
         let after_us = self.after_us();
         let mut inner = self.lock();
         let endpoint = inner.endpoint(address);
-        inner.put(&Record::NotConnected { after_us, endpoint, reason: reason.to_owned() });
+        inner.put(&Record::NotConnected {
+            after_us,
+            endpoint,
+            reason: reason.to_owned(),
+        });
     }
 
     /// Hands everything so far to the kernel.
@@ -102,7 +137,8 @@ impl Ledger {
             return Ok(());
         }
         let Inner { file, path, buffer, .. } = &mut *inner;
-        file.write_all(buffer.as_bytes()).with_context(|| format!("write the ledger {}", path.display()))?;
+        file.write_all(buffer.as_bytes())
+            .with_context(|| format!("write the ledger {}", path.display()))?;
         buffer.clear();
         Ok(())
     }
@@ -138,7 +174,10 @@ impl Inner {
         }
         let number = self.endpoints.len();
         self.endpoints.push(address.to_owned());
-        self.put(&Record::Endpoint { number, address: address.to_owned() });
+        self.put(&Record::Endpoint {
+            number,
+            address: address.to_owned(),
+        });
         number
     }
 }

@@ -3,14 +3,22 @@ use crate::demo::ledger::summary::{Count, Job, Rising};
 
 fn marker(acknowledged: Option<u64>, attempted: u64) -> Expectations {
     let mut expectations = Expectations::default();
-    expectations.markers.insert((1, "marker".into()), Rising { acknowledged, attempted });
+    expectations.markers.insert(
+        (1, "marker".into()),
+        Rising {
+            acknowledged,
+            attempted,
+        },
+    );
     expectations
 }
 
 fn marker_verdict(acknowledged: Option<u64>, attempted: u64, found: Option<Option<u64>>) -> Verdict {
     let expectations = marker(acknowledged, attempted);
     let mut observed = Observed::default();
-    observed.markers.extend(found.map(|value| ((1, "marker".to_owned()), value)));
+    observed
+        .markers
+        .extend(found.map(|value| ((1, "marker".to_owned()), value)));
     judge(&expectations, &expectations, &observed)
 }
 
@@ -36,7 +44,13 @@ fn what_was_tried_while_redis_was_read_is_explained() {
 fn a_score_that_is_gone_or_older_is_lost() {
     let place = (0, "scores".to_owned(), "member".to_owned());
     let mut expectations = Expectations::default();
-    expectations.scores.insert(place.clone(), Rising { acknowledged: Some(5), attempted: 5 });
+    expectations.scores.insert(
+        place.clone(),
+        Rising {
+            acknowledged: Some(5),
+            attempted: 5,
+        },
+    );
     let mut observed = Observed::default();
     assert_eq!(judge(&expectations, &expectations, &observed).lost, 1);
     observed.scores.insert(place.clone(), 4);
@@ -47,7 +61,10 @@ fn a_score_that_is_gone_or_older_is_lost() {
 
 fn counter_verdict(answers: &[i64], attempted: u64, found: Option<i64>) -> Verdict {
     let place = (0, "counter".to_owned());
-    let mut count = Count { attempted, ..Count::default() };
+    let mut count = Count {
+        attempted,
+        ..Count::default()
+    };
     for answer in answers {
         count.repeated += u64::from(!count.answers.insert(*answer));
         count.highest = count.highest.max(*answer);
@@ -91,8 +108,14 @@ fn job_verdict(job: Job, done: u8, waiting: usize) -> Verdict {
 
 #[test]
 fn a_pushed_job_is_done_once_or_waits_once() {
-    let pushed = || Job { pushed: true, done_acknowledged: 0 };
-    let finished = || Job { pushed: true, done_acknowledged: 1 };
+    let pushed = || Job {
+        pushed: true,
+        done_acknowledged: 0,
+    };
+    let finished = || Job {
+        pushed: true,
+        done_acknowledged: 1,
+    };
     assert!(job_verdict(pushed(), 0, 1).is_clean());
     assert!(job_verdict(pushed(), 1, 0).is_clean());
     assert!(job_verdict(finished(), 1, 0).is_clean());
@@ -105,24 +128,48 @@ fn a_pushed_job_is_done_once_or_waits_once() {
 
 #[test]
 fn a_job_that_ran_or_stands_twice_is_doubled() {
-    let finished = |done_acknowledged| Job { pushed: true, done_acknowledged };
-    for (job, done, waiting) in [(finished(1), 2, 0), (finished(1), 1, 1), (finished(2), 1, 0), (finished(0), 0, 2)] {
+    let finished = |done_acknowledged| Job {
+        pushed: true,
+        done_acknowledged,
+    };
+    for (job, done, waiting) in [
+        (finished(1), 2, 0),
+        (finished(1), 1, 1),
+        (finished(2), 1, 0),
+        (finished(0), 0, 2),
+    ] {
         let verdict = job_verdict(job.clone(), done, waiting);
-        assert_eq!((verdict.duplicated, verdict.lost), (1, 0), "{job:?} done {done} waiting {waiting}");
+        assert_eq!(
+            (verdict.duplicated, verdict.lost),
+            (1, 0),
+            "{job:?} done {done} waiting {waiting}"
+        );
     }
 }
 
 #[test]
 fn a_job_that_nobody_pushed_is_unexplained() {
-    let observed = Observed { waiting: vec!["web.9-1".into()], ..Observed::default() };
-    assert_eq!(judge(&Expectations::default(), &Expectations::default(), &observed).unexplained, 1);
+    let observed = Observed {
+        waiting: vec!["web.9-1".into()],
+        ..Observed::default()
+    };
+    assert_eq!(
+        judge(&Expectations::default(), &Expectations::default(), &observed).unexplained,
+        1
+    );
 }
 
 #[test]
 fn only_the_first_findings_of_a_kind_are_listed_and_all_are_counted() {
     let mut expectations = Expectations::default();
     for number in 0..50 {
-        expectations.jobs.insert(format!("web.1-{number}"), Job { pushed: true, done_acknowledged: 0 });
+        expectations.jobs.insert(
+            format!("web.1-{number}"),
+            Job {
+                pushed: true,
+                done_acknowledged: 0,
+            },
+        );
     }
     let verdict = judge(&expectations, &expectations, &Observed::default());
     assert_eq!((verdict.lost, verdict.findings.len()), (50, LISTED));
