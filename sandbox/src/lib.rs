@@ -4,3 +4,4 @@ pub mod addon;
 pub mod children;
 pub mod connect;
 pub mod demo;
+pub mod platform;
