@@ -1,5 +1,7 @@
 //! The demo app against a real Redis, and the checker against what is broken on purpose.
 
+#![expect(clippy::unwrap_used, reason = "a step that fails is a test that fails")]
+
 mod support;
 
 use std::path::Path;

@@ -3,9 +3,15 @@
 //!
 //! Nothing here knows about the move itself: the app reconnects as any app does, and the checker judges what it finds.
 
+mod command;
 pub mod keys;
 pub mod ledger;
+mod operate;
+mod seed;
 pub mod settings;
 mod store;
 pub mod web;
 pub mod worker;
+
+pub use command::{AppCommand, Command, LedgerCommand};
+pub use seed::{Seed, Seeded};

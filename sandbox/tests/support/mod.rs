@@ -1,5 +1,9 @@
 //! A hosted add-on and the demo's processes on loopback, for the tests of behaviour.
 
+#![allow(dead_code, reason = "each test program uses its part")]
+
+pub mod platform;
+
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
 use std::process::Stdio;
@@ -34,7 +38,6 @@ pub async fn rent(folder: &Path, name: &str, tls: bool, profile: Profile) -> Add
 }
 
 /// A process of the demo, as the platform starts it.
-#[allow(dead_code)]
 pub async fn dyno(launcher: &Launcher, ledgers: &Path, addon: &Addon, role: &str, name: &str) -> Child {
     let mut command = children::command(env!("CARGO_BIN_EXE_demo-app"), [role]);
     command
@@ -48,13 +51,11 @@ pub async fn dyno(launcher: &Launcher, ledgers: &Path, addon: &Addon, role: &str
     launcher.start(command).await.unwrap()
 }
 
-#[allow(dead_code)]
 pub async fn end(child: &mut Child, signal: Signal) {
     kill(Pid::from_raw(child.id().unwrap().cast_signed()), signal).unwrap();
     tokio::time::timeout(PATIENCE, child.wait()).await.unwrap().unwrap();
 }
 
-#[allow(dead_code)]
 pub fn acknowledged(ledgers: &Path) -> u64 {
     if ledgers.exists() {
         ledger::read_folder(ledgers).unwrap().acknowledgements()
@@ -63,7 +64,6 @@ pub fn acknowledged(ledgers: &Path) -> u64 {
     }
 }
 
-#[allow(dead_code)]
 pub async fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
     tokio::time::timeout(PATIENCE, async {
         while !holds() {
@@ -74,7 +74,6 @@ pub async fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
     .unwrap_or_else(|_| panic!("waited too long until {what}"));
 }
 
-#[allow(dead_code)]
 pub async fn connect(addon: &Addon, database: i64) -> sandbox::connect::Connection {
     let target = Target::parse(addon.url(), addon.certificate()).unwrap();
     target.connect(database, Duration::from_secs(10)).await.unwrap()
