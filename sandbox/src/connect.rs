@@ -15,8 +15,8 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
 use tokio::net::TcpStream;
+use tokio::task::JoinHandle;
 use tokio_rustls::TlsConnector;
-use tokio_util::task::AbortOnDropHandle;
 
 /// How long connecting, TLS handshake and login may take together.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -33,7 +33,14 @@ pub struct Target {
 /// A connection that is closed when it is dropped, whatever is still in flight on it.
 pub struct Connection {
     pub commands: MultiplexedConnection,
-    _driver: AbortOnDropHandle<()>,
+    driver: JoinHandle<()>,
+}
+
+/// With a Drop of its own the connection stays in one piece when its commands are moved somewhere.
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.driver.abort();
+    }
 }
 
 impl Target {
@@ -86,7 +93,7 @@ impl Target {
                 let (commands, driver) = MultiplexedConnection::new_with_config(&login, stream, settings).await?;
                 Ok(Connection {
                     commands,
-                    _driver: AbortOnDropHandle::new(tokio::spawn(driver)),
+                    driver: tokio::spawn(driver),
                 })
             }
             Some(configuration) => {
@@ -98,7 +105,7 @@ impl Target {
                 let (commands, driver) = MultiplexedConnection::new_with_config(&login, stream, settings).await?;
                 Ok(Connection {
                     commands,
-                    _driver: AbortOnDropHandle::new(tokio::spawn(driver)),
+                    driver: tokio::spawn(driver),
                 })
             }
         }

@@ -5,6 +5,7 @@
 mod support;
 
 use std::path::Path;
+use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
@@ -224,4 +225,64 @@ async fn an_orphaned_job_is_taken_over_when_its_workers_lease_is_over() {
         .await
         .unwrap();
     assert!(left.is_empty(), "{left:?}");
+}
+
+#[derive(clap::Parser)]
+struct Line {
+    #[command(subcommand)]
+    command: sandbox::demo::Command,
+}
+
+async fn run(line: &[&str]) -> anyhow::Result<ExitCode> {
+    let words = ["sandbox"].iter().chain(line);
+    <Line as clap::Parser>::try_parse_from(words)
+        .unwrap()
+        .command
+        .run()
+        .await
+}
+
+#[tokio::test]
+async fn the_check_command_tells_clean_damaged_and_unproven_apart() {
+    let folder = tempfile::tempdir().unwrap();
+    let ledgers = folder.path().join("ledger");
+    let addon = rent(folder.path(), "redis", true, Profile::Default).await;
+    run_until(&ledgers, &addon, 1000).await;
+    let certificate = folder.path().join("ca.pem");
+    std::fs::write(&certificate, addon.certificate().unwrap()).unwrap();
+    let (folder_text, certificate_text) = (ledgers.to_string_lossy(), certificate.to_string_lossy());
+    let check = [
+        "ledger",
+        "check",
+        "--url",
+        addon.url(),
+        "--ca",
+        &certificate_text,
+        "--json",
+        "--ledgers",
+        &folder_text,
+    ];
+    assert_eq!(run(&check).await.unwrap(), ExitCode::SUCCESS);
+    let expectations = ledger::read_folder(&ledgers).unwrap();
+    let (database, marker) = expectations.markers.keys().next().unwrap();
+    let mut redis = connect(&addon, *database).await;
+    redis::cmd("DEL")
+        .arg(marker)
+        .exec_async(&mut redis.commands)
+        .await
+        .unwrap();
+    assert_eq!(run(&check).await.unwrap(), ExitCode::from(5));
+
+    let empty = folder.path().join("empty");
+    std::fs::create_dir(&empty).unwrap();
+    let nothing = run(&[
+        "ledger",
+        "check",
+        "--url",
+        addon.url(),
+        "--ledgers",
+        &empty.to_string_lossy(),
+    ])
+    .await;
+    assert!(nothing.unwrap_err().to_string().contains("nothing is proven"));
 }
