@@ -313,7 +313,7 @@ pub fn report(expectations: &Expectations) -> Report {
             [(old, old_times), (new, _)] => Some(Switch {
                 from: old.address.clone(),
                 to: new.address.clone(),
-                gap_ms: milliseconds(new.first_us) - milliseconds(old.last_us),
+                gap_ms: (new.first_us.cast_signed() - old.last_us.cast_signed()) as f64 / 1000.0,
                 late_acknowledgements: old_times.iter().filter(|time| **time > new.first_us).count() as u64,
             }),
             _ => None,
