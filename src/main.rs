@@ -1,1 +1,21 @@
-fn main() {}
+use clap::Parser;
+use infra::cli::Cli;
+use infra::error::ExitCode;
+use std::process::ExitCode as ProcessExitCode;
+
+fn main() -> ProcessExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and version are answers, not errors; everything else is a usage error, for which clap would exit with 2.
+            let code = if error.use_stderr() {
+                ExitCode::Usage
+            } else {
+                ExitCode::Done
+            };
+            let _ = error.print();
+            return ProcessExitCode::from(code as u8);
+        }
+    };
+    ProcessExitCode::from(infra::commands::run(cli) as u8)
+}

@@ -1,0 +1,96 @@
+//! The AWS part: moto behind our plugin, in a Python environment of its own, and the door by which the supervisor sees its instances.
+
+mod hypervisor;
+mod python;
+
+pub use hypervisor::{Hypervisor, Instance, Operator, World};
+pub use python::ensure as ensure_python;
+
+use std::path::PathBuf;
+use std::process::Stdio;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use tokio::process::{Child, Command};
+use tokio::time::Instant;
+
+use crate::network::BRIDGE_ADDRESS;
+use crate::paths::Paths;
+
+/// The port of all AWS services together.
+pub const PORT: u16 = 4566;
+const READY_WITHIN: Duration = Duration::from_secs(45);
+
+/// Folder of the Python plugin in this checkout.
+pub fn plugin_folder() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("aws")
+}
+
+/// The running plugin; killed when dropped.
+pub struct Aws {
+    process: Child,
+    hypervisor: Hypervisor,
+}
+
+impl Aws {
+    /// Starts the plugin and waits until it answers.
+    pub async fn start(paths: &Paths) -> Result<Self> {
+        let log_path = paths.logs().join("aws.log");
+        let log = std::fs::File::create(&log_path).with_context(|| format!("make {}", log_path.display()))?;
+        let errors = log.try_clone().context("open the AWS part's log")?;
+        let mut process = Command::new(paths.python_environment().join("bin/python"))
+            .arg(plugin_folder().join("localcloud.py"))
+            .args(["--listen", &format!("{BRIDGE_ADDRESS}:{PORT}")])
+            // Compiled Python belongs into the cache, not into the checkout; without it every start takes seconds longer.
+            .env("PYTHONPYCACHEPREFIX", paths.cache().join("pycache"))
+            .env_remove("PYTHONDONTWRITEBYTECODE")
+            .stdin(Stdio::null())
+            .stdout(log)
+            .stderr(errors)
+            .kill_on_drop(true)
+            .spawn()
+            .context("start the AWS part")?;
+        let hypervisor = Hypervisor::new(format!("http://{BRIDGE_ADDRESS}:{PORT}"))?;
+        let deadline = Instant::now() + READY_WITHIN;
+        while !hypervisor.is_healthy().await {
+            if let Some(status) = process.try_wait().context("look after the AWS part")? {
+                bail!("start the AWS part: it ended with {status}: read {}", log_path.display());
+            }
+            if Instant::now() > deadline {
+                bail!("start the AWS part: no answer within {} s: read {}", READY_WITHIN.as_secs(), log_path.display());
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        Ok(Self { process, hypervisor })
+    }
+
+    /// The door to its instances.
+    pub fn hypervisor(&self) -> Hypervisor {
+        self.hypervisor.clone()
+    }
+
+    /// Process id, while it runs.
+    pub fn pid(&self) -> Option<u32> {
+        self.process.id()
+    }
+
+    /// Returns when the plugin has ended, which it never should by itself.
+    pub async fn ended(&mut self) -> std::process::ExitStatus {
+        loop {
+            match self.process.wait().await {
+                Ok(status) => return status,
+                Err(error) => {
+                    tracing::error!("wait for the AWS part: {error}");
+                    tokio::time::sleep(Duration::from_secs(1)).await;
+                }
+            }
+        }
+    }
+
+    /// Ends the plugin. Its state is the cloud of this run and goes with it.
+    pub async fn stop(mut self) {
+        if let Err(error) = self.process.kill().await {
+            tracing::warn!("stop the AWS part: {error}");
+        }
+    }
+}

@@ -1,0 +1,50 @@
+//! The Python environment of the AWS part, made once from its requirements.
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, bail};
+use sha2::{Digest, Sha256};
+
+use super::plugin_folder;
+use crate::paths::Paths;
+
+/// Makes the environment unless a complete one of the same requirements is there. `say` gets one line for each step.
+pub fn ensure(paths: &Paths, say: &dyn Fn(&str)) -> Result<()> {
+    let requirements = plugin_folder().join("requirements.txt");
+    let wanted = fs::read(&requirements).with_context(|| {
+        format!("read {}: `sandbox` is run from the checkout that it was built in", requirements.display())
+    })?;
+    let wanted: String = Sha256::digest(&wanted).iter().map(|byte| format!("{byte:02x}")).collect();
+    let environment = paths.python_environment();
+    let stamp = environment.join("requirements.sha256");
+    if fs::read_to_string(&stamp).is_ok_and(|found| found == wanted) {
+        return Ok(());
+    }
+    say("making the Python environment of the AWS part, once");
+    fs::create_dir_all(paths.cache()).with_context(|| format!("make {}", paths.cache().display()))?;
+    // An environment knows its own path: it is made in place, and counts only with its stamp.
+    crate::cleanup::remove_tree(&environment)?;
+    let log = paths.cache().join("venv.log");
+    run_logged(Command::new("python3").args(["-m", "venv"]).arg(&environment), &log)?;
+    let mut install = Command::new(environment.join("bin/python"));
+    install.args(["-m", "pip", "install", "--no-input", "--disable-pip-version-check", "--quiet", "-r"]).arg(&requirements);
+    run_logged(&mut install, &log)?;
+    fs::write(&stamp, wanted).context("stamp the Python environment")
+}
+
+fn run_logged(command: &mut Command, log: &Path) -> Result<()> {
+    let file = fs::File::options().create(true).append(true).open(log).context("open the Python environment's log")?;
+    let errors = file.try_clone().context("open the Python environment's log")?;
+    let status = command
+        .stdin(Stdio::null())
+        .stdout(file)
+        .stderr(errors)
+        .status()
+        .context("make the Python environment: start python3")?;
+    if !status.success() {
+        bail!("make the Python environment: python3 ended with {status}: read {}", log.display());
+    }
+    Ok(())
+}

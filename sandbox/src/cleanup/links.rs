@@ -1,0 +1,55 @@
+//! What the sandbox has in this computer's network, by the prefix of its names.
+
+use std::fs;
+use std::path::Path;
+
+use tokio::process::Command;
+use tokio::task::JoinSet;
+
+use crate::command::run;
+use crate::network::{HOST_TABLE, PREFIX};
+
+const NAMESPACES: &str = "/run/netns";
+const INTERFACES: &str = "/sys/class/net";
+
+/// Removes namespaces, interfaces and the table of rules; what fails is seen by whoever looks next.
+pub async fn remove_all() {
+    let mut removals = JoinSet::new();
+    for name in named(NAMESPACES) {
+        removals.spawn(async move {
+            let _ = run(Command::new("ip").args(["netns", "del", &name]), "").await;
+            // A namespace whose making was interrupted is a file without a mount.
+            let _ = fs::remove_file(Path::new(NAMESPACES).join(name));
+        });
+    }
+    removals.join_all().await;
+    // A pair goes with its inner end, which may take a moment: an interface that is gone already is no failure.
+    for name in named(INTERFACES) {
+        let _ = run(Command::new("ip").args(["link", "del", &name]), "").await;
+    }
+    let _ = run(Command::new("nft").args(["delete", "table", "inet", HOST_TABLE]), "").await;
+    remove_container_traces();
+}
+
+/// What is still there, for people.
+pub fn left_over() -> Vec<String> {
+    let namespaces = named(NAMESPACES).into_iter().map(|name| format!("network namespace {name}"));
+    let interfaces = named(INTERFACES).into_iter().map(|name| format!("network interface {name}"));
+    namespaces.chain(interfaces).collect()
+}
+
+/// nspawn keeps folders by machine name below /run, and forgets them when it is killed.
+fn remove_container_traces() {
+    for folder in ["/run/systemd/nspawn/propagate", "/run/systemd/nspawn/unix-export", "/run/systemd/nspawn/locks"] {
+        for name in named(folder) {
+            let trace = Path::new(folder).join(name);
+            let _ = super::remove_tree(&trace);
+            let _ = fs::remove_file(&trace);
+        }
+    }
+}
+
+fn named(folder: &str) -> Vec<String> {
+    let Ok(entries) = fs::read_dir(folder) else { return Vec::new() };
+    entries.flatten().filter_map(|entry| entry.file_name().into_string().ok()).filter(|name| name.starts_with(PREFIX)).collect()
+}

@@ -1,0 +1,87 @@
+//! Finding and removing whatever a sandbox left: processes, control groups, mounts, network, files.
+//!
+//! It trusts no list of what was made: it looks at what stands, and knows the sandbox's own by the id and the state folder in a
+//! process's environment, by names that begin with `infra-sb`, and by mounts below the state folder. So it serves `down`, and
+//! `up` after a supervisor that was killed.
+
+mod links;
+mod mounts;
+mod processes;
+
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context, Result, bail};
+
+use crate::machines::control_group;
+use crate::network;
+use crate::paths::Paths;
+use crate::record::Record;
+
+pub use processes::carries_id;
+
+/// What becomes of the state folder.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Files {
+    Keep,
+    Remove,
+}
+
+/// Removes everything, looks again, and names what is still there.
+pub async fn sweep(paths: &Paths, files: Files) -> Vec<String> {
+    let owner = Owner {
+        state: paths.state().to_string_lossy().into_owned(),
+        id: Record::read(paths).map(|record| record.id),
+        // Bridge, namespaces and control groups have names that say nothing of the run: leave them to another sandbox that is up.
+        has_network: network::owner().is_none_or(|owner| owner == paths.state().to_string_lossy()),
+    };
+    processes::kill_all(&owner).await;
+    if owner.has_network {
+        control_group::remove(None);
+    }
+    mounts::unmount_below(paths.state());
+    if owner.has_network {
+        links::remove_all().await;
+    }
+    if files == Files::Remove && paths.state_mark().exists() {
+        if let Err(error) = remove_tree(paths.state()) {
+            return vec![format!("{error:#}")];
+        }
+    }
+    left_over(paths, &owner, files)
+}
+
+/// Whose things are looked for.
+struct Owner {
+    state: String,
+    id: Option<String>,
+    has_network: bool,
+}
+
+fn left_over(paths: &Paths, owner: &Owner, files: Files) -> Vec<String> {
+    let mut left = Vec::new();
+    left.extend(processes::of(owner).into_iter().map(|pid| format!("process {pid} ({})", processes::command_of(pid))));
+    left.extend(mounts::below(paths.state()).into_iter().map(|mount| format!("mount {}", mount.display())));
+    if owner.has_network {
+        left.extend(links::left_over());
+        left.extend(control_group::left_over().into_iter().map(|group| format!("control group {}", group.display())));
+    }
+    if files == Files::Remove && paths.state_mark().exists() {
+        left.push(format!("files in {}", paths.state().display()));
+    }
+    left
+}
+
+/// Removes a folder with everything in it, unless something is mounted below it. An absent folder is no error.
+pub fn remove_tree(folder: &Path) -> Result<()> {
+    let mounted = mounts::below(folder);
+    if let Some(mount) = mounted.first() {
+        bail!("remove {}: {} is still mounted", folder.display(), mount.display());
+    }
+    match fs::remove_dir_all(folder) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(error).with_context(|| format!("remove {}", folder.display()))
+        }
+        _ => Ok(()),
+    }
+}

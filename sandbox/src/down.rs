@@ -1,0 +1,46 @@
+//! `sandbox down`: the supervisor is asked to stop, then whatever stands is found and removed, whether it obeyed or was long dead.
+
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, bail};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use crate::cleanup;
+use crate::cli::runtime;
+use crate::paths::Paths;
+use crate::record::Record;
+
+/// The supervisor only has to end its parts in order; what it does not manage is swept after it.
+const PATIENCE: Duration = Duration::from_secs(3);
+
+/// Leaves nothing of the sandbox but the cache, or fails and names what is left.
+pub fn down(paths: &Paths) -> Result<ExitCode> {
+    crate::tools::check_root("down")?;
+    let started = Instant::now();
+    let record = Record::read(paths);
+    let was_there = paths.state_mark().exists();
+    if let Some(record) = &record {
+        ask_to_stop(record);
+    }
+    let left = runtime()?.block_on(cleanup::sweep(paths, cleanup::Files::Remove));
+    if !left.is_empty() {
+        bail!("these are left and would not go; run `sandbox down` again:\n  {}", left.join("\n  "));
+    }
+    if was_there {
+        eprintln!("sandbox: down after {:.1} s; nothing is left but the cache {}", started.elapsed().as_secs_f64(), paths.cache().display());
+    } else {
+        eprintln!("sandbox: none was up in {}; nothing is left", paths.state().display());
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn ask_to_stop(record: &Record) {
+    let Some(pid) = record.supervisor.filter(|_| record.supervisor_lives()) else { return };
+    let _ = kill(Pid::from_raw(pid), Signal::SIGTERM);
+    let deadline = Instant::now() + PATIENCE;
+    while record.supervisor_lives() && Instant::now() < deadline {
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}

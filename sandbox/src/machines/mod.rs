@@ -1,0 +1,149 @@
+//! The machines behind EC2's instances: real systems under systemd-nspawn, made to follow what the API says.
+//!
+//! One task per machine carries it from state to state, so that several boot and stop at the same time. What to do next is
+//! decided in `step`, without effects; `disk`, `control_group` and `container` have one kind of effect each.
+
+mod container;
+pub mod control_group;
+mod disk;
+mod machine;
+mod step;
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+use crate::aws::{Hypervisor, Instance, World};
+use crate::paths::Paths;
+
+/// One line of `sandbox status`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MachineStatus {
+    /// The `infra:name` or `Name` tag, if any.
+    pub name: Option<String>,
+    /// EC2's name of the state that the machine is really in.
+    pub state: String,
+    pub zone: String,
+    /// Private address first.
+    pub addresses: Vec<String>,
+    /// Process id of the machine's init on this computer.
+    pub leader: Option<i32>,
+    /// Why it is not as the API wants it.
+    pub problem: Option<String>,
+}
+
+/// What all machines report; `changed` wakes whoever publishes it.
+#[derive(Debug, Default)]
+pub struct Board {
+    lines: Mutex<BTreeMap<String, MachineStatus>>,
+    pub changed: tokio::sync::Notify,
+}
+
+impl Board {
+    /// A copy of all lines.
+    pub fn lines(&self) -> BTreeMap<String, MachineStatus> {
+        self.lines.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn set(&self, instance: &str, line: Option<MachineStatus>) {
+        let mut lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
+        match line {
+            Some(line) => lines.insert(instance.to_owned(), line),
+            None => lines.remove(instance),
+        };
+        drop(lines);
+        self.changed.notify_one();
+    }
+}
+
+/// What every machine needs to know of its sandbox.
+#[derive(Debug)]
+pub struct Site {
+    pub paths: Paths,
+    /// This run's id, which every process carries in its environment.
+    pub id: String,
+    pub hypervisor: Hypervisor,
+    pub board: Arc<Board>,
+    /// Rises whenever an address has moved, so that every machine forgets its neighbours.
+    pub moved: watch::Sender<u64>,
+}
+
+/// Follows the API's world until it is dropped; machines then end with the supervisor.
+pub async fn follow(site: Arc<Site>) {
+    let mut known: HashMap<String, watch::Sender<Option<Instance>>> = HashMap::new();
+    let mut tasks = JoinSet::new();
+    let mut version = 0;
+    loop {
+        let world = match site.hypervisor.world(version).await {
+            Ok(world) => world,
+            Err(error) => {
+                tracing::warn!("{error:#}");
+                tokio::time::sleep(Duration::from_millis(500)).await;
+                continue;
+            }
+        };
+        version = world.version;
+        announce_moves(&site, &known, &world);
+        distribute(&site, &mut known, &mut tasks, world);
+        while tasks.try_join_next().is_some() {}
+    }
+}
+
+/// Hands each machine its instance, and starts a task for each new one.
+fn distribute(
+    site: &Arc<Site>,
+    known: &mut HashMap<String, watch::Sender<Option<Instance>>>,
+    tasks: &mut JoinSet<()>,
+    world: World,
+) {
+    let mut wanted: HashMap<String, Instance> =
+        world.instances.into_iter().map(|instance| (instance.id.clone(), instance)).collect();
+    known.retain(|id, sender| {
+        let instance = wanted.remove(id);
+        sender.send_if_modified(|current| {
+            let different = *current != instance;
+            if different {
+                current.clone_from(&instance);
+            }
+            different
+        });
+        !sender.is_closed()
+    });
+    for (id, instance) in wanted {
+        if instance.state == "terminated" {
+            continue;
+        }
+        tracing::info!("{id}: new, {}", instance.state);
+        let (sender, receiver) = watch::channel(Some(instance));
+        tasks.spawn(machine::run(id.clone(), receiver, Arc::clone(site)));
+        known.insert(id, sender);
+    }
+}
+
+/// An address that another machine had before must not be looked for there.
+fn announce_moves(site: &Site, known: &HashMap<String, watch::Sender<Option<Instance>>>, world: &World) {
+    let before: HashMap<String, String> = known
+        .iter()
+        .filter_map(|(id, sender)| Some((id.clone(), sender.borrow().clone()?)))
+        .flat_map(|(id, instance)| addresses_of(&instance).into_iter().map(move |address| (address, id.clone())))
+        .collect();
+    let moved = world.instances.iter().any(|instance| {
+        addresses_of(instance).iter().any(|address| before.get(address).is_some_and(|owner| *owner != instance.id))
+    });
+    // A new owner of an address that nobody has just now may follow one of moments ago.
+    let new = world.instances.iter().any(|instance| {
+        known.contains_key(&instance.id) && addresses_of(instance).iter().any(|address| !before.contains_key(address))
+    });
+    if moved || new {
+        site.moved.send_modify(|count| *count += 1);
+    }
+}
+
+/// Private address first, then public and elastic ones.
+fn addresses_of(instance: &Instance) -> Vec<String> {
+    instance.private_ip.iter().chain(&instance.addresses).cloned().collect()
+}

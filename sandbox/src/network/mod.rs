@@ -1,0 +1,73 @@
+//! The sandbox's network: one bridge on this computer, a namespace for each machine, and the rules between them.
+//!
+//! Nothing here leads out of the computer. Machines have no default route, and this computer forwards nothing from or to the bridge.
+
+mod firewall;
+mod namespace;
+
+use anyhow::{Context, Result, bail};
+use tokio::process::Command;
+
+use crate::command::run;
+use crate::paths::Paths;
+
+pub use firewall::Rule;
+pub use namespace::Namespace;
+
+/// Every interface and namespace of the sandbox begins so; `down` finds them by it.
+pub const PREFIX: &str = "infra-sb";
+/// The bridge that all machines hang on.
+pub const BRIDGE: &str = "infra-sb0";
+/// The bridge's own address: AWS, platform and add-on answer here.
+pub const BRIDGE_ADDRESS: &str = "10.77.0.1";
+/// The only network there is.
+pub const NETWORK: &str = "10.77.0.0/16";
+/// The sandbox's own table on this computer.
+pub const HOST_TABLE: &str = "infra_sandbox";
+
+/// Makes the bridge and forbids forwarding between it and anything else. The bridge's alias names the state folder it belongs to.
+pub async fn raise(paths: &Paths) -> Result<()> {
+    let alias = format!("\"{}\"", paths.state().display());
+    let script = format!(
+        "link add {BRIDGE} type bridge stp_state 0 forward_delay 0\n\
+         link set {BRIDGE} alias {alias}\n\
+         addr add {BRIDGE_ADDRESS}/16 dev {BRIDGE}\n\
+         link set {BRIDGE} up\n"
+    );
+    run(Command::new("ip").args(["-batch", "-"]), &script).await.context("make the sandbox's bridge")?;
+    run(Command::new("nft").args(["-f", "-"]), &host_rules()).await.context("forbid forwarding from the sandbox's bridge")?;
+    Ok(())
+}
+
+/// Fails with the other owner's name if a bridge stands that belongs to another state folder.
+pub fn check_free(paths: &Paths) -> Result<()> {
+    match owner() {
+        Some(owner) if owner != paths.state().to_string_lossy() => bail!(
+            "another sandbox is up, with its state in {owner}: this computer has room for one; end it with `INFRA_SANDBOX_DIR={owner} sandbox down`"
+        ),
+        _ => Ok(()),
+    }
+}
+
+/// The state folder that the standing bridge belongs to; none for a bridge whose making was interrupted.
+pub fn owner() -> Option<String> {
+    let alias = std::fs::read_to_string(format!("/sys/class/net/{BRIDGE}/ifalias")).ok()?;
+    Some(alias.trim().to_owned()).filter(|alias| !alias.is_empty())
+}
+
+/// Bridged packets pass the forward hook too where br_netfilter is on, with the bridge as both interfaces.
+fn host_rules() -> String {
+    format!(
+        "table inet {HOST_TABLE} {{\n\
+         \tchain forward {{\n\
+         \t\ttype filter hook forward priority -10; policy accept;\n\
+         \t\tiifname \"{BRIDGE}\" oifname != \"{BRIDGE}\" drop\n\
+         \t\toifname \"{BRIDGE}\" iifname != \"{BRIDGE}\" drop\n\
+         \t}}\n\
+         \tchain input {{\n\
+         \t\ttype filter hook input priority -10; policy accept;\n\
+         \t\tiifname \"{BRIDGE}\" ip daddr != {NETWORK} drop\n\
+         \t}}\n\
+         }}\n"
+    )
+}

@@ -1,0 +1,157 @@
+//! One machine's network namespace: a veth pair to the bridge, its addresses, the metadata service's address, its firewall.
+
+use std::net::{SocketAddr, TcpListener};
+
+use anyhow::{Context, Result, anyhow};
+use tokio::process::Command;
+
+use super::firewall::{self, Rule};
+use super::{BRIDGE, PREFIX};
+use crate::command::run;
+
+/// A namespace that stands until `remove`.
+#[derive(Debug, Clone)]
+pub struct Namespace {
+    name: String,
+}
+
+impl Namespace {
+    /// Interface names have 15 characters at most: the prefix and the last seven of the instance's id.
+    fn name_for(instance: &str) -> String {
+        let tail: String = instance.chars().rev().take(7).collect::<Vec<_>>().into_iter().rev().collect();
+        format!("{PREFIX}{tail}")
+    }
+
+    /// Makes the namespace with its link up, without addresses yet and with everything that comes in refused.
+    pub async fn create(instance: &str, mac: &str) -> Result<Self> {
+        let name = Self::name_for(instance);
+        let made = async {
+            run(Command::new("ip").args(["netns", "add", &name]), "").await?;
+            let inside = format!(
+                "link add {name} type veth peer name eth0 address {mac} netns {name}\n\
+                 link set {name} master {BRIDGE} up\n"
+            );
+            run(Command::new("ip").args(["-batch", "-"]), &inside).await?;
+            let namespace = Self { name: name.clone() };
+            namespace.firewall(&[]).await?;
+            // The supervisor makes the addresses; the kernel must not add link-local ones of its own.
+            namespace.inside("sysctl", &["-q", "-w", "net.ipv6.conf.all.disable_ipv6=1"]).await?;
+            namespace
+                .batch("link set lo up\naddr add 169.254.169.254/32 dev lo\nlink set eth0 up\n")
+                .await?;
+            Ok(namespace)
+        };
+        made.await.map_err(|error: anyhow::Error| error.context(format!("make the network of {instance}")))
+    }
+
+    /// Where nspawn finds it.
+    pub fn path(&self) -> String {
+        format!("/run/netns/{}", self.name)
+    }
+
+    /// Gives eth0 exactly these addresses, the first with the network's route.
+    pub async fn set_addresses(&self, private: &str, others: &[String]) -> Result<()> {
+        let shown = run(Command::new("ip").args(["-n", &self.name, "-j", "-4", "addr", "show", "dev", "eth0"]), "").await?;
+        let present = addresses_in(&shown).context("read the machine's addresses")?;
+        let script = address_changes(&present, private, others);
+        if script.is_empty() {
+            return Ok(());
+        }
+        self.batch(&script).await.with_context(|| format!("give addresses {private} {others:?} to {}", self.name))
+    }
+
+    /// Replaces the machine's ingress rules in one transaction.
+    pub async fn firewall(&self, rules: &[Rule]) -> Result<()> {
+        let script = firewall::ruleset(rules);
+        run(Command::new("ip").args(["netns", "exec", &self.name, "nft", "-f", "-"]), &script)
+            .await
+            .map(drop)
+            .with_context(|| format!("set the ingress rules of {}", self.name))
+    }
+
+    /// Whether the rules still stand: the machine's own root can flush them, as `nft flush ruleset` of a firewall package does.
+    pub async fn has_firewall(&self) -> bool {
+        self.inside("nft", &["list", "table", "inet", firewall::TABLE]).await.is_ok()
+    }
+
+    /// Forgets who had an address, after it moved to another machine.
+    pub async fn forget_neighbours(&self) {
+        let flushed = run(Command::new("ip").args(["-n", &self.name, "neigh", "flush", "dev", "eth0"]), "").await;
+        if let Err(error) = flushed {
+            tracing::debug!("{}: {error:#}", self.name);
+        }
+    }
+
+    /// A listener on an address of the namespace. The socket stays in it whoever serves it.
+    pub async fn listen(&self, address: SocketAddr) -> Result<TcpListener> {
+        let path = self.path();
+        let bound = tokio::task::spawn_blocking(move || {
+            // A thread of its own, since it stays in the namespace.
+            std::thread::spawn(move || -> Result<TcpListener> {
+                let file = std::fs::File::open(&path).with_context(|| format!("open {path}"))?;
+                nix::sched::setns(file, nix::sched::CloneFlags::CLONE_NEWNET).with_context(|| format!("enter {path}"))?;
+                let listener = TcpListener::bind(address).with_context(|| format!("listen on {address} in {path}"))?;
+                listener.set_nonblocking(true).context("make the listener non-blocking")?;
+                Ok(listener)
+            })
+            .join()
+        });
+        bound.await.context("wait for the listener")?.map_err(|_| anyhow!("open a listener in {}: its thread failed", self.name))?
+    }
+
+    /// Takes the namespace away; its veth pair goes with it.
+    pub async fn remove(&self) -> Result<()> {
+        // The outer end first: the inner one is gone only when the last process of the namespace is.
+        let _ = run(Command::new("ip").args(["link", "del", &self.name]), "").await;
+        run(Command::new("ip").args(["netns", "del", &self.name]), "").await.map(drop)
+    }
+
+    async fn batch(&self, script: &str) -> Result<()> {
+        run(Command::new("ip").args(["-n", &self.name, "-batch", "-"]), script).await.map(drop)
+    }
+
+    async fn inside(&self, tool: &str, arguments: &[&str]) -> Result<String> {
+        run(Command::new("ip").args(["netns", "exec", &self.name, tool]).args(arguments), "").await
+    }
+}
+
+fn addresses_in(json: &str) -> Result<Vec<(String, u64)>> {
+    let parsed: serde_json::Value = serde_json::from_str(json)?;
+    let infos = parsed.pointer("/0/addr_info").and_then(|infos| infos.as_array()).cloned().unwrap_or_default();
+    Ok(infos
+        .iter()
+        .filter_map(|info| Some((info.get("local")?.as_str()?.to_owned(), info.get("prefixlen")?.as_u64()?)))
+        .collect())
+}
+
+/// The `ip` commands from what is there to what is wanted.
+fn address_changes(present: &[(String, u64)], private: &str, others: &[String]) -> String {
+    let mut wanted = vec![(private.to_owned(), 16)];
+    for other in others.iter().filter(|other| *other != private) {
+        wanted.push((other.clone(), 32));
+    }
+    let removed = present.iter().filter(|address| !wanted.contains(address));
+    let added = wanted.iter().filter(|address| !present.contains(address));
+    let removals = removed.map(|(address, bits)| format!("addr del {address}/{bits} dev eth0\n"));
+    removals.chain(added.map(|(address, bits)| format!("addr add {address}/{bits} dev eth0\n"))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_fit_an_interface_and_keep_the_prefix() {
+        let name = Namespace::name_for("i-0123456789abcdef0");
+        assert_eq!(name, "infra-sbabcdef0");
+        assert!(name.len() <= 15);
+    }
+
+    #[test]
+    fn only_differences_of_addresses_are_applied() {
+        let present = [("10.77.16.4".to_owned(), 16), ("10.77.128.2".to_owned(), 32)];
+        let changes = address_changes(&present, "10.77.16.4", &["10.77.144.2".into()]);
+        assert_eq!(changes, "addr del 10.77.128.2/32 dev eth0\naddr add 10.77.144.2/32 dev eth0\n");
+        assert_eq!(address_changes(&present, "10.77.16.4", &["10.77.128.2".into()]), "");
+    }
+}

@@ -1,0 +1,106 @@
+//! Where the sandbox keeps things: the state folder of one run, which `down` removes, and the cache folder, which stays.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+
+/// Folder of the run's state; overrides the default.
+pub const STATE_VARIABLE: &str = "INFRA_SANDBOX_DIR";
+/// Folder of what is built once; overrides the default.
+pub const CACHE_VARIABLE: &str = "INFRA_SANDBOX_CACHE";
+
+const DEFAULT_STATE: &str = "/var/lib/infra-sandbox";
+
+/// Every path that the sandbox uses, from its two folders.
+#[derive(Debug, Clone)]
+pub struct Paths {
+    state: PathBuf,
+    cache: PathBuf,
+}
+
+impl Paths {
+    /// The folders named by the environment, or the defaults.
+    pub fn from_environment() -> Result<Self> {
+        let state = std::env::var_os(STATE_VARIABLE).map_or_else(|| PathBuf::from(DEFAULT_STATE), PathBuf::from);
+        let cache = match std::env::var_os(CACHE_VARIABLE) {
+            Some(folder) => PathBuf::from(folder),
+            None => std::env::home_dir().context("find the cache folder: HOME is not set")?.join(".cache/infra-sandbox"),
+        };
+        Self::new(state, cache)
+    }
+
+    /// Both folders must be absolute and free of the characters that overlayfs takes for its own in mount options.
+    pub fn new(state: PathBuf, cache: PathBuf) -> Result<Self> {
+        for (variable, folder) in [(STATE_VARIABLE, &state), (CACHE_VARIABLE, &cache)] {
+            let text = folder.to_string_lossy();
+            if !folder.is_absolute() || text.contains([':', ',', '\\', '"', '\'']) {
+                bail!("{variable}={text} cannot be used: give an absolute path without any of : , \\ ' \"");
+            }
+        }
+        Ok(Self { state, cache })
+    }
+
+    /// Folder of this run, mode 0700.
+    pub fn state(&self) -> &Path {
+        &self.state
+    }
+
+    /// Folder that survives `down`: the image and the Python environment.
+    pub fn cache(&self) -> &Path {
+        &self.cache
+    }
+
+    /// Its presence says that the state folder is the sandbox's, and may be removed.
+    pub fn state_mark(&self) -> PathBuf {
+        self.state.join(".infra-sandbox")
+    }
+
+    /// What the supervisor reports of itself.
+    pub fn record(&self) -> PathBuf {
+        self.state.join("sandbox.json")
+    }
+
+    /// `export K=V` lines for the operator's shell.
+    pub fn environment_file(&self) -> PathBuf {
+        self.state.join("env")
+    }
+
+    /// Logs of every part.
+    pub fn logs(&self) -> PathBuf {
+        self.state.join("logs")
+    }
+
+    /// Temporary files of everything that the supervisor starts.
+    pub fn temporary(&self) -> PathBuf {
+        self.state.join("tmp")
+    }
+
+    /// One folder for each machine.
+    pub fn machines(&self) -> PathBuf {
+        self.state.join("machines")
+    }
+
+    /// The image's root file system, complete or absent.
+    pub fn image(&self) -> PathBuf {
+        self.cache.join("image")
+    }
+
+    /// The Python environment of the AWS part.
+    pub fn python_environment(&self) -> PathBuf {
+        self.cache.join("venv")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn folders_that_overlayfs_would_misread_are_refused() {
+        for folder in ["relative/folder", "/with:colon", "/with,comma"] {
+            assert!(Paths::new(folder.into(), "/cache".into()).is_err(), "{folder} as state");
+            assert!(Paths::new("/state".into(), folder.into()).is_err(), "{folder} as cache");
+        }
+        assert!(Paths::new("/var/lib/infra sandbox".into(), "/cache".into()).is_ok());
+    }
+}

@@ -1,0 +1,89 @@
+//! What the supervisor tells of itself: one JSON file in the state folder, replaced as a whole.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use serde::{Deserialize, Serialize};
+
+use crate::machines::MachineStatus;
+use crate::paths::Paths;
+
+/// How far the sandbox is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Phase {
+    Starting,
+    Ready,
+    Failed,
+}
+
+/// One part of the sandbox beside its machines.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Part {
+    pub name: String,
+    /// Where it answers.
+    pub address: String,
+    /// Its process, when it has one of its own.
+    pub pid: Option<u32>,
+    /// Why it is dead, when it is.
+    pub problem: Option<String>,
+}
+
+/// The file's content.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Record {
+    /// The run's id.
+    pub id: String,
+    /// The supervisor's process; `None` until `up` has started it.
+    pub supervisor: Option<i32>,
+    pub phase: Phase,
+    /// What is being done while starting; why it failed after that.
+    pub detail: String,
+    pub parts: Vec<Part>,
+    pub machines: BTreeMap<String, MachineStatus>,
+}
+
+impl Record {
+    /// A run that is about to start.
+    pub fn new(id: String) -> Self {
+        Self {
+            id,
+            supervisor: None,
+            phase: Phase::Starting,
+            detail: "supervisor".to_owned(),
+            parts: Vec::new(),
+            machines: BTreeMap::new(),
+        }
+    }
+
+    /// The record in the state folder, if there is one that can be read.
+    pub fn read(paths: &Paths) -> Option<Self> {
+        serde_json::from_str(&fs::read_to_string(paths.record()).ok()?).ok()
+    }
+
+    /// Replaces the file.
+    pub fn write(&self, paths: &Paths) -> Result<()> {
+        let text = serde_json::to_string_pretty(self).context("write down the sandbox's record")?;
+        write_private(&paths.record(), &text)
+    }
+
+    /// Whether the supervisor of this record runs: its process id may belong to another process by now.
+    pub fn supervisor_lives(&self) -> bool {
+        self.supervisor.is_some_and(|pid| crate::cleanup::carries_id(pid, &self.id))
+    }
+}
+
+/// Writes a file of mode 0600 so that no reader ever sees half of it.
+pub fn write_private(path: &Path, text: &str) -> Result<()> {
+    let unfinished = path.with_extension("unfinished");
+    let write = || -> std::io::Result<()> {
+        let mut file = fs::File::options().write(true).create(true).truncate(true).mode(0o600).open(&unfinished)?;
+        file.write_all(text.as_bytes())?;
+        fs::rename(&unfinished, path)
+    };
+    write().with_context(|| format!("write {}", path.display()))
+}

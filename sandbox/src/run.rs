@@ -1,0 +1,23 @@
+//! `sandbox run`: a command with the sandbox's variables. It becomes the command; signals and exit code are the command's own.
+
+use std::ffi::OsString;
+use std::os::unix::process::CommandExt;
+use std::process::{Command, ExitCode};
+
+use anyhow::{Context, Result, bail};
+
+use crate::environment;
+use crate::paths::Paths;
+use crate::record::{Phase, Record};
+
+/// Replaces this process; returns only if that fails.
+pub fn run(paths: &Paths, command: &[OsString]) -> Result<ExitCode> {
+    let Some((program, arguments)) = command.split_first() else { bail!("`sandbox run` needs a command") };
+    match Record::read(paths) {
+        Some(record) if record.phase == Phase::Ready && record.supervisor_lives() => {}
+        Some(_) => bail!("the sandbox in {} is not ready: see `sandbox status`", paths.state().display()),
+        None => bail!("no sandbox is up in {}: raise one with `sandbox up`", paths.state().display()),
+    }
+    let error = Command::new(program).args(arguments).envs(environment::read(paths)?).exec();
+    Err(error).with_context(|| format!("run {}", program.to_string_lossy()))
+}

@@ -1,0 +1,85 @@
+//! The commands of the story, each run as its own process.
+
+use anyhow::{Context, Result, bail};
+use serde_json::Value;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use crate::paths::Paths;
+
+/// The deployment's name in the demo.
+pub const NAME: &str = "demo";
+
+/// Where the binaries and the demo's folder are.
+pub struct Runner {
+    sandbox: PathBuf,
+    infra: PathBuf,
+    folder: PathBuf,
+}
+
+impl Runner {
+    pub fn new() -> Result<Self> {
+        let sandbox = std::env::current_exe().context("find this program")?;
+        let infra = sandbox.with_file_name("infra");
+        if !infra.exists() {
+            bail!("find {}: build it with `cargo build --workspace --bins`", infra.display());
+        }
+        let folder = Paths::from_environment()?.state().join("demo");
+        Ok(Runner { sandbox, infra, folder })
+    }
+
+    /// The smallest `infra.yml` for the sandbox's app.
+    pub fn write_config(&self) -> Result<PathBuf> {
+        std::fs::create_dir_all(&self.folder).context("make the demo's folder")?;
+        let path = self.folder.join("infra.yml");
+        let text = format!(
+            "name: {NAME}\nsource:\n  config_var: REDIS_URL\napp:\n  name: demo\nhosts:\n  admin_cidrs: [10.77.0.1/32]\n  app_cidrs: [10.77.0.0/16]\n"
+        );
+        std::fs::write(&path, text).context("write the demo's infra.yml")?;
+        Ok(path)
+    }
+
+    /// Runs a verb of the sandbox; what it prints is seen.
+    pub fn sandbox(&self, arguments: &[&str]) -> Result<()> {
+        eprintln!("$ sandbox {}", arguments.join(" "));
+        let status = Command::new(&self.sandbox).args(arguments).status().context("start sandbox")?;
+        if status.success() { Ok(()) } else { bail!("`sandbox {}` ended with {status}", arguments.join(" ")) }
+    }
+
+    /// Runs a verb of infra inside the sandbox; what it prints is seen.
+    pub fn infra(&self, config: &Path, arguments: &[&str]) -> Result<()> {
+        eprintln!("$ infra {}", arguments.join(" "));
+        let status = self.command(config, arguments, &[]).status().context("start infra")?;
+        if status.success() { Ok(()) } else { bail!("`infra {}` ended with {status}", arguments.join(" ")) }
+    }
+
+    /// The same with `--json`; gives what it printed on stdout.
+    pub fn infra_json(&self, config: &Path, arguments: &[&str]) -> Result<Value> {
+        let shown = arguments.join(" ");
+        if arguments != ["status"] {
+            eprintln!("$ infra {shown} --json");
+        }
+        let output = self.command(config, arguments, &["--json"]).stderr(Stdio::inherit()).output().context("start infra")?;
+        if !output.status.success() {
+            bail!("`infra {shown}` ended with {}", output.status);
+        }
+        serde_json::from_slice(&output.stdout).with_context(|| format!("read what `infra {shown} --json` printed"))
+    }
+
+    fn command(&self, config: &Path, arguments: &[&str], after: &[&str]) -> Command {
+        let mut command = Command::new(&self.sandbox);
+        command.args(["run".as_ref(), self.infra.as_os_str(), "--config".as_ref(), config.as_os_str()]);
+        command.args(["--inventory".as_ref(), self.folder.join("inventory").as_os_str()]).args(after).args(arguments);
+        command
+    }
+
+    /// Holds the ledgers against the Redis that the app uses now. A loss is a finding and not an error here.
+    pub fn ledger(&self) -> Result<Value> {
+        let output = Command::new(&self.sandbox)
+            .args(["ledger", "check", "--json"])
+            .stderr(Stdio::inherit())
+            .output()
+            .context("start sandbox")?;
+        serde_json::from_slice(&output.stdout).context("read what `sandbox ledger check --json` printed")
+    }
+}

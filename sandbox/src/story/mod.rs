@@ -1,0 +1,152 @@
+//! `sandbox demo`: the whole move, as a person would do it, on this one computer.
+//!
+//! It runs the same commands that the README names, by their own binaries, and believes nothing that they print about losses: the app's ledgers of
+//! acknowledged writes are held against the Redis that the app ends on. What it measured goes to `demo-report.json`.
+
+mod commands;
+mod report;
+
+use anyhow::{Context, Result, bail};
+use clap::{Args, ValueEnum};
+use commands::Runner;
+use report::{Report, Seconds};
+use serde_json::Value;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+/// In which order the move is made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Order {
+    /// `infra promote`, then `infra switch-app` within the hold.
+    PromoteFirst,
+    /// `infra switch-app` alone.
+    SwitchOnly,
+}
+
+#[derive(Debug, Args)]
+pub struct Arguments {
+    /// In which order the move is made
+    #[arg(long, value_enum, default_value_t = Order::SwitchOnly)]
+    order: Order,
+    /// Keys that the add-on is filled with before the app starts
+    #[arg(long, default_value_t = 100_000)]
+    keys: u64,
+    /// Acknowledged writes to reach before the ledgers are judged
+    #[arg(long, default_value_t = 60_000)]
+    writes: u64,
+    /// Factor on the platform's delays
+    #[arg(long, default_value_t = 1.0)]
+    time_scale: f64,
+    /// Where the report is written
+    #[arg(long, default_value = "demo-report.json", value_name = "FILE")]
+    report: PathBuf,
+    /// Leave the sandbox up, to look around
+    #[arg(long)]
+    keep: bool,
+}
+
+/// Tells the story; fails when a write was lost or done twice. The sandbox is removed in any case, unless it is to be kept.
+pub fn run(arguments: &Arguments) -> Result<ExitCode> {
+    let runner = Runner::new()?;
+    let told = tell(&runner, arguments);
+    if arguments.keep {
+        eprintln!("\nthe sandbox is still up: `sandbox run CMD…` uses it, `sandbox down` removes it");
+    } else if let Err(error) = runner.sandbox(&["down"]) {
+        eprintln!("sandbox: {error:#}");
+        told?;
+        return Ok(ExitCode::FAILURE);
+    }
+    let report = told?;
+    report.show();
+    Ok(if report.lost == 0 && report.duplicated == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn tell(runner: &Runner, arguments: &Arguments) -> Result<Report> {
+    let mut seconds = Seconds::default();
+    let scale = arguments.time_scale.to_string();
+    chapter("A sandbox: AWS, machines, a hosted Redis, an app platform");
+    seconds.time("sandbox_up", || runner.sandbox(&["up", "--time-scale", &scale]))?;
+    let config = runner.write_config()?;
+
+    chapter(&format!("The hosted Redis holds {} keys of every type; the app starts", arguments.keys));
+    seconds.time("seed", || runner.sandbox(&["app", "seed", "--keys", &arguments.keys.to_string()]))?;
+    runner.sandbox(&["app", "scale", "web=2", "worker=1"])?;
+
+    chapter("infra check: what stands in the way?");
+    runner.infra(&config, &["check", "--pin"])?;
+    seconds.time("check", || runner.infra(&config, &["check"]))?;
+    chapter("infra up: two machines that follow the hosted Redis, backups running");
+    seconds.time("up", || runner.infra(&config, &["up", "--yes"]))?;
+    chapter("infra up, once more: nothing to change");
+    seconds.time("up_unchanged", || runner.infra(&config, &["up", "--yes"]))?;
+    chapter("infra verify: is it all there?");
+    seconds.time("verify", || runner.infra(&config, &["verify"]))?;
+
+    let switched = move_app(runner, arguments.order, &config, &mut seconds)?;
+
+    chapter("The app goes on writing, to its own Redis");
+    wait_for_writes(runner, arguments.writes)?;
+    chapter("infra status");
+    seconds.time("status", || runner.infra(&config, &["status"]))?;
+    chapter("The replica is rebooted, and follows again");
+    seconds.time("replica_reboot", || reboot_replica(runner, &config))?;
+
+    chapter("The ledgers: is every acknowledged write there, once?");
+    runner.sandbox(&["app", "scale", "web=0", "worker=0"])?;
+    let judged = seconds.time("ledger", || runner.ledger())?;
+    let report = Report::new(&switched, &judged, arguments.time_scale, seconds)?;
+    report.write(&arguments.report)?;
+    Ok(report)
+}
+
+fn move_app(runner: &Runner, order: Order, config: &std::path::Path, seconds: &mut Seconds) -> Result<Value> {
+    let name = ["--confirm", commands::NAME];
+    if order == Order::PromoteFirst {
+        chapter("infra promote: the self-run master takes over; the app waits");
+        seconds.time("promote", || runner.infra(config, &[&["promote"], &name[..]].concat()))?;
+    }
+    chapter("infra switch-app: REDIS_URL moves");
+    seconds.time("switch_app", || runner.infra_json(config, &[&["switch-app"], &name[..]].concat()))
+}
+
+fn wait_for_writes(runner: &Runner, wanted: u64) -> Result<()> {
+    let end = Instant::now() + Duration::from_secs(180);
+    loop {
+        let judged = runner.ledger()?;
+        let there = judged["acknowledged"].as_u64().context("read the ledger's report: it has no `acknowledged`")?;
+        if there >= wanted {
+            eprintln!("  {there} writes acknowledged so far");
+            return Ok(());
+        }
+        if Instant::now() > end {
+            bail!("wait for {wanted} acknowledged writes: {there} after three minutes; the app's logs are in the sandbox's folder");
+        }
+        std::thread::sleep(Duration::from_secs(2));
+    }
+}
+
+/// Reboots the replica's machine and waits until Redis there follows the master again.
+fn reboot_replica(runner: &Runner, config: &std::path::Path) -> Result<()> {
+    let uptime = |status: &Value| status["servers"]["replica"]["run_id"].as_str().map(str::to_string);
+    let before = uptime(&runner.infra_json(config, &["status"])?).context("read the status: the replica has no run id")?;
+    // The connection ends with the machine, so its exit code says nothing.
+    let _ = runner.infra(config, &["ssh", "replica", "sudo", "systemctl", "reboot"]);
+    let end = Instant::now() + Duration::from_secs(90);
+    loop {
+        let status = runner.infra_json(config, &["status"])?;
+        let replica = &status["servers"]["replica"];
+        if uptime(&status).is_some_and(|now| now != before) && replica["role"] == "replica" && replica["link_up"] == true {
+            eprintln!("  the replica follows again, {} bytes behind", replica["lag_bytes"]);
+            return Ok(());
+        }
+        if Instant::now() > end {
+            bail!("wait for the replica to follow again after its reboot: still not after 90 s; it says {replica}");
+        }
+        std::thread::sleep(Duration::from_millis(500));
+    }
+}
+
+fn chapter(title: &str) {
+    eprintln!("\n── {title}");
+}

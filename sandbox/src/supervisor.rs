@@ -1,0 +1,140 @@
+//! The process that `up` leaves running: it raises the parts in order, keeps the record, and ends them when it is told to.
+//!
+//! It repairs nothing by itself: a part that dies is reported by `status`, since a sandbox with a hole in its history proves
+//! nothing. What it cannot clean up, because it was killed, is `down`'s to find.
+
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+use crate::aws::{self, Aws};
+use crate::cli::{Settings, runtime};
+use crate::environment::{self, ID_VARIABLE};
+use crate::machines::{self, Board, Site, control_group};
+use crate::network::{self, BRIDGE_ADDRESS};
+use crate::paths::Paths;
+use crate::record::{Part, Phase, Record};
+
+/// Runs until SIGTERM or SIGINT.
+pub fn supervise(paths: &Paths, settings: &Settings) -> Result<ExitCode> {
+    // A session of its own: what happens to the terminal that ran `up` does not concern it.
+    nix::unistd::setsid().context("start a session of its own (this command is `sandbox up`'s, not yours)")?;
+    tracing_subscriber::fmt().with_writer(std::io::stderr).with_ansi(false).init();
+    let id = std::env::var(ID_VARIABLE).with_context(|| format!("read {ID_VARIABLE}"))?;
+    let mut record = Record::new(id);
+    record.supervisor = i32::try_from(std::process::id()).ok();
+    record.write(paths)?;
+    let outcome = runtime()?.block_on(run(paths, settings, &mut record));
+    if let Err(error) = &outcome {
+        tracing::error!("{error:#}");
+        record.phase = Phase::Failed;
+        record.detail = format!("{error:#}");
+        record.write(paths)?;
+        return Ok(ExitCode::FAILURE);
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Everything that runs, in the order in which it was raised.
+struct Parts {
+    aws: Aws,
+    board: Arc<Board>,
+    machines: JoinHandle<()>,
+}
+
+async fn run(paths: &Paths, settings: &Settings, record: &mut Record) -> Result<()> {
+    let mut terminate = signal(SignalKind::terminate()).context("listen for signals")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("listen for signals")?;
+    let raised = tokio::select! {
+        raised = raise(paths, settings, record) => Some(raised?),
+        () = any(&mut terminate, &mut interrupt) => None,
+    };
+    let Some(mut parts) = raised else { return Ok(()) };
+    tracing::info!("ready");
+    let mut aws_lives = true;
+    loop {
+        tokio::select! {
+            () = any(&mut terminate, &mut interrupt) => break,
+            () = parts.board.changed.notified() => record.machines = parts.board.lines(),
+            status = parts.aws.ended(), if aws_lives => {
+                aws_lives = false;
+                tracing::error!("the AWS part ended with {status}");
+                bury(record, "aws", &format!("it ended with {status}"));
+            }
+        }
+        record.write(paths)?;
+    }
+    tracing::info!("stopping");
+    stop(parts).await;
+    Ok(())
+}
+
+async fn any(one: &mut Signal, other: &mut Signal) {
+    tokio::select! {
+        _ = one.recv() => {}
+        _ = other.recv() => {}
+    }
+}
+
+/// Raises every part and reports each before it is begun.
+async fn raise(paths: &Paths, _settings: &Settings, record: &mut Record) -> Result<Parts> {
+    begin(paths, record, "network")?;
+    network::raise(paths).await?;
+
+    begin(paths, record, "AWS API")?;
+    let aws = Aws::start(paths).await?;
+    let operator = aws.hypervisor().operator().await?;
+    record.parts.push(Part {
+        name: "aws".to_owned(),
+        address: format!("http://{BRIDGE_ADDRESS}:{}", aws::PORT),
+        pid: aws.pid(),
+        problem: None,
+    });
+
+    begin(paths, record, "machines")?;
+    let board = Arc::new(Board::default());
+    let site = Site {
+        paths: paths.clone(),
+        id: record.id.clone(),
+        hypervisor: aws.hypervisor(),
+        board: Arc::clone(&board),
+        moved: watch::Sender::new(0),
+    };
+    let machines = tokio::spawn(machines::follow(Arc::new(site)));
+
+    let platform_key = crate::random::hex(20)?;
+    environment::write(paths, &record.id, &operator, &platform_key)?;
+    record.phase = Phase::Ready;
+    record.detail = "ready".to_owned();
+    record.write(paths)?;
+    Ok(Parts { aws, board, machines })
+}
+
+fn begin(paths: &Paths, record: &mut Record, what: &str) -> Result<()> {
+    tracing::info!("starting: {what}");
+    record.detail = what.to_owned();
+    record.write(paths)
+}
+
+fn bury(record: &mut Record, name: &str, problem: &str) {
+    for part in record.parts.iter_mut().filter(|part| part.name == name) {
+        part.problem = Some(problem.to_owned());
+    }
+}
+
+/// Ends what runs; namespaces, mounts and files are the sweep's, which `down` does next.
+async fn stop(parts: Parts) {
+    parts.machines.abort();
+    let _ = parts.machines.await;
+    for pid in control_group::processes(None) {
+        let _ = nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGKILL);
+    }
+    if tokio::time::timeout(Duration::from_secs(2), parts.aws.stop()).await.is_err() {
+        tracing::warn!("the AWS part would not end");
+    }
+}

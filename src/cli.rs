@@ -1,0 +1,258 @@
+//! The command line: arguments only. What a verb does stands in `commands`.
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Takes an app off a hosted Redis and onto a master and replica of its own, without losing a write.
+#[derive(Debug, Parser)]
+#[command(
+    name = "infra",
+    version,
+    propagate_version = true,
+    arg_required_else_help = true,
+    max_term_width = 100
+)]
+#[command(
+    after_help = "The way through:  infra check → infra up → infra verify → infra switch-app → infra status\n\
+Exit codes: 0 done, 1 failed, 2 changes pending (--detailed-exitcode), 3 locked by somebody, 4 partly applied: run again, \
+5 proof failed, 64 usage, 130 interrupted."
+)]
+pub struct Cli {
+    #[command(flatten)]
+    pub common: Common,
+    #[command(subcommand)]
+    pub verb: Verb,
+}
+
+#[derive(Clone, Debug, Args)]
+pub struct Common {
+    /// Environment: its state, inventory and resources are apart from every other's
+    #[arg(
+        long,
+        global = true,
+        default_value = "production",
+        env = "INFRA_ENV",
+        value_name = "NAME",
+        help_heading = "Common options"
+    )]
+    pub env: String,
+    /// What is wanted
+    #[arg(
+        long,
+        global = true,
+        default_value = "infra.yml",
+        value_name = "FILE",
+        help_heading = "Common options"
+    )]
+    pub config: PathBuf,
+    /// Folder that the inventory is written to
+    #[arg(
+        long,
+        global = true,
+        default_value = "inventory",
+        value_name = "DIR",
+        help_heading = "Common options"
+    )]
+    pub inventory: PathBuf,
+    /// Print data as JSON on stdout
+    #[arg(long, global = true, help_heading = "Common options")]
+    pub json: bool,
+    /// Give up on the whole command after this long, such as 90s or 30m
+    #[arg(long, global = true, value_parser = duration, default_value = "30m", value_name = "TIME", help_heading = "Common options")]
+    pub timeout: Duration,
+    /// Say more on stderr; twice for every request
+    #[arg(short, long, global = true, action = clap::ArgAction::Count, help_heading = "Common options")]
+    pub verbose: u8,
+    /// Say nothing on stderr but warnings and errors
+    #[arg(
+        short,
+        long,
+        global = true,
+        conflicts_with = "verbose",
+        help_heading = "Common options"
+    )]
+    pub quiet: bool,
+    /// Colour on stderr and in tables; NO_COLOR is honoured
+    #[arg(long, global = true, value_enum, default_value_t = Color::Auto, value_name = "WHEN", help_heading = "Common options")]
+    pub color: Color,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Color {
+    Auto,
+    Always,
+    Never,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Verb {
+    /// Name everything that stands in the way, with its remedy; change nothing
+    Check(Check),
+    /// Make the cloud and the hosts what infra.yml says, and follow the source
+    Up(Up),
+    /// Show phase, roles, lag, memory, keys, backups and drift
+    Status,
+    /// Compare source and master both ways: every database, type and expiry
+    Verify(Verify),
+    /// Let the self-run master take over from the source
+    Promote(Promote),
+    /// Move the app's Redis URL from the source to the self-run master
+    SwitchApp(SwitchApp),
+    /// Remove what `up` made; backups stay unless they are named
+    Down(Down),
+    /// Open a shell on a host, or run a command there
+    Ssh(Ssh),
+    /// Run redis-cli as the admin user of a host
+    RedisCli(RedisCli),
+}
+
+#[derive(Debug, Args)]
+pub struct Check {
+    /// Print the digest of the source's TLS certificate, to be put into infra.yml as source.tls_pin
+    #[arg(long)]
+    pub pin: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Up {
+    #[command(flatten)]
+    pub change: Change,
+    /// With --dry-run: exit 2 when there are changes to make
+    #[arg(long, requires = "dry_run")]
+    pub detailed_exitcode: bool,
+}
+
+#[derive(Clone, Debug, Args)]
+pub struct Change {
+    /// Print what would be done, and do nothing
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Do not ask before ordinary changes
+    #[arg(long, short = 'y')]
+    pub yes: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Verify {
+    /// Rounds to let differences converge in; later rounds look only at the keys that differed
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub rounds: u32,
+    /// Pause between two rounds
+    #[arg(long, value_parser = duration, default_value = "1s", value_name = "TIME")]
+    pub pause: Duration,
+    /// How many of the differing keys to name
+    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(0..=10_000))]
+    pub first: u32,
+}
+
+#[derive(Clone, Debug, Args)]
+pub struct Confirmed {
+    /// Name of the environment's deployment (`name` in infra.yml), instead of being asked for it
+    #[arg(long, value_name = "NAME")]
+    pub confirm: Option<String>,
+    /// Print the steps that would be taken, and take none
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Promote {
+    #[command(flatten)]
+    pub confirmed: Confirmed,
+    /// How long the source's writes stay paused for `switch-app` to take over; then the app is back on its old master
+    #[arg(long, value_parser = duration, default_value = "120s", value_name = "TIME")]
+    pub hold: Duration,
+    /// Rounds in which the full comparison may converge before the fence
+    #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub rounds: u32,
+}
+
+#[derive(Debug, Args)]
+pub struct SwitchApp {
+    #[command(flatten)]
+    pub confirmed: Confirmed,
+    /// Longest pause of the source's writes while release and restarts are under way
+    #[arg(long, value_parser = duration, default_value = "1h", value_name = "TIME")]
+    pub longest_pause: Duration,
+    /// Rounds in which the full comparison may converge before the fence
+    #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub rounds: u32,
+}
+
+#[derive(Debug, Args)]
+pub struct Down {
+    #[command(flatten)]
+    pub confirmed: Confirmed,
+    /// Also delete every backup of this deployment, named once more
+    #[arg(long, value_name = "NAME")]
+    pub delete_backups: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct Ssh {
+    /// Which host
+    #[arg(value_enum)]
+    pub host: Host,
+    /// Command to run instead of a shell
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "COMMAND")]
+    pub command: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct RedisCli {
+    /// Which host
+    #[arg(value_enum, default_value_t = Host::Master)]
+    pub host: Host,
+    /// Arguments for redis-cli
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "ARGS")]
+    pub arguments: Vec<String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Host {
+    Master,
+    Replica,
+}
+
+/// A span such as `90s`, `2m` or `1h`; a bare number is seconds.
+fn duration(text: &str) -> Result<Duration, String> {
+    let wrong = || format!("{text:?} is not a time such as 500ms, 90s, 2m or 1h");
+    let split = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let (digits, unit) = text.split_at(split);
+    let number: u64 = digits.parse().map_err(|_| wrong())?;
+    let milliseconds: u64 = match unit {
+        "ms" => 1,
+        "" | "s" => 1_000,
+        "m" => 60_000,
+        "h" => 3_600_000,
+        _ => return Err(wrong()),
+    };
+    let span = Duration::from_millis(number.checked_mul(milliseconds).ok_or_else(wrong)?);
+    if span > Duration::from_secs(7 * 86_400) {
+        Err(format!("{text:?} is more than a week"))
+    } else {
+        Ok(span)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_arguments_are_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn times_are_read_with_their_unit() {
+        assert_eq!(duration("90"), Ok(Duration::from_secs(90)));
+        assert_eq!(duration("500ms"), Ok(Duration::from_millis(500)));
+        assert_eq!(duration("2m"), Ok(Duration::from_secs(120)));
+        assert!(duration("soon").is_err());
+        assert!(duration("99999999999999999h").is_err());
+        assert!(duration("8760h").is_err());
+    }
+}

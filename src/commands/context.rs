@@ -1,0 +1,187 @@
+//! What every verb begins with: the configuration, and from it the platform, the cloud, the state and the servers.
+
+use crate::cli::Common;
+use crate::cloud::Cloud;
+use crate::config::Config;
+use crate::cutover::HOSTED_ATTACHMENT;
+use crate::error::{Error, Result};
+use crate::inventory::Inventory;
+use crate::interrupt::Interrupt;
+use crate::platform::{ConfigVars, Heroku};
+use crate::redis::{Digest, Server, Trust};
+use crate::remote::{HostKey, Session, Target};
+use crate::secret::Secret;
+use crate::state::{HostRecord, RedisUser, Role, Secrets, State, Store};
+use crate::ui::{Step, Ui};
+use std::io::{IsTerminal, Write};
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// The port of Redis over TLS on every host.
+pub const REDIS_PORT: u16 = 6379;
+/// The user that Debian's images log in as.
+pub const LOGIN: &str = "admin";
+
+pub struct Context {
+    pub common: Common,
+    pub config: Config,
+    pub ui: Ui,
+    pub interrupt: Interrupt,
+    pub platform: Heroku,
+}
+
+/// The cloud side of an environment.
+pub struct Environment {
+    pub cloud: Cloud,
+    pub store: Store,
+}
+
+impl Context {
+    pub fn new(common: Common, ui: Ui, interrupt: Interrupt) -> Result<Self> {
+        if !crate::config::is_name(&common.env, 24) {
+            return Err(Error::usage(format!("accept --env {:?}: it is not 1 to 24 lower-case letters, digits and hyphens", common.env)));
+        }
+        let config = Config::load(&common.config)?;
+        let platform = Heroku::from_env(&config.app.name)?;
+        Ok(Context { common, config, ui, interrupt, platform })
+    }
+
+    pub fn env(&self) -> &str {
+        &self.common.env
+    }
+
+    pub fn inventory_path(&self) -> PathBuf {
+        Inventory::path(&self.common.inventory, self.env())
+    }
+
+    /// Connects to the cloud in the region of `infra.yml`, or else in the app's.
+    pub async fn environment(&self) -> Result<Environment> {
+        let region = match &self.config.region {
+            Some(region) => region.clone(),
+            None => self.platform.aws_region().await?,
+        };
+        let cloud = Cloud::connect(Some(&region), self.config.aws.endpoint.as_deref()).await?;
+        let bucket = crate::plan::cloud::bucket_name(&self.config.name, cloud.account(), &region);
+        let store = Store::new(&cloud, &bucket, self.env());
+        Ok(Environment { cloud, store })
+    }
+
+    /// The source as the app's config vars or our own environment name it.
+    pub async fn source(&self) -> Result<Server> {
+        let url = match &self.config.source.url_env {
+            Some(name) => Secret::new(std::env::var(name).map_err(|_| {
+                Error::usage(format!("read the source's URL: the environment variable {name} is not set"))
+                    .hint(format!("set {name} to the redis:// URL of the hosted Redis"))
+            })?),
+            None => source_url(&self.platform.config_vars().await?, &self.config)?,
+        };
+        self.source_server(&url)
+    }
+
+    pub fn source_server(&self, url: &Secret) -> Result<Server> {
+        let tls = url.expose().trim_start().starts_with("rediss://");
+        let pin = self.config.source.tls_pin.as_deref().map(str::parse::<Digest>).transpose().map_err(Error::usage)?;
+        Server::from_url("source", url, pin.filter(|_| tls).map(Trust::Pin))
+    }
+
+    /// Asks for the deployment's name before something that cannot be undone, unless it was given.
+    pub fn confirm(&self, given: Option<&str>, what: &str) -> Result<()> {
+        let name = &self.config.name;
+        let answer = match given {
+            Some(answer) => answer.to_string(),
+            None => ask(&self.ui, &format!("{what}\nType the name of the deployment ({name}) to go on: "), &format!("--confirm {name}"))?,
+        };
+        if answer.trim() == name {
+            Ok(())
+        } else {
+            Err(Error::usage(format!("go on: {:?} is not the name of this deployment", answer.trim())).hint(format!("confirm with --confirm {name}")))
+        }
+    }
+
+    /// Asks yes or no before an ordinary change.
+    pub fn agree(&self, yes: bool, question: &str) -> Result<()> {
+        if yes || matches!(ask(&self.ui, &format!("{question} [y/N] "), "--yes")?.trim(), "y" | "Y" | "yes") {
+            Ok(())
+        } else {
+            Err(Error::usage("go on: the answer was no").hint("nothing was changed"))
+        }
+    }
+}
+
+/// Where the source's URL stands: the var of `infra.yml`, unless the app has been moved off it and the add-on stays attached under the name that the
+/// switch gave it.
+pub fn source_url(vars: &ConfigVars, config: &Config) -> Result<Secret> {
+    let kept = format!("{HOSTED_ATTACHMENT}_URL");
+    let named = config.source.config_var.as_deref().unwrap_or(&config.app.config_var);
+    let var = if named == config.app.config_var && vars.has(&kept) { kept.as_str() } else { named };
+    vars.get(var)?.cloned().ok_or_else(|| {
+        Error::usage(format!("read the source's URL: the app has no config var {var}"))
+            .hint("correct source.config_var in infra.yml; `heroku config` lists the app's vars")
+    })
+}
+
+fn ask(ui: &Ui, question: &str, flag: &str) -> Result<String> {
+    if !std::io::stdin().is_terminal() {
+        return Err(Error::usage("ask before going on: there is no terminal to ask on").hint(format!("give the answer with {flag}")));
+    }
+    let _ = ui;
+    eprint!("{question}");
+    let _ = std::io::stderr().flush();
+    let mut answer = String::new();
+    std::io::stdin().read_line(&mut answer).map_err(|error| Error::usage("read the answer").because(error))?;
+    Ok(answer)
+}
+
+impl Environment {
+    /// The state of an environment that `up` has made, or an error that says to run it.
+    pub async fn state(&self) -> Result<State> {
+        self.store.state().await?.map(|stored| stored.value).ok_or_else(|| {
+            Error::failed(format!("read the state of {}: there is none", self.store.env())).hint("run `infra up` first")
+        })
+    }
+}
+
+/// The record of a host that `up` has made.
+pub fn record(state: &State, role: Role) -> Result<&HostRecord> {
+    state
+        .hosts
+        .get(&role)
+        .filter(|host| !host.instance_id.is_empty())
+        .ok_or_else(|| Error::failed(format!("find the {role}: this environment has none yet")).hint("run `infra up` first"))
+}
+
+/// Redis on one of our hosts, as its admin.
+pub fn host_server(role: Role, address: &str, secrets: &Secrets) -> Result<Server> {
+    Ok(Server {
+        label: role.name().into(),
+        host: address.into(),
+        port: REDIS_PORT,
+        user: Some("admin".into()),
+        password: Some(secrets.password(RedisUser::Admin)?.clone()),
+        trust: Some(Trust::Authority(secrets.ca_cert()?.to_string())),
+    })
+}
+
+/// How to log in to one of our hosts: with the environment's key, and only when it shows a pinned one.
+pub fn target(role: Role, address: &str, record: &HostRecord, secrets: &Secrets) -> Result<Target> {
+    let keys = [Some(&record.host_key), record.next_host_key.as_ref()];
+    let pinned: Vec<HostKey> =
+        keys.into_iter().flatten().filter(|key| !key.is_empty()).map(|key| key.parse()).collect::<Result<_>>()?;
+    Ok(Target {
+        label: role.name().into(),
+        address: address.into(),
+        port: 22,
+        user: LOGIN.into(),
+        private_key: secrets.ssh_key()?.clone(),
+        pinned,
+    })
+}
+
+/// A session on a host of ours.
+pub async fn session(role: Role, address: &str, record: &HostRecord, secrets: &Secrets, step: Option<&Step>) -> Result<Session> {
+    let target = target(role, address, record, secrets)?;
+    match step {
+        Some(step) => Session::connect_watched(&target, Duration::from_secs(120), step).await,
+        None => Session::connect(&target, Duration::from_secs(30)).await,
+    }
+}

@@ -1,0 +1,107 @@
+//! One file per verb, each thin: load, look, plan, show, apply, report. No AWS call, no shell text and no parsing here.
+
+mod check;
+mod context;
+mod down;
+mod redis_cli;
+mod ssh;
+mod status;
+mod switch_app;
+mod promote;
+mod up;
+mod verify;
+
+pub use context::Context;
+
+use crate::cli::{Cli, Color, Common, Verb};
+use crate::error::{Error, ExitCode, Result};
+use crate::interrupt::Interrupt;
+use crate::ui::{Ui, UiOptions, size};
+use serde_json::json;
+use std::io::IsTerminal;
+
+/// The form of what `--json` prints.
+pub const JSON_SCHEMA_VERSION: u32 = 1;
+
+/// Runs the command line and tells the exit code. Everything that is printed goes through the command's [`Ui`].
+pub fn run(cli: Cli) -> ExitCode {
+    let ui = Ui::new(UiOptions { quiet: cli.common.quiet, json: cli.common.json, color: wants_color(cli.common.color) });
+    log_to_stderr(cli.common.verbose);
+    let runtime = match tokio::runtime::Runtime::new() {
+        Ok(runtime) => runtime,
+        Err(error) => return report(&ui, &Error::failed("start the asynchronous runtime").because(error)),
+    };
+    let result = runtime.block_on(dispatch(cli, ui.clone()));
+    // A blocked ssh call must not keep a finished command alive.
+    runtime.shutdown_timeout(std::time::Duration::from_millis(200));
+    match result {
+        Ok(code) => code,
+        Err(error) => report(&ui, &error),
+    }
+}
+
+async fn dispatch(cli: Cli, ui: Ui) -> Result<ExitCode> {
+    let interrupt = Interrupt::listen()?;
+    let Common { timeout, .. } = cli.common;
+    let context = Context::new(cli.common, ui, interrupt.clone())?;
+    let work = async {
+        match cli.verb {
+            Verb::Check(arguments) => check::run(&context, &arguments).await,
+            Verb::Up(arguments) => up::run(&context, &arguments).await,
+            Verb::Status => status::run(&context).await,
+            Verb::Verify(arguments) => verify::run(&context, &arguments).await,
+            Verb::Promote(arguments) => promote::run(&context, &arguments).await,
+            Verb::SwitchApp(arguments) => switch_app::run(&context, &arguments).await,
+            Verb::Down(arguments) => down::run(&context, &arguments).await,
+            Verb::Ssh(arguments) => ssh::run(&context, &arguments).await,
+            Verb::RedisCli(arguments) => redis_cli::run(&context, &arguments).await,
+        }
+    };
+    match tokio::time::timeout(timeout, work).await {
+        Ok(result) => result,
+        Err(_) => Err(Error::failed(format!("finish within {}", size::duration(timeout)))
+            .hint("run the same command again: it goes on where it stopped; --timeout gives it longer")),
+    }
+}
+
+/// Prints an error with its causes and its next step, as JSON on stdout too where that was asked for.
+fn report(ui: &Ui, error: &Error) -> ExitCode {
+    let chain = error.chain();
+    let code = error.kind().exit_code();
+    eprintln!("{} failed to {}", ui.paint("31;1", "error:"), chain[0]);
+    for cause in &chain[1..] {
+        eprintln!("  because: {cause}");
+    }
+    if let Some(hint) = error.next_step() {
+        eprintln!("  {} {hint}", ui.paint("36", "next:"));
+    }
+    if ui.json() {
+        ui.data(
+            json!({
+                "schema_version": JSON_SCHEMA_VERSION,
+                "error": { "kind": error.kind().name(), "exit_code": code as u8, "message": chain[0], "causes": &chain[1..], "next": error.next_step() },
+            })
+            .to_string(),
+        );
+    }
+    code
+}
+
+fn wants_color(choice: Color) -> bool {
+    match choice {
+        Color::Always => true,
+        Color::Never => false,
+        Color::Auto => std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()) && std::io::stderr().is_terminal(),
+    }
+}
+
+/// `-v` shows our own steps, `-vv` those of the libraries too; neither ever shows a request's body.
+fn log_to_stderr(verbose: u8) {
+    use tracing::level_filters::LevelFilter;
+    let level = match verbose {
+        0 => return,
+        1 => LevelFilter::INFO,
+        _ => LevelFilter::DEBUG,
+    };
+    tracing_subscriber::fmt().with_writer(std::io::stderr).with_max_level(level).with_target(false).without_time().init();
+}

@@ -1,0 +1,78 @@
+//! `infra ssh HOST`: the system's own ssh with the environment's key and the pinned host keys, so that terminal, agent and multiplexing work as always.
+
+use super::context::{Context, LOGIN, record};
+use crate::cli::{Host, Ssh};
+use crate::error::{Doing, Error, ExitCode, Result};
+use crate::state::{HostRecord, Role, Secrets};
+use std::io::Write;
+use std::os::unix::process::ExitStatusExt;
+use std::process::ExitStatus;
+use tempfile::TempDir;
+
+pub async fn run(context: &Context, arguments: &Ssh) -> Result<ExitCode> {
+    let role = role(arguments.host);
+    let environment = context.environment().await?;
+    let (state, secrets) = tokio::try_join!(environment.state(), context.secrets(&environment))?;
+    let address = context.addresses(&environment).await?.of(role)?.to_string();
+    let files = Files::write(&address, record(&state, role)?, &secrets)?;
+    let mut command = tokio::process::Command::new("ssh");
+    command.args(files.options()).arg(format!("{LOGIN}@{address}")).args(&arguments.command);
+    let status = command.status().await.doing(|| "start ssh".into()).map_err(|error| error.hint("install the OpenSSH client"))?;
+    drop(files);
+    answer_with(status)
+}
+
+/// The other program's own exit code is the answer, as it would be without us. The caller has no temporary file left that a destructor removes.
+pub fn answer_with(status: ExitStatus) -> Result<ExitCode> {
+    match status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or(0)) {
+        0 => Ok(ExitCode::Done),
+        code => std::process::exit(code),
+    }
+}
+
+pub fn role(host: Host) -> Role {
+    match host {
+        Host::Master => Role::Master,
+        Host::Replica => Role::Replica,
+    }
+}
+
+/// Key and known hosts in a folder of our own (0700) for as long as the session lasts.
+struct Files {
+    folder: TempDir,
+}
+
+impl Files {
+    fn write(address: &str, record: &HostRecord, secrets: &Secrets) -> Result<Self> {
+        if record.host_key.is_empty() {
+            return Err(Error::failed("log in: the host's key was not pinned yet").hint("run `infra up`: first contact pins it"));
+        }
+        let folder = tempfile::Builder::new().prefix("infra-ssh-").tempdir().doing(|| "make a temporary folder".into())?;
+        let keys = [Some(&record.host_key), record.next_host_key.as_ref()];
+        let known: String = keys.into_iter().flatten().map(|key| format!("{address} {key}\n")).collect();
+        for (name, text) in [("key", secrets.ssh_key()?.expose()), ("known_hosts", known.as_str())] {
+            let path = folder.path().join(name);
+            let mut file = std::os::unix::fs::OpenOptionsExt::mode(std::fs::OpenOptions::new().write(true).create_new(true), 0o600)
+                .open(&path)
+                .doing(|| format!("write {}", path.display()))?;
+            file.write_all(text.as_bytes()).doing(|| format!("write {}", path.display()))?;
+        }
+        Ok(Files { folder })
+    }
+
+    fn options(&self) -> Vec<String> {
+        let path = |name: &str| self.folder.path().join(name).display().to_string();
+        [
+            format!("IdentityFile={}", path("key")),
+            format!("UserKnownHostsFile={}", path("known_hosts")),
+            "GlobalKnownHostsFile=/dev/null".into(),
+            "IdentitiesOnly=yes".into(),
+            "StrictHostKeyChecking=yes".into(),
+            "ConnectTimeout=10".into(),
+            "ServerAliveInterval=15".into(),
+        ]
+        .into_iter()
+        .flat_map(|option| ["-o".to_string(), option])
+        .collect()
+    }
+}

@@ -1,0 +1,255 @@
+//! `infra status`: what stands and how it is, asked of those who know: Redis for roles and lag, the bucket for backups, the platform for the app.
+
+use super::JSON_SCHEMA_VERSION;
+use super::context::{Context, Environment, host_server};
+use super::up::drift;
+use crate::backup::{self, BackupSummary};
+use crate::error::{Error, ExitCode, Result};
+use crate::redis::info::{Keyspace, ServerRole};
+use crate::redis::{Info, Server};
+use crate::state::{Role, State};
+use crate::ui::{Ui, size};
+use jiff::Timestamp;
+use serde::Serialize;
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// A base that is older than this many periods is an alarm.
+const LATE_PERIODS: u64 = 2;
+
+#[derive(Serialize)]
+struct Status {
+    schema_version: u32,
+    name: String,
+    env: String,
+    phase: String,
+    /// The address that the app's URL names or will name.
+    endpoint: Option<String>,
+    /// Which side the app's config var names: `source`, `endpoint`, `other` or `unknown`.
+    app: &'static str,
+    servers: BTreeMap<&'static str, Seen>,
+    backup: Option<BackupSummary>,
+    backup_age_s: Option<i64>,
+    /// What `up` would change; nothing when it could not be looked at.
+    drift: Option<Vec<String>>,
+    alarms: Vec<String>,
+}
+
+/// One server, as it says of itself.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Seen {
+    Up(Box<Redis>),
+    Down { error: String },
+}
+
+#[derive(Serialize)]
+struct Redis {
+    address: String,
+    version: String,
+    role: ServerRole,
+    run_id: String,
+    replid: String,
+    /// The offset that counts here: applied on a replica, written on a master.
+    offset: u64,
+    link_up: Option<bool>,
+    /// Bytes behind the server that it follows.
+    lag_bytes: Option<u64>,
+    used_memory: u64,
+    maxmemory: u64,
+    keys: BTreeMap<u32, Keyspace>,
+    connected_clients: u64,
+    replicas: usize,
+}
+
+pub async fn run(context: &Context) -> Result<ExitCode> {
+    context.interrupt.or(look(context)).await
+}
+
+async fn look(context: &Context) -> Result<ExitCode> {
+    let environment = context.environment().await?;
+    let (state, secrets, addresses) =
+        tokio::try_join!(environment.state(), context.secrets(&environment), context.addresses(&environment))?;
+    let master = host_server(Role::Master, addresses.of(Role::Master)?, &secrets)?;
+    let replica = host_server(Role::Replica, addresses.of(Role::Replica)?, &secrets)?;
+    let source = async {
+        match context.source().await {
+            Ok(server) => ask(&server).await,
+            Err(error) => Err(error),
+        }
+    };
+    let (source, master, replica, backup, app, drift) = tokio::join!(
+        source,
+        ask(&master),
+        ask(&replica),
+        backup::newest(environment.store.bucket(), context.env()),
+        app_side(context, &state),
+        drift(context, &environment, &state, &secrets),
+    );
+    let status = assemble(context, &environment, state, [("source", source), ("master", master), ("replica", replica)], backup, app, drift);
+    show(&context.ui, &status)?;
+    Ok(ExitCode::Done)
+}
+
+async fn ask(server: &Server) -> Result<(String, Info)> {
+    let mut connection = server.connect(0).await?;
+    Ok((format!("{}:{}", server.host, server.port), Info::read(&mut connection).await?))
+}
+
+async fn app_side(context: &Context, state: &State) -> Result<&'static str> {
+    let vars = context.platform.config_vars().await?;
+    let Some(url) = vars.get(&context.config.app.config_var)? else { return Ok("other") };
+    let (host, _) = Server::place_of(url)?;
+    if state.endpoint.as_deref() == Some(host.as_str()) {
+        return Ok("endpoint");
+    }
+    let source = context.source().await?;
+    Ok(if source.host == host { "source" } else { "other" })
+}
+
+type Asked = Result<(String, Info)>;
+
+fn assemble(
+    context: &Context,
+    environment: &Environment,
+    state: State,
+    asked: [(&'static str, Asked); 3],
+    backup: Result<Option<BackupSummary>>,
+    app: Result<&'static str>,
+    drift: Result<Vec<String>>,
+) -> Status {
+    let _ = environment;
+    let offsets: BTreeMap<&str, u64> =
+        asked.iter().filter_map(|(name, seen)| seen.as_ref().ok().map(|(_, info)| (*name, info.master_repl_offset))).collect();
+    let mut alarms = Vec::new();
+    let mut servers = BTreeMap::new();
+    for (name, seen) in asked {
+        let upstream = match name {
+            "master" => offsets.get("source"),
+            "replica" => offsets.get("master"),
+            _ => None,
+        };
+        servers.insert(name, judge(name, seen, upstream.copied(), &mut alarms));
+    }
+    let backup = backup.unwrap_or_else(|error| {
+        alarms.push(format!("backups could not be looked at: {}", error.chain().join(": ")));
+        None
+    });
+    let backup_age_s = backup.as_ref().map(|backup| Timestamp::now().duration_since(backup.finished_at).as_secs());
+    let late = i64::try_from(LATE_PERIODS * context.config.backup_period_s()).unwrap_or(i64::MAX);
+    match backup_age_s {
+        None => alarms.push("there is no backup".into()),
+        Some(age) if age > late => alarms.push(format!("the last backup is {} old", age_text(age))),
+        Some(_) => {}
+    }
+    Status {
+        schema_version: JSON_SCHEMA_VERSION,
+        name: context.config.name.clone(),
+        env: context.env().into(),
+        phase: state.phase,
+        endpoint: state.endpoint,
+        app: app.unwrap_or("unknown"),
+        servers,
+        backup,
+        backup_age_s,
+        drift: drift.map_err(|error| alarms.push(format!("drift could not be looked at: {}", error.chain().join(": ")))).ok(),
+        alarms,
+    }
+}
+
+fn judge(name: &str, seen: Asked, upstream: Option<u64>, alarms: &mut Vec<String>) -> Seen {
+    let (address, info) = match seen {
+        Ok(seen) => seen,
+        Err(error) => {
+            alarms.push(format!("{name} does not answer: {}", error.chain().join(": ")));
+            return Seen::Down { error: error.chain().join(": ") };
+        }
+    };
+    let link_up = info.link.as_ref().map(|link| link.up);
+    if link_up == Some(false) {
+        alarms.push(format!("{name} has lost the server that it follows"));
+    }
+    let offset = info.applied_offset.unwrap_or(info.master_repl_offset);
+    Seen::Up(Box::new(Redis {
+        address,
+        version: info.own_version().to_string(),
+        role: info.role,
+        run_id: info.run_id.clone(),
+        replid: info.replid.clone(),
+        offset,
+        link_up,
+        lag_bytes: link_up.and(upstream).map(|upstream| upstream.saturating_sub(offset)),
+        used_memory: info.used_memory,
+        maxmemory: info.maxmemory,
+        keys: info.keyspace.clone(),
+        connected_clients: info.connected_clients,
+        replicas: info.replicas.len(),
+    }))
+}
+
+fn show(ui: &Ui, status: &Status) -> Result<()> {
+    if ui.json() {
+        let text = serde_json::to_string(status).map_err(|error| Error::failed("write the status as JSON").because(error))?;
+        ui.data(text);
+        return Ok(());
+    }
+    let phase = if status.phase.is_empty() { "not following yet" } else { &status.phase };
+    ui.data(format!("{} ({})  phase: {phase}  app uses: {}", status.name, status.env, status.app));
+    let mut table = comfy_table::Table::new();
+    table.load_style(comfy_table::presets::NOTHING);
+    table.set_header(["server", "address", "version", "role", "link", "lag", "memory", "keys"]);
+    for name in ["source", "master", "replica"] {
+        match status.servers.get(name) {
+            Some(Seen::Up(redis)) => table.add_row([
+                name.to_string(),
+                redis.address.clone(),
+                redis.version.clone(),
+                format!("{:?}", redis.role).to_lowercase(),
+                redis.link_up.map_or("-", |up| if up { "up" } else { "DOWN" }).to_string(),
+                redis.lag_bytes.map_or("-".into(), size::bytes),
+                memory(redis),
+                keys(&redis.keys),
+            ]),
+            Some(Seen::Down { .. }) => table.add_row([name, "-", "-", "does not answer", "-", "-", "-", "-"]),
+            None => &mut table,
+        };
+    }
+    ui.data(table.to_string());
+    match (&status.backup, status.backup_age_s) {
+        (Some(backup), Some(age)) => {
+            ui.data(format!("last backup: {} ago, {}, {} keys  {}", age_text(age), size::bytes(backup.bytes), size::count(backup.keys), backup.key));
+        }
+        _ => ui.data("last backup: none"),
+    }
+    match &status.drift {
+        Some(drift) if drift.is_empty() => ui.data("drift: none"),
+        Some(drift) => {
+            ui.data(format!("drift: {} differences; `infra up` mends them", drift.len()));
+            drift.iter().for_each(|line| ui.data(format!("  {line}")));
+        }
+        None => ui.data("drift: not known"),
+    }
+    for alarm in &status.alarms {
+        ui.data(format!("{} {alarm}", ui.paint("31", "ALARM")));
+    }
+    Ok(())
+}
+
+fn memory(redis: &Redis) -> String {
+    match redis.maxmemory {
+        0 => size::bytes(redis.used_memory),
+        limit => format!("{} of {}", size::bytes(redis.used_memory), size::bytes(limit)),
+    }
+}
+
+fn keys(keyspace: &BTreeMap<u32, Keyspace>) -> String {
+    if keyspace.is_empty() {
+        return "none".into();
+    }
+    keyspace.iter().map(|(database, counts)| format!("db{database} {}", size::count(counts.keys))).collect::<Vec<_>>().join(", ")
+}
+
+fn age_text(seconds: i64) -> String {
+    size::duration(Duration::from_secs(u64::try_from(seconds).unwrap_or(0)))
+}
+

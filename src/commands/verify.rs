@@ -1,0 +1,86 @@
+//! `infra verify`: source against master, both ways. Exits with 5 when they are not identical.
+
+use super::JSON_SCHEMA_VERSION;
+use super::context::{Context, host_server};
+use crate::cli::Verify;
+use crate::error::{Error, ExitCode, Result};
+use crate::redis::compare::{Comparison, Options, compare};
+use crate::state::Role;
+use crate::ui::{Ui, size};
+use serde_json::json;
+
+pub async fn run(context: &Context, arguments: &Verify) -> Result<ExitCode> {
+    context.interrupt.or(look(context, arguments)).await
+}
+
+async fn look(context: &Context, arguments: &Verify) -> Result<ExitCode> {
+    let environment = context.environment().await?;
+    let (source, secrets, addresses) =
+        tokio::try_join!(context.source(), context.secrets(&environment), context.addresses(&environment))?;
+    let master = host_server(Role::Master, addresses.of(Role::Master)?, &secrets)?;
+    let options = Options { rounds: arguments.rounds, pause: arguments.pause, first: arguments.first as usize, ..Options::default() };
+    let step = context.ui.step("verify");
+    let comparison = compare(&source, &master, &options, |progress| {
+        step.update(format!(
+            "round {}: {} of {} keys, {} differ",
+            progress.round,
+            size::count(progress.done),
+            size::count(progress.total.max(progress.done)),
+            size::count(progress.differing)
+        ));
+    })
+    .await?;
+    if comparison.identical() {
+        step.done(format!("identical: {} keys in {} rounds", size::count(comparison.compared), comparison.rounds.len()));
+    } else {
+        step.failed("not identical");
+    }
+    show(&context.ui, &comparison);
+    if comparison.identical() {
+        return Ok(ExitCode::Done);
+    }
+    Err(Error::unproven(format!(
+        "prove that source and master are identical: after {} rounds {} keys are missing, {} are extra, {} differ, {} cannot be compared",
+        comparison.rounds.len(),
+        comparison.missing,
+        comparison.extra,
+        comparison.different,
+        comparison.uncomparable
+    ))
+    .hint("look at the keys named above; `infra status` tells whether the master still follows, --rounds gives more time to converge"))
+}
+
+fn show(ui: &Ui, comparison: &Comparison) {
+    if ui.json() {
+        ui.data(
+            json!({ "schema_version": JSON_SCHEMA_VERSION, "identical": comparison.identical(), "comparison": comparison }).to_string(),
+        );
+        return;
+    }
+    let mut table = comfy_table::Table::new();
+    table.load_style(comfy_table::presets::NOTHING);
+    table.set_header(["database", "source keys", "master keys", "compared"]);
+    for (database, counts) in &comparison.databases {
+        table.add_row([
+            database.to_string(),
+            size::count(counts.source_keys),
+            size::count(counts.target_keys),
+            size::count(counts.compared),
+        ]);
+    }
+    ui.data(table.to_string());
+    let per_second = if comparison.seconds > 0.0 { comparison.compared as f64 / comparison.seconds } else { 0.0 };
+    ui.data(format!(
+        "missing {}  extra {}  different {}  uncomparable {}  ({:.2} s, {} keys a second in all)",
+        size::count(comparison.missing),
+        size::count(comparison.extra),
+        size::count(comparison.different),
+        size::count(comparison.uncomparable),
+        comparison.seconds,
+        size::count(per_second as u64)
+    ));
+    for key in &comparison.first {
+        ui.data(format!("  db {}  {}  {}", key.database, key.key, key.reason));
+    }
+    ui.data(format!("not compared: {}", comparison.not_compared.join("; ")));
+}

@@ -1,0 +1,226 @@
+//! What went wrong, for the person who reads it, and which exit code that is.
+//!
+//! Messages are lower case and fit after "failed to": what was being done and to which host, resource or field. The cause chain says what was
+//! found, the hint what to try. Secrets never enter a message: `Secret` has no `Display`.
+
+use std::fmt;
+
+/// Every exit code of the program, and what it means to a script.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum ExitCode {
+    /// The command did what was asked, or nothing was left to do.
+    Done = 0,
+    /// The command failed; what it had begun is as it was, or the message says otherwise.
+    Failed = 1,
+    /// `--detailed-exitcode` was given and there are changes that would be made.
+    ChangesPending = 2,
+    /// Somebody else holds the lock of this environment.
+    Locked = 3,
+    /// Some of the changes were made: run the same command again.
+    Partial = 4,
+    /// The command could not prove its claim (data not identical, source moved, backup unreadable).
+    Unproven = 5,
+    /// The command line or a file that people write is wrong.
+    Usage = 64,
+    /// Interrupted by SIGINT or SIGTERM after cleaning up.
+    Interrupted = 130,
+}
+
+/// The kinds of error; each maps to one exit code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    Failed,
+    Locked,
+    Partial,
+    Unproven,
+    Usage,
+    Interrupted,
+}
+
+impl Kind {
+    pub fn exit_code(self) -> ExitCode {
+        match self {
+            Kind::Failed => ExitCode::Failed,
+            Kind::Locked => ExitCode::Locked,
+            Kind::Partial => ExitCode::Partial,
+            Kind::Unproven => ExitCode::Unproven,
+            Kind::Usage => ExitCode::Usage,
+            Kind::Interrupted => ExitCode::Interrupted,
+        }
+    }
+
+    /// The name of this kind in JSON output.
+    pub fn name(self) -> &'static str {
+        match self {
+            Kind::Failed => "failed",
+            Kind::Locked => "locked",
+            Kind::Partial => "partial",
+            Kind::Unproven => "unproven",
+            Kind::Usage => "usage",
+            Kind::Interrupted => "interrupted",
+        }
+    }
+}
+
+type Cause = Box<dyn std::error::Error + Send + Sync + 'static>;
+
+/// An error with its kind, its cause and a next step.
+#[derive(Debug)]
+pub struct Error(Box<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    kind: Kind,
+    message: String,
+    hint: Option<String>,
+    cause: Option<Cause>,
+}
+
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+impl Error {
+    pub fn new(kind: Kind, message: impl Into<String>) -> Self {
+        Error(Box::new(Inner {
+            kind,
+            message: message.into(),
+            hint: None,
+            cause: None,
+        }))
+    }
+
+    pub fn failed(message: impl Into<String>) -> Self {
+        Self::new(Kind::Failed, message)
+    }
+
+    pub fn locked(message: impl Into<String>) -> Self {
+        Self::new(Kind::Locked, message)
+    }
+
+    pub fn partial(message: impl Into<String>) -> Self {
+        Self::new(Kind::Partial, message)
+    }
+
+    pub fn unproven(message: impl Into<String>) -> Self {
+        Self::new(Kind::Unproven, message)
+    }
+
+    pub fn usage(message: impl Into<String>) -> Self {
+        Self::new(Kind::Usage, message)
+    }
+
+    pub fn interrupted(message: impl Into<String>) -> Self {
+        Self::new(Kind::Interrupted, message)
+    }
+
+    /// The next step for the reader: one sentence, imperative.
+    #[must_use]
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.0.hint = Some(hint.into());
+        self
+    }
+
+    /// What was found underneath.
+    #[must_use]
+    pub fn because(mut self, cause: impl Into<Cause>) -> Self {
+        self.0.cause = Some(cause.into());
+        self
+    }
+
+    /// Wraps this error in one that says what was being done; kind and hint stay those of the cause.
+    #[must_use]
+    pub fn while_doing(self, message: impl Into<String>) -> Self {
+        let kind = self.kind();
+        Self::new(kind, message).because(self)
+    }
+
+    #[must_use]
+    pub fn with_kind(mut self, kind: Kind) -> Self {
+        self.0.kind = kind;
+        self
+    }
+
+    pub fn kind(&self) -> Kind {
+        self.0.kind
+    }
+
+    /// The hint nearest to the surface of the chain.
+    pub fn next_step(&self) -> Option<&str> {
+        if let Some(hint) = &self.0.hint {
+            return Some(hint);
+        }
+        let mut cause = std::error::Error::source(self);
+        while let Some(error) = cause {
+            if let Some(hint) = error.downcast_ref::<Error>().and_then(|e| e.0.hint.as_deref()) {
+                return Some(hint);
+            }
+            cause = error.source();
+        }
+        None
+    }
+
+    /// The messages from the surface to the root, without repetitions.
+    pub fn chain(&self) -> Vec<String> {
+        let mut lines = vec![self.0.message.clone()];
+        let mut cause = std::error::Error::source(self);
+        while let Some(error) = cause {
+            let line = error.to_string();
+            if lines.last().is_none_or(|last| !last.contains(&line)) {
+                lines.push(line);
+            }
+            cause = error.source();
+        }
+        lines
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0.message)
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.0.cause.as_deref().map(|cause| cause as _)
+    }
+}
+
+/// Says what was being done when something from outside failed.
+pub trait Doing<T> {
+    /// `what` fits after "failed to", for example `read infra.yml`.
+    fn doing(self, what: impl FnOnce() -> String) -> Result<T>;
+}
+
+impl<T, E: Into<Cause>> Doing<T> for std::result::Result<T, E> {
+    fn doing(self, what: impl FnOnce() -> String) -> Result<T> {
+        self.map_err(|cause| {
+            let cause = cause.into();
+            match cause.downcast::<Error>() {
+                Ok(ours) => ours.while_doing(what()),
+                Err(other) => Error::failed(what()).because(other),
+            }
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kind_and_hint_survive_being_wrapped() {
+        let inner: Result<()> = Err(Error::locked("lock is held").hint("wait"));
+        let outer = inner.doing(|| "write the state".into()).unwrap_err();
+        assert_eq!(outer.kind(), Kind::Locked);
+        assert_eq!(outer.next_step(), Some("wait"));
+        assert_eq!(outer.chain(), ["write the state", "lock is held"]);
+    }
+
+    #[test]
+    fn a_foreign_error_becomes_the_cause() {
+        let read: std::io::Result<()> = Err(std::io::Error::new(std::io::ErrorKind::NotFound, "no such file"));
+        let error = read.doing(|| "read infra.yml".into()).unwrap_err();
+        assert_eq!(error.chain(), ["read infra.yml", "no such file"]);
+    }
+}

@@ -1,0 +1,131 @@
+//! Makes a host what its plan says, in one round trip. Everything travels by standard input, secrets included.
+
+use super::description::Description;
+use super::facts::Facts;
+use super::plan::{Action, Plan, plan};
+use super::templates;
+use crate::error::{Error, Result};
+use crate::remote::Session;
+use crate::ui;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use std::fmt::Write;
+use std::time::Duration;
+use zeroize::Zeroizing;
+
+/// Packages over a slow mirror, or another apt that holds the lock, take this long at most.
+const APPLY: Duration = Duration::from_secs(15 * 60);
+
+/// What came of it.
+#[derive(Clone, Debug, Default)]
+pub struct Outcome {
+    /// Steps that were done; 0 means that nothing was written.
+    pub changes: usize,
+    pub warnings: Vec<String>,
+}
+
+/// Looks, compares, applies: one round trip for a host that is as it should be, two for any other.
+pub async fn converge(session: &Session, description: &Description, step: &ui::Step) -> Result<Outcome> {
+    step.update("looking");
+    let facts = Facts::fetch(session, description).await?;
+    let plan = plan(description, &facts)?;
+    apply(session, description, &facts, &plan, step).await
+}
+
+/// Applies a plan made from `facts`. A plan without steps costs nothing.
+pub async fn apply(
+    session: &Session,
+    description: &Description,
+    facts: &Facts,
+    plan: &Plan,
+    step: &ui::Step,
+) -> Result<Outcome> {
+    let mut outcome = Outcome {
+        changes: plan.steps.len(),
+        warnings: plan.warnings.clone(),
+    };
+    let pending = plan.pending(facts, description);
+    if plan.is_empty() && pending.is_empty() {
+        return Ok(outcome);
+    }
+    let input = script(plan, &pending);
+    let watched = step.clone();
+    let doing = format!("make {} what it should be", session.label());
+    let output = session
+        .run_within("sudo -n bash -s", Some(input.as_bytes()), APPLY, move |line| {
+            if let Some(text) = line.strip_prefix("doing ") {
+                watched.update(text);
+            }
+        })
+        .await?;
+    let text = output.text();
+    outcome.warnings.extend(
+        text.lines()
+            .filter_map(|line| line.strip_prefix("warning "))
+            .map(String::from),
+    );
+    if let Some(failure) = text.lines().find_map(|line| line.strip_prefix("failed ")) {
+        let last = text.lines().filter_map(|line| line.strip_prefix("doing ")).next_back();
+        return Err(Error::partial(doing)
+            .because(format!("{}: {}", last.unwrap_or("its first step"), failure.trim()))
+            .hint("what was done stays and is right: run the same command again"));
+    }
+    let output = output.expect_success(&doing)?;
+    if output.text().lines().next_back() != Some("done") {
+        return Err(Error::partial(doing)
+            .because("its answer broke off")
+            .hint("run the same command again"));
+    }
+    Ok(outcome)
+}
+
+/// The host's script and its list of actions. What a file's change asks for is remembered on the host before the first file is touched.
+fn script(plan: &Plan, pending: &[String]) -> Zeroizing<String> {
+    let mut lines = Zeroizing::new(templates::APPLY.to_string());
+    if !pending.is_empty() {
+        line(&mut lines, format_args!("pending {}", pending.join(" ")));
+    }
+    for step in &plan.steps {
+        line(&mut lines, format_args!("say {}", step.text));
+        match &step.action {
+            Action::InstallPackages(names) => line(&mut lines, format_args!("packages {}", names.join(" "))),
+            Action::PutDirectory { path, owner, mode } => {
+                line(&mut lines, format_args!("directory {path} {owner} {mode:04o}"));
+            }
+            Action::PutFile(file) => {
+                let content = Zeroizing::new(STANDARD.encode(file.content.text()));
+                line(
+                    &mut lines,
+                    format_args!(
+                        "file {} {}:{} {:04o} {}",
+                        file.path,
+                        file.owner,
+                        file.group,
+                        file.mode,
+                        content.as_str()
+                    ),
+                );
+            }
+            Action::ReloadUnits => line(&mut lines, format_args!("reload-units")),
+            Action::SetSysctl { key, value } => line(&mut lines, format_args!("sysctl {key} {value}")),
+            Action::TellEngine(commands) => {
+                let commands = Zeroizing::new(STANDARD.encode(commands.expose()));
+                line(&mut lines, format_args!("engine {}", commands.as_str()));
+            }
+            Action::ApplyRole => line(&mut lines, format_args!("role")),
+            Action::Enable(unit) => line(&mut lines, format_args!("enable {unit}")),
+            Action::Disable(unit) => line(&mut lines, format_args!("disable {unit}")),
+            Action::Start(unit) => line(&mut lines, format_args!("start {unit}")),
+            Action::Stop(unit) => line(&mut lines, format_args!("stop {unit}")),
+            Action::Restart(unit) => line(&mut lines, format_args!("restart {unit}")),
+        }
+    }
+    line(&mut lines, format_args!("settled"));
+    line(&mut lines, format_args!("end"));
+    lines
+}
+
+fn line(lines: &mut String, words: std::fmt::Arguments) {
+    // Writing to a String cannot fail.
+    let _ = writeln!(lines, "{words}");
+}

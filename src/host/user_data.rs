@@ -1,0 +1,48 @@
+//! What a new instance is told by user-data: the host key that it shows at first contact, and little else. Pure.
+
+use super::templates;
+use crate::error::Result;
+use crate::remote::KeyPair;
+use crate::secret::Secret;
+use serde::Serialize;
+
+/// cloud-config for a host that is to show `bootstrap`. The one secret that travels by user-data; it is single-use, see [`super::first_contact`].
+pub fn render(hostname: &str, bootstrap: &KeyPair) -> Result<Secret> {
+    #[derive(Serialize)]
+    struct Values<'a> {
+        hostname: &'a str,
+        private_key: String,
+        public_key: &'a str,
+    }
+    let indented: Vec<String> = bootstrap
+        .private
+        .expose()
+        .lines()
+        .map(|line| format!("    {line}"))
+        .collect();
+    let values = Values {
+        hostname,
+        private_key: indented.join("\n"),
+        public_key: bootstrap.public.trim(),
+    };
+    templates::render("user-data", templates::CLOUD_CONFIG, &values).map(Secret::new)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_bootstrap_key_is_read_back_from_the_yaml_unchanged() {
+        let pair = KeyPair::generate("infra-bootstrap").unwrap();
+        let text = render("infra-demo-production-master", &pair).unwrap();
+        assert!(text.expose().starts_with("#cloud-config\n"));
+        let yaml: serde_yaml::Value = serde_yaml::from_str(text.expose()).unwrap();
+        assert_eq!(
+            yaml["ssh_keys"]["ed25519_private"].as_str(),
+            Some(pair.private.expose())
+        );
+        assert_eq!(yaml["ssh_keys"]["ed25519_public"].as_str(), Some(pair.public.as_str()));
+        assert_eq!(yaml["hostname"].as_str(), Some("infra-demo-production-master"));
+    }
+}

@@ -1,0 +1,111 @@
+//! The app's config vars. Every value is a secret, since any may be a URL with a password.
+
+use super::http::Changed;
+use super::Heroku;
+use crate::error::{Error, Result};
+use crate::secret::Secret;
+use serde_json::Value;
+use std::collections::BTreeMap;
+
+/// Names and values. A value that the platform masks is there and unreadable.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ConfigVars(BTreeMap<String, Option<Secret>>);
+
+impl ConfigVars {
+    pub fn new(vars: impl IntoIterator<Item = (String, Option<Secret>)>) -> Self {
+        ConfigVars(vars.into_iter().collect())
+    }
+
+    pub fn has(&self, name: &str) -> bool {
+        self.0.contains_key(name)
+    }
+
+    /// The value of a var; nothing where there is no such var, an error where it cannot be read.
+    pub fn get(&self, name: &str) -> Result<Option<&Secret>> {
+        match self.0.get(name) {
+            None => Ok(None),
+            Some(Some(value)) => Ok(Some(value)),
+            Some(None) => Err(Error::failed(format!("read the config var {name}: the platform masks its value"))
+                .hint("use a key whose account may see config vars")),
+        }
+    }
+
+    /// Vars whose value can be read.
+    pub fn readable(&self) -> impl Iterator<Item = (&str, &Secret)> {
+        self.0
+            .iter()
+            .filter_map(|(name, value)| Some((name.as_str(), value.as_ref()?)))
+    }
+
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.0.keys().map(String::as_str)
+    }
+
+    fn parse(reply: Value) -> Option<Self> {
+        let Value::Object(vars) = reply else {
+            return None;
+        };
+        Some(ConfigVars::new(vars.into_iter().map(|(name, value)| match value {
+            Value::String(text) if !is_mask(&text) => (name, Some(Secret::new(text))),
+            _ => (name, None),
+        })))
+    }
+
+    fn agrees_with(&self, wanted: &BTreeMap<String, Option<Secret>>) -> bool {
+        wanted.iter().all(|(name, value)| match value {
+            Some(value) => self.0.get(name).is_some_and(|there| there.as_ref() == Some(value)),
+            None => !self.0.contains_key(name),
+        })
+    }
+}
+
+fn is_mask(text: &str) -> bool {
+    text.len() >= 3 && text.bytes().all(|byte| byte == b'*')
+}
+
+impl Heroku {
+    pub async fn config_vars(&self) -> Result<ConfigVars> {
+        let doing = format!("read the config vars of app {}", self.app);
+        let reply: Value = self.http.get(&self.path("/config-vars"), &doing).await?;
+        ConfigVars::parse(reply).ok_or_else(|| Error::failed(format!("{doing}: the reply is not a map of them")))
+    }
+
+    /// Sets and (by nothing) removes vars in one change, which makes one release. Gives the number of the newest release before it: the change's own comes after
+    /// that one, and with a release phase the values show only when it has succeeded. Nothing where all vars are as wanted already.
+    pub async fn set_config_vars(&self, wanted: &BTreeMap<String, Option<Secret>>) -> Result<Option<u64>> {
+        let names = wanted.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
+        let doing = format!("set {names} of app {}", self.app);
+        if self.config_vars().await?.agrees_with(wanted) {
+            return Ok(None);
+        }
+        let before = self.newest_release().await?.map_or(0, |release| release.version);
+        for _ in 0..3 {
+            let body = wanted
+                .iter()
+                .map(|(name, value)| (name.clone(), value.as_ref().map_or(Value::Null, |v| v.expose().into())))
+                .collect::<serde_json::Map<_, _>>();
+            match self
+                .http
+                .change("PATCH", &self.path("/config-vars"), Some(Value::Object(body)))
+                .await
+            {
+                Changed::Done(_) => return Ok(Some(before)),
+                Changed::Refused(refusal) if refusal.message.contains("Cannot overwrite attachment values") => {
+                    return Err(refusal
+                        .error(&doing)
+                        .hint("an add-on's attachment owns the var: detach it, or let `infra switch-app` do it"));
+                }
+                Changed::Refused(refusal) => return Err(refusal.error(&doing)),
+                Changed::Unclear(_) => {
+                    let taken = self.config_vars().await?.agrees_with(wanted)
+                        || self.newest_release().await?.map_or(0, |release| release.version) > before;
+                    if taken {
+                        return Ok(Some(before));
+                    }
+                }
+            }
+        }
+        Err(Error::failed(format!("{doing}: the platform did not take the change"))
+            .hint("see the platform's status page, then run the same command again"))
+    }
+}

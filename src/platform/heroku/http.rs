@@ -1,0 +1,311 @@
+//! Requests and replies: authentication, paging, waiting when asked to, and telling a refusal from an answer that was lost.
+
+use crate::error::{Doing, Error, Result};
+use crate::secret::Secret;
+use crate::wait::Instant;
+use reqwest::header::{ACCEPT, AUTHORIZATION, HeaderValue, RANGE};
+use reqwest::{Client, Method, Response, StatusCode};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How long one request may take.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long a request is tried again while the platform is out of reach or asks for patience. About 75 requests a minute come back to an account that
+/// used up its own, so a minute is enough for the few that a cutover makes.
+const PATIENCE: Duration = Duration::from_secs(60);
+const ACCEPT_VALUE: &str = "application/vnd.heroku+json; version=3";
+/// A list longer than this is a server that pages in circles.
+const MOST_PAGES: usize = 100;
+
+#[derive(Clone)]
+pub(super) struct Http {
+    client: Client,
+    base: String,
+    key: Secret,
+}
+
+/// What came of a request that changes something.
+pub(super) enum Changed {
+    Done(Value),
+    /// The platform said no, so nothing has changed.
+    Refused(Refusal),
+    /// The answer was lost: it may have happened or not.
+    Unclear(Error),
+}
+
+/// A reply of 4xx in the platform's own words.
+#[derive(Clone, Debug)]
+pub(super) struct Refusal {
+    pub status: StatusCode,
+    pub id: String,
+    pub message: String,
+}
+
+#[derive(Default, Deserialize)]
+struct ErrorReply {
+    #[serde(default)]
+    id: String,
+    #[serde(default)]
+    message: String,
+}
+
+/// One page of a list.
+struct Page {
+    items: Vec<Value>,
+    next: Option<HeaderValue>,
+}
+
+impl Http {
+    pub(super) fn new(base: &str, key: Secret) -> Result<Self> {
+        let base = base.trim().trim_end_matches('/').to_string();
+        let url = reqwest::Url::parse(&base).map_err(|error| {
+            Error::usage(format!("use {base:?} as the platform's address"))
+                .because(error)
+                .hint("HEROKU_API_URL is an address such as https://api.example.com; leave it out for the public one")
+        })?;
+        let local = url.host_str().is_some_and(is_loopback_or_literal);
+        if url.scheme() != "https" && !local {
+            return Err(Error::usage(format!("send the platform's key to {base}: it is not https"))
+                .hint("plain http is accepted only for an IP address, as the sandbox uses"));
+        }
+        let client = Client::builder()
+            .tls_backend_preconfigured(tls()?)
+            .timeout(REQUEST_TIMEOUT)
+            .connect_timeout(Duration::from_secs(10))
+            // A redirect would take the key along to wherever it points.
+            .redirect(reqwest::redirect::Policy::none())
+            .user_agent(concat!("infra/", env!("CARGO_PKG_VERSION")))
+            .build()
+            .doing(|| "set up the client of the platform".into())?;
+        Ok(Http { client, base, key })
+    }
+
+    /// Reads one thing.
+    pub(super) async fn get<T: DeserializeOwned>(&self, path: &str, doing: &str) -> Result<T> {
+        parsed(self.read(path, None, doing).await?.map_err(|refusal| refusal.error(doing))?, path, doing).await
+    }
+
+    /// Reads one thing that may not exist.
+    pub(super) async fn find<T: DeserializeOwned>(&self, path: &str, doing: &str) -> Result<Option<T>> {
+        match self.read(path, None, doing).await? {
+            Ok(response) => parsed(response, path, doing).await.map(Some),
+            Err(refusal) if refusal.status == StatusCode::NOT_FOUND => Ok(None),
+            Err(refusal) => Err(refusal.error(doing)),
+        }
+    }
+
+    /// Reads a list to its end, page by page.
+    pub(super) async fn list<T: DeserializeOwned>(&self, path: &str, doing: &str) -> Result<Vec<T>> {
+        let mut items = Vec::new();
+        let mut range = None;
+        for _ in 0..MOST_PAGES {
+            let page = self.page(path, range, doing).await?;
+            for item in page.items {
+                items.push(
+                    serde_json::from_value(item)
+                        .doing(|| format!("{doing}: an entry of {path} is not what it should be"))?,
+                );
+            }
+            match page.next {
+                Some(next) => range = Some(next),
+                None => return Ok(items),
+            }
+        }
+        Err(Error::failed(format!("{doing}: {path} goes on after {MOST_PAGES} pages")))
+    }
+
+    /// Reads the first page of a list in the order that `range` asks for; all of it when the server orders it otherwise.
+    pub(super) async fn newest<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        range: &'static str,
+        is_newest_first: impl Fn(&[T]) -> bool,
+        doing: &str,
+    ) -> Result<Vec<T>> {
+        let page = self.page(path, Some(HeaderValue::from_static(range)), doing).await?;
+        let items: Vec<T> = serde_json::from_value(Value::Array(page.items))
+            .doing(|| format!("{doing}: an entry of {path} is not what it should be"))?;
+        if page.next.is_none() || is_newest_first(&items) {
+            return Ok(items);
+        }
+        self.list(path, doing).await
+    }
+
+    async fn page(&self, path: &str, range: Option<HeaderValue>, doing: &str) -> Result<Page> {
+        let response = self
+            .read(path, range, doing)
+            .await?
+            .map_err(|refusal| refusal.error(doing))?;
+        let next = match response.status() {
+            StatusCode::PARTIAL_CONTENT => response.headers().get("next-range").cloned(),
+            _ => None,
+        };
+        let items = response.json().await.doing(|| doing.into())?;
+        Ok(Page { items, next })
+    }
+
+    /// Sends a change once. It is sent again only where it certainly was not taken: no connection, or too many requests.
+    pub(super) async fn change(&self, method: &str, path: &str, body: Option<Value>) -> Changed {
+        let method = match method {
+            "POST" => Method::POST,
+            "DELETE" => Method::DELETE,
+            _ => Method::PATCH,
+        };
+        let end = Instant::now().after(PATIENCE);
+        let mut pause = Duration::from_millis(200);
+        loop {
+            let failure = match self.send(&method, path, None, body.as_ref()).await {
+                Ok(response) if response.status() == StatusCode::TOO_MANY_REQUESTS => {
+                    Changed::Refused(Refusal::read(response).await)
+                }
+                Ok(response) if response.status().is_server_error() => {
+                    return Changed::Unclear(Refusal::read(response).await.error(&format!("{method} {path}")));
+                }
+                Ok(response) if response.status().is_success() => {
+                    return match response.json().await {
+                        Ok(value) => Changed::Done(value),
+                        Err(error) => Changed::Unclear(lost(&format!("{method} {path}"), error)),
+                    };
+                }
+                Ok(response) => return Changed::Refused(Refusal::read(response).await),
+                Err(error) if error.is_connect() => Changed::Unclear(lost(&format!("{method} {path}"), error)),
+                Err(error) => return Changed::Unclear(lost(&format!("{method} {path}"), error)),
+            };
+            if end.has_passed() {
+                return failure;
+            }
+            tokio::time::sleep(pause.min(end.remaining())).await;
+            pause = (pause * 2).min(Duration::from_secs(5));
+        }
+    }
+
+    /// Asks until there is an answer. The inner error is the platform's no.
+    async fn read(
+        &self,
+        path: &str,
+        range: Option<HeaderValue>,
+        doing: &str,
+    ) -> Result<std::result::Result<Response, Refusal>> {
+        let end = Instant::now().after(PATIENCE);
+        let mut pause = Duration::from_millis(200);
+        loop {
+            let failure = match self.send(&Method::GET, path, range.as_ref(), None).await {
+                Ok(response) if response.status().is_success() => return Ok(Ok(response)),
+                Ok(response) => {
+                    let refusal = Refusal::read(response).await;
+                    if refusal.status != StatusCode::TOO_MANY_REQUESTS && !refusal.status.is_server_error() {
+                        return Ok(Err(refusal));
+                    }
+                    refusal.error(doing)
+                }
+                Err(error) => lost(doing, error),
+            };
+            if end.has_passed() {
+                return Err(failure);
+            }
+            tokio::time::sleep(pause.min(end.remaining())).await;
+            pause = (pause * 2).min(Duration::from_secs(5));
+        }
+    }
+
+    async fn send(
+        &self,
+        method: &Method,
+        path: &str,
+        range: Option<&HeaderValue>,
+        body: Option<&Value>,
+    ) -> reqwest::Result<Response> {
+        let mut request = self
+            .client
+            .request(method.clone(), format!("{}{path}", self.base))
+            .header(ACCEPT, ACCEPT_VALUE)
+            .header(AUTHORIZATION, self.authorization());
+        if let Some(range) = range {
+            request = request.header(RANGE, range);
+        }
+        if let Some(body) = body {
+            request = request.json(body);
+        }
+        request.send().await
+    }
+
+    fn authorization(&self) -> HeaderValue {
+        // A key with control characters cannot be sent; the platform's 401 then says so better than we could.
+        let mut value = HeaderValue::from_str(&format!("Bearer {}", self.key.expose()))
+            .unwrap_or_else(|_| HeaderValue::from_static("Bearer"));
+        value.set_sensitive(true);
+        value
+    }
+}
+
+impl Refusal {
+    async fn read(response: Response) -> Self {
+        let status = response.status();
+        let reply: ErrorReply = response.json().await.unwrap_or_default();
+        Refusal {
+            status,
+            id: reply.id,
+            message: reply.message.chars().take(300).collect(),
+        }
+    }
+
+    pub(super) fn error(&self, doing: &str) -> Error {
+        let said = match (self.message.is_empty(), self.id.is_empty()) {
+            (true, true) => self.status.to_string(),
+            (true, false) => format!("{} {}", self.status.as_u16(), self.id),
+            _ => format!("{} {} {}", self.status.as_u16(), self.id, self.message),
+        };
+        let error = Error::failed(format!("{doing}: the platform answered {said}"));
+        match self.hint() {
+            "" => error,
+            hint => error.hint(hint),
+        }
+    }
+
+    fn hint(&self) -> &'static str {
+        match self.status.as_u16() {
+            401 => "HEROKU_API_KEY is not accepted: `heroku authorizations:create` makes a new one",
+            402 => "the account is overdue: see its billing page",
+            403 if self.id == "two_factor" => "the key needs a second factor: use an authorization made with `heroku authorizations:create`",
+            403 => "the key may not do this: use one of a collaborator who may deploy and manage the app",
+            404 => "see that `app.name` in infra.yml is the app's name, and that the key's account can see it",
+            409 => "another change is under way: wait for it and run the same command again",
+            422 if self.id == "verification_needed" => "the platform wants the account verified first",
+            429 => "the account's requests are used up: wait a minute and run the same command again",
+            500.. => "see the platform's status page, then run the same command again",
+            _ => "",
+        }
+    }
+}
+
+async fn parsed<T: DeserializeOwned>(response: Response, path: &str, doing: &str) -> Result<T> {
+    let value: Value = response.json().await.doing(|| doing.into())?;
+    serde_json::from_value(value).doing(|| format!("{doing}: the reply of {path} is not what it should be"))
+}
+
+fn lost(doing: &str, error: reqwest::Error) -> Error {
+    Error::failed(doing.to_string())
+        .because(error)
+        .hint("see whether the platform's API can be reached from here, then run the same command again")
+}
+
+fn is_loopback_or_literal(host: &str) -> bool {
+    host == "localhost" || host.trim_matches(['[', ']']).parse::<std::net::IpAddr>().is_ok()
+}
+
+/// Trusts the system's authorities, with ring: no process-wide provider is assumed.
+fn tls() -> Result<rustls::ClientConfig> {
+    let mut roots = rustls::RootCertStore::empty();
+    // A computer without any is told so by the handshake; plain http needs none.
+    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    Ok(
+        rustls::ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+            .with_safe_default_protocol_versions()
+            .doing(|| "set up TLS for the platform".into())?
+            .with_root_certificates(roots)
+            .with_no_client_auth(),
+    )
+}

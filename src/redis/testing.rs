@@ -1,0 +1,216 @@
+//! Real servers for the tests of this room: on loopback, on free ports, in temporary folders, stopped when dropped.
+
+use super::server::Server;
+use super::trust::Trust;
+use super::{Connection, Info};
+use ::redis::{Cmd, FromRedisValue, Value};
+use std::fs;
+use std::net::TcpListener;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+use tempfile::TempDir;
+
+const PATIENCE: Duration = Duration::from_secs(20);
+
+pub struct TestServer {
+    process: Child,
+    folder: TempDir,
+    arguments: Vec<String>,
+    pub port: u16,
+    pub trust: Option<Trust>,
+}
+
+impl TestServer {
+    /// Without persistence; `arguments` are further ones of redis-server.
+    pub async fn start(arguments: &[&str]) -> TestServer {
+        Self::launch(tempfile::tempdir().unwrap(), arguments, None).await
+    }
+
+    /// Speaks TLS only, with this certificate and key (PEM); our side trusts it by `trust`.
+    pub async fn start_tls(certificate: &str, key: &str, trust: Trust) -> TestServer {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("cert.pem"), certificate).unwrap();
+        fs::write(folder.path().join("key.pem"), key).unwrap();
+        let tls = [
+            "--tls-cert-file",
+            "cert.pem",
+            "--tls-key-file",
+            "key.pem",
+            "--tls-auth-clients",
+            "no",
+        ];
+        Self::launch(folder, &tls, Some(trust)).await
+    }
+
+    pub async fn replica_of(master: &TestServer) -> TestServer {
+        let replica = Self::start(&[
+            "--replicaof",
+            &format!("127.0.0.1 {}", master.port),
+            "--repl-diskless-sync-delay",
+            "0",
+        ])
+        .await;
+        let mut connection = replica.connect(0).await;
+        let begun = Instant::now();
+        while !Info::read(&mut connection).await.unwrap().link.unwrap().up {
+            assert!(begun.elapsed() < PATIENCE, "the replica did not sync");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        replica
+    }
+
+    async fn launch(folder: TempDir, arguments: &[&str], trust: Option<Trust>) -> TestServer {
+        let arguments: Vec<String> = arguments.iter().map(|&argument| argument.into()).collect();
+        let port = free_port();
+        let process = spawn(&folder, port, &arguments, trust.is_some());
+        let mut server = TestServer {
+            process,
+            folder,
+            arguments,
+            port,
+            trust,
+        };
+        server.await_answer().await;
+        server
+    }
+
+    async fn await_answer(&mut self) {
+        let begun = Instant::now();
+        while std::net::TcpStream::connect(("127.0.0.1", self.port)).is_err() {
+            // Somebody else may have taken the port since it was found free.
+            if let Some(status) = self.process.try_wait().unwrap() {
+                let log = fs::read_to_string(self.folder.path().join("log")).unwrap_or_default();
+                assert!(
+                    log.contains("Address already in use"),
+                    "redis-server ended with {status}: {log}"
+                );
+                self.port = free_port();
+                self.process = spawn(&self.folder, self.port, &self.arguments, self.trust.is_some());
+            }
+            assert!(begun.elapsed() < PATIENCE, "redis-server does not listen");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    /// Kills it as by kill -9 and starts it again on the same port, with what was on its disk.
+    pub async fn kill_and_restart(&mut self) {
+        self.kill();
+        self.process = spawn(&self.folder, self.port, &self.arguments, self.trust.is_some());
+        self.await_answer().await;
+    }
+
+    pub fn kill(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+
+    pub fn server(&self) -> Server {
+        Server {
+            label: "test".into(),
+            host: "127.0.0.1".into(),
+            port: self.port,
+            user: None,
+            password: None,
+            trust: self.trust.clone(),
+        }
+    }
+
+    pub async fn connect(&self, database: u32) -> Connection {
+        self.server().connect(database).await.unwrap()
+    }
+
+    /// Runs one command in database 0, words separated by spaces.
+    pub async fn run<T: FromRedisValue>(&self, words: &str) -> T {
+        self.connect(0).await.query(&command(words)).await.unwrap()
+    }
+
+    /// Runs a command a line, `N>` before it selecting the database. Errors are failures of the test.
+    pub async fn script(&self, lines: &str) {
+        for line in lines.lines().map(str::trim).filter(|line| !line.is_empty()) {
+            let (database, words) = match line.split_once('>') {
+                Some((database, words)) if database.parse::<u32>().is_ok() => (database.parse().unwrap(), words),
+                _ => (0, line),
+            };
+            let answer = self.connect(database).await.ask(&command(words)).await.unwrap();
+            assert!(!matches!(answer, Value::ServerError(_)), "{line}: {answer:?}");
+        }
+    }
+}
+
+impl Drop for TestServer {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+pub fn command(words: &str) -> Cmd {
+    let mut command = Cmd::new();
+    for word in words.split_whitespace() {
+        command.arg(word);
+    }
+    command
+}
+
+fn spawn(folder: &TempDir, port: u16, arguments: &[String], tls: bool) -> Child {
+    let ports = match tls {
+        true => ["--port".into(), "0".into(), "--tls-port".into(), port.to_string()],
+        false => ["--port".into(), port.to_string(), "--tls-port".into(), "0".into()],
+    };
+    let fixed = [
+        "--bind",
+        "127.0.0.1",
+        "--save",
+        "",
+        "--logfile",
+        "log",
+        "--daemonize",
+        "no",
+        "--enable-debug-command",
+        "yes",
+    ];
+    Command::new("redis-server")
+        .args(ports)
+        .args(fixed)
+        .args(arguments)
+        .current_dir(folder.path())
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap()
+}
+
+fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+/// A certificate authority and a certificate of its for 127.0.0.1: authority, certificate and key in PEM, and the certificate's digest.
+pub struct TestCertificate {
+    pub authority: String,
+    pub certificate: String,
+    pub key: String,
+    pub digest: super::Digest,
+}
+
+impl TestCertificate {
+    /// `names` are host names or addresses that the certificate is good for.
+    pub fn for_names(names: &[&str]) -> TestCertificate {
+        let names: Vec<String> = names.iter().map(|&name| name.into()).collect();
+        let authority_key = rcgen::KeyPair::generate().unwrap();
+        let mut parameters = rcgen::CertificateParams::new(Vec::new()).unwrap();
+        parameters.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+        let authority = parameters.self_signed(&authority_key).unwrap();
+        let issuer = rcgen::Issuer::new(parameters, authority_key);
+        let key = rcgen::KeyPair::generate().unwrap();
+        let certificate = rcgen::CertificateParams::new(names)
+            .unwrap()
+            .signed_by(&key, &issuer)
+            .unwrap();
+        TestCertificate {
+            authority: authority.pem(),
+            digest: super::Digest::of(certificate.der()),
+            certificate: certificate.pem(),
+            key: key.serialize_pem(),
+        }
+    }
+}

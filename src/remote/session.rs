@@ -1,0 +1,245 @@
+//! A logged-in session to one host: commands and files, with deadlines.
+
+use super::attempt::{Attempt, attempt};
+use super::channel::{self, Connection};
+use super::key::HostKey;
+use crate::error::{Doing, Error, Result};
+use crate::secret::Secret;
+use crate::ui::{Step, Ui};
+use crate::wait::Instant;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use zeroize::Zeroizing;
+
+/// What a command may take where nothing else is said.
+const COMMAND: Duration = Duration::from_secs(60);
+/// How often a refused login is tried again: the key may not be there yet, but asking often is punished.
+const LOGINS: u32 = 4;
+
+/// Whom to log in to, as whom, and which keys the host may show.
+#[derive(Clone, Debug)]
+pub struct Target {
+    /// What messages call the host, for example `master`.
+    pub label: String,
+    pub address: String,
+    pub port: u16,
+    pub user: String,
+    /// OpenSSH's PEM, without a passphrase.
+    pub private_key: Secret,
+    /// Any of these is accepted: two while a host's key is being exchanged.
+    pub pinned: Vec<HostKey>,
+}
+
+/// One TCP connection to a host that has shown a pinned key and let us in. Clones share it; commands on it run one after another.
+#[derive(Clone)]
+pub struct Session {
+    label: Arc<str>,
+    host_key: Arc<HostKey>,
+    connection: Arc<Mutex<Connection>>,
+}
+
+/// What a remote command left behind.
+#[derive(Clone, Debug, Default)]
+pub struct Output {
+    pub status: i32,
+    /// Name without `SIG`. A command that died of a signal has a `status` of 0, so ask [`Output::succeeded`].
+    pub signal: Option<String>,
+    pub stdout: Vec<u8>,
+    pub stderr: Vec<u8>,
+}
+
+impl Session {
+    /// Logs in, waiting up to `deadline` for a host that does not answer yet.
+    pub async fn connect(target: &Target, deadline: Duration) -> Result<Self> {
+        Self::connect_watched(target, deadline, &Ui::silent().step("")).await
+    }
+
+    /// As [`Session::connect`], showing on `step` what is seen meanwhile.
+    pub async fn connect_watched(target: &Target, deadline: Duration, step: &Step) -> Result<Self> {
+        let end = Instant::now().after(deadline);
+        let mut absent_pause = Duration::from_millis(100);
+        let mut refused_pause = Duration::from_secs(3);
+        let mut logins = 0;
+        loop {
+            let trying = target.clone();
+            let (pause, seen) = match blocking(move || attempt(&trying, end)).await? {
+                Attempt::LoggedIn(session, socket) => return Self::new(target, session, socket),
+                Attempt::Wrong(error) => return Err(error),
+                Attempt::Absent(seen) => {
+                    absent_pause = (absent_pause * 3 / 2).min(Duration::from_secs(2));
+                    (absent_pause, seen)
+                }
+                Attempt::TurnedAway(seen) => {
+                    logins += 1;
+                    refused_pause = (refused_pause * 2).min(Duration::from_secs(30));
+                    (refused_pause, seen)
+                }
+            };
+            if end.remaining() <= pause || logins >= LOGINS {
+                return Err(Self::unreachable(target, deadline, &seen));
+            }
+            step.update(format!("waiting for ssh: {seen}"));
+            tokio::time::sleep(pause).await;
+        }
+    }
+
+    fn new(target: &Target, session: ssh2::Session, socket: std::net::TcpStream) -> Result<Self> {
+        let host_key = session
+            .host_key()
+            .and_then(|(blob, _)| HostKey::from_blob(blob))
+            .ok_or_else(|| Error::failed(format!("read the host key of {}", target.label)))?;
+        Ok(Session {
+            label: target.label.as_str().into(),
+            host_key: Arc::new(host_key),
+            connection: Arc::new(Mutex::new(Connection {
+                session,
+                socket,
+                broken: false,
+            })),
+        })
+    }
+
+    fn unreachable(target: &Target, deadline: Duration, seen: &str) -> Error {
+        Error::failed(format!(
+            "log in to {} as {} at {}:{} within {} s; last seen: {seen}",
+            target.label,
+            target.user,
+            target.address,
+            target.port,
+            deadline.as_secs()
+        ))
+        .hint("see that the instance runs and that hosts.admin_cidrs in infra.yml has the address you come from")
+    }
+
+    /// What messages call this host.
+    pub fn label(&self) -> &str {
+        &self.label
+    }
+
+    /// Which of the pinned keys the host showed.
+    pub fn host_key(&self) -> &HostKey {
+        &self.host_key
+    }
+
+    /// Runs one command to its end, within a minute. Secrets go through `stdin`, never into `command`.
+    pub async fn run(&self, command: &str, stdin: Option<&[u8]>) -> Result<Output> {
+        self.run_within(command, stdin, COMMAND, |_| ()).await
+    }
+
+    /// As [`Session::run`] with another deadline; `on_line` sees each line of standard output when it comes.
+    pub async fn run_within(
+        &self,
+        command: &str,
+        stdin: Option<&[u8]>,
+        deadline: Duration,
+        mut on_line: impl FnMut(&str) + Send + 'static,
+    ) -> Result<Output> {
+        let connection = self.connection.clone();
+        let end = Instant::now().after(deadline);
+        let input = Zeroizing::new(stdin.unwrap_or_default().to_vec());
+        let asked = command.to_string();
+        blocking(move || {
+            let mut connection = connection.lock().unwrap_or_else(PoisonError::into_inner);
+            channel::run(&mut connection, &asked, &input, end, &mut on_line)
+        })
+        .await?
+        .doing(|| format!("run `{}` on {}", shorten(command), self.label))
+    }
+
+    /// Puts `bytes` at `path` by way of a temporary file beside it: the file is whole or not there, and never readable by others meanwhile.
+    /// `owner` is `user:group`, `mode` octal digits.
+    pub async fn upload(&self, path: &str, mode: u32, owner: &str, bytes: &[u8]) -> Result<()> {
+        let quoted = quote(path);
+        let command = format!(
+            "sudo -n sh -c 'set -eu; umask 077; t=$(mktemp \"$1.XXXXXX\"); trap \"rm -f \\\"$t\\\"\" EXIT; chown \"$2\" \"$t\"; chmod \"$3\" \"$t\"; \
+             cat >\"$t\"; sync \"$t\"; mv -f \"$t\" \"$1\"; trap - EXIT; sync \"$(dirname \"$1\")\"' sh {quoted} {} {mode:04o}",
+            quote(owner)
+        );
+        self.run(&command, Some(bytes))
+            .await?
+            .expect_success(&format!("write {path} on {}", self.label))
+            .map(drop)
+    }
+
+    /// The content of a file that root may read.
+    pub async fn download(&self, path: &str) -> Result<Vec<u8>> {
+        let output = self.run(&format!("sudo -n cat {}", quote(path)), None).await?;
+        Ok(output.expect_success(&format!("read {path} on {}", self.label))?.stdout)
+    }
+}
+
+impl Output {
+    pub fn succeeded(&self) -> bool {
+        self.status == 0 && self.signal.is_none()
+    }
+
+    /// Standard output as text.
+    pub fn text(&self) -> String {
+        String::from_utf8_lossy(&self.stdout).into_owned()
+    }
+
+    /// This output, or an error where the command failed; `what` fits after "failed to".
+    pub fn expect_success(self, what: &str) -> Result<Self> {
+        if self.succeeded() {
+            return Ok(self);
+        }
+        let end = match &self.signal {
+            Some(signal) => format!("it died of SIG{signal}"),
+            None => format!("it ended with status {}", self.status),
+        };
+        let stderr = String::from_utf8_lossy(&self.stderr);
+        let lines: Vec<&str> = stderr.lines().filter(|line| !line.trim().is_empty()).collect();
+        let said = lines[lines.len().saturating_sub(6)..].join("; ");
+        Err(Error::failed(what).because(if said.is_empty() { end } else { format!("{end}: {said}") }))
+    }
+}
+
+/// One word for a POSIX shell, whatever it holds.
+pub fn quote(word: &str) -> String {
+    format!("'{}'", word.replace('\'', r"'\''"))
+}
+
+fn shorten(command: &str) -> String {
+    let line = command.lines().next().unwrap_or_default();
+    match line.char_indices().nth(80) {
+        Some((end, _)) => format!("{}…", &line[..end]),
+        None => line.to_string(),
+    }
+}
+
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .doing(|| "finish work over ssh".into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_command_that_died_of_a_signal_has_not_succeeded() {
+        let output = Output {
+            signal: Some("KILL".into()),
+            ..Output::default()
+        };
+        let error = output.expect_success("count").unwrap_err();
+        assert_eq!(error.chain(), ["count", "it died of SIGKILL"]);
+    }
+
+    #[test]
+    fn a_failure_ends_with_the_last_words_of_the_command() {
+        let output = Output {
+            status: 3,
+            stderr: b"one\n\ntwo\n".to_vec(),
+            ..Output::default()
+        };
+        let error = output.expect_success("count").unwrap_err();
+        assert_eq!(error.chain(), ["count", "it ended with status 3: one; two"]);
+    }
+
+    #[test]
+    fn words_survive_the_shell() {
+        assert_eq!(quote("it's"), r"'it'\''s'");
+    }
+}

@@ -1,0 +1,143 @@
+//! Waiting for something outside: always with a deadline, a heartbeat and an error that says what was waited for.
+
+use crate::error::{Error, Result};
+use crate::ui::Step;
+use std::future::Future;
+use std::time::Duration;
+
+/// A moment on the clock that keeps counting while a laptop sleeps (`CLOCK_BOOTTIME`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Instant(Duration);
+
+impl Instant {
+    pub fn now() -> Self {
+        match nix::time::clock_gettime(nix::time::ClockId::CLOCK_BOOTTIME) {
+            Ok(time) => Instant(time.into()),
+            // Only a kernel without the clock answers an error here; the monotonic clock is then the best there is.
+            Err(_) => Instant(
+                nix::time::clock_gettime(nix::time::ClockId::CLOCK_MONOTONIC).map_or(Duration::ZERO, Into::into),
+            ),
+        }
+    }
+
+    pub fn elapsed(self) -> Duration {
+        Self::now().0.saturating_sub(self.0)
+    }
+
+    #[must_use]
+    pub fn after(self, duration: Duration) -> Self {
+        Instant(self.0.saturating_add(duration))
+    }
+
+    pub fn has_passed(self) -> bool {
+        Self::now() >= self
+    }
+
+    /// Time left until this moment; zero when it has passed.
+    pub fn remaining(self) -> Duration {
+        self.0.saturating_sub(Self::now().0)
+    }
+
+    pub fn since(self, earlier: Instant) -> Duration {
+        self.0.saturating_sub(earlier.0)
+    }
+}
+
+/// What a wait is for, how long it may take and what to try when it does not come.
+pub struct Wait<'a> {
+    /// Fits after "waiting for".
+    pub what: &'a str,
+    pub deadline: Duration,
+    pub hint: &'a str,
+    /// First pause between two looks; grows by half up to two seconds.
+    pub first_pause: Duration,
+}
+
+impl<'a> Wait<'a> {
+    pub fn new(what: &'a str, deadline: Duration, hint: &'a str) -> Self {
+        Wait {
+            what,
+            deadline,
+            hint,
+            first_pause: Duration::from_millis(50),
+        }
+    }
+
+    /// Looks again and again until `look` gives a value. What `look` says meanwhile is shown on `step`.
+    pub async fn until<T, F, Fut>(&self, step: &Step, mut look: F) -> Result<T>
+    where
+        F: FnMut() -> Fut,
+        Fut: Future<Output = Result<Look<T>>>,
+    {
+        let begun = Instant::now();
+        let end = begun.after(self.deadline);
+        let mut pause = self.first_pause;
+        loop {
+            let seen = match look().await? {
+                Look::Ready(value) => return Ok(value),
+                Look::NotYet(seen) => seen,
+            };
+            if end.has_passed() {
+                return Err(Error::failed(format!(
+                    "wait for {}: still not there after {} s; last seen: {seen}",
+                    self.what,
+                    self.deadline.as_secs()
+                ))
+                .hint(self.hint));
+            }
+            step.update(&seen);
+            tokio::time::sleep(pause.min(end.remaining())).await;
+            pause = pause.mul_f64(1.5).min(Duration::from_secs(2));
+        }
+    }
+}
+
+/// What one look at the outside found.
+pub enum Look<T> {
+    Ready(T),
+    /// What is there instead, in a few words.
+    NotYet(String),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ui::Ui;
+
+    #[tokio::test]
+    async fn a_wait_ends_at_its_deadline_and_says_what_was_last_seen() {
+        let step = Ui::silent().step("test");
+        let wait = Wait::new("the tide", Duration::from_millis(30), "go home");
+        let error = wait
+            .until::<(), _, _>(&step, || async { Ok(Look::NotYet("ebb".into())) })
+            .await
+            .unwrap_err();
+        assert!(
+            error.to_string().contains("the tide") && error.to_string().contains("ebb"),
+            "{error}"
+        );
+        assert_eq!(error.next_step(), Some("go home"));
+    }
+
+    #[tokio::test]
+    async fn a_wait_gives_what_came() {
+        let step = Ui::silent().step("test");
+        let mut looks = 0;
+        let wait = Wait::new("three", Duration::from_secs(5), "");
+        let got = wait
+            .until(&step, || {
+                looks += 1;
+                let now = looks;
+                async move {
+                    Ok(if now == 3 {
+                        Look::Ready(now)
+                    } else {
+                        Look::NotYet(format!("{now}"))
+                    })
+                }
+            })
+            .await
+            .unwrap();
+        assert_eq!(got, 3);
+    }
+}

@@ -1,0 +1,107 @@
+# Fed to a root bash by standard input, followed by one action a line, done in order; the first that fails ends it. Secrets come only this way.
+#   asked:   say TEXT… | packages NAME… | pending WORD… | directory PATH OWNER:GROUP MODE | file PATH OWNER:GROUP MODE BASE64 | reload-units
+#            sysctl KEY VALUE | engine BASE64 | role | enable UNIT | disable UNIT | start UNIT | stop UNIT | restart UNIT | settled | end
+#   answers: doing TEXT | warning TEXT | failed TEXT | done
+# shellcheck shell=bash
+fail() {
+    echo "failed $*" | tr '\n' ' '
+    echo
+    exit 1
+}
+
+# Runs a command quietly; what it said is shown when it fails.
+try() {
+    local said
+    said=$("$@" 2>&1 </dev/null) || fail "$1: $(tail -n 4 <<<"$said")"
+}
+
+install_packages() {
+    local policy=/usr/sbin/policy-rc.d said
+    local options=(-o DPkg::Lock::Timeout=300 -o Dpkg::Options::=--force-confdef -o Dpkg::Options::=--force-confold)
+    export DEBIAN_FRONTEND=noninteractive NEEDRESTART_MODE=l
+    # What a package would start by itself runs with the distribution's settings: it must not, not even for a moment.
+    if [[ ! -e $policy ]]; then
+        trap 'rm -f /usr/sbin/policy-rc.d' EXIT
+        printf '#!/bin/sh\nexit 101\n' >"$policy"
+        chmod 755 "$policy"
+    fi
+    if ! apt-get "${options[@]}" install -y --no-install-recommends "$@" >/dev/null 2>&1 </dev/null; then
+        said=$(apt-get "${options[@]}" update 2>&1 </dev/null) || echo "warning apt-get update: $(tail -n 1 <<<"$said")"
+        said=$(apt-get "${options[@]}" install -y --no-install-recommends "$@" 2>&1 </dev/null) ||
+            fail "apt-get install $*: $(grep '^E:' <<<"$said" || tail -n 3 <<<"$said")"
+    fi
+    if [[ $(trap -p EXIT) ]]; then
+        rm -f "$policy"
+        trap - EXIT
+    fi
+}
+
+put_file() {
+    local path=$1 owner=$2 mode=$3 content=${4-} temporary
+    temporary=$(mktemp "$path.XXXXXX") || fail "cannot write beside $path"
+    # Owner and mode first: the content is never where others may read it.
+    { chown "$owner" "$temporary" && chmod "$mode" "$temporary" && base64 -d <<<"$content" >"$temporary" && sync "$temporary" &&
+        mv -f "$temporary" "$path" && sync "$(dirname "$path")"; } || { rm -f "$temporary"; fail "cannot write $path"; }
+}
+
+set_sysctl() {
+    local path=/proc/sys/${1//.//}
+    if ! echo "$2" 2>/dev/null >"$path"; then echo "warning this machine refuses the kernel setting $1 = $2 (it has $(<"$path"))"; fi
+}
+
+# Commands for the running engine, each of which answers OK.
+engine() {
+    local commands answers
+    # shellcheck source=/dev/null
+    . /etc/infra/host.env
+    commands=$(base64 -d <<<"$1")
+    answers=$(REDISCLI_AUTH=$(</etc/infra/admin.password) "$INFRA_CLIENT" -s "$INFRA_SOCKET" --user admin --no-auth-warning <<<"$commands" 2>&1)
+    [[ $(grep -c '^OK$' <<<"$answers") -eq $(grep -c . <<<"$commands") ]] || fail "the engine answers: $(grep -v '^OK$' <<<"$answers")"
+}
+
+main() {
+    set -u
+    umask 077
+    export LC_ALL=C
+    mkdir -p /var/lib/infra
+    local action first rest
+    while read -r action first rest; do
+        case $action in
+        say) echo "doing $first $rest" ;;
+        packages)
+            # shellcheck disable=SC2086
+            install_packages $first $rest
+            ;;
+        pending)
+            # shellcheck disable=SC2086
+            printf '%s\n' "$first" $rest >/var/lib/infra/pending.new
+            sync /var/lib/infra/pending.new
+            mv -f /var/lib/infra/pending.new /var/lib/infra/pending
+            sync /var/lib/infra
+            ;;
+        directory)
+            try mkdir -p "$first"
+            try chown "${rest% *}" "$first"
+            try chmod "${rest#* }" "$first"
+            ;;
+        file)
+            # shellcheck disable=SC2086
+            put_file "$first" $rest
+            ;;
+        reload-units) try systemctl daemon-reload ;;
+        sysctl) set_sysctl "$first" "$rest" ;;
+        engine) engine "$first" ;;
+        role) try /usr/local/sbin/infra-role apply ;;
+        enable | disable | start | stop | restart) try systemctl "$action" "$first" ;;
+        settled) rm -f /var/lib/infra/pending ;;
+        end)
+            echo "done"
+            return
+            ;;
+        *) fail "this host's script does not know the action $action" ;;
+        esac
+    done
+    fail "the list of actions broke off"
+}
+# On one line: what follows it on standard input is read by main, not by the shell.
+main; exit

@@ -1,0 +1,83 @@
+# Fed to a root bash by standard input, followed by lines that say what to look at; answers one line per fact. Changes nothing.
+#   asked:   text PATH | file PATH | directory PATH | package NAME | unit NAME | sysctl KEY, ended by "end"
+#   answers: file PATH MODE OWNER GROUP SHA256 [BASE64] | missing PATH | package NAME VERSION | unit NAME ENABLED ACTIVE
+#            sysctl KEY writable|fixed VALUE… | pending WORD… | engine BASE64 | system KEY VALUE | end
+# shellcheck shell=bash
+look() {
+    set -u
+    export LC_ALL=C
+    local kind name texts=() paths=() directories=() packages=() units=() sysctls=()
+    while read -r kind name; do
+        case $kind in
+        text) texts+=("$name") paths+=("$name") ;;
+        file) paths+=("$name") ;;
+        directory) directories+=("$name") ;;
+        package) packages+=("$name") ;;
+        unit) units+=("$name") ;;
+        sysctl) sysctls+=("$name") ;;
+        end) break ;;
+        esac
+    done
+
+    local path present=()
+    for path in ${paths[@]+"${paths[@]}"}; do
+        if [[ -f $path && ! -L $path ]]; then present+=("$path"); else echo "missing $path"; fi
+    done
+    if ((${#present[@]})); then
+        local sums=()
+        mapfile -t sums < <(sha256sum -- "${present[@]}")
+        local index=0 about
+        while IFS= read -r about; do
+            path=${present[index]}
+            local content=
+            case " ${texts[*]-} " in *" $path "*) content=$(base64 -w0 <"$path") ;; esac
+            echo "file $path $about ${sums[index]%% *} $content"
+            index=$((index + 1))
+        done < <(stat -c '%a %U %G' -- "${present[@]}")
+    fi
+    for path in ${directories[@]+"${directories[@]}"}; do
+        if [[ -d $path && ! -L $path ]]; then
+            echo "file $path $(stat -c '%a %U %G' -- "$path") -"
+        else
+            echo "missing $path"
+        fi
+    done
+
+    if ((${#packages[@]})); then
+        # shellcheck disable=SC2016
+        dpkg-query -W -f '${db:Status-Status} ${Package} ${Version}\n' -- "${packages[@]}" 2>/dev/null |
+            sed -n 's/^installed /package /p'
+    fi
+    if ((${#units[@]})); then
+        # One blank line between two units; a unit that does not exist answers too.
+        systemctl show -p Id,UnitFileState,ActiveState -- "${units[@]}" | awk -F= '
+            function flush() { if (id != "") print "unit", id, (file == "" ? "absent" : file), active; id = file = active = "" }
+            $1 == "Id" { id = $2 }
+            $1 == "UnitFileState" { file = $2 }
+            $1 == "ActiveState" { active = $2 }
+            NF == 0 { flush() }
+            END { flush() }'
+    fi
+    local key
+    for key in ${sysctls[@]+"${sysctls[@]}"}; do
+        path=/proc/sys/${key//.//}
+        local access=fixed
+        if [[ -w $path ]]; then access=writable; fi
+        echo "sysctl $key $access $(tr -s '\t' ' ' <"$path" 2>/dev/null)"
+    done
+    if [[ -s /var/lib/infra/pending ]]; then echo "pending $(tr '\n' ' ' </var/lib/infra/pending)"; fi
+    if [[ -s /etc/infra/host.env && -s /etc/infra/admin.password ]]; then
+        # shellcheck source=/dev/null
+        . /etc/infra/host.env
+        if [[ -S $INFRA_SOCKET ]]; then
+            echo "engine $(echo INFO | REDISCLI_AUTH=$(</etc/infra/admin.password) "$INFRA_CLIENT" -s "$INFRA_SOCKET" --user admin --no-auth-warning 2>&1 |
+                base64 -w0)"
+        fi
+    fi
+    echo "system memory_kb $(awk '/^MemTotal/ { print $2 }' /proc/meminfo)"
+    echo "system boot_id $(</proc/sys/kernel/random/boot_id)"
+    echo "system container $(systemd-detect-virt --container || true)"
+    echo end
+}
+# On one line: what follows it on standard input is read by look, not by the shell.
+look; exit
