@@ -204,6 +204,11 @@ class Parameters(CloudTest):
         self.assertEqual(self.ssm.put_parameter(**both)["Version"], 2)
         self.assertEqual(self.ssm.list_tags_for_resource(ResourceType="Parameter", ResourceId=name)["TagList"], tags)
 
+    def test_a_value_beyond_the_standard_tier_is_refused(self) -> None:
+        wanted = {"Name": f"/infra/{self.name}", "Type": "SecureString"}
+        self.refused("ValidationException", self.ssm.put_parameter, **wanted, Value="x" * 4097)
+        self.ssm.put_parameter(**wanted, Value="x" * 4096)
+
     def test_secure_strings_are_read_by_path_and_deleted_together(self) -> None:
         path = f"/infra/{self.name}/env"
         for part in ("a", "b/c"):

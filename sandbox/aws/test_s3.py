@@ -2,6 +2,7 @@
 
 from concurrent.futures import ThreadPoolExecutor
 from hashlib import md5, sha256
+from threading import Barrier
 
 from botocore.exceptions import ClientError
 from harness import CloudTest, encoded, policy_text
@@ -35,17 +36,26 @@ class ConditionalWrites(S3Test):
         self.refused("404", self.s3.head_object, **self.where)
 
     def test_of_many_at_once_one_wins(self) -> None:
-        def attempt(number: int) -> str:
-            try:
-                self.put(str(number).encode(), IfNoneMatch="*")
-                return "won"
-            except ClientError as error:
-                return error.response["Error"]["Code"]
+        # Large bodies, so that hashing one lets another thread run between a check and its write.
+        contenders, rounds, body = 8, 5, b"x" * 4_000_000
+        together = Barrier(contenders)
 
-        with ThreadPoolExecutor(16) as pool:
-            outcomes = list(pool.map(attempt, range(64)))
-        self.assertEqual(outcomes.count("won"), 1)
-        self.assertEqual(outcomes.count("PreconditionFailed"), 63)
+        def attempt(_number: int) -> list[str]:
+            outcomes = []
+            for round_number in range(rounds):
+                together.wait(10)
+                where = {"Bucket": self.where["Bucket"], "Key": f"lock-{round_number}"}
+                try:
+                    self.s3.put_object(**where, Body=body, IfNoneMatch="*")
+                    outcomes.append("won")
+                except ClientError as error:
+                    outcomes.append(error.response["Error"]["Code"])
+            return outcomes
+
+        with ThreadPoolExecutor(contenders) as pool:
+            by_contender = list(pool.map(attempt, range(contenders)))
+        for outcomes in zip(*by_contender, strict=True):
+            self.assertEqual(sorted(outcomes), ["PreconditionFailed"] * (contenders - 1) + ["won"])
 
     def test_a_multipart_upload_may_be_conditional(self) -> None:
         upload = self.s3.create_multipart_upload(**self.where)["UploadId"]

@@ -1,9 +1,10 @@
-"""Where every request enters: the supervisor's door, or authenticate, fail if planned, authorise, check, and let moto work.
+"""Where every request enters: the supervisor's door, or authenticate, authorise, check, and let moto work.
 
 One lock covers the authorisation, the checks and moto's work, so that conditional writes and idempotency tokens cannot
 race and moto's unguarded dictionaries are never changed under a reader. Bodies are read and digested outside it.
 """
 
+import gc
 import json
 import sys
 import traceback
@@ -19,6 +20,8 @@ from . import checksums, door, errors, permissions, principals, s3, signature, w
 from .errors import Refused
 from .faults import Faults
 from .request import SERVICES, Request
+
+LARGE_BODY_BYTES = 4_000_000
 
 Response = tuple[int, list[tuple[str, str]], bytes]
 
@@ -36,6 +39,8 @@ class Front:
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         request = Request.read(environ)
         status, headers, body = self._answer(request)
+        if len(request.body) > LARGE_BODY_BYTES:
+            gc.collect()  # Flask's request contexts are cycles; each would keep its object in memory for long
         start_response(f"{status} {'OK' if status < 400 else 'Refused'}", headers)
         return [body]
 
