@@ -13,7 +13,7 @@ chmod 0755 /usr/sbin/policy-rc.d
 echo '# step: package lists'
 apt-get -q update
 echo '# step: cloud-init and base packages'
-apt-get -q -y --no-install-recommends install cloud-init apt-utils python3 procps less iputils-ping
+apt-get -q -y --no-install-recommends install cloud-init apt-utils python3 procps less iputils-ping curl
 
 echo '# step: packages that hosts may ask for'
 repository=/usr/share/infra-sandbox/packages

@@ -72,6 +72,8 @@ impl Container {
         command
             .env("SYSTEMD_NSPAWN_UNIFIED_HIERARCHY", "1")
             .env("SYSTEMD_NSPAWN_LOCK", "0")
+            // The namespace's own settings and rules are the machine's, as on a real one.
+            .env("SYSTEMD_NSPAWN_API_VFS_WRITABLE", "network")
             .env("NOTIFY_SOCKET", &socket)
             .stdin(Stdio::null())
             .stdout(log)
@@ -165,6 +167,7 @@ fn nspawn(start: &Start<'_>) -> Vec<String> {
         "--boot".into(),
         "--register=no".into(),
         "--keep-unit".into(),
+        "--capability=CAP_NET_ADMIN".into(),
         format!("--network-namespace-path={}", start.namespace),
         "--resolv-conf=off".into(),
         "--timezone=off".into(),
