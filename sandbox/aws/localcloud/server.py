@@ -1,0 +1,53 @@
+"""The HTTP server, and the order in which moto is loaded and mended."""
+
+import gc
+import os
+import socketserver
+
+from werkzeug.serving import ThreadedWSGIServer
+
+# moto reads these when it is imported. The account's id must not depend on the caller's key.
+os.environ["MOTO_ACCOUNT_ID"] = "123456789012"
+os.environ.pop("MOTO_AMIS_PATH", None)
+# moto asks boto3 for lists of regions; neither the user's configuration nor a metadata service is its business.
+os.environ["AWS_CONFIG_FILE"] = os.environ["AWS_SHARED_CREDENTIALS_FILE"] = os.devnull
+os.environ["AWS_EC2_METADATA_DISABLED"] = "true"
+os.environ.pop("AWS_PROFILE", None)
+
+from . import offerings
+
+offerings.postpone()
+
+from moto.moto_server.werkzeug_app import MotoRequestHandler  # noqa: E402
+
+from . import images, key_pairs, launch, lifecycle, network, s3, security_groups, ssm  # noqa: E402
+from .front import Front  # noqa: E402
+
+
+class Handler(MotoRequestHandler):
+    """Answers at once instead of waiting to fill packets, and logs nothing: requests carry signatures."""
+
+    disable_nagle_algorithm = True
+
+    def handle_expect_100(self) -> bool:
+        return True  # werkzeug's own loop answers 100 Continue; once is enough
+
+    def log_request(self, *_: object) -> None:
+        pass
+
+
+class Server(ThreadedWSGIServer):
+    """One thread a connection, daemons all, so that the end of the process waits for none of them."""
+
+    def server_bind(self) -> None:
+        # The standard library asks a name server for the address's name here. Nothing may leave the computer.
+        socketserver.TCPServer.server_bind(self)
+        self.server_name, self.server_port = self.server_address[:2]
+
+
+def serve(host: str, port: int) -> Server:
+    """A server that listens; the caller runs it."""
+    for part in (offerings, network, lifecycle, launch, key_pairs, security_groups, images, s3, ssm):
+        part.install()
+    gc.freeze()  # what is loaded now stays; collections need not look at it again
+    return Server(host, port, Front(), handler=Handler)
