@@ -1,0 +1,163 @@
+//! One key that differs, and why.
+
+use serde::Serialize;
+use std::collections::{BTreeMap, HashMap};
+use std::fmt;
+
+/// A key in its database.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Key {
+    pub database: u32,
+    pub name: Vec<u8>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum DifferenceKind {
+    Missing,
+    Extra,
+    Different,
+    Uncomparable,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Reason {
+    /// On the source only.
+    Missing,
+    /// On the target only.
+    Extra,
+    Type {
+        source: String,
+        target: String,
+    },
+    /// In milliseconds since 1970; none: never.
+    Expiry {
+        source: Option<i64>,
+        target: Option<i64>,
+    },
+    /// Bytes of a string, elements of anything else.
+    Length {
+        source: u64,
+        target: u64,
+    },
+    /// The values differ; where, in words.
+    Content(String),
+    /// It became something else while it was looked at.
+    Moving,
+    /// A type that cannot be looked into.
+    Uncomparable(String),
+}
+
+impl Reason {
+    pub fn kind(&self) -> DifferenceKind {
+        match self {
+            Reason::Missing => DifferenceKind::Missing,
+            Reason::Extra => DifferenceKind::Extra,
+            Reason::Uncomparable(_) => DifferenceKind::Uncomparable,
+            _ => DifferenceKind::Different,
+        }
+    }
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let moment = |at: &Option<i64>| match at {
+            None => "never".to_owned(),
+            Some(at) => match jiff::Timestamp::from_millisecond(*at) {
+                Ok(time) => time.to_string(),
+                Err(_) => format!("{at} ms"),
+            },
+        };
+        match self {
+            Reason::Missing => f.write_str("not on the target"),
+            Reason::Extra => f.write_str("not on the source"),
+            Reason::Type { source, target } => write!(f, "a {source} on the source, a {target} on the target"),
+            Reason::Expiry { source, target } => {
+                write!(
+                    f,
+                    "expires {} on the source, {} on the target",
+                    moment(source),
+                    moment(target)
+                )
+            }
+            Reason::Length { source, target } => write!(f, "length {source} on the source, {target} on the target"),
+            Reason::Content(place) => write!(f, "differs in {place}"),
+            Reason::Moving => f.write_str("changed while it was looked at"),
+            Reason::Uncomparable(kind) => write!(f, "type {kind} cannot be looked into"),
+        }
+    }
+}
+
+/// Bytes as text for people: printable characters as they are, others escaped, cut after 120.
+pub fn printable(bytes: &[u8]) -> String {
+    const LONGEST: usize = 120;
+    let mut text = String::new();
+    for chunk in bytes[..bytes.len().min(4 * LONGEST)].utf8_chunks() {
+        for character in chunk.valid().chars() {
+            match character {
+                '\\' => text.push_str("\\\\"),
+                printable if !printable.is_control() => text.push(printable),
+                control => text.extend(control.escape_default()),
+            }
+        }
+        text.extend(chunk.invalid().iter().map(|byte| format!("\\x{byte:02x}")));
+    }
+    match text.char_indices().nth(LONGEST) {
+        None => text,
+        Some((at, _)) => format!("{}… ({} bytes)", &text[..at], bytes.len()),
+    }
+}
+
+/// The differing keys of one round: a bounded number of them with their reasons, all of them counted.
+#[derive(Debug, Default)]
+pub(super) struct Findings {
+    kept: HashMap<Key, Reason>,
+    kept_bytes: usize,
+    /// Found after the bound was reached; the same key may be in it twice.
+    beyond: BTreeMap<DifferenceKind, u64>,
+    pub compared: u64,
+    pub expired: u64,
+}
+
+/// Names may be long: 64 MiB of them is enough.
+const MOST_BYTES: usize = 64 << 20;
+
+impl Findings {
+    pub fn add(&mut self, key: Key, reason: Reason, keep: usize) {
+        if self.kept.contains_key(&key) {
+            return;
+        }
+        if self.kept.len() < keep && self.kept_bytes < MOST_BYTES {
+            self.kept_bytes += key.name.len();
+            self.kept.insert(key, reason);
+        } else {
+            *self.beyond.entry(reason.kind()).or_default() += 1;
+        }
+    }
+
+    pub fn count(&self, kind: DifferenceKind) -> u64 {
+        let kept = self.kept.values().filter(|reason| reason.kind() == kind).count();
+        kept as u64 + self.beyond.get(&kind).copied().unwrap_or(0)
+    }
+
+    pub fn differing(&self) -> u64 {
+        self.kept.len() as u64 + self.beyond.values().sum::<u64>()
+    }
+
+    /// Whether keys were found that are not kept: only a full round finds them again.
+    pub fn overflowed(&self) -> bool {
+        !self.beyond.is_empty()
+    }
+
+    pub fn keys(&self) -> Vec<Key> {
+        self.kept.keys().cloned().collect()
+    }
+
+    /// Some of them, always the same ones of the same set.
+    pub fn first(&self, many: usize) -> Vec<(&Key, &Reason)> {
+        let mut all: Vec<_> = self.kept.iter().collect();
+        all.sort_unstable_by(|a, b| a.0.cmp(b.0));
+        all.truncate(many);
+        all
+    }
+}

@@ -1,0 +1,164 @@
+//! When a key expires, as absolute time of the server that holds it.
+
+use super::super::info::Version;
+use super::difference::Reason;
+use super::replies::integer;
+use ::redis::{Pipeline, Value};
+
+/// Where a server only tells the time left, or its source told it relative times, the two sides may be this far apart.
+pub(super) const TOLERANCE_MS: i64 = 2_000;
+
+/// A key that one side has already dropped and that the other drops within this time is gone: their clocks are not the same.
+const LEEWAY_MS: i64 = 2_000;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Expiry {
+    /// No such key, or it has expired.
+    Gone,
+    Never,
+    /// Milliseconds since 1970.
+    At(i64),
+}
+
+/// How a server tells it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Clock {
+    /// PEXPIRETIME, from Redis 7.
+    Absolute,
+    /// PTTL and the server's own TIME.
+    Relative,
+}
+
+impl Clock {
+    pub fn of(version: Version) -> Self {
+        match version >= Version::new(7, 0, 0) {
+            true => Clock::Absolute,
+            false => Clock::Relative,
+        }
+    }
+
+    /// Asks for the server's time and then for each key.
+    pub fn ask(self, commands: &mut Pipeline, keys: &[Vec<u8>]) {
+        commands.cmd("TIME");
+        let command = match self {
+            Clock::Absolute => "PEXPIRETIME",
+            Clock::Relative => "PTTL",
+        };
+        for key in keys {
+            commands.cmd(command).arg(key);
+        }
+    }
+
+    /// Reads the answers to `ask`: the server's time in milliseconds since 1970, and the expiry of each of `many` keys.
+    pub fn read(self, answers: &mut impl Iterator<Item = Value>, many: usize) -> Option<(i64, Vec<Expiry>)> {
+        let Value::Array(time) = answers.next()? else {
+            return None;
+        };
+        let [seconds, microseconds] = time.as_slice() else {
+            return None;
+        };
+        let now = integer(seconds)? * 1000 + integer(microseconds)? / 1000;
+        let expiries = answers.take(many).map(|answer| {
+            Some(match (integer(&answer)?, self) {
+                (-2, _) => Expiry::Gone,
+                (-1, _) => Expiry::Never,
+                (at, Clock::Absolute) => Expiry::At(at),
+                (left, Clock::Relative) => Expiry::At(now + left),
+            })
+        });
+        Some((now, expiries.collect::<Option<Vec<_>>>()?))
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Standing {
+    /// Both sides have it and agree on when it expires: look at the value.
+    Both,
+    /// On neither side.
+    Neither,
+    /// Gone on one side and about to go on the other.
+    Expiring,
+    Differs(Reason),
+}
+
+/// Holds what the two sides say of one key against each other; `now` is each side's own time.
+pub(super) fn standing(source: Expiry, target: Expiry, source_now: i64, target_now: i64, tolerance: i64) -> Standing {
+    let going = |expiry, now: i64| matches!(expiry, Expiry::At(at) if at <= now + LEEWAY_MS);
+    match (source, target) {
+        (Expiry::Gone, Expiry::Gone) => Standing::Neither,
+        (Expiry::Gone, there) if going(there, target_now) => Standing::Expiring,
+        (there, Expiry::Gone) if going(there, source_now) => Standing::Expiring,
+        (Expiry::Gone, _) => Standing::Differs(Reason::Extra),
+        (_, Expiry::Gone) => Standing::Differs(Reason::Missing),
+        (Expiry::At(source), Expiry::At(target)) if (source - target).abs() <= tolerance => Standing::Both,
+        (source, target) if source == target => Standing::Both,
+        (source, target) => Standing::Differs(Reason::Expiry {
+            source: moment(source),
+            target: moment(target),
+        }),
+    }
+}
+
+fn moment(expiry: Expiry) -> Option<i64> {
+    match expiry {
+        Expiry::At(at) => Some(at),
+        Expiry::Never | Expiry::Gone => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: i64 = 1_700_000_000_000;
+
+    fn stands(source: Expiry, target: Expiry) -> Standing {
+        standing(source, target, NOW, NOW, 0)
+    }
+
+    #[test]
+    fn keys_that_go_with_their_time_are_left_out_on_either_side() {
+        for at in [NOW - 5_000, NOW, NOW + LEEWAY_MS] {
+            assert_eq!(stands(Expiry::At(at), Expiry::Gone), Standing::Expiring);
+            assert_eq!(stands(Expiry::Gone, Expiry::At(at)), Standing::Expiring);
+        }
+        let later = Expiry::At(NOW + LEEWAY_MS + 1);
+        assert_eq!(stands(later, Expiry::Gone), Standing::Differs(Reason::Missing));
+        assert_eq!(stands(Expiry::Gone, later), Standing::Differs(Reason::Extra));
+        assert_eq!(stands(Expiry::Gone, Expiry::Never), Standing::Differs(Reason::Extra));
+        assert_eq!(stands(Expiry::Never, Expiry::Gone), Standing::Differs(Reason::Missing));
+    }
+
+    #[test]
+    fn absolute_times_must_agree_to_the_millisecond_and_told_ones_within_the_tolerance() {
+        let (a, b) = (Expiry::At(NOW + 60_000), Expiry::At(NOW + 60_001));
+        assert!(matches!(stands(a, b), Standing::Differs(Reason::Expiry { .. })));
+        assert_eq!(standing(a, b, NOW, NOW, TOLERANCE_MS), Standing::Both);
+        let far = Expiry::At(NOW + 60_000 + TOLERANCE_MS + 1);
+        assert!(matches!(standing(a, far, NOW, NOW, TOLERANCE_MS), Standing::Differs(_)));
+    }
+
+    #[test]
+    fn a_key_that_lives_for_ever_on_one_side_only_differs_whatever_the_tolerance() {
+        let reason = Reason::Expiry {
+            source: None,
+            target: Some(NOW + 1),
+        };
+        assert_eq!(
+            standing(Expiry::Never, Expiry::At(NOW + 1), NOW, NOW, TOLERANCE_MS),
+            Standing::Differs(reason)
+        );
+    }
+
+    #[test]
+    fn time_left_becomes_a_time_by_the_server_s_own_clock() {
+        let time = Value::Array(vec![
+            Value::BulkString(b"1700000000".to_vec()),
+            Value::BulkString(b"250000".to_vec()),
+        ]);
+        let mut answers = [time, Value::Int(-2), Value::Int(-1), Value::Int(500)].into_iter();
+        let (now, expiries) = Clock::Relative.read(&mut answers, 3).unwrap();
+        assert_eq!(now, NOW + 250);
+        assert_eq!(expiries, [Expiry::Gone, Expiry::Never, Expiry::At(NOW + 750)]);
+    }
+}
