@@ -11,6 +11,8 @@ use crate::record::write_private;
 
 /// The run's id, in the environment of every process that the sandbox starts.
 pub const ID_VARIABLE: &str = "INFRA_SANDBOX_ID";
+/// Where the sandbox's app and machines are.
+const REGION: &str = "us-east-1";
 /// Marks what people run against the sandbox as theirs: `down` spares it.
 pub const OPERATOR_VARIABLE: &str = "INFRA_SANDBOX_OPERATOR";
 
@@ -22,7 +24,9 @@ pub fn write(paths: &Paths, id: &str, operator: &Operator, platform_key: &str) -
         ("AWS_ENDPOINT_URL", endpoint.as_str()),
         ("AWS_ACCESS_KEY_ID", &operator.access_key_id),
         ("AWS_SECRET_ACCESS_KEY", &operator.secret_access_key),
-        ("AWS_REGION", "us-east-1"),
+        ("AWS_REGION", REGION),
+        // The name that clients built on botocore read.
+        ("AWS_DEFAULT_REGION", REGION),
         ("AWS_EC2_METADATA_DISABLED", "true"),
         ("HEROKU_API_URL", "http://127.0.0.1:5000"),
         ("HEROKU_API_KEY", platform_key),

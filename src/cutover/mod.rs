@@ -1,1 +1,44 @@
-//! (front door of `cutover`)
+//! Taking an app off its hosted Redis: one journaled sequence that fences the source, proves that our master has all of it, promotes, and switches the app.
+//!
+//! Both sides have a door, and never are both open. The old one is the source's writes, shut by the [`fence`]; the new one is the `app` user on the endpoint.
+//! `phase` has the words, `history` what the journal says, `look` what the world shows, and [`decide`] turns both into a list of steps. `run` performs such a list
+//! (`steps` and `app` say what each step does) and goes back when one fails. The [`gate`] alone makes the proof that a promotion wants. Everything is resumable: a
+//! rerun after a kill anywhere looks, decides and goes on or back, and the tests of `decide` die at every step to show it.
+//!
+//! **Where it goes back.** Up to `promoted` every failure leads back: the pause is lifted, the door stays closed, and a promoted master follows again once its own
+//! stream has shown that nobody wrote to it. From `switching` on only the platform's word counts: while a release is under way or the app's var names the endpoint,
+//! the way is forward. A release that **failed** or expired never ran the app on the endpoint, so it leads back too, in an order that keeps one door shut: the new door is
+//! closed, our stream must show no write, the old values are set if the platform shows the new ones, and only then the source is opened. If our side was written to in
+//! spite of it, its door opens again and the switch stays half done, with the source paused, until the command is run again.
+//!
+//! **After the tool died.** The short pauses end by themselves within seconds and the app is back on its old side; the pause of `promote` ends at the time that it
+//! printed; the long one, set before `switching` has any effect, outlasts the release. Whether the source moved meanwhile is asked of its replication stream, never of a clock.
+//!
+//! Deliberately not here: making hosts (`host`), comparing (`redis::compare`), fencing by the platform, and a planned failover between our own hosts.
+
+mod app;
+mod clients;
+pub mod decide;
+pub mod fence;
+pub mod figures;
+pub mod gate;
+pub mod history;
+mod interrupt;
+mod look;
+pub mod pair;
+pub mod phase;
+pub mod record;
+mod run;
+pub mod setup;
+mod steps;
+#[cfg(test)]
+mod tests;
+pub mod vars;
+pub mod watch;
+
+pub use figures::Outcome;
+pub use pair::Hosts;
+pub use phase::{Command, Phase};
+pub use record::Ledger;
+pub use run::run;
+pub use setup::{Authority, Limits, Setup};

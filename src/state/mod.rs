@@ -1,1 +1,132 @@
-//! (front door of `state`)
+//! What must outlive the process: the environment's state, its lock, the journals of its cutovers (JSON objects in the bucket) and its secrets
+//! (SSM parameters).
+//!
+//! Every write is conditional on what was read, so that two processes can never overwrite each other unseen. What *exists* in the cloud is not
+//! kept here: that is asked of the cloud, by tag.
+
+mod journal;
+mod lock;
+mod secrets;
+mod store;
+
+pub use journal::{Entry, Journal};
+pub(crate) use lock::FILE as LOCK_FILE;
+pub use lock::{Held, LOCK_TERM, Lock, LockRecord};
+pub use secrets::{RedisUser, Secrets, parameter};
+pub use store::{Store, Stored};
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::fmt;
+
+/// The form of [`State`] that this program writes.
+pub const SCHEMA_VERSION: u32 = 1;
+
+/// What a host of the pair is for.
+#[derive(Clone, Copy, Debug, Deserialize, Serialize, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[serde(rename_all = "lowercase")]
+pub enum Role {
+    Master,
+    Replica,
+}
+
+impl Role {
+    pub const ALL: [Role; 2] = [Role::Master, Role::Replica];
+
+    /// The word in tags, names of parameters and files.
+    pub fn name(self) -> &'static str {
+        match self {
+            Role::Master => "master",
+            Role::Replica => "replica",
+        }
+    }
+
+    pub fn other(self) -> Role {
+        match self {
+            Role::Master => Role::Replica,
+            Role::Replica => Role::Master,
+        }
+    }
+}
+
+impl fmt::Display for Role {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+impl std::str::FromStr for Role {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        Role::ALL.into_iter().find(|role| role.name() == text).ok_or(())
+    }
+}
+
+/// What an environment remembers between commands.
+#[derive(Clone, Debug, Deserialize, Serialize, PartialEq, Eq)]
+pub struct State {
+    pub schema_version: u32,
+    /// Part of every client token: stored before the first RunInstances, new after `down`, so that a `down` and an `up` give new machines.
+    pub generation: u64,
+    /// The address that the app's REDIS_URL names or will name.
+    #[serde(default)]
+    pub endpoint: Option<String>,
+    #[serde(default)]
+    pub hosts: BTreeMap<Role, HostRecord>,
+    /// The cutover's phase as it was last written; its words are the cutover's business. Empty until hosts follow the source.
+    #[serde(default)]
+    pub phase: String,
+    /// The id of the journal of the cutover that is under way or was the last.
+    #[serde(default)]
+    pub cutover: Option<String>,
+    #[serde(default)]
+    pub source: SourceRecord,
+}
+
+/// One host of the pair, pinned by instance id since addresses move.
+#[derive(Clone, Debug, Default, Deserialize, Serialize, PartialEq, Eq)]
+pub struct HostRecord {
+    pub instance_id: String,
+    /// The pinned key, as a line of known_hosts without its host name. Empty before first contact.
+    #[serde(default)]
+    pub host_key: String,
+    /// The key that is about to replace it; both are accepted while they are swapped.
+    #[serde(default)]
+    pub next_host_key: Option<String>,
+}
+
+/// The hosted Redis that the pair follows or left. Never its URL.
+#[derive(Clone, Debug, Default, Deserialize, Serialize, PartialEq, Eq)]
+pub struct SourceRecord {
+    /// The platform's name of the add-on.
+    #[serde(default)]
+    pub addon: Option<String>,
+    /// Host and port as last seen.
+    #[serde(default)]
+    pub address: Option<String>,
+    #[serde(default)]
+    pub version: Option<String>,
+    /// The certificate that was pinned, PEM: hosts trust it for as long as they may follow.
+    #[serde(default)]
+    pub certificate: Option<String>,
+    /// What redis.conf of the pair takes over from the source, such as `maxmemory-policy`.
+    #[serde(default)]
+    pub settings: BTreeMap<String, String>,
+}
+
+impl State {
+    /// A new environment. Its generation is the time in seconds: also after the bucket was deleted it is one that was never used.
+    pub fn begin(now: Timestamp) -> Self {
+        State {
+            schema_version: SCHEMA_VERSION,
+            generation: u64::try_from(now.as_second()).unwrap_or_default(),
+            endpoint: None,
+            hosts: BTreeMap::new(),
+            phase: String::new(),
+            cutover: None,
+            source: SourceRecord::default(),
+        }
+    }
+}

@@ -1,0 +1,363 @@
+//! Objects in one bucket, written under conditions.
+//!
+//! Whole objects in memory: state, journals, locks and small records. The bucket itself is made in `bucket`.
+
+use super::Cloud;
+use super::failure::{Explain, code, explained, status};
+use crate::error::{Error, Result};
+use aws_sdk_s3::config::interceptors::BeforeDeserializationInterceptorContextRef;
+use aws_sdk_s3::config::{Intercept, RuntimeComponents};
+use aws_sdk_s3::primitives::{ByteStream, DateTime};
+use aws_sdk_s3::types::{Delete, ObjectIdentifier};
+use aws_smithy_types::config_bag::ConfigBag;
+use jiff::Timestamp;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+/// How often a write is repeated that met another one at the same moment (409).
+const CONFLICTS: u32 = 6;
+
+/// One bucket of one account. Cheap to clone.
+#[derive(Clone)]
+pub struct Bucket {
+    client: aws_sdk_s3::Client,
+    name: String,
+    account: String,
+}
+
+/// What identifies the content of an object that was read or written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Etag(String);
+
+/// When a write may happen.
+#[derive(Clone, Debug)]
+pub enum If {
+    Always,
+    /// Only when there is no such object.
+    Absent,
+    /// Only when the object is still what was read.
+    Unchanged(Etag),
+}
+
+pub struct Object {
+    pub body: Vec<u8>,
+    pub etag: Etag,
+    /// When it was written and when this answer was made, both by the clock of S3.
+    pub written_at: Option<Timestamp>,
+    pub answered_at: Option<Timestamp>,
+}
+
+/// What came of a write under a condition.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Written {
+    Done(Etag),
+    /// The condition did not hold (412): nothing was written.
+    Refused,
+}
+
+/// One line of a listing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listed {
+    pub key: String,
+    pub bytes: u64,
+    pub written_at: Option<Timestamp>,
+}
+
+/// One version or delete marker.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Version {
+    pub key: String,
+    pub id: String,
+}
+
+impl Bucket {
+    pub fn new(cloud: &Cloud, name: &str) -> Self {
+        Bucket {
+            client: cloud.s3.clone(),
+            name: name.to_string(),
+            account: cloud.account().to_string(),
+        }
+    }
+
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The object, or nothing where neither it nor its bucket exists.
+    pub async fn get(&self, key: &str) -> Result<Option<Object>> {
+        let clock = ServerClock::default();
+        let answer = self
+            .client
+            .get_object()
+            .bucket(&self.name)
+            .key(key)
+            .expected_bucket_owner(&self.account)
+            .customize()
+            .interceptor(clock.clone())
+            .send()
+            .await;
+        let answer = match answer {
+            Err(error) if matches!(code(&error), "NoSuchKey" | "NoSuchBucket") => return Ok(None),
+            answer => answer.explain("s3:GetObject", || format!("read {}", self.url(key)))?,
+        };
+        let etag = Etag(answer.e_tag.unwrap_or_default());
+        let written_at = answer.last_modified.as_ref().and_then(timestamp);
+        let body = answer
+            .body
+            .collect()
+            .await
+            .map_err(|error| Error::failed(format!("read {}", self.url(key))).because(error))?;
+        Ok(Some(Object {
+            body: body.to_vec(),
+            etag,
+            written_at,
+            answered_at: clock.seen(),
+        }))
+    }
+
+    /// Writes the whole object. A write that S3 did not decide on because another came at the same moment (409) is repeated.
+    pub async fn put(&self, key: &str, body: &[u8], when: &If) -> Result<Written> {
+        let mut conflicts = 0;
+        loop {
+            let mut put = self
+                .client
+                .put_object()
+                .bucket(&self.name)
+                .key(key)
+                .expected_bucket_owner(&self.account)
+                .content_type("application/json")
+                .body(ByteStream::from(body.to_vec()));
+            put = match when {
+                If::Always => put,
+                If::Absent => put.if_none_match("*"),
+                If::Unchanged(etag) => put.if_match(&etag.0),
+            };
+            match put.send().await {
+                Ok(answer) => return Ok(Written::Done(Etag(answer.e_tag.unwrap_or_default()))),
+                Err(error) => match refusal(&error) {
+                    Refusal::Condition if !matches!(when, If::Always) => return self.own_write(key, body).await,
+                    Refusal::Conflict if conflicts < CONFLICTS => {
+                        conflicts += 1;
+                        tokio::time::sleep(Duration::from_millis(40) * conflicts).await;
+                    }
+                    _ => return Err(explained(&error, "s3:PutObject", format!("write {}", self.url(key)))),
+                },
+            }
+        }
+    }
+
+    /// A repeated request is refused by its own first success: what stands there is then exactly what was to be written.
+    async fn own_write(&self, key: &str, body: &[u8]) -> Result<Written> {
+        Ok(match self.get(key).await? {
+            Some(there) if there.body == body => Written::Done(there.etag),
+            _ => Written::Refused,
+        })
+    }
+
+    /// Removes the object; false when the condition did not hold. An object that is not there is as good as removed.
+    pub async fn delete(&self, key: &str, when: &If) -> Result<bool> {
+        let mut conflicts = 0;
+        loop {
+            let mut delete = self
+                .client
+                .delete_object()
+                .bucket(&self.name)
+                .key(key)
+                .expected_bucket_owner(&self.account);
+            if let If::Unchanged(etag) = when {
+                delete = delete.if_match(&etag.0);
+            }
+            match delete.send().await {
+                Ok(_) => return Ok(true),
+                Err(error) => match refusal(&error) {
+                    Refusal::Gone => return Ok(true),
+                    Refusal::Condition => return Ok(false),
+                    Refusal::Conflict if conflicts < CONFLICTS => {
+                        conflicts += 1;
+                        tokio::time::sleep(Duration::from_millis(40) * conflicts).await;
+                    }
+                    Refusal::Conflict | Refusal::Other => {
+                        return Err(explained(
+                            &error,
+                            "s3:DeleteObject",
+                            format!("remove {}", self.url(key)),
+                        ));
+                    }
+                },
+            }
+        }
+    }
+
+    /// Everything under a prefix, in the order of keys; empty where the bucket is absent.
+    pub async fn list(&self, prefix: &str) -> Result<Vec<Listed>> {
+        let mut listed = Vec::new();
+        let mut pages = self
+            .client
+            .list_objects_v2()
+            .bucket(&self.name)
+            .prefix(prefix)
+            .expected_bucket_owner(&self.account)
+            .into_paginator()
+            .send();
+        while let Some(page) = pages.next().await {
+            let page = match page {
+                Err(error) if code(&error) == "NoSuchBucket" => return Ok(Vec::new()),
+                page => page.explain("s3:ListBucket", || format!("list {}", self.url(prefix)))?,
+            };
+            listed.extend(page.contents.unwrap_or_default().into_iter().filter_map(|object| {
+                Some(Listed {
+                    bytes: object
+                        .size
+                        .and_then(|size| u64::try_from(size).ok())
+                        .unwrap_or_default(),
+                    written_at: object.last_modified.as_ref().and_then(timestamp),
+                    key: object.key?,
+                })
+            }));
+        }
+        Ok(listed)
+    }
+
+    /// Every version and delete marker under a prefix; empty where the bucket is absent. At most `limit` when one is given.
+    pub async fn versions(&self, prefix: &str, limit: Option<usize>) -> Result<Vec<Version>> {
+        let mut found = Vec::new();
+        let (mut key_marker, mut version_marker) = (None, None);
+        loop {
+            let page = self
+                .client
+                .list_object_versions()
+                .bucket(&self.name)
+                .prefix(prefix)
+                .set_key_marker(key_marker)
+                .set_version_id_marker(version_marker)
+                .set_max_keys(limit.and_then(|limit| i32::try_from(limit).ok()))
+                .expected_bucket_owner(&self.account)
+                .send()
+                .await;
+            let page = match page {
+                Err(error) if code(&error) == "NoSuchBucket" => return Ok(Vec::new()),
+                page => page.explain("s3:ListBucketVersions", || {
+                    format!("list the versions in {}", self.url(prefix))
+                })?,
+            };
+            let versions = page
+                .versions
+                .unwrap_or_default()
+                .into_iter()
+                .map(|v| (v.key, v.version_id));
+            let markers = page
+                .delete_markers
+                .unwrap_or_default()
+                .into_iter()
+                .map(|m| (m.key, m.version_id));
+            found.extend(
+                versions
+                    .chain(markers)
+                    .filter_map(|(key, id)| Some(Version { key: key?, id: id? })),
+            );
+            let more = page.is_truncated.unwrap_or(false);
+            if !more || limit.is_some_and(|limit| found.len() >= limit) {
+                return Ok(found);
+            }
+            (key_marker, version_marker) = (page.next_key_marker, page.next_version_id_marker);
+        }
+    }
+
+    /// Removes these versions for good.
+    pub async fn erase(&self, versions: &[Version]) -> Result<()> {
+        for some in versions.chunks(1000) {
+            let ids = some
+                .iter()
+                .map(|version| {
+                    ObjectIdentifier::builder()
+                        .key(&version.key)
+                        .version_id(&version.id)
+                        .build()
+                })
+                .collect::<Result<Vec<_>, _>>();
+            let delete = ids
+                .and_then(|ids| Delete::builder().set_objects(Some(ids)).quiet(true).build())
+                .map_err(|error| Error::failed(format!("name versions in {}", self.url(""))).because(error))?;
+            let answer = self
+                .client
+                .delete_objects()
+                .bucket(&self.name)
+                .delete(delete)
+                .expected_bucket_owner(&self.account)
+                .send()
+                .await
+                .explain("s3:DeleteObjectVersion", || {
+                    format!("remove versions from {}", self.url(""))
+                })?;
+            if let Some(first) = answer.errors.unwrap_or_default().first() {
+                return Err(Error::failed(format!(
+                    "remove a version of {}",
+                    self.url(first.key().unwrap_or_default())
+                ))
+                .because(format!(
+                    "s3:DeleteObjectVersion answered {}: {}",
+                    first.code().unwrap_or("an error"),
+                    first.message().unwrap_or_default()
+                ))
+                .hint("allow `s3:DeleteObjectVersion` to the credentials in use"));
+            }
+        }
+        Ok(())
+    }
+
+    /// How this object is named to people.
+    pub fn url(&self, key: &str) -> String {
+        format!("s3://{}/{key}", self.name)
+    }
+}
+
+enum Refusal {
+    Condition,
+    Conflict,
+    Gone,
+    Other,
+}
+
+fn refusal<E: aws_smithy_types::error::metadata::ProvideErrorMetadata>(
+    error: &aws_sdk_s3::error::SdkError<E, aws_sdk_s3::config::http::HttpResponse>,
+) -> Refusal {
+    match (status(error), code(error)) {
+        (_, "NoSuchBucket") => Refusal::Other,
+        (412, _) | (_, "PreconditionFailed") => Refusal::Condition,
+        (409, _) | (_, "ConditionalRequestConflict" | "OperationAborted") => Refusal::Conflict,
+        (404, _) => Refusal::Gone,
+        _ => Refusal::Other,
+    }
+}
+
+fn timestamp(time: &DateTime) -> Option<Timestamp> {
+    Timestamp::from_second(time.secs()).ok()
+}
+
+/// Reads the `Date` of an answer: ages are told by one clock, that of S3, and not by those of two laptops.
+#[derive(Clone, Debug, Default)]
+struct ServerClock(Arc<Mutex<Option<Timestamp>>>);
+
+impl ServerClock {
+    fn seen(&self) -> Option<Timestamp> {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Intercept for ServerClock {
+    fn name(&self) -> &'static str {
+        "server clock"
+    }
+
+    fn read_before_deserialization(
+        &self,
+        context: &BeforeDeserializationInterceptorContextRef<'_>,
+        _: &RuntimeComponents,
+        _: &mut ConfigBag,
+    ) -> Result<(), aws_sdk_s3::error::BoxError> {
+        let date = context.response().headers().get("date");
+        let date = date.and_then(|date| jiff::fmt::rfc2822::parse(date).ok());
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = date.map(|date| date.timestamp());
+        Ok(())
+    }
+}

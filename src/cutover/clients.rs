@@ -1,0 +1,119 @@
+//! Who is still connected to the source, and which of them could write.
+
+use crate::error::{Error, Result};
+use crate::redis::control::{self, Client};
+use crate::redis::Connection;
+use crate::ui::Step;
+use crate::wait::{Instant, Look, Wait};
+use std::time::Duration;
+
+/// How often severed clients may come back before it is said that they do not go.
+const SEVERING: Duration = Duration::from_secs(20);
+
+/// What only looks: a provider's own agents, and people. An idle connection of an app shows its last command, so one of these is none of an app's.
+const LOOKING: [&str; 14] = [
+    "info", "client", "config", "slowlog", "memory", "latency", "dbsize", "role", "command", "acl", "monitor", "lastsave", "cluster",
+    "replconf",
+];
+
+/// Clients that are neither ours, nor part of replication, nor only looking. They may write, now or when a pause ends. Pure.
+pub fn may_write(clients: &[Client], own: u64) -> Vec<&Client> {
+    clients
+        .iter()
+        .filter(|client| client.id != own && !client.is_replication() && !only_looks(client))
+        .collect()
+}
+
+fn only_looks(client: &Client) -> bool {
+    let command = client.cmd.split('|').next().unwrap_or_default();
+    LOOKING.contains(&command) && !matches!(client.cmd.as_str(), "client|setname" | "client|setinfo" | "client|id")
+}
+
+/// Waits until nobody who may write is connected; gives how many are left at the deadline.
+pub async fn await_none(source: &mut Connection, deadline: Duration, step: &Step) -> Result<usize> {
+    let own = control::own_id(source).await?;
+    let end = Instant::now().after(deadline);
+    loop {
+        let clients = control::clients(source).await?;
+        let left = may_write(&clients, own);
+        if left.is_empty() || end.has_passed() {
+            return Ok(left.len());
+        }
+        step.update(format!("{} clients of the app are still on the source", left.len()));
+        tokio::time::sleep(Duration::from_millis(200).min(end.remaining())).await;
+    }
+}
+
+/// Severs whoever may write until nobody comes back. The pause must still run: whoever reconnects waits with its writes.
+pub async fn sever(source: &mut Connection, step: &Step) -> Result<usize> {
+    let own = control::own_id(source).await?;
+    let severed = std::sync::atomic::AtomicUsize::new(0);
+    let wait = Wait {
+        what: "the app's last clients to leave the source",
+        deadline: SEVERING,
+        hint: "stop what still connects there (one-off and scheduled processes keep the old URL), then run the same command again; until then the source stays paused",
+        first_pause: Duration::from_millis(300),
+    };
+    wait.until(step, || {
+        let mut source = source.clone();
+        let severed = &severed;
+        async move {
+            let clients = control::clients(&mut source).await?;
+            let left = may_write(&clients, own);
+            if left.is_empty() {
+                return Ok(Look::Ready(()));
+            }
+            let ids: Vec<u64> = left.iter().map(|client| client.id).collect();
+            let count = control::kill_clients(&mut source, &ids).await?;
+            severed.fetch_add(count, std::sync::atomic::Ordering::Relaxed);
+            Ok(Look::NotYet(describe(&left)))
+        }
+    })
+    .await
+    .map_err(|error: Error| error.with_kind(crate::error::Kind::Partial))?;
+    Ok(severed.into_inner())
+}
+
+fn describe(clients: &[&Client]) -> String {
+    let shown: Vec<String> = clients
+        .iter()
+        .take(3)
+        .map(|client| format!("{} ({})", client.addr, client.cmd))
+        .collect();
+    format!("{} clients: {}", clients.len(), shown.join(", "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn client(id: u64, cmd: &str, flags: &str) -> Client {
+        Client {
+            id,
+            addr: "192.0.2.1:1".into(),
+            name: String::new(),
+            user: "default".into(),
+            cmd: cmd.into(),
+            flags: flags.into(),
+            db: 0,
+            age_seconds: 1,
+            idle_seconds: 1,
+        }
+    }
+
+    #[test]
+    fn agents_replicas_and_ourselves_do_not_count() {
+        let clients = [
+            client(1, "client|list", "N"),
+            client(2, "info", "N"),
+            client(3, "replconf", "S"),
+            client(4, "set", "N"),
+            client(5, "blpop", "b"),
+            client(6, "NULL", "N"),
+            client(7, "client|setname", "N"),
+            client(8, "ping", "N"),
+        ];
+        let left: Vec<u64> = may_write(&clients, 1).iter().map(|client| client.id).collect();
+        assert_eq!(left, [4, 5, 6, 7, 8]);
+    }
+}

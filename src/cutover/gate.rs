@@ -1,0 +1,318 @@
+//! The gate: what must hold before the master may take over. A [`Proof`] is made here and nowhere else.
+//!
+//! What it proves: master and replica have applied all of the source's stream up to the fence; every key was compared while following, and every key that the
+//! stream touched since was compared again inside the fence; the source is the process that was compared. What a comparison does not look at, it says itself.
+
+use super::decide::Stillness;
+use super::fence::Fence;
+use super::history::Promotion;
+use super::watch::{Dirty, Watch};
+use crate::error::{Error, Result};
+use crate::redis::compare::{Comparator, Comparison, Options};
+use crate::redis::info::{Info, ServerRole};
+use crate::redis::{Connection, Server};
+use crate::ui::Step;
+use crate::wait::{Look, Wait};
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// How long master and replica may take to apply what the source had at the fence.
+const DRAIN: Duration = Duration::from_secs(8);
+/// How often the keys that were written meanwhile are compared before the fence, to leave few of them for inside it.
+const SHRINKING: u32 = 3;
+
+/// Connections that were opened before the fence, so that nothing is dialled inside it.
+pub struct Sides {
+    pub source: Connection,
+    pub master: Connection,
+    pub replica: Connection,
+}
+
+impl Sides {
+    pub async fn connect(source: &Server, master: &Server, replica: &Server) -> Result<Sides> {
+        let (source, master, replica) = tokio::try_join!(source.connect(0), master.connect(0), replica.connect(0))?;
+        Ok(Sides {
+            source,
+            master,
+            replica,
+        })
+    }
+
+    /// Our two sides' own accounts.
+    pub async fn pair(&self) -> Result<(Info, Info)> {
+        let (mut master, mut replica) = (self.master.clone(), self.replica.clone());
+        tokio::try_join!(Info::read(&mut master), Info::read(&mut replica))
+    }
+}
+
+/// What was true when everything was last compared.
+pub struct Baseline {
+    run_id: String,
+    replid: String,
+    keys: BTreeMap<u32, u64>,
+    pub comparison: Comparison,
+    watch: Watch,
+    comparator: Comparator,
+}
+
+/// That the gate held. Its offset is the source's at the fence.
+#[derive(Debug)]
+pub struct Proof {
+    offset: u64,
+    keys_compared: u64,
+    keys_compared_in_fence: u64,
+}
+
+impl Proof {
+    pub fn offset(&self) -> u64 {
+        self.offset
+    }
+
+    /// Over both comparisons.
+    pub fn keys_compared(&self) -> u64 {
+        self.keys_compared + self.keys_compared_in_fence
+    }
+
+    pub fn keys_compared_in_fence(&self) -> u64 {
+        self.keys_compared_in_fence
+    }
+}
+
+/// Compares everything while following, with the stream watched from before the first key was looked at.
+pub async fn compare(source: &Server, master: &Server, sides: &mut Sides, step: &Step) -> Result<Baseline> {
+    let info = Info::read(&mut sides.source).await?;
+    let Some(watch) = Watch::begin(source, &info.replid, info.master_repl_offset).await? else {
+        return Err(Error::unproven(format!("watch the stream of writes of {source}: it does not continue from where it is"))
+            .hint("the source keeps no backlog, or too small a one: see `repl-backlog-size` there, then run the same command again"));
+    };
+    let mut comparator = Comparator::connect(source, master).await?;
+    comparator.warm().await?;
+    let comparison = comparator
+        .everything(&Options::default(), &|progress| {
+            step.update(format!("{} of {} keys, {} differ", progress.done, progress.total, progress.differing));
+        })
+        .await?;
+    if !comparison.identical() {
+        return Err(differs("while following", &comparison));
+    }
+    let baseline = Baseline {
+        run_id: info.run_id,
+        replid: info.replid,
+        keys: info.keyspace.iter().map(|(database, keyspace)| (*database, keyspace.keys)).collect(),
+        comparison,
+        watch,
+        comparator,
+    };
+    Ok(baseline)
+}
+
+impl Baseline {
+    /// Compares again what was written meanwhile, so that little is left for inside the fence.
+    pub async fn shrink(&mut self) -> Result<()> {
+        let options = Options {
+            rounds: 2,
+            pause: Duration::from_millis(20),
+            ..Options::default()
+        };
+        for _ in 0..SHRINKING {
+            self.watch.unbroken()?;
+            match self.watch.take_dirty() {
+                Dirty::Everything(why) => {
+                    self.watch.put_back(Dirty::Everything(why));
+                    return Ok(());
+                }
+                Dirty::Keys(keys) if keys.is_empty() => return Ok(()),
+                Dirty::Keys(keys) => {
+                    // Keys that did not get equal in time are compared again inside the fence, with those written since.
+                    let comparison = self.comparator.keys(&keys, &options).await?;
+                    if !comparison.identical() {
+                        self.watch.put_back(Dirty::Keys(keys));
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    pub fn watch(&self) -> &Watch {
+        &self.watch
+    }
+
+    /// The watch alone, for what comes after the promotion.
+    pub fn into_watch(self) -> Watch {
+        self.watch
+    }
+}
+
+/// Waits until master and replica have applied, and the watch has read, all that the source had at the fence.
+pub async fn drain(fence: &Fence, sides: &Sides, baseline: &Baseline, step: &Step) -> Result<()> {
+    let wanted = fence.captured.master_repl_offset;
+    let applied = |info: &Info| info.applied_offset.unwrap_or(0);
+    let wait = Wait {
+        what: "master and replica to apply all that the source had",
+        deadline: DRAIN,
+        hint: "the source is open again; see the lag with `infra status`, then run the same command again",
+        first_pause: Duration::from_millis(1),
+    };
+    wait.until(step, || async {
+        let (master, replica) = sides.pair().await?;
+        Ok(match applied(&master) >= wanted && applied(&replica) >= wanted {
+            true => Look::Ready(()),
+            false => Look::NotYet(format!(
+                "master {} bytes behind, replica {} bytes",
+                wanted.saturating_sub(applied(&master)),
+                wanted.saturating_sub(applied(&replica))
+            )),
+        })
+    })
+    .await?;
+    baseline.watch.reach(wanted, DRAIN).await
+}
+
+/// Holds everything against everything, inside the fence.
+pub async fn prove(fence: &Fence, sides: &Sides, baseline: &mut Baseline) -> Result<Proof> {
+    let offset = fence.captured.master_repl_offset;
+    baseline.watch.unbroken()?;
+    let keys_compared_in_fence = match baseline.watch.take_dirty() {
+        Dirty::Everything(why) => {
+            return Err(Error::unproven(format!("compare what was written since the comparison: {why}"))
+                .hint("the source is open again; run the same command again when that command is not in use"));
+        }
+        Dirty::Keys(keys) => {
+            let options = Options {
+                rounds: 2,
+                pause: Duration::from_millis(5),
+                ..Options::default()
+            };
+            let comparison = baseline.comparator.keys(&keys, &options).await?;
+            if !comparison.identical() {
+                return Err(differs("inside the fence", &comparison));
+            }
+            keys.len() as u64
+        }
+    };
+    let (source, (master, replica)) = tokio::try_join!(fence.check(), sides.pair())?;
+    let ground = Ground {
+        run_id: &baseline.run_id,
+        replid: &baseline.replid,
+        keys: &baseline.keys,
+        offset,
+    };
+    let wrong = ground.objections(&source, &master, &replica);
+    if !wrong.is_empty() {
+        return Err(Error::unproven(format!("prove that the master may take over: {}", wrong.join("; ")))
+            .hint("nothing was changed; see `infra status`, then run the same command again"));
+    }
+    // The stream up to now holds nothing but what a source says by itself.
+    baseline.watch.reach(source.master_repl_offset, DRAIN).await?;
+    if !baseline.watch.take_dirty().is_nothing() {
+        return Err(Error::unproven("prove that the source is fenced: it was written to after the pause")
+            .hint("somebody may have ended the pause; run the same command again"));
+    }
+    Ok(Proof {
+        offset,
+        keys_compared: baseline.comparison.compared,
+        keys_compared_in_fence,
+    })
+}
+
+/// A promotion that was made earlier holds still: nothing was written to the source since, and the replica follows its master.
+pub async fn prove_still(
+    fence: &Fence,
+    sides: &Sides,
+    promotion: &Promotion,
+    source: (&Watch, Stillness),
+    ours: Stillness,
+) -> Result<Proof> {
+    let (watch, stillness) = source;
+    let (now, (master, replica)) = tokio::try_join!(fence.check(), sides.pair())?;
+    watch.reach(now.master_repl_offset, DRAIN).await?;
+    let mut wrong = Vec::new();
+    if stillness != Stillness::Still || watch.seen().writes > 0 {
+        wrong.push("the source was written to since the promotion".to_string());
+    }
+    if ours != Stillness::Still {
+        wrong.push("it is not proven that nobody wrote to our side since the promotion".into());
+    }
+    if now.run_id != promotion.source_run_id || now.replid != promotion.source_replid {
+        wrong.push("the source was restarted since the promotion".into());
+    }
+    if master.role != ServerRole::Master {
+        wrong.push("the master is no master".into());
+    }
+    if !replica.link.as_ref().is_some_and(|link| link.up) || replica.replid != master.replid {
+        wrong.push("the replica does not follow the master".into());
+    }
+    if !wrong.is_empty() {
+        return Err(Error::unproven(format!("take over the promotion: {}", wrong.join("; ")))
+            .hint("run the same command again: it follows the source again first"));
+    }
+    Ok(Proof {
+        offset: promotion.offset,
+        keys_compared: promotion.keys_compared,
+        keys_compared_in_fence: 0,
+    })
+}
+
+/// What was noted before the fence, for the comparison with what is found inside it. Pure.
+struct Ground<'a> {
+    run_id: &'a str,
+    replid: &'a str,
+    keys: &'a BTreeMap<u32, u64>,
+    offset: u64,
+}
+
+impl Ground<'_> {
+    fn objections(&self, source: &Info, master: &Info, replica: &Info) -> Vec<String> {
+        let mut wrong = Vec::new();
+        if source.run_id != self.run_id {
+            wrong.push("the source was restarted since the comparison".to_string());
+        }
+        if source.replid != self.replid {
+            wrong.push("the source has another replication id than at the comparison".into());
+        }
+        for (name, info) in [("master", master), ("replica", replica)] {
+            if info.role != ServerRole::Replica {
+                wrong.push(format!("the {name} follows nobody"));
+            }
+            if info.replid != self.replid {
+                wrong.push(format!("the {name} has another replication id than the source"));
+            }
+            if !info.link.as_ref().is_some_and(|link| link.up) {
+                wrong.push(format!("the link of the {name} is down"));
+            }
+            if info.applied_offset.unwrap_or(0) < self.offset {
+                wrong.push(format!("the {name} has not applied all that the source had"));
+            }
+        }
+        // A source that lost its data empties its followers, and then all three are equal.
+        for (database, before) in self.keys {
+            let now = source.keyspace.get(database).map_or(0, |keyspace| keyspace.keys);
+            if now < before - before / 10 {
+                wrong.push(format!(
+                    "database {database} of the source has {now} keys, and had {before} at the comparison"
+                ));
+            }
+        }
+        wrong
+    }
+}
+
+fn differs(when: &str, comparison: &Comparison) -> Error {
+    let first: Vec<String> = comparison
+        .first
+        .iter()
+        .take(5)
+        .map(|key| format!("database {} key {}: {}", key.database, key.key, key.reason))
+        .collect();
+    Error::unproven(format!(
+        "find source and master identical {when}: {} missing, {} extra, {} different, {} not comparable",
+        comparison.missing, comparison.extra, comparison.different, comparison.uncomparable
+    ))
+    .because(first.join("; "))
+    .hint("run `infra verify` to see the keys; the app was left on its old side")
+}
+
+#[cfg(test)]
+#[path = "gate_tests.rs"]
+mod tests;

@@ -1,0 +1,183 @@
+//! What the journal says: the entries that a cutover writes, and what they mean when they are read again.
+//!
+//! Never a secret: vars by name, the source by its ids and offsets. An old value of a var is found again under the name that the journal tells.
+
+use super::phase::{Command, Phase};
+use super::vars::{Flatten, Moved};
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+/// One line of the journal, written before what it announces is done.
+#[derive(Clone, Debug, Deserialize, Serialize, PartialEq)]
+#[serde(tag = "what", rename_all = "kebab-case")]
+pub enum Entry {
+    /// A run of a command took the cutover up.
+    Begun { command: Command },
+    /// The var of an attachment becomes a plain one: attach under another name, detach, set.
+    Flattening { plan: Flatten, maintenance_was_on: bool },
+    Flattened,
+    /// Preboot is turned off for the cutover; it was on.
+    PrebootOff,
+    /// Preboot is on again.
+    PrebootOn,
+    Following,
+    Returning { why: String },
+    Fenced,
+    Promoted(Promotion),
+    Switching(Switch),
+    Switched { release: Option<u64> },
+    Settled { late_writes: Option<u64> },
+}
+
+/// The point of the source's stream that the master was promoted at.
+#[derive(Clone, Debug, Deserialize, Serialize, PartialEq)]
+pub struct Promotion {
+    pub source_run_id: String,
+    pub source_replid: String,
+    /// Nothing was written to the source from here on.
+    pub offset: u64,
+    pub fenced_at: Timestamp,
+    /// When the last write before the fence was seen; absent where none was while the stream was watched.
+    pub last_write_at: Option<Timestamp>,
+    pub keys_compared: u64,
+    /// Until when `promote` lets the pause run; absent where the switch follows at once.
+    pub hold_until: Option<Timestamp>,
+}
+
+/// The one change of config vars.
+#[derive(Clone, Debug, Deserialize, Serialize, PartialEq)]
+pub struct Switch {
+    pub moved: Vec<Moved>,
+    /// The var that receives the certificate authority.
+    pub ca_var: String,
+    /// The plain var that the source's URL is kept in, where no attachment keeps it.
+    pub keep_in: Option<String>,
+    /// The newest release before the change.
+    pub release_before: u64,
+}
+
+impl Entry {
+    /// The phase that this entry begins; nothing for a step within one.
+    pub fn phase(&self) -> Option<Phase> {
+        match self {
+            Entry::Begun { .. }
+            | Entry::Flattening { .. }
+            | Entry::Flattened
+            | Entry::PrebootOff
+            | Entry::PrebootOn => None,
+            Entry::Following => Some(Phase::Following),
+            Entry::Returning { .. } => Some(Phase::Returning),
+            Entry::Fenced => Some(Phase::Fenced),
+            Entry::Promoted(_) => Some(Phase::Promoted),
+            Entry::Switching(_) => Some(Phase::Switching),
+            Entry::Switched { .. } => Some(Phase::Switched),
+            Entry::Settled { .. } => Some(Phase::Settled),
+        }
+    }
+
+    /// A word for the journal's column of steps.
+    pub fn step(&self) -> &'static str {
+        match self {
+            Entry::Begun { command } => command.name(),
+            Entry::Flattening { .. } => "flattening",
+            Entry::Flattened => "flattened",
+            Entry::PrebootOff => "preboot-off",
+            Entry::PrebootOn => "preboot-on",
+            _ => self.phase().map_or("", Phase::name),
+        }
+    }
+}
+
+/// The journal folded into what a decision needs.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct History {
+    /// The phase that was journaled last.
+    pub phase: Option<Phase>,
+    /// The last promotion, while nothing after it took it back.
+    pub promotion: Option<Promotion>,
+    pub switch: Option<Switch>,
+    pub release: Option<u64>,
+    /// A flattening that was begun and not finished.
+    pub flattening: Option<(Flatten, bool)>,
+    pub preboot_to_restore: bool,
+    pub late_writes: Option<u64>,
+}
+
+impl History {
+    pub fn of(entries: &[Entry]) -> Self {
+        let mut history = History::default();
+        for entry in entries {
+            history.add(entry);
+        }
+        history
+    }
+
+    pub fn add(&mut self, entry: &Entry) {
+        self.phase = entry.phase().or(self.phase);
+        match entry {
+            Entry::Begun { .. } | Entry::Returning { .. } | Entry::Fenced => {}
+            Entry::Flattening {
+                plan,
+                maintenance_was_on,
+            } => self.flattening = Some((plan.clone(), *maintenance_was_on)),
+            Entry::Flattened => self.flattening = None,
+            Entry::PrebootOff => self.preboot_to_restore = true,
+            Entry::PrebootOn => self.preboot_to_restore = false,
+            Entry::Following => {
+                self.promotion = None;
+                self.switch = None;
+                self.release = None;
+            }
+            Entry::Promoted(promotion) => self.promotion = Some(promotion.clone()),
+            Entry::Switching(switch) => self.switch = Some(switch.clone()),
+            Entry::Switched { release } => self.release = *release,
+            Entry::Settled { late_writes } => self.late_writes = *late_writes,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_entry_is_read_back_as_it_was_written() {
+        let entry = Entry::Promoted(Promotion {
+            source_run_id: "a".into(),
+            source_replid: "b".into(),
+            offset: 7,
+            fenced_at: "2026-01-01T00:00:00Z".parse().unwrap(),
+            last_write_at: None,
+            keys_compared: 3,
+            hold_until: None,
+        });
+        let text = serde_json::to_value(&entry).unwrap();
+        assert_eq!(serde_json::from_value::<Entry>(text).unwrap(), entry);
+    }
+
+    #[test]
+    fn steps_within_a_phase_do_not_end_it() {
+        let history = History::of(&[
+            Entry::Following,
+            Entry::Fenced,
+            Entry::PrebootOff,
+            Entry::Begun {
+                command: Command::Promote,
+            },
+        ]);
+        assert_eq!(history.phase, Some(Phase::Fenced));
+        assert!(history.preboot_to_restore);
+    }
+
+    #[test]
+    fn following_again_forgets_the_promotion() {
+        let switch = Switch {
+            moved: vec![],
+            ca_var: "REDIS_CA".into(),
+            keep_in: None,
+            release_before: 3,
+        };
+        let history = History::of(&[Entry::Switching(switch), Entry::Following]);
+        assert_eq!((history.switch, history.promotion), (None, None));
+    }
+}

@@ -1,0 +1,106 @@
+//! Looking at the world before a decision, and at single facts of it.
+
+use super::decide::{MasterRole, Stillness, World};
+use super::history::Promotion;
+use super::pair::Pair;
+use super::record::Record;
+use super::setup::Setup;
+use super::vars::{self, Points};
+use super::watch::Watch;
+use crate::error::{Error, Result};
+use crate::platform::ConfigVars;
+use crate::redis::info::{Info, ServerRole};
+use crate::redis::{Connection, Server};
+use ::redis::{Value, cmd};
+use std::time::Duration;
+
+/// How long a stream may take to show what a server says it has written.
+const READING: Duration = Duration::from_secs(10);
+
+/// What is there now.
+pub async fn world<R: Record, P: Pair>(setup: &Setup<R, P>, promotion: Option<&Promotion>) -> Result<World> {
+    let mut master = setup.master.connect(0).await?;
+    let info = Info::read(&mut master).await?;
+    let role = match info.role {
+        ServerRole::Master => MasterRole::Promoted,
+        ServerRole::Replica => MasterRole::Following,
+    };
+    let door_open = door_is_open(&mut master).await?;
+    let vars = setup.platform.config_vars().await?;
+    let release_pending = setup
+        .platform
+        .newest_release()
+        .await?
+        .is_some_and(|release| !release.status.is_terminal());
+    let (source, ours) = match (role, promotion) {
+        (MasterRole::Promoted, Some(promotion)) => (
+            // A source that cannot be reached proves nothing; whether that matters is the decision's.
+            stillness(&setup.source, promotion)
+                .await
+                .map_or(Stillness::Unknown, |(stillness, _)| stillness),
+            stillness(&setup.master, promotion).await?.0,
+        ),
+        _ => (Stillness::Unknown, Stillness::Unknown),
+    };
+    Ok(World {
+        master: role,
+        door_open,
+        app: app_points(setup, &vars)?,
+        release_pending,
+        source,
+        ours,
+    })
+}
+
+/// What the app's var names.
+pub fn app_points<R: Record, P: Pair>(setup: &Setup<R, P>, vars: &ConfigVars) -> Result<Points> {
+    let at = |server: &Server| (server.host.to_ascii_lowercase(), server.port);
+    let (source, endpoint) = (at(&setup.source), at(&setup.endpoint));
+    Ok(vars::points(
+        vars.get(&setup.config_var)?,
+        (&source.0, source.1),
+        (&endpoint.0, endpoint.1),
+    ))
+}
+
+/// Whether a server's stream shows any write since the promotion's point. Both the source and our own master continue the same stream from there.
+pub async fn stillness(server: &Server, promotion: &Promotion) -> Result<(Stillness, Option<Watch>)> {
+    let Some(watch) = Watch::begin(server, &promotion.source_replid, promotion.offset).await? else {
+        return Ok((Stillness::Unknown, None));
+    };
+    let info = Info::read(&mut server.connect(0).await?).await?;
+    if watch.reach(info.master_repl_offset, READING).await.is_err() {
+        return Ok((Stillness::Unknown, None));
+    }
+    let stillness = match watch.seen().writes {
+        0 => Stillness::Still,
+        _ => Stillness::Moved,
+    };
+    Ok((stillness, Some(watch)))
+}
+
+/// Whether the `app` user may log in.
+pub async fn door_is_open(master: &mut Connection) -> Result<bool> {
+    let reply: Value = master.query(cmd("ACL").arg("GETUSER").arg("app")).await?;
+    door_flag(&reply).ok_or_else(|| {
+        Error::failed(format!("see whether the app may log in to {}: there is no user `app`", master.place()))
+            .hint("run `infra up`: it puts the users on the host")
+    })
+}
+
+/// Reads the flags of a reply to ACL GETUSER, a list of names and values by turns.
+fn door_flag(reply: &Value) -> Option<bool> {
+    let text = |value: &Value| match value {
+        Value::BulkString(bytes) => String::from_utf8_lossy(bytes).into_owned(),
+        Value::SimpleString(text) => text.clone(),
+        _ => String::new(),
+    };
+    let Value::Array(fields) = reply else {
+        return None;
+    };
+    let at = fields.iter().position(|field| text(field) == "flags")?;
+    match fields.get(at + 1)? {
+        Value::Array(flags) | Value::Set(flags) => Some(flags.iter().any(|flag| text(flag) == "on")),
+        _ => None,
+    }
+}

@@ -1,0 +1,67 @@
+//! Where a cutover's entries are kept: the environment's journal, written only while its lock is ours.
+
+use super::history::{Entry, History};
+use crate::error::{Doing, Result};
+use crate::state::{Held, Journal};
+use std::time::Duration;
+
+/// What the lock must have left when something is begun that cannot be taken back.
+const LOCK_RESERVE: Duration = Duration::from_secs(20);
+
+/// A durable list of entries that only we may write to.
+pub trait Record: Send {
+    /// The entries so far.
+    fn history(&self) -> Result<History>;
+    /// Durable when it returns.
+    fn write(&mut self, entry: &Entry) -> impl Future<Output = Result<()>> + Send;
+    /// An error when somebody else may have taken over.
+    fn still_ours(&self) -> Result<()>;
+}
+
+/// The journal in the state bucket, under the environment's lock.
+pub struct Ledger<'a> {
+    journal: Journal,
+    lock: &'a Held,
+}
+
+impl<'a> Ledger<'a> {
+    pub fn new(journal: Journal, lock: &'a Held) -> Self {
+        Ledger { journal, lock }
+    }
+
+    pub fn journal(&self) -> &Journal {
+        &self.journal
+    }
+}
+
+impl Record for Ledger<'_> {
+    fn history(&self) -> Result<History> {
+        read(&self.journal)
+    }
+
+    async fn write(&mut self, entry: &Entry) -> Result<()> {
+        self.lock.check(Duration::ZERO)?;
+        let detail = serde_json::to_value(entry).doing(|| "put an entry of the journal into JSON".into())?;
+        let phase = match entry.phase() {
+            Some(phase) => phase.name(),
+            None => self.history()?.phase.map_or("", |phase| phase.name()),
+        };
+        self.journal.append(phase, entry.step(), detail).await
+    }
+
+    fn still_ours(&self) -> Result<()> {
+        self.lock.check(LOCK_RESERVE)
+    }
+}
+
+/// What a stored journal means; for whoever only wants to look.
+pub fn read(journal: &Journal) -> Result<History> {
+    let mut history = History::default();
+    for entry in journal.entries() {
+        let entry: Entry = serde_json::from_value(entry.detail.clone())
+            .doing(|| format!("understand the entry {:?} of the journal", entry.step))
+            .map_err(|error| error.hint("another version of this program may have written it: use that one"))?;
+        history.add(&entry);
+    }
+    Ok(history)
+}

@@ -1,0 +1,258 @@
+//! One run of a command: look, decide, do, and go back when a step before the switch fails.
+
+use super::decide::{self, Next, Stillness};
+use super::fence::Fence;
+use super::figures::Outcome;
+use super::gate::{Baseline, Proof, Sides};
+use super::history::{Entry, History};
+use super::interrupt::Interrupt;
+use super::look;
+use super::pair::Pair;
+use super::phase::{Command, Phase};
+use super::record::Record;
+use super::setup::Setup;
+use super::watch::Watch;
+use crate::error::{Error, Kind, Result};
+use crate::wait::Instant;
+
+/// A cutover as it runs: what was given, what the journal says, and what is held at the moment.
+pub struct Cutover<R: Record, P: Pair> {
+    pub(super) setup: Setup<R, P>,
+    pub(super) command: Command,
+    pub(super) history: History,
+    pub(super) sides: Option<Sides>,
+    pub(super) baseline: Option<Baseline>,
+    pub(super) fence: Option<Fence>,
+    pub(super) proof: Option<Proof>,
+    /// The source's stream since the promotion's point.
+    pub(super) source_watch: Option<Watch>,
+    /// Our own master's stream since its promotion.
+    pub(super) our_watch: Option<Watch>,
+    pub(super) outcome: Outcome,
+    /// The newest release before the change that this run sent.
+    pub(super) sent_after: Option<u64>,
+    /// Whether this run asked the platform for the change, whatever came of it.
+    pub(super) change_was_sent: bool,
+    pub(super) interrupt: Interrupt,
+    /// Why the way back is taken, for the journal.
+    pub(super) why_back: String,
+    /// After how many steps to stop as if killed; for tests.
+    #[cfg(test)]
+    pub(super) dies_after: Option<usize>,
+}
+
+/// How a step ended.
+#[derive(Debug)]
+pub(super) enum Flow {
+    On,
+    /// The platform ended the release badly; the app runs on as before.
+    ReleaseFailed(String),
+}
+
+/// Runs `promote` or `switch-app` until it is done, went back, or cannot go on. The lock stays the caller's.
+pub async fn run<R: Record, P: Pair>(setup: Setup<R, P>, command: Command) -> Result<Outcome> {
+    Cutover::new(setup, command)?.finish().await
+}
+
+impl<R: Record, P: Pair> Cutover<R, P> {
+    pub(super) fn new(setup: Setup<R, P>, command: Command) -> Result<Self> {
+        Ok(Cutover {
+            history: setup.record.history()?,
+            setup,
+            command,
+            sides: None,
+            baseline: None,
+            fence: None,
+            proof: None,
+            source_watch: None,
+            our_watch: None,
+            outcome: Outcome::default(),
+            sent_after: None,
+            change_was_sent: false,
+            interrupt: Interrupt::listen(),
+            why_back: String::new(),
+            #[cfg(test)]
+            dies_after: None,
+        })
+    }
+
+    pub(super) async fn finish(mut self) -> Result<Outcome> {
+        let mut begun = false;
+        // Each round but the last is a way back, after which there is another decision.
+        for _ in 0..4 {
+            let world = look::world(&self.setup, self.history.promotion.as_ref()).await?;
+            let flattening = self.history.flattening.is_some();
+            let (steps, again) = match decide::decide(self.command, self.history.phase, flattening, &world) {
+                Next::Nothing(why) => {
+                    self.outcome.phase = self.history.phase;
+                    self.outcome.late_writes = self.history.late_writes;
+                    self.outcome.release = self.history.release;
+                    self.outcome.notes.push(why.into());
+                    return Ok(self.outcome);
+                }
+                Next::Refuse(refusal) => {
+                    let (found, hint) = refusal.explain();
+                    return Err(Error::failed(format!("begin {}: {found}", self.command)).hint(hint));
+                }
+                Next::Do(steps) => (steps, false),
+                Next::Then(steps) => (steps, true),
+            };
+            if !std::mem::replace(&mut begun, true) {
+                self.write(Entry::Begun { command: self.command }).await?;
+            }
+            if again {
+                self.why_back = match world.source {
+                    Stillness::Moved => "the source was written to after the promotion".into(),
+                    _ => "it is not proven that the source was not written to after the promotion".into(),
+                };
+                self.setup
+                    .ui
+                    .note(format!("going back first: {}; the new side was never used", self.why_back));
+            }
+            if let Err(error) = self.all(&steps).await {
+                return Err(self.step_back(error).await);
+            }
+            if !again {
+                self.outcome.phase = self.history.phase;
+                return self.claim();
+            }
+        }
+        Err(Error::failed(format!("{}: the world changes under our feet", self.command))
+            .hint("see who else works here, then run the same command again"))
+    }
+
+    /// The outcome, unless it says that something was lost.
+    fn claim(self) -> Result<Outcome> {
+        match self.outcome.late_writes {
+            Some(late) if late > 0 => Err(Error::unproven(format!(
+                "move every write: the source took {late} after the fence"
+            ))
+            .because(self.outcome.notes.join("; "))
+            .hint("the app runs on the new side; write those keys there by hand if they matter, and stop what still writes to the source")),
+            _ => Ok(self.outcome),
+        }
+    }
+
+    async fn all(&mut self, steps: &[decide::Step]) -> Result<()> {
+        for step in steps {
+            #[cfg(test)]
+            if let Some(left) = self.dies_after.as_mut() {
+                if *left == 0 {
+                    return Err(Error::interrupted("killed by the test"));
+                }
+                *left -= 1;
+            }
+            self.stop_if_asked()?;
+            let begun = Instant::now();
+            let flow = self.perform(*step).await;
+            let seconds = begun.elapsed().as_secs_f64();
+            *self.outcome.seconds.entry(name(*step)).or_default() += (seconds * 1000.0).round() / 1000.0;
+            if let Flow::ReleaseFailed(what) = flow? {
+                self.why_back = what.clone();
+                return Err(Error::failed(what)
+                    .hint("see the release's output on the platform; the app is back on the source and nothing was lost"));
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether the way back is open: nothing was sent to the platform that could still move the app.
+    fn may_go_back(&self, error: &Error) -> bool {
+        match self.history.phase {
+            Some(Phase::Promoted | Phase::Returning) => true,
+            Some(Phase::Switching) => !self.why_back.is_empty() || (!self.change_was_sent && error.kind() != Kind::Locked),
+            _ => false,
+        }
+    }
+
+    /// After a step failed: what must not stay as it is, and the error as the person should read it.
+    async fn step_back(&mut self, error: Error) -> Error {
+        #[cfg(test)]
+        if self.dies_after.is_some() {
+            return error;
+        }
+        self.interrupt.ignore();
+        if self.setup.record.still_ours().is_err() {
+            // Somebody else may be at work: the pause ends by itself, all else is theirs.
+            return error;
+        }
+        if self.may_go_back(&error) {
+            if self.why_back.is_empty() {
+                self.why_back = error.to_string();
+            }
+            return match self.all(&decide::way_back()).await {
+                Ok(()) => error,
+                Err(second) => self.stuck_on_the_way_back(error, second).await,
+            };
+        }
+        match self.history.phase {
+            Some(Phase::Switching | Phase::Switched) => match error.kind() {
+                Kind::Interrupted => error,
+                _ => error.with_kind(Kind::Partial),
+            }
+            .while_doing("finish the switch: the change of the app was announced, and from there the way is forward")
+                .hint("run `infra switch-app` with the same --confirm: it goes on where this one stopped"),
+            _ => {
+                if let Some(fence) = self.fence.take()
+                    && let Err(lifting) = fence.lift().await
+                {
+                    self.setup
+                        .ui
+                        .warn(format!("the pause of the source ends by itself within seconds: {lifting}"));
+                }
+                if let Err(preboot) = self.preboot_on().await {
+                    self.setup
+                        .ui
+                        .warn(format!("preboot is still off; the next run turns it on: {preboot}"));
+                }
+                error
+            }
+        }
+    }
+
+    /// The way back failed too. If our side has writes by now, its door opens again and the way is forward.
+    async fn stuck_on_the_way_back(&mut self, first: Error, second: Error) -> Error {
+        let ours = match &self.history.promotion {
+            Some(promotion) => look::stillness(&self.setup.master, promotion).await.map(|(still, _)| still),
+            None => Ok(Stillness::Unknown),
+        };
+        if let (Some(switch), Ok(Stillness::Moved)) = (self.history.switch.clone(), ours) {
+            let forward = async {
+                self.write(Entry::Switching(switch)).await?;
+                self.setup.pair.set_door(true).await
+            };
+            if let Err(third) = forward.await {
+                self.setup.ui.warn(format!("the door of the new side stays closed: {third}"));
+            }
+        }
+        Error::partial(format!("go back after this: {first}"))
+            .because(second)
+            .hint("run the same command again: it goes on or back from here, whichever is safe")
+    }
+
+    /// Writes an entry before what it announces is done.
+    pub(super) async fn write(&mut self, entry: Entry) -> Result<()> {
+        self.setup.record.write(&entry).await?;
+        self.history.add(&entry);
+        Ok(())
+    }
+
+    /// Before the switch an interruption goes back; after it, the rest is for the next run.
+    fn stop_if_asked(&self) -> Result<()> {
+        self.interrupt.check(self.command)
+    }
+}
+
+fn name(step: decide::Step) -> String {
+    let text = match step {
+        decide::Step::Announce(phase) => return format!("journal {phase}"),
+        other => format!("{other:?}"),
+    };
+    text.char_indices().fold(String::new(), |mut name, (at, letter)| {
+        if letter.is_uppercase() && at > 0 {
+            name.push(' ');
+        }
+        name.push(letter.to_ascii_lowercase());
+        name
+    })
+}

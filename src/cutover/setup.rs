@@ -1,0 +1,63 @@
+//! What a cutover is given: both sides, the app's platform, where to keep entries, and how long things may take.
+
+use super::pair::Pair;
+use super::record::Record;
+use crate::platform::Heroku;
+use crate::redis::Server;
+use crate::ui::Ui;
+use std::time::Duration;
+
+pub struct Setup<R: Record, P: Pair> {
+    /// The hosted Redis, as whoever may replicate from it and pause it.
+    pub source: Server,
+    /// Our master at the address that the operator reaches, as its administrator; so the replica.
+    pub master: Server,
+    pub replica: Server,
+    /// Our master as the app will see it: the stable address, and the `app` user with its password.
+    pub endpoint: Server,
+    /// The authority of the endpoint's certificate (PEM) and the var that receives it; nothing where the endpoint speaks plain TCP.
+    pub authority: Option<Authority>,
+    pub pair: P,
+    pub record: R,
+    pub platform: Heroku,
+    /// The app's var that names its Redis, such as `REDIS_URL`.
+    pub config_var: String,
+    pub limits: Limits,
+    pub ui: Ui,
+}
+
+#[derive(Clone, Debug)]
+pub struct Authority {
+    pub var: String,
+    pub pem: String,
+}
+
+/// How long things last and may take.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// How long `promote` lets the pause run for `switch-app`.
+    pub hold: Duration,
+    /// How long the source stays paused once the change is about to be sent, should we die. It must outlast a release phase, and the processes that the release replaces.
+    pub long_pause: Duration,
+    /// How long a release may take to end, and after it the processes to run it.
+    pub release: Duration,
+    /// How long the source's clients may take to leave by themselves before they are severed: a process that got its SIGTERM may live for 30 s.
+    pub clients: Duration,
+    /// How long late writes are watched for after the pause.
+    pub settle: Duration,
+    /// How long a full copy may take when the master follows again.
+    pub sync: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Limits {
+            hold: Duration::from_secs(120),
+            long_pause: Duration::from_secs(65 * 60),
+            release: Duration::from_secs(30 * 60),
+            clients: Duration::from_secs(45),
+            settle: Duration::from_secs(5),
+            sync: Duration::from_secs(60 * 60),
+        }
+    }
+}

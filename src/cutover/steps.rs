@@ -1,0 +1,498 @@
+//! What each step does on the side of Redis and of the hosts. Those that touch the app are in `app`.
+
+use super::clients;
+use super::decide::{Step as Doing, Stillness};
+use super::fence::Fence;
+use super::gate::{self, Sides};
+use super::history::{Entry, Promotion};
+use super::look;
+use super::pair::Pair;
+use super::phase::{Command, Phase};
+use super::record::Record;
+use super::run::{Cutover, Flow};
+use super::watch::Watch;
+use crate::error::{Error, Result};
+use crate::redis::control::{self, Permission};
+use crate::redis::info::{Info, ServerRole};
+use crate::ui::size;
+use crate::wait::{Look, Wait};
+use jiff::Timestamp;
+use std::time::Duration;
+
+/// How long a stream may take to show what its server says it has written.
+const READING: Duration = Duration::from_secs(10);
+
+impl<R: Record, P: Pair> Cutover<R, P> {
+    pub(super) async fn perform(&mut self, step: Doing) -> Result<Flow> {
+        match step {
+            Doing::Flatten => self.flatten().await?,
+            Doing::PrebootOff => self.preboot_off().await?,
+            Doing::PrebootOn => self.preboot_on().await?,
+            Doing::CloseDoor => self.close_door().await?,
+            Doing::Ready => self.ready().await?,
+            Doing::Compare => self.compare().await?,
+            Doing::Announce(phase) => self.announce(phase).await?,
+            Doing::Fence => self.raise_fence().await?,
+            Doing::Drain => self.drain().await?,
+            Doing::Prove => self.prove().await?,
+            Doing::ProveStill => self.prove_still().await?,
+            Doing::Promote => self.promote().await?,
+            Doing::Hold => self.hold().await?,
+            Doing::LongPause => self.long_pause().await?,
+            Doing::OpenDoor => self.open_door().await?,
+            Doing::SetVars => self.set_vars().await?,
+            Doing::AwaitRelease => return self.await_release().await,
+            Doing::AwaitClients => self.await_clients().await?,
+            Doing::Sever => self.sever().await?,
+            Doing::Unpause => self.unpause().await?,
+            Doing::Watch => self.watch_late_writes().await?,
+            Doing::ProveUnwritten => self.prove_unwritten().await?,
+            Doing::VarsBack => self.vars_back().await?,
+            Doing::Follow => self.follow().await?,
+            Doing::AwaitSync => self.await_sync().await?,
+        }
+        Ok(Flow::On)
+    }
+
+    async fn ready(&mut self) -> Result<()> {
+        let step = self.setup.ui.step("ready");
+        let setup = &mut self.setup;
+        let mut sides = Sides::connect(&setup.source, &setup.master, &setup.replica).await?;
+        let permissions = control::permissions(&mut sides.source).await?;
+        for (what, permission) in [
+            ("CLIENT PAUSE … WRITE", &permissions.pause_writes),
+            ("PSYNC", &permissions.psync),
+            ("CLIENT LIST", &permissions.client_list),
+            ("CLIENT KILL", &permissions.client_kill),
+        ] {
+            if let Permission::Denied(reason) = permission {
+                return Err(Error::failed(format!("fence {}: {what} is not allowed there: {reason}", setup.source))
+                    .hint("ask the provider to allow it; without it no write can be kept from being lost"));
+            }
+        }
+        let (master, _) = sides.pair().await?;
+        // A replica ignores its limit, a master enforces it at once.
+        if master.maxmemory > 0 && master.used_memory > master.maxmemory {
+            return Err(Error::failed(format!(
+                "let the master take over: it uses {} of memory and may use {}",
+                size::bytes(master.used_memory),
+                size::bytes(master.maxmemory)
+            ))
+            .hint("take a larger `hosts.instance_type`, or raise `redis.maxmemory`"));
+        }
+        setup.pair.ready().await?;
+        self.sides = Some(sides);
+        step.done("hosts and source answer; pausing, tapping and severing are allowed");
+        Ok(())
+    }
+
+    async fn compare(&mut self) -> Result<()> {
+        let step = self.setup.ui.step("compare");
+        let sides = self.sides.as_mut().ok_or_else(|| out_of_order("compare"))?;
+        let comparing = async {
+            let mut baseline = gate::compare(&self.setup.source, &self.setup.master, sides, &step).await?;
+            baseline.shrink().await?;
+            Ok(baseline)
+        };
+        let baseline = self.interrupt.or(self.command, comparing).await?;
+        let counted = size::count(baseline.comparison.compared);
+        step.done(format!("{counted} keys identical, {} rounds", baseline.comparison.rounds.len()));
+        self.baseline = Some(baseline);
+        Ok(())
+    }
+
+    /// Writes the entry that begins a phase. Before the two points of no return, lock and fence are looked at once more.
+    async fn announce(&mut self, phase: Phase) -> Result<()> {
+        let entry = match phase {
+            Phase::Following => Entry::Following,
+            Phase::Returning => Entry::Returning {
+                why: std::mem::take(&mut self.why_back),
+            },
+            Phase::Fenced => {
+                // As few keys as can be are left for the comparison inside the fence.
+                if let Some(baseline) = &mut self.baseline {
+                    baseline.shrink().await?;
+                }
+                Entry::Fenced
+            }
+            Phase::Promoted => {
+                self.hold_on().await?;
+                Entry::Promoted(self.promotion()?)
+            }
+            Phase::Switching => {
+                self.hold_on().await?;
+                Entry::Switching(self.switch().await?)
+            }
+            Phase::Switched => Entry::Switched {
+                release: self.outcome.release,
+            },
+            Phase::Settled => Entry::Settled {
+                late_writes: self.outcome.late_writes,
+            },
+            // Without an effect of their own.
+            Phase::Drained | Phase::Proven => return Ok(()),
+        };
+        self.write(entry).await
+    }
+
+    /// The lock is ours, and nothing can write to the source.
+    async fn hold_on(&self) -> Result<()> {
+        self.setup.record.still_ours()?;
+        match &self.fence {
+            Some(fence) => fence.check().await.map(|_| ()),
+            None => Err(out_of_order("go on without a fence")),
+        }
+    }
+
+    fn promotion(&self) -> Result<Promotion> {
+        let hold = jiff::SignedDuration::try_from(self.setup.limits.hold).unwrap_or(jiff::SignedDuration::ZERO);
+        let hold_until = match self.command {
+            Command::Promote => Timestamp::now().checked_add(hold).ok(),
+            Command::SwitchApp => None,
+        };
+        // A hold that is made longer keeps the point that was proven.
+        if let Some(earlier) = &self.history.promotion {
+            return Ok(Promotion {
+                hold_until,
+                ..earlier.clone()
+            });
+        }
+        match (&self.fence, &self.proof, &self.baseline) {
+            (Some(fence), Some(proof), Some(baseline)) => Ok(Promotion {
+                source_run_id: fence.captured.run_id.clone(),
+                source_replid: fence.captured.replid.clone(),
+                offset: proof.offset(),
+                fenced_at: fence.raised_at,
+                last_write_at: baseline.watch().seen().last_write_at,
+                keys_compared: proof.keys_compared(),
+                hold_until,
+            }),
+            _ => Err(out_of_order("promote without proof")),
+        }
+    }
+
+    async fn raise_fence(&mut self) -> Result<()> {
+        let step = self.setup.ui.step("fence");
+        let fence = Fence::raise(&self.setup.source).await?;
+        step.done(format!("source paused at offset {}", fence.captured.master_repl_offset));
+        self.fence = Some(fence);
+        Ok(())
+    }
+
+    async fn drain(&mut self) -> Result<()> {
+        let step = self.setup.ui.step("drain");
+        let (Some(fence), Some(sides), Some(baseline)) = (&self.fence, &self.sides, &self.baseline) else {
+            return Err(out_of_order("drain"));
+        };
+        gate::drain(fence, sides, baseline, &step).await?;
+        step.done("master and replica have applied all of it");
+        Ok(())
+    }
+
+    async fn prove(&mut self) -> Result<()> {
+        let step = self.setup.ui.step("prove");
+        let (Some(fence), Some(sides), Some(baseline)) = (&self.fence, &self.sides, &mut self.baseline) else {
+            return Err(out_of_order("prove"));
+        };
+        let proof = gate::prove(fence, sides, baseline).await?;
+        step.done(format!(
+            "{} keys written meanwhile are identical, the source has not moved",
+            size::count(proof.keys_compared_in_fence())
+        ));
+        self.outcome.keys_compared = Some(proof.keys_compared());
+        self.outcome.keys_compared_in_fence = Some(proof.keys_compared_in_fence());
+        self.outcome.source_offset = Some(proof.offset());
+        self.proof = Some(proof);
+        Ok(())
+    }
+
+    async fn prove_still(&mut self) -> Result<()> {
+        let step = self.setup.ui.step("prove");
+        let (Some(fence), Some(sides), Some(promotion)) = (&self.fence, &self.sides, &self.history.promotion) else {
+            return Err(out_of_order("prove the promotion"));
+        };
+        let (ours, _) = look::stillness(&self.setup.master, promotion).await?;
+        let (source, watch) = look::stillness(&self.setup.source, promotion).await?;
+        let Some(watch) = watch else {
+            return Err(Error::unproven("take over the promotion: the source's stream does not continue from there")
+                .hint("run the same command again: it follows the source again first"));
+        };
+        let proof = gate::prove_still(fence, sides, promotion, (&watch, source), ours).await?;
+        step.done("nothing was written on either side since the promotion");
+        self.outcome.keys_compared = Some(proof.keys_compared());
+        self.outcome.source_offset = Some(proof.offset());
+        self.source_watch = Some(watch);
+        self.proof = Some(proof);
+        Ok(())
+    }
+
+    async fn promote(&mut self) -> Result<()> {
+        let step = self.setup.ui.step("promote");
+        let (Some(fence), Some(proof), Some(sides)) = (&self.fence, &self.proof, &self.sides) else {
+            return Err(out_of_order("promote"));
+        };
+        self.setup.record.still_ours()?;
+        fence.holds()?;
+        self.setup.pair.promote(proof, fence).await?;
+        let info = Info::read(&mut sides.master.clone()).await?;
+        if info.role != ServerRole::Master {
+            return Err(Error::failed(format!("promote {}: it is still a replica", self.setup.master)));
+        }
+        let fenced = milliseconds(fence.raised.elapsed());
+        self.outcome.fenced_ms = Some(fenced);
+        self.source_watch = self.baseline.take().map(super::gate::Baseline::into_watch);
+        if let Some(watch) = &self.source_watch {
+            // Whatever it shows from here on is late.
+            watch.mark();
+        }
+        step.done(format!("the master is ready for writes {fenced} ms after the pause began"));
+        Ok(())
+    }
+
+    async fn hold(&mut self) -> Result<()> {
+        let Some(fence) = self.fence.take() else {
+            return Err(out_of_order("hold"));
+        };
+        fence.extend(self.setup.limits.hold).await?;
+        let until = self.history.promotion.as_ref().and_then(|promotion| promotion.hold_until);
+        self.outcome.held_until = until;
+        if self.outcome.fenced_ms.is_none() {
+            self.outcome.notes.push("it was promoted before; the pause was made longer".into());
+        }
+        if let Some(until) = until {
+            self.outcome.notes.push(format!(
+                "writes of the app wait until {}; run `infra switch-app` before that. Later the app is back on its old master, and `switch-app` follows and \
+                 promotes again",
+                until.strftime("%H:%M:%S UTC")
+            ));
+        }
+        Ok(())
+    }
+
+    async fn long_pause(&mut self) -> Result<()> {
+        let step = self.setup.ui.step("hold the source");
+        if self.fence.is_none() {
+            match Fence::raise(&self.setup.source).await {
+                Ok(fence) => self.fence = Some(fence),
+                // The change was sent: a source that is gone cannot be written to either.
+                Err(error) => {
+                    step.failed("not reachable");
+                    let line = format!("the source cannot be paused any more, nor watched: {error}");
+                    self.setup.ui.warn(&line);
+                    self.outcome.notes.push(line);
+                    return Ok(());
+                }
+            }
+        }
+        if let Some(fence) = &self.fence {
+            fence.extend(self.setup.limits.long_pause).await?;
+            step.done(format!("paused for {} should this command die", size::duration(self.setup.limits.long_pause)));
+        }
+        if let (None, Some(promotion)) = (&self.source_watch, &self.history.promotion) {
+            self.source_watch = Watch::begin(&self.setup.source, &promotion.source_replid, promotion.offset).await?;
+        }
+        Ok(())
+    }
+
+    async fn open_door(&mut self) -> Result<()> {
+        let step = self.setup.ui.step("open the new door");
+        let Some(promotion) = self.history.promotion.clone() else {
+            return Err(out_of_order("open the door of a master that was not promoted"));
+        };
+        self.setup.record.still_ours()?;
+        if let Some(fence) = &self.fence {
+            fence.holds()?;
+        }
+        if self.our_watch.is_none() {
+            self.our_watch = Watch::begin(&self.setup.master, &promotion.source_replid, promotion.offset)
+                .await
+                .unwrap_or_default();
+        }
+        self.setup.pair.set_door(true).await?;
+        if !look::door_is_open(&mut self.setup.master.connect(0).await?).await? {
+            return Err(Error::failed(format!("let the app log in to {}: it still may not", self.setup.master)));
+        }
+        let fenced = match (&self.fence, self.outcome.fenced_ms) {
+            // Promoted in this run: both moments are on one clock.
+            (Some(fence), Some(_)) => milliseconds(fence.raised.elapsed()),
+            _ => since(promotion.fenced_at),
+        };
+        self.outcome.fenced_ms = Some(fenced);
+        step.done(format!("the app may write to the master, {fenced} ms after the pause began"));
+        Ok(())
+    }
+
+    async fn close_door(&mut self) -> Result<()> {
+        if look::door_is_open(&mut self.setup.master.connect(0).await?).await? {
+            let step = self.setup.ui.step("close the new door");
+            self.setup.pair.set_door(false).await?;
+            step.done("the app may not log in to the master");
+        }
+        Ok(())
+    }
+
+    async fn await_clients(&mut self) -> Result<()> {
+        let Some(fence) = &self.fence else {
+            return Ok(());
+        };
+        let step = self.setup.ui.step("source's clients");
+        let mut connection = fence.connection();
+        let left = self
+            .interrupt
+            .or(
+                self.command,
+                clients::await_none(&mut connection, self.setup.limits.clients, &step),
+            )
+            .await?;
+        match left {
+            0 => step.done("nobody who could write is left"),
+            left => step.done(format!("{left} are left and will be severed")),
+        }
+        Ok(())
+    }
+
+    async fn sever(&mut self) -> Result<()> {
+        let Some(fence) = &self.fence else {
+            return Ok(());
+        };
+        fence.check().await?;
+        let step = self.setup.ui.step("sever");
+        let severed = clients::sever(&mut fence.connection(), &step).await?;
+        step.done(format!("{severed} severed before the pause ends"));
+        Ok(())
+    }
+
+    async fn unpause(&mut self) -> Result<()> {
+        let step = self.setup.ui.step("end the pause");
+        match self.fence.take() {
+            Some(fence) => fence.lift().await?,
+            None if self.history.phase == Some(Phase::Switched) => {
+                step.unchanged("the source is out of reach");
+                return Ok(());
+            }
+            None => control::unpause(&mut self.setup.source.connect(0).await?).await?,
+        }
+        step.done("the source takes writes again");
+        Ok(())
+    }
+
+    /// Looks at the source's stream for a while after the pause; and takes the figure of the gap.
+    async fn watch_late_writes(&mut self) -> Result<()> {
+        let step = self.setup.ui.step("settle");
+        let Some(watch) = self.source_watch.take() else {
+            step.failed("the source's stream could not be watched");
+            return Ok(());
+        };
+        self.interrupt
+            .or(self.command, async {
+                tokio::time::sleep(self.setup.limits.settle).await;
+                Ok(())
+            })
+            .await?;
+        let info = Info::read(&mut self.setup.source.connect(0).await?).await?;
+        watch.reach(info.master_repl_offset, READING).await?;
+        let late = watch.seen();
+        self.outcome.late_writes = Some(late.writes);
+        for key in late.keys.iter().take(20) {
+            self.outcome.notes.push(format!("late write: {key}"));
+        }
+        let last = self
+            .history
+            .promotion
+            .as_ref()
+            .and_then(|promotion| promotion.last_write_at);
+        let first = self.our_watch.take().and_then(|watch| watch.seen().first_write_at);
+        self.outcome.app_write_gap_ms = match (last, first) {
+            (Some(last), Some(first)) => u64::try_from(first.duration_since(last).as_millis()).ok(),
+            _ => None,
+        };
+        step.done(format!("{} late writes in the source's stream since the fence", late.writes));
+        Ok(())
+    }
+
+    async fn prove_unwritten(&mut self) -> Result<()> {
+        let info = Info::read(&mut self.setup.master.connect(0).await?).await?;
+        if info.role == ServerRole::Replica {
+            return Ok(());
+        }
+        let step = self.setup.ui.step("prove that our side is unused");
+        let Some(promotion) = &self.history.promotion else {
+            return Err(out_of_order("give up a promotion that was not journaled"));
+        };
+        match look::stillness(&self.setup.master, promotion).await?.0 {
+            Stillness::Still => step.done("its stream shows no write since the promotion"),
+            // The door was never opened by anybody: only an administrator could have written.
+            Stillness::Unknown if self.history.switch.is_none() => {
+                step.done("its door was never opened; its stream does not reach back to the promotion");
+            }
+            Stillness::Unknown | Stillness::Moved => {
+                return Err(Error::unproven(format!(
+                    "follow the source again: {} may have been written to since its promotion, and that would be gone",
+                    self.setup.master
+                ))
+                .hint("run `infra verify` to see how the sides differ"));
+            }
+        }
+        Ok(())
+    }
+
+    async fn follow(&mut self) -> Result<()> {
+        let step = self.setup.ui.step("follow");
+        self.setup.record.still_ours()?;
+        self.setup.pair.follow_source().await?;
+        step.done("the master follows the source");
+        Ok(())
+    }
+
+    async fn await_sync(&mut self) -> Result<()> {
+        let step = self.setup.ui.step("sync");
+        let setup = &self.setup;
+        let (mut source, mut master, mut replica) = tokio::try_join!(
+            setup.source.connect(0),
+            setup.master.connect(0),
+            setup.replica.connect(0)
+        )?;
+        let wait = Wait::new(
+            "master and replica to have a copy of the source",
+            setup.limits.sync,
+            "see the links with `infra status`, then run the same command again",
+        );
+        let syncing = wait.until(&step, || {
+            let (mut source, mut master, mut replica) = (source.clone(), master.clone(), replica.clone());
+            async move {
+                let (source, master, replica) = tokio::try_join!(
+                    Info::read(&mut source),
+                    Info::read(&mut master),
+                    Info::read(&mut replica)
+                )?;
+                let up = |info: &Info| info.link.as_ref().is_some_and(|link| link.up) && info.replid == source.replid;
+                let left = [&master, &replica]
+                    .into_iter()
+                    .filter_map(|info| info.link.as_ref()?.sync?.left_bytes)
+                    .sum();
+                Ok(match up(&master) && up(&replica) && !master.loading && !replica.loading {
+                    true => Look::Ready(()),
+                    false => Look::NotYet(format!("{} left to copy", size::bytes(left))),
+                })
+            }
+        });
+        // What is asked while a server loads its copy may fail; the connections are the look-out's own.
+        self.interrupt.or(self.command, syncing).await?;
+        (source, master, replica) = (source, master, replica);
+        drop((source, master, replica));
+        step.done("master and replica follow");
+        Ok(())
+    }
+}
+
+pub(super) fn out_of_order(what: &str) -> Error {
+    Error::failed(format!("{what}: the steps are out of order")).hint("this is a defect of the program; nothing was changed by it")
+}
+
+fn milliseconds(span: Duration) -> u64 {
+    u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
+}
+
+fn since(moment: Timestamp) -> u64 {
+    u64::try_from(Timestamp::now().duration_since(moment).as_millis()).unwrap_or(0)
+}

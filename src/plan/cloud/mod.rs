@@ -1,0 +1,23 @@
+//! The cloud of one environment: what is wanted, what was found, and the changes between them.
+
+mod action;
+mod decide;
+mod found;
+mod policy;
+mod rule;
+mod show;
+mod subnets;
+mod wanted;
+
+#[cfg(test)]
+mod tests;
+
+pub use action::{Action, BucketSetting, HostSpec};
+pub use decide::plan;
+pub use found::{
+    Address, BucketFound, Found, Group, Image, Instance, KeyPair, MachineType, Network, Profile, RoleFound, Subnet,
+};
+pub use policy::{HOST_POLICY, backup_policy, tls_only_policy, trust_policy};
+pub use rule::{REDIS_PORT, Rule, SSH_PORT, Source};
+pub use show::{Change, Drift, Plan, Sign};
+pub use wanted::{Expiry, LifecycleRule, Make, ParameterWanted, Wanted, client_token, lifecycle};

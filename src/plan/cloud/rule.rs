@@ -1,0 +1,95 @@
+//! Rules of a security group: what may come in.
+
+use serde::Serialize;
+use std::collections::BTreeSet;
+use std::fmt;
+
+pub const SSH_PORT: i32 = 22;
+/// The only port that Redis listens at, TLS.
+pub const REDIS_PORT: i32 = 6379;
+
+/// One thing that may come in from one source.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct Rule {
+    /// `tcp`, `udp`, `icmp`, a number, or `-1` for everything.
+    pub protocol: String,
+    pub from_port: Option<i32>,
+    pub to_port: Option<i32>,
+    pub source: Source,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Source {
+    Ipv4(String),
+    Ipv6(String),
+    /// The members of the group itself.
+    Members,
+    /// Another group, by id.
+    Group(String),
+    PrefixList(String),
+}
+
+impl Rule {
+    pub fn tcp(port: i32, source: Source) -> Self {
+        Rule {
+            protocol: "tcp".into(),
+            from_port: Some(port),
+            to_port: Some(port),
+            source,
+        }
+    }
+}
+
+/// The rules of a pair: ssh for the operators, Redis for app and operators, Redis between the two.
+pub fn wanted_rules(admin_cidrs: &[String], app_cidrs: &[String]) -> BTreeSet<Rule> {
+    let admins = admin_cidrs.iter().map(|cidr| Source::Ipv4(network(cidr)));
+    let apps = app_cidrs.iter().map(|cidr| Source::Ipv4(network(cidr)));
+    let ssh = admins.clone().map(|source| Rule::tcp(SSH_PORT, source));
+    let redis = admins.chain(apps).map(|source| Rule::tcp(REDIS_PORT, source));
+    ssh.chain(redis)
+        .chain([Rule::tcp(REDIS_PORT, Source::Members)])
+        .collect()
+}
+
+/// A block as AWS keeps it, without the bits of a host: 10.0.0.7/24 is 10.0.0.0/24.
+fn network(cidr: &str) -> String {
+    let parts = cidr.split_once('/').and_then(|(address, bits)| {
+        Some((
+            address.parse::<std::net::Ipv4Addr>().ok()?,
+            bits.parse::<u32>().ok().filter(|bits| *bits <= 32)?,
+        ))
+    });
+    match parts {
+        Some((address, bits)) => {
+            let mask = u32::MAX.checked_shl(32 - bits).unwrap_or(0);
+            format!("{}/{bits}", std::net::Ipv4Addr::from(u32::from(address) & mask))
+        }
+        None => cidr.to_string(),
+    }
+}
+
+impl fmt::Display for Rule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.protocol.as_str() {
+            "-1" => write!(f, "everything")?,
+            protocol => write!(f, "{protocol}")?,
+        }
+        match (self.from_port, self.to_port) {
+            (Some(from), Some(to)) if from == to => write!(f, " {from}")?,
+            (Some(from), Some(to)) => write!(f, " {from}-{to}")?,
+            _ => {}
+        }
+        write!(f, " from {}", self.source)
+    }
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Source::Ipv4(cidr) | Source::Ipv6(cidr) => f.write_str(cidr),
+            Source::Members => f.write_str("its members"),
+            Source::Group(id) | Source::PrefixList(id) => f.write_str(id),
+        }
+    }
+}
