@@ -94,6 +94,7 @@ async fn setup<R: Record>(context: &Context, environment: &Environment, state: &
         config_var: context.config.app.config_var.clone(),
         limits: plan.limits,
         ui: context.ui.clone(),
+        interrupt: context.interrupt.clone(),
     })
 }
 

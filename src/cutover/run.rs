@@ -33,6 +33,8 @@ pub struct Cutover<R: Record, P: Pair> {
     pub(super) sent_after: Option<u64>,
     /// Whether this run asked the platform for the change, whatever came of it.
     pub(super) change_was_sent: bool,
+    /// How many keys the source had expired when the pause ended.
+    pub(super) expired_before: Option<u64>,
     pub(super) interrupt: Interrupt,
     /// Why the way back is taken, for the journal.
     pub(super) why_back: String,
@@ -71,6 +73,7 @@ pub async fn preview<R: Record, P: Pair>(setup: &Setup<R, P>, command: Command) 
 
 impl<R: Record, P: Pair> Cutover<R, P> {
     pub(super) fn new(setup: Setup<R, P>, command: Command) -> Result<Self> {
+        let interrupt = setup.interrupt.clone();
         Ok(Cutover {
             history: setup.record.history()?,
             setup,
@@ -84,7 +87,8 @@ impl<R: Record, P: Pair> Cutover<R, P> {
             outcome: Outcome::default(),
             sent_after: None,
             change_was_sent: false,
-            interrupt: Interrupt::listen(),
+            expired_before: None,
+            interrupt: Interrupt::new(interrupt),
             why_back: String::new(),
             #[cfg(test)]
             dies_after: None,
@@ -234,9 +238,7 @@ impl<R: Record, P: Pair> Cutover<R, P> {
     /// The way back failed too. If our side has writes by now, its door opens again and the way is forward.
     async fn stuck_on_the_way_back(&mut self, first: Error, second: Error) -> Error {
         let ours = match &self.history.promotion {
-            Some(promotion) => look::stillness(&self.setup.master, promotion)
-                .await
-                .map(|(still, _)| still),
+            Some(promotion) => look::our_stillness(&self.setup.master, &self.setup.source, promotion).await,
             None => Ok(Stillness::Unknown),
         };
         if let (Some(switch), Ok(Stillness::Moved)) = (self.history.switch.clone(), ours) {

@@ -10,7 +10,7 @@ use super::pair::Pair;
 use super::phase::{Command, Phase};
 use super::record::Record;
 use super::run::{Cutover, Flow};
-use super::watch::Watch;
+use super::watch::{Seen, Watch};
 use crate::error::{Error, Result};
 use crate::redis::control::{self, Permission};
 use crate::redis::info::{Info, ServerRole};
@@ -216,8 +216,8 @@ impl<R: Record, P: Pair> Cutover<R, P> {
         let (Some(fence), Some(sides), Some(promotion)) = (&self.fence, &self.sides, &self.history.promotion) else {
             return Err(out_of_order("prove the promotion"));
         };
-        let (ours, _) = look::stillness(&self.setup.master, promotion).await?;
-        let (source, watch) = look::stillness(&self.setup.source, promotion).await?;
+        let ours = look::our_stillness(&self.setup.master, &self.setup.source, promotion).await?;
+        let (source, watch) = look::source_stillness(&self.setup.source, promotion).await?;
         let Some(watch) = watch else {
             return Err(
                 Error::unproven("take over the promotion: the source's stream does not continue from there")
@@ -390,6 +390,10 @@ impl<R: Record, P: Pair> Cutover<R, P> {
 
     async fn unpause(&mut self) -> Result<()> {
         let step = self.setup.ui.step("end the pause");
+        if let Some(fence) = &self.fence {
+            // Keys do not expire while the pause runs; those that are due go when it ends.
+            self.expired_before = Some(look::expired_keys(&mut fence.connection()).await?);
+        }
         match self.fence.take() {
             Some(fence) => fence.lift().await?,
             None if self.history.phase == Some(Phase::Switched) => {
@@ -417,10 +421,10 @@ impl<R: Record, P: Pair> Cutover<R, P> {
             .await?;
         let info = Info::read(&mut self.setup.source.connect(0).await?).await?;
         watch.reach(info.master_repl_offset, READING).await?;
-        let late = watch.seen();
-        self.outcome.late_writes = Some(late.writes);
-        for key in late.keys.iter().take(20) {
-            self.outcome.notes.push(format!("late write: {key}"));
+        let late = self.late(&watch.seen()).await?;
+        self.outcome.late_writes = Some(late.len() as u64);
+        for line in late.iter().take(20) {
+            self.outcome.notes.push(format!("late write: {line}"));
         }
         let last = self
             .history
@@ -432,11 +436,26 @@ impl<R: Record, P: Pair> Cutover<R, P> {
             (Some(last), Some(first)) => u64::try_from(first.duration_since(last).as_millis()).ok(),
             _ => None,
         };
-        step.done(format!(
-            "{} late writes in the source's stream since the fence",
-            late.writes
-        ));
+        step.done(format!("{} late writes in the source's stream since the fence", late.len()));
         Ok(())
+    }
+
+    /// The writes among what the source's stream showed. Keys that expired when the pause ended are deleted there as by a client: as many deletions as the source
+    /// says it expired are none, nor are those of keys that our side does not have either.
+    async fn late(&self, seen: &Seen) -> Result<Vec<String>> {
+        let mut late = seen.keys.clone();
+        late.resize(usize::try_from(seen.writes).unwrap_or(usize::MAX), "one more".into());
+        let expired = match self.expired_before {
+            Some(before) => look::expired_keys(&mut self.setup.source.connect(0).await?).await?.saturating_sub(before),
+            None => 0,
+        };
+        let unexplained = seen.deletions.saturating_sub(expired);
+        if unexplained > 0 {
+            let ours = look::existing(&self.setup.master, &seen.deleted).await?;
+            let deleted = usize::try_from(unexplained.min(ours)).unwrap_or(usize::MAX);
+            late.resize(late.len() + deleted, "a key was deleted".into());
+        }
+        Ok(late)
     }
 
     async fn prove_unwritten(&mut self) -> Result<()> {
@@ -448,7 +467,7 @@ impl<R: Record, P: Pair> Cutover<R, P> {
         let Some(promotion) = &self.history.promotion else {
             return Err(out_of_order("give up a promotion that was not journaled"));
         };
-        match look::stillness(&self.setup.master, promotion).await?.0 {
+        match look::our_stillness(&self.setup.master, &self.setup.source, promotion).await? {
             Stillness::Still => step.done("its stream shows no write since the promotion"),
             // The door was never opened by anybody: only an administrator could have written.
             Stillness::Unknown if self.history.switch.is_none() => {
