@@ -13,7 +13,10 @@ const SHORT: Duration = Duration::from_secs(15);
 
 fn image(aws: &mut Aws) -> String {
     let name = json!({"Name": "/aws/service/debian/release/13/latest/amd64"});
-    aws.call("ssm", "get_parameter", name)["Parameter"]["Value"].as_str().unwrap().to_owned()
+    aws.call("ssm", "get_parameter", name)["Parameter"]["Value"]
+        .as_str()
+        .unwrap()
+        .to_owned()
 }
 
 fn permission(port: u16, source: &str) -> Value {
@@ -22,11 +25,20 @@ fn permission(port: u16, source: &str) -> Value {
 
 /// A security group that lets ssh in from this computer, and a key pair.
 fn prepare(aws: &mut Aws, key: &Key) -> String {
-    aws.ec2("import_key_pair", json!({"KeyName": "pair", "PublicKeyMaterial": key.public()}));
-    let group = aws.ec2("create_security_group", json!({"GroupName": "pair", "Description": "a pair"}));
+    aws.ec2(
+        "import_key_pair",
+        json!({"KeyName": "pair", "PublicKeyMaterial": key.public()}),
+    );
+    let group = aws.ec2(
+        "create_security_group",
+        json!({"GroupName": "pair", "Description": "a pair"}),
+    );
     let group = group["GroupId"].as_str().unwrap().to_owned();
     let rules = permission(22, "10.77.0.1/32");
-    aws.ec2("authorize_security_group_ingress", json!({"GroupId": group, "IpPermissions": rules}));
+    aws.ec2(
+        "authorize_security_group_ingress",
+        json!({"GroupId": group, "IpPermissions": rules}),
+    );
     group
 }
 
@@ -35,8 +47,14 @@ fn launch(aws: &mut Aws, group: &str, more: Value) -> String {
         "ImageId": image(aws), "InstanceType": "t3.micro", "MinCount": 1, "MaxCount": 1, "KeyName": "pair",
         "SecurityGroupIds": [group],
     });
-    arguments.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
-    aws.ec2("run_instances", arguments)["Instances"][0]["InstanceId"].as_str().unwrap().to_owned()
+    arguments
+        .as_object_mut()
+        .unwrap()
+        .extend(more.as_object().unwrap().clone());
+    aws.ec2("run_instances", arguments)["Instances"][0]["InstanceId"]
+        .as_str()
+        .unwrap()
+        .to_owned()
 }
 
 fn address(aws: &mut Aws, id: &str) -> String {
@@ -67,22 +85,40 @@ fn a_machine_lives_as_its_instance_does() {
 
     // Packages come out of the image: there is no way to any other place.
     assert!(!key.ssh(&public, "ip route").contains("default"));
-    key.ssh(&public, "sudo apt-get -q update && sudo DEBIAN_FRONTEND=noninteractive apt-get -q -y install redis-server");
-    key.ssh(&public, "sudo sed -i 's/^bind .*/bind 0.0.0.0/; s/^protected-mode .*/protected-mode no/' /etc/redis/redis.conf");
-    key.ssh(&public, "sudo systemctl restart redis-server && redis-cli set kept value && redis-cli save");
+    key.ssh(
+        &public,
+        "sudo apt-get -q update && sudo DEBIAN_FRONTEND=noninteractive apt-get -q -y install redis-server",
+    );
+    key.ssh(
+        &public,
+        "sudo sed -i 's/^bind .*/bind 0.0.0.0/; s/^protected-mode .*/protected-mode no/' /etc/redis/redis.conf",
+    );
+    key.ssh(
+        &public,
+        "sudo systemctl restart redis-server && redis-cli set kept value && redis-cli save",
+    );
 
     // The security group decides, also after the machine's own root has flushed every rule that it sees.
     assert!(!is_open(&public, 6379), "a port that no rule opens");
     let rules = permission(6379, "10.77.0.1/32");
-    aws.ec2("authorize_security_group_ingress", json!({"GroupId": group, "IpPermissions": rules}));
+    aws.ec2(
+        "authorize_security_group_ingress",
+        json!({"GroupId": group, "IpPermissions": rules}),
+    );
     until("the port to be opened", SHORT, || is_open(&public, 6379));
-    aws.ec2("revoke_security_group_ingress", json!({"GroupId": group, "IpPermissions": rules}));
+    aws.ec2(
+        "revoke_security_group_ingress",
+        json!({"GroupId": group, "IpPermissions": rules}),
+    );
     until("the port to be closed", SHORT, || !is_open(&public, 6379));
     key.ssh(&public, "sudo nft flush ruleset");
     until("the rules to be back", SHORT, || !is_open(&public, 6379));
 
     let elastic = aws.ec2("allocate_address", json!({"Domain": "vpc"}));
-    aws.ec2("associate_address", json!({"AllocationId": elastic["AllocationId"], "InstanceId": id}));
+    aws.ec2(
+        "associate_address",
+        json!({"AllocationId": elastic["AllocationId"], "InstanceId": id}),
+    );
     let elastic = elastic["PublicIp"].as_str().unwrap();
     until("the elastic address to answer", SHORT, || is_open(elastic, 22));
 
@@ -90,7 +126,10 @@ fn a_machine_lives_as_its_instance_does() {
     aws.ec2("reboot_instances", json!({"InstanceIds": [id]}));
     until("the machine to go down", SHORT, || !is_open(elastic, 22));
     wait_for_ssh(elastic);
-    assert_ne!(key.ssh(elastic, "systemctl show --property UserspaceTimestampMonotonic"), booted);
+    assert_ne!(
+        key.ssh(elastic, "systemctl show --property UserspaceTimestampMonotonic"),
+        booted
+    );
     assert_eq!(key.ssh(elastic, "redis-cli get kept"), "value");
 
     aws.ec2("stop_instances", json!({"InstanceIds": [id]}));
@@ -103,9 +142,17 @@ fn a_machine_lives_as_its_instance_does() {
 
     aws.ec2("terminate_instances", json!({"InstanceIds": [id]}));
     aws.wait_for_state(&id, "terminated");
-    assert!(!sandbox.state.join("machines").join(&id).exists(), "the disk of a terminated machine");
+    assert!(
+        !sandbox.state.join("machines").join(&id).exists(),
+        "the disk of a terminated machine"
+    );
     let traces = sandbox.traces();
-    assert!(!traces.iter().any(|trace| trace.contains("/run/netns/") || trace.starts_with("mount")), "{traces:#?}");
+    assert!(
+        !traces
+            .iter()
+            .any(|trace| trace.contains("/run/netns/") || trace.starts_with("mount")),
+        "{traces:#?}"
+    );
 }
 
 #[test]
@@ -121,16 +168,23 @@ fn down_leaves_nothing_after_the_supervisor_was_killed() {
     kill(Pid::from_raw(sandbox.supervisor()), Signal::SIGKILL).unwrap();
     drop(aws);
 
-    until("status to tell of it", SHORT, || !sandbox.run(&["status"]).status.success());
+    until("status to tell of it", SHORT, || {
+        !sandbox.run(&["status"]).status.success()
+    });
     let traces = sandbox.traces();
-    assert!(traces.iter().any(|trace| trace.starts_with("process")), "the machines outlive it: {traces:#?}");
+    assert!(
+        traces.iter().any(|trace| trace.starts_with("process")),
+        "the machines outlive it: {traces:#?}"
+    );
     sandbox.succeed(&["down"]);
     assert_eq!(sandbox.traces(), Vec::<String>::new());
 
     // And what one left that nobody took down is no obstacle to the next.
     sandbox.succeed(&["up", "--no-app"]);
     kill(Pid::from_raw(sandbox.supervisor()), Signal::SIGKILL).unwrap();
-    until("the supervisor to be gone", SHORT, || !sandbox.run(&["status"]).status.success());
+    until("the supervisor to be gone", SHORT, || {
+        !sandbox.run(&["status"]).status.success()
+    });
     sandbox.succeed(&["up", "--no-app"]);
     sandbox.succeed(&["status"]);
     sandbox.succeed(&["up", "--no-app"]);

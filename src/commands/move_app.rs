@@ -44,14 +44,22 @@ async fn preview(context: &Context, environment: &Environment, state: &State, pl
     let setup = setup(context, environment, state, plan, record).await?;
     let steps = cutover::preview(&setup, plan.command).await?;
     if context.ui.json() {
-        context.ui.data(json!({ "schema_version": JSON_SCHEMA_VERSION, "steps": steps }).to_string());
+        context
+            .ui
+            .data(json!({ "schema_version": JSON_SCHEMA_VERSION, "steps": steps }).to_string());
     } else {
         steps.iter().for_each(|step| context.ui.data(step));
     }
     Ok(ExitCode::Done)
 }
 
-async fn cut_over(context: &Context, environment: &Environment, state: &State, plan: &Plan<'_>, lock: &Held) -> Result<Outcome> {
+async fn cut_over(
+    context: &Context,
+    environment: &Environment,
+    state: &State,
+    plan: &Plan<'_>,
+    lock: &Held,
+) -> Result<Outcome> {
     let journal = match Journal::latest(&environment.store).await? {
         Some(journal) => journal,
         None => Journal::begin(&environment.store, plan.command.name()).await?,
@@ -69,10 +77,22 @@ async fn cut_over(context: &Context, environment: &Environment, state: &State, p
 }
 
 /// Both sides, the app and the hosts, as the cutover wants them.
-async fn setup<R: Record>(context: &Context, environment: &Environment, state: &State, plan: &Plan<'_>, record: R) -> Result<Setup<R, Hosts>> {
-    let (secrets, addresses, source) =
-        tokio::try_join!(context.secrets(environment), context.addresses(environment), context.source())?;
-    let endpoint = state.endpoint.clone().ok_or_else(|| Error::failed("find the endpoint: there is none yet").hint("run `infra up` first"))?;
+async fn setup<R: Record>(
+    context: &Context,
+    environment: &Environment,
+    state: &State,
+    plan: &Plan<'_>,
+    record: R,
+) -> Result<Setup<R, Hosts>> {
+    let (secrets, addresses, source) = tokio::try_join!(
+        context.secrets(environment),
+        context.addresses(environment),
+        context.source()
+    )?;
+    let endpoint = state
+        .endpoint
+        .clone()
+        .ok_or_else(|| Error::failed("find the endpoint: there is none yet").hint("run `infra up` first"))?;
     let authority = secrets.ca_cert()?.to_string();
     let host_target = |role| target(role, addresses.of(role)?, host_record(state, role)?, &secrets);
     Ok(Setup {
@@ -87,7 +107,10 @@ async fn setup<R: Record>(context: &Context, environment: &Environment, state: &
             password: Some(secrets.password(RedisUser::App)?.clone()),
             trust: Some(Trust::Authority(authority.clone())),
         },
-        authority: Some(Authority { var: context.config.app.ca_config_var(), pem: authority }),
+        authority: Some(Authority {
+            var: context.config.app.ca_config_var(),
+            pem: authority,
+        }),
         pair: Hosts::new(host_target(Role::Master)?, host_target(Role::Replica)?),
         record,
         platform: context.platform.clone(),

@@ -100,7 +100,11 @@ async fn stream_since(server: &Server, promotion: &Promotion) -> Result<Option<W
         return Ok(None);
     };
     let info = Info::read(&mut server.connect(0).await?).await?;
-    Ok(watch.reach(info.master_repl_offset, READING).await.is_ok().then_some(watch))
+    Ok(watch
+        .reach(info.master_repl_offset, READING)
+        .await
+        .is_ok()
+        .then_some(watch))
 }
 
 /// How many of these keys a server has.

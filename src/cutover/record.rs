@@ -63,7 +63,10 @@ impl Record for Reading {
     }
 
     async fn write(&mut self, entry: &Entry) -> Result<()> {
-        Err(Error::failed(format!("write {} into a journal that is only looked at", entry.step())))
+        Err(Error::failed(format!(
+            "write {} into a journal that is only looked at",
+            entry.step()
+        )))
     }
 
     fn still_ours(&self) -> Result<()> {

@@ -60,15 +60,21 @@ pub async fn run<R: Record, P: Pair>(setup: Setup<R, P>, command: Command) -> Re
 pub async fn preview<R: Record, P: Pair>(setup: &Setup<R, P>, command: Command) -> Result<Vec<String>> {
     let history = setup.record.history()?;
     let world = look::world(setup, history.promotion.as_ref()).await?;
-    Ok(match decide::decide(command, history.phase, history.flattening.is_some(), &world) {
-        Next::Nothing(why) => vec![format!("nothing to do: {why}")],
-        Next::Refuse(refusal) => {
-            let (found, hint) = refusal.explain();
-            vec![format!("refuses: {found}; {hint}")]
-        }
-        Next::Do(steps) => steps.into_iter().map(name).collect(),
-        Next::Then(steps) => steps.into_iter().map(name).chain(["and then decides again".to_string()]).collect(),
-    })
+    Ok(
+        match decide::decide(command, history.phase, history.flattening.is_some(), &world) {
+            Next::Nothing(why) => vec![format!("nothing to do: {why}")],
+            Next::Refuse(refusal) => {
+                let (found, hint) = refusal.explain();
+                vec![format!("refuses: {found}; {hint}")]
+            }
+            Next::Do(steps) => steps.into_iter().map(name).collect(),
+            Next::Then(steps) => steps
+                .into_iter()
+                .map(name)
+                .chain(["and then decides again".to_string()])
+                .collect(),
+        },
+    )
 }
 
 impl<R: Record, P: Pair> Cutover<R, P> {

@@ -436,7 +436,10 @@ impl<R: Record, P: Pair> Cutover<R, P> {
             (Some(last), Some(first)) => u64::try_from(first.duration_since(last).as_millis()).ok(),
             _ => None,
         };
-        step.done(format!("{} late writes in the source's stream since the fence", late.len()));
+        step.done(format!(
+            "{} late writes in the source's stream since the fence",
+            late.len()
+        ));
         Ok(())
     }
 
@@ -446,7 +449,9 @@ impl<R: Record, P: Pair> Cutover<R, P> {
         let mut late = seen.keys.clone();
         late.resize(usize::try_from(seen.writes).unwrap_or(usize::MAX), "one more".into());
         let expired = match self.expired_before {
-            Some(before) => look::expired_keys(&mut self.setup.source.connect(0).await?).await?.saturating_sub(before),
+            Some(before) => look::expired_keys(&mut self.setup.source.connect(0).await?)
+                .await?
+                .saturating_sub(before),
             None => 0,
         };
         let unexplained = seen.deletions.saturating_sub(expired);

@@ -19,21 +19,35 @@ pub struct Sandbox {
 
 impl Sandbox {
     pub fn up(name: &str) -> Self {
-        assert!(nix::unistd::geteuid().is_root(), "these tests raise real machines: run them as root");
-        let cache = std::env::var_os("INFRA_SANDBOX_CACHE")
-            .map_or_else(|| std::env::home_dir().unwrap().join(".cache/infra-sandbox"), PathBuf::from);
+        assert!(
+            nix::unistd::geteuid().is_root(),
+            "these tests raise real machines: run them as root"
+        );
+        let cache = std::env::var_os("INFRA_SANDBOX_CACHE").map_or_else(
+            || std::env::home_dir().unwrap().join(".cache/infra-sandbox"),
+            PathBuf::from,
+        );
         fs::create_dir_all(&cache).unwrap();
         let turn = fs::File::create(cache.join("tests.lock")).unwrap();
-        let turn = Flock::lock(turn, FlockArg::LockExclusive).map_err(|(_, error)| error).unwrap();
+        let turn = Flock::lock(turn, FlockArg::LockExclusive)
+            .map_err(|(_, error)| error)
+            .unwrap();
         let state = PathBuf::from(format!("/var/lib/infra-sandbox-test-{name}-{}", std::process::id()));
-        let sandbox = Self { state, cache, _turn: turn };
+        let sandbox = Self {
+            state,
+            cache,
+            _turn: turn,
+        };
         sandbox.succeed(&["up", "--no-app"]);
         sandbox
     }
 
     pub fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_sandbox"));
-        command.args(arguments).env("INFRA_SANDBOX_DIR", &self.state).env("INFRA_SANDBOX_CACHE", &self.cache);
+        command
+            .args(arguments)
+            .env("INFRA_SANDBOX_DIR", &self.state)
+            .env("INFRA_SANDBOX_CACHE", &self.cache);
         command
     }
 
@@ -44,7 +58,11 @@ impl Sandbox {
     pub fn succeed(&self, arguments: &[&str]) -> String {
         let output = self.run(arguments);
         let errors = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "sandbox {arguments:?}: {}\n{errors}", output.status);
+        assert!(
+            output.status.success(),
+            "sandbox {arguments:?}: {}\n{errors}",
+            output.status
+        );
         String::from_utf8_lossy(&output.stdout).into_owned()
     }
 
@@ -66,7 +84,11 @@ impl Sandbox {
             .spawn()
             .unwrap();
         let (input, output) = (process.stdin.take().unwrap(), process.stdout.take().unwrap());
-        Aws { process, input, output: BufReader::new(output) }
+        Aws {
+            process,
+            input,
+            output: BufReader::new(output),
+        }
     }
 
     /// Everything of the sandbox that stands on this computer, as its users would find it.
@@ -74,11 +96,26 @@ impl Sandbox {
         let mut traces = Vec::new();
         let state = self.state.to_str().unwrap();
         let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();
-        traces.extend(mounts.lines().filter(|line| line.contains(state)).map(|line| format!("mount {line}")));
-        for folder in ["/sys/class/net", "/run/netns", "/sys/fs/cgroup", "/sys/fs/cgroup/unified", "/sys/fs/cgroup/systemd"] {
+        traces.extend(
+            mounts
+                .lines()
+                .filter(|line| line.contains(state))
+                .map(|line| format!("mount {line}")),
+        );
+        for folder in [
+            "/sys/class/net",
+            "/run/netns",
+            "/sys/fs/cgroup",
+            "/sys/fs/cgroup/unified",
+            "/sys/fs/cgroup/systemd",
+        ] {
             let entries = fs::read_dir(folder).into_iter().flatten().flatten();
             let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
-            traces.extend(names.filter(|name| name.starts_with("infra-sb")).map(|name| format!("{folder}/{name}")));
+            traces.extend(
+                names
+                    .filter(|name| name.starts_with("infra-sb"))
+                    .map(|name| format!("{folder}/{name}")),
+            );
         }
         for process in fs::read_dir("/proc").unwrap().flatten() {
             let environment = fs::read(process.path().join("environ")).unwrap_or_default();
@@ -134,7 +171,9 @@ impl Aws {
     }
 
     pub fn wait_for_state(&mut self, id: &str, state: &str) {
-        until(&format!("{id} to be {state}"), Duration::from_secs(60), || self.instance(id)["State"]["Name"] == state);
+        until(&format!("{id} to be {state}"), Duration::from_secs(60), || {
+            self.instance(id)["State"]["Name"] == state
+        });
     }
 }
 
@@ -149,7 +188,11 @@ impl Drop for Aws {
 pub fn until(what: &str, deadline: Duration, mut is_so: impl FnMut() -> bool) {
     let end = Instant::now() + deadline;
     while !is_so() {
-        assert!(Instant::now() < end, "waited {} s in vain for {what}", deadline.as_secs());
+        assert!(
+            Instant::now() < end,
+            "waited {} s in vain for {what}",
+            deadline.as_secs()
+        );
         std::thread::sleep(Duration::from_millis(50));
     }
 }
@@ -164,10 +207,14 @@ pub fn is_open(address: &str, port: u16) -> bool {
 pub fn wait_for_ssh(address: &str) {
     until(&format!("ssh's banner at {address}"), Duration::from_secs(60), || {
         let target = (address, 22).to_socket_addrs().unwrap().next().unwrap();
-        let Ok(stream) = TcpStream::connect_timeout(&target, Duration::from_millis(400)) else { return false };
+        let Ok(stream) = TcpStream::connect_timeout(&target, Duration::from_millis(400)) else {
+            return false;
+        };
         stream.set_read_timeout(Some(Duration::from_secs(2))).unwrap();
         let mut banner = String::new();
-        BufReader::new(stream).read_line(&mut banner).is_ok_and(|_| banner.starts_with("SSH-2.0"))
+        BufReader::new(stream)
+            .read_line(&mut banner)
+            .is_ok_and(|_| banner.starts_with("SSH-2.0"))
     });
 }
 
@@ -181,7 +228,10 @@ impl Key {
         let folder = std::env::temp_dir().join(format!("sandbox-test-key-{}", std::process::id()));
         fs::create_dir_all(&folder).unwrap();
         let _ = fs::remove_file(folder.join("id"));
-        let made = Command::new("ssh-keygen").args(["-q", "-t", "ed25519", "-N", "", "-f"]).arg(folder.join("id")).status();
+        let made = Command::new("ssh-keygen")
+            .args(["-q", "-t", "ed25519", "-N", "", "-f"])
+            .arg(folder.join("id"))
+            .status();
         assert!(made.unwrap().success());
         Self { folder }
     }
@@ -195,13 +245,31 @@ impl Key {
         let output = Command::new("ssh")
             .arg("-i")
             .arg(self.folder.join("id"))
-            .args(["-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null", "-o", "LogLevel=ERROR"])
-            .args(["-o", "BatchMode=yes", "-o", "ConnectTimeout=10", &format!("admin@{address}"), command])
+            .args([
+                "-o",
+                "StrictHostKeyChecking=no",
+                "-o",
+                "UserKnownHostsFile=/dev/null",
+                "-o",
+                "LogLevel=ERROR",
+            ])
+            .args([
+                "-o",
+                "BatchMode=yes",
+                "-o",
+                "ConnectTimeout=10",
+                &format!("admin@{address}"),
+                command,
+            ])
             .output()
             .unwrap();
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
         let errors = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "on {address}: {command}: {}\n{text}\n{errors}", output.status);
+        assert!(
+            output.status.success(),
+            "on {address}: {command}: {}\n{text}\n{errors}",
+            output.status
+        );
         text.trim().to_owned()
     }
 }
