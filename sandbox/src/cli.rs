@@ -41,6 +41,8 @@ enum Verb {
     },
     /// Build the machines' image and the Python environment into the cache, and stop there
     Image,
+    #[command(flatten)]
+    Demo(crate::demo::Command),
     /// The process that `up` leaves running
     #[command(hide = true)]
     Supervise(Settings),
@@ -119,6 +121,7 @@ fn run(verb: Verb) -> Result<ExitCode> {
         Verb::Down => crate::down::down(&paths),
         Verb::Run { command } => crate::run::run(&paths, &command),
         Verb::Image => crate::up::prepare(&paths).map(|()| ExitCode::SUCCESS),
+        Verb::Demo(command) => runtime()?.block_on(command.run()),
         Verb::Supervise(settings) => crate::supervisor::supervise(&paths, &settings),
     }
 }

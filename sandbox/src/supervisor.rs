@@ -15,6 +15,7 @@ use tokio::task::JoinHandle;
 use crate::aws::{self, Aws};
 use crate::cli::{Settings, runtime};
 use crate::environment::{self, ID_VARIABLE};
+use crate::hosting::{ADDON_PORT, Hosting, PLATFORM_PORT};
 use crate::machines::{self, Board, Site, control_group};
 use crate::network::{self, BRIDGE_ADDRESS};
 use crate::paths::Paths;
@@ -48,6 +49,7 @@ struct Parts {
     aws: Aws,
     board: Arc<Board>,
     machines: JoinHandle<()>,
+    hosting: Hosting,
 }
 
 async fn run(paths: &Paths, settings: &Settings, record: &mut Record) -> Result<()> {
@@ -60,6 +62,7 @@ async fn run(paths: &Paths, settings: &Settings, record: &mut Record) -> Result<
     let Some(mut parts) = raised else { return Ok(()) };
     tracing::info!("ready");
     let mut aws_lives = true;
+    let mut platform_lives = true;
     loop {
         tokio::select! {
             () = any(&mut terminate, &mut interrupt) => break,
@@ -68,6 +71,11 @@ async fn run(paths: &Paths, settings: &Settings, record: &mut Record) -> Result<
                 aws_lives = false;
                 tracing::error!("the AWS part ended with {status}");
                 bury(record, "aws", &format!("it ended with {status}"));
+            }
+            ended = &mut parts.hosting.platform, if platform_lives => {
+                platform_lives = false;
+                tracing::error!("the app platform ended: {ended:?}");
+                bury(record, "platform", "it ended");
             }
         }
         record.write(paths)?;
@@ -85,7 +93,7 @@ async fn any(one: &mut Signal, other: &mut Signal) {
 }
 
 /// Raises every part and reports each before it is begun.
-async fn raise(paths: &Paths, _settings: &Settings, record: &mut Record) -> Result<Parts> {
+async fn raise(paths: &Paths, settings: &Settings, record: &mut Record) -> Result<Parts> {
     begin(paths, record, "network")?;
     network::raise(paths).await?;
 
@@ -110,12 +118,23 @@ async fn raise(paths: &Paths, _settings: &Settings, record: &mut Record) -> Resu
     };
     let machines = tokio::spawn(machines::follow(Arc::new(site)));
 
+    begin(paths, record, "app platform")?;
     let platform_key = crate::random::hex(20)?;
+    let hosting = Hosting::start(paths, settings, &platform_key).await?;
+    let part = |name: &str, port, pid| Part {
+        name: name.to_owned(),
+        address: format!("{BRIDGE_ADDRESS}:{port}"),
+        pid,
+        problem: None,
+    };
+    record.parts.push(part("platform", PLATFORM_PORT, None));
+    record.parts.extend(hosting.addon.as_ref().map(|addon| part("hosted redis", ADDON_PORT, addon.pid())));
+
     environment::write(paths, &record.id, &operator, &platform_key)?;
     record.phase = Phase::Ready;
     record.detail = "ready".to_owned();
     record.write(paths)?;
-    Ok(Parts { aws, board, machines })
+    Ok(Parts { aws, board, machines, hosting })
 }
 
 fn begin(paths: &Paths, record: &mut Record, what: &str) -> Result<()> {
@@ -132,6 +151,9 @@ fn bury(record: &mut Record, name: &str, problem: &str) {
 
 /// Ends what runs; namespaces, mounts and files are the sweep's, which `down` does next.
 async fn stop(parts: Parts) {
+    if let Err(error) = parts.hosting.stop().await {
+        tracing::warn!("{error:#}");
+    }
     parts.machines.abort();
     let _ = parts.machines.await;
     for pid in control_group::processes(None) {

@@ -5,7 +5,7 @@ use std::path::Path;
 use anyhow::{Result, bail};
 
 /// A tool and the Debian package that has it.
-const TOOLS: [(&str, &str); 9] = [
+const TOOLS: [(&str, &str); 10] = [
     ("systemd-nspawn", "systemd-container"),
     ("debootstrap", "debootstrap"),
     ("nft", "nftables"),
@@ -14,6 +14,7 @@ const TOOLS: [(&str, &str); 9] = [
     ("python3", "python3-venv"),
     ("zstd", "zstd"),
     ("unshare", "util-linux"),
+    ("setpriv", "util-linux"),
     ("chroot", "coreutils"),
 ];
 
