@@ -82,11 +82,6 @@ impl Paths {
         self.state.join("machines")
     }
 
-    /// The image's root file system, complete or absent.
-    pub fn image(&self) -> PathBuf {
-        self.cache.join("image")
-    }
-
     /// The Python environment of the AWS part.
     pub fn python_environment(&self) -> PathBuf {
         self.cache.join("venv")

@@ -65,7 +65,7 @@ pub fn prepare(paths: &Paths) -> Result<()> {
     check("image")?;
     let _lock = lock(paths)?;
     build_cache(paths)?;
-    println!("{}", paths.image().display());
+    println!("{}", crate::image::folder(paths).display());
     Ok(())
 }
 
