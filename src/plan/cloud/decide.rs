@@ -1,7 +1,7 @@
 //! From what is wanted and what was found to what is to be done.
 
 use super::action::{Action, BucketSetting, HostSpec};
-use super::found::{BucketFound, Found, Image, Instance, KeyPair, Subnet};
+use super::found::{Found, Image, Instance, KeyPair, Subnet};
 use super::rule::wanted_rules;
 use super::show::{Drift, Plan};
 use super::subnets;
@@ -48,7 +48,7 @@ fn bucket(wanted: &Wanted, found: &Found, plan: &mut Plan) {
     if found.bucket.is_none() {
         plan.actions.push(Action::CreateBucket { name: name.clone() });
     }
-    let there = found.bucket.clone().unwrap_or(BucketFound::default());
+    let there = found.bucket.clone().unwrap_or_default();
     let rules = lifecycle(&wanted.names, wanted.expiry);
     let rules_there: BTreeSet<_> = there.lifecycle.iter().collect();
     let mut settings = Vec::new();
