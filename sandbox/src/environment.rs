@@ -34,7 +34,10 @@ pub fn write(paths: &Paths, id: &str, operator: &Operator, platform_key: &str) -
         (STATE_VARIABLE, state.as_ref()),
         (OPERATOR_VARIABLE, "1"),
     ];
-    let text: String = variables.iter().map(|(name, value)| format!("export {name}='{value}'\n")).collect();
+    let text: String = variables
+        .iter()
+        .map(|(name, value)| format!("export {name}='{value}'\n"))
+        .collect();
     write_private(&paths.environment_file(), &text)
 }
 
@@ -46,8 +49,12 @@ pub fn read(paths: &Paths) -> Result<Vec<(String, String)>> {
 }
 
 fn parse(text: &str) -> Vec<(String, String)> {
-    let lines = text.lines().filter_map(|line| line.strip_prefix("export ")?.split_once('='));
-    lines.map(|(name, value)| (name.to_owned(), value.trim_matches('\'').to_owned())).collect()
+    let lines = text
+        .lines()
+        .filter_map(|line| line.strip_prefix("export ")?.split_once('='));
+    lines
+        .map(|(name, value)| (name.to_owned(), value.trim_matches('\'').to_owned()))
+        .collect()
 }
 
 #[cfg(test)]
@@ -59,12 +66,16 @@ mod tests {
         let folder = std::env::temp_dir().join(format!("sandbox-environment-{}", std::process::id()));
         fs::create_dir_all(&folder).unwrap();
         let paths = Paths::new(folder.clone(), folder.clone()).unwrap();
-        let operator = Operator { access_key_id: "AKIA1".into(), secret_access_key: "a/b+c=d".into() };
+        let operator = Operator {
+            access_key_id: "AKIA1".into(),
+            secret_access_key: "a/b+c=d".into(),
+        };
         write(&paths, "sb-1", &operator, "key").unwrap();
         let variables = read(&paths).unwrap();
         assert!(variables.contains(&("AWS_SECRET_ACCESS_KEY".into(), "a/b+c=d".into())));
         assert!(variables.contains(&(STATE_VARIABLE.into(), folder.to_string_lossy().into_owned())));
-        let mode = std::os::unix::fs::PermissionsExt::mode(&fs::metadata(paths.environment_file()).unwrap().permissions());
+        let mode =
+            std::os::unix::fs::PermissionsExt::mode(&fs::metadata(paths.environment_file()).unwrap().permissions());
         assert_eq!(mode & 0o777, 0o600);
         fs::remove_dir_all(folder).unwrap();
     }

@@ -5,17 +5,23 @@
 //! state folder and by names that begin with `infra-sb`, which is how `sandbox down` removes it even after the supervisor was
 //! killed. Nothing here reaches beyond this computer once the image is built.
 
+pub mod addon;
 pub mod aws;
+pub mod children;
 pub mod cleanup;
 pub mod cli;
 mod command;
+pub mod connect;
+pub mod demo;
 mod down;
 mod environment;
+pub mod hosting;
 pub mod image;
 pub mod machines;
 pub mod metadata;
 pub mod network;
 pub mod paths;
+pub mod platform;
 mod random;
 mod record;
 mod run;

@@ -15,4 +15,4 @@ pub mod s3;
 pub mod ssm;
 pub mod teardown;
 
-pub use connect::Cloud;
+pub use connect::{Cloud, http_client};

@@ -1,41 +1,16 @@
-//! SIGINT and SIGTERM while a cutover runs: a step is not cut off in the middle, waits are, and what comes then depends on the phase.
+//! A signal while a cutover runs: a step is not cut off in the middle, waits are, and what comes then depends on the phase.
 
 use super::phase::Command;
 use crate::error::{Error, Result};
-use std::future::Future;
-use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::watch;
-use tokio::task::JoinHandle;
 
 pub struct Interrupt {
-    asked: watch::Receiver<bool>,
-    listening: Option<JoinHandle<()>>,
+    signal: crate::interrupt::Interrupt,
     ignored: bool,
 }
 
 impl Interrupt {
-    /// Listens from now on.
-    pub fn listen() -> Self {
-        let (ask, asked) = watch::channel(false);
-        let listening = tokio::spawn(async move {
-            let (Ok(mut interrupt), Ok(mut terminate)) =
-                (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
-            else {
-                return;
-            };
-            tokio::select! {
-                _ = interrupt.recv() => {}
-                _ = terminate.recv() => {}
-            }
-            let _ = ask.send(true);
-            // Whoever asks again is told the same; the sender stays, so that nobody takes its end for an answer.
-            std::future::pending::<()>().await;
-        });
-        Interrupt {
-            asked,
-            listening: Some(listening),
-            ignored: false,
-        }
+    pub fn new(signal: crate::interrupt::Interrupt) -> Self {
+        Interrupt { signal, ignored: false }
     }
 
     /// On the way back nothing is stopped half way.
@@ -44,10 +19,10 @@ impl Interrupt {
     }
 
     pub fn check(&self, command: Command) -> Result<()> {
-        if *self.asked.borrow() && !self.ignored {
-            return Err(interrupted(command));
+        match self.signal.requested() && !self.ignored {
+            true => Err(interrupted(command)),
+            false => Ok(()),
         }
-        Ok(())
     }
 
     /// Does some work that may be dropped at any await.
@@ -55,18 +30,9 @@ impl Interrupt {
         if self.ignored {
             return work.await;
         }
-        let mut asked = self.asked.clone();
         tokio::select! {
             result = work => result,
-            Ok(_) = asked.wait_for(|asked| *asked) => Err(interrupted(command)),
-        }
-    }
-}
-
-impl Drop for Interrupt {
-    fn drop(&mut self) {
-        if let Some(listening) = self.listening.take() {
-            listening.abort();
+            () = self.signal.wait() => Err(interrupted(command)),
         }
     }
 }

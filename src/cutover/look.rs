@@ -9,9 +9,11 @@ use super::vars::{self, Points};
 use super::watch::Watch;
 use crate::error::{Error, Result};
 use crate::platform::ConfigVars;
+use crate::redis::compare::Key;
 use crate::redis::info::{Info, ServerRole};
 use crate::redis::{Connection, Server};
 use ::redis::{Value, cmd};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// How long a stream may take to show what a server says it has written.
@@ -35,10 +37,10 @@ pub async fn world<R: Record, P: Pair>(setup: &Setup<R, P>, promotion: Option<&P
     let (source, ours) = match (role, promotion) {
         (MasterRole::Promoted, Some(promotion)) => (
             // A source that cannot be reached proves nothing; whether that matters is the decision's.
-            stillness(&setup.source, promotion)
+            source_stillness(&setup.source, promotion)
                 .await
                 .map_or(Stillness::Unknown, |(stillness, _)| stillness),
-            stillness(&setup.master, promotion).await?.0,
+            our_stillness(&setup.master, &setup.source, promotion).await?,
         ),
         _ => (Stillness::Unknown, Stillness::Unknown),
     };
@@ -63,28 +65,80 @@ pub fn app_points<R: Record, P: Pair>(setup: &Setup<R, P>, vars: &ConfigVars) ->
     ))
 }
 
-/// Whether a server's stream shows any write since the promotion's point. Both the source and our own master continue the same stream from there.
-pub async fn stillness(server: &Server, promotion: &Promotion) -> Result<(Stillness, Option<Watch>)> {
-    let Some(watch) = Watch::begin(server, &promotion.source_replid, promotion.offset).await? else {
+/// Whether the source's stream shows any write since the promotion's point, with the watch that goes on telling. While a pause runs, keys do not expire either.
+pub async fn source_stillness(source: &Server, promotion: &Promotion) -> Result<(Stillness, Option<Watch>)> {
+    let Some(watch) = stream_since(source, promotion).await? else {
         return Ok((Stillness::Unknown, None));
     };
-    let info = Info::read(&mut server.connect(0).await?).await?;
-    if watch.reach(info.master_repl_offset, READING).await.is_err() {
-        return Ok((Stillness::Unknown, None));
-    }
-    let stillness = match watch.seen().writes {
+    let seen = watch.seen();
+    let stillness = match seen.writes + seen.deletions {
         0 => Stillness::Still,
         _ => Stillness::Moved,
     };
     Ok((stillness, Some(watch)))
 }
 
+/// Whether our master was written to since its promotion, by its own stream, which continues the source's. It expires keys by itself: a key that is gone on the source
+/// too is no write.
+pub async fn our_stillness(master: &Server, source: &Server, promotion: &Promotion) -> Result<Stillness> {
+    let Some(watch) = stream_since(master, promotion).await? else {
+        return Ok(Stillness::Unknown);
+    };
+    let seen = watch.seen();
+    if seen.writes > 0 {
+        return Ok(Stillness::Moved);
+    }
+    match seen.deleted.is_empty() || existing(source, &seen.deleted).await? == 0 {
+        true => Ok(Stillness::Still),
+        false => Ok(Stillness::Moved),
+    }
+}
+
+/// A server's stream since the promotion's point, read up to now. Source and master continue the same stream from there.
+async fn stream_since(server: &Server, promotion: &Promotion) -> Result<Option<Watch>> {
+    let Some(watch) = Watch::begin(server, &promotion.source_replid, promotion.offset).await? else {
+        return Ok(None);
+    };
+    let info = Info::read(&mut server.connect(0).await?).await?;
+    Ok(watch
+        .reach(info.master_repl_offset, READING)
+        .await
+        .is_ok()
+        .then_some(watch))
+}
+
+/// How many of these keys a server has.
+pub async fn existing(server: &Server, keys: &[Key]) -> Result<u64> {
+    let mut by_database: BTreeMap<u32, Vec<&[u8]>> = BTreeMap::new();
+    for key in keys {
+        by_database.entry(key.database).or_default().push(&key.name);
+    }
+    let mut existing = 0;
+    for (database, names) in by_database {
+        let mut connection = server.connect(database).await?;
+        for some in names.chunks(500) {
+            existing += connection.query::<u64>(cmd("EXISTS").arg(some)).await?;
+        }
+    }
+    Ok(existing)
+}
+
+/// How many keys a server has expired since it started.
+pub async fn expired_keys(connection: &mut Connection) -> Result<u64> {
+    let text: String = connection.query(cmd("INFO").arg("stats")).await?;
+    let line = text.lines().find_map(|line| line.strip_prefix("expired_keys:"));
+    Ok(line.and_then(|number| number.trim().parse().ok()).unwrap_or(0))
+}
+
 /// Whether the `app` user may log in.
 pub async fn door_is_open(master: &mut Connection) -> Result<bool> {
     let reply: Value = master.query(cmd("ACL").arg("GETUSER").arg("app")).await?;
     door_flag(&reply).ok_or_else(|| {
-        Error::failed(format!("see whether the app may log in to {}: there is no user `app`", master.place()))
-            .hint("run `infra up`: it puts the users on the host")
+        Error::failed(format!(
+            "see whether the app may log in to {}: there is no user `app`",
+            master.place()
+        ))
+        .hint("run `infra up`: it puts the users on the host")
     })
 }
 

@@ -2,6 +2,7 @@
 
 use super::pair::Pair;
 use super::record::Record;
+use crate::interrupt::Interrupt;
 use crate::platform::Heroku;
 use crate::redis::Server;
 use crate::ui::Ui;
@@ -24,6 +25,7 @@ pub struct Setup<R: Record, P: Pair> {
     pub config_var: String,
     pub limits: Limits,
     pub ui: Ui,
+    pub interrupt: Interrupt,
 }
 
 #[derive(Clone, Debug)]

@@ -7,7 +7,9 @@ use crate::config::{Config, parse_memory};
 use crate::cutover::Phase;
 use crate::error::{Doing, Error, Result};
 use crate::host::settings::Passwords;
-use crate::host::{Description, Door, Facts, Plan, Position, Settings, apply, backup, default_maxmemory, first_contact, plan, tls};
+use crate::host::{
+    Description, Door, Facts, Plan, Position, Settings, apply, backup, default_maxmemory, first_contact, plan, tls,
+};
 use crate::plan::cloud::Instance;
 use crate::plan::names::Names;
 use crate::remote::{HostKey, KeyPair, Session, Target};
@@ -56,7 +58,10 @@ impl Pair<'_> {
 
     fn target(&self, role: Role, record: &HostRecord) -> Result<Target> {
         let mut pinned: Vec<HostKey> = Vec::new();
-        for key in [Some(&record.host_key), record.next_host_key.as_ref()].into_iter().flatten() {
+        for key in [Some(&record.host_key), record.next_host_key.as_ref()]
+            .into_iter()
+            .flatten()
+        {
             if !key.is_empty() {
                 pinned.push(key.parse()?);
             }
@@ -86,22 +91,37 @@ impl Pair<'_> {
         self.instances
             .get(&role)
             .and_then(|instance| instance.private_ip.as_deref())
-            .ok_or_else(|| Error::failed(format!("reach the {role} from its other host: it has no private address")).hint("run `infra up` again"))
+            .ok_or_else(|| {
+                Error::failed(format!(
+                    "reach the {role} from its other host: it has no private address"
+                ))
+                .hint("run `infra up` again")
+            })
     }
 
     /// Makes sure that the host shows a key that was made on it and that is pinned; see `host::first_contact`.
     pub async fn first_contact(&self, role: Role, session: Session, keeper: &Keeper, step: &Step) -> Result<Session> {
-        if keeper.state().await.hosts.get(&role).is_some_and(|record| !record.host_key.is_empty() && record.next_host_key.is_none()) {
+        if keeper
+            .state()
+            .await
+            .hosts
+            .get(&role)
+            .is_some_and(|record| !record.host_key.is_empty() && record.next_host_key.is_none())
+        {
             return Ok(session);
         }
         step.update("waiting for cloud-init");
         let prepared = first_contact::prepare(&session).await?;
         let own_key = prepared.own_key.to_string();
-        keeper.change(|state| state.hosts.entry(role).or_default().next_host_key = Some(own_key.clone())).await?;
+        keeper
+            .change(|state| state.hosts.entry(role).or_default().next_host_key = Some(own_key.clone()))
+            .await?;
         step.update("replacing the host key that it was born with");
         let active = first_contact::activate(&session).await?;
         if active != prepared.own_key {
-            return Err(Error::failed(format!("pin the host key of the {role}: it shows another one than it made")));
+            return Err(Error::failed(format!(
+                "pin the host key of the {role}: it shows another one than it made"
+            )));
         }
         keeper
             .change(|state| {
@@ -110,7 +130,15 @@ impl Pair<'_> {
                 record.next_host_key = None;
             })
             .await?;
-        ssm::delete(self.cloud, &[format!("{}{}", self.names.parameters(), parameter::bootstrap_host_key(role))]).await?;
+        ssm::delete(
+            self.cloud,
+            &[format!(
+                "{}{}",
+                self.names.parameters(),
+                parameter::bootstrap_host_key(role)
+            )],
+        )
+        .await?;
         // The session that knows the old key is worth nothing to prove that the new one is in force.
         let record = keeper.state().await.hosts.get(&role).cloned().unwrap_or_default();
         let mut target = self.target(role, &record)?;
@@ -122,7 +150,10 @@ impl Pair<'_> {
     pub async fn certificate(&self, role: Role) -> Result<(String, Secret)> {
         let addresses: Vec<IpAddr> = [self.address(role)?, self.private_address(role)?]
             .into_iter()
-            .map(|text| text.parse().doing(|| format!("read the address {text:?} of the {role}")))
+            .map(|text| {
+                text.parse()
+                    .doing(|| format!("read the address {text:?} of the {role}"))
+            })
             .collect::<Result<_>>()?;
         let authority = self.secrets.ca_cert()?;
         let now = Timestamp::now();
@@ -131,7 +162,10 @@ impl Pair<'_> {
         {
             return Ok((certificate.to_string(), key.clone()));
         }
-        let authority = tls::Issued { certificate: authority.to_string(), key: self.secrets.ca_key()?.clone() };
+        let authority = tls::Issued {
+            certificate: authority.to_string(),
+            key: self.secrets.ca_key()?.clone(),
+        };
         let issued = tls::issue(&authority, &self.names.host(role), &addresses, now)?;
         // The key first: a certificate without its key would be taken for a whole pair.
         ssm::replace(self.cloud, self.names, &parameter::tls_key(role), &issued.key, true).await?;
@@ -144,10 +178,13 @@ impl Pair<'_> {
     pub fn settings(&self, role: Role, (certificate, certificate_key): (String, Secret)) -> Result<Settings> {
         let taken_over = self.phase.is_some_and(|phase| phase >= Phase::Promoted);
         let position = match role {
-            Role::Replica => Position::FollowsMaster { address: self.private_address(Role::Master)?.into() },
+            Role::Replica => Position::FollowsMaster {
+                address: self.private_address(Role::Master)?.into(),
+            },
             Role::Master if taken_over => Position::Master,
             Role::Master => Position::FollowsSource(self.source.upstream.clone().ok_or_else(|| {
-                Error::failed("say whom the master follows: the source is not known").hint("correct `source` in infra.yml, then run `infra check`")
+                Error::failed("say whom the master follows: the source is not known")
+                    .hint("correct `source` in infra.yml, then run `infra check`")
             })?),
         };
         let mut settings = self.source.record.settings.clone();
@@ -157,8 +194,18 @@ impl Pair<'_> {
             label: role.name().into(),
             engine: self.config.redis.engine,
             position,
-            door: if self.phase.is_some_and(|phase| phase >= Phase::Switching) { Door::Open } else { Door::Closed },
-            maxmemory: self.config.redis.maxmemory.as_deref().and_then(parse_memory).unwrap_or_else(|| default_maxmemory(self.memory)),
+            door: if self.phase.is_some_and(|phase| phase >= Phase::Switching) {
+                Door::Open
+            } else {
+                Door::Closed
+            },
+            maxmemory: self
+                .config
+                .redis
+                .maxmemory
+                .as_deref()
+                .and_then(parse_memory)
+                .unwrap_or_else(|| default_maxmemory(self.memory)),
             settings,
             authority: self.secrets.ca_cert()?.to_string(),
             source_certificate: self.source.record.certificate.clone(),
@@ -189,13 +236,23 @@ impl Pair<'_> {
         let description = self.settings(role, self.certificate(role).await?)?.describe()?;
         let facts = Facts::fetch(&session, &description).await?;
         let plan = plan::plan(&description, &facts)?;
-        Ok(Looked { session, description, facts, plan })
+        Ok(Looked {
+            session,
+            description,
+            facts,
+            plan,
+        })
     }
 }
 
 /// Does what the look found to be done; gives the session back for what comes next.
 pub async fn bring(looked: Looked, step: &Step) -> Result<(Session, apply::Outcome)> {
-    let Looked { session, description, facts, plan } = looked;
+    let Looked {
+        session,
+        description,
+        facts,
+        plan,
+    } = looked;
     let outcome = apply::apply(&session, &description, &facts, &plan, step).await?;
     Ok((session, outcome))
 }

@@ -20,10 +20,19 @@ impl Keeper {
     /// The stored state, or `fresh` where none was ever written. Nothing is written yet.
     pub async fn open(store: &Store, fresh: State) -> Result<Self> {
         let held = match store.state().await? {
-            Some(stored) => Held { state: stored.value, etag: Some(stored.etag) },
-            None => Held { state: fresh, etag: None },
+            Some(stored) => Held {
+                state: stored.value,
+                etag: Some(stored.etag),
+            },
+            None => Held {
+                state: fresh,
+                etag: None,
+            },
         };
-        Ok(Keeper { store: store.clone(), held: Mutex::new(held) })
+        Ok(Keeper {
+            store: store.clone(),
+            held: Mutex::new(held),
+        })
     }
 
     pub async fn state(&self) -> State {

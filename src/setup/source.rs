@@ -2,7 +2,7 @@
 
 use crate::error::Result;
 use crate::host::Upstream;
-use crate::redis::{Info, Server, Trust, certificate};
+use crate::redis::{Info, Server, Trust, pinned_certificate};
 use crate::state::SourceRecord;
 use std::collections::BTreeMap;
 
@@ -17,7 +17,10 @@ pub struct Known {
 impl Known {
     /// What is remembered, for a pair that follows no more.
     pub fn remembered(record: &SourceRecord) -> Self {
-        Known { upstream: None, record: record.clone() }
+        Known {
+            upstream: None,
+            record: record.clone(),
+        }
     }
 
     /// Asks the source.
@@ -25,7 +28,7 @@ impl Known {
         let mut connection = server.connect(0).await?;
         let info = Info::read(&mut connection).await?;
         let certificate = match server.trust {
-            Some(Trust::Pin(_)) => Some(certificate(&server.host, server.port).await?),
+            Some(Trust::Pin(pin)) => Some(pinned_certificate(&server.host, server.port, pin).await?),
             _ => None,
         };
         let settings = BTreeMap::from([("maxmemory-policy".to_string(), info.maxmemory_policy.clone())]);

@@ -47,7 +47,10 @@ pub fn parameter_value(names: &Names, name: &str, secrets: &Secrets) -> Result<S
     if RedisUser::ALL.iter().any(|user| name == parameter::password(*user)) {
         return Ok(Secret::generate());
     }
-    if Role::ALL.iter().any(|role| name == parameter::bootstrap_host_key(*role)) {
+    if Role::ALL
+        .iter()
+        .any(|role| name == parameter::bootstrap_host_key(*role))
+    {
         return Ok(KeyPair::generate("infra-bootstrap")?.private);
     }
     Err(Error::failed(format!("make the parameter {name}: nobody knows how")))

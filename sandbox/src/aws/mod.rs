@@ -54,10 +54,17 @@ impl Aws {
         let deadline = Instant::now() + READY_WITHIN;
         while !hypervisor.is_healthy().await {
             if let Some(status) = process.try_wait().context("look after the AWS part")? {
-                bail!("start the AWS part: it ended with {status}: read {}", log_path.display());
+                bail!(
+                    "start the AWS part: it ended with {status}: read {}",
+                    log_path.display()
+                );
             }
             if Instant::now() > deadline {
-                bail!("start the AWS part: no answer within {} s: read {}", READY_WITHIN.as_secs(), log_path.display());
+                bail!(
+                    "start the AWS part: no answer within {} s: read {}",
+                    READY_WITHIN.as_secs(),
+                    log_path.display()
+                );
             }
             tokio::time::sleep(Duration::from_millis(50)).await;
         }

@@ -34,8 +34,12 @@ pub async fn raise(paths: &Paths) -> Result<()> {
          addr add {BRIDGE_ADDRESS}/16 dev {BRIDGE}\n\
          link set {BRIDGE} up\n"
     );
-    run(Command::new("ip").args(["-batch", "-"]), &script).await.context("make the sandbox's bridge")?;
-    run(Command::new("nft").args(["-f", "-"]), &host_rules()).await.context("forbid forwarding from the sandbox's bridge")?;
+    run(Command::new("ip").args(["-batch", "-"]), &script)
+        .await
+        .context("make the sandbox's bridge")?;
+    run(Command::new("nft").args(["-f", "-"]), &host_rules())
+        .await
+        .context("forbid forwarding from the sandbox's bridge")?;
     Ok(())
 }
 

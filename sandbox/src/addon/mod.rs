@@ -1,0 +1,177 @@
+//! The hosted Redis that the app rents: a real redis-server that its renter cannot administer.
+//!
+//! Clients log in with a password only, the certificate is self-signed, and the commands that hosts keep for themselves
+//! are denied. Nothing is persisted unless asked for, as on a small plan: a crash of it comes back empty.
+
+mod files;
+
+use std::net::{IpAddr, TcpListener};
+use std::path::PathBuf;
+use std::process::ExitStatus;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use clap::ValueEnum;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use tokio::process::Child;
+use tokio::time::Instant;
+
+use crate::children::{self, Launcher};
+use crate::connect::Target;
+
+/// How long a start may take, and a stop.
+const DEADLINE: Duration = Duration::from_secs(15);
+
+/// What the host allows its renter beyond reading and writing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Profile {
+    /// Replication from outside and CLIENT PAUSE are allowed; CONFIG, DEBUG, SHUTDOWN, REPLICAOF, ACL, MODULE are not.
+    #[default]
+    Default,
+    /// As the default, and CLIENT PAUSE is denied.
+    NoPause,
+    /// As the default, and nobody may replicate from it.
+    NoReplication,
+}
+
+/// What to rent.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Names its folder, `addon-<name>` in the state folder.
+    pub name: String,
+    pub state_dir: PathBuf,
+    /// Addresses of this computer; the first stands in the URL.
+    pub listen: Vec<IpAddr>,
+    /// 0 takes a free one.
+    pub port: u16,
+    /// Of letters and digits, so that it needs no quoting in a URL.
+    pub password: String,
+    pub tls: bool,
+    pub profile: Profile,
+    /// An append-only file, synced each second, in place of nothing at all.
+    pub persistent: bool,
+    /// The plan's memory in bytes; none is no limit.
+    pub maxmemory: Option<u64>,
+}
+
+/// A running add-on. It ends when this is dropped.
+pub struct Addon {
+    url: String,
+    certificate: Option<String>,
+    server: Child,
+    _launcher: Launcher,
+}
+
+/// Starts an add-on and waits until it answers.
+pub async fn start(options: Options) -> Result<Addon> {
+    let host = *options
+        .listen
+        .first()
+        .context("start the hosted Redis: it was given no address to listen on")?;
+    if options.password.is_empty() || !options.password.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
+        bail!("start the hosted Redis: its password must consist of letters and digits");
+    }
+    let port = if options.port == 0 {
+        free_port(host)?
+    } else {
+        options.port
+    };
+    let folder = options.state_dir.join(format!("addon-{}", options.name));
+    let prepared = files::write(&folder, port, &options)?;
+
+    let launcher = Launcher::new()?;
+    let mut command = children::command("redis-server", [&prepared.configuration]);
+    command.current_dir(&folder).stdin(std::process::Stdio::null());
+    let output = std::fs::File::create(folder.join("output.log")).context("create the hosted Redis's output file")?;
+    command
+        .stdout(output.try_clone().context("share the hosted Redis's output file")?)
+        .stderr(output);
+    let server = launcher.start(command).await?;
+
+    let scheme = if options.tls { "rediss" } else { "redis" };
+    let shown_host = if host.is_ipv6() {
+        format!("[{host}]")
+    } else {
+        host.to_string()
+    };
+    let url = format!("{scheme}://:{}@{shown_host}:{port}", options.password);
+    let mut addon = Addon {
+        url,
+        certificate: prepared.certificate,
+        server,
+        _launcher: launcher,
+    };
+    addon.wait_until_it_answers(&folder).await?;
+    Ok(addon)
+}
+
+impl Addon {
+    /// With the password: `rediss://:password@address:port`.
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// The self-signed certificate in PEM, which also verifies it; none without TLS.
+    pub fn certificate(&self) -> Option<&str> {
+        self.certificate.as_deref()
+    }
+
+    /// None once it has ended.
+    pub fn pid(&self) -> Option<u32> {
+        self.server.id()
+    }
+
+    /// Ends it and waits until it is gone.
+    pub async fn stop(mut self) -> Result<ExitStatus> {
+        if let Some(pid) = self.server.id() {
+            kill(Pid::from_raw(pid.cast_signed()), Signal::SIGTERM).context("end the hosted Redis")?;
+        }
+        match tokio::time::timeout(DEADLINE, self.server.wait()).await {
+            Ok(status) => status.context("wait for the end of the hosted Redis"),
+            Err(_) => {
+                self.server
+                    .kill()
+                    .await
+                    .context("kill the hosted Redis, which did not end when asked to")?;
+                self.server.wait().await.context("wait for the end of the hosted Redis")
+            }
+        }
+    }
+
+    async fn wait_until_it_answers(&mut self, folder: &std::path::Path) -> Result<()> {
+        let target = Target::parse(&self.url, self.certificate.as_deref())?;
+        let deadline = Instant::now() + DEADLINE;
+        loop {
+            let refusal = match target.connect(0, Duration::from_secs(2)).await {
+                Ok(mut connection) => match redis::cmd("PING").query_async::<String>(&mut connection.commands).await {
+                    Ok(_) => return Ok(()),
+                    Err(error) => error,
+                },
+                Err(error) => error,
+            };
+            let log = folder.join("output.log");
+            if let Some(status) = self.server.try_wait().context("look after the hosted Redis")? {
+                let said = std::fs::read_to_string(&log).unwrap_or_default();
+                let tail: Vec<&str> = said.lines().rev().take(5).collect();
+                bail!(
+                    "start the hosted Redis: it ended with {status}, saying: {}",
+                    tail.join(" / ")
+                );
+            }
+            if Instant::now() >= deadline {
+                bail!(
+                    "start the hosted Redis: no answer after {DEADLINE:?} ({refusal}); see {}",
+                    log.display()
+                );
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+}
+
+/// A port that nobody listened on a moment ago.
+pub fn free_port(address: IpAddr) -> Result<u16> {
+    let listener = TcpListener::bind((address, 0)).with_context(|| format!("find a free port on {address}"))?;
+    Ok(listener.local_addr().context("ask for the free port's number")?.port())
+}

@@ -1,0 +1,38 @@
+//! The demo app: `demo-app web` or `demo-app worker`, told everything else by the environment, as a platform does.
+
+use anyhow::{Context, Result};
+use clap::Parser;
+use sandbox::demo::settings::Settings;
+use sandbox::demo::{web, worker};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+/// An app that writes to Redis and keeps a ledger of what was acknowledged.
+#[derive(Parser)]
+enum Role {
+    /// Writes markers, counters, scores and jobs.
+    Web,
+    /// Does the jobs.
+    Worker,
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<()> {
+    let role = Role::parse();
+    let stop = CancellationToken::new();
+    let mut terminate = signal(SignalKind::terminate()).context("listen for SIGTERM")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("listen for SIGINT")?;
+    let asked = stop.clone();
+    tokio::spawn(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        asked.cancel();
+    });
+    let settings = Settings::from_environment()?;
+    match role {
+        Role::Web => web::run(settings, stop).await,
+        Role::Worker => worker::run(settings, stop).await,
+    }
+}

@@ -1,0 +1,325 @@
+//! The verbs for the demo app: `sandbox app …` and `sandbox ledger …`.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail, ensure};
+use clap::{Args, Subcommand};
+use reqwest::Method;
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use super::ledger::{self, Report, Verdict};
+use super::operate::{PlatformClient, state_dir};
+use super::seed::Seed;
+use crate::connect::Target;
+
+/// The exit code of a check that found something wrong.
+const PROOF_FAILED: u8 = 5;
+
+/// What can be done with the demo app.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Fill the app's Redis, scale the app, look at it
+    #[command(subcommand)]
+    App(AppCommand),
+    /// Hold what the app's processes wrote down against a Redis
+    #[command(subcommand)]
+    Ledger(LedgerCommand),
+}
+
+#[derive(Debug, Subcommand)]
+pub enum AppCommand {
+    /// Fill a Redis with keys of all types, the same for the same seed
+    Seed {
+        /// How many keys, in two databases together
+        #[arg(long, default_value_t = 100_000)]
+        keys: u64,
+        /// Other numbers make other values
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+        #[command(flatten)]
+        redis: Redis,
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Set how many processes of each type there are
+    Scale {
+        /// Such as web=2 worker=1
+        #[arg(required = true, value_name = "TYPE=QUANTITY")]
+        quantities: Vec<String>,
+        /// The app's name
+        #[arg(long, default_value = "demo")]
+        app: String,
+    },
+    /// List the app's processes as the platform does
+    Ps {
+        /// The app's name
+        #[arg(long, default_value = "demo")]
+        app: String,
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Print as JSON what the platform did and how the app fared
+    Report {
+        /// The app's name
+        #[arg(long, default_value = "demo")]
+        app: String,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub enum LedgerCommand {
+    /// Look for lost and doubled writes; exit code 5 if there are any, or nothing to prove it by
+    Check {
+        #[command(flatten)]
+        redis: Redis,
+        /// The folder of the ledgers; the sandbox's own by default
+        #[arg(long, value_name = "DIR")]
+        ledgers: Option<PathBuf>,
+        #[command(flatten)]
+        output: Output,
+    },
+}
+
+/// Which Redis.
+#[derive(Debug, Args)]
+pub struct Redis {
+    /// Its URL; visible to all users of this computer while the command runs
+    #[arg(long, conflicts_with = "config_var")]
+    url: Option<String>,
+    /// A PEM file that its certificate must be signed by; any certificate will do without
+    #[arg(long, value_name = "FILE", requires = "url")]
+    ca: Option<PathBuf>,
+    /// The app's config var that holds its URL
+    #[arg(long, value_name = "NAME", default_value = "REDIS_URL")]
+    config_var: String,
+    /// The app's name
+    #[arg(long, default_value = "demo")]
+    app: String,
+}
+
+#[derive(Debug, Args)]
+pub struct Output {
+    /// Print one JSON document
+    #[arg(long)]
+    json: bool,
+}
+
+impl Command {
+    /// Runs it; needs a tokio runtime.
+    pub async fn run(self) -> Result<ExitCode> {
+        match self {
+            Self::App(AppCommand::Seed {
+                keys,
+                seed,
+                redis,
+                output,
+            }) => fill(Seed { keys, seed }, redis, &output).await,
+            Self::App(AppCommand::Scale { quantities, app }) => scale(&app, &quantities).await,
+            Self::App(AppCommand::Ps { app, output }) => list_processes(&app, &output).await,
+            Self::App(AppCommand::Report { app }) => report(&app).await,
+            Self::Ledger(LedgerCommand::Check { redis, ledgers, output }) => check(&redis, ledgers, &output).await,
+        }
+    }
+}
+
+impl Redis {
+    async fn target(&self) -> Result<Target> {
+        let Some(url) = &self.url else {
+            return PlatformClient::from_environment()?
+                .redis_of_app(&self.app, &self.config_var)
+                .await;
+        };
+        let read = |path: &PathBuf| std::fs::read_to_string(path).with_context(|| format!("read {}", path.display()));
+        Target::parse(url, self.ca.as_ref().map(read).transpose()?.as_deref())
+    }
+}
+
+async fn fill(seed: Seed, redis: Redis, output: &Output) -> Result<ExitCode> {
+    let target = redis.target().await?;
+    let seeded = seed.fill(&target).await?;
+    if output.json {
+        print_json(&json!({"schema_version": 1, "seeded": seeded}))?;
+    } else {
+        println!(
+            "{} keys in {} in {} s, {} of them expire",
+            seeded.keys,
+            target.address(),
+            seeded.seconds,
+            seeded.with_expiry
+        );
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn scale(app: &str, quantities: &[String]) -> Result<ExitCode> {
+    let mut updates = Vec::new();
+    for quantity in quantities {
+        let parsed = quantity
+            .split_once('=')
+            .and_then(|(kind, number)| Some((kind, number.parse::<u32>().ok()?)));
+        let (kind, number) = parsed.with_context(|| format!("read {quantity:?}: want TYPE=QUANTITY, such as web=2"))?;
+        updates.push(json!({"type": kind, "quantity": number}));
+    }
+    let platform = PlatformClient::from_environment()?;
+    platform
+        .call(
+            Method::PATCH,
+            &format!("/apps/{app}/formation"),
+            Some(&json!({"updates": updates})),
+        )
+        .await?;
+    println!("{app} is scaled to {}", quantities.join(" "));
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn list_processes(app: &str, output: &Output) -> Result<ExitCode> {
+    let dynos = PlatformClient::from_environment()?
+        .get(&format!("/apps/{app}/dynos"))
+        .await?;
+    if output.json {
+        print_json(&dynos)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let dynos = dynos
+        .as_array()
+        .context("list the app's processes: the platform's answer is no list")?;
+    let shown = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+    for dyno in dynos {
+        let release = shown(&dyno["release"]["version"]);
+        println!(
+            "{:<12} {:<9} v{release:<5} {}",
+            shown(&dyno["name"]),
+            shown(&dyno["state"]),
+            shown(&dyno["command"])
+        );
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn report(app: &str) -> Result<ExitCode> {
+    let platform = PlatformClient::from_environment()?.get("/_sandbox/report").await?;
+    let folder = ledger_folder(app);
+    let traffic = if folder.exists() {
+        Some(ledger::report(&ledger::read_folder(&folder)?))
+    } else {
+        None
+    };
+    print_json(&json!({"schema_version": 1, "platform": platform, "traffic": traffic}))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn ledger_folder(app: &str) -> PathBuf {
+    state_dir().join("ledger").join(app)
+}
+
+/// Everything that a check has to say.
+#[derive(Serialize)]
+struct Checked {
+    schema_version: u32,
+    #[serde(flatten)]
+    verdict: Verdict,
+    #[serde(flatten)]
+    report: Report,
+    redis: String,
+    ledgers: usize,
+}
+
+async fn check(redis: &Redis, ledgers: Option<PathBuf>, output: &Output) -> Result<ExitCode> {
+    let folder = ledgers.unwrap_or_else(|| ledger_folder(&redis.app));
+    let target = redis.target().await?;
+    let checked = settle(&target, &folder).await?;
+    if output.json {
+        print_json(&json!(checked))?;
+    } else {
+        print_text(&checked);
+    }
+    if checked.report.acknowledged == 0 {
+        bail!(
+            "check the ledgers in {}: nothing is acknowledged in them, so nothing is proven",
+            folder.display()
+        );
+    }
+    Ok(if checked.verdict.is_clean() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::from(PROOF_FAILED)
+    })
+}
+
+/// Checks, and when something is wrong while the app goes on writing, again: a worker that comes up between two readings
+/// holds jobs that the first did not know where to look for. Real damage stays.
+async fn settle(target: &Target, folder: &std::path::Path) -> Result<Checked> {
+    ensure!(
+        folder.is_dir(),
+        "check the ledgers in {}: there is no such folder; did the app run?",
+        folder.display()
+    );
+    let mut attempts_left = 3;
+    loop {
+        attempts_left -= 1;
+        let before = ledger::read_folder(folder)?;
+        let observed = ledger::observe(target, &before).await?;
+        let after = ledger::read_folder(folder)?;
+        let verdict = ledger::judge(&before, &after, &observed);
+        let is_moving = before.acknowledgements() != after.acknowledgements();
+        if verdict.is_clean() || !is_moving || attempts_left == 0 {
+            let (report, ledgers) = (ledger::report(&after), after.processes.len());
+            return Ok(Checked {
+                schema_version: 1,
+                verdict,
+                report,
+                redis: target.address(),
+                ledgers,
+            });
+        }
+        tokio::time::sleep(Duration::from_millis(500)).await;
+    }
+}
+
+fn print_text(checked: &Checked) {
+    let Checked {
+        verdict,
+        report,
+        redis,
+        ledgers,
+        ..
+    } = checked;
+    println!(
+        "{} acknowledged writes in {ledgers} ledgers, held against {redis}",
+        report.acknowledged
+    );
+    println!("{} keys, members and jobs looked at", verdict.checked);
+    println!(
+        "lost {}, duplicated {}, unexplained {}",
+        verdict.lost, verdict.duplicated, verdict.unexplained
+    );
+    println!(
+        "client errors {}, failed connections {}",
+        report.client_errors, report.connection_errors
+    );
+    if let Some(gap) = report.app_write_gap_ms {
+        println!(
+            "app_write_gap_ms {gap:.1}, longest gap of all {:.1} ms",
+            report.longest_gap_ms
+        );
+    }
+    for finding in &verdict.findings {
+        let kind = json!(finding.kind);
+        let kind = kind.as_str().unwrap_or_default();
+        println!(
+            "  {kind}: database {} {}: expected {}, found {}",
+            finding.database, finding.key, finding.expected, finding.found
+        );
+    }
+}
+
+fn print_json(value: &Value) -> Result<()> {
+    println!(
+        "{}",
+        serde_json::to_string_pretty(value).context("write the answer as JSON")?
+    );
+    Ok(())
+}

@@ -1,0 +1,147 @@
+//! Reading from a Redis what the ledgers speak of. Writes nothing, so that it works under a write pause too.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use redis::aio::MultiplexedConnection;
+
+use super::judge::Observed;
+use super::summary::Expectations;
+use crate::connect::Target;
+use crate::demo::keys;
+
+const BATCH: usize = 500;
+const RESPONSE_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Reads everything that `expectations` name.
+pub async fn observe(target: &Target, expectations: &Expectations) -> Result<Observed> {
+    let mut observed = Observed::default();
+    for database in keys::DATABASES {
+        let mut connection = target
+            .connect(database, RESPONSE_TIMEOUT)
+            .await
+            .with_context(|| format!("connect to {} to hold the ledgers against it", target.address()))?;
+        let reading = || format!("read database {database} of {}", target.address());
+        let commands = &mut connection.commands;
+        strings(commands, database, expectations, &mut observed)
+            .await
+            .with_context(reading)?;
+        scores(commands, database, expectations, &mut observed)
+            .await
+            .with_context(reading)?;
+        if database == keys::QUEUE_DATABASE {
+            jobs(commands, expectations, &mut observed)
+                .await
+                .with_context(reading)?;
+        }
+    }
+    Ok(observed)
+}
+
+async fn strings(
+    commands: &mut MultiplexedConnection,
+    database: i64,
+    expectations: &Expectations,
+    observed: &mut Observed,
+) -> Result<()> {
+    let of_database = |place: &&(i64, String)| place.0 == database;
+    let markers: Vec<_> = expectations.markers.keys().filter(of_database).collect();
+    let counters: Vec<_> = expectations.counters.keys().filter(of_database).collect();
+    for batch in markers.chunks(BATCH) {
+        for (place, text) in batch.iter().zip(texts(commands, batch).await?) {
+            observed
+                .markers
+                .extend(text.map(|text| ((*place).clone(), number(&text))));
+        }
+    }
+    for batch in counters.chunks(BATCH) {
+        for (place, text) in batch.iter().zip(texts(commands, batch).await?) {
+            observed
+                .counters
+                .extend(text.map(|text| ((*place).clone(), number(&text))));
+        }
+    }
+    Ok(())
+}
+
+async fn texts(commands: &mut MultiplexedConnection, places: &[&(i64, String)]) -> Result<Vec<Option<Vec<u8>>>> {
+    let names: Vec<&str> = places.iter().map(|place| place.1.as_str()).collect();
+    redis::cmd("MGET")
+        .arg(&names)
+        .query_async(commands)
+        .await
+        .context("read strings")
+}
+
+fn number<N: std::str::FromStr>(text: &[u8]) -> Option<N> {
+    std::str::from_utf8(text).ok()?.parse().ok()
+}
+
+async fn scores(
+    commands: &mut MultiplexedConnection,
+    database: i64,
+    expectations: &Expectations,
+    observed: &mut Observed,
+) -> Result<()> {
+    let mut members: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    for (_, key, member) in expectations.scores.keys().filter(|place| place.0 == database) {
+        members.entry(key).or_default().push(member);
+    }
+    for (key, members) in members {
+        for batch in members.chunks(BATCH) {
+            let mut pipeline = redis::pipe();
+            for member in batch {
+                pipeline.cmd("ZSCORE").arg(key).arg(member);
+            }
+            let found: Vec<Option<f64>> = pipeline.query_async(commands).await.context("read scores")?;
+            for (member, score) in batch.iter().zip(found) {
+                let Some(score) = score else { continue };
+                // Scores are small whole numbers here, which a double holds exactly.
+                observed
+                    .scores
+                    .insert((database, key.to_owned(), (*member).to_owned()), score.max(0.0) as u64);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The queue, all workers' lists and the counts of what was done are read in one transaction: a job that moves on between
+/// two readings would look lost or doubled.
+async fn jobs(
+    commands: &mut MultiplexedConnection,
+    expectations: &Expectations,
+    observed: &mut Observed,
+) -> Result<()> {
+    let mut workers: BTreeSet<String> = redis::cmd("SMEMBERS")
+        .arg(keys::WORKERS)
+        .query_async(commands)
+        .await
+        .context("list the workers")?;
+    workers.extend(expectations.processes.iter().cloned());
+    let producers: BTreeSet<&str> = expectations
+        .jobs
+        .keys()
+        .filter_map(|job| Some(keys::parse_job(job)?.0))
+        .collect();
+    let mut transaction = redis::pipe();
+    transaction.atomic().cmd("LRANGE").arg(keys::QUEUE).arg(0).arg(-1);
+    for worker in &workers {
+        transaction.cmd("LRANGE").arg(keys::processing(worker)).arg(0).arg(-1);
+    }
+    for producer in &producers {
+        transaction.cmd("GET").arg(keys::done(producer));
+    }
+    let answers: Vec<redis::Value> = transaction.query_async(commands).await.context("read the jobs")?;
+    let (lists, counts) = answers.split_at(1 + workers.len());
+    for list in lists {
+        let jobs: Vec<String> = redis::from_redis_value_ref(list).context("read a list of jobs")?;
+        observed.waiting.extend(jobs);
+    }
+    for (producer, count) in producers.into_iter().zip(counts) {
+        let packed: Option<Vec<u8>> = redis::from_redis_value_ref(count).context("read the counts of done jobs")?;
+        observed.done.extend(packed.map(|packed| (producer.to_owned(), packed)));
+    }
+    Ok(())
+}

@@ -1,0 +1,373 @@
+//! What all ledgers together say: what Redis must hold, and how the app fared.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::fs::File;
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+
+use anyhow::{Context, Result, bail};
+use serde::Serialize;
+
+use super::format::{Record, Write};
+
+/// A value that only rises and that one process writes: the last acknowledged one, and the highest that was tried.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Rising {
+    pub acknowledged: Option<u64>,
+    pub attempted: u64,
+}
+
+/// A counter that everybody raises by one.
+#[derive(Clone, Debug, Default)]
+pub struct Count {
+    pub attempted: u64,
+    /// What Redis answered; each answer may come only once, for ever.
+    pub answers: HashSet<i64>,
+    pub repeated: u64,
+    pub highest: i64,
+}
+
+/// The life of a job as far as it was written down.
+#[derive(Clone, Debug, Default)]
+pub struct Job {
+    pub pushed: bool,
+    pub done_acknowledged: u32,
+}
+
+/// What the ledgers demand of Redis.
+#[derive(Clone, Debug, Default)]
+pub struct Expectations {
+    /// By database and key.
+    pub markers: BTreeMap<(i64, String), Rising>,
+    /// By database and key.
+    pub counters: BTreeMap<(i64, String), Count>,
+    /// By database, key and member.
+    pub scores: BTreeMap<(i64, String, String), Rising>,
+    /// By id.
+    pub jobs: BTreeMap<String, Job>,
+    /// All processes that wrote a ledger.
+    pub processes: BTreeSet<String>,
+    traffic: Traffic,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Traffic {
+    by_kind: BTreeMap<&'static str, u64>,
+    attempts: u64,
+    errors: BTreeMap<String, u64>,
+    refusals: BTreeMap<String, u64>,
+    /// Times of acknowledgement, in microseconds since 1970, by who gave them.
+    by_endpoint: BTreeMap<String, Vec<u64>>,
+    by_process: BTreeMap<String, Vec<u64>>,
+}
+
+/// How the app fared, for people and for the demo's report.
+#[derive(Clone, Debug, Serialize)]
+pub struct Report {
+    /// Writes that Redis confirmed.
+    pub acknowledged: u64,
+    pub acknowledged_by_kind: BTreeMap<&'static str, u64>,
+    /// Writes without an answer: failed, or cut off by the end of the process.
+    pub unanswered: u64,
+    /// Writes that failed in the app's eyes.
+    pub client_errors: u64,
+    pub client_errors_by_kind: BTreeMap<String, u64>,
+    /// Attempts to connect that failed; the app tried again.
+    pub connection_errors: u64,
+    pub connection_errors_by_kind: BTreeMap<String, u64>,
+    /// From the last write that the old endpoint confirmed to the first of the new; none while there is one endpoint.
+    pub app_write_gap_ms: Option<f64>,
+    /// The longest time in which nobody got any write confirmed.
+    pub longest_gap_ms: f64,
+    pub endpoints: Vec<Endpoint>,
+    pub switches: Vec<Switch>,
+    pub processes: Vec<Process>,
+}
+
+/// A Redis that confirmed writes; times in microseconds since 1970.
+#[derive(Clone, Debug, Serialize)]
+pub struct Endpoint {
+    pub address: String,
+    pub acknowledged: u64,
+    pub first_us: u64,
+    pub last_us: u64,
+}
+
+/// A move from one Redis to the next.
+#[derive(Clone, Debug, Serialize)]
+pub struct Switch {
+    pub from: String,
+    pub to: String,
+    /// Below zero when both confirmed writes at the same time.
+    pub gap_ms: f64,
+    /// Writes that the old one confirmed after the new one's first.
+    pub late_acknowledgements: u64,
+}
+
+/// One process of the app.
+#[derive(Clone, Debug, Serialize)]
+pub struct Process {
+    pub name: String,
+    pub acknowledged: u64,
+    pub writes_per_second: f64,
+    pub longest_gap_ms: f64,
+}
+
+/// Reads all ledgers of a folder. A last line without an end is left out: its writer is at it, or was killed.
+pub fn read_folder(folder: &Path) -> Result<Expectations> {
+    let mut expectations = Expectations::default();
+    let entries = std::fs::read_dir(folder).with_context(|| format!("read the ledger folder {}", folder.display()))?;
+    for entry in entries {
+        let path = entry
+            .with_context(|| format!("read the ledger folder {}", folder.display()))?
+            .path();
+        if path.extension().is_some_and(|extension| extension == "ledger") {
+            let file = File::open(&path).with_context(|| format!("open the ledger {}", path.display()))?;
+            read_one(&mut expectations, BufReader::new(file))
+                .with_context(|| format!("read the ledger {}", path.display()))?;
+        }
+    }
+    Ok(expectations)
+}
+
+fn read_one(expectations: &mut Expectations, mut lines: impl BufRead) -> Result<()> {
+    let mut reading: Option<Reading> = None;
+    let mut line = String::new();
+    loop {
+        line.clear();
+        lines.read_line(&mut line).context("read a line")?;
+        let Some(complete) = line.strip_suffix('\n') else { break };
+        match (Record::parse(complete)?, &mut reading) {
+            (Record::Start { process, at_us }, None) => {
+                expectations.processes.insert(process.clone());
+                reading = Some(Reading {
+                    process,
+                    at_us,
+                    endpoints: Vec::new(),
+                    open: HashMap::new(),
+                });
+            }
+            (Record::Start { .. }, Some(_)) => bail!("it starts twice"),
+            (_, None) => bail!("it does not begin with a start line"),
+            (record, Some(reading)) => reading.take(expectations, record)?,
+        }
+    }
+    Ok(())
+}
+
+/// Where the reading of one ledger stands.
+struct Reading {
+    process: String,
+    at_us: u64,
+    endpoints: Vec<String>,
+    open: HashMap<u64, Write>,
+}
+
+impl Reading {
+    fn take(&mut self, expectations: &mut Expectations, record: Record) -> Result<()> {
+        match record {
+            Record::Start { .. } => bail!("it starts twice"),
+            Record::Endpoint { address, .. } => self.endpoints.push(address),
+            Record::Attempt { operation, write, .. } => {
+                expectations.attempted(&write);
+                self.open.insert(operation, write);
+            }
+            Record::Acknowledged {
+                operation,
+                after_us,
+                endpoint,
+                answer,
+            } => {
+                let write = self
+                    .open
+                    .remove(&operation)
+                    .with_context(|| format!("operation {operation} is acknowledged and was never attempted"))?;
+                let address = self.endpoint(endpoint)?.to_owned();
+                expectations.acknowledged(&write, answer)?;
+                let traffic = &mut expectations.traffic;
+                let at_us = self.at_us + after_us;
+                traffic.by_endpoint.entry(address).or_default().push(at_us);
+                traffic.by_process.entry(self.process.clone()).or_default().push(at_us);
+            }
+            Record::Failed { operation, reason, .. } => {
+                self.open.remove(&operation);
+                *expectations.traffic.errors.entry(reason).or_default() += 1;
+            }
+            Record::NotConnected { reason, .. } => {
+                *expectations.traffic.refusals.entry(reason).or_default() += 1;
+            }
+        }
+        Ok(())
+    }
+
+    fn endpoint(&self, number: usize) -> Result<&str> {
+        self.endpoints
+            .get(number)
+            .map(String::as_str)
+            .with_context(|| format!("endpoint {number} was never named"))
+    }
+}
+
+impl Expectations {
+    fn attempted(&mut self, write: &Write) {
+        self.traffic.attempts += 1;
+        match write {
+            Write::Marker { database, key, value } => {
+                self.markers
+                    .entry((*database, key.clone()))
+                    .or_default()
+                    .try_to_reach(*value);
+            }
+            Write::Score {
+                database,
+                key,
+                member,
+                score,
+            } => {
+                self.scores
+                    .entry((*database, key.clone(), member.clone()))
+                    .or_default()
+                    .try_to_reach(*score);
+            }
+            Write::Counter { database, key } => {
+                self.counters.entry((*database, key.clone())).or_default().attempted += 1;
+            }
+            Write::Push { job } | Write::Take { job } | Write::Done { job } => {
+                self.jobs.entry(job.clone()).or_default();
+            }
+        }
+    }
+
+    fn acknowledged(&mut self, write: &Write, answer: Option<i64>) -> Result<()> {
+        *self.traffic.by_kind.entry(write.kind()).or_default() += 1;
+        match write {
+            Write::Marker { database, key, value } => {
+                self.markers.entry((*database, key.clone())).or_default().reach(*value);
+            }
+            Write::Score {
+                database,
+                key,
+                member,
+                score,
+            } => {
+                self.scores
+                    .entry((*database, key.clone(), member.clone()))
+                    .or_default()
+                    .reach(*score);
+            }
+            Write::Counter { database, key } => {
+                let answer =
+                    answer.with_context(|| format!("an increment of {key} is acknowledged without a number"))?;
+                let count = self.counters.entry((*database, key.clone())).or_default();
+                count.repeated += u64::from(!count.answers.insert(answer));
+                count.highest = count.highest.max(answer);
+            }
+            Write::Push { job } => self.jobs.entry(job.clone()).or_default().pushed = true,
+            Write::Done { job } => self.jobs.entry(job.clone()).or_default().done_acknowledged += 1,
+            Write::Take { .. } => {}
+        }
+        Ok(())
+    }
+
+    /// How many writes were confirmed.
+    pub fn acknowledgements(&self) -> u64 {
+        self.traffic.by_kind.values().sum()
+    }
+}
+
+impl Rising {
+    fn try_to_reach(&mut self, value: u64) {
+        self.attempted = self.attempted.max(value);
+    }
+
+    fn reach(&mut self, value: u64) {
+        self.acknowledged = self.acknowledged.max(Some(value));
+    }
+}
+
+/// Sums the traffic up.
+pub fn report(expectations: &Expectations) -> Report {
+    let traffic = &expectations.traffic;
+    let acknowledged = expectations.acknowledgements();
+    let mut endpoints: Vec<(Endpoint, Vec<u64>)> = traffic
+        .by_endpoint
+        .iter()
+        .filter_map(|(address, times)| {
+            let (first_us, last_us) = (*times.iter().min()?, *times.iter().max()?);
+            let count = times.len() as u64;
+            Some((
+                Endpoint {
+                    address: address.clone(),
+                    acknowledged: count,
+                    first_us,
+                    last_us,
+                },
+                times.clone(),
+            ))
+        })
+        .collect();
+    endpoints.sort_by_key(|(endpoint, _)| endpoint.first_us);
+    let switches: Vec<Switch> = endpoints
+        .windows(2)
+        .filter_map(|pair| match pair {
+            [(old, old_times), (new, _)] => Some(Switch {
+                from: old.address.clone(),
+                to: new.address.clone(),
+                gap_ms: (new.first_us.cast_signed() - old.last_us.cast_signed()) as f64 / 1000.0,
+                late_acknowledgements: old_times.iter().filter(|time| **time > new.first_us).count() as u64,
+            }),
+            _ => None,
+        })
+        .collect();
+    let everybody: Vec<u64> = traffic.by_endpoint.values().flatten().copied().collect();
+    Report {
+        acknowledged,
+        acknowledged_by_kind: traffic.by_kind.clone(),
+        unanswered: traffic.attempts - acknowledged,
+        client_errors: traffic.errors.values().sum(),
+        client_errors_by_kind: traffic.errors.clone(),
+        connection_errors: traffic.refusals.values().sum(),
+        connection_errors_by_kind: traffic.refusals.clone(),
+        app_write_gap_ms: switches.last().map(|switch| switch.gap_ms),
+        longest_gap_ms: longest_gap_ms(everybody),
+        endpoints: endpoints.into_iter().map(|(endpoint, _)| endpoint).collect(),
+        switches,
+        processes: traffic
+            .by_process
+            .iter()
+            .map(|(name, times)| process(name, times))
+            .collect(),
+    }
+}
+
+fn process(name: &str, times: &[u64]) -> Process {
+    let acknowledged = times.len() as u64;
+    let seconds = times
+        .iter()
+        .max()
+        .zip(times.iter().min())
+        .map_or(0.0, |(last, first)| milliseconds(last - first) / 1e3);
+    let writes_per_second = if seconds > 0.0 {
+        (acknowledged as f64 / seconds * 10.0).round() / 10.0
+    } else {
+        0.0
+    };
+    Process {
+        name: name.to_owned(),
+        acknowledged,
+        writes_per_second,
+        longest_gap_ms: longest_gap_ms(times.to_vec()),
+    }
+}
+
+fn longest_gap_ms(mut times: Vec<u64>) -> f64 {
+    times.sort_unstable();
+    milliseconds(times.windows(2).map(|pair| pair[1] - pair[0]).max().unwrap_or(0))
+}
+
+fn milliseconds(microseconds: u64) -> f64 {
+    microseconds as f64 / 1000.0
+}
+
+#[cfg(test)]
+mod tests;

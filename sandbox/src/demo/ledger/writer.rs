@@ -1,0 +1,193 @@
+//! Writing a ledger.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use anyhow::{Context, Result};
+
+use super::format::{Record, Write};
+
+/// The number of an attempt, to be acknowledged or failed by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Operation(u64);
+
+/// A process's own ledger. Records gather in memory until [`Ledger::flush`].
+///
+/// Whoever sends a write flushes between [`Ledger::attempt`] and the sending. What was flushed is the kernel's and
+/// survives the death of the process; only a death of the computer could lose it, and that takes Redis with it.
+pub struct Ledger {
+    process: String,
+    started: Instant,
+    inner: Mutex<Inner>,
+}
+
+struct Inner {
+    file: File,
+    path: PathBuf,
+    buffer: String,
+    next_operation: u64,
+    endpoints: Vec<String>,
+    in_flight: Vec<u64>,
+}
+
+impl Ledger {
+    /// Creates the ledger of this process: `<dyno>.<start>-<pid>.ledger`.
+    pub fn create(folder: &Path, dyno: &str) -> Result<Self> {
+        fs::create_dir_all(folder).with_context(|| format!("create the ledger folder {}", folder.display()))?;
+        let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).context("read the clock")?;
+        let process = format!("{dyno}.{}", base36(since_epoch.as_millis()));
+        let path = folder.join(format!("{process}-{}.ledger", std::process::id()));
+        let file = OpenOptions::new()
+            .create_new(true)
+            .append(true)
+            .open(&path)
+            .with_context(|| format!("create the ledger {}", path.display()))?;
+        let at_us = u64::try_from(since_epoch.as_micros()).context("read the clock")?;
+        let buffer = format!(
+            "{}\n",
+            Record::Start {
+                process: process.clone(),
+                at_us
+            }
+        );
+        let inner = Inner {
+            file,
+            path,
+            buffer,
+            next_operation: 0,
+            endpoints: Vec::new(),
+            in_flight: Vec::new(),
+        };
+        let ledger = Self {
+            process,
+            started: Instant::now(),
+            inner: Mutex::new(inner),
+        };
+        ledger.flush()?;
+        Ok(ledger)
+    }
+
+    /// Unique among the processes of the app: dyno and time of start.
+    pub fn process(&self) -> &str {
+        &self.process
+    }
+
+    /// Notes that a write is about to be sent. Flush before sending it.
+    pub fn attempt(&self, write: Write) -> Operation {
+        let after_us = self.after_us();
+        let mut inner = self.lock();
+        let operation = inner.next_operation;
+        inner.next_operation += 1;
+        inner.in_flight.push(operation);
+        inner.put(&Record::Attempt {
+            operation,
+            after_us,
+            write,
+        });
+        Operation(operation)
+    }
+
+    /// Notes that Redis at `address` confirmed the write.
+    pub fn acknowledged(&self, operation: Operation, address: &str, answer: Option<i64>) {
+        let after_us = self.after_us();
+        let mut inner = self.lock();
+        let endpoint = inner.endpoint(address);
+        inner.in_flight.retain(|open| *open != operation.0);
+        inner.put(&Record::Acknowledged {
+            operation: operation.0,
+            after_us,
+            endpoint,
+            answer,
+        });
+    }
+
+    /// Notes that the write got no confirmation; it may or may not have taken effect.
+    pub fn failed(&self, operation: Operation, address: &str, reason: &str) {
+        let after_us = self.after_us();
+        let mut inner = self.lock();
+        inner.in_flight.retain(|open| *open != operation.0);
+        let endpoint = inner.endpoint(address);
+        inner.put(&Record::Failed {
+            operation: operation.0,
+            after_us,
+            endpoint,
+            reason: reason.to_owned(),
+        });
+    }
+
+    /// Notes a connection that could not be made.
+    pub fn not_connected(&self, address: &str, reason: &str) {
+        let after_us = self.after_us();
+        let mut inner = self.lock();
+        let endpoint = inner.endpoint(address);
+        inner.put(&Record::NotConnected {
+            after_us,
+            endpoint,
+            reason: reason.to_owned(),
+        });
+    }
+
+    /// Hands everything so far to the kernel.
+    pub fn flush(&self) -> Result<()> {
+        let mut inner = self.lock();
+        if inner.buffer.is_empty() {
+            return Ok(());
+        }
+        let Inner { file, path, buffer, .. } = &mut *inner;
+        file.write_all(buffer.as_bytes())
+            .with_context(|| format!("write the ledger {}", path.display()))?;
+        buffer.clear();
+        Ok(())
+    }
+
+    /// Closes the books at the end: what got no answer is noted as such.
+    pub fn close(&self, address: &str) -> Result<()> {
+        let open = std::mem::take(&mut self.lock().in_flight);
+        for operation in open {
+            self.failed(Operation(operation), address, "unanswered_at_exit");
+        }
+        self.flush()
+    }
+
+    fn after_us(&self) -> u64 {
+        u64::try_from(self.started.elapsed().as_micros()).unwrap_or(u64::MAX)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Inner {
+    fn put(&mut self, record: &Record) {
+        use std::fmt::Write as _;
+        // Writing to a String cannot fail.
+        let _ = writeln!(self.buffer, "{record}");
+    }
+
+    fn endpoint(&mut self, address: &str) -> usize {
+        if let Some(number) = self.endpoints.iter().position(|known| known == address) {
+            return number;
+        }
+        let number = self.endpoints.len();
+        self.endpoints.push(address.to_owned());
+        self.put(&Record::Endpoint {
+            number,
+            address: address.to_owned(),
+        });
+        number
+    }
+}
+
+fn base36(mut number: u128) -> String {
+    let mut digits = Vec::new();
+    while number > 0 {
+        let digit = u32::try_from(number % 36).unwrap_or(0);
+        digits.push(char::from_digit(digit, 36).unwrap_or('0'));
+        number /= 36;
+    }
+    digits.iter().rev().collect()
+}

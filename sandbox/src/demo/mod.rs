@@ -1,0 +1,17 @@
+//! The app that is moved: web and worker processes under load, each with a ledger of what Redis acknowledged to it, and
+//! the checker that holds the ledgers against a Redis.
+//!
+//! Nothing here knows about the move itself: the app reconnects as any app does, and the checker judges what it finds.
+
+mod command;
+pub mod keys;
+pub mod ledger;
+mod operate;
+mod seed;
+pub mod settings;
+mod store;
+pub mod web;
+pub mod worker;
+
+pub use command::{AppCommand, Command, LedgerCommand};
+pub use seed::{Seed, Seeded};

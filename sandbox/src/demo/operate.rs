@@ -1,0 +1,94 @@
+//! Talking to the running platform as an operator does, from the same variables that other clients use.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use reqwest::{Client, Method};
+use serde_json::Value;
+
+use crate::connect::Target;
+
+const ACCEPT: &str = "application/vnd.heroku+json; version=3";
+const DEFAULT_STATE_DIR: &str = "/var/lib/infra-sandbox";
+
+/// The state folder of the sandbox: INFRA_SANDBOX_DIR.
+pub(super) fn state_dir() -> PathBuf {
+    std::env::var_os("INFRA_SANDBOX_DIR").map_or_else(|| PathBuf::from(DEFAULT_STATE_DIR), PathBuf::from)
+}
+
+/// The platform's API and the key to it.
+pub(super) struct PlatformClient {
+    client: Client,
+    url: String,
+    api_key: String,
+}
+
+impl PlatformClient {
+    /// From HEROKU_API_URL and HEROKU_API_KEY, or as the sandbox wrote them into its state folder.
+    pub fn from_environment() -> Result<Self> {
+        let written = written_variables(&state_dir().join("env"));
+        let variable = |name: &str| {
+            std::env::var(name)
+                .ok()
+                .or_else(|| written.get(name).cloned())
+                .with_context(|| {
+                    format!("find the app platform: {name} is not set, and no sandbox is up (try: sandbox up)")
+                })
+        };
+        let client = Client::builder()
+            .timeout(Duration::from_secs(30))
+            .build()
+            .context("set up the HTTP client")?;
+        Ok(Self {
+            client,
+            url: variable("HEROKU_API_URL")?,
+            api_key: variable("HEROKU_API_KEY")?,
+        })
+    }
+
+    pub async fn get(&self, path: &str) -> Result<Value> {
+        self.call(Method::GET, path, None).await
+    }
+
+    pub async fn call(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Value> {
+        let doing = || format!("{method} {path} on the app platform at {}", self.url);
+        let mut request = self.client.request(method.clone(), format!("{}{path}", self.url));
+        request = request.header("Accept", ACCEPT).bearer_auth(&self.api_key);
+        if let Some(body) = body {
+            request = request.json(body);
+        }
+        let response = request.send().await.with_context(doing)?;
+        let status = response.status();
+        let answer: Value = response.json().await.with_context(doing)?;
+        if !status.is_success() {
+            bail!(
+                "{}: it answered {status}: {}",
+                doing(),
+                answer["message"].as_str().unwrap_or("nothing more")
+            );
+        }
+        Ok(answer)
+    }
+
+    /// The Redis that a config var of the app names, with the certificates of REDIS_CA for what REDIS_URL names.
+    pub async fn redis_of_app(&self, app: &str, config_var: &str) -> Result<Target> {
+        let vars = self.get(&format!("/apps/{app}/config-vars")).await?;
+        let url = vars[config_var]
+            .as_str()
+            .with_context(|| format!("find the Redis of {app}: it has no {config_var}"))?;
+        let authority = vars["REDIS_CA"].as_str().filter(|_| config_var == "REDIS_URL");
+        Target::parse(url, authority)
+    }
+}
+
+fn written_variables(file: &Path) -> BTreeMap<String, String> {
+    let text = std::fs::read_to_string(file).unwrap_or_default();
+    let lines = text
+        .lines()
+        .filter_map(|line| line.strip_prefix("export ")?.split_once('='));
+    lines
+        .map(|(name, value)| (name.to_owned(), value.trim_matches('\'').to_owned()))
+        .collect()
+}

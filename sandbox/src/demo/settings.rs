@@ -1,0 +1,59 @@
+//! What the demo's processes are told by their environment, as the platform sets it.
+
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result, anyhow};
+
+use super::ledger::Ledger;
+use crate::connect::Target;
+
+/// A standard formation, two web processes and one worker, makes this many writes a second together.
+const WRITES_PER_SECOND: f64 = 2000.0;
+
+/// The settings of one process.
+pub struct Settings {
+    /// From REDIS_URL, and REDIS_CA when it is set: the PEM certificates that the server must be signed by.
+    pub target: Target,
+    /// In SANDBOX_LEDGER_DIR, named for DYNO.
+    pub ledger: Arc<Ledger>,
+    /// DEMO_WRITES_PER_SECOND: of two web processes and one worker together.
+    pub writes_per_second: f64,
+    /// DEMO_RESPONSE_TIMEOUT, in seconds: how long a write may wait for its answer. A paused Redis lets writes wait.
+    pub response_timeout: Duration,
+    /// DEMO_SHUTDOWN_SECONDS: how long a process waits for what is in flight after SIGTERM.
+    pub shutdown_timeout: Duration,
+    /// DEMO_LEASE_SECONDS: how long after its last sign of life a worker's jobs may be taken over.
+    pub lease: Duration,
+}
+
+impl Settings {
+    pub fn from_environment() -> Result<Self> {
+        let url = required("REDIS_URL")?;
+        let authority = std::env::var("REDIS_CA").ok().filter(|pem| !pem.trim().is_empty());
+        let folder = PathBuf::from(required("SANDBOX_LEDGER_DIR")?);
+        Ok(Self {
+            target: Target::parse(&url, authority.as_deref())?,
+            ledger: Arc::new(Ledger::create(&folder, &required("DYNO")?)?),
+            writes_per_second: number("DEMO_WRITES_PER_SECOND", WRITES_PER_SECOND)?,
+            response_timeout: Duration::from_secs(number("DEMO_RESPONSE_TIMEOUT", 60)?),
+            shutdown_timeout: Duration::from_secs(number("DEMO_SHUTDOWN_SECONDS", 5)?),
+            lease: Duration::from_secs(number("DEMO_LEASE_SECONDS", 90)?),
+        })
+    }
+}
+
+fn required(name: &str) -> Result<String> {
+    std::env::var(name).with_context(|| format!("read the variable {name}, which the platform sets for every process"))
+}
+
+fn number<N: FromStr>(name: &str, default: N) -> Result<N> {
+    match std::env::var(name) {
+        Ok(text) => text
+            .parse()
+            .map_err(|_| anyhow!("read the variable {name}: {text:?} is no number")),
+        Err(_) => Ok(default),
+    }
+}

@@ -1,0 +1,172 @@
+//! One database as the app sees it: a connection that is made anew when it breaks or is refused.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use redis::{Cmd, ErrorKind, RedisError, Value};
+use tokio::sync::Mutex;
+use tokio::time::{Instant, timeout_at};
+
+use super::ledger::{Ledger, Operation};
+use crate::connect::{Connection, Target};
+
+const FIRST_DELAY: Duration = Duration::from_millis(50);
+const LONGEST_DELAY: Duration = Duration::from_secs(1);
+
+/// A database of a Redis, with the ledger in which its answers are noted.
+pub struct Store {
+    target: Target,
+    address: String,
+    database: i64,
+    response_timeout: Duration,
+    ledger: Arc<Ledger>,
+    current: Mutex<Option<Arc<Connection>>>,
+    failures: AtomicU32,
+}
+
+impl Store {
+    pub fn new(target: Target, database: i64, response_timeout: Duration, ledger: Arc<Ledger>) -> Self {
+        let address = target.address();
+        let (current, failures) = (Mutex::new(None), AtomicU32::new(0));
+        Self {
+            target,
+            address,
+            database,
+            response_timeout,
+            ledger,
+            current,
+            failures,
+        }
+    }
+
+    pub fn address(&self) -> &str {
+        &self.address
+    }
+
+    /// Sends a write that the ledger has as attempted, and notes what came of it.
+    ///
+    /// A refusal (a replica, a user without rights, a server that is loading) proves that nothing was done: the write is
+    /// sent again over a new connection until its time is up. A write whose answer was lost is not repeated, since it may
+    /// have been done.
+    ///
+    /// `counts` says that the answer is a number to be noted.
+    pub async fn send(&self, operation: Operation, command: &Cmd, counts: bool) {
+        let deadline = Instant::now() + self.response_timeout;
+        loop {
+            let Ok(connection) = timeout_at(deadline, self.connection()).await else {
+                self.ledger.failed(operation, &self.address, "no_connection");
+                return;
+            };
+            match command.query_async::<Value>(&mut connection.commands.clone()).await {
+                Ok(answer) => {
+                    self.succeeded();
+                    let number = if let (true, Value::Int(number)) = (counts, answer) {
+                        Some(number)
+                    } else {
+                        None
+                    };
+                    self.ledger.acknowledged(operation, &self.address, number);
+                    return;
+                }
+                Err(error) => {
+                    self.give_up(&connection).await;
+                    if is_refusal(&error) && Instant::now() < deadline {
+                        self.ledger.not_connected(&self.address, &reason(&error));
+                    } else {
+                        self.ledger.failed(operation, &self.address, &reason(&error));
+                        return;
+                    }
+                }
+            }
+        }
+    }
+
+    /// The connection, made anew as often as it takes.
+    pub async fn connection(&self) -> Arc<Connection> {
+        let mut current = self.current.lock().await;
+        if let Some(connection) = &*current {
+            return Arc::clone(connection);
+        }
+        loop {
+            tokio::time::sleep(delay(self.failures.load(Ordering::Relaxed))).await;
+            match self.target.connect(self.database, self.response_timeout).await {
+                Ok(connection) => {
+                    let connection = Arc::new(connection);
+                    *current = Some(Arc::clone(&connection));
+                    return connection;
+                }
+                Err(error) => {
+                    self.failures.fetch_add(1, Ordering::Relaxed);
+                    self.ledger.not_connected(&self.address, &reason(&error));
+                }
+            }
+        }
+    }
+
+    /// Sees to it that nobody is given this connection again.
+    pub async fn give_up(&self, connection: &Arc<Connection>) {
+        let mut current = self.current.lock().await;
+        if current.as_ref().is_some_and(|current| Arc::ptr_eq(current, connection)) {
+            *current = None;
+            self.failures.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// The server is well: the next reconnection need not wait.
+    pub fn succeeded(&self) {
+        self.failures.store(0, Ordering::Relaxed);
+    }
+}
+
+/// None before the first failure, then doubling.
+fn delay(failures: u32) -> Duration {
+    match failures {
+        0 => Duration::ZERO,
+        more => FIRST_DELAY.saturating_mul(1 << (more - 1).min(10)).min(LONGEST_DELAY),
+    }
+}
+
+/// Whether the server said that it did not do it. Anything else that fails may have been done.
+fn is_refusal(error: &RedisError) -> bool {
+    const REFUSALS: [&str; 8] = [
+        "READONLY",
+        "NOAUTH",
+        "NOPERM",
+        "WRONGPASS",
+        "LOADING",
+        "MASTERDOWN",
+        "MISCONF",
+        "EXECABORT",
+    ];
+    error.code().is_some_and(|code| REFUSALS.contains(&code))
+}
+
+/// One word for the ledger.
+pub fn reason(error: &RedisError) -> String {
+    if error.is_timeout() {
+        return "timeout".to_owned();
+    }
+    if error.is_connection_refusal() {
+        return "refused".to_owned();
+    }
+    match (error.kind(), error.code()) {
+        (_, Some(code)) => code.to_lowercase(),
+        (ErrorKind::Io, None) => "connection_lost".to_owned(),
+        (ErrorKind::AuthenticationFailed, None) => "login_refused".to_owned(),
+        _ => error.category().replace(' ', "_").to_lowercase(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reconnecting_waits_longer_each_time_up_to_a_second() {
+        let waits: Vec<u128> = [0, 1, 2, 3, 5, 6, 1000]
+            .map(|failures| delay(failures).as_millis())
+            .to_vec();
+        assert_eq!(waits, [0, 50, 100, 200, 800, 1000, 1000]);
+    }
+}

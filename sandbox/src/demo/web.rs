@@ -1,0 +1,197 @@
+//! A web process: markers, counters, scores and new jobs, at a steady rate.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Result;
+use redis::Cmd;
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, MissedTickBehavior};
+use tokio_util::sync::CancellationToken;
+
+use super::keys;
+use super::ledger::{Operation, format::Write};
+use super::settings::Settings;
+use super::store::Store;
+
+/// Writes are sent in small bursts, which costs far less than waking up for each.
+const TICK: Duration = Duration::from_millis(10);
+/// Like the threads of a web server: when all of them wait for Redis, no further request is served.
+const CONCURRENCY: usize = 64;
+/// Two web processes make four fifths of all writes; the jobs that they push make the worker's fifth.
+const SHARE: f64 = 0.4;
+
+/// Writes until told to stop, then waits for what is in flight.
+pub async fn run(settings: Settings, stop: CancellationToken) -> Result<()> {
+    let Settings { target, ledger, .. } = &settings;
+    let stores = keys::DATABASES.map(|database| {
+        Arc::new(Store::new(
+            target.clone(),
+            database,
+            settings.response_timeout,
+            Arc::clone(ledger),
+        ))
+    });
+    let threads = Arc::new(Semaphore::new(CONCURRENCY));
+    let rate = settings.writes_per_second * SHARE;
+    let mut in_flight = JoinSet::new();
+    let mut next = 0;
+    let mut pace = Pace::new(rate);
+    let mut ticks = tokio::time::interval(TICK);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    while !stop.is_cancelled() {
+        tokio::select! {
+            _ = ticks.tick() => {}
+            () = stop.cancelled() => break,
+        }
+        while in_flight.try_join_next().is_some() {}
+        let mut burst: Vec<(Operation, Write, _)> = Vec::new();
+        for _ in 0..pace.due(Instant::now()) {
+            let Ok(thread) = Arc::clone(&threads).try_acquire_owned() else {
+                break;
+            };
+            let write = write(ledger.process(), next);
+            next += 1;
+            burst.push((ledger.attempt(write.clone()), write, thread));
+        }
+        // Also when there is nothing to send: the acknowledgements since the last tick go with it.
+        ledger.flush()?;
+        for (operation, write, thread) in burst {
+            let (database, command) = command(&write);
+            let store = Arc::clone(&stores[database]);
+            in_flight.spawn(async move {
+                let counts = matches!(write, Write::Counter { .. });
+                store.send(operation, &command, counts).await;
+                drop(thread);
+            });
+        }
+    }
+    let _ = tokio::time::timeout(settings.shutdown_timeout, async {
+        while in_flight.join_next().await.is_some() {}
+    })
+    .await;
+    ledger.close(stores[0].address())
+}
+
+/// The process's writes in their order: of eight, three are markers, two counters, two scores and one a job. The
+/// databases take turns.
+fn write(process: &str, number: u64) -> Write {
+    let (round, database) = (number / 8, keys::DATABASES[usize::from(number / 8 % 2 == 1)]);
+    // A round further on in the same database comes back to the same slots with a higher value.
+    let slot = |offset: u64| (round / 2 * 3 + offset) % keys::SLOTS;
+    match number % 8 {
+        kind @ 0..=2 => Write::Marker {
+            database,
+            key: keys::marker(process, slot(kind)),
+            value: round + 1,
+        },
+        kind @ 3..=4 => Write::Counter {
+            database,
+            key: keys::counter((round / 2 * 2 + kind) % keys::COUNTERS),
+        },
+        kind @ 5..=6 => {
+            let slot = slot(kind);
+            let (key, member) = (keys::scores(slot % keys::SCORES), format!("{process}:{slot}"));
+            Write::Score {
+                database,
+                key,
+                member,
+                score: number + 1,
+            }
+        }
+        _ => Write::Push {
+            job: keys::job(process, round),
+        },
+    }
+}
+
+/// Where a write goes, as an index of the databases, and as what.
+fn command(write: &Write) -> (usize, Cmd) {
+    let index = |database: &i64| keys::DATABASES.iter().position(|known| known == database).unwrap_or(0);
+    match write {
+        Write::Marker { database, key, value } => (index(database), redis::cmd("SET").arg(key).arg(*value).take()),
+        Write::Counter { database, key } => (index(database), redis::cmd("INCR").arg(key).take()),
+        Write::Score {
+            database,
+            key,
+            member,
+            score,
+        } => (
+            index(database),
+            redis::cmd("ZADD").arg(key).arg(*score).arg(member).take(),
+        ),
+        Write::Push { job } | Write::Take { job } | Write::Done { job } => {
+            (0, redis::cmd("LPUSH").arg(keys::QUEUE).arg(job).take())
+        }
+    }
+}
+
+/// How many writes are due. A stall is not made up for: users who could not be served are gone.
+struct Pace {
+    per_second: f64,
+    last: Option<Instant>,
+    owed: f64,
+}
+
+impl Pace {
+    fn new(per_second: f64) -> Self {
+        Self {
+            per_second,
+            last: None,
+            owed: 0.0,
+        }
+    }
+
+    fn due(&mut self, now: Instant) -> u64 {
+        let since = self.last.replace(now).map_or(TICK, |last| now - last);
+        self.owed += self.per_second * since.min(10 * TICK).as_secs_f64();
+        let due = self.owed.floor();
+        self.owed -= due;
+        due as u64
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use super::*;
+
+    #[test]
+    fn markers_and_scores_only_rise_and_jobs_are_unique() {
+        let mut highest: HashMap<(i64, String), u64> = HashMap::new();
+        let mut jobs = std::collections::HashSet::new();
+        for number in 0..100_000 {
+            let (place, value) = match write("web.1", number) {
+                Write::Marker { database, key, value } => ((database, key), value),
+                Write::Score {
+                    database,
+                    key,
+                    member,
+                    score,
+                } => ((database, format!("{key} {member}")), score),
+                Write::Push { job } => {
+                    assert!(jobs.insert(job));
+                    continue;
+                }
+                _ => continue,
+            };
+            assert!(
+                highest.insert(place.clone(), value).is_none_or(|before| before < value),
+                "{place:?}"
+            );
+        }
+        assert!(highest.len() as u64 <= 4 * keys::SLOTS);
+        assert_eq!(jobs.len(), 12_500);
+    }
+
+    #[test]
+    fn the_pace_is_kept_and_a_stall_is_not_made_up_for() {
+        let mut pace = Pace::new(800.0);
+        let start = Instant::now();
+        let steady: u64 = (0..100).map(|tick| pace.due(start + TICK * tick)).sum();
+        assert_eq!(steady, 800);
+        assert_eq!(pace.due(start + Duration::from_secs(60)), 80);
+    }
+}

@@ -1,0 +1,208 @@
+//! Add-ons and their attachments.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::body::Bytes;
+use axum::extract::{Path, State};
+use axum::http::{HeaderMap, StatusCode};
+use jiff::Timestamp;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::answers::{Answer, read};
+use super::{paging, views};
+use crate::platform::Server;
+use crate::platform::model::{AttachRequest, Refusal};
+
+type Shared = State<Arc<Server>>;
+type Pair = Path<(String, String)>;
+
+/// Those that the app pays for and those of others that are attached to it.
+pub(super) async fn of_app(State(server): Shared, Path(app): Path<String>, headers: HeaderMap) -> Answer {
+    let platform = server.platform();
+    let app = platform.app(&app)?;
+    let attached: Vec<_> = platform
+        .attachments_of_app(app.id)
+        .iter()
+        .map(|item| item.addon)
+        .collect();
+    let addons = platform
+        .addons
+        .iter()
+        .filter(|addon| addon.owner == app.id || attached.contains(&addon.id));
+    paging::list(
+        &headers,
+        addons.map(|addon| views::addon(&platform, addon)).collect(),
+        app.behaviour.page_size,
+    )
+}
+
+pub(super) async fn of_app_by_name(State(server): Shared, Path((app, addon)): Pair) -> Answer<Json<Value>> {
+    let platform = server.platform();
+    platform.app(&app)?;
+    Ok(Json(views::addon(&platform, platform.addon(&addon)?)))
+}
+
+pub(super) async fn info(State(server): Shared, Path(addon): Path<String>) -> Answer<Json<Value>> {
+    let platform = server.platform();
+    Ok(Json(views::addon(&platform, platform.addon(&addon)?)))
+}
+
+/// The add-on's own values, under the names that they had at first.
+pub(super) async fn config(State(server): Shared, Path(addon): Path<String>) -> Answer<Json<Value>> {
+    let platform = server.platform();
+    let addon = platform.addon(&addon)?;
+    let values = addon.config_vars.iter().zip(addon.values.values());
+    Ok(Json(
+        values
+            .map(|(name, value)| json!({"name": name, "value": value}))
+            .collect(),
+    ))
+}
+
+pub(super) async fn attachments_of_app(State(server): Shared, Path(app): Path<String>, headers: HeaderMap) -> Answer {
+    let platform = server.platform();
+    let app = platform.app(&app)?;
+    let items = platform
+        .attachments_of_app(app.id)
+        .into_iter()
+        .map(|item| views::attachment(&platform, item));
+    paging::list(&headers, items.collect(), app.behaviour.page_size)
+}
+
+pub(super) async fn attachment_of_app(State(server): Shared, Path((app, name)): Pair) -> Answer<Json<Value>> {
+    let platform = server.platform();
+    let items = platform.attachments_of_app(platform.app(&app)?.id);
+    let found = items
+        .into_iter()
+        .find(|item| item.name == name || item.id.to_string() == name);
+    Ok(Json(views::attachment(
+        &platform,
+        found.ok_or_else(|| Refusal::not_found("attachment"))?,
+    )))
+}
+
+pub(super) async fn attachments_of_addon(
+    State(server): Shared,
+    Path(addon): Path<String>,
+    headers: HeaderMap,
+) -> Answer {
+    let platform = server.platform();
+    let addon = platform.addon(&addon)?;
+    let page_size = platform.app(&addon.owner.to_string())?.behaviour.page_size;
+    let items = platform
+        .attachments_of_addon(addon.id)
+        .into_iter()
+        .map(|item| views::attachment(&platform, item));
+    paging::list(&headers, items.collect(), page_size)
+}
+
+pub(super) async fn attachment(State(server): Shared, Path(id): Path<String>) -> Answer<Json<Value>> {
+    let platform = server.platform();
+    Ok(Json(views::attachment(&platform, platform.attachment(&id)?)))
+}
+
+#[derive(Deserialize)]
+struct NewAttachment {
+    addon: String,
+    app: String,
+    name: Option<String>,
+    confirm: Option<String>,
+}
+
+pub(super) async fn attach(State(server): Shared, body: Bytes) -> Answer<(StatusCode, Json<Value>)> {
+    let NewAttachment {
+        addon,
+        app,
+        name,
+        confirm,
+    } = read(&body)?;
+    let (view, actions) = {
+        let mut platform = server.platform();
+        let (id, actions) = platform.attach(
+            AttachRequest {
+                addon,
+                app,
+                name,
+                confirm,
+            },
+            Timestamp::now(),
+        )?;
+        (
+            views::attachment(&platform, platform.attachment(&id.to_string())?),
+            actions,
+        )
+    };
+    server.runner.perform(&server, actions);
+    Ok((StatusCode::CREATED, Json(view)))
+}
+
+pub(super) async fn detach(State(server): Shared, Path(id): Path<String>) -> Answer<Json<Value>> {
+    let (view, actions) = {
+        let mut platform = server.platform();
+        let view = views::attachment(&platform, platform.attachment(&id)?);
+        let (_, actions) = platform.detach(&id, Timestamp::now())?;
+        (view, actions)
+    };
+    server.runner.perform(&server, actions);
+    Ok(Json(view))
+}
+
+#[derive(Deserialize)]
+struct ToResolve {
+    app: Option<String>,
+    addon: Option<String>,
+    addon_attachment: Option<String>,
+}
+
+/// The add-ons that a word could mean: their names, or the names of their attachments.
+pub(super) async fn resolve(State(server): Shared, body: Bytes) -> Answer<Json<Value>> {
+    let request: ToResolve = read(&body)?;
+    let wanted = request.addon.unwrap_or_default();
+    let platform = server.platform();
+    let app = request
+        .app
+        .map(|app| platform.app(&app).map(|app| app.id))
+        .transpose()?;
+    let found: Vec<Value> = platform
+        .addons
+        .iter()
+        .filter(|addon| {
+            let attachments = platform.attachments_of_addon(addon.id);
+            let mut here = attachments.iter().filter(|item| app.is_none_or(|app| item.app == app));
+            addon.name == wanted || addon.id.to_string() == wanted || here.any(|item| item.name == wanted)
+        })
+        .map(|addon| views::addon(&platform, addon))
+        .collect();
+    if found.is_empty() {
+        Err(Refusal::not_found("add-on"))
+    } else {
+        Ok(Json(Value::Array(found)))
+    }
+}
+
+pub(super) async fn resolve_attachment(State(server): Shared, body: Bytes) -> Answer<Json<Value>> {
+    let request: ToResolve = read(&body)?;
+    let wanted = request.addon_attachment.unwrap_or_default();
+    let platform = server.platform();
+    let app = request
+        .app
+        .map(|app| platform.app(&app).map(|app| app.id))
+        .transpose()?;
+    let found: Vec<Value> = platform
+        .attachments
+        .iter()
+        .filter(|item| item.state.is_listed() && app.is_none_or(|app| item.app == app))
+        .filter(|item| {
+            let addon = platform.addons.iter().find(|addon| addon.id == item.addon);
+            item.name == wanted || item.id.to_string() == wanted || addon.is_some_and(|addon| addon.name == wanted)
+        })
+        .map(|item| views::attachment(&platform, item))
+        .collect();
+    if found.is_empty() {
+        Err(Refusal::not_found("attachment"))
+    } else {
+        Ok(Json(Value::Array(found)))
+    }
+}

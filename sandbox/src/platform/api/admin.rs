@@ -1,0 +1,150 @@
+//! The sandbox's own paths: making apps and add-ons, making the platform act up, and a report of what happened.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use axum::Json;
+use axum::body::Bytes;
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use jiff::Timestamp;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::answers::{Answer, read};
+use super::views;
+use crate::platform::Server;
+use crate::platform::model::{Behaviour, Refusal};
+
+type Shared = State<Arc<Server>>;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct NewApp {
+    name: String,
+    region: String,
+    #[serde(default)]
+    formation: BTreeMap<String, NewProcessType>,
+    #[serde(default)]
+    config: BTreeMap<String, String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct NewProcessType {
+    command: Vec<String>,
+    #[serde(default)]
+    quantity: u32,
+}
+
+pub(super) async fn create_app(State(server): Shared, body: Bytes) -> Answer<(StatusCode, Json<Value>)> {
+    let NewApp {
+        name,
+        region,
+        formation,
+        config,
+    } = read(&body)?;
+    if !views::REGIONS.iter().any(|known| known.0 == region) {
+        return Err(Refusal::invalid(format!("There is no region {region:?}")));
+    }
+    let formation = formation
+        .into_iter()
+        .map(|(kind, line)| (kind, (line.command, line.quantity)))
+        .collect();
+    let (view, actions) = {
+        let mut platform = server.platform();
+        let (_, actions) = platform.create_app(&name, &region, formation, config, Timestamp::now())?;
+        (views::app(platform.app(&name)?), actions)
+    };
+    server.runner.perform(&server, actions);
+    Ok((StatusCode::CREATED, Json(view)))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct NewAddon {
+    name: String,
+    plan: String,
+    url: String,
+    /// The name of its first attachment.
+    attachment: String,
+    /// Further values, by the variable's name after the attachment's: `TLS_URL`.
+    #[serde(default)]
+    values: BTreeMap<String, String>,
+}
+
+pub(super) async fn provide_addon(
+    State(server): Shared,
+    Path(app): Path<String>,
+    body: Bytes,
+) -> Answer<(StatusCode, Json<Value>)> {
+    let NewAddon {
+        name,
+        plan,
+        url,
+        attachment,
+        mut values,
+    } = read(&body)?;
+    values.insert("URL".to_owned(), url);
+    let (view, actions) = {
+        let mut platform = server.platform();
+        let (_, actions) = platform.provide_addon(&app, &name, &plan, values, &attachment, Timestamp::now())?;
+        (views::addon(&platform, platform.addon(&name)?), actions)
+    };
+    server.runner.perform(&server, actions);
+    Ok((StatusCode::CREATED, Json(view)))
+}
+
+pub(super) async fn behaviour(State(server): Shared, Path(app): Path<String>) -> Answer<Json<Behaviour>> {
+    Ok(Json(server.platform().app(&app)?.behaviour.clone()))
+}
+
+/// Changes what the body names, and leaves the rest.
+pub(super) async fn set_behaviour(
+    State(server): Shared,
+    Path(app): Path<String>,
+    body: Bytes,
+) -> Answer<Json<Behaviour>> {
+    let changes: BTreeMap<String, Value> = read(&body)?;
+    let mut platform = server.platform();
+    let app = platform.app_mut(&app)?;
+    let mut merged = json!(app.behaviour);
+    for (name, value) in changes {
+        merged[name] = value;
+    }
+    let behaviour: Behaviour = serde_json::from_value(merged)
+        .map_err(|error| Refusal::bad_request(format!("That behaviour is not known: {error}")))?;
+    app.behaviour = behaviour;
+    Ok(Json(app.behaviour.clone()))
+}
+
+pub(super) async fn report(State(server): Shared) -> Json<Value> {
+    let platform = server.platform();
+    let apps: Vec<Value> = platform
+        .apps
+        .iter()
+        .map(|app| {
+            let releases: Vec<Value> = app
+                .releases
+                .iter()
+                .map(|release| views::release(app, release))
+                .collect();
+            let processes: Vec<Value> = platform
+                .dynos
+                .iter()
+                .filter(|dyno| dyno.app == app.id)
+                .map(|dyno| {
+                    json!({
+                        "name": dyno.name, "id": dyno.id, "release": dyno.release, "state": dyno.state,
+                        "pid": dyno.pid, "crashes": dyno.crashes, "timing": dyno.timing,
+                    })
+                })
+                .collect();
+            json!({
+                "name": app.name, "maintenance": app.maintenance, "behaviour": app.behaviour,
+                "releases": releases, "processes": processes,
+            })
+        })
+        .collect();
+    Json(json!({"schema_version": 1, "time_scale": server.options.time_scale, "apps": apps}))
+}

@@ -1,0 +1,168 @@
+//! What every request meets before its handler: an id, the allowance, the checks of headers, and the failures that were
+//! asked for.
+
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
+
+use axum::extract::{ConnectInfo, Request, State};
+use axum::http::{HeaderMap, HeaderValue, Method, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use base64::Engine;
+
+use super::answers::Answer;
+use crate::platform::Server;
+use crate::platform::listener::Peer;
+use crate::platform::model::Refusal;
+
+/// Tokens of an account, and how many come back a second.
+const ALLOWANCE: f64 = 4500.0;
+const REFILL_PER_SECOND: f64 = 75.0 / 60.0;
+
+/// How many requests are left.
+pub(super) struct Allowance(Mutex<(f64, Instant)>);
+
+impl Allowance {
+    pub fn new() -> Self {
+        Self(Mutex::new((ALLOWANCE, Instant::now())))
+    }
+
+    /// Takes one; what is left then, or none when there was none.
+    fn take(&self) -> Option<u64> {
+        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = Instant::now();
+        let left = (state.0 + now.duration_since(state.1).as_secs_f64() * REFILL_PER_SECOND).min(ALLOWANCE);
+        let taken = if left >= 1.0 { left - 1.0 } else { left };
+        *state = (taken, now);
+        (left >= 1.0).then_some(taken as u64)
+    }
+}
+
+pub(super) async fn identify(request: Request, next: Next) -> Response {
+    static REQUESTS: AtomicU64 = AtomicU64::new(0);
+    let id = uuid::Uuid::from_u64_pair(u64::from(std::process::id()), REQUESTS.fetch_add(1, Ordering::Relaxed));
+    let mut response = next.run(request).await;
+    if let Ok(value) = HeaderValue::from_str(&id.to_string()) {
+        response.headers_mut().insert("Request-Id", value);
+    }
+    response
+}
+
+pub(super) async fn spend(State(allowance): State<Arc<Allowance>>, request: Request, next: Next) -> Response {
+    let left = allowance.take();
+    let mut response = match left {
+        Some(_) => next.run(request).await,
+        None => Refusal::new(
+            429,
+            "rate_limit",
+            "Your account reached the API limit. Please wait a few minutes.",
+        )
+        .into_response(),
+    };
+    response
+        .headers_mut()
+        .insert("RateLimit-Remaining", HeaderValue::from(left.unwrap_or(0)));
+    response
+}
+
+pub(super) async fn check(State(server): State<Arc<Server>>, request: Request, next: Next) -> Answer {
+    if !accepts_version_3(request.headers()) {
+        return Err(no_such_endpoint().await);
+    }
+    if !is_authorized(request.headers(), &server.options.api_key) {
+        return Err(Refusal::new(401, "unauthorized", "Invalid credentials provided."));
+    }
+    Ok(next.run(request).await)
+}
+
+fn accepts_version_3(headers: &HeaderMap) -> bool {
+    let accept = headers
+        .get(header::ACCEPT)
+        .and_then(|value| value.to_str().ok())
+        .unwrap_or_default();
+    accept.contains("application/vnd.heroku+json") && accept.replace(' ', "").contains("version=3")
+}
+
+/// Bearer, or Basic with the key as the password and any name.
+fn is_authorized(headers: &HeaderMap, api_key: &str) -> bool {
+    let Some(value) = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok()) else {
+        return false;
+    };
+    match value.split_once(' ') {
+        Some(("Bearer", key)) => key == api_key,
+        Some(("Basic", encoded)) => base64::engine::general_purpose::STANDARD
+            .decode(encoded)
+            .ok()
+            .and_then(|pair| String::from_utf8(pair).ok())
+            .is_some_and(|pair| pair.split_once(':').is_some_and(|(_, key)| key == api_key)),
+        _ => false,
+    }
+}
+
+pub(super) async fn no_such_endpoint() -> Refusal {
+    Refusal::new(
+        404,
+        "not_found",
+        "There is no such endpoint. Check the method, the path and the Accept header.",
+    )
+}
+
+/// Fails before, or cuts the connection after, as often as the app's behaviour says. Requests that do not name an app in
+/// their path count for whichever app has failures left.
+pub(super) async fn misbehave(State(server): State<Arc<Server>>, request: Request, next: Next) -> Response {
+    let changing = !matches!(*request.method(), Method::GET | Method::HEAD);
+    let named = request
+        .uri()
+        .path()
+        .strip_prefix("/apps/")
+        .and_then(|rest| rest.split('/').next())
+        .map(str::to_owned);
+    let peer = request
+        .extensions()
+        .get::<ConnectInfo<Peer>>()
+        .map(|info| info.0.clone());
+    let mut cut = false;
+    {
+        let mut platform = server.platform();
+        let mut apps = platform.apps.iter_mut().filter(|app| {
+            named
+                .as_ref()
+                .is_none_or(|name| app.name == *name || app.id.to_string() == *name)
+        });
+        if let Some(app) =
+            apps.find(|app| app.behaviour.api_failures.count > 0 || (changing && app.behaviour.drop_after_commit > 0))
+        {
+            let failures = &mut app.behaviour.api_failures;
+            if failures.count > 0 {
+                failures.count -= 1;
+                return Refusal::new(
+                    failures.status,
+                    "sandbox",
+                    "This request fails because it was asked to.",
+                )
+                .into_response();
+            }
+            app.behaviour.drop_after_commit -= 1;
+            cut = true;
+        }
+    }
+    let response = next.run(request).await;
+    if let (true, Some(peer)) = (cut, peer) {
+        peer.sever();
+    }
+    response
+}
+
+/// The sandbox's own paths are for whoever runs on this computer, not for its machines.
+pub(super) async fn only_this_computer(request: Request, next: Next) -> Answer {
+    let Some(ConnectInfo(peer)) = request.extensions().get::<ConnectInfo<Peer>>() else {
+        return Err(no_such_endpoint().await);
+    };
+    let from: IpAddr = peer.address.ip();
+    if !from.is_loopback() && peer.local.is_none_or(|local| local.ip() != from) {
+        return Err(no_such_endpoint().await);
+    }
+    Ok(next.run(request).await)
+}

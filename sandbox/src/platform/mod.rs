@@ -1,0 +1,102 @@
+//! The platform that the app runs on: the part of the Heroku Platform API that a move of its Redis meets, and the app's
+//! processes themselves.
+//!
+//! What an API call means is decided in `model`, without clock, network or process. `runner` makes the dynos real. `api`
+//! translates between HTTP and the two. There is no router: nobody visits the app, so maintenance mode only shows.
+
+mod api;
+mod listener;
+pub mod model;
+mod runner;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use jiff::Timestamp;
+use tokio::net::TcpListener;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use listener::SeverableListener;
+use model::Platform;
+use runner::Runner;
+
+/// How the platform is run.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The same API on each of them.
+    pub listen: Vec<SocketAddr>,
+    /// What `Authorization: Bearer` must carry.
+    pub api_key: String,
+    /// Logs go to `logs/<app>`, ledgers to `ledger/<app>` in it.
+    pub state_dir: PathBuf,
+    /// Factor on the platform's own delays; 1 is as slow as the original.
+    pub time_scale: f64,
+}
+
+/// What every request works on.
+pub(crate) struct Server {
+    pub options: Options,
+    pub platform: Mutex<Platform>,
+    pub runner: Runner,
+}
+
+impl Server {
+    pub fn platform(&self) -> MutexGuard<'_, Platform> {
+        self.platform.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A delay of the original platform, as long as it lasts here.
+    pub fn scaled(&self, seconds: f64) -> Duration {
+        Duration::from_secs_f64((seconds * self.options.time_scale).max(0.0))
+    }
+}
+
+/// Serves until `shutdown`, then ends all dynos and returns when they are gone.
+pub async fn serve(options: Options, shutdown: CancellationToken) -> Result<()> {
+    ensure!(
+        options.time_scale.is_finite() && options.time_scale >= 0.0,
+        "start the app platform: the time scale must be a number of 0 or more, not {}",
+        options.time_scale
+    );
+    let mut listeners = Vec::new();
+    for address in &options.listen {
+        let listener = TcpListener::bind(address).await;
+        listeners.push(listener.with_context(|| format!("start the app platform: listen on {address}"))?);
+    }
+    let seed = format!("{} {}", Timestamp::now(), std::process::id());
+    let server = Arc::new(Server {
+        runner: Runner::new()?,
+        platform: Mutex::new(Platform::new(&seed)),
+        options,
+    });
+    let routes = api::routes(Arc::clone(&server));
+    let mut serving = JoinSet::new();
+    for listener in listeners {
+        let service = routes.clone().into_make_service_with_connect_info::<listener::Peer>();
+        let stop = shutdown.clone();
+        serving.spawn(async move {
+            let serve = axum::serve(SeverableListener(listener), service);
+            tokio::select! {
+                result = serve => result,
+                () = stop.cancelled() => Ok(()),
+            }
+        });
+    }
+    let mut outcome = Ok(());
+    tokio::select! {
+        () = shutdown.cancelled() => {}
+        Some(ended) = serving.join_next() => {
+            outcome = match ended {
+                Ok(result) => result.context("serve the app platform"),
+                Err(error) => Err(error).context("serve the app platform"),
+            };
+        }
+    }
+    serving.shutdown().await;
+    server.runner.end_everything().await;
+    outcome
+}

@@ -1,0 +1,290 @@
+//! What the platform knows, and what its operations mean. Pure: time comes in as a value, ids from a seed, and what is to
+//! be done about processes goes out as [`Action`]s.
+
+mod changes;
+mod dynos;
+mod identifiers;
+mod refusal;
+
+use std::collections::{BTreeMap, VecDeque};
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+pub use changes::{AttachRequest, Change};
+pub use dynos::{Action, AfterExit, Dyno, DynoState, Timing};
+use identifiers::Identifiers;
+pub use refusal::Refusal;
+
+/// Everything.
+#[derive(Clone)]
+pub struct Platform {
+    pub apps: Vec<App>,
+    pub addons: Vec<Addon>,
+    pub attachments: Vec<Attachment>,
+    pub dynos: Vec<Dyno>,
+    identifiers: Identifiers,
+}
+
+/// An app of the platform.
+#[derive(Clone, Debug)]
+pub struct App {
+    pub id: Uuid,
+    pub name: String,
+    pub region: String,
+    pub maintenance: bool,
+    pub created_at: Timestamp,
+    pub updated_at: Timestamp,
+    /// Only the plain ones: those of attachments are added when they are asked for.
+    pub vars: BTreeMap<String, String>,
+    pub formation: BTreeMap<String, ProcessType>,
+    /// By version, from 1 on.
+    pub releases: Vec<Release>,
+    /// Changes whose release phase is not over, oldest first, by release version.
+    pub pending: VecDeque<(u64, Change)>,
+    pub behaviour: Behaviour,
+}
+
+/// A line of the app's formation.
+#[derive(Clone, Debug)]
+pub struct ProcessType {
+    pub id: Uuid,
+    pub command: Vec<String>,
+    pub quantity: u32,
+    pub size: String,
+    pub created_at: Timestamp,
+    pub updated_at: Timestamp,
+}
+
+/// How the platform shall act up. Times in seconds of the original, before scaling.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Behaviour {
+    /// Every change waits for this before it takes effect.
+    pub release_phase: Option<ReleasePhase>,
+    /// From the creation of a dyno to the start of its command.
+    pub boot_seconds: f64,
+    /// Processes are not told to end; they live until they are killed.
+    pub sigterm_ignored: bool,
+    /// The next requests for the app fail with this status, before anything is done.
+    pub api_failures: Failures,
+    /// This many of the next changing requests are carried out, and their answers lost.
+    pub drop_after_commit: u32,
+    /// Old web dynos serve for three minutes beside the new ones.
+    pub preboot: bool,
+    /// How many items a list gives at once.
+    pub page_size: usize,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ReleasePhase {
+    pub seconds: f64,
+    #[serde(default)]
+    pub fails: bool,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Failures {
+    pub status: u16,
+    pub count: u32,
+}
+
+impl Default for Behaviour {
+    fn default() -> Self {
+        Self {
+            release_phase: None,
+            boot_seconds: 2.0,
+            sigterm_ignored: false,
+            api_failures: Failures::default(),
+            drop_after_commit: 0,
+            preboot: false,
+            page_size: 200,
+        }
+    }
+}
+
+/// A change of the app's code or configuration.
+#[derive(Clone, Debug)]
+pub struct Release {
+    pub id: Uuid,
+    pub version: u64,
+    pub description: String,
+    pub status: ReleaseStatus,
+    pub created_at: Timestamp,
+    pub updated_at: Timestamp,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ReleaseStatus {
+    Pending,
+    Succeeded,
+    Failed,
+}
+
+/// A rented service.
+#[derive(Clone, Debug)]
+pub struct Addon {
+    pub id: Uuid,
+    pub name: String,
+    pub plan: String,
+    /// The app that pays.
+    pub owner: Uuid,
+    /// What it gives to an attachment, by the variable's name after the attachment's: `URL`, `TLS_URL`.
+    pub values: BTreeMap<String, String>,
+    /// The names that its values had under the first attachment; they stay when the attachment goes.
+    pub config_vars: Vec<String>,
+    pub created_at: Timestamp,
+    pub updated_at: Timestamp,
+}
+
+/// An add-on under a name in an app.
+#[derive(Clone, Debug)]
+pub struct Attachment {
+    pub id: Uuid,
+    pub name: String,
+    pub addon: Uuid,
+    pub app: Uuid,
+    pub state: AttachmentState,
+    pub created_at: Timestamp,
+    pub updated_at: Timestamp,
+}
+
+/// Where an attachment stands while the release that makes or ends it is pending.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AttachmentState {
+    /// Listed; its variables are not there yet.
+    Attaching,
+    Attached,
+    /// No longer listed; its variables still are.
+    Detaching,
+}
+
+impl AttachmentState {
+    pub fn is_listed(self) -> bool {
+        self != Self::Detaching
+    }
+
+    fn has_variables(self) -> bool {
+        self != Self::Attaching
+    }
+}
+
+impl Platform {
+    /// `seed` makes the ids.
+    pub fn new(seed: &str) -> Self {
+        let identifiers = Identifiers::new(seed);
+        Self {
+            apps: Vec::new(),
+            addons: Vec::new(),
+            attachments: Vec::new(),
+            dynos: Vec::new(),
+            identifiers,
+        }
+    }
+
+    /// By name or id.
+    pub fn app(&self, name: &str) -> Result<&App, Refusal> {
+        let found = self
+            .apps
+            .iter()
+            .find(|app| app.name == name || app.id.to_string() == name);
+        found.ok_or_else(|| Refusal::not_found("app"))
+    }
+
+    pub(crate) fn app_mut(&mut self, name: &str) -> Result<&mut App, Refusal> {
+        let found = self
+            .apps
+            .iter_mut()
+            .find(|app| app.name == name || app.id.to_string() == name);
+        found.ok_or_else(|| Refusal::not_found("app"))
+    }
+
+    fn app_of(&mut self, id: Uuid) -> Option<&mut App> {
+        self.apps.iter_mut().find(|app| app.id == id)
+    }
+
+    /// By name or id.
+    pub fn addon(&self, name: &str) -> Result<&Addon, Refusal> {
+        let found = self
+            .addons
+            .iter()
+            .find(|addon| addon.name == name || addon.id.to_string() == name);
+        found.ok_or_else(|| Refusal::not_found("add-on"))
+    }
+
+    /// By id.
+    pub fn attachment(&self, id: &str) -> Result<&Attachment, Refusal> {
+        let found = self
+            .attachments
+            .iter()
+            .find(|item| item.state.is_listed() && item.id.to_string() == id);
+        found.ok_or_else(|| Refusal::not_found("attachment"))
+    }
+
+    /// The listed ones of an app.
+    pub fn attachments_of_app(&self, app: Uuid) -> Vec<&Attachment> {
+        self.attachments
+            .iter()
+            .filter(|item| item.state.is_listed() && item.app == app)
+            .collect()
+    }
+
+    /// The listed ones of an add-on, in all apps.
+    pub fn attachments_of_addon(&self, addon: Uuid) -> Vec<&Attachment> {
+        self.attachments
+            .iter()
+            .filter(|item| item.state.is_listed() && item.addon == addon)
+            .collect()
+    }
+
+    /// All variables that are in force: plain ones and those of attachments.
+    pub fn config_vars(&self, app: &App) -> BTreeMap<String, String> {
+        let mut vars = app.vars.clone();
+        for attachment in self
+            .attachments
+            .iter()
+            .filter(|item| item.app == app.id && item.state.has_variables())
+        {
+            for addon in self.addons.iter().filter(|addon| addon.id == attachment.addon) {
+                for (suffix, value) in &addon.values {
+                    vars.insert(format!("{}_{suffix}", attachment.name), value.clone());
+                }
+            }
+        }
+        vars
+    }
+
+    /// The variables that attachments own, whether in force yet or not.
+    fn owned_vars(&self, app: Uuid) -> Vec<String> {
+        let mut names = Vec::new();
+        for attachment in self.attachments.iter().filter(|item| item.app == app) {
+            for addon in self.addons.iter().filter(|addon| addon.id == attachment.addon) {
+                names.extend(
+                    addon
+                        .values
+                        .keys()
+                        .map(|suffix| format!("{}_{suffix}", attachment.name)),
+                );
+            }
+        }
+        names
+    }
+
+    fn next_id(&mut self) -> Uuid {
+        self.identifiers.next()
+    }
+}
+
+impl App {
+    /// The release that dynos run: the last one that succeeded.
+    pub fn current_release(&self) -> Option<&Release> {
+        self.releases
+            .iter()
+            .rev()
+            .find(|release| release.status == ReleaseStatus::Succeeded)
+    }
+}
