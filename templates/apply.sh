@@ -3,7 +3,9 @@
 #            sysctl KEY VALUE | engine BASE64 | role | enable UNIT | disable UNIT | start UNIT | stop UNIT | restart UNIT | settled | end
 #   answers: doing TEXT | warning TEXT | failed TEXT | done
 # shellcheck shell=bash
+waiting=()
 fail() {
+    rm -f "${waiting[@]/%/.infra-new}"
     echo "failed $*" | tr '\n' ' '
     echo
     exit 1
@@ -37,7 +39,6 @@ install_packages() {
 }
 
 # Writes a file beside its place; put_files brings all that wait into their places, once they are on the disk.
-waiting=()
 write_file() {
     local path=$1 owner=$2 mode=$3 content=${4-} temporary=$1.infra-new
     rm -f "$temporary"

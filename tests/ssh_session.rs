@@ -256,3 +256,27 @@ async fn many_commands_share_one_connection_and_are_quick() {
         "{each:?} for one command on a warm session"
     );
 }
+
+#[tokio::test]
+async fn a_command_that_stays_open_answers_line_by_line_and_is_started_again_when_it_ended() {
+    let sshd = Sshd::start();
+    let session = sshd.session().await;
+    let script = "n=0; while read -r line; do n=$((n + 1)); case $line in quit) exit;; bad) echo no; echo '= 2';; *) echo $n $line; echo '= 0';; esac; done";
+    let patience = Duration::from_secs(10);
+    let first = session.converse(script, "a", patience).await.unwrap();
+    let second = session.converse(script, "b", patience).await.unwrap();
+    assert_eq!((first.text().as_str(), second.text().as_str()), ("1 a\n", "2 b\n"));
+    let bad = session.converse(script, "bad", patience).await.unwrap();
+    let error = bad.expect_success("try").unwrap_err();
+    assert_eq!(error.chain(), ["try", "it ended with status 2: no"]);
+    // Ended without an answer, twice: once kept, once started again for it.
+    let ended = session.converse(script, "quit", patience).await.unwrap_err();
+    assert!(
+        ended.chain().iter().any(|line| line.contains("the command ended")),
+        "{:?}",
+        ended.chain()
+    );
+    let again = session.converse(script, "c", patience).await.unwrap();
+    assert_eq!(again.text(), "1 c\n");
+    assert_eq!(session.run("echo beside", None).await.unwrap().text(), "beside\n");
+}

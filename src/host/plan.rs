@@ -362,3 +362,6 @@ fn digest(text: &str) -> String {
             hexadecimal
         })
 }
+
+#[cfg(test)]
+mod tests;

@@ -152,7 +152,7 @@ impl Consequence {
 }
 
 /// Settings that Redis takes only when it starts. `dir`, `aclfile` and the like are here although a newer Redis might take some of them live.
-const AT_START: [&str; 28] = [
+const AT_START: [&str; 29] = [
     "aclfile",
     "always-show-logo",
     "appenddirname",
@@ -173,6 +173,7 @@ const AT_START: [&str; 28] = [
     "logfile",
     "pidfile",
     "port",
+    "rdbchecksum",
     "rename-command",
     "set-proc-title",
     "supervised",

@@ -89,14 +89,10 @@ async fn ask(session: &Session, action: &str, doing: &str) -> Result<Observed> {
     parse(&text).ok_or_else(|| Error::failed(format!("{doing} {}: it answers {:?}", session.label(), text.trim())))
 }
 
+/// One line to the host's role script, which stays open on the session: a single round trip once it has been spoken to.
 async fn run(session: &Session, action: &str, doing: &str) -> Result<String> {
     let output = session
-        .run_within(
-            &format!("sudo -n /usr/local/sbin/infra-role {action}"),
-            None,
-            PATIENCE,
-            |_| (),
-        )
+        .converse("sudo -n /usr/local/sbin/infra-role serve", action, PATIENCE)
         .await?
         .expect_success(&format!("{doing} {}", session.label()))?;
     Ok(output.text())

@@ -5,6 +5,7 @@ use crate::error::{Doing, Error, Result};
 use crate::wait::Instant;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use ssh2::{BlockDirections, ErrorCode};
+use std::collections::HashMap;
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::os::fd::AsFd;
@@ -18,6 +19,19 @@ pub struct Connection {
     pub socket: TcpStream,
     /// Set when a command ended in a way that leaves the session's state unknown.
     pub broken: bool,
+    /// Commands that stay open for further lines; see [`super::conversation`].
+    pub conversations: HashMap<String, ssh2::Channel>,
+}
+
+impl Connection {
+    /// Refuses a session whose state is unknown, and makes it one whose calls do not block.
+    pub fn ready(&mut self) -> Result<()> {
+        if self.broken {
+            return Err(Error::failed("use the ssh session: an earlier command broke it").hint("run the command again"));
+        }
+        self.session.set_blocking(false);
+        Ok(())
+    }
 }
 
 /// Runs `command`, gives it `stdin`, hands whole lines of its standard output to `on_line` as they come.
@@ -28,10 +42,7 @@ pub fn run(
     deadline: Instant,
     on_line: &mut dyn FnMut(&str),
 ) -> Result<Output> {
-    if connection.broken {
-        return Err(Error::failed("use the ssh session: an earlier command broke it").hint("run the command again"));
-    }
-    connection.session.set_blocking(false);
+    connection.ready()?;
     let result = exchange(connection, command, stdin, deadline, on_line);
     if result.is_err() {
         connection.broken = true;
@@ -101,7 +112,7 @@ fn report_lines(stdout: &[u8], reported: &mut usize, on_line: &mut dyn FnMut(&st
     }
 }
 
-fn drain(stream: &mut ssh2::Stream, into: &mut Vec<u8>) -> Result<bool> {
+pub fn drain(stream: &mut ssh2::Stream, into: &mut Vec<u8>) -> Result<bool> {
     let mut buffer = [0u8; 32 * 1024];
     let mut moved = false;
     loop {
@@ -135,11 +146,11 @@ pub fn patiently<T>(
     }
 }
 
-fn would_block(error: &ssh2::Error) -> bool {
+pub fn would_block(error: &ssh2::Error) -> bool {
     error.code() == ErrorCode::Session(libssh2_sys::LIBSSH2_ERROR_EAGAIN)
 }
 
-fn in_time(deadline: Instant) -> Result<()> {
+pub fn in_time(deadline: Instant) -> Result<()> {
     if deadline.has_passed() {
         return Err(Error::failed("wait for its end: the time given to it is over")
             .hint("see on the host what it is busy with, or allow more time with --timeout"));
@@ -147,7 +158,7 @@ fn in_time(deadline: Instant) -> Result<()> {
     Ok(())
 }
 
-fn wait_for_socket(connection: &Connection, deadline: Instant) -> Result<()> {
+pub fn wait_for_socket(connection: &Connection, deadline: Instant) -> Result<()> {
     in_time(deadline)?;
     let wanted = match connection.session.block_directions() {
         BlockDirections::Outbound => PollFlags::POLLOUT,

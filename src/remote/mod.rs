@@ -6,6 +6,7 @@
 
 mod attempt;
 mod channel;
+mod conversation;
 pub mod key;
 pub mod session;
 

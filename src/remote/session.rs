@@ -2,11 +2,13 @@
 
 use super::attempt::{Attempt, attempt};
 use super::channel::{self, Connection};
+use super::conversation;
 use super::key::HostKey;
 use crate::error::{Doing, Error, Result};
 use crate::secret::Secret;
 use crate::ui::{Step, Ui};
 use crate::wait::Instant;
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use zeroize::Zeroizing;
@@ -95,6 +97,7 @@ impl Session {
                 session,
                 socket,
                 broken: false,
+                conversations: HashMap::new(),
             })),
         })
     }
@@ -144,6 +147,20 @@ impl Session {
         })
         .await?
         .doing(|| format!("run `{}` on {}", shorten(command), self.label))
+    }
+
+    /// Says one line to `command`, which stays open on this session for the next line: one round trip, and no program to start. The command ends each
+    /// answer with a line `= STATUS`. Where it has ended meanwhile it is started again, so say only what may be said twice.
+    pub async fn converse(&self, command: &str, line: &str, deadline: Duration) -> Result<Output> {
+        let connection = self.connection.clone();
+        let end = Instant::now().after(deadline);
+        let (asked, said) = (command.to_string(), line.to_string());
+        blocking(move || {
+            let mut connection = connection.lock().unwrap_or_else(PoisonError::into_inner);
+            conversation::ask(&mut connection, &asked, &said, end)
+        })
+        .await?
+        .doing(|| format!("say `{}` to `{}` on {}", shorten(line), shorten(command), self.label))
     }
 
     /// Puts `bytes` at `path` by way of a temporary file beside it: the file is whole or not there, and never readable by others meanwhile.

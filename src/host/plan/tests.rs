@@ -1,0 +1,234 @@
+use super::*;
+use crate::config::Engine;
+use crate::host::facts::{FoundFile, FoundSysctl, FoundUnit};
+use crate::host::settings::{Door, Passwords, Position, Settings, Upstream};
+use std::collections::BTreeMap;
+
+const PASSWORDS: [&str; 5] = [
+    "app-secret",
+    "replication-secret",
+    "backup-secret",
+    "admin-secret",
+    "source-secret",
+];
+
+fn settings() -> Settings {
+    let source = Upstream {
+        host: "192.0.2.7".into(),
+        port: 6390,
+        user: None,
+        password: Some(Secret::new(PASSWORDS[4])),
+        tls: true,
+    };
+    Settings {
+        label: "master".into(),
+        engine: Engine::Redis,
+        position: Position::FollowsSource(source),
+        door: Door::Closed,
+        maxmemory: 100,
+        settings: BTreeMap::new(),
+        authority: "authority".into(),
+        source_certificate: Some("source".into()),
+        certificate: "certificate".into(),
+        certificate_key: Secret::new("key-secret"),
+        passwords: Passwords {
+            app: Secret::new(PASSWORDS[0]),
+            replication: Secret::new(PASSWORDS[1]),
+            backup: Secret::new(PASSWORDS[2]),
+            admin: Secret::new(PASSWORDS[3]),
+        },
+        backup: Some(crate::host::backup::Settings {
+            bucket_url: "http://192.0.2.1/bucket".into(),
+            region: "us-east-1".into(),
+            prefix: "backups/test".into(),
+            period: std::time::Duration::from_secs(3600),
+        }),
+    }
+}
+
+/// What a host says that is exactly as described.
+fn facts_of(description: &Description) -> Facts {
+    let mut facts = Facts::default();
+    for file in &description.files {
+        let found = FoundFile {
+            mode: file.mode,
+            owner: file.owner.clone(),
+            group: file.group.clone(),
+            sha256: digest(file.content.text()),
+            text: (file.on_change == Some(Reaction::Configure)).then(|| Secret::new(file.content.text())),
+        };
+        facts.files.insert(file.path.clone(), found);
+    }
+    for directory in &description.directories {
+        let found = FoundFile {
+            mode: directory.mode,
+            owner: directory.owner.clone(),
+            group: directory.group.clone(),
+            sha256: "-".into(),
+            text: None,
+        };
+        facts.files.insert(directory.path.clone(), found);
+    }
+    for package in &description.packages {
+        facts.packages.insert(package.clone(), "1".into());
+    }
+    for unit in &description.units {
+        let found = FoundUnit {
+            enabled: unit.enabled,
+            exists: true,
+            active: unit.active.unwrap_or(false),
+        };
+        facts.units.insert(unit.name.clone(), found);
+    }
+    for sysctl in &description.sysctls {
+        let found = FoundSysctl {
+            value: sysctl.value.clone(),
+            writable: true,
+        };
+        facts.sysctls.insert(sysctl.key.clone(), found);
+    }
+    facts
+}
+
+fn texts(wanted: &Settings, facts: &Facts) -> Vec<String> {
+    let plan = plan(&wanted.describe().unwrap(), facts).unwrap();
+    plan.steps.into_iter().map(|step| step.text).collect()
+}
+
+#[test]
+fn a_host_that_is_as_described_has_nothing_to_do() {
+    let description = settings().describe().unwrap();
+    let facts = facts_of(&description);
+    let plan = plan(&description, &facts).unwrap();
+    assert!(plan.is_empty() && plan.warnings.is_empty(), "{plan}");
+    assert!(plan.pending(&facts, &description).is_empty());
+}
+
+#[test]
+fn a_bare_host_gets_everything_and_its_engine_is_started_once() {
+    let texts = texts(&settings(), &Facts::default());
+    assert!(texts[0].starts_with("install redis-server"), "{texts:?}");
+    let about_engine: Vec<_> = texts
+        .iter()
+        .filter(|text| text.contains("redis-server.service"))
+        .collect();
+    assert_eq!(
+        about_engine[about_engine.len() - 2..],
+        ["enable redis-server.service", "start redis-server.service"]
+    );
+    assert!(!texts.iter().any(|text| text.starts_with("restart")), "{texts:?}");
+    assert!(!texts.iter().any(|text| text.contains("running engine")), "{texts:?}");
+}
+
+#[test]
+fn more_memory_is_told_to_the_running_engine() {
+    let facts = facts_of(&settings().describe().unwrap());
+    let mut wanted = settings();
+    wanted.maxmemory = 200;
+    assert_eq!(
+        texts(&wanted, &facts),
+        [
+            "change the content of /etc/redis/redis.conf (maxmemory)",
+            "set maxmemory in the running engine"
+        ]
+    );
+}
+
+#[test]
+fn a_setting_that_needs_it_restarts_the_engine_once_and_tells_nothing_before() {
+    let facts = facts_of(&settings().describe().unwrap());
+    let mut wanted = settings();
+    wanted.maxmemory = 200;
+    wanted.door = Door::Open;
+    wanted.settings.insert("databases".into(), "32".into());
+    assert_eq!(
+        texts(&wanted, &facts),
+        [
+            "change the content of /etc/redis/users.acl",
+            "change the content of /etc/redis/redis.conf (databases, maxmemory)",
+            "restart redis-server.service for databases"
+        ]
+    );
+}
+
+#[test]
+fn users_and_certificates_are_read_again_without_a_restart() {
+    let facts = facts_of(&settings().describe().unwrap());
+    let mut wanted = settings();
+    wanted.door = Door::Open;
+    wanted.certificate = "another".into();
+    let texts = texts(&wanted, &facts);
+    assert_eq!(
+        texts[2..],
+        [
+            "let the engine read its certificates again",
+            "let the engine read its users again"
+        ]
+    );
+}
+
+#[test]
+fn a_changed_period_restarts_the_timer_alone() {
+    let facts = facts_of(&settings().describe().unwrap());
+    let mut wanted = settings();
+    wanted.backup.as_mut().unwrap().period = std::time::Duration::from_secs(1800);
+    assert_eq!(
+        texts(&wanted, &facts),
+        [
+            "change the content of /etc/systemd/system/infra-backup.timer",
+            "let systemd read its units again",
+            "restart infra-backup.timer"
+        ]
+    );
+}
+
+#[test]
+fn a_promoted_master_is_never_made_to_follow() {
+    let mut master = settings();
+    master.position = Position::Master;
+    let facts = facts_of(&master.describe().unwrap());
+    let error = plan(&settings().describe().unwrap(), &facts).unwrap_err();
+    assert!(error.to_string().contains("promoted master"), "{error}");
+    assert!(texts(&master, &facts).is_empty());
+}
+
+#[test]
+fn what_an_interrupted_run_left_undone_is_done_by_the_next() {
+    let description = settings().describe().unwrap();
+    let mut facts = facts_of(&description);
+    facts.pending = vec!["configure".into(), "load-users".into()];
+    let plan = plan(&description, &facts).unwrap();
+    let texts: Vec<_> = plan.steps.iter().map(|step| step.text.as_str()).collect();
+    assert_eq!(texts[0], "let the engine read its users again");
+    assert!(
+        texts[1].starts_with("set ") && texts[1].contains("maxmemory"),
+        "{texts:?}"
+    );
+    assert_eq!(texts[2], "tell the running engine its role");
+    assert_eq!(plan.pending(&facts, &description), ["configure", "load-users"]);
+}
+
+#[test]
+fn a_kernel_setting_that_the_machine_refuses_is_told_and_is_no_change() {
+    let description = settings().describe().unwrap();
+    let mut facts = facts_of(&description);
+    let refused = FoundSysctl {
+        value: "0".into(),
+        writable: false,
+    };
+    facts.sysctls.insert("vm.overcommit_memory".into(), refused);
+    let plan = plan(&description, &facts).unwrap();
+    assert!(plan.is_empty());
+    assert_eq!(plan.warnings.len(), 1);
+    assert!(plan.warnings[0].contains("vm.overcommit_memory"), "{:?}", plan.warnings);
+}
+
+#[test]
+fn no_form_of_a_plan_shows_a_secret() {
+    let plan = plan(&settings().describe().unwrap(), &Facts::default()).unwrap();
+    let shown = format!("{plan} {plan:?} {}", serde_json::to_string(&plan).unwrap());
+    assert!(shown.contains("/etc/redis/users.acl"));
+    for secret in PASSWORDS.into_iter().chain(["key-secret"]) {
+        assert!(!shown.contains(secret), "{secret} is shown");
+    }
+}

@@ -1,0 +1,414 @@
+//! What is put on a host, tried with a real engine: its settings load, and its role script leaves the very files that `up` would write.
+
+use infra::config::Engine;
+use infra::host::description::Description;
+use infra::host::settings::Passwords;
+use infra::host::{Door, Position, Settings, Upstream, redis_conf, tls};
+use infra::secret::Secret;
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+const SCRIPTS: [&str; 6] = [
+    "facts.sh",
+    "apply.sh",
+    "first-contact.sh",
+    "infra-role.sh",
+    "infra-guard.sh",
+    "infra-backup.sh",
+];
+
+fn templates() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("templates")
+}
+
+fn source() -> Position {
+    Position::FollowsSource(Upstream {
+        host: "127.0.0.1".into(),
+        port: 1,
+        user: Some("someone".into()),
+        password: Some(Secret::new("with \"quotes\" and # and é")),
+        tls: false,
+    })
+}
+
+fn settings(position: Position, door: Door) -> Settings {
+    let now = "2026-11-23T00:00:00Z".parse().unwrap();
+    let key = tls::authority_key().unwrap();
+    let authority = tls::Issued {
+        certificate: tls::make_authority("infra demo test", &key, now).unwrap(),
+        key,
+    };
+    let issued = tls::issue(&authority, "master", &["127.0.0.1".parse().unwrap()], now).unwrap();
+    Settings {
+        label: "master".into(),
+        engine: Engine::Redis,
+        position,
+        door,
+        maxmemory: 400 << 20,
+        settings: BTreeMap::from([
+            ("maxmemory-policy".into(), "noeviction".into()),
+            ("notify-keyspace-events".into(), String::new()),
+            ("databases".into(), "20".into()),
+        ]),
+        authority: authority.certificate,
+        source_certificate: None,
+        certificate: issued.certificate,
+        certificate_key: issued.key,
+        passwords: Passwords {
+            app: Secret::new("app-password"),
+            replication: Secret::new("replication-password"),
+            backup: Secret::new("backup-password"),
+            admin: Secret::new("admin-password"),
+        },
+        backup: None,
+    }
+}
+
+/// A host's files in a folder of their own, and the engine that reads them.
+struct Host {
+    root: tempfile::TempDir,
+    port: u16,
+    engine: Option<Child>,
+}
+
+impl Host {
+    fn with(description: &Description) -> Self {
+        let root = tempfile::tempdir().unwrap();
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let host = Host {
+            root,
+            port,
+            engine: None,
+        };
+        for folder in ["etc/infra", "etc/redis/tls", "data", "bin"] {
+            std::fs::create_dir_all(host.path(folder)).unwrap();
+        }
+        for file in &description.files {
+            if file.path.starts_with("/etc/infra") || file.path.starts_with("/etc/redis") {
+                host.write(&file.path[1..], file.content.text());
+            }
+        }
+        for script in ["infra-role", "infra-guard"] {
+            let text = std::fs::read_to_string(templates().join(format!("{script}.sh"))).unwrap();
+            host.write(&format!("bin/{script}"), &text);
+        }
+        host
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.root.path().join(name)
+    }
+
+    /// The text with a host's paths led into this folder.
+    fn moved(&self, text: &str) -> String {
+        let root = self.root.path().display().to_string();
+        text.replace("/etc/redis", &format!("{root}/etc/redis"))
+            .replace("/etc/infra", &format!("{root}/etc/infra"))
+            .replace("/var/lib/redis", &format!("{root}/data"))
+            .replace("/run/redis", &root)
+            .replace("tls-port 6379", &format!("tls-port {}", self.port))
+            .replace("bind * -::*", "bind 127.0.0.1")
+    }
+
+    fn write(&self, name: &str, text: &str) {
+        std::fs::write(self.path(name), self.moved(text)).unwrap();
+    }
+
+    fn text(&self, name: &str) -> String {
+        std::fs::read_to_string(self.path(name)).unwrap()
+    }
+
+    fn start(&mut self) {
+        let child = Command::new("redis-server")
+            .arg(self.path("etc/redis/redis.conf"))
+            .stdout(std::fs::File::create(self.path("log")).unwrap())
+            .stdin(Stdio::null())
+            .spawn()
+            .unwrap();
+        self.engine = Some(child);
+        let begun = Instant::now();
+        while self.ask(&["PING"]) != "PONG" {
+            assert!(begun.elapsed() < Duration::from_secs(10), "{}", self.text("log"));
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    fn client(&self, user: &str) -> Command {
+        let mut client = Command::new("redis-cli");
+        client
+            .arg("-s")
+            .arg(self.path("redis-server.sock"))
+            .args(["--user", user, "--no-auth-warning"])
+            .env("REDISCLI_AUTH", format!("{user}-password"));
+        client
+    }
+
+    fn ask(&self, words: &[&str]) -> String {
+        let output = self.client("admin").args(words).output().unwrap();
+        String::from_utf8_lossy(&output.stdout).trim().to_string()
+    }
+
+    fn say(&self, line: &str) -> String {
+        let mut client = self
+            .client("admin")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        client.stdin.take().unwrap().write_all(line.as_bytes()).unwrap();
+        String::from_utf8_lossy(&client.wait_with_output().unwrap().stdout)
+            .trim()
+            .to_string()
+    }
+
+    fn role(&self, words: &[&str]) -> (bool, String) {
+        let output = Command::new("bash")
+            .arg(self.path("bin/infra-role"))
+            .args(words)
+            .output()
+            .unwrap();
+        let text = [output.stdout, output.stderr].concat();
+        (output.status.success(), String::from_utf8_lossy(&text).into_owned())
+    }
+}
+
+impl Drop for Host {
+    fn drop(&mut self) {
+        if let Some(engine) = &mut self.engine {
+            let _ = engine.kill();
+            let _ = engine.wait();
+        }
+    }
+}
+
+#[test]
+fn every_script_passes_shellcheck() {
+    for script in SCRIPTS {
+        let checked = Command::new("shellcheck")
+            .args(["-S", "style"])
+            .arg(templates().join(script))
+            .output()
+            .expect("shellcheck has to be installed: .ci/tools does it");
+        assert!(checked.status.success(), "{}", String::from_utf8_lossy(&checked.stdout));
+    }
+    let there = std::fs::read_dir(templates()).unwrap();
+    let scripts = there.filter(|entry| {
+        entry
+            .as_ref()
+            .unwrap()
+            .path()
+            .extension()
+            .is_some_and(|end| end == "sh")
+    });
+    assert_eq!(
+        scripts.count(),
+        SCRIPTS.len(),
+        "a script is not in the list of this test"
+    );
+}
+
+#[test]
+fn the_settings_of_every_position_are_taken_by_an_engine() {
+    let replica = Position::FollowsMaster {
+        address: "127.0.0.1".into(),
+    };
+    for (position, role) in [(source(), "slave"), (replica, "slave"), (Position::Master, "master")] {
+        let shown = format!("{position:?}");
+        assert!(!shown.contains("quotes"), "{shown}");
+        let mut host = Host::with(&settings(position, Door::Closed).describe().unwrap());
+        host.start();
+        assert!(
+            host.ask(&["ROLE"]).starts_with(role),
+            "{shown}: {}",
+            host.ask(&["ROLE"])
+        );
+        assert_eq!(host.ask(&["CONFIG", "GET", "databases"]), "databases\n20");
+        assert_eq!(host.ask(&["CONFIG", "GET", "maxmemory"]), "maxmemory\n419430400");
+    }
+}
+
+#[test]
+fn everything_that_is_told_live_after_an_interruption_is_taken() {
+    let mut host = Host::with(&settings(source(), Door::Closed).describe().unwrap());
+    host.start();
+    let everything = redis_conf::everything(&host.text("etc/redis/redis.conf"));
+    assert!(everything.live.len() > 20, "{everything:?}");
+    for (name, value) in everything.live {
+        // As the host's script does: a line on standard input, not words that a shell has taken apart.
+        let answer = host.say(&format!("CONFIG SET {name} {}\n", value.expose()));
+        assert_eq!(answer, "OK", "CONFIG SET {name}");
+    }
+    let (done, text) = host.role(&["apply"]);
+    assert!(done, "{text}");
+}
+
+#[test]
+fn a_source_password_of_any_bytes_reaches_the_engine_unchanged() {
+    let mut host = Host::with(&settings(source(), Door::Closed).describe().unwrap());
+    host.start();
+    assert_eq!(
+        host.ask(&["CONFIG", "GET", "masterauth"]),
+        "masterauth\nwith \"quotes\" and # and é"
+    );
+    assert_eq!(host.ask(&["CONFIG", "GET", "masteruser"]), "masteruser\nsomeone");
+}
+
+#[test]
+fn only_tls_with_the_authority_gets_in_and_only_with_a_user() {
+    let mut host = Host::with(&settings(Position::Master, Door::Open).describe().unwrap());
+    host.start();
+    let ask = |user: &str, password: &str, words: &[&str]| {
+        let output = Command::new("redis-cli")
+            .args(["-p", &host.port.to_string(), "--tls", "--cacert"])
+            .arg(host.path("etc/redis/tls/trusted.crt"))
+            .args(["--user", user, "--pass", password, "--no-auth-warning"])
+            .args(words)
+            .output()
+            .unwrap();
+        String::from_utf8_lossy(&[output.stdout, output.stderr].concat())
+            .trim()
+            .to_string()
+    };
+    assert_eq!(ask("app", "app-password", &["SET", "a", "1"]), "OK");
+    assert!(ask("app", "app-password", &["CONFIG", "GET", "dir"]).contains("NOPERM"));
+    assert!(ask("app", "app-password", &["REPLICAOF", "NO", "ONE"]).contains("NOPERM"));
+    assert!(ask("app", "wrong", &["GET", "a"]).contains("WRONGPASS"));
+    assert!(ask("default", "", &["GET", "a"]).contains("WRONGPASS"));
+    assert!(ask("backup", "backup-password", &["GET", "a"]).contains("NOPERM"));
+    assert_eq!(
+        ask("backup", "backup-password", &["CONFIG", "GET", "dir"])
+            .lines()
+            .next(),
+        Some("dir")
+    );
+    assert!(ask("replication", "replication-password", &["GET", "a"]).contains("NOPERM"));
+    assert_eq!(ask("replication", "replication-password", &["PING"]), "PONG");
+}
+
+#[test]
+fn a_promotion_by_the_host_leaves_the_file_that_up_would_write() {
+    let follower = settings(source(), Door::Closed);
+    let promoted = Settings {
+        position: Position::Master,
+        ..follower.clone()
+    };
+    let config = |settings: &Settings| {
+        let description = settings.describe().unwrap();
+        let file = description
+            .files
+            .iter()
+            .find(|file| file.path == "/etc/redis/redis.conf");
+        file.unwrap().content.text().to_string()
+    };
+    let mut host = Host::with(&follower.describe().unwrap());
+    host.start();
+    let (prepared, text) = host.role(&["prepare"]);
+    assert!(prepared, "{text}");
+    assert_eq!(
+        host.text("etc/redis/redis.conf"),
+        host.moved(&config(&follower)),
+        "prepare changed what is in force"
+    );
+    for _ in 0..2 {
+        let (done, text) = host.role(&["promote"]);
+        assert!(done && text.starts_with("file master\nrunning master\n"), "{text}");
+        assert_eq!(host.text("etc/redis/redis.conf"), host.moved(&config(&promoted)));
+    }
+    for _ in 0..2 {
+        let (done, text) = host.role(&["follow"]);
+        assert!(
+            done && text.starts_with("file follows-source\nrunning slave\n"),
+            "{text}"
+        );
+        assert_eq!(host.text("etc/redis/redis.conf"), host.moved(&config(&follower)));
+    }
+    assert_eq!(
+        host.ask(&["CONFIG", "GET", "masterauth"]),
+        "masterauth\nwith \"quotes\" and # and é"
+    );
+}
+
+#[test]
+fn a_promotion_that_was_not_prepared_is_refused() {
+    let mut host = Host::with(&settings(source(), Door::Closed).describe().unwrap());
+    host.start();
+    let (done, text) = host.role(&["promote"]);
+    assert!(!done && text.contains("not prepared"), "{text}");
+    assert!(host.ask(&["ROLE"]).starts_with("slave"));
+}
+
+#[test]
+fn the_door_opens_and_closes_as_up_would_write_it_and_closing_ends_connections() {
+    let closed = settings(Position::Master, Door::Closed);
+    let open = Settings {
+        door: Door::Open,
+        ..closed.clone()
+    };
+    let users = |settings: &Settings| {
+        let description = settings.describe().unwrap();
+        let file = description
+            .files
+            .iter()
+            .find(|file| file.path == "/etc/redis/users.acl");
+        file.unwrap().content.text().to_string()
+    };
+    let mut host = Host::with(&closed.describe().unwrap());
+    host.start();
+    let app_is = |word: &str| host.ask(&["ACL", "LIST"]).contains(&format!("user app {word} "));
+    assert!(app_is("off"));
+    for (word, state, wanted) in [("open", "on", &open), ("open", "on", &open), ("closed", "off", &closed)] {
+        let (done, text) = host.role(&["door", word]);
+        assert!(done && text == format!("door {word}\n"), "{text}");
+        assert!(app_is(state));
+        assert_eq!(host.text("etc/redis/users.acl"), users(wanted));
+        if word == "open" {
+            let mut waiting = host.client("app");
+            waiting
+                .args(["BLPOP", "nothing", "20"])
+                .stdout(Stdio::null())
+                .stderr(Stdio::null());
+            let mut waiting = waiting.spawn().unwrap();
+            std::thread::spawn(move || waiting.wait());
+            let begun = Instant::now();
+            while !host.ask(&["CLIENT", "LIST"]).contains("user=app") {
+                assert!(
+                    begun.elapsed() < Duration::from_secs(5),
+                    "the app's client did not come"
+                );
+            }
+        }
+    }
+    assert!(!host.ask(&["CLIENT", "LIST"]).contains("user=app"));
+}
+
+#[test]
+fn a_master_without_its_data_is_not_started_and_a_follower_is() {
+    let guard = |host: &Host| {
+        let output = Command::new("bash").arg(host.path("bin/infra-guard")).output().unwrap();
+        (
+            output.status.success(),
+            String::from_utf8_lossy(&output.stderr).into_owned(),
+        )
+    };
+    let follower = Host::with(&settings(source(), Door::Closed).describe().unwrap());
+    assert!(guard(&follower).0);
+    let mut master = Host::with(&settings(Position::Master, Door::Closed).describe().unwrap());
+    let (allowed, text) = guard(&master);
+    assert!(!allowed && text.contains("appendonly.aof.manifest"), "{text}");
+    master.start();
+    let (allowed, text) = guard(&master);
+    assert!(allowed, "{text}");
+    let log = master.path("data/appendonlydir");
+    let base = std::fs::read_dir(&log).unwrap().map(|entry| entry.unwrap().path());
+    let base = base
+        .into_iter()
+        .find(|path| path.to_string_lossy().ends_with("base.rdb"))
+        .unwrap();
+    std::fs::remove_file(base).unwrap();
+    let (allowed, text) = guard(&master);
+    assert!(!allowed && text.contains("base.rdb, which is missing"), "{text}");
+}
