@@ -285,14 +285,23 @@ impl Config {
 /// file, comments too, stays as it is.
 pub fn write_pin(path: &Path, pin: &str) -> Result<bool> {
     let text = std::fs::read_to_string(path).doing(|| format!("read {}", path.display()))?;
-    let Some(pinned) = with_pin(&text, pin) else { return Ok(false) };
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let Some(pinned) = with_pin(&text, pin) else {
+        return Ok(false);
+    };
+    let folder = path
+        .parent()
+        .filter(|folder| !folder.as_os_str().is_empty())
+        .unwrap_or(Path::new("."));
     let mut file = tempfile::NamedTempFile::new_in(folder).doing(|| format!("write {}", path.display()))?;
     std::io::Write::write_all(&mut file, pinned.as_bytes()).doing(|| format!("write {}", path.display()))?;
     if let Ok(there) = std::fs::metadata(path) {
-        file.as_file().set_permissions(there.permissions()).doing(|| format!("write {}", path.display()))?;
+        file.as_file()
+            .set_permissions(there.permissions())
+            .doing(|| format!("write {}", path.display()))?;
     }
-    file.persist(path).map_err(|error| error.error).doing(|| format!("write {}", path.display()))?;
+    file.persist(path)
+        .map_err(|error| error.error)
+        .doing(|| format!("write {}", path.display()))?;
     Ok(true)
 }
 

@@ -3,8 +3,10 @@
 //! Layers, each knowing only those below: `commands` → `cutover`, `host`, `backup` → `cloud`, `remote`, `redis`, `platform`, `state` → nothing of
 //! ours. `plan` and the decisions of `cutover` are pure. `docs/architecture.md` has the picture.
 
+pub mod backup;
 pub mod cli;
 pub mod cloud;
+pub mod commands;
 pub mod config;
 pub mod cutover;
 pub mod error;
@@ -16,6 +18,7 @@ pub mod platform;
 pub mod redis;
 pub mod remote;
 pub mod secret;
+pub mod setup;
 pub mod state;
 pub mod ui;
 pub mod wait;

@@ -98,7 +98,8 @@ class CloudTest(unittest.TestCase):
         )
 
     def setUp(self) -> None:
-        self.name = self.id().rpartition(".")[2].removeprefix("test_").replace("_", "-")[:40] + f"-{time.time_ns()}"[-8:]
+        behaviour = self.id().rpartition(".")[2].removeprefix("test_").replace("_", "-")
+        self.name = f"{behaviour[:40]}-{time.time_ns() % 10**8}"
 
     def refused(self, code: str, call: Any, /, *args: Any, **kwargs: Any) -> ClientError:
         """Expects an AWS error with this code and returns it."""

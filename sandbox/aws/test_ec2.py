@@ -1,4 +1,4 @@
-"""Instances through their states, addresses, security groups, images and key pairs."""
+"""Instances from launch to termination, and their addresses."""
 
 import ipaddress
 from base64 import b64encode
@@ -201,6 +201,14 @@ class Lifecycle(CloudTest):
         self.assertTrue(self.acknowledge(instance, "stopped")["accepted"])
         self.assertEqual(self.state(instance), "stopped")
 
+    def test_an_acknowledgement_that_comes_too_late_changes_nothing(self) -> None:
+        instance = self.launched()
+        self.ec2.stop_instances(InstanceIds=[instance])
+        self.acknowledge(instance, "stopped")
+        self.ec2.start_instances(InstanceIds=[instance])
+        self.assertFalse(self.acknowledge(instance, "stopped")["accepted"])
+        self.assertEqual(self.state(instance), "pending")
+
     def test_a_stopped_instance_gets_another_public_address(self) -> None:
         instance = self.launched()
         before = self.described(instance)["PublicIpAddress"]
@@ -230,7 +238,8 @@ class ElasticAddresses(CloudTest):
         return address
 
     def release(self, allocation: str) -> None:
-        for address in self.ec2.describe_addresses(Filters=[{"Name": "allocation-id", "Values": [allocation]}])["Addresses"]:
+        named = [{"Name": "allocation-id", "Values": [allocation]}]
+        for address in self.ec2.describe_addresses(Filters=named)["Addresses"]:
             if "AssociationId" in address:
                 self.ec2.disassociate_address(AssociationId=address["AssociationId"])
             self.ec2.release_address(AllocationId=allocation)
@@ -280,122 +289,3 @@ class ElasticAddresses(CloudTest):
         instance, address = self.launch()["Instances"][0]["InstanceId"], self.allocate()
         wanted = {"InstanceId": instance, "AllocationId": address["AllocationId"]}
         self.refused("InvalidInstanceID", self.ec2.associate_address, **wanted)
-
-
-class SecurityGroups(CloudTest):
-    def setUp(self) -> None:
-        super().setUp()
-        tags = [{"ResourceType": "security-group", "Tags": [{"Key": "infra:name", "Value": self.name}]}]
-        self.group = self.ec2.create_security_group(GroupName=self.name, Description="x", TagSpecifications=tags)["GroupId"]
-
-    def tcp(self, port: int, **sources: object) -> dict[str, object]:
-        return {"IpProtocol": "tcp", "FromPort": port, "ToPort": port} | sources
-
-    def test_rules_reach_the_supervisor_with_groups_resolved_to_members(self) -> None:
-        pair = {"UserIdGroupPairs": [{"GroupId": self.group, "Description": "replication"}]}
-        permissions = [self.tcp(22, IpRanges=[{"CidrIp": "10.77.0.1/32", "Description": "ssh"}]), self.tcp(6379, **pair)]
-        answer = self.ec2.authorize_security_group_ingress(GroupId=self.group, IpPermissions=permissions)
-        self.assertEqual(len(answer["SecurityGroupRules"]), 2)
-        instances = [self.launched(SecurityGroupIds=[self.group]) for _ in range(2)]
-        members = sorted(f"{self.described(instance)['PrivateIpAddress']}/32" for instance in instances)
-        for instance in instances:
-            self.assertEqual(
-                self.seen(instance)["ingress"],
-                [
-                    {"protocol": "tcp", "from": 22, "to": 22, "sources": ["10.77.0.1/32"]},
-                    {"protocol": "tcp", "from": 6379, "to": 6379, "sources": members},
-                ],
-            )
-        rules = self.ec2.describe_security_group_rules(Filters=[{"Name": "group-id", "Values": [self.group]}])
-        ingress = [rule for rule in rules["SecurityGroupRules"] if not rule["IsEgress"]]
-        self.assertEqual({rule["Description"] for rule in ingress}, {"ssh", "replication"})
-        self.assertIn(self.group, [rule.get("ReferencedGroupInfo", {}).get("GroupId") for rule in ingress])
-        self.ec2.revoke_security_group_ingress(GroupId=self.group, IpPermissions=permissions[:1])
-        self.assertEqual([rule["from"] for rule in self.seen(instances[0])["ingress"]], [6379])
-        self.refused(
-            "InvalidPermission.NotFound",
-            self.ec2.revoke_security_group_ingress,
-            GroupId=self.group,
-            IpPermissions=permissions[:1],
-        )
-
-    def test_a_duplicate_rule_is_refused_and_nothing_of_its_call_stays(self) -> None:
-        one, other = (self.tcp(port, IpRanges=[{"CidrIp": "10.77.0.1/32"}]) for port in (22, 23))
-        self.ec2.authorize_security_group_ingress(GroupId=self.group, IpPermissions=[one])
-        authorize = self.ec2.authorize_security_group_ingress
-        self.refused("InvalidPermission.Duplicate", authorize, GroupId=self.group, IpPermissions=[other, one])
-        found = self.ec2.describe_security_groups(GroupIds=[self.group])["SecurityGroups"][0]
-        self.assertEqual([rule["FromPort"] for rule in found["IpPermissions"]], [22])
-
-    def test_a_group_in_use_is_not_deleted(self) -> None:
-        instance = self.launched(SecurityGroupIds=[self.group])
-        self.refused("DependencyViolation", self.ec2.delete_security_group, GroupId=self.group)
-        self.ec2.terminate_instances(InstanceIds=[instance])
-        self.refused("DependencyViolation", self.ec2.delete_security_group, GroupId=self.group)
-        self.acknowledge(instance, "terminated")
-        self.ec2.delete_security_group(GroupId=self.group)
-        self.refused("InvalidGroup.NotFound", self.ec2.delete_security_group, GroupId=self.group)
-
-    def test_a_group_named_in_another_groups_rules_is_not_deleted(self) -> None:
-        other = self.ec2.create_security_group(GroupName=self.name + "-2", Description="x")["GroupId"]
-        rule = self.tcp(1, UserIdGroupPairs=[{"GroupId": self.group}])
-        self.ec2.authorize_security_group_ingress(GroupId=other, IpPermissions=[rule])
-        self.refused("DependencyViolation", self.ec2.delete_security_group, GroupId=self.group)
-        self.ec2.delete_security_group(GroupId=other)
-        self.ec2.delete_security_group(GroupId=self.group)
-
-    def test_an_instance_changes_its_groups(self) -> None:
-        instance = self.launched()
-        self.ec2.modify_instance_attribute(InstanceId=instance, Groups=[self.group])
-        self.assertEqual([each["GroupId"] for each in self.described(instance)["SecurityGroups"]], [self.group])
-        self.refused("DependencyViolation", self.ec2.delete_security_group, GroupId=self.group)
-
-    def test_a_name_is_used_once_and_a_group_is_found_by_tag(self) -> None:
-        again = {"GroupName": self.name, "Description": "x"}
-        self.refused("InvalidGroup.Duplicate", self.ec2.create_security_group, **again)
-        found = self.ec2.describe_security_groups(Filters=[{"Name": "tag:infra:name", "Values": [self.name]}])
-        self.assertEqual([each["GroupId"] for each in found["SecurityGroups"]], [self.group])
-
-
-class ImagesAndTypes(CloudTest):
-    def test_debian_images_are_named_by_public_parameters(self) -> None:
-        for release in ("12", "13"):
-            for name, architecture in (("amd64", "x86_64"), ("arm64", "arm64")):
-                parameter = self.ssm.get_parameter(Name=f"/aws/service/debian/release/{release}/latest/{name}")
-                image_id = parameter["Parameter"]["Value"]
-                image = self.ec2.describe_images(ImageIds=[image_id])["Images"][0]
-                self.assertEqual((image["OwnerId"], image["Architecture"]), ("136693071363", architecture))
-                self.assertEqual((image["RootDeviceName"], image["State"]), ("/dev/xvda", "available"))
-                self.assertTrue(image["Name"].startswith(f"debian-{release}-{name}-"))
-
-    def test_images_are_found_by_owner_and_name(self) -> None:
-        filters = [
-            {"Name": "name", "Values": ["debian-13-amd64-*"]},
-            {"Name": "root-device-type", "Values": ["ebs"]},
-            {"Name": "architecture", "Values": ["x86_64"]},
-        ]
-        found = self.ec2.describe_images(Owners=["136693071363"], Filters=filters)["Images"]
-        self.assertEqual([image["ImageId"] for image in found], [self.image()])
-        absent = ["ami-0123456789abcdef0"]
-        self.refused("InvalidAMIID.NotFound", self.ec2.describe_images, ImageIds=absent)
-
-    def test_instance_types_are_described(self) -> None:
-        found = self.ec2.describe_instance_types(InstanceTypes=["t3.micro"])["InstanceTypes"][0]
-        self.assertEqual(found["MemoryInfo"]["SizeInMiB"], 1024)
-        self.refused("InvalidInstanceType", self.ec2.describe_instance_types, InstanceTypes=["t3.gigantic"])
-        offered = self.ec2.describe_instance_type_offerings(
-            LocationType="availability-zone", Filters=[{"Name": "instance-type", "Values": ["t3.micro"]}]
-        )["InstanceTypeOfferings"]
-        self.assertIn("us-east-1a", [offer["Location"] for offer in offered])
-
-    def test_key_pairs_are_unique_tagged_and_deleted_by_id(self) -> None:
-        tags = [{"ResourceType": "key-pair", "Tags": [{"Key": "infra:name", "Value": self.name}]}]
-        wanted = {"KeyName": self.name, "PublicKeyMaterial": PUBLIC_KEY.encode()}
-        self.ec2.import_key_pair(**wanted, TagSpecifications=tags)
-        self.refused("InvalidKeyPair.Duplicate", self.ec2.import_key_pair, **wanted)
-        by_tag = [{"Name": "tag:infra:name", "Values": [self.name]}]
-        found = self.ec2.describe_key_pairs(Filters=by_tag, IncludePublicKey=True)["KeyPairs"]
-        self.assertEqual([pair["PublicKey"] for pair in found], [PUBLIC_KEY])
-        self.ec2.delete_key_pair(KeyPairId=found[0]["KeyPairId"])
-        self.assertEqual(self.ec2.describe_key_pairs(Filters=by_tag)["KeyPairs"], [])
-        self.refused("InvalidKeyPair.NotFound", self.ec2.describe_key_pairs, KeyNames=[self.name])

@@ -51,11 +51,13 @@ class Authentication(CloudTest):
 
     def test_presigned_urls_work_until_they_are_changed(self) -> None:
         bucket = self.bucket()
-        url = self.cloud.client("s3", signature_version="s3v4").generate_presigned_url("put_object", {"Bucket": bucket, "Key": "a b/ü+~"})
+        signer = self.cloud.client("s3", signature_version="s3v4")
+        url = signer.generate_presigned_url("put_object", {"Bucket": bucket, "Key": "a b/ü+~"})
         urllib.request.urlopen(urllib.request.Request(url, data=b"presigned", method="PUT"), timeout=5)
         self.assertEqual(self.s3.get_object(Bucket=bucket, Key="a b/ü+~")["Body"].read(), b"presigned")
         with self.assertRaises(urllib.error.HTTPError) as caught:
-            urllib.request.urlopen(urllib.request.Request(url.replace("a%20b", "b"), data=b"x", method="PUT"), timeout=5)
+            changed = urllib.request.Request(url.replace("a%20b", "b"), data=b"x", method="PUT")
+            urllib.request.urlopen(changed, timeout=5)
         self.assertEqual(caught.exception.code, 403)
 
     def test_a_second_user_may_do_what_its_policy_says(self) -> None:
@@ -157,7 +159,8 @@ class HostRole(CloudTest):
             self.assertEqual(put(b"something else"), "400")
             self.assertEqual(put(body), "200")
             self.assertEqual(put(body), "412")
-        found = self.s3.get_object(Bucket=self.bucket_name, Key="backups/env/hourly/base.rdb.zst", ChecksumMode="ENABLED")
+        where = {"Bucket": self.bucket_name, "Key": "backups/env/hourly/base.rdb.zst"}
+        found = self.s3.get_object(**where, ChecksumMode="ENABLED")
         self.assertEqual(found["Body"].read(), body)
         self.assertEqual(found["ChecksumSHA256"], encoded(sha256(body).digest()))
 
@@ -200,6 +203,11 @@ class Parameters(CloudTest):
         self.refused("ParameterAlreadyExists", self.ssm.put_parameter, Name=name, Value="two", Type="SecureString")
         self.assertEqual(self.ssm.put_parameter(**both)["Version"], 2)
         self.assertEqual(self.ssm.list_tags_for_resource(ResourceType="Parameter", ResourceId=name)["TagList"], tags)
+
+    def test_a_value_beyond_the_standard_tier_is_refused(self) -> None:
+        wanted = {"Name": f"/infra/{self.name}", "Type": "SecureString"}
+        self.refused("ValidationException", self.ssm.put_parameter, **wanted, Value="x" * 4097)
+        self.ssm.put_parameter(**wanted, Value="x" * 4096)
 
     def test_secure_strings_are_read_by_path_and_deleted_together(self) -> None:
         path = f"/infra/{self.name}/env"

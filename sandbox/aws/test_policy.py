@@ -1,9 +1,9 @@
-"""Policy evaluation over many cases, without a server."""
+"""Policy evaluation and address pools over many cases, without a server."""
 
+import ipaddress
 import unittest
 from typing import Any
 
-from localcloud.chunks import Broken, decode
 from localcloud.policy import allowed
 from localcloud.pools import Exhausted, Pool
 
@@ -93,31 +93,8 @@ class Policies(unittest.TestCase):
         self.assertFalse(allowed(({"Statement": statement()},), document, ME, "s3:PutObject", OBJECT, {}))
 
 
-class Chunks(unittest.TestCase):
-    def test_sizes_and_trailers_are_taken_apart(self) -> None:
-        body = b"4\r\nWiki\r\n6\r\npedia \r\n0\r\nx-amz-checksum-crc32:abc=\r\n\r\n"
-        self.assertEqual(decode(body, None), (b"Wikipedia ", {"x-amz-checksum-crc32": "abc="}))
-
-    def test_cut_and_malformed_bodies_are_told_apart_from_whole_ones(self) -> None:
-        for body in (b"", b"4\r\nWi", b"4\r\nWiki\r\n", b"z\r\nWiki\r\n0\r\n\r\n"):
-            with self.subTest(body=body), self.assertRaises(Broken):
-                decode(body, None)
-
-    def test_a_chunk_with_the_wrong_signature_is_refused(self) -> None:
-        def sign(kind: str, previous: str, hashes: str) -> str:
-            return f"{kind}-after-{previous or 'seed'}"
-
-        good = b"4;chunk-signature=PAYLOAD-after-seed\r\nWiki\r\n0;chunk-signature=PAYLOAD-after-PAYLOAD-after-seed\r\n\r\n"
-        self.assertEqual(decode(good, sign), (b"Wiki", {}))
-        with self.assertRaises(Broken) as caught:
-            decode(good.replace(b"after-seed\r\nWiki", b"after-sead\r\nWiki"), sign)
-        self.assertTrue(caught.exception.signature)
-
-
 class Pools(unittest.TestCase):
     def test_an_address_has_one_holder_and_is_used_again_last(self) -> None:
-        import ipaddress
-
         pool = Pool(ipaddress.ip_network("10.77.16.0/29"), skip=3)
         self.assertEqual([pool.take(), pool.take()], ["10.77.16.4", "10.77.16.5"])
         pool.give_back("10.77.16.4")

@@ -1,3 +1,4 @@
+#!/bin/sh
 # Enters the new root, with proc and sys as its packages' scripts expect them: enter.sh ROOT COMMAND...
 set -eu
 root=$1

@@ -13,7 +13,7 @@ chmod 0755 /usr/sbin/policy-rc.d
 echo '# step: package lists'
 apt-get -q update
 echo '# step: cloud-init and base packages'
-apt-get -q -y --no-install-recommends install cloud-init apt-utils python3 procps less iputils-ping
+apt-get -q -y --no-install-recommends install cloud-init apt-utils python3 procps less iputils-ping curl
 
 echo '# step: packages that hosts may ask for'
 repository=/usr/share/infra-sandbox/packages
@@ -42,8 +42,18 @@ echo '# step: cloud-init without a cloud'
 source=/usr/lib/python3/dist-packages/cloudinit/sources/DataSourceEc2.py
 grep -q '"/sys/hypervisor/uuid"' "$source"
 sed -i "s|\"/sys/hypervisor/uuid\"|\"$hypervisor_uuid\"|" "$source"
+# The machine has its addresses before it boots: asking a DHCP server that is not there would take them away.
+grep -q 'perform_dhcp_setup = True' "$source"
+sed -i 's/perform_dhcp_setup = True/perform_dhcp_setup = False/' "$source"
 python3 -m py_compile "$source"
 systemctl enable cloud-init-main.service cloud-init-network.service cloud-config.service cloud-final.service cloud-init-local.service
+
+# A machine's console is a log.
+systemctl mask console-getty.service
+# What a first boot would rebuild is as new as the image.
+touch /etc/.updated /var/.updated
+ldconfig
+journalctl --update-catalog
 
 echo '# step: nothing that two machines would share'
 rm -f /etc/ssh/ssh_host_* /etc/resolv.conf /etc/hostname /var/lib/dbus/machine-id /usr/sbin/policy-rc.d

@@ -31,11 +31,18 @@ enum Verb {
     /// Run a command with the variables that lead AWS and Heroku clients into the sandbox
     Run {
         /// The command and its arguments
-        #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true, value_name = "CMD")]
+        #[arg(
+            required = true,
+            trailing_var_arg = true,
+            allow_hyphen_values = true,
+            value_name = "CMD"
+        )]
         command: Vec<OsString>,
     },
     /// Build the machines' image and the Python environment into the cache, and stop there
     Image,
+    #[command(flatten)]
+    Demo(crate::demo::Command),
     /// The process that `up` leaves running
     #[command(hide = true)]
     Supervise(Settings),
@@ -73,7 +80,10 @@ impl Settings {
     /// The same settings as arguments.
     pub fn as_arguments(&self) -> Vec<String> {
         let switch = if self.addon_tls == Switch::On { "on" } else { "off" };
-        let mut arguments = vec![format!("--time-scale={}", self.time_scale), format!("--addon-tls={switch}")];
+        let mut arguments = vec![
+            format!("--time-scale={}", self.time_scale),
+            format!("--addon-tls={switch}"),
+        ];
         arguments.extend(self.no_app.then(|| "--no-app".to_owned()));
         arguments
     }
@@ -85,7 +95,11 @@ pub fn main() -> ExitCode {
         Ok(arguments) => arguments,
         Err(error) => {
             let _ = error.print();
-            return if error.use_stderr() { ExitCode::from(64) } else { ExitCode::SUCCESS };
+            return if error.use_stderr() {
+                ExitCode::from(64)
+            } else {
+                ExitCode::SUCCESS
+            };
         }
     };
     // One TLS implementation for every client and server in this process; a second installation changes nothing.
@@ -107,6 +121,7 @@ fn run(verb: Verb) -> Result<ExitCode> {
         Verb::Down => crate::down::down(&paths),
         Verb::Run { command } => crate::run::run(&paths, &command),
         Verb::Image => crate::up::prepare(&paths).map(|()| ExitCode::SUCCESS),
+        Verb::Demo(command) => runtime()?.block_on(command.run()),
         Verb::Supervise(settings) => crate::supervisor::supervise(&paths, &settings),
     }
 }
@@ -122,11 +137,28 @@ mod tests {
 
     #[test]
     fn settings_survive_the_way_to_the_supervisor() {
-        let given = ["sandbox", "up", "--time-scale", "0.25", "--addon-tls", "off", "--no-app"];
-        let Verb::Up(settings) = Arguments::try_parse_from(given).unwrap().verb else { panic!("not up") };
-        let again = ["sandbox".to_owned(), "supervise".to_owned()].into_iter().chain(settings.as_arguments());
-        let Verb::Supervise(passed) = Arguments::try_parse_from(again).unwrap().verb else { panic!("not supervise") };
-        assert_eq!((passed.time_scale, passed.addon_tls, passed.no_app), (0.25, Switch::Off, true));
+        let given = [
+            "sandbox",
+            "up",
+            "--time-scale",
+            "0.25",
+            "--addon-tls",
+            "off",
+            "--no-app",
+        ];
+        let Verb::Up(settings) = Arguments::try_parse_from(given).unwrap().verb else {
+            panic!("not up")
+        };
+        let again = ["sandbox".to_owned(), "supervise".to_owned()]
+            .into_iter()
+            .chain(settings.as_arguments());
+        let Verb::Supervise(passed) = Arguments::try_parse_from(again).unwrap().verb else {
+            panic!("not supervise")
+        };
+        assert_eq!(
+            (passed.time_scale, passed.addon_tls, passed.no_app),
+            (0.25, Switch::Off, true)
+        );
     }
 
     #[test]

@@ -25,8 +25,12 @@ pub async fn run(command: &mut Command, input: &str) -> Result<String> {
 }
 
 async fn finish(command: &mut Command, input: &str) -> Result<std::process::Output> {
-    let mut child =
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true).spawn()?;
+    let mut child = command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()?;
     if let Some(mut stdin) = child.stdin.take() {
         // A tool that does not read its input says why on its standard error.
         let _ = stdin.write_all(input.as_bytes()).await;
@@ -37,7 +41,10 @@ async fn finish(command: &mut Command, input: &str) -> Result<std::process::Outp
 fn show(command: &Command) -> String {
     let command = command.as_std();
     let words = std::iter::once(command.get_program()).chain(command.get_args());
-    words.map(|word| word.to_string_lossy().into_owned()).collect::<Vec<_>>().join(" ")
+    words
+        .map(|word| word.to_string_lossy().into_owned())
+        .collect::<Vec<_>>()
+        .join(" ")
 }
 
 #[cfg(test)]
@@ -46,7 +53,9 @@ mod tests {
 
     #[tokio::test]
     async fn a_failing_tool_is_quoted() {
-        let error = run(Command::new("sh").args(["-c", "echo broken >&2; exit 3"]), "").await.unwrap_err();
+        let error = run(Command::new("sh").args(["-c", "echo broken >&2; exit 3"]), "")
+            .await
+            .unwrap_err();
         let text = format!("{error:#}");
         assert!(text.contains("broken") && text.contains('3'), "{text}");
     }

@@ -26,10 +26,17 @@ pub fn down(paths: &Paths) -> Result<ExitCode> {
     }
     let left = runtime()?.block_on(cleanup::sweep(paths, cleanup::Files::Remove));
     if !left.is_empty() {
-        bail!("these are left and would not go; run `sandbox down` again:\n  {}", left.join("\n  "));
+        bail!(
+            "these are left and would not go; run `sandbox down` again:\n  {}",
+            left.join("\n  ")
+        );
     }
     if was_there {
-        eprintln!("sandbox: down after {:.1} s; nothing is left but the cache {}", started.elapsed().as_secs_f64(), paths.cache().display());
+        eprintln!(
+            "sandbox: down after {:.1} s; nothing is left but the cache {}",
+            started.elapsed().as_secs_f64(),
+            paths.cache().display()
+        );
     } else {
         eprintln!("sandbox: none was up in {}; nothing is left", paths.state().display());
     }
@@ -37,7 +44,9 @@ pub fn down(paths: &Paths) -> Result<ExitCode> {
 }
 
 fn ask_to_stop(record: &Record) {
-    let Some(pid) = record.supervisor.filter(|_| record.supervisor_lives()) else { return };
+    let Some(pid) = record.supervisor.filter(|_| record.supervisor_lives()) else {
+        return;
+    };
     let _ = kill(Pid::from_raw(pid), Signal::SIGTERM);
     let deadline = Instant::now() + PATIENCE;
     while record.supervisor_lives() && Instant::now() < deadline {

@@ -11,6 +11,8 @@ use crate::record::write_private;
 
 /// The run's id, in the environment of every process that the sandbox starts.
 pub const ID_VARIABLE: &str = "INFRA_SANDBOX_ID";
+/// Where the sandbox's app and machines are.
+const REGION: &str = "us-east-1";
 /// Marks what people run against the sandbox as theirs: `down` spares it.
 pub const OPERATOR_VARIABLE: &str = "INFRA_SANDBOX_OPERATOR";
 
@@ -22,7 +24,9 @@ pub fn write(paths: &Paths, id: &str, operator: &Operator, platform_key: &str) -
         ("AWS_ENDPOINT_URL", endpoint.as_str()),
         ("AWS_ACCESS_KEY_ID", &operator.access_key_id),
         ("AWS_SECRET_ACCESS_KEY", &operator.secret_access_key),
-        ("AWS_REGION", "us-east-1"),
+        ("AWS_REGION", REGION),
+        // The name that clients built on botocore read.
+        ("AWS_DEFAULT_REGION", REGION),
         ("AWS_EC2_METADATA_DISABLED", "true"),
         ("HEROKU_API_URL", "http://127.0.0.1:5000"),
         ("HEROKU_API_KEY", platform_key),
@@ -30,7 +34,10 @@ pub fn write(paths: &Paths, id: &str, operator: &Operator, platform_key: &str) -
         (STATE_VARIABLE, state.as_ref()),
         (OPERATOR_VARIABLE, "1"),
     ];
-    let text: String = variables.iter().map(|(name, value)| format!("export {name}='{value}'\n")).collect();
+    let text: String = variables
+        .iter()
+        .map(|(name, value)| format!("export {name}='{value}'\n"))
+        .collect();
     write_private(&paths.environment_file(), &text)
 }
 
@@ -42,8 +49,12 @@ pub fn read(paths: &Paths) -> Result<Vec<(String, String)>> {
 }
 
 fn parse(text: &str) -> Vec<(String, String)> {
-    let lines = text.lines().filter_map(|line| line.strip_prefix("export ")?.split_once('='));
-    lines.map(|(name, value)| (name.to_owned(), value.trim_matches('\'').to_owned())).collect()
+    let lines = text
+        .lines()
+        .filter_map(|line| line.strip_prefix("export ")?.split_once('='));
+    lines
+        .map(|(name, value)| (name.to_owned(), value.trim_matches('\'').to_owned()))
+        .collect()
 }
 
 #[cfg(test)]
@@ -55,12 +66,16 @@ mod tests {
         let folder = std::env::temp_dir().join(format!("sandbox-environment-{}", std::process::id()));
         fs::create_dir_all(&folder).unwrap();
         let paths = Paths::new(folder.clone(), folder.clone()).unwrap();
-        let operator = Operator { access_key_id: "AKIA1".into(), secret_access_key: "a/b+c=d".into() };
+        let operator = Operator {
+            access_key_id: "AKIA1".into(),
+            secret_access_key: "a/b+c=d".into(),
+        };
         write(&paths, "sb-1", &operator, "key").unwrap();
         let variables = read(&paths).unwrap();
         assert!(variables.contains(&("AWS_SECRET_ACCESS_KEY".into(), "a/b+c=d".into())));
         assert!(variables.contains(&(STATE_VARIABLE.into(), folder.to_string_lossy().into_owned())));
-        let mode = std::os::unix::fs::PermissionsExt::mode(&fs::metadata(paths.environment_file()).unwrap().permissions());
+        let mode =
+            std::os::unix::fs::PermissionsExt::mode(&fs::metadata(paths.environment_file()).unwrap().permissions());
         assert_eq!(mode & 0o777, 0o600);
         fs::remove_dir_all(folder).unwrap();
     }

@@ -15,6 +15,7 @@ pub mod connect;
 pub mod demo;
 mod down;
 mod environment;
+pub mod hosting;
 pub mod image;
 pub mod machines;
 pub mod metadata;

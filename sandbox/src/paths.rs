@@ -24,7 +24,9 @@ impl Paths {
         let state = std::env::var_os(STATE_VARIABLE).map_or_else(|| PathBuf::from(DEFAULT_STATE), PathBuf::from);
         let cache = match std::env::var_os(CACHE_VARIABLE) {
             Some(folder) => PathBuf::from(folder),
-            None => std::env::home_dir().context("find the cache folder: HOME is not set")?.join(".cache/infra-sandbox"),
+            None => std::env::home_dir()
+                .context("find the cache folder: HOME is not set")?
+                .join(".cache/infra-sandbox"),
         };
         Self::new(state, cache)
     }
@@ -78,11 +80,6 @@ impl Paths {
     /// One folder for each machine.
     pub fn machines(&self) -> PathBuf {
         self.state.join("machines")
-    }
-
-    /// The image's root file system, complete or absent.
-    pub fn image(&self) -> PathBuf {
-        self.cache.join("image")
     }
 
     /// The Python environment of the AWS part.

@@ -8,6 +8,8 @@ use anyhow::{Context, Result};
 /// `bytes` random bytes as lower-case hexadecimal digits.
 pub fn hex(bytes: usize) -> Result<String> {
     let mut buffer = vec![0; bytes];
-    File::open("/dev/urandom").and_then(|mut file| file.read_exact(&mut buffer)).context("read /dev/urandom")?;
+    File::open("/dev/urandom")
+        .and_then(|mut file| file.read_exact(&mut buffer))
+        .context("read /dev/urandom")?;
     Ok(buffer.iter().map(|byte| format!("{byte:02x}")).collect())
 }

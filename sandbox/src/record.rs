@@ -73,7 +73,8 @@ impl Record {
 
     /// Whether the supervisor of this record runs: its process id may belong to another process by now.
     pub fn supervisor_lives(&self) -> bool {
-        self.supervisor.is_some_and(|pid| crate::cleanup::carries_id(pid, &self.id))
+        self.supervisor
+            .is_some_and(|pid| crate::cleanup::carries_id(pid, &self.id))
     }
 }
 
@@ -81,7 +82,12 @@ impl Record {
 pub fn write_private(path: &Path, text: &str) -> Result<()> {
     let unfinished = path.with_extension("unfinished");
     let write = || -> std::io::Result<()> {
-        let mut file = fs::File::options().write(true).create(true).truncate(true).mode(0o600).open(&unfinished)?;
+        let mut file = fs::File::options()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(0o600)
+            .open(&unfinished)?;
         file.write_all(text.as_bytes())?;
         fs::rename(&unfinished, path)
     };

@@ -12,12 +12,23 @@ use crate::record::{Phase, Record};
 
 /// Replaces this process; returns only if that fails.
 pub fn run(paths: &Paths, command: &[OsString]) -> Result<ExitCode> {
-    let Some((program, arguments)) = command.split_first() else { bail!("`sandbox run` needs a command") };
+    let Some((program, arguments)) = command.split_first() else {
+        bail!("`sandbox run` needs a command")
+    };
     match Record::read(paths) {
         Some(record) if record.phase == Phase::Ready && record.supervisor_lives() => {}
-        Some(_) => bail!("the sandbox in {} is not ready: see `sandbox status`", paths.state().display()),
-        None => bail!("no sandbox is up in {}: raise one with `sandbox up`", paths.state().display()),
+        Some(_) => bail!(
+            "the sandbox in {} is not ready: see `sandbox status`",
+            paths.state().display()
+        ),
+        None => bail!(
+            "no sandbox is up in {}: raise one with `sandbox up`",
+            paths.state().display()
+        ),
     }
-    let error = Command::new(program).args(arguments).envs(environment::read(paths)?).exec();
+    let error = Command::new(program)
+        .args(arguments)
+        .envs(environment::read(paths)?)
+        .exec();
     Err(error).with_context(|| format!("run {}", program.to_string_lossy()))
 }

@@ -14,9 +14,15 @@ pub fn status(paths: &Paths, json: bool) -> Result<ExitCode> {
     crate::tools::check_root("status")?;
     let Some(mut record) = Record::read(paths) else {
         if json {
-            println!("{}", serde_json::json!({"schema_version": SCHEMA_VERSION, "up": false, "healthy": false}));
+            println!(
+                "{}",
+                serde_json::json!({"schema_version": SCHEMA_VERSION, "up": false, "healthy": false})
+            );
         } else {
-            eprintln!("no sandbox is up in {}: raise one with `sandbox up`", paths.state().display());
+            eprintln!(
+                "no sandbox is up in {}: raise one with `sandbox up`",
+                paths.state().display()
+            );
         }
         return Ok(ExitCode::FAILURE);
     };
@@ -33,7 +39,10 @@ pub fn status(paths: &Paths, json: bool) -> Result<ExitCode> {
             fields.insert("up".into(), supervised.into());
             fields.insert("healthy".into(), healthy.into());
         }
-        println!("{}", serde_json::to_string_pretty(&document).context("print the state")?);
+        println!(
+            "{}",
+            serde_json::to_string_pretty(&document).context("print the state")?
+        );
     } else {
         print!("{}", table(&record, supervised));
     }
@@ -43,7 +52,10 @@ pub fn status(paths: &Paths, json: bool) -> Result<ExitCode> {
 /// What the record cannot know: whether processes of which it tells live now.
 fn look_after(record: &mut Record, supervised: bool) {
     for part in &mut record.parts {
-        let own_process_gone = part.pid.and_then(|pid| i32::try_from(pid).ok()).is_some_and(|pid| !lives(pid));
+        let own_process_gone = part
+            .pid
+            .and_then(|pid| i32::try_from(pid).ok())
+            .is_some_and(|pid| !lives(pid));
         if part.problem.is_none() && (own_process_gone || (part.pid.is_none() && !supervised)) {
             part.problem = Some("its process is gone".to_owned());
         }
@@ -58,14 +70,17 @@ fn look_after(record: &mut Record, supervised: bool) {
 fn lives(pid: i32) -> bool {
     // A killed process stays as a zombie until its parent has asked for it.
     std::fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| {
-        stat.rsplit_once(')').is_some_and(|(_, rest)| !rest.trim_start().starts_with('Z'))
+        stat.rsplit_once(')')
+            .is_some_and(|(_, rest)| !rest.trim_start().starts_with('Z'))
     })
 }
 
 fn table(record: &Record, supervised: bool) -> String {
     let supervisor = Part {
         name: "supervisor".to_owned(),
-        address: record.supervisor.map_or_else(|| "not started".to_owned(), |pid| format!("pid {pid}")),
+        address: record
+            .supervisor
+            .map_or_else(|| "not started".to_owned(), |pid| format!("pid {pid}")),
         pid: None,
         problem: match (supervised, record.phase) {
             (false, _) => Some("its process is gone: `sandbox down` removes what it left".to_owned()),
@@ -77,11 +92,23 @@ fn table(record: &Record, supervised: bool) -> String {
     let mut rows: Vec<[String; 4]> = Vec::new();
     for part in std::iter::once(&supervisor).chain(&record.parts) {
         let state = if part.problem.is_none() { "running" } else { "dead" };
-        rows.push([part.name.clone(), state.into(), part.address.clone(), part.problem.clone().unwrap_or_default()]);
+        rows.push([
+            part.name.clone(),
+            state.into(),
+            part.address.clone(),
+            part.problem.clone().unwrap_or_default(),
+        ]);
     }
     for (id, machine) in &record.machines {
-        let state = if machine.problem.is_none() { machine.state.as_str() } else { "dead" };
-        let name = machine.name.as_ref().map_or_else(|| id.clone(), |name| format!("{id} ({name})"));
+        let state = if machine.problem.is_none() {
+            machine.state.as_str()
+        } else {
+            "dead"
+        };
+        let name = machine
+            .name
+            .as_ref()
+            .map_or_else(|| id.clone(), |name| format!("{id} ({name})"));
         let place = format!("{} {}", machine.addresses.join(" "), machine.zone);
         rows.push([name, state.into(), place, machine.problem.clone().unwrap_or_default()]);
     }
@@ -89,7 +116,10 @@ fn table(record: &Record, supervised: bool) -> String {
     let (first, second, third) = (width(0), width(1), width(2));
     rows.iter()
         .map(|[name, state, place, problem]| {
-            format!("{name:first$}  {state:second$}  {place:third$}  {problem}").trim_end().to_owned() + "\n"
+            format!("{name:first$}  {state:second$}  {place:third$}  {problem}")
+                .trim_end()
+                .to_owned()
+                + "\n"
         })
         .collect()
 }

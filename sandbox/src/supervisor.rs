@@ -15,6 +15,7 @@ use tokio::task::JoinHandle;
 use crate::aws::{self, Aws};
 use crate::cli::{Settings, runtime};
 use crate::environment::{self, ID_VARIABLE};
+use crate::hosting::{ADDON_PORT, Hosting, PLATFORM_PORT};
 use crate::machines::{self, Board, Site, control_group};
 use crate::network::{self, BRIDGE_ADDRESS};
 use crate::paths::Paths;
@@ -24,7 +25,10 @@ use crate::record::{Part, Phase, Record};
 pub fn supervise(paths: &Paths, settings: &Settings) -> Result<ExitCode> {
     // A session of its own: what happens to the terminal that ran `up` does not concern it.
     nix::unistd::setsid().context("start a session of its own (this command is `sandbox up`'s, not yours)")?;
-    tracing_subscriber::fmt().with_writer(std::io::stderr).with_ansi(false).init();
+    tracing_subscriber::fmt()
+        .with_writer(std::io::stderr)
+        .with_ansi(false)
+        .init();
     let id = std::env::var(ID_VARIABLE).with_context(|| format!("read {ID_VARIABLE}"))?;
     let mut record = Record::new(id);
     record.supervisor = i32::try_from(std::process::id()).ok();
@@ -45,6 +49,7 @@ struct Parts {
     aws: Aws,
     board: Arc<Board>,
     machines: JoinHandle<()>,
+    hosting: Hosting,
 }
 
 async fn run(paths: &Paths, settings: &Settings, record: &mut Record) -> Result<()> {
@@ -57,6 +62,7 @@ async fn run(paths: &Paths, settings: &Settings, record: &mut Record) -> Result<
     let Some(mut parts) = raised else { return Ok(()) };
     tracing::info!("ready");
     let mut aws_lives = true;
+    let mut platform_lives = true;
     loop {
         tokio::select! {
             () = any(&mut terminate, &mut interrupt) => break,
@@ -65,6 +71,11 @@ async fn run(paths: &Paths, settings: &Settings, record: &mut Record) -> Result<
                 aws_lives = false;
                 tracing::error!("the AWS part ended with {status}");
                 bury(record, "aws", &format!("it ended with {status}"));
+            }
+            ended = &mut parts.hosting.platform, if platform_lives => {
+                platform_lives = false;
+                tracing::error!("the app platform ended: {ended:?}");
+                bury(record, "platform", "it ended");
             }
         }
         record.write(paths)?;
@@ -82,7 +93,7 @@ async fn any(one: &mut Signal, other: &mut Signal) {
 }
 
 /// Raises every part and reports each before it is begun.
-async fn raise(paths: &Paths, _settings: &Settings, record: &mut Record) -> Result<Parts> {
+async fn raise(paths: &Paths, settings: &Settings, record: &mut Record) -> Result<Parts> {
     begin(paths, record, "network")?;
     network::raise(paths).await?;
 
@@ -107,12 +118,23 @@ async fn raise(paths: &Paths, _settings: &Settings, record: &mut Record) -> Resu
     };
     let machines = tokio::spawn(machines::follow(Arc::new(site)));
 
+    begin(paths, record, "app platform")?;
     let platform_key = crate::random::hex(20)?;
+    let hosting = Hosting::start(paths, settings, &platform_key).await?;
+    let part = |name: &str, port, pid| Part {
+        name: name.to_owned(),
+        address: format!("{BRIDGE_ADDRESS}:{port}"),
+        pid,
+        problem: None,
+    };
+    record.parts.push(part("platform", PLATFORM_PORT, None));
+    record.parts.extend(hosting.addon.as_ref().map(|addon| part("hosted redis", ADDON_PORT, addon.pid())));
+
     environment::write(paths, &record.id, &operator, &platform_key)?;
     record.phase = Phase::Ready;
     record.detail = "ready".to_owned();
     record.write(paths)?;
-    Ok(Parts { aws, board, machines })
+    Ok(Parts { aws, board, machines, hosting })
 }
 
 fn begin(paths: &Paths, record: &mut Record, what: &str) -> Result<()> {
@@ -129,12 +151,18 @@ fn bury(record: &mut Record, name: &str, problem: &str) {
 
 /// Ends what runs; namespaces, mounts and files are the sweep's, which `down` does next.
 async fn stop(parts: Parts) {
+    if let Err(error) = parts.hosting.stop().await {
+        tracing::warn!("{error:#}");
+    }
     parts.machines.abort();
     let _ = parts.machines.await;
     for pid in control_group::processes(None) {
         let _ = nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGKILL);
     }
-    if tokio::time::timeout(Duration::from_secs(2), parts.aws.stop()).await.is_err() {
+    if tokio::time::timeout(Duration::from_secs(2), parts.aws.stop())
+        .await
+        .is_err()
+    {
         tracing::warn!("the AWS part would not end");
     }
 }

@@ -5,7 +5,7 @@ use std::path::Path;
 use anyhow::{Result, bail};
 
 /// A tool and the Debian package that has it.
-const TOOLS: [(&str, &str); 9] = [
+const TOOLS: [(&str, &str); 10] = [
     ("systemd-nspawn", "systemd-container"),
     ("debootstrap", "debootstrap"),
     ("nft", "nftables"),
@@ -14,6 +14,7 @@ const TOOLS: [(&str, &str); 9] = [
     ("python3", "python3-venv"),
     ("zstd", "zstd"),
     ("unshare", "util-linux"),
+    ("setpriv", "util-linux"),
     ("chroot", "coreutils"),
 ];
 
@@ -23,7 +24,9 @@ const SYSTEM_FOLDERS: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:
 /// Fails unless the process is root: namespaces, mounts and bridges need it.
 pub fn check_root(verb: &str) -> Result<()> {
     if !nix::unistd::geteuid().is_root() {
-        bail!("`sandbox {verb}` makes network namespaces, mounts and a bridge: run it as root, as in `sudo sandbox {verb}`");
+        bail!(
+            "`sandbox {verb}` makes network namespaces, mounts and a bridge: run it as root, as in `sudo sandbox {verb}`"
+        );
     }
     Ok(())
 }
@@ -36,7 +39,11 @@ pub fn check_tools() -> Result<()> {
         return Ok(());
     }
     let tools = missing.iter().map(|(tool, _)| *tool).collect::<Vec<_>>().join(", ");
-    let packages = missing.iter().map(|(_, package)| *package).collect::<Vec<_>>().join(" ");
+    let packages = missing
+        .iter()
+        .map(|(_, package)| *package)
+        .collect::<Vec<_>>()
+        .join(" ");
     bail!("this computer lacks {tools}: install them with `apt-get install {packages}`")
 }
 

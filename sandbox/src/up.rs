@@ -33,7 +33,10 @@ pub fn up(paths: &Paths, settings: &Settings) -> Result<ExitCode> {
     check_state_folder(paths)?;
     let left = runtime()?.block_on(cleanup::sweep(paths, cleanup::Files::Remove));
     if !left.is_empty() {
-        bail!("remove what an earlier sandbox left: these would not go:\n  {}", left.join("\n  "));
+        bail!(
+            "remove what an earlier sandbox left: these would not go:\n  {}",
+            left.join("\n  ")
+        );
     }
     build_cache(paths)?;
     make_state_folder(paths)?;
@@ -47,7 +50,10 @@ pub fn up(paths: &Paths, settings: &Settings) -> Result<ExitCode> {
         for thing in left {
             say(&format!("left behind: {thing}"));
         }
-        return Err(error.context(format!("raise the sandbox (logs stay in {} until `sandbox down`)", log.display())));
+        return Err(error.context(format!(
+            "raise the sandbox (logs stay in {} until `sandbox down`)",
+            log.display()
+        )));
     }
     say(&format!("ready after {:.1} s", started.elapsed().as_secs_f64()));
     print_usage(paths);
@@ -59,7 +65,7 @@ pub fn prepare(paths: &Paths) -> Result<()> {
     check("image")?;
     let _lock = lock(paths)?;
     build_cache(paths)?;
-    println!("{}", paths.image().display());
+    println!("{}", crate::image::folder(paths).display());
     Ok(())
 }
 
@@ -91,7 +97,9 @@ fn lock(paths: &Paths) -> Result<Flock<fs::File>> {
         Ok(lock) => Ok(lock),
         Err((file, nix::errno::Errno::EWOULDBLOCK)) => {
             say("another `sandbox up` or `sandbox image` is at work: waiting for it");
-            Flock::lock(file, FlockArg::LockExclusive).map_err(|(_, error)| error).context("wait for the other one")
+            Flock::lock(file, FlockArg::LockExclusive)
+                .map_err(|(_, error)| error)
+                .context("wait for the other one")
         }
         Err((_, error)) => Err(error).context("lock the cache folder"),
     }
@@ -100,7 +108,9 @@ fn lock(paths: &Paths) -> Result<Flock<fs::File>> {
 /// `down` removes the folder: it must be the sandbox's alone.
 fn check_state_folder(paths: &Paths) -> Result<()> {
     let folder = paths.state();
-    let Ok(mut entries) = fs::read_dir(folder) else { return Ok(()) };
+    let Ok(mut entries) = fs::read_dir(folder) else {
+        return Ok(());
+    };
     if entries.next().is_some() && !paths.state_mark().exists() {
         bail!(
             "the state folder {} holds files that are not the sandbox's: set {STATE_VARIABLE} to a folder of its own",
@@ -112,7 +122,10 @@ fn check_state_folder(paths: &Paths) -> Result<()> {
 
 fn make_state_folder(paths: &Paths) -> Result<()> {
     let make = || -> std::io::Result<()> {
-        fs::DirBuilder::new().recursive(true).mode(0o700).create(paths.state())?;
+        fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(paths.state())?;
         fs::set_permissions(paths.state(), fs::Permissions::from_mode(0o700))?;
         fs::write(paths.state_mark(), "")?;
         for folder in [paths.logs(), paths.machines(), paths.temporary()] {
@@ -166,7 +179,10 @@ fn wait_until_ready(paths: &Paths, supervisor: &mut Child) -> Result<()> {
             }
         }
         if Instant::now() > deadline {
-            bail!("not ready after {} s; it is still starting: {shown}", READY_WITHIN.as_secs());
+            bail!(
+                "not ready after {} s; it is still starting: {shown}",
+                READY_WITHIN.as_secs()
+            );
         }
         std::thread::sleep(Duration::from_millis(30));
     }

@@ -2,13 +2,13 @@
 
 #![expect(clippy::unwrap_used, reason = "a step that fails is a test that fails")]
 
-mod support;
+mod rig;
 
 use redis::RedisResult;
 use redis::aio::MultiplexedConnection;
+use rig::{connect, rent};
 use sandbox::addon::Profile;
 use sandbox::connect::Target;
-use support::{connect, rent};
 
 async fn run(redis: &mut MultiplexedConnection, line: &str) -> RedisResult<redis::Value> {
     let mut words = line.split(' ');

@@ -2,19 +2,19 @@
 
 #![expect(clippy::unwrap_used, reason = "a step that fails is a test that fails")]
 
-mod support;
+mod rig;
 
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
+use rig::{acknowledged, connect, dyno, end, rent, wait_until};
 use sandbox::addon::{Addon, Profile};
 use sandbox::children::Launcher;
 use sandbox::connect::Target;
 use sandbox::demo::keys;
 use sandbox::demo::ledger::{self, FindingKind, Verdict};
-use support::{acknowledged, connect, dyno, end, rent, wait_until};
 
 async fn verdict(ledgers: &Path, addon: &Addon) -> Verdict {
     let expectations = ledger::read_folder(ledgers).unwrap();
@@ -215,7 +215,7 @@ async fn an_orphaned_job_is_taken_over_when_its_workers_lease_is_over() {
         if keys::done_count(&counts.unwrap_or_default(), 7) == 1 {
             break;
         }
-        assert!(started.elapsed() < support::PATIENCE, "the job was not taken over");
+        assert!(started.elapsed() < rig::PATIENCE, "the job was not taken over");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     end(&mut worker, Signal::SIGTERM).await;

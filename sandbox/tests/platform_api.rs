@@ -2,11 +2,11 @@
 
 #![expect(clippy::unwrap_used, reason = "a step that fails is a test that fails")]
 
-mod support;
+mod rig;
 
 use reqwest::Method;
+use rig::platform::{ACCEPT, KEY, Platform};
 use serde_json::{Value, json};
-use support::platform::{ACCEPT, KEY, Platform};
 
 async fn with_app(folder: &tempfile::TempDir) -> Platform {
     let platform = Platform::serve(folder.path(), 0.0).await;
@@ -216,7 +216,7 @@ async fn a_release_phase_answers_the_old_values_and_can_fail() {
         assert_eq!(last().await["status"], "pending");
         let started = std::time::Instant::now();
         while last().await["status"] == "pending" {
-            assert!(started.elapsed() < support::PATIENCE, "the release stays pending");
+            assert!(started.elapsed() < rig::PATIENCE, "the release stays pending");
             tokio::time::sleep(std::time::Duration::from_millis(20)).await;
         }
         assert_eq!(last().await["status"], status);
@@ -249,7 +249,7 @@ async fn the_apps_own_release_command_decides_with_the_new_variables() {
                 assert_eq!(last["status"], status, "{colour}");
                 break;
             }
-            assert!(started.elapsed() < support::PATIENCE, "the release stays pending");
+            assert!(started.elapsed() < rig::PATIENCE, "the release stays pending");
             tokio::time::sleep(std::time::Duration::from_millis(20)).await;
         }
     }

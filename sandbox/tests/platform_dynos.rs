@@ -2,7 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a step that fails is a test that fails")]
 
-mod support;
+mod rig;
 
 use std::path::Path;
 use std::time::Duration;
@@ -10,12 +10,12 @@ use std::time::Duration;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use reqwest::Method;
+use rig::platform::Platform;
+use rig::{acknowledged, rent, wait_until};
 use sandbox::addon::Profile;
 use sandbox::connect::Target;
 use sandbox::demo::ledger;
 use serde_json::{Value, json};
-use support::platform::Platform;
-use support::{acknowledged, rent, wait_until};
 
 fn count(processes: &[Value], state: &str) -> usize {
     processes.iter().filter(|process| process["state"] == state).count()

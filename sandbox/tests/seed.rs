@@ -2,15 +2,15 @@
 
 #![expect(clippy::unwrap_used, reason = "a step that fails is a test that fails")]
 
-mod support;
+mod rig;
 
 use std::collections::BTreeMap;
 
 use redis::aio::MultiplexedConnection;
+use rig::{connect, rent};
 use sandbox::addon::{Addon, Profile};
 use sandbox::connect::Target;
 use sandbox::demo::Seed;
-use support::{connect, rent};
 
 /// Every key with its serialized value, but for streams, in which Redis notes when an entry was delivered.
 async fn contents(redis: &mut MultiplexedConnection) -> BTreeMap<Vec<u8>, Vec<u8>> {

@@ -4,6 +4,7 @@ use super::failure::Explain;
 use crate::error::{Error, Result};
 use aws_config::timeout::TimeoutConfig;
 use aws_config::{BehaviorVersion, Region, SdkConfig};
+use aws_sdk_sts::config::SharedHttpClient;
 use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
 use aws_smithy_http_client::{Builder as HttpClientBuilder, tls};
 use std::fmt;
@@ -33,16 +34,12 @@ impl Cloud {
     /// Connects with the usual chain of credentials (environment, profile, SSO, login, process) and asks whose account it is. `region` overrides
     /// the environment's; `endpoint` is for emulators and gives way to AWS_ENDPOINT_URL.
     pub async fn connect(region: Option<&str>, endpoint: Option<&str>) -> Result<Self> {
-        // Named here, since a process default would depend on who else installs one.
-        let http = HttpClientBuilder::new()
-            .tls_provider(tls::Provider::Rustls(CryptoMode::Ring))
-            .build_https();
         let timeouts = TimeoutConfig::builder()
             .connect_timeout(Duration::from_secs(5))
             .read_timeout(Duration::from_secs(30))
             .build();
         let mut loader = aws_config::defaults(BehaviorVersion::v2026_01_12())
-            .http_client(http)
+            .http_client(http_client())
             .timeout_config(timeouts);
         if let Some(region) = region {
             loader = loader.region(Region::new(region.to_string()));
@@ -53,6 +50,11 @@ impl Cloud {
         {
             config = config.into_builder().endpoint_url(endpoint).build();
         }
+        Self::over(&config).await
+    }
+
+    /// Connects as `config` says: region, credentials, endpoint and HTTP client are all its own.
+    pub async fn over(config: &SdkConfig) -> Result<Self> {
         let Some(region) = config.region().map(|region| region.to_string()) else {
             return Err(Error::usage(
                 "tell which AWS region to work in: neither infra.yml nor the environment names one",
@@ -62,20 +64,20 @@ impl Cloud {
         if config.credentials_provider().is_none() {
             return Err(no_credentials());
         }
-        let identity = aws_sdk_sts::Client::new(&config)
+        let identity = aws_sdk_sts::Client::new(config)
             .get_caller_identity()
             .send()
             .await
             .explain("sts:GetCallerIdentity", || format!("log in to AWS ({region})"))?;
-        let s3_endpoint = s3_endpoint(&config);
-        let s3 = aws_sdk_s3::config::Builder::from(&config)
+        let s3_endpoint = s3_endpoint(config);
+        let s3 = aws_sdk_s3::config::Builder::from(config)
             .force_path_style(s3_endpoint.as_deref().is_some_and(names_an_ip))
             .build();
         Ok(Cloud {
-            ec2: aws_sdk_ec2::Client::new(&config),
-            iam: aws_sdk_iam::Client::new(&config),
+            ec2: aws_sdk_ec2::Client::new(config),
+            iam: aws_sdk_iam::Client::new(config),
             s3: aws_sdk_s3::Client::from_conf(s3),
-            ssm: aws_sdk_ssm::Client::new(&config),
+            ssm: aws_sdk_ssm::Client::new(config),
             account: identity.account.ok_or_else(no_credentials)?,
             region,
             caller: identity.arn.unwrap_or_default(),
@@ -108,6 +110,13 @@ impl Cloud {
             .as_deref()
             .is_none_or(|endpoint| endpoint.starts_with("https://"))
     }
+}
+
+/// HTTP with TLS by ring: named here, since a process-wide default would depend on who else installs one.
+pub fn http_client() -> SharedHttpClient {
+    HttpClientBuilder::new()
+        .tls_provider(tls::Provider::Rustls(CryptoMode::Ring))
+        .build_https()
 }
 
 fn no_credentials() -> Error {

@@ -2,7 +2,8 @@
 
 use super::{Cloud, bucket, ec2, iam, ssm};
 use crate::error::Result;
-use crate::plan::cloud::{Found, Wanted};
+use crate::plan::cloud::{Found, ParameterWanted, Wanted};
+use crate::plan::names::Names;
 use crate::secret::Secret;
 use crate::state::Secrets;
 use std::collections::BTreeMap;
@@ -14,7 +15,7 @@ pub async fn find(cloud: &Cloud, wanted: &Wanted) -> Result<Found> {
     let rule_ids = bucket::rule_ids(names, wanted.expiry);
     let (bucket, secrets, key_pair, network, group, role, profile, instances, addresses, machine_and_image) = tokio::try_join!(
         bucket::bucket(cloud, names, &rule_ids),
-        secrets(cloud, wanted),
+        secrets(cloud, names, &wanted.parameters),
         ec2::key_pair(cloud, &resource),
         ec2::network(cloud, wanted.subnet.as_deref(), &wanted.instance_type),
         ec2::group(cloud, names),
@@ -41,10 +42,9 @@ pub async fn find(cloud: &Cloud, wanted: &Wanted) -> Result<Found> {
 }
 
 /// The environment's secrets as SSM holds them; what is not there yet is left out.
-pub async fn secrets(cloud: &Cloud, wanted: &Wanted) -> Result<Secrets> {
-    let prefix = wanted.names.parameters();
-    let full: Vec<String> = wanted
-        .parameters
+pub async fn secrets(cloud: &Cloud, names: &Names, parameters: &[ParameterWanted]) -> Result<Secrets> {
+    let prefix = names.parameters();
+    let full: Vec<String> = parameters
         .iter()
         .map(|parameter| format!("{prefix}{}", parameter.name))
         .collect();

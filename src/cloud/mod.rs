@@ -3,13 +3,16 @@
 //! [`find`] looks at what stands, `plan::cloud` (pure) says what to change, [`apply`] changes it; [`teardown`] does the same for `down`. Nothing
 //! here knows `infra.yml`, hosts or Redis, and nothing is kept on this computer: what exists is found by tag.
 
+pub mod apply;
 mod bucket;
 mod connect;
+pub mod describe;
 pub mod ec2;
 pub mod failure;
 pub mod find;
 pub mod iam;
 pub mod s3;
 pub mod ssm;
+pub mod teardown;
 
-pub use connect::Cloud;
+pub use connect::{Cloud, http_client};

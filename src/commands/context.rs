@@ -1,26 +1,28 @@
 //! What every verb begins with: the configuration, and from it the platform, the cloud, the state and the servers.
 
 use crate::cli::Common;
-use crate::cloud::Cloud;
+use crate::cloud::{Cloud, ec2, find};
 use crate::config::Config;
-use crate::cutover::HOSTED_ATTACHMENT;
+use crate::cutover::record as entries;
+use crate::cutover::{Phase, vars};
 use crate::error::{Error, Result};
-use crate::inventory::Inventory;
 use crate::interrupt::Interrupt;
+use crate::inventory::Inventory;
+use crate::plan::cloud::Wanted;
+use crate::plan::names::Names;
 use crate::platform::{ConfigVars, Heroku};
 use crate::redis::{Digest, Server, Trust};
-use crate::remote::{HostKey, Session, Target};
+use crate::remote::{HostKey, Target};
 use crate::secret::Secret;
-use crate::state::{HostRecord, RedisUser, Role, Secrets, State, Store};
-use crate::ui::{Step, Ui};
+use crate::state::{HostRecord, Journal, RedisUser, Role, Secrets, State, Store};
+use crate::ui::Ui;
+use std::collections::BTreeMap;
 use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
-use std::time::Duration;
 
 /// The port of Redis over TLS on every host.
 pub const REDIS_PORT: u16 = 6379;
-/// The user that Debian's images log in as.
-pub const LOGIN: &str = "admin";
+pub use crate::setup::hosts::LOGIN;
 
 pub struct Context {
     pub common: Common,
@@ -28,6 +30,20 @@ pub struct Context {
     pub ui: Ui,
     pub interrupt: Interrupt,
     pub platform: Heroku,
+}
+
+/// Where the operator reaches the hosts: the master at the endpoint's address.
+pub struct Addresses(BTreeMap<Role, String>);
+
+impl Addresses {
+    pub fn of(&self, role: Role) -> Result<&str> {
+        self.0.get(&role).map(String::as_str).ok_or_else(|| {
+            Error::failed(format!(
+                "find the {role}: no instance with a public address carries its tags"
+            ))
+            .hint("run `infra up`: it makes or starts it")
+        })
+    }
 }
 
 /// The cloud side of an environment.
@@ -39,11 +55,20 @@ pub struct Environment {
 impl Context {
     pub fn new(common: Common, ui: Ui, interrupt: Interrupt) -> Result<Self> {
         if !crate::config::is_name(&common.env, 24) {
-            return Err(Error::usage(format!("accept --env {:?}: it is not 1 to 24 lower-case letters, digits and hyphens", common.env)));
+            return Err(Error::usage(format!(
+                "accept --env {:?}: it is not 1 to 24 lower-case letters, digits and hyphens",
+                common.env
+            )));
         }
         let config = Config::load(&common.config)?;
         let platform = Heroku::from_env(&config.app.name)?;
-        Ok(Context { common, config, ui, interrupt, platform })
+        Ok(Context {
+            common,
+            config,
+            ui,
+            interrupt,
+            platform,
+        })
     }
 
     pub fn env(&self) -> &str {
@@ -61,17 +86,75 @@ impl Context {
             None => self.platform.aws_region().await?,
         };
         let cloud = Cloud::connect(Some(&region), self.config.aws.endpoint.as_deref()).await?;
-        let bucket = crate::plan::cloud::bucket_name(&self.config.name, cloud.account(), &region);
-        let store = Store::new(&cloud, &bucket, self.env());
+        let names = Names::new(&self.config.name, self.env(), cloud.account(), cloud.region())?;
+        let store = Store::new(&cloud, names.bucket(), self.env());
         Ok(Environment { cloud, store })
+    }
+
+    pub fn names(&self, environment: &Environment) -> Result<Names> {
+        Names::new(
+            &self.config.name,
+            self.env(),
+            environment.cloud.account(),
+            environment.cloud.region(),
+        )
+    }
+
+    /// The environment's secrets, as far as they were made.
+    pub async fn secrets(&self, environment: &Environment) -> Result<Secrets> {
+        let names = self.names(environment)?;
+        find::secrets(&environment.cloud, &names, &Wanted::standard_parameters()).await
+    }
+
+    /// Where the hosts are, asked of EC2.
+    pub async fn addresses(&self, environment: &Environment) -> Result<Addresses> {
+        let names = self.names(environment)?;
+        let (instances, addresses) = tokio::try_join!(
+            ec2::instances(&environment.cloud, &names),
+            ec2::addresses(&environment.cloud, &names)
+        )?;
+        let mut found = BTreeMap::new();
+        for instance in &instances {
+            let elastic = addresses
+                .iter()
+                .find(|address| address.instance.as_deref() == Some(&instance.id));
+            if let Some(address) = elastic
+                .map(|address| &address.public_ip)
+                .or(instance.public_ip.as_ref())
+            {
+                found.insert(instance.role, address.clone());
+            }
+        }
+        Ok(Addresses(found))
+    }
+
+    /// How far the cutover is, by its journal; nothing where none was ever begun.
+    pub async fn phase(&self, environment: &Environment) -> Result<Option<Phase>> {
+        match Journal::latest(&environment.store).await? {
+            Some(journal) => Ok(entries::read(&journal)?.phase),
+            None => Ok(None),
+        }
+    }
+
+    /// The same, for looking without being seen.
+    pub fn quietly(&self) -> Context {
+        Context {
+            common: self.common.clone(),
+            config: self.config.clone(),
+            ui: Ui::silent(),
+            interrupt: self.interrupt.clone(),
+            platform: self.platform.clone(),
+        }
     }
 
     /// The source as the app's config vars or our own environment name it.
     pub async fn source(&self) -> Result<Server> {
         let url = match &self.config.source.url_env {
             Some(name) => Secret::new(std::env::var(name).map_err(|_| {
-                Error::usage(format!("read the source's URL: the environment variable {name} is not set"))
-                    .hint(format!("set {name} to the redis:// URL of the hosted Redis"))
+                Error::usage(format!(
+                    "read the source's URL: the environment variable {name} is not set"
+                ))
+                .hint(format!("set {name} to the redis:// URL of the hosted Redis"))
             })?),
             None => source_url(&self.platform.config_vars().await?, &self.config)?,
         };
@@ -80,7 +163,13 @@ impl Context {
 
     pub fn source_server(&self, url: &Secret) -> Result<Server> {
         let tls = url.expose().trim_start().starts_with("rediss://");
-        let pin = self.config.source.tls_pin.as_deref().map(str::parse::<Digest>).transpose().map_err(Error::usage)?;
+        let pin = self
+            .config
+            .source
+            .tls_pin
+            .as_deref()
+            .map(str::parse::<Digest>)
+            .transpose()?;
         Server::from_url("source", url, pin.filter(|_| tls).map(Trust::Pin))
     }
 
@@ -89,18 +178,30 @@ impl Context {
         let name = &self.config.name;
         let answer = match given {
             Some(answer) => answer.to_string(),
-            None => ask(&self.ui, &format!("{what}\nType the name of the deployment ({name}) to go on: "), &format!("--confirm {name}"))?,
+            None => ask(
+                &self.ui,
+                &format!("{what}\nType the name of the deployment ({name}) to go on: "),
+                &format!("--confirm {name}"),
+            )?,
         };
         if answer.trim() == name {
             Ok(())
         } else {
-            Err(Error::usage(format!("go on: {:?} is not the name of this deployment", answer.trim())).hint(format!("confirm with --confirm {name}")))
+            Err(
+                Error::usage(format!("go on: {:?} is not the name of this deployment", answer.trim()))
+                    .hint(format!("confirm with --confirm {name}")),
+            )
         }
     }
 
     /// Asks yes or no before an ordinary change.
     pub fn agree(&self, yes: bool, question: &str) -> Result<()> {
-        if yes || matches!(ask(&self.ui, &format!("{question} [y/N] "), "--yes")?.trim(), "y" | "Y" | "yes") {
+        if yes
+            || matches!(
+                ask(&self.ui, &format!("{question} [y/N] "), "--yes")?.trim(),
+                "y" | "Y" | "yes"
+            )
+        {
             Ok(())
         } else {
             Err(Error::usage("go on: the answer was no").hint("nothing was changed"))
@@ -110,11 +211,14 @@ impl Context {
 
 /// Where the source's URL stands: the var of `infra.yml`, unless the app has been moved off it and the add-on stays attached under the name that the
 /// switch gave it.
-pub fn source_url(vars: &ConfigVars, config: &Config) -> Result<Secret> {
-    let kept = format!("{HOSTED_ATTACHMENT}_URL");
+pub fn source_url(config_vars: &ConfigVars, config: &Config) -> Result<Secret> {
     let named = config.source.config_var.as_deref().unwrap_or(&config.app.config_var);
-    let var = if named == config.app.config_var && vars.has(&kept) { kept.as_str() } else { named };
-    vars.get(var)?.cloned().ok_or_else(|| {
+    let var = if named == config.app.config_var {
+        vars::source_var(config_vars, named)
+    } else {
+        named.to_string()
+    };
+    config_vars.get(&var)?.cloned().ok_or_else(|| {
         Error::usage(format!("read the source's URL: the app has no config var {var}"))
             .hint("correct source.config_var in infra.yml; `heroku config` lists the app's vars")
     })
@@ -122,13 +226,16 @@ pub fn source_url(vars: &ConfigVars, config: &Config) -> Result<Secret> {
 
 fn ask(ui: &Ui, question: &str, flag: &str) -> Result<String> {
     if !std::io::stdin().is_terminal() {
-        return Err(Error::usage("ask before going on: there is no terminal to ask on").hint(format!("give the answer with {flag}")));
+        return Err(Error::usage("ask before going on: there is no terminal to ask on")
+            .hint(format!("give the answer with {flag}")));
     }
     let _ = ui;
     eprint!("{question}");
     let _ = std::io::stderr().flush();
     let mut answer = String::new();
-    std::io::stdin().read_line(&mut answer).map_err(|error| Error::usage("read the answer").because(error))?;
+    std::io::stdin()
+        .read_line(&mut answer)
+        .map_err(|error| Error::usage("read the answer").because(error))?;
     Ok(answer)
 }
 
@@ -142,12 +249,14 @@ impl Environment {
 }
 
 /// The record of a host that `up` has made.
-pub fn record(state: &State, role: Role) -> Result<&HostRecord> {
+pub fn host_record(state: &State, role: Role) -> Result<&HostRecord> {
     state
         .hosts
         .get(&role)
         .filter(|host| !host.instance_id.is_empty())
-        .ok_or_else(|| Error::failed(format!("find the {role}: this environment has none yet")).hint("run `infra up` first"))
+        .ok_or_else(|| {
+            Error::failed(format!("find the {role}: this environment has none yet")).hint("run `infra up` first")
+        })
 }
 
 /// Redis on one of our hosts, as its admin.
@@ -165,8 +274,12 @@ pub fn host_server(role: Role, address: &str, secrets: &Secrets) -> Result<Serve
 /// How to log in to one of our hosts: with the environment's key, and only when it shows a pinned one.
 pub fn target(role: Role, address: &str, record: &HostRecord, secrets: &Secrets) -> Result<Target> {
     let keys = [Some(&record.host_key), record.next_host_key.as_ref()];
-    let pinned: Vec<HostKey> =
-        keys.into_iter().flatten().filter(|key| !key.is_empty()).map(|key| key.parse()).collect::<Result<_>>()?;
+    let pinned: Vec<HostKey> = keys
+        .into_iter()
+        .flatten()
+        .filter(|key| !key.is_empty())
+        .map(|key| key.parse())
+        .collect::<Result<_>>()?;
     Ok(Target {
         label: role.name().into(),
         address: address.into(),
@@ -175,13 +288,4 @@ pub fn target(role: Role, address: &str, record: &HostRecord, secrets: &Secrets)
         private_key: secrets.ssh_key()?.clone(),
         pinned,
     })
-}
-
-/// A session on a host of ours.
-pub async fn session(role: Role, address: &str, record: &HostRecord, secrets: &Secrets, step: Option<&Step>) -> Result<Session> {
-    let target = target(role, address, record, secrets)?;
-    match step {
-        Some(step) => Session::connect_watched(&target, Duration::from_secs(120), step).await,
-        None => Session::connect(&target, Duration::from_secs(30)).await,
-    }
 }

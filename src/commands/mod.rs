@@ -3,11 +3,12 @@
 mod check;
 mod context;
 mod down;
+mod move_app;
+mod promote;
 mod redis_cli;
 mod ssh;
 mod status;
 mod switch_app;
-mod promote;
 mod up;
 mod verify;
 
@@ -25,7 +26,11 @@ pub const JSON_SCHEMA_VERSION: u32 = 1;
 
 /// Runs the command line and tells the exit code. Everything that is printed goes through the command's [`Ui`].
 pub fn run(cli: Cli) -> ExitCode {
-    let ui = Ui::new(UiOptions { quiet: cli.common.quiet, json: cli.common.json, color: wants_color(cli.common.color) });
+    let ui = Ui::new(UiOptions {
+        quiet: cli.common.quiet,
+        json: cli.common.json,
+        color: wants_color(cli.common.color),
+    });
     log_to_stderr(cli.common.verbose);
     let runtime = match tokio::runtime::Runtime::new() {
         Ok(runtime) => runtime,
@@ -91,7 +96,9 @@ fn wants_color(choice: Color) -> bool {
     match choice {
         Color::Always => true,
         Color::Never => false,
-        Color::Auto => std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()) && std::io::stderr().is_terminal(),
+        Color::Auto => {
+            std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()) && std::io::stderr().is_terminal()
+        }
     }
 }
 
@@ -103,5 +110,10 @@ fn log_to_stderr(verbose: u8) {
         1 => LevelFilter::INFO,
         _ => LevelFilter::DEBUG,
     };
-    tracing_subscriber::fmt().with_writer(std::io::stderr).with_max_level(level).with_target(false).without_time().init();
+    tracing_subscriber::fmt()
+        .with_writer(std::io::stderr)
+        .with_max_level(level)
+        .with_target(false)
+        .without_time()
+        .init();
 }

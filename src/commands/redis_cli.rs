@@ -12,13 +12,28 @@ pub async fn run(context: &Context, arguments: &RedisCli) -> Result<ExitCode> {
     let (addresses, secrets) = tokio::try_join!(context.addresses(&environment), context.secrets(&environment))?;
     let server = host_server(role, addresses.of(role)?, &secrets)?;
     let mut authority = tempfile::NamedTempFile::new().doing(|| "make a temporary file".into())?;
-    authority.write_all(secrets.ca_cert()?.as_bytes()).doing(|| "write the certificate authority".into())?;
+    authority
+        .write_all(secrets.ca_cert()?.as_bytes())
+        .doing(|| "write the certificate authority".into())?;
     let mut command = tokio::process::Command::new("redis-cli");
     command
-        .args(["-h", &server.host, "-p", &REDIS_PORT.to_string(), "--user", "admin", "--tls", "--no-auth-warning", "--cacert"])
+        .args([
+            "-h",
+            &server.host,
+            "-p",
+            &REDIS_PORT.to_string(),
+            "--user",
+            "admin",
+            "--tls",
+            "--no-auth-warning",
+            "--cacert",
+        ])
         .arg(authority.path())
         // Never in argv, where every user of this computer could read it.
-        .env("REDISCLI_AUTH", server.password.as_ref().map_or("", |password| password.expose()))
+        .env(
+            "REDISCLI_AUTH",
+            server.password.as_ref().map_or("", |password| password.expose()),
+        )
         .args(&arguments.arguments);
     let status = command
         .status()

@@ -1,6 +1,6 @@
 //! `infra ssh HOST`: the system's own ssh with the environment's key and the pinned host keys, so that terminal, agent and multiplexing work as always.
 
-use super::context::{Context, LOGIN, record};
+use super::context::{Context, LOGIN, host_record};
 use crate::cli::{Host, Ssh};
 use crate::error::{Doing, Error, ExitCode, Result};
 use crate::state::{HostRecord, Role, Secrets};
@@ -14,10 +14,17 @@ pub async fn run(context: &Context, arguments: &Ssh) -> Result<ExitCode> {
     let environment = context.environment().await?;
     let (state, secrets) = tokio::try_join!(environment.state(), context.secrets(&environment))?;
     let address = context.addresses(&environment).await?.of(role)?.to_string();
-    let files = Files::write(&address, record(&state, role)?, &secrets)?;
+    let files = Files::write(&address, host_record(&state, role)?, &secrets)?;
     let mut command = tokio::process::Command::new("ssh");
-    command.args(files.options()).arg(format!("{LOGIN}@{address}")).args(&arguments.command);
-    let status = command.status().await.doing(|| "start ssh".into()).map_err(|error| error.hint("install the OpenSSH client"))?;
+    command
+        .args(files.options())
+        .arg(format!("{LOGIN}@{address}"))
+        .args(&arguments.command);
+    let status = command
+        .status()
+        .await
+        .doing(|| "start ssh".into())
+        .map_err(|error| error.hint("install the OpenSSH client"))?;
     drop(files);
     answer_with(status)
 }
@@ -45,17 +52,29 @@ struct Files {
 impl Files {
     fn write(address: &str, record: &HostRecord, secrets: &Secrets) -> Result<Self> {
         if record.host_key.is_empty() {
-            return Err(Error::failed("log in: the host's key was not pinned yet").hint("run `infra up`: first contact pins it"));
+            return Err(Error::failed("log in: the host's key was not pinned yet")
+                .hint("run `infra up`: first contact pins it"));
         }
-        let folder = tempfile::Builder::new().prefix("infra-ssh-").tempdir().doing(|| "make a temporary folder".into())?;
+        let folder = tempfile::Builder::new()
+            .prefix("infra-ssh-")
+            .tempdir()
+            .doing(|| "make a temporary folder".into())?;
         let keys = [Some(&record.host_key), record.next_host_key.as_ref()];
-        let known: String = keys.into_iter().flatten().map(|key| format!("{address} {key}\n")).collect();
+        let known: String = keys
+            .into_iter()
+            .flatten()
+            .map(|key| format!("{address} {key}\n"))
+            .collect();
         for (name, text) in [("key", secrets.ssh_key()?.expose()), ("known_hosts", known.as_str())] {
             let path = folder.path().join(name);
-            let mut file = std::os::unix::fs::OpenOptionsExt::mode(std::fs::OpenOptions::new().write(true).create_new(true), 0o600)
-                .open(&path)
+            let mut file = std::os::unix::fs::OpenOptionsExt::mode(
+                std::fs::OpenOptions::new().write(true).create_new(true),
+                0o600,
+            )
+            .open(&path)
+            .doing(|| format!("write {}", path.display()))?;
+            file.write_all(text.as_bytes())
                 .doing(|| format!("write {}", path.display()))?;
-            file.write_all(text.as_bytes()).doing(|| format!("write {}", path.display()))?;
         }
         Ok(Files { folder })
     }

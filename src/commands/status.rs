@@ -1,9 +1,10 @@
 //! `infra status`: what stands and how it is, asked of those who know: Redis for roles and lag, the bucket for backups, the platform for the app.
 
 use super::JSON_SCHEMA_VERSION;
-use super::context::{Context, Environment, host_server};
+use super::context::{Context, host_server};
 use super::up::drift;
 use crate::backup::{self, BackupSummary};
+use crate::cutover::Phase;
 use crate::error::{Error, ExitCode, Result};
 use crate::redis::info::{Keyspace, ServerRole};
 use crate::redis::{Info, Server};
@@ -68,8 +69,11 @@ pub async fn run(context: &Context) -> Result<ExitCode> {
 
 async fn look(context: &Context) -> Result<ExitCode> {
     let environment = context.environment().await?;
-    let (state, secrets, addresses) =
-        tokio::try_join!(environment.state(), context.secrets(&environment), context.addresses(&environment))?;
+    let (state, secrets, addresses) = tokio::try_join!(
+        environment.state(),
+        context.secrets(&environment),
+        context.addresses(&environment)
+    )?;
     let master = host_server(Role::Master, addresses.of(Role::Master)?, &secrets)?;
     let replica = host_server(Role::Replica, addresses.of(Role::Replica)?, &secrets)?;
     let source = async {
@@ -78,27 +82,41 @@ async fn look(context: &Context) -> Result<ExitCode> {
             Err(error) => Err(error),
         }
     };
-    let (source, master, replica, backup, app, drift) = tokio::join!(
+    let (phase, source, master, replica, backup, app, drift) = tokio::join!(
+        context.phase(&environment),
         source,
         ask(&master),
         ask(&replica),
         backup::newest(environment.store.bucket(), context.env()),
         app_side(context, &state),
-        drift(context, &environment, &state, &secrets),
+        drift(context, &environment),
     );
-    let status = assemble(context, &environment, state, [("source", source), ("master", master), ("replica", replica)], backup, app, drift);
+    let status = assemble(
+        context,
+        phase,
+        state,
+        [("source", source), ("master", master), ("replica", replica)],
+        backup,
+        app,
+        drift,
+    );
     show(&context.ui, &status)?;
     Ok(ExitCode::Done)
 }
 
 async fn ask(server: &Server) -> Result<(String, Info)> {
     let mut connection = server.connect(0).await?;
-    Ok((format!("{}:{}", server.host, server.port), Info::read(&mut connection).await?))
+    Ok((
+        format!("{}:{}", server.host, server.port),
+        Info::read(&mut connection).await?,
+    ))
 }
 
 async fn app_side(context: &Context, state: &State) -> Result<&'static str> {
     let vars = context.platform.config_vars().await?;
-    let Some(url) = vars.get(&context.config.app.config_var)? else { return Ok("other") };
+    let Some(url) = vars.get(&context.config.app.config_var)? else {
+        return Ok("other");
+    };
     let (host, _) = Server::place_of(url)?;
     if state.endpoint.as_deref() == Some(host.as_str()) {
         return Ok("endpoint");
@@ -111,16 +129,17 @@ type Asked = Result<(String, Info)>;
 
 fn assemble(
     context: &Context,
-    environment: &Environment,
+    phase: Result<Option<Phase>>,
     state: State,
     asked: [(&'static str, Asked); 3],
     backup: Result<Option<BackupSummary>>,
     app: Result<&'static str>,
     drift: Result<Vec<String>>,
 ) -> Status {
-    let _ = environment;
-    let offsets: BTreeMap<&str, u64> =
-        asked.iter().filter_map(|(name, seen)| seen.as_ref().ok().map(|(_, info)| (*name, info.master_repl_offset))).collect();
+    let offsets: BTreeMap<&str, u64> = asked
+        .iter()
+        .filter_map(|(name, seen)| seen.as_ref().ok().map(|(_, info)| (*name, info.master_repl_offset)))
+        .collect();
     let mut alarms = Vec::new();
     let mut servers = BTreeMap::new();
     for (name, seen) in asked {
@@ -135,7 +154,9 @@ fn assemble(
         alarms.push(format!("backups could not be looked at: {}", error.chain().join(": ")));
         None
     });
-    let backup_age_s = backup.as_ref().map(|backup| Timestamp::now().duration_since(backup.finished_at).as_secs());
+    let backup_age_s = backup
+        .as_ref()
+        .map(|backup| Timestamp::now().duration_since(backup.finished_at).as_secs());
     let late = i64::try_from(LATE_PERIODS * context.config.backup_period_s()).unwrap_or(i64::MAX);
     match backup_age_s {
         None => alarms.push("there is no backup".into()),
@@ -146,13 +167,15 @@ fn assemble(
         schema_version: JSON_SCHEMA_VERSION,
         name: context.config.name.clone(),
         env: context.env().into(),
-        phase: state.phase,
+        phase: phase.ok().flatten().map_or(state.phase, |phase| phase.name().into()),
         endpoint: state.endpoint,
         app: app.unwrap_or("unknown"),
         servers,
         backup,
         backup_age_s,
-        drift: drift.map_err(|error| alarms.push(format!("drift could not be looked at: {}", error.chain().join(": ")))).ok(),
+        drift: drift
+            .map_err(|error| alarms.push(format!("drift could not be looked at: {}", error.chain().join(": "))))
+            .ok(),
         alarms,
     }
 }
@@ -162,7 +185,9 @@ fn judge(name: &str, seen: Asked, upstream: Option<u64>, alarms: &mut Vec<String
         Ok(seen) => seen,
         Err(error) => {
             alarms.push(format!("{name} does not answer: {}", error.chain().join(": ")));
-            return Seen::Down { error: error.chain().join(": ") };
+            return Seen::Down {
+                error: error.chain().join(": "),
+            };
         }
     };
     let link_up = info.link.as_ref().map(|link| link.up);
@@ -189,12 +214,20 @@ fn judge(name: &str, seen: Asked, upstream: Option<u64>, alarms: &mut Vec<String
 
 fn show(ui: &Ui, status: &Status) -> Result<()> {
     if ui.json() {
-        let text = serde_json::to_string(status).map_err(|error| Error::failed("write the status as JSON").because(error))?;
+        let text =
+            serde_json::to_string(status).map_err(|error| Error::failed("write the status as JSON").because(error))?;
         ui.data(text);
         return Ok(());
     }
-    let phase = if status.phase.is_empty() { "not following yet" } else { &status.phase };
-    ui.data(format!("{} ({})  phase: {phase}  app uses: {}", status.name, status.env, status.app));
+    let phase = if status.phase.is_empty() {
+        "not following yet"
+    } else {
+        &status.phase
+    };
+    ui.data(format!(
+        "{} ({})  phase: {phase}  app uses: {}",
+        status.name, status.env, status.app
+    ));
     let mut table = comfy_table::Table::new();
     table.load_style(comfy_table::presets::NOTHING);
     table.set_header(["server", "address", "version", "role", "link", "lag", "memory", "keys"]);
@@ -205,7 +238,10 @@ fn show(ui: &Ui, status: &Status) -> Result<()> {
                 redis.address.clone(),
                 redis.version.clone(),
                 format!("{:?}", redis.role).to_lowercase(),
-                redis.link_up.map_or("-", |up| if up { "up" } else { "DOWN" }).to_string(),
+                redis
+                    .link_up
+                    .map_or("-", |up| if up { "up" } else { "DOWN" })
+                    .to_string(),
                 redis.lag_bytes.map_or("-".into(), size::bytes),
                 memory(redis),
                 keys(&redis.keys),
@@ -217,7 +253,13 @@ fn show(ui: &Ui, status: &Status) -> Result<()> {
     ui.data(table.to_string());
     match (&status.backup, status.backup_age_s) {
         (Some(backup), Some(age)) => {
-            ui.data(format!("last backup: {} ago, {}, {} keys  {}", age_text(age), size::bytes(backup.bytes), size::count(backup.keys), backup.key));
+            ui.data(format!(
+                "last backup: {} ago, {}, {} keys  {}",
+                age_text(age),
+                size::bytes(backup.bytes),
+                size::count(backup.keys),
+                backup.key
+            ));
         }
         _ => ui.data("last backup: none"),
     }
@@ -246,10 +288,13 @@ fn keys(keyspace: &BTreeMap<u32, Keyspace>) -> String {
     if keyspace.is_empty() {
         return "none".into();
     }
-    keyspace.iter().map(|(database, counts)| format!("db{database} {}", size::count(counts.keys))).collect::<Vec<_>>().join(", ")
+    keyspace
+        .iter()
+        .map(|(database, counts)| format!("db{database} {}", size::count(counts.keys)))
+        .collect::<Vec<_>>()
+        .join(", ")
 }
 
 fn age_text(seconds: i64) -> String {
     size::duration(Duration::from_secs(u64::try_from(seconds).unwrap_or(0)))
 }
-

@@ -15,10 +15,18 @@ pub async fn run(context: &Context, arguments: &Verify) -> Result<ExitCode> {
 
 async fn look(context: &Context, arguments: &Verify) -> Result<ExitCode> {
     let environment = context.environment().await?;
-    let (source, secrets, addresses) =
-        tokio::try_join!(context.source(), context.secrets(&environment), context.addresses(&environment))?;
+    let (source, secrets, addresses) = tokio::try_join!(
+        context.source(),
+        context.secrets(&environment),
+        context.addresses(&environment)
+    )?;
     let master = host_server(Role::Master, addresses.of(Role::Master)?, &secrets)?;
-    let options = Options { rounds: arguments.rounds, pause: arguments.pause, first: arguments.first as usize, ..Options::default() };
+    let options = Options {
+        rounds: arguments.rounds,
+        pause: arguments.pause,
+        first: arguments.first as usize,
+        ..Options::default()
+    };
     let step = context.ui.step("verify");
     let comparison = compare(&source, &master, &options, |progress| {
         step.update(format!(
@@ -31,7 +39,11 @@ async fn look(context: &Context, arguments: &Verify) -> Result<ExitCode> {
     })
     .await?;
     if comparison.identical() {
-        step.done(format!("identical: {} keys in {} rounds", size::count(comparison.compared), comparison.rounds.len()));
+        step.done(format!(
+            "identical: {} keys in {} rounds",
+            size::count(comparison.compared),
+            comparison.rounds.len()
+        ));
     } else {
         step.failed("not identical");
     }
@@ -69,7 +81,11 @@ fn show(ui: &Ui, comparison: &Comparison) {
         ]);
     }
     ui.data(table.to_string());
-    let per_second = if comparison.seconds > 0.0 { comparison.compared as f64 / comparison.seconds } else { 0.0 };
+    let per_second = if comparison.seconds > 0.0 {
+        comparison.compared as f64 / comparison.seconds
+    } else {
+        0.0
+    };
     ui.data(format!(
         "missing {}  extra {}  different {}  uncomparable {}  ({:.2} s, {} keys a second in all)",
         size::count(comparison.missing),

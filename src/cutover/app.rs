@@ -17,7 +17,8 @@ impl<R: Record, P: Pair> Cutover<R, P> {
     /// Makes the app's var a plain one: attach under another name, detach, set. Between the last two the var is absent, so the app is under maintenance meanwhile.
     pub(super) async fn flatten(&mut self) -> Result<()> {
         let app = self.setup.platform.app_name().to_string();
-        let (vars, attachments) = tokio::try_join!(self.setup.platform.config_vars(), self.setup.platform.attachments())?;
+        let (vars, attachments) =
+            tokio::try_join!(self.setup.platform.config_vars(), self.setup.platform.attachments())?;
         let begun = self.history.flattening.clone();
         let (plan, maintenance_was_on) = match begun {
             Some(begun) => begun,
@@ -57,7 +58,10 @@ impl<R: Record, P: Pair> Cutover<R, P> {
             self.await_processes(release.version, &step).await?;
         }
         self.write(Entry::Flattened).await?;
-        step.done(format!("{} is a plain var now, with the same value", self.setup.config_var));
+        step.done(format!(
+            "{} is a plain var now, with the same value",
+            self.setup.config_var
+        ));
         Ok(())
     }
 
@@ -73,7 +77,11 @@ impl<R: Record, P: Pair> Cutover<R, P> {
                 }
                 FlattenStep::Detach => {
                     // What is about to vanish must be readable under the other name first.
-                    let kept = plan.vars.iter().map(|var| plan.hosted_twin(var)).find(|twin| !vars.has(twin));
+                    let kept = plan
+                        .vars
+                        .iter()
+                        .map(|var| plan.hosted_twin(var))
+                        .find(|twin| !vars.has(twin));
                     if let Some(missing) = kept {
                         return Err(Error::failed(format!(
                             "detach {}: the var {missing} that should keep its value is not there",
@@ -81,7 +89,10 @@ impl<R: Record, P: Pair> Cutover<R, P> {
                         ))
                         .hint("nothing was detached; see the app's config vars and releases on the platform"));
                     }
-                    let Some(old) = attachments.iter().find(|there| there.app == app && there.name == plan.attachment) else {
+                    let Some(old) = attachments
+                        .iter()
+                        .find(|there| there.app == app && there.name == plan.attachment)
+                    else {
                         continue;
                     };
                     step.update(format!("detaching {}", plan.attachment));
@@ -96,8 +107,11 @@ impl<R: Record, P: Pair> Cutover<R, P> {
                 FlattenStep::Done => return Ok(()),
             }
         }
-        Err(Error::failed(format!("keep {} as {}: the platform does not show what was changed", plan.addon, plan.hosted))
-            .hint("run the same command again; the app's var may be absent until then"))
+        Err(Error::failed(format!(
+            "keep {} as {}: the platform does not show what was changed",
+            plan.addon, plan.hosted
+        ))
+        .hint("run the same command again; the app's var may be absent until then"))
     }
 
     async fn set_plain(&self, plan: &Flatten, vars: &ConfigVars) -> Result<()> {
@@ -105,7 +119,9 @@ impl<R: Record, P: Pair> Cutover<R, P> {
         for var in &plan.vars {
             let twin = plan.hosted_twin(var);
             let Some(value) = vars.get(&twin)? else {
-                return Err(Error::failed(format!("set {var}: {twin}, which keeps its value, is not there")));
+                return Err(Error::failed(format!(
+                    "set {var}: {twin}, which keeps its value, is not there"
+                )));
             };
             wanted.insert(var.clone(), Some(value.clone()));
         }
@@ -116,7 +132,10 @@ impl<R: Record, P: Pair> Cutover<R, P> {
     /// The app must not stay without its var: the old attachment comes back.
     async fn put_back(&self, plan: &Flatten, error: Error) -> Error {
         match self.setup.platform.attach(&plan.addon, &plan.attachment).await {
-            Ok(_) => error.while_doing(format!("make {} a plain var; it was put back as it was", self.setup.config_var)),
+            Ok(_) => error.while_doing(format!(
+                "make {} a plain var; it was put back as it was",
+                self.setup.config_var
+            )),
             Err(second) => Error::partial(format!(
                 "give the app its {} back after this: {error}",
                 self.setup.config_var
@@ -157,7 +176,9 @@ impl<R: Record, P: Pair> Cutover<R, P> {
         let app = setup.platform.app_name();
         let moved = vars::moved(&vars, &attachments, app, &setup.config_var, (&source.0, source.1));
         if let Some(authority) = &setup.authority
-            && vars.get(&authority.var)?.is_some_and(|there| there.expose().trim() != authority.pem.trim())
+            && vars
+                .get(&authority.var)?
+                .is_some_and(|there| there.expose().trim() != authority.pem.trim())
         {
             return Err(Error::failed(format!(
                 "set {} of app {app}: the app uses that var for something else",
@@ -168,7 +189,11 @@ impl<R: Record, P: Pair> Cutover<R, P> {
         let hosted = vars::hosted_var(&setup.config_var);
         Ok(Switch {
             moved,
-            ca_var: setup.authority.as_ref().map(|authority| authority.var.clone()).unwrap_or_default(),
+            ca_var: setup
+                .authority
+                .as_ref()
+                .map(|authority| authority.var.clone())
+                .unwrap_or_default(),
             keep_in: (!vars.has(&hosted)).then_some(hosted),
             release_before: self.newest_release().await?,
         })
@@ -276,7 +301,10 @@ impl<R: Record, P: Pair> Cutover<R, P> {
                     .filter(|dyno| dyno.kind == kind && dyno.release >= release && dyno.state == "up")
                     .count() as u64
             };
-            let old = dynos.iter().filter(|dyno| !dyno.is_one_off() && dyno.release < release).count();
+            let old = dynos
+                .iter()
+                .filter(|dyno| !dyno.is_one_off() && dyno.release < release)
+                .count();
             let missing: u64 = formation
                 .iter()
                 .map(|(kind, quantity)| quantity.saturating_sub(running(kind)))
@@ -310,11 +338,18 @@ impl<R: Record, P: Pair> Cutover<R, P> {
         }
         let hosted = vars::hosted_var(&self.setup.config_var);
         let Some(old) = vars.get(&hosted)? else {
-            return Err(Error::failed(format!("set {} back: {hosted}, which keeps the old value, is not there", self.setup.config_var)));
+            return Err(Error::failed(format!(
+                "set {} back: {hosted}, which keeps the old value, is not there",
+                self.setup.config_var
+            )));
         };
         let mut wanted: BTreeMap<String, Option<Secret>> = BTreeMap::new();
         for moved in &switch.moved {
-            let value = if moved.var == self.setup.config_var { old.clone() } else { vars::with_path(old, &moved.path) };
+            let value = if moved.var == self.setup.config_var {
+                old.clone()
+            } else {
+                vars::with_path(old, &moved.path)
+            };
             wanted.insert(moved.var.clone(), Some(value));
         }
         if !switch.ca_var.is_empty() {
@@ -330,7 +365,10 @@ impl<R: Record, P: Pair> Cutover<R, P> {
             if release.status != ReleaseStatus::Succeeded {
                 return Err(Error::new(
                     Kind::Partial,
-                    format!("set {} back: release v{} {}", self.setup.config_var, release.version, release.status),
+                    format!(
+                        "set {} back: release v{} {}",
+                        self.setup.config_var, release.version, release.status
+                    ),
                 )
                 .hint("see the release's output on the platform, then run the same command again"));
             }

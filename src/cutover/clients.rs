@@ -1,8 +1,8 @@
 //! Who is still connected to the source, and which of them could write.
 
 use crate::error::{Error, Result};
-use crate::redis::control::{self, Client};
 use crate::redis::Connection;
+use crate::redis::control::{self, Client};
 use crate::ui::Step;
 use crate::wait::{Instant, Look, Wait};
 use std::time::Duration;
@@ -12,8 +12,8 @@ const SEVERING: Duration = Duration::from_secs(20);
 
 /// What only looks: a provider's own agents, and people. An idle connection of an app shows its last command, so one of these is none of an app's.
 const LOOKING: [&str; 14] = [
-    "info", "client", "config", "slowlog", "memory", "latency", "dbsize", "role", "command", "acl", "monitor", "lastsave", "cluster",
-    "replconf",
+    "info", "client", "config", "slowlog", "memory", "latency", "dbsize", "role", "command", "acl", "monitor",
+    "lastsave", "cluster", "replconf",
 ];
 
 /// Clients that are neither ours, nor part of replication, nor only looking. They may write, now or when a pause ends. Pure.

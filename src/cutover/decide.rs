@@ -110,9 +110,9 @@ impl Step {
 }
 
 use Step::{
-    Announce, AwaitClients, AwaitRelease, AwaitSync, CloseDoor, Compare, Drain, Fence, Flatten, Follow, Hold, LongPause,
-    OpenDoor, PrebootOff, PrebootOn, Promote, Prove, ProveStill, ProveUnwritten, Ready, SetVars, Sever, Unpause,
-    VarsBack, Watch,
+    Announce, AwaitClients, AwaitRelease, AwaitSync, CloseDoor, Compare, Drain, Fence, Flatten, Follow, Hold,
+    LongPause, OpenDoor, PrebootOff, PrebootOn, Promote, Prove, ProveStill, ProveUnwritten, Ready, SetVars, Sever,
+    Unpause, VarsBack, Watch,
 };
 
 const PROMOTE: &[Step] = &[
@@ -142,15 +142,15 @@ const SWITCH: &[Step] = &[
     Announce(Phase::Switched),
 ];
 /// The change was sent already: the release decides. The pause is made long again first, should it have ended.
-const FORWARD: &[Step] = &[Ready, LongPause, OpenDoor, SetVars, AwaitRelease, Announce(Phase::Switched)];
-const SETTLE: &[Step] = &[
-    AwaitClients,
-    Sever,
-    Unpause,
-    Watch,
-    PrebootOn,
-    Announce(Phase::Settled),
+const FORWARD: &[Step] = &[
+    Ready,
+    LongPause,
+    OpenDoor,
+    SetVars,
+    AwaitRelease,
+    Announce(Phase::Switched),
 ];
+const SETTLE: &[Step] = &[AwaitClients, Sever, Unpause, Watch, PrebootOn, Announce(Phase::Settled)];
 const RESUME_SETTLE: &[Step] = &[Ready, LongPause];
 const RETURN: &[Step] = &[
     Announce(Phase::Returning),
@@ -327,8 +327,8 @@ pub fn way_back() -> Vec<Step> {
 }
 
 #[cfg(test)]
-#[path = "decide_tests.rs"]
-mod tests;
-#[cfg(test)]
 #[path = "model_tests.rs"]
 mod model_tests;
+#[cfg(test)]
+#[path = "decide_tests.rs"]
+mod tests;

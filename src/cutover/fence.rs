@@ -126,7 +126,8 @@ async fn renew_once(connection: &mut Connection, shared: &Mutex<Hold>) -> Result
     // The reply came later than the renewal was carried out: if even now the old pause would still run, there was no moment without one.
     if before.until.has_passed() {
         change(shared, |hold| {
-            hold.broken.get_or_insert("the pause ended before it was renewed".into());
+            hold.broken
+                .get_or_insert("the pause ended before it was renewed".into());
         });
     }
     let info = Info::read(connection).await?;

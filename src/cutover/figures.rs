@@ -41,25 +41,43 @@ impl Outcome {
             line("phase", phase.to_string());
         }
         if let Some(ms) = self.fenced_ms {
-            line("fenced", format!("{ms} ms from the source's pause to the master ready for writes"));
+            line(
+                "fenced",
+                format!("{ms} ms from the source's pause to the master ready for writes"),
+            );
         }
         if let Some(ms) = self.app_write_gap_ms {
-            line("app write gap", format!("{ms} ms from the last write on the source to the first on the master"));
+            line(
+                "app write gap",
+                format!("{ms} ms from the last write on the source to the first on the master"),
+            );
         }
         if let (Some(keys), Some(inside)) = (self.keys_compared, self.keys_compared_in_fence) {
-            line("keys compared", format!("{keys}, {inside} of them inside the fence, all identical"));
+            line(
+                "keys compared",
+                format!("{keys}, {inside} of them inside the fence, all identical"),
+            );
         }
         match (self.phase, self.late_writes) {
-            (_, Some(0)) => line("late writes", "0: the source's stream shows none since the fence".into()),
+            (_, Some(0)) => line(
+                "late writes",
+                "0: the source's stream shows none since the fence".into(),
+            ),
             (_, Some(count)) => line("late writes", format!("{count} on the source after the fence")),
-            (Some(Phase::Settled), None) => line("late writes", "unknown: the source's stream could not be watched".into()),
+            (Some(Phase::Settled), None) => line(
+                "late writes",
+                "unknown: the source's stream could not be watched".into(),
+            ),
             _ => {}
         }
         if let Some(release) = self.release {
             line("release", format!("v{release}"));
         }
         if let Some(until) = self.held_until {
-            line("held until", format!("{} for `infra switch-app`", until.strftime("%H:%M:%S UTC")));
+            line(
+                "held until",
+                format!("{} for `infra switch-app`", until.strftime("%H:%M:%S UTC")),
+            );
         }
         lines.extend(self.notes.iter().cloned());
         lines

@@ -89,7 +89,10 @@ pub async fn compare(source: &Server, master: &Server, sides: &mut Sides, step: 
     comparator.warm().await?;
     let comparison = comparator
         .everything(&Options::default(), &|progress| {
-            step.update(format!("{} of {} keys, {} differ", progress.done, progress.total, progress.differing));
+            step.update(format!(
+                "{} of {} keys, {} differ",
+                progress.done, progress.total, progress.differing
+            ));
         })
         .await?;
     if !comparison.identical() {
@@ -98,7 +101,11 @@ pub async fn compare(source: &Server, master: &Server, sides: &mut Sides, step: 
     let baseline = Baseline {
         run_id: info.run_id,
         replid: info.replid,
-        keys: info.keyspace.iter().map(|(database, keyspace)| (*database, keyspace.keys)).collect(),
+        keys: info
+            .keyspace
+            .iter()
+            .map(|(database, keyspace)| (*database, keyspace.keys))
+            .collect(),
         comparison,
         watch,
         comparator,
@@ -175,8 +182,10 @@ pub async fn prove(fence: &Fence, sides: &Sides, baseline: &mut Baseline) -> Res
     baseline.watch.unbroken()?;
     let keys_compared_in_fence = match baseline.watch.take_dirty() {
         Dirty::Everything(why) => {
-            return Err(Error::unproven(format!("compare what was written since the comparison: {why}"))
-                .hint("the source is open again; run the same command again when that command is not in use"));
+            return Err(
+                Error::unproven(format!("compare what was written since the comparison: {why}"))
+                    .hint("the source is open again; run the same command again when that command is not in use"),
+            );
         }
         Dirty::Keys(keys) => {
             let options = Options {
@@ -200,14 +209,18 @@ pub async fn prove(fence: &Fence, sides: &Sides, baseline: &mut Baseline) -> Res
     };
     let wrong = ground.objections(&source, &master, &replica);
     if !wrong.is_empty() {
-        return Err(Error::unproven(format!("prove that the master may take over: {}", wrong.join("; ")))
-            .hint("nothing was changed; see `infra status`, then run the same command again"));
+        return Err(
+            Error::unproven(format!("prove that the master may take over: {}", wrong.join("; ")))
+                .hint("nothing was changed; see `infra status`, then run the same command again"),
+        );
     }
     // The stream up to now holds nothing but what a source says by itself.
     baseline.watch.reach(source.master_repl_offset, DRAIN).await?;
     if !baseline.watch.take_dirty().is_nothing() {
-        return Err(Error::unproven("prove that the source is fenced: it was written to after the pause")
-            .hint("somebody may have ended the pause; run the same command again"));
+        return Err(
+            Error::unproven("prove that the source is fenced: it was written to after the pause")
+                .hint("somebody may have ended the pause; run the same command again"),
+        );
     }
     Ok(Proof {
         offset,
@@ -244,8 +257,10 @@ pub async fn prove_still(
         wrong.push("the replica does not follow the master".into());
     }
     if !wrong.is_empty() {
-        return Err(Error::unproven(format!("take over the promotion: {}", wrong.join("; ")))
-            .hint("run the same command again: it follows the source again first"));
+        return Err(
+            Error::unproven(format!("take over the promotion: {}", wrong.join("; ")))
+                .hint("run the same command again: it follows the source again first"),
+        );
     }
     Ok(Proof {
         offset: promotion.offset,

@@ -12,21 +12,32 @@ use serde::{Deserialize, Serialize};
 #[serde(tag = "what", rename_all = "kebab-case")]
 pub enum Entry {
     /// A run of a command took the cutover up.
-    Begun { command: Command },
+    Begun {
+        command: Command,
+    },
     /// The var of an attachment becomes a plain one: attach under another name, detach, set.
-    Flattening { plan: Flatten, maintenance_was_on: bool },
+    Flattening {
+        plan: Flatten,
+        maintenance_was_on: bool,
+    },
     Flattened,
     /// Preboot is turned off for the cutover; it was on.
     PrebootOff,
     /// Preboot is on again.
     PrebootOn,
     Following,
-    Returning { why: String },
+    Returning {
+        why: String,
+    },
     Fenced,
     Promoted(Promotion),
     Switching(Switch),
-    Switched { release: Option<u64> },
-    Settled { late_writes: Option<u64> },
+    Switched {
+        release: Option<u64>,
+    },
+    Settled {
+        late_writes: Option<u64>,
+    },
 }
 
 /// The point of the source's stream that the master was promoted at.

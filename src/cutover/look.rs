@@ -100,7 +100,11 @@ async fn stream_since(server: &Server, promotion: &Promotion) -> Result<Option<W
         return Ok(None);
     };
     let info = Info::read(&mut server.connect(0).await?).await?;
-    Ok(watch.reach(info.master_repl_offset, READING).await.is_ok().then_some(watch))
+    Ok(watch
+        .reach(info.master_repl_offset, READING)
+        .await
+        .is_ok()
+        .then_some(watch))
 }
 
 /// How many of these keys a server has.
@@ -130,8 +134,11 @@ pub async fn expired_keys(connection: &mut Connection) -> Result<u64> {
 pub async fn door_is_open(master: &mut Connection) -> Result<bool> {
     let reply: Value = master.query(cmd("ACL").arg("GETUSER").arg("app")).await?;
     door_flag(&reply).ok_or_else(|| {
-        Error::failed(format!("see whether the app may log in to {}: there is no user `app`", master.place()))
-            .hint("run `infra up`: it puts the users on the host")
+        Error::failed(format!(
+            "see whether the app may log in to {}: there is no user `app`",
+            master.place()
+        ))
+        .hint("run `infra up`: it puts the users on the host")
     })
 }
 

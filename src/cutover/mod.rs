@@ -40,5 +40,5 @@ pub use figures::Outcome;
 pub use pair::Hosts;
 pub use phase::{Command, Phase};
 pub use record::Ledger;
-pub use run::run;
+pub use run::{preview, run};
 pub use setup::{Authority, Limits, Setup};

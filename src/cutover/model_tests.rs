@@ -72,7 +72,10 @@ impl Model {
     }
 
     fn app_writes(&mut self, replicate: bool) {
-        assert!(!(self.old_side_writable() && self.new_side_writable()), "two doors are open: {self:?}");
+        assert!(
+            !(self.old_side_writable() && self.new_side_writable()),
+            "two doors are open: {self:?}"
+        );
         let write = self.acknowledged.len() as u32;
         if self.old_side_writable() {
             self.source.push(write);
@@ -107,7 +110,13 @@ impl Model {
     }
 
     fn world(&self) -> World {
-        let still = |now: usize| if now == self.promoted_at { Stillness::Still } else { Stillness::Moved };
+        let still = |now: usize| {
+            if now == self.promoted_at {
+                Stillness::Still
+            } else {
+                Stillness::Moved
+            }
+        };
         World {
             master: self.master,
             door_open: self.door,
@@ -257,15 +266,17 @@ fn any_run() -> impl Strategy<Value = Run> {
         any::<bool>(),
         0usize..3,
     )
-        .prop_map(|(command, dies_after, long_ends, release, release_ends, replicate, writes_between)| Run {
-            command,
-            dies_after,
-            long_ends,
-            release,
-            release_ends,
-            replicate,
-            writes_between,
-        })
+        .prop_map(
+            |(command, dies_after, long_ends, release, release_ends, replicate, writes_between)| Run {
+                command,
+                dies_after,
+                long_ends,
+                release,
+                release_ends,
+                replicate,
+                writes_between,
+            },
+        )
 }
 
 proptest! {

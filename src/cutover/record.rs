@@ -1,7 +1,7 @@
 //! Where a cutover's entries are kept: the environment's journal, written only while its lock is ours.
 
 use super::history::{Entry, History};
-use crate::error::{Doing, Result};
+use crate::error::{Doing, Error, Result};
 use crate::state::{Held, Journal};
 use std::time::Duration;
 
@@ -51,6 +51,26 @@ impl Record for Ledger<'_> {
 
     fn still_ours(&self) -> Result<()> {
         self.lock.check(LOCK_RESERVE)
+    }
+}
+
+/// A journal that is only looked at.
+pub struct Reading(pub Option<Journal>);
+
+impl Record for Reading {
+    fn history(&self) -> Result<History> {
+        self.0.as_ref().map_or_else(|| Ok(History::default()), read)
+    }
+
+    async fn write(&mut self, entry: &Entry) -> Result<()> {
+        Err(Error::failed(format!(
+            "write {} into a journal that is only looked at",
+            entry.step()
+        )))
+    }
+
+    fn still_ours(&self) -> Result<()> {
+        Ok(())
     }
 }
 

@@ -56,6 +56,27 @@ pub async fn run<R: Record, P: Pair>(setup: Setup<R, P>, command: Command) -> Re
     Cutover::new(setup, command)?.finish().await
 }
 
+/// The steps that [`run`] would take now, decided by the same function from the same look; changes nothing.
+pub async fn preview<R: Record, P: Pair>(setup: &Setup<R, P>, command: Command) -> Result<Vec<String>> {
+    let history = setup.record.history()?;
+    let world = look::world(setup, history.promotion.as_ref()).await?;
+    Ok(
+        match decide::decide(command, history.phase, history.flattening.is_some(), &world) {
+            Next::Nothing(why) => vec![format!("nothing to do: {why}")],
+            Next::Refuse(refusal) => {
+                let (found, hint) = refusal.explain();
+                vec![format!("refuses: {found}; {hint}")]
+            }
+            Next::Do(steps) => steps.into_iter().map(name).collect(),
+            Next::Then(steps) => steps
+                .into_iter()
+                .map(name)
+                .chain(["and then decides again".to_string()])
+                .collect(),
+        },
+    )
+}
+
 impl<R: Record, P: Pair> Cutover<R, P> {
     pub(super) fn new(setup: Setup<R, P>, command: Command) -> Result<Self> {
         let interrupt = setup.interrupt.clone();
@@ -109,9 +130,10 @@ impl<R: Record, P: Pair> Cutover<R, P> {
                     Stillness::Moved => "the source was written to after the promotion".into(),
                     _ => "it is not proven that the source was not written to after the promotion".into(),
                 };
-                self.setup
-                    .ui
-                    .note(format!("going back first: {}; the new side was never used", self.why_back));
+                self.setup.ui.note(format!(
+                    "going back first: {}; the new side was never used",
+                    self.why_back
+                ));
             }
             if let Err(error) = self.all(&steps).await {
                 return Err(self.step_back(error).await);
@@ -121,8 +143,10 @@ impl<R: Record, P: Pair> Cutover<R, P> {
                 return self.claim();
             }
         }
-        Err(Error::failed(format!("{}: the world changes under our feet", self.command))
-            .hint("see who else works here, then run the same command again"))
+        Err(
+            Error::failed(format!("{}: the world changes under our feet", self.command))
+                .hint("see who else works here, then run the same command again"),
+        )
     }
 
     /// The outcome, unless it says that something was lost.
@@ -153,8 +177,9 @@ impl<R: Record, P: Pair> Cutover<R, P> {
             *self.outcome.seconds.entry(name(*step)).or_default() += (seconds * 1000.0).round() / 1000.0;
             if let Flow::ReleaseFailed(what) = flow? {
                 self.why_back = what.clone();
-                return Err(Error::failed(what)
-                    .hint("see the release's output on the platform; the app is back on the source and nothing was lost"));
+                return Err(Error::failed(what).hint(
+                    "see the release's output on the platform; the app is back on the source and nothing was lost",
+                ));
             }
         }
         Ok(())
@@ -164,7 +189,9 @@ impl<R: Record, P: Pair> Cutover<R, P> {
     fn may_go_back(&self, error: &Error) -> bool {
         match self.history.phase {
             Some(Phase::Promoted | Phase::Returning) => true,
-            Some(Phase::Switching) => !self.why_back.is_empty() || (!self.change_was_sent && error.kind() != Kind::Locked),
+            Some(Phase::Switching) => {
+                !self.why_back.is_empty() || (!self.change_was_sent && error.kind() != Kind::Locked)
+            }
             _ => false,
         }
     }
@@ -195,14 +222,14 @@ impl<R: Record, P: Pair> Cutover<R, P> {
                 _ => error.with_kind(Kind::Partial),
             }
             .while_doing("finish the switch: the change of the app was announced, and from there the way is forward")
-                .hint("run `infra switch-app` with the same --confirm: it goes on where this one stopped"),
+            .hint("run `infra switch-app` with the same --confirm: it goes on where this one stopped"),
             _ => {
                 if let Some(fence) = self.fence.take()
                     && let Err(lifting) = fence.lift().await
                 {
-                    self.setup
-                        .ui
-                        .warn(format!("the pause of the source ends by itself within seconds: {lifting}"));
+                    self.setup.ui.warn(format!(
+                        "the pause of the source ends by itself within seconds: {lifting}"
+                    ));
                 }
                 if let Err(preboot) = self.preboot_on().await {
                     self.setup
@@ -226,7 +253,9 @@ impl<R: Record, P: Pair> Cutover<R, P> {
                 self.setup.pair.set_door(true).await
             };
             if let Err(third) = forward.await {
-                self.setup.ui.warn(format!("the door of the new side stays closed: {third}"));
+                self.setup
+                    .ui
+                    .warn(format!("the door of the new side stays closed: {third}"));
             }
         }
         Error::partial(format!("go back after this: {first}"))

@@ -66,8 +66,10 @@ impl<R: Record, P: Pair> Cutover<R, P> {
             ("CLIENT KILL", &permissions.client_kill),
         ] {
             if let Permission::Denied(reason) = permission {
-                return Err(Error::failed(format!("fence {}: {what} is not allowed there: {reason}", setup.source))
-                    .hint("ask the provider to allow it; without it no write can be kept from being lost"));
+                return Err(
+                    Error::failed(format!("fence {}: {what} is not allowed there: {reason}", setup.source))
+                        .hint("ask the provider to allow it; without it no write can be kept from being lost"),
+                );
             }
         }
         let (master, _) = sides.pair().await?;
@@ -96,7 +98,10 @@ impl<R: Record, P: Pair> Cutover<R, P> {
         };
         let baseline = self.interrupt.or(self.command, comparing).await?;
         let counted = size::count(baseline.comparison.compared);
-        step.done(format!("{counted} keys identical, {} rounds", baseline.comparison.rounds.len()));
+        step.done(format!(
+            "{counted} keys identical, {} rounds",
+            baseline.comparison.rounds.len()
+        ));
         self.baseline = Some(baseline);
         Ok(())
     }
@@ -214,8 +219,10 @@ impl<R: Record, P: Pair> Cutover<R, P> {
         let ours = look::our_stillness(&self.setup.master, &self.setup.source, promotion).await?;
         let (source, watch) = look::source_stillness(&self.setup.source, promotion).await?;
         let Some(watch) = watch else {
-            return Err(Error::unproven("take over the promotion: the source's stream does not continue from there")
-                .hint("run the same command again: it follows the source again first"));
+            return Err(
+                Error::unproven("take over the promotion: the source's stream does not continue from there")
+                    .hint("run the same command again: it follows the source again first"),
+            );
         };
         let proof = gate::prove_still(fence, sides, promotion, (&watch, source), ours).await?;
         step.done("nothing was written on either side since the promotion");
@@ -236,7 +243,10 @@ impl<R: Record, P: Pair> Cutover<R, P> {
         self.setup.pair.promote(proof, fence).await?;
         let info = Info::read(&mut sides.master.clone()).await?;
         if info.role != ServerRole::Master {
-            return Err(Error::failed(format!("promote {}: it is still a replica", self.setup.master)));
+            return Err(Error::failed(format!(
+                "promote {}: it is still a replica",
+                self.setup.master
+            )));
         }
         let fenced = milliseconds(fence.raised.elapsed());
         self.outcome.fenced_ms = Some(fenced);
@@ -245,7 +255,9 @@ impl<R: Record, P: Pair> Cutover<R, P> {
             // Whatever it shows from here on is late.
             watch.mark();
         }
-        step.done(format!("the master is ready for writes {fenced} ms after the pause began"));
+        step.done(format!(
+            "the master is ready for writes {fenced} ms after the pause began"
+        ));
         Ok(())
     }
 
@@ -254,10 +266,16 @@ impl<R: Record, P: Pair> Cutover<R, P> {
             return Err(out_of_order("hold"));
         };
         fence.extend(self.setup.limits.hold).await?;
-        let until = self.history.promotion.as_ref().and_then(|promotion| promotion.hold_until);
+        let until = self
+            .history
+            .promotion
+            .as_ref()
+            .and_then(|promotion| promotion.hold_until);
         self.outcome.held_until = until;
         if self.outcome.fenced_ms.is_none() {
-            self.outcome.notes.push("it was promoted before; the pause was made longer".into());
+            self.outcome
+                .notes
+                .push("it was promoted before; the pause was made longer".into());
         }
         if let Some(until) = until {
             self.outcome.notes.push(format!(
@@ -286,7 +304,10 @@ impl<R: Record, P: Pair> Cutover<R, P> {
         }
         if let Some(fence) = &self.fence {
             fence.extend(self.setup.limits.long_pause).await?;
-            step.done(format!("paused for {} should this command die", size::duration(self.setup.limits.long_pause)));
+            step.done(format!(
+                "paused for {} should this command die",
+                size::duration(self.setup.limits.long_pause)
+            ));
         }
         if let (None, Some(promotion)) = (&self.source_watch, &self.history.promotion) {
             self.source_watch = Watch::begin(&self.setup.source, &promotion.source_replid, promotion.offset).await?;
@@ -310,7 +331,10 @@ impl<R: Record, P: Pair> Cutover<R, P> {
         }
         self.setup.pair.set_door(true).await?;
         if !look::door_is_open(&mut self.setup.master.connect(0).await?).await? {
-            return Err(Error::failed(format!("let the app log in to {}: it still may not", self.setup.master)));
+            return Err(Error::failed(format!(
+                "let the app log in to {}: it still may not",
+                self.setup.master
+            )));
         }
         let fenced = match (&self.fence, self.outcome.fenced_ms) {
             // Promoted in this run: both moments are on one clock.
@@ -318,7 +342,9 @@ impl<R: Record, P: Pair> Cutover<R, P> {
             _ => since(promotion.fenced_at),
         };
         self.outcome.fenced_ms = Some(fenced);
-        step.done(format!("the app may write to the master, {fenced} ms after the pause began"));
+        step.done(format!(
+            "the app may write to the master, {fenced} ms after the pause began"
+        ));
         Ok(())
     }
 
@@ -410,7 +436,10 @@ impl<R: Record, P: Pair> Cutover<R, P> {
             (Some(last), Some(first)) => u64::try_from(first.duration_since(last).as_millis()).ok(),
             _ => None,
         };
-        step.done(format!("{} late writes in the source's stream since the fence", late.len()));
+        step.done(format!(
+            "{} late writes in the source's stream since the fence",
+            late.len()
+        ));
         Ok(())
     }
 
@@ -420,7 +449,9 @@ impl<R: Record, P: Pair> Cutover<R, P> {
         let mut late = seen.keys.clone();
         late.resize(usize::try_from(seen.writes).unwrap_or(usize::MAX), "one more".into());
         let expired = match self.expired_before {
-            Some(before) => look::expired_keys(&mut self.setup.source.connect(0).await?).await?.saturating_sub(before),
+            Some(before) => look::expired_keys(&mut self.setup.source.connect(0).await?)
+                .await?
+                .saturating_sub(before),
             None => 0,
         };
         let unexplained = seen.deletions.saturating_sub(expired);
@@ -492,10 +523,12 @@ impl<R: Record, P: Pair> Cutover<R, P> {
                     .into_iter()
                     .filter_map(|info| info.link.as_ref()?.sync?.left_bytes)
                     .sum();
-                Ok(match up(&master) && up(&replica) && !master.loading && !replica.loading {
-                    true => Look::Ready(()),
-                    false => Look::NotYet(format!("{} left to copy", size::bytes(left))),
-                })
+                Ok(
+                    match up(&master) && up(&replica) && !master.loading && !replica.loading {
+                        true => Look::Ready(()),
+                        false => Look::NotYet(format!("{} left to copy", size::bytes(left))),
+                    },
+                )
             }
         });
         // What is asked while a server loads its copy may fail; the connections are the look-out's own.
@@ -508,7 +541,8 @@ impl<R: Record, P: Pair> Cutover<R, P> {
 }
 
 pub(super) fn out_of_order(what: &str) -> Error {
-    Error::failed(format!("{what}: the steps are out of order")).hint("this is a defect of the program; nothing was changed by it")
+    Error::failed(format!("{what}: the steps are out of order"))
+        .hint("this is a defect of the program; nothing was changed by it")
 }
 
 fn milliseconds(span: Duration) -> u64 {

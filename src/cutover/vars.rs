@@ -108,9 +108,9 @@ pub fn flatten(vars: &ConfigVars, attachments: &[Attachment], app: &str, config_
     // What vanishes with the attachment are the vars that begin with its name. One that another attachment owns is not its own.
     let prefix = format!("{}_", owner.name);
     let foreign = |var: &str| {
-        attachments
-            .iter()
-            .any(|other| other.id != owner.id && other.name.len() > owner.name.len() && var.starts_with(&format!("{}_", other.name)))
+        attachments.iter().any(|other| {
+            other.id != owner.id && other.name.len() > owner.name.len() && var.starts_with(&format!("{}_", other.name))
+        })
     };
     let mut names: Vec<String> = Vec::new();
     for var in vars.names().filter(|var| var.starts_with(&prefix) && !foreign(var)) {
@@ -158,7 +158,13 @@ pub fn next_flatten_step(plan: &Flatten, vars: &ConfigVars, attachments: &[Attac
 }
 
 /// The vars that will name the endpoint: the app's own, and every plain one that names the same server.
-pub fn moved(vars: &ConfigVars, attachments: &[Attachment], app: &str, config_var: &str, source: (&str, u16)) -> Vec<Moved> {
+pub fn moved(
+    vars: &ConfigVars,
+    attachments: &[Attachment],
+    app: &str,
+    config_var: &str,
+    source: (&str, u16),
+) -> Vec<Moved> {
     let owned = |var: &str| owner(attachments, app, var).is_some();
     let mut moved = Vec::new();
     for (var, value) in vars.readable() {

@@ -4,7 +4,11 @@ const SOURCE: (&str, u16) = ("hosted.test", 6390);
 const URL: &str = "rediss://:hunter2@hosted.test:6390";
 
 fn vars(pairs: &[(&str, &str)]) -> ConfigVars {
-    ConfigVars::new(pairs.iter().map(|(name, value)| (name.to_string(), Some(Secret::new(*value)))))
+    ConfigVars::new(
+        pairs
+            .iter()
+            .map(|(name, value)| (name.to_string(), Some(Secret::new(*value)))),
+    )
 }
 
 fn attached(name: &str, addon: &str) -> Attachment {

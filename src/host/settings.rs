@@ -64,6 +64,14 @@ pub struct Upstream {
     pub tls: bool,
 }
 
+/// What Redis may use of a machine where nobody says otherwise: two fifths, since a fork for a backup may have to copy as much again. Bytes, in steps of
+/// 50 MiB where that leaves anything.
+pub fn default_maxmemory(machine: u64) -> u64 {
+    const STEP: u64 = 50 << 20;
+    let share = machine / 5 * 2;
+    if share < STEP { share } else { share / STEP * STEP }
+}
+
 /// Whether the app may log in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Door {

@@ -27,19 +27,22 @@ pub struct Issued {
     pub key: Secret,
 }
 
-/// Makes the authority of an environment; `name` is what people see in it.
-pub fn make_authority(name: &str, now: Timestamp) -> Result<Issued> {
+/// A fresh private key for an authority, PEM.
+pub fn authority_key() -> Result<Secret> {
     let key = KeyPair::generate().doing(|| "make the authority's key".into())?;
+    Ok(Secret::new(key.serialize_pem()))
+}
+
+/// The certificate of an environment's authority over its own key, PEM; `name` is what people see in it.
+pub fn make_authority(name: &str, key: &Secret, now: Timestamp) -> Result<String> {
+    let key = KeyPair::from_pem(key.expose()).doing(|| "read the authority's key".into())?;
     let mut params = parameters(name, now, AUTHORITY_DAYS)?;
     params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
     let certificate = params
         .self_signed(&key)
         .doing(|| "sign the authority's certificate".into())?;
-    Ok(Issued {
-        certificate: certificate.pem(),
-        key: Secret::new(key.serialize_pem()),
-    })
+    Ok(certificate.pem())
 }
 
 /// Issues a host's certificate for its addresses, with a fresh key.
@@ -168,13 +171,19 @@ mod tests {
         "2026-11-23T00:00:00Z".parse().unwrap()
     }
 
+    fn an_authority() -> Issued {
+        let key = authority_key().unwrap();
+        let certificate = make_authority("infra demo production", &key, now()).unwrap();
+        Issued { certificate, key }
+    }
+
     fn later(days: i64) -> Timestamp {
         Timestamp::from_second(now().as_second() + days * 86_400).unwrap()
     }
 
     #[test]
     fn a_certificate_serves_until_it_nears_its_end_or_an_address_changes() {
-        let authority = make_authority("infra demo production", now()).unwrap();
+        let authority = an_authority();
         let addresses: Vec<IpAddr> = vec!["10.77.144.2".parse().unwrap(), "10.77.16.4".parse().unwrap()];
         let issued = issue(&authority, "master", &addresses, now()).unwrap();
         let reason =
@@ -184,7 +193,7 @@ mod tests {
         assert_eq!(reason(&addresses, later(338)), Some("it ends in 59 days".into()));
         let moved = ["10.77.144.3".parse().unwrap()];
         assert_eq!(reason(&moved, now()), Some("it does not name 10.77.144.3".into()));
-        let other = make_authority("infra demo production", now()).unwrap();
+        let other = an_authority();
         let found = renewal_reason(&issued.certificate, &other.certificate, &addresses, now());
         assert_eq!(found, Some("another authority issued it".into()));
         assert_eq!(
@@ -195,7 +204,7 @@ mod tests {
 
     #[test]
     fn the_key_never_shows() {
-        let authority = make_authority("infra demo production", now()).unwrap();
+        let authority = an_authority();
         assert!(!format!("{authority:?}").contains("PRIVATE"));
     }
 }

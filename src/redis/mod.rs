@@ -21,5 +21,5 @@ pub mod trust;
 
 pub use connection::Connection;
 pub use info::Info;
-pub use server::{Server, certificate_digest};
+pub use server::{Server, certificate_digest, pinned_certificate};
 pub use trust::{Digest, Trust};

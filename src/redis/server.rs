@@ -32,6 +32,19 @@ impl fmt::Display for Server {
 }
 
 impl Server {
+    /// Host and port that a URL names, whatever else stands in it.
+    pub fn place_of(url: &Secret) -> Result<(String, u16)> {
+        let parsed = url
+            .expose()
+            .trim()
+            .into_connection_info()
+            .map_err(|_| Error::usage("read a Redis URL: it is not of the form redis://user:password@host:port"))?;
+        match parsed.addr() {
+            ConnectionAddr::Tcp(host, port) | ConnectionAddr::TcpTls { host, port, .. } => Ok((host.clone(), *port)),
+            _ => Err(Error::usage("read a Redis URL: it names no host")),
+        }
+    }
+
     /// Reads a `redis://` or `rediss://` URL. The second needs a trust, the first must not have one. A database in it is ignored.
     pub fn from_url(label: &str, url: &Secret, trust: Option<Trust>) -> Result<Server> {
         // The parser's own error may quote the URL, which holds a password.
@@ -111,7 +124,32 @@ impl Server {
 
 /// The certificate that a server shows, for pinning. Nothing is sent over the connection.
 pub async fn certificate_digest(host: &str, port: u16) -> Result<Digest> {
-    stream::shown_certificate(&format!("{host}:{port}"), host, port).await
+    let shown = stream::shown_certificate(&format!("{host}:{port}"), host, port).await?;
+    Ok(Digest::of(&shown))
+}
+
+/// The certificate with this digest as PEM, for those who have to be given it whole. A server that shows another one is an error.
+pub async fn pinned_certificate(host: &str, port: u16, pin: Digest) -> Result<String> {
+    use base64::Engine;
+    let place = format!("{host}:{port}");
+    let shown = stream::shown_certificate(&place, host, port).await?;
+    if Digest::of(&shown) != pin {
+        return Err(Error::failed(format!(
+            "trust {place}: the certificate shown is {}, the one pinned is {pin}",
+            Digest::of(&shown)
+        ))
+        .hint("if the provider says that it changed its certificate, run `infra check --pin`"));
+    }
+    let text = base64::engine::general_purpose::STANDARD.encode(&shown);
+    let lines: Vec<&str> = text
+        .as_bytes()
+        .chunks(64)
+        .filter_map(|line| std::str::from_utf8(line).ok())
+        .collect();
+    Ok(format!(
+        "-----BEGIN CERTIFICATE-----\n{}\n-----END CERTIFICATE-----\n",
+        lines.join("\n")
+    ))
 }
 
 /// Percent-encodes all but what RFC 3986 calls unreserved.

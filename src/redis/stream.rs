@@ -1,6 +1,6 @@
 //! The bytes between us and a server: TCP, or TLS over it.
 
-use super::trust::{self, Digest, Trust};
+use super::trust::{self, Trust};
 use crate::error::{Doing, Error, Result};
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
@@ -34,14 +34,14 @@ pub(super) async fn open(place: &str, host: &str, port: u16, trust: Option<&Trus
     })
 }
 
-/// The digest of the certificate that a server shows, without trusting it: nothing is sent after the handshake.
-pub(super) async fn shown_certificate(place: &str, host: &str, port: u16) -> Result<Digest> {
+/// The certificate that a server shows, in DER form, without trusting it: nothing is sent after the handshake.
+pub(super) async fn shown_certificate(place: &str, host: &str, port: u16) -> Result<Vec<u8>> {
     let deadline = Instant::now() + CONNECT_TIMEOUT;
     let tcp = tcp(place, host, port, deadline).await?;
     let stream = tls(place, tcp, host, trust::any_certificate()?, deadline).await?;
     let (_, session) = stream.get_ref();
     let leaf = session.peer_certificates().and_then(|chain| chain.first());
-    leaf.map(|certificate| Digest::of(certificate))
+    leaf.map(|certificate| certificate.to_vec())
         .ok_or_else(|| Error::failed(format!("read the certificate of {place}: it showed none")))
 }
 

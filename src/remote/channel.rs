@@ -54,6 +54,7 @@ fn exchange(
     let mut sent_all = false;
     let mut reported = 0;
     loop {
+        in_time(deadline)?;
         let mut moved = false;
         if !unsent.is_empty() {
             match channel.write(unsent) {
@@ -81,7 +82,8 @@ fn exchange(
         if channel.eof() {
             break;
         }
-        if !moved {
+        // Reading one output may have brought in some of the other: what lies here already does not wake a wait for the network.
+        if !moved && channel.read_window().available == 0 {
             wait_for_socket(connection, deadline)?;
         }
     }
@@ -137,11 +139,16 @@ fn would_block(error: &ssh2::Error) -> bool {
     error.code() == ErrorCode::Session(libssh2_sys::LIBSSH2_ERROR_EAGAIN)
 }
 
-fn wait_for_socket(connection: &Connection, deadline: Instant) -> Result<()> {
+fn in_time(deadline: Instant) -> Result<()> {
     if deadline.has_passed() {
         return Err(Error::failed("wait for its end: the time given to it is over")
             .hint("see on the host what it is busy with, or allow more time with --timeout"));
     }
+    Ok(())
+}
+
+fn wait_for_socket(connection: &Connection, deadline: Instant) -> Result<()> {
+    in_time(deadline)?;
     let wanted = match connection.session.block_directions() {
         BlockDirections::Outbound => PollFlags::POLLOUT,
         BlockDirections::Both => PollFlags::POLLIN | PollFlags::POLLOUT,

@@ -25,7 +25,8 @@ const CLOCK_GRAIN: Duration = Duration::from_secs(2);
 const RELEASE_DEADLINE: Duration = Duration::from_secs(5);
 /// One attempt to renew; the next one comes well before the lock lapses.
 const RENEWAL_DEADLINE: Duration = Duration::from_secs(10);
-const FILE: &str = "lock.json";
+/// In the environment's folder.
+pub(crate) const FILE: &str = "lock.json";
 
 /// Who holds a lock, for the person who is kept waiting.
 #[derive(Clone, Debug, Deserialize, Serialize, PartialEq, Eq)]
@@ -161,6 +162,7 @@ impl Held {
 
     /// Gives the lock back. Takes five seconds at most; a lock that could not be given back lapses by itself.
     pub async fn release(self) -> Result<()> {
+        // A renewal that is on its way would change the etag that the removal is conditional on.
         self.renewing.abort();
         let (store, shared) = (self.store.clone(), self.shared.clone());
         let give_back = async || -> Result<()> {
@@ -189,9 +191,11 @@ impl Held {
         }
     }
 
-    /// Stops renewing and leaves the object to whoever removes the environment's folder.
-    pub(crate) fn abandon(self) {
+    /// Stops renewing, and leaves the object to whoever removes the environment's folder.
+    pub(crate) async fn abandon(mut self) {
         self.renewing.abort();
+        // The only error here is that it was cut off, as it was asked to be.
+        let _ = (&mut self.renewing).await;
     }
 }
 

@@ -10,6 +10,7 @@ mod secrets;
 mod store;
 
 pub use journal::{Entry, Journal};
+pub(crate) use lock::FILE as LOCK_FILE;
 pub use lock::{Held, LOCK_TERM, Lock, LockRecord};
 pub use secrets::{RedisUser, Secrets, parameter};
 pub use store::{Store, Stored};
@@ -107,6 +108,12 @@ pub struct SourceRecord {
     pub address: Option<String>,
     #[serde(default)]
     pub version: Option<String>,
+    /// The certificate that was pinned, PEM: hosts trust it for as long as they may follow.
+    #[serde(default)]
+    pub certificate: Option<String>,
+    /// What redis.conf of the pair takes over from the source, such as `maxmemory-policy`.
+    #[serde(default)]
+    pub settings: BTreeMap<String, String>,
 }
 
 impl State {

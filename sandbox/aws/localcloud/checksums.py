@@ -49,9 +49,10 @@ def decoded(name: str, value: str) -> bytes:
 def reflected_table(polynomial: int) -> tuple[int, ...]:
     table = []
     for byte in range(256):
+        entry = byte
         for _ in range(8):
-            byte = (byte >> 1) ^ (polynomial if byte & 1 else 0)
-        table.append(byte)
+            entry = (entry >> 1) ^ (polynomial if entry & 1 else 0)
+        table.append(entry)
     return tuple(table)
 
 

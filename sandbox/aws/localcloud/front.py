@@ -1,9 +1,10 @@
-"""Where every request enters: the supervisor's door, or authenticate, fail if planned, authorise, check, and let moto do it.
+"""Where every request enters: the supervisor's door, or authenticate, authorise, check, and let moto work.
 
-One lock covers the authorisation, the checks and moto's work, so that conditional writes and idempotency tokens cannot race
-and moto's unguarded dictionaries are never changed under a reader. Reading the body and checking digests happen outside it.
+One lock covers the authorisation, the checks and moto's work, so that conditional writes and idempotency tokens cannot
+race and moto's unguarded dictionaries are never changed under a reader. Bodies are read and digested outside it.
 """
 
+import gc
 import json
 import sys
 import traceback
@@ -19,6 +20,8 @@ from . import checksums, door, errors, permissions, principals, s3, signature, w
 from .errors import Refused
 from .faults import Faults
 from .request import SERVICES, Request
+
+LARGE_BODY_BYTES = 4_000_000
 
 Response = tuple[int, list[tuple[str, str]], bytes]
 
@@ -36,6 +39,8 @@ class Front:
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         request = Request.read(environ)
         status, headers, body = self._answer(request)
+        if len(request.body) > LARGE_BODY_BYTES:
+            gc.collect()  # Flask's request contexts are cycles; each would keep its object in memory for long
         start_response(f"{status} {'OK' if status < 400 else 'Refused'}", headers)
         return [body]
 
@@ -52,8 +57,8 @@ class Front:
         except Exception as problem:  # a defect here or a gap in moto: say so in the caller's own format
             traceback.print_exc(file=sys.stderr)
             message = f"the sandbox cannot do this: {type(problem).__name__}: {problem}"
-            refusal = Refused("NotImplemented" if isinstance(problem, NotImplementedError) else "InternalError", message)
-            refusal.status = 501 if isinstance(problem, NotImplementedError) else 500
+            missing = isinstance(problem, NotImplementedError)
+            refusal = Refused("NotImplemented", message, 501) if missing else Refused("InternalError", message, 500)
             return errors.render(refusal, request.service, request.method, request.raw_path)
 
     def _carry_out(self, request: Request) -> Response:
@@ -69,7 +74,8 @@ class Front:
         if request.service == "s3":
             checksums.check(request, operation)
         with self._lock:
-            self._faults.strike(request.service, operation, request.bucket_and_key[1] if request.service == "s3" else "")
+            key = request.bucket_and_key[1] if request.service == "s3" else ""
+            self._faults.strike(request.service, operation, key)
             authorizer = permissions.Authorizer(request, principals.principal_of(credentials))
             authorizer.check()
             if request.service == "s3":
@@ -80,10 +86,12 @@ class Front:
             return response
 
     def _carry_out_s3(self, request: Request, operation: str, authorizer: permissions.Authorizer) -> Response:
-        bucket, key = request.bucket_and_key
+        bucket, _ = request.bucket_and_key
         if operation == "Unknown":
             raise Refused("MethodNotAllowed", "The specified method is not allowed against this resource.", 405)
         s3.check_conditions(request, operation)
+        if operation == "PutBucketPolicy":
+            s3.check_policy(request)
         if operation == "DeleteObjects":
             s3.UNDELETABLE.set(permissions.undeletable(authorizer))
         response = self._ask_moto(request)

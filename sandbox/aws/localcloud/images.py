@@ -1,6 +1,6 @@
 """Machine images and the public SSM parameters that name them: Debian's, and only those.
 
-The ids are the sandbox's own. They are the same in all regions, unlike on AWS, where an id from another region is unknown.
+The ids are the sandbox's own, and the same in all regions; on AWS an id from another region is unknown.
 """
 
 import os

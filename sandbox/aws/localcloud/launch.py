@@ -1,4 +1,4 @@
-"""RunInstances as a provisioning tool meets it: validated, idempotent by client token, and into a subnet of the default VPC."""
+"""RunInstances as a provisioning tool meets it: validated, idempotent by client token, into the default VPC."""
 
 import hashlib
 import json
@@ -149,7 +149,7 @@ def public_key_of(self: InstanceResponse) -> str | None:
 
 
 def complete(self: InstanceResponse, image: Any) -> None:
-    """Fills in what AWS assumes: all of MaxCount, a default subnet, the image's root volume, volumes that go with it."""
+    """Fills in what AWS assumes: all of MaxCount, a default subnet, the image's root volume."""
     parameters = self.params
     parameters["MinCount"] = int(self._get_param("MaxCount", 1))
     interfaces = parameters.get("NetworkInterfaces") or []

@@ -1,10 +1,10 @@
-"""Instance states as they pass on AWS: a change that takes time on a real machine lasts until the supervisor acknowledges it.
+"""Instance states as they pass on AWS: what takes a real machine time lasts until the supervisor acknowledges it.
 
     pending --ack running--> running --stop--> stopping --ack stopped--> stopped --start--> pending
     any state --terminate--> shutting-down --ack terminated--> terminated
 
-What belongs to the end of a transition (losing the public address when stopped, interface and volumes when terminated) is
-done at the acknowledgement, not at the call.
+What belongs to the end of a transition (losing the public address when stopped, interface and volumes when terminated)
+is done at the acknowledgement, not at the call.
 """
 
 from collections.abc import Iterable

@@ -1,7 +1,7 @@
 """moto's networks, held to the sandbox's addresses: the default VPC and its subnets, interfaces, Elastic IPs.
 
-Mended besides the ranges: an Elastic IP stays with an instance over stop and start, moves without leaving a copy behind,
-and cannot be released while in use.
+Mended besides the ranges: an Elastic IP stays with an instance over stop and start, moves without leaving a copy
+behind, and cannot be released while in use.
 """
 
 import ipaddress
@@ -174,7 +174,9 @@ def install_elastic_addresses() -> None:
             return elastic
         replaced = elastic_address_of(interface)
         if (elastic.eni is not None or replaced is not None) and not reassociate:
-            message = f"resource {elastic.allocation_id} is already associated with associate-id {elastic.association_id}"
+            message = (
+                f"resource {elastic.allocation_id} is already associated with associate-id {elastic.association_id}"
+            )
             raise EC2ClientError("Resource.AlreadyAssociated", message)
         disassociate(elastic)
         if replaced is not None:
@@ -207,5 +209,3 @@ def install_elastic_addresses() -> None:
     ElasticAddressBackend.associate_address = associate_address
     ElasticAddressBackend.disassociate_address = disassociate_address
     ElasticAddressBackend.release_address = release_address
-
-

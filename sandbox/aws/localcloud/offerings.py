@@ -1,4 +1,4 @@
-"""Which instance types a region offers, read when first asked for. moto reads the lists of all regions at every start."""
+"""Which instance types a region offers, read when first asked for; moto reads all regions' lists at every start."""
 
 from typing import Any
 

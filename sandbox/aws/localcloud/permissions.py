@@ -1,7 +1,7 @@
 """Which permissions a request needs, and whether its caller has them.
 
-S3 and SSM are checked against the exact bucket, object or parameter; IAM and STS against the entity named; EC2 against the
-instances named in the call and otherwise against `*`, which is coarser than AWS.
+S3 and SSM are checked against the exact bucket, object or parameter; IAM and STS against the entity named; EC2 against
+the instances named in the call and otherwise against `*`, which is coarser than AWS.
 """
 
 import json

@@ -39,9 +39,7 @@ def allowed(
 
 
 def effects(document: Document, action: str, resource: str, context: Context) -> list[str]:
-    return [
-        statement["Effect"] for statement in statements(document) if applies(statement, action, resource, context)
-    ]
+    return [statement["Effect"] for statement in statements(document) if applies(statement, action, resource, context)]
 
 
 def statements(document: Document) -> list[Document]:

@@ -1,17 +1,21 @@
-"""S3's conditions and deletions, where moto is laxer than AWS. Everything here runs under the front's one lock."""
+"""S3's conditions, deletions and defaults, where moto differs from AWS. All of it runs under the front's one lock."""
 
+import json
 from contextvars import ContextVar
 from typing import Any
 
 from moto.iam.access_control import PermissionResult
 from moto.s3 import models
-from moto.s3.models import FakeBucket, FakeKey, s3_backends
+from moto.s3.models import FakeBucket, FakeKey, PublicAccessBlock, S3Backend, s3_backends
 
 from .errors import Refused
 from .principals import ACCOUNT
 from .request import Request
 
 CONDITIONAL_WRITES = ("PutObject", "CopyObject", "CompleteMultipartUpload", "DeleteObject")
+ENCRYPTED_BY_DEFAULT = {
+    "Rule": {"ApplyServerSideEncryptionByDefault": {"SSEAlgorithm": "AES256"}, "BucketKeyEnabled": "false"}
+}
 # ARNs of objects that the caller of the current DeleteObjects request may not delete.
 UNDELETABLE: ContextVar[frozenset[str]] = ContextVar("undeletable", default=frozenset())
 
@@ -23,7 +27,20 @@ def install() -> None:
         denied = action == "s3:DeleteObject" and resource in UNDELETABLE.get()
         return PermissionResult.DENIED if denied else PermissionResult.NEUTRAL
 
+    initialise_in_moto = FakeBucket.__init__
+
+    def initialise(self: FakeBucket, *args: Any, **kwargs: Any) -> None:
+        initialise_in_moto(self, *args, **kwargs)
+        self.encryption = dict(ENCRYPTED_BY_DEFAULT)
+        self.public_access_block = PublicAccessBlock(True, True, True, True)
+        self.ownership_rule = "BucketOwnerEnforced"
+
+    def delete_bucket_encryption(self: S3Backend, bucket_name: str) -> None:
+        self.get_bucket(bucket_name).encryption = dict(ENCRYPTED_BY_DEFAULT)
+
     FakeBucket.get_permission = get_permission
+    FakeBucket.__init__ = initialise
+    S3Backend.delete_bucket_encryption = delete_bucket_encryption
     # moto tells EventBridge of every change; nobody listens, and the listener's modules are slow to load.
     models.events_send_notification = lambda **_: None
 
@@ -40,7 +57,7 @@ def bucket_exists(bucket: str) -> bool:
 
 
 def check_conditions(request: Request, operation: str) -> None:
-    """Refuses a write whose If-None-Match or If-Match does not hold, and takes the held conditions out of the request."""
+    """Refuses a write whose If-None-Match or If-Match does not hold, and takes those that hold out of the request."""
     if operation not in CONDITIONAL_WRITES:
         return
     none_match = request.headers.get("if-none-match")
@@ -64,6 +81,24 @@ def check_conditions(request: Request, operation: str) -> None:
     request.environ.pop("HTTP_IF_MATCH", None)
 
 
+def check_policy(request: Request) -> None:
+    """Refuses a bucket policy that nobody could evaluate later."""
+    try:
+        statements = json.loads(request.body)["Statement"]
+        statements = statements if isinstance(statements, list) else [statements]
+        valid = all(
+            each["Effect"] in ("Allow", "Deny")
+            and ({"Principal", "NotPrincipal"} & set(each))
+            and ({"Action", "NotAction"} & set(each))
+            and ({"Resource", "NotResource"} & set(each))
+            for each in statements
+        )
+    except (ValueError, KeyError, TypeError):
+        valid = False
+    if not valid:
+        raise Refused("MalformedPolicy", "Policies must be valid JSON with Effect, Principal, Action and Resource.")
+
+
 def already_completed(request: Request, operation: str, found: Any) -> bool:
     """Completing the same multipart upload twice succeeds twice."""
     upload = request.query.get("uploadId")
@@ -71,4 +106,6 @@ def already_completed(request: Request, operation: str, found: Any) -> bool:
 
 
 def precondition_failed(condition: str) -> Refused:
-    return Refused("PreconditionFailed", f"At least one of the pre-conditions you specified did not hold: {condition}", 412)
+    return Refused(
+        "PreconditionFailed", f"At least one of the pre-conditions you specified did not hold: {condition}", 412
+    )

@@ -94,7 +94,15 @@ OPERATIONS: dict[tuple[str, str], list[tuple[str, str, str]]] = {
         ("", "DeleteObject", "DeleteObject"),
     ],
 }
-VERSIONED_ACTIONS = {"GetObject", "DeleteObject", "GetObjectTagging", "PutObjectTagging", "GetObjectAcl", "PutObjectAcl"}
+COPIES = {"PutObject": "CopyObject", "UploadPart": "UploadPartCopy"}
+VERSIONED_ACTIONS = {
+    "GetObject",
+    "DeleteObject",
+    "GetObjectTagging",
+    "PutObjectTagging",
+    "GetObjectAcl",
+    "PutObjectAcl",
+}
 
 
 @dataclass(frozen=True)
@@ -112,9 +120,8 @@ def operation_of(request: Request) -> S3Operation:
     for parameter, name, action in OPERATIONS.get((level, request.method), []):
         if parameter and parameter not in request.query:
             continue
-        if "x-amz-copy-source" in request.headers and name in ("PutObject", "UploadPart"):
-            name = "CopyObject" if name == "PutObject" else "UploadPartCopy"
-        if "versionId" in request.query and action in VERSIONED_ACTIONS:
-            action = action.replace("Object", "ObjectVersion", 1)
-        return S3Operation(name, f"s3:{action}" if action else "")
+        operation = COPIES.get(name, name) if "x-amz-copy-source" in request.headers else name
+        versioned = "versionId" in request.query and action in VERSIONED_ACTIONS
+        permission = action.replace("Object", "ObjectVersion", 1) if versioned else action
+        return S3Operation(operation, f"s3:{permission}" if permission else "")
     return S3Operation("Unknown", "s3:Unknown")

@@ -1,4 +1,4 @@
-"""Security groups as AWS guards them: not deleted while in use, all rules of a call or none, and every new rule in the answer."""
+"""Security groups as AWS guards them: not deleted while in use, all rules of a call or none, each new rule answered."""
 
 from typing import Any
 
@@ -84,7 +84,7 @@ def authorize(self: SecurityGroups, add: Any, kept_in: str) -> ActionResult:
 def ingress_of(instance: Instance) -> list[dict[str, Any]]:
     """What may come in to an instance, with references to groups resolved to their members' private addresses.
 
-    Ports are 0 to 65535 where the protocol is `-1`; for icmp they are type and code, -1 for all. IPv6 ranges are left out.
+    Ports are 0 to 65535 where the protocol is `-1`; for icmp they are type and code, -1 for all. IPv6 is left out.
     """
     backend = instance.ec2_backend
     permissions = []

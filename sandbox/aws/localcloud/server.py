@@ -1,8 +1,10 @@
 """The HTTP server, and the order in which moto is loaded and mended."""
 
+import gc
 import os
+import socketserver
 
-from werkzeug.serving import BaseWSGIServer, make_server
+from werkzeug.serving import ThreadedWSGIServer
 
 # moto reads these when it is imported. The account's id must not depend on the caller's key.
 os.environ["MOTO_ACCOUNT_ID"] = "123456789012"
@@ -12,7 +14,7 @@ os.environ["AWS_CONFIG_FILE"] = os.environ["AWS_SHARED_CREDENTIALS_FILE"] = os.d
 os.environ["AWS_EC2_METADATA_DISABLED"] = "true"
 os.environ.pop("AWS_PROFILE", None)
 
-from . import offerings  # noqa: E402
+from . import offerings
 
 offerings.postpone()
 
@@ -34,8 +36,18 @@ class Handler(MotoRequestHandler):
         pass
 
 
-def serve(host: str, port: int) -> BaseWSGIServer:
+class Server(ThreadedWSGIServer):
+    """One thread a connection, daemons all, so that the end of the process waits for none of them."""
+
+    def server_bind(self) -> None:
+        # The standard library asks a name server for the address's name here. Nothing may leave the computer.
+        socketserver.TCPServer.server_bind(self)
+        self.server_name, self.server_port = self.server_address[:2]
+
+
+def serve(host: str, port: int) -> Server:
     """A server that listens; the caller runs it."""
     for part in (offerings, network, lifecycle, launch, key_pairs, security_groups, images, s3, ssm):
         part.install()
-    return make_server(host, port, Front(), threaded=True, request_handler=Handler)
+    gc.freeze()  # what is loaded now stays; collections need not look at it again
+    return Server(host, port, Front(), handler=Handler)

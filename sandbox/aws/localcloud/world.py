@@ -1,4 +1,4 @@
-"""The world as the machines' supervisor sees it: every instance with what its machine needs, and a version to wait on."""
+"""The world as the machines' supervisor sees it: what each instance's machine needs, and a version to wait on."""
 
 import threading
 import time

@@ -72,13 +72,21 @@ impl Hypervisor {
     /// `base`: the plugin's URL without a slash at its end.
     pub fn new(base: String) -> Result<Self> {
         // Whatever proxy this computer uses, its own bridge is not behind it.
-        let client = reqwest::Client::builder().no_proxy().build().context("make an HTTP client")?;
+        let client = reqwest::Client::builder()
+            .no_proxy()
+            .build()
+            .context("make an HTTP client")?;
         Ok(Self { client, base })
     }
 
     /// Whether the plugin is ready.
     pub async fn is_healthy(&self) -> bool {
-        let answer = self.client.get(format!("{}/_hv/health", self.base)).timeout(SHORT).send().await;
+        let answer = self
+            .client
+            .get(format!("{}/_hv/health", self.base))
+            .timeout(SHORT)
+            .send()
+            .await;
         answer.is_ok_and(|answer| answer.status().is_success())
     }
 
@@ -93,9 +101,15 @@ impl Hypervisor {
         let body = serde_json::json!({"instance": instance, "state": state}).to_string();
         let request = self.client.post(format!("{}/_hv/ack", self.base)).timeout(SHORT);
         let request = request.header("content-type", "application/json").body(body);
-        let answer = request.send().await.with_context(|| format!("tell the AWS part that {instance} is {state}"))?;
+        let answer = request
+            .send()
+            .await
+            .with_context(|| format!("tell the AWS part that {instance} is {state}"))?;
         if !answer.status().is_success() {
-            bail!("tell the AWS part that {instance} is {state}: it answered {}", answer.status());
+            bail!(
+                "tell the AWS part that {instance} is {state}: it answered {}",
+                answer.status()
+            );
         }
         Ok(())
     }
@@ -113,9 +127,18 @@ impl Hypervisor {
 
     async fn get(&self, path: &str, deadline: Duration) -> Result<String> {
         let url = format!("{}{path}", self.base);
-        let answer = self.client.get(&url).timeout(deadline).send().await.with_context(|| format!("ask {url}"))?;
+        let answer = self
+            .client
+            .get(&url)
+            .timeout(deadline)
+            .send()
+            .await
+            .with_context(|| format!("ask {url}"))?;
         let status = answer.status();
-        let text = answer.text().await.with_context(|| format!("read the answer of {url}"))?;
+        let text = answer
+            .text()
+            .await
+            .with_context(|| format!("read the answer of {url}"))?;
         if !status.is_success() {
             bail!("ask {url}: it answered {status}");
         }

@@ -14,9 +14,15 @@ use crate::paths::Paths;
 pub fn ensure(paths: &Paths, say: &dyn Fn(&str)) -> Result<()> {
     let requirements = plugin_folder().join("requirements.txt");
     let wanted = fs::read(&requirements).with_context(|| {
-        format!("read {}: `sandbox` is run from the checkout that it was built in", requirements.display())
+        format!(
+            "read {}: `sandbox` is run from the checkout that it was built in",
+            requirements.display()
+        )
     })?;
-    let wanted: String = Sha256::digest(&wanted).iter().map(|byte| format!("{byte:02x}")).collect();
+    let wanted: String = Sha256::digest(&wanted)
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
     let environment = paths.python_environment();
     let stamp = environment.join("requirements.sha256");
     if fs::read_to_string(&stamp).is_ok_and(|found| found == wanted) {
@@ -29,13 +35,27 @@ pub fn ensure(paths: &Paths, say: &dyn Fn(&str)) -> Result<()> {
     let log = paths.cache().join("venv.log");
     run_logged(Command::new("python3").args(["-m", "venv"]).arg(&environment), &log)?;
     let mut install = Command::new(environment.join("bin/python"));
-    install.args(["-m", "pip", "install", "--no-input", "--disable-pip-version-check", "--quiet", "-r"]).arg(&requirements);
+    install
+        .args([
+            "-m",
+            "pip",
+            "install",
+            "--no-input",
+            "--disable-pip-version-check",
+            "--quiet",
+            "-r",
+        ])
+        .arg(&requirements);
     run_logged(&mut install, &log)?;
     fs::write(&stamp, wanted).context("stamp the Python environment")
 }
 
 fn run_logged(command: &mut Command, log: &Path) -> Result<()> {
-    let file = fs::File::options().create(true).append(true).open(log).context("open the Python environment's log")?;
+    let file = fs::File::options()
+        .create(true)
+        .append(true)
+        .open(log)
+        .context("open the Python environment's log")?;
     let errors = file.try_clone().context("open the Python environment's log")?;
     let status = command
         .stdin(Stdio::null())
@@ -44,7 +64,10 @@ fn run_logged(command: &mut Command, log: &Path) -> Result<()> {
         .status()
         .context("make the Python environment: start python3")?;
     if !status.success() {
-        bail!("make the Python environment: python3 ended with {status}: read {}", log.display());
+        bail!(
+            "make the Python environment: python3 ended with {status}: read {}",
+            log.display()
+        );
     }
     Ok(())
 }

@@ -33,14 +33,22 @@ pub async fn remove_all() {
 
 /// What is still there, for people.
 pub fn left_over() -> Vec<String> {
-    let namespaces = named(NAMESPACES).into_iter().map(|name| format!("network namespace {name}"));
-    let interfaces = named(INTERFACES).into_iter().map(|name| format!("network interface {name}"));
+    let namespaces = named(NAMESPACES)
+        .into_iter()
+        .map(|name| format!("network namespace {name}"));
+    let interfaces = named(INTERFACES)
+        .into_iter()
+        .map(|name| format!("network interface {name}"));
     namespaces.chain(interfaces).collect()
 }
 
 /// nspawn keeps folders by machine name below /run, and forgets them when it is killed.
 fn remove_container_traces() {
-    for folder in ["/run/systemd/nspawn/propagate", "/run/systemd/nspawn/unix-export", "/run/systemd/nspawn/locks"] {
+    for folder in [
+        "/run/systemd/nspawn/propagate",
+        "/run/systemd/nspawn/unix-export",
+        "/run/systemd/nspawn/locks",
+    ] {
         for name in named(folder) {
             let trace = Path::new(folder).join(name);
             let _ = super::remove_tree(&trace);
@@ -50,6 +58,12 @@ fn remove_container_traces() {
 }
 
 fn named(folder: &str) -> Vec<String> {
-    let Ok(entries) = fs::read_dir(folder) else { return Vec::new() };
-    entries.flatten().filter_map(|entry| entry.file_name().into_string().ok()).filter(|name| name.starts_with(PREFIX)).collect()
+    let Ok(entries) = fs::read_dir(folder) else {
+        return Vec::new();
+    };
+    entries
+        .flatten()
+        .filter_map(|entry| entry.file_name().into_string().ok())
+        .filter(|name| name.starts_with(PREFIX))
+        .collect()
 }

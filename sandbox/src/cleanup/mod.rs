@@ -60,11 +60,23 @@ struct Owner {
 
 fn left_over(paths: &Paths, owner: &Owner, files: Files) -> Vec<String> {
     let mut left = Vec::new();
-    left.extend(processes::of(owner).into_iter().map(|pid| format!("process {pid} ({})", processes::command_of(pid))));
-    left.extend(mounts::below(paths.state()).into_iter().map(|mount| format!("mount {}", mount.display())));
+    left.extend(
+        processes::of(owner)
+            .into_iter()
+            .map(|pid| format!("process {pid} ({})", processes::command_of(pid))),
+    );
+    left.extend(
+        mounts::below(paths.state())
+            .into_iter()
+            .map(|mount| format!("mount {}", mount.display())),
+    );
     if owner.has_network {
         left.extend(links::left_over());
-        left.extend(control_group::left_over().into_iter().map(|group| format!("control group {}", group.display())));
+        left.extend(
+            control_group::left_over()
+                .into_iter()
+                .map(|group| format!("control group {}", group.display())),
+        );
     }
     if files == Files::Remove && paths.state_mark().exists() {
         left.push(format!("files in {}", paths.state().display()));

@@ -8,7 +8,10 @@ use nix::mount::{MntFlags, umount2};
 /// Mount points below the folder or at it, the innermost first.
 pub fn below(folder: &Path) -> Vec<PathBuf> {
     let list = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
-    let mut found: Vec<_> = mount_points(&list).into_iter().filter(|point| point.starts_with(folder)).collect();
+    let mut found: Vec<_> = mount_points(&list)
+        .into_iter()
+        .filter(|point| point.starts_with(folder))
+        .collect();
     found.sort();
     found.reverse();
     found
@@ -25,11 +28,18 @@ pub fn unmount_below(folder: &Path) {
 
 /// The fifth field of each line; blanks in it are written as octal escapes.
 fn mount_points(list: &str) -> Vec<PathBuf> {
-    list.lines().filter_map(|line| line.split(' ').nth(4)).map(|field| PathBuf::from(unescaped(field))).collect()
+    list.lines()
+        .filter_map(|line| line.split(' ').nth(4))
+        .map(|field| PathBuf::from(unescaped(field)))
+        .collect()
 }
 
 fn unescaped(field: &str) -> String {
-    field.replace("\\040", " ").replace("\\011", "\t").replace("\\012", "\n").replace("\\134", "\\")
+    field
+        .replace("\\040", " ")
+        .replace("\\011", "\t")
+        .replace("\\012", "\n")
+        .replace("\\134", "\\")
 }
 
 #[cfg(test)]

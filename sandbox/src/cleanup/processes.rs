@@ -32,7 +32,10 @@ pub async fn kill_all(owner: &Owner) {
 
 /// Every process of the sandbox. This one, and whoever started it, is never among them.
 pub fn of(owner: &Owner) -> BTreeSet<i32> {
-    let mut found: BTreeSet<i32> = all().into_iter().filter(|pid| belongs(&environment_of(*pid), owner)).collect();
+    let mut found: BTreeSet<i32> = all()
+        .into_iter()
+        .filter(|pid| belongs(&environment_of(*pid), owner))
+        .collect();
     if owner.has_network {
         found.extend(control_group::processes(None));
     }
@@ -43,7 +46,10 @@ pub fn of(owner: &Owner) -> BTreeSet<i32> {
 
 /// Whether the process was started with this run's id.
 pub fn carries_id(pid: i32, id: &str) -> bool {
-    environment_of(pid).iter().any(|variable| variable.strip_prefix(ID_VARIABLE) == Some(&format!("={id}"))) && !is_zombie(pid)
+    environment_of(pid)
+        .iter()
+        .any(|variable| variable.strip_prefix(ID_VARIABLE) == Some(&format!("={id}")))
+        && !is_zombie(pid)
 }
 
 /// Its command line, for people.
@@ -54,7 +60,9 @@ pub fn command_of(pid: i32) -> String {
 
 fn belongs(environment: &[String], owner: &Owner) -> bool {
     let value = |name: &str| {
-        environment.iter().find_map(|variable| variable.strip_prefix(name)?.strip_prefix('='))
+        environment
+            .iter()
+            .find_map(|variable| variable.strip_prefix(name)?.strip_prefix('='))
     };
     let Some(id) = value(ID_VARIABLE) else { return false };
     // What people run against the sandbox is theirs.
@@ -65,13 +73,20 @@ fn belongs(environment: &[String], owner: &Owner) -> bool {
 }
 
 fn all() -> Vec<i32> {
-    let Ok(entries) = fs::read_dir("/proc") else { return Vec::new() };
-    entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect()
+    let Ok(entries) = fs::read_dir("/proc") else {
+        return Vec::new();
+    };
+    entries
+        .flatten()
+        .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+        .collect()
 }
 
 fn environment_of(pid: i32) -> Vec<String> {
     let text = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
-    text.split(|byte| *byte == 0).map(|variable| String::from_utf8_lossy(variable).into_owned()).collect()
+    text.split(|byte| *byte == 0)
+        .map(|variable| String::from_utf8_lossy(variable).into_owned())
+        .collect()
 }
 
 /// State and parent, from the line in /proc whose second field may hold anything but a last parenthesis.
@@ -100,7 +115,11 @@ mod tests {
     use super::*;
 
     fn owner() -> Owner {
-        Owner { state: "/var/lib/x".into(), id: Some("sb-1".into()), has_network: false }
+        Owner {
+            state: "/var/lib/x".into(),
+            id: Some("sb-1".into()),
+            has_network: false,
+        }
     }
 
     fn environment(variables: &[&str]) -> Vec<String> {
@@ -110,15 +129,24 @@ mod tests {
     #[test]
     fn own_processes_are_known_by_id_or_by_folder() {
         assert!(belongs(&environment(&["INFRA_SANDBOX_ID=sb-1"]), &owner()));
-        assert!(belongs(&environment(&["INFRA_SANDBOX_ID=sb-old", "INFRA_SANDBOX_DIR=/var/lib/x"]), &owner()));
+        assert!(belongs(
+            &environment(&["INFRA_SANDBOX_ID=sb-old", "INFRA_SANDBOX_DIR=/var/lib/x"]),
+            &owner()
+        ));
     }
 
     #[test]
     fn processes_of_others_and_of_people_are_spared() {
-        assert!(!belongs(&environment(&["INFRA_SANDBOX_ID=sb-2", "INFRA_SANDBOX_DIR=/var/lib/y"]), &owner()));
+        assert!(!belongs(
+            &environment(&["INFRA_SANDBOX_ID=sb-2", "INFRA_SANDBOX_DIR=/var/lib/y"]),
+            &owner()
+        ));
         assert!(!belongs(&environment(&["INFRA_SANDBOX_ID=sb-11"]), &owner()));
         assert!(!belongs(&environment(&["INFRA_SANDBOX_DIR=/var/lib/x"]), &owner()));
-        assert!(!belongs(&environment(&["INFRA_SANDBOX_ID=sb-1", "INFRA_SANDBOX_OPERATOR=1"]), &owner()));
+        assert!(!belongs(
+            &environment(&["INFRA_SANDBOX_ID=sb-1", "INFRA_SANDBOX_OPERATOR=1"]),
+            &owner()
+        ));
     }
 
     #[test]

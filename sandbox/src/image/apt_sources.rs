@@ -14,7 +14,10 @@ pub struct AptSources {
 
 /// Reads /etc/apt and asks `apt-config`.
 pub fn of_this_computer() -> AptSources {
-    AptSources { mirror: debian_mirror(&source_texts(Path::new("/etc/apt"))), settings: connection_settings() }
+    AptSources {
+        mirror: debian_mirror(&source_texts(Path::new("/etc/apt"))),
+        settings: connection_settings(),
+    }
 }
 
 fn source_texts(folder: &Path) -> Vec<String> {
@@ -29,7 +32,10 @@ fn source_texts(folder: &Path) -> Vec<String> {
 
 /// The first mirror that carries Debian's main archive: its path ends in `/debian`, as the mirrors' convention has it.
 fn debian_mirror(texts: &[String]) -> Option<String> {
-    let words = texts.iter().flat_map(|text| text.lines()).filter(|line| !line.trim_start().starts_with('#'));
+    let words = texts
+        .iter()
+        .flat_map(|text| text.lines())
+        .filter(|line| !line.trim_start().starts_with('#'));
     words
         .flat_map(str::split_whitespace)
         .find(|word| {
@@ -40,16 +46,24 @@ fn debian_mirror(texts: &[String]) -> Option<String> {
 }
 
 fn connection_settings() -> String {
-    let Ok(output) = Command::new("apt-config").args(["dump", "Acquire"]).output() else { return String::new() };
+    let Ok(output) = Command::new("apt-config").args(["dump", "Acquire"]).output() else {
+        return String::new();
+    };
     kept_settings(&String::from_utf8_lossy(&output.stdout))
 }
 
 /// Of all settings those that the way to the mirror may need.
 fn kept_settings(dump: &str) -> String {
     let kept = dump.lines().filter(|line| {
-        ["Acquire::http", "Acquire::https", "Acquire::Retries", "Acquire::Check-", "Acquire::ForceIPv4"]
-            .iter()
-            .any(|start| line.starts_with(start))
+        [
+            "Acquire::http",
+            "Acquire::https",
+            "Acquire::Retries",
+            "Acquire::Check-",
+            "Acquire::ForceIPv4",
+        ]
+        .iter()
+        .any(|start| line.starts_with(start))
     });
     kept.map(|line| format!("{line}\n")).collect()
 }
@@ -61,20 +75,31 @@ mod tests {
     #[test]
     fn a_mirror_is_found_in_both_formats() {
         let one_line = "# deb http://old.invalid/debian trixie main\ndeb [arch=amd64] http://mirror.invalid/debian/ bookworm main\n";
-        assert_eq!(debian_mirror(&[one_line.into()]).as_deref(), Some("http://mirror.invalid/debian"));
+        assert_eq!(
+            debian_mirror(&[one_line.into()]).as_deref(),
+            Some("http://mirror.invalid/debian")
+        );
         let stanza = "Types: deb\nURIs: https://mirror.invalid/debian\nSuites: bookworm\n";
-        assert_eq!(debian_mirror(&[stanza.into()]).as_deref(), Some("https://mirror.invalid/debian"));
+        assert_eq!(
+            debian_mirror(&[stanza.into()]).as_deref(),
+            Some("https://mirror.invalid/debian")
+        );
     }
 
     #[test]
     fn other_archives_are_not_taken_for_debian() {
-        let texts = ["deb http://mirror.invalid/ubuntu noble main\ndeb http://mirror.invalid/debian-security trixie main".into()];
+        let texts = [
+            "deb http://mirror.invalid/ubuntu noble main\ndeb http://mirror.invalid/debian-security trixie main".into(),
+        ];
         assert_eq!(debian_mirror(&texts), None);
     }
 
     #[test]
     fn only_settings_of_the_connection_are_taken_over() {
         let dump = "Acquire \"\";\nAcquire::http::Proxy \"http://proxy.invalid:3128\";\nAcquire::Languages \"\";\n";
-        assert_eq!(kept_settings(dump), "Acquire::http::Proxy \"http://proxy.invalid:3128\";\n");
+        assert_eq!(
+            kept_settings(dump),
+            "Acquire::http::Proxy \"http://proxy.invalid:3128\";\n"
+        );
     }
 }

@@ -1,7 +1,8 @@
 //! The image of every machine: a root file system of Debian 13 with cloud-init and a package repository of its own.
 //!
 //! It is built once into the cache folder, beside its final place, and renamed into it when complete, so that a build that
-//! was interrupted is never taken for an image. A stamp in it, the hash of everything it is made from, tells when to build anew.
+//! was interrupted is never taken for an image. Its name holds the hash of everything that it is made from: builds of this
+//! program that differ in that do not take each other's image away.
 
 mod apt_sources;
 
@@ -9,7 +10,7 @@ use std::fs;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use sha2::{Digest, Sha256};
@@ -29,14 +30,15 @@ const BASE_PACKAGES: &str =
 
 /// Where the image keeps what the sandbox put into it.
 const OWN_FOLDER: &str = "usr/share/infra-sandbox";
+/// How long an image of another recipe is kept for a program that may still use it.
+const KEPT: Duration = Duration::from_secs(3 * 24 * 3600);
 /// Stands for /sys/hypervisor/uuid, by which cloud-init knows EC2.
 const HYPERVISOR_UUID: &str = "/usr/share/infra-sandbox/hypervisor-uuid";
 
 /// Builds the image unless a complete one of the same recipe is there. `say` gets one line for each step.
 pub fn ensure(paths: &Paths, say: &dyn Fn(&str)) -> Result<PathBuf> {
-    let image = paths.image();
-    let wanted = recipe_hash();
-    if stamp_of(&image).as_deref() == Some(wanted.as_str()) {
+    let image = folder(paths);
+    if image.exists() {
         return Ok(image);
     }
     let started = Instant::now();
@@ -46,11 +48,15 @@ pub fn ensure(paths: &Paths, say: &dyn Fn(&str)) -> Result<PathBuf> {
     let unfinished = paths.cache().join(format!("image.unfinished.{}", std::process::id()));
     build(&unfinished, paths, say)
         .with_context(|| format!("build the machines' image (details in {})", log_file(paths).display()))?;
-    fs::write(unfinished.join(OWN_FOLDER).join("recipe"), &wanted).context("stamp the image")?;
     nix::unistd::sync();
-    replace(&unfinished, &image, paths)?;
+    fs::rename(&unfinished, &image).context("put the image in its place")?;
     say(&format!("image ready after {} s: {}", started.elapsed().as_secs(), image.display()));
     Ok(image)
+}
+
+/// The image's root file system: complete or absent.
+pub fn folder(paths: &Paths) -> PathBuf {
+    paths.cache().join(format!("image-{}", &recipe_hash()[..12]))
 }
 
 /// The hash of everything that the image is made from.
@@ -63,35 +69,21 @@ fn recipe_hash() -> String {
     hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-fn stamp_of(image: &Path) -> Option<String> {
-    fs::read_to_string(image.join(OWN_FOLDER).join("recipe")).ok()
-}
-
 fn log_file(paths: &Paths) -> PathBuf {
     paths.cache().join("image.log")
 }
 
-/// What builds left that were killed. Their mounts ended with them: each build has a mount namespace of its own.
+/// What builds left that were killed, whose mounts ended with them, and images that nobody has used for long.
 fn remove_leftovers(paths: &Paths) -> Result<()> {
     for entry in fs::read_dir(paths.cache()).context("list the cache folder")? {
         let entry = entry.context("list the cache folder")?;
-        let name = entry.file_name();
-        let name = name.to_string_lossy();
-        if name.starts_with("image.unfinished.") || name.starts_with("image.old.") {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let is_old = || entry.metadata().and_then(|data| data.modified()).is_ok_and(|time| time.elapsed().is_ok_and(|age| age > KEPT));
+        if name.starts_with("image.unfinished.") || (name.starts_with("image-") && is_old()) {
             crate::cleanup::remove_tree(&entry.path())?;
         }
     }
     Ok(())
-}
-
-fn replace(unfinished: &Path, image: &Path, paths: &Paths) -> Result<()> {
-    if image.exists() {
-        let old = paths.cache().join(format!("image.old.{}", std::process::id()));
-        fs::rename(image, &old).with_context(|| format!("move the old image {} away", image.display()))?;
-        fs::rename(unfinished, image).context("put the new image in its place")?;
-        return crate::cleanup::remove_tree(&old);
-    }
-    fs::rename(unfinished, image).context("put the image in its place")
 }
 
 fn build(root: &Path, paths: &Paths, say: &dyn Fn(&str)) -> Result<()> {

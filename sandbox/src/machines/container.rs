@@ -63,11 +63,17 @@ impl Container {
 
         // The shell enters the machine's control groups, then becomes nspawn.
         let mut command = Command::new("sh");
-        command.args(["-c", "while [ \"$1\" != -- ]; do echo $$ > \"$1\" || exit; shift; done; shift; exec \"$@\"", "sh"]);
+        command.args([
+            "-c",
+            "while [ \"$1\" != -- ]; do echo $$ > \"$1\" || exit; shift; done; shift; exec \"$@\"",
+            "sh",
+        ]);
         command.args(&groups).arg("--").args(nspawn(start));
         command
             .env("SYSTEMD_NSPAWN_UNIFIED_HIERARCHY", "1")
             .env("SYSTEMD_NSPAWN_LOCK", "0")
+            // The namespace's own settings and rules are the machine's, as on a real one.
+            .env("SYSTEMD_NSPAWN_API_VFS_WRITABLE", "network")
             .env("NOTIFY_SOCKET", &socket)
             .stdin(Stdio::null())
             .stdout(log)
@@ -85,7 +91,11 @@ impl Container {
                 bail!("systemd-nspawn did not start an init within {} s: read {}", START_WITHIN.as_secs(), start.log.display());
             }
         };
-        Ok(Self { instance: start.instance.to_owned(), process, leader })
+        Ok(Self {
+            instance: start.instance.to_owned(),
+            process,
+            leader,
+        })
     }
 
     /// The init's process id on this computer.
@@ -120,7 +130,11 @@ impl Container {
             let _ = kill(Pid::from_raw(nspawn), Signal::SIGTERM);
         }
         if tokio::time::timeout(patience, self.process.wait()).await.is_err() {
-            tracing::warn!("{}: not shut down after {} s: ended at once", self.instance, patience.as_secs());
+            tracing::warn!(
+                "{}: not shut down after {} s: ended at once",
+                self.instance,
+                patience.as_secs()
+            );
         }
         self.kill().await;
     }
@@ -153,6 +167,7 @@ fn nspawn(start: &Start<'_>) -> Vec<String> {
         "--boot".into(),
         "--register=no".into(),
         "--keep-unit".into(),
+        "--capability=CAP_NET_ADMIN".into(),
         format!("--network-namespace-path={}", start.namespace),
         "--resolv-conf=off".into(),
         "--timezone=off".into(),

@@ -13,7 +13,11 @@ const PARENT: &str = "infra-sb";
 /// The trees in which machines have groups: the version 2 tree first.
 fn trees() -> Vec<PathBuf> {
     let candidates = ["/sys/fs/cgroup", "/sys/fs/cgroup/unified", "/sys/fs/cgroup/systemd"];
-    candidates.iter().map(PathBuf::from).filter(|tree| tree.join("cgroup.procs").exists()).collect()
+    candidates
+        .iter()
+        .map(PathBuf::from)
+        .filter(|tree| tree.join("cgroup.procs").exists())
+        .collect()
 }
 
 /// Makes the machine's group in every tree; gives their `cgroup.procs` files.
@@ -37,7 +41,11 @@ pub fn processes(instance: Option<&str>) -> Vec<i32> {
         let top = instance.map_or_else(|| tree.join(PARENT), |instance| tree.join(PARENT).join(instance));
         walk(&top, &mut |group| {
             let text = fs::read_to_string(group.join("cgroup.procs")).unwrap_or_default();
-            found.extend(text.lines().filter_map(|line| line.parse::<i32>().ok()).filter(|pid| *pid > 0));
+            found.extend(
+                text.lines()
+                    .filter_map(|line| line.parse::<i32>().ok())
+                    .filter(|pid| *pid > 0),
+            );
         });
     }
     found.sort_unstable();
@@ -64,7 +72,11 @@ pub fn remove(instance: Option<&str>) {
 
 /// Groups that are still there.
 pub fn left_over() -> Vec<PathBuf> {
-    trees().into_iter().map(|tree| tree.join(PARENT)).filter(|group| group.exists()).collect()
+    trees()
+        .into_iter()
+        .map(|tree| tree.join(PARENT))
+        .filter(|group| group.exists())
+        .collect()
 }
 
 /// Children before parents.

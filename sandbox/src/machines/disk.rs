@@ -18,7 +18,7 @@ pub struct Disk {
 impl Disk {
     /// The disk's place; nothing is made yet.
     pub fn of(paths: &Paths, instance: &str) -> Self {
-        Self { folder: paths.machines().join(instance), image: paths.image() }
+        Self { folder: paths.machines().join(instance), image: crate::image::folder(paths) }
     }
 
     /// The mounted root file system.

@@ -46,8 +46,15 @@ struct Machine {
 pub async fn run(id: String, mut instance: watch::Receiver<Option<Instance>>, site: Arc<Site>) {
     let mut moved = site.moved.subscribe();
     let disk = Disk::of(&site.paths, &id);
-    let mut machine =
-        Machine { id, site, disk, surroundings: None, container: None, boots_done: 0, problem: None };
+    let mut machine = Machine {
+        id,
+        site,
+        disk,
+        surroundings: None,
+        container: None,
+        boots_done: 0,
+        problem: None,
+    };
     let mut rules_check = tokio::time::interval(RULES_CHECK);
     loop {
         let wanted = instance.borrow_and_update().clone();
@@ -129,8 +136,14 @@ impl Machine {
     }
 
     async fn surround(&self, instance: &Instance) -> Result<Surroundings> {
-        let mac = instance.mac.as_deref().context("the AWS part gave the instance no network interface")?;
-        let private = instance.private_ip.as_deref().context("the AWS part gave the instance no private address")?;
+        let mac = instance
+            .mac
+            .as_deref()
+            .context("the AWS part gave the instance no network interface")?;
+        let private = instance
+            .private_ip
+            .as_deref()
+            .context("the AWS part gave the instance no private address")?;
         let namespace = Namespace::create(&self.id, mac).await?;
         let made = async {
             namespace.set_addresses(private, &instance.addresses).await?;
@@ -170,13 +183,21 @@ impl Machine {
 
     /// Addresses, rules and metadata follow the instance.
     async fn update(&mut self, instance: &Instance) {
-        let Some(surroundings) = self.surroundings.as_mut() else { return };
+        let Some(surroundings) = self.surroundings.as_mut() else {
+            return;
+        };
         surroundings.metadata.update(instance.clone());
         let addresses = addresses_of(instance);
         let changed = async {
             if surroundings.addresses != addresses {
-                let private = instance.private_ip.as_deref().context("the instance has no private address")?;
-                surroundings.namespace.set_addresses(private, &instance.addresses).await?;
+                let private = instance
+                    .private_ip
+                    .as_deref()
+                    .context("the instance has no private address")?;
+                surroundings
+                    .namespace
+                    .set_addresses(private, &instance.addresses)
+                    .await?;
                 surroundings.addresses = addresses;
             }
             if surroundings.rules != instance.ingress {
@@ -193,10 +214,16 @@ impl Machine {
 
     async fn reboot(&mut self, instance: &Instance) {
         self.boots_done = instance.boot_count_wanted;
-        let Some(container) = self.container.as_mut() else { return };
+        let Some(container) = self.container.as_mut() else {
+            return;
+        };
         container.ask_reboot();
         if tokio::time::timeout(REBOOT_PATIENCE, container.ended()).await.is_err() {
-            tracing::warn!("{}: not down {} s after it was asked to reboot: forced", self.id, REBOOT_PATIENCE.as_secs());
+            tracing::warn!(
+                "{}: not down {} s after it was asked to reboot: forced",
+                self.id,
+                REBOOT_PATIENCE.as_secs()
+            );
         }
         self.after_end(End::Reboot, Some(instance)).await;
     }
@@ -275,14 +302,19 @@ impl Machine {
     }
 
     fn publish(&self, wanted: Option<&Instance>, finished: bool) {
-        let line = wanted.filter(|_| !finished || self.problem.is_some()).map(|instance| MachineStatus {
-            name: ["infra:name", "Name"].iter().find_map(|key| instance.tags.get(*key)).cloned(),
-            state: if self.container.is_some() { "running" } else { "stopped" }.to_owned(),
-            zone: instance.zone.clone(),
-            addresses: addresses_of(instance),
-            leader: self.container.as_ref().map(Container::leader),
-            problem: self.problem.clone(),
-        });
+        let line = wanted
+            .filter(|_| !finished || self.problem.is_some())
+            .map(|instance| MachineStatus {
+                name: ["infra:name", "Name"]
+                    .iter()
+                    .find_map(|key| instance.tags.get(*key))
+                    .cloned(),
+                state: if self.container.is_some() { "running" } else { "stopped" }.to_owned(),
+                zone: instance.zone.clone(),
+                addresses: addresses_of(instance),
+                leader: self.container.as_ref().map(Container::leader),
+                problem: self.problem.clone(),
+            });
         self.site.board.set(&self.id, line);
     }
 }

@@ -100,8 +100,11 @@ fn distribute(
     tasks: &mut JoinSet<()>,
     world: World,
 ) {
-    let mut wanted: HashMap<String, Instance> =
-        world.instances.into_iter().map(|instance| (instance.id.clone(), instance)).collect();
+    let mut wanted: HashMap<String, Instance> = world
+        .instances
+        .into_iter()
+        .map(|instance| (instance.id.clone(), instance))
+        .collect();
     known.retain(|id, sender| {
         let instance = wanted.remove(id);
         sender.send_if_modified(|current| {
@@ -129,14 +132,23 @@ fn announce_moves(site: &Site, known: &HashMap<String, watch::Sender<Option<Inst
     let before: HashMap<String, String> = known
         .iter()
         .filter_map(|(id, sender)| Some((id.clone(), sender.borrow().clone()?)))
-        .flat_map(|(id, instance)| addresses_of(&instance).into_iter().map(move |address| (address, id.clone())))
+        .flat_map(|(id, instance)| {
+            addresses_of(&instance)
+                .into_iter()
+                .map(move |address| (address, id.clone()))
+        })
         .collect();
     let moved = world.instances.iter().any(|instance| {
-        addresses_of(instance).iter().any(|address| before.get(address).is_some_and(|owner| *owner != instance.id))
+        addresses_of(instance)
+            .iter()
+            .any(|address| before.get(address).is_some_and(|owner| *owner != instance.id))
     });
     // A new owner of an address that nobody has just now may follow one of moments ago.
     let new = world.instances.iter().any(|instance| {
-        known.contains_key(&instance.id) && addresses_of(instance).iter().any(|address| !before.contains_key(address))
+        known.contains_key(&instance.id)
+            && addresses_of(instance)
+                .iter()
+                .any(|address| !before.contains_key(address))
     });
     if moved || new {
         site.moved.send_modify(|count| *count += 1);

@@ -58,7 +58,11 @@ mod tests {
             (Some("terminated"), false, 1, 1, Step::Forget),
             (None, true, 0, 1, Step::Forget),
         ] {
-            assert_eq!(next(wanted, up, boots_wanted, boots_done), expected, "{wanted:?} up={up}");
+            assert_eq!(
+                next(wanted, up, boots_wanted, boots_done),
+                expected,
+                "{wanted:?} up={up}"
+            );
         }
     }
 }

@@ -43,7 +43,10 @@ struct Service {
 
 /// Starts the service for one machine.
 pub async fn serve(namespace: &Namespace, instance: Instance, hypervisor: Hypervisor) -> Result<Server> {
-    let listener = namespace.listen(ADDRESS).await.context("open the machine's metadata service")?;
+    let listener = namespace
+        .listen(ADDRESS)
+        .await
+        .context("open the machine's metadata service")?;
     let listener = tokio::net::TcpListener::from_std(listener).context("open the machine's metadata service")?;
     let instance = Arc::new(RwLock::new(instance));
     let service = Arc::new(Service {
@@ -56,7 +59,9 @@ pub async fn serve(namespace: &Namespace, instance: Instance, hypervisor: Hyperv
     let end = CancellationToken::new();
     let ended = end.clone();
     let task = tokio::spawn(async move {
-        let served = axum::serve(listener, router).with_graceful_shutdown(ended.cancelled_owned()).await;
+        let served = axum::serve(listener, router)
+            .with_graceful_shutdown(ended.cancelled_owned())
+            .await;
         if let Err(error) = served {
             tracing::error!("metadata service: {error}");
         }
@@ -119,7 +124,10 @@ impl Service {
         if headers.contains_key("x-forwarded-for") {
             return StatusCode::FORBIDDEN.into_response();
         }
-        let asked = headers.get(TTL_HEADER).and_then(|value| value.to_str().ok()).and_then(|text| text.parse().ok());
+        let asked = headers
+            .get(TTL_HEADER)
+            .and_then(|value| value.to_str().ok())
+            .and_then(|text| text.parse().ok());
         let Some(seconds) = asked.filter(|seconds| (1..=21_600).contains(seconds)) else {
             return (StatusCode::BAD_REQUEST, "Bad Request").into_response();
         };
@@ -134,7 +142,12 @@ impl Service {
     }
 
     fn admits(&self, headers: &HeaderMap) -> bool {
-        let Some(token) = headers.get(TOKEN_HEADER).and_then(|value| value.to_str().ok()) else { return false };
-        self.tokens.lock().unwrap_or_else(PoisonError::into_inner).is_valid(token, Moment::now())
+        let Some(token) = headers.get(TOKEN_HEADER).and_then(|value| value.to_str().ok()) else {
+            return false;
+        };
+        self.tokens
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .is_valid(token, Moment::now())
     }
 }

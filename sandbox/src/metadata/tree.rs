@@ -19,8 +19,16 @@ pub enum Answer {
 }
 
 /// Versions that may stand in front of a path; all answer alike.
-const VERSIONS: [&str; 8] =
-    ["1.0", "2009-04-04", "2014-11-05", "2016-09-02", "2018-09-24", "2020-10-27", "2021-03-23", "latest"];
+const VERSIONS: [&str; 8] = [
+    "1.0",
+    "2009-04-04",
+    "2014-11-05",
+    "2016-09-02",
+    "2018-09-24",
+    "2020-10-27",
+    "2021-03-23",
+    "latest",
+];
 
 /// Looks a path up. A folder is answered with the list of what is in it, folders with a slash at their end.
 pub fn lookup(path: &str, instance: &Instance, launched: jiff::Timestamp) -> Answer {
@@ -37,17 +45,28 @@ pub fn lookup(path: &str, instance: &Instance, launched: jiff::Timestamp) -> Ans
         return user_data(instance);
     }
     if let Some(role) = name.strip_prefix("meta-data/iam/security-credentials/") {
-        return if instance.role.as_deref() == Some(role) { Answer::RoleCredentials } else { Answer::NotFound };
+        return if instance.role.as_deref() == Some(role) {
+            Answer::RoleCredentials
+        } else {
+            Answer::NotFound
+        };
     }
     let leaves = leaves(instance, launched);
     if name == "meta-data/public-keys" && instance.public_key.is_some() {
         return Answer::Text(format!("0={}", instance.key_name.as_deref().unwrap_or("key")));
     }
-    leaves.get(name).map_or_else(|| listing(name, &leaves), |text| Answer::Text(text.clone()))
+    leaves
+        .get(name)
+        .map_or_else(|| listing(name, &leaves), |text| Answer::Text(text.clone()))
 }
 
 fn user_data(instance: &Instance) -> Answer {
-    let encoded: String = instance.user_data.as_deref().unwrap_or_default().split_whitespace().collect();
+    let encoded: String = instance
+        .user_data
+        .as_deref()
+        .unwrap_or_default()
+        .split_whitespace()
+        .collect();
     if encoded.is_empty() {
         return Answer::NotFound;
     }
@@ -94,9 +113,16 @@ fn leaves(instance: &Instance, launched: jiff::Timestamp) -> BTreeMap<String, St
         ("public-ipv4s", instance.public_ip.clone()),
         ("vpc-ipv4-cidr-block", Some(crate::network::NETWORK.to_owned())),
     ];
-    let metadata = metadata.into_iter().map(|(name, value)| (format!("meta-data/{name}"), value));
-    let of_interface = of_interface.into_iter().map(|(name, value)| (format!("meta-data/{interface}/{name}"), value));
-    let document = ("dynamic/instance-identity/document".to_owned(), Some(identity_document(instance, launched)));
+    let metadata = metadata
+        .into_iter()
+        .map(|(name, value)| (format!("meta-data/{name}"), value));
+    let of_interface = of_interface
+        .into_iter()
+        .map(|(name, value)| (format!("meta-data/{interface}/{name}"), value));
+    let document = (
+        "dynamic/instance-identity/document".to_owned(),
+        Some(identity_document(instance, launched)),
+    );
     metadata
         .chain(of_interface)
         .chain([document])
@@ -114,7 +140,11 @@ fn iam_info(instance: &Instance, launched: jiff::Timestamp) -> Option<String> {
 }
 
 fn identity_document(instance: &Instance, launched: jiff::Timestamp) -> String {
-    let architecture = if std::env::consts::ARCH == "aarch64" { "arm64" } else { std::env::consts::ARCH };
+    let architecture = if std::env::consts::ARCH == "aarch64" {
+        "arm64"
+    } else {
+        std::env::consts::ARCH
+    };
     let document = serde_json::json!({
         "accountId": instance.account, "architecture": architecture, "availabilityZone": instance.zone,
         "billingProducts": null, "devpayProductCodes": null, "marketplaceProductCodes": null, "imageId": instance.image,
@@ -131,7 +161,11 @@ fn whole_seconds(time: jiff::Timestamp) -> String {
 
 /// What is directly below `folder`, each once.
 fn listing(folder: &str, leaves: &BTreeMap<String, String>) -> Answer {
-    let prefix = if folder.is_empty() { String::new() } else { format!("{folder}/") };
+    let prefix = if folder.is_empty() {
+        String::new()
+    } else {
+        format!("{folder}/")
+    };
     let mut names: Vec<String> = Vec::new();
     for rest in leaves.keys().filter_map(|path| path.strip_prefix(&prefix)) {
         let name = match rest.split_once('/') {
@@ -144,7 +178,11 @@ fn listing(folder: &str, leaves: &BTreeMap<String, String>) -> Answer {
             names.push(name);
         }
     }
-    if names.is_empty() { Answer::NotFound } else { Answer::Text(names.join("\n")) }
+    if names.is_empty() {
+        Answer::NotFound
+    } else {
+        Answer::Text(names.join("\n"))
+    }
 }
 
 #[cfg(test)]
@@ -186,8 +224,14 @@ mod tests {
     fn values_and_what_is_absent() {
         assert_eq!(text("/2021-03-23/meta-data/instance-id"), "i-0123456789abcdef0");
         assert_eq!(text("/latest/meta-data/iam/security-credentials/"), "backup");
-        assert_eq!(ask("/latest/meta-data/iam/security-credentials/backup"), Answer::RoleCredentials);
-        assert_eq!(ask("/latest/meta-data/iam/security-credentials/other"), Answer::NotFound);
+        assert_eq!(
+            ask("/latest/meta-data/iam/security-credentials/backup"),
+            Answer::RoleCredentials
+        );
+        assert_eq!(
+            ask("/latest/meta-data/iam/security-credentials/other"),
+            Answer::NotFound
+        );
         assert_eq!(ask("/latest/user-data"), Answer::Bytes(b"#cloud-config\n".to_vec()));
         assert_eq!(ask("/latest/meta-data/public-ipv4"), Answer::NotFound);
         assert_eq!(ask("/1999-01-01/meta-data/"), Answer::NotFound);
@@ -196,8 +240,14 @@ mod tests {
 
     #[test]
     fn without_user_data_there_is_no_such_path() {
-        let instance = Instance { user_data: Some(String::new()), ..instance() };
-        assert_eq!(lookup("/latest/user-data", &instance, jiff::Timestamp::UNIX_EPOCH), Answer::NotFound);
+        let instance = Instance {
+            user_data: Some(String::new()),
+            ..instance()
+        };
+        assert_eq!(
+            lookup("/latest/user-data", &instance, jiff::Timestamp::UNIX_EPOCH),
+            Answer::NotFound
+        );
     }
 
     #[test]

@@ -22,7 +22,11 @@ pub struct Rule {
 
 /// The whole table as one transaction that replaces what was there.
 pub fn ruleset(rules: &[Rule]) -> String {
-    let accepts: String = rules.iter().flat_map(accepts).map(|line| format!("\t\t{line}\n")).collect();
+    let accepts: String = rules
+        .iter()
+        .flat_map(accepts)
+        .map(|line| format!("\t\t{line}\n"))
+        .collect();
     format!(
         "table inet {TABLE}\n\
          delete table inet {TABLE}\n\
@@ -39,7 +43,9 @@ pub fn ruleset(rules: &[Rule]) -> String {
 
 /// A rule whose source or protocol is not understood accepts nothing: a firewall fails closed.
 fn accepts(rule: &Rule) -> Vec<String> {
-    let Some(what) = protocol_match(rule) else { return Vec::new() };
+    let Some(what) = protocol_match(rule) else {
+        return Vec::new();
+    };
     let sources = rule.sources.iter().filter(|source| is_network(source));
     sources
         .map(|source| {
@@ -61,7 +67,10 @@ fn protocol_match(rule: &Rule) -> Option<String> {
             (kind, -1) => format!("icmp type {kind} "),
             (kind, code) => format!("icmp type {kind} icmp code {code} "),
         }),
-        number => number.parse::<u8>().ok().map(|number| format!("meta l4proto {number} ")),
+        number => number
+            .parse::<u8>()
+            .ok()
+            .map(|number| format!("meta l4proto {number} ")),
     }
 }
 
@@ -94,13 +103,31 @@ mod tests {
     #[test]
     fn ports_ranges_and_protocols_are_told_apart() {
         for (given, expected) in [
-            (rule("tcp", 22, 22, &["10.77.0.1/32"]), "ip saddr 10.77.0.1/32 tcp dport 22 accept"),
-            (rule("udp", 5000, 6000, &["0.0.0.0/0"]), "ip saddr 0.0.0.0/0 udp dport 5000-6000 accept"),
-            (rule("tcp", 0, 65535, &["::/0"]), "ip6 saddr ::/0 meta l4proto tcp accept"),
-            (rule("icmp", -1, -1, &["10.77.0.0/16"]), "ip saddr 10.77.0.0/16 ip protocol icmp accept"),
-            (rule("icmp", 8, 0, &["10.77.0.0/16"]), "ip saddr 10.77.0.0/16 icmp type 8 icmp code 0 accept"),
+            (
+                rule("tcp", 22, 22, &["10.77.0.1/32"]),
+                "ip saddr 10.77.0.1/32 tcp dport 22 accept",
+            ),
+            (
+                rule("udp", 5000, 6000, &["0.0.0.0/0"]),
+                "ip saddr 0.0.0.0/0 udp dport 5000-6000 accept",
+            ),
+            (
+                rule("tcp", 0, 65535, &["::/0"]),
+                "ip6 saddr ::/0 meta l4proto tcp accept",
+            ),
+            (
+                rule("icmp", -1, -1, &["10.77.0.0/16"]),
+                "ip saddr 10.77.0.0/16 ip protocol icmp accept",
+            ),
+            (
+                rule("icmp", 8, 0, &["10.77.0.0/16"]),
+                "ip saddr 10.77.0.0/16 icmp type 8 icmp code 0 accept",
+            ),
             (rule("-1", -1, -1, &["10.77.16.4/32"]), "ip saddr 10.77.16.4/32 accept"),
-            (rule("50", -1, -1, &["10.77.16.4/32"]), "ip saddr 10.77.16.4/32 meta l4proto 50 accept"),
+            (
+                rule("50", -1, -1, &["10.77.16.4/32"]),
+                "ip saddr 10.77.16.4/32 meta l4proto 50 accept",
+            ),
         ] {
             assert_eq!(accepts(&given), [expected]);
         }

@@ -27,14 +27,19 @@ pub const HOST_TABLE: &str = "infra_sandbox";
 
 /// Makes the bridge and forbids forwarding between it and anything else. The bridge's alias names the state folder it belongs to.
 pub async fn raise(paths: &Paths) -> Result<()> {
-    let alias = paths.state().to_string_lossy();
+    let alias = format!("\"{}\"", paths.state().display());
     let script = format!(
-        "link add {BRIDGE} alias {alias} type bridge stp_state 0 forward_delay 0\n\
+        "link add {BRIDGE} type bridge stp_state 0 forward_delay 0\n\
+         link set {BRIDGE} alias {alias}\n\
          addr add {BRIDGE_ADDRESS}/16 dev {BRIDGE}\n\
          link set {BRIDGE} up\n"
     );
-    run(Command::new("ip").args(["-batch", "-"]), &script).await.context("make the sandbox's bridge")?;
-    run(Command::new("nft").args(["-f", "-"]), &host_rules()).await.context("forbid forwarding from the sandbox's bridge")?;
+    run(Command::new("ip").args(["-batch", "-"]), &script)
+        .await
+        .context("make the sandbox's bridge")?;
+    run(Command::new("nft").args(["-f", "-"]), &host_rules())
+        .await
+        .context("forbid forwarding from the sandbox's bridge")?;
     Ok(())
 }
 
@@ -48,10 +53,10 @@ pub fn check_free(paths: &Paths) -> Result<()> {
     }
 }
 
-/// The state folder that the standing bridge belongs to.
+/// The state folder that the standing bridge belongs to; none for a bridge whose making was interrupted.
 pub fn owner() -> Option<String> {
     let alias = std::fs::read_to_string(format!("/sys/class/net/{BRIDGE}/ifalias")).ok()?;
-    Some(alias.trim().to_owned())
+    Some(alias.trim().to_owned()).filter(|alias| !alias.is_empty())
 }
 
 /// Bridged packets pass the forward hook too where br_netfilter is on, with the bridge as both interfaces.

@@ -18,7 +18,14 @@ pub struct Namespace {
 impl Namespace {
     /// Interface names have 15 characters at most: the prefix and the last seven of the instance's id.
     fn name_for(instance: &str) -> String {
-        let tail: String = instance.chars().rev().take(7).collect::<Vec<_>>().into_iter().rev().collect();
+        let tail: String = instance
+            .chars()
+            .rev()
+            .take(7)
+            .collect::<Vec<_>>()
+            .into_iter()
+            .rev()
+            .collect();
         format!("{PREFIX}{tail}")
     }
 
@@ -35,13 +42,16 @@ impl Namespace {
             let namespace = Self { name: name.clone() };
             namespace.firewall(&[]).await?;
             // The supervisor makes the addresses; the kernel must not add link-local ones of its own.
-            namespace.inside("sysctl", &["-q", "-w", "net.ipv6.conf.all.disable_ipv6=1"]).await?;
+            namespace
+                .inside("sysctl", &["-q", "-w", "net.ipv6.conf.all.disable_ipv6=1"])
+                .await?;
             namespace
                 .batch("link set lo up\naddr add 169.254.169.254/32 dev lo\nlink set eth0 up\n")
                 .await?;
             Ok(namespace)
         };
-        made.await.map_err(|error: anyhow::Error| error.context(format!("make the network of {instance}")))
+        made.await
+            .map_err(|error: anyhow::Error| error.context(format!("make the network of {instance}")))
     }
 
     /// Where nspawn finds it.
@@ -51,32 +61,47 @@ impl Namespace {
 
     /// Gives eth0 exactly these addresses, the first with the network's route.
     pub async fn set_addresses(&self, private: &str, others: &[String]) -> Result<()> {
-        let shown = run(Command::new("ip").args(["-n", &self.name, "-j", "-4", "addr", "show", "dev", "eth0"]), "").await?;
+        let shown = run(
+            Command::new("ip").args(["-n", &self.name, "-j", "-4", "addr", "show", "dev", "eth0"]),
+            "",
+        )
+        .await?;
         let present = addresses_in(&shown).context("read the machine's addresses")?;
         let script = address_changes(&present, private, others);
         if script.is_empty() {
             return Ok(());
         }
-        self.batch(&script).await.with_context(|| format!("give addresses {private} {others:?} to {}", self.name))
+        self.batch(&script)
+            .await
+            .with_context(|| format!("give addresses {private} {others:?} to {}", self.name))
     }
 
     /// Replaces the machine's ingress rules in one transaction.
     pub async fn firewall(&self, rules: &[Rule]) -> Result<()> {
         let script = firewall::ruleset(rules);
-        run(Command::new("ip").args(["netns", "exec", &self.name, "nft", "-f", "-"]), &script)
-            .await
-            .map(drop)
-            .with_context(|| format!("set the ingress rules of {}", self.name))
+        run(
+            Command::new("ip").args(["netns", "exec", &self.name, "nft", "-f", "-"]),
+            &script,
+        )
+        .await
+        .map(drop)
+        .with_context(|| format!("set the ingress rules of {}", self.name))
     }
 
     /// Whether the rules still stand: the machine's own root can flush them, as `nft flush ruleset` of a firewall package does.
     pub async fn has_firewall(&self) -> bool {
-        self.inside("nft", &["list", "table", "inet", firewall::TABLE]).await.is_ok()
+        self.inside("nft", &["list", "table", "inet", firewall::TABLE])
+            .await
+            .is_ok()
     }
 
     /// Forgets who had an address, after it moved to another machine.
     pub async fn forget_neighbours(&self) {
-        let flushed = run(Command::new("ip").args(["-n", &self.name, "neigh", "flush", "dev", "eth0"]), "").await;
+        let flushed = run(
+            Command::new("ip").args(["-n", &self.name, "neigh", "flush", "dev", "eth0"]),
+            "",
+        )
+        .await;
         if let Err(error) = flushed {
             tracing::debug!("{}: {error:#}", self.name);
         }
@@ -89,38 +114,63 @@ impl Namespace {
             // A thread of its own, since it stays in the namespace.
             std::thread::spawn(move || -> Result<TcpListener> {
                 let file = std::fs::File::open(&path).with_context(|| format!("open {path}"))?;
-                nix::sched::setns(file, nix::sched::CloneFlags::CLONE_NEWNET).with_context(|| format!("enter {path}"))?;
+                nix::sched::setns(file, nix::sched::CloneFlags::CLONE_NEWNET)
+                    .with_context(|| format!("enter {path}"))?;
                 let listener = TcpListener::bind(address).with_context(|| format!("listen on {address} in {path}"))?;
-                listener.set_nonblocking(true).context("make the listener non-blocking")?;
+                listener
+                    .set_nonblocking(true)
+                    .context("make the listener non-blocking")?;
                 Ok(listener)
             })
             .join()
         });
-        bound.await.context("wait for the listener")?.map_err(|_| anyhow!("open a listener in {}: its thread failed", self.name))?
+        bound
+            .await
+            .context("wait for the listener")?
+            .map_err(|_| anyhow!("open a listener in {}: its thread failed", self.name))?
     }
 
     /// Takes the namespace away; its veth pair goes with it.
     pub async fn remove(&self) -> Result<()> {
         // The outer end first: the inner one is gone only when the last process of the namespace is.
         let _ = run(Command::new("ip").args(["link", "del", &self.name]), "").await;
-        run(Command::new("ip").args(["netns", "del", &self.name]), "").await.map(drop)
+        run(Command::new("ip").args(["netns", "del", &self.name]), "")
+            .await
+            .map(drop)
     }
 
     async fn batch(&self, script: &str) -> Result<()> {
-        run(Command::new("ip").args(["-n", &self.name, "-batch", "-"]), script).await.map(drop)
+        run(Command::new("ip").args(["-n", &self.name, "-batch", "-"]), script)
+            .await
+            .map(drop)
     }
 
     async fn inside(&self, tool: &str, arguments: &[&str]) -> Result<String> {
-        run(Command::new("ip").args(["netns", "exec", &self.name, tool]).args(arguments), "").await
+        run(
+            Command::new("ip")
+                .args(["netns", "exec", &self.name, tool])
+                .args(arguments),
+            "",
+        )
+        .await
     }
 }
 
 fn addresses_in(json: &str) -> Result<Vec<(String, u64)>> {
     let parsed: serde_json::Value = serde_json::from_str(json)?;
-    let infos = parsed.pointer("/0/addr_info").and_then(|infos| infos.as_array()).cloned().unwrap_or_default();
+    let infos = parsed
+        .pointer("/0/addr_info")
+        .and_then(|infos| infos.as_array())
+        .cloned()
+        .unwrap_or_default();
     Ok(infos
         .iter()
-        .filter_map(|info| Some((info.get("local")?.as_str()?.to_owned(), info.get("prefixlen")?.as_u64()?)))
+        .filter_map(|info| {
+            Some((
+                info.get("local")?.as_str()?.to_owned(),
+                info.get("prefixlen")?.as_u64()?,
+            ))
+        })
         .collect())
 }
 
@@ -133,7 +183,9 @@ fn address_changes(present: &[(String, u64)], private: &str, others: &[String]) 
     let removed = present.iter().filter(|address| !wanted.contains(address));
     let added = wanted.iter().filter(|address| !present.contains(address));
     let removals = removed.map(|(address, bits)| format!("addr del {address}/{bits} dev eth0\n"));
-    removals.chain(added.map(|(address, bits)| format!("addr add {address}/{bits} dev eth0\n"))).collect()
+    removals
+        .chain(added.map(|(address, bits)| format!("addr add {address}/{bits} dev eth0\n")))
+        .collect()
 }
 
 #[cfg(test)]
@@ -151,7 +203,10 @@ mod tests {
     fn only_differences_of_addresses_are_applied() {
         let present = [("10.77.16.4".to_owned(), 16), ("10.77.128.2".to_owned(), 32)];
         let changes = address_changes(&present, "10.77.16.4", &["10.77.144.2".into()]);
-        assert_eq!(changes, "addr del 10.77.128.2/32 dev eth0\naddr add 10.77.144.2/32 dev eth0\n");
+        assert_eq!(
+            changes,
+            "addr del 10.77.128.2/32 dev eth0\naddr add 10.77.144.2/32 dev eth0\n"
+        );
         assert_eq!(address_changes(&present, "10.77.16.4", &["10.77.128.2".into()]), "");
     }
 }

@@ -61,8 +61,8 @@ pub async fn associate(cloud: &Cloud, address: &Address, instance: &str) -> Resu
     Ok(())
 }
 
-/// Gives the address back; one that is already gone is fine.
-pub async fn release_address(cloud: &Cloud, address: &Address) -> Result<()> {
+/// Gives the address back; false while it still leads somewhere. One that is already gone is fine.
+pub async fn release_address(cloud: &Cloud, address: &Address) -> Result<bool> {
     match cloud
         .ec2
         .release_address()
@@ -70,8 +70,9 @@ pub async fn release_address(cloud: &Cloud, address: &Address) -> Result<()> {
         .send()
         .await
     {
-        Err(error) if code(&error) == "InvalidAllocationID.NotFound" => Ok(()),
-        answer => answer.map(|_| ()).explain("ec2:ReleaseAddress", || {
+        Err(error) if code(&error) == "InvalidAllocationID.NotFound" => Ok(true),
+        Err(error) if code(&error) == "InvalidIPAddress.InUse" => Ok(false),
+        answer => answer.map(|_| true).explain("ec2:ReleaseAddress", || {
             format!("release the address {}", address.public_ip)
         }),
     }

@@ -26,6 +26,11 @@ pub async fn group(cloud: &Cloud, names: &Names) -> Result<Option<Group>> {
     Ok(found.pop())
 }
 
+/// Every group with the environment's tags.
+pub async fn groups(cloud: &Cloud, names: &Names) -> Result<Vec<Group>> {
+    describe(cloud, ours(names), &names.resource()).await
+}
+
 async fn describe(cloud: &Cloud, filters: Vec<Filter>, name: &str) -> Result<Vec<Group>> {
     let answer = cloud
         .ec2
@@ -77,46 +82,40 @@ pub async fn create_group(cloud: &Cloud, names: &Names, name: &str, vpc: &str) -
     }
 }
 
-pub async fn authorize(cloud: &Cloud, group: &str, rules: &[Rule]) -> Result<()> {
-    for rule in rules {
-        let done = cloud
-            .ec2
-            .authorize_security_group_ingress()
-            .group_id(group)
-            .ip_permissions(permission(group, rule))
-            .send()
-            .await;
-        match done {
-            Err(error) if code(&error) == "InvalidPermission.Duplicate" => {}
-            done => {
-                done.explain("ec2:AuthorizeSecurityGroupIngress", || {
-                    format!("allow {rule} in {group}")
-                })?;
-            }
-        }
+/// Allows what the rule says; false while EC2 does not see the group yet.
+pub async fn authorize(cloud: &Cloud, group: &str, rule: &Rule) -> Result<bool> {
+    let permission = permission(group, rule);
+    match cloud
+        .ec2
+        .authorize_security_group_ingress()
+        .group_id(group)
+        .ip_permissions(permission)
+        .send()
+        .await
+    {
+        Err(error) if code(&error) == "InvalidPermission.Duplicate" => Ok(true),
+        Err(error) if code(&error) == "InvalidGroup.NotFound" => Ok(false),
+        done => done.map(|_| true).explain("ec2:AuthorizeSecurityGroupIngress", || {
+            format!("allow {rule} in {group}")
+        }),
     }
-    Ok(())
 }
 
-pub async fn revoke(cloud: &Cloud, group: &str, rules: &[Rule]) -> Result<()> {
-    for rule in rules {
-        let done = cloud
-            .ec2
-            .revoke_security_group_ingress()
-            .group_id(group)
-            .ip_permissions(permission(group, rule))
-            .send()
-            .await;
-        match done {
-            Err(error) if code(&error) == "InvalidPermission.NotFound" => {}
-            done => {
-                done.explain("ec2:RevokeSecurityGroupIngress", || {
-                    format!("no longer allow {rule} in {group}")
-                })?;
-            }
-        }
+pub async fn revoke(cloud: &Cloud, group: &str, rule: &Rule) -> Result<()> {
+    let permission = permission(group, rule);
+    match cloud
+        .ec2
+        .revoke_security_group_ingress()
+        .group_id(group)
+        .ip_permissions(permission)
+        .send()
+        .await
+    {
+        Err(error) if code(&error) == "InvalidPermission.NotFound" => Ok(()),
+        done => done.map(|_| ()).explain("ec2:RevokeSecurityGroupIngress", || {
+            format!("no longer allow {rule} in {group}")
+        }),
     }
-    Ok(())
 }
 
 /// Removes the group; false while something is still in it.

@@ -246,6 +246,10 @@ fn from_ec2(instance: aws_sdk_ec2::types::Instance) -> Option<Instance> {
         private_ip: instance.private_ip_address,
         public_ip: instance.public_ip_address.filter(|address| !address.is_empty()),
         generation: tag(&tags, TAG_GENERATION).and_then(|generation| generation.parse().ok()),
+        reason: instance
+            .state_reason
+            .and_then(|reason| reason.message)
+            .filter(|reason| !reason.is_empty()),
     })
 }
 

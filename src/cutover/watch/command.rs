@@ -29,8 +29,23 @@ pub type Argument = Option<Vec<u8>>;
 pub fn keys_are_scattered(name: &str) -> bool {
     matches!(
         name,
-        "DEL" | "UNLINK" | "MSET" | "MSETNX" | "PFMERGE" | "BITOP" | "EVAL" | "EVALSHA" | "FCALL" | "SORT" | "GEORADIUS" | "GEORADIUSBYMEMBER"
-            | "LMPOP" | "ZMPOP" | "BLMPOP" | "BZMPOP" | "COPY"
+        "DEL"
+            | "UNLINK"
+            | "MSET"
+            | "MSETNX"
+            | "PFMERGE"
+            | "BITOP"
+            | "EVAL"
+            | "EVALSHA"
+            | "FCALL"
+            | "SORT"
+            | "GEORADIUS"
+            | "GEORADIUSBYMEMBER"
+            | "LMPOP"
+            | "ZMPOP"
+            | "BLMPOP"
+            | "BZMPOP"
+            | "COPY"
     )
 }
 
@@ -86,7 +101,9 @@ pub fn effect(name: &str, arguments: &[Argument]) -> Effect {
             return Effect::Wrote(keys);
         }
         "COPY" => {
-            let database = (2..arguments.len()).find(|at| is(*at, "DB")).and_then(|at| number(at + 1));
+            let database = (2..arguments.len())
+                .find(|at| is(*at, "DB"))
+                .and_then(|at| number(at + 1));
             return match touched(arguments, 1..2, database.map(|database| database as u32)) {
                 Some(keys) => Effect::Wrote(keys),
                 None => Effect::Everything(name.into()),
@@ -171,6 +188,9 @@ mod tests {
 
     #[test]
     fn a_key_that_was_too_long_to_keep_makes_everything_suspect() {
-        assert!(matches!(effect("SET", &[None, Some(b"1".to_vec())]), Effect::Everything(_)));
+        assert!(matches!(
+            effect("SET", &[None, Some(b"1".to_vec())]),
+            Effect::Everything(_)
+        ));
     }
 }

@@ -92,7 +92,11 @@ impl Watch {
     pub async fn begin(server: &Server, replid: &str, offset: u64) -> Result<Option<Watch>> {
         let info = Info::read(&mut server.connect(0).await?).await?;
         let knows = info.replid == replid || info.previous_replid.as_deref() == Some(replid);
-        if !knows || !info.backlog_active || info.backlog_first_byte_offset > offset + 1 || info.master_repl_offset < offset {
+        if !knows
+            || !info.backlog_active
+            || info.backlog_first_byte_offset > offset + 1
+            || info.master_repl_offset < offset
+        {
             return Ok(None);
         }
         let stream = server.dial().await?;
@@ -138,9 +142,11 @@ impl Watch {
     pub fn unbroken(&self) -> Result<()> {
         match &self.shared.state().broken {
             None => Ok(()),
-            Some(why) => Err(Error::unproven(format!("watch the stream of writes of {}: it broke", self.place))
-                .because(why.clone())
-                .hint("run the same command again")),
+            Some(why) => Err(
+                Error::unproven(format!("watch the stream of writes of {}: it broke", self.place))
+                    .because(why.clone())
+                    .hint("run the same command again"),
+            ),
         }
     }
 
@@ -240,7 +246,10 @@ async fn read(mut reader: BufReader<ReadHalf<Stream>>, mut writer: WriteHalf<Str
     };
     let living = async {
         loop {
-            if let Err(error) = writer.write_all(b"*3\r\n$8\r\nREPLCONF\r\n$3\r\nACK\r\n$1\r\n0\r\n").await {
+            if let Err(error) = writer
+                .write_all(b"*3\r\n$8\r\nREPLCONF\r\n$3\r\nACK\r\n$1\r\n0\r\n")
+                .await
+            {
                 return error;
             }
             let _ = writer.flush().await;

@@ -72,7 +72,9 @@ async fn line(stream: &mut (impl AsyncBufRead + Unpin)) -> io::Result<Vec<u8>> {
 }
 
 fn number(header: &[u8], kind: u8) -> io::Result<u64> {
-    let digits = header.strip_prefix(&[kind]).and_then(|digits| std::str::from_utf8(digits).ok());
+    let digits = header
+        .strip_prefix(&[kind])
+        .and_then(|digits| std::str::from_utf8(digits).ok());
     digits
         .and_then(|digits| digits.parse().ok())
         .ok_or_else(|| wrong("what comes is not a replication stream"))

@@ -23,9 +23,15 @@ async fn the_stream_tells_which_keys_were_written_and_that_nothing_was() {
     watch.reach(now, Duration::from_secs(5)).await.unwrap();
     let seen = watch.seen();
     assert_eq!((seen.writes, seen.deletions), (3, 1));
-    let Dirty::Keys(keys) = watch.take_dirty() else { panic!() };
+    let Dirty::Keys(keys) = watch.take_dirty() else {
+        panic!()
+    };
     let keys: BTreeSet<(u32, &[u8])> = keys.iter().map(|key| (key.database, key.name.as_slice())).collect();
-    assert!(keys.contains(&(3, b"x".as_slice())) && keys.contains(&(0, b"l".as_slice())) && keys.contains(&(0, b"a".as_slice())));
+    assert!(
+        keys.contains(&(3, b"x".as_slice()))
+            && keys.contains(&(0, b"l".as_slice()))
+            && keys.contains(&(0, b"a".as_slice()))
+    );
     watch.mark();
     assert_eq!(watch.seen().writes, 0);
 }
@@ -38,7 +44,13 @@ async fn a_promoted_replica_continues_the_stream_of_its_old_master() {
     master.script("SET a 1").await;
     let (replid, from) = offset(&master).await;
     let deadline = Instant::now().after(Duration::from_secs(5));
-    while Info::read(&mut replica.connect(0).await).await.unwrap().applied_offset.unwrap() < from {
+    while Info::read(&mut replica.connect(0).await)
+        .await
+        .unwrap()
+        .applied_offset
+        .unwrap()
+        < from
+    {
         assert!(!deadline.has_passed());
     }
     replica.script("REPLICAOF NO ONE\nSET own 1").await;
@@ -55,7 +67,12 @@ async fn a_stream_that_cannot_be_continued_is_not_asked_for() {
     let (replid, from) = offset(&master).await;
     let unknown = "0123456789012345678901234567890123456789";
     assert!(Watch::begin(&master.server(), unknown, from).await.unwrap().is_none());
-    assert!(Watch::begin(&master.server(), &replid, from + 1000).await.unwrap().is_none());
+    assert!(
+        Watch::begin(&master.server(), &replid, from + 1000)
+            .await
+            .unwrap()
+            .is_none()
+    );
 }
 
 #[tokio::test]

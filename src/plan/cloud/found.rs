@@ -101,6 +101,8 @@ pub struct Instance {
     pub private_ip: Option<String>,
     pub public_ip: Option<String>,
     pub generation: Option<u64>,
+    /// Why EC2 put it into its state, where it says so.
+    pub reason: Option<String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

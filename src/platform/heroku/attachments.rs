@@ -82,7 +82,10 @@ impl Heroku {
             value: Option<String>,
         }
         let path = format!("/addons/{addon}/config");
-        let entries: Vec<Entry> = self.http.list(&path, &format!("read the config of add-on {addon}")).await?;
+        let entries: Vec<Entry> = self
+            .http
+            .list(&path, &format!("read the config of add-on {addon}"))
+            .await?;
         let readable = |entry: Entry| Some((entry.name, Secret::new(entry.value?)));
         Ok(entries.into_iter().filter_map(readable).collect())
     }
@@ -95,8 +98,12 @@ impl Heroku {
                 if there.addon_id == addon || there.addon_name == addon {
                     return Ok(there);
                 }
-                return Err(Error::failed(format!("{doing}: {} is attached under that name", there.addon_name))
-                    .hint(format!("detach or rename it first: `heroku addons:detach {name} --app {}`", self.app)));
+                return Err(
+                    Error::failed(format!("{doing}: {} is attached under that name", there.addon_name)).hint(format!(
+                        "detach or rename it first: `heroku addons:detach {name} --app {}`",
+                        self.app
+                    )),
+                );
             }
             let body = serde_json::json!({ "addon": addon, "app": self.app, "name": name });
             match self.http.change("POST", "/addon-attachments", Some(body)).await {

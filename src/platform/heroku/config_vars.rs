@@ -1,7 +1,7 @@
 //! The app's config vars. Every value is a secret, since any may be a URL with a password.
 
-use super::http::Changed;
 use super::Heroku;
+use super::http::Changed;
 use crate::error::{Error, Result};
 use crate::secret::Secret;
 use serde_json::Value;
@@ -25,8 +25,10 @@ impl ConfigVars {
         match self.0.get(name) {
             None => Ok(None),
             Some(Some(value)) => Ok(Some(value)),
-            Some(None) => Err(Error::failed(format!("read the config var {name}: the platform masks its value"))
-                .hint("use a key whose account may see config vars")),
+            Some(None) => Err(
+                Error::failed(format!("read the config var {name}: the platform masks its value"))
+                    .hint("use a key whose account may see config vars"),
+            ),
         }
     }
 

@@ -68,8 +68,10 @@ impl Http {
         })?;
         let local = url.host_str().is_some_and(is_loopback_or_literal);
         if url.scheme() != "https" && !local {
-            return Err(Error::usage(format!("send the platform's key to {base}: it is not https"))
-                .hint("plain http is accepted only for an IP address, as the sandbox uses"));
+            return Err(
+                Error::usage(format!("send the platform's key to {base}: it is not https"))
+                    .hint("plain http is accepted only for an IP address, as the sandbox uses"),
+            );
         }
         let client = Client::builder()
             .tls_backend_preconfigured(tls()?)
@@ -85,7 +87,14 @@ impl Http {
 
     /// Reads one thing.
     pub(super) async fn get<T: DeserializeOwned>(&self, path: &str, doing: &str) -> Result<T> {
-        parsed(self.read(path, None, doing).await?.map_err(|refusal| refusal.error(doing))?, path, doing).await
+        parsed(
+            self.read(path, None, doing)
+                .await?
+                .map_err(|refusal| refusal.error(doing))?,
+            path,
+            doing,
+        )
+        .await
     }
 
     /// Reads one thing that may not exist.
@@ -114,7 +123,9 @@ impl Http {
                 None => return Ok(items),
             }
         }
-        Err(Error::failed(format!("{doing}: {path} goes on after {MOST_PAGES} pages")))
+        Err(Error::failed(format!(
+            "{doing}: {path} goes on after {MOST_PAGES} pages"
+        )))
     }
 
     /// Reads the first page of a list in the order that `range` asks for; all of it when the server orders it otherwise.
@@ -269,7 +280,9 @@ impl Refusal {
         match self.status.as_u16() {
             401 => "HEROKU_API_KEY is not accepted: `heroku authorizations:create` makes a new one",
             402 => "the account is overdue: see its billing page",
-            403 if self.id == "two_factor" => "the key needs a second factor: use an authorization made with `heroku authorizations:create`",
+            403 if self.id == "two_factor" => {
+                "the key needs a second factor: use an authorization made with `heroku authorizations:create`"
+            }
             403 => "the key may not do this: use one of a collaborator who may deploy and manage the app",
             404 => "see that `app.name` in infra.yml is the app's name, and that the key's account can see it",
             409 => "another change is under way: wait for it and run the same command again",

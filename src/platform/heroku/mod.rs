@@ -57,12 +57,18 @@ struct Named {
 impl Heroku {
     /// Uses HEROKU_API_URL (default: the public API) and HEROKU_API_KEY.
     pub fn from_env(app: &str) -> Result<Self> {
-        let key = std::env::var("HEROKU_API_KEY").ok().filter(|key| !key.trim().is_empty());
+        let key = std::env::var("HEROKU_API_KEY")
+            .ok()
+            .filter(|key| !key.trim().is_empty());
         let Some(key) = key else {
-            return Err(Error::usage(format!("speak to the platform about app {app}: HEROKU_API_KEY is not set"))
-                .hint("set it in the environment; `heroku authorizations:create` makes one"));
+            return Err(Error::usage(format!(
+                "speak to the platform about app {app}: HEROKU_API_KEY is not set"
+            ))
+            .hint("set it in the environment; `heroku authorizations:create` makes one"));
         };
-        let api = std::env::var("HEROKU_API_URL").ok().filter(|url| !url.trim().is_empty());
+        let api = std::env::var("HEROKU_API_URL")
+            .ok()
+            .filter(|url| !url.trim().is_empty());
         Self::new(api.as_deref().unwrap_or(PUBLIC_API), Secret::new(key.trim()), app)
     }
 
@@ -78,10 +84,7 @@ impl Heroku {
     }
 
     pub async fn app(&self) -> Result<App> {
-        let reply: AppReply = self
-            .http
-            .get(&self.path(""), &format!("read app {}", self.app))
-            .await?;
+        let reply: AppReply = self.http.get(&self.path(""), &format!("read app {}", self.app)).await?;
         Ok(App {
             name: reply.name,
             region: reply.region.name,

@@ -110,7 +110,11 @@ impl Heroku {
         let doing = format!("turn preboot {} for app {}", on_off(on), self.app);
         for _ in 0..3 {
             let body = serde_json::json!({ "enabled": on });
-            match self.http.change("PATCH", &self.path("/features/preboot"), Some(body)).await {
+            match self
+                .http
+                .change("PATCH", &self.path("/features/preboot"), Some(body))
+                .await
+            {
                 Changed::Done(_) => return Ok(()),
                 Changed::Refused(refusal) => return Err(refusal.error(&doing)),
                 Changed::Unclear(_) if self.preboot().await? == on => return Ok(()),

@@ -1,15 +1,18 @@
 //! What is to be said about some keys of one database.
 //!
-//! Most keys of most data sets are small strings: they are got with one MGET for many. STRLEN comes first, because a batch of large ones must not
-//! fill the memory, and because it tells strings from all else.
+//! Most keys of most data sets are short strings. So the first look asks for each key's expiry and its first bytes, in one round trip: that
+//! compares short strings at once, tells strings from all else, and cannot fill the memory. What is longer, or no string, is looked into after.
 
 use super::collections;
 use super::difference::{Key, Reason};
-use super::expiry::{Expiry, Standing, standing};
+use super::expiry::{Expiry, Standing, standing, time};
 use super::pair::{Pair, Side};
-use super::replies::{Trouble, array, ask, integer, moved};
+use super::replies::{Trouble, array, ask, bytes, integer, moved};
 use crate::error::{Error, Result};
-use ::redis::{Value, cmd, pipe};
+use ::redis::{Pipeline, Value, cmd, pipe};
+
+/// Bytes of each string that the first look gets. Shorter ones are compared with that.
+const START: usize = 4096;
 
 /// Longer strings are compared in windows.
 const SMALL_STRING: i64 = 64 * 1024;
@@ -42,36 +45,26 @@ pub(super) async fn compare(pair: &Pair, keys: &[Vec<u8>]) -> Result<Verdicts> {
     if keys.is_empty() {
         return Ok(verdicts);
     }
-    let (source, target) = tokio::try_join!(
-        first_look(&pair.source, keys, true),
-        first_look(&pair.target, keys, false)
-    )?;
-    let mut sorted = Sorted::default();
-    for (index, name) in keys.iter().enumerate() {
-        let stands = standing(
-            source.expiries[index],
-            target.expiries[index],
-            source.now,
-            target.now,
-            pair.tolerance_ms,
-        );
+    let (source, target) = tokio::try_join!(first_look(&pair.source, keys), first_look(&pair.target, keys))?;
+    let (mut longer, mut others) = (Vec::new(), Vec::new());
+    for ((name, here), there) in keys.iter().zip(&source.keys).zip(&target.keys) {
+        let stands = standing(here.expiry, there.expiry, source.now, target.now, pair.tolerance_ms);
         verdicts.compared += u64::from(stands != Standing::Neither);
         match stands {
             Standing::Neither => {}
             Standing::Expiring => verdicts.expired += 1,
             Standing::Differs(reason) => verdicts.differs(pair, name, reason),
-            Standing::Both => sorted.put(name, source.lengths[index]),
+            Standing::Both => match (&here.start, &there.start) {
+                (Some(here), Some(there)) if here.len() == START || there.len() == START => longer.push(name),
+                (Some(here), Some(there)) if here == there => {}
+                (Some(here), Some(there)) => verdicts.differs(pair, name, string_reason(here, there)),
+                _ => others.push(name),
+            },
         }
     }
-    for group in &sorted.small {
-        let unlike = small_strings(pair, group, &mut verdicts).await?;
-        sorted.others.extend(unlike);
-    }
-    for name in sorted.large {
-        let found = collections::long_string(pair, name).await;
-        settle(pair, name, found, &mut verdicts)?;
-    }
-    collections::compare(pair, &sorted.others, &mut verdicts).await?;
+    drop((source, target));
+    others.extend(longer_strings(pair, &longer, &mut verdicts).await?);
+    collections::compare(pair, &others, &mut verdicts).await?;
     Ok(verdicts)
 }
 
@@ -94,65 +87,98 @@ pub(super) fn settle(
 struct FirstLook {
     /// The server's time in milliseconds since 1970.
     now: i64,
-    expiries: Vec<Expiry>,
-    /// Bytes of each string; none for other types. Empty where not asked for.
-    lengths: Vec<Option<i64>>,
+    keys: Vec<AtFirst>,
 }
 
-async fn first_look(side: &Side, keys: &[Vec<u8>], lengths: bool) -> Result<FirstLook> {
-    let mut commands = pipe();
-    side.clock.ask(&mut commands, keys);
-    if lengths {
-        for key in keys {
-            commands.cmd("STRLEN").arg(key);
-        }
+struct AtFirst {
+    expiry: Expiry,
+    /// The first bytes of a string; none for other types.
+    start: Option<Vec<u8>>,
+}
+
+async fn first_look(side: &Side, keys: &[Vec<u8>]) -> Result<FirstLook> {
+    let mut commands = Pipeline::with_capacity(1 + 2 * keys.len());
+    commands.cmd("TIME");
+    for key in keys {
+        // Both about the same key: the server then has it at hand.
+        commands.cmd(side.clock.command()).arg(key);
+        commands.cmd("GETRANGE").arg(key).arg(0).arg(START - 1);
     }
     let mut connection = side.connection.clone();
-    let answers = connection.ask_all(&commands).await?;
-    let refused = answers.iter().find_map(|answer| match answer {
-        Value::ServerError(error) if !moved(error) => Some(error.clone()),
-        _ => None,
-    });
-    if let Some(error) = refused {
-        return Err(connection.explain("TIME, PEXPIRETIME, PTTL or STRLEN", error.into()));
-    }
-    let mut answers = answers.into_iter();
-    let Some((now, expiries)) = side.clock.read(&mut answers, keys.len()) else {
-        return Err(Error::failed(format!(
-            "read when keys of {} expire",
-            connection.place()
-        )));
+    let mut answers = connection.ask_all(&commands).await?.into_iter();
+    let unreadable = || Error::failed(format!("read when keys of {} expire", connection.place()));
+    let mut next = || match answers.next() {
+        Some(Value::ServerError(error)) if !moved(&error) => {
+            Err(connection.explain("TIME, PEXPIRETIME, PTTL or GETRANGE", error.into()))
+        }
+        Some(answer) => Ok(answer),
+        None => Err(unreadable()),
     };
-    let lengths = answers.map(|answer| integer(&answer)).collect();
-    Ok(FirstLook { now, expiries, lengths })
+    let now = time(&next()?).ok_or_else(unreadable)?;
+    let mut found = Vec::with_capacity(keys.len());
+    for _ in keys {
+        found.push(AtFirst {
+            expiry: side.clock.read(&next()?, now).ok_or_else(unreadable)?,
+            start: bytes(next()?),
+        });
+    }
+    Ok(FirstLook { now, keys: found })
 }
 
-/// Keys by how they are to be compared.
+/// Compares strings of which only the start is known; gives back those that are no strings any more.
+async fn longer_strings<'a>(pair: &Pair, names: &[&'a Vec<u8>], verdicts: &mut Verdicts) -> Result<Vec<&'a Vec<u8>>> {
+    let mut unlike = Vec::new();
+    if names.is_empty() {
+        return Ok(unlike);
+    }
+    let mut commands = Pipeline::with_capacity(names.len());
+    for name in names {
+        commands.cmd("STRLEN").arg(name);
+    }
+    let mut source = pair.source.connection.clone();
+    let mut sorted = Sorted::default();
+    for (name, answer) in names.iter().zip(source.ask_all(&commands).await?) {
+        match answer {
+            Value::ServerError(error) if !moved(&error) => return Err(source.explain("STRLEN", error.into())),
+            answer => match integer(&answer) {
+                Some(length) => sorted.put(name, length),
+                None => unlike.push(*name),
+            },
+        }
+    }
+    for group in &sorted.small {
+        unlike.extend(small_strings(pair, group, verdicts).await?);
+    }
+    for name in sorted.large {
+        let found = collections::long_string(pair, name).await;
+        settle(pair, name, found, verdicts)?;
+    }
+    Ok(unlike)
+}
+
+/// Strings by how they are to be compared.
 #[derive(Default)]
 struct Sorted<'a> {
     /// In groups that fit the budget.
     small: Vec<Vec<&'a Vec<u8>>>,
     budget_left: i64,
     large: Vec<&'a Vec<u8>>,
-    others: Vec<&'a Vec<u8>>,
 }
 
 impl<'a> Sorted<'a> {
-    fn put(&mut self, name: &'a Vec<u8>, length: Option<i64>) {
-        match length {
-            None => self.others.push(name),
-            Some(length) if length > SMALL_STRING => self.large.push(name),
-            Some(length) => {
-                match self.small.last_mut() {
-                    Some(group) if self.budget_left >= length => group.push(name),
-                    _ => {
-                        self.small.push(vec![name]);
-                        self.budget_left = BUDGET;
-                    }
-                }
-                self.budget_left -= length;
+    fn put(&mut self, name: &'a Vec<u8>, length: i64) {
+        if length > SMALL_STRING {
+            self.large.push(name);
+            return;
+        }
+        match self.small.last_mut() {
+            Some(group) if self.budget_left >= length => group.push(name),
+            _ => {
+                self.small.push(vec![name]);
+                self.budget_left = BUDGET;
             }
         }
+        self.budget_left -= length;
     }
 }
 

@@ -3,7 +3,7 @@
 use super::super::info::Version;
 use super::difference::Reason;
 use super::replies::integer;
-use ::redis::{Pipeline, Value};
+use ::redis::Value;
 
 /// Where a server only tells the time left, or its source told it relative times, the two sides may be this far apart.
 pub(super) const TOLERANCE_MS: i64 = 2_000;
@@ -37,36 +37,33 @@ impl Clock {
         }
     }
 
-    /// Asks for the server's time and then for each key.
-    pub fn ask(self, commands: &mut Pipeline, keys: &[Vec<u8>]) {
-        commands.cmd("TIME");
-        let command = match self {
+    /// The command that tells when a key expires.
+    pub fn command(self) -> &'static str {
+        match self {
             Clock::Absolute => "PEXPIRETIME",
             Clock::Relative => "PTTL",
-        };
-        for key in keys {
-            commands.cmd(command).arg(key);
         }
     }
 
-    /// Reads the answers to `ask`: the server's time in milliseconds since 1970, and the expiry of each of `many` keys.
-    pub fn read(self, answers: &mut impl Iterator<Item = Value>, many: usize) -> Option<(i64, Vec<Expiry>)> {
-        let Value::Array(time) = answers.next()? else {
-            return None;
-        };
-        let [seconds, microseconds] = time.as_slice() else {
-            return None;
-        };
-        let now = integer(seconds)? * 1000 + integer(microseconds)? / 1000;
-        let expiries = answers.take(many).map(|answer| {
-            Some(match (integer(&answer)?, self) {
-                (-2, _) => Expiry::Gone,
-                (-1, _) => Expiry::Never,
-                (at, Clock::Absolute) => Expiry::At(at),
-                (left, Clock::Relative) => Expiry::At(now + left),
-            })
-        });
-        Some((now, expiries.collect::<Option<Vec<_>>>()?))
+    /// Reads the answer to it; `now` is what the server's clock said a moment before.
+    pub fn read(self, answer: &Value, now: i64) -> Option<Expiry> {
+        Some(match (integer(answer)?, self) {
+            (-2, _) => Expiry::Gone,
+            (-1, _) => Expiry::Never,
+            (at, Clock::Absolute) => Expiry::At(at),
+            (left, Clock::Relative) => Expiry::At(now + left),
+        })
+    }
+}
+
+/// Reads the answer to TIME, as milliseconds since 1970.
+pub(super) fn time(answer: &Value) -> Option<i64> {
+    match answer {
+        Value::Array(parts) => match parts.as_slice() {
+            [seconds, microseconds] => Some(integer(seconds)? * 1000 + integer(microseconds)? / 1000),
+            _ => None,
+        },
+        _ => None,
     }
 }
 
@@ -156,9 +153,11 @@ mod tests {
             Value::BulkString(b"1700000000".to_vec()),
             Value::BulkString(b"250000".to_vec()),
         ]);
-        let mut answers = [time, Value::Int(-2), Value::Int(-1), Value::Int(500)].into_iter();
-        let (now, expiries) = Clock::Relative.read(&mut answers, 3).unwrap();
+        let now = super::time(&time).unwrap();
         assert_eq!(now, NOW + 250);
-        assert_eq!(expiries, [Expiry::Gone, Expiry::Never, Expiry::At(NOW + 750)]);
+        for (left, expiry) in [(-2, Expiry::Gone), (-1, Expiry::Never), (500, Expiry::At(NOW + 750))] {
+            assert_eq!(Clock::Relative.read(&Value::Int(left), now), Some(expiry));
+        }
+        assert_eq!(Clock::Absolute.read(&Value::Int(NOW), now), Some(Expiry::At(NOW)));
     }
 }

@@ -1,0 +1,147 @@
+//! What the app lives on before it is moved: the platform, and on it a demo app with a hosted Redis attached.
+//!
+//! The app is made and not started: `sandbox app scale` does that.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use serde_json::{Value, json};
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::addon::{self, Addon, Profile};
+use crate::cli::{Settings, Switch};
+use crate::network::BRIDGE_ADDRESS;
+use crate::paths::Paths;
+use crate::platform;
+use crate::random;
+
+/// The platform's API.
+pub const PLATFORM_PORT: u16 = 5000;
+/// The first hosted Redis.
+pub const ADDON_PORT: u16 = 6390;
+
+const ADDON_NAME: &str = "redis-oval-12345";
+/// As much as a small plan gives, in bytes.
+const ADDON_MEMORY: u64 = 256 << 20;
+const LISTENS_WITHIN: Duration = Duration::from_secs(10);
+
+/// The running platform and add-on.
+pub struct Hosting {
+    pub platform: JoinHandle<Result<()>>,
+    pub addon: Option<Addon>,
+    shutdown: CancellationToken,
+}
+
+impl Hosting {
+    /// Starts the platform and, unless it is not wanted, the demo app with its add-on.
+    pub async fn start(paths: &Paths, settings: &Settings, platform_key: &str) -> Result<Self> {
+        let bridge: IpAddr = BRIDGE_ADDRESS
+            .to_string()
+            .parse()
+            .context("read the bridge's address")?;
+        let loopback = SocketAddr::from((Ipv4Addr::LOCALHOST, PLATFORM_PORT));
+        let shutdown = CancellationToken::new();
+        let platform = tokio::spawn(platform::serve(
+            platform::Options {
+                listen: vec![loopback, SocketAddr::new(bridge, PLATFORM_PORT)],
+                api_key: platform_key.to_owned(),
+                state_dir: paths.state().to_owned(),
+                time_scale: settings.time_scale,
+            },
+            shutdown.clone(),
+        ));
+        let mut hosting = Self {
+            platform,
+            addon: None,
+            shutdown,
+        };
+        hosting.wait_until_it_listens(loopback).await?;
+        if !settings.no_app {
+            let options = addon::Options {
+                name: ADDON_NAME.to_owned(),
+                state_dir: paths.state().to_owned(),
+                listen: vec![bridge],
+                port: ADDON_PORT,
+                password: random::hex(24)?,
+                tls: settings.addon_tls == Switch::On,
+                profile: Profile::Default,
+                persistent: false,
+                maxmemory: Some(ADDON_MEMORY),
+            };
+            let addon = addon::start(options).await?;
+            create_app(loopback, addon.url()).await?;
+            hosting.addon = Some(addon);
+        }
+        Ok(hosting)
+    }
+
+    /// Ends the app's processes, the platform and the add-on.
+    pub async fn stop(self) -> Result<()> {
+        self.shutdown.cancel();
+        // If it has ended already, whoever waited for that has the reason.
+        if !self.platform.is_finished() {
+            self.platform.await.context("end the app platform")??;
+        }
+        if let Some(addon) = self.addon {
+            addon.stop().await?;
+        }
+        Ok(())
+    }
+
+    async fn wait_until_it_listens(&mut self, address: SocketAddr) -> Result<()> {
+        let deadline = Instant::now() + LISTENS_WITHIN;
+        while tokio::net::TcpStream::connect(address).await.is_err() {
+            if self.platform.is_finished() {
+                (&mut self.platform).await.context("start the app platform")??;
+                bail!("start the app platform: it ended at once");
+            }
+            if Instant::now() > deadline {
+                bail!("start the app platform: nothing listens on {address} after {LISTENS_WITHIN:?}");
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        Ok(())
+    }
+}
+
+async fn create_app(platform: SocketAddr, redis_url: &str) -> Result<()> {
+    let program = std::env::current_exe()
+        .context("find this program's file")?
+        .with_file_name("demo-app");
+    if !program.is_file() {
+        bail!(
+            "create the demo app: there is no {}; build it with `cargo build -p sandbox`",
+            program.display()
+        );
+    }
+    let command = |role: &str| json!({"command": [program, role], "quantity": 0});
+    let formation = json!({"web": command("web"), "worker": command("worker")});
+    post(
+        platform,
+        "apps",
+        &json!({"name": "demo", "region": "us", "formation": formation}),
+    )
+    .await?;
+    let addon = json!({"name": ADDON_NAME, "plan": "hosted-redis:mini", "url": redis_url, "attachment": "REDIS"});
+    post(platform, "apps/demo/addons", &addon).await
+}
+
+async fn post(platform: SocketAddr, path: &str, body: &Value) -> Result<()> {
+    let doing = || format!("ask the app platform for {path}");
+    let request = reqwest::Client::new()
+        .post(format!("http://{platform}/_sandbox/{path}"))
+        .json(body);
+    let response = request.send().await.with_context(doing)?;
+    if !response.status().is_success() {
+        bail!(
+            "{}: it answered {}: {}",
+            doing(),
+            response.status(),
+            response.text().await.unwrap_or_default()
+        );
+    }
+    Ok(())
+}

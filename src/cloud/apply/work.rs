@@ -1,0 +1,63 @@
+//! A plan that is being carried out, and what of it is done.
+
+use crate::cloud::Cloud;
+use crate::error::Error;
+use crate::plan::cloud::{Action, Plan, Wanted};
+use crate::ui::Ui;
+use std::sync::{Mutex, PoisonError};
+
+pub(super) struct Work<'a> {
+    pub cloud: &'a Cloud,
+    pub wanted: &'a Wanted,
+    pub plan: &'a Plan,
+    pub ui: &'a Ui,
+    done: Mutex<Vec<String>>,
+}
+
+impl<'a> Work<'a> {
+    pub fn new(cloud: &'a Cloud, wanted: &'a Wanted, plan: &'a Plan, ui: &'a Ui) -> Self {
+        Work {
+            cloud,
+            wanted,
+            plan,
+            ui,
+            done: Mutex::default(),
+        }
+    }
+
+    /// The plan's actions of one kind.
+    pub fn actions(&self, which: impl Fn(&Action) -> bool) -> Vec<&'a Action> {
+        self.plan.actions.iter().filter(|action| which(action)).collect()
+    }
+
+    pub fn did(&self, action: &Action) {
+        self.done
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(action.change().to_string());
+    }
+
+    pub fn done(&self) -> Vec<String> {
+        self.done.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// `error`, as one that says what was done before it.
+    pub fn partly(&self, error: Error) -> Error {
+        let done = self.done();
+        if done.is_empty() {
+            return error;
+        }
+        let hint = match error.next_step() {
+            Some(hint) => format!("{hint}; then run the same command again: it goes on from here"),
+            None => "run the same command again: it goes on from here".into(),
+        };
+        let all = self.plan.actions.len();
+        Error::partial(format!(
+            "make all changes: {} of {all} were made ({})",
+            done.len(),
+            done.join("; ")
+        ))
+        .because(error)
+        .hint(hint)
+    }
+}

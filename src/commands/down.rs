@@ -1,0 +1,105 @@
+//! `infra down`: removes what `up` made, in a safe order. Refuses while the app uses the endpoint; backups stay unless they are named.
+
+use super::JSON_SCHEMA_VERSION;
+use super::context::{Context, Environment};
+use crate::cli::Down;
+use crate::cloud::teardown;
+use crate::error::{Error, ExitCode, Result};
+use crate::plan::teardown::{TeardownPlan, teardown as plan};
+use crate::redis::Server;
+use crate::state::Lock;
+use serde_json::json;
+
+pub async fn run(context: &Context, arguments: &Down) -> Result<ExitCode> {
+    let environment = context.environment().await?;
+    let names = context.names(&environment)?;
+    if let Some(named) = &arguments.delete_backups
+        && *named != context.config.name
+    {
+        return Err(Error::usage(format!(
+            "delete the backups of {named:?}: this deployment is {:?}",
+            context.config.name
+        ))
+        .hint(format!("to delete them say --delete-backups {}", context.config.name)));
+    }
+    refuse_while_in_use(context, &environment).await?;
+    let standing = teardown::find(&environment.cloud, &names).await?;
+    let plan = plan(&names, &standing, arguments.delete_backups.is_some());
+    if plan.removals.is_empty() {
+        show(context, &plan, &[], &plan.kept);
+        return Ok(ExitCode::Done);
+    }
+    if arguments.confirmed.dry_run {
+        show(context, &plan, &[], &plan.kept);
+        return Ok(ExitCode::Done);
+    }
+    if !context.ui.json() {
+        context.ui.data(plan.to_string());
+    }
+    context.confirm(
+        arguments.confirmed.confirm.as_deref(),
+        "This removes what is listed above.",
+    )?;
+    let lock = match standing.bucket {
+        true => Some(Lock::acquire(&environment.store, &context.ui, "infra down").await?),
+        false => None,
+    };
+    // Once more, now that nobody else can switch the app.
+    refuse_while_in_use(context, &environment).await?;
+    let removed = context
+        .interrupt
+        .or(teardown::apply(&environment.cloud, &names, &plan, lock, &context.ui))
+        .await?;
+    let inventory = context.inventory_path();
+    if inventory.exists() {
+        std::fs::remove_file(&inventory)
+            .map_err(|error| Error::partial(format!("remove {}", inventory.display())).because(error))?;
+    }
+    show(context, &plan, &removed.removed, &removed.kept);
+    Ok(ExitCode::Done)
+}
+
+/// An app that names the endpoint would lose its Redis, and every write since the last backup with it.
+async fn refuse_while_in_use(context: &Context, environment: &Environment) -> Result<()> {
+    let Some(stored) = environment.store.state().await? else {
+        return Ok(());
+    };
+    let Some(endpoint) = stored.value.endpoint else {
+        return Ok(());
+    };
+    let vars = context.platform.config_vars().await?;
+    for (var, value) in vars.readable() {
+        if Server::place_of(value).is_ok_and(|(host, _)| host == endpoint) {
+            return Err(Error::failed(format!(
+                "remove {}: the config var {var} of the app {} names the endpoint {endpoint}",
+                context.config.name, context.config.app.name
+            ))
+            .hint(format!(
+                "move the app to another Redis first and set {var} to it, then run `infra down` again"
+            )));
+        }
+    }
+    Ok(())
+}
+
+fn show(context: &Context, plan: &TeardownPlan, removed: &[String], kept: &[String]) {
+    if context.ui.json() {
+        context.ui.data(
+            json!({ "schema_version": JSON_SCHEMA_VERSION, "plan": plan, "removed": removed, "kept": kept })
+                .to_string(),
+        );
+        return;
+    }
+    if removed.is_empty() {
+        context.ui.data(if plan.removals.is_empty() {
+            "nothing to remove".to_string()
+        } else {
+            plan.to_string()
+        });
+    } else {
+        context.ui.data(format!("{} things removed", removed.len()));
+    }
+    for kept in kept {
+        context.ui.data(format!("kept: {kept}"));
+    }
+}

@@ -1,0 +1,134 @@
+//! What `promote` and `switch-app` share: gather both sides, take the lock, open the journal, run the cutover, report.
+
+use super::JSON_SCHEMA_VERSION;
+use super::context::{Context, Environment, REDIS_PORT, host_record, host_server, target};
+use crate::cli::Confirmed;
+use crate::cutover::record::{Reading, Record};
+use crate::cutover::{self, Authority, Command, Hosts, Ledger, Limits, Outcome, Phase, Setup};
+use crate::error::{Error, ExitCode, Result};
+use crate::redis::{Server, Trust};
+use crate::setup::keeper::Keeper;
+use crate::state::{Held, Journal, Lock, RedisUser, Role, State};
+use serde_json::json;
+
+/// What one of the two commands was asked to do.
+pub struct Plan<'a> {
+    pub command: Command,
+    pub limits: Limits,
+    pub confirmed: &'a Confirmed,
+    /// What is about to happen, for whoever has to confirm it.
+    pub what: &'a str,
+}
+
+pub async fn run(context: &Context, plan: Plan<'_>) -> Result<ExitCode> {
+    let environment = context.environment().await?;
+    let state = environment.state().await?;
+    let phase = context.phase(&environment).await?;
+    if plan.confirmed.dry_run {
+        return preview(context, &environment, &state, &plan).await;
+    }
+    if phase != Some(Phase::Settled) {
+        context.confirm(plan.confirmed.confirm.as_deref(), plan.what)?;
+    }
+    let lock = Lock::acquire(&environment.store, &context.ui, &format!("infra {}", plan.command)).await?;
+    let result = cut_over(context, &environment, &state, &plan, &lock).await;
+    let released = lock.release().await;
+    let outcome = result?;
+    released?;
+    show(context, &outcome);
+    Ok(ExitCode::Done)
+}
+
+async fn preview(context: &Context, environment: &Environment, state: &State, plan: &Plan<'_>) -> Result<ExitCode> {
+    let record = Reading(Journal::latest(&environment.store).await?);
+    let setup = setup(context, environment, state, plan, record).await?;
+    let steps = cutover::preview(&setup, plan.command).await?;
+    if context.ui.json() {
+        context
+            .ui
+            .data(json!({ "schema_version": JSON_SCHEMA_VERSION, "steps": steps }).to_string());
+    } else {
+        steps.iter().for_each(|step| context.ui.data(step));
+    }
+    Ok(ExitCode::Done)
+}
+
+async fn cut_over(
+    context: &Context,
+    environment: &Environment,
+    state: &State,
+    plan: &Plan<'_>,
+    lock: &Held,
+) -> Result<Outcome> {
+    let journal = match Journal::latest(&environment.store).await? {
+        Some(journal) => journal,
+        None => Journal::begin(&environment.store, plan.command.name()).await?,
+    };
+    let keeper = Keeper::open(&environment.store, state.clone()).await?;
+    let id = journal.id().to_string();
+    keeper.change(|state| state.cutover = Some(id)).await?;
+    let setup = setup(context, environment, state, plan, Ledger::new(journal, lock)).await?;
+    let result = cutover::run(setup, plan.command).await;
+    // The journal is the truth; the state keeps the word for whoever only wants to look.
+    if let Some(phase) = context.phase(environment).await? {
+        keeper.change(|state| state.phase = phase.name().into()).await?;
+    }
+    result
+}
+
+/// Both sides, the app and the hosts, as the cutover wants them.
+async fn setup<R: Record>(
+    context: &Context,
+    environment: &Environment,
+    state: &State,
+    plan: &Plan<'_>,
+    record: R,
+) -> Result<Setup<R, Hosts>> {
+    let (secrets, addresses, source) = tokio::try_join!(
+        context.secrets(environment),
+        context.addresses(environment),
+        context.source()
+    )?;
+    let endpoint = state
+        .endpoint
+        .clone()
+        .ok_or_else(|| Error::failed("find the endpoint: there is none yet").hint("run `infra up` first"))?;
+    let authority = secrets.ca_cert()?.to_string();
+    let host_target = |role| target(role, addresses.of(role)?, host_record(state, role)?, &secrets);
+    Ok(Setup {
+        source,
+        master: host_server(Role::Master, addresses.of(Role::Master)?, &secrets)?,
+        replica: host_server(Role::Replica, addresses.of(Role::Replica)?, &secrets)?,
+        endpoint: Server {
+            label: "endpoint".into(),
+            host: endpoint,
+            port: REDIS_PORT,
+            user: Some(RedisUser::App.name().into()),
+            password: Some(secrets.password(RedisUser::App)?.clone()),
+            trust: Some(Trust::Authority(authority.clone())),
+        },
+        authority: Some(Authority {
+            var: context.config.app.ca_config_var(),
+            pem: authority,
+        }),
+        pair: Hosts::new(host_target(Role::Master)?, host_target(Role::Replica)?),
+        record,
+        platform: context.platform.clone(),
+        config_var: context.config.app.config_var.clone(),
+        limits: plan.limits,
+        ui: context.ui.clone(),
+        interrupt: context.interrupt.clone(),
+    })
+}
+
+fn show(context: &Context, outcome: &Outcome) {
+    if context.ui.json() {
+        let mut value = json!(outcome);
+        value["schema_version"] = JSON_SCHEMA_VERSION.into();
+        context.ui.data(value.to_string());
+        return;
+    }
+    for line in outcome.lines() {
+        context.ui.data(line);
+    }
+}

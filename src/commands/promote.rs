@@ -1,0 +1,20 @@
+//! `infra promote`: the self-run master takes over from the source, and the source stays paused for `switch-app`.
+
+use super::context::Context;
+use super::move_app::{Plan, run as run_cutover};
+use crate::cli::Promote;
+use crate::cutover::{Command, Limits};
+use crate::error::{ExitCode, Result};
+
+pub async fn run(context: &Context, arguments: &Promote) -> Result<ExitCode> {
+    let plan = Plan {
+        command: Command::Promote,
+        limits: Limits {
+            hold: arguments.hold,
+            ..Limits::default()
+        },
+        confirmed: &arguments.confirmed,
+        what: "This pauses the source's writes until the master has taken over, and longer for `infra switch-app` to follow.",
+    };
+    run_cutover(context, plan).await
+}

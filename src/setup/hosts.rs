@@ -1,0 +1,258 @@
+//! One host, from an instance that boots to what it should be.
+
+use super::keeper::Keeper;
+use super::source::Known;
+use crate::cloud::{Cloud, ssm};
+use crate::config::{Config, parse_memory};
+use crate::cutover::Phase;
+use crate::error::{Doing, Error, Result};
+use crate::host::settings::Passwords;
+use crate::host::{
+    Description, Door, Facts, Plan, Position, Settings, apply, backup, default_maxmemory, first_contact, plan, tls,
+};
+use crate::plan::cloud::Instance;
+use crate::plan::names::Names;
+use crate::remote::{HostKey, KeyPair, Session, Target};
+use crate::secret::Secret;
+use crate::state::{HostRecord, RedisUser, Role, Secrets, parameter};
+use crate::ui::Step;
+use jiff::Timestamp;
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::time::Duration;
+
+/// The user that Debian's images log in as.
+pub const LOGIN: &str = "admin";
+/// A small instance boots in well under a minute; EC2 may be slow to begin.
+const BOOT: Duration = Duration::from_secs(300);
+
+/// What both hosts are made from.
+pub struct Pair<'a> {
+    pub config: &'a Config,
+    pub cloud: &'a Cloud,
+    pub names: &'a Names,
+    pub secrets: &'a Secrets,
+    pub source: &'a Known,
+    /// How far the cutover is: it decides who follows whom, and whether the app may log in.
+    pub phase: Option<Phase>,
+    pub instances: &'a BTreeMap<Role, Instance>,
+    /// Where the operator reaches each host; the master's is the endpoint.
+    pub addresses: &'a BTreeMap<Role, String>,
+    /// Bytes of the instance type.
+    pub memory: u64,
+}
+
+/// A host that was reached, what it should be, what it is, and the difference.
+pub struct Looked {
+    pub session: Session,
+    pub description: Description,
+    pub facts: Facts,
+    pub plan: Plan,
+}
+
+impl Pair<'_> {
+    /// Logs in, with the pinned key or, at first contact, the one that the host was born with.
+    pub async fn log_in(&self, role: Role, record: &HostRecord, step: &Step) -> Result<Session> {
+        Session::connect_watched(&self.target(role, record)?, BOOT, step).await
+    }
+
+    fn target(&self, role: Role, record: &HostRecord) -> Result<Target> {
+        let mut pinned: Vec<HostKey> = Vec::new();
+        for key in [Some(&record.host_key), record.next_host_key.as_ref()]
+            .into_iter()
+            .flatten()
+        {
+            if !key.is_empty() {
+                pinned.push(key.parse()?);
+            }
+        }
+        if record.host_key.is_empty() {
+            let bootstrap = self.secrets.get(&parameter::bootstrap_host_key(role))?;
+            pinned.push(KeyPair::from_private(bootstrap)?.host_key()?);
+        }
+        Ok(Target {
+            label: role.name().into(),
+            address: self.address(role)?.to_string(),
+            port: 22,
+            user: LOGIN.into(),
+            private_key: self.secrets.ssh_key()?.clone(),
+            pinned,
+        })
+    }
+
+    fn address(&self, role: Role) -> Result<&str> {
+        self.addresses
+            .get(&role)
+            .map(String::as_str)
+            .ok_or_else(|| Error::failed(format!("reach the {role}: it has no address")).hint("run `infra up` again"))
+    }
+
+    fn private_address(&self, role: Role) -> Result<&str> {
+        self.instances
+            .get(&role)
+            .and_then(|instance| instance.private_ip.as_deref())
+            .ok_or_else(|| {
+                Error::failed(format!(
+                    "reach the {role} from its other host: it has no private address"
+                ))
+                .hint("run `infra up` again")
+            })
+    }
+
+    /// Makes sure that the host shows a key that was made on it and that is pinned; see `host::first_contact`.
+    pub async fn first_contact(&self, role: Role, session: Session, keeper: &Keeper, step: &Step) -> Result<Session> {
+        if keeper
+            .state()
+            .await
+            .hosts
+            .get(&role)
+            .is_some_and(|record| !record.host_key.is_empty() && record.next_host_key.is_none())
+        {
+            return Ok(session);
+        }
+        step.update("waiting for cloud-init");
+        let prepared = first_contact::prepare(&session).await?;
+        let own_key = prepared.own_key.to_string();
+        keeper
+            .change(|state| state.hosts.entry(role).or_default().next_host_key = Some(own_key.clone()))
+            .await?;
+        step.update("replacing the host key that it was born with");
+        let active = first_contact::activate(&session).await?;
+        if active != prepared.own_key {
+            return Err(Error::failed(format!(
+                "pin the host key of the {role}: it shows another one than it made"
+            )));
+        }
+        keeper
+            .change(|state| {
+                let record = state.hosts.entry(role).or_default();
+                record.host_key = own_key;
+                record.next_host_key = None;
+            })
+            .await?;
+        ssm::delete(
+            self.cloud,
+            &[format!(
+                "{}{}",
+                self.names.parameters(),
+                parameter::bootstrap_host_key(role)
+            )],
+        )
+        .await?;
+        // The session that knows the old key is worth nothing to prove that the new one is in force.
+        let record = keeper.state().await.hosts.get(&role).cloned().unwrap_or_default();
+        let mut target = self.target(role, &record)?;
+        target.pinned = vec![prepared.own_key];
+        Session::connect_watched(&target, BOOT, step).await
+    }
+
+    /// The host's certificate with its key: the stored one as long as it serves, else a new one, stored before it is used.
+    pub async fn certificate(&self, role: Role) -> Result<(String, Secret)> {
+        let addresses: Vec<IpAddr> = [self.address(role)?, self.private_address(role)?]
+            .into_iter()
+            .map(|text| {
+                text.parse()
+                    .doing(|| format!("read the address {text:?} of the {role}"))
+            })
+            .collect::<Result<_>>()?;
+        let authority = self.secrets.ca_cert()?;
+        let now = Timestamp::now();
+        if let (Some(certificate), Some(key)) = (self.secrets.tls_cert(role), self.secrets.tls_key(role))
+            && tls::renewal_reason(certificate, authority, &addresses, now).is_none()
+        {
+            return Ok((certificate.to_string(), key.clone()));
+        }
+        let authority = tls::Issued {
+            certificate: authority.to_string(),
+            key: self.secrets.ca_key()?.clone(),
+        };
+        let issued = tls::issue(&authority, &self.names.host(role), &addresses, now)?;
+        // The key first: a certificate without its key would be taken for a whole pair.
+        ssm::replace(self.cloud, self.names, &parameter::tls_key(role), &issued.key, true).await?;
+        let certificate = Secret::new(issued.certificate.clone());
+        ssm::replace(self.cloud, self.names, &parameter::tls_cert(role), &certificate, true).await?;
+        Ok((issued.certificate, issued.key))
+    }
+
+    /// What the host should be.
+    pub fn settings(&self, role: Role, (certificate, certificate_key): (String, Secret)) -> Result<Settings> {
+        let taken_over = self.phase.is_some_and(|phase| phase >= Phase::Promoted);
+        let position = match role {
+            Role::Replica => Position::FollowsMaster {
+                address: self.private_address(Role::Master)?.into(),
+            },
+            Role::Master if taken_over => Position::Master,
+            Role::Master => Position::FollowsSource(self.source.upstream.clone().ok_or_else(|| {
+                Error::failed("say whom the master follows: the source is not known")
+                    .hint("correct `source` in infra.yml, then run `infra check`")
+            })?),
+        };
+        let mut settings = self.source.record.settings.clone();
+        settings.extend(self.config.redis.settings.clone());
+        let password = |user| self.secrets.password(user).cloned();
+        Ok(Settings {
+            label: role.name().into(),
+            engine: self.config.redis.engine,
+            position,
+            door: if self.phase.is_some_and(|phase| phase >= Phase::Switching) {
+                Door::Open
+            } else {
+                Door::Closed
+            },
+            maxmemory: self
+                .config
+                .redis
+                .maxmemory
+                .as_deref()
+                .and_then(parse_memory)
+                .unwrap_or_else(|| default_maxmemory(self.memory)),
+            settings,
+            authority: self.secrets.ca_cert()?.to_string(),
+            source_certificate: self.source.record.certificate.clone(),
+            certificate,
+            certificate_key,
+            passwords: Passwords {
+                app: password(RedisUser::App)?,
+                replication: password(RedisUser::Replication)?,
+                backup: password(RedisUser::Backup)?,
+                admin: password(RedisUser::Admin)?,
+            },
+            backup: (role == Role::Master).then(|| self.backup()),
+        })
+    }
+
+    fn backup(&self) -> backup::Settings {
+        let endpoint = self.config.aws.host_s3_endpoint.as_deref().or(self.cloud.s3_endpoint());
+        backup::Settings {
+            bucket_url: backup::bucket_url(self.names.bucket(), &self.names.region, endpoint),
+            region: self.names.region.clone(),
+            prefix: self.names.backups().trim_end_matches('/').into(),
+            period: Duration::from_secs(self.config.backup_period_s()),
+        }
+    }
+
+    /// Looks at a host in one round trip and says what is to be done there.
+    pub async fn look(&self, role: Role, session: Session) -> Result<Looked> {
+        let description = self.settings(role, self.certificate(role).await?)?.describe()?;
+        let facts = Facts::fetch(&session, &description).await?;
+        let plan = plan::plan(&description, &facts)?;
+        Ok(Looked {
+            session,
+            description,
+            facts,
+            plan,
+        })
+    }
+}
+
+/// Does what the look found to be done; gives the session back for what comes next.
+pub async fn bring(looked: Looked, step: &Step) -> Result<(Session, apply::Outcome)> {
+    let Looked {
+        session,
+        description,
+        facts,
+        plan,
+    } = looked;
+    let outcome = apply::apply(&session, &description, &facts, &plan, step).await?;
+    Ok((session, outcome))
+}

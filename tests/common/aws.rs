@@ -1,0 +1,207 @@
+//! The sandbox's AWS API, one server for each test, and an impatient supervisor of machines that are not there.
+
+use infra::cloud::Cloud;
+use infra::plan::cloud::{Expiry, Plan, Wanted, plan};
+use infra::plan::names::Names;
+use infra::secret::Secret;
+use infra::state::{RedisUser, Role, Secrets, parameter};
+use infra::ui::Ui;
+use serde_json::{Value, json};
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+pub const PUBLIC_KEY: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJdD7y3aLq454yWBdwLWbieU1ebz9/cu7/QEXn9OIeZJ infra";
+/// In every secret that the tests make, so that it can be looked for.
+pub const SECRET: &str = "x-very-secret-x";
+
+/// A running server with its supervisor. Both end with it.
+pub struct Aws {
+    address: SocketAddr,
+    server: Child,
+    stop: Arc<AtomicBool>,
+    supervisor: Option<std::thread::JoinHandle<()>>,
+}
+
+impl Aws {
+    pub fn start() -> Self {
+        let free = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = free.local_addr().unwrap();
+        drop(free);
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("sandbox/aws/localcloud.py");
+        let python = cache().join("venv/bin/python");
+        assert!(
+            python.exists(),
+            "{} is missing: `cargo run -p sandbox -- up` makes it",
+            python.display()
+        );
+        // The server must not outlive a test that was killed.
+        let server = Command::new("setpriv")
+            .args(["--pdeathsig", "KILL", "--"])
+            .arg(python)
+            .arg(script)
+            .args(["--listen", &address.to_string()])
+            .spawn()
+            .unwrap();
+        let stop = Arc::new(AtomicBool::new(false));
+        let mut aws = Aws {
+            address,
+            server,
+            stop: stop.clone(),
+            supervisor: None,
+        };
+        aws.wait_until_ready();
+        aws.supervisor = Some(std::thread::spawn(move || {
+            while !stop.load(Ordering::Relaxed) {
+                acknowledge_all(address);
+                std::thread::sleep(Duration::from_millis(100));
+            }
+        }));
+        aws
+    }
+
+    fn wait_until_ready(&mut self) {
+        let deadline = Instant::now() + Duration::from_secs(60);
+        while call(self.address, "GET", "/_hv/health", None).is_none() {
+            assert!(Instant::now() < deadline, "the AWS API was not ready after a minute");
+            assert!(self.server.try_wait().unwrap().is_none(), "the AWS API ended by itself");
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+
+    pub async fn connect(&self) -> Cloud {
+        let keys = call(self.address, "GET", "/_hv/operator", None).unwrap();
+        let (id, secret) = (
+            keys["access_key_id"].as_str().unwrap(),
+            keys["secret_access_key"].as_str().unwrap(),
+        );
+        self.connect_as(id, secret).await.unwrap()
+    }
+
+    pub async fn connect_as(&self, id: &str, secret: &str) -> infra::error::Result<Cloud> {
+        let credentials = aws_sdk_s3::config::Credentials::new(id, secret, None, None, "test");
+        let config = aws_config::defaults(aws_config::BehaviorVersion::v2026_01_12())
+            .http_client(infra::cloud::http_client())
+            .credentials_provider(credentials)
+            .region(aws_config::Region::new("us-east-1"))
+            .endpoint_url(format!("http://{}", self.address))
+            .load()
+            .await;
+        Cloud::over(&config).await
+    }
+
+    /// The machines as their supervisor sees them.
+    pub fn machines(&self) -> Vec<Value> {
+        let world = call(self.address, "GET", "/_hv/world", None).unwrap();
+        world["instances"].as_array().unwrap().clone()
+    }
+}
+
+impl Drop for Aws {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        let _ = self.supervisor.take().map(|thread| thread.join());
+        let _ = self.server.kill();
+        let _ = self.server.wait();
+    }
+}
+
+fn cache() -> PathBuf {
+    match std::env::var_os("INFRA_SANDBOX_CACHE") {
+        Some(path) => path.into(),
+        None => PathBuf::from(std::env::var_os("HOME").unwrap()).join(".cache/infra-sandbox"),
+    }
+}
+
+fn acknowledge_all(address: SocketAddr) {
+    let Some(world) = call(address, "GET", "/_hv/world", None) else {
+        return;
+    };
+    for instance in world["instances"].as_array().into_iter().flatten() {
+        let state = match instance["state"].as_str() {
+            Some("pending") => "running",
+            Some("stopping") => "stopped",
+            Some("shutting-down") => "terminated",
+            _ => continue,
+        };
+        call(
+            address,
+            "POST",
+            "/_hv/ack",
+            Some(json!({"instance": instance["id"], "state": state})),
+        );
+    }
+}
+
+/// One request without credentials, answered with JSON.
+fn call(address: SocketAddr, method: &str, path: &str, body: Option<Value>) -> Option<Value> {
+    let body = body.map(|body| body.to_string()).unwrap_or_default();
+    let mut stream = TcpStream::connect(address).ok()?;
+    stream.set_read_timeout(Some(Duration::from_secs(30))).ok()?;
+    write!(
+        stream,
+        "{method} {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    )
+    .ok()?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).ok()?;
+    let (head, body) = answer.split_once("\r\n\r\n")?;
+    head.contains(" 200 ").then(|| serde_json::from_str(body).ok())?
+}
+
+/// What the tests want: the defaults of infra.yml for an environment of this name.
+pub fn wanted(cloud: &Cloud, env: &str) -> Wanted {
+    Wanted {
+        names: Names::new("demo", env, cloud.account(), cloud.region()).unwrap(),
+        generation: 1_700_000_000,
+        tls_only: cloud.s3_over_tls(),
+        expiry: Expiry::keeping(48, 35, 12, 3600),
+        parameters: Wanted::standard_parameters(),
+        admin_cidrs: vec!["203.0.113.7/32".into()],
+        app_cidrs: vec!["0.0.0.0/0".into()],
+        instance_type: "t3.micro".into(),
+        image: "debian-13".into(),
+        disk_gb: 16,
+        zones: Vec::new(),
+        subnet: None,
+    }
+}
+
+pub fn make_parameter(name: &str, secrets: &Secrets) -> infra::error::Result<Secret> {
+    Ok(Secret::new(match name {
+        parameter::SSH_PUBLIC_KEY => {
+            secrets.ssh_key()?;
+            PUBLIC_KEY.to_string()
+        }
+        parameter::CA_CERT => {
+            secrets.ca_key()?;
+            "certificate".to_string()
+        }
+        name => format!("{name} {SECRET}"),
+    }))
+}
+
+pub fn user_data(role: Role, secrets: &Secrets) -> infra::error::Result<Secret> {
+    secrets.password(RedisUser::App)?;
+    let key = secrets
+        .bootstrap_host_key(role)
+        .expect("a new host has a bootstrap key");
+    Ok(Secret::new(format!("#cloud-config\n# {role} {}\n", key.expose())))
+}
+
+/// Finds, plans and applies; gives the plan that was carried out.
+pub async fn up(cloud: &Cloud, wanted: &Wanted) -> infra::error::Result<(Plan, infra::cloud::apply::Outcome)> {
+    let found = infra::cloud::find::find(cloud, wanted).await?;
+    let plan = plan(wanted, &found)?;
+    let inputs = infra::cloud::apply::Inputs {
+        parameter: &make_parameter,
+        user_data: &user_data,
+    };
+    let outcome = infra::cloud::apply::apply(cloud, wanted, &found, &plan, &inputs, &Ui::silent()).await?;
+    Ok((plan, outcome))
+}
