@@ -6,10 +6,9 @@ use super::pair::Pair;
 use super::record::Record;
 use super::setup::Setup;
 use super::vars::{self, Points};
-use super::watch::Watch;
+use super::watch::{Seen, Watch};
 use crate::error::{Error, Result};
 use crate::platform::ConfigVars;
-use crate::redis::compare::Key;
 use crate::redis::info::{Info, ServerRole};
 use crate::redis::{Connection, Server};
 use ::redis::{Value, cmd};
@@ -88,9 +87,9 @@ pub async fn our_stillness(master: &Server, source: &Server, promotion: &Promoti
     if seen.writes > 0 {
         return Ok(Stillness::Moved);
     }
-    match seen.deleted.is_empty() || existing(source, &seen.deleted).await? == 0 {
-        true => Ok(Stillness::Still),
-        false => Ok(Stillness::Moved),
+    match existing(source, &seen).await? {
+        0 => Ok(Stillness::Still),
+        _ => Ok(Stillness::Moved),
     }
 }
 
@@ -107,11 +106,19 @@ async fn stream_since(server: &Server, promotion: &Promotion) -> Result<Option<W
         .then_some(watch))
 }
 
-/// How many of these keys a server has.
-pub async fn existing(server: &Server, keys: &[Key]) -> Result<u64> {
+/// How many of the deleted keys a server has.
+pub async fn existing(server: &Server, seen: &Seen) -> Result<u64> {
     let mut by_database: BTreeMap<u32, Vec<&[u8]>> = BTreeMap::new();
-    for key in keys {
+    for key in &seen.deleted {
         by_database.entry(key.database).or_default().push(&key.name);
+    }
+    if !seen.unplaced.is_empty() {
+        // One of those that exist there.
+        let info = Info::read(&mut server.connect(0).await?).await?;
+        for database in info.keyspace.keys() {
+            let names = seen.unplaced.iter().map(Vec::as_slice);
+            by_database.entry(*database).or_default().extend(names);
+        }
     }
     let mut existing = 0;
     for (database, names) in by_database {

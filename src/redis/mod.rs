@@ -12,14 +12,17 @@ pub mod compare;
 pub mod connection;
 pub mod control;
 pub mod info;
+pub mod key;
 pub mod server;
 pub mod stream;
-//pub mod tap;
+pub mod tap;
 #[cfg(test)]
 pub(crate) mod testing;
 pub mod trust;
 
 pub use connection::Connection;
 pub use info::Info;
-pub use server::{Server, certificate_digest, pinned_certificate};
+pub use key::Key;
+pub use server::{Server, certificate_digest};
+pub use tap::Tap;
 pub use trust::{Digest, Trust};

@@ -3,8 +3,9 @@
 //! Most keys of most data sets are short strings. So the first look asks for each key's expiry and its first bytes, in one round trip: that
 //! compares short strings at once, tells strings from all else, and cannot fill the memory. What is longer, or no string, is looked into after.
 
+use super::super::key::Key;
 use super::collections;
-use super::difference::{Key, Reason};
+use super::difference::Reason;
 use super::expiry::{Expiry, Standing, standing, time};
 use super::pair::{Pair, Side};
 use super::replies::{Trouble, array, ask, bytes, integer, moved};

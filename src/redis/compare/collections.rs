@@ -1,7 +1,8 @@
 //! Looking into values: whole where they are small, in windows where they are not, so that a hash of ten million fields takes no more memory than another.
 
+use super::super::key::printable;
 use super::batch::{self, BUDGET, Verdicts, settle};
-use super::difference::{Reason, printable};
+use super::difference::Reason;
 use super::pair::{Pair, Side};
 use super::replies::{Trouble, array, ask, bytes, integer, moved, scanned};
 use super::streams;

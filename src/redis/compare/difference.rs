@@ -1,15 +1,9 @@
 //! One key that differs, and why.
 
+use super::super::key::Key;
 use serde::Serialize;
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
-
-/// A key in its database.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Key {
-    pub database: u32,
-    pub name: Vec<u8>,
-}
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -85,26 +79,6 @@ impl fmt::Display for Reason {
             Reason::Moving => f.write_str("changed while it was looked at"),
             Reason::Uncomparable(kind) => write!(f, "type {kind} cannot be looked into"),
         }
-    }
-}
-
-/// Bytes as text for people: printable characters as they are, others escaped, cut after 120.
-pub fn printable(bytes: &[u8]) -> String {
-    const LONGEST: usize = 120;
-    let mut text = String::new();
-    for chunk in bytes[..bytes.len().min(4 * LONGEST)].utf8_chunks() {
-        for character in chunk.valid().chars() {
-            match character {
-                '\\' => text.push_str("\\\\"),
-                printable if !printable.is_control() => text.push(printable),
-                control => text.extend(control.escape_default()),
-            }
-        }
-        text.extend(chunk.invalid().iter().map(|byte| format!("\\x{byte:02x}")));
-    }
-    match text.char_indices().nth(LONGEST) {
-        None => text,
-        Some((at, _)) => format!("{}… ({} bytes)", &text[..at], bytes.len()),
     }
 }
 

@@ -19,7 +19,8 @@ mod sweep;
 #[cfg(test)]
 mod tests;
 
-pub use difference::{DifferenceKind, Key, Reason, printable};
+pub use super::key::Key;
+pub use difference::{DifferenceKind, Reason};
 pub use pair::Comparator;
 
 use super::Server;

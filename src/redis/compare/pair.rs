@@ -76,7 +76,13 @@ impl Comparator {
         Ok(())
     }
 
-    /// Every database that either side has keys in.
+    /// Every database that either side has keys in now: where a key may be that the tap saw before it knew the database.
+    pub async fn databases_now(&mut self) -> Result<Vec<u32>> {
+        self.refresh().await?;
+        Ok(self.databases())
+    }
+
+    /// Every database that either side had keys in when it was asked last.
     pub(super) fn databases(&self) -> Vec<u32> {
         let both = self.source_info.keyspace.keys().chain(self.target_info.keyspace.keys());
         let mut databases: Vec<u32> = both.copied().collect();

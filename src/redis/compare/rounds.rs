@@ -1,7 +1,8 @@
 //! Looking again at what differed until it no longer does, or the rounds are spent.
 
+use super::super::key::{Key, printable};
 use super::batch::{self, Verdicts};
-use super::difference::{DifferenceKind, Findings, Key, printable};
+use super::difference::{DifferenceKind, Findings};
 use super::pair::{Comparator, Pair};
 use super::sweep::{self, BATCH};
 use super::{Comparison, DatabaseCounts, DifferingKey, NOT_COMPARED, Options, Progress, Round};

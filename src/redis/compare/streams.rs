@@ -2,8 +2,9 @@
 //!
 //! Idle times are not compared: they move by themselves, and replication does not carry them exactly.
 
+use super::super::key::printable;
 use super::collections::both_arrays;
-use super::difference::{Reason, printable};
+use super::difference::Reason;
 use super::pair::Pair;
 use super::replies::{Trouble, array, bytes, integer, text};
 use ::redis::{Cmd, Value, cmd};

@@ -591,23 +591,6 @@ async fn a_lost_server_ends_the_comparison_with_an_error() {
     assert!(comparator.everything(&once(), &|_| {}).await.is_err());
 }
 
-#[test]
-fn long_names_are_cut_and_say_how_long_they_are() {
-    let shown = printable("é".repeat(300).as_bytes());
-    assert!(
-        shown.starts_with(&"é".repeat(120)) && shown.ends_with("… (600 bytes)"),
-        "{shown}"
-    );
-    assert_eq!(printable(b"plain:key\\"), "plain:key\\\\");
-}
-
-proptest::proptest! {
-    #[test]
-    fn shown_names_have_no_control_characters(name: Vec<u8>) {
-        assert!(!printable(&name).chars().any(char::is_control));
-    }
-}
-
 #[tokio::test]
 async fn strings_of_every_length_differ_by_their_last_byte_and_by_one_byte_more() {
     let (source, target) = (server().await, server().await);
