@@ -104,6 +104,7 @@ pub async fn compare(source: &Server, master: &Server, sides: &mut Sides, step: 
     let baseline = Baseline {
         run_id: info.run_id,
         replid: info.replid,
+        equal_until: info.master_repl_offset,
         keys: info
             .keyspace
             .iter()

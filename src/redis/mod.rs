@@ -23,6 +23,6 @@ pub mod trust;
 pub use connection::Connection;
 pub use info::Info;
 pub use key::Key;
-pub use server::{Server, certificate_digest};
+pub use server::{Server, certificate_digest, pinned_certificate};
 pub use tap::Tap;
 pub use trust::{Digest, Trust};

@@ -96,8 +96,12 @@ async fn a_tool_that_is_killed_at_any_step_is_finished_by_running_it_again() {
         if stage.history().phase == Some(Phase::Settled) {
             break;
         }
+        // A pause that ended since makes the proof fail, as it should.
         let error = killed.unwrap_err();
-        assert!(error.to_string().contains("killed"), "after {steps} steps: {error:?}");
+        assert!(
+            error.to_string().contains("killed") || error.kind() == Kind::Unproven,
+            "after {steps} steps: {error:?}"
+        );
     }
     stage.run(Command::SwitchApp).await.unwrap();
     expect_moved(&stage).await;
@@ -182,10 +186,9 @@ async fn a_key_that_only_the_master_has_stops_the_promotion() {
 
 #[tokio::test]
 async fn a_lock_that_was_lost_stops_before_the_promotion_and_touches_nothing() {
-    let stage = Stage::new(0.02).await;
+    let mut stage = Stage::new(0.02).await;
     stage.load().await;
-    stage.killed_after(4, Command::Promote).await.unwrap_err();
-    stage.lock_is_ours.store(false, std::sync::atomic::Ordering::SeqCst);
+    stage.lock_ends_with = Some(Phase::Fenced);
     let error = stage.run(Command::Promote).await.unwrap_err();
     assert_eq!(error.kind(), Kind::Locked);
     expect_unmoved(&stage).await;

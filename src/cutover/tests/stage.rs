@@ -6,7 +6,7 @@ use super::super::history::{Entry, History};
 use super::super::pair::Pair;
 use super::super::record::Record;
 use super::super::run::Cutover;
-use super::super::{Command, Limits, Outcome, Setup};
+use super::super::{Command, Limits, Outcome, Phase, Setup};
 use crate::error::{Error, Result};
 use crate::interrupt::Interrupt;
 use crate::platform::Heroku;
@@ -39,6 +39,8 @@ pub struct Stage {
     pub replica: TestServer,
     pub entries: Arc<Mutex<Vec<Entry>>>,
     pub lock_is_ours: Arc<AtomicBool>,
+    /// With which entry the lock is lost.
+    pub lock_ends_with: Option<Phase>,
     pub heroku: Heroku,
     pub limits: Limits,
     folder: tempfile::TempDir,
@@ -86,6 +88,7 @@ impl Stage {
             replica,
             entries: Arc::default(),
             lock_is_ours: Arc::new(AtomicBool::new(true)),
+            lock_ends_with: None,
             limits: Limits {
                 hold: Duration::from_secs(60),
                 long_pause: Duration::from_secs(120),
@@ -218,6 +221,7 @@ impl Stage {
             record: Kept {
                 entries: self.entries.clone(),
                 ours: self.lock_is_ours.clone(),
+                ends_with: self.lock_ends_with,
             },
             platform: self.heroku.clone(),
             config_var: "REDIS_URL".into(),
@@ -286,6 +290,7 @@ impl Stage {
 pub struct Kept {
     entries: Arc<Mutex<Vec<Entry>>>,
     ours: Arc<AtomicBool>,
+    ends_with: Option<Phase>,
 }
 
 impl Record for Kept {
@@ -298,6 +303,9 @@ impl Record for Kept {
         let stored = serde_json::to_string(entry).unwrap();
         assert!(!stored.contains(SOURCE_PASSWORD) && !stored.contains(APP_PASSWORD), "a secret is journaled: {stored}");
         self.entries.lock().unwrap().push(serde_json::from_str(&stored).unwrap());
+        if entry.phase().is_some() && entry.phase() == self.ends_with {
+            self.ours.store(false, Ordering::SeqCst);
+        }
         Ok(())
     }
 
