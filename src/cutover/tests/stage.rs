@@ -182,6 +182,8 @@ impl Stage {
     pub fn source(&self) -> Server {
         Server {
             label: "source".into(),
+            // redis-cli takes an empty user in a URL for one of that name.
+            user: Some("default".into()),
             password: Some(Secret::new(SOURCE_PASSWORD)),
             ..self.source.server()
         }
