@@ -36,12 +36,29 @@ install_packages() {
     fi
 }
 
-put_file() {
-    local path=$1 owner=$2 mode=$3 content=${4-} temporary
-    temporary=$(mktemp "$path.XXXXXX") || fail "cannot write beside $path"
+# Writes a file beside its place; put_files brings all that wait into their places, once they are on the disk.
+waiting=()
+write_file() {
+    local path=$1 owner=$2 mode=$3 content=${4-} temporary=$1.infra-new
+    rm -f "$temporary"
     # Owner and mode first: the content is never where others may read it.
-    { chown "$owner" "$temporary" && chmod "$mode" "$temporary" && base64 -d <<<"$content" >"$temporary" && sync "$temporary" &&
-        mv -f "$temporary" "$path" && sync "$(dirname "$path")"; } || { rm -f "$temporary"; fail "cannot write $path"; }
+    { : >"$temporary" && chown "$owner" "$temporary" && chmod "$mode" "$temporary" && base64 -d <<<"$content" >"$temporary"; } || {
+        rm -f "$temporary"
+        fail "cannot write $path"
+    }
+    waiting+=("$path")
+}
+
+put_files() {
+    local path folders=()
+    ((${#waiting[@]})) || return 0
+    sync "${waiting[@]/%/.infra-new}" || fail "cannot sync the new files"
+    for path in "${waiting[@]}"; do
+        mv -f "$path.infra-new" "$path" || fail "cannot put $path in its place"
+        folders+=("${path%/*}")
+    done
+    sync "${folders[@]}" || fail "cannot sync the folders of the new files"
+    waiting=()
 }
 
 set_sysctl() {
@@ -67,6 +84,10 @@ main() {
     local action first rest
     while read -r action first rest; do
         case $action in
+        file | say) ;;
+        *) put_files ;;
+        esac
+        case $action in
         say) echo "doing $first $rest" ;;
         packages)
             # shellcheck disable=SC2086
@@ -86,7 +107,7 @@ main() {
             ;;
         file)
             # shellcheck disable=SC2086
-            put_file "$first" $rest
+            write_file "$first" $rest
             ;;
         reload-units) try systemctl daemon-reload ;;
         sysctl) set_sysctl "$first" "$rest" ;;

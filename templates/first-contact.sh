@@ -11,8 +11,7 @@ contact() {
     prepare)
         # It says "degraded" for harmless warnings: what counts is that it ended, and its errors.
         if command -v cloud-init >/dev/null; then
-            timeout 600 cloud-init status --wait </dev/null >/dev/null 2>&1
-            cloud-init status --format json </dev/null 2>/dev/null | tr -d '\n' | sed 's/^/cloud-init /; s/$/\n/'
+            echo "cloud-init $(timeout 600 cloud-init status --wait --format json </dev/null 2>/dev/null | tr -d '\n')"
         fi
         if [[ ! -s $own.pub ]]; then
             rm -f "$own" "$own.pub"

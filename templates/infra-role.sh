@@ -1,19 +1,22 @@
 #!/bin/bash
 # The role of this host: asked, prepared, changed. The role stands in the engine's settings file, synced to disk, before the running engine
-# is told, so that no restart can bring an old role back. Each action may be repeated.
+# is told, so that no restart can bring an old role back. Each action may be repeated. promote and door run while an app is waiting: what can be
+# done before is done by prepare, and what is left starts as few programs as it can.
 #
 #   infra-role show              the role in the file and the running one
-#   infra-role prepare           writes the settings of a master beside those in force
-#   infra-role promote           puts them in force: follows nobody from now on
+#   infra-role prepare           writes the settings of a master, and the users with the door open, beside those in force
+#   infra-role promote           puts the settings of a master in force: follows nobody from now on
 #   infra-role follow            puts those from before the promotion in force again: the host's data becomes its upstream's
 #   infra-role apply             tells the running engine the role that stands in the file
 #   infra-role door open|closed  lets the app log in or not
+#   infra-role serve             reads such actions as lines and ends the answer to each with "= STATUS"
 set -euo pipefail
 umask 077
 # shellcheck source=/dev/null
 . /etc/infra/host.env
 promoted="$INFRA_CONFIG.promoted"
 following="$INFRA_CONFIG.following"
+opened="$INFRA_USERS.open"
 
 fail() {
     echo "infra-role: $*" >&2
@@ -25,30 +28,45 @@ engine() {
     REDISCLI_AUTH=$(</etc/infra/admin.password) "$INFRA_CLIENT" -s "$INFRA_SOCKET" --user admin --no-auth-warning
 }
 
-# As above, for commands that all answer OK.
+# As above, for commands that all answer OK, in builtins alone.
 engine_ok() {
-    local commands answers
-    commands=$(cat)
-    answers=$(engine <<<"$commands")
+    local answer answered=0 asked=0 answers
+    answers=$(engine <<<"$1")
+    while IFS= read -r answer; do asked=$((asked + 1)); done <<<"$1"
     while IFS= read -r answer; do
         case $answer in
-        OK | "OK Already connected to specified master" | "") ;;
+        OK | "OK Already connected to specified master") answered=$((answered + 1)) ;;
+        "") ;;
         *) fail "the engine answers: $answer" ;;
         esac
     done <<<"$answers"
     # A connection that breaks in between answers less than it was asked.
-    [[ $(grep -c '^OK' <<<"$answers") -eq $(grep -c . <<<"$commands") ]] || fail "the engine answered only: $answers"
+    ((answered == asked)) || fail "the engine answered $answered of $asked commands"
 }
 
-# Puts a copy of $1 in the place of $2: whole, durable, with the same owner and mode.
+# Puts the file $1 in the place of $2; it was synced before.
 put() {
-    ln -f "$1" "$2.next"
-    mv -f "$2.next" "$2"
-    sync "$(dirname "$2")"
+    mv -f "$1" "$2"
+    sync "${2%/*}"
 }
 
-file_role() {
-    sed -n 's/^# role: //p' "$1"
+# Leaves the role that the settings file $1 says in $role.
+role_in() {
+    local line
+    role=none
+    while IFS= read -r line; do
+        if [[ $line == "# role: "* ]]; then
+            role=${line#\# role: }
+            return
+        fi
+    done <"$1"
+}
+
+# Gives the file $1 the owner and mode of $2, and lets it reach the disk.
+settle() {
+    chown --reference="$2" "$1"
+    chmod --reference="$2" "$1"
+    sync "$1"
 }
 
 # The commands that give a running engine the role that a settings file says. The order matters: how to speak to an upstream comes before whom to follow.
@@ -69,46 +87,78 @@ role_commands() {
 }
 
 show() {
-    echo "file $(file_role "$INFRA_CONFIG")"
-    echo "INFO replication" | engine | tr -d '\r' | awk -F: '
-        $1 == "role" { print "running " $2 }
-        $1 == "master_replid" { print "replication-id " $2 }
-        $1 == "master_repl_offset" { print "offset " $2 }'
+    tell "$(engine <<<"INFO replication")"
+}
+
+# The role in the file, and the running one from an answer to INFO.
+tell() {
+    local name value
+    role_in "$INFRA_CONFIG"
+    echo "file $role"
+    while IFS=: read -r name value; do
+        value=${value%$'\r'}
+        case $name in
+        role) echo "running $value" ;;
+        master_replid) echo "replication-id $value" ;;
+        master_repl_offset) echo "offset $value" ;;
+        esac
+    done <<<"$1"
+}
+
+# The users' file with the door open (on) or closed (off).
+users_with() {
+    local users
+    users=$(<"$INFRA_USERS")
+    users=${users/#user app on /user app $1 }
+    users=${users/#user app off /user app $1 }
+    users=${users/$'\n'user app on /$'\n'user app $1 }
+    users=${users/$'\n'user app off /$'\n'user app $1 }
+    [[ $users == *"user app $1 "* ]] || fail "$INFRA_USERS has no user app: run infra up"
+    echo "$users"
 }
 
 prepare() {
-    [[ $(file_role "$INFRA_CONFIG") == master ]] && { show; return; }
-    awk '
-        /^# role: / { print "# role: master"; print "tls-replication yes"; inside = 1 }
-        !inside { print }
-        /^# end of role/ { print; inside = 0 }' "$INFRA_CONFIG" >"$promoted.new"
-    grep -q '^# end of role$' "$promoted.new" || fail "$INFRA_CONFIG has no role section: run infra up"
-    if grep -q '^replicaof ' "$promoted.new"; then fail "$INFRA_CONFIG names an upstream outside its role section: run infra up"; fi
-    cp -p "$INFRA_CONFIG" "$following.new"
-    chown --reference="$INFRA_CONFIG" "$promoted.new"
-    chmod --reference="$INFRA_CONFIG" "$promoted.new"
-    sync "$promoted.new" "$following.new"
-    mv -f "$promoted.new" "$promoted"
-    mv -f "$following.new" "$following"
-    sync "$(dirname "$INFRA_CONFIG")"
+    role_in "$INFRA_CONFIG"
+    if [[ $role != master ]]; then
+        awk '
+            /^# role: / { print "# role: master"; print "tls-replication yes"; inside = 1 }
+            !inside { print }
+            /^# end of role/ { print; inside = 0 }' "$INFRA_CONFIG" >"$promoted.new"
+        grep -q '^# end of role$' "$promoted.new" || fail "$INFRA_CONFIG has no role section: run infra up"
+        if grep -q '^replicaof ' "$promoted.new"; then fail "$INFRA_CONFIG names an upstream outside its role section: run infra up"; fi
+        cp "$INFRA_CONFIG" "$following.new"
+        settle "$promoted.new" "$INFRA_CONFIG"
+        settle "$following.new" "$INFRA_CONFIG"
+        mv -f "$promoted.new" "$promoted"
+        mv -f "$following.new" "$following"
+    fi
+    users_with on >"$opened.new"
+    settle "$opened.new" "$INFRA_USERS"
+    mv -f "$opened.new" "$opened"
+    sync "${INFRA_CONFIG%/*}"
     show
 }
 
 promote() {
-    if [[ $(file_role "$INFRA_CONFIG") != master ]]; then
+    role_in "$INFRA_CONFIG"
+    if [[ $role != master ]]; then
         [[ -s $promoted ]] || fail "the promotion was not prepared"
         put "$promoted" "$INFRA_CONFIG"
     fi
-    role_commands "$INFRA_CONFIG" | engine_ok
-    show
+    # How it spoke to its upstream stays in the running engine until the next start: it matters to nobody, and could only fail here.
+    local answer
+    answer=$(engine <<<$'REPLICAOF NO ONE\nINFO replication')
+    [[ $answer == OK$'\n'* ]] || fail "the engine answers: ${answer%%$'\n'*}"
+    tell "$answer"
 }
 
 follow() {
-    if [[ $(file_role "$INFRA_CONFIG") == master ]]; then
+    role_in "$INFRA_CONFIG"
+    if [[ $role == master ]]; then
         [[ -s $following ]] || fail "this host does not know whom it followed: run infra up"
         put "$following" "$INFRA_CONFIG"
     fi
-    role_commands "$INFRA_CONFIG" | engine_ok
+    engine_ok "$(role_commands "$INFRA_CONFIG")"
     show
 }
 
@@ -119,29 +169,41 @@ door() {
     closed) state=off ;;
     *) fail "door open or door closed" ;;
     esac
-    users=$(sed -E "s/^user app (on|off) /user app $state /" "$INFRA_USERS")
-    grep -q "^user app $state " <<<"$users" || fail "$INFRA_USERS has no user app: run infra up"
+    users=$(users_with "$state")
     if [[ $users != "$(<"$INFRA_USERS")" ]]; then
-        rm -f "$INFRA_USERS.new"
-        echo "$users" >"$INFRA_USERS.new"
-        chown --reference="$INFRA_USERS" "$INFRA_USERS.new"
-        chmod --reference="$INFRA_USERS" "$INFRA_USERS.new"
-        sync "$INFRA_USERS.new"
-        mv -f "$INFRA_USERS.new" "$INFRA_USERS"
-        sync "$(dirname "$INFRA_USERS")"
+        if [[ ! -s $opened || $users != "$(<"$opened")" ]]; then
+            echo "$users" >"$opened.new"
+            settle "$opened.new" "$INFRA_USERS"
+            mv -f "$opened.new" "$opened"
+        fi
+        put "$opened" "$INFRA_USERS"
     fi
-    echo "ACL LOAD" | engine_ok
+    engine_ok "ACL LOAD"
     # Whoever was let in before stays logged in otherwise.
-    if [[ $state == off ]]; then echo "CLIENT KILL USER app" | engine >/dev/null; fi
+    if [[ $state == off ]]; then engine <<<"CLIENT KILL USER app" >/dev/null; fi
     echo "door $1"
 }
 
-case ${1:-} in
-show) show ;;
-prepare) prepare ;;
-promote) promote ;;
-follow) follow ;;
-apply) role_commands "$INFRA_CONFIG" | engine_ok ;;
-door) door "${2:-}" ;;
-*) fail "unknown action '${1:-}'" ;;
-esac
+act() {
+    case $1 in
+    show | prepare | promote | follow) "$1" ;;
+    apply) engine_ok "$(role_commands "$INFRA_CONFIG")" ;;
+    door) door "${2:-}" ;;
+    *) fail "unknown action '$1'" ;;
+    esac
+}
+
+# An action that fails ends its subshell and not the conversation.
+serve() {
+    local action argument
+    set +e
+    while read -r action argument; do
+        (
+            set -e
+            act "$action" "$argument"
+        ) 2>&1
+        echo "= $?"
+    done
+}
+
+if [[ ${1:-} == serve ]]; then serve; else act "${1:-}" "${2:-}"; fi

@@ -159,6 +159,23 @@ class Buckets(S3Test):
         self.s3.put_bucket_tagging(**bucket, Tagging={"TagSet": [{"Key": "infra:name", "Value": "x"}]})
         self.assertEqual(self.s3.get_bucket_tagging(**bucket)["TagSet"][0]["Key"], "infra:name")
 
+    def test_answers_have_the_outermost_element_that_strict_clients_ask_for(self) -> None:
+        answers = {}
+        self.s3.meta.events.register(
+            "before-parse.s3",
+            lambda response_dict, **_: answers.update(
+                {response_dict["context"]["operation_name"]: response_dict["body"].decode()}
+            ),
+            unique_id=self.name,
+        )
+        self.addCleanup(self.s3.meta.events.unregister, "before-parse.s3", unique_id=self.name)
+        bucket = self.bucket()
+        self.s3.get_bucket_versioning(Bucket=bucket)
+        upload = self.s3.create_multipart_upload(Bucket=bucket, Key="k")["UploadId"]
+        self.s3.list_parts(Bucket=bucket, Key="k", UploadId=upload)
+        self.assertIn("<VersioningConfiguration", answers["GetBucketVersioning"])
+        self.assertIn("<ListPartsResult", answers["ListParts"])
+
     def test_absent_settings_have_their_own_errors(self) -> None:
         bucket = {"Bucket": self.where["Bucket"]}
         self.s3.delete_public_access_block(**bucket)

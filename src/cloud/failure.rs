@@ -43,7 +43,13 @@ where
     let status = status(error);
     let code = service.code().unwrap_or_default();
     let said = match (code, service.message()) {
-        ("", None) => format!("{action} answered HTTP {status} without saying why"),
+        ("", None) => match causes(error).last() {
+            Some(cause) => format!(
+                "{action} answered HTTP {status}, and not what AWS would: {}",
+                shortened(cause)
+            ),
+            None => format!("{action} answered HTTP {status} without saying why"),
+        },
         (code, None) => format!("{action} answered {code}"),
         ("", Some(message)) => format!("{action} answered HTTP {status}: {}", shortened(message)),
         (code, Some(message)) => format!("{action} answered {code}: {}", shortened(message)),

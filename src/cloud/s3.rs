@@ -136,6 +136,8 @@ impl Bucket {
                 Ok(answer) => return Ok(Written::Done(Etag(answer.e_tag.unwrap_or_default()))),
                 Err(error) => match refusal(&error) {
                     Refusal::Condition if !matches!(when, If::Always) => return self.own_write(key, body).await,
+                    // What should be unchanged is gone.
+                    Refusal::Gone if matches!(when, If::Unchanged(_)) => return self.own_write(key, body).await,
                     Refusal::Conflict if conflicts < CONFLICTS => {
                         conflicts += 1;
                         tokio::time::sleep(Duration::from_millis(40) * conflicts).await;

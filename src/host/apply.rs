@@ -90,7 +90,8 @@ fn script(plan: &Plan, pending: &[String]) -> Zeroizing<String> {
         match &step.action {
             Action::InstallPackages(names) => line(&mut lines, format_args!("packages {}", names.join(" "))),
             Action::PutDirectory { path, owner, mode } => {
-                line(&mut lines, format_args!("directory {path} {owner} {mode:04o}"));
+                // Five digits: with fewer chmod leaves a folder its setgid bit, which the distribution's packages set.
+                line(&mut lines, format_args!("directory {path} {owner} {mode:05o}"));
             }
             Action::PutFile(file) => {
                 let content = Zeroizing::new(STANDARD.encode(file.content.text()));

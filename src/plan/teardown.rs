@@ -198,3 +198,61 @@ impl Serialize for TeardownPlan {
         shown.serialize(serializer)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names() -> Names {
+        Names::new("demo", "production", "123456789012", "us-east-1").unwrap()
+    }
+
+    fn everything() -> Standing {
+        Standing {
+            instances: vec!["i-1".into(), "i-2".into()],
+            addresses: vec![Address {
+                allocation_id: "eipalloc-1".into(),
+                public_ip: "192.0.2.1".into(),
+                instance: Some("i-1".into()),
+            }],
+            groups: vec!["sg-1".into()],
+            role: true,
+            profile: true,
+            key_pair: true,
+            parameters: vec!["/infra/demo/production/ssh-key".into()],
+            bucket: true,
+            state_versions: 12,
+            backups: 3,
+            backup_bytes: 3 << 20,
+            backup_versions: 4,
+        }
+    }
+
+    #[test]
+    fn backups_stay_unless_they_are_named() {
+        insta::assert_snapshot!("keep_backups", teardown(&names(), &everything(), false));
+        insta::assert_snapshot!("delete_backups", teardown(&names(), &everything(), true));
+    }
+
+    #[test]
+    fn nothing_is_removed_twice() {
+        let only_backups = Standing {
+            bucket: true,
+            backups: 3,
+            backup_versions: 4,
+            ..Standing::default()
+        };
+        assert!(teardown(&names(), &only_backups, false).is_empty());
+        assert!(teardown(&names(), &Standing::default(), true).is_empty());
+    }
+
+    #[test]
+    fn expired_backups_that_still_have_versions_count_as_backups() {
+        let standing = Standing {
+            bucket: true,
+            backup_versions: 1,
+            ..Standing::default()
+        };
+        assert_eq!(teardown(&names(), &standing, false).removals, []);
+    }
+}

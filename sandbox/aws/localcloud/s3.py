@@ -4,6 +4,7 @@ import json
 from contextvars import ContextVar
 from typing import Any
 
+from moto.core.serialize import S3Serializer
 from moto.iam.access_control import PermissionResult
 from moto.s3 import models
 from moto.s3.models import FakeBucket, FakeKey, PublicAccessBlock, S3Backend, s3_backends
@@ -16,6 +17,8 @@ CONDITIONAL_WRITES = ("PutObject", "CopyObject", "CompleteMultipartUpload", "Del
 ENCRYPTED_BY_DEFAULT = {
     "Rule": {"ApplyServerSideEncryptionByDefault": {"SSEAlgorithm": "AES256"}, "BucketKeyEnabled": "false"}
 }
+# Answers whose outermost element moto names after the operation. Most clients do not look at it; AWS's for Rust does.
+ROOT_ELEMENTS = {"GetBucketVersioning": "VersioningConfiguration", "ListParts": "ListPartsResult"}
 # ARNs of objects that the caller of the current DeleteObjects request may not delete.
 UNDELETABLE: ContextVar[frozenset[str]] = ContextVar("undeletable", default=frozenset())
 
@@ -35,9 +38,19 @@ def install() -> None:
         self.public_access_block = PublicAccessBlock(True, True, True, True)
         self.ownership_rule = "BucketOwnerEnforced"
 
+    serialise_in_moto = S3Serializer._serialize_body
+
+    def serialise(self: S3Serializer, body: dict[str, Any]) -> str:
+        name = self.operation_model.name
+        found, wanted = f"{name}Response", ROOT_ELEMENTS.get(name)
+        if wanted is not None and found in body:
+            body = {wanted: body[found]}
+        return serialise_in_moto(self, body)
+
     def delete_bucket_encryption(self: S3Backend, bucket_name: str) -> None:
         self.get_bucket(bucket_name).encryption = dict(ENCRYPTED_BY_DEFAULT)
 
+    S3Serializer._serialize_body = serialise
     FakeBucket.get_permission = get_permission
     FakeBucket.__init__ = initialise
     S3Backend.delete_bucket_encryption = delete_bucket_encryption

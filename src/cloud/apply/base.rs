@@ -95,9 +95,6 @@ async fn key_pair(work: &Work<'_>, secrets: &Secrets) -> Result<()> {
             _ => continue,
         };
         let step = work.ui.step(format!("key pair {name}"));
-        if replaced {
-            ec2::delete_key_pair(work.cloud, name).await?;
-        }
         ec2::import_key_pair(work.cloud, &work.wanted.names, name, secrets.ssh_public_key()?).await?;
         work.did(action);
         step.done(if replaced { "replaced" } else { "imported" });

@@ -12,7 +12,7 @@ pub use base::make_bucket;
 
 use super::{Cloud, ec2};
 use crate::error::{Error, Result};
-use crate::plan::cloud::{Action, Address, Found, Instance, Plan, Wanted};
+use crate::plan::cloud::{Action, Address, Change, Found, Instance, Plan, Wanted};
 use crate::secret::Secret;
 use crate::state::{Role, Secrets};
 use crate::ui::Ui;
@@ -34,8 +34,8 @@ pub struct Outcome {
     /// The endpoint.
     pub address: Address,
     pub secrets: Secrets,
-    /// What was done, in the plan's words; empty when nothing was to be done.
-    pub done: Vec<String>,
+    /// What was done, as in the plan; empty when nothing was to be done.
+    pub done: Vec<Change>,
 }
 
 impl Outcome {

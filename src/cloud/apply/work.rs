@@ -2,7 +2,7 @@
 
 use crate::cloud::Cloud;
 use crate::error::Error;
-use crate::plan::cloud::{Action, Plan, Wanted};
+use crate::plan::cloud::{Action, Change, Plan, Wanted};
 use crate::ui::Ui;
 use std::sync::{Mutex, PoisonError};
 
@@ -11,7 +11,7 @@ pub(super) struct Work<'a> {
     pub wanted: &'a Wanted,
     pub plan: &'a Plan,
     pub ui: &'a Ui,
-    done: Mutex<Vec<String>>,
+    done: Mutex<Vec<Change>>,
 }
 
 impl<'a> Work<'a> {
@@ -34,10 +34,10 @@ impl<'a> Work<'a> {
         self.done
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
-            .push(action.change().to_string());
+            .push(action.change());
     }
 
-    pub fn done(&self) -> Vec<String> {
+    pub fn done(&self) -> Vec<Change> {
         self.done.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
@@ -55,9 +55,29 @@ impl<'a> Work<'a> {
         Error::partial(format!(
             "make all changes: {} of {all} were made ({})",
             done.len(),
-            done.join("; ")
+            things(&done)
         ))
         .because(error)
         .hint(hint)
     }
+}
+
+/// Each thing that was worked on once, and parameters only as a number.
+fn things(done: &[Change]) -> String {
+    let mut things: Vec<String> = Vec::new();
+    let is_parameter = |change: &&Change| change.resource == "parameter";
+    for change in done.iter().filter(|change| !is_parameter(change)) {
+        let thing = format!("{} {}", change.resource.trim_start_matches("rule of"), change.name)
+            .trim()
+            .to_string();
+        if !things.iter().any(|other| other.ends_with(&thing)) {
+            things.push(thing);
+        }
+    }
+    match done.iter().filter(is_parameter).count() {
+        0 => {}
+        1 => things.push("1 parameter".into()),
+        count => things.push(format!("{count} parameters")),
+    }
+    things.join(", ")
 }

@@ -6,6 +6,7 @@ use crate::cloud::failure::{Explain, code};
 use crate::error::{Error, Result};
 use crate::plan::cloud::Address;
 use crate::plan::names::Names;
+use aws_sdk_ec2::config::retry::RetryConfig;
 use aws_sdk_ec2::types::{DomainType, ResourceType};
 
 pub async fn addresses(cloud: &Cloud, names: &Names) -> Result<Vec<Address>> {
@@ -26,12 +27,20 @@ pub async fn addresses(cloud: &Cloud, names: &Names) -> Result<Vec<Address>> {
     Ok(found.collect())
 }
 
+/// Allocates an address, or gives the one that carries the environment's tags by now. The call has no client token: it is not repeated blindly, and
+/// whoever comes after a lost answer finds its address by tag.
 pub async fn allocate_address(cloud: &Cloud, names: &Names, name: &str) -> Result<Address> {
+    if let Some(there) = addresses(cloud, names).await?.into_iter().next() {
+        return Ok(there);
+    }
+    let once = aws_sdk_ec2::config::Builder::new().retry_config(RetryConfig::disabled());
     let answer = cloud
         .ec2
         .allocate_address()
         .domain(DomainType::Vpc)
         .tag_specifications(specification(ResourceType::ElasticIp, &tags(names, name, None)))
+        .customize()
+        .config_override(once)
         .send()
         .await
         .explain("ec2:AllocateAddress", || format!("allocate the address {name}"))?;

@@ -30,18 +30,25 @@ pub async fn key_pair(cloud: &Cloud, name: &str) -> Result<Option<KeyPair>> {
         }))
 }
 
-/// `public_key` is one line as in authorized_keys.
+/// `public_key` is one line as in authorized_keys. A key pair of this name is replaced: it is only read when an instance is made.
 pub async fn import_key_pair(cloud: &Cloud, names: &Names, name: &str, public_key: &str) -> Result<()> {
-    cloud
+    let import = cloud
         .ec2
         .import_key_pair()
         .key_name(name)
         .public_key_material(Blob::new(public_key.as_bytes()))
-        .tag_specifications(specification(ResourceType::KeyPair, &tags(names, name, None)))
-        .send()
-        .await
-        .explain("ec2:ImportKeyPair", || format!("import the key pair {name}"))?;
-    Ok(())
+        .tag_specifications(specification(ResourceType::KeyPair, &tags(names, name, None)));
+    let mut imported = import.clone().send().await;
+    if imported
+        .as_ref()
+        .is_err_and(|error| code(error) == "InvalidKeyPair.Duplicate")
+    {
+        delete_key_pair(cloud, name).await?;
+        imported = import.send().await;
+    }
+    imported
+        .map(|_| ())
+        .explain("ec2:ImportKeyPair", || format!("import the key pair {name}"))
 }
 
 pub async fn delete_key_pair(cloud: &Cloud, name: &str) -> Result<()> {

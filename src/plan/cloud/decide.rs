@@ -1,7 +1,7 @@
 //! From what is wanted and what was found to what is to be done.
 
 use super::action::{Action, BucketSetting, HostSpec};
-use super::found::{BucketFound, Found, Image, Instance, KeyPair};
+use super::found::{Found, Image, Instance, KeyPair, Subnet};
 use super::rule::wanted_rules;
 use super::show::{Drift, Plan};
 use super::subnets;
@@ -48,7 +48,7 @@ fn bucket(wanted: &Wanted, found: &Found, plan: &mut Plan) {
     if found.bucket.is_none() {
         plan.actions.push(Action::CreateBucket { name: name.clone() });
     }
-    let there = found.bucket.clone().unwrap_or(BucketFound::default());
+    let there = found.bucket.clone().unwrap_or_default();
     let rules = lifecycle(&wanted.names, wanted.expiry);
     let rules_there: BTreeSet<_> = there.lifecycle.iter().collect();
     let mut settings = Vec::new();
@@ -138,10 +138,7 @@ fn group(wanted: &Wanted, found: &Found, plan: &mut Plan) -> Result<()> {
     let there = match &found.group {
         Some(group) => group.rules.clone(),
         None => {
-            let vpc = found.network.vpc.clone().ok_or_else(|| {
-                Error::failed(format!("find a VPC in {}", wanted.names.region))
-                    .hint("name a subnet in `hosts.subnet`, or make a default VPC with `aws ec2 create-default-vpc`")
-            })?;
+            let vpc = found.network.vpc.clone().ok_or_else(|| subnets::no_network(wanted))?;
             plan.actions.push(Action::CreateGroup {
                 name: name.clone(),
                 vpc,
@@ -216,6 +213,8 @@ fn instances(wanted: &Wanted, found: &Found, hosts: &BTreeMap<Role, &Instance>, 
     let subnets = if missing.is_empty() {
         BTreeMap::new()
     } else {
+        // Without the machine type no zone offers it: that would be the error that misleads.
+        machine_and_image(wanted, found)?;
         subnets::choose(wanted, &found.network, &missing, &taken)?
     };
     for role in Role::ALL {
@@ -233,20 +232,18 @@ fn instances(wanted: &Wanted, found: &Found, hosts: &BTreeMap<Role, &Instance>, 
                 }
                 plan.drift.extend(drift(wanted, found.image.as_ref(), instance));
             }
-            (None, Some(subnet)) => plan.actions.push(Action::CreateInstance(HostSpec {
-                role,
-                name,
-                zone: subnet.zone.clone(),
-                subnet: subnet.id.clone(),
-                ..host_spec(wanted, found, role)?
-            })),
+            (None, Some(subnet)) => {
+                let image = machine_and_image(wanted, found)?;
+                plan.actions
+                    .push(Action::CreateInstance(host_spec(wanted, image, role, subnet)));
+            }
             (None, None) => {}
         }
     }
     Ok(())
 }
 
-fn host_spec(wanted: &Wanted, found: &Found, role: Role) -> Result<HostSpec> {
+fn machine_and_image<'a>(wanted: &Wanted, found: &'a Found) -> Result<&'a Image> {
     let region = &wanted.names.region;
     if found.machine_type.is_none() {
         return Err(
@@ -262,24 +259,28 @@ fn host_spec(wanted: &Wanted, found: &Found, role: Role) -> Result<HostSpec> {
         .hint("correct `hosts.image` in infra.yml: `debian-13`, or an AMI id of this region and architecture")
     })?;
     if wanted.disk_gb < image.smallest_gb {
-        return Err(Error::usage(format!(
+        let text = format!(
             "fit the image {} on {} GB: it needs {}",
             image.id, wanted.disk_gb, image.smallest_gb
-        ))
-        .hint(format!("set `hosts.disk_gb` to {} or more", image.smallest_gb)));
+        );
+        return Err(Error::usage(text).hint(format!("set `hosts.disk_gb` to {} or more", image.smallest_gb)));
     }
-    Ok(HostSpec {
+    Ok(image)
+}
+
+fn host_spec(wanted: &Wanted, image: &Image, role: Role, subnet: &Subnet) -> HostSpec {
+    HostSpec {
         role,
-        name: String::new(),
+        name: wanted.names.host(role),
         instance_type: wanted.instance_type.clone(),
         image_id: image.id.clone(),
         image_name: wanted.image.clone(),
         root_device: image.root_device.clone(),
         disk_gb: wanted.disk_gb,
-        zone: String::new(),
-        subnet: String::new(),
+        zone: subnet.zone.clone(),
+        subnet: subnet.id.clone(),
         generation: wanted.generation,
-    })
+    }
 }
 
 /// How a standing instance differs from what is wanted in ways that `up` does not change.

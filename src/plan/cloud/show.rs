@@ -54,16 +54,24 @@ impl Plan {
         self.actions.is_empty()
     }
 
+    /// Setting up what this very plan makes is part of making it.
     pub fn changes(&self) -> Vec<Change> {
-        self.actions.iter().map(Action::change).collect()
+        let mut changes: Vec<Change> = Vec::with_capacity(self.actions.len());
+        for mut change in self.actions.iter().map(Action::change) {
+            let made_here = |other: &Change| {
+                (other.sign, other.resource, &other.name) == (Sign::Add, change.resource, &change.name)
+            };
+            if change.sign == Sign::Change && changes.iter().any(made_here) {
+                change.sign = Sign::Add;
+            }
+            changes.push(change);
+        }
+        changes
     }
 
     /// How many changes have this sign.
     pub fn count(&self, sign: Sign) -> usize {
-        self.actions
-            .iter()
-            .filter(|action| action.change().sign == sign)
-            .count()
+        self.changes().iter().filter(|change| change.sign == sign).count()
     }
 
     /// `12 to add, 1 to change, 0 to remove`.
@@ -170,8 +178,8 @@ impl Action {
                 format!("replace the key {fingerprint} by the environment's own"),
             ),
             Action::CreateGroup { name, vpc } => line(Add, "security group", name, format!("in {vpc}")),
-            Action::Authorize { group, rule } => line(Add, "rule of", group, format!("allow {rule}")),
-            Action::Revoke { group, rule } => line(Remove, "rule of", group, format!("no longer allow {rule}")),
+            Action::Authorize { group, rule } => line(Add, "rule", group, format!("allow {rule}")),
+            Action::Revoke { group, rule } => line(Remove, "rule", group, format!("no longer allow {rule}")),
             Action::CreateRole { name, .. } => line(Add, "role", name, "for EC2".into()),
             Action::SetTrust { role, .. } => line(Alter, "role", role, "trust EC2 alone".into()),
             Action::SetRolePolicy { role, document, .. } => {

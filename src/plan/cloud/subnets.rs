@@ -37,22 +37,25 @@ pub fn choose(
     Ok(chosen)
 }
 
+/// There is nowhere to put hosts.
+pub fn no_network(wanted: &Wanted) -> Error {
+    let region = &wanted.names.region;
+    match &wanted.subnet {
+        Some(id) => Error::usage(format!("find the subnet {id} in {region}"))
+            .hint("correct `hosts.subnet` in infra.yml, or leave it out"),
+        None => Error::failed(format!("find a default VPC with subnets in {region}"))
+            .hint("name a subnet in `hosts.subnet`, or make a default VPC with `aws ec2 create-default-vpc`"),
+    }
+}
+
 fn choose_one(wanted: &Wanted, network: &Network, role: Role, zones: &BTreeMap<Role, String>) -> Result<Subnet> {
     let region = &wanted.names.region;
     if let Some(id) = &wanted.subnet {
-        return network
-            .subnets
-            .iter()
-            .find(|subnet| &subnet.id == id)
-            .cloned()
-            .ok_or_else(|| {
-                Error::usage(format!("find the subnet {id} in {region}"))
-                    .hint("correct `hosts.subnet` in infra.yml, or leave it out")
-            });
+        let named = network.subnets.iter().find(|subnet| &subnet.id == id).cloned();
+        return named.ok_or_else(|| no_network(wanted));
     }
     if network.subnets.is_empty() {
-        return Err(Error::failed(format!("find a default VPC with subnets in {region}"))
-            .hint("name a subnet in `hosts.subnet`, or make a default VPC with `aws ec2 create-default-vpc`"));
+        return Err(no_network(wanted));
     }
     if let Some(zone) = named_zone(wanted, role) {
         let there: Vec<&str> = network.subnets.iter().map(|subnet| subnet.zone.as_str()).collect();
