@@ -304,10 +304,17 @@ fn switching(world: &World) -> Next {
 
 /// What a command would do, told from the journal alone: the very lists that are executed, were the world as the journal expects it.
 pub fn outline(command: Command, phase: Option<Phase>) -> Vec<String> {
-    let promoted = matches!(phase, Some(Phase::Promoted | Phase::Returning | Phase::Switching | Phase::Switched | Phase::Settled));
+    let promoted = matches!(
+        phase,
+        Some(Phase::Promoted | Phase::Returning | Phase::Switching | Phase::Switched | Phase::Settled)
+    );
     let switched = matches!(phase, Some(Phase::Switched | Phase::Settled));
     let expected = World {
-        master: if promoted { MasterRole::Promoted } else { MasterRole::Following },
+        master: if promoted {
+            MasterRole::Promoted
+        } else {
+            MasterRole::Following
+        },
         door_open: switched,
         app: if switched { Points::Endpoint } else { Points::Source },
         release_pending: false,

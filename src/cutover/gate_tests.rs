@@ -21,33 +21,79 @@ fn follower(link: &str, applied: u64) -> Info {
 
 fn objections(source: &Info, first: &Info, second: &Info) -> Vec<String> {
     let keys = BTreeMap::from([(0, 1000)]);
-    Ground { run_id: "one", replid: REPLID, keys: &keys, offset: 900 }.objections(source, first, second)
+    Ground {
+        run_id: "one",
+        replid: REPLID,
+        keys: &keys,
+        offset: 900,
+    }
+    .objections(source, first, second)
 }
 
 #[test]
 fn the_gate_holds_when_all_is_as_it_was_compared() {
-    assert_eq!(objections(&master(1000), &follower("up", 900), &follower("up", 914)), Vec::<String>::new());
-    assert_eq!(objections(&master(901), &follower("up", 900), &follower("up", 900)), Vec::<String>::new());
+    assert_eq!(
+        objections(&master(1000), &follower("up", 900), &follower("up", 914)),
+        Vec::<String>::new()
+    );
+    assert_eq!(
+        objections(&master(901), &follower("up", 900), &follower("up", 900)),
+        Vec::<String>::new()
+    );
 }
 
 #[test]
 fn each_thing_that_changed_is_named() {
     let (well, source) = (follower("up", 900), master(1000));
-    let restarted = Info { run_id: "three".into(), ..source.clone() };
-    let renamed = Info { replid: "other".into(), ..source.clone() };
-    let foreign = Info { replid: "other".into(), ..well.clone() };
+    let restarted = Info {
+        run_id: "three".into(),
+        ..source.clone()
+    };
+    let renamed = Info {
+        replid: "other".into(),
+        ..source.clone()
+    };
+    let foreign = Info {
+        replid: "other".into(),
+        ..well.clone()
+    };
     for (found, word) in [
         (objections(&restarted, &well, &well), "restarted"),
         (objections(&renamed, &well, &well), "replication id"),
-        (objections(&source, &foreign, &well), "master has another replication id"),
-        (objections(&source, &well, &foreign), "replica has another replication id"),
+        (
+            objections(&source, &foreign, &well),
+            "master has another replication id",
+        ),
+        (
+            objections(&source, &well, &foreign),
+            "replica has another replication id",
+        ),
         (objections(&source, &follower("down", 900), &well), "link of the master"),
-        (objections(&source, &well, &follower("down", 900)), "link of the replica"),
-        (objections(&source, &follower("up", 899), &well), "master has not applied"),
-        (objections(&source, &well, &follower("up", 899)), "replica has not applied"),
+        (
+            objections(&source, &well, &follower("down", 900)),
+            "link of the replica",
+        ),
+        (
+            objections(&source, &follower("up", 899), &well),
+            "master has not applied",
+        ),
+        (
+            objections(&source, &well, &follower("up", 899)),
+            "replica has not applied",
+        ),
         (objections(&source, &source, &well), "master follows nobody"),
         (objections(&master(899), &well, &well), "has 899 keys"),
-        (objections(&Info { keyspace: BTreeMap::new(), ..source.clone() }, &well, &well), "has 0 keys"),
+        (
+            objections(
+                &Info {
+                    keyspace: BTreeMap::new(),
+                    ..source.clone()
+                },
+                &well,
+                &well,
+            ),
+            "has 0 keys",
+        ),
     ] {
         assert!(found.iter().any(|line| line.contains(word)), "{word}: {found:?}");
     }

@@ -57,8 +57,11 @@ impl Seen {
         for key in keys {
             if self.lines.len() < LISTED {
                 let database = database(event, key).map_or("?".into(), |number| number.to_string());
-                self.lines
-                    .push(format!("{} {} in database {database}", event.command, printable(&key.name)));
+                self.lines.push(format!(
+                    "{} {} in database {database}",
+                    event.command,
+                    printable(&key.name)
+                ));
             }
         }
     }

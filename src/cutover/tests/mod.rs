@@ -35,7 +35,10 @@ async fn switch_app_alone_moves_a_writing_app_without_loss() {
     expect_moved(&stage).await;
     assert_eq!(outcome.late_writes, Some(0));
     assert!(outcome.fenced_ms.unwrap() < 2000, "{outcome:?}");
-    assert!(outcome.app_write_gap_ms.is_some() && outcome.keys_compared.unwrap() > 20, "{outcome:?}");
+    assert!(
+        outcome.app_write_gap_ms.is_some() && outcome.keys_compared.unwrap() > 20,
+        "{outcome:?}"
+    );
     let hosted = stage.var("HOSTED_REDIS_URL").await.unwrap();
     assert_eq!(hosted, stage.source().url().expose(), "the old URL is not kept");
     assert!(stage.source_takes_writes().await, "the pause was not ended");
@@ -130,7 +133,9 @@ async fn a_release_that_fails_leaves_the_app_on_the_source() {
     // The flattening's own releases succeed.
     let error = stage.killed_after(1, Command::SwitchApp).await.unwrap_err();
     assert!(error.to_string().contains("killed"), "{error:?}");
-    stage.behave(json!({"release_phase": {"seconds": 10.0, "fails": true}})).await;
+    stage
+        .behave(json!({"release_phase": {"seconds": 10.0, "fails": true}}))
+        .await;
     let error = stage.run(Command::SwitchApp).await.unwrap_err();
     assert!(error.to_string().contains("failed"), "{error:?}");
     expect_unmoved(&stage).await;
@@ -154,7 +159,9 @@ async fn a_slow_release_phase_is_waited_for() {
 async fn answers_of_the_platform_that_get_lost_change_nothing() {
     let stage = Stage::new(0.02).await;
     stage.load().await;
-    stage.behave(json!({"drop_after_commit": 5, "api_failures": {"status": 503, "count": 4}})).await;
+    stage
+        .behave(json!({"drop_after_commit": 5, "api_failures": {"status": 503, "count": 4}}))
+        .await;
     stage.run(Command::SwitchApp).await.unwrap();
     expect_moved(&stage).await;
     stage.end().await;
@@ -175,7 +182,10 @@ async fn preboot_is_off_for_the_switch_and_on_again_after_it() {
 async fn a_key_that_only_the_master_has_stops_the_promotion() {
     let stage = Stage::new(0.02).await;
     stage.load().await;
-    stage.master.script("CONFIG SET replica-read-only no\nSET stray 1\nCONFIG SET replica-read-only yes").await;
+    stage
+        .master
+        .script("CONFIG SET replica-read-only no\nSET stray 1\nCONFIG SET replica-read-only yes")
+        .await;
     let error = stage.run(Command::Promote).await.unwrap_err();
     assert_eq!(error.kind(), Kind::Unproven);
     assert!(format!("{:?}", error.chain()).contains("stray"), "{error:?}");
@@ -204,7 +214,11 @@ async fn a_master_that_was_written_to_is_never_made_to_follow_again() {
     stage.master.script("SET by-hand 1").await;
     stage.more_writes(5).await;
     let error = stage.run(Command::SwitchApp).await.unwrap_err();
-    assert!(format!("{:?}", error.chain()).contains("follow the source again"), "{:?}", error.chain());
+    assert!(
+        format!("{:?}", error.chain()).contains("follow the source again"),
+        "{:?}",
+        error.chain()
+    );
     let info = Info::read(&mut stage.master.connect(0).await).await.unwrap();
     assert_eq!(info.role, ServerRole::Master);
     let there: String = stage.master.run("GET by-hand").await;

@@ -55,7 +55,15 @@ impl Stage {
         let source = TestServer::start(&["--requirepass", SOURCE_PASSWORD, "--repl-diskless-sync-delay", "0"]).await;
         let follower = |of: u16, password: &'static str| async move {
             let of = format!("127.0.0.1 {of}");
-            TestServer::start(&["--replicaof", &of, "--masterauth", password, "--repl-diskless-sync-delay", "0"]).await
+            TestServer::start(&[
+                "--replicaof",
+                &of,
+                "--masterauth",
+                password,
+                "--repl-diskless-sync-delay",
+                "0",
+            ])
+            .await
         };
         let master = follower(source.port, SOURCE_PASSWORD).await;
         let replica = follower(master.port, "").await;
@@ -109,18 +117,29 @@ impl Stage {
 
     async fn create_app(&self) {
         let formation = json!({"web": {"command": ["sh", "-c", WRITER]}, "worker": {"command": ["sh", "-c", WRITER]}});
-        self.admin("apps", json!({"name": "demo", "region": "us", "formation": formation})).await;
+        self.admin("apps", json!({"name": "demo", "region": "us", "formation": formation}))
+            .await;
         let url = self.source().url();
-        let addon = json!({"name": "redis-oval-1", "plan": "hosted-redis:mini", "url": url.expose(), "attachment": "REDIS"});
+        let addon =
+            json!({"name": "redis-oval-1", "plan": "hosted-redis:mini", "url": url.expose(), "attachment": "REDIS"});
         self.admin("apps/demo/addons", addon).await;
     }
 
     async fn admin(&self, path: &str, body: serde_json::Value) {
         // The admin paths want no key.
         let client = self.heroku_client();
-        let response = client.post(format!("{}/_sandbox/{path}", self.api)).json(&body).send().await.unwrap();
+        let response = client
+            .post(format!("{}/_sandbox/{path}", self.api))
+            .json(&body)
+            .send()
+            .await
+            .unwrap();
         let status = response.status();
-        assert!(status.is_success(), "{path}: {status} {}", response.text().await.unwrap());
+        assert!(
+            status.is_success(),
+            "{path}: {status} {}",
+            response.text().await.unwrap()
+        );
     }
 
     fn heroku_client(&self) -> reqwest::Client {
@@ -129,7 +148,10 @@ impl Stage {
             .unwrap()
             .with_root_certificates(rustls::RootCertStore::empty())
             .with_no_client_auth();
-        reqwest::Client::builder().tls_backend_preconfigured(tls).build().unwrap()
+        reqwest::Client::builder()
+            .tls_backend_preconfigured(tls)
+            .build()
+            .unwrap()
     }
 
     /// Makes the platform act up.
@@ -139,7 +161,10 @@ impl Stage {
 
     /// Starts the app's processes and waits for their first acknowledged writes.
     pub async fn load(&self) {
-        self.heroku.scale(&[("web".into(), 2), ("worker".into(), 1)].into()).await.unwrap();
+        self.heroku
+            .scale(&[("web".into(), 2), ("worker".into(), 1)].into())
+            .await
+            .unwrap();
         self.more_writes(20).await;
     }
 
@@ -263,7 +288,10 @@ impl Stage {
     pub async fn source_takes_writes(&self) -> bool {
         let mut connection = self.source().connect(0).await.unwrap();
         connection.answer_within(Duration::from_millis(500));
-        connection.ask(&command("SET probe 1")).await.is_ok_and(|answer| answer == Value::Okay)
+        connection
+            .ask(&command("SET probe 1"))
+            .await
+            .is_ok_and(|answer| answer == Value::Okay)
     }
 
     async fn await_following(&self) {
@@ -271,7 +299,10 @@ impl Stage {
         loop {
             let master = Info::read(&mut self.master.connect(0).await).await.unwrap();
             let replica = Info::read(&mut self.replica.connect(0).await).await.unwrap();
-            if [&master, &replica].iter().all(|info| info.link.as_ref().is_some_and(|link| link.up)) {
+            if [&master, &replica]
+                .iter()
+                .all(|info| info.link.as_ref().is_some_and(|link| link.up))
+            {
                 return;
             }
             assert!(begun.elapsed() < PATIENCE, "the pair does not follow");
@@ -303,8 +334,14 @@ impl Record for Kept {
     async fn write(&mut self, entry: &Entry) -> Result<()> {
         self.still_ours()?;
         let stored = serde_json::to_string(entry).unwrap();
-        assert!(!stored.contains(SOURCE_PASSWORD) && !stored.contains(APP_PASSWORD), "a secret is journaled: {stored}");
-        self.entries.lock().unwrap().push(serde_json::from_str(&stored).unwrap());
+        assert!(
+            !stored.contains(SOURCE_PASSWORD) && !stored.contains(APP_PASSWORD),
+            "a secret is journaled: {stored}"
+        );
+        self.entries
+            .lock()
+            .unwrap()
+            .push(serde_json::from_str(&stored).unwrap());
         if entry.phase().is_some() && entry.phase() == self.ends_with {
             self.ours.store(false, Ordering::SeqCst);
         }
@@ -328,7 +365,12 @@ pub struct Plain {
 
 impl Plain {
     async fn say(&self, server: &Server, words: &str) -> Result<()> {
-        server.connect(0).await?.query::<Value>(&command(words)).await.map(|_| ())
+        server
+            .connect(0)
+            .await?
+            .query::<Value>(&command(words))
+            .await
+            .map(|_| ())
     }
 }
 

@@ -52,8 +52,18 @@ impl Stand {
             _folder: folder,
         };
         let formation = json!({"web": {"command": ["sleep", "600"]}});
-        stand.admin("apps", json!({"name": "demo", "region": "us", "formation": formation, "config": {"COLOUR": "red"}})).await;
-        stand.admin("apps/demo/addons", json!({"name": "redis-1", "plan": "p:q", "url": URL, "attachment": "REDIS"})).await;
+        stand
+            .admin(
+                "apps",
+                json!({"name": "demo", "region": "us", "formation": formation, "config": {"COLOUR": "red"}}),
+            )
+            .await;
+        stand
+            .admin(
+                "apps/demo/addons",
+                json!({"name": "redis-1", "plan": "p:q", "url": URL, "attachment": "REDIS"}),
+            )
+            .await;
         stand
     }
 
@@ -63,9 +73,21 @@ impl Stand {
             .unwrap()
             .with_root_certificates(rustls::RootCertStore::empty())
             .with_no_client_auth();
-        let client = reqwest::Client::builder().tls_backend_preconfigured(tls).build().unwrap();
-        let response = client.post(format!("{}/_sandbox/{path}", self.api)).json(&body).send().await.unwrap();
-        assert!(response.status().is_success(), "{path}: {}", response.text().await.unwrap());
+        let client = reqwest::Client::builder()
+            .tls_backend_preconfigured(tls)
+            .build()
+            .unwrap();
+        let response = client
+            .post(format!("{}/_sandbox/{path}", self.api))
+            .json(&body)
+            .send()
+            .await
+            .unwrap();
+        assert!(
+            response.status().is_success(),
+            "{path}: {}",
+            response.text().await.unwrap()
+        );
     }
 
     async fn set(&self, name: &str, value: Option<&str>) -> Result<Option<u64>> {
@@ -84,7 +106,10 @@ async fn an_owned_var_cannot_be_set_and_the_error_says_who_owns_it() {
     let attachments = stand.heroku.attachments().await.unwrap();
     assert_eq!(owner(&attachments, "demo", "REDIS_URL").unwrap().addon_name, "redis-1");
     let error = stand.set("REDIS_URL", Some("redis://else.test")).await.unwrap_err();
-    assert!(error.to_string().contains("Cannot overwrite attachment values"), "{error}");
+    assert!(
+        error.to_string().contains("Cannot overwrite attachment values"),
+        "{error}"
+    );
     assert!(error.next_step().unwrap().contains("attachment"));
 }
 
@@ -92,11 +117,17 @@ async fn an_owned_var_cannot_be_set_and_the_error_says_who_owns_it() {
 async fn a_change_makes_one_release_also_when_its_answer_is_lost() {
     let stand = Stand::new().await;
     let before = stand.release().await;
-    stand.admin("apps/demo/behaviour", json!({"drop_after_commit": 1})).await;
+    stand
+        .admin("apps/demo/behaviour", json!({"drop_after_commit": 1}))
+        .await;
     assert_eq!(stand.set("COLOUR", Some("blue")).await.unwrap(), Some(before));
     assert_eq!(stand.release().await, before + 1, "it was sent twice");
     assert_eq!(stand.set("COLOUR", Some("blue")).await.unwrap(), None);
-    assert_eq!(stand.release().await, before + 1, "what was there already was set again");
+    assert_eq!(
+        stand.release().await,
+        before + 1,
+        "what was there already was set again"
+    );
     stand.set("COLOUR", None).await.unwrap();
     assert!(!stand.heroku.config_vars().await.unwrap().has("COLOUR"));
 }
@@ -105,12 +136,23 @@ async fn a_change_makes_one_release_also_when_its_answer_is_lost() {
 async fn attaching_and_detaching_survive_lost_answers() {
     let stand = Stand::new().await;
     let before = stand.release().await;
-    stand.admin("apps/demo/behaviour", json!({"drop_after_commit": 1})).await;
+    stand
+        .admin("apps/demo/behaviour", json!({"drop_after_commit": 1}))
+        .await;
     let hosted = stand.heroku.attach("redis-1", "HOSTED_REDIS").await.unwrap();
     assert_eq!(hosted.url_var(), "HOSTED_REDIS_URL");
     assert_eq!(stand.heroku.attach("redis-1", "HOSTED_REDIS").await.unwrap(), hosted);
-    let old = stand.heroku.attachments().await.unwrap().into_iter().find(|there| there.name == "REDIS").unwrap();
-    stand.admin("apps/demo/behaviour", json!({"drop_after_commit": 1})).await;
+    let old = stand
+        .heroku
+        .attachments()
+        .await
+        .unwrap()
+        .into_iter()
+        .find(|there| there.name == "REDIS")
+        .unwrap();
+    stand
+        .admin("apps/demo/behaviour", json!({"drop_after_commit": 1}))
+        .await;
     stand.heroku.detach(&old).await.unwrap();
     stand.heroku.detach(&old).await.unwrap();
     assert_eq!(stand.release().await, before + 2);
@@ -131,14 +173,26 @@ async fn lists_are_read_over_all_their_pages() {
     stand.heroku.attach("redis-1", "SECOND").await.unwrap();
     assert_eq!(stand.heroku.attachments().await.unwrap().len(), 2);
     let newest = stand.heroku.newest_release().await.unwrap().unwrap();
-    let described = stand.heroku.terminal_release(newest.version - 1, Duration::from_secs(5), &Ui::silent().step("")).await.unwrap();
-    assert_eq!((described.version, described.status), (newest.version, ReleaseStatus::Succeeded));
+    let described = stand
+        .heroku
+        .terminal_release(newest.version - 1, Duration::from_secs(5), &Ui::silent().step(""))
+        .await
+        .unwrap();
+    assert_eq!(
+        (described.version, described.status),
+        (newest.version, ReleaseStatus::Succeeded)
+    );
 }
 
 #[tokio::test]
 async fn a_platform_that_is_out_of_order_is_asked_again() {
     let stand = Stand::new().await;
-    stand.admin("apps/demo/behaviour", json!({"api_failures": {"status": 503, "count": 2}})).await;
+    stand
+        .admin(
+            "apps/demo/behaviour",
+            json!({"api_failures": {"status": 503, "count": 2}}),
+        )
+        .await;
     assert_eq!(stand.heroku.app().await.unwrap().region, "us");
     assert_eq!(stand.heroku.aws_region().await.unwrap(), "us-east-1");
 }
@@ -158,7 +212,13 @@ async fn switches_stay_as_they_were_set() {
 #[tokio::test]
 async fn a_wrong_key_and_an_unknown_app_are_told_apart() {
     let stand = Stand::new().await;
-    let ask = async |key: &str, app: &str| Heroku::new(&stand.api, Secret::new(key), app).unwrap().app().await.unwrap_err();
+    let ask = async |key: &str, app: &str| {
+        Heroku::new(&stand.api, Secret::new(key), app)
+            .unwrap()
+            .app()
+            .await
+            .unwrap_err()
+    };
     let wrong = ask("wrong", "demo").await;
     assert!(wrong.next_step().unwrap().contains("HEROKU_API_KEY"), "{wrong:?}");
     assert!(!format!("{wrong:?}").contains("wrong"), "the key is in the error");
@@ -167,6 +227,8 @@ async fn a_wrong_key_and_an_unknown_app_are_told_apart() {
 
 #[test]
 fn the_key_is_not_sent_in_clear_to_a_named_host() {
-    let Err(error) = Heroku::new("http://api.example.com", Secret::new("k"), "demo") else { panic!() };
+    let Err(error) = Heroku::new("http://api.example.com", Secret::new("k"), "demo") else {
+        panic!()
+    };
     assert!(error.to_string().contains("not https"));
 }
