@@ -43,10 +43,11 @@ pub async fn sweep(paths: &Paths, files: Files) -> Vec<String> {
     if owner.has_network {
         links::remove_all().await;
     }
-    if files == Files::Remove && paths.state_mark().exists() {
-        if let Err(error) = remove_tree(paths.state()) {
-            return vec![format!("{error:#}")];
-        }
+    if files == Files::Remove
+        && paths.state_mark().exists()
+        && let Err(error) = remove_tree(paths.state())
+    {
+        return vec![format!("{error:#}")];
     }
     left_over(paths, &owner, files).await
 }
