@@ -1,5 +1,11 @@
 //! What somebody sees who only has the binary: help, usage errors and what they exit with. No cloud, no network.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test stops at what it did not expect"
+)]
+
 use assert_cmd::Command;
 use std::path::Path;
 

@@ -5,7 +5,7 @@ use std::path::Path;
 use anyhow::{Result, bail};
 
 /// A tool and the Debian package that has it.
-const TOOLS: [(&str, &str); 11] = [
+const TOOLS: [(&str, &str); 10] = [
     ("systemd-nspawn", "systemd-container"),
     ("debootstrap", "debootstrap"),
     ("nft", "nftables"),
@@ -14,7 +14,6 @@ const TOOLS: [(&str, &str); 11] = [
     ("python3", "python3-venv"),
     ("zstd", "zstd"),
     ("unshare", "util-linux"),
-    ("setpriv", "util-linux"),
     ("setpriv", "util-linux"),
     ("chroot", "coreutils"),
 ];

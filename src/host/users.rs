@@ -1,4 +1,8 @@
 //! users.acl: the four users of the pair. Passwords go in as SHA-256, so that the file alone opens nothing. Pure.
+//!
+//! Nobody can log in as the default user, which is off and has no password. It keeps its commands all the same: Redis replays its append-only log as
+//! that user, and checks a transaction's commands against its rules once more. Without them every MULTI in the log is refused at a restart, and what it
+//! wrote is gone without an error.
 
 use super::settings::{Door, Passwords};
 use super::templates;

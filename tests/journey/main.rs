@@ -2,6 +2,12 @@
 //!
 //! Needs root, as the sandbox does. The tests raise one sandbox after the other; there is room for one on a computer.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test stops at what it did not expect"
+)]
+
 mod world;
 
 use serde_json::Value;
