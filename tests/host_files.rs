@@ -1,6 +1,10 @@
 //! What is put on a host, tried with a real engine: its settings load, and its role script leaves the very files that `up` would write.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test stops at what it did not expect")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test stops at what it did not expect"
+)]
 
 use infra::config::Engine;
 use infra::host::description::Description;

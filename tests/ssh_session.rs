@@ -1,6 +1,10 @@
 //! The ssh session against a real sshd on loopback.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test stops at what it did not expect")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test stops at what it did not expect"
+)]
 
 use infra::error::Kind;
 use infra::remote::{HostKey, KeyPair, Session, Target};
