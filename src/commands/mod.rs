@@ -102,18 +102,22 @@ fn wants_color(choice: Color) -> bool {
     }
 }
 
-/// `-v` shows our own steps, `-vv` those of the libraries too; neither ever shows a request's body.
+/// `-v` and `-vv` show more of our own steps. Never those of the libraries: at that level the AWS client writes out whole requests, secrets and all.
 fn log_to_stderr(verbose: u8) {
     use tracing::level_filters::LevelFilter;
+    use tracing_subscriber::filter::Targets;
+    use tracing_subscriber::prelude::*;
     let level = match verbose {
         0 => return,
         1 => LevelFilter::INFO,
         _ => LevelFilter::DEBUG,
     };
-    tracing_subscriber::fmt()
+    let lines = tracing_subscriber::fmt::layer()
         .with_writer(std::io::stderr)
-        .with_max_level(level)
         .with_target(false)
-        .without_time()
+        .without_time();
+    tracing_subscriber::registry()
+        .with(lines)
+        .with(Targets::new().with_target("infra", level))
         .init();
 }
