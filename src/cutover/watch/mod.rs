@@ -305,7 +305,7 @@ impl State {
             if self.seen.keys.len() < LISTED {
                 let database = key.database.or(self.database);
                 let database = database.map_or("?".into(), |number| number.to_string());
-                let shown = crate::redis::compare::printable(&key.name);
+                let shown = crate::redis::key::printable(&key.name);
                 self.seen.keys.push(format!("{name} {shown} in database {database}"));
             }
         }
