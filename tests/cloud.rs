@@ -1,6 +1,10 @@
 //! The cloud's part of `up` and `down`, and what is kept in the bucket, against the sandbox's AWS API.
 
-#![expect(clippy::unwrap_used, clippy::expect_used, reason = "helpers of tests fail as tests do")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "helpers of tests fail as tests do"
+)]
 
 #[path = "common/aws.rs"]
 mod aws;

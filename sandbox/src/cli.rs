@@ -42,7 +42,9 @@ enum Verb {
     /// Build the machines' image and the Python environment into the cache, and stop there
     Image,
     #[command(flatten)]
-    Demo(crate::demo::Command),
+    App(crate::demo::Command),
+    /// Tell the whole story: raise, fill, move the app, reboot the replica, judge the ledgers, remove
+    Demo(crate::story::Arguments),
     /// The process that `up` leaves running
     #[command(hide = true)]
     Supervise(Settings),
@@ -121,7 +123,8 @@ fn run(verb: Verb) -> Result<ExitCode> {
         Verb::Down => crate::down::down(&paths),
         Verb::Run { command } => crate::run::run(&paths, &command),
         Verb::Image => crate::up::prepare(&paths).map(|()| ExitCode::SUCCESS),
-        Verb::Demo(command) => runtime()?.block_on(command.run()),
+        Verb::App(command) => runtime()?.block_on(command.run()),
+        Verb::Demo(arguments) => crate::story::run(&arguments),
         Verb::Supervise(settings) => crate::supervisor::supervise(&paths, &settings),
     }
 }

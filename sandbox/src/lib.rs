@@ -26,6 +26,7 @@ mod random;
 mod record;
 mod run;
 mod status;
+pub mod story;
 mod supervisor;
 mod tools;
 mod up;

@@ -128,13 +128,23 @@ async fn raise(paths: &Paths, settings: &Settings, record: &mut Record) -> Resul
         problem: None,
     };
     record.parts.push(part("platform", PLATFORM_PORT, None));
-    record.parts.extend(hosting.addon.as_ref().map(|addon| part("hosted redis", ADDON_PORT, addon.pid())));
+    record.parts.extend(
+        hosting
+            .addon
+            .as_ref()
+            .map(|addon| part("hosted redis", ADDON_PORT, addon.pid())),
+    );
 
     environment::write(paths, &record.id, &operator, &platform_key)?;
     record.phase = Phase::Ready;
     record.detail = "ready".to_owned();
     record.write(paths)?;
-    Ok(Parts { aws, board, machines, hosting })
+    Ok(Parts {
+        aws,
+        board,
+        machines,
+        hosting,
+    })
 }
 
 fn begin(paths: &Paths, record: &mut Record, what: &str) -> Result<()> {

@@ -5,7 +5,7 @@ use std::path::Path;
 use anyhow::{Result, bail};
 
 /// A tool and the Debian package that has it.
-const TOOLS: [(&str, &str); 10] = [
+const TOOLS: [(&str, &str); 11] = [
     ("systemd-nspawn", "systemd-container"),
     ("debootstrap", "debootstrap"),
     ("nft", "nftables"),
@@ -15,8 +15,12 @@ const TOOLS: [(&str, &str); 10] = [
     ("zstd", "zstd"),
     ("unshare", "util-linux"),
     ("setpriv", "util-linux"),
+    ("setpriv", "util-linux"),
     ("chroot", "coreutils"),
 ];
+
+/// Ubuntu has debootstrap without the keys that Debian's archive is signed with.
+const DEBIAN_KEYS: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 
 /// Root's own folders, which a PATH taken over by sudo may lack.
 const SYSTEM_FOLDERS: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -34,17 +38,20 @@ pub fn check_root(verb: &str) -> Result<()> {
 /// Fails with the packages to install, if tools are missing.
 pub fn check_tools() -> Result<()> {
     let path = search_path();
-    let missing: Vec<_> = TOOLS.iter().filter(|(tool, _)| !is_on_path(tool, &path)).collect();
+    let missing = TOOLS.iter().filter(|(tool, _)| !is_on_path(tool, &path));
+    let mut missing: Vec<(&str, &str)> = missing.copied().collect();
+    if !Path::new(DEBIAN_KEYS).exists() {
+        missing.push((DEBIAN_KEYS, "debian-archive-keyring"));
+    }
     if missing.is_empty() {
         return Ok(());
     }
-    let tools = missing.iter().map(|(tool, _)| *tool).collect::<Vec<_>>().join(", ");
-    let packages = missing
-        .iter()
-        .map(|(_, package)| *package)
-        .collect::<Vec<_>>()
-        .join(" ");
-    bail!("this computer lacks {tools}: install them with `apt-get install {packages}`")
+    let (things, packages): (Vec<_>, Vec<_>) = missing.into_iter().unzip();
+    bail!(
+        "this computer lacks {}: install what is missing with `apt-get install {}`",
+        things.join(", "),
+        packages.join(" ")
+    )
 }
 
 /// PATH with the folders where Debian keeps root's tools.

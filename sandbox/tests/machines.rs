@@ -1,5 +1,7 @@
 //! Machines as EC2's users see them, and what is left of them.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
 mod support;
 
 use std::time::Duration;
@@ -190,4 +192,26 @@ fn down_leaves_nothing_after_the_supervisor_was_killed() {
     sandbox.succeed(&["up", "--no-app"]);
     sandbox.succeed(&["down"]);
     assert_eq!(sandbox.traces(), Vec::<String>::new());
+}
+
+#[test]
+fn an_elastic_address_answers_from_its_new_machine_at_once() {
+    let sandbox = Sandbox::up("elastic");
+    let mut aws = sandbox.aws();
+    let key = Key::new();
+    let group = prepare(&mut aws, &key);
+    let machines = [launch(&mut aws, &group, json!({})), launch(&mut aws, &group, json!({}))];
+    let allocated = aws.ec2("allocate_address", json!({"Domain": "vpc"}));
+    let elastic = allocated["PublicIp"].as_str().unwrap();
+    let mut names = Vec::new();
+    for machine in &machines {
+        aws.wait_for_state(machine, "running");
+        let association =
+            json!({"AllocationId": allocated["AllocationId"], "InstanceId": machine, "AllowReassociation": true});
+        aws.ec2("associate_address", association);
+        wait_for_ssh(elastic);
+        key.ssh(elastic, "cloud-init status --wait");
+        names.push(key.ssh(elastic, "hostname"));
+    }
+    assert_ne!(names[0], names[1]);
 }

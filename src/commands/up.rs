@@ -12,13 +12,13 @@ use crate::host;
 use crate::inventory::{Host, Inventory};
 use crate::plan::cloud::{Found, Instance, Plan, Wanted, plan};
 use crate::redis::Info;
-use crate::setup::hosts::{LOGIN, Looked, Pair, bring};
+use crate::setup::hosts::{LOGIN, Looked, Pair};
 use crate::setup::{follow, keeper::Keeper, source::Known, wanted};
 use crate::state::{Held, Lock, Role, State};
 use crate::ui::size;
 use jiff::Timestamp;
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 /// A first copy of a small instance's memory over the internet, and some patience.
@@ -251,28 +251,37 @@ async fn complete(
 async fn apply(context: &Context, environment: &Environment, seen: Seen) -> Result<ExitCode> {
     cloud::apply::make_bucket(&environment.cloud, &seen.wanted, &seen.plan, &context.ui).await?;
     let lock = Lock::acquire(&environment.store, &context.ui, "infra up").await?;
-    let result = context
-        .interrupt
-        .or(apply_locked(context, environment, &seen, &lock))
-        .await;
+    let work = async {
+        let again = look(&context.quietly(), environment).await?;
+        refuse_surprises(&seen, &again)?;
+        apply_locked(context, environment, &again, &lock).await
+    };
+    let result = context.interrupt.or(work).await;
     let released = lock.release().await;
     result?;
     released?;
     Ok(ExitCode::Done)
 }
 
-async fn apply_locked(context: &Context, environment: &Environment, seen: &Seen, lock: &Held) -> Result<()> {
-    let keeper = Keeper::open(&environment.store, seen.state.clone()).await?;
-    if keeper.state().await != seen.state {
-        return Err(
-            Error::failed("apply the plan: somebody else changed this environment since it was made")
-                .hint("run `infra up` again to see the new plan"),
-        );
-    }
-    if context.phase(environment).await? != seen.phase {
+/// What was shown is what may be done. Between the plan and the lock somebody else may have worked here: less to do is fine, something else is not.
+fn refuse_surprises(shown: &Seen, now: &Seen) -> Result<()> {
+    let lines = |seen: &Seen| -> BTreeSet<String> { seen.plan.changes().iter().map(ToString::to_string).collect() };
+    let (shown_lines, now_lines) = (lines(shown), lines(now));
+    if now.phase != shown.phase {
         return Err(Error::failed("apply the plan: the cutover went on since it was made")
             .hint("run `infra up` again to see the new plan"));
     }
+    match now_lines.difference(&shown_lines).next() {
+        Some(surprise) => Err(Error::failed(format!(
+            "apply the plan: there is more to do than was shown: {surprise}"
+        ))
+        .hint("somebody else changed this environment meanwhile: run `infra up` again to see the new plan")),
+        None => Ok(()),
+    }
+}
+
+async fn apply_locked(context: &Context, environment: &Environment, seen: &Seen, lock: &Held) -> Result<()> {
+    let keeper = Keeper::open(&environment.store, seen.state.clone()).await?;
     // The generation is stored before the first machine is asked for: it is part of the token that makes asking twice safe.
     let source = seen.source.record.clone();
     keeper.change(|state| state.source = source).await?;
@@ -352,7 +361,7 @@ async fn set_up(context: &Context, pair: &Pair<'_>, role: Role, keeper: &Keeper)
     let work = async {
         let session = pair.log_in(role, &record, &step).await?;
         let session = pair.first_contact(role, session, keeper, &step).await?;
-        bring(pair.look(role, session).await?, &step).await
+        pair.bring(role, pair.look(role, session).await?, &step).await
     };
     let (session, outcome) = work
         .await

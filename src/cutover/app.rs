@@ -68,6 +68,8 @@ impl<R: Record, P: Pair> Cutover<R, P> {
     async fn flatten_steps(&mut self, plan: &Flatten, app: &str, step: &crate::ui::Step) -> Result<()> {
         // One step each, and a look between: at most attach, detach, set.
         for _ in 0..6 {
+            // With a release phase a change shows only when its release has ended.
+            self.settled_release(step).await?;
             let platform = &self.setup.platform;
             let (vars, attachments) = tokio::try_join!(platform.config_vars(), platform.attachments())?;
             match vars::next_flatten_step(plan, &vars, &attachments, app) {
@@ -323,14 +325,8 @@ impl<R: Record, P: Pair> Cutover<R, P> {
             return Ok(());
         };
         let step = self.setup.ui.step("app's vars");
-        if self.release_is_pending().await? {
-            // What is under way would set the new values after us.
-            let before = self.newest_release().await?.saturating_sub(1);
-            self.setup
-                .platform
-                .terminal_release(before, self.setup.limits.release, &step)
-                .await?;
-        }
+        // What is under way would set the new values after us.
+        self.settled_release(&step).await?;
         let vars = self.setup.platform.config_vars().await?;
         if look::app_points(&self.setup, &vars)? != Points::Endpoint {
             step.unchanged("they name the source");
@@ -374,6 +370,18 @@ impl<R: Record, P: Pair> Cutover<R, P> {
             }
         }
         step.done("they name the source again");
+        Ok(())
+    }
+
+    /// Waits until no release is under way.
+    async fn settled_release(&self, step: &crate::ui::Step) -> Result<()> {
+        if self.release_is_pending().await? {
+            let before = self.newest_release().await?.saturating_sub(1);
+            self.setup
+                .platform
+                .terminal_release(before, self.setup.limits.release, step)
+                .await?;
+        }
         Ok(())
     }
 

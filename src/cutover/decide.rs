@@ -75,6 +75,40 @@ pub enum Step {
     AwaitSync,
 }
 
+impl Step {
+    /// What it does, for whoever asks before it is done.
+    pub fn describe(self) -> String {
+        match self {
+            Flatten => "keep the add-on attached under HOSTED_…, and make the app's var a plain one where an attachment owns it",
+            PrebootOff => "turn preboot off where it is on",
+            PrebootOn => "turn preboot on again where it was",
+            CloseDoor => "keep the app out of the master",
+            Ready => "open the sessions to the hosts; see that the source may be paused and watched",
+            Compare => "compare every key of source and master while following",
+            Announce(phase) => return format!("write to the journal: {phase}"),
+            Fence => "pause the source's writes, a few seconds at a time",
+            Drain => "wait until master and replica have applied all that the source had",
+            Prove => "compare again what was written meanwhile; prove that nothing moved",
+            ProveStill => "prove that neither side was written to since the promotion",
+            Promote => "promote the master",
+            Hold => "let the pause run for `infra switch-app`",
+            LongPause => "pause the source for as long as the switch can take",
+            OpenDoor => "let the app log in to the master",
+            SetVars => "set the app's vars to the endpoint, in one change",
+            AwaitRelease => "wait for the release and for every process to run it",
+            AwaitClients => "wait for the app's clients to leave the source",
+            Sever => "sever those that stay",
+            Unpause => "end the pause",
+            Watch => "watch the source for late writes",
+            ProveUnwritten => "prove that nobody wrote to the master since its promotion",
+            VarsBack => "set the app's vars back to the source where they were changed",
+            Follow => "make the master follow the source again",
+            AwaitSync => "wait for master and replica to have a copy",
+        }
+        .into()
+    }
+}
+
 use Step::{
     Announce, AwaitClients, AwaitRelease, AwaitSync, CloseDoor, Compare, Drain, Fence, Flatten, Follow, Hold,
     LongPause, OpenDoor, PrebootOff, PrebootOn, Promote, Prove, ProveStill, ProveUnwritten, Ready, SetVars, Sever,
@@ -265,6 +299,32 @@ fn switching(world: &World) -> Next {
         // that is still under way starts can only fail.
         (.., Stillness::Still) => Next::Then(RETURN.to_vec()),
         _ => Next::Refuse(Refusal::BothSidesWritten),
+    }
+}
+
+/// What a command would do, told from the journal alone: the very lists that are executed, were the world as the journal expects it.
+pub fn outline(command: Command, phase: Option<Phase>) -> Vec<String> {
+    let promoted = matches!(
+        phase,
+        Some(Phase::Promoted | Phase::Returning | Phase::Switching | Phase::Switched | Phase::Settled)
+    );
+    let switched = matches!(phase, Some(Phase::Switched | Phase::Settled));
+    let expected = World {
+        master: if promoted {
+            MasterRole::Promoted
+        } else {
+            MasterRole::Following
+        },
+        door_open: switched,
+        app: if switched { Points::Endpoint } else { Points::Source },
+        release_pending: false,
+        source: Stillness::Still,
+        ours: Stillness::Still,
+    };
+    match decide(command, phase, false, &expected) {
+        Next::Do(steps) | Next::Then(steps) => steps.into_iter().map(Step::describe).collect(),
+        Next::Nothing(why) => vec![why.into()],
+        Next::Refuse(refusal) => vec![refusal.explain().0.into()],
     }
 }
 

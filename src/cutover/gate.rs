@@ -6,14 +6,15 @@
 use super::decide::Stillness;
 use super::fence::Fence;
 use super::history::Promotion;
-use super::watch::{Dirty, Watch};
+use super::watch::Watch;
 use crate::error::{Error, Result};
 use crate::redis::compare::{Comparator, Comparison, Options};
-use crate::redis::info::{Info, ServerRole};
+use crate::redis::info::{Info, Keyspace, ServerRole};
+use crate::redis::key::Key;
 use crate::redis::{Connection, Server};
 use crate::ui::Step;
 use crate::wait::{Look, Wait};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 /// How long master and replica may take to apply what the source had at the fence.
@@ -51,6 +52,8 @@ pub struct Baseline {
     replid: String,
     keys: BTreeMap<u32, u64>,
     pub comparison: Comparison,
+    /// Every key was found equal after its last write up to this offset.
+    equal_until: u64,
     watch: Watch,
     comparator: Comparator,
 }
@@ -101,6 +104,7 @@ pub async fn compare(source: &Server, master: &Server, sides: &mut Sides, step: 
     let baseline = Baseline {
         run_id: info.run_id,
         replid: info.replid,
+        equal_until: info.master_repl_offset,
         keys: info
             .keyspace
             .iter()
@@ -122,23 +126,24 @@ impl Baseline {
             ..Options::default()
         };
         for _ in 0..SHRINKING {
-            self.watch.unbroken()?;
-            match self.watch.take_dirty() {
-                Dirty::Everything(why) => {
-                    self.watch.put_back(Dirty::Everything(why));
-                    return Ok(());
-                }
-                Dirty::Keys(keys) if keys.is_empty() => return Ok(()),
-                Dirty::Keys(keys) => {
-                    // Keys that did not get equal in time are compared again inside the fence, with those written since.
-                    let comparison = self.comparator.keys(&keys, &options).await?;
-                    if !comparison.identical() {
-                        self.watch.put_back(Dirty::Keys(keys));
-                    }
-                }
+            let until = self.watch.position();
+            let Some(keys) = self.dirty(&BTreeMap::new())? else {
+                return Ok(());
+            };
+            // Keys that did not get equal in time are compared again inside the fence, with those written since.
+            if keys.is_empty() || self.comparator.keys(&keys, &options).await?.identical() {
+                self.equal_until = until;
+                self.watch.forget(until);
             }
         }
         Ok(())
+    }
+
+    /// The keys to be compared again; nothing when that is all of them.
+    fn dirty(&self, databases: &BTreeMap<u32, Keyspace>) -> Result<Option<Vec<Key>>> {
+        let databases: BTreeSet<u32> = self.keys.keys().chain(databases.keys()).copied().chain([0]).collect();
+        let databases: Vec<u32> = databases.into_iter().collect();
+        Ok(self.watch.dirty_since(self.equal_until)?.within(&databases))
     }
 
     pub fn watch(&self) -> &Watch {
@@ -179,27 +184,23 @@ pub async fn drain(fence: &Fence, sides: &Sides, baseline: &Baseline, step: &Ste
 /// Holds everything against everything, inside the fence.
 pub async fn prove(fence: &Fence, sides: &Sides, baseline: &mut Baseline) -> Result<Proof> {
     let offset = fence.captured.master_repl_offset;
-    baseline.watch.unbroken()?;
-    let keys_compared_in_fence = match baseline.watch.take_dirty() {
-        Dirty::Everything(why) => {
-            return Err(
-                Error::unproven(format!("compare what was written since the comparison: {why}"))
-                    .hint("the source is open again; run the same command again when that command is not in use"),
-            );
-        }
-        Dirty::Keys(keys) => {
-            let options = Options {
-                rounds: 2,
-                pause: Duration::from_millis(5),
-                ..Options::default()
-            };
-            let comparison = baseline.comparator.keys(&keys, &options).await?;
-            if !comparison.identical() {
-                return Err(differs("inside the fence", &comparison));
-            }
-            keys.len() as u64
-        }
+    let Some(keys) = baseline.dirty(&fence.captured.keyspace)? else {
+        return Err(Error::unproven(
+            "compare what was written since the comparison: a command was used that does not say which keys it wrote, or too many were written",
+        )
+        .hint("the source is open again; run the same command again when FLUSHDB, SWAPDB, scripts of old servers or modules are not in use"));
     };
+    if !keys.is_empty() {
+        let options = Options {
+            rounds: 2,
+            pause: Duration::from_millis(5),
+            ..Options::default()
+        };
+        let comparison = baseline.comparator.keys(&keys, &options).await?;
+        if !comparison.identical() {
+            return Err(differs("inside the fence", &comparison));
+        }
+    }
     let (source, (master, replica)) = tokio::try_join!(fence.check(), sides.pair())?;
     let ground = Ground {
         run_id: &baseline.run_id,
@@ -216,7 +217,7 @@ pub async fn prove(fence: &Fence, sides: &Sides, baseline: &mut Baseline) -> Res
     }
     // The stream up to now holds nothing but what a source says by itself.
     baseline.watch.reach(source.master_repl_offset, DRAIN).await?;
-    if !baseline.watch.take_dirty().is_nothing() {
+    if !baseline.watch.dirty_since(offset)?.is_empty() {
         return Err(
             Error::unproven("prove that the source is fenced: it was written to after the pause")
                 .hint("somebody may have ended the pause; run the same command again"),
@@ -225,7 +226,7 @@ pub async fn prove(fence: &Fence, sides: &Sides, baseline: &mut Baseline) -> Res
     Ok(Proof {
         offset,
         keys_compared: baseline.comparison.compared,
-        keys_compared_in_fence,
+        keys_compared_in_fence: keys.len() as u64,
     })
 }
 

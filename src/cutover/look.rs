@@ -6,10 +6,9 @@ use super::pair::Pair;
 use super::record::Record;
 use super::setup::Setup;
 use super::vars::{self, Points};
-use super::watch::Watch;
+use super::watch::{Seen, Watch};
 use crate::error::{Error, Result};
 use crate::platform::ConfigVars;
-use crate::redis::compare::Key;
 use crate::redis::info::{Info, ServerRole};
 use crate::redis::{Connection, Server};
 use ::redis::{Value, cmd};
@@ -19,7 +18,7 @@ use std::time::Duration;
 /// How long a stream may take to show what a server says it has written.
 const READING: Duration = Duration::from_secs(10);
 
-/// What is there now.
+/// What is there now. Whether anything moved since a promotion is asked only where one is given.
 pub async fn world<R: Record, P: Pair>(setup: &Setup<R, P>, promotion: Option<&Promotion>) -> Result<World> {
     let mut master = setup.master.connect(0).await?;
     let info = Info::read(&mut master).await?;
@@ -40,7 +39,9 @@ pub async fn world<R: Record, P: Pair>(setup: &Setup<R, P>, promotion: Option<&P
             source_stillness(&setup.source, promotion)
                 .await
                 .map_or(Stillness::Unknown, |(stillness, _)| stillness),
-            our_stillness(&setup.master, &setup.source, promotion).await?,
+            our_stillness(&setup.master, &setup.source, promotion)
+                .await
+                .unwrap_or(Stillness::Unknown),
         ),
         _ => (Stillness::Unknown, Stillness::Unknown),
     };
@@ -88,9 +89,9 @@ pub async fn our_stillness(master: &Server, source: &Server, promotion: &Promoti
     if seen.writes > 0 {
         return Ok(Stillness::Moved);
     }
-    match seen.deleted.is_empty() || existing(source, &seen.deleted).await? == 0 {
-        true => Ok(Stillness::Still),
-        false => Ok(Stillness::Moved),
+    match existing(source, &seen).await? {
+        0 => Ok(Stillness::Still),
+        _ => Ok(Stillness::Moved),
     }
 }
 
@@ -107,11 +108,19 @@ async fn stream_since(server: &Server, promotion: &Promotion) -> Result<Option<W
         .then_some(watch))
 }
 
-/// How many of these keys a server has.
-pub async fn existing(server: &Server, keys: &[Key]) -> Result<u64> {
+/// How many of the deleted keys a server has.
+pub async fn existing(server: &Server, seen: &Seen) -> Result<u64> {
     let mut by_database: BTreeMap<u32, Vec<&[u8]>> = BTreeMap::new();
-    for key in keys {
+    for key in &seen.deleted {
         by_database.entry(key.database).or_default().push(&key.name);
+    }
+    if !seen.unplaced.is_empty() {
+        // One of those that exist there.
+        let info = Info::read(&mut server.connect(0).await?).await?;
+        for database in info.keyspace.keys() {
+            let names = seen.unplaced.iter().map(Vec::as_slice);
+            by_database.entry(*database).or_default().extend(names);
+        }
     }
     let mut existing = 0;
     for (database, names) in by_database {

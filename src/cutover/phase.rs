@@ -64,6 +64,11 @@ impl Command {
             Command::SwitchApp => "switch-app",
         }
     }
+
+    /// What the command would do now, for `--dry-run`: the steps that are executed, in their order.
+    pub fn outline(self, phase: Option<Phase>) -> Vec<String> {
+        super::decide::outline(self, phase)
+    }
 }
 
 impl fmt::Display for Command {

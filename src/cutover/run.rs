@@ -105,7 +105,11 @@ impl<R: Record, P: Pair> Cutover<R, P> {
         let mut begun = false;
         // Each round but the last is a way back, after which there is another decision.
         for _ in 0..4 {
-            let world = look::world(&self.setup, self.history.promotion.as_ref()).await?;
+            let promotion = match self.history.phase {
+                Some(Phase::Promoted | Phase::Switching) => self.history.promotion.as_ref(),
+                _ => None,
+            };
+            let world = look::world(&self.setup, promotion).await?;
             let flattening = self.history.flattening.is_some();
             let (steps, again) = match decide::decide(self.command, self.history.phase, flattening, &world) {
                 Next::Nothing(why) => {

@@ -446,7 +446,8 @@ impl<R: Record, P: Pair> Cutover<R, P> {
     /// The writes among what the source's stream showed. Keys that expired when the pause ended are deleted there as by a client: as many deletions as the source
     /// says it expired are none, nor are those of keys that our side does not have either.
     async fn late(&self, seen: &Seen) -> Result<Vec<String>> {
-        let mut late = seen.keys.clone();
+        let mut late = seen.lines.clone();
+        late.truncate(usize::try_from(seen.writes).unwrap_or(usize::MAX));
         late.resize(usize::try_from(seen.writes).unwrap_or(usize::MAX), "one more".into());
         let expired = match self.expired_before {
             Some(before) => look::expired_keys(&mut self.setup.source.connect(0).await?)
@@ -456,7 +457,7 @@ impl<R: Record, P: Pair> Cutover<R, P> {
         };
         let unexplained = seen.deletions.saturating_sub(expired);
         if unexplained > 0 {
-            let ours = look::existing(&self.setup.master, &seen.deleted).await?;
+            let ours = look::existing(&self.setup.master, seen).await?;
             let deleted = usize::try_from(unexplained.min(ours)).unwrap_or(usize::MAX);
             late.resize(late.len() + deleted, "a key was deleted".into());
         }

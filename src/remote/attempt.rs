@@ -15,13 +15,15 @@ const BANNER: Duration = Duration::from_secs(10);
 /// How long key exchange or login may take each.
 const HANDSHAKE: Duration = Duration::from_secs(20);
 
-/// What came of one attempt. Only `Wrong` is final: the others may be different in a while.
+/// What came of one attempt. `Wrong` is final, `Cut` is when it repeats; the others may be different in a while.
 pub enum Attempt {
     LoggedIn(ssh2::Session, TcpStream),
     /// Nobody answers at the address (yet).
     Absent(String),
     /// Somebody answers, but sends us away before or at the login: asking again at once makes it worse (OpenSSH's PerSourcePenalties).
     TurnedAway(String),
+    /// The key exchange broke. A server that restarts right then looks the same as one without a key of the pinned kind.
+    Cut(Error),
     Wrong(Error),
 }
 
@@ -94,7 +96,7 @@ fn shake_hands(target: &Target, stream: TcpStream) -> Result<(ssh2::Session, Tcp
         .map_err(|error| failed("offer the pinned kind of host key", &error))?;
     session.handshake().map_err(|error| match error.code() {
         ssh2::ErrorCode::Session(libssh2_sys::LIBSSH2_ERROR_METHOD_NONE | libssh2_sys::LIBSSH2_ERROR_KEX_FAILURE) => {
-            wrong(changed_key(
+            Attempt::Cut(changed_key(
                 target,
                 &format!(
                     "it offers no key of the pinned kind {} ({error})",

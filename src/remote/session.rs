@@ -50,6 +50,9 @@ pub struct Output {
     pub stderr: Vec<u8>,
 }
 
+/// A booting host restarts its sshd once or twice; a key exchange that broke this often is no restart.
+const CUTS: u32 = 5;
+
 impl Session {
     /// Logs in, waiting up to `deadline` for a host that does not answer yet.
     pub async fn connect(target: &Target, deadline: Duration) -> Result<Self> {
@@ -62,11 +65,19 @@ impl Session {
         let mut absent_pause = Duration::from_millis(100);
         let mut refused_pause = Duration::from_secs(3);
         let mut logins = 0;
+        let mut cuts = 0;
         loop {
             let trying = target.clone();
             let (pause, seen) = match blocking(move || attempt(&trying, end)).await? {
                 Attempt::LoggedIn(session, socket) => return Self::new(target, session, socket),
                 Attempt::Wrong(error) => return Err(error),
+                Attempt::Cut(error) => {
+                    cuts += 1;
+                    if cuts >= CUTS {
+                        return Err(error);
+                    }
+                    (Duration::from_secs(1), "the key exchange broke".to_string())
+                }
                 Attempt::Absent(seen) => {
                     absent_pause = (absent_pause * 3 / 2).min(Duration::from_secs(2));
                     (absent_pause, seen)

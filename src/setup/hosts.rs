@@ -48,6 +48,7 @@ pub struct Looked {
     pub description: Description,
     pub facts: Facts,
     pub plan: Plan,
+    certificate: Certificate,
 }
 
 impl Pair<'_> {
@@ -146,8 +147,8 @@ impl Pair<'_> {
         Session::connect_watched(&target, BOOT, step).await
     }
 
-    /// The host's certificate with its key: the stored one as long as it serves, else a new one, stored before it is used.
-    pub async fn certificate(&self, role: Role) -> Result<(String, Secret)> {
+    /// The host's certificate with its key: the stored one as long as it serves, else a new one that is stored nowhere yet.
+    fn certificate(&self, role: Role) -> Result<Certificate> {
         let addresses: Vec<IpAddr> = [self.address(role)?, self.private_address(role)?]
             .into_iter()
             .map(|text| {
@@ -160,22 +161,44 @@ impl Pair<'_> {
         if let (Some(certificate), Some(key)) = (self.secrets.tls_cert(role), self.secrets.tls_key(role))
             && tls::renewal_reason(certificate, authority, &addresses, now).is_none()
         {
-            return Ok((certificate.to_string(), key.clone()));
+            let issued = tls::Issued {
+                certificate: certificate.to_string(),
+                key: key.clone(),
+            };
+            return Ok(Certificate { issued, stored: true });
         }
         let authority = tls::Issued {
             certificate: authority.to_string(),
             key: self.secrets.ca_key()?.clone(),
         };
         let issued = tls::issue(&authority, &self.names.host(role), &addresses, now)?;
-        // The key first: a certificate without its key would be taken for a whole pair.
-        ssm::replace(self.cloud, self.names, &parameter::tls_key(role), &issued.key, true).await?;
+        Ok(Certificate { issued, stored: false })
+    }
+
+    async fn store_certificate(&self, role: Role, issued: &tls::Issued) -> Result<()> {
+        let full = |name: String| format!("{}{name}", self.names.parameters());
         let certificate = Secret::new(issued.certificate.clone());
-        ssm::replace(self.cloud, self.names, &parameter::tls_cert(role), &certificate, true).await?;
-        Ok((issued.certificate, issued.key))
+        // The key first: a certificate without its key would be taken for a whole pair.
+        ssm::replace(
+            self.cloud,
+            self.names,
+            &full(parameter::tls_key(role)),
+            &issued.key,
+            true,
+        )
+        .await?;
+        ssm::replace(
+            self.cloud,
+            self.names,
+            &full(parameter::tls_cert(role)),
+            &certificate,
+            true,
+        )
+        .await
     }
 
     /// What the host should be.
-    pub fn settings(&self, role: Role, (certificate, certificate_key): (String, Secret)) -> Result<Settings> {
+    fn settings(&self, role: Role, issued: &tls::Issued) -> Result<Settings> {
         let taken_over = self.phase.is_some_and(|phase| phase >= Phase::Promoted);
         let position = match role {
             Role::Replica => Position::FollowsMaster {
@@ -209,8 +232,8 @@ impl Pair<'_> {
             settings,
             authority: self.secrets.ca_cert()?.to_string(),
             source_certificate: self.source.record.certificate.clone(),
-            certificate,
-            certificate_key,
+            certificate: issued.certificate.clone(),
+            certificate_key: issued.key.clone(),
             passwords: Passwords {
                 app: password(RedisUser::App)?,
                 replication: password(RedisUser::Replication)?,
@@ -231,9 +254,10 @@ impl Pair<'_> {
         }
     }
 
-    /// Looks at a host in one round trip and says what is to be done there.
+    /// Looks at a host in one round trip and says what is to be done there. Changes nothing.
     pub async fn look(&self, role: Role, session: Session) -> Result<Looked> {
-        let description = self.settings(role, self.certificate(role).await?)?.describe()?;
+        let certificate = self.certificate(role)?;
+        let description = self.settings(role, &certificate.issued)?.describe()?;
         let facts = Facts::fetch(&session, &description).await?;
         let plan = plan::plan(&description, &facts)?;
         Ok(Looked {
@@ -241,18 +265,29 @@ impl Pair<'_> {
             description,
             facts,
             plan,
+            certificate,
         })
+    }
+
+    /// Does what the look found to be done; gives the session back for what comes next.
+    pub async fn bring(&self, role: Role, looked: Looked, step: &Step) -> Result<(Session, apply::Outcome)> {
+        let Looked {
+            session,
+            description,
+            facts,
+            plan,
+            certificate,
+        } = looked;
+        if !certificate.stored {
+            self.store_certificate(role, &certificate.issued).await?;
+        }
+        let outcome = apply::apply(&session, &description, &facts, &plan, step).await?;
+        Ok((session, outcome))
     }
 }
 
-/// Does what the look found to be done; gives the session back for what comes next.
-pub async fn bring(looked: Looked, step: &Step) -> Result<(Session, apply::Outcome)> {
-    let Looked {
-        session,
-        description,
-        facts,
-        plan,
-    } = looked;
-    let outcome = apply::apply(&session, &description, &facts, &plan, step).await?;
-    Ok((session, outcome))
+/// A host's certificate, and whether it is the one that SSM holds.
+struct Certificate {
+    issued: tls::Issued,
+    stored: bool,
 }

@@ -32,14 +32,16 @@ pub async fn remove_all() {
 }
 
 /// What is still there, for people.
-pub fn left_over() -> Vec<String> {
+pub async fn left_over() -> Vec<String> {
     let namespaces = named(NAMESPACES)
         .into_iter()
         .map(|name| format!("network namespace {name}"));
     let interfaces = named(INTERFACES)
         .into_iter()
         .map(|name| format!("network interface {name}"));
-    namespaces.chain(interfaces).collect()
+    let table = run(Command::new("nft").args(["list", "table", "inet", HOST_TABLE]), "").await;
+    let table = table.is_ok().then(|| format!("nftables table inet {HOST_TABLE}"));
+    namespaces.chain(interfaces).chain(table).collect()
 }
 
 /// nspawn keeps folders by machine name below /run, and forgets them when it is killed.

@@ -43,12 +43,13 @@ pub async fn sweep(paths: &Paths, files: Files) -> Vec<String> {
     if owner.has_network {
         links::remove_all().await;
     }
-    if files == Files::Remove && paths.state_mark().exists() {
-        if let Err(error) = remove_tree(paths.state()) {
-            return vec![format!("{error:#}")];
-        }
+    if files == Files::Remove
+        && paths.state_mark().exists()
+        && let Err(error) = remove_tree(paths.state())
+    {
+        return vec![format!("{error:#}")];
     }
-    left_over(paths, &owner, files)
+    left_over(paths, &owner, files).await
 }
 
 /// Whose things are looked for.
@@ -58,7 +59,7 @@ struct Owner {
     has_network: bool,
 }
 
-fn left_over(paths: &Paths, owner: &Owner, files: Files) -> Vec<String> {
+async fn left_over(paths: &Paths, owner: &Owner, files: Files) -> Vec<String> {
     let mut left = Vec::new();
     left.extend(
         processes::of(owner)
@@ -71,7 +72,7 @@ fn left_over(paths: &Paths, owner: &Owner, files: Files) -> Vec<String> {
             .map(|mount| format!("mount {}", mount.display())),
     );
     if owner.has_network {
-        left.extend(links::left_over());
+        left.extend(links::left_over().await);
         left.extend(
             control_group::left_over()
                 .into_iter()

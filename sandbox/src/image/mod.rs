@@ -25,8 +25,7 @@ const CLOUD_CONFIGURATION: &str = include_str!("../../image/cloud.cfg");
 const DATA_SOURCE: &str = include_str!("../../image/ds-identify.cfg");
 
 /// What debootstrap puts in; cloud-init follows by apt, since debootstrap leaves it unconfigured.
-const BASE_PACKAGES: &str =
-    "systemd,systemd-sysv,dbus,openssh-server,iproute2,ca-certificates,sudo,nftables,kmod,udev";
+const BASE_PACKAGES: &str = "systemd,systemd-sysv,dbus,openssh-server,iproute2,ca-certificates,sudo,nftables,kmod,udev";
 
 /// Where the image keeps what the sandbox put into it.
 const OWN_FOLDER: &str = "usr/share/infra-sandbox";
@@ -50,7 +49,11 @@ pub fn ensure(paths: &Paths, say: &dyn Fn(&str)) -> Result<PathBuf> {
         .with_context(|| format!("build the machines' image (details in {})", log_file(paths).display()))?;
     nix::unistd::sync();
     fs::rename(&unfinished, &image).context("put the image in its place")?;
-    say(&format!("image ready after {} s: {}", started.elapsed().as_secs(), image.display()));
+    say(&format!(
+        "image ready after {} s: {}",
+        started.elapsed().as_secs(),
+        image.display()
+    ));
     Ok(image)
 }
 
@@ -62,7 +65,16 @@ pub fn folder(paths: &Paths) -> PathBuf {
 /// The hash of everything that the image is made from.
 fn recipe_hash() -> String {
     let mut hash = Sha256::new();
-    for part in [SUITE, BASE_PACKAGES, PROVISION, ENTER, PACKAGES, CLOUD_CONFIGURATION, DATA_SOURCE, std::env::consts::ARCH] {
+    for part in [
+        SUITE,
+        BASE_PACKAGES,
+        PROVISION,
+        ENTER,
+        PACKAGES,
+        CLOUD_CONFIGURATION,
+        DATA_SOURCE,
+        std::env::consts::ARCH,
+    ] {
         hash.update((part.len() as u64).to_le_bytes());
         hash.update(part);
     }
@@ -78,7 +90,12 @@ fn remove_leftovers(paths: &Paths) -> Result<()> {
     for entry in fs::read_dir(paths.cache()).context("list the cache folder")? {
         let entry = entry.context("list the cache folder")?;
         let name = entry.file_name().to_string_lossy().into_owned();
-        let is_old = || entry.metadata().and_then(|data| data.modified()).is_ok_and(|time| time.elapsed().is_ok_and(|age| age > KEPT));
+        let is_old = || {
+            entry
+                .metadata()
+                .and_then(|data| data.modified())
+                .is_ok_and(|time| time.elapsed().is_ok_and(|age| age > KEPT))
+        };
         if name.starts_with("image.unfinished.") || (name.starts_with("image-") && is_old()) {
             crate::cleanup::remove_tree(&entry.path())?;
         }
@@ -92,7 +109,12 @@ fn build(root: &Path, paths: &Paths, say: &dyn Fn(&str)) -> Result<()> {
 
     say("image: base system (debootstrap)");
     let mut debootstrap = inside_own_mounts();
-    debootstrap.arg("debootstrap").arg("--variant=minbase").arg(format!("--include={BASE_PACKAGES}")).arg(SUITE).arg(root);
+    debootstrap
+        .arg("debootstrap")
+        .arg("--variant=minbase")
+        .arg(format!("--include={BASE_PACKAGES}"))
+        .arg(SUITE)
+        .arg(root);
     // Without a Debian source on this computer, debootstrap knows one.
     debootstrap.args(&sources.mirror);
     run_logged(debootstrap, paths, &|line| {
@@ -106,8 +128,14 @@ fn build(root: &Path, paths: &Paths, say: &dyn Fn(&str)) -> Result<()> {
     for (path, content) in [
         (own.join("packages.txt"), PACKAGES),
         (own.join("provision.sh"), PROVISION),
-        (root.join(HYPERVISOR_UUID.trim_start_matches('/')), "ec2d1f3a-0000-4000-8000-000000000000\n"),
-        (root.join("etc/cloud/cloud.cfg.d/99-infra-sandbox.cfg"), CLOUD_CONFIGURATION),
+        (
+            root.join(HYPERVISOR_UUID.trim_start_matches('/')),
+            "ec2d1f3a-0000-4000-8000-000000000000\n",
+        ),
+        (
+            root.join("etc/cloud/cloud.cfg.d/99-infra-sandbox.cfg"),
+            CLOUD_CONFIGURATION,
+        ),
         (root.join("etc/cloud/ds-identify.cfg"), DATA_SOURCE),
         (root.join("etc/apt/apt.conf.d/00infra-sandbox-build"), &sources.settings),
     ] {
@@ -119,7 +147,10 @@ fn build(root: &Path, paths: &Paths, say: &dyn Fn(&str)) -> Result<()> {
     fs::copy("/etc/resolv.conf", root.join("etc/resolv.conf")).context("copy /etc/resolv.conf for the build")?;
 
     let mut provision = inside_own_mounts();
-    provision.args(["sh", "-c", ENTER, "enter.sh"]).arg(root).args(["/usr/share/infra-sandbox/provision.sh", HYPERVISOR_UUID]);
+    provision
+        .args(["sh", "-c", ENTER, "enter.sh"])
+        .arg(root)
+        .args(["/usr/share/infra-sandbox/provision.sh", HYPERVISOR_UUID]);
     run_logged(provision, paths, &|line| {
         if let Some(step) = line.strip_prefix("# step: ") {
             say(&format!("image: {step}"));
@@ -128,15 +159,29 @@ fn build(root: &Path, paths: &Paths, say: &dyn Fn(&str)) -> Result<()> {
 }
 
 fn is_milestone(step: &str) -> bool {
-    ["Extracting packages", "Installing core packages", "Installing base system", "Configuring systemd..."]
-        .iter()
-        .any(|start| step.starts_with(start.trim_end_matches("...")))
+    [
+        "Extracting packages",
+        "Installing core packages",
+        "Installing base system",
+        "Configuring systemd...",
+    ]
+    .iter()
+    .any(|start| step.starts_with(start.trim_end_matches("...")))
 }
 
 /// What runs in it takes its mounts and children along when it ends, however it ends, and ends with this process.
 fn inside_own_mounts() -> Command {
     let mut command = Command::new("setpriv");
-    command.args(["--pdeathsig", "KILL", "unshare", "--mount", "--pid", "--fork", "--kill-child", "--"]);
+    command.args([
+        "--pdeathsig",
+        "KILL",
+        "unshare",
+        "--mount",
+        "--pid",
+        "--fork",
+        "--kill-child",
+        "--",
+    ]);
     command.env("PATH", crate::tools::search_path()).env("LC_ALL", "C");
     command
 }
@@ -144,9 +189,18 @@ fn inside_own_mounts() -> Command {
 /// Runs with the output going to the image's log, line by line past `watch`.
 fn run_logged(mut command: Command, paths: &Paths, watch: &dyn Fn(&str)) -> Result<()> {
     use std::io::Write;
-    let mut log = fs::File::options().create(true).append(true).open(log_file(paths)).context("open the image's log")?;
+    let mut log = fs::File::options()
+        .create(true)
+        .append(true)
+        .open(log_file(paths))
+        .context("open the image's log")?;
     let errors = log.try_clone().context("open the image's log")?;
-    let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(errors).spawn().context("start setpriv and unshare")?;
+    let mut child = command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(errors)
+        .spawn()
+        .context("start setpriv and unshare")?;
     let output = child.stdout.take().context("read the build's output")?;
     let mut last = Vec::new();
     for line in BufReader::new(output).lines() {
@@ -160,7 +214,10 @@ fn run_logged(mut command: Command, paths: &Paths, watch: &dyn Fn(&str)) -> Resu
     }
     let status = child.wait().context("wait for the build")?;
     if !status.success() {
-        bail!("the build ended with {status}; its last lines:\n  {}", last.join("\n  "));
+        bail!(
+            "the build ended with {status}; its last lines:\n  {}",
+            last.join("\n  ")
+        );
     }
     Ok(())
 }

@@ -18,7 +18,10 @@ pub struct Disk {
 impl Disk {
     /// The disk's place; nothing is made yet.
     pub fn of(paths: &Paths, instance: &str) -> Self {
-        Self { folder: paths.machines().join(instance), image: crate::image::folder(paths) }
+        Self {
+            folder: paths.machines().join(instance),
+            image: crate::image::folder(paths),
+        }
     }
 
     /// The mounted root file system.
@@ -50,7 +53,14 @@ impl Disk {
             self.folder.join("upper").display(),
             self.folder.join("work").display()
         );
-        mount(Some("overlay"), &root, Some("overlay"), MsFlags::empty(), Some(options.as_str())).with_context(|| {
+        mount(
+            Some("overlay"),
+            &root,
+            Some("overlay"),
+            MsFlags::empty(),
+            Some(options.as_str()),
+        )
+        .with_context(|| {
             format!(
                 "mount the disk {} (overlayfs needs a file system such as ext4 or xfs below the state folder)",
                 root.display()

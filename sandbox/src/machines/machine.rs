@@ -13,7 +13,7 @@ use super::step::{Step, next};
 use super::{MachineStatus, Site, addresses_of, control_group};
 use crate::aws::Instance;
 use crate::metadata;
-use crate::network::{Namespace, Rule};
+use crate::network::{self, Namespace, Rule};
 
 /// An orderly shutdown of an idle system takes about a second; databases get their time to save.
 const STOP_PATIENCE: Duration = Duration::from_secs(30);
@@ -78,6 +78,12 @@ async fn ended(container: &mut Option<Container>) -> End {
         Some(container) => container.ended().await,
         None => pending().await,
     }
+}
+
+/// Nobody may go on looking for an address at the machine that had it before.
+async fn announce_addresses(site: &Site) {
+    network::forget_neighbours().await;
+    site.moved.send_modify(|count| *count += 1);
 }
 
 impl Machine {
@@ -148,6 +154,7 @@ impl Machine {
         let made = async {
             namespace.set_addresses(private, &instance.addresses).await?;
             namespace.firewall(&instance.ingress).await?;
+            announce_addresses(&self.site).await;
             metadata::serve(&namespace, instance.clone(), self.site.hypervisor.clone()).await
         };
         match made.await {
@@ -199,6 +206,7 @@ impl Machine {
                     .set_addresses(private, &instance.addresses)
                     .await?;
                 surroundings.addresses = addresses;
+                announce_addresses(&self.site).await;
             }
             if surroundings.rules != instance.ingress {
                 surroundings.namespace.firewall(&instance.ingress).await?;

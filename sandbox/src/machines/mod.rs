@@ -68,7 +68,7 @@ pub struct Site {
     pub id: String,
     pub hypervisor: Hypervisor,
     pub board: Arc<Board>,
-    /// Rises whenever an address has moved, so that every machine forgets its neighbours.
+    /// Rises whenever a machine has got an address, which another may have had: every machine then forgets its neighbours.
     pub moved: watch::Sender<u64>,
 }
 
@@ -87,7 +87,6 @@ pub async fn follow(site: Arc<Site>) {
             }
         };
         version = world.version;
-        announce_moves(&site, &known, &world);
         distribute(&site, &mut known, &mut tasks, world);
         while tasks.try_join_next().is_some() {}
     }
@@ -124,34 +123,6 @@ fn distribute(
         let (sender, receiver) = watch::channel(Some(instance));
         tasks.spawn(machine::run(id.clone(), receiver, Arc::clone(site)));
         known.insert(id, sender);
-    }
-}
-
-/// An address that another machine had before must not be looked for there.
-fn announce_moves(site: &Site, known: &HashMap<String, watch::Sender<Option<Instance>>>, world: &World) {
-    let before: HashMap<String, String> = known
-        .iter()
-        .filter_map(|(id, sender)| Some((id.clone(), sender.borrow().clone()?)))
-        .flat_map(|(id, instance)| {
-            addresses_of(&instance)
-                .into_iter()
-                .map(move |address| (address, id.clone()))
-        })
-        .collect();
-    let moved = world.instances.iter().any(|instance| {
-        addresses_of(instance)
-            .iter()
-            .any(|address| before.get(address).is_some_and(|owner| *owner != instance.id))
-    });
-    // A new owner of an address that nobody has just now may follow one of moments ago.
-    let new = world.instances.iter().any(|instance| {
-        known.contains_key(&instance.id)
-            && addresses_of(instance)
-                .iter()
-                .any(|address| !before.contains_key(address))
-    });
-    if moved || new {
-        site.moved.send_modify(|count| *count += 1);
     }
 }
 

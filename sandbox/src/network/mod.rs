@@ -59,6 +59,14 @@ pub fn owner() -> Option<String> {
     Some(alias.trim().to_owned()).filter(|alias| !alias.is_empty())
 }
 
+/// Makes this computer ask again who has which address.
+pub async fn forget_neighbours() {
+    let flushed = run(Command::new("ip").args(["neigh", "flush", "dev", BRIDGE]), "").await;
+    if let Err(error) = flushed {
+        tracing::debug!("{error:#}");
+    }
+}
+
 /// Bridged packets pass the forward hook too where br_netfilter is on, with the bridge as both interfaces.
 fn host_rules() -> String {
     format!(

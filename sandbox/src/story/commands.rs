@@ -22,7 +22,10 @@ impl Runner {
         let sandbox = std::env::current_exe().context("find this program")?;
         let infra = sandbox.with_file_name("infra");
         if !infra.exists() {
-            bail!("find {}: build it with `cargo build --workspace --bins`", infra.display());
+            bail!(
+                "find {}: build it with `cargo build --workspace --bins`",
+                infra.display()
+            );
         }
         let folder = Paths::from_environment()?.state().join("demo");
         Ok(Runner { sandbox, infra, folder })
@@ -42,15 +45,26 @@ impl Runner {
     /// Runs a verb of the sandbox; what it prints is seen.
     pub fn sandbox(&self, arguments: &[&str]) -> Result<()> {
         eprintln!("$ sandbox {}", arguments.join(" "));
-        let status = Command::new(&self.sandbox).args(arguments).status().context("start sandbox")?;
-        if status.success() { Ok(()) } else { bail!("`sandbox {}` ended with {status}", arguments.join(" ")) }
+        let status = Command::new(&self.sandbox)
+            .args(arguments)
+            .status()
+            .context("start sandbox")?;
+        if status.success() {
+            Ok(())
+        } else {
+            bail!("`sandbox {}` ended with {status}", arguments.join(" "))
+        }
     }
 
     /// Runs a verb of infra inside the sandbox; what it prints is seen.
     pub fn infra(&self, config: &Path, arguments: &[&str]) -> Result<()> {
         eprintln!("$ infra {}", arguments.join(" "));
         let status = self.command(config, arguments, &[]).status().context("start infra")?;
-        if status.success() { Ok(()) } else { bail!("`infra {}` ended with {status}", arguments.join(" ")) }
+        if status.success() {
+            Ok(())
+        } else {
+            bail!("`infra {}` ended with {status}", arguments.join(" "))
+        }
     }
 
     /// The same with `--json`; gives what it printed on stdout.
@@ -59,7 +73,11 @@ impl Runner {
         if arguments != ["status"] {
             eprintln!("$ infra {shown} --json");
         }
-        let output = self.command(config, arguments, &["--json"]).stderr(Stdio::inherit()).output().context("start infra")?;
+        let output = self
+            .command(config, arguments, &["--json"])
+            .stderr(Stdio::inherit())
+            .output()
+            .context("start infra")?;
         if !output.status.success() {
             bail!("`infra {shown}` ended with {}", output.status);
         }
@@ -68,8 +86,16 @@ impl Runner {
 
     fn command(&self, config: &Path, arguments: &[&str], after: &[&str]) -> Command {
         let mut command = Command::new(&self.sandbox);
-        command.args(["run".as_ref(), self.infra.as_os_str(), "--config".as_ref(), config.as_os_str()]);
-        command.args(["--inventory".as_ref(), self.folder.join("inventory").as_os_str()]).args(after).args(arguments);
+        command.args([
+            "run".as_ref(),
+            self.infra.as_os_str(),
+            "--config".as_ref(),
+            config.as_os_str(),
+        ]);
+        command
+            .args(["--inventory".as_ref(), self.folder.join("inventory").as_os_str()])
+            .args(after)
+            .args(arguments);
         command
     }
 

@@ -59,7 +59,11 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     }
     let report = told?;
     report.show();
-    Ok(if report.lost == 0 && report.duplicated == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if report.lost == 0 && report.duplicated == 0 {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
 }
 
 fn tell(runner: &Runner, arguments: &Arguments) -> Result<Report> {
@@ -69,8 +73,13 @@ fn tell(runner: &Runner, arguments: &Arguments) -> Result<Report> {
     seconds.time("sandbox_up", || runner.sandbox(&["up", "--time-scale", &scale]))?;
     let config = runner.write_config()?;
 
-    chapter(&format!("The hosted Redis holds {} keys of every type; the app starts", arguments.keys));
-    seconds.time("seed", || runner.sandbox(&["app", "seed", "--keys", &arguments.keys.to_string()]))?;
+    chapter(&format!(
+        "The hosted Redis holds {} keys of every type; the app starts",
+        arguments.keys
+    ));
+    seconds.time("seed", || {
+        runner.sandbox(&["app", "seed", "--keys", &arguments.keys.to_string()])
+    })?;
     runner.sandbox(&["app", "scale", "web=2", "worker=1"])?;
 
     chapter("infra check: what stands in the way?");
@@ -107,20 +116,26 @@ fn move_app(runner: &Runner, order: Order, config: &std::path::Path, seconds: &m
         seconds.time("promote", || runner.infra(config, &[&["promote"], &name[..]].concat()))?;
     }
     chapter("infra switch-app: REDIS_URL moves");
-    seconds.time("switch_app", || runner.infra_json(config, &[&["switch-app"], &name[..]].concat()))
+    seconds.time("switch_app", || {
+        runner.infra_json(config, &[&["switch-app"], &name[..]].concat())
+    })
 }
 
 fn wait_for_writes(runner: &Runner, wanted: u64) -> Result<()> {
     let end = Instant::now() + Duration::from_secs(180);
     loop {
         let judged = runner.ledger()?;
-        let there = judged["acknowledged"].as_u64().context("read the ledger's report: it has no `acknowledged`")?;
+        let there = judged["acknowledged"]
+            .as_u64()
+            .context("read the ledger's report: it has no `acknowledged`")?;
         if there >= wanted {
             eprintln!("  {there} writes acknowledged so far");
             return Ok(());
         }
         if Instant::now() > end {
-            bail!("wait for {wanted} acknowledged writes: {there} after three minutes; the app's logs are in the sandbox's folder");
+            bail!(
+                "wait for {wanted} acknowledged writes: {there} after three minutes; the app's logs are in the sandbox's folder"
+            );
         }
         std::thread::sleep(Duration::from_secs(2));
     }
@@ -129,14 +144,18 @@ fn wait_for_writes(runner: &Runner, wanted: u64) -> Result<()> {
 /// Reboots the replica's machine and waits until Redis there follows the master again.
 fn reboot_replica(runner: &Runner, config: &std::path::Path) -> Result<()> {
     let uptime = |status: &Value| status["servers"]["replica"]["run_id"].as_str().map(str::to_string);
-    let before = uptime(&runner.infra_json(config, &["status"])?).context("read the status: the replica has no run id")?;
+    let before =
+        uptime(&runner.infra_json(config, &["status"])?).context("read the status: the replica has no run id")?;
     // The connection ends with the machine, so its exit code says nothing.
     let _ = runner.infra(config, &["ssh", "replica", "sudo", "systemctl", "reboot"]);
     let end = Instant::now() + Duration::from_secs(90);
     loop {
         let status = runner.infra_json(config, &["status"])?;
         let replica = &status["servers"]["replica"];
-        if uptime(&status).is_some_and(|now| now != before) && replica["role"] == "replica" && replica["link_up"] == true {
+        if uptime(&status).is_some_and(|now| now != before)
+            && replica["role"] == "replica"
+            && replica["link_up"] == true
+        {
             eprintln!("  the replica follows again, {} bytes behind", replica["lag_bytes"]);
             return Ok(());
         }

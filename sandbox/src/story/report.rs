@@ -16,7 +16,8 @@ impl Seconds {
     pub fn time<T>(&mut self, name: &'static str, work: impl FnOnce() -> Result<T>) -> Result<T> {
         let begun = Instant::now();
         let result = work()?;
-        self.0.insert(name, (begun.elapsed().as_secs_f64() * 1000.0).round() / 1000.0);
+        self.0
+            .insert(name, (begun.elapsed().as_secs_f64() * 1000.0).round() / 1000.0);
         Ok(result)
     }
 }
@@ -44,8 +45,16 @@ pub struct Report {
 
 impl Report {
     pub fn new(switched: &Value, judged: &Value, time_scale: f64, seconds: Seconds) -> Result<Self> {
-        let count = |value: &Value, name: &str| value[name].as_u64().with_context(|| format!("read `{name}`: it is {}", value[name]));
-        let number = |value: &Value, name: &str| value[name].as_f64().with_context(|| format!("read `{name}`: it is {}", value[name]));
+        let count = |value: &Value, name: &str| {
+            value[name]
+                .as_u64()
+                .with_context(|| format!("read `{name}`: it is {}", value[name]))
+        };
+        let number = |value: &Value, name: &str| {
+            value[name]
+                .as_f64()
+                .with_context(|| format!("read `{name}`: it is {}", value[name]))
+        };
         Ok(Report {
             schema_version: 1,
             acknowledged: count(judged, "acknowledged")?,
@@ -76,14 +85,22 @@ impl Report {
         println!("  app without writes    {:>10.0} ms", self.app_write_gap_ms);
         println!("  keys compared         {:>10}", self.keys_compared);
         println!("  late writes           {:>10}", self.late_writes);
-        let seconds: Vec<String> = self.seconds.0.iter().map(|(name, seconds)| format!("{name} {seconds:.1}")).collect();
+        let seconds: Vec<String> = self
+            .seconds
+            .0
+            .iter()
+            .map(|(name, seconds)| format!("{name} {seconds:.1}"))
+            .collect();
         println!("  seconds               {}", seconds.join("  "));
         println!("  platform's delays at  {:>10} of the real ones", self.time_scale);
         println!();
         if self.lost == 0 && self.duplicated == 0 {
             println!("No acknowledged write was lost, none was done twice.");
         } else {
-            println!("{} acknowledged writes were lost, {} were done twice.", self.lost, self.duplicated);
+            println!(
+                "{} acknowledged writes were lost, {} were done twice.",
+                self.lost, self.duplicated
+            );
         }
     }
 }

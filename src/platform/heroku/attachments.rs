@@ -1,6 +1,6 @@
 //! Add-on attachments: they own config vars, and the last one on the app that pays cannot go.
 
-use super::http::Changed;
+use super::http::{Changed, not_taken};
 use super::{Heroku, Named};
 use crate::error::{Error, Result};
 use crate::secret::Secret;
@@ -93,6 +93,7 @@ impl Heroku {
     /// Attaches an add-on to this app under a name; makes a release. One that is there already is taken as it is.
     pub async fn attach(&self, addon: &str, name: &str) -> Result<Attachment> {
         let doing = format!("attach add-on {addon} to app {} as {name}", self.app);
+        let mut lost = None;
         for _ in 0..3 {
             if let Some(there) = self.attachments().await?.into_iter().find(|there| there.name == name) {
                 if there.addon_id == addon || there.addon_name == addon {
@@ -113,30 +114,30 @@ impl Heroku {
                     }
                 }
                 Changed::Refused(refusal) => return Err(refusal.error(&doing)),
-                Changed::Unclear(_) => {}
+                Changed::Unclear(cause) => lost = Some(cause),
             }
         }
-        Err(Error::failed(format!("{doing}: the platform did not take it"))
-            .hint("see the platform's status page, then run the same command again"))
+        Err(not_taken(&doing, lost))
     }
 
     /// Removes an attachment, and with it the vars that it owns; makes a release. One that is gone already is done.
     pub async fn detach(&self, attachment: &Attachment) -> Result<()> {
         let doing = format!("detach {} from app {}", attachment.name, self.app);
         let path = format!("/addon-attachments/{}", attachment.id);
+        let mut lost = None;
         for _ in 0..3 {
             match self.http.change("DELETE", &path, None).await {
                 Changed::Done(_) => return Ok(()),
                 Changed::Refused(refusal) if refusal.status.as_u16() == 404 => return Ok(()),
                 Changed::Refused(refusal) => return Err(refusal.error(&doing)),
-                Changed::Unclear(_) => {
+                Changed::Unclear(cause) => {
+                    lost = Some(cause);
                     if !self.attachments().await?.iter().any(|there| there.id == attachment.id) {
                         return Ok(());
                     }
                 }
             }
         }
-        Err(Error::failed(format!("{doing}: the platform did not take it"))
-            .hint("see the platform's status page, then run the same command again"))
+        Err(not_taken(&doing, lost))
     }
 }

@@ -1,7 +1,7 @@
 //! The app's config vars. Every value is a secret, since any may be a URL with a password.
 
 use super::Heroku;
-use super::http::Changed;
+use super::http::{Changed, not_taken};
 use crate::error::{Error, Result};
 use crate::secret::Secret;
 use serde_json::Value;
@@ -81,6 +81,7 @@ impl Heroku {
             return Ok(None);
         }
         let before = self.newest_release().await?.map_or(0, |release| release.version);
+        let mut lost = None;
         for _ in 0..3 {
             let body = wanted
                 .iter()
@@ -98,7 +99,8 @@ impl Heroku {
                         .hint("an add-on's attachment owns the var: detach it, or let `infra switch-app` do it"));
                 }
                 Changed::Refused(refusal) => return Err(refusal.error(&doing)),
-                Changed::Unclear(_) => {
+                Changed::Unclear(cause) => {
+                    lost = Some(cause);
                     let taken = self.config_vars().await?.agrees_with(wanted)
                         || self.newest_release().await?.map_or(0, |release| release.version) > before;
                     if taken {
@@ -107,7 +109,6 @@ impl Heroku {
                 }
             }
         }
-        Err(Error::failed(format!("{doing}: the platform did not take the change"))
-            .hint("see the platform's status page, then run the same command again"))
+        Err(not_taken(&doing, lost))
     }
 }

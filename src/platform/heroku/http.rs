@@ -182,6 +182,7 @@ impl Http {
                     };
                 }
                 Ok(response) => return Changed::Refused(Refusal::read(response).await),
+                // Nothing was sent: this alone may be tried again.
                 Err(error) if error.is_connect() => Changed::Unclear(lost(&format!("{method} {path}"), error)),
                 Err(error) => return Changed::Unclear(lost(&format!("{method} {path}"), error)),
             };
@@ -291,6 +292,16 @@ impl Refusal {
             500.. => "see the platform's status page, then run the same command again",
             _ => "",
         }
+    }
+}
+
+/// A change that was asked for several times and is not there.
+pub(super) fn not_taken(doing: &str, lost: Option<Error>) -> Error {
+    let error = Error::failed(format!("{doing}: the platform did not take the change"))
+        .hint("see the platform's status page, then run the same command again");
+    match lost {
+        Some(cause) => error.because(cause),
+        None => error,
     }
 }
 

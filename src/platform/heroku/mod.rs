@@ -15,7 +15,7 @@ pub use releases::{Release, ReleaseStatus};
 
 use crate::error::{Error, Result};
 use crate::secret::Secret;
-use http::{Changed, Http};
+use http::{Changed, Http, not_taken};
 use serde::Deserialize;
 
 /// Where the public API answers; HEROKU_API_URL names another.
@@ -97,17 +97,17 @@ impl Heroku {
     pub async fn set_maintenance(&self, on: bool) -> Result<()> {
         let doing = format!("turn maintenance {} for app {}", on_off(on), self.app);
         // Setting it twice is as good as once, so an answer that was lost is simply asked for again.
+        let mut lost = None;
         for _ in 0..3 {
             let body = serde_json::json!({ "maintenance": on });
             match self.http.change("PATCH", &self.path(""), Some(body)).await {
                 Changed::Done(_) => return Ok(()),
                 Changed::Refused(refusal) => return Err(refusal.error(&doing)),
                 Changed::Unclear(_) if self.app().await?.maintenance == on => return Ok(()),
-                Changed::Unclear(_) => {}
+                Changed::Unclear(cause) => lost = Some(cause),
             }
         }
-        Err(Error::failed(format!("{doing}: the platform did not take it"))
-            .hint("see the platform's status page, then run the same command again"))
+        Err(not_taken(&doing, lost))
     }
 
     /// The AWS region that the app runs in, such as `us-east-1`.

@@ -1,8 +1,8 @@
 //! The app's processes: how many of each type there should be, which run, and whether the old ones outlive a change.
 
-use super::http::Changed;
+use super::http::{Changed, not_taken};
 use super::{Heroku, on_off};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use serde::Deserialize;
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -59,6 +59,7 @@ impl Heroku {
     /// Sets how many processes of each type there should be.
     pub async fn scale(&self, wanted: &Formation) -> Result<()> {
         let doing = format!("scale app {}", self.app);
+        let mut lost = None;
         for _ in 0..3 {
             let updates: Vec<Value> = wanted
                 .iter()
@@ -68,7 +69,8 @@ impl Heroku {
             match self.http.change("PATCH", &self.path("/formation"), Some(body)).await {
                 Changed::Done(_) => return Ok(()),
                 Changed::Refused(refusal) => return Err(refusal.error(&doing)),
-                Changed::Unclear(_) => {
+                Changed::Unclear(cause) => {
+                    lost = Some(cause);
                     let there = self.formation().await?;
                     if wanted.iter().all(|(kind, quantity)| there.get(kind) == Some(quantity)) {
                         return Ok(());
@@ -76,8 +78,7 @@ impl Heroku {
                 }
             }
         }
-        Err(Error::failed(format!("{doing}: the platform did not take it"))
-            .hint("see the platform's status page, then run the same command again"))
+        Err(not_taken(&doing, lost))
     }
 
     /// The processes that the platform shows. Those that got their SIGTERM are not among them, though they may live for 30 s more.
@@ -108,6 +109,7 @@ impl Heroku {
 
     pub async fn set_preboot(&self, on: bool) -> Result<()> {
         let doing = format!("turn preboot {} for app {}", on_off(on), self.app);
+        let mut lost = None;
         for _ in 0..3 {
             let body = serde_json::json!({ "enabled": on });
             match self
@@ -118,10 +120,9 @@ impl Heroku {
                 Changed::Done(_) => return Ok(()),
                 Changed::Refused(refusal) => return Err(refusal.error(&doing)),
                 Changed::Unclear(_) if self.preboot().await? == on => return Ok(()),
-                Changed::Unclear(_) => {}
+                Changed::Unclear(cause) => lost = Some(cause),
             }
         }
-        Err(Error::failed(format!("{doing}: the platform did not take it"))
-            .hint("see the platform's status page, then run the same command again"))
+        Err(not_taken(&doing, lost))
     }
 }

@@ -1,0 +1,403 @@
+//! Three real servers, a platform whose processes really write, and roles changed by Redis's own commands.
+
+use super::super::fence::Fence;
+use super::super::gate::Proof;
+use super::super::history::{Entry, History};
+use super::super::pair::Pair;
+use super::super::record::Record;
+use super::super::run::Cutover;
+use super::super::{Command, Limits, Outcome, Phase, Setup};
+use crate::error::{Error, Result};
+use crate::interrupt::Interrupt;
+use crate::platform::Heroku;
+use crate::redis::testing::{TestServer, command};
+use crate::redis::{Info, Server};
+use crate::secret::Secret;
+use crate::ui::Ui;
+use ::redis::Value;
+use sandbox::platform::{self, Options};
+use serde_json::json;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+const KEY: &str = "platform-key";
+const PATIENCE: Duration = Duration::from_secs(60);
+const SOURCE_PASSWORD: &str = "hosted-secret";
+const APP_PASSWORD: &str = "app-secret";
+
+/// Each acknowledged write is a line of the ledger. SIGTERM is ignored, as by a process that finishes its work: the old ones live on until they are killed.
+const WRITER: &str = r#"trap '' TERM; i=0; mkdir -p "$SANDBOX_LEDGER_DIR"; while :; do i=$((i+1)); key="$DYNO:$$:$i";
+[ "$(redis-cli -u "$REDIS_URL" --no-auth-warning SET "$key" "$i" 2>/dev/null)" = OK ] && echo "$key" >> "$SANDBOX_LEDGER_DIR/$$"; sleep 0.005; done"#;
+
+pub struct Stage {
+    pub source: TestServer,
+    pub master: TestServer,
+    pub replica: TestServer,
+    pub entries: Arc<Mutex<Vec<Entry>>>,
+    pub lock_is_ours: Arc<AtomicBool>,
+    /// With which entry the lock is lost.
+    pub lock_ends_with: Option<Phase>,
+    pub heroku: Heroku,
+    pub limits: Limits,
+    folder: tempfile::TempDir,
+    api: String,
+    shutdown: CancellationToken,
+    serving: Option<JoinHandle<()>>,
+}
+
+impl Stage {
+    /// An app that runs on the source, with master and replica following it. `scale` is the factor on the platform's delays.
+    pub async fn new(scale: f64) -> Stage {
+        let source = TestServer::start(&["--requirepass", SOURCE_PASSWORD, "--repl-diskless-sync-delay", "0"]).await;
+        let follower = |of: u16, password: &'static str| async move {
+            let of = format!("127.0.0.1 {of}");
+            TestServer::start(&[
+                "--replicaof",
+                &of,
+                "--masterauth",
+                password,
+                "--repl-diskless-sync-delay",
+                "0",
+            ])
+            .await
+        };
+        let master = follower(source.port, SOURCE_PASSWORD).await;
+        let replica = follower(master.port, "").await;
+        for server in [&master, &replica] {
+            let user = format!("ACL SETUSER app off >{APP_PASSWORD} ~* &* +@all -@admin -@dangerous +info");
+            server.script(&user).await;
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let port = sandbox::addon::free_port(Ipv4Addr::LOCALHOST.into()).unwrap();
+        let address = SocketAddr::new(Ipv4Addr::LOCALHOST.into(), port);
+        let shutdown = CancellationToken::new();
+        let options = Options {
+            listen: vec![address],
+            api_key: KEY.into(),
+            state_dir: folder.path().into(),
+            time_scale: scale,
+        };
+        let stop = shutdown.clone();
+        let serving = tokio::spawn(async move { platform::serve(options, stop).await.unwrap() });
+        let begun = Instant::now();
+        while tokio::net::TcpStream::connect(address).await.is_err() {
+            assert!(begun.elapsed() < PATIENCE);
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        let api = format!("http://{address}");
+        let stage = Stage {
+            heroku: Heroku::new(&api, Secret::new(KEY), "demo").unwrap(),
+            source,
+            master,
+            replica,
+            entries: Arc::default(),
+            lock_is_ours: Arc::new(AtomicBool::new(true)),
+            lock_ends_with: None,
+            limits: Limits {
+                hold: Duration::from_secs(60),
+                long_pause: Duration::from_secs(120),
+                release: Duration::from_secs(60),
+                clients: Duration::from_secs(20),
+                settle: Duration::from_millis(400),
+                sync: Duration::from_secs(60),
+            },
+            folder,
+            api,
+            shutdown,
+            serving: Some(serving),
+        };
+        stage.create_app().await;
+        stage.await_following().await;
+        stage
+    }
+
+    async fn create_app(&self) {
+        let formation = json!({"web": {"command": ["sh", "-c", WRITER]}, "worker": {"command": ["sh", "-c", WRITER]}});
+        self.admin("apps", json!({"name": "demo", "region": "us", "formation": formation}))
+            .await;
+        let url = self.source().url();
+        let addon =
+            json!({"name": "redis-oval-1", "plan": "hosted-redis:mini", "url": url.expose(), "attachment": "REDIS"});
+        self.admin("apps/demo/addons", addon).await;
+    }
+
+    async fn admin(&self, path: &str, body: serde_json::Value) {
+        // The admin paths want no key.
+        let client = self.heroku_client();
+        let response = client
+            .post(format!("{}/_sandbox/{path}", self.api))
+            .json(&body)
+            .send()
+            .await
+            .unwrap();
+        let status = response.status();
+        assert!(
+            status.is_success(),
+            "{path}: {status} {}",
+            response.text().await.unwrap()
+        );
+    }
+
+    fn heroku_client(&self) -> reqwest::Client {
+        let tls = rustls::ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_root_certificates(rustls::RootCertStore::empty())
+            .with_no_client_auth();
+        reqwest::Client::builder()
+            .tls_backend_preconfigured(tls)
+            .build()
+            .unwrap()
+    }
+
+    /// Makes the platform act up.
+    pub async fn behave(&self, behaviour: serde_json::Value) {
+        self.admin("apps/demo/behaviour", behaviour).await;
+    }
+
+    /// Starts the app's processes and waits for their first acknowledged writes.
+    pub async fn load(&self) {
+        self.heroku
+            .scale(&[("web".into(), 2), ("worker".into(), 1)].into())
+            .await
+            .unwrap();
+        self.more_writes(20).await;
+    }
+
+    /// Waits until so many more writes were acknowledged.
+    pub async fn more_writes(&self, count: usize) {
+        let before = self.ledger().len();
+        let begun = Instant::now();
+        while self.ledger().len() < before + count {
+            assert!(begun.elapsed() < PATIENCE, "the app does not write");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// Every write that was acknowledged to the app.
+    pub fn ledger(&self) -> Vec<String> {
+        let folder = self.folder.path().join("ledger/demo");
+        let Ok(files) = std::fs::read_dir(folder) else {
+            return Vec::new();
+        };
+        files
+            .flat_map(|file| {
+                let text = std::fs::read_to_string(file.unwrap().path()).unwrap();
+                text.lines().map(str::to_owned).collect::<Vec<_>>()
+            })
+            .collect()
+    }
+
+    /// How many acknowledged writes a server does not have.
+    pub async fn lost_on(&self, server: &Server) -> usize {
+        let ledger = self.ledger();
+        let mut connection = server.connect(0).await.unwrap();
+        let mut lost = 0;
+        for some in ledger.chunks(500) {
+            let there: usize = connection.query(::redis::cmd("EXISTS").arg(some)).await.unwrap();
+            lost += some.len() - there;
+        }
+        lost
+    }
+
+    pub fn source(&self) -> Server {
+        Server {
+            label: "source".into(),
+            // redis-cli takes an empty user in a URL for one of that name.
+            user: Some("default".into()),
+            password: Some(Secret::new(SOURCE_PASSWORD)),
+            ..self.source.server()
+        }
+    }
+
+    pub fn master(&self) -> Server {
+        Server {
+            label: "master".into(),
+            ..self.master.server()
+        }
+    }
+
+    fn replica(&self) -> Server {
+        Server {
+            label: "replica".into(),
+            ..self.replica.server()
+        }
+    }
+
+    pub fn setup(&self) -> Setup<Kept, Plain> {
+        Setup {
+            source: self.source(),
+            master: self.master(),
+            replica: self.replica(),
+            endpoint: Server {
+                label: "endpoint".into(),
+                user: Some("app".into()),
+                password: Some(Secret::new(APP_PASSWORD)),
+                ..self.master.server()
+            },
+            authority: None,
+            pair: Plain {
+                master: self.master(),
+                replica: self.replica(),
+                source_port: self.source.port,
+            },
+            record: Kept {
+                entries: self.entries.clone(),
+                ours: self.lock_is_ours.clone(),
+                ends_with: self.lock_ends_with,
+            },
+            platform: self.heroku.clone(),
+            config_var: "REDIS_URL".into(),
+            limits: self.limits,
+            ui: Ui::silent(),
+            interrupt: Interrupt::never(),
+        }
+    }
+
+    pub async fn run(&self, command: Command) -> Result<Outcome> {
+        super::super::run(self.setup(), command).await
+    }
+
+    /// Runs a command that is killed after so many steps.
+    pub async fn killed_after(&self, steps: usize, command: Command) -> Result<Outcome> {
+        let mut cutover = Cutover::new(self.setup(), command).unwrap();
+        cutover.dies_after = Some(steps);
+        cutover.finish().await
+    }
+
+    pub fn history(&self) -> History {
+        History::of(&self.entries.lock().unwrap())
+    }
+
+    pub async fn var(&self, name: &str) -> Option<String> {
+        let vars = self.heroku.config_vars().await.unwrap();
+        vars.get(name).unwrap().map(|value| value.expose().to_owned())
+    }
+
+    /// Whether the app's var names this server.
+    pub async fn app_is_on(&self, server: &TestServer) -> bool {
+        let url = self.var("REDIS_URL").await.unwrap_or_default();
+        url.contains(&format!(":{}", server.port))
+    }
+
+    /// Whether a write on the source is answered at once.
+    pub async fn source_takes_writes(&self) -> bool {
+        let mut connection = self.source().connect(0).await.unwrap();
+        connection.answer_within(Duration::from_millis(500));
+        connection
+            .ask(&command("SET probe 1"))
+            .await
+            .is_ok_and(|answer| answer == Value::Okay)
+    }
+
+    async fn await_following(&self) {
+        let begun = Instant::now();
+        loop {
+            let master = Info::read(&mut self.master.connect(0).await).await.unwrap();
+            let replica = Info::read(&mut self.replica.connect(0).await).await.unwrap();
+            if [&master, &replica]
+                .iter()
+                .all(|info| info.link.as_ref().is_some_and(|link| link.up))
+            {
+                return;
+            }
+            assert!(begun.elapsed() < PATIENCE, "the pair does not follow");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// Ends the platform with its processes.
+    pub async fn end(mut self) {
+        self.shutdown.cancel();
+        if let Some(serving) = self.serving.take() {
+            serving.await.unwrap();
+        }
+    }
+}
+
+/// Entries that outlive a run, as those in a bucket do.
+pub struct Kept {
+    entries: Arc<Mutex<Vec<Entry>>>,
+    ours: Arc<AtomicBool>,
+    ends_with: Option<Phase>,
+}
+
+impl Record for Kept {
+    fn history(&self) -> Result<History> {
+        Ok(History::of(&self.entries.lock().unwrap()))
+    }
+
+    async fn write(&mut self, entry: &Entry) -> Result<()> {
+        self.still_ours()?;
+        let stored = serde_json::to_string(entry).unwrap();
+        assert!(
+            !stored.contains(SOURCE_PASSWORD) && !stored.contains(APP_PASSWORD),
+            "a secret is journaled: {stored}"
+        );
+        self.entries
+            .lock()
+            .unwrap()
+            .push(serde_json::from_str(&stored).unwrap());
+        if entry.phase().is_some() && entry.phase() == self.ends_with {
+            self.ours.store(false, Ordering::SeqCst);
+        }
+        Ok(())
+    }
+
+    fn still_ours(&self) -> Result<()> {
+        match self.ours.load(Ordering::SeqCst) {
+            true => Ok(()),
+            false => Err(Error::locked("go on: the lock was lost")),
+        }
+    }
+}
+
+/// Roles changed by Redis's own commands.
+pub struct Plain {
+    master: Server,
+    replica: Server,
+    source_port: u16,
+}
+
+impl Plain {
+    async fn say(&self, server: &Server, words: &str) -> Result<()> {
+        server
+            .connect(0)
+            .await?
+            .query::<Value>(&command(words))
+            .await
+            .map(|_| ())
+    }
+}
+
+impl Pair for Plain {
+    async fn ready(&mut self) -> Result<()> {
+        Ok(())
+    }
+
+    async fn promote(&mut self, _proof: &Proof, _fence: &Fence) -> Result<()> {
+        self.say(&self.master, "REPLICAOF NO ONE").await
+    }
+
+    async fn set_door(&mut self, open: bool) -> Result<()> {
+        for server in [&self.master, &self.replica] {
+            match open {
+                true => self.say(server, "ACL SETUSER app on").await?,
+                false => {
+                    self.say(server, "ACL SETUSER app off").await?;
+                    self.say(server, "CLIENT KILL USER app").await?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn follow_source(&mut self) -> Result<()> {
+        let words = format!("REPLICAOF 127.0.0.1 {}", self.source_port);
+        self.say(&self.master, &words).await
+    }
+}

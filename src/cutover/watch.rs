@@ -1,0 +1,138 @@
+//! A tap with the clock: when the stream of a server showed its first and last write since a mark, and which, for figures and for people.
+
+use crate::error::{Kind, Result};
+use crate::redis::key::{Key, printable};
+use crate::redis::tap::{DirtyKeys, Effect, Event, Place, Tap, Touched};
+use crate::redis::{Info, Server};
+use jiff::Timestamp;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+/// So many written keys are listed for people.
+const LISTED: usize = 20;
+/// More deletions than this are only counted.
+const MOST_DELETED: usize = 100_000;
+
+/// What the stream showed since the mark. Deletions count apart: the end of an expired key looks the same.
+#[derive(Clone, Debug, Default)]
+pub struct Seen {
+    pub writes: u64,
+    pub first_write_at: Option<Timestamp>,
+    pub last_write_at: Option<Timestamp>,
+    /// The first keys that were written, for people.
+    pub lines: Vec<String>,
+    pub deletions: u64,
+    /// Keys that were deleted, as far as their database was known; see `unplaced`.
+    pub deleted: Vec<Key>,
+    /// Keys that were deleted in a database that the stream had not told.
+    pub unplaced: Vec<Vec<u8>>,
+}
+
+impl Seen {
+    fn add(&mut self, event: &Event) {
+        match &event.effect {
+            Effect::Nothing | Effect::Select(_) | Effect::Message => {}
+            Effect::Removal(keys) => {
+                self.deletions += 1;
+                for key in keys.iter().take(MOST_DELETED.saturating_sub(self.deleted.len())) {
+                    match database(event, key) {
+                        Some(database) => self.deleted.push(Key {
+                            database,
+                            name: key.name.clone(),
+                        }),
+                        None => self.unplaced.push(key.name.clone()),
+                    }
+                }
+            }
+            Effect::Write(keys) => self.count(event, keys),
+            Effect::Everything => self.count(event, &[]),
+        }
+    }
+
+    fn count(&mut self, event: &Event, keys: &[Touched]) {
+        let now = Timestamp::now();
+        self.writes += 1;
+        self.first_write_at.get_or_insert(now);
+        self.last_write_at = Some(now);
+        for key in keys {
+            if self.lines.len() < LISTED {
+                let database = database(event, key).map_or("?".into(), |number| number.to_string());
+                self.lines.push(format!(
+                    "{} {} in database {database}",
+                    event.command,
+                    printable(&key.name)
+                ));
+            }
+        }
+    }
+}
+
+fn database(event: &Event, key: &Touched) -> Option<u32> {
+    match key.place {
+        Place::Selected => event.database,
+        Place::Database(number) => Some(number),
+    }
+}
+
+pub struct Watch {
+    tap: Tap,
+    seen: Arc<Mutex<Seen>>,
+}
+
+impl Watch {
+    /// Continues the stream of a replication id after an offset; nothing where the server cannot continue it from there.
+    pub async fn begin(server: &Server, replid: &str, offset: u64) -> Result<Option<Watch>> {
+        let info = Info::read(&mut server.connect(0).await?).await?;
+        let knows = info.replid == replid || info.previous_replid.as_deref() == Some(replid);
+        // A server that cannot continue would begin a full copy: it is not even asked.
+        if !knows || info.master_repl_offset < offset {
+            return Ok(None);
+        }
+        let from = Info {
+            replid: replid.into(),
+            master_repl_offset: offset,
+            ..info
+        };
+        let seen = Arc::new(Mutex::new(Seen::default()));
+        let shown = seen.clone();
+        let observer = move |event: &Event| lock(&shown).add(event);
+        match Tap::observed(server, &from, observer).await {
+            Ok(tap) => Ok(Some(Watch { tap, seen })),
+            Err(error) if error.kind() == Kind::Unproven => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Waits until the stream was read up to an offset. An error when it broke.
+    pub async fn reach(&self, offset: u64, deadline: Duration) -> Result<()> {
+        self.tap.reach(offset, deadline).await
+    }
+
+    /// How far it was read.
+    pub fn position(&self) -> u64 {
+        self.tap.position()
+    }
+
+    /// The keys that were written after an offset. An error when the stream broke.
+    pub fn dirty_since(&self, offset: u64) -> Result<DirtyKeys> {
+        self.tap.dirty_since(offset)
+    }
+
+    /// Keys written up to an offset are known to be equal.
+    pub fn forget(&self, offset: u64) {
+        self.tap.forget(offset);
+    }
+
+    pub fn seen(&self) -> Seen {
+        lock(&self.seen).clone()
+    }
+
+    /// Counts anew from here on.
+    pub fn mark(&self) {
+        *lock(&self.seen) = Seen::default();
+    }
+}
+
+fn lock(seen: &Mutex<Seen>) -> MutexGuard<'_, Seen> {
+    seen.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,95 @@
+//! What somebody sees who only has the binary: help, usage errors and what they exit with. No cloud, no network.
+
+use assert_cmd::Command;
+use std::path::Path;
+
+fn infra(folder: &Path) -> Command {
+    let mut command = Command::cargo_bin("infra").unwrap();
+    command
+        .env_clear()
+        .env("HEROKU_API_KEY", "not-a-key")
+        .current_dir(folder);
+    command
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).unwrap()
+}
+
+#[test]
+fn help_names_every_verb_and_every_exit_code() {
+    let folder = tempfile::tempdir().unwrap();
+    let output = infra(folder.path()).arg("--help").output().unwrap();
+    assert!(output.status.success());
+    insta::assert_snapshot!("help", text(&output.stdout));
+}
+
+#[test]
+fn the_help_of_the_dangerous_verbs_says_what_they_ask_for() {
+    let folder = tempfile::tempdir().unwrap();
+    for verb in ["up", "promote", "switch-app", "down"] {
+        let output = infra(folder.path()).args([verb, "-h"]).output().unwrap();
+        assert!(output.status.success());
+        insta::assert_snapshot!(format!("help of {verb}"), text(&output.stdout));
+    }
+}
+
+#[test]
+fn a_usage_error_exits_with_64_and_not_with_clap_s_2() {
+    let folder = tempfile::tempdir().unwrap();
+    for arguments in [
+        &["fly"][..],
+        &["verify", "--rounds", "0"],
+        &["up", "--timeout", "soon"],
+        &["up", "--detailed-exitcode"],
+    ] {
+        let output = infra(folder.path()).args(arguments).output().unwrap();
+        assert_eq!(
+            output.status.code(),
+            Some(64),
+            "{arguments:?}: {}",
+            text(&output.stderr)
+        );
+        assert!(output.stdout.is_empty());
+    }
+}
+
+#[test]
+fn a_missing_file_is_a_usage_error_with_a_next_step_also_as_json() {
+    let folder = tempfile::tempdir().unwrap();
+    let output = infra(folder.path()).args(["check", "--json"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(64));
+    insta::assert_snapshot!("a missing infra.yml", text(&output.stderr));
+    let json: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(json["error"]["kind"], "usage");
+    assert_eq!(json["error"]["exit_code"], 64);
+    assert_eq!(json["schema_version"], 1);
+}
+
+#[test]
+fn a_wrong_field_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let wrong = "name: Demo\nsource: {config_var: REDIS_URL}\napp: {name: demo}\n";
+    std::fs::write(folder.path().join("infra.yml"), wrong).unwrap();
+    let output = infra(folder.path()).arg("up").output().unwrap();
+    assert_eq!(output.status.code(), Some(64));
+    insta::assert_snapshot!("a wrong field", text(&output.stderr));
+}
+
+#[test]
+fn without_the_platform_s_key_it_says_which_variable_to_set() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = "name: demo\nsource: {config_var: REDIS_URL}\napp: {name: demo}\n";
+    std::fs::write(folder.path().join("infra.yml"), config).unwrap();
+    let output = infra(folder.path())
+        .env_remove("HEROKU_API_KEY")
+        .arg("check")
+        .output()
+        .unwrap();
+    assert_ne!(output.status.code(), Some(0));
+    assert!(
+        text(&output.stderr).contains("HEROKU_API_KEY"),
+        "{}",
+        text(&output.stderr)
+    );
+}

@@ -1,0 +1,179 @@
+//! The whole way on the sandbox, as a user walks it: real machines, real Redis, a real app under load, the built binaries.
+//!
+//! Needs root, as the sandbox does. The tests raise one sandbox after the other; there is room for one on a computer.
+
+mod world;
+
+use serde_json::Value;
+use std::sync::Mutex;
+use std::time::Duration;
+use world::World;
+
+static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+
+fn alone() -> std::sync::MutexGuard<'static, ()> {
+    ONE_AT_A_TIME.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
+fn plan_lines(plan: &Value) -> Vec<String> {
+    let cloud = plan["plan"]["cloud"].to_string();
+    let hosts = plan["plan"]["hosts"]
+        .as_object()
+        .unwrap()
+        .values()
+        .flat_map(|steps| steps.as_array().unwrap().clone());
+    std::iter::once(cloud)
+        .chain(hosts.map(|step| step.to_string()))
+        .collect()
+}
+
+#[test]
+fn an_app_moves_with_one_command_and_nothing_is_lost() {
+    let _alone = alone();
+    let world = World::raise(5_000);
+
+    // A dry run plans and makes nothing: the second one finds as much to do as the first.
+    for _ in 0..2 {
+        let plan = world
+            .infra(&["up", "--dry-run", "--detailed-exitcode", "--json"])
+            .exits(2)
+            .json();
+        assert!(plan_lines(&plan)[0].contains("t3.micro"), "{plan}");
+    }
+
+    world.infra(&["up", "--yes"]).exits(0);
+    let status = world.status();
+    assert_eq!(status["phase"], "following");
+    assert_eq!(status["app"], "source");
+    assert_eq!(status["drift"], serde_json::json!([]), "{status}");
+    for server in ["master", "replica"] {
+        assert_eq!(status["servers"][server]["role"], "replica", "{status}");
+        assert_eq!(status["servers"][server]["link_up"], true, "{status}");
+    }
+    assert!(status["backup"]["keys"].as_u64().unwrap() >= 4_000, "{status}");
+
+    unchanged_twice_and_then_just_what_was_edited(&world);
+    differences_are_found_both_ways(&world);
+
+    // The new door is closed before the promotion, and the wrong name opens nothing.
+    world.infra(&["switch-app", "--confirm", "someone-else"]).exits(64);
+    world.infra(&["switch-app"]).exits(64).says("--confirm demo");
+    let moved = world
+        .infra(&["switch-app", "--confirm", "demo", "--json"])
+        .exits(0)
+        .json();
+    assert_eq!(moved["late_writes"], 0, "{moved}");
+    assert!(moved["keys_compared"].as_u64().unwrap() > 4_000, "{moved}");
+    assert!(moved["fenced_ms"].as_u64().unwrap() < 10_000, "{moved}");
+
+    let status = world.status();
+    assert_eq!(
+        (&status["phase"], &status["app"]),
+        (&"settled".into(), &"endpoint".into()),
+        "{status}"
+    );
+    assert_eq!(status["servers"]["master"]["role"], "master", "{status}");
+    assert!(
+        world.vars().contains_key("HOSTED_REDIS_URL"),
+        "the add-on stays attached"
+    );
+
+    // Nothing is left to do, also for those who ask again.
+    assert_eq!(world.infra(&["up", "--yes", "--json"]).exits(0).json()["changes"], 0);
+    world.infra(&["switch-app", "--confirm", "demo"]).exits(0);
+
+    roles_survive_a_reboot(&world);
+    world.nothing_was_lost(2_000);
+    world.no_secret_was_shown();
+    going_down_is_refused_until_the_app_is_elsewhere(&world);
+}
+
+#[test]
+fn promote_first_holds_the_source_until_the_switch() {
+    let _alone = alone();
+    let world = World::raise(2_000);
+    world.infra(&["up", "--yes"]).exits(0);
+    let promoted = world.infra(&["promote", "--confirm", "demo", "--json"]).exits(0).json();
+    assert!(promoted["held_until"].is_string(), "{promoted}");
+    let status = world.status();
+    assert_eq!(
+        (&status["phase"], &status["app"]),
+        (&"promoted".into(), &"source".into()),
+        "{status}"
+    );
+    world.infra(&["switch-app", "--confirm", "demo"]).exits(0);
+    world.nothing_was_lost(2_000);
+}
+
+#[test]
+fn a_promotion_that_nobody_used_is_taken_back_and_repeated() {
+    let _alone = alone();
+    let world = World::raise(2_000);
+    world.infra(&["up", "--yes"]).exits(0);
+    world.infra(&["promote", "--confirm", "demo", "--hold", "2s"]).exits(0);
+    // The pause ends by itself and the app writes to its old side again: the promotion is worth nothing any more.
+    world.wait_for_more_writes(1_000);
+    world.infra(&["switch-app", "--confirm", "demo"]).exits(0);
+    world.nothing_was_lost(2_000);
+}
+
+fn unchanged_twice_and_then_just_what_was_edited(world: &World) {
+    assert_eq!(world.infra(&["up", "--yes", "--json"]).exits(0).json()["changes"], 0);
+    world.infra(&["up", "--dry-run", "--detailed-exitcode"]).exits(0);
+    world.configure("redis: {maxmemory: 300mb}\n");
+    let plan = world.infra(&["up", "--dry-run", "--json"]).exits(0).json();
+    let steps: Vec<String> = plan_lines(&plan)[1..].to_vec();
+    assert!(
+        !steps.is_empty()
+            && steps
+                .iter()
+                .all(|step| step.contains("redis.conf") || step.contains("maxmemory")),
+        "{steps:?}"
+    );
+    let run_id = world.status()["servers"]["master"]["run_id"].clone();
+    world.infra(&["up", "--yes"]).exits(0);
+    let master = world.status()["servers"]["master"].clone();
+    assert_eq!(master["maxmemory"], 300 << 20, "{master}");
+    assert_eq!(master["run_id"], run_id, "a limit is changed without a restart");
+    assert_eq!(world.infra(&["up", "--yes", "--json"]).exits(0).json()["changes"], 0);
+}
+
+fn differences_are_found_both_ways(world: &World) {
+    world.infra(&["verify"]).exits(0);
+    let redis = |arguments: &[&str]| world.infra(&[&["redis-cli", "master"], arguments].concat()).exits(0);
+    redis(&["CONFIG", "SET", "replica-read-only", "no"]);
+    redis(&["SET", "sneaked-in", "1"]);
+    let found = world.infra(&["verify", "--rounds", "2", "--pause", "200ms"]).exits(5);
+    found.says("sneaked-in");
+    redis(&["DEL", "sneaked-in"]);
+    redis(&["CONFIG", "SET", "replica-read-only", "yes"]);
+    world.infra(&["verify"]).exits(0);
+}
+
+fn roles_survive_a_reboot(world: &World) {
+    for (host, role) in [("replica", "replica"), ("master", "master")] {
+        let before = world.status()["servers"][host]["run_id"].clone();
+        world.infra(&["ssh", host, "sudo", "systemctl", "reboot"]);
+        world.until(Duration::from_secs(90), &format!("the {host} to be back"), || {
+            let status = world.status();
+            let (server, replica) = (&status["servers"][host], &status["servers"]["replica"]);
+            server["run_id"].is_string()
+                && server["run_id"] != before
+                && server["role"] == role
+                && replica["link_up"] == true
+        });
+    }
+}
+
+fn going_down_is_refused_until_the_app_is_elsewhere(world: &World) {
+    world
+        .infra(&["down", "--confirm", "demo"])
+        .exits(1)
+        .says("names the endpoint");
+    world.scale(0, 0);
+    let hosted = world.vars()["HOSTED_REDIS_URL"].clone();
+    world.set_var("REDIS_URL", &hosted);
+    world.infra(&["down", "--confirm", "demo"]).exits(0).says("backups");
+    world.infra(&["down", "--confirm", "demo"]).exits(0);
+    assert!(!world.inventory().exists());
+}

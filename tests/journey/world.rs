@@ -1,0 +1,241 @@
+//! A sandbox for one test, with what the built binaries print in it.
+
+use serde_json::Value;
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+pub struct World {
+    folder: tempfile::TempDir,
+    /// Everything that infra ever printed here.
+    printed: RefCell<String>,
+}
+
+pub struct Answer {
+    shown: String,
+    code: Option<i32>,
+    out: String,
+    err: String,
+}
+
+impl Answer {
+    #[track_caller]
+    pub fn exits(self, code: i32) -> Self {
+        assert_eq!(
+            self.code,
+            Some(code),
+            "`infra {}` printed:\n{}\n{}",
+            self.shown,
+            self.out,
+            self.err
+        );
+        self
+    }
+
+    #[track_caller]
+    pub fn says(&self, words: &str) {
+        assert!(
+            self.out.contains(words) || self.err.contains(words),
+            "`infra {}` printed:\n{}\n{}",
+            self.shown,
+            self.out,
+            self.err
+        );
+    }
+
+    #[track_caller]
+    pub fn json(&self) -> Value {
+        serde_json::from_str(&self.out)
+            .unwrap_or_else(|error| panic!("{error} in what `infra {}` printed:\n{}", self.shown, self.out))
+    }
+}
+
+fn sandbox() -> PathBuf {
+    let path = Path::new(env!("CARGO_BIN_EXE_infra")).with_file_name("sandbox");
+    assert!(
+        path.exists(),
+        "build the whole workspace: {} is missing",
+        path.display()
+    );
+    path
+}
+
+impl World {
+    /// Raises the sandbox, fills the add-on and starts the app; at a tenth of the platform's real delays.
+    pub fn raise(keys: u32) -> Self {
+        let world = World {
+            folder: tempfile::tempdir().unwrap(),
+            printed: RefCell::default(),
+        };
+        world.sandbox(&["up", "--time-scale", "0.1"]);
+        world.sandbox(&["app", "seed", "--keys", &keys.to_string()]);
+        world.configure("");
+        world.scale(2, 1);
+        world.infra(&["check", "--pin"]).exits(0);
+        world.infra(&["check"]).exits(0);
+        world
+    }
+
+    /// Writes infra.yml with these lines behind what every test needs; the pin stays.
+    pub fn configure(&self, more: &str) {
+        let path = self.folder.path().join("infra.yml");
+        let pin = std::fs::read_to_string(&path)
+            .ok()
+            .and_then(|text| Some(text.lines().find(|line| line.contains("tls_pin"))?.to_string()));
+        let text = format!(
+            "name: demo\nsource:\n{}\n  config_var: REDIS_URL\napp: {{name: demo}}\nhosts:\n  admin_cidrs: [10.77.0.1/32]\n  app_cidrs: [10.77.0.0/16]\n{more}",
+            pin.unwrap_or_default()
+        );
+        std::fs::write(path, text).unwrap();
+    }
+
+    pub fn infra(&self, arguments: &[&str]) -> Answer {
+        let output = Command::new(sandbox())
+            .arg("run")
+            .arg(env!("CARGO_BIN_EXE_infra"))
+            .args(arguments)
+            .current_dir(self.folder.path())
+            .stdin(Stdio::null())
+            .output()
+            .unwrap();
+        let answer = Answer {
+            shown: arguments.join(" "),
+            code: output.status.code(),
+            out: String::from_utf8_lossy(&output.stdout).into_owned(),
+            err: String::from_utf8_lossy(&output.stderr).into_owned(),
+        };
+        let mut printed = self.printed.borrow_mut();
+        printed.push_str(&answer.out);
+        printed.push_str(&answer.err);
+        answer
+    }
+
+    pub fn status(&self) -> Value {
+        self.infra(&["status", "--json"]).exits(0).json()
+    }
+
+    pub fn inventory(&self) -> PathBuf {
+        self.folder.path().join("inventory/production.yml")
+    }
+
+    pub fn scale(&self, web: u32, worker: u32) {
+        self.sandbox(&["app", "scale", &format!("web={web}"), &format!("worker={worker}")]);
+    }
+
+    /// Waits until the app has written for a while on its last side, stops it, and holds its ledgers against that side.
+    #[track_caller]
+    pub fn nothing_was_lost(&self, at_least: u64) {
+        self.wait_for_more_writes(at_least);
+        self.scale(0, 0);
+        self.until(Duration::from_secs(30), "the app to stop", || {
+            let ledger = self.ledger();
+            std::thread::sleep(Duration::from_millis(500));
+            ledger["acknowledged"] == self.ledger()["acknowledged"]
+        });
+        let ledger = self.ledger();
+        assert_eq!(
+            (&ledger["lost"], &ledger["duplicated"]),
+            (&0.into(), &0.into()),
+            "{ledger:#}"
+        );
+        self.scale(2, 1);
+    }
+
+    #[track_caller]
+    pub fn wait_for_more_writes(&self, more: u64) {
+        let acknowledged = || self.ledger()["acknowledged"].as_u64().unwrap();
+        let before = acknowledged();
+        self.until(Duration::from_secs(60), &format!("{more} more writes"), || {
+            acknowledged() >= before + more
+        });
+    }
+
+    fn ledger(&self) -> Value {
+        let output = Command::new(sandbox())
+            .args(["ledger", "check", "--json"])
+            .output()
+            .unwrap();
+        serde_json::from_slice(&output.stdout)
+            .unwrap_or_else(|error| panic!("{error}: {}", String::from_utf8_lossy(&output.stderr)))
+    }
+
+    /// The app's config vars, as the platform tells them.
+    pub fn vars(&self) -> BTreeMap<String, String> {
+        serde_json::from_str(&self.platform("GET", "{}")).unwrap()
+    }
+
+    pub fn set_var(&self, name: &str, value: &str) {
+        self.platform("PATCH", &serde_json::json!({ name: value }).to_string());
+    }
+
+    fn platform(&self, method: &str, body: &str) -> String {
+        let script = "exec curl -sf -X \"$1\" -d \"$2\" -H 'Content-Type: application/json' -H 'Accept: application/vnd.heroku+json; version=3' \
+                      -H \"Authorization: Bearer $HEROKU_API_KEY\" \"$HEROKU_API_URL/apps/demo/config-vars\"";
+        let output = Command::new(sandbox())
+            .args(["run", "sh", "-c", script, "sh", method, body])
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    /// Looks for every password that the app was ever given in all that was printed and in the inventory.
+    #[track_caller]
+    pub fn no_secret_was_shown(&self) {
+        let inventory = std::fs::read_to_string(self.inventory()).unwrap();
+        let printed = self.printed.borrow();
+        let mut looked_for = 0;
+        for url in self.vars().values().filter(|value| value.contains("://")) {
+            let password = url
+                .split("://")
+                .nth(1)
+                .and_then(|rest| rest.split('@').next())
+                .and_then(|user| user.split(':').nth(1))
+                .unwrap();
+            assert!(password.len() >= 8);
+            assert!(
+                !printed.contains(password) && !inventory.contains(password),
+                "a password of {} was shown",
+                url.split("://").next().unwrap()
+            );
+            looked_for += 1;
+        }
+        assert!(looked_for >= 2, "the endpoint's URL and the add-on's");
+        assert!(!printed.contains("PRIVATE KEY"));
+    }
+
+    #[track_caller]
+    pub fn until(&self, patience: Duration, what: &str, mut holds: impl FnMut() -> bool) {
+        let end = Instant::now() + patience;
+        while !holds() {
+            assert!(Instant::now() < end, "waited {patience:?} for {what}");
+            std::thread::sleep(Duration::from_millis(200));
+        }
+    }
+
+    #[track_caller]
+    fn sandbox(&self, arguments: &[&str]) {
+        let output = Command::new(sandbox()).args(arguments).output().unwrap();
+        assert!(
+            output.status.success(),
+            "`sandbox {}`: {}",
+            arguments.join(" "),
+            String::from_utf8_lossy(&output.stderr)
+        );
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        let down = Command::new(sandbox()).arg("down").output();
+        let left = match down {
+            Ok(output) if output.status.success() => return,
+            Ok(output) => String::from_utf8_lossy(&output.stderr).into_owned(),
+            Err(error) => error.to_string(),
+        };
+        eprintln!("`sandbox down`: {left}");
+        assert!(std::thread::panicking(), "something was left behind: {left}");
+    }
+}
