@@ -35,6 +35,8 @@ mkdir "$work"
 trap 'rm -rf "$work"' EXIT
 trap 'fail "line $LINENO: ${BASH_COMMAND%% *} ended with status $?"' ERR
 started=$(date -u +%FT%TZ)
+# To the millisecond: two bases within a second are two generations.
+generation=$(date -u +%Y%m%dT%H%M%S.%3NZ)
 
 in_time() {
     ((SECONDS < deadline)) || fail "not done after $deadline s: $1"
@@ -160,7 +162,6 @@ if [[ $last_day != "$day" ]]; then class=daily; fi
 if [[ ${day:8:2} == 01 && $last_month != "$month" ]]; then class=monthly; fi
 
 timeline=$INFRA_LABEL-${run_id:0:12}
-generation=$(tr -d ':-' <<<"$started")
 place=$INFRA_PREFIX/$class/$timeline/$generation
 sum=$(put "$work/base.rdb.zst" "$place/base.rdb.zst")
 finished=$(date -u +%FT%TZ)
