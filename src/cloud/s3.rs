@@ -85,6 +85,7 @@ impl Bucket {
 
     /// The object, or nothing where neither it nor its bucket exists.
     pub async fn get(&self, key: &str) -> Result<Option<Object>> {
+        tracing::debug!("s3: get {key}");
         let clock = ServerClock::default();
         let answer = self
             .client
@@ -117,6 +118,7 @@ impl Bucket {
 
     /// Writes the whole object. A write that S3 did not decide on because another came at the same moment (409) is repeated.
     pub async fn put(&self, key: &str, body: &[u8], when: &If) -> Result<Written> {
+        tracing::debug!("s3: put {key}, {} bytes", body.len());
         let mut conflicts = 0;
         loop {
             let mut put = self

@@ -102,6 +102,7 @@ impl Server {
 
     /// Connects, authenticates and selects a database. Commands answer within 10 s or fail; see [`Connection::answer_within`].
     pub async fn connect(&self, database: u32) -> Result<Connection> {
+        tracing::info!("connect to {self}");
         let stream = self.dial().await?;
         Connection::establish(self.to_string(), &self.settings(database), stream).await
     }

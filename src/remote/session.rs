@@ -148,6 +148,8 @@ impl Session {
         deadline: Duration,
         mut on_line: impl FnMut(&str) + Send + 'static,
     ) -> Result<Output> {
+        // Commands are safe to show: secrets go through standard input.
+        tracing::info!("{}: {command}", self.label);
         let connection = self.connection.clone();
         let end = Instant::now().after(deadline);
         let input = Zeroizing::new(stdin.unwrap_or_default().to_vec());

@@ -230,6 +230,7 @@ impl Http {
         range: Option<&HeaderValue>,
         body: Option<&Value>,
     ) -> reqwest::Result<Response> {
+        tracing::debug!("platform: {method} {path}");
         let mut request = self
             .client
             .request(method.clone(), format!("{}{path}", self.base))
