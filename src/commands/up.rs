@@ -49,12 +49,8 @@ impl Seen {
 }
 
 pub async fn run(context: &Context, arguments: &Up) -> Result<ExitCode> {
-    context.interrupt.or(make(context, arguments)).await
-}
-
-async fn make(context: &Context, arguments: &Up) -> Result<ExitCode> {
     let environment = context.environment().await?;
-    let seen = look(context, &environment).await?;
+    let seen = context.interrupt.or(look(context, &environment)).await?;
     let changes = seen.changes();
     if changes > 0 || arguments.change.dry_run {
         show_plan(context, &seen);
