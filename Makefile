@@ -18,7 +18,7 @@ demo: build
 
 # The whole suite: the sandbox's AWS API, then everything in Rust; the tests that boot machines raise one sandbox after the other.
 test: image test-aws
-	$(if $(SUDO),CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER='$(SUDO)') cargo test --workspace --locked
+	$(if $(SUDO),CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER='$(SUDO)') cargo test --workspace --locked --no-fail-fast
 
 test-aws: image
 	cd sandbox/aws && $(CACHE)/venv/bin/python -m unittest -q

@@ -194,7 +194,7 @@ async fn a_command_without_end_ends_at_its_deadline_and_the_session_says_so_afte
         .run_within("sleep 30", None, Duration::from_millis(700), |_| ())
         .await
         .unwrap_err();
-    assert!(begun.elapsed() < Duration::from_secs(3), "{:?}", begun.elapsed());
+    assert!(begun.elapsed() < Duration::from_secs(15), "{:?}", begun.elapsed());
     assert!(error.to_string().contains("`sleep 30` on testing"), "{error}");
     assert!(session.run("true", None).await.is_err());
 }

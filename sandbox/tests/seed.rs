@@ -88,5 +88,5 @@ async fn a_hundred_thousand_keys_take_seconds() {
     assert_eq!(first.await + second.await, 100_000);
     println!("{seeded:?}");
     // Three seconds on an idle computer; tests share it with others.
-    assert!(seeded.seconds < 15.0, "{seeded:?}");
+    assert!(seeded.seconds < 60.0, "{seeded:?}");
 }
