@@ -112,6 +112,15 @@ pub struct Check {
     /// Print the digest of the source's TLS certificate, to be put into infra.yml as source.tls_pin
     #[arg(long)]
     pub pin: bool,
+    #[command(flatten)]
+    pub leave: Leave,
+}
+
+#[derive(Clone, Debug, Default, Args)]
+pub struct Leave {
+    /// An app that may stay on the source although it uses the same Redis; can be given several times
+    #[arg(long, value_name = "APP")]
+    pub leave: Vec<String>,
 }
 
 #[derive(Debug, Args)]
@@ -160,6 +169,8 @@ pub struct Confirmed {
 pub struct Promote {
     #[command(flatten)]
     pub confirmed: Confirmed,
+    #[command(flatten)]
+    pub leave: Leave,
     /// How long the source's writes stay paused for `switch-app` to take over; then the app is back on its old master
     #[arg(long, value_parser = duration, default_value = "120s", value_name = "TIME")]
     pub hold: Duration,
@@ -172,6 +183,8 @@ pub struct Promote {
 pub struct SwitchApp {
     #[command(flatten)]
     pub confirmed: Confirmed,
+    #[command(flatten)]
+    pub leave: Leave,
     /// Longest pause of the source's writes while release and restarts are under way
     #[arg(long, value_parser = duration, default_value = "1h", value_name = "TIME")]
     pub longest_pause: Duration,

@@ -95,6 +95,7 @@ mod tests {
             user: "default".into(),
             cmd: cmd.into(),
             flags: flags.into(),
+            lib: String::new(),
             db: 0,
             age_seconds: 1,
             idle_seconds: 1,
