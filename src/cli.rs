@@ -185,6 +185,12 @@ pub struct SwitchApp {
     pub confirmed: Confirmed,
     #[command(flatten)]
     pub leave: Leave,
+    /// Try the app's way into its new Redis with a one-off process of its own, and change nothing
+    #[arg(long, conflicts_with_all = ["dry_run", "confirm"])]
+    pub rehearse: bool,
+    /// Go on although the last rehearsal failed
+    #[arg(long, conflicts_with = "rehearse")]
+    pub without_rehearsal: bool,
     /// Longest pause of the source's writes while release and restarts are under way
     #[arg(long, value_parser = duration, default_value = "1h", value_name = "TIME")]
     pub longest_pause: Duration,

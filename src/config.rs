@@ -51,6 +51,9 @@ pub struct App {
     pub config_var: String,
     /// The var that receives the certificate authority of the endpoint, set in the same change. Default: `REDIS_CA` for `REDIS_URL`.
     pub ca_config_var: Option<String>,
+    /// What a one-off process runs to try the app's way into its new Redis: `infra switch-app --rehearse`.
+    #[serde(default)]
+    pub rehearse: Option<String>,
     /// Further apps that use the same Redis and are switched in the same cutover.
     #[serde(default)]
     pub also: Vec<String>,

@@ -7,6 +7,12 @@ use crate::cutover::{Command, Limits};
 use crate::error::{ExitCode, Result};
 
 pub async fn run(context: &Context, arguments: &SwitchApp) -> Result<ExitCode> {
+    if arguments.rehearse {
+        return super::rehearse::run(context).await;
+    }
+    if !arguments.confirmed.dry_run {
+        super::rehearse::ask_before_switch(context, arguments.without_rehearsal).await?;
+    }
     let plan = Plan {
         command: Command::SwitchApp,
         limits: Limits {

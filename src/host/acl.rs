@@ -3,6 +3,8 @@
 //! Only for saying beforehand what would be refused: whether a command belongs to `@admin` or `@dangerous` stands in a table here, as Redis 7.0 has it. Once a master
 //! stands, it is asked itself (`ACL DRYRUN`).
 
+use std::fmt;
+
 /// Commands of `@dangerous` that are not of `@admin`: on a shared server they are slow or destroy much.
 const DANGEROUS: [&str; 10] = [
     "flushall",
@@ -134,6 +136,17 @@ impl Rules {
             }
         }
         allowed
+    }
+}
+
+impl fmt::Display for Rules {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, rule) in self.0.iter().enumerate() {
+            let gap = if index == 0 { "" } else { " " };
+            let sign = if rule.allows { '+' } else { '-' };
+            write!(f, "{gap}{sign}{}", rule.what)?;
+        }
+        Ok(())
     }
 }
 

@@ -17,7 +17,7 @@ pub mod plan;
 pub mod redis_conf;
 pub mod role;
 pub mod settings;
-mod templates;
+pub(crate) mod templates;
 pub mod tls;
 pub mod user_data;
 pub mod users;

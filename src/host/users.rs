@@ -55,7 +55,8 @@ struct Values<'a> {
     app_commands: &'a [String],
 }
 
-fn digest(password: &Secret) -> String {
+/// What stands in users.acl for a password.
+pub fn digest(password: &Secret) -> String {
     use std::fmt::Write;
     Sha256::digest(password.expose().as_bytes())
         .iter()

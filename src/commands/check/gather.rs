@@ -12,6 +12,7 @@ use crate::plan::preflight::{Copy, Facts, Owner, SourceFacts, Told, Unseen, own_
 use crate::platform::heroku::{AppSurvey, owner};
 use crate::platform::{Attachment, ConfigVars};
 use crate::redis::{Connection, Info, Server, Survey, control};
+use crate::rehearsal::Record;
 use crate::state::{Role, State};
 use std::collections::BTreeMap;
 
@@ -77,7 +78,11 @@ pub async fn facts(context: &Context, environment: &Environment) -> Result<Facts
         app,
         copy,
         region: cloud.region().to_string(),
-        rehearsed: None,
+        rehearsed: match &state {
+            Some(_) => Record::load(&environment.store, config).await.ok().flatten(),
+            None => None,
+        }
+        .map(|record| record.verdict.passed()),
         maxmemory,
         admin_cidrs: config.hosts.admin_cidrs.clone(),
     })

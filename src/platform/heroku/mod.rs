@@ -4,6 +4,7 @@ mod attachments;
 mod config_vars;
 mod consumers;
 mod http;
+mod one_off;
 mod processes;
 mod releases;
 mod survey;
