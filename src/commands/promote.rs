@@ -10,9 +10,13 @@ pub async fn run(context: &Context, arguments: &Promote) -> Result<ExitCode> {
     let plan = Plan {
         command: Command::Promote,
         limits: Limits {
-            hold: arguments.hold,
+            hold: arguments.hold.unwrap_or(Limits::default().hold),
+            grace: arguments.grace,
+            rounds: arguments.rounds,
             ..Limits::default()
         },
+        fence: arguments.fence,
+        hold_was_asked_for: arguments.hold.is_some(),
         confirmed: &arguments.confirmed,
         what: "This pauses the source's writes until the master has taken over, and longer for `infra switch-app` to follow.",
     };

@@ -7,14 +7,28 @@ use crate::cutover::{Command, Limits};
 use crate::error::{ExitCode, Result};
 
 pub async fn run(context: &Context, arguments: &SwitchApp) -> Result<ExitCode> {
+    let (command, what) = match arguments.back {
+        true => (
+            Command::Back,
+            "This sets the app's config vars back to the source, which restarts its processes; it is refused once the new side was written to.",
+        ),
+        false => (
+            Command::SwitchApp,
+            "This fences the source, lets the master take over and changes the app's config vars, which restarts its processes.",
+        ),
+    };
     let plan = Plan {
-        command: Command::SwitchApp,
+        command,
         limits: Limits {
             long_pause: arguments.longest_pause,
+            grace: arguments.grace,
+            rounds: arguments.rounds,
             ..Limits::default()
         },
+        fence: arguments.fence,
+        hold_was_asked_for: true,
         confirmed: &arguments.confirmed,
-        what: "This pauses the source's writes, lets the master take over and changes the app's config vars, which restarts its processes.",
+        what,
     };
     run_cutover(context, plan).await
 }
