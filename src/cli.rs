@@ -1,5 +1,6 @@
 //! The command line: arguments only. What a verb does stands in `commands`.
 
+use crate::cutover::FenceKind;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -172,8 +173,17 @@ pub struct Promote {
     #[command(flatten)]
     pub leave: Leave,
     /// How long the source's writes stay paused for `switch-app` to take over; then the app is back on its old master
-    #[arg(long, value_parser = duration, default_value = "120s", value_name = "TIME")]
-    pub hold: Duration,
+    ///
+    /// Default: 120s. Where the source cannot be paused the app is stopped instead, and stays so until `switch-app`: then the flag must be given, as a sign that
+    /// this is wanted.
+    #[arg(long, value_parser = duration, value_name = "TIME")]
+    pub hold: Option<Duration>,
+    /// How nothing can write to the source: it pauses its writes, or the app is stopped. Default: a pause where the source allows one
+    #[arg(long, value_enum, value_name = "KIND")]
+    pub fence: Option<FenceKind>,
+    /// How long a process that was asked to stop may live on; counts where the app is stopped. Heroku kills it after 30 s
+    #[arg(long, value_parser = duration, default_value = "31s", value_name = "TIME")]
+    pub grace: Duration,
     /// Rounds in which the full comparison may converge before the fence
     #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub rounds: u32,
@@ -191,6 +201,15 @@ pub struct SwitchApp {
     /// Go on although the last rehearsal failed
     #[arg(long, conflicts_with = "rehearse")]
     pub without_rehearsal: bool,
+    /// Set the app's vars back to the source and follow it again; refused once the new side was written to
+    #[arg(long, conflicts_with_all = ["longest_pause", "rounds", "rehearse"])]
+    pub back: bool,
+    /// How nothing can write to the source: it pauses its writes, or the app is stopped. Default: a pause where the source allows one
+    #[arg(long, value_enum, value_name = "KIND")]
+    pub fence: Option<FenceKind>,
+    /// How long a process that was asked to stop may live on; counts where the app is stopped. Heroku kills it after 30 s
+    #[arg(long, value_parser = duration, default_value = "31s", value_name = "TIME")]
+    pub grace: Duration,
     /// Longest pause of the source's writes while release and restarts are under way
     #[arg(long, value_parser = duration, default_value = "1h", value_name = "TIME")]
     pub longest_pause: Duration,

@@ -49,14 +49,16 @@ pub struct App {
     pub name: String,
     #[serde(default = "App::default_config_var")]
     pub config_var: String,
+    /// Further apps that use the same Redis and move in the same cutover, by the same key.
+    #[serde(default)]
+    pub also: Vec<String>,
+    /// With `platform: command`: what is run to read, set and verify the app's vars.
+    pub commands: Option<crate::platform::Commands>,
     /// The var that receives the certificate authority of the endpoint, set in the same change. Default: `REDIS_CA` for `REDIS_URL`.
     pub ca_config_var: Option<String>,
     /// What a one-off process runs to try the app's way into its new Redis: `infra switch-app --rehearse`.
     #[serde(default)]
     pub rehearse: Option<String>,
-    /// Further apps that use the same Redis and are switched in the same cutover.
-    #[serde(default)]
-    pub also: Vec<String>,
 }
 
 impl App {
@@ -78,6 +80,8 @@ impl App {
 pub enum PlatformKind {
     #[default]
     Heroku,
+    /// Any other, by commands of the user's own: see `commands`.
+    Command,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -240,6 +244,32 @@ impl Config {
                 return wrong("source.tls_pin", pin, "`sha256:` and 64 hexadecimal digits");
             }
         }
+        match (self.app.platform, &self.app.commands) {
+            (PlatformKind::Heroku, Some(_)) => {
+                return Err(Error::usage(
+                    "accept `app.commands`: they are for `app.platform: command`, and this app runs on heroku",
+                )
+                .hint("set `app.platform: command`, or remove `app.commands`"));
+            }
+            (PlatformKind::Command, None) => {
+                return Err(Error::usage("accept `app.platform: command`: `app.commands` is missing")
+                    .hint("name the commands `read`, `set` and `verify` under `app.commands`: the README says what each gets and prints"));
+            }
+            (PlatformKind::Command, Some(_)) if !self.app.also.is_empty() => {
+                return Err(
+                    Error::usage("accept `app.also`: several apps can move together on heroku only")
+                        .hint("let the commands of `app.commands` serve all of them"),
+                );
+            }
+            (PlatformKind::Command, Some(_)) if self.region.is_none() => {
+                return Err(Error::usage("accept `app.platform: command`: `region` is missing")
+                    .hint("name the AWS region nearest to the app: no platform tells it here"));
+            }
+            _ => {}
+        }
+        if self.app.also.contains(&self.app.name) {
+            return wrong("app.also", &self.app.name, "another app than `app.name`");
+        }
         if !is_var(&self.app.config_var) {
             return wrong("app.config_var", &self.app.config_var, "a config var's name");
         }
@@ -293,7 +323,7 @@ impl Config {
             }
         }
         for app in &self.app.also {
-            if app == &self.app.name || app.is_empty() || app.contains(['/', ' ']) {
+            if app.is_empty() || app.contains(['/', ' ']) {
                 return wrong("app.also", app, "the name of another app");
             }
         }

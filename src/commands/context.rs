@@ -3,6 +3,7 @@
 use crate::cli::Common;
 use crate::cloud::{Cloud, ec2, find};
 use crate::config::Config;
+use crate::config::PlatformKind;
 use crate::cutover::record as entries;
 use crate::cutover::{Phase, vars};
 use crate::error::{Error, Result};
@@ -10,7 +11,7 @@ use crate::interrupt::Interrupt;
 use crate::inventory::Inventory;
 use crate::plan::cloud::Wanted;
 use crate::plan::names::Names;
-use crate::platform::{ConfigVars, Heroku};
+use crate::platform::{ConfigVars, Heroku, Hook, Platform};
 use crate::redis::{Digest, Server, Trust};
 use crate::remote::{HostKey, Target};
 use crate::secret::Secret;
@@ -29,7 +30,7 @@ pub struct Context {
     pub config: Config,
     pub ui: Ui,
     pub interrupt: Interrupt,
-    pub platform: Heroku,
+    pub platform: Platform,
 }
 
 /// Where the operator reaches the hosts: the master at the endpoint's address.
@@ -61,7 +62,10 @@ impl Context {
             )));
         }
         let config = Config::load(&common.config)?;
-        let platform = Heroku::from_env(&config.app.name)?;
+        let platform = match (config.app.platform, &config.app.commands) {
+            (PlatformKind::Command, Some(commands)) => Platform::Command(Hook::new(&config.app.name, commands.clone())),
+            _ => Platform::Heroku(Heroku::from_env(&config.app.name)?),
+        };
         Ok(Context {
             common,
             config,
@@ -83,7 +87,9 @@ impl Context {
     pub async fn environment(&self) -> Result<Environment> {
         let region = match &self.config.region {
             Some(region) => region.clone(),
-            None => self.platform.aws_region().await?,
+            None => self.platform.aws_region().await?.ok_or_else(|| {
+                Error::usage("choose a region: the app's platform tells none").hint("set `region` in infra.yml")
+            })?,
         };
         let cloud = Cloud::connect(Some(&region), self.config.aws.endpoint.as_deref()).await?;
         let names = Names::new(&self.config.name, self.env(), cloud.account(), cloud.region())?;
@@ -134,6 +140,15 @@ impl Context {
             Some(journal) => Ok(entries::read(&journal)?.phase),
             None => Ok(None),
         }
+    }
+
+    /// The app, and those that move with it.
+    pub fn apps(&self) -> Result<Vec<Platform>> {
+        let mut apps = vec![self.platform.clone()];
+        for also in &self.config.app.also {
+            apps.push(Platform::Heroku(Heroku::from_env(also)?));
+        }
+        Ok(apps)
     }
 
     /// The same, for looking without being seen.

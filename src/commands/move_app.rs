@@ -4,7 +4,7 @@ use super::JSON_SCHEMA_VERSION;
 use super::context::{Context, Environment, REDIS_PORT, host_record, host_server, target};
 use crate::cli::Confirmed;
 use crate::cutover::record::{Reading, Record};
-use crate::cutover::{self, Authority, Command, Hosts, Ledger, Limits, Outcome, Phase, Setup};
+use crate::cutover::{self, Authority, Command, FenceKind, Hosts, Ledger, Limits, Outcome, Phase, Setup};
 use crate::error::{Error, ExitCode, Result};
 use crate::redis::{Server, Trust};
 use crate::setup::keeper::Keeper;
@@ -15,6 +15,10 @@ use serde_json::json;
 pub struct Plan<'a> {
     pub command: Command,
     pub limits: Limits,
+    /// How to fence the source; where nothing is named, by its pause if it allows one.
+    pub fence: Option<FenceKind>,
+    /// `--hold` was given: whoever promotes alone and cannot pause the source knows that the app stays stopped.
+    pub hold_was_asked_for: bool,
     pub confirmed: &'a Confirmed,
     /// What is about to happen, for whoever has to confirm it.
     pub what: &'a str,
@@ -68,6 +72,13 @@ async fn cut_over(
     let id = journal.id().to_string();
     keeper.change(|state| state.cutover = Some(id)).await?;
     let setup = setup(context, environment, state, plan, Ledger::new(journal, lock)).await?;
+    if !plan.hold_was_asked_for && cutover::fence_kind(&setup).await? == FenceKind::Platform {
+        return Err(Error::usage(format!(
+            "promote alone: {} cannot be paused, so the app is stopped instead, and stays stopped until `infra switch-app`",
+            setup.source
+        ))
+        .hint("run `infra switch-app`, which does both at once; or give --hold to say that the app may stay stopped"));
+    }
     let result = cutover::run(setup, plan.command).await;
     // The journal is the truth; the state keeps the word for whoever only wants to look.
     if let Some(phase) = context.phase(environment).await? {
@@ -113,7 +124,8 @@ async fn setup<R: Record>(
         }),
         pair: Hosts::new(host_target(Role::Master)?, host_target(Role::Replica)?),
         record,
-        platform: context.platform.clone(),
+        apps: context.apps()?,
+        fence: plan.fence,
         config_var: context.config.app.config_var.clone(),
         limits: plan.limits,
         ui: context.ui.clone(),

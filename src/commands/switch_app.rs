@@ -1,26 +1,42 @@
 //! `infra switch-app`: the app's Redis URL moves to the endpoint; the cutover of the data is part of it where `promote` did not run before.
 
+use super::before;
 use super::context::Context;
 use super::move_app::{Plan, run as run_cutover};
+use super::rehearse;
 use crate::cli::SwitchApp;
 use crate::cutover::{Command, Limits};
 use crate::error::{ExitCode, Result};
 
 pub async fn run(context: &Context, arguments: &SwitchApp) -> Result<ExitCode> {
     if arguments.rehearse {
-        return super::rehearse::run(context).await;
+        return rehearse::run(context).await;
     }
-    if !arguments.confirmed.dry_run {
-        super::rehearse::ask_before_switch(context, arguments.without_rehearsal).await?;
+    if !arguments.confirmed.dry_run && !arguments.back {
+        before::switch(context, &arguments.leave.leave, arguments.without_rehearsal).await?;
     }
+    let (command, what) = match arguments.back {
+        true => (
+            Command::Back,
+            "This sets the app's config vars back to the source, which restarts its processes; it is refused once the new side was written to.",
+        ),
+        false => (
+            Command::SwitchApp,
+            "This fences the source, lets the master take over and changes the app's config vars, which restarts its processes.",
+        ),
+    };
     let plan = Plan {
-        command: Command::SwitchApp,
+        command,
         limits: Limits {
             long_pause: arguments.longest_pause,
+            grace: arguments.grace,
+            rounds: arguments.rounds,
             ..Limits::default()
         },
+        fence: arguments.fence,
+        hold_was_asked_for: true,
         confirmed: &arguments.confirmed,
-        what: "This pauses the source's writes, lets the master take over and changes the app's config vars, which restarts its processes.",
+        what,
     };
     run_cutover(context, plan).await
 }

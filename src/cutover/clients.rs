@@ -1,7 +1,7 @@
 //! Who is still connected to the source, and which of them could write.
 
 use crate::error::{Error, Result};
-use crate::redis::Connection;
+use crate::redis::connection::{Connection, own_name};
 use crate::redis::control::{self, Client};
 use crate::ui::Step;
 use crate::wait::{Instant, Look, Wait};
@@ -9,6 +9,9 @@ use std::time::Duration;
 
 /// How often severed clients may come back before it is said that they do not go.
 const SEVERING: Duration = Duration::from_secs(20);
+
+/// How long nobody may be there and nothing be written, on a source that cannot hold anybody back.
+const AWAY: Duration = Duration::from_secs(1);
 
 /// What only looks: a provider's own agents, and people. An idle connection of an app shows its last command, so one of these is none of an app's.
 const LOOKING: [&str; 14] = [
@@ -20,13 +23,75 @@ const LOOKING: [&str; 14] = [
 pub fn may_write(clients: &[Client], own: u64) -> Vec<&Client> {
     clients
         .iter()
-        .filter(|client| client.id != own && !client.is_replication() && !only_looks(client))
+        .filter(|client| {
+            client.id != own && client.name != own_name() && !client.is_replication() && !only_looks(client)
+        })
         .collect()
 }
 
 fn only_looks(client: &Client) -> bool {
     let command = client.cmd.split('|').next().unwrap_or_default();
     LOOKING.contains(&command) && !matches!(client.cmd.as_str(), "client|setname" | "client|setinfo" | "client|id")
+}
+
+/// Who is connected and may write, in words; empty for nobody.
+pub async fn left(source: &mut Connection) -> Result<String> {
+    let own = control::own_id(source).await?;
+    let clients = control::clients(source).await?;
+    let left = may_write(&clients, own);
+    Ok(if left.is_empty() {
+        String::new()
+    } else {
+        describe(&left)
+    })
+}
+
+/// Waits until whoever may write has gone and stays away, for a source that cannot hold them back. Not before `end`, until when a process that was asked to stop
+/// may still live unseen; then whoever is left is severed once, and that somebody comes back is an error that names him. `quiet` says for how long nothing was written.
+pub async fn await_gone(
+    source: &mut Connection,
+    end: Instant,
+    quiet: impl Fn() -> Result<Option<Duration>>,
+    step: &Step,
+) -> Result<usize> {
+    let patience = end.remaining();
+    await_none(source, patience, step).await?;
+    while !end.has_passed() {
+        step.update(format!(
+            "processes that were stopped may live for {} s more",
+            end.remaining().as_secs()
+        ));
+        tokio::time::sleep(end.remaining().min(Duration::from_secs(1))).await;
+    }
+    let own = control::own_id(source).await?;
+    let clients = control::clients(source).await?;
+    let ids: Vec<u64> = may_write(&clients, own).iter().map(|client| client.id).collect();
+    let severed = match ids.is_empty() {
+        true => 0,
+        false => control::kill_clients(source, &ids).await?,
+    };
+    // Who connects for a single command is seldom seen among the clients; what he writes is seen in the stream.
+    let begun = Instant::now();
+    loop {
+        let left = left(source).await?;
+        let silent = quiet()?.is_none_or(|quiet| quiet >= AWAY);
+        if left.is_empty() && silent && begun.elapsed() >= AWAY {
+            return Ok(severed);
+        }
+        if begun.elapsed() >= 3 * AWAY {
+            let who = match left.is_empty() {
+                true => "somebody who connects for single commands".to_string(),
+                false => left,
+            };
+            return Err(Error::unproven(format!(
+                "keep everybody from {}: the app is stopped, and there is still {who}",
+                source.place()
+            ))
+            .hint("one-off and scheduled processes keep the old URL: stop them, or whatever else that is, then run the same command again"));
+        }
+        step.update("listening for anybody who is left");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
 }
 
 /// Waits until nobody who may write is connected; gives how many are left at the deadline.

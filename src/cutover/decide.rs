@@ -1,12 +1,25 @@
 //! What to do next, from what the journal says and what the world shows. Pure: the same lists of steps are executed for real and tried against a model that
 //! crashes anywhere.
 
-use super::phase::{Command, Phase};
+use super::phase::{Command, FenceKind, Phase};
+use super::sequence::{Lists, MEND, MEND_ROLE, RESTART, Step, lists};
 use super::vars::Points;
+
+/// What the journal says was begun.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Past {
+    pub phase: Option<Phase>,
+    /// A flattening was begun and not finished: that is mended first, whatever comes then.
+    pub flattening: bool,
+    /// The app was stopped by us and not started since.
+    pub stopped: bool,
+}
 
 /// What was looked at before a decision. The journal says what was begun; only this says what happened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct World {
+    /// By what the source is fenced, or would be.
+    pub fence: FenceKind,
     pub master: MasterRole,
     /// Whether the `app` user may log in to the master.
     pub door_open: bool,
@@ -34,136 +47,6 @@ pub enum Stillness {
     /// The stream could not be continued from there, so nothing is proven.
     Unknown,
 }
-
-/// One effect, or one proof before it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Step {
-    /// Makes the app's var a plain one and keeps the add-on attached under HOSTED_….
-    Flatten,
-    PrebootOff,
-    PrebootOn,
-    /// The `app` user off, whoever used it severed.
-    CloseDoor,
-    /// Sessions to the hosts open, everybody's identity and health noted.
-    Ready,
-    /// The full comparison while following.
-    Compare,
-    /// The journal's entry that begins a phase.
-    Announce(Phase),
-    Fence,
-    Drain,
-    Prove,
-    /// For a promotion that was made earlier: nothing was written on either side since.
-    ProveStill,
-    Promote,
-    /// The pause for as long as `--hold` says; the command ends here.
-    Hold,
-    LongPause,
-    OpenDoor,
-    SetVars,
-    AwaitRelease,
-    /// The source's clients down to none that write.
-    AwaitClients,
-    Sever,
-    Unpause,
-    /// Late writes on the source.
-    Watch,
-    /// Nothing was written on our side since its promotion.
-    ProveUnwritten,
-    VarsBack,
-    Follow,
-    AwaitSync,
-}
-
-impl Step {
-    /// What it does, for whoever asks before it is done.
-    pub fn describe(self) -> String {
-        match self {
-            Flatten => "keep the add-on attached under HOSTED_…, and make the app's var a plain one where an attachment owns it",
-            PrebootOff => "turn preboot off where it is on",
-            PrebootOn => "turn preboot on again where it was",
-            CloseDoor => "keep the app out of the master",
-            Ready => "open the sessions to the hosts; see that the source may be paused and watched",
-            Compare => "compare every key of source and master while following",
-            Announce(phase) => return format!("write to the journal: {phase}"),
-            Fence => "pause the source's writes, a few seconds at a time",
-            Drain => "wait until master and replica have applied all that the source had",
-            Prove => "compare again what was written meanwhile; prove that nothing moved",
-            ProveStill => "prove that neither side was written to since the promotion",
-            Promote => "promote the master",
-            Hold => "let the pause run for `infra switch-app`",
-            LongPause => "pause the source for as long as the switch can take",
-            OpenDoor => "let the app log in to the master",
-            SetVars => "set the app's vars to the endpoint, in one change",
-            AwaitRelease => "wait for the release and for every process to run it",
-            AwaitClients => "wait for the app's clients to leave the source",
-            Sever => "sever those that stay",
-            Unpause => "end the pause",
-            Watch => "watch the source for late writes",
-            ProveUnwritten => "prove that nobody wrote to the master since its promotion",
-            VarsBack => "set the app's vars back to the source where they were changed",
-            Follow => "make the master follow the source again",
-            AwaitSync => "wait for master and replica to have a copy",
-        }
-        .into()
-    }
-}
-
-use Step::{
-    Announce, AwaitClients, AwaitRelease, AwaitSync, CloseDoor, Compare, Drain, Fence, Flatten, Follow, Hold,
-    LongPause, OpenDoor, PrebootOff, PrebootOn, Promote, Prove, ProveStill, ProveUnwritten, Ready, SetVars, Sever,
-    Unpause, VarsBack, Watch,
-};
-
-const PROMOTE: &[Step] = &[
-    CloseDoor,
-    Announce(Phase::Following),
-    Ready,
-    Compare,
-    Announce(Phase::Fenced),
-    Fence,
-    Drain,
-    Prove,
-    Announce(Phase::Promoted),
-    Promote,
-];
-const HOLD: &[Step] = &[Hold];
-const MEND: &[Step] = &[Flatten];
-const BEFORE_SWITCH: &[Step] = &[Flatten, PrebootOff];
-/// The new fence only begins here; the old pause may still run, and a shorter one does not shorten it. Flattening comes after the proof, while nothing can be written.
-const TAKE_OVER: &[Step] = &[PrebootOff, Ready, Fence, ProveStill, Flatten];
-const HOLD_AGAIN: &[Step] = &[Ready, Fence, ProveStill, Announce(Phase::Promoted), Hold];
-const SWITCH: &[Step] = &[
-    Announce(Phase::Switching),
-    LongPause,
-    OpenDoor,
-    SetVars,
-    AwaitRelease,
-    Announce(Phase::Switched),
-];
-/// The change was sent already: the release decides. The pause is made long again first, should it have ended.
-const FORWARD: &[Step] = &[
-    Ready,
-    LongPause,
-    OpenDoor,
-    SetVars,
-    AwaitRelease,
-    Announce(Phase::Switched),
-];
-const SETTLE: &[Step] = &[AwaitClients, Sever, Unpause, Watch, PrebootOn, Announce(Phase::Settled)];
-const RESUME_SETTLE: &[Step] = &[Ready, LongPause];
-const RETURN: &[Step] = &[
-    Announce(Phase::Returning),
-    Ready,
-    CloseDoor,
-    ProveUnwritten,
-    VarsBack,
-    Unpause,
-    Follow,
-    AwaitSync,
-    PrebootOn,
-    Announce(Phase::Following),
-];
 
 /// What a command does next.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -194,6 +77,8 @@ pub enum Refusal {
     ChangedAfterSwitch,
     /// The master follows somebody though the app was switched to it.
     FollowsAfterSwitch,
+    /// `--back`, and the new side was written to, or may have been.
+    WrittenSinceSwitch,
 }
 
 impl Refusal {
@@ -232,39 +117,54 @@ impl Refusal {
                 "the app was switched to the master, and the master follows another server",
                 "look at the master's role with `infra status` before anything else",
             ),
+            Refusal::WrittenSinceSwitch => (
+                "the new side was written to since the switch, and going back would lose that",
+                "nothing was changed: the app goes on where it is. Whoever must go back carries those writes over by hand first",
+            ),
         }
     }
 }
 
-/// The way on. `flattening` says that one was begun and not finished: that is mended first, whatever comes then.
-pub fn decide(command: Command, phase: Option<Phase>, flattening: bool, world: &World) -> Next {
+/// The way on.
+pub fn decide(command: Command, past: &Past, world: &World) -> Next {
     use MasterRole::{Following, Promoted};
-    match (phase, world.master) {
+    let lists = lists(world.fence);
+    match (past.phase, world.master) {
         (None | Some(Phase::Following | Phase::Fenced | Phase::Drained | Phase::Proven), Promoted) => {
             Next::Refuse(Refusal::PromotedByOthers)
         }
-        // A promotion that was announced and did not happen: the pause has ended by itself.
-        (None | Some(Phase::Following | Phase::Fenced | Phase::Drained | Phase::Proven), Following)
-        | (Some(Phase::Promoted), Following) => begin(command, phase, flattening, world),
+        // A promotion that was announced and did not happen: a pause has ended by itself, an app that was stopped still is.
+        (
+            None | Some(Phase::Following | Phase::Fenced | Phase::Drained | Phase::Proven | Phase::Promoted),
+            Following,
+        ) => begin(command, past, world),
         (Some(Phase::Promoted), Promoted) => match (world.source, command) {
-            (Stillness::Still, Command::Promote) => Next::Do(HOLD_AGAIN.to_vec()),
-            (Stillness::Still, Command::SwitchApp) => Next::Do([TAKE_OVER, SWITCH, SETTLE].concat()),
-            (Stillness::Moved | Stillness::Unknown, _) => Next::Then(RETURN.to_vec()),
+            (_, Command::Back) => Next::Do(lists.give_back.to_vec()),
+            (Stillness::Still, Command::Promote) => Next::Do(lists.hold_again.to_vec()),
+            (Stillness::Still, Command::SwitchApp) => Next::Do([lists.take_over, lists.switch, lists.settle].concat()),
+            (Stillness::Moved | Stillness::Unknown, _) => Next::Then(lists.give_back.to_vec()),
         },
-        (Some(Phase::Returning), _) => Next::Then(RETURN.to_vec()),
-        (Some(Phase::Switching | Phase::Switched), Promoted) if command == Command::Promote => {
-            Next::Refuse(Refusal::SwitchIsHalfDone)
-        }
-        (Some(Phase::Switching), Promoted) => switching(world),
-        (Some(Phase::Switching), Following) => Next::Refuse(Refusal::FollowsAfterSwitch),
-        (Some(Phase::Switched), Promoted) => match world.app {
-            Points::Endpoint => Next::Do([RESUME_SETTLE, SETTLE].concat()),
+        (Some(Phase::Returning), _) if command == Command::Back => Next::Do(lists.give_back.to_vec()),
+        (Some(Phase::Returning), _) => Next::Then(lists.give_back.to_vec()),
+        (Some(Phase::Switching), Promoted) if command != Command::SwitchApp => Next::Refuse(Refusal::SwitchIsHalfDone),
+        (Some(Phase::Switched), Promoted) if command == Command::Promote => Next::Refuse(Refusal::SwitchIsHalfDone),
+        (Some(Phase::Switching), Promoted) => switching(lists, world),
+        (Some(Phase::Switched | Phase::Settled), Promoted) if command == Command::Back => match (world.app, world.ours)
+        {
+            (Points::Endpoint, Stillness::Still) => Next::Do(lists.give_back.to_vec()),
+            (Points::Endpoint, _) => Next::Refuse(Refusal::WrittenSinceSwitch),
             _ => Next::Refuse(Refusal::ChangedAfterSwitch),
         },
-        (Some(Phase::Switched | Phase::Settled), Following) => Next::Refuse(Refusal::FollowsAfterSwitch),
+        (Some(Phase::Switched), Promoted) => match world.app {
+            Points::Endpoint => Next::Do([lists.resume_settle, lists.settle].concat()),
+            _ => Next::Refuse(Refusal::ChangedAfterSwitch),
+        },
+        (Some(Phase::Switching | Phase::Switched | Phase::Settled), Following) => {
+            Next::Refuse(Refusal::FollowsAfterSwitch)
+        }
         (Some(Phase::Settled), Promoted) => match (world.app, command) {
             (Points::Endpoint, Command::SwitchApp) => Next::Nothing("the app runs on the endpoint; the switch is done"),
-            (Points::Endpoint, Command::Promote) => {
+            (Points::Endpoint, _) => {
                 Next::Nothing("the app runs on the promoted master; a planned failover to the replica is not built yet")
             }
             _ => Next::Refuse(Refusal::ChangedAfterSwitch),
@@ -272,65 +172,70 @@ pub fn decide(command: Command, phase: Option<Phase>, flattening: bool, world: &
     }
 }
 
-fn begin(command: Command, phase: Option<Phase>, flattening: bool, world: &World) -> Next {
+fn begin(command: Command, past: &Past, world: &World) -> Next {
+    let lists = lists(world.fence);
+    let announced = past.phase == Some(Phase::Promoted);
+    if past.stopped {
+        // Whatever the vars say by now, we were about to set them: the app is down, and the next run ends that one way or the other.
+        let mend: &[Step] = if past.flattening { MEND } else { &[] };
+        return match command {
+            Command::Back if announced => Next::Do(lists.give_back.to_vec()),
+            Command::Back => Next::Do(RESTART.to_vec()),
+            Command::Promote => Next::Do([mend, mend_role(announced), lists.resume, lists.hold].concat()),
+            Command::SwitchApp => {
+                Next::Do([mend, mend_role(announced), lists.resume, lists.switch, lists.settle].concat())
+            }
+        };
+    }
     match world.app {
         Points::Endpoint => return Next::Refuse(Refusal::PointsAtUs),
-        Points::Elsewhere => return Next::Refuse(Refusal::PointsElsewhere),
-        Points::Absent if !flattening => return Next::Refuse(Refusal::AppVarAbsent),
+        Points::Elsewhere | Points::Mixed => return Next::Refuse(Refusal::PointsElsewhere),
+        Points::Absent if !past.flattening => return Next::Refuse(Refusal::AppVarAbsent),
         Points::Absent | Points::Source => {}
     }
-    // The announced promotion may have reached the host's file; it is made to say again what is true.
-    let mend_role: &[Step] = match phase {
-        Some(Phase::Promoted) => &[Step::Ready, Step::Follow, Step::AwaitSync],
+    let before: &[Step] = match (command, world.fence, past.flattening) {
+        // The fence itself is the change of the vars: they must be plain before it.
+        (Command::SwitchApp, ..) | (Command::Promote, FenceKind::Platform, _) => lists.before,
+        (_, FenceKind::Pause, true) | (Command::Back, _, true) => MEND,
         _ => &[],
     };
-    Next::Do(match command {
-        Command::Promote if flattening => [MEND, mend_role, PROMOTE, HOLD].concat(),
-        Command::Promote => [mend_role, PROMOTE, HOLD].concat(),
-        Command::SwitchApp => [BEFORE_SWITCH, mend_role, PROMOTE, SWITCH, SETTLE].concat(),
-    })
+    match command {
+        Command::Back if announced => Next::Do([before, lists.give_back].concat()),
+        Command::Back if past.flattening => Next::Do(MEND.to_vec()),
+        Command::Back => Next::Nothing("the app runs on the source; there is nothing to go back from"),
+        Command::Promote => Next::Do([before, mend_role(announced), lists.promote, lists.hold].concat()),
+        Command::SwitchApp => {
+            Next::Do([before, mend_role(announced), lists.promote, lists.switch, lists.settle].concat())
+        }
+    }
 }
 
-fn switching(world: &World) -> Next {
+/// An announced promotion may have reached the host's file; that is made to say again what is true.
+fn mend_role(announced: bool) -> &'static [Step] {
+    if announced { MEND_ROLE } else { &[] }
+}
+
+fn switching(lists: &Lists, world: &World) -> Next {
     match (world.app, world.release_pending, world.source, world.ours) {
-        (Points::Endpoint, ..) | (_, true, Stillness::Still, _) => Next::Do([FORWARD, SETTLE].concat()),
-        (_, false, Stillness::Still, _) => Next::Do([TAKE_OVER, SWITCH, SETTLE].concat()),
+        (Points::Endpoint, ..) | (Points::Mixed, _, Stillness::Still, _) | (_, true, Stillness::Still, _) => {
+            Next::Do([lists.forward, lists.settle].concat())
+        }
+        (_, false, Stillness::Still, _) => Next::Do([lists.take_over, lists.switch, lists.settle].concat()),
         // The pause ended before the app was moved: it went on writing on its old side, and the new one is unused. With the door closed, what a release
         // that is still under way starts can only fail.
-        (.., Stillness::Still) => Next::Then(RETURN.to_vec()),
+        (.., Stillness::Still) => Next::Then(lists.give_back.to_vec()),
         _ => Next::Refuse(Refusal::BothSidesWritten),
     }
 }
 
-/// What a command would do, told from the journal alone: the very lists that are executed, were the world as the journal expects it.
-pub fn outline(command: Command, phase: Option<Phase>) -> Vec<String> {
-    let promoted = matches!(
-        phase,
-        Some(Phase::Promoted | Phase::Returning | Phase::Switching | Phase::Switched | Phase::Settled)
-    );
-    let switched = matches!(phase, Some(Phase::Switched | Phase::Settled));
-    let expected = World {
-        master: if promoted {
-            MasterRole::Promoted
-        } else {
-            MasterRole::Following
-        },
-        door_open: switched,
-        app: if switched { Points::Endpoint } else { Points::Source },
-        release_pending: false,
-        source: Stillness::Still,
-        ours: Stillness::Still,
-    };
-    match decide(command, phase, false, &expected) {
-        Next::Do(steps) | Next::Then(steps) => steps.into_iter().map(Step::describe).collect(),
-        Next::Nothing(why) => vec![why.into()],
-        Next::Refuse(refusal) => vec![refusal.explain().0.into()],
-    }
+/// The way back from a release that the platform ended badly, or from a promotion that is given up.
+pub fn way_back(fence: FenceKind) -> Vec<Step> {
+    lists(fence).give_back.to_vec()
 }
 
-/// The way back from a release that the platform ended badly, or from a promotion that is given up.
-pub fn way_back() -> Vec<Step> {
-    RETURN.to_vec()
+/// The way back of an app that was stopped before anything was promoted.
+pub fn restart() -> Vec<Step> {
+    RESTART.to_vec()
 }
 
 #[cfg(test)]

@@ -1,8 +1,13 @@
 //! The fence: nothing can write to the source.
 //!
-//! It is a pause of writes, short and renewed, so that it ends by itself when we die. A renewal also asks whether the source is still the same process:
-//! one that restarted has forgotten the pause. Lifting is explicit; dropping a fence only stops renewing it.
+//! By **pause**: the source holds writes back, for a short time that is renewed, so that it ends by itself when we die. A renewal also asks whether the source is
+//! still the same process: one that restarted has forgotten the pause. Lifting is explicit; dropping a fence only stops renewing it.
+//!
+//! By **platform**, where the source cannot be paused: the app is stopped and its vars name the endpoint already, so that nobody is left who writes. Here the fence
+//! only sees to it: whoever may write and is connected breaks it. Stopping and starting are steps of their own.
 
+use super::clients;
+use super::phase::FenceKind;
 use crate::error::{Error, Result};
 use crate::redis::{Connection, Info, Server, control};
 use crate::wait::Instant;
@@ -19,12 +24,19 @@ const RESERVE: Duration = Duration::from_millis(1200);
 
 pub struct Fence {
     connection: Connection,
-    shared: Arc<Mutex<Hold>>,
-    renewing: JoinHandle<()>,
-    /// What the source said right after the first pause.
+    keeping: Keeping,
+    /// What the source said right after the first pause, or when nobody was left.
     pub captured: Info,
     pub raised: Instant,
     pub raised_at: Timestamp,
+}
+
+enum Keeping {
+    Pause {
+        shared: Arc<Mutex<Hold>>,
+        renewing: JoinHandle<()>,
+    },
+    Platform,
 }
 
 /// What is known of the pause.
@@ -52,26 +64,70 @@ impl Fence {
             run_id: captured.run_id.clone(),
             replid: captured.replid.clone(),
         }));
+        let renewing = tokio::spawn(renew(connection.clone(), shared.clone()));
         Ok(Fence {
-            renewing: tokio::spawn(renew(connection.clone(), shared.clone())),
             connection,
-            shared,
+            keeping: Keeping::Pause { shared, renewing },
             captured,
             raised,
             raised_at,
         })
     }
 
-    /// Renews the pause now, and makes sure that it never lapsed and that the source is the one that was paused. Gives what the source says of itself.
+    /// Captures how far the source's stream is while the app is stopped. `stopped` is the moment when stopping began.
+    pub async fn of_stopped_app(source: &Server, stopped: (Instant, Timestamp)) -> Result<Fence> {
+        let mut connection = source.connect(0).await?;
+        connection.answer_within(Duration::from_secs(5));
+        let captured = Info::read(&mut connection).await?;
+        let fence = Fence {
+            connection,
+            keeping: Keeping::Platform,
+            captured,
+            raised: stopped.0,
+            raised_at: stopped.1,
+        };
+        fence.check().await?;
+        Ok(fence)
+    }
+
+    pub fn kind(&self) -> FenceKind {
+        match self.keeping {
+            Keeping::Pause { .. } => FenceKind::Pause,
+            Keeping::Platform => FenceKind::Platform,
+        }
+    }
+
+    /// Makes sure that it never was down and that the source is the one that was fenced; renews a pause. Gives what the source says of itself.
     pub async fn check(&self) -> Result<Info> {
-        let info = renew_once(&mut self.connection.clone(), &self.shared).await?;
-        self.holds()?;
-        Ok(info)
+        let mut connection = self.connection.clone();
+        match &self.keeping {
+            Keeping::Pause { shared, .. } => {
+                let info = renew_once(&mut connection, shared).await?;
+                self.holds()?;
+                Ok(info)
+            }
+            Keeping::Platform => {
+                let info = Info::read(&mut connection).await?;
+                if let Some(changed) = changed(&info, &self.captured.run_id, &self.captured.replid) {
+                    return Err(unfenced(&self.connection, changed));
+                }
+                match clients::left(&mut connection).await? {
+                    left if left.is_empty() => Ok(info),
+                    left => Err(unfenced(
+                        &self.connection,
+                        &format!("the app is stopped, and there is {left}"),
+                    )),
+                }
+            }
+        }
     }
 
     /// What is known without asking: for the moment between a check and what depends on it.
     pub fn holds(&self) -> Result<()> {
-        let hold = read(&self.shared);
+        let Keeping::Pause { shared, .. } = &self.keeping else {
+            return Ok(());
+        };
+        let hold = read(shared);
         if let Some(broken) = hold.broken {
             return Err(unfenced(&self.connection, &broken));
         }
@@ -81,22 +137,30 @@ impl Fence {
         Ok(())
     }
 
-    /// Pauses for so long from now on, whatever becomes of us. Gives until when at least.
-    pub async fn extend(&self, duration: Duration) -> Result<Instant> {
+    /// Pauses for so long from now on, whatever becomes of us. An app that is stopped stays so by itself.
+    pub async fn extend(&self, duration: Duration) -> Result<()> {
         self.holds()?;
+        let Keeping::Pause { shared, .. } = &self.keeping else {
+            return Ok(());
+        };
         let asked = Instant::now();
         let mut connection = self.connection.clone();
         control::pause_writes(&mut connection, duration).await?;
-        renew_once(&mut connection, &self.shared).await?;
+        renew_once(&mut connection, shared).await?;
         self.holds()?;
-        change(&self.shared, |hold| hold.until = hold.until.max(asked.after(duration)));
-        Ok(asked.after(duration))
+        change(shared, |hold| hold.until = hold.until.max(asked.after(duration)));
+        Ok(())
     }
 
-    /// Ends the pause at once. Whatever waited is served by the source.
+    /// Ends a pause at once. Whatever waited is served by the source.
     pub async fn lift(self) -> Result<()> {
-        self.renewing.abort();
-        control::unpause(&mut self.connection.clone()).await
+        match &self.keeping {
+            Keeping::Pause { renewing, .. } => {
+                renewing.abort();
+                control::unpause(&mut self.connection.clone()).await
+            }
+            Keeping::Platform => Ok(()),
+        }
     }
 
     pub fn connection(&self) -> Connection {
@@ -106,7 +170,9 @@ impl Fence {
 
 impl Drop for Fence {
     fn drop(&mut self) {
-        self.renewing.abort();
+        if let Keeping::Pause { renewing, .. } = &self.keeping {
+            renewing.abort();
+        }
     }
 }
 
@@ -131,11 +197,7 @@ async fn renew_once(connection: &mut Connection, shared: &Mutex<Hold>) -> Result
         });
     }
     let info = Info::read(connection).await?;
-    let changed = match (info.run_id == before.run_id, info.replid == before.replid) {
-        (true, true) => None,
-        (false, _) => Some("the source was restarted, and forgot the pause"),
-        (true, false) => Some("the source has another replication id than when it was paused"),
-    };
+    let changed = changed(&info, &before.run_id, &before.replid);
     change(shared, |hold| {
         hold.until = hold.until.max(asked.after(TERM));
         if let (None, Some(changed)) = (&hold.broken, changed) {
@@ -143,6 +205,14 @@ async fn renew_once(connection: &mut Connection, shared: &Mutex<Hold>) -> Result
         }
     });
     Ok(info)
+}
+
+fn changed(info: &Info, run_id: &str, replid: &str) -> Option<&'static str> {
+    match (info.run_id == run_id, info.replid == replid) {
+        (true, true) => None,
+        (false, _) => Some("the source was restarted since; a pause would be forgotten"),
+        (true, false) => Some("the source has another replication id than when it was fenced"),
+    }
 }
 
 fn unfenced(connection: &Connection, why: &str) -> Error {

@@ -1,6 +1,7 @@
 //! What a run measured, and how each figure is defined.
 
 use super::phase::Phase;
+use super::watch::Seen;
 use jiff::Timestamp;
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -9,7 +10,8 @@ use std::collections::BTreeMap;
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Outcome {
     pub phase: Option<Phase>,
-    /// From before the source was paused until the master could take writes: promoted, and for `switch-app` its door open. Over both commands where `promote` ran first.
+    /// From before the source was paused, or the app stopped, until the master could take writes: promoted, and for `switch-app` its door open. Over both commands
+    /// where `promote` ran first.
     pub fenced_ms: Option<u64>,
     /// From the last write that the source's stream showed before the fence to the first that our master's stream showed after the switch, both by our clock when
     /// they arrived here. With a direct switch it is mostly the platform's restart.
@@ -20,6 +22,8 @@ pub struct Outcome {
     pub keys_compared_in_fence: Option<u64>,
     /// Writes that the source took after the fence; nothing where its stream could not be watched to the end.
     pub late_writes: Option<u64>,
+    /// Writes that our master took before its door was open, by a client that nobody knows.
+    pub foreign_writes: u64,
     /// The source's replication offset at the fence, bytes.
     pub source_offset: Option<u64>,
     /// The release that runs the app on the endpoint.
@@ -33,6 +37,15 @@ pub struct Outcome {
 }
 
 impl Outcome {
+    /// Notes what somebody wrote to our side before its door was open.
+    pub(super) fn tell_foreign(&mut self, seen: &Seen) {
+        self.foreign_writes = (seen.writes + seen.deletions).max(1);
+        for line in &seen.lines {
+            self.notes
+                .push(format!("written to the master before its door was open: {line}"));
+        }
+    }
+
     /// The lines for a person: each claim with the figures that it comes from.
     pub fn lines(&self) -> Vec<String> {
         let mut lines = Vec::new();
@@ -43,7 +56,7 @@ impl Outcome {
         if let Some(ms) = self.fenced_ms {
             line(
                 "fenced",
-                format!("{ms} ms from the source's pause to the master ready for writes"),
+                format!("{ms} ms from the source's fence to the master ready for writes"),
             );
         }
         if let Some(ms) = self.app_write_gap_ms {

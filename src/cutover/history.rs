@@ -2,10 +2,12 @@
 //!
 //! Never a secret: vars by name, the source by its ids and offsets. An old value of a var is found again under the name that the journal tells.
 
-use super::phase::{Command, Phase};
+use super::phase::{Command, FenceKind, Phase};
 use super::vars::{Flatten, Moved};
+use crate::platform::Standing;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet};
 
 /// One line of the journal, written before what it announces is done.
 #[derive(Clone, Debug, Deserialize, Serialize, PartialEq)]
@@ -17,19 +19,36 @@ pub enum Entry {
     },
     /// The var of an attachment becomes a plain one: attach under another name, detach, set.
     Flattening {
+        app: String,
         plan: Flatten,
         maintenance_was_on: bool,
     },
-    Flattened,
+    Flattened {
+        app: String,
+    },
     /// Preboot is turned off for the cutover; it was on.
-    PrebootOff,
+    PrebootOff {
+        app: String,
+    },
     /// Preboot is on again.
-    PrebootOn,
+    PrebootOn {
+        app: String,
+    },
+    /// The apps are stopped; how each stood before.
+    Stopping {
+        apps: BTreeMap<String, Standing>,
+    },
+    /// They run again as they did.
+    Started,
     Following,
     Returning {
         why: String,
     },
-    Fenced,
+    Fenced {
+        fence: FenceKind,
+        /// The change of vars that is the fence itself; nothing for a pause.
+        switch: Option<Switch>,
+    },
     Promoted(Promotion),
     Switching(Switch),
     Switched {
@@ -55,9 +74,14 @@ pub struct Promotion {
     pub hold_until: Option<Timestamp>,
 }
 
-/// The one change of config vars.
-#[derive(Clone, Debug, Deserialize, Serialize, PartialEq)]
+/// The one change of config vars of each app.
+#[derive(Clone, Debug, Default, Deserialize, Serialize, PartialEq)]
 pub struct Switch {
+    pub apps: BTreeMap<String, AppSwitch>,
+}
+
+#[derive(Clone, Debug, Deserialize, Serialize, PartialEq)]
+pub struct AppSwitch {
     pub moved: Vec<Moved>,
     /// The var that receives the certificate authority.
     pub ca_var: String,
@@ -73,12 +97,14 @@ impl Entry {
         match self {
             Entry::Begun { .. }
             | Entry::Flattening { .. }
-            | Entry::Flattened
-            | Entry::PrebootOff
-            | Entry::PrebootOn => None,
+            | Entry::Flattened { .. }
+            | Entry::PrebootOff { .. }
+            | Entry::PrebootOn { .. }
+            | Entry::Stopping { .. }
+            | Entry::Started => None,
             Entry::Following => Some(Phase::Following),
             Entry::Returning { .. } => Some(Phase::Returning),
-            Entry::Fenced => Some(Phase::Fenced),
+            Entry::Fenced { .. } => Some(Phase::Fenced),
             Entry::Promoted(_) => Some(Phase::Promoted),
             Entry::Switching(_) => Some(Phase::Switching),
             Entry::Switched { .. } => Some(Phase::Switched),
@@ -91,9 +117,11 @@ impl Entry {
         match self {
             Entry::Begun { command } => command.name(),
             Entry::Flattening { .. } => "flattening",
-            Entry::Flattened => "flattened",
-            Entry::PrebootOff => "preboot-off",
-            Entry::PrebootOn => "preboot-on",
+            Entry::Flattened { .. } => "flattened",
+            Entry::PrebootOff { .. } => "preboot-off",
+            Entry::PrebootOn { .. } => "preboot-on",
+            Entry::Stopping { .. } => "stopping",
+            Entry::Started => "started",
             _ => self.phase().map_or("", Phase::name),
         }
     }
@@ -104,13 +132,18 @@ impl Entry {
 pub struct History {
     /// The phase that was journaled last.
     pub phase: Option<Phase>,
+    /// By what the source is fenced, from the fence on.
+    pub fence: Option<FenceKind>,
     /// The last promotion, while nothing after it took it back.
     pub promotion: Option<Promotion>,
     pub switch: Option<Switch>,
     pub release: Option<u64>,
-    /// A flattening that was begun and not finished.
-    pub flattening: Option<(Flatten, bool)>,
-    pub preboot_to_restore: bool,
+    /// Flattenings that were begun and not finished, by app.
+    pub flattening: BTreeMap<String, (Flatten, bool)>,
+    /// Apps whose preboot was on.
+    pub preboot_to_restore: BTreeSet<String>,
+    /// How the apps stood that were stopped and not started since.
+    pub stopped: Option<BTreeMap<String, Standing>>,
     pub late_writes: Option<u64>,
 }
 
@@ -126,18 +159,44 @@ impl History {
     pub fn add(&mut self, entry: &Entry) {
         self.phase = entry.phase().or(self.phase);
         match entry {
-            Entry::Begun { .. } | Entry::Returning { .. } | Entry::Fenced => {}
+            Entry::Begun { .. } | Entry::Returning { .. } => {}
             Entry::Flattening {
+                app,
                 plan,
                 maintenance_was_on,
-            } => self.flattening = Some((plan.clone(), *maintenance_was_on)),
-            Entry::Flattened => self.flattening = None,
-            Entry::PrebootOff => self.preboot_to_restore = true,
-            Entry::PrebootOn => self.preboot_to_restore = false,
+            } => {
+                self.flattening.insert(app.clone(), (plan.clone(), *maintenance_was_on));
+            }
+            Entry::Flattened { app } => {
+                self.flattening.remove(app);
+            }
+            Entry::PrebootOff { app } => {
+                self.preboot_to_restore.insert(app.clone());
+            }
+            Entry::PrebootOn { app } => {
+                self.preboot_to_restore.remove(app);
+            }
+            // What was noted first is how they stood; a rerun finds them stopped.
+            Entry::Stopping { apps } => {
+                let stopped = self.stopped.get_or_insert_default();
+                for (app, standing) in apps {
+                    stopped.entry(app.clone()).or_insert_with(|| standing.clone());
+                }
+            }
+            Entry::Started => self.stopped = None,
             Entry::Following => {
+                self.fence = None;
                 self.promotion = None;
                 self.switch = None;
                 self.release = None;
+            }
+            // A new fence wants a new point.
+            Entry::Fenced { fence, switch } => {
+                self.fence = Some(*fence);
+                self.promotion = None;
+                if switch.is_some() {
+                    self.switch = switch.clone();
+                }
             }
             Entry::Promoted(promotion) => self.promotion = Some(promotion.clone()),
             Entry::Switching(switch) => self.switch = Some(switch.clone()),
@@ -170,25 +229,37 @@ mod tests {
     fn steps_within_a_phase_do_not_end_it() {
         let history = History::of(&[
             Entry::Following,
-            Entry::Fenced,
-            Entry::PrebootOff,
+            Entry::Fenced {
+                fence: FenceKind::Pause,
+                switch: None,
+            },
+            Entry::PrebootOff { app: "demo".into() },
             Entry::Begun {
                 command: Command::Promote,
             },
         ]);
         assert_eq!(history.phase, Some(Phase::Fenced));
-        assert!(history.preboot_to_restore);
+        assert!(history.preboot_to_restore.contains("demo"));
+    }
+
+    #[test]
+    fn apps_that_were_stopped_twice_are_started_as_they_stood_first() {
+        let standing = |web: u64| Standing {
+            formation: [("web".to_string(), web)].into(),
+            maintenance: web == 0,
+        };
+        let stopping = |web| Entry::Stopping {
+            apps: [("demo".to_string(), standing(web))].into(),
+        };
+        let mut history = History::of(&[stopping(2), stopping(0)]);
+        assert_eq!(history.stopped.as_ref().unwrap()["demo"], standing(2));
+        history.add(&Entry::Started);
+        assert_eq!(history.stopped, None);
     }
 
     #[test]
     fn following_again_forgets_the_promotion() {
-        let switch = Switch {
-            moved: vec![],
-            ca_var: "REDIS_CA".into(),
-            keep_in: None,
-            release_before: 3,
-        };
-        let history = History::of(&[Entry::Switching(switch), Entry::Following]);
+        let history = History::of(&[Entry::Switching(Switch::default()), Entry::Following]);
         assert_eq!((history.switch, history.promotion), (None, None));
     }
 }

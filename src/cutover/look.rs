@@ -1,14 +1,17 @@
 //! Looking at the world before a decision, and at single facts of it.
 
-use super::decide::{MasterRole, Stillness, World};
-use super::history::Promotion;
+use super::app::release_is_pending;
+use super::decide::{MasterRole, Past, Stillness, World};
+use super::history::{History, Promotion};
 use super::pair::Pair;
+use super::phase::{Command, FenceKind, Phase};
 use super::record::Record;
 use super::setup::Setup;
 use super::vars::{self, Points};
 use super::watch::{Seen, Watch};
 use crate::error::{Error, Result};
 use crate::platform::ConfigVars;
+use crate::redis::control::{self, Permission};
 use crate::redis::info::{Info, ServerRole};
 use crate::redis::{Connection, Server};
 use ::redis::{Value, cmd};
@@ -18,8 +21,8 @@ use std::time::Duration;
 /// How long a stream may take to show what a server says it has written.
 const READING: Duration = Duration::from_secs(10);
 
-/// What is there now. Whether anything moved since a promotion is asked only where one is given.
-pub async fn world<R: Record, P: Pair>(setup: &Setup<R, P>, promotion: Option<&Promotion>) -> Result<World> {
+/// What is there now. Whether anything moved since a promotion is asked only where that matters.
+pub async fn world<R: Record, P: Pair>(setup: &Setup<R, P>, command: Command, history: &History) -> Result<World> {
     let mut master = setup.master.connect(0).await?;
     let info = Info::read(&mut master).await?;
     let role = match info.role {
@@ -27,12 +30,16 @@ pub async fn world<R: Record, P: Pair>(setup: &Setup<R, P>, promotion: Option<&P
         ServerRole::Replica => MasterRole::Following,
     };
     let door_open = door_is_open(&mut master).await?;
-    let vars = setup.platform.config_vars().await?;
-    let release_pending = setup
-        .platform
-        .newest_release()
-        .await?
-        .is_some_and(|release| !release.status.is_terminal());
+    let (mut points, mut release_pending) = (Vec::new(), false);
+    for app in &setup.apps {
+        points.push(vars_point(setup, &app.config_vars().await?)?);
+        release_pending |= release_is_pending(app).await?;
+    }
+    let promotion = match history.phase {
+        Some(Phase::Promoted | Phase::Switching) => history.promotion.as_ref(),
+        Some(Phase::Switched | Phase::Settled) if command == Command::Back => history.promotion.as_ref(),
+        _ => None,
+    };
     let (source, ours) = match (role, promotion) {
         (MasterRole::Promoted, Some(promotion)) => (
             // A source that cannot be reached proves nothing; whether that matters is the decision's.
@@ -41,22 +48,51 @@ pub async fn world<R: Record, P: Pair>(setup: &Setup<R, P>, promotion: Option<&P
                 .map_or(Stillness::Unknown, |(stillness, _)| stillness),
             our_stillness(&setup.master, &setup.source, promotion)
                 .await
-                .unwrap_or(Stillness::Unknown),
+                .map_or(Stillness::Unknown, |(stillness, _)| stillness),
         ),
         _ => (Stillness::Unknown, Stillness::Unknown),
     };
     Ok(World {
+        fence: fence_kind(setup, history).await,
         master: role,
         door_open,
-        app: app_points(setup, &vars)?,
+        app: Points::together(points),
         release_pending,
         source,
         ours,
     })
 }
 
-/// What the app's var names.
-pub fn app_points<R: Record, P: Pair>(setup: &Setup<R, P>, vars: &ConfigVars) -> Result<Points> {
+/// The journal as a decision wants it.
+pub fn past(history: &History) -> Past {
+    Past {
+        phase: history.phase,
+        flattening: !history.flattening.is_empty(),
+        stopped: history.stopped.is_some(),
+    }
+}
+
+/// The fence that was begun; else the one that is wanted; else a pause where the source allows one.
+pub async fn fence_kind<R: Record, P: Pair>(setup: &Setup<R, P>, history: &History) -> FenceKind {
+    if history.stopped.is_some() {
+        return FenceKind::Platform;
+    }
+    if let Some(kind) = history.fence.or(setup.fence) {
+        return kind;
+    }
+    let probing = async {
+        let permissions = control::permissions(&mut setup.source.connect(0).await?).await?;
+        Ok::<_, Error>(permissions.pause_writes)
+    };
+    match probing.await {
+        Ok(Permission::Denied(_)) => FenceKind::Platform,
+        // A source that is not there is an error of the steps that want it.
+        Ok(Permission::Allowed | Permission::Unknown(_)) | Err(_) => FenceKind::Pause,
+    }
+}
+
+/// What the vars of one app name.
+pub fn vars_point<R: Record, P: Pair>(setup: &Setup<R, P>, vars: &ConfigVars) -> Result<Points> {
     let at = |server: &Server| (server.host.to_ascii_lowercase(), server.port);
     let (source, endpoint) = (at(&setup.source), at(&setup.endpoint));
     Ok(vars::points(
@@ -81,18 +117,16 @@ pub async fn source_stillness(source: &Server, promotion: &Promotion) -> Result<
 
 /// Whether our master was written to since its promotion, by its own stream, which continues the source's. It expires keys by itself: a key that is gone on the source
 /// too is no write.
-pub async fn our_stillness(master: &Server, source: &Server, promotion: &Promotion) -> Result<Stillness> {
+pub async fn our_stillness(master: &Server, source: &Server, promotion: &Promotion) -> Result<(Stillness, Seen)> {
     let Some(watch) = stream_since(master, promotion).await? else {
-        return Ok(Stillness::Unknown);
+        return Ok((Stillness::Unknown, Seen::default()));
     };
     let seen = watch.seen();
-    if seen.writes > 0 {
-        return Ok(Stillness::Moved);
-    }
-    match existing(source, &seen).await? {
-        0 => Ok(Stillness::Still),
-        _ => Ok(Stillness::Moved),
-    }
+    let stillness = match seen.writes == 0 && existing(source, &seen).await? == 0 {
+        true => Stillness::Still,
+        false => Stillness::Moved,
+    };
+    Ok((stillness, seen))
 }
 
 /// A server's stream since the promotion's point, read up to now. Source and master continue the same stream from there.

@@ -17,10 +17,12 @@
 //! Deliberately not here: making hosts (`host`), comparing (`redis::compare`), fencing by the platform, and a planned failover between our own hosts.
 
 mod app;
+mod back;
 mod clients;
 pub mod decide;
 pub mod fence;
 pub mod figures;
+mod flatten;
 pub mod gate;
 pub mod history;
 mod interrupt;
@@ -29,8 +31,11 @@ pub mod pair;
 pub mod phase;
 pub mod record;
 mod run;
+pub mod sequence;
+mod settle;
 pub mod setup;
 mod steps;
+mod stop;
 #[cfg(test)]
 mod tests;
 pub mod vars;
@@ -38,7 +43,7 @@ pub mod watch;
 
 pub use figures::Outcome;
 pub use pair::Hosts;
-pub use phase::{Command, Phase};
+pub use phase::{Command, FenceKind, Phase};
 pub use record::Ledger;
-pub use run::{preview, run};
+pub use run::{fence_kind, preview, run};
 pub use setup::{Authority, Limits, Setup};

@@ -49,12 +49,33 @@ impl fmt::Display for Phase {
     }
 }
 
+/// By what nothing can write to the source.
+#[derive(Clone, Copy, Debug, Deserialize, Serialize, PartialEq, Eq, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum FenceKind {
+    /// The source holds every write back: short, and it ends by itself.
+    Pause,
+    /// The app is stopped and its vars name the endpoint already, whose door is shut: for sources that cannot be paused.
+    Platform,
+}
+
+impl fmt::Display for FenceKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            FenceKind::Pause => "pause",
+            FenceKind::Platform => "platform",
+        })
+    }
+}
+
 /// The command that runs.
 #[derive(Clone, Copy, Debug, Deserialize, Serialize, PartialEq, Eq)]
 #[serde(rename_all = "kebab-case")]
 pub enum Command {
     Promote,
     SwitchApp,
+    /// `switch-app --back`
+    Back,
 }
 
 impl Command {
@@ -62,12 +83,8 @@ impl Command {
         match self {
             Command::Promote => "promote",
             Command::SwitchApp => "switch-app",
+            Command::Back => "switch-app --back",
         }
-    }
-
-    /// What the command would do now, for `--dry-run`: the steps that are executed, in their order.
-    pub fn outline(self, phase: Option<Phase>) -> Vec<String> {
-        super::decide::outline(self, phase)
     }
 }
 

@@ -1,6 +1,7 @@
 //! One run of a command: look, decide, do, and go back when a step before the switch fails.
 
-use super::decide::{self, Next, Stillness};
+use super::app::Sent;
+use super::decide::{self, Next, Refusal, Stillness};
 use super::fence::Fence;
 use super::figures::Outcome;
 use super::gate::{Baseline, Proof, Sides};
@@ -8,8 +9,9 @@ use super::history::{Entry, History};
 use super::interrupt::Interrupt;
 use super::look;
 use super::pair::Pair;
-use super::phase::{Command, Phase};
+use super::phase::{Command, FenceKind, Phase};
 use super::record::Record;
+use super::sequence::Step;
 use super::setup::Setup;
 use super::watch::Watch;
 use crate::error::{Error, Kind, Result};
@@ -29,10 +31,11 @@ pub struct Cutover<R: Record, P: Pair> {
     /// Our own master's stream since its promotion.
     pub(super) our_watch: Option<Watch>,
     pub(super) outcome: Outcome,
-    /// The newest release before the change that this run sent.
-    pub(super) sent_after: Option<u64>,
-    /// Whether this run asked the platform for the change, whatever came of it.
-    pub(super) change_was_sent: bool,
+    /// How the source is fenced, or would be; looked at before each decision.
+    pub(super) fence_kind: FenceKind,
+    pub(super) sent: Sent,
+    /// When stopping the app began in this run.
+    pub(super) stopped_at: Option<(Instant, jiff::Timestamp)>,
     /// How many keys the source had expired when the pause ended.
     pub(super) expired_before: Option<u64>,
     pub(super) interrupt: Interrupt,
@@ -56,25 +59,28 @@ pub async fn run<R: Record, P: Pair>(setup: Setup<R, P>, command: Command) -> Re
     Cutover::new(setup, command)?.finish().await
 }
 
+/// By what the source is fenced, or would be.
+pub async fn fence_kind<R: Record, P: Pair>(setup: &Setup<R, P>) -> Result<FenceKind> {
+    Ok(look::fence_kind(setup, &setup.record.history()?).await)
+}
+
 /// The steps that [`run`] would take now, decided by the same function from the same look; changes nothing.
 pub async fn preview<R: Record, P: Pair>(setup: &Setup<R, P>, command: Command) -> Result<Vec<String>> {
     let history = setup.record.history()?;
-    let world = look::world(setup, history.promotion.as_ref()).await?;
-    Ok(
-        match decide::decide(command, history.phase, history.flattening.is_some(), &world) {
-            Next::Nothing(why) => vec![format!("nothing to do: {why}")],
-            Next::Refuse(refusal) => {
-                let (found, hint) = refusal.explain();
-                vec![format!("refuses: {found}; {hint}")]
-            }
-            Next::Do(steps) => steps.into_iter().map(name).collect(),
-            Next::Then(steps) => steps
-                .into_iter()
-                .map(name)
-                .chain(["and then decides again".to_string()])
-                .collect(),
-        },
-    )
+    let world = look::world(setup, command, &history).await?;
+    Ok(match decide::decide(command, &look::past(&history), &world) {
+        Next::Nothing(why) => vec![format!("nothing to do: {why}")],
+        Next::Refuse(refusal) => {
+            let (found, hint) = refusal.explain();
+            vec![format!("refuses: {found}; {hint}")]
+        }
+        Next::Do(steps) => steps.into_iter().map(name).collect(),
+        Next::Then(steps) => steps
+            .into_iter()
+            .map(name)
+            .chain(["and then decides again".to_string()])
+            .collect(),
+    })
 }
 
 impl<R: Record, P: Pair> Cutover<R, P> {
@@ -91,8 +97,9 @@ impl<R: Record, P: Pair> Cutover<R, P> {
             source_watch: None,
             our_watch: None,
             outcome: Outcome::default(),
-            sent_after: None,
-            change_was_sent: false,
+            fence_kind: FenceKind::Pause,
+            sent: Sent::default(),
+            stopped_at: None,
             expired_before: None,
             interrupt: Interrupt::new(interrupt),
             why_back: String::new(),
@@ -105,13 +112,9 @@ impl<R: Record, P: Pair> Cutover<R, P> {
         let mut begun = false;
         // Each round but the last is a way back, after which there is another decision.
         for _ in 0..4 {
-            let promotion = match self.history.phase {
-                Some(Phase::Promoted | Phase::Switching) => self.history.promotion.as_ref(),
-                _ => None,
-            };
-            let world = look::world(&self.setup, promotion).await?;
-            let flattening = self.history.flattening.is_some();
-            let (steps, again) = match decide::decide(self.command, self.history.phase, flattening, &world) {
+            let world = look::world(&self.setup, self.command, &self.history).await?;
+            self.fence_kind = world.fence;
+            let (steps, again) = match decide::decide(self.command, &look::past(&self.history), &world) {
                 Next::Nothing(why) => {
                     self.outcome.phase = self.history.phase;
                     self.outcome.late_writes = self.history.late_writes;
@@ -119,10 +122,7 @@ impl<R: Record, P: Pair> Cutover<R, P> {
                     self.outcome.notes.push(why.into());
                     return Ok(self.outcome);
                 }
-                Next::Refuse(refusal) => {
-                    let (found, hint) = refusal.explain();
-                    return Err(Error::failed(format!("begin {}: {found}", self.command)).hint(hint));
-                }
+                Next::Refuse(refusal) => return Err(self.refused(refusal).await),
                 Next::Do(steps) => (steps, false),
                 Next::Then(steps) => (steps, true),
             };
@@ -153,8 +153,33 @@ impl<R: Record, P: Pair> Cutover<R, P> {
         )
     }
 
-    /// The outcome, unless it says that something was lost.
+    async fn refused(&self, refusal: Refusal) -> Error {
+        let (found, hint) = refusal.explain();
+        let error = Error::failed(format!("begin {}: {found}", self.command)).hint(hint);
+        let (Refusal::WrittenSinceSwitch, Some(promotion)) = (refusal, &self.history.promotion) else {
+            return error;
+        };
+        error.because(
+            match look::our_stillness(&self.setup.master, &self.setup.source, promotion).await {
+                Ok((Stillness::Unknown, _)) => {
+                    "its stream does not reach back to the promotion, so it is not known how many".into()
+                }
+                Ok((_, seen)) => format!("{} writes are at stake", seen.writes.max(1)),
+                Err(error) => error.to_string(),
+            },
+        )
+    }
+
+    /// The outcome, unless it says that something was lost, or written where nobody should have.
     fn claim(self) -> Result<Outcome> {
+        if self.outcome.foreign_writes > 0 {
+            return Err(Error::unproven(format!(
+                "answer for every write: somebody else wrote to the master {} times before its door was open",
+                self.outcome.foreign_writes
+            ))
+            .because(self.outcome.notes.join("; "))
+            .hint("the app was moved and nothing of its own is lost; look at those keys, and at who has the master's administrator's password"));
+        }
         match self.outcome.late_writes {
             Some(late) if late > 0 => Err(Error::unproven(format!(
                 "move every write: the source took {late} after the fence"
@@ -165,7 +190,7 @@ impl<R: Record, P: Pair> Cutover<R, P> {
         }
     }
 
-    async fn all(&mut self, steps: &[decide::Step]) -> Result<()> {
+    async fn all(&mut self, steps: &[Step]) -> Result<()> {
         for step in steps {
             #[cfg(test)]
             if let Some(left) = self.dies_after.as_mut() {
@@ -193,9 +218,7 @@ impl<R: Record, P: Pair> Cutover<R, P> {
     fn may_go_back(&self, error: &Error) -> bool {
         match self.history.phase {
             Some(Phase::Promoted | Phase::Returning) => true,
-            Some(Phase::Switching) => {
-                !self.why_back.is_empty() || (!self.change_was_sent && error.kind() != Kind::Locked)
-            }
+            Some(Phase::Switching) => !self.why_back.is_empty() || (!self.sent.any && error.kind() != Kind::Locked),
             _ => false,
         }
     }
@@ -215,7 +238,7 @@ impl<R: Record, P: Pair> Cutover<R, P> {
             if self.why_back.is_empty() {
                 self.why_back = error.to_string();
             }
-            return match self.all(&decide::way_back()).await {
+            return match self.all(&decide::way_back(self.fence_kind)).await {
                 Ok(()) => error,
                 Err(second) => self.stuck_on_the_way_back(error, second).await,
             };
@@ -227,6 +250,17 @@ impl<R: Record, P: Pair> Cutover<R, P> {
             }
             .while_doing("finish the switch: the change of the app was announced, and from there the way is forward")
             .hint("run `infra switch-app` with the same --confirm: it goes on where this one stopped"),
+            _ if self.history.stopped.is_some() => {
+                if self.why_back.is_empty() {
+                    self.why_back = error.to_string();
+                }
+                match self.all(&decide::restart()).await {
+                    Ok(()) => error,
+                    Err(second) => Error::partial(format!("start the app again after this: {error}"))
+                        .because(second)
+                        .hint("the app is stopped: run the same command again, or `infra switch-app --back` to let it run on the source"),
+                }
+            }
             _ => {
                 if let Some(fence) = self.fence.take()
                     && let Err(lifting) = fence.lift().await
@@ -248,15 +282,25 @@ impl<R: Record, P: Pair> Cutover<R, P> {
     /// The way back failed too. If our side has writes by now, its door opens again and the way is forward.
     async fn stuck_on_the_way_back(&mut self, first: Error, second: Error) -> Error {
         let ours = match &self.history.promotion {
-            Some(promotion) => look::our_stillness(&self.setup.master, &self.setup.source, promotion).await,
-            None => Ok(Stillness::Unknown),
+            Some(promotion) => look::our_stillness(&self.setup.master, &self.setup.source, promotion)
+                .await
+                .map_or(Stillness::Unknown, |(stillness, _)| stillness),
+            None => Stillness::Unknown,
         };
-        if let (Some(switch), Ok(Stillness::Moved)) = (self.history.switch.clone(), ours) {
+        if let (Some(switch), Stillness::Moved) = (self.history.switch.clone(), ours) {
             let forward = async {
                 self.write(Entry::Switching(switch)).await?;
-                self.setup.pair.set_door(true).await
+                self.setup.pair.set_door(true).await?;
+                if self.command == Command::Back {
+                    // The switch had been done before somebody wanted it back.
+                    let (release, late_writes) = (self.history.release, self.history.late_writes);
+                    self.write(Entry::Switched { release }).await?;
+                    self.write(Entry::Settled { late_writes }).await?;
+                }
+                Ok(())
             };
             if let Err(third) = forward.await {
+                let third: Error = third;
                 self.setup
                     .ui
                     .warn(format!("the door of the new side stays closed: {third}"));
@@ -280,9 +324,9 @@ impl<R: Record, P: Pair> Cutover<R, P> {
     }
 }
 
-fn name(step: decide::Step) -> String {
+fn name(step: Step) -> String {
     let text = match step {
-        decide::Step::Announce(phase) => return format!("journal {phase}"),
+        Step::Announce(phase) => return format!("journal {phase}"),
         other => format!("{other:?}"),
     };
     text.char_indices().fold(String::new(), |mut name, (at, letter)| {

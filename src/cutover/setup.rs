@@ -1,9 +1,10 @@
 //! What a cutover is given: both sides, the app's platform, where to keep entries, and how long things may take.
 
 use super::pair::Pair;
+use super::phase::FenceKind;
 use super::record::Record;
 use crate::interrupt::Interrupt;
-use crate::platform::Heroku;
+use crate::platform::Platform;
 use crate::redis::Server;
 use crate::ui::Ui;
 use std::time::Duration;
@@ -20,12 +21,22 @@ pub struct Setup<R: Record, P: Pair> {
     pub authority: Option<Authority>,
     pub pair: P,
     pub record: R,
-    pub platform: Heroku,
-    /// The app's var that names its Redis, such as `REDIS_URL`.
+    /// The app, and whichever others move with it.
+    pub apps: Vec<Platform>,
+    /// The apps' var that names their Redis, such as `REDIS_URL`.
     pub config_var: String,
+    /// How the source is fenced; where nothing is named, by its pause if it allows one.
+    pub fence: Option<FenceKind>,
     pub limits: Limits,
     pub ui: Ui,
     pub interrupt: Interrupt,
+}
+
+impl<R: Record, P: Pair> Setup<R, P> {
+    /// Their names, for people.
+    pub fn app_names(&self) -> String {
+        self.apps.iter().map(Platform::app_name).collect::<Vec<_>>().join(", ")
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -45,10 +56,14 @@ pub struct Limits {
     pub release: Duration,
     /// How long the source's clients may take to leave by themselves before they are severed: a process that got its SIGTERM may live for 30 s.
     pub clients: Duration,
+    /// How long a process that was asked to stop may live on, unseen by its platform: Heroku kills it after 30 s.
+    pub grace: Duration,
     /// How long late writes are watched for after the pause.
     pub settle: Duration,
     /// How long a full copy may take when the master follows again.
     pub sync: Duration,
+    /// In how many rounds the full comparison may converge.
+    pub rounds: u32,
 }
 
 impl Default for Limits {
@@ -58,8 +73,10 @@ impl Default for Limits {
             long_pause: Duration::from_secs(65 * 60),
             release: Duration::from_secs(30 * 60),
             clients: Duration::from_secs(45),
+            grace: Duration::from_secs(31),
             settle: Duration::from_secs(5),
             sync: Duration::from_secs(60 * 60),
+            rounds: 30,
         }
     }
 }

@@ -1,26 +1,25 @@
 //! What each step does on the side of Redis and of the hosts. Those that touch the app are in `app`.
 
-use super::clients;
-use super::decide::{Step as Doing, Stillness};
+use super::decide::Stillness;
 use super::fence::Fence;
 use super::gate::{self, Sides};
 use super::history::{Entry, Promotion};
 use super::look;
 use super::pair::Pair;
-use super::phase::{Command, Phase};
+use super::phase::{Command, FenceKind, Phase};
 use super::record::Record;
 use super::run::{Cutover, Flow};
-use super::watch::{Seen, Watch};
+use super::sequence::Step as Doing;
+use super::watch::Watch;
 use crate::error::{Error, Result};
 use crate::redis::control::{self, Permission};
 use crate::redis::info::{Info, ServerRole};
 use crate::ui::size;
-use crate::wait::{Look, Wait};
 use jiff::Timestamp;
 use std::time::Duration;
 
 /// How long a stream may take to show what its server says it has written.
-const READING: Duration = Duration::from_secs(10);
+pub(super) const READING: Duration = Duration::from_secs(10);
 
 impl<R: Record, P: Pair> Cutover<R, P> {
     pub(super) async fn perform(&mut self, step: Doing) -> Result<Flow> {
@@ -42,7 +41,11 @@ impl<R: Record, P: Pair> Cutover<R, P> {
             Doing::OpenDoor => self.open_door().await?,
             Doing::SetVars => self.set_vars().await?,
             Doing::AwaitRelease => return self.await_release().await,
+            Doing::StopApp => self.stop_app().await?,
+            Doing::StartApp => self.start_app().await?,
+            Doing::AwaitRunning => self.await_running().await?,
             Doing::AwaitClients => self.await_clients().await?,
+            Doing::AwaitGone => self.await_gone().await?,
             Doing::Sever => self.sever().await?,
             Doing::Unpause => self.unpause().await?,
             Doing::Watch => self.watch_late_writes().await?,
@@ -59,13 +62,17 @@ impl<R: Record, P: Pair> Cutover<R, P> {
         let setup = &mut self.setup;
         let mut sides = Sides::connect(&setup.source, &setup.master, &setup.replica).await?;
         let permissions = control::permissions(&mut sides.source).await?;
-        for (what, permission) in [
-            ("CLIENT PAUSE … WRITE", &permissions.pause_writes),
-            ("PSYNC", &permissions.psync),
-            ("CLIENT LIST", &permissions.client_list),
-            ("CLIENT KILL", &permissions.client_kill),
+        for (what, permission, needed) in [
+            (
+                "CLIENT PAUSE … WRITE",
+                &permissions.pause_writes,
+                self.fence_kind == FenceKind::Pause,
+            ),
+            ("PSYNC", &permissions.psync, true),
+            ("CLIENT LIST", &permissions.client_list, true),
+            ("CLIENT KILL", &permissions.client_kill, true),
         ] {
-            if let Permission::Denied(reason) = permission {
+            if let (Permission::Denied(reason), true) = (permission, needed) {
                 return Err(
                     Error::failed(format!("fence {}: {what} is not allowed there: {reason}", setup.source))
                         .hint("ask the provider to allow it; without it no write can be kept from being lost"),
@@ -73,6 +80,12 @@ impl<R: Record, P: Pair> Cutover<R, P> {
             }
         }
         let (master, _) = sides.pair().await?;
+        if master.role == ServerRole::Replica && !master.link.as_ref().is_some_and(|link| link.up) {
+            return Err(
+                Error::failed(format!("begin: {} follows, and its link to the source is down", setup.master))
+                    .hint("the provider may have changed the source's address or password: run `infra up`, which points the master at it anew, then the same command again"),
+            );
+        }
         // A replica ignores its limit, a master enforces it at once.
         if master.maxmemory > 0 && master.used_memory > master.maxmemory {
             return Err(Error::failed(format!(
@@ -84,7 +97,7 @@ impl<R: Record, P: Pair> Cutover<R, P> {
         }
         setup.pair.ready().await?;
         self.sides = Some(sides);
-        step.done("hosts and source answer; pausing, tapping and severing are allowed");
+        step.done("hosts and source answer; what the fence and its proof need is allowed");
         Ok(())
     }
 
@@ -92,7 +105,14 @@ impl<R: Record, P: Pair> Cutover<R, P> {
         let step = self.setup.ui.step("compare");
         let sides = self.sides.as_mut().ok_or_else(|| out_of_order("compare"))?;
         let comparing = async {
-            let mut baseline = gate::compare(&self.setup.source, &self.setup.master, sides, &step).await?;
+            let mut baseline = gate::compare(
+                &self.setup.source,
+                &self.setup.master,
+                sides,
+                self.setup.limits.rounds,
+                &step,
+            )
+            .await?;
             baseline.shrink().await?;
             Ok(baseline)
         };
@@ -118,7 +138,12 @@ impl<R: Record, P: Pair> Cutover<R, P> {
                 if let Some(baseline) = &mut self.baseline {
                     baseline.shrink().await?;
                 }
-                Entry::Fenced
+                let fence = self.fence_kind;
+                let switch = match fence {
+                    FenceKind::Pause => None,
+                    FenceKind::Platform => Some(self.switch().await?),
+                };
+                Entry::Fenced { fence, switch }
             }
             Phase::Promoted => {
                 self.hold_on().await?;
@@ -153,7 +178,7 @@ impl<R: Record, P: Pair> Cutover<R, P> {
         let hold = jiff::SignedDuration::try_from(self.setup.limits.hold).unwrap_or(jiff::SignedDuration::ZERO);
         let hold_until = match self.command {
             Command::Promote => Timestamp::now().checked_add(hold).ok(),
-            Command::SwitchApp => None,
+            Command::SwitchApp | Command::Back => None,
         };
         // A hold that is made longer keeps the point that was proven.
         if let Some(earlier) = &self.history.promotion {
@@ -178,8 +203,22 @@ impl<R: Record, P: Pair> Cutover<R, P> {
 
     async fn raise_fence(&mut self) -> Result<()> {
         let step = self.setup.ui.step("fence");
-        let fence = Fence::raise(&self.setup.source).await?;
-        step.done(format!("source paused at offset {}", fence.captured.master_repl_offset));
+        let fence = match self.fence_kind {
+            FenceKind::Pause => Fence::raise(&self.setup.source).await?,
+            FenceKind::Platform => {
+                // Much was written since the last look, and nobody waits on us for a few milliseconds.
+                if let Some(baseline) = &mut self.baseline {
+                    baseline.shrink().await?;
+                }
+                let now = || (crate::wait::Instant::now(), Timestamp::now());
+                Fence::of_stopped_app(&self.setup.source, self.stopped_at.unwrap_or_else(now)).await?
+            }
+        };
+        let offset = fence.captured.master_repl_offset;
+        step.done(match fence.kind() {
+            FenceKind::Pause => format!("source paused at offset {offset}"),
+            FenceKind::Platform => format!("nobody is left who writes to the source; its offset is {offset}"),
+        });
         self.fence = Some(fence);
         Ok(())
     }
@@ -216,7 +255,7 @@ impl<R: Record, P: Pair> Cutover<R, P> {
         let (Some(fence), Some(sides), Some(promotion)) = (&self.fence, &self.sides, &self.history.promotion) else {
             return Err(out_of_order("prove the promotion"));
         };
-        let ours = look::our_stillness(&self.setup.master, &self.setup.source, promotion).await?;
+        let (ours, seen) = look::our_stillness(&self.setup.master, &self.setup.source, promotion).await?;
         let (source, watch) = look::source_stillness(&self.setup.source, promotion).await?;
         let Some(watch) = watch else {
             return Err(
@@ -225,7 +264,13 @@ impl<R: Record, P: Pair> Cutover<R, P> {
             );
         };
         let proof = gate::prove_still(fence, sides, promotion, (&watch, source), ours).await?;
-        step.done("nothing was written on either side since the promotion");
+        step.done(match ours {
+            Stillness::Moved => "nothing was written on the source since the promotion; somebody wrote to our side",
+            _ => "nothing was written on either side since the promotion",
+        });
+        if ours == Stillness::Moved {
+            self.outcome.tell_foreign(&seen);
+        }
         self.outcome.keys_compared = Some(proof.keys_compared());
         self.outcome.source_offset = Some(proof.offset());
         self.source_watch = Some(watch);
@@ -262,6 +307,13 @@ impl<R: Record, P: Pair> Cutover<R, P> {
     }
 
     async fn hold(&mut self) -> Result<()> {
+        if self.fence_kind == FenceKind::Platform {
+            self.outcome.notes.push(
+                "the app is stopped, and nothing starts it by itself: run `infra switch-app` to let it run on the master, or `infra switch-app --back` on the source"
+                    .into(),
+            );
+            return Ok(());
+        }
         let Some(fence) = self.fence.take() else {
             return Err(out_of_order("hold"));
         };
@@ -309,9 +361,6 @@ impl<R: Record, P: Pair> Cutover<R, P> {
                 size::duration(self.setup.limits.long_pause)
             ));
         }
-        if let (None, Some(promotion)) = (&self.source_watch, &self.history.promotion) {
-            self.source_watch = Watch::begin(&self.setup.source, &promotion.source_replid, promotion.offset).await?;
-        }
         Ok(())
     }
 
@@ -329,6 +378,7 @@ impl<R: Record, P: Pair> Cutover<R, P> {
                 .await
                 .unwrap_or_default();
         }
+        self.foreign_writes().await?;
         self.setup.pair.set_door(true).await?;
         if !look::door_is_open(&mut self.setup.master.connect(0).await?).await? {
             return Err(Error::failed(format!(
@@ -348,195 +398,21 @@ impl<R: Record, P: Pair> Cutover<R, P> {
         Ok(())
     }
 
-    async fn close_door(&mut self) -> Result<()> {
-        if look::door_is_open(&mut self.setup.master.connect(0).await?).await? {
-            let step = self.setup.ui.step("close the new door");
-            self.setup.pair.set_door(false).await?;
-            step.done("the app may not log in to the master");
-        }
-        Ok(())
-    }
-
-    async fn await_clients(&mut self) -> Result<()> {
-        let Some(fence) = &self.fence else {
+    /// What our side took while its door was shut. It is all there and stays; the source is fenced, so going on loses nothing.
+    async fn foreign_writes(&mut self) -> Result<()> {
+        let mut master = self.setup.master.connect(0).await?;
+        let Some(watch) = &self.our_watch else {
             return Ok(());
         };
-        let step = self.setup.ui.step("source's clients");
-        let mut connection = fence.connection();
-        let left = self
-            .interrupt
-            .or(
-                self.command,
-                clients::await_none(&mut connection, self.setup.limits.clients, &step),
-            )
-            .await?;
-        match left {
-            0 => step.done("nobody who could write is left"),
-            left => step.done(format!("{left} are left and will be severed")),
-        }
-        Ok(())
-    }
-
-    async fn sever(&mut self) -> Result<()> {
-        let Some(fence) = &self.fence else {
+        if look::door_is_open(&mut master).await? {
             return Ok(());
-        };
-        fence.check().await?;
-        let step = self.setup.ui.step("sever");
-        let severed = clients::sever(&mut fence.connection(), &step).await?;
-        step.done(format!("{severed} severed before the pause ends"));
-        Ok(())
-    }
-
-    async fn unpause(&mut self) -> Result<()> {
-        let step = self.setup.ui.step("end the pause");
-        if let Some(fence) = &self.fence {
-            // Keys do not expire while the pause runs; those that are due go when it ends.
-            self.expired_before = Some(look::expired_keys(&mut fence.connection()).await?);
         }
-        match self.fence.take() {
-            Some(fence) => fence.lift().await?,
-            None if self.history.phase == Some(Phase::Switched) => {
-                step.unchanged("the source is out of reach");
-                return Ok(());
-            }
-            None => control::unpause(&mut self.setup.source.connect(0).await?).await?,
-        }
-        step.done("the source takes writes again");
-        Ok(())
-    }
-
-    /// Looks at the source's stream for a while after the pause; and takes the figure of the gap.
-    async fn watch_late_writes(&mut self) -> Result<()> {
-        let step = self.setup.ui.step("settle");
-        let Some(watch) = self.source_watch.take() else {
-            step.failed("the source's stream could not be watched");
-            return Ok(());
-        };
-        self.interrupt
-            .or(self.command, async {
-                tokio::time::sleep(self.setup.limits.settle).await;
-                Ok(())
-            })
-            .await?;
-        let info = Info::read(&mut self.setup.source.connect(0).await?).await?;
+        let info = Info::read(&mut master).await?;
         watch.reach(info.master_repl_offset, READING).await?;
-        let late = self.late(&watch.seen()).await?;
-        self.outcome.late_writes = Some(late.len() as u64);
-        for line in late.iter().take(20) {
-            self.outcome.notes.push(format!("late write: {line}"));
+        let seen = watch.seen();
+        if seen.writes > 0 && self.outcome.foreign_writes == 0 {
+            self.outcome.tell_foreign(&seen);
         }
-        let last = self
-            .history
-            .promotion
-            .as_ref()
-            .and_then(|promotion| promotion.last_write_at);
-        let first = self.our_watch.take().and_then(|watch| watch.seen().first_write_at);
-        self.outcome.app_write_gap_ms = match (last, first) {
-            (Some(last), Some(first)) => u64::try_from(first.duration_since(last).as_millis()).ok(),
-            _ => None,
-        };
-        step.done(format!(
-            "{} late writes in the source's stream since the fence",
-            late.len()
-        ));
-        Ok(())
-    }
-
-    /// The writes among what the source's stream showed. Keys that expired when the pause ended are deleted there as by a client: as many deletions as the source
-    /// says it expired are none, nor are those of keys that our side does not have either.
-    async fn late(&self, seen: &Seen) -> Result<Vec<String>> {
-        let mut late = seen.lines.clone();
-        late.truncate(usize::try_from(seen.writes).unwrap_or(usize::MAX));
-        late.resize(usize::try_from(seen.writes).unwrap_or(usize::MAX), "one more".into());
-        let expired = match self.expired_before {
-            Some(before) => look::expired_keys(&mut self.setup.source.connect(0).await?)
-                .await?
-                .saturating_sub(before),
-            None => 0,
-        };
-        let unexplained = seen.deletions.saturating_sub(expired);
-        if unexplained > 0 {
-            let ours = look::existing(&self.setup.master, seen).await?;
-            let deleted = usize::try_from(unexplained.min(ours)).unwrap_or(usize::MAX);
-            late.resize(late.len() + deleted, "a key was deleted".into());
-        }
-        Ok(late)
-    }
-
-    async fn prove_unwritten(&mut self) -> Result<()> {
-        let info = Info::read(&mut self.setup.master.connect(0).await?).await?;
-        if info.role == ServerRole::Replica {
-            return Ok(());
-        }
-        let step = self.setup.ui.step("prove that our side is unused");
-        let Some(promotion) = &self.history.promotion else {
-            return Err(out_of_order("give up a promotion that was not journaled"));
-        };
-        match look::our_stillness(&self.setup.master, &self.setup.source, promotion).await? {
-            Stillness::Still => step.done("its stream shows no write since the promotion"),
-            // The door was never opened by anybody: only an administrator could have written.
-            Stillness::Unknown if self.history.switch.is_none() => {
-                step.done("its door was never opened; its stream does not reach back to the promotion");
-            }
-            Stillness::Unknown | Stillness::Moved => {
-                return Err(Error::unproven(format!(
-                    "follow the source again: {} may have been written to since its promotion, and that would be gone",
-                    self.setup.master
-                ))
-                .hint("run `infra verify` to see how the sides differ"));
-            }
-        }
-        Ok(())
-    }
-
-    async fn follow(&mut self) -> Result<()> {
-        let step = self.setup.ui.step("follow");
-        self.setup.record.still_ours()?;
-        self.setup.pair.follow_source().await?;
-        step.done("the master follows the source");
-        Ok(())
-    }
-
-    async fn await_sync(&mut self) -> Result<()> {
-        let step = self.setup.ui.step("sync");
-        let setup = &self.setup;
-        let (mut source, mut master, mut replica) = tokio::try_join!(
-            setup.source.connect(0),
-            setup.master.connect(0),
-            setup.replica.connect(0)
-        )?;
-        let wait = Wait::new(
-            "master and replica to have a copy of the source",
-            setup.limits.sync,
-            "see the links with `infra status`, then run the same command again",
-        );
-        let syncing = wait.until(&step, || {
-            let (mut source, mut master, mut replica) = (source.clone(), master.clone(), replica.clone());
-            async move {
-                let (source, master, replica) = tokio::try_join!(
-                    Info::read(&mut source),
-                    Info::read(&mut master),
-                    Info::read(&mut replica)
-                )?;
-                let up = |info: &Info| info.link.as_ref().is_some_and(|link| link.up) && info.replid == source.replid;
-                let left = [&master, &replica]
-                    .into_iter()
-                    .filter_map(|info| info.link.as_ref()?.sync?.left_bytes)
-                    .sum();
-                Ok(
-                    match up(&master) && up(&replica) && !master.loading && !replica.loading {
-                        true => Look::Ready(()),
-                        false => Look::NotYet(format!("{} left to copy", size::bytes(left))),
-                    },
-                )
-            }
-        });
-        // What is asked while a server loads its copy may fail; the connections are the look-out's own.
-        self.interrupt.or(self.command, syncing).await?;
-        (source, master, replica) = (source, master, replica);
-        drop((source, master, replica));
-        step.done("master and replica follow");
         Ok(())
     }
 }

@@ -75,6 +75,22 @@ pub enum Points {
     Endpoint,
     Absent,
     Elsewhere,
+    /// Some apps name the source and some the endpoint.
+    Mixed,
+}
+
+impl Points {
+    /// What several apps name together.
+    pub fn together(all: impl IntoIterator<Item = Points>) -> Points {
+        all.into_iter()
+            .reduce(|one, other| match (one, other) {
+                (one, other) if one == other => one,
+                (Points::Absent, _) | (_, Points::Absent) => Points::Absent,
+                (Points::Elsewhere, _) | (_, Points::Elsewhere) => Points::Elsewhere,
+                _ => Points::Mixed,
+            })
+            .unwrap_or(Points::Absent)
+    }
 }
 
 /// What a var names, by host and port.

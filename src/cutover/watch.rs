@@ -123,6 +123,17 @@ impl Watch {
         self.tap.forget(offset);
     }
 
+    /// An error when the stream broke.
+    pub fn unbroken(&self) -> Result<()> {
+        self.tap.dirty_since(self.tap.position()).map(drop)
+    }
+
+    /// How long ago the last write was seen; nothing where none was since the mark.
+    pub fn quiet_for(&self) -> Option<Duration> {
+        let last = lock(&self.seen).last_write_at?;
+        Some(Timestamp::now().duration_since(last).unsigned_abs())
+    }
+
     pub fn seen(&self) -> Seen {
         lock(&self.seen).clone()
     }

@@ -2,11 +2,12 @@
 
 use super::stream::{CONNECT_TIMEOUT, Stream};
 use crate::error::{Error, Result};
+use crate::secret::Secret;
 use ::redis::aio::{ConnectionLike, MultiplexedConnection};
 use ::redis::{
     Arg, AsyncConnectionConfig, Cmd, ErrorKind, FromRedisValue, Pipeline, RedisConnectionInfo, RedisError, Value,
 };
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use tokio::task::JoinHandle;
 
@@ -29,6 +30,12 @@ impl Drop for Driver {
     }
 }
 
+/// The name that all connections of this process have in CLIENT LIST; nobody else can guess it.
+pub fn own_name() -> &'static str {
+    static NAME: OnceLock<String> = OnceLock::new();
+    NAME.get_or_init(|| format!("infra-{}", &Secret::generate().expose()[..16]))
+}
+
 impl Connection {
     pub(super) async fn establish(place: String, settings: &RedisConnectionInfo, stream: Stream) -> Result<Connection> {
         let greeting = MultiplexedConnection::new_with_config(settings, stream, AsyncConnectionConfig::new());
@@ -42,10 +49,22 @@ impl Connection {
             }
         };
         inner.set_response_timeout(ANSWER_TIMEOUT);
+        let driver = Arc::new(Driver(tokio::spawn(driver)));
+        // Where a host forbids names, ours are taken for strangers': nothing worse.
+        let naming = ::redis::cmd("CLIENT")
+            .arg("SETNAME")
+            .arg(own_name())
+            .exec_async(&mut inner)
+            .await;
+        if let Err(cause) = naming
+            && cause.is_io_error()
+        {
+            return Err(explain(format!("log in to {place}"), cause));
+        }
         Ok(Connection {
             inner,
             place: place.into(),
-            _driver: Arc::new(Driver(tokio::spawn(driver))),
+            _driver: driver,
         })
     }
 

@@ -1,5 +1,7 @@
 //! Whole cutovers against real servers, while an app's real processes write.
 
+mod others;
+mod platform_fence;
 mod stage;
 
 use super::{Command, Phase};

@@ -9,7 +9,7 @@ use super::super::run::Cutover;
 use super::super::{Command, Limits, Outcome, Phase, Setup};
 use crate::error::{Error, Result};
 use crate::interrupt::Interrupt;
-use crate::platform::Heroku;
+use crate::platform::{Formation, Heroku, Platform};
 use crate::redis::testing::{TestServer, command};
 use crate::redis::{Info, Server};
 use crate::secret::Secret;
@@ -42,6 +42,8 @@ pub struct Stage {
     /// With which entry the lock is lost.
     pub lock_ends_with: Option<Phase>,
     pub heroku: Heroku,
+    /// The app, and those that move with it.
+    pub apps: Vec<Heroku>,
     pub limits: Limits,
     folder: tempfile::TempDir,
     api: String,
@@ -89,8 +91,10 @@ impl Stage {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
         let api = format!("http://{address}");
+        let heroku = Heroku::new(&api, Secret::new(KEY), "demo").unwrap();
         let stage = Stage {
-            heroku: Heroku::new(&api, Secret::new(KEY), "demo").unwrap(),
+            apps: vec![heroku.clone()],
+            heroku,
             source,
             master,
             replica,
@@ -102,8 +106,10 @@ impl Stage {
                 long_pause: Duration::from_secs(120),
                 release: Duration::from_secs(60),
                 clients: Duration::from_secs(20),
+                grace: Duration::from_secs(2),
                 settle: Duration::from_millis(400),
                 sync: Duration::from_secs(60),
+                rounds: 30,
             },
             folder,
             api,
@@ -154,15 +160,51 @@ impl Stage {
             .unwrap()
     }
 
+    /// Says commands to the source, one a line, as somebody who has its URL.
+    pub async fn at_source(&self, lines: &str) {
+        let mut connection = self.source().connect(0).await.unwrap();
+        for line in lines.lines() {
+            let said = connection.ask(&command(line)).await.unwrap();
+            assert!(!matches!(said, Value::ServerError(_)), "{line}: {said:?}");
+        }
+    }
+
+    /// The source refuses to be paused, as some hosts do.
+    pub async fn forbid_pausing(&self) {
+        self.at_source("ACL SETUSER default -client|pause -client|unpause")
+            .await;
+    }
+
+    /// Another app with processes of its own, that has the source's URL in a plain var.
+    pub async fn second_app(&mut self) -> Heroku {
+        let formation = json!({"web": {"command": ["sh", "-c", WRITER]}});
+        self.admin(
+            "apps",
+            json!({"name": "second", "region": "us", "formation": formation}),
+        )
+        .await;
+        let second = Heroku::new(&self.api, Secret::new(KEY), "second").unwrap();
+        let vars = [("REDIS_URL".to_string(), Some(self.source().url()))].into();
+        second.set_config_vars(&vars).await.unwrap();
+        second.scale(&Formation::from([("web".into(), 1)])).await.unwrap();
+        self.apps.push(second.clone());
+        second
+    }
+
     /// Makes the platform act up.
     pub async fn behave(&self, behaviour: serde_json::Value) {
-        self.admin("apps/demo/behaviour", behaviour).await;
+        self.behave_as("demo", behaviour).await;
+    }
+
+    /// The same for another app.
+    pub async fn behave_as(&self, app: &str, behaviour: serde_json::Value) {
+        self.admin(&format!("apps/{app}/behaviour"), behaviour).await;
     }
 
     /// Starts the app's processes and waits for their first acknowledged writes.
     pub async fn load(&self) {
         self.heroku
-            .scale(&[("web".into(), 2), ("worker".into(), 1)].into())
+            .scale(&Formation::from([("web".into(), 2), ("worker".into(), 1)]))
             .await
             .unwrap();
         self.more_writes(20).await;
@@ -180,11 +222,11 @@ impl Stage {
 
     /// Every write that was acknowledged to the app.
     pub fn ledger(&self) -> Vec<String> {
-        let folder = self.folder.path().join("ledger/demo");
-        let Ok(files) = std::fs::read_dir(folder) else {
-            return Vec::new();
-        };
-        files
+        let folder = self.folder.path().join("ledger");
+        self.apps
+            .iter()
+            .filter_map(|app| std::fs::read_dir(folder.join(app.app_name())).ok())
+            .flatten()
             .flat_map(|file| {
                 let text = std::fs::read_to_string(file.unwrap().path()).unwrap();
                 text.lines().map(str::to_owned).collect::<Vec<_>>()
@@ -250,8 +292,9 @@ impl Stage {
                 ours: self.lock_is_ours.clone(),
                 ends_with: self.lock_ends_with,
             },
-            platform: self.heroku.clone(),
+            apps: self.apps.iter().cloned().map(Platform::Heroku).collect(),
             config_var: "REDIS_URL".into(),
+            fence: None,
             limits: self.limits,
             ui: Ui::silent(),
             interrupt: Interrupt::never(),

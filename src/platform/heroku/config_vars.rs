@@ -61,7 +61,7 @@ impl ConfigVars {
         })))
     }
 
-    fn agrees_with(&self, wanted: &BTreeMap<String, Option<Secret>>) -> bool {
+    pub(in crate::platform) fn agrees_with(&self, wanted: &BTreeMap<String, Option<Secret>>) -> bool {
         wanted.iter().all(|(name, value)| match value {
             Some(value) => self.0.get(name).is_some_and(|there| there.as_ref() == Some(value)),
             None => !self.0.contains_key(name),

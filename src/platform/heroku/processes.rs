@@ -3,9 +3,12 @@
 use super::http::{Changed, not_taken};
 use super::{Heroku, on_off};
 use crate::error::Result;
+use crate::ui::Step;
+use crate::wait::{Look, Wait};
 use serde::Deserialize;
 use serde_json::Value;
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 /// Quantity by process type.
 pub type Formation = BTreeMap<String, u64>;
@@ -94,6 +97,38 @@ impl Heroku {
                 release: reply.release.version,
             })
             .collect())
+    }
+
+    /// Waits until all that should run runs this release or a later one, and nothing of an older one is shown.
+    pub async fn await_processes(&self, release: u64, deadline: Duration, step: &Step) -> Result<()> {
+        let what = format!("the processes of app {} to run release v{release}", self.app);
+        let wait = Wait::new(
+            &what,
+            deadline,
+            "see the app's logs on the platform, then run the same command again",
+        );
+        wait.until(step, || async {
+            let (dynos, formation) = tokio::try_join!(self.dynos(), self.formation())?;
+            let running = |kind: &str| {
+                dynos
+                    .iter()
+                    .filter(|dyno| dyno.kind == kind && dyno.release >= release && dyno.state == "up")
+                    .count() as u64
+            };
+            let old = dynos
+                .iter()
+                .filter(|dyno| !dyno.is_one_off() && dyno.release < release)
+                .count();
+            let missing: u64 = formation
+                .iter()
+                .map(|(kind, quantity)| quantity.saturating_sub(running(kind)))
+                .sum();
+            Ok(match old == 0 && missing == 0 {
+                true => Look::Ready(()),
+                false => Look::NotYet(format!("v{release}: {missing} processes to come up, {old} old ones")),
+            })
+        })
+        .await
     }
 
     /// Whether old web processes serve on for minutes beside the new ones, unseen in the list of processes.

@@ -1,0 +1,102 @@
+//! The way back on the side of Redis: the new door closes, our side is proven unused, and the master follows the source again.
+
+use super::decide::Stillness;
+use super::look;
+use super::pair::Pair;
+use super::record::Record;
+use super::run::Cutover;
+use super::steps::out_of_order;
+use crate::error::{Error, Result};
+use crate::redis::info::{Info, ServerRole};
+use crate::ui::size;
+use crate::wait::{Look, Wait};
+
+impl<R: Record, P: Pair> Cutover<R, P> {
+    pub(super) async fn close_door(&mut self) -> Result<()> {
+        if look::door_is_open(&mut self.setup.master.connect(0).await?).await? {
+            let step = self.setup.ui.step("close the new door");
+            self.setup.pair.set_door(false).await?;
+            step.done("the app may not log in to the master");
+        }
+        Ok(())
+    }
+
+    pub(super) async fn prove_unwritten(&mut self) -> Result<()> {
+        let info = Info::read(&mut self.setup.master.connect(0).await?).await?;
+        if info.role == ServerRole::Replica {
+            return Ok(());
+        }
+        let step = self.setup.ui.step("prove that our side is unused");
+        let Some(promotion) = &self.history.promotion else {
+            return Err(out_of_order("give up a promotion that was not journaled"));
+        };
+        match look::our_stillness(&self.setup.master, &self.setup.source, promotion)
+            .await?
+            .0
+        {
+            Stillness::Still => step.done("its stream shows no write since the promotion"),
+            // The door was never opened by anybody: only an administrator could have written.
+            Stillness::Unknown if self.history.switch.is_none() => {
+                step.done("its door was never opened; its stream does not reach back to the promotion");
+            }
+            Stillness::Unknown | Stillness::Moved => {
+                return Err(Error::unproven(format!(
+                    "follow the source again: {} may have been written to since its promotion, and that would be gone",
+                    self.setup.master
+                ))
+                .hint("run `infra verify` to see how the sides differ"));
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) async fn follow(&mut self) -> Result<()> {
+        let step = self.setup.ui.step("follow");
+        self.setup.record.still_ours()?;
+        self.setup.pair.follow_source().await?;
+        step.done("the master follows the source");
+        Ok(())
+    }
+
+    pub(super) async fn await_sync(&mut self) -> Result<()> {
+        let step = self.setup.ui.step("sync");
+        let setup = &self.setup;
+        let (mut source, mut master, mut replica) = tokio::try_join!(
+            setup.source.connect(0),
+            setup.master.connect(0),
+            setup.replica.connect(0)
+        )?;
+        let wait = Wait::new(
+            "master and replica to have a copy of the source",
+            setup.limits.sync,
+            "see the links with `infra status`, then run the same command again",
+        );
+        let syncing = wait.until(&step, || {
+            let (mut source, mut master, mut replica) = (source.clone(), master.clone(), replica.clone());
+            async move {
+                let (source, master, replica) = tokio::try_join!(
+                    Info::read(&mut source),
+                    Info::read(&mut master),
+                    Info::read(&mut replica)
+                )?;
+                let up = |info: &Info| info.link.as_ref().is_some_and(|link| link.up) && info.replid == source.replid;
+                let left = [&master, &replica]
+                    .into_iter()
+                    .filter_map(|info| info.link.as_ref()?.sync?.left_bytes)
+                    .sum();
+                Ok(
+                    match up(&master) && up(&replica) && !master.loading && !replica.loading {
+                        true => Look::Ready(()),
+                        false => Look::NotYet(format!("{} left to copy", size::bytes(left))),
+                    },
+                )
+            }
+        });
+        // What is asked while a server loads its copy may fail; the connections are the look-out's own.
+        self.interrupt.or(self.command, syncing).await?;
+        (source, master, replica) = (source, master, replica);
+        drop((source, master, replica));
+        step.done("master and replica follow");
+        Ok(())
+    }
+}

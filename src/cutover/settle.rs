@@ -1,0 +1,149 @@
+//! After the switch: the source's last clients go, its pause ends, and its stream is watched for late writes.
+
+use super::clients;
+use super::look;
+use super::pair::Pair;
+use super::phase::Phase;
+use super::record::Record;
+use super::run::Cutover;
+use super::steps::READING;
+use super::watch::{Seen, Watch};
+use crate::error::Result;
+use crate::redis::control;
+use crate::redis::info::Info;
+use crate::wait::Instant;
+
+impl<R: Record, P: Pair> Cutover<R, P> {
+    pub(super) async fn await_gone(&mut self) -> Result<()> {
+        let step = self.setup.ui.step("source's clients");
+        let mut connection = self.setup.source.connect(0).await?;
+        let stopped = self.stopped_at.map_or_else(Instant::now, |(moment, _)| moment);
+        let baseline = &self.baseline;
+        let quiet = || {
+            let Some(baseline) = baseline else { return Ok(None) };
+            // A broken stream would show no write either.
+            baseline.watch().unbroken()?;
+            Ok(baseline.watch().quiet_for())
+        };
+        let end = stopped.after(self.setup.limits.grace);
+        let gone = clients::await_gone(&mut connection, end, quiet, &step);
+        match self.interrupt.or(self.command, gone).await? {
+            0 => step.done("nobody who could write is left"),
+            severed => step.done(format!("{severed} severed, and nobody came back")),
+        }
+        Ok(())
+    }
+
+    pub(super) async fn await_clients(&mut self) -> Result<()> {
+        let Some(fence) = &self.fence else {
+            return Ok(());
+        };
+        let step = self.setup.ui.step("source's clients");
+        let mut connection = fence.connection();
+        let left = self
+            .interrupt
+            .or(
+                self.command,
+                clients::await_none(&mut connection, self.setup.limits.clients, &step),
+            )
+            .await?;
+        match left {
+            0 => step.done("nobody who could write is left"),
+            left => step.done(format!("{left} are left and will be severed")),
+        }
+        Ok(())
+    }
+
+    pub(super) async fn sever(&mut self) -> Result<()> {
+        let Some(fence) = &self.fence else {
+            return Ok(());
+        };
+        fence.check().await?;
+        let step = self.setup.ui.step("sever");
+        let severed = clients::sever(&mut fence.connection(), &step).await?;
+        step.done(format!("{severed} severed before the pause ends"));
+        Ok(())
+    }
+
+    pub(super) async fn unpause(&mut self) -> Result<()> {
+        let step = self.setup.ui.step("end the pause");
+        if let Some(fence) = &self.fence {
+            // Keys do not expire while the pause runs; those that are due go when it ends.
+            self.expired_before = Some(look::expired_keys(&mut fence.connection()).await?);
+        }
+        match self.fence.take() {
+            Some(fence) => fence.lift().await?,
+            None if self.history.phase == Some(Phase::Switched) => {
+                step.unchanged("the source is out of reach");
+                return Ok(());
+            }
+            None => control::unpause(&mut self.setup.source.connect(0).await?).await?,
+        }
+        step.done("the source takes writes again");
+        Ok(())
+    }
+
+    /// Looks at the source's stream for a while after the pause; and takes the figure of the gap.
+    pub(super) async fn watch_late_writes(&mut self) -> Result<()> {
+        let step = self.setup.ui.step("settle");
+        if let (None, Some(promotion)) = (&self.source_watch, &self.history.promotion) {
+            // An earlier run promoted. A source that is gone can be neither written to nor watched.
+            self.source_watch = Watch::begin(&self.setup.source, &promotion.source_replid, promotion.offset)
+                .await
+                .unwrap_or_default();
+        }
+        let Some(watch) = self.source_watch.take() else {
+            step.failed("the source's stream could not be watched");
+            return Ok(());
+        };
+        self.interrupt
+            .or(self.command, async {
+                tokio::time::sleep(self.setup.limits.settle).await;
+                Ok(())
+            })
+            .await?;
+        let info = Info::read(&mut self.setup.source.connect(0).await?).await?;
+        watch.reach(info.master_repl_offset, READING).await?;
+        let late = self.late(&watch.seen()).await?;
+        self.outcome.late_writes = Some(late.len() as u64);
+        for line in late.iter().take(20) {
+            self.outcome.notes.push(format!("late write: {line}"));
+        }
+        let last = self
+            .history
+            .promotion
+            .as_ref()
+            .and_then(|promotion| promotion.last_write_at);
+        let first = self.our_watch.take().and_then(|watch| watch.seen().first_write_at);
+        self.outcome.app_write_gap_ms = match (last, first) {
+            (Some(last), Some(first)) => u64::try_from(first.duration_since(last).as_millis()).ok(),
+            _ => None,
+        };
+        step.done(format!(
+            "{} late writes in the source's stream since the fence",
+            late.len()
+        ));
+        Ok(())
+    }
+
+    /// The writes among what the source's stream showed. Keys that expired when the pause ended are deleted there as by a client: as many deletions as the source
+    /// says it expired are none, nor are those of keys that our side does not have either.
+    async fn late(&self, seen: &Seen) -> Result<Vec<String>> {
+        let mut late = seen.lines.clone();
+        late.truncate(usize::try_from(seen.writes).unwrap_or(usize::MAX));
+        late.resize(usize::try_from(seen.writes).unwrap_or(usize::MAX), "one more".into());
+        let expired = match self.expired_before {
+            Some(before) => look::expired_keys(&mut self.setup.source.connect(0).await?)
+                .await?
+                .saturating_sub(before),
+            None => 0,
+        };
+        let unexplained = seen.deletions.saturating_sub(expired);
+        if unexplained > 0 {
+            let ours = look::existing(&self.setup.master, seen).await?;
+            let deleted = usize::try_from(unexplained.min(ours)).unwrap_or(usize::MAX);
+            late.resize(late.len() + deleted, "a key was deleted".into());
+        }
+        Ok(late)
+    }
+}

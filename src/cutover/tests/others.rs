@@ -1,0 +1,184 @@
+//! The way back, several apps, another platform, and writes of people that nobody knows.
+
+use super::super::{Command, Phase, Setup};
+use super::stage::Stage;
+use super::{expect_moved, expect_unmoved};
+use crate::error::Kind;
+use crate::platform::{Commands, Hook, Platform};
+use crate::redis::Info;
+use crate::redis::info::ServerRole;
+use std::time::Duration;
+
+#[tokio::test]
+async fn back_is_refused_with_a_count_once_the_new_side_was_written_to() {
+    let stage = Stage::new(0.02).await;
+    stage.load().await;
+    stage.run(Command::SwitchApp).await.unwrap();
+    expect_moved(&stage).await;
+    let error = stage.run(Command::Back).await.unwrap_err();
+    let text = error.chain().join(": ");
+    assert!(text.contains("writes are at stake"), "{text}");
+    // Nothing was touched: the app writes on.
+    expect_moved(&stage).await;
+    stage.end().await;
+}
+
+#[tokio::test]
+async fn back_returns_an_app_that_did_not_write_yet() {
+    let stage = Stage::new(0.02).await;
+    stage
+        .at_source("MSET a 1 b 1 c 1 d 1 e 1 f 1 g 1 h 1 i 1 j 1 k 1 l 1\nSET brief 1 PX 600")
+        .await;
+    stage.run(Command::SwitchApp).await.unwrap();
+    assert!(stage.app_is_on(&stage.master).await);
+    stage.run(Command::Back).await.unwrap();
+    assert!(stage.app_is_on(&stage.source).await);
+    let info = Info::read(&mut stage.master.connect(0).await).await.unwrap();
+    assert_eq!(info.role, ServerRole::Replica);
+    assert_eq!(stage.history().phase, Some(Phase::Following));
+    let again = stage.run(Command::Back).await.unwrap();
+    assert!(again.notes[0].contains("nothing to go back from"), "{again:?}");
+    stage.load().await;
+    stage.run(Command::SwitchApp).await.unwrap();
+    expect_moved(&stage).await;
+    stage.end().await;
+}
+
+#[tokio::test]
+async fn a_way_back_that_is_killed_at_any_step_is_finished_by_running_it_again() {
+    let stage = Stage::new(0.02).await;
+    stage.run(Command::SwitchApp).await.unwrap();
+    for steps in 0..20 {
+        let killed = stage.killed_after(steps, Command::Back).await;
+        if stage.history().phase == Some(Phase::Following) {
+            break;
+        }
+        let error = killed.unwrap_err();
+        assert!(error.to_string().contains("killed"), "after {steps} steps: {error:?}");
+    }
+    stage.run(Command::Back).await.unwrap();
+    stage.load().await;
+    expect_unmoved(&stage).await;
+    stage.end().await;
+}
+
+#[tokio::test]
+async fn a_held_promotion_is_given_up_at_once() {
+    let stage = Stage::new(0.02).await;
+    stage.load().await;
+    stage.run(Command::Promote).await.unwrap();
+    assert!(!stage.source_takes_writes().await);
+    stage.run(Command::Back).await.unwrap();
+    assert!(stage.source_takes_writes().await);
+    expect_unmoved(&stage).await;
+    stage.end().await;
+}
+
+#[tokio::test]
+async fn two_apps_move_in_one_cutover_and_come_back_in_one() {
+    let mut stage = Stage::new(0.02).await;
+    let second = stage.second_app().await;
+    stage.load().await;
+    stage.run(Command::SwitchApp).await.unwrap();
+    expect_moved(&stage).await;
+    let url = second
+        .config_vars()
+        .await
+        .unwrap()
+        .get("REDIS_URL")
+        .unwrap()
+        .unwrap()
+        .clone();
+    assert!(
+        url.expose().contains(&format!(":{}", stage.master.port)),
+        "the second app stayed"
+    );
+    stage.end().await;
+}
+
+#[tokio::test]
+async fn of_two_apps_the_second_ones_failed_release_leaves_no_write_behind() {
+    let mut stage = Stage::new(0.02).await;
+    stage.second_app().await;
+    stage.load().await;
+    stage
+        .behave_as(
+            "second",
+            serde_json::json!({"release_phase": {"seconds": 5.0, "fails": true}}),
+        )
+        .await;
+    let error = stage.run(Command::SwitchApp).await.unwrap_err();
+    assert!(error.chain().join(": ").contains("app second"), "{error:?}");
+    stage
+        .behave_as("second", serde_json::json!({"release_phase": null}))
+        .await;
+    stage.run(Command::SwitchApp).await.unwrap();
+    expect_moved(&stage).await;
+    stage.end().await;
+}
+
+#[tokio::test]
+async fn a_write_of_somebody_else_before_the_door_opens_is_named_and_nothing_is_lost() {
+    let stage = Stage::new(0.02).await;
+    stage.load().await;
+    stage.run(Command::Promote).await.unwrap();
+    stage.master.script("3>SET by-hand 1").await;
+    let error = stage.run(Command::SwitchApp).await.unwrap_err();
+    let text = error.chain().join(": ");
+    assert_eq!(error.kind(), Kind::Unproven, "{text}");
+    assert!(text.contains("by-hand in database 3"), "{text}");
+    expect_moved(&stage).await;
+    stage.end().await;
+}
+
+#[tokio::test]
+async fn a_write_to_the_source_behind_the_fence_is_seen_and_nothing_is_lost() {
+    let stage = Stage::new(0.02).await;
+    stage.load().await;
+    stage.run(Command::Promote).await.unwrap();
+    stage.at_source("CLIENT UNPAUSE\nSET sneaked 1").await;
+    // It is there at the end: the master followed again before it was promoted anew.
+    stage.run(Command::SwitchApp).await.unwrap();
+    expect_moved(&stage).await;
+    let there: String = stage.master.run("GET sneaked").await;
+    assert_eq!(there, "1");
+    stage.end().await;
+}
+
+#[tokio::test]
+async fn an_app_behind_commands_of_its_own_moves_too() {
+    let stage = Stage::new(0.02).await;
+    stage.at_source("SET kept 1").await;
+    let folder = tempfile::tempdir().unwrap();
+    let vars = folder.path().join("vars");
+    let url = stage.source().url();
+    std::fs::write(&vars, serde_json::json!({"REDIS_URL": url.expose()}).to_string()).unwrap();
+    let script = "import json,sys; f=sys.argv[1]; v=json.load(open(f)); v.update(json.load(sys.stdin)); \
+                  json.dump({k:x for k,x in v.items() if x is not None}, open(f,'w'))";
+    let commands = Commands {
+        read: format!("cat {}", vars.display()),
+        set: format!("python3 -c \"{script}\" {}", vars.display()),
+        verify: "true".into(),
+        restart: None,
+        stop: None,
+        start: None,
+    };
+    let setup = Setup {
+        apps: vec![Platform::Command(Hook::new("shop", commands))],
+        ..stage.setup()
+    };
+    let outcome = tokio::time::timeout(Duration::from_secs(60), super::super::run(setup, Command::SwitchApp))
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!(outcome.phase, Some(Phase::Settled));
+    let now: serde_json::Value = serde_json::from_str(&std::fs::read_to_string(&vars).unwrap()).unwrap();
+    assert_eq!(now["HOSTED_REDIS_URL"], url.expose());
+    assert!(
+        now["REDIS_URL"]
+            .as_str()
+            .unwrap()
+            .contains(&format!(":{}", stage.master.port))
+    );
+    stage.end().await;
+}
