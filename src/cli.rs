@@ -113,6 +113,15 @@ pub struct Check {
     /// Print the digest of the source's TLS certificate, to be put into infra.yml as source.tls_pin
     #[arg(long)]
     pub pin: bool,
+    #[command(flatten)]
+    pub leave: Leave,
+}
+
+#[derive(Clone, Debug, Default, Args)]
+pub struct Leave {
+    /// An app that may stay on the source although it uses the same Redis; can be given several times
+    #[arg(long, value_name = "APP")]
+    pub leave: Vec<String>,
 }
 
 #[derive(Debug, Args)]
@@ -161,6 +170,8 @@ pub struct Confirmed {
 pub struct Promote {
     #[command(flatten)]
     pub confirmed: Confirmed,
+    #[command(flatten)]
+    pub leave: Leave,
     /// How long the source's writes stay paused for `switch-app` to take over; then the app is back on its old master
     ///
     /// Default: 120s. Where the source cannot be paused the app is stopped instead, and stays so until `switch-app`: then the flag must be given, as a sign that
@@ -191,6 +202,14 @@ pub struct SwitchApp {
     /// How long a process that was asked to stop may live on; counts where the app is stopped. Heroku kills it after 30 s
     #[arg(long, value_parser = duration, default_value = "31s", value_name = "TIME")]
     pub grace: Duration,
+    #[command(flatten)]
+    pub leave: Leave,
+    /// Try the app's way into its new Redis with a one-off process of its own, and change nothing
+    #[arg(long, conflicts_with_all = ["dry_run", "confirm", "back"])]
+    pub rehearse: bool,
+    /// Go on although the last rehearsal failed
+    #[arg(long, conflicts_with = "rehearse")]
+    pub without_rehearsal: bool,
     /// Longest pause of the source's writes while release and restarts are under way
     #[arg(long, value_parser = duration, default_value = "1h", value_name = "TIME")]
     pub longest_pause: Duration,

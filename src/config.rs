@@ -49,13 +49,16 @@ pub struct App {
     pub name: String,
     #[serde(default = "App::default_config_var")]
     pub config_var: String,
-    /// Further apps that use the same Redis and move in the same cutover, by the same key.
-    #[serde(default)]
-    pub also: Vec<String>,
     /// With `platform: command`: what is run to read, set and verify the app's vars.
     pub commands: Option<crate::platform::Commands>,
     /// The var that receives the certificate authority of the endpoint, set in the same change. Default: `REDIS_CA` for `REDIS_URL`.
     pub ca_config_var: Option<String>,
+    /// What a one-off process runs to try the app's way into its new Redis: `infra switch-app --rehearse`.
+    #[serde(default)]
+    pub rehearse: Option<String>,
+    /// Further apps that use the same Redis and are switched in the same cutover.
+    #[serde(default)]
+    pub also: Vec<String>,
 }
 
 impl App {
@@ -131,6 +134,8 @@ pub struct Redis {
     pub maxmemory: Option<String>,
     /// Further lines of redis.conf.
     pub settings: BTreeMap<String, String>,
+    /// Commands that the app may run although they are dangerous on a shared server, such as `keys` or `flushdb`.
+    pub app_commands: Vec<String>,
 }
 
 #[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
@@ -302,6 +307,26 @@ impl Config {
                     .hint(format!("remove `{name}` from `redis.settings`")),
             );
         }
+        for command in &self.redis.app_commands {
+            if !is_command(command) {
+                return wrong(
+                    "redis.app_commands",
+                    command,
+                    "a command in lower case such as keys or client|list",
+                );
+            }
+            if OWN_COMMANDS.contains(&command.split('|').next().unwrap_or_default()) {
+                return Err(Error::usage(format!(
+                    "accept `redis.app_commands`: {command} changes who may do what, where data is kept or who follows whom"
+                ))
+                .hint("an app does not need it; `infra redis-cli` is there for you"));
+            }
+        }
+        for app in &self.app.also {
+            if app == &self.app.name || app.is_empty() || app.contains(['/', ' ']) {
+                return wrong("app.also", app, "the name of another app");
+            }
+        }
         if parse_period(&self.backup.every).is_none() {
             return wrong("backup.every", &self.backup.every, "a period such as 1h or 30m");
         }
@@ -377,6 +402,26 @@ const OWN_SETTINGS: [&str; 16] = [
     "replica-read-only",
 ];
 
+/// Commands that the promises of the pair depend on: no app may have them.
+const OWN_COMMANDS: [&str; 16] = [
+    "acl",
+    "bgrewriteaof",
+    "bgsave",
+    "cluster",
+    "config",
+    "debug",
+    "failover",
+    "module",
+    "psync",
+    "replconf",
+    "replicaof",
+    "restore-asking",
+    "save",
+    "shutdown",
+    "slaveof",
+    "sync",
+];
+
 /// Bytes of an amount as redis.conf writes it: `400mb`, `1gb`, `1048576`.
 pub fn parse_memory(text: &str) -> Option<u64> {
     let text = text.trim().to_ascii_lowercase();
@@ -429,6 +474,13 @@ fn is_var(text: &str) -> bool {
         && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
 }
 
+fn is_command(text: &str) -> bool {
+    !text.is_empty()
+        && text
+            .bytes()
+            .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'|' | b'-' | b'_' | b'.'))
+}
+
 fn is_cidr(text: &str) -> bool {
     text.split_once('/').is_some_and(|(address, bits)| {
         address.parse::<std::net::Ipv4Addr>().is_ok() && bits.parse::<u8>().is_ok_and(|bits| bits <= 32)
@@ -457,6 +509,8 @@ mod tests {
             ("hosts: {admin_cidrs: [everyone]}", "hosts.admin_cidrs"),
             ("redis: {maxmemory: lots}", "redis.maxmemory"),
             ("redis: {settings: {replicaof: 'a 1'}}", "replicaof"),
+            ("redis: {app_commands: [KEYS]}", "redis.app_commands"),
+            ("redis: {app_commands: [keys, config|set]}", "config|set"),
             ("backup: {every: 3 days}", "backup.every"),
             ("hosts: {instance_typ: t3.micro}", "instance_typ"),
         ] {

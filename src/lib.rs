@@ -16,6 +16,7 @@ pub mod inventory;
 pub mod plan;
 pub mod platform;
 pub mod redis;
+pub mod rehearsal;
 pub mod remote;
 pub mod secret;
 pub mod setup;

@@ -70,6 +70,7 @@ fn settings(position: Position, door: Door) -> Settings {
             backup: Secret::new("backup-password"),
             admin: Secret::new("admin-password"),
         },
+        app_commands: Vec::new(),
         backup: None,
     }
 }

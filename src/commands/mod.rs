@@ -6,6 +6,7 @@ mod down;
 mod move_app;
 mod promote;
 mod redis_cli;
+mod rehearse;
 mod ssh;
 mod status;
 mod switch_app;

@@ -7,6 +7,12 @@ use crate::cutover::{Command, Limits};
 use crate::error::{ExitCode, Result};
 
 pub async fn run(context: &Context, arguments: &SwitchApp) -> Result<ExitCode> {
+    if arguments.rehearse {
+        return super::rehearse::run(context).await;
+    }
+    if !arguments.confirmed.dry_run && !arguments.back {
+        super::rehearse::ask_before_switch(context, arguments.without_rehearsal).await?;
+    }
     let (command, what) = match arguments.back {
         true => (
             Command::Back,
@@ -27,6 +33,7 @@ pub async fn run(context: &Context, arguments: &SwitchApp) -> Result<ExitCode> {
         },
         fence: arguments.fence,
         hold_was_asked_for: true,
+        leave: &arguments.leave.leave,
         confirmed: &arguments.confirmed,
         what,
     };

@@ -6,6 +6,7 @@
 //!
 //! Everything that is put on a host lies in `templates/`. What is not here: the cloud that the host runs in, and what Redis says over its own port.
 
+pub mod acl;
 pub mod apply;
 pub mod backup;
 pub mod description;
@@ -16,7 +17,7 @@ pub mod plan;
 pub mod redis_conf;
 pub mod role;
 pub mod settings;
-mod templates;
+pub(crate) mod templates;
 pub mod tls;
 pub mod user_data;
 pub mod users;

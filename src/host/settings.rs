@@ -29,6 +29,8 @@ pub struct Settings {
     pub certificate: String,
     pub certificate_key: Secret,
     pub passwords: Passwords,
+    /// Commands that the app may run beyond the usual ones: `redis.app_commands` of infra.yml.
+    pub app_commands: Vec<String>,
     /// Nothing: this host makes no backups.
     pub backup: Option<backup::Settings>,
 }
@@ -196,7 +198,7 @@ impl Settings {
             ),
             engine_file(
                 layout.users_file(),
-                Content::Secret(users::render(&self.passwords, self.door)?),
+                Content::Secret(users::render(&self.passwords, self.door, &self.app_commands)?),
                 Reaction::LoadUsers,
             ),
             engine_file(

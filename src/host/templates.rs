@@ -18,6 +18,9 @@ pub const BACKUP_TIMER: &str = include_str!("../../templates/infra-backup.timer.
 pub const FACTS: &str = include_str!("../../templates/facts.sh");
 pub const APPLY: &str = include_str!("../../templates/apply.sh");
 pub const FIRST_CONTACT: &str = include_str!("../../templates/first-contact.sh");
+pub const REHEARSAL: &str = include_str!("../../templates/rehearsal.sh");
+pub const REHEARSAL_CONF: &str = include_str!("../../templates/rehearsal.conf.tera");
+pub const REHEARSAL_ACL: &str = include_str!("../../templates/rehearsal.acl.tera");
 pub const CLOUD_CONFIG: &str = include_str!("../../templates/cloud-config.tera");
 
 /// Fills in a template. Nothing is escaped: none of them is HTML.

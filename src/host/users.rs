@@ -4,6 +4,7 @@
 //! that user, and checks a transaction's commands against its rules once more. Without them every MULTI in the log is refused at a restart, and what it
 //! wrote is gone without an error.
 
+use super::acl::Rules;
 use super::settings::{Door, Passwords};
 use super::templates;
 use crate::error::Result;
@@ -11,8 +12,13 @@ use crate::secret::Secret;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
-pub fn render(passwords: &Passwords, door: Door) -> Result<Secret> {
+/// The user that the app logs in as.
+pub const APP: &str = "app";
+
+/// `app_commands` are what the app may run beyond the usual, such as `keys`.
+pub fn render(passwords: &Passwords, door: Door, app_commands: &[String]) -> Result<Secret> {
     let values = Values {
+        app_commands,
         app_state: match door {
             Door::Open => "on",
             Door::Closed => "off",
@@ -25,16 +31,32 @@ pub fn render(passwords: &Passwords, door: Door) -> Result<Secret> {
     templates::render("users.acl", templates::USERS_ACL, &values).map(Secret::new)
 }
 
+/// Which commands the user `app` may run, read from the same file that a host is given.
+pub fn app_rules(app_commands: &[String]) -> Result<Rules> {
+    let nobody = || Secret::new("");
+    let passwords = Passwords {
+        app: nobody(),
+        replication: nobody(),
+        backup: nobody(),
+        admin: nobody(),
+    };
+    let file = render(&passwords, Door::Open, app_commands)?;
+    let line = file.expose().lines().find(|line| line.starts_with("user app "));
+    Ok(Rules::read(line.unwrap_or_default()))
+}
+
 #[derive(Serialize)]
-struct Values {
+struct Values<'a> {
     app_state: &'static str,
     app: String,
     replication: String,
     backup: String,
     admin: String,
+    app_commands: &'a [String],
 }
 
-fn digest(password: &Secret) -> String {
+/// What stands in users.acl for a password.
+pub fn digest(password: &Secret) -> String {
     use std::fmt::Write;
     Sha256::digest(password.expose().as_bytes())
         .iter()

@@ -43,6 +43,8 @@ pub struct Client {
     /// The last command, such as `get` or `client|list`.
     pub cmd: String,
     pub flags: String,
+    /// The client's library, where it says so (Redis 7.2 and later).
+    pub lib: String,
     pub db: u32,
     pub age_seconds: u64,
     pub idle_seconds: u64,
@@ -84,6 +86,7 @@ fn parse_client(line: &str) -> Result<Client, String> {
         user: text("user").into(),
         cmd: text("cmd").into(),
         flags: text("flags").into(),
+        lib: text("lib-name").into(),
         db: text("db").parse().unwrap_or(0),
         age_seconds: number("age").unwrap_or(0),
         idle_seconds: number("idle").unwrap_or(0),
@@ -115,6 +118,48 @@ pub async fn kill_all_but(connection: &mut Connection, spared: &[u64]) -> Result
     let ids: Vec<u64> = severed.iter().map(|client| client.id).collect();
     kill_clients(connection, &ids).await?;
     Ok(severed)
+}
+
+/// Which of these commands a user of the server may not run, by `ACL DRYRUN`; nothing where the server has no such command (before Redis 7). Commands that it
+/// does not know are among the refused.
+pub async fn refused_to(connection: &mut Connection, user: &str, commands: &[&str]) -> Result<Option<Vec<String>>> {
+    let mut arities = ::redis::pipe();
+    for command in commands {
+        arities.cmd("COMMAND").arg("INFO").arg(*command);
+    }
+    let arities = connection.ask_all(&arities).await?;
+    let mut dry_runs = ::redis::pipe();
+    for (command, answer) in commands.iter().zip(&arities) {
+        let words: Vec<&str> = command.split('|').collect();
+        let run = dry_runs.cmd("ACL").arg("DRYRUN").arg(user).arg(&words);
+        // The number of arguments is looked at before the rules.
+        for _ in words.len()..arity(answer).unwrap_or(1) {
+            run.arg("1");
+        }
+    }
+    let mut refused = Vec::new();
+    for (command, answer) in commands.iter().zip(connection.ask_all(&dry_runs).await?) {
+        match answer {
+            Value::Okay => {}
+            Value::ServerError(error) if error.details().is_some_and(|text| text.contains("DRYRUN")) => {
+                return Ok(None);
+            }
+            _ => refused.push((*command).to_string()),
+        }
+    }
+    Ok(Some(refused))
+}
+
+/// The least number of words of a command, by COMMAND INFO.
+fn arity(answer: &Value) -> Option<usize> {
+    let Value::Array(commands) = answer else { return None };
+    let Some(Value::Array(command)) = commands.first() else {
+        return None;
+    };
+    match command.get(1) {
+        Some(Value::Int(words)) => usize::try_from(words.unsigned_abs()).ok(),
+        _ => None,
+    }
 }
 
 /// Whether a command may be used.

@@ -140,3 +140,27 @@ async fn each_denied_command_is_named_with_the_server_s_answer() {
     let found = permissions(&mut renamed.connect(0).await).await.unwrap();
     assert!(matches!(found.psync, Permission::Denied(_)), "{found:?}");
 }
+
+#[tokio::test]
+async fn a_server_says_which_commands_it_refuses_to_a_user() {
+    let server = TestServer::start(&[]).await;
+    server
+        .script("ACL SETUSER app off >pw ~* &* +@all -@admin -@dangerous +info")
+        .await;
+    let asked = [
+        "get",
+        "set",
+        "keys",
+        "info",
+        "evalsha",
+        "client|list",
+        "client|setname",
+        "sort",
+        "flushdb",
+        "xadd",
+        "json.set",
+        "zadd",
+    ];
+    let refused = refused_to(&mut server.connect(0).await, "app", &asked).await.unwrap();
+    assert_eq!(refused.unwrap(), ["keys", "client|list", "sort", "flushdb", "json.set"]);
+}

@@ -231,10 +231,11 @@ impl Info {
     }
 }
 
-struct Fields<'a>(HashMap<&'a str, &'a str>);
+/// The lines of INFO, or the pairs of one of them.
+pub(super) struct Fields<'a>(HashMap<&'a str, &'a str>);
 
 impl<'a> Fields<'a> {
-    fn read(text: &'a str) -> Self {
+    pub(super) fn read(text: &'a str) -> Self {
         let lines = text.lines().filter(|line| !line.starts_with('#'));
         Fields(lines.filter_map(|line| line.trim_end().split_once(':')).collect())
     }
@@ -243,13 +244,13 @@ impl<'a> Fields<'a> {
         self.0.get(name).copied().ok_or_else(|| format!("{name} is missing"))
     }
 
-    fn number<T: FromStr>(&self, name: &str) -> Result<T, String> {
+    pub(super) fn number<T: FromStr>(&self, name: &str) -> Result<T, String> {
         let text = self.text(name)?;
         text.parse()
             .map_err(|_| format!("{name} is {text:?}, not a number that it can be"))
     }
 
-    fn flag(&self, name: &str) -> bool {
+    pub(super) fn flag(&self, name: &str) -> bool {
         self.0.get(name).is_some_and(|value| *value != "0")
     }
 
@@ -268,6 +269,11 @@ impl<'a> Fields<'a> {
             down_since_seconds: self.number("master_link_down_since_seconds").ok(),
             sync,
         })
+    }
+
+    /// What the server says under a name.
+    pub(super) fn said(&self, name: &str) -> Option<&'a str> {
+        self.0.get(name).copied()
     }
 
     fn replicas(&self) -> Result<Vec<Replica>, String> {

@@ -3,11 +3,12 @@
 //!
 //! A [`Server`] is an address with its credentials and trust; [`Server::connect`] gives a [`Connection`] for commands, [`Server::dial`] the bare
 //! stream. [`info`] parses INFO, [`control`] pauses, lists and severs clients and finds out what a host forbids. [`compare`] holds two servers
-//! against each other, both ways. [`tap`] follows the stream of writes itself.
+//! against each other, both ways. [`survey`] looks at what a copy would leave out or choke on, [`clients`] remembers who was connected. [`tap`] follows the stream of writes itself.
 //!
 //! Deliberately not here: any decision about a cutover (what must hold before what is `cutover`'s business), anything that changes a role
 //! (`host` does that, since a role lives in a file first), and any writing of keys: nothing in this room changes a data set.
 
+pub mod clients;
 pub mod compare;
 pub mod connection;
 pub mod control;
@@ -15,14 +16,17 @@ pub mod info;
 pub mod key;
 pub mod server;
 pub mod stream;
+pub mod survey;
 pub mod tap;
 #[cfg(test)]
 pub(crate) mod testing;
 pub mod trust;
 
+pub use clients::Baseline;
 pub use connection::Connection;
 pub use info::Info;
 pub use key::Key;
 pub use server::{Server, certificate_digest, pinned_certificate};
+pub use survey::Survey;
 pub use tap::Tap;
 pub use trust::{Digest, Trust};

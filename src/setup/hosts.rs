@@ -240,6 +240,7 @@ impl Pair<'_> {
                 backup: password(RedisUser::Backup)?,
                 admin: password(RedisUser::Admin)?,
             },
+            app_commands: self.config.redis.app_commands.clone(),
             backup: (role == Role::Master).then(|| self.backup()),
         })
     }

@@ -2,9 +2,8 @@
 
 use crate::error::Result;
 use crate::host::Upstream;
-use crate::redis::{Info, Server, Trust, pinned_certificate};
+use crate::redis::{Info, Server, Trust, pinned_certificate, survey};
 use crate::state::SourceRecord;
-use std::collections::BTreeMap;
 
 /// What the pair needs to know of the source.
 #[derive(Clone, Debug)]
@@ -31,7 +30,8 @@ impl Known {
             Some(Trust::Pin(pin)) => Some(pinned_certificate(&server.host, server.port, pin).await?),
             _ => None,
         };
-        let settings = BTreeMap::from([("maxmemory-policy".to_string(), info.maxmemory_policy.clone())]);
+        let mut settings = survey::followed_settings(server, &mut connection).await?;
+        settings.insert("maxmemory-policy".into(), info.maxmemory_policy.clone());
         Ok(Known {
             upstream: Some(Upstream {
                 host: server.host.clone(),

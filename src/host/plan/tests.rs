@@ -37,6 +37,7 @@ fn settings() -> Settings {
             backup: Secret::new(PASSWORDS[2]),
             admin: Secret::new(PASSWORDS[3]),
         },
+        app_commands: Vec::new(),
         backup: Some(crate::host::backup::Settings {
             bucket_url: "http://192.0.2.1/bucket".into(),
             region: "us-east-1".into(),

@@ -18,6 +18,6 @@ pub use found::{
     Address, BucketFound, Found, Group, Image, Instance, KeyPair, MachineType, Network, Profile, RoleFound, Subnet,
 };
 pub use policy::{HOST_POLICY, backup_policy, tls_only_policy, trust_policy};
-pub use rule::{REDIS_PORT, Rule, SSH_PORT, Source};
+pub use rule::{REDIS_PORT, REHEARSAL_PORT, Rule, SSH_PORT, Source, rehearsal_rules};
 pub use show::{Change, Drift, Plan, Sign};
 pub use wanted::{Expiry, LifecycleRule, Make, ParameterWanted, Wanted, client_token, lifecycle};

@@ -8,6 +8,9 @@ pub const SSH_PORT: i32 = 22;
 /// The only port that Redis listens at, TLS.
 pub const REDIS_PORT: i32 = 6379;
 
+/// Where the scratch server of a rehearsal listens, TLS; open only meanwhile.
+pub const REHEARSAL_PORT: i32 = 6380;
+
 /// One thing that may come in from one source.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct Rule {
@@ -52,6 +55,13 @@ pub fn wanted_rules(admin_cidrs: &[String], app_cidrs: &[String]) -> BTreeSet<Ru
         .collect()
 }
 
+/// The rules that are added for a rehearsal: the app's process and the operator reach the scratch server as they reach Redis.
+pub fn rehearsal_rules(admin_cidrs: &[String], app_cidrs: &[String]) -> BTreeSet<Rule> {
+    let both = admin_cidrs.iter().chain(app_cidrs);
+    both.map(|cidr| Rule::tcp(REHEARSAL_PORT, Source::Ipv4(network(cidr))))
+        .collect()
+}
+
 /// A block as AWS keeps it, without the bits of a host: 10.0.0.7/24 is 10.0.0.0/24.
 fn network(cidr: &str) -> String {
     let parts = cidr.split_once('/').and_then(|(address, bits)| {
@@ -80,7 +90,11 @@ impl fmt::Display for Rule {
             (Some(from), Some(to)) => write!(f, " {from}-{to}")?,
             _ => {}
         }
-        write!(f, " from {}", self.source)
+        write!(f, " from {}", self.source)?;
+        if self.to_port == Some(REHEARSAL_PORT) && self.from_port == self.to_port {
+            write!(f, " (left by a rehearsal)")?;
+        }
+        Ok(())
     }
 }
 

@@ -39,6 +39,14 @@ impl ConfigVars {
             .filter_map(|(name, value)| Some((name.as_str(), value.as_ref()?)))
     }
 
+    /// Vars whose value the platform does not show.
+    pub fn masked(&self) -> impl Iterator<Item = &str> {
+        self.0
+            .iter()
+            .filter(|(_, value)| value.is_none())
+            .map(|(name, _)| name.as_str())
+    }
+
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.0.keys().map(String::as_str)
     }

@@ -194,6 +194,21 @@ impl Http {
         }
     }
 
+    /// What is said to a change that has no readable body: nothing can come of it. Nothing where it was not refused, or no answer came.
+    pub(super) async fn refusal_of_nothing(&self, path: &str) -> Option<Refusal> {
+        let request = self
+            .client
+            .patch(format!("{}{path}", self.base))
+            .header(ACCEPT, ACCEPT_VALUE)
+            .header(AUTHORIZATION, self.authorization())
+            .header(reqwest::header::CONTENT_TYPE, "application/json")
+            .body("{");
+        match request.send().await {
+            Ok(response) if response.status().is_client_error() => Some(Refusal::read(response).await),
+            _ => None,
+        }
+    }
+
     /// Asks until there is an answer. The inner error is the platform's no.
     async fn read(
         &self,

@@ -2,16 +2,21 @@
 
 mod attachments;
 mod config_vars;
+mod consumers;
 mod http;
+mod one_off;
 mod processes;
 mod releases;
+mod survey;
 #[cfg(test)]
 mod tests;
 
 pub use attachments::{Attachment, owner};
 pub use config_vars::ConfigVars;
+pub use consumers::{Consumer, Consumers};
 pub use processes::{Dyno, Formation};
 pub use releases::{Release, ReleaseStatus};
+pub use survey::{AppSurvey, ChangeProbe};
 
 use crate::error::{Error, Result};
 use crate::secret::Secret;

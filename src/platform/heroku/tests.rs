@@ -13,8 +13,8 @@ use tokio_util::sync::CancellationToken;
 const KEY: &str = "platform-key";
 const URL: &str = "rediss://:hunter2@hosted.test:6390";
 
-struct Stand {
-    heroku: Heroku,
+pub(super) struct Stand {
+    pub(super) heroku: Heroku,
     api: String,
     shutdown: CancellationToken,
     _folder: tempfile::TempDir,
@@ -27,7 +27,7 @@ impl Drop for Stand {
 }
 
 impl Stand {
-    async fn new() -> Stand {
+    pub(super) async fn new() -> Stand {
         let folder = tempfile::tempdir().unwrap();
         let port = sandbox::addon::free_port(Ipv4Addr::LOCALHOST.into()).unwrap();
         let address = SocketAddr::new(Ipv4Addr::LOCALHOST.into(), port);
@@ -67,7 +67,7 @@ impl Stand {
         stand
     }
 
-    async fn admin(&self, path: &str, body: serde_json::Value) {
+    pub(super) async fn admin(&self, path: &str, body: serde_json::Value) {
         let tls = rustls::ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
             .with_safe_default_protocol_versions()
             .unwrap()

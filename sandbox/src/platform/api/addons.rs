@@ -38,6 +38,21 @@ pub(super) async fn of_app(State(server): Shared, Path(app): Path<String>, heade
     )
 }
 
+/// Of all apps: the account's.
+pub(super) async fn list(State(server): Shared, headers: HeaderMap) -> Answer {
+    let platform = server.platform();
+    let addons = platform.addons.iter().map(|addon| views::addon(&platform, addon));
+    paging::list(&headers, addons.collect(), platform.shortest_page())
+}
+
+/// Of all apps.
+pub(super) async fn attachments(State(server): Shared, headers: HeaderMap) -> Answer {
+    let platform = server.platform();
+    let listed = platform.attachments.iter().filter(|item| item.state.is_listed());
+    let items = listed.map(|item| views::attachment(&platform, item));
+    paging::list(&headers, items.collect(), platform.shortest_page())
+}
+
 pub(super) async fn of_app_by_name(State(server): Shared, Path((app, addon)): Pair) -> Answer<Json<Value>> {
     let platform = server.platform();
     platform.app(&app)?;
@@ -103,10 +118,27 @@ pub(super) async fn attachment(State(server): Shared, Path(id): Path<String>) ->
     Ok(Json(views::attachment(&platform, platform.attachment(&id)?)))
 }
 
+/// A name or id, bare or in an object: the platform's own command line sends objects.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Reference {
+    Bare(String),
+    Named { name: String },
+    Identified { id: String },
+}
+
+impl Reference {
+    fn text(self) -> String {
+        match self {
+            Self::Bare(text) | Self::Named { name: text } | Self::Identified { id: text } => text,
+        }
+    }
+}
+
 #[derive(Deserialize)]
 struct NewAttachment {
-    addon: String,
-    app: String,
+    addon: Reference,
+    app: Reference,
     name: Option<String>,
     confirm: Option<String>,
 }
@@ -122,8 +154,8 @@ pub(super) async fn attach(State(server): Shared, body: Bytes) -> Answer<(Status
         let mut platform = server.platform();
         let (id, actions) = platform.attach(
             AttachRequest {
-                addon,
-                app,
+                addon: addon.text(),
+                app: app.text(),
                 name,
                 confirm,
             },

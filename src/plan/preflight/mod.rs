@@ -1,0 +1,158 @@
+//! What stands in the way of a move, decided from what was seen. Pure.
+//!
+//! Every finding has a stable id for scripts, what was found, and what to do about it. [`version`], [`source`], [`fence`] and [`commands`] judge the hosted Redis, [`app`]
+//! the platform's side, [`consumers`] who else uses the same Redis. A blocker is what makes a move unsafe or impossible; a warning is what its owner should know before.
+
+pub mod app;
+pub mod commands;
+pub mod consumers;
+mod fence;
+mod source;
+#[cfg(test)]
+mod tests;
+mod version;
+
+pub use app::{Copy, Owner};
+pub use commands::{Denied, Told};
+pub use source::SourceFacts;
+pub use version::{OwnEngine, own_engine};
+
+use crate::platform::heroku::AppSurvey;
+use crate::ui::size;
+use serde::Serialize;
+
+/// Everything that was looked at; `Err` holds why it could not be seen.
+pub struct Facts {
+    pub source: Result<SourceFacts, Unseen>,
+    pub own: OwnEngine,
+    /// What `redis.settings` of infra.yml says of eviction and of the number of databases, where it says anything.
+    pub own_policy: Option<String>,
+    pub own_databases: Option<u32>,
+    pub instance_type: String,
+    /// Memory of the instance type in bytes.
+    pub instance_memory: Result<u64, Unseen>,
+    pub image: String,
+    pub image_id: Result<String, Unseen>,
+    pub config_var: String,
+    pub owner: Result<Owner, Unseen>,
+    pub app: Result<AppSurvey, Unseen>,
+    /// The app's var beside the add-on's own value.
+    pub copy: Copy,
+    /// The AWS region of the pair.
+    pub region: String,
+    /// Whether the last rehearsal of the app on the endpoint went well; absent where there was none.
+    pub rehearsed: Option<bool>,
+    /// Bytes that Redis may use on a host.
+    pub maxmemory: u64,
+    pub admin_cidrs: Vec<String>,
+}
+
+/// Why something could not be seen, and what to try.
+#[derive(Clone, Debug)]
+pub struct Unseen {
+    pub why: String,
+    pub remedy: String,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Severity {
+    Ok,
+    Warning,
+    Blocker,
+}
+
+/// One thing that was looked at, and what it means for the move.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Finding {
+    pub severity: Severity,
+    /// A stable word for scripts.
+    pub id: &'static str,
+    pub found: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub remedy: Option<String>,
+}
+
+impl Finding {
+    fn ok(id: &'static str, found: impl Into<String>) -> Self {
+        Finding {
+            severity: Severity::Ok,
+            id,
+            found: found.into(),
+            remedy: None,
+        }
+    }
+
+    fn warning(id: &'static str, found: impl Into<String>, remedy: impl Into<String>) -> Self {
+        Finding {
+            severity: Severity::Warning,
+            id,
+            found: found.into(),
+            remedy: Some(remedy.into()),
+        }
+    }
+
+    fn blocker(id: &'static str, found: impl Into<String>, remedy: impl Into<String>) -> Self {
+        Finding {
+            severity: Severity::Blocker,
+            id,
+            found: found.into(),
+            remedy: Some(remedy.into()),
+        }
+    }
+
+    fn unseen(id: &'static str, unseen: &Unseen) -> Self {
+        Finding::blocker(id, unseen.why.clone(), unseen.remedy.clone())
+    }
+}
+
+/// Judges everything that was seen. The order is the order of the move.
+pub fn judge(facts: &Facts) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    match &facts.source {
+        Err(unseen) => findings.push(Finding::unseen("source", unseen)),
+        Ok(source) => {
+            source::judge(source, facts, &mut findings);
+            fence::judge(source, &mut findings);
+            commands::judge(source, &mut findings);
+            findings.extend(commands::login(source, facts.rehearsed));
+        }
+    }
+    findings.push(match &facts.instance_memory {
+        Ok(memory) => Finding::ok(
+            "instance-type",
+            format!(
+                "{} has {}; Redis may use {}",
+                facts.instance_type,
+                size::bytes(*memory),
+                size::bytes(facts.maxmemory)
+            ),
+        ),
+        Err(unseen) => Finding::unseen("instance-type", unseen),
+    });
+    findings.push(match &facts.image_id {
+        Ok(id) => Finding::ok("image", format!("{} is {id}", facts.image)),
+        Err(unseen) => Finding::unseen("image", unseen),
+    });
+    findings.push(judge_admins(&facts.admin_cidrs));
+    app::judge(facts, &mut findings);
+    findings
+}
+
+fn judge_admins(cidrs: &[String]) -> Finding {
+    if cidrs.is_empty() {
+        Finding::blocker(
+            "admin-cidrs",
+            "nobody may reach ssh: hosts.admin_cidrs is empty",
+            "put your own address into hosts.admin_cidrs, such as 203.0.113.7/32",
+        )
+    } else if cidrs.iter().any(|cidr| cidr.ends_with("/0")) {
+        Finding::warning(
+            "admin-cidrs",
+            "the whole world may reach ssh",
+            "narrow hosts.admin_cidrs to your own address",
+        )
+    } else {
+        Finding::ok("admin-cidrs", format!("ssh only from {}", cidrs.join(", ")))
+    }
+}

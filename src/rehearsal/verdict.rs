@@ -1,0 +1,318 @@
+//! From what a scratch server saw to a verdict with its reason. Pure.
+
+use serde::{Deserialize, Serialize};
+
+/// What the scratch server saw of the app's process.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Evidence {
+    /// Writes that changed something.
+    pub writes: u64,
+    /// Keys that were asked for.
+    pub reads: u64,
+    /// Handshakes that did not come about.
+    pub handshakes: Vec<Handshake>,
+    /// Logins that were refused: the user that was named, `default` for a password alone.
+    pub refused_logins: Vec<String>,
+    /// Commands before any login (NOAUTH).
+    pub without_login: u64,
+    /// What the user `app` was refused: commands, keys, channels.
+    pub refusals: Vec<Refusal>,
+    /// Whether the process came to an end.
+    pub ended: bool,
+}
+
+/// Why a handshake did not come about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Handshake {
+    /// What came was no TLS.
+    Plain,
+    /// The client rejected our certificate.
+    Untrusted,
+    /// The client hung up in the middle.
+    Broken,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    pub kind: Refused,
+    /// The command, key or channel.
+    pub what: String,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refused {
+    Command,
+    Key,
+    Channel,
+}
+
+#[derive(Clone, Debug, Deserialize, Serialize, PartialEq, Eq)]
+#[serde(tag = "verdict", rename_all = "lowercase")]
+pub enum Verdict {
+    Passed { writes: u64, reads: u64 },
+    Failed { reason: String, remedy: String },
+}
+
+impl Verdict {
+    pub fn passed(&self) -> bool {
+        matches!(self, Verdict::Passed { .. })
+    }
+}
+
+/// What a line of the server's log says of a handshake; nothing for any other line. The words are OpenSSL's.
+pub fn handshake(line: &str) -> Option<Handshake> {
+    let line = line.to_lowercase();
+    if !line.contains("accepting a client connection") {
+        return None;
+    }
+    let any = |words: &[&str]| words.iter().any(|word| line.contains(word));
+    Some(
+        if any(&[
+            "wrong version number",
+            "http request",
+            "unknown protocol",
+            "packet length too long",
+            "unexpected message",
+        ]) {
+            Handshake::Plain
+        } else if any(&[
+            "unknown ca",
+            "bad certificate",
+            "certificate unknown",
+            "unsupported certificate",
+            "certificate expired",
+            "decrypt error",
+        ]) {
+            Handshake::Untrusted
+        } else {
+            Handshake::Broken
+        },
+    )
+}
+
+/// An app that read and wrote and was refused nothing has passed, whatever strangers tried at the open port meanwhile.
+pub fn judge(evidence: &Evidence) -> Verdict {
+    let failed = |reason: String, remedy: &str| Verdict::Failed {
+        reason,
+        remedy: remedy.into(),
+    };
+    if let Some(refusal) = evidence.refusals.first() {
+        return refused(refusal);
+    }
+    if evidence.writes > 0 && evidence.reads > 0 {
+        return if evidence.ended {
+            Verdict::Passed {
+                writes: evidence.writes,
+                reads: evidence.reads,
+            }
+        } else {
+            failed(
+                "the app got in, but its check did not end in time".into(),
+                "let the command of app.rehearse end by itself",
+            )
+        };
+    }
+    let tried = |kind: Handshake| evidence.handshakes.contains(&kind);
+    if evidence.refused_logins.iter().any(|user| user == "default") {
+        return failed(
+            "the app sends the password without the user name".into(),
+            "let its client take the user from the URL too (AUTH app PASSWORD): many take it by themselves when they are given the whole URL; a library before Redis 6 \
+             wants an update",
+        );
+    }
+    if let Some(user) = evidence.refused_logins.first() {
+        return failed(
+            format!("the app logs in as {user:?} with another password than its URL has"),
+            "see where its client takes user and password from: only the URL is right",
+        );
+    }
+    if evidence.writes > 0 || evidence.reads > 0 {
+        let (did, not) = if evidence.writes > 0 {
+            ("wrote", "read")
+        } else {
+            ("read", "wrote")
+        };
+        return failed(
+            format!("the app got in and {did}, but {not} nothing"),
+            "let the command of app.rehearse both write and read a key that begins with INFRA_REHEARSAL_PREFIX",
+        );
+    }
+    if evidence.without_login > 0 {
+        return failed(
+            "the app does not log in: it sends neither user nor password".into(),
+            "let its client take user and password from the URL",
+        );
+    }
+    if tried(Handshake::Plain) {
+        return failed(
+            "the app speaks no TLS".into(),
+            "let its client honour rediss:// in the URL: some want a setting of their own for TLS beside it",
+        );
+    }
+    if tried(Handshake::Untrusted) {
+        return failed(
+            "the app does not trust the authority: it ignores the config var that holds the certificate (REDIS_CA)"
+                .into(),
+            "let its client verify the server by the PEM in that var (see app.ca_config_var)",
+        );
+    }
+    if tried(Handshake::Broken) {
+        return failed(
+            "the app hung up during the TLS handshake: most likely it does not trust the authority".into(),
+            "let its client verify the server by the PEM in the config var of app.ca_config_var; what the process printed says more",
+        );
+    }
+    failed(
+        if evidence.ended {
+            "the app's process ended without connecting".into()
+        } else {
+            "the app's process did not connect and did not end".into()
+        },
+        "see what it printed (`heroku logs --ps run`): the command may be missing, or use another var; and hosts.app_cidrs must let the app in",
+    )
+}
+
+fn refused(refusal: &Refusal) -> Verdict {
+    let what = &refusal.what;
+    let (reason, remedy) = match refusal.kind {
+        Refused::Command => (
+            format!("the app runs {} and may not", what.to_uppercase()),
+            format!(
+                "allow it in infra.yml: `redis: {{app_commands: [{}]}}`, then run `infra up`",
+                what.to_lowercase()
+            ),
+        ),
+        Refused::Key => (
+            format!("the app's check uses the key {what:?}, outside its scratch prefix"),
+            "let every key of the check begin with INFRA_REHEARSAL_PREFIX".into(),
+        ),
+        Refused::Channel => (
+            format!("the app may not use the channel {what:?}"),
+            "that is not as it should be: report it".into(),
+        ),
+    };
+    Verdict::Failed { reason, remedy }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn good() -> Evidence {
+        Evidence {
+            writes: 2,
+            reads: 1,
+            ended: true,
+            ..Evidence::default()
+        }
+    }
+
+    fn nothing() -> Evidence {
+        Evidence {
+            ended: true,
+            ..Evidence::default()
+        }
+    }
+
+    #[test]
+    fn strangers_at_the_open_port_do_not_matter_to_an_app_that_got_in() {
+        let noisy = Evidence {
+            handshakes: vec![Handshake::Plain, Handshake::Broken],
+            refused_logins: vec!["default".into(), "root".into()],
+            without_login: 3,
+            ..good()
+        };
+        assert_eq!(judge(&noisy), Verdict::Passed { writes: 2, reads: 1 });
+    }
+
+    #[test]
+    fn each_way_to_fail_has_its_reason() {
+        let refusal = |kind, what: &str| Evidence {
+            refusals: vec![Refusal {
+                kind,
+                what: what.into(),
+            }],
+            ..good()
+        };
+        let cases = [
+            (
+                Evidence {
+                    handshakes: vec![Handshake::Plain],
+                    ..nothing()
+                },
+                "speaks no TLS",
+            ),
+            (
+                Evidence {
+                    handshakes: vec![Handshake::Untrusted],
+                    ..nothing()
+                },
+                "does not trust the authority",
+            ),
+            (
+                Evidence {
+                    handshakes: vec![Handshake::Broken],
+                    ..nothing()
+                },
+                "hung up",
+            ),
+            (
+                Evidence {
+                    refused_logins: vec!["default".into()],
+                    ..nothing()
+                },
+                "without the user name",
+            ),
+            (
+                Evidence {
+                    refused_logins: vec!["app".into()],
+                    ..nothing()
+                },
+                "another password",
+            ),
+            (
+                Evidence {
+                    without_login: 1,
+                    ..nothing()
+                },
+                "does not log in",
+            ),
+            (Evidence { writes: 1, ..nothing() }, "wrote, but read nothing"),
+            (Evidence { reads: 1, ..nothing() }, "read, but wrote nothing"),
+            (Evidence { ended: false, ..good() }, "did not end in time"),
+            (nothing(), "ended without connecting"),
+            (Evidence::default(), "did not connect and did not end"),
+            (refusal(Refused::Command, "keys"), "runs KEYS and may not"),
+            (refusal(Refused::Key, "users:1"), "outside its scratch prefix"),
+        ];
+        for (evidence, expected) in cases {
+            let Verdict::Failed { reason, remedy } = judge(&evidence) else {
+                panic!("{evidence:?} passed")
+            };
+            assert!(
+                reason.contains(expected) && !remedy.is_empty(),
+                "{reason}, not {expected}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_handshake_is_read_off_the_log() {
+        let line = |said: &str| {
+            format!(
+                "Error accepting a client connection: error:0A00010B:SSL routines::{said} (addr=192.0.2.1:5 laddr=…)"
+            )
+        };
+        assert_eq!(handshake(&line("wrong version number")), Some(Handshake::Plain));
+        assert_eq!(handshake(&line("tlsv1 alert unknown ca")), Some(Handshake::Untrusted));
+        assert_eq!(
+            handshake(&line("sslv3 alert bad certificate")),
+            Some(Handshake::Untrusted)
+        );
+        assert_eq!(
+            handshake(&line("unexpected eof while reading")),
+            Some(Handshake::Broken)
+        );
+        assert_eq!(handshake("Ready to accept connections tls"), None);
+    }
+}
