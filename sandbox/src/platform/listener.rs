@@ -1,4 +1,5 @@
-//! Connections that can be cut off before an answer, as networks do at the worst moment.
+//! Connections that can be cut off before an answer, as networks do at the worst moment, and doors that can be shut for a
+//! while.
 
 use std::io;
 use std::net::SocketAddr;
@@ -6,11 +7,15 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use axum::extract::connect_info::Connected;
 use axum::serve::{IncomingStream, Listener};
+use serde::Deserialize;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep, sleep_until};
 
 /// Who is at the other end, and the means to cut the connection.
 #[derive(Clone, Debug)]
@@ -27,7 +32,79 @@ impl Peer {
     }
 }
 
-pub struct SeverableListener(pub TcpListener);
+/// A time in which nobody gets an answer.
+#[derive(Clone, Copy, Debug)]
+pub struct Outage {
+    pub until: Instant,
+    pub form: OutageForm,
+}
+
+/// What clients see of it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+pub enum OutageForm {
+    /// New connections are refused, those that are there are cut at their next request.
+    #[default]
+    #[serde(rename = "refused")]
+    Refused,
+    #[serde(rename = "503")]
+    Unavailable,
+}
+
+impl Outage {
+    pub fn is_on(&self) -> bool {
+        Instant::now() < self.until
+    }
+}
+
+/// How often a port that was shut is tried again, should something else have taken it.
+const REOPEN_EVERY: Duration = Duration::from_millis(20);
+const BACKLOG: u32 = 1024;
+
+pub struct SeverableListener {
+    address: SocketAddr,
+    /// None while it is shut.
+    listener: Option<TcpListener>,
+    outage: watch::Receiver<Option<Outage>>,
+}
+
+impl SeverableListener {
+    pub fn bind(address: SocketAddr, outage: watch::Receiver<Option<Outage>>) -> io::Result<Self> {
+        let listener = listen(address)?;
+        Ok(Self {
+            address: listener.local_addr()?,
+            listener: Some(listener),
+            outage,
+        })
+    }
+
+    /// The end of the outage that refuses connections, if there is one.
+    fn shut_until(&mut self) -> Option<Instant> {
+        let outage = (*self.outage.borrow_and_update())?;
+        (outage.form == OutageForm::Refused && outage.is_on()).then_some(outage.until)
+    }
+
+    async fn stay_shut(&mut self, until: Instant) {
+        self.listener = None;
+        // A socket that does not listen refuses, and keeps the port from others. Without it, it is refused all the same.
+        let _placeholder = bound(self.address).ok();
+        sleep_until(until).await;
+    }
+}
+
+fn bound(address: SocketAddr) -> io::Result<TcpSocket> {
+    let socket = if address.is_ipv4() {
+        TcpSocket::new_v4()?
+    } else {
+        TcpSocket::new_v6()?
+    };
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    Ok(socket)
+}
+
+fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    bound(address)?.listen(BACKLOG)
+}
 
 pub struct Severable {
     stream: TcpStream,
@@ -39,18 +116,38 @@ impl Listener for SeverableListener {
     type Addr = SocketAddr;
 
     async fn accept(&mut self) -> (Severable, SocketAddr) {
-        let (stream, address) = Listener::accept(&mut self.0).await;
-        (
-            Severable {
-                stream,
-                severed: Arc::default(),
-            },
-            address,
-        )
+        loop {
+            if let Some(until) = self.shut_until() {
+                self.stay_shut(until).await;
+                continue;
+            }
+            let Some(listener) = &mut self.listener else {
+                match listen(self.address) {
+                    Ok(listener) => self.listener = Some(listener),
+                    Err(error) => {
+                        tracing::warn!("the platform cannot listen on {} again yet: {error}", self.address);
+                        sleep(REOPEN_EVERY).await;
+                    }
+                }
+                continue;
+            };
+            let changed = async {
+                if self.outage.changed().await.is_err() {
+                    // Nobody is left who could shut it.
+                    std::future::pending::<()>().await;
+                }
+            };
+            let (stream, address) = tokio::select! {
+                accepted = Listener::accept(listener) => accepted,
+                () = changed => continue,
+            };
+            let severed = Arc::default();
+            return (Severable { stream, severed }, address);
+        }
     }
 
     fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.0.local_addr()
+        Ok(self.address)
     }
 }
 

@@ -6,8 +6,10 @@
 
 mod api;
 mod listener;
+mod logs;
 pub mod model;
 mod runner;
+mod schedule;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -16,11 +18,12 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use jiff::Timestamp;
-use tokio::net::TcpListener;
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use listener::SeverableListener;
+use listener::{Outage, SeverableListener};
+use logs::Sessions;
 use model::Platform;
 use runner::Runner;
 
@@ -42,6 +45,8 @@ pub(crate) struct Server {
     pub options: Options,
     pub platform: Mutex<Platform>,
     pub runner: Runner,
+    pub log_sessions: Sessions,
+    pub outage: watch::Sender<Option<Outage>>,
 }
 
 impl Server {
@@ -62,24 +67,28 @@ pub async fn serve(options: Options, shutdown: CancellationToken) -> Result<()> 
         "start the app platform: the time scale must be a number of 0 or more, not {}",
         options.time_scale
     );
+    let outage = watch::Sender::new(None);
     let mut listeners = Vec::new();
     for address in &options.listen {
-        let listener = TcpListener::bind(address).await;
+        let listener = SeverableListener::bind(*address, outage.subscribe());
         listeners.push(listener.with_context(|| format!("start the app platform: listen on {address}"))?);
     }
     let seed = format!("{} {}", Timestamp::now(), std::process::id());
     let server = Arc::new(Server {
         runner: Runner::new()?,
         platform: Mutex::new(Platform::new(&seed)),
+        log_sessions: Sessions::default(),
+        outage,
         options,
     });
+    server.runner.attend(schedule::follow(Arc::clone(&server)));
     let routes = api::routes(Arc::clone(&server));
     let mut serving = JoinSet::new();
     for listener in listeners {
         let service = routes.clone().into_make_service_with_connect_info::<listener::Peer>();
         let stop = shutdown.clone();
         serving.spawn(async move {
-            let serve = axum::serve(SeverableListener(listener), service);
+            let serve = axum::serve(listener, service);
             tokio::select! {
                 result = serve => result,
                 () = stop.cancelled() => Ok(()),

@@ -20,7 +20,7 @@ use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
 use super::Server;
-use super::model::{Action, AfterExit, Dyno};
+use super::model::{Action, AfterExit, Dyno, Turn};
 use crate::addon::free_port;
 use crate::children::{self, Launcher};
 
@@ -29,6 +29,8 @@ const SIGTERM_TO_SIGKILL: f64 = 30.0;
 const PREBOOT_OVERLAP: f64 = 180.0;
 /// How long processes may take to end when the platform itself ends, in real time.
 const LAST_ORDERS: Duration = Duration::from_secs(3);
+/// How often a restart that goes on by turns is looked after.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
 
 /// What is under way.
 pub(crate) struct Runner {
@@ -38,6 +40,8 @@ pub(crate) struct Runner {
     stops: Mutex<HashMap<Uuid, oneshot::Sender<Stop>>>,
     /// Held while an app's release phases are carried out: one after the other.
     release_phases: Mutex<HashMap<Uuid, Arc<tokio::sync::Mutex<()>>>>,
+    /// Held while an app's dynos are replaced a few at a time.
+    rolls: Mutex<HashMap<Uuid, Arc<tokio::sync::Mutex<()>>>>,
 }
 
 #[derive(Clone, Copy)]
@@ -60,7 +64,19 @@ impl Runner {
             ending: CancellationToken::new(),
             stops: Mutex::default(),
             release_phases: Mutex::default(),
+            rolls: Mutex::default(),
         })
+    }
+
+    /// Runs a task of the platform's own until everything ends.
+    pub fn attend(&self, task: impl Future<Output = ()> + Send + 'static) {
+        let ending = self.ending.clone();
+        self.tasks.spawn(async move {
+            tokio::select! {
+                () = task => {}
+                () = ending.cancelled() => {}
+            }
+        });
     }
 
     /// Carries out what the model decided, without waiting for it.
@@ -81,6 +97,7 @@ impl Runner {
                 Action::RunReleasePhase { app } => {
                     self.tasks.spawn(run_release_phases(Arc::clone(server), app));
                 }
+                Action::Roll { app } => self.attend(roll(Arc::clone(server), app)),
             }
         }
     }
@@ -121,7 +138,14 @@ async fn live(server: Arc<Server>, id: Uuid, mut asked: oneshot::Receiver<Stop>)
             Ok(mut child) => {
                 let group = child.id();
                 server.platform().started(id, group, Timestamp::now());
-                let event = next(child.wait(), &mut asked, &ending).await;
+                let event = next(within_its_life(&dyno, child.wait()), &mut asked, &ending).await;
+                // A dyno that lived too long is ended as if somebody had asked for it.
+                let event = match event {
+                    Event::Happened(None) => Event::Asked(Stop { serve_on: false }),
+                    Event::Happened(Some(status)) => Event::Happened(status),
+                    Event::Asked(stop) => Event::Asked(stop),
+                    Event::Ending => Event::Ending,
+                };
                 let exit = match event {
                     Event::Happened(status) => described(status),
                     Event::Asked(stop) => {
@@ -171,6 +195,15 @@ async fn next<T>(
         outcome = happening => Event::Happened(outcome),
         stop = asked => Event::Asked(stop.unwrap_or(Stop { serve_on: false })),
         () = ending.cancelled() => Event::Ending,
+    }
+}
+
+/// None when a one-off dyno's time to live was over first. That time is the client's wish and no delay of the platform, so
+/// it is not scaled.
+async fn within_its_life<T>(dyno: &Dyno, end: impl Future<Output = T>) -> Option<T> {
+    match dyno.one_off {
+        Some(one_off) => timeout(Duration::from_secs_f64(one_off.time_to_live), end).await.ok(),
+        None => Some(end.await),
     }
 }
 
@@ -265,16 +298,31 @@ fn command(
 }
 
 fn open_log(server: &Server, app: &str, dyno: &str) -> Result<File> {
-    let folder = server.options.state_dir.join("logs").join(app);
+    let path = super::logs::file(&server.options.state_dir, app, dyno);
+    let folder = path.parent().context("find the folder of logs")?;
     let mut builder = DirBuilder::new();
     builder
         .recursive(true)
         .mode(0o700)
-        .create(&folder)
+        .create(folder)
         .with_context(|| format!("create {}", folder.display()))?;
-    let path = folder.join(format!("{dyno}.log"));
     let opened = OpenOptions::new().create(true).append(true).mode(0o600).open(&path);
     opened.with_context(|| format!("open {}", path.display()))
+}
+
+/// Replaces an app's stale dynos, as a Private Space does.
+async fn roll(server: Arc<Server>, app: Uuid) {
+    let turn = Arc::clone(lock(&server.runner.rolls).entry(app).or_default());
+    let _turn = turn.lock().await;
+    loop {
+        let next = server.platform().roll(app, Timestamp::now());
+        match next {
+            Turn::Done => return,
+            Turn::Wait => {}
+            Turn::Replace(actions) => server.runner.perform(&server, actions),
+        }
+        sleep(LOOK_EVERY).await;
+    }
 }
 
 async fn run_release_phases(server: Arc<Server>, app: Uuid) {

@@ -106,7 +106,7 @@ impl Platform {
             .clone()
     }
 
-    pub async fn wait_for_processes(&self, what: &str, holds: impl Fn(&[Value]) -> bool) -> Vec<Value> {
+    pub async fn wait_for_processes(&self, what: &str, mut holds: impl FnMut(&[Value]) -> bool) -> Vec<Value> {
         let started = std::time::Instant::now();
         loop {
             let processes = self.processes().await;

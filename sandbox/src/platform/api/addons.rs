@@ -38,6 +38,21 @@ pub(super) async fn of_app(State(server): Shared, Path(app): Path<String>, heade
     )
 }
 
+/// Of all apps: the account's.
+pub(super) async fn list(State(server): Shared, headers: HeaderMap) -> Answer {
+    let platform = server.platform();
+    let addons = platform.addons.iter().map(|addon| views::addon(&platform, addon));
+    paging::list(&headers, addons.collect(), platform.shortest_page())
+}
+
+/// Of all apps.
+pub(super) async fn attachments(State(server): Shared, headers: HeaderMap) -> Answer {
+    let platform = server.platform();
+    let listed = platform.attachments.iter().filter(|item| item.state.is_listed());
+    let items = listed.map(|item| views::attachment(&platform, item));
+    paging::list(&headers, items.collect(), platform.shortest_page())
+}
+
 pub(super) async fn of_app_by_name(State(server): Shared, Path((app, addon)): Pair) -> Answer<Json<Value>> {
     let platform = server.platform();
     platform.app(&app)?;

@@ -10,11 +10,13 @@ use axum::http::StatusCode;
 use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::{Value, json};
+use tokio::time::Instant;
 
 use super::answers::{Answer, read};
 use super::views;
 use crate::platform::Server;
-use crate::platform::model::{Behaviour, Refusal};
+use crate::platform::listener::{Outage, OutageForm};
+use crate::platform::model::{Behaviour, Refusal, Stage};
 
 type Shared = State<Arc<Server>>;
 
@@ -27,6 +29,16 @@ struct NewApp {
     formation: BTreeMap<String, NewProcessType>,
     #[serde(default)]
     config: BTreeMap<String, String>,
+    /// A Private Space to be in.
+    space: Option<String>,
+    pipeline: Option<InPipeline>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct InPipeline {
+    name: String,
+    stage: Stage,
 }
 
 #[derive(Deserialize)]
@@ -43,6 +55,8 @@ pub(super) async fn create_app(State(server): Shared, body: Bytes) -> Answer<(St
         region,
         formation,
         config,
+        space,
+        pipeline,
     } = read(&body)?;
     if !views::REGIONS.iter().any(|known| known.0 == region) {
         return Err(Refusal::invalid(format!("There is no region {region:?}")));
@@ -54,6 +68,12 @@ pub(super) async fn create_app(State(server): Shared, body: Bytes) -> Answer<(St
     let (view, actions) = {
         let mut platform = server.platform();
         let (_, actions) = platform.create_app(&name, &region, formation, config, Timestamp::now())?;
+        if let Some(space) = space {
+            platform.place_in_space(&name, &space)?;
+        }
+        if let Some(pipeline) = pipeline {
+            platform.couple(&name, &pipeline.name, pipeline.stage, Timestamp::now())?;
+        }
         (views::app(platform.app(&name)?), actions)
     };
     server.runner.perform(&server, actions);
@@ -95,17 +115,70 @@ pub(super) async fn provide_addon(
     Ok((StatusCode::CREATED, Json(view)))
 }
 
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct NewCredentials {
+    url: String,
+    /// Further values that change, by the variable's name after the attachment's.
+    #[serde(default)]
+    values: BTreeMap<String, String>,
+}
+
+/// What an add-on's provider does when it rotates credentials, as far as the platform sees it.
+pub(super) async fn rotate(State(server): Shared, Path(addon): Path<String>, body: Bytes) -> Answer<Json<Value>> {
+    let NewCredentials { url, mut values } = read(&body)?;
+    values.insert("URL".to_owned(), url);
+    let (view, actions) = {
+        let mut platform = server.platform();
+        let actions = platform.rotate(&addon, values, Timestamp::now())?;
+        (views::addon(&platform, platform.addon(&addon)?), actions)
+    };
+    server.runner.perform(&server, actions);
+    Ok(Json(view))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SpaceSources {
+    sources: Vec<String>,
+}
+
+/// Sets the addresses that a Private Space's dynos are said to come from.
+pub(super) async fn set_space(State(server): Shared, Path(space): Path<String>, body: Bytes) -> Answer<Json<Value>> {
+    let SpaceSources { sources } = read(&body)?;
+    let view = views::nat(&sources);
+    server.platform().spaces.insert(space, sources);
+    Ok(Json(view))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct NewOutage {
+    seconds: f64,
+    #[serde(default)]
+    form: OutageForm,
+}
+
+fn begin_outage(server: &Server, wanted: Value) -> Answer<()> {
+    let NewOutage { seconds, form } = serde_json::from_value(wanted)
+        .map_err(|error| Refusal::bad_request(format!("That outage is not known: {error}")))?;
+    let until = Instant::now() + server.scaled(seconds);
+    server.outage.send_replace(Some(Outage { until, form }));
+    Ok(())
+}
+
 pub(super) async fn behaviour(State(server): Shared, Path(app): Path<String>) -> Answer<Json<Behaviour>> {
     Ok(Json(server.platform().app(&app)?.behaviour.clone()))
 }
 
-/// Changes what the body names, and leaves the rest.
+/// Changes what the body names, and leaves the rest. An `outage` is of the whole platform, and begins at once.
 pub(super) async fn set_behaviour(
     State(server): Shared,
     Path(app): Path<String>,
     body: Bytes,
 ) -> Answer<Json<Behaviour>> {
-    let changes: BTreeMap<String, Value> = read(&body)?;
+    let mut changes: BTreeMap<String, Value> = read(&body)?;
+    let outage = changes.remove("outage");
     let mut platform = server.platform();
     let app = platform.app_mut(&app)?;
     let mut merged = json!(app.behaviour);
@@ -115,6 +188,9 @@ pub(super) async fn set_behaviour(
     let behaviour: Behaviour = serde_json::from_value(merged)
         .map_err(|error| Refusal::bad_request(format!("That behaviour is not known: {error}")))?;
     app.behaviour = behaviour;
+    if let Some(outage) = outage {
+        begin_outage(&server, outage)?;
+    }
     Ok(Json(app.behaviour.clone()))
 }
 

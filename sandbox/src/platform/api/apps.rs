@@ -38,8 +38,9 @@ pub(super) async fn region(Path(name): Path<String>) -> Answer<Json<Value>> {
 }
 
 pub(super) async fn list(State(server): State<Arc<Server>>, headers: HeaderMap) -> Answer {
-    let apps = server.platform().apps.iter().map(views::app).collect();
-    paging::list(&headers, apps, PAGE_SIZE)
+    let platform = server.platform();
+    let apps = platform.apps.iter().map(views::app).collect();
+    paging::list(&headers, apps, platform.shortest_page())
 }
 
 pub(super) async fn info(State(server): State<Arc<Server>>, Path(app): Path<String>) -> Answer<Json<Value>> {
@@ -67,9 +68,9 @@ pub(super) async fn update(
 pub(super) async fn config_vars(
     State(server): State<Arc<Server>>,
     Path(app): Path<String>,
-) -> Answer<Json<BTreeMap<String, String>>> {
+) -> Answer<Json<BTreeMap<String, Option<String>>>> {
     let platform = server.platform();
-    Ok(Json(platform.config_vars(platform.app(&app)?)))
+    Ok(Json(platform.shown_vars(platform.app(&app)?)))
 }
 
 /// While a release phase runs the old values are answered, with a warning.
@@ -83,7 +84,7 @@ pub(super) async fn patch_config_vars(
         let mut platform = server.platform();
         let actions = platform.patch_vars(&app, changes, Timestamp::now())?;
         let app = platform.app(&app)?;
-        (actions, platform.config_vars(app), !app.pending.is_empty())
+        (actions, platform.shown_vars(app), !app.pending.is_empty())
     };
     server.runner.perform(&server, actions);
     let mut response: Response = Json(vars).into_response();

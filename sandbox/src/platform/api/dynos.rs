@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use super::answers::{Answer, read};
 use super::{paging, views};
 use crate::platform::Server;
-use crate::platform::model::{Platform, Refusal};
+use crate::platform::model::{OneOffRequest, Platform, Refusal};
 
 type Shared = State<Arc<Server>>;
 type Pair = Path<(String, String)>;
@@ -140,6 +140,11 @@ struct OneOff {
     command: String,
     #[serde(default)]
     env: BTreeMap<String, String>,
+    #[serde(rename = "type")]
+    kind: Option<String>,
+    #[serde(default)]
+    attach: bool,
+    time_to_live: Option<f64>,
 }
 
 pub(super) async fn run(
@@ -148,9 +153,16 @@ pub(super) async fn run(
     body: Bytes,
 ) -> Answer<(StatusCode, Json<Value>)> {
     let request: OneOff = read(&body)?;
+    let request = OneOffRequest {
+        command: request.command,
+        environment: request.env,
+        kind: request.kind,
+        attached: request.attach,
+        time_to_live: request.time_to_live,
+    };
     let (view, actions) = {
         let mut platform = server.platform();
-        let (id, actions) = platform.run_one_off(&app, &request.command, request.env, Timestamp::now())?;
+        let (id, actions) = platform.run_one_off(&app, request, Timestamp::now())?;
         let dyno = platform.dynos.iter().find(|dyno| dyno.id == id);
         (dyno.map(|dyno| views::dyno(&platform, dyno)), actions)
     };

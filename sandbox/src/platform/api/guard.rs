@@ -14,7 +14,7 @@ use base64::Engine;
 
 use super::answers::Answer;
 use crate::platform::Server;
-use crate::platform::listener::Peer;
+use crate::platform::listener::{Outage, OutageForm, Peer};
 use crate::platform::model::Refusal;
 
 /// Tokens of an account, and how many come back a second.
@@ -109,50 +109,96 @@ pub(super) async fn no_such_endpoint() -> Refusal {
     )
 }
 
+/// The error id that the platform gives with a status, where the test asks for no other.
+fn usual_id(status: u16) -> &'static str {
+    match status {
+        400 => "bad_request",
+        401 => "unauthorized",
+        402 => "delinquent",
+        403 => "forbidden",
+        404 => "not_found",
+        409 => "conflict",
+        422 => "invalid_params",
+        423 => "confirmation_required",
+        429 => "rate_limit",
+        503 => "service_unavailable",
+        _ => "internal_server_error",
+    }
+}
+
+/// What the app's behaviour has in store for a request.
+enum Mishap {
+    None,
+    Fails(Refusal),
+    /// The answer is lost, once something was done.
+    Cut(uuid::Uuid),
+}
+
 /// Fails before, or cuts the connection after, as often as the app's behaviour says. Requests that do not name an app in
 /// their path count for whichever app has failures left.
 pub(super) async fn misbehave(State(server): State<Arc<Server>>, request: Request, next: Next) -> Response {
-    let changing = !matches!(*request.method(), Method::GET | Method::HEAD);
-    let named = request
-        .uri()
-        .path()
-        .strip_prefix("/apps/")
-        .and_then(|rest| rest.split('/').next())
-        .map(str::to_owned);
     let peer = request
         .extensions()
         .get::<ConnectInfo<Peer>>()
         .map(|info| info.0.clone());
-    let mut cut = false;
-    {
+    let mishap = mishap(&server, request.method(), request.uri().path());
+    let app = match mishap {
+        Mishap::Fails(refusal) => return refusal.into_response(),
+        Mishap::None => return next.run(request).await,
+        Mishap::Cut(app) => app,
+    };
+    let response = next.run(request).await;
+    // Only what was done counts: a refusal is answered.
+    if response.status().is_success() {
         let mut platform = server.platform();
-        let mut apps = platform.apps.iter_mut().filter(|app| {
-            named
-                .as_ref()
-                .is_none_or(|name| app.name == *name || app.id.to_string() == *name)
-        });
-        if let Some(app) =
-            apps.find(|app| app.behaviour.api_failures.count > 0 || (changing && app.behaviour.drop_after_commit > 0))
-        {
-            let failures = &mut app.behaviour.api_failures;
-            if failures.count > 0 {
-                failures.count -= 1;
-                return Refusal::new(
-                    failures.status,
-                    "sandbox",
-                    "This request fails because it was asked to.",
-                )
-                .into_response();
-            }
-            app.behaviour.drop_after_commit -= 1;
-            cut = true;
+        if let Ok(app) = platform.app_mut(&app.to_string()) {
+            app.behaviour.drop_after_commit = app.behaviour.drop_after_commit.saturating_sub(1);
+        }
+        if let Some(peer) = peer {
+            peer.sever();
         }
     }
-    let response = next.run(request).await;
-    if let (true, Some(peer)) = (cut, peer) {
-        peer.sever();
-    }
     response
+}
+
+fn mishap(server: &Server, method: &Method, path: &str) -> Mishap {
+    let changing = !matches!(*method, Method::GET | Method::HEAD);
+    let named = path.strip_prefix("/apps/").and_then(|rest| rest.split('/').next());
+    let mut platform = server.platform();
+    let concerned = platform
+        .apps
+        .iter_mut()
+        .filter(|app| named.is_none_or(|name| app.name == name || app.id.to_string() == name));
+    for app in concerned {
+        let failures = &mut app.behaviour.api_failures;
+        if failures.concern(method.as_str(), path) {
+            failures.count -= 1;
+            let id = failures.id.as_deref().unwrap_or_else(|| usual_id(failures.status));
+            let message = "This request fails because it was asked to.";
+            return Mishap::Fails(Refusal::new(failures.status, id, message));
+        }
+        if changing && app.behaviour.drop_after_commit > 0 {
+            return Mishap::Cut(app.id);
+        }
+    }
+    Mishap::None
+}
+
+/// During an outage nobody gets an answer, or all get the same.
+pub(super) async fn be_gone(State(server): State<Arc<Server>>, request: Request, next: Next) -> Response {
+    let outage = server.outage.borrow().filter(Outage::is_on);
+    let unavailable = || Refusal::new(503, "service_unavailable", "The platform is not available.").into_response();
+    match outage.map(|outage| outage.form) {
+        None => next.run(request).await,
+        Some(OutageForm::Unavailable) if request.uri().path().starts_with("/_sandbox/") => next.run(request).await,
+        Some(OutageForm::Unavailable) => unavailable(),
+        Some(OutageForm::Refused) => {
+            if let Some(ConnectInfo(peer)) = request.extensions().get::<ConnectInfo<Peer>>() {
+                peer.sever();
+            }
+            unavailable()
+        }
+    }
 }
 
 /// The sandbox's own paths are for whoever runs on this computer, not for its machines.

@@ -6,7 +6,9 @@ mod answers;
 mod apps;
 mod dynos;
 mod guard;
+mod logs;
 mod paging;
+mod pipelines;
 mod releases;
 mod views;
 
@@ -43,10 +45,11 @@ pub(super) fn routes(server: Arc<Server>) -> Router {
             "/apps/{app}/addon-attachments/{attachment}",
             get(addons::attachment_of_app),
         )
+        .route("/addons", get(addons::list))
         .route("/addons/{addon}", get(addons::info))
         .route("/addons/{addon}/config", get(addons::config))
         .route("/addons/{addon}/addon-attachments", get(addons::attachments_of_addon))
-        .route("/addon-attachments", post(addons::attach))
+        .route("/addon-attachments", get(addons::attachments).post(addons::attach))
         .route(
             "/addon-attachments/{attachment}",
             get(addons::attachment).delete(addons::detach),
@@ -64,6 +67,11 @@ pub(super) fn routes(server: Arc<Server>) -> Router {
         )
         .route("/apps/{app}/dynos/{dyno}", get(dynos::info).delete(dynos::restart))
         .route("/apps/{app}/dynos/{dyno}/actions/stop", post(dynos::restart))
+        .route("/apps/{app}/log-sessions", post(logs::open))
+        .route("/apps/{app}/pipeline-couplings", get(pipelines::of_app))
+        .route("/pipelines/{pipeline}/pipeline-couplings", get(pipelines::of_pipeline))
+        .route("/spaces/{space}", get(pipelines::space))
+        .route("/spaces/{space}/nat", get(pipelines::nat))
         .route("/apps/{app}/releases", get(releases::list))
         .route("/apps/{app}/releases/{release}", get(releases::info))
         .fallback(guard::no_such_endpoint)
@@ -73,13 +81,20 @@ pub(super) fn routes(server: Arc<Server>) -> Router {
     let admin = Router::new()
         .route("/_sandbox/apps", post(admin::create_app))
         .route("/_sandbox/apps/{app}/addons", post(admin::provide_addon))
+        .route("/_sandbox/apps/{app}/logs/{dyno}", get(logs::of_dyno))
+        .route("/_sandbox/addons/{addon}/url", post(admin::rotate))
+        .route("/_sandbox/spaces/{space}", post(admin::set_space))
         .route(
             "/_sandbox/apps/{app}/behaviour",
             get(admin::behaviour).post(admin::set_behaviour),
         )
         .route("/_sandbox/report", get(admin::report))
         .layer(axum::middleware::from_fn(guard::only_this_computer));
+    // The address of a log session holds its own secret.
+    let logs = Router::new().route("/_logs/{secret}", get(logs::read));
     api.merge(admin)
+        .merge(logs)
+        .layer(from_fn_with_state(Arc::clone(&server), guard::be_gone))
         .layer(axum::middleware::from_fn(guard::identify))
         .with_state(server)
 }

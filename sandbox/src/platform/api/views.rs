@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::platform::model::{Addon, App, Attachment, Dyno, Platform, ProcessType, Release};
+use crate::platform::model::{Addon, App, Attachment, Coupling, Dyno, Platform, ProcessType, Release};
 
 /// Regions of the platform, with those of AWS below them.
 pub(super) const REGIONS: [(&str, &str, &str, &str); 2] = [
@@ -41,7 +41,7 @@ pub(super) fn app(app: &App) -> Value {
     json!({
         "id": app.id, "name": app.name, "maintenance": app.maintenance,
         "region": {"id": uuid::Uuid::from_u64_pair(0, region_index as u64 + 1), "name": app.region},
-        "space": null, "team": null, "owner": {"id": uuid::Uuid::from_u64_pair(1, 1), "email": OWNER},
+        "space": app.space.as_deref().map(space_ref), "team": null, "owner": {"id": uuid::Uuid::from_u64_pair(1, 1), "email": OWNER},
         "stack": {"id": uuid::Uuid::from_u64_pair(2, 1), "name": "heroku-24"}, "acm": false, "web_url": null,
         "created_at": app.created_at, "updated_at": app.updated_at, "archived_at": null,
         "released_at": app.current_release().map(|release| release.updated_at),
@@ -88,10 +88,15 @@ pub(super) fn dyno(platform: &Platform, dyno: &Dyno) -> Value {
         .find(|app| app.id == dyno.app)
         .and_then(|app| app.releases.iter().find(|release| release.version == dyno.release))
         .map(|release| json!({"id": release.id, "version": release.version}));
+    // Nobody answers there: what a terminal would show is for people.
+    let attach_url = dyno
+        .one_off
+        .filter(|one_off| one_off.attached)
+        .map(|_| format!("rendezvous://127.0.0.1:9/{}", dyno.id.simple()));
     json!({
         "id": dyno.id, "app": app_ref(platform, dyno.app), "name": dyno.name, "type": dyno.process_type,
-        "command": dyno.command.join(" "), "size": dyno.size, "state": dyno.state, "release": release,
-        "attach_url": null, "created_at": dyno.timing.created_at, "updated_at": dyno.updated_at,
+        "command": dyno.shown_command(), "size": dyno.size, "state": dyno.state, "release": release,
+        "attach_url": attach_url, "created_at": dyno.timing.created_at, "updated_at": dyno.updated_at,
     })
 }
 
@@ -105,6 +110,32 @@ pub(super) fn release(app: &App, release: &Release) -> Value {
         "slug": null, "addon_plan_names": [], "output_stream_url": null,
         "user": {"id": uuid::Uuid::from_u64_pair(1, 1), "email": OWNER},
         "created_at": release.created_at, "updated_at": release.updated_at,
+    })
+}
+
+pub(super) fn coupling(coupling: &Coupling) -> Value {
+    json!({
+        "id": coupling.id, "app": {"id": coupling.app}, "stage": coupling.stage,
+        "pipeline": {"id": coupling.pipeline, "name": coupling.pipeline_name},
+        "created_at": coupling.created_at, "updated_at": coupling.created_at,
+    })
+}
+
+fn space_ref(name: &str) -> Value {
+    json!({"id": uuid::Uuid::from_u64_pair(5, 1), "name": name, "shield": false})
+}
+
+pub(super) fn space(name: &str) -> Value {
+    let mut view = space_ref(name);
+    view["state"] = json!("allocated");
+    view["region"] = json!({"name": "virginia"});
+    view
+}
+
+pub(super) fn nat(sources: &[String]) -> Value {
+    json!({
+        "sources": sources, "state": "enabled",
+        "created_at": "2012-01-01T12:00:00Z", "updated_at": "2012-01-01T12:00:00Z",
     })
 }
 

@@ -69,6 +69,7 @@ impl Platform {
             id,
             name,
             region,
+            space: None,
             maintenance: false,
             created_at: now,
             updated_at: now,
@@ -241,7 +242,7 @@ impl Platform {
     }
 
     /// Makes the release of a change. Without a release phase it takes effect at once and restarts everything.
-    fn begin(&mut self, app: Uuid, change: Change, description: String, now: Timestamp) -> Vec<Action> {
+    pub(super) fn begin(&mut self, app: Uuid, change: Change, description: String, now: Timestamp) -> Vec<Action> {
         let waits = self
             .app_of(app)
             .is_some_and(|app| app.has_release_phase() || !app.pending.is_empty());

@@ -17,6 +17,8 @@ pub enum Action {
     Stop { dyno: Uuid, serve_on: bool },
     /// Carry out the release phases that wait.
     RunReleasePhase { app: Uuid },
+    /// Replace the app's stale dynos, a few at a time.
+    Roll { app: Uuid },
 }
 
 /// A process of an app, or the memory of one.
@@ -29,6 +31,10 @@ pub struct Dyno {
     pub process_type: String,
     pub command: Vec<String>,
     pub size: String,
+    /// Started beside the formation, by hand or by a scheduler.
+    pub one_off: Option<OneOff>,
+    /// In a Private Space: to be replaced when its turn comes.
+    pub stale: bool,
     pub release: u64,
     /// The config vars as they were when it was made.
     pub vars: BTreeMap<String, String>,
@@ -37,6 +43,15 @@ pub struct Dyno {
     pub crashes: u32,
     pub timing: Timing,
     pub updated_at: Timestamp,
+}
+
+/// What is particular about a dyno that is not part of the formation.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct OneOff {
+    /// In seconds, before scaling; then it is ended.
+    pub time_to_live: f64,
+    /// Somebody wants its terminal.
+    pub attached: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -71,15 +86,17 @@ pub enum AfterExit {
     RestartAfter(f64),
 }
 
-/// One-off dynos: their type, and their command by a shell.
-const ONE_OFF: &str = "run";
 /// A process that ran for so long, in seconds, has proven that it can.
 const PROVEN_SECONDS: f64 = 60.0;
 const LONGEST_RESTART_DELAY: f64 = 60.0;
 
 impl Platform {
-    /// Replaces all dynos but one-off ones. The old are told to end first; the new do not wait for that.
+    /// Replaces all dynos but one-off ones. The old are told to end first; the new do not wait for that. In a Private Space
+    /// this only begins it.
     pub fn restart_all(&mut self, app: Uuid, now: Timestamp) -> Vec<Action> {
+        if self.app_of(app).is_some_and(|app| app.space.is_some()) {
+            return self.begin_to_roll(app);
+        }
         let names: Vec<String> = self.listed_dynos(app).iter().map(|dyno| dyno.name.clone()).collect();
         let mut actions = Vec::new();
         for name in &names {
@@ -148,48 +165,35 @@ impl Platform {
             let present: Vec<String> = self
                 .listed_dynos(app)
                 .into_iter()
-                .filter(|dyno| dyno.process_type == *kind)
+                .filter(|dyno| dyno.process_type == *kind && dyno.one_off.is_none())
                 .map(|dyno| dyno.name.clone())
                 .collect();
             for name in present.iter().filter(|name| !wanted.contains(name)) {
                 actions.extend(self.retire(app, name, now));
             }
             for name in wanted.into_iter().filter(|name| !present.contains(name)) {
-                actions.extend(
-                    self.add_dyno(app, name, kind, line.command.clone(), BTreeMap::new(), now)
-                        .1,
-                );
+                let added = self.add_dyno(app, name, kind, line.command.clone(), None, BTreeMap::new(), now);
+                actions.push(Action::Start { dyno: added });
             }
         }
         actions
     }
 
-    /// Starts a command beside the formation.
-    pub fn run_one_off(
-        &mut self,
-        app: &str,
-        command: &str,
-        environment: BTreeMap<String, String>,
-        now: Timestamp,
-    ) -> Result<(Uuid, Vec<Action>), Refusal> {
-        let app = self.app(app)?.id;
-        let number = 1000 + self.dynos.iter().filter(|dyno| dyno.is_one_off()).count();
-        let command = ["sh", "-c", command].map(str::to_owned).to_vec();
-        Ok(self.add_dyno(app, format!("{ONE_OFF}.{number}"), ONE_OFF, command, environment, now))
-    }
-
-    fn add_dyno(
+    /// The new dyno's id. What is in `environment` stands over the config vars of this moment.
+    #[expect(clippy::too_many_arguments, reason = "each is one thing that a dyno is made of")]
+    pub(super) fn add_dyno(
         &mut self,
         app: Uuid,
         name: String,
         kind: &str,
         command: Vec<String>,
+        one_off: Option<OneOff>,
         environment: BTreeMap<String, String>,
         now: Timestamp,
-    ) -> (Uuid, Vec<Action>) {
+    ) -> Uuid {
         let id = self.next_id();
         let Some(found) = self.apps.iter().find(|item| item.id == app) else {
-            return (id, Vec::new());
+            return id;
         };
         let mut vars = self.config_vars(found);
         vars.extend(environment);
@@ -214,6 +218,8 @@ impl Platform {
             process_type: kind.to_owned(),
             command,
             size,
+            one_off,
+            stale: false,
             release,
             vars,
             state: DynoState::Starting,
@@ -222,10 +228,10 @@ impl Platform {
             timing,
             updated_at: now,
         });
-        (id, vec![Action::Start { dyno: id }])
+        id
     }
 
-    fn retire(&mut self, app: Uuid, name: &str, now: Timestamp) -> Vec<Action> {
+    pub(super) fn retire(&mut self, app: Uuid, name: &str, now: Timestamp) -> Vec<Action> {
         let preboot = self.app_of(app).is_some_and(|app| app.behaviour.preboot);
         let mut actions = Vec::new();
         let listed = self
@@ -310,10 +316,18 @@ impl Platform {
 impl Dyno {
     /// Started by hand, not part of the formation.
     pub fn is_one_off(&self) -> bool {
-        self.process_type == ONE_OFF
+        self.one_off.is_some()
     }
 
-    fn is_listed(&self) -> bool {
+    /// Its command as it was asked for: one-off ones without the shell around it.
+    pub fn shown_command(&self) -> String {
+        match (&self.one_off, self.command.last()) {
+            (Some(_), Some(line)) => line.clone(),
+            _ => self.command.join(" "),
+        }
+    }
+
+    pub(super) fn is_listed(&self) -> bool {
         !matches!(self.state, DynoState::Retiring | DynoState::Ended)
     }
 }

@@ -1,21 +1,30 @@
 //! What the platform knows, and what its operations mean. Pure: time comes in as a value, ids from a seed, and what is to
 //! be done about processes goes out as [`Action`]s.
 
+mod behaviour;
 mod changes;
 mod dynos;
 mod identifiers;
+mod one_offs;
+mod pipelines;
 mod refusal;
+mod rolling;
+mod rotation;
 
 use std::collections::{BTreeMap, VecDeque};
 
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use uuid::Uuid;
 
+pub use behaviour::{Behaviour, Failures, Mask, MaskedVars, ReleasePhase, Scheduler};
 pub use changes::{AttachRequest, Change};
 pub use dynos::{Action, AfterExit, Dyno, DynoState, Timing};
 use identifiers::Identifiers;
+pub use one_offs::OneOffRequest;
+pub use pipelines::{Coupling, Stage};
 pub use refusal::Refusal;
+pub use rolling::Turn;
 
 /// Everything.
 #[derive(Clone)]
@@ -24,6 +33,9 @@ pub struct Platform {
     pub addons: Vec<Addon>,
     pub attachments: Vec<Attachment>,
     pub dynos: Vec<Dyno>,
+    pub couplings: Vec<Coupling>,
+    /// Private Spaces by name, with the addresses that their dynos come from.
+    pub spaces: BTreeMap<String, Vec<String>>,
     identifiers: Identifiers,
 }
 
@@ -33,6 +45,8 @@ pub struct App {
     pub id: Uuid,
     pub name: String,
     pub region: String,
+    /// The Private Space that it is in: there its dynos are restarted a few at a time.
+    pub space: Option<String>,
     pub maintenance: bool,
     pub created_at: Timestamp,
     pub updated_at: Timestamp,
@@ -55,55 +69,6 @@ pub struct ProcessType {
     pub size: String,
     pub created_at: Timestamp,
     pub updated_at: Timestamp,
-}
-
-/// How the platform shall act up. Times in seconds of the original, before scaling.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Behaviour {
-    /// Every change waits for this before it takes effect.
-    pub release_phase: Option<ReleasePhase>,
-    /// From the creation of a dyno to the start of its command.
-    pub boot_seconds: f64,
-    /// Processes are not told to end; they live until they are killed.
-    pub sigterm_ignored: bool,
-    /// The next requests for the app fail with this status, before anything is done.
-    pub api_failures: Failures,
-    /// This many of the next changing requests are carried out, and their answers lost.
-    pub drop_after_commit: u32,
-    /// Old web dynos serve for three minutes beside the new ones.
-    pub preboot: bool,
-    /// How many items a list gives at once.
-    pub page_size: usize,
-}
-
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ReleasePhase {
-    pub seconds: f64,
-    #[serde(default)]
-    pub fails: bool,
-}
-
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Failures {
-    pub status: u16,
-    pub count: u32,
-}
-
-impl Default for Behaviour {
-    fn default() -> Self {
-        Self {
-            release_phase: None,
-            boot_seconds: 2.0,
-            sigterm_ignored: false,
-            api_failures: Failures::default(),
-            drop_after_commit: 0,
-            preboot: false,
-            page_size: 200,
-        }
-    }
 }
 
 /// A change of the app's code or configuration.
@@ -182,6 +147,8 @@ impl Platform {
             addons: Vec::new(),
             attachments: Vec::new(),
             dynos: Vec::new(),
+            couplings: Vec::new(),
+            spaces: BTreeMap::new(),
             identifiers,
         }
     }
@@ -239,6 +206,26 @@ impl Platform {
             .iter()
             .filter(|item| item.state.is_listed() && item.addon == addon)
             .collect()
+    }
+
+    /// How many items a list over all apps gives at once: as few as that of any app.
+    pub fn shortest_page(&self) -> usize {
+        let sizes = self.apps.iter().map(|app| app.behaviour.page_size);
+        sizes.min().unwrap_or(Behaviour::default().page_size)
+    }
+
+    /// What the API shows of the variables in force: none of those whose values it keeps to itself.
+    pub fn shown_vars(&self, app: &App) -> BTreeMap<String, Option<String>> {
+        let masked = &app.behaviour.masked_vars;
+        let show = |(name, value): (String, String)| {
+            let shown = match masked.names.contains(&name).then_some(masked.shown_as) {
+                None => Some(value),
+                Some(Mask::Null) => None,
+                Some(Mask::Stars) => Some("****".to_owned()),
+            };
+            (name, shown)
+        };
+        self.config_vars(app).into_iter().map(show).collect()
     }
 
     /// All variables that are in force: plain ones and those of attachments.

@@ -106,17 +106,6 @@ fn a_crashing_dyno_is_restarted_with_growing_delay_and_keeps_its_place() {
 }
 
 #[test]
-fn one_off_dynos_are_not_restarted_by_anything() {
-    let (mut platform, app, _) = platform(0, 0);
-    let (id, actions) = platform.run_one_off("demo", "sleep 5", BTreeMap::new(), now()).unwrap();
-    assert_eq!(actions, [Action::Start { dyno: id }]);
-    assert_eq!(platform.restart_all(app, now()), []);
-    assert_eq!(names(&platform, app), ["run.1000"]);
-    assert_eq!(platform.exited(id, "exit status: 0", 1.0, now()), AfterExit::Gone);
-    assert!(names(&platform, app).is_empty());
-}
-
-#[test]
 fn a_retiring_dyno_that_ends_is_gone() {
     let (mut platform, app, _) = platform(1, 0);
     let id = platform.listed_dynos(app)[0].id;

@@ -1,0 +1,98 @@
+//! How the platform shall act up: the knobs of tests.
+
+use serde::{Deserialize, Serialize};
+
+/// How the platform shall act up. Times in seconds of the original, before scaling.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Behaviour {
+    /// Every change waits for this before it takes effect.
+    pub release_phase: Option<ReleasePhase>,
+    /// From the creation of a dyno to the start of its command.
+    pub boot_seconds: f64,
+    /// Processes are not told to end; they live until they are killed.
+    pub sigterm_ignored: bool,
+    /// The next requests for the app fail with this status, before anything is done.
+    pub api_failures: Failures,
+    /// This many of the next changing requests are carried out, and their answers lost.
+    pub drop_after_commit: u32,
+    /// Old web dynos serve for three minutes beside the new ones.
+    pub preboot: bool,
+    /// How many items a list gives at once.
+    pub page_size: usize,
+    /// Starts one-off dynos of itself, in maintenance mode too.
+    pub scheduler: Option<Scheduler>,
+    /// Variables whose values the API does not tell.
+    pub masked_vars: MaskedVars,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ReleasePhase {
+    pub seconds: f64,
+    #[serde(default)]
+    pub fails: bool,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Failures {
+    pub status: u16,
+    pub count: u32,
+    /// In place of the usual one of the status, such as `suspended` with 403.
+    pub id: Option<String>,
+    /// Only requests of this method.
+    pub method: Option<String>,
+    /// Only requests whose path holds this.
+    pub path: Option<String>,
+}
+
+impl Failures {
+    /// Whether such a request is to fail.
+    pub fn concern(&self, method: &str, path: &str) -> bool {
+        self.count > 0
+            && self.method.as_deref().is_none_or(|wanted| wanted == method)
+            && self.path.as_deref().is_none_or(|wanted| path.contains(wanted))
+    }
+}
+
+/// An add-on that runs a command of the app every so often.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Scheduler {
+    pub every_seconds: f64,
+    pub command: String,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct MaskedVars {
+    pub names: Vec<String>,
+    pub shown_as: Mask,
+}
+
+/// What stands in the place of a value that the API does not tell.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Mask {
+    #[default]
+    Null,
+    /// `****`
+    Stars,
+}
+
+impl Default for Behaviour {
+    fn default() -> Self {
+        Self {
+            release_phase: None,
+            boot_seconds: 2.0,
+            sigterm_ignored: false,
+            api_failures: Failures::default(),
+            drop_after_commit: 0,
+            preboot: false,
+            page_size: 200,
+            scheduler: None,
+            masked_vars: MaskedVars::default(),
+        }
+    }
+}
