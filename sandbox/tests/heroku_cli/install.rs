@@ -27,7 +27,7 @@ pub fn program() -> Result<PathBuf, String> {
         .cache()
         .to_owned();
     let folder = cache.join(format!("heroku-cli-{VERSION}"));
-    let program = |folder: &Path| folder.join("node_modules/heroku/bin/run.js");
+    let program = |folder: &Path| folder.join("node_modules/.bin/heroku");
     if !program(&folder).is_file() {
         eprintln!(
             "installing the Heroku CLI {VERSION} into {}: 400 MB, once",

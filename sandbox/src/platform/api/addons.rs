@@ -118,10 +118,27 @@ pub(super) async fn attachment(State(server): Shared, Path(id): Path<String>) ->
     Ok(Json(views::attachment(&platform, platform.attachment(&id)?)))
 }
 
+/// A name or id, bare or in an object: the platform's own command line sends objects.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Reference {
+    Bare(String),
+    Named { name: String },
+    Identified { id: String },
+}
+
+impl Reference {
+    fn text(self) -> String {
+        match self {
+            Self::Bare(text) | Self::Named { name: text } | Self::Identified { id: text } => text,
+        }
+    }
+}
+
 #[derive(Deserialize)]
 struct NewAttachment {
-    addon: String,
-    app: String,
+    addon: Reference,
+    app: Reference,
     name: Option<String>,
     confirm: Option<String>,
 }
@@ -137,8 +154,8 @@ pub(super) async fn attach(State(server): Shared, body: Bytes) -> Answer<(Status
         let mut platform = server.platform();
         let (id, actions) = platform.attach(
             AttachRequest {
-                addon,
-                app,
+                addon: addon.text(),
+                app: app.text(),
                 name,
                 confirm,
             },

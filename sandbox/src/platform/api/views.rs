@@ -49,11 +49,12 @@ pub(super) fn app(app: &App) -> Value {
 }
 
 pub(super) fn addon(platform: &Platform, addon: &Addon) -> Value {
+    let price = json!({"cents": 1500, "unit": "month", "contract": false});
     let service = addon.plan.split(':').next().unwrap_or(&addon.plan);
     json!({
         "id": addon.id, "name": addon.name, "app": app_ref(platform, addon.owner),
         "addon_service": {"id": uuid::Uuid::from_u64_pair(3, 1), "name": service},
-        "plan": {"id": uuid::Uuid::from_u64_pair(3, 2), "name": addon.plan},
+        "plan": {"id": uuid::Uuid::from_u64_pair(3, 2), "name": addon.plan, "price": price}, "billed_price": price,
         "billing_entity": {"id": addon.owner, "name": app_ref(platform, addon.owner)["name"], "type": "app"},
         "config_vars": addon.config_vars, "state": "provisioned", "actions": [], "provider_id": addon.name,
         "web_url": null, "created_at": addon.created_at, "updated_at": addon.updated_at,
