@@ -14,10 +14,10 @@ pub fn status(paths: &Paths, json: bool) -> Result<ExitCode> {
     crate::tools::check_root("status")?;
     let Some(mut record) = Record::read(paths) else {
         if json {
-            println!(
+            crate::output::line(&format!(
                 "{}",
                 serde_json::json!({"schema_version": SCHEMA_VERSION, "up": false, "healthy": false})
-            );
+            ))?;
         } else {
             eprintln!(
                 "no sandbox is up in {}: raise one with `sandbox up`",
@@ -39,12 +39,12 @@ pub fn status(paths: &Paths, json: bool) -> Result<ExitCode> {
             fields.insert("up".into(), supervised.into());
             fields.insert("healthy".into(), healthy.into());
         }
-        println!(
+        crate::output::line(&format!(
             "{}",
             serde_json::to_string_pretty(&document).context("print the state")?
-        );
+        ))?;
     } else {
-        print!("{}", table(&record, supervised));
+        crate::output::line(table(&record, supervised).trim_end())?;
     }
     Ok(if healthy { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
