@@ -14,10 +14,8 @@ pub fn status(paths: &Paths, json: bool) -> Result<ExitCode> {
     crate::tools::check_root("status")?;
     let Some(mut record) = Record::read(paths) else {
         if json {
-            crate::output::line(&format!(
-                "{}",
-                serde_json::json!({"schema_version": SCHEMA_VERSION, "up": false, "healthy": false})
-            ))?;
+            let absent = serde_json::json!({"schema_version": SCHEMA_VERSION, "up": false, "healthy": false});
+            crate::output::line(&absent.to_string())?;
         } else {
             eprintln!(
                 "no sandbox is up in {}: raise one with `sandbox up`",
@@ -39,10 +37,7 @@ pub fn status(paths: &Paths, json: bool) -> Result<ExitCode> {
             fields.insert("up".into(), supervised.into());
             fields.insert("healthy".into(), healthy.into());
         }
-        crate::output::line(&format!(
-            "{}",
-            serde_json::to_string_pretty(&document).context("print the state")?
-        ))?;
+        crate::output::line(&serde_json::to_string_pretty(&document).context("print the state")?)?;
     } else {
         crate::output::line(table(&record, supervised).trim_end())?;
     }

@@ -81,35 +81,35 @@ impl Report {
     }
 
     pub fn show(&self) -> Result<()> {
-        crate::output::line("")?;
-        crate::output::line(&format!("  acknowledged writes   {:>10}", self.acknowledged))?;
-        crate::output::line(&format!("  lost                  {:>10}", self.lost))?;
-        crate::output::line(&format!("  done twice            {:>10}", self.duplicated))?;
-        crate::output::line(&format!("  client errors         {:>10}", self.client_errors))?;
-        crate::output::line(&format!("  source fenced         {:>10.0} ms", self.fenced_ms))?;
-        crate::output::line(&format!("  app without writes    {:>10.0} ms", self.app_write_gap_ms))?;
-        crate::output::line(&format!("  keys compared         {:>10}", self.keys_compared))?;
-        crate::output::line(&format!("  late writes           {:>10}", self.late_writes))?;
         let seconds: Vec<String> = self
             .seconds
             .0
             .iter()
             .map(|(name, seconds)| format!("{name} {seconds:.1}"))
             .collect();
-        crate::output::line(&format!("  seconds               {}", seconds.join("  ")))?;
-        crate::output::line(&format!(
-            "  platform's delays at  {:>10} of the real ones",
-            self.time_scale
-        ))?;
-        crate::output::line("")?;
-        if self.lost == 0 && self.duplicated == 0 {
-            crate::output::line(&format!("No acknowledged write was lost, none was done twice."))?;
+        let verdict = if self.lost == 0 && self.duplicated == 0 {
+            "No acknowledged write was lost, none was done twice.".to_owned()
         } else {
-            crate::output::line(&format!(
+            format!(
                 "{} acknowledged writes were lost, {} were done twice.",
                 self.lost, self.duplicated
-            ))?;
-        }
-        Ok(())
+            )
+        };
+        let lines = [
+            String::new(),
+            format!("  acknowledged writes   {:>10}", self.acknowledged),
+            format!("  lost                  {:>10}", self.lost),
+            format!("  done twice            {:>10}", self.duplicated),
+            format!("  client errors         {:>10}", self.client_errors),
+            format!("  source fenced         {:>10.0} ms", self.fenced_ms),
+            format!("  app without writes    {:>10.0} ms", self.app_write_gap_ms),
+            format!("  keys compared         {:>10}", self.keys_compared),
+            format!("  late writes           {:>10}", self.late_writes),
+            format!("  seconds               {}", seconds.join("  ")),
+            format!("  platform's delays at  {:>10} of the real ones", self.time_scale),
+            String::new(),
+            verdict,
+        ];
+        crate::output::line(&lines.join("\n"))
     }
 }
