@@ -3,6 +3,7 @@
 export CARGO_TARGET_DIR ?= $(HOME)/.cache/infra/target
 BIN := $(CARGO_TARGET_DIR)/debug
 ORDER ?= switch-only
+FENCE ?= pause
 
 # Machines, bridges and mounts need root; whoever is not root is asked by sudo, and builds as himself all the same.
 SUDO := $(shell [ "$$(id -u)" -eq 0 ] || echo sudo -E env "PATH=$$PATH")
@@ -14,7 +15,7 @@ build: tools
 	cargo build --workspace --bins --locked
 
 demo: build
-	$(SUDO) $(BIN)/sandbox demo --order $(ORDER)
+	$(SUDO) $(BIN)/sandbox demo --order $(ORDER) --fence $(FENCE)
 
 # The whole suite: the sandbox's AWS API, then everything in Rust; the tests that boot machines raise one sandbox after the other.
 test: image test-aws

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use anyhow::{Context, Result};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::addon::{Engine, Profile};
 use crate::paths::Paths;
 
 /// A local cloud on this computer: AWS APIs, real machines behind them, and no way out.
@@ -59,6 +60,12 @@ pub struct Settings {
     /// Whether the hosted add-on speaks TLS
     #[arg(long, value_enum, default_value_t = Switch::On, value_name = "SWITCH")]
     pub addon_tls: Switch,
+    /// What the hosted add-on is; fetched once if it is not this computer's own
+    #[arg(long, value_enum, default_value_t = Engine::Redis7, value_name = "ENGINE")]
+    pub addon_engine: Engine,
+    /// What the add-on's host lets its renter do
+    #[arg(long, value_enum, default_value_t = Profile::Default, value_name = "PROFILE")]
+    pub addon_profile: Profile,
     /// Do not create the demo app and its add-on
     #[arg(long)]
     pub no_app: bool,
@@ -85,6 +92,8 @@ impl Settings {
         let mut arguments = vec![
             format!("--time-scale={}", self.time_scale),
             format!("--addon-tls={switch}"),
+            format!("--addon-engine={}", self.addon_engine.name()),
+            format!("--addon-profile={}", self.addon_profile.name()),
         ];
         arguments.extend(self.no_app.then(|| "--no-app".to_owned()));
         arguments
@@ -147,6 +156,8 @@ mod tests {
             "0.25",
             "--addon-tls",
             "off",
+            "--addon-engine=redis-6.2",
+            "--addon-profile=no-pause",
             "--no-app",
         ];
         let Verb::Up(settings) = Arguments::try_parse_from(given).unwrap().verb else {
@@ -161,6 +172,10 @@ mod tests {
         assert_eq!(
             (passed.time_scale, passed.addon_tls, passed.no_app),
             (0.25, Switch::Off, true)
+        );
+        assert_eq!(
+            (passed.addon_engine, passed.addon_profile),
+            (Engine::Redis62, Profile::NoPause)
         );
     }
 

@@ -20,6 +20,7 @@ pub mod image;
 pub mod machines;
 pub mod metadata;
 pub mod network;
+mod output;
 pub mod paths;
 pub mod platform;
 mod random;

@@ -143,13 +143,13 @@ async fn fill(seed: Seed, redis: Redis, output: &Output) -> Result<ExitCode> {
     if output.json {
         print_json(&json!({"schema_version": 1, "seeded": seeded}))?;
     } else {
-        println!(
+        crate::output::line(&format!(
             "{} keys in {} in {} s, {} of them expire",
             seeded.keys,
             target.address(),
             seeded.seconds,
             seeded.with_expiry
-        );
+        ))?;
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -171,7 +171,7 @@ async fn scale(app: &str, quantities: &[String]) -> Result<ExitCode> {
             Some(&json!({"updates": updates})),
         )
         .await?;
-    println!("{app} is scaled to {}", quantities.join(" "));
+    crate::output::line(&format!("{app} is scaled to {}", quantities.join(" ")))?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -189,12 +189,12 @@ async fn list_processes(app: &str, output: &Output) -> Result<ExitCode> {
     let shown = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
     for dyno in dynos {
         let release = shown(&dyno["release"]["version"]);
-        println!(
+        crate::output::line(&format!(
             "{:<12} {:<9} v{release:<5} {}",
             shown(&dyno["name"]),
             shown(&dyno["state"]),
             shown(&dyno["command"])
-        );
+        ))?;
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -234,7 +234,7 @@ async fn check(redis: &Redis, ledgers: Option<PathBuf>, output: &Output) -> Resu
     if output.json {
         print_json(&json!(checked))?;
     } else {
-        print_text(&checked);
+        print_text(&checked)?;
     }
     if checked.report.acknowledged == 0 {
         bail!(
@@ -279,7 +279,7 @@ async fn settle(target: &Target, folder: &std::path::Path) -> Result<Checked> {
     }
 }
 
-fn print_text(checked: &Checked) {
+fn print_text(checked: &Checked) -> Result<()> {
     let Checked {
         verdict,
         report,
@@ -287,39 +287,36 @@ fn print_text(checked: &Checked) {
         ledgers,
         ..
     } = checked;
-    println!(
+    crate::output::line(&format!(
         "{} acknowledged writes in {ledgers} ledgers, held against {redis}",
         report.acknowledged
-    );
-    println!("{} keys, members and jobs looked at", verdict.checked);
-    println!(
+    ))?;
+    crate::output::line(&format!("{} keys, members and jobs looked at", verdict.checked))?;
+    crate::output::line(&format!(
         "lost {}, duplicated {}, unexplained {}",
         verdict.lost, verdict.duplicated, verdict.unexplained
-    );
-    println!(
+    ))?;
+    crate::output::line(&format!(
         "client errors {}, failed connections {}",
         report.client_errors, report.connection_errors
-    );
+    ))?;
     if let Some(gap) = report.app_write_gap_ms {
-        println!(
+        crate::output::line(&format!(
             "app_write_gap_ms {gap:.1}, longest gap of all {:.1} ms",
             report.longest_gap_ms
-        );
+        ))?;
     }
     for finding in &verdict.findings {
         let kind = json!(finding.kind);
         let kind = kind.as_str().unwrap_or_default();
-        println!(
+        crate::output::line(&format!(
             "  {kind}: database {} {}: expected {}, found {}",
             finding.database, finding.key, finding.expected, finding.found
-        );
+        ))?;
     }
+    Ok(())
 }
 
 fn print_json(value: &Value) -> Result<()> {
-    println!(
-        "{}",
-        serde_json::to_string_pretty(value).context("write the answer as JSON")?
-    );
-    Ok(())
+    crate::output::line(&serde_json::to_string_pretty(value).context("write the answer as JSON")?)
 }
