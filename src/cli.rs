@@ -193,8 +193,16 @@ pub struct Promote {
 pub struct SwitchApp {
     #[command(flatten)]
     pub confirmed: Confirmed,
+    #[command(flatten)]
+    pub leave: Leave,
+    /// Try the app's way into its new Redis with a one-off process of its own, and change nothing
+    #[arg(long, conflicts_with_all = ["dry_run", "confirm"])]
+    pub rehearse: bool,
+    /// Go on although the last rehearsal failed
+    #[arg(long, conflicts_with = "rehearse")]
+    pub without_rehearsal: bool,
     /// Set the app's vars back to the source and follow it again; refused once the new side was written to
-    #[arg(long, conflicts_with_all = ["longest_pause", "rounds"])]
+    #[arg(long, conflicts_with_all = ["longest_pause", "rounds", "rehearse"])]
     pub back: bool,
     /// How nothing can write to the source: it pauses its writes, or the app is stopped. Default: a pause where the source allows one
     #[arg(long, value_enum, value_name = "KIND")]
@@ -202,14 +210,6 @@ pub struct SwitchApp {
     /// How long a process that was asked to stop may live on; counts where the app is stopped. Heroku kills it after 30 s
     #[arg(long, value_parser = duration, default_value = "31s", value_name = "TIME")]
     pub grace: Duration,
-    #[command(flatten)]
-    pub leave: Leave,
-    /// Try the app's way into its new Redis with a one-off process of its own, and change nothing
-    #[arg(long, conflicts_with_all = ["dry_run", "confirm", "back"])]
-    pub rehearse: bool,
-    /// Go on although the last rehearsal failed
-    #[arg(long, conflicts_with = "rehearse")]
-    pub without_rehearsal: bool,
     /// Longest pause of the source's writes while release and restarts are under way
     #[arg(long, value_parser = duration, default_value = "1h", value_name = "TIME")]
     pub longest_pause: Duration,

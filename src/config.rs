@@ -56,9 +56,6 @@ pub struct App {
     /// What a one-off process runs to try the app's way into its new Redis: `infra switch-app --rehearse`.
     #[serde(default)]
     pub rehearse: Option<String>,
-    /// Further apps that use the same Redis and are switched in the same cutover.
-    #[serde(default)]
-    pub also: Vec<String>,
 }
 
 impl App {
@@ -323,7 +320,7 @@ impl Config {
             }
         }
         for app in &self.app.also {
-            if app == &self.app.name || app.is_empty() || app.contains(['/', ' ']) {
+            if app.is_empty() || app.contains(['/', ' ']) {
                 return wrong("app.also", app, "the name of another app");
             }
         }

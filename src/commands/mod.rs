@@ -1,5 +1,6 @@
 //! One file per verb, each thin: load, look, plan, show, apply, report. No AWS call, no shell text and no parsing here.
 
+mod before;
 mod check;
 mod context;
 mod down;

@@ -1,5 +1,6 @@
 //! `infra promote`: the self-run master takes over from the source, and the source stays paused for `switch-app`.
 
+use super::before;
 use super::context::Context;
 use super::move_app::{Plan, run as run_cutover};
 use crate::cli::Promote;
@@ -7,6 +8,9 @@ use crate::cutover::{Command, Limits};
 use crate::error::{ExitCode, Result};
 
 pub async fn run(context: &Context, arguments: &Promote) -> Result<ExitCode> {
+    if !arguments.confirmed.dry_run {
+        before::promote(context, &arguments.leave.leave).await?;
+    }
     let plan = Plan {
         command: Command::Promote,
         limits: Limits {

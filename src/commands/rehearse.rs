@@ -1,9 +1,10 @@
-//! `infra switch-app --rehearse`, and what its result means to a switch.
+//! `infra switch-app --rehearse`.
 
 use super::JSON_SCHEMA_VERSION;
 use super::context::{Context, Environment, host_record, target};
-use crate::cutover::{Phase, vars};
+use crate::cutover::vars;
 use crate::error::{Error, ExitCode, Result};
+use crate::platform::Heroku;
 use crate::rehearsal::scratch::Scratch;
 use crate::rehearsal::{Record, Setup, Verdict};
 use crate::remote::Session;
@@ -23,9 +24,15 @@ pub async fn run(context: &Context) -> Result<ExitCode> {
                 .hint(include_str!("../../templates/rehearsal-examples.txt").trim_end()),
         );
     };
+    let Some(platform) = context.platform.heroku() else {
+        return Err(
+            Error::usage("rehearse the switch: only an app on heroku can be given a process of its own")
+                .hint("run the app's own check by hand, after `infra up`"),
+        );
+    };
     let environment = context.environment().await?;
     let lock = Lock::acquire(&environment.store, &context.ui, "infra switch-app --rehearse").await?;
-    let result = rehearse(context, &environment, command).await;
+    let result = rehearse(context, platform, &environment, command).await;
     let released = lock.release().await;
     let verdict = result?;
     released?;
@@ -49,22 +56,16 @@ pub async fn run(context: &Context) -> Result<ExitCode> {
     }
 }
 
-async fn rehearse(context: &Context, environment: &Environment, command: &str) -> Result<Verdict> {
+async fn rehearse(context: &Context, platform: &Heroku, environment: &Environment, command: &str) -> Result<Verdict> {
     let config = &context.config;
-    let Some(heroku) = context.platform.heroku() else {
-        return Err(Error::usage(
-            "rehearse: only a platform that starts one-off processes can, and this app is behind commands",
-        )
-        .hint("try the endpoint by hand with the app's own client, and then go on with --without-rehearsal"));
-    };
     let state = environment.state().await?;
     let names = context.names(environment)?;
     let (secrets, addresses, source, vars, attachments) = tokio::try_join!(
         context.secrets(environment),
         context.addresses(environment),
         context.source(),
-        context.platform.config_vars(),
-        context.platform.attachments(),
+        platform.config_vars(),
+        platform.attachments(),
     )?;
     let host = target(
         Role::Master,
@@ -86,7 +87,7 @@ async fn rehearse(context: &Context, environment: &Environment, command: &str) -
     let setup = Setup {
         cloud: &environment.cloud,
         names: &names,
-        platform: heroku,
+        platform,
         session: &session,
         scratch: Scratch::new(config.redis.engine, settings, config.redis.app_commands.clone()),
         endpoint: addresses.of(Role::Master)?,
@@ -114,42 +115,4 @@ async fn rehearse(context: &Context, environment: &Environment, command: &str) -
         .save(&environment.store)
         .await?;
     Ok(verdict)
-}
-
-/// A switch that is about to begin wants to know that the app will get in. One that is on its way already goes on.
-pub async fn ask_before_switch(context: &Context, without: bool) -> Result<()> {
-    let environment = context.environment().await?;
-    if context
-        .phase(&environment)
-        .await?
-        .is_some_and(|phase| phase >= Phase::Switching)
-    {
-        return Ok(());
-    }
-    match Record::load(&environment.store, &context.config).await? {
-        Some(Record {
-            verdict: Verdict::Passed { .. },
-            ..
-        }) => Ok(()),
-        Some(Record {
-            at,
-            verdict: Verdict::Failed { reason, remedy },
-            ..
-        }) if !without => Err(Error::unproven(format!(
-            "switch the app: its rehearsal at {} failed: {reason}",
-            at.strftime("%F %H:%M UTC")
-        ))
-        .hint(format!(
-            "{remedy}; then run `infra switch-app --rehearse` again, or go on with --without-rehearsal"
-        ))),
-        Some(_) => Ok(()),
-        None => {
-            if !without {
-                context.ui.warn(
-                    "this way in was never rehearsed: `infra switch-app --rehearse` tries it with a process of the app itself",
-                );
-            }
-            Ok(())
-        }
-    }
 }

@@ -1,17 +1,19 @@
 //! `infra switch-app`: the app's Redis URL moves to the endpoint; the cutover of the data is part of it where `promote` did not run before.
 
+use super::before;
 use super::context::Context;
 use super::move_app::{Plan, run as run_cutover};
+use super::rehearse;
 use crate::cli::SwitchApp;
 use crate::cutover::{Command, Limits};
 use crate::error::{ExitCode, Result};
 
 pub async fn run(context: &Context, arguments: &SwitchApp) -> Result<ExitCode> {
     if arguments.rehearse {
-        return super::rehearse::run(context).await;
+        return rehearse::run(context).await;
     }
     if !arguments.confirmed.dry_run && !arguments.back {
-        super::rehearse::ask_before_switch(context, arguments.without_rehearsal).await?;
+        before::switch(context, &arguments.leave.leave, arguments.without_rehearsal).await?;
     }
     let (command, what) = match arguments.back {
         true => (

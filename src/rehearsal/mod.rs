@@ -10,6 +10,8 @@
 pub mod evidence;
 pub mod record;
 pub mod scratch;
+#[cfg(test)]
+mod tests;
 pub mod verdict;
 
 pub use record::Record;
@@ -82,6 +84,8 @@ impl Setup<'_> {
         let log = self.scratch.log(self.session).await?;
         let mut evidence = evidence::gather(&mut connection, &log).await?;
         evidence.ended = ended;
+        let lines = self.platform.log_of(&name).await;
+        (evidence.status, evidence.printed) = verdict::read_log(&self.without_secrets(lines));
         let verdict = verdict::judge(&evidence);
         match &verdict {
             Verdict::Passed { writes, reads } => step.done(format!(
@@ -140,6 +144,12 @@ impl Setup<'_> {
             })
         })
         .await
+    }
+
+    /// A process may print its URL; what it printed is shown.
+    fn without_secrets(&self, lines: Vec<String>) -> Vec<String> {
+        let secret = self.scratch.app_password.expose();
+        lines.into_iter().map(|line| line.replace(secret, "***")).collect()
     }
 
     /// What the app's process is given: the vars as the switch will set them, with the scratch server in place of the endpoint.

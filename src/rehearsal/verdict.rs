@@ -19,6 +19,10 @@ pub struct Evidence {
     pub refusals: Vec<Refusal>,
     /// Whether the process came to an end.
     pub ended: bool,
+    /// Its exit status, where the platform's log tells it.
+    pub status: Option<i32>,
+    /// The last lines that it printed.
+    pub printed: Vec<String>,
 }
 
 /// Why a handshake did not come about.
@@ -100,6 +104,15 @@ pub fn judge(evidence: &Evidence) -> Verdict {
         return refused(refusal);
     }
     if evidence.writes > 0 && evidence.reads > 0 {
+        if let Some(status) = evidence.status.filter(|status| *status != 0) {
+            return failed(
+                format!(
+                    "the app got in, wrote and read, and its check ended with status {status}{}",
+                    printed(evidence)
+                ),
+                "see what it found wrong: its exit status must be 0",
+            );
+        }
         return if evidence.ended {
             Verdict::Passed {
                 writes: evidence.writes,
@@ -164,12 +177,35 @@ pub fn judge(evidence: &Evidence) -> Verdict {
     }
     failed(
         if evidence.ended {
-            "the app's process ended without connecting".into()
+            format!("the app's process ended without connecting{}", printed(evidence))
         } else {
             "the app's process did not connect and did not end".into()
         },
         "see what it printed (`heroku logs --ps run`): the command may be missing, or use another var; and hosts.app_cidrs must let the app in",
     )
+}
+
+fn printed(evidence: &Evidence) -> String {
+    match evidence.printed.as_slice() {
+        [] => String::new(),
+        lines => format!("; it printed: {}", lines.join(" / ")),
+    }
+}
+
+/// The exit status and the last lines of a process in its platform's log.
+pub fn read_log(lines: &[String]) -> (Option<i32>, Vec<String>) {
+    let mut status = None;
+    let mut printed = Vec::new();
+    for line in lines {
+        let text = line.split_once("]: ").map_or(line.as_str(), |(_, text)| text);
+        if let Some(rest) = text.split("exited with status ").nth(1) {
+            status = rest.split_whitespace().next().and_then(|word| word.parse().ok());
+        } else if line.contains(" app[") && !text.trim().is_empty() {
+            printed.push(text.trim().chars().take(200).collect());
+        }
+    }
+    let skip = printed.len().saturating_sub(3);
+    (status, printed.split_off(skip))
 }
 
 fn refused(refusal: &Refusal) -> Verdict {
@@ -280,7 +316,21 @@ mod tests {
             (Evidence { writes: 1, ..nothing() }, "wrote, but read nothing"),
             (Evidence { reads: 1, ..nothing() }, "read, but wrote nothing"),
             (Evidence { ended: false, ..good() }, "did not end in time"),
+            (
+                Evidence {
+                    status: Some(2),
+                    ..good()
+                },
+                "ended with status 2",
+            ),
             (nothing(), "ended without connecting"),
+            (
+                Evidence {
+                    printed: vec!["no such file".into()],
+                    ..nothing()
+                },
+                "it printed: no such file",
+            ),
             (Evidence::default(), "did not connect and did not end"),
             (refusal(Refused::Command, "keys"), "runs KEYS and may not"),
             (refusal(Refused::Key, "users:1"), "outside its scratch prefix"),
@@ -294,6 +344,25 @@ mod tests {
                 "{reason}, not {expected}"
             );
         }
+    }
+
+    #[test]
+    fn status_and_last_lines_are_read_off_the_platform_s_log() {
+        let lines = [
+            "2025-11-23T03:00:00+00:00 heroku[run.1000]: Starting process with command `bin/check`",
+            "2025-11-23T03:00:01+00:00 app[run.1000]: one",
+            "2025-11-23T03:00:01+00:00 app[run.1000]: two",
+            "2025-11-23T03:00:01+00:00 app[run.1000]: ",
+            "2025-11-23T03:00:01+00:00 app[run.1000]: three",
+            "2025-11-23T03:00:01+00:00 app[run.1000]: four",
+            "2025-11-23T03:00:02+00:00 heroku[run.1000]: Process exited with status 127",
+        ]
+        .map(String::from);
+        assert_eq!(
+            read_log(&lines),
+            (Some(127), ["two", "three", "four"].map(String::from).to_vec())
+        );
+        assert_eq!(read_log(&[]), (None, Vec::new()));
     }
 
     #[test]

@@ -95,6 +95,46 @@ fn an_app_moves_with_one_command_and_nothing_is_lost() {
 }
 
 #[test]
+fn a_rehearsal_finds_out_whether_the_app_gets_in() {
+    let _alone = alone();
+    let world = World::raise(1_000);
+    world
+        .infra(&["switch-app", "--rehearse"])
+        .exits(64)
+        .says("INFRA_REHEARSAL_PREFIX");
+    world.infra(&["up", "--yes"]).exits(0);
+    for (mistake, reason) in [
+        ("--without-tls", "speaks no TLS"),
+        ("--without-authority", "does not trust the authority"),
+        ("--without-user", "without the user name"),
+        ("--with-keys", "runs KEYS and may not"),
+    ] {
+        world.rehearse_by(mistake);
+        world.infra(&["switch-app", "--rehearse"]).exits(5).says(reason);
+        // What failed once does not become better by trying it on the live app.
+        world.infra(&["switch-app", "--confirm", "demo"]).exits(5).says(reason);
+    }
+    world.rehearse_by("");
+    let passed = world.infra(&["switch-app", "--rehearse", "--json"]).exits(0).json();
+    assert_eq!(passed["rehearsal"]["verdict"], "passed", "{passed}");
+    let status = world.status();
+    assert_eq!(
+        (&status["phase"], &status["app"], &status["drift"]),
+        (&"following".into(), &"source".into(), &serde_json::json!([])),
+        "the port is closed again and nothing was switched: {status}"
+    );
+    let checked = world.infra(&["check", "--json"]).exits(0).json();
+    let findings = checked["findings"].as_array().unwrap();
+    assert!(
+        findings
+            .iter()
+            .any(|finding| finding["id"] == "login" && finding["severity"] == "ok"),
+        "{checked}"
+    );
+    world.no_secret_was_shown();
+}
+
+#[test]
 fn promote_first_holds_the_source_until_the_switch() {
     let _alone = alone();
     let world = World::raise(2_000);

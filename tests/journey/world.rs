@@ -91,6 +91,27 @@ impl World {
         std::fs::write(path, text).unwrap();
     }
 
+    /// Lets the app's own check, with one of the mistakes that apps make, be what a rehearsal runs.
+    pub fn rehearse_by(&self, mistake: &str) {
+        let path = self.folder.path().join("infra.yml");
+        let text = std::fs::read_to_string(&path).unwrap();
+        let line = format!(
+            "app: {{name: demo, rehearse: \"{} app check {mistake}\"}}",
+            sandbox().display()
+        );
+        let lines: Vec<&str> = text
+            .lines()
+            .map(|there| {
+                if there.starts_with("app:") {
+                    line.as_str()
+                } else {
+                    there
+                }
+            })
+            .collect();
+        std::fs::write(path, lines.join("\n") + "\n").unwrap();
+    }
+
     pub fn infra(&self, arguments: &[&str]) -> Answer {
         let output = Command::new(sandbox())
             .arg("run")

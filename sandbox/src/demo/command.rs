@@ -10,6 +10,7 @@ use reqwest::Method;
 use serde::Serialize;
 use serde_json::{Value, json};
 
+use super::check::Check;
 use super::ledger::{self, Report, Verdict};
 use super::operate::{PlatformClient, state_dir};
 use super::seed::Seed;
@@ -61,6 +62,8 @@ pub enum AppCommand {
         #[command(flatten)]
         output: Output,
     },
+    /// Try the way into the Redis that the environment names, as an app's own check does; each flag is a mistake that apps make
+    Check(Check),
     /// Print as JSON what the platform did and how the app fared
     Report {
         /// The app's name
@@ -119,6 +122,7 @@ impl Command {
             }) => fill(Seed { keys, seed }, redis, &output).await,
             Self::App(AppCommand::Scale { quantities, app }) => scale(&app, &quantities).await,
             Self::App(AppCommand::Ps { app, output }) => list_processes(&app, &output).await,
+            Self::App(AppCommand::Check(check)) => check.run().await,
             Self::App(AppCommand::Report { app }) => report(&app).await,
             Self::Ledger(LedgerCommand::Check { redis, ledgers, output }) => check(&redis, ledgers, &output).await,
         }

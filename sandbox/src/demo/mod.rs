@@ -3,6 +3,7 @@
 //!
 //! Nothing here knows about the move itself: the app reconnects as any app does, and the checker judges what it finds.
 
+mod check;
 mod command;
 pub mod keys;
 pub mod ledger;

@@ -4,17 +4,16 @@ use super::super::context::Context;
 use super::gather::source_place;
 use crate::cutover::vars;
 use crate::error::Result;
-use crate::plan::preflight::consumers::{Intent, judge};
+use crate::plan::preflight::consumers::{Intent, judge, nobody_can_tell};
 use crate::plan::preflight::{Finding, Severity};
 
 /// Looks for every app and var that names the source. A blocker among the findings means that somebody would be left behind; see [`super::refuse_blockers`].
 pub async fn consumers(context: &Context, leave: &[String]) -> Result<Vec<Finding>> {
-    let config = &context.config;
-    // Commands of the user's own know of one app; who else there is, is his to know.
     let Some(heroku) = context.platform.heroku() else {
-        return Ok(Vec::new());
+        return Ok(vec![nobody_can_tell()]);
     };
     let step = context.ui.step("who else uses the source");
+    let config = &context.config;
     let place = source_place(context).await?;
     let own = &config.app.config_var;
     let mut expected = vec![own.clone(), vars::hosted_var(own)];

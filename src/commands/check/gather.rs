@@ -174,7 +174,7 @@ async fn by_master(context: &Context, environment: &Environment, commands: &[&st
     control::refused_to(&mut connection, users::APP, commands).await
 }
 
-async fn platform(context: &Context, state: Option<&State>) -> Result<(Owner, Copy, AppSurvey)> {
+async fn platform(context: &Context, state: Option<&State>) -> Result<(Owner, Copy, Option<AppSurvey>)> {
     let app = &context.config.app;
     let (vars, attachments) = tokio::try_join!(context.platform.config_vars(), context.platform.attachments())?;
     let owned = match owner(&attachments, &app.name, &app.config_var) {
@@ -186,11 +186,8 @@ async fn platform(context: &Context, state: Option<&State>) -> Result<(Owner, Co
         None => Owner::Absent,
     };
     let survey = match context.platform.heroku() {
-        Some(heroku) => heroku.survey(&vars).await?,
-        None => AppSurvey {
-            region: context.config.region.clone().unwrap_or_default(),
-            ..AppSurvey::default()
-        },
+        Some(heroku) => Some(heroku.survey(&vars).await?),
+        None => None,
     };
     let endpoint = state.and_then(|state| state.endpoint.as_deref());
     let copy = copy(context, &vars, &attachments, endpoint);

@@ -44,7 +44,8 @@ pub(super) fn judge(facts: &Facts, findings: &mut Vec<Finding>) {
     }
     match &facts.app {
         Err(unseen) => findings.push(Finding::unseen("app", unseen)),
-        Ok(app) => judge_app(app, facts, findings),
+        Ok(Some(app)) => judge_app(app, facts, findings),
+        Ok(None) => {}
     }
 }
 

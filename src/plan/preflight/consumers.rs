@@ -91,6 +91,15 @@ pub fn judge(found: &Consumers, intent: Intent<'_>) -> Vec<Finding> {
     findings
 }
 
+/// For an app whose platform is known by commands alone.
+pub fn nobody_can_tell() -> Finding {
+    Finding::warning(
+        "consumers",
+        "the app's platform cannot be asked who else uses the source",
+        "make sure that nobody does: writes there after the switch would be on the old side only",
+    )
+}
+
 fn uses(consumer: &Consumer) -> String {
     let mut parts = consumer.vars.clone();
     parts.extend(

@@ -35,7 +35,8 @@ pub struct Facts {
     pub image_id: Result<String, Unseen>,
     pub config_var: String,
     pub owner: Result<Owner, Unseen>,
-    pub app: Result<AppSurvey, Unseen>,
+    /// Nothing where the platform is known by commands alone.
+    pub app: Result<Option<AppSurvey>, Unseen>,
     /// The app's var beside the add-on's own value.
     pub copy: Copy,
     /// The AWS region of the pair.

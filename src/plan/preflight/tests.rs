@@ -82,10 +82,10 @@ fn good() -> Facts {
         image_id: Ok("ami-1".into()),
         config_var: "REDIS_URL".into(),
         owner: Ok(Owner::Plain),
-        app: Ok(AppSurvey {
+        app: Ok(Some(AppSurvey {
             region: "us-east-1".into(),
             ..AppSurvey::default()
-        }),
+        })),
         copy: Copy::Fresh,
         region: "us-east-1".into(),
         rehearsed: None,
@@ -108,7 +108,7 @@ fn surveyed(change: impl FnOnce(&mut Survey)) -> Facts {
 
 fn app(change: impl FnOnce(&mut AppSurvey)) -> Facts {
     let mut facts = good();
-    if let Ok(app) = &mut facts.app {
+    if let Ok(Some(app)) = &mut facts.app {
         change(app);
     }
     facts

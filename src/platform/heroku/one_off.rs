@@ -78,6 +78,18 @@ impl Heroku {
         Err(not_taken(&doing, lost))
     }
 
+    /// What a process printed and the platform says about it, oldest first. Only for showing: nothing where the platform does not give it.
+    pub async fn log_of(&self, name: &str) -> Vec<String> {
+        let body = serde_json::json!({ "dyno": name, "lines": 100, "tail": false });
+        let Changed::Done(session) = self.http.change("POST", &self.path("/log-sessions"), Some(body)).await else {
+            return Vec::new();
+        };
+        match session["logplex_url"].as_str() {
+            Some(url) => self.http.text_at(url).await.lines().map(str::to_string).collect(),
+            None => Vec::new(),
+        }
+    }
+
     async fn one_offs(&self) -> Result<BTreeSet<String>> {
         let dynos = self.dynos().await?;
         Ok(dynos
@@ -128,5 +140,26 @@ mod tests {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
         stand.heroku.stop_dyno(&name).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn what_a_one_off_printed_and_how_it_ended_can_be_read() {
+        let stand = Stand::new().await;
+        stand.admin("apps/demo/behaviour", json!({"boot_seconds": 0})).await;
+        let name = stand
+            .heroku
+            .run_one_off("echo out of paper; exit 3", &BTreeMap::new(), Duration::from_secs(60))
+            .await
+            .unwrap();
+        let begun = std::time::Instant::now();
+        loop {
+            let lines = stand.heroku.log_of(&name).await;
+            let has = |text: &str| lines.iter().any(|line| line.contains(text));
+            if has("out of paper") && has("exited with status 3") {
+                break;
+            }
+            assert!(begun.elapsed() < Duration::from_secs(20), "{lines:?}");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
     }
 }
