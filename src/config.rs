@@ -49,6 +49,9 @@ pub struct App {
     pub name: String,
     #[serde(default = "App::default_config_var")]
     pub config_var: String,
+    /// Further apps that use the same Redis and move in the same cutover, by the same key.
+    #[serde(default)]
+    pub also: Vec<String>,
     /// With `platform: command`: what is run to read, set and verify the app's vars.
     pub commands: Option<crate::platform::Commands>,
     /// The var that receives the certificate authority of the endpoint, set in the same change. Default: `REDIS_CA` for `REDIS_URL`.

@@ -1,7 +1,7 @@
 //! What `promote` and `switch-app` share: gather both sides, take the lock, open the journal, run the cutover, report.
 
+use super::JSON_SCHEMA_VERSION;
 use super::context::{Context, Environment, REDIS_PORT, host_record, host_server, target};
-use super::{JSON_SCHEMA_VERSION, check};
 use crate::cli::Confirmed;
 use crate::cutover::record::{Reading, Record};
 use crate::cutover::{self, Authority, Command, FenceKind, Hosts, Ledger, Limits, Outcome, Phase, Setup};
@@ -19,8 +19,6 @@ pub struct Plan<'a> {
     pub fence: Option<FenceKind>,
     /// `--hold` was given: whoever promotes alone and cannot pause the source knows that the app stays stopped.
     pub hold_was_asked_for: bool,
-    /// Apps that stay on the source, by name.
-    pub leave: &'a [String],
     pub confirmed: &'a Confirmed,
     /// What is about to happen, for whoever has to confirm it.
     pub what: &'a str,
@@ -74,14 +72,6 @@ async fn cut_over(
     let id = journal.id().to_string();
     keeper.change(|state| state.cutover = Some(id)).await?;
     let setup = setup(context, environment, state, plan, Ledger::new(journal, lock)).await?;
-    let begun = setup
-        .record
-        .history()?
-        .phase
-        .is_some_and(|phase| phase >= Phase::Promoted);
-    if plan.command != Command::Back && !begun {
-        check::refuse_blockers(&check::consumers(context, plan.leave).await?)?;
-    }
     if !plan.hold_was_asked_for && cutover::fence_kind(&setup).await? == FenceKind::Platform {
         return Err(Error::usage(format!(
             "promote alone: {} cannot be paused, so the app is stopped instead, and stays stopped until `infra switch-app`",

@@ -35,7 +35,6 @@ pub async fn run(context: &Context, arguments: &SwitchApp) -> Result<ExitCode> {
         },
         fence: arguments.fence,
         hold_was_asked_for: true,
-        leave: &arguments.leave.leave,
         confirmed: &arguments.confirmed,
         what,
     };
