@@ -14,7 +14,9 @@ TEST_FEATURES := --features infra/fault-points
 test test-aws test-cutover: FEATURES := $(TEST_FEATURES)
 RUNNER := $(if $(SUDO),CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER='$(SUDO)')
 
-.PHONY: demo test test-aws test-cutover build check tools image clean-sandbox
+ROUNDS ?= 3
+
+.PHONY: bench demo test test-aws test-cutover build check tools image clean-sandbox
 
 build: tools
 	cargo build --workspace --bins --locked $(FEATURES)
@@ -29,6 +31,11 @@ test: image test-aws
 # Kills every command before and after each of its effects, and does all that can go wrong to a cutover at each of its phases. Takes hours.
 test-cutover: image
 	$(RUNNER) RECOVERY=all cargo test --workspace --locked $(FEATURES) --test recovery -- --nocapture
+
+# Medians with their spread on this computer, best with nothing else running: a table, and bench-report.json.
+bench: image
+	cargo bench --profile dev --locked --workspace --bench compare -- --report $(CARGO_TARGET_DIR)/bench-verify.json
+	$(SUDO) $(BIN)/sandbox bench --rounds $(ROUNDS) --verify $(CARGO_TARGET_DIR)/bench-verify.json
 
 test-aws: image
 	cd sandbox/aws && $(CACHE)/venv/bin/python -m unittest -q

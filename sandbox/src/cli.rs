@@ -46,6 +46,8 @@ enum Verb {
     App(crate::demo::Command),
     /// Tell the whole story: raise, fill, move the app, reboot the replica, judge the ledgers, remove
     Demo(crate::story::Arguments),
+    /// Measure: how long the commands take, how long the source is fenced, at several rates of writing
+    Bench(crate::bench::Arguments),
     /// The process that `up` leaves running
     #[command(hide = true)]
     Supervise(Settings),
@@ -134,6 +136,7 @@ fn run(verb: Verb) -> Result<ExitCode> {
         Verb::Image => crate::up::prepare(&paths).map(|()| ExitCode::SUCCESS),
         Verb::App(command) => runtime()?.block_on(command.run()),
         Verb::Demo(arguments) => crate::story::run(&arguments),
+        Verb::Bench(arguments) => crate::bench::run(&arguments),
         Verb::Supervise(settings) => crate::supervisor::supervise(&paths, &settings),
     }
 }

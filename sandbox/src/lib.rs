@@ -7,6 +7,7 @@
 
 pub mod addon;
 pub mod aws;
+pub mod bench;
 pub mod children;
 pub mod cleanup;
 pub mod cli;

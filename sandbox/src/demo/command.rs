@@ -54,6 +54,15 @@ pub enum AppCommand {
         #[arg(long, default_value = "demo")]
         app: String,
     },
+    /// Set config vars of the app, which restarts it
+    Set {
+        /// Such as DEMO_WRITES_PER_SECOND=5000
+        #[arg(required = true, value_name = "NAME=VALUE")]
+        vars: Vec<String>,
+        /// The app's name
+        #[arg(long, default_value = "demo")]
+        app: String,
+    },
     /// List the app's processes as the platform does
     Ps {
         /// The app's name
@@ -121,6 +130,7 @@ impl Command {
                 output,
             }) => fill(Seed { keys, seed }, redis, &output).await,
             Self::App(AppCommand::Scale { quantities, app }) => scale(&app, &quantities).await,
+            Self::App(AppCommand::Set { vars, app }) => set(&app, &vars).await,
             Self::App(AppCommand::Ps { app, output }) => list_processes(&app, &output).await,
             Self::App(AppCommand::Check(check)) => check.run().await,
             Self::App(AppCommand::Report { app }) => report(&app).await,
@@ -176,6 +186,20 @@ async fn scale(app: &str, quantities: &[String]) -> Result<ExitCode> {
         )
         .await?;
     crate::output::line(&format!("{app} is scaled to {}", quantities.join(" ")))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn set(app: &str, vars: &[String]) -> Result<ExitCode> {
+    let mut changes = serde_json::Map::new();
+    for var in vars {
+        let (name, value) = var.split_once('=').with_context(|| format!("read {var:?}: want NAME=VALUE"))?;
+        changes.insert(name.into(), value.into());
+    }
+    let path = format!("/apps/{app}/config-vars");
+    PlatformClient::from_environment()?
+        .call(Method::PATCH, &path, Some(&Value::Object(changes)))
+        .await?;
+    crate::output::line(&format!("{app} has {} vars set", vars.len()))?;
     Ok(ExitCode::SUCCESS)
 }
 

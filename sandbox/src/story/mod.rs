@@ -3,7 +3,7 @@
 //! It runs the same commands that the README names, by their own binaries, and believes nothing that they print about losses: the app's ledgers of
 //! acknowledged writes are held against the Redis that the app ends on. What it measured goes to `demo-report.json`.
 
-mod commands;
+pub(crate) mod commands;
 mod report;
 
 use anyhow::{Context, Result, bail};
