@@ -3,22 +3,39 @@
 export CARGO_TARGET_DIR ?= $(HOME)/.cache/infra/target
 BIN := $(CARGO_TARGET_DIR)/debug
 ORDER ?= switch-only
+FENCE ?= pause
 
 # Machines, bridges and mounts need root; whoever is not root is asked by sudo, and builds as himself all the same.
 SUDO := $(shell [ "$$(id -u)" -eq 0 ] || echo sudo -E env "PATH=$$PATH")
 CACHE := $(or $(INFRA_SANDBOX_CACHE),$(HOME)/.cache/infra-sandbox)
 
-.PHONY: demo test test-aws build check tools image clean-sandbox
+# The tests kill the program where they want to; no other build can be.
+TEST_FEATURES := --features infra/fault-points
+test test-aws test-cutover: FEATURES := $(TEST_FEATURES)
+RUNNER := $(if $(SUDO),CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER='$(SUDO)')
+
+ROUNDS ?= 3
+
+.PHONY: bench demo test test-aws test-cutover build check tools image clean-sandbox
 
 build: tools
-	cargo build --workspace --bins --locked
+	cargo build --workspace --bins --locked $(FEATURES)
 
 demo: build
-	$(SUDO) $(BIN)/sandbox demo --order $(ORDER)
+	$(SUDO) $(BIN)/sandbox demo --order $(ORDER) --fence $(FENCE)
 
 # The whole suite: the sandbox's AWS API, then everything in Rust; the tests that boot machines raise one sandbox after the other.
 test: image test-aws
-	$(if $(SUDO),CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER='$(SUDO)') cargo test --workspace --locked --no-fail-fast
+	$(RUNNER) cargo test --workspace --locked --no-fail-fast $(FEATURES)
+
+# Kills every command before and after each of its effects, and does all that can go wrong to a cutover at each of its phases. Takes hours.
+test-cutover: image
+	$(RUNNER) RECOVERY=all cargo test --workspace --locked $(FEATURES) --test recovery -- --nocapture
+
+# Medians with their spread on this computer, best with nothing else running: a table, and bench-report.json.
+bench: image
+	cargo bench --profile dev --locked --workspace --bench compare -- --report $(CARGO_TARGET_DIR)/bench-verify.json
+	$(SUDO) $(BIN)/sandbox bench --rounds $(ROUNDS) --verify $(CARGO_TARGET_DIR)/bench-verify.json
 
 test-aws: image
 	cd sandbox/aws && $(CACHE)/venv/bin/python -m unittest -q
@@ -26,6 +43,7 @@ test-aws: image
 check:
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --locked -- -D warnings
+	cargo clippy --workspace --all-targets --locked $(TEST_FEATURES) -- -D warnings
 
 # Debian packages that the sandbox and the tests use; says what it installs, and does nothing when all are there.
 tools:

@@ -1,6 +1,8 @@
 //! How many keys a second a comparison looks at, and how much memory it takes: two real servers on loopback, which share the computer with it.
 //!
-//!     cargo bench --bench compare -- [keys] [strings|mixed]
+//!     cargo bench --bench compare -- [keys] [strings|mixed] [--report FILE]
+//!
+//! With a file the figures of each run are written there as JSON, beside what redis-benchmark reads from the same server.
 
 use infra::redis::Server;
 use infra::redis::compare::{Options, compare};
@@ -101,11 +103,38 @@ async fn fill(server: &Server, keys: usize, mixed: bool) -> Outcome<()> {
     Ok(())
 }
 
+/// GET a second that redis-benchmark gets from a server, with as many commands in flight as a comparison has.
+fn read_limit(port: u16, keys: usize) -> Outcome<f64> {
+    let output = Command::new("redis-benchmark")
+        .args([
+            "-p",
+            &port.to_string(),
+            "-c",
+            "4",
+            "-P",
+            "500",
+            "-n",
+            "2000000",
+            "-r",
+            &keys.to_string(),
+        ])
+        .args(["--csv", "GET", "key:__rand_int__"])
+        .output()?;
+    let text = String::from_utf8(output.stdout)?;
+    let line = text.lines().last().ok_or("redis-benchmark said nothing")?;
+    let field = line.split(',').nth(1).ok_or("redis-benchmark said no rate")?;
+    Ok(field.trim_matches('"').parse()?)
+}
+
 #[tokio::main(worker_threads = 2)]
 async fn main() -> Outcome<()> {
-    let mut arguments = std::env::args().skip(1).filter(|argument| !argument.starts_with('-'));
-    let keys: usize = arguments.next().map_or(Ok(500_000), |text| text.parse())?;
-    let mixed = arguments.next().as_deref() == Some("mixed");
+    let mut words: Vec<String> = std::env::args().skip(1).filter(|word| word != "--bench").collect();
+    let report = words.iter().position(|word| word == "--report").map(|at| {
+        words.remove(at);
+        words.remove(at)
+    });
+    let keys: usize = words.first().map_or(Ok(2_000_000), |text| text.parse())?;
+    let mixed = words.get(1).is_some_and(|kind| kind == "mixed");
     let (one, two) = (Redis::start()?, Redis::start()?);
     let (source, target) = (one.server("source"), two.server("target"));
     fill(&source, keys, mixed).await?;
@@ -119,19 +148,32 @@ async fn main() -> Outcome<()> {
     connection
         .query::<()>(redis::cmd("REPLICAOF").arg("NO").arg("ONE"))
         .await?;
+    let (mut rates, mut limits, mut peaks) = (Vec::new(), Vec::new(), Vec::new());
     for _ in 0..3 {
         let begun = Instant::now();
         let (source, target) = (source.clone(), target.clone());
         let options = Options::default();
         let comparison = tokio::spawn(async move { compare(&source, &target, &options, |_| {}).await }).await??;
         let seconds = begun.elapsed().as_secs_f64();
+        if !comparison.identical() {
+            return Err("the two servers are not identical".into());
+        }
+        rates.push((comparison.compared as f64 / seconds).round());
+        peaks.push(peak_memory_mb()?);
+        limits.push(read_limit(one.port, keys)?);
         println!(
-            "{} keys, identical {}, {seconds:.2} s, {:.0} keys a second, peak {} MB",
+            "{} keys, {seconds:.2} s, {:.0} keys a second, peak {} MB; redis-benchmark reads {:.0}",
             comparison.compared,
-            comparison.identical(),
-            comparison.compared as f64 / seconds,
-            peak_memory_mb()?
+            rates.last().unwrap_or(&0.0),
+            peaks.last().unwrap_or(&0),
+            limits.last().unwrap_or(&0.0)
         );
+    }
+    if let Some(report) = report {
+        let figures = serde_json::json!({
+            "verify_keys_per_s": rates, "read_limit_keys_per_s": limits, "verify_peak_mb": peaks,
+        });
+        std::fs::write(report, figures.to_string())?;
     }
     Ok(())
 }

@@ -1,20 +1,25 @@
-//! SIGINT and SIGTERM as a value that a command can ask for and wait on.
+//! SIGINT, SIGTERM and the end of `--timeout` as a value that a command can ask for and wait on.
 //!
-//! The first signal asks the command to stop at the next safe place; a second one ends the process at once, as whoever sends it means it.
+//! The first of them asks the command to stop at the next safe place; a second signal ends the process at once, as whoever sends it means it.
 
 use crate::error::{Doing, Error, Result};
+use std::sync::Arc;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
 #[derive(Clone, Debug)]
-pub struct Interrupt(watch::Receiver<bool>);
+pub struct Interrupt {
+    requested: watch::Receiver<bool>,
+    sender: Arc<watch::Sender<bool>>,
+}
 
 impl Interrupt {
     /// Listens for the signals from now on.
     pub fn listen() -> Result<Self> {
         let mut interrupt = signal(SignalKind::interrupt()).doing(|| "listen for SIGINT".into())?;
         let mut terminate = signal(SignalKind::terminate()).doing(|| "listen for SIGTERM".into())?;
-        let (sender, receiver) = watch::channel(false);
+        let listening = Self::never();
+        let sender = listening.sender.clone();
         tokio::spawn(async move {
             loop {
                 tokio::select! {
@@ -25,26 +30,33 @@ impl Interrupt {
                     std::process::exit(crate::error::ExitCode::Interrupted as i32);
                 }
                 eprintln!("stopping at the next safe place; once more to stop at once");
-                let _ = sender.send(true);
+                sender.send_replace(true);
             }
         });
-        Ok(Interrupt(receiver))
+        Ok(listening)
     }
 
-    /// One that never comes, for tests.
+    /// One that no signal brings.
     pub fn never() -> Self {
-        let (sender, receiver) = watch::channel(false);
-        std::mem::forget(sender);
-        Interrupt(receiver)
+        let (sender, requested) = watch::channel(false);
+        Interrupt {
+            requested,
+            sender: Arc::new(sender),
+        }
+    }
+
+    /// Asks to stop, as a signal would.
+    pub fn request(&self) {
+        self.sender.send_replace(true);
     }
 
     pub fn requested(&self) -> bool {
-        *self.0.borrow()
+        *self.requested.borrow()
     }
 
     /// Waits until a signal came.
     pub async fn wait(&self) {
-        let mut receiver = self.0.clone();
+        let mut receiver = self.requested.clone();
         if receiver.wait_for(|requested| *requested).await.is_err() {
             std::future::pending::<()>().await;
         }
@@ -54,7 +66,7 @@ impl Interrupt {
     pub async fn or<T>(&self, work: impl Future<Output = Result<T>>) -> Result<T> {
         tokio::select! {
             result = work => result,
-            () = self.wait() => Err(Error::interrupted("finish: a signal asked to stop").hint("run the same command again: it goes on where it stopped")),
+            () = self.wait() => Err(Error::interrupted("finish: it was asked to stop").hint("run the same command again: it goes on where it stopped")),
         }
     }
 }

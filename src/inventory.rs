@@ -3,6 +3,7 @@
 //! Never a secret. A role in it is a cache: ask Redis.
 
 use crate::error::{Doing, Result};
+use crate::fault;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -75,9 +76,11 @@ impl Inventory {
         file.write_all(text.as_bytes())
             .and_then(|()| file.as_file().sync_all())
             .doing(|| format!("write {shown}"))?;
+        fault::point(format_args!("before write the inventory"));
         file.persist(path)
             .map_err(|e| e.error)
             .doing(|| format!("write {shown}"))?;
+        fault::point(format_args!("after write the inventory"));
         Ok(true)
     }
 }

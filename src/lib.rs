@@ -10,6 +10,7 @@ pub mod commands;
 pub mod config;
 pub mod cutover;
 pub mod error;
+pub mod fault;
 pub mod host;
 pub mod interrupt;
 pub mod inventory;

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use anyhow::{Context, Result};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::addon::{Engine, Profile};
 use crate::paths::Paths;
 
 /// A local cloud on this computer: AWS APIs, real machines behind them, and no way out.
@@ -45,6 +46,8 @@ enum Verb {
     App(crate::demo::Command),
     /// Tell the whole story: raise, fill, move the app, reboot the replica, judge the ledgers, remove
     Demo(crate::story::Arguments),
+    /// Measure: how long the commands take, how long the source is fenced, at several rates of writing
+    Bench(crate::bench::Arguments),
     /// The process that `up` leaves running
     #[command(hide = true)]
     Supervise(Settings),
@@ -59,6 +62,12 @@ pub struct Settings {
     /// Whether the hosted add-on speaks TLS
     #[arg(long, value_enum, default_value_t = Switch::On, value_name = "SWITCH")]
     pub addon_tls: Switch,
+    /// What the hosted add-on is; fetched once if it is not this computer's own
+    #[arg(long, value_enum, default_value_t = Engine::Redis7, value_name = "ENGINE")]
+    pub addon_engine: Engine,
+    /// What the add-on's host lets its renter do
+    #[arg(long, value_enum, default_value_t = Profile::Default, value_name = "PROFILE")]
+    pub addon_profile: Profile,
     /// Do not create the demo app and its add-on
     #[arg(long)]
     pub no_app: bool,
@@ -85,6 +94,8 @@ impl Settings {
         let mut arguments = vec![
             format!("--time-scale={}", self.time_scale),
             format!("--addon-tls={switch}"),
+            format!("--addon-engine={}", self.addon_engine.name()),
+            format!("--addon-profile={}", self.addon_profile.name()),
         ];
         arguments.extend(self.no_app.then(|| "--no-app".to_owned()));
         arguments
@@ -125,6 +136,7 @@ fn run(verb: Verb) -> Result<ExitCode> {
         Verb::Image => crate::up::prepare(&paths).map(|()| ExitCode::SUCCESS),
         Verb::App(command) => runtime()?.block_on(command.run()),
         Verb::Demo(arguments) => crate::story::run(&arguments),
+        Verb::Bench(arguments) => crate::bench::run(&arguments),
         Verb::Supervise(settings) => crate::supervisor::supervise(&paths, &settings),
     }
 }
@@ -147,6 +159,8 @@ mod tests {
             "0.25",
             "--addon-tls",
             "off",
+            "--addon-engine=redis-6.2",
+            "--addon-profile=no-pause",
             "--no-app",
         ];
         let Verb::Up(settings) = Arguments::try_parse_from(given).unwrap().verb else {
@@ -161,6 +175,10 @@ mod tests {
         assert_eq!(
             (passed.time_scale, passed.addon_tls, passed.no_app),
             (0.25, Switch::Off, true)
+        );
+        assert_eq!(
+            (passed.addon_engine, passed.addon_profile),
+            (Engine::Redis62, Profile::NoPause)
         );
     }
 

@@ -11,7 +11,7 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::addon::{self, Addon, Profile};
+use crate::addon::{self, Addon};
 use crate::cli::{Settings, Switch};
 use crate::network::BRIDGE_ADDRESS;
 use crate::paths::Paths;
@@ -67,11 +67,13 @@ impl Hosting {
                 port: ADDON_PORT,
                 password: random::hex(24)?,
                 tls: settings.addon_tls == Switch::On,
-                profile: Profile::Default,
+                profile: settings.addon_profile,
                 persistent: false,
                 maxmemory: Some(ADDON_MEMORY),
             };
-            let addon = addon::start(options).await?;
+            // `up` has fetched it.
+            let program = settings.addon_engine.ensure(paths, &|line| tracing::info!("{line}"))?;
+            let addon = addon::start_engine(options, &program).await?;
             create_app(loopback, addon.url()).await?;
             hosting.addon = Some(addon);
         }

@@ -7,6 +7,7 @@
 
 pub mod addon;
 pub mod aws;
+pub mod bench;
 pub mod children;
 pub mod cleanup;
 pub mod cli;
@@ -20,6 +21,7 @@ pub mod image;
 pub mod machines;
 pub mod metadata;
 pub mod network;
+mod output;
 pub mod paths;
 pub mod platform;
 mod random;

@@ -14,10 +14,8 @@ pub fn status(paths: &Paths, json: bool) -> Result<ExitCode> {
     crate::tools::check_root("status")?;
     let Some(mut record) = Record::read(paths) else {
         if json {
-            println!(
-                "{}",
-                serde_json::json!({"schema_version": SCHEMA_VERSION, "up": false, "healthy": false})
-            );
+            let absent = serde_json::json!({"schema_version": SCHEMA_VERSION, "up": false, "healthy": false});
+            crate::output::line(&absent.to_string())?;
         } else {
             eprintln!(
                 "no sandbox is up in {}: raise one with `sandbox up`",
@@ -39,12 +37,9 @@ pub fn status(paths: &Paths, json: bool) -> Result<ExitCode> {
             fields.insert("up".into(), supervised.into());
             fields.insert("healthy".into(), healthy.into());
         }
-        println!(
-            "{}",
-            serde_json::to_string_pretty(&document).context("print the state")?
-        );
+        crate::output::line(&serde_json::to_string_pretty(&document).context("print the state")?)?;
     } else {
-        print!("{}", table(&record, supervised));
+        crate::output::line(table(&record, supervised).trim_end())?;
     }
     Ok(if healthy { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

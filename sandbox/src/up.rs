@@ -24,7 +24,7 @@ pub fn up(paths: &Paths, settings: &Settings) -> Result<ExitCode> {
     if let Some(record) = Record::read(paths) {
         if record.supervisor_lives() && record.phase != Phase::Failed {
             say(&format!("already up, as {}; end it with `sandbox down`", record.id));
-            print_usage(paths);
+            print_usage(paths)?;
             return Ok(ExitCode::SUCCESS);
         }
         say("found what an earlier sandbox left: removing it");
@@ -39,6 +39,9 @@ pub fn up(paths: &Paths, settings: &Settings) -> Result<ExitCode> {
         );
     }
     build_cache(paths)?;
+    if !settings.no_app {
+        settings.addon_engine.ensure(paths, &|line| say(line))?;
+    }
     make_state_folder(paths)?;
     let record = Record::new(format!("sb-{}", crate::random::hex(6)?));
     record.write(paths)?;
@@ -56,7 +59,7 @@ pub fn up(paths: &Paths, settings: &Settings) -> Result<ExitCode> {
         )));
     }
     say(&format!("ready after {:.1} s", started.elapsed().as_secs_f64()));
-    print_usage(paths);
+    print_usage(paths)?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -65,7 +68,7 @@ pub fn prepare(paths: &Paths) -> Result<()> {
     check("image")?;
     let _lock = lock(paths)?;
     build_cache(paths)?;
-    println!("{}", crate::image::folder(paths).display());
+    crate::output::line(&format!("{}", crate::image::folder(paths).display()))?;
     Ok(())
 }
 
@@ -83,9 +86,9 @@ fn say(line: &str) {
     eprintln!("sandbox: {line}");
 }
 
-fn print_usage(paths: &Paths) {
+fn print_usage(paths: &Paths) -> Result<()> {
     say("use it with `sandbox run CMD...`, or in a shell:");
-    println!(". {}", paths.environment_file().display());
+    crate::output::line(&format!(". {}", paths.environment_file().display()))
 }
 
 /// One `up` at a time: the second would take the first one's half-built things for leftovers.

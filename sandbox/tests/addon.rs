@@ -135,3 +135,67 @@ async fn no_file_of_the_addon_holds_the_password() {
     }
     assert!(files >= 4);
 }
+
+/// Those that the renter may not run.
+async fn denied(profile: Profile) -> Vec<String> {
+    let folder = tempfile::tempdir().unwrap();
+    let addon = rent(folder.path(), "asked", false, profile).await;
+    let mut host = addon.administer().await.unwrap();
+    let mut denied = Vec::new();
+    let mut list = redis::cmd("COMMAND");
+    let mut names: Vec<String> = list.arg("LIST").query_async(&mut host.commands).await.unwrap();
+    names.sort();
+    for name in names {
+        let mut info = redis::cmd("COMMAND");
+        let about: Vec<Vec<redis::Value>> = info
+            .arg("INFO")
+            .arg(&name)
+            .query_async(&mut host.commands)
+            .await
+            .unwrap();
+        let redis::Value::Int(arity) = about[0][1] else {
+            panic!("{name}: {about:?}")
+        };
+        let words: Vec<&str> = name.split('|').collect();
+        // A wrong number of arguments would be told before a lack of permission.
+        let missing = usize::try_from(arity.abs()).unwrap().saturating_sub(words.len());
+        let mut question = redis::cmd("ACL");
+        question.arg("DRYRUN").arg("default").arg(words).arg(vec!["1"; missing]);
+        // An error is about something else: a container without its subcommand, say.
+        let answer: RedisResult<redis::Value> = question.query_async(&mut host.commands).await;
+        if format!("{answer:?}").contains("no permissions to run") {
+            denied.push(name);
+        }
+    }
+    denied
+}
+
+#[tokio::test]
+async fn each_profile_denies_what_it_names_and_nothing_else() {
+    let by_default = denied(Profile::Default).await;
+    assert!(by_default.contains(&"replicaof".to_owned()), "{by_default:?}");
+    for (profile, own) in [
+        (Profile::NoPause, vec!["client|pause", "client|unpause"]),
+        (Profile::NoReplication, vec!["psync", "replconf", "sync"]),
+    ] {
+        let mut more = denied(profile).await;
+        more.retain(|name| !by_default.contains(name));
+        assert_eq!(more, own, "{profile:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_rotation_refuses_the_old_password_and_leaves_who_is_there_until_he_is_cut() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut addon = rent(folder.path(), "redis", true, Profile::Default).await;
+    let old = Target::parse(addon.url(), addon.certificate()).unwrap();
+    let mut redis = connect(&addon, 0).await;
+    addon.rotate("another0secret").await.unwrap();
+    assert!(addon.url().contains("another0secret"));
+    let patience = std::time::Duration::from_secs(5);
+    assert!(old.connect(0, patience).await.is_err());
+    run(&mut redis.commands, "SET key value").await.unwrap();
+    let _new = connect(&addon, 0).await;
+    assert!(addon.cut_clients().await.unwrap() >= 2);
+    assert!(run(&mut redis.commands, "GET key").await.is_err());
+}

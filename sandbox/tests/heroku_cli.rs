@@ -41,19 +41,14 @@ impl Cli {
         let guard = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/heroku_cli/loopback_only.cjs");
         let mut command = tokio::process::Command::new(&self.program);
         command.args(words);
-        // It calls itself, by its name.
-        let path = format!(
-            "{}:{}",
-            self.program.parent().unwrap().display(),
-            std::env::var("PATH").unwrap()
-        );
-        command.env_clear().env("PATH", path);
+        command.env_clear().env("PATH", std::env::var_os("PATH").unwrap());
         command
             .env("HOME", self.home.path())
             .env("HEROKU_HOST", &self.url)
             .env("HEROKU_API_KEY", KEY)
-            // Its ways to other addresses: statistics, and a look for a newer version.
+            // Its ways to other addresses: statistics, a look for a newer version, an update of itself.
             .env("DISABLE_TELEMETRY", "true")
+            .env("HEROKU_DISABLE_AUTOUPDATE", "true")
             .env("HEROKU_SKIP_NEW_VERSION_CHECK", "true")
             .env("NODE_OPTIONS", format!("--require={guard}"))
             .env("LOOPBACK_RECORD", self.record());

@@ -286,3 +286,27 @@ async fn the_check_command_tells_clean_damaged_and_unproven_apart() {
     .await;
     assert!(nothing.unwrap_err().to_string().contains("nothing is proven"));
 }
+
+#[tokio::test]
+async fn a_reader_that_has_seen_enough_is_no_failure_of_the_check() {
+    let folder = tempfile::tempdir().unwrap();
+    let ledgers = folder.path().join("ledger");
+    let addon = rent(folder.path(), "redis", false, Profile::Default).await;
+    run_until(&ledgers, &addon, 200).await;
+    for form in [None, Some("--json")] {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_sandbox"));
+        command
+            .args(["ledger", "check", "--url", addon.url(), "--ledgers"])
+            .arg(&ledgers)
+            .args(form);
+        let output = command
+            .stdout(writer)
+            .stderr(std::process::Stdio::piped())
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{form:?}: {} {said}", output.status);
+    }
+}

@@ -70,14 +70,23 @@ impl Cloud {
             .await
             .explain("sts:GetCallerIdentity", || format!("log in to AWS ({region})"))?;
         let s3_endpoint = s3_endpoint(config);
-        let s3 = aws_sdk_s3::config::Builder::from(config)
-            .force_path_style(s3_endpoint.as_deref().is_some_and(names_an_ip))
-            .build();
+        let ec2 = aws_sdk_ec2::config::Builder::from(config);
+        let iam = aws_sdk_iam::config::Builder::from(config);
+        let s3 =
+            aws_sdk_s3::config::Builder::from(config).force_path_style(s3_endpoint.as_deref().is_some_and(names_an_ip));
+        let ssm = aws_sdk_ssm::config::Builder::from(config);
+        #[cfg(feature = "fault-points")]
+        let (ec2, iam, s3, ssm) = (
+            ec2.interceptor(crate::fault::Requests),
+            iam.interceptor(crate::fault::Requests),
+            s3.interceptor(crate::fault::Requests),
+            ssm.interceptor(crate::fault::Requests),
+        );
         Ok(Cloud {
-            ec2: aws_sdk_ec2::Client::new(config),
-            iam: aws_sdk_iam::Client::new(config),
-            s3: aws_sdk_s3::Client::from_conf(s3),
-            ssm: aws_sdk_ssm::Client::new(config),
+            ec2: aws_sdk_ec2::Client::from_conf(ec2.build()),
+            iam: aws_sdk_iam::Client::from_conf(iam.build()),
+            s3: aws_sdk_s3::Client::from_conf(s3.build()),
+            ssm: aws_sdk_ssm::Client::from_conf(ssm.build()),
             account: identity.account.ok_or_else(no_credentials)?,
             region,
             caller: identity.arn.unwrap_or_default(),

@@ -63,8 +63,8 @@ pub async fn find(cloud: &Cloud, names: &Names) -> Result<Standing> {
     Ok(standing)
 }
 
-/// Removes what the plan names. The lock is held until all but the bucket's own content is gone, and goes with it.
-pub async fn apply(cloud: &Cloud, names: &Names, plan: &TeardownPlan, lock: Option<Held>, ui: &Ui) -> Result<Removed> {
+/// Removes what the plan names. The lock is held until all but the bucket's own content is gone, and goes with it; where it stays, releasing it is the caller's.
+pub async fn apply(cloud: &Cloud, names: &Names, plan: &TeardownPlan, lock: Option<&Held>, ui: &Ui) -> Result<Removed> {
     let work = Work {
         cloud,
         names,
@@ -91,8 +91,8 @@ struct Work<'a> {
 
 impl Work<'_> {
     /// Gives what had to be kept after all.
-    async fn remove(&self, lock: Option<Held>) -> Result<Vec<String>> {
-        let held = || lock.as_ref().map_or(Ok(()), |lock| lock.check(Duration::from_secs(5)));
+    async fn remove(&self, lock: Option<&Held>) -> Result<Vec<String>> {
+        let held = || lock.map_or(Ok(()), |lock| lock.check(Duration::from_secs(5)));
         held()?;
         self.instances().await?;
         held()?;
@@ -224,7 +224,7 @@ impl Work<'_> {
     }
 
     /// The lock is the last thing in the environment's folder, and the renewing of it stops before it goes.
-    async fn state(&self, lock: Option<Held>) -> Result<()> {
+    async fn state(&self, lock: Option<&Held>) -> Result<()> {
         let bucket = Bucket::new(self.cloud, self.names.bucket());
         let removal = self
             .plan
@@ -232,9 +232,6 @@ impl Work<'_> {
             .iter()
             .find(|removal| matches!(removal, Removal::State { .. }));
         let Some(Removal::State { prefix }) = removal else {
-            if let Some(lock) = lock {
-                lock.release().await?;
-            }
             return Ok(());
         };
         let is_lock = |key: &str| key.ends_with(crate::state::LOCK_FILE);
@@ -242,9 +239,12 @@ impl Work<'_> {
         versions.retain(|version| !is_lock(&version.key));
         bucket.erase(&versions).await?;
         if let Some(lock) = lock {
-            lock.abandon().await;
+            lock.stop_renewing().await;
         }
         bucket.erase(&bucket.versions(prefix, None).await?).await?;
+        if let Some(lock) = lock {
+            lock.is_removed();
+        }
         if let Some(removal) = removal {
             self.done_at_once(removal);
         }

@@ -44,12 +44,18 @@ pub async fn run(context: &Context, arguments: &Down) -> Result<ExitCode> {
         true => Some(Lock::acquire(&environment.store, &context.ui, "infra down").await?),
         false => None,
     };
-    // Once more, now that nobody else can switch the app.
-    refuse_while_in_use(context, &environment).await?;
-    let removed = context
-        .interrupt
-        .or(teardown::apply(&environment.cloud, &names, &plan, lock, &context.ui))
-        .await?;
+    let work = async {
+        // Once more, now that nobody else can switch the app.
+        refuse_while_in_use(context, &environment).await?;
+        teardown::apply(&environment.cloud, &names, &plan, lock.as_ref(), &context.ui).await
+    };
+    let result = context.interrupt.or(work).await;
+    let released = match lock {
+        Some(lock) => lock.release().await,
+        None => Ok(()),
+    };
+    let removed = result?;
+    released?;
     let inventory = context.inventory_path();
     if inventory.exists() {
         std::fs::remove_file(&inventory)

@@ -17,14 +17,19 @@ mod verify;
 pub use context::Context;
 
 use crate::cli::{Cli, Color, Common, Verb};
-use crate::error::{Error, ExitCode, Result};
+use crate::error::{Error, ExitCode, Kind, Result};
 use crate::interrupt::Interrupt;
 use crate::ui::{Ui, UiOptions, size};
 use serde_json::json;
 use std::io::IsTerminal;
+use std::time::Duration;
 
 /// The form of what `--json` prints.
 pub const JSON_SCHEMA_VERSION: u32 = 1;
+/// How long a command whose time is over may take to give its lock back.
+const RELEASING: Duration = Duration::from_secs(6);
+/// The same for a cutover, which may have to go back before.
+const GOING_BACK: Duration = Duration::from_secs(120);
 
 /// Runs the command line and tells the exit code. Everything that is printed goes through the command's [`Ui`].
 pub fn run(cli: Cli) -> ExitCode {
@@ -40,7 +45,7 @@ pub fn run(cli: Cli) -> ExitCode {
     };
     let result = runtime.block_on(dispatch(cli, ui.clone()));
     // A blocked ssh call must not keep a finished command alive.
-    runtime.shutdown_timeout(std::time::Duration::from_millis(200));
+    runtime.shutdown_timeout(Duration::from_millis(200));
     match result {
         Ok(code) => code,
         Err(error) => report(&ui, &error),
@@ -51,6 +56,10 @@ async fn dispatch(cli: Cli, ui: Ui) -> Result<ExitCode> {
     let interrupt = Interrupt::listen()?;
     let Common { timeout, .. } = cli.common;
     let context = Context::new(cli.common, ui, interrupt.clone())?;
+    let stopping = match cli.verb {
+        Verb::Promote(_) | Verb::SwitchApp(_) => GOING_BACK,
+        _ => RELEASING,
+    };
     let work = async {
         match cli.verb {
             Verb::Check(arguments) => check::run(&context, &arguments).await,
@@ -64,10 +73,30 @@ async fn dispatch(cli: Cli, ui: Ui) -> Result<ExitCode> {
             Verb::RedisCli(arguments) => redis_cli::run(&context, &arguments).await,
         }
     };
-    match tokio::time::timeout(timeout, work).await {
+    within(timeout, stopping, &interrupt, work).await
+}
+
+/// Runs `work` until it ends or its time is over. It is then asked to stop, as by a signal: what must not stay half done is brought to its end, and
+/// the lock is given back. Only what does not stop within `stopping` is dropped where it stands.
+async fn within(
+    timeout: Duration,
+    stopping: Duration,
+    interrupt: &Interrupt,
+    work: impl Future<Output = Result<ExitCode>>,
+) -> Result<ExitCode> {
+    let late = || {
+        Error::failed(format!("finish within {}", size::duration(timeout)))
+            .hint("run the same command again: it goes on where it stopped; --timeout gives it longer")
+    };
+    let mut work = std::pin::pin!(work);
+    if let Ok(result) = tokio::time::timeout(timeout, &mut work).await {
+        return result;
+    }
+    interrupt.request();
+    match tokio::time::timeout(stopping, work).await {
+        Ok(Err(error)) if error.kind() == Kind::Interrupted => Err(late().because(error)),
         Ok(result) => result,
-        Err(_) => Err(Error::failed(format!("finish within {}", size::duration(timeout)))
-            .hint("run the same command again: it goes on where it stopped; --timeout gives it longer")),
+        Err(_) => Err(late()),
     }
 }
 
@@ -122,4 +151,37 @@ fn log_to_stderr(verbose: u8) {
         .with(lines)
         .with(Targets::new().with_target("infra", level))
         .init();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_command_whose_time_is_over_is_asked_to_stop_and_ends_in_order() {
+        let soon = Duration::from_millis(20);
+        let interrupt = Interrupt::never();
+        let mut released = false;
+        let work = async {
+            interrupt.wait().await;
+            // Giving back takes a while, and must not be cut off.
+            tokio::time::sleep(Duration::from_millis(200)).await;
+            released = true;
+            Err(Error::interrupted("finish"))
+        };
+        let error = within(soon, Duration::from_secs(60), &interrupt, work)
+            .await
+            .unwrap_err();
+        assert!(released);
+        assert_eq!(error.kind(), Kind::Failed);
+        assert!(error.to_string().contains("finish within"), "{error}");
+
+        let deaf = std::future::pending();
+        let error = within(soon, soon, &Interrupt::never(), deaf).await.unwrap_err();
+        assert_eq!(error.kind(), Kind::Failed);
+
+        let quick = async { Ok(ExitCode::Done) };
+        let done = within(Duration::from_secs(60), soon, &Interrupt::never(), quick).await;
+        assert_eq!(done.unwrap(), ExitCode::Done);
+    }
 }

@@ -1,6 +1,7 @@
 //! Who is still connected to the source, and which of them could write.
 
 use crate::error::{Error, Result};
+use crate::redis::clients::Baseline;
 use crate::redis::connection::{Connection, own_name};
 use crate::redis::control::{self, Client};
 use crate::ui::Step;
@@ -19,14 +20,25 @@ const LOOKING: [&str; 14] = [
     "lastsave", "cluster", "replconf",
 ];
 
-/// Clients that are neither ours, nor part of replication, nor only looking. They may write, now or when a pause ends. Pure.
-pub fn may_write(clients: &[Client], own: u64) -> Vec<&Client> {
-    clients
+/// Clients that are neither ours, nor part of replication, nor only looking, nor of the baseline. They may write, now or when a pause ends. Pure.
+pub fn may_write<'a>(clients: &'a [Client], own: u64, baseline: &Baseline) -> Vec<&'a Client> {
+    let writers = clients
         .iter()
-        .filter(|client| {
-            client.id != own && client.name != own_name() && !client.is_replication() && !only_looks(client)
-        })
-        .collect()
+        .filter(|client| is_strange(client, own) && !only_looks(client));
+    baseline.strangers(writers)
+}
+
+/// The provider's own agents and people who look: whoever does only that while the app still runs. They never leave, and nobody waits for them.
+pub fn baseline(clients: &[Client], own: u64) -> Baseline {
+    Baseline::of(
+        clients
+            .iter()
+            .filter(|client| is_strange(client, own) && only_looks(client)),
+    )
+}
+
+fn is_strange(client: &Client, own: u64) -> bool {
+    client.id != own && client.name != own_name() && !client.is_replication()
 }
 
 fn only_looks(client: &Client) -> bool {
@@ -35,10 +47,10 @@ fn only_looks(client: &Client) -> bool {
 }
 
 /// Who is connected and may write, in words; empty for nobody.
-pub async fn left(source: &mut Connection) -> Result<String> {
+pub async fn left(source: &mut Connection, baseline: &Baseline) -> Result<String> {
     let own = control::own_id(source).await?;
     let clients = control::clients(source).await?;
-    let left = may_write(&clients, own);
+    let left = may_write(&clients, own, baseline);
     Ok(if left.is_empty() {
         String::new()
     } else {
@@ -50,12 +62,13 @@ pub async fn left(source: &mut Connection) -> Result<String> {
 /// may still live unseen; then whoever is left is severed once, and that somebody comes back is an error that names him. `quiet` says for how long nothing was written.
 pub async fn await_gone(
     source: &mut Connection,
+    baseline: &Baseline,
     end: Instant,
     quiet: impl Fn() -> Result<Option<Duration>>,
     step: &Step,
 ) -> Result<usize> {
     let patience = end.remaining();
-    await_none(source, patience, step).await?;
+    await_none(source, baseline, patience, step).await?;
     while !end.has_passed() {
         step.update(format!(
             "processes that were stopped may live for {} s more",
@@ -65,7 +78,10 @@ pub async fn await_gone(
     }
     let own = control::own_id(source).await?;
     let clients = control::clients(source).await?;
-    let ids: Vec<u64> = may_write(&clients, own).iter().map(|client| client.id).collect();
+    let ids: Vec<u64> = may_write(&clients, own, baseline)
+        .iter()
+        .map(|client| client.id)
+        .collect();
     let severed = match ids.is_empty() {
         true => 0,
         false => control::kill_clients(source, &ids).await?,
@@ -73,7 +89,7 @@ pub async fn await_gone(
     // Who connects for a single command is seldom seen among the clients; what he writes is seen in the stream.
     let begun = Instant::now();
     loop {
-        let left = left(source).await?;
+        let left = left(source, baseline).await?;
         let silent = quiet()?.is_none_or(|quiet| quiet >= AWAY);
         if left.is_empty() && silent && begun.elapsed() >= AWAY {
             return Ok(severed);
@@ -95,12 +111,17 @@ pub async fn await_gone(
 }
 
 /// Waits until nobody who may write is connected; gives how many are left at the deadline.
-pub async fn await_none(source: &mut Connection, deadline: Duration, step: &Step) -> Result<usize> {
+pub async fn await_none(
+    source: &mut Connection,
+    baseline: &Baseline,
+    deadline: Duration,
+    step: &Step,
+) -> Result<usize> {
     let own = control::own_id(source).await?;
     let end = Instant::now().after(deadline);
     loop {
         let clients = control::clients(source).await?;
-        let left = may_write(&clients, own);
+        let left = may_write(&clients, own, baseline);
         if left.is_empty() || end.has_passed() {
             return Ok(left.len());
         }
@@ -110,7 +131,7 @@ pub async fn await_none(source: &mut Connection, deadline: Duration, step: &Step
 }
 
 /// Severs whoever may write until nobody comes back. The pause must still run: whoever reconnects waits with its writes.
-pub async fn sever(source: &mut Connection, step: &Step) -> Result<usize> {
+pub async fn sever(source: &mut Connection, baseline: &Baseline, step: &Step) -> Result<usize> {
     let own = control::own_id(source).await?;
     let severed = std::sync::atomic::AtomicUsize::new(0);
     let wait = Wait {
@@ -124,7 +145,7 @@ pub async fn sever(source: &mut Connection, step: &Step) -> Result<usize> {
         let severed = &severed;
         async move {
             let clients = control::clients(&mut source).await?;
-            let left = may_write(&clients, own);
+            let left = may_write(&clients, own, baseline);
             if left.is_empty() {
                 return Ok(Look::Ready(()));
             }
@@ -179,7 +200,20 @@ mod tests {
             client(7, "client|setname", "N"),
             client(8, "ping", "N"),
         ];
-        let left: Vec<u64> = may_write(&clients, 1).iter().map(|client| client.id).collect();
+        let left: Vec<u64> = may_write(&clients, 1, &Baseline::default())
+            .iter()
+            .map(|client| client.id)
+            .collect();
         assert_eq!(left, [4, 5, 6, 7, 8]);
+    }
+
+    #[test]
+    fn an_agent_of_the_baseline_may_do_more_than_look_later() {
+        let before = [client(2, "info", "N"), client(4, "set", "N")];
+        let baseline = baseline(&before, 1);
+        let later = [client(9, "get", "N")];
+        assert!(may_write(&later, 1, &baseline).is_empty());
+        let two = [client(9, "get", "N"), client(10, "set", "N")];
+        assert_eq!(may_write(&two, 1, &baseline).len(), 1);
     }
 }

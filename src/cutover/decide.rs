@@ -220,7 +220,11 @@ fn switching(lists: &Lists, world: &World) -> Next {
         (Points::Endpoint, ..) | (Points::Mixed, _, Stillness::Still, _) | (_, true, Stillness::Still, _) => {
             Next::Do([lists.forward, lists.settle].concat())
         }
-        (_, false, Stillness::Still, _) => Next::Do([lists.take_over, lists.switch, lists.settle].concat()),
+        (_, false, Stillness::Still, Stillness::Still) => {
+            Next::Do([lists.take_over, lists.switch, lists.settle].concat())
+        }
+        // Somebody came through the door that was open: going on loses nothing, since the source has not moved; going back might.
+        (_, false, Stillness::Still, _) => Next::Do([lists.forward, lists.settle].concat()),
         // The pause ended before the app was moved: it went on writing on its old side, and the new one is unused. With the door closed, what a release
         // that is still under way starts can only fail.
         (.., Stillness::Still) => Next::Then(lists.give_back.to_vec()),

@@ -304,3 +304,16 @@ fn apps_of_which_some_are_moved_go_forward_while_the_source_is_still() {
         Next::Refuse(Refusal::PointsElsewhere)
     );
 }
+
+#[test]
+fn a_switch_that_was_never_sent_goes_on_when_somebody_used_the_open_door() {
+    for ours in [Stillness::Moved, Stillness::Unknown] {
+        let world = World {
+            door_open: true,
+            ours,
+            ..promoted()
+        };
+        let steps = steps(decide(Command::SwitchApp, &past(Some(Phase::Switching)), &world));
+        assert!(steps.contains(&SetVars) && !steps.contains(&ProveStill) && !steps.contains(&Follow), "{steps:?}");
+    }
+}

@@ -9,6 +9,7 @@
 use super::clients;
 use super::phase::FenceKind;
 use crate::error::{Error, Result};
+use crate::redis::clients::Baseline;
 use crate::redis::{Connection, Info, Server, control};
 use crate::wait::Instant;
 use jiff::Timestamp;
@@ -36,7 +37,8 @@ enum Keeping {
         shared: Arc<Mutex<Hold>>,
         renewing: JoinHandle<()>,
     },
-    Platform,
+    /// Who may stay connected.
+    Platform(Baseline),
 }
 
 /// What is known of the pause.
@@ -75,13 +77,13 @@ impl Fence {
     }
 
     /// Captures how far the source's stream is while the app is stopped. `stopped` is the moment when stopping began.
-    pub async fn of_stopped_app(source: &Server, stopped: (Instant, Timestamp)) -> Result<Fence> {
+    pub async fn of_stopped_app(source: &Server, clients: Baseline, stopped: (Instant, Timestamp)) -> Result<Fence> {
         let mut connection = source.connect(0).await?;
         connection.answer_within(Duration::from_secs(5));
         let captured = Info::read(&mut connection).await?;
         let fence = Fence {
             connection,
-            keeping: Keeping::Platform,
+            keeping: Keeping::Platform(clients),
             captured,
             raised: stopped.0,
             raised_at: stopped.1,
@@ -93,7 +95,7 @@ impl Fence {
     pub fn kind(&self) -> FenceKind {
         match self.keeping {
             Keeping::Pause { .. } => FenceKind::Pause,
-            Keeping::Platform => FenceKind::Platform,
+            Keeping::Platform(_) => FenceKind::Platform,
         }
     }
 
@@ -106,12 +108,12 @@ impl Fence {
                 self.holds()?;
                 Ok(info)
             }
-            Keeping::Platform => {
+            Keeping::Platform(baseline) => {
                 let info = Info::read(&mut connection).await?;
                 if let Some(changed) = changed(&info, &self.captured.run_id, &self.captured.replid) {
                     return Err(unfenced(&self.connection, changed));
                 }
-                match clients::left(&mut connection).await? {
+                match clients::left(&mut connection, baseline).await? {
                     left if left.is_empty() => Ok(info),
                     left => Err(unfenced(
                         &self.connection,
@@ -159,7 +161,7 @@ impl Fence {
                 renewing.abort();
                 control::unpause(&mut self.connection.clone()).await
             }
-            Keeping::Platform => Ok(()),
+            Keeping::Platform(_) => Ok(()),
         }
     }
 

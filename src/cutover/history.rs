@@ -5,6 +5,7 @@
 use super::phase::{Command, FenceKind, Phase};
 use super::vars::{Flatten, Moved};
 use crate::platform::Standing;
+use crate::redis::clients::Baseline as ClientBaseline;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -48,6 +49,9 @@ pub enum Entry {
         fence: FenceKind,
         /// The change of vars that is the fence itself; nothing for a pause.
         switch: Option<Switch>,
+        /// Who was connected to the source and only looked.
+        #[serde(default)]
+        clients: ClientBaseline,
     },
     Promoted(Promotion),
     Switching(Switch),
@@ -134,6 +138,8 @@ pub struct History {
     pub phase: Option<Phase>,
     /// By what the source is fenced, from the fence on.
     pub fence: Option<FenceKind>,
+    /// Who never leaves the source.
+    pub clients: ClientBaseline,
     /// The last promotion, while nothing after it took it back.
     pub promotion: Option<Promotion>,
     pub switch: Option<Switch>,
@@ -191,7 +197,8 @@ impl History {
                 self.release = None;
             }
             // A new fence wants a new point.
-            Entry::Fenced { fence, switch } => {
+            Entry::Fenced { fence, switch, clients } => {
+                self.clients = clients.clone();
                 self.fence = Some(*fence);
                 self.promotion = None;
                 if switch.is_some() {
@@ -232,6 +239,7 @@ mod tests {
             Entry::Fenced {
                 fence: FenceKind::Pause,
                 switch: None,
+                clients: ClientBaseline::default(),
             },
             Entry::PrebootOff { app: "demo".into() },
             Entry::Begun {

@@ -15,6 +15,7 @@ use super::sequence::Step;
 use super::setup::Setup;
 use super::watch::Watch;
 use crate::error::{Error, Kind, Result};
+use crate::fault;
 use crate::wait::Instant;
 
 /// A cutover as it runs: what was given, what the journal says, and what is held at the moment.
@@ -201,7 +202,9 @@ impl<R: Record, P: Pair> Cutover<R, P> {
             }
             self.stop_if_asked()?;
             let begun = Instant::now();
+            fault::point(format_args!("before {}", name(*step)));
             let flow = self.perform(*step).await;
+            fault::point(format_args!("after {}", name(*step)));
             let seconds = begun.elapsed().as_secs_f64();
             *self.outcome.seconds.entry(name(*step)).or_default() += (seconds * 1000.0).round() / 1000.0;
             if let Flow::ReleaseFailed(what) = flow? {

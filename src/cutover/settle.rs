@@ -26,7 +26,7 @@ impl<R: Record, P: Pair> Cutover<R, P> {
             Ok(baseline.watch().quiet_for())
         };
         let end = stopped.after(self.setup.limits.grace);
-        let gone = clients::await_gone(&mut connection, end, quiet, &step);
+        let gone = clients::await_gone(&mut connection, &self.history.clients, end, quiet, &step);
         match self.interrupt.or(self.command, gone).await? {
             0 => step.done("nobody who could write is left"),
             severed => step.done(format!("{severed} severed, and nobody came back")),
@@ -44,7 +44,7 @@ impl<R: Record, P: Pair> Cutover<R, P> {
             .interrupt
             .or(
                 self.command,
-                clients::await_none(&mut connection, self.setup.limits.clients, &step),
+                clients::await_none(&mut connection, &self.history.clients, self.setup.limits.clients, &step),
             )
             .await?;
         match left {
@@ -60,7 +60,7 @@ impl<R: Record, P: Pair> Cutover<R, P> {
         };
         fence.check().await?;
         let step = self.setup.ui.step("sever");
-        let severed = clients::sever(&mut fence.connection(), &step).await?;
+        let severed = clients::sever(&mut fence.connection(), &self.history.clients, &step).await?;
         step.done(format!("{severed} severed before the pause ends"));
         Ok(())
     }

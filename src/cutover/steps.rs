@@ -1,5 +1,6 @@
 //! What each step does on the side of Redis and of the hosts. Those that touch the app are in `app`.
 
+use super::clients;
 use super::decide::Stillness;
 use super::fence::Fence;
 use super::gate::{self, Sides};
@@ -143,7 +144,14 @@ impl<R: Record, P: Pair> Cutover<R, P> {
                     FenceKind::Pause => None,
                     FenceKind::Platform => Some(self.switch().await?),
                 };
-                Entry::Fenced { fence, switch }
+                let clients = match self.sides.as_mut() {
+                    Some(sides) => {
+                        let own = control::own_id(&mut sides.source).await?;
+                        clients::baseline(&control::clients(&mut sides.source).await?, own)
+                    }
+                    None => return Err(out_of_order("fence before all are ready")),
+                };
+                Entry::Fenced { fence, switch, clients }
             }
             Phase::Promoted => {
                 self.hold_on().await?;
@@ -211,7 +219,12 @@ impl<R: Record, P: Pair> Cutover<R, P> {
                     baseline.shrink().await?;
                 }
                 let now = || (crate::wait::Instant::now(), Timestamp::now());
-                Fence::of_stopped_app(&self.setup.source, self.stopped_at.unwrap_or_else(now)).await?
+                Fence::of_stopped_app(
+                    &self.setup.source,
+                    self.history.clients.clone(),
+                    self.stopped_at.unwrap_or_else(now),
+                )
+                .await?
             }
         };
         let offset = fence.captured.master_repl_offset;

@@ -5,6 +5,7 @@ use super::facts::Facts;
 use super::plan::{Action, Plan, plan};
 use super::templates;
 use crate::error::{Error, Result};
+use crate::fault;
 use crate::remote::Session;
 use crate::ui;
 use base64::Engine;
@@ -51,13 +52,16 @@ pub async fn apply(
     let input = script(plan, &pending);
     let watched = step.clone();
     let doing = format!("make {} what it should be", session.label());
-    let output = session
+    fault::point(format_args!("before apply on {}", session.label()));
+    let applied = session
         .run_within("sudo -n bash -s", Some(input.as_bytes()), APPLY, move |line| {
             if let Some(text) = line.strip_prefix("doing ") {
                 watched.update(text);
             }
         })
-        .await?;
+        .await;
+    fault::point(format_args!("after apply on {}", session.label()));
+    let output = applied?;
     let text = output.text();
     outcome.warnings.extend(
         text.lines()

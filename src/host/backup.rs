@@ -4,6 +4,7 @@ use super::description::{Content, Description, File, Reaction, Unit};
 use super::settings::root_file;
 use super::templates;
 use crate::error::{Doing, Error, Result};
+use crate::fault;
 use crate::remote::Session;
 use crate::secret::Secret;
 use serde::{Deserialize, Serialize};
@@ -82,9 +83,12 @@ pub struct Failure {
 /// Makes one base now, through the same unit that the timer starts, so that two never run at once. Gives its record.
 pub async fn run_now(session: &Session) -> Result<BackupReport> {
     let doing = format!("back up {}", session.label());
-    let output = session
+    fault::point(format_args!("before back up {}", session.label()));
+    let made = session
         .run_within("sudo -n systemctl start infra-backup.service", None, RUN, |_| ())
-        .await?;
+        .await;
+    fault::point(format_args!("after back up {}", session.label()));
+    let output = made?;
     let backups = look(session).await?;
     if let Err(error) = output.expect_success(&doing) {
         let error = match backups.failed {

@@ -5,6 +5,7 @@
 
 use super::templates;
 use crate::error::{Error, Result};
+use crate::fault;
 use crate::remote::{HostKey, Session};
 use std::time::Duration;
 
@@ -54,10 +55,12 @@ pub async fn activate(session: &Session) -> Result<HostKey> {
 async fn ask(session: &Session, action: &str) -> Result<String> {
     let doing = format!("{action} the own host key of {}", session.label());
     let script = format!("{}{action}\n", templates::FIRST_CONTACT);
-    let output = session
+    fault::point(format_args!("before {action} the host key of {}", session.label()));
+    let answer = session
         .run_within("sudo -n bash -s", Some(script.as_bytes()), PATIENCE, |_| ())
-        .await?
-        .expect_success(&doing)?;
+        .await;
+    fault::point(format_args!("after {action} the host key of {}", session.label()));
+    let output = answer?.expect_success(&doing)?;
     let text = output.text();
     match text.lines().find_map(|line| line.strip_prefix("failed ")) {
         Some(failure) => Err(Error::failed(doing).because(failure.to_string())),

@@ -5,6 +5,7 @@
 
 use super::settings::Door;
 use crate::error::{Error, Result};
+use crate::fault;
 use crate::remote::Session;
 use std::time::Duration;
 
@@ -91,10 +92,17 @@ async fn ask(session: &Session, action: &str, doing: &str) -> Result<Observed> {
 
 /// One line to the host's role script, which stays open on the session: a single round trip once it has been spoken to.
 async fn run(session: &Session, action: &str, doing: &str) -> Result<String> {
-    let output = session
+    let point = |when: &str| {
+        if action != "show" {
+            fault::point(format_args!("{when} role {action} on {}", session.label()));
+        }
+    };
+    point("before");
+    let answer = session
         .converse("sudo -n /usr/local/sbin/infra-role serve", action, PATIENCE)
-        .await?
-        .expect_success(&format!("{doing} {}", session.label()))?;
+        .await;
+    point("after");
+    let output = answer?.expect_success(&format!("{doing} {}", session.label()))?;
     Ok(output.text())
 }
 

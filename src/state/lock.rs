@@ -2,9 +2,9 @@
 //!
 //! The lock is an object that is put only where there is none, says who holds it, is rewritten while it is held and lapses when it is not. Its age
 //! is told by the clock of S3 alone; the holder counts its own term from before it asked, on a clock that goes on while a laptop sleeps, and so
-//! always believes it ends earlier than anybody else does.
+//! always believes it ends earlier than anybody else does. A holder on this computer that is certainly dead is not waited for.
 
-use super::Store;
+use super::{ProcessIdentity, Store};
 use crate::cloud::s3::{Etag, If, Object, Written};
 use crate::error::{Doing, Error, Result};
 use crate::ui::{Step, Ui};
@@ -41,6 +41,9 @@ pub struct LockRecord {
     /// By the holder's clock: to be shown, not to be compared.
     pub until: Timestamp,
     pub renewals: u64,
+    /// By which the holder's own computer can tell that it is dead; not every system has it, nor did every version write it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub identity: Option<ProcessIdentity>,
 }
 
 impl fmt::Display for LockRecord {
@@ -68,7 +71,14 @@ impl LockRecord {
             since: now,
             until: until(now),
             renewals: 0,
+            identity: ProcessIdentity::own(),
         }
+    }
+
+    /// Whether its holder ran on this computer and is certainly dead. The host's name is asked too, since a copy of a running virtual machine has the
+    /// boot id of its original.
+    fn is_of_the_dead(&self) -> bool {
+        self.host == host_name() && self.identity.as_ref().is_some_and(ProcessIdentity::is_dead)
     }
 }
 
@@ -81,8 +91,11 @@ impl Lock {
         let step = ui.step(format!("lock of {}", store.env()));
         let doing = || format!("take the lock of {}", store.env());
         match acquire(store, &step, LockRecord::new(command, Timestamp::now())).await {
-            Ok(held) => {
-                step.done("held");
+            Ok((held, from)) => {
+                match from {
+                    Some(dead) => step.done(format!("held; taken over at once, since its holder is dead: {dead}")),
+                    None => step.done("held"),
+                }
                 Ok(held)
             }
             Err(error) => {
@@ -105,7 +118,7 @@ impl Lock {
 pub struct Held {
     store: Store,
     shared: Arc<Shared>,
-    renewing: JoinHandle<()>,
+    renewing: Mutex<Option<JoinHandle<()>>>,
 }
 
 struct Shared {
@@ -163,7 +176,7 @@ impl Held {
     /// Gives the lock back. Takes five seconds at most; a lock that could not be given back lapses by itself.
     pub async fn release(self) -> Result<()> {
         // A renewal that is on its way would change the etag that the removal is conditional on.
-        self.renewing.abort();
+        self.stop_renewing().await;
         let (store, shared) = (self.store.clone(), self.shared.clone());
         let give_back = async || -> Result<()> {
             let grip = shared.read();
@@ -191,32 +204,55 @@ impl Held {
         }
     }
 
-    /// Stops renewing, and leaves the object to whoever removes the environment's folder.
-    pub(crate) async fn abandon(mut self) {
-        self.renewing.abort();
-        // The only error here is that it was cut off, as it was asked to be.
-        let _ = (&mut self.renewing).await;
+    /// Stops renewing before the environment's folder is removed with the lock in it. When this returns, no renewal is on its way.
+    pub(crate) async fn stop_renewing(&self) {
+        if let Some(renewing) = self.take_renewing() {
+            renewing.abort();
+            // The only error here is that it was cut off, as it was asked to be.
+            let _ = renewing.await;
+        }
+    }
+
+    /// The environment's folder was removed, and the lock with it: there is nothing to give back.
+    pub(crate) fn is_removed(&self) {
+        self.shared
+            .change(|grip| grip.lost = Some("it was removed with the environment".into()));
+    }
+
+    fn take_renewing(&self) -> Option<JoinHandle<()>> {
+        self.renewing.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 }
 
 impl Drop for Held {
     fn drop(&mut self) {
-        self.renewing.abort();
+        if let Some(renewing) = self.take_renewing() {
+            renewing.abort();
+        }
     }
 }
 
-async fn acquire(store: &Store, step: &Step, record: LockRecord) -> Result<Held> {
+/// The lock, and the dead holder that it was taken from, if there was one.
+async fn acquire(store: &Store, step: &Step, record: LockRecord) -> Result<(Held, Option<LockRecord>)> {
     let key = store.key(FILE);
     // Each round that fails found somebody else's lock vanish or change; a few of them are enough to believe that the environment is busy.
     for _ in 0..5 {
         let ends = Instant::now().after(LOCK_TERM);
         if let Written::Done(etag) = put(store, &record, &If::Absent).await? {
-            return Ok(held(store, record, etag, ends));
+            return Ok((held(store, record, etag, ends), None));
         }
         let Some(object) = store.bucket().get(&key).await? else {
             continue;
         };
         let other = self::record(store, &object)?;
+        if other.is_of_the_dead() {
+            // Whoever else found it out at the same moment is refused by the condition.
+            let ends = Instant::now().after(LOCK_TERM);
+            match put(store, &record, &If::Unchanged(object.etag)).await? {
+                Written::Done(etag) => return Ok((held(store, record, etag, ends), Some(other))),
+                Written::Refused => continue,
+            }
+        }
         if !lapsed(&object) {
             return Err(Error::locked(other.to_string()).hint(format!(
                 "wait until it has finished; if it died, its lock lapses {} s after its last sign of life",
@@ -241,7 +277,7 @@ fn held(store: &Store, record: LockRecord, etag: Etag, ends: Instant) -> Held {
     });
     Held {
         store: store.clone(),
-        renewing: tokio::spawn(renew(store.clone(), shared.clone())),
+        renewing: Mutex::new(Some(tokio::spawn(renew(store.clone(), shared.clone())))),
         shared,
     }
 }

@@ -6,12 +6,14 @@
 
 mod journal;
 mod lock;
+mod process;
 mod secrets;
 mod store;
 
 pub use journal::{Entry, Journal};
 pub(crate) use lock::FILE as LOCK_FILE;
 pub use lock::{Held, LOCK_TERM, Lock, LockRecord};
+pub use process::ProcessIdentity;
 pub use secrets::{RedisUser, Secrets, parameter};
 pub use store::{Store, Stored};
 

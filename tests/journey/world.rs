@@ -1,5 +1,7 @@
 //! A sandbox for one test, with what the built binaries print in it.
 
+#![allow(dead_code, reason = "several tests share it, and none uses all of it")]
+
 use serde_json::Value;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -34,6 +36,20 @@ impl Answer {
         self
     }
 
+    /// Whether it ended as by `kill -9`.
+    pub fn was_killed(&self) -> bool {
+        self.code.is_none()
+    }
+
+    pub fn code(&self) -> Option<i32> {
+        self.code
+    }
+
+    /// All that it printed.
+    pub fn printed(&self) -> String {
+        format!("`infra {}` printed:\n{}\n{}", self.shown, self.out, self.err)
+    }
+
     #[track_caller]
     pub fn says(&self, words: &str) {
         assert!(
@@ -65,11 +81,16 @@ fn sandbox() -> PathBuf {
 impl World {
     /// Raises the sandbox, fills the add-on and starts the app; at a tenth of the platform's real delays.
     pub fn raise(keys: u32) -> Self {
+        Self::raise_scaled(keys, "0.1")
+    }
+
+    /// The same, at another factor on the platform's delays.
+    pub fn raise_scaled(keys: u32, factor: &str) -> Self {
         let world = World {
             folder: tempfile::tempdir().unwrap(),
             printed: RefCell::default(),
         };
-        world.sandbox(&["up", "--time-scale", "0.1"]);
+        world.sandbox(&["up", "--time-scale", factor]);
         world.sandbox(&["app", "seed", "--keys", &keys.to_string()]);
         world.configure("");
         world.scale(2, 1);
@@ -113,10 +134,16 @@ impl World {
     }
 
     pub fn infra(&self, arguments: &[&str]) -> Answer {
+        self.infra_under(&[], arguments)
+    }
+
+    /// The same, with these variables.
+    pub fn infra_under(&self, variables: &[(&str, &str)], arguments: &[&str]) -> Answer {
         let output = Command::new(sandbox())
             .arg("run")
             .arg(env!("CARGO_BIN_EXE_infra"))
             .args(arguments)
+            .envs(variables.iter().copied())
             .current_dir(self.folder.path())
             .stdin(Stdio::null())
             .output()
@@ -135,6 +162,11 @@ impl World {
 
     pub fn status(&self) -> Value {
         self.infra(&["status", "--json"]).exits(0).json()
+    }
+
+    /// Where infra runs.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
     }
 
     pub fn inventory(&self) -> PathBuf {
@@ -173,7 +205,7 @@ impl World {
         });
     }
 
-    fn ledger(&self) -> Value {
+    pub fn ledger(&self) -> Value {
         let output = Command::new(sandbox())
             .args(["ledger", "check", "--json"])
             .output()
@@ -182,20 +214,30 @@ impl World {
             .unwrap_or_else(|error| panic!("{error}: {}", String::from_utf8_lossy(&output.stderr)))
     }
 
+    /// What the platform did, in its own words.
+    pub fn report(&self) -> Value {
+        serde_json::from_str(&self.platform("GET", "/_sandbox/report", "{}")).unwrap()
+    }
+
     /// The app's config vars, as the platform tells them.
     pub fn vars(&self) -> BTreeMap<String, String> {
-        serde_json::from_str(&self.platform("GET", "{}")).unwrap()
+        serde_json::from_str(&self.platform("GET", "/apps/demo/config-vars", "{}")).unwrap()
     }
 
     pub fn set_var(&self, name: &str, value: &str) {
-        self.platform("PATCH", &serde_json::json!({ name: value }).to_string());
+        self.platform(
+            "PATCH",
+            "/apps/demo/config-vars",
+            &serde_json::json!({ name: value }).to_string(),
+        );
     }
 
-    fn platform(&self, method: &str, body: &str) -> String {
+    /// A call of the platform's API.
+    pub fn platform(&self, method: &str, path: &str, body: &str) -> String {
         let script = "exec curl -sf -X \"$1\" -d \"$2\" -H 'Content-Type: application/json' -H 'Accept: application/vnd.heroku+json; version=3' \
-                      -H \"Authorization: Bearer $HEROKU_API_KEY\" \"$HEROKU_API_URL/apps/demo/config-vars\"";
+                      -H \"Authorization: Bearer $HEROKU_API_KEY\" \"$HEROKU_API_URL$3\"";
         let output = Command::new(sandbox())
-            .args(["run", "sh", "-c", script, "sh", method, body])
+            .args(["run", "sh", "-c", script, "sh", method, body, path])
             .output()
             .unwrap();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
@@ -237,7 +279,7 @@ impl World {
     }
 
     #[track_caller]
-    fn sandbox(&self, arguments: &[&str]) {
+    pub fn sandbox(&self, arguments: &[&str]) {
         let output = Command::new(sandbox()).args(arguments).output().unwrap();
         assert!(
             output.status.success(),

@@ -15,7 +15,17 @@ pub(super) struct Prepared {
     pub certificate: Option<String>,
 }
 
-pub(super) fn write(folder: &Path, port: u16, options: &Options) -> Result<Prepared> {
+/// The user by which the host administers what it rents out; the renter sees nothing of it.
+pub(super) const PROVIDER: &str = "provider";
+
+/// `version` is that of the server: the rules are written as it understands them.
+pub(super) fn write(
+    folder: &Path,
+    port: u16,
+    options: &Options,
+    version: (u32, u32),
+    provider_password: &str,
+) -> Result<Prepared> {
     let data = folder.join("data");
     let mut builder = fs::DirBuilder::new();
     builder
@@ -34,14 +44,21 @@ pub(super) fn write(folder: &Path, port: u16, options: &Options) -> Result<Prepa
         None
     };
     let configuration = folder.join("redis.conf");
-    write_secretly(&configuration, &configuration_text(folder, port, options))?;
+    let text = configuration_text(folder, port, options, version, provider_password);
+    write_secretly(&configuration, &text)?;
     Ok(Prepared {
         configuration,
         certificate,
     })
 }
 
-fn configuration_text(folder: &Path, port: u16, options: &Options) -> String {
+fn configuration_text(
+    folder: &Path,
+    port: u16,
+    options: &Options,
+    version: (u32, u32),
+    provider_password: &str,
+) -> String {
     let folder = folder.display();
     let addresses: Vec<String> = options.listen.iter().map(ToString::to_string).collect();
     let doors = if options.tls {
@@ -52,6 +69,7 @@ fn configuration_text(folder: &Path, port: u16, options: &Options) -> String {
     } else {
         format!("port {port}\n")
     };
+    let channels = if version >= CHANNEL_RULES { "&*" } else { "" };
     let persistence = if options.persistent {
         "appendonly yes\nappendfsync everysec\n"
     } else {
@@ -64,21 +82,60 @@ fn configuration_text(folder: &Path, port: u16, options: &Options) -> String {
     format!(
         "bind {}\n{doors}dir \"{folder}/data\"\ndaemonize no\nsave \"\"\n{persistence}{maxmemory}\
          maxmemory-policy noeviction\ntimeout 300\nrepl-diskless-sync yes\nrepl-diskless-sync-delay 0\n\
-         repl-backlog-size 16mb\nuser default on #{} ~* &* {}\n",
+         repl-backlog-size 16mb\nuser default on #{} ~* {channels} {}\n\
+         user {PROVIDER} on #{} ~* {channels} +@all\n",
         addresses.join(" "),
         password_hash(&options.password),
-        rules(options.profile),
+        rules(options.profile, version),
+        password_hash(provider_password),
     )
 }
 
-/// What the renter may run, as Redis's ACL rules.
-fn rules(profile: Profile) -> String {
-    let kept_by_the_host = "+@all -config -debug -shutdown -replicaof -slaveof -failover -acl -module";
-    match profile {
-        Profile::Default => kept_by_the_host.to_owned(),
-        Profile::NoPause => format!("{kept_by_the_host} -client|pause -client|unpause"),
-        Profile::NoReplication => format!("{kept_by_the_host} -psync -sync -replconf"),
+/// The version from which rules are about channels too, and failover is a command.
+const CHANNEL_RULES: (u32, u32) = (6, 2);
+/// The version from which a subcommand can be denied by itself.
+const SUBCOMMAND_RULES: (u32, u32) = (7, 0);
+/// What is left of CLIENT without its pauses, where they can only be left out.
+const CLIENT_WITHOUT_PAUSE: [&str; 13] = [
+    "caching",
+    "getname",
+    "getredir",
+    "help",
+    "id",
+    "info",
+    "kill",
+    "list",
+    "reply",
+    "setname",
+    "tracking",
+    "trackinginfo",
+    "unblock",
+];
+
+/// What the renter may run, as ACL rules of a server of this version.
+fn rules(profile: Profile, version: (u32, u32)) -> String {
+    let mut rules = "+@all -config -debug -shutdown -replicaof -slaveof -acl -module".to_owned();
+    if version >= CHANNEL_RULES {
+        rules += " -failover";
     }
+    match profile {
+        Profile::Default => {}
+        Profile::NoPause if version >= SUBCOMMAND_RULES => rules += " -client|pause -client|unpause",
+        Profile::NoPause => {
+            rules += " -client";
+            for subcommand in CLIENT_WITHOUT_PAUSE {
+                rules += &format!(" +client|{subcommand}");
+            }
+        }
+        Profile::NoReplication => rules += " -psync -sync -replconf",
+    }
+    rules
+}
+
+/// Puts a new password of the renter into the file, for the next start.
+pub(super) fn replace_password(configuration: &Path, old: &str, new: &str) -> Result<()> {
+    let text = fs::read_to_string(configuration).with_context(|| format!("read {}", configuration.display()))?;
+    write_secretly(configuration, &text.replace(&password_hash(old), &password_hash(new)))
 }
 
 /// Redis takes a password's SHA-256 in place of the password, so that the file need not hold it.

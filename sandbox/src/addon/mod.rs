@@ -3,7 +3,9 @@
 //! Clients log in with a password only, the certificate is self-signed, and the commands that hosts keep for themselves
 //! are denied. Nothing is persisted unless asked for, as on a small plan: a crash of it comes back empty.
 
+mod engine;
 mod files;
+mod provider;
 
 use std::net::{IpAddr, TcpListener};
 use std::path::PathBuf;
@@ -17,8 +19,9 @@ use nix::unistd::Pid;
 use tokio::process::Child;
 use tokio::time::Instant;
 
-use crate::children::{self, Launcher};
+use crate::children::Launcher;
 use crate::connect::Target;
+pub use engine::{Engine, Program};
 
 /// How long a start may take, and a stop.
 const DEADLINE: Duration = Duration::from_secs(15);
@@ -29,10 +32,19 @@ pub enum Profile {
     /// Replication from outside and CLIENT PAUSE are allowed; CONFIG, DEBUG, SHUTDOWN, REPLICAOF, ACL, MODULE are not.
     #[default]
     Default,
-    /// As the default, and CLIENT PAUSE is denied.
+    /// As the default, and CLIENT PAUSE and UNPAUSE are denied.
     NoPause,
     /// As the default, and nobody may replicate from it.
     NoReplication,
+}
+
+impl Profile {
+    /// As on the command line.
+    pub fn name(self) -> String {
+        self.to_possible_value()
+            .map(|value| value.get_name().to_owned())
+            .unwrap_or_default()
+    }
 }
 
 /// What to rent.
@@ -58,13 +70,24 @@ pub struct Options {
 /// A running add-on. It ends when this is dropped.
 pub struct Addon {
     url: String,
+    /// The host's own way in.
+    provider_url: String,
+    configuration: PathBuf,
     certificate: Option<String>,
     server: Child,
     _launcher: Launcher,
 }
 
-/// Starts an add-on and waits until it answers.
+/// Starts an add-on of this computer's own Redis and waits until it answers.
 pub async fn start(options: Options) -> Result<Addon> {
+    start_engine(options, &Program::of_this_computer()?).await
+}
+
+/// Starts an add-on of this engine and waits until it answers.
+pub async fn start_engine(options: Options, program: &Program) -> Result<Addon> {
+    if options.tls && !program.speaks_tls {
+        bail!("start the hosted Redis: this engine speaks no TLS; rent it without");
+    }
     let host = *options
         .listen
         .first()
@@ -78,10 +101,12 @@ pub async fn start(options: Options) -> Result<Addon> {
         options.port
     };
     let folder = options.state_dir.join(format!("addon-{}", options.name));
-    let prepared = files::write(&folder, port, &options)?;
+    let provider_password = crate::random::hex(24)?;
+    let prepared = files::write(&folder, port, &options, program.version, &provider_password)?;
 
     let launcher = Launcher::new()?;
-    let mut command = children::command("redis-server", [&prepared.configuration]);
+    let mut command = program.command()?;
+    command.arg(&prepared.configuration);
     command.current_dir(&folder).stdin(std::process::Stdio::null());
     let output = std::fs::File::create(folder.join("output.log")).context("create the hosted Redis's output file")?;
     command
@@ -98,6 +123,8 @@ pub async fn start(options: Options) -> Result<Addon> {
     let url = format!("{scheme}://:{}@{shown_host}:{port}", options.password);
     let mut addon = Addon {
         url,
+        provider_url: format!("{scheme}://{}:{provider_password}@{shown_host}:{port}", files::PROVIDER),
+        configuration: prepared.configuration,
         certificate: prepared.certificate,
         server,
         _launcher: launcher,

@@ -54,6 +54,15 @@ pub enum AppCommand {
         #[arg(long, default_value = "demo")]
         app: String,
     },
+    /// Set config vars of the app, which restarts it
+    Set {
+        /// Such as DEMO_WRITES_PER_SECOND=5000
+        #[arg(required = true, value_name = "NAME=VALUE")]
+        vars: Vec<String>,
+        /// The app's name
+        #[arg(long, default_value = "demo")]
+        app: String,
+    },
     /// List the app's processes as the platform does
     Ps {
         /// The app's name
@@ -121,6 +130,7 @@ impl Command {
                 output,
             }) => fill(Seed { keys, seed }, redis, &output).await,
             Self::App(AppCommand::Scale { quantities, app }) => scale(&app, &quantities).await,
+            Self::App(AppCommand::Set { vars, app }) => set(&app, &vars).await,
             Self::App(AppCommand::Ps { app, output }) => list_processes(&app, &output).await,
             Self::App(AppCommand::Check(check)) => check.run().await,
             Self::App(AppCommand::Report { app }) => report(&app).await,
@@ -147,13 +157,13 @@ async fn fill(seed: Seed, redis: Redis, output: &Output) -> Result<ExitCode> {
     if output.json {
         print_json(&json!({"schema_version": 1, "seeded": seeded}))?;
     } else {
-        println!(
+        crate::output::line(&format!(
             "{} keys in {} in {} s, {} of them expire",
             seeded.keys,
             target.address(),
             seeded.seconds,
             seeded.with_expiry
-        );
+        ))?;
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -175,7 +185,21 @@ async fn scale(app: &str, quantities: &[String]) -> Result<ExitCode> {
             Some(&json!({"updates": updates})),
         )
         .await?;
-    println!("{app} is scaled to {}", quantities.join(" "));
+    crate::output::line(&format!("{app} is scaled to {}", quantities.join(" ")))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn set(app: &str, vars: &[String]) -> Result<ExitCode> {
+    let mut changes = serde_json::Map::new();
+    for var in vars {
+        let (name, value) = var.split_once('=').with_context(|| format!("read {var:?}: want NAME=VALUE"))?;
+        changes.insert(name.into(), value.into());
+    }
+    let path = format!("/apps/{app}/config-vars");
+    PlatformClient::from_environment()?
+        .call(Method::PATCH, &path, Some(&Value::Object(changes)))
+        .await?;
+    crate::output::line(&format!("{app} has {} vars set", vars.len()))?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -193,12 +217,12 @@ async fn list_processes(app: &str, output: &Output) -> Result<ExitCode> {
     let shown = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
     for dyno in dynos {
         let release = shown(&dyno["release"]["version"]);
-        println!(
+        crate::output::line(&format!(
             "{:<12} {:<9} v{release:<5} {}",
             shown(&dyno["name"]),
             shown(&dyno["state"]),
             shown(&dyno["command"])
-        );
+        ))?;
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -238,7 +262,7 @@ async fn check(redis: &Redis, ledgers: Option<PathBuf>, output: &Output) -> Resu
     if output.json {
         print_json(&json!(checked))?;
     } else {
-        print_text(&checked);
+        print_text(&checked)?;
     }
     if checked.report.acknowledged == 0 {
         bail!(
@@ -283,7 +307,7 @@ async fn settle(target: &Target, folder: &std::path::Path) -> Result<Checked> {
     }
 }
 
-fn print_text(checked: &Checked) {
+fn print_text(checked: &Checked) -> Result<()> {
     let Checked {
         verdict,
         report,
@@ -291,39 +315,36 @@ fn print_text(checked: &Checked) {
         ledgers,
         ..
     } = checked;
-    println!(
+    crate::output::line(&format!(
         "{} acknowledged writes in {ledgers} ledgers, held against {redis}",
         report.acknowledged
-    );
-    println!("{} keys, members and jobs looked at", verdict.checked);
-    println!(
+    ))?;
+    crate::output::line(&format!("{} keys, members and jobs looked at", verdict.checked))?;
+    crate::output::line(&format!(
         "lost {}, duplicated {}, unexplained {}",
         verdict.lost, verdict.duplicated, verdict.unexplained
-    );
-    println!(
+    ))?;
+    crate::output::line(&format!(
         "client errors {}, failed connections {}",
         report.client_errors, report.connection_errors
-    );
+    ))?;
     if let Some(gap) = report.app_write_gap_ms {
-        println!(
+        crate::output::line(&format!(
             "app_write_gap_ms {gap:.1}, longest gap of all {:.1} ms",
             report.longest_gap_ms
-        );
+        ))?;
     }
     for finding in &verdict.findings {
         let kind = json!(finding.kind);
         let kind = kind.as_str().unwrap_or_default();
-        println!(
+        crate::output::line(&format!(
             "  {kind}: database {} {}: expected {}, found {}",
             finding.database, finding.key, finding.expected, finding.found
-        );
+        ))?;
     }
+    Ok(())
 }
 
 fn print_json(value: &Value) -> Result<()> {
-    println!(
-        "{}",
-        serde_json::to_string_pretty(value).context("write the answer as JSON")?
-    );
-    Ok(())
+    crate::output::line(&serde_json::to_string_pretty(value).context("write the answer as JSON")?)
 }

@@ -4,7 +4,7 @@
 //! was interrupted is never taken for an image. Its name holds the hash of everything that it is made from: builds of this
 //! program that differ in that do not take each other's image away.
 
-mod apt_sources;
+pub(crate) mod apt_sources;
 
 use std::fs;
 use std::io::{BufRead, BufReader};

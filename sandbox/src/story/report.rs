@@ -7,6 +7,8 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Instant;
 
+use super::Fence;
+
 /// Seconds of each command, in the order of their names.
 #[derive(Debug, Default, Serialize)]
 #[serde(transparent)]
@@ -26,6 +28,8 @@ impl Seconds {
 #[derive(Debug, Serialize)]
 pub struct Report {
     schema_version: u32,
+    /// How nothing could be written to the source: by its own pause, or by the platform.
+    fence: Fence,
     /// Writes that a Redis confirmed to the app, by the app's own ledgers.
     pub acknowledged: u64,
     pub lost: u64,
@@ -44,7 +48,7 @@ pub struct Report {
 }
 
 impl Report {
-    pub fn new(switched: &Value, judged: &Value, time_scale: f64, seconds: Seconds) -> Result<Self> {
+    pub fn new(fence: Fence, switched: &Value, judged: &Value, time_scale: f64, seconds: Seconds) -> Result<Self> {
         let count = |value: &Value, name: &str| {
             value[name]
                 .as_u64()
@@ -57,6 +61,7 @@ impl Report {
         };
         Ok(Report {
             schema_version: 1,
+            fence,
             acknowledged: count(judged, "acknowledged")?,
             lost: count(judged, "lost")?,
             duplicated: count(judged, "duplicated")?,
@@ -75,32 +80,36 @@ impl Report {
         std::fs::write(path, text + "\n").with_context(|| format!("write {}", path.display()))
     }
 
-    pub fn show(&self) {
-        println!();
-        println!("  acknowledged writes   {:>10}", self.acknowledged);
-        println!("  lost                  {:>10}", self.lost);
-        println!("  done twice            {:>10}", self.duplicated);
-        println!("  client errors         {:>10}", self.client_errors);
-        println!("  source fenced         {:>10.0} ms", self.fenced_ms);
-        println!("  app without writes    {:>10.0} ms", self.app_write_gap_ms);
-        println!("  keys compared         {:>10}", self.keys_compared);
-        println!("  late writes           {:>10}", self.late_writes);
+    pub fn show(&self) -> Result<()> {
         let seconds: Vec<String> = self
             .seconds
             .0
             .iter()
             .map(|(name, seconds)| format!("{name} {seconds:.1}"))
             .collect();
-        println!("  seconds               {}", seconds.join("  "));
-        println!("  platform's delays at  {:>10} of the real ones", self.time_scale);
-        println!();
-        if self.lost == 0 && self.duplicated == 0 {
-            println!("No acknowledged write was lost, none was done twice.");
+        let verdict = if self.lost == 0 && self.duplicated == 0 {
+            "No acknowledged write was lost, none was done twice.".to_owned()
         } else {
-            println!(
+            format!(
                 "{} acknowledged writes were lost, {} were done twice.",
                 self.lost, self.duplicated
-            );
-        }
+            )
+        };
+        let lines = [
+            String::new(),
+            format!("  acknowledged writes   {:>10}", self.acknowledged),
+            format!("  lost                  {:>10}", self.lost),
+            format!("  done twice            {:>10}", self.duplicated),
+            format!("  client errors         {:>10}", self.client_errors),
+            format!("  source fenced         {:>10.0} ms", self.fenced_ms),
+            format!("  app without writes    {:>10.0} ms", self.app_write_gap_ms),
+            format!("  keys compared         {:>10}", self.keys_compared),
+            format!("  late writes           {:>10}", self.late_writes),
+            format!("  seconds               {}", seconds.join("  ")),
+            format!("  platform's delays at  {:>10} of the real ones", self.time_scale),
+            String::new(),
+            verdict,
+        ];
+        crate::output::line(&lines.join("\n"))
     }
 }

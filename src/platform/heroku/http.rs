@@ -1,6 +1,7 @@
 //! Requests and replies: authentication, paging, waiting when asked to, and telling a refusal from an answer that was lost.
 
 use crate::error::{Doing, Error, Result};
+use crate::fault;
 use crate::secret::Secret;
 use crate::wait::Instant;
 use reqwest::header::{ACCEPT, AUTHORIZATION, HeaderValue, RANGE};
@@ -168,7 +169,10 @@ impl Http {
         let end = Instant::now().after(PATIENCE);
         let mut pause = Duration::from_millis(200);
         loop {
-            let failure = match self.send(&method, path, None, body.as_ref()).await {
+            fault::point(format_args!("before {method} {path}"));
+            let sent = self.send(&method, path, None, body.as_ref()).await;
+            fault::point(format_args!("after {method} {path}"));
+            let failure = match sent {
                 Ok(response) if response.status() == StatusCode::TOO_MANY_REQUESTS => {
                     Changed::Refused(Refusal::read(response).await)
                 }

@@ -6,15 +6,16 @@
     reason = "helpers of tests fail as tests do"
 )]
 
-#[path = "common/aws.rs"]
+#[path = "../common/aws.rs"]
 mod aws;
+mod lock;
 
 use aws::{Aws, SECRET, make_parameter, up, user_data, wanted};
 use infra::cloud::s3::{Bucket, If, Written};
 use infra::cloud::{Cloud, apply, ec2, find, teardown};
 use infra::error::{Error, Kind};
 use infra::plan::cloud::{Rule, Source, plan};
-use infra::state::{Journal, LOCK_TERM, Lock, Role, State, Store};
+use infra::state::{Journal, Lock, Role, State, Store};
 use infra::ui::Ui;
 use serde_json::json;
 use std::collections::BTreeSet;
@@ -220,7 +221,7 @@ async fn teardown_leaves_nothing_but_backups_and_those_only_until_they_are_named
     let standing = teardown::find(&cloud, names).await.unwrap();
     let down = infra::plan::teardown::teardown(names, &standing, false);
     println!("{down}");
-    let removed = teardown::apply(&cloud, names, &down, Some(held), &Ui::silent())
+    let removed = teardown::apply(&cloud, names, &down, Some(&held), &Ui::silent())
         .await
         .unwrap();
     assert_eq!(removed.removed.len(), down.removals.len(), "{removed:?}");
@@ -265,7 +266,7 @@ async fn a_bucket_that_another_environment_uses_stays() {
     let held = Lock::acquire(&ours, &Ui::silent(), "infra down").await.unwrap();
     let standing = teardown::find(&cloud, &names).await.unwrap();
     let down = infra::plan::teardown::teardown(&names, &standing, true);
-    let removed = teardown::apply(&cloud, &names, &down, Some(held), &Ui::silent())
+    let removed = teardown::apply(&cloud, &names, &down, Some(&held), &Ui::silent())
         .await
         .unwrap();
     assert_eq!(
@@ -280,109 +281,6 @@ async fn a_bucket_that_another_environment_uses_stays() {
         &find::find(&cloud, &wanted(&cloud, "production")).await.unwrap(),
     );
     assert!(!production.unwrap().to_string().contains("~ bucket"));
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_lock_that_is_held_is_refused_with_its_holders_name_and_free_after_its_release() {
-    let aws = Aws::start();
-    let cloud = aws.connect().await;
-    let store = store(&cloud, "production").await;
-    let ui = Ui::silent();
-    let held = Lock::acquire(&store, &ui, "infra up").await.unwrap();
-    held.check(Duration::from_secs(30)).unwrap();
-    let error = Lock::acquire(&store, &ui, "infra promote").await.err().unwrap();
-    assert_eq!(error.kind(), Kind::Locked);
-    let chain = error.chain().join(": ");
-    let host = nix::unistd::gethostname().unwrap().into_string().unwrap();
-    assert!(chain.contains("runs `infra up`") && chain.contains(&host), "{chain}");
-    assert_eq!(Lock::holder(&store).await.unwrap(), Some(held.record()));
-    held.release().await.unwrap();
-    assert_eq!(Lock::holder(&store).await.unwrap(), None);
-    Lock::acquire(&store, &ui, "infra promote")
-        .await
-        .unwrap()
-        .release()
-        .await
-        .unwrap();
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn of_many_at_once_exactly_one_gets_the_lock() {
-    let aws = Aws::start();
-    let cloud = aws.connect().await;
-    let store = store(&cloud, "production").await;
-    let ui = Ui::silent();
-    let all = futures_util::future::join_all((0..12).map(|_| Lock::acquire(&store, &ui, "infra up"))).await;
-    let kinds: Vec<Kind> = all
-        .iter()
-        .filter_map(|taken| taken.as_ref().err().map(Error::kind))
-        .collect();
-    assert_eq!(kinds, vec![Kind::Locked; 11]);
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_dead_holders_lock_lapses_and_is_taken_over_but_a_living_ones_is_renewed() {
-    let aws = Aws::start();
-    let cloud = aws.connect().await;
-    let (dead, living) = (store(&cloud, "dead").await, store(&cloud, "living").await);
-    let ui = Ui::silent();
-    let renewed = Lock::acquire(&living, &ui, "infra up").await.unwrap();
-    // Dropped without release: all that a killed process leaves.
-    drop(Lock::acquire(&dead, &ui, "infra up").await.unwrap());
-    let begun = Instant::now();
-    let taken = loop {
-        match Lock::acquire(&dead, &ui, "infra status").await {
-            Ok(taken) => break taken,
-            Err(error) => assert_eq!(error.kind(), Kind::Locked, "{error:?}"),
-        }
-        assert!(
-            begun.elapsed() < LOCK_TERM + Duration::from_secs(15),
-            "the lock never lapsed"
-        );
-        tokio::time::sleep(Duration::from_millis(500)).await;
-    };
-    assert!(
-        begun.elapsed() >= LOCK_TERM,
-        "it was taken over after {:?} already",
-        begun.elapsed()
-    );
-    taken.check(Duration::from_secs(50)).unwrap();
-    renewed.check(Duration::from_secs(40)).unwrap();
-    assert!(renewed.record().renewals >= 3, "{:?}", renewed.record());
-    assert_eq!(
-        Lock::acquire(&living, &ui, "infra up").await.err().unwrap().kind(),
-        Kind::Locked
-    );
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_lock_that_somebody_removed_is_noticed_and_never_taken_back() {
-    let aws = Aws::start();
-    let cloud = aws.connect().await;
-    let store = store(&cloud, "production").await;
-    let held = Lock::acquire(&store, &Ui::silent(), "infra up").await.unwrap();
-    store
-        .bucket()
-        .delete("state/production/lock.json", &If::Always)
-        .await
-        .unwrap();
-    let other = Lock::acquire(&store, &Ui::silent(), "infra promote").await.unwrap();
-    let begun = Instant::now();
-    let error = loop {
-        match held.check(Duration::ZERO) {
-            Err(error) => break error,
-            Ok(()) => assert!(begun.elapsed() < Duration::from_secs(25), "the loss was never noticed"),
-        }
-        tokio::time::sleep(Duration::from_millis(200)).await;
-    };
-    assert_eq!(error.kind(), Kind::Locked);
-    assert!(error.to_string().contains("infra promote"), "{error}");
-    held.release().await.unwrap();
-    other.check(Duration::ZERO).unwrap();
-    assert_eq!(
-        Lock::holder(&store).await.unwrap().map(|record| record.id),
-        Some(other.record().id)
-    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,0 +1,94 @@
+//! The form of `bench-report.json`, and its table.
+
+use anyhow::{Context, Result};
+use serde::Serialize;
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use super::figure::Figure;
+
+#[derive(Debug, Serialize)]
+pub struct Report {
+    schema_version: u32,
+    rounds: u32,
+    /// In the add-on, before the app writes.
+    keys: u64,
+    /// Factor on the platform's delays.
+    time_scale: f64,
+    /// From an empty account to both hosts in sync and the first backup read back, seconds.
+    pub up_fresh_s: Figure,
+    pub up_unchanged_s: Figure,
+    pub status_s: Figure,
+    /// Small values, two servers and the tool on the same two cores.
+    verify_keys_per_s: Figure,
+    /// GET a second, by redis-benchmark from one of these servers in the same run.
+    read_limit_keys_per_s: Figure,
+    /// At two million keys, megabytes resident.
+    verify_peak_mb: Figure,
+    /// From the source's pause to the master ready for writes, by writes a second.
+    pub fenced_ms: BTreeMap<u32, Figure>,
+    /// From the app's last acknowledged write on the old side to its first on the new, by writes a second.
+    pub app_write_gap_ms: BTreeMap<u32, Figure>,
+}
+
+impl Report {
+    pub fn new(rounds: u32, keys: u64, time_scale: f64) -> Self {
+        Report {
+            schema_version: 1,
+            rounds,
+            keys,
+            time_scale,
+            up_fresh_s: Figure::default(),
+            up_unchanged_s: Figure::default(),
+            status_s: Figure::default(),
+            verify_keys_per_s: Figure::default(),
+            read_limit_keys_per_s: Figure::default(),
+            verify_peak_mb: Figure::default(),
+            fenced_ms: BTreeMap::new(),
+            app_write_gap_ms: BTreeMap::new(),
+        }
+    }
+
+    /// Takes the runs that the bench `compare` wrote.
+    pub fn take_verify(&mut self, verify: &Value) -> Result<()> {
+        for (name, figure) in [
+            ("verify_keys_per_s", &mut self.verify_keys_per_s),
+            ("read_limit_keys_per_s", &mut self.read_limit_keys_per_s),
+            ("verify_peak_mb", &mut self.verify_peak_mb),
+        ] {
+            let runs = verify[name]
+                .as_array()
+                .with_context(|| format!("read the report of comparing: no `{name}`"))?;
+            runs.iter()
+                .filter_map(Value::as_f64)
+                .for_each(|value| figure.add(value));
+        }
+        Ok(())
+    }
+
+    pub fn write(&self, path: &Path) -> Result<()> {
+        let text = serde_json::to_string_pretty(self).context("write the report as JSON")?;
+        std::fs::write(path, text + "\n").with_context(|| format!("write {}", path.display()))
+    }
+
+    pub fn show(&self) -> Result<()> {
+        let mut lines = vec![String::new()];
+        let mut line = |name: &str, figure: &Figure| lines.push(format!("  {name:<34}{}", figure.shown()));
+        line("up_fresh_s", &self.up_fresh_s);
+        line("up_unchanged_s", &self.up_unchanged_s);
+        line("status_s", &self.status_s);
+        line("verify_keys_per_s", &self.verify_keys_per_s);
+        line("read_limit_keys_per_s", &self.read_limit_keys_per_s);
+        line("verify_peak_mb", &self.verify_peak_mb);
+        for (name, by_rate) in [
+            ("fenced_ms", &self.fenced_ms),
+            ("app_write_gap_ms", &self.app_write_gap_ms),
+        ] {
+            for (rate, figure) in by_rate {
+                line(&format!("{name} at {rate} writes/s"), figure);
+            }
+        }
+        crate::output::line(&lines.join("\n"))
+    }
+}

@@ -1,0 +1,32 @@
+//! What goes to stdout. Whoever reads it may have seen enough before all is written, as `head` does: that is no failure.
+
+use std::io::{self, ErrorKind, Write};
+
+use anyhow::{Context, Result};
+
+/// Writes a line; a reader that has gone is none of our business.
+pub fn line(text: &str) -> Result<()> {
+    write_line(&mut io::stdout().lock(), text)
+}
+
+fn write_line(output: &mut impl Write, text: &str) -> Result<()> {
+    let written = writeln!(output, "{text}").and_then(|()| output.flush());
+    match written {
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
+        written => written.context("write to stdout"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reader_that_has_gone_is_no_failure() {
+        let (reader, mut writer) = io::pipe().unwrap();
+        drop(reader);
+        write_line(&mut writer, "nobody reads this").unwrap();
+        let mut full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+        assert!(write_line(&mut full, "no room for this").is_err());
+    }
+}

@@ -1,0 +1,172 @@
+//! Points at which a test build can be killed or have something done to the world around it. In every other build they are nothing at all.
+//!
+//! There is one before and one after each effect: what is sent to the cloud and to the platform, what is done on a host, each step of a cutover, each file.
+//! With the feature `fault-points` three variables of the environment speak to them:
+//!
+//! - `INFRA_FAULT_LOG=FILE`: the name of each point that is reached, a line each.
+//! - `INFRA_FAULT_AT=N`: the process kills itself, as `kill -9` would, at the Nth point that it reaches.
+//! - `INFRA_FAULT_RUN=COMMAND` with `INFRA_FAULT_ON=NAME`: runs the command by a shell and waits for it, when the point of that name is reached first.
+
+/// A place before or after an effect.
+#[cfg(not(feature = "fault-points"))]
+#[inline(always)]
+pub fn point(_name: std::fmt::Arguments<'_>) {}
+
+#[cfg(feature = "fault-points")]
+pub use points::{Requests, point};
+
+#[cfg(feature = "fault-points")]
+mod points {
+    use aws_sdk_s3::config::interceptors::{
+        BeforeDeserializationInterceptorContextRef, BeforeTransmitInterceptorContextRef,
+    };
+    use aws_sdk_s3::config::{Intercept, RuntimeComponents};
+    use aws_sdk_s3::error::BoxError;
+    use aws_smithy_types::config_bag::{ConfigBag, Storable, StoreReplace};
+    use nix::sys::signal::{Signal, raise};
+    use std::io::Write;
+    use std::sync::{Mutex, PoisonError};
+
+    /// How many points were reached, and whether the command was run. One at a time, so that the log's last line is where the process died.
+    static REACHED: Mutex<(u64, bool)> = Mutex::new((0, false));
+
+    pub fn point(name: std::fmt::Arguments<'_>) {
+        let name = name.to_string();
+        let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+        let command = {
+            let mut reached = REACHED.lock().unwrap_or_else(PoisonError::into_inner);
+            reached.0 += 1;
+            if let Some(file) = variable("INFRA_FAULT_LOG")
+                && let Ok(mut file) = std::fs::OpenOptions::new().create(true).append(true).open(file)
+            {
+                let _ = writeln!(file, "{name}");
+            }
+            if variable("INFRA_FAULT_AT").and_then(|number| number.parse().ok()) == Some(reached.0) {
+                let _ = raise(Signal::SIGKILL);
+            }
+            let due = !reached.1 && variable("INFRA_FAULT_ON").is_some_and(|on| on == name);
+            reached.1 |= due;
+            variable("INFRA_FAULT_RUN").filter(|_| due)
+        };
+        if let Some(command) = command {
+            let status = std::process::Command::new("sh").arg("-c").arg(&command).status();
+            if !status.as_ref().is_ok_and(std::process::ExitStatus::success) {
+                eprintln!("the fault at {name:?} ended with {status:?}: {command}");
+            }
+        }
+    }
+
+    /// Tells of every request to AWS that changes something, by watching all of a client's requests: no call can be forgotten.
+    #[derive(Debug)]
+    pub struct Requests;
+
+    #[derive(Clone, Debug)]
+    struct Change(String);
+
+    impl Storable for Change {
+        type Storer = StoreReplace<Self>;
+    }
+
+    impl Intercept for Requests {
+        fn name(&self) -> &'static str {
+            "fault points"
+        }
+
+        fn read_before_transmit(
+            &self,
+            context: &BeforeTransmitInterceptorContextRef<'_>,
+            _: &RuntimeComponents,
+            config: &mut ConfigBag,
+        ) -> Result<(), BoxError> {
+            let request = context.request();
+            let target = request.headers().get("x-amz-target");
+            let change = change(request.method(), request.uri(), target, request.body().bytes());
+            if let Some(change) = change {
+                point(format_args!("before {change}"));
+                config.interceptor_state().store_put(Change(change));
+            }
+            Ok(())
+        }
+
+        fn read_before_deserialization(
+            &self,
+            _: &BeforeDeserializationInterceptorContextRef<'_>,
+            _: &RuntimeComponents,
+            config: &mut ConfigBag,
+        ) -> Result<(), BoxError> {
+            if let Some(Change(change)) = config.load::<Change>() {
+                point(format_args!("after {change}"));
+            }
+            Ok(())
+        }
+    }
+
+    /// What a request changes, in a name that is the same in every run; nothing for one that only reads.
+    fn change(method: &str, uri: &str, target: Option<&str>, body: Option<&[u8]>) -> Option<String> {
+        let reads = |operation: &str| {
+            ["Describe", "Get", "List"]
+                .iter()
+                .any(|word| operation.starts_with(word))
+        };
+        if let Some(target) = target {
+            let operation = target.rsplit('.').next().unwrap_or(target);
+            return (!reads(operation)).then(|| operation.to_string());
+        }
+        let path = uri.split_once("://").map_or(uri, |(_, rest)| rest);
+        let path = path.split_once('/').map_or("", |(_, path)| path);
+        let (path, query) = path.split_once('?').unwrap_or((path, ""));
+        if method == "POST" && path.is_empty() {
+            let body = String::from_utf8_lossy(body?).into_owned();
+            let operation = body.split('&').find_map(|pair| pair.strip_prefix("Action="))?;
+            return (!reads(operation)).then(|| operation.to_string());
+        }
+        if matches!(method, "GET" | "HEAD") {
+            return None;
+        }
+        // In path style the bucket comes first; its name is no part of what is done.
+        let key = path.split_once('/').map_or("", |(_, key)| key);
+        let operation = query.split('&').find_map(|pair| pair.strip_prefix("x-id="));
+        let operation = match operation {
+            Some(operation) => operation.to_string(),
+            None => format!("{method} {}", query.split(['=', '&']).next().unwrap_or_default()),
+        };
+        // Each journal has a name of its own.
+        let key = match key.rsplit_once("/journal/") {
+            Some((folder, _)) => format!("{folder}/journal"),
+            None => key.to_string(),
+        };
+        Some(format!("{operation} {key}").trim_end().to_string())
+    }
+
+    #[cfg(test)]
+    mod tests {
+        use super::change;
+
+        #[test]
+        fn changes_are_named_and_reading_is_not_one() {
+            let form = |text: &'static str| change("POST", "http://10.0.0.1:4566/", None, Some(text.as_bytes()));
+            assert_eq!(form("Action=RunInstances&Version=1").as_deref(), Some("RunInstances"));
+            assert_eq!(form("Action=DescribeInstances&Version=1"), None);
+            let json = |target: &str| change("POST", "http://10.0.0.1:4566/", Some(target), Some(b"{}"));
+            assert_eq!(json("AmazonSSM.PutParameter").as_deref(), Some("PutParameter"));
+            assert_eq!(json("AmazonSSM.GetParametersByPath"), None);
+            let object =
+                |method: &str, rest: &str| change(method, &format!("http://10.0.0.1:4566/bucket{rest}"), None, None);
+            assert_eq!(object("GET", "/state/production/state.json?x-id=GetObject"), None);
+            assert_eq!(
+                object("PUT", "/state/production/state.json?x-id=PutObject").as_deref(),
+                Some("PutObject state/production/state.json")
+            );
+            assert_eq!(
+                object(
+                    "PUT",
+                    "/state/production/journal/20260101T000000Z-ab.json?x-id=PutObject"
+                )
+                .as_deref(),
+                Some("PutObject state/production/journal")
+            );
+            assert_eq!(object("PUT", "?versioning").as_deref(), Some("PUT versioning"));
+            assert_eq!(object("PUT", "/").as_deref(), Some("PUT"));
+        }
+    }
+}

@@ -1,0 +1,215 @@
+//! Both sides, the bucket and the account, as the test reaches them past the program; and the way back to `following`.
+
+use crate::world::World;
+use infra::cloud::{Cloud, ec2, find, http_client, teardown};
+use infra::plan::cloud::Wanted;
+use infra::plan::names::Names;
+use infra::plan::teardown::Standing;
+use infra::redis::{Info, Server, Trust};
+use infra::state::{RedisUser, Role, Secrets, State, Store};
+use sandbox::connect::Target;
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+use tokio::runtime::Runtime;
+
+pub struct Sides {
+    pub runtime: Runtime,
+    cloud: Cloud,
+    names: Names,
+    pub store: Store,
+    secrets: Secrets,
+    /// The public address of each host; the master's is the endpoint.
+    addresses: BTreeMap<Role, String>,
+    /// As the app reaches it before it moves.
+    pub source: Target,
+    /// As the app reaches it afterwards.
+    pub endpoint: Target,
+}
+
+fn state_dir() -> PathBuf {
+    std::env::var_os("INFRA_SANDBOX_DIR").map_or_else(|| "/var/lib/infra-sandbox".into(), PathBuf::from)
+}
+
+/// The variables that the sandbox writes for its clients.
+fn variables() -> BTreeMap<String, String> {
+    let text = std::fs::read_to_string(state_dir().join("env")).unwrap();
+    text.lines()
+        .filter_map(|line| line.strip_prefix("export ")?.split_once('='))
+        .map(|(name, value)| (name.to_string(), value.trim_matches('\'').to_string()))
+        .collect()
+}
+
+async fn connect() -> Cloud {
+    let variables = variables();
+    let credentials = aws_sdk_s3::config::Credentials::new(
+        &variables["AWS_ACCESS_KEY_ID"],
+        &variables["AWS_SECRET_ACCESS_KEY"],
+        None,
+        None,
+        "test",
+    );
+    let config = aws_config::defaults(aws_config::BehaviorVersion::v2026_01_12())
+        .http_client(http_client())
+        .credentials_provider(credentials)
+        .region(aws_config::Region::new(variables["AWS_REGION"].clone()))
+        .endpoint_url(&variables["AWS_ENDPOINT_URL"])
+        .load()
+        .await;
+    Cloud::over(&config).await.unwrap()
+}
+
+impl Sides {
+    /// After `infra up`.
+    pub fn of(world: &World) -> Self {
+        let runtime = Runtime::new().unwrap();
+        let source = world.vars()["REDIS_URL"].clone();
+        let (cloud, names, secrets, addresses) = runtime.block_on(async {
+            let cloud = connect().await;
+            let names = Names::new("demo", "production", cloud.account(), cloud.region()).unwrap();
+            let secrets = find::secrets(&cloud, &names, &Wanted::standard_parameters())
+                .await
+                .unwrap();
+            let instances = ec2::instances(&cloud, &names).await.unwrap();
+            let addresses = instances
+                .into_iter()
+                .filter_map(|instance| Some((instance.role, instance.public_ip?)))
+                .collect::<BTreeMap<_, _>>();
+            (cloud, names, secrets, addresses)
+        });
+        let store = Store::new(&cloud, names.bucket(), "production");
+        let authority = secrets.ca_cert().unwrap().to_string();
+        let sides = Sides {
+            source: Target::parse(&source, None).unwrap(),
+            endpoint: Target::parse("redis://127.0.0.1", None).unwrap(),
+            runtime,
+            cloud,
+            names,
+            store,
+            secrets,
+            addresses,
+        };
+        let endpoint = sides.server(Role::Master, RedisUser::App).url();
+        Sides {
+            endpoint: Target::parse(endpoint.expose(), Some(&authority)).unwrap(),
+            ..sides
+        }
+    }
+
+    pub fn server(&self, role: Role, user: RedisUser) -> Server {
+        Server {
+            label: role.name().into(),
+            host: self.addresses[&role].clone(),
+            port: 6379,
+            user: Some(user.name().into()),
+            password: Some(self.secrets.password(user).unwrap().clone()),
+            trust: Some(Trust::Authority(self.secrets.ca_cert().unwrap().to_string())),
+        }
+    }
+
+    /// What stands in the account, but for the counts of what a run writes.
+    pub fn standing(&self) -> Standing {
+        let mut standing = self.runtime.block_on(teardown::find(&self.cloud, &self.names)).unwrap();
+        standing.state_versions = 0;
+        standing.backups = 0;
+        standing.backup_bytes = 0;
+        standing.backup_versions = 0;
+        standing
+    }
+
+    fn links_are_up(&self) -> bool {
+        Role::ALL.into_iter().all(|role| {
+            let info = self
+                .runtime
+                .block_on(async { Info::read(&mut self.server(role, RedisUser::Admin).connect(0).await?).await });
+            info.is_ok_and(|info| info.link.is_some_and(|link| link.up))
+        })
+    }
+
+    async fn forget_the_cutover(&self) {
+        let bucket = self.store.bucket();
+        for listed in bucket.list("state/production/journal/").await.unwrap() {
+            bucket.delete(&listed.key, &infra::cloud::s3::If::Always).await.unwrap();
+        }
+        if let Some(stored) = self.store.state().await.unwrap() {
+            let state = State {
+                phase: "following".into(),
+                cutover: None,
+                ..stored.value
+            };
+            self.store.save(&state, Some(&stored.etag)).await.unwrap();
+        }
+    }
+
+    async fn empty_the_source(&self) {
+        let mut connection = self.source.connect(0, Duration::from_secs(10)).await.unwrap();
+        let mut pipe = redis::pipe();
+        pipe.cmd("CLIENT").arg("UNPAUSE").cmd("FLUSHALL");
+        pipe.exec_async(&mut connection.commands).await.unwrap();
+    }
+
+    /// Everything as `infra up` left it, with the app writing to the source and a new ledger.
+    pub fn back_to_following(&self, world: &World) {
+        stop_the_app(world);
+        let platform = |method: &str, path: &str, body: Value| world.platform(method, path, &body.to_string());
+        platform(
+            "PATCH",
+            "/apps/demo/config-vars",
+            json!({ "REDIS_URL": null, "REDIS_CA": null }),
+        );
+        let attachments: Value =
+            serde_json::from_str(&platform("GET", "/apps/demo/addon-attachments", json!({}))).unwrap();
+        let attachments = attachments.as_array().unwrap();
+        if !attachments.iter().any(|attachment| attachment["name"] == "REDIS") {
+            let addon = &attachments[0]["addon"]["name"];
+            platform(
+                "POST",
+                "/addon-attachments",
+                json!({ "addon": addon, "app": "demo", "name": "REDIS" }),
+            );
+        }
+        for attachment in attachments.iter().filter(|attachment| attachment["name"] != "REDIS") {
+            let id = attachment["id"].as_str().unwrap();
+            platform("DELETE", &format!("/addon-attachments/{id}"), json!({}));
+        }
+        for (host, action) in [
+            ("master", "door closed"),
+            ("replica", "door closed"),
+            ("master", "follow"),
+        ] {
+            let command = format!("infra-role {action}");
+            let words: Vec<&str> = ["ssh", host, "sudo"].into_iter().chain(command.split(' ')).collect();
+            world.infra(&words).exits(0);
+        }
+        self.runtime.block_on(async {
+            self.empty_the_source().await;
+            self.forget_the_cutover().await;
+        });
+        for file in std::fs::read_dir(state_dir().join("ledger/demo")).unwrap() {
+            std::fs::remove_file(file.unwrap().path()).unwrap();
+        }
+        world.sandbox(&["app", "seed", "--keys", "300"]);
+        self.begin(world);
+    }
+
+    /// The app writes and both hosts follow.
+    pub fn begin(&self, world: &World) {
+        world.scale(2, 1);
+        world.until(Duration::from_secs(60), "both hosts to follow", || self.links_are_up());
+        world.wait_for_more_writes(500);
+    }
+}
+
+/// Until nothing of the app runs any more.
+pub fn stop_the_app(world: &World) {
+    world.scale(0, 0);
+    world.until(Duration::from_secs(60), "the app's processes to end", || {
+        let report = world.report();
+        report["apps"][0]["processes"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .all(|process| process["state"] == "ended")
+    });
+}
