@@ -53,6 +53,15 @@ pub enum AppCommand {
         #[arg(long, default_value = "demo")]
         app: String,
     },
+    /// Give the app's add-on a new password, as its host does: attached apps are restarted with it, copies stay stale
+    Rotate {
+        /// The app that pays for it
+        #[arg(long, default_value = "demo")]
+        app: String,
+        /// Cut the connections that are there; without, they stay
+        #[arg(long)]
+        cut: bool,
+    },
     /// List the app's processes as the platform does
     Ps {
         /// The app's name
@@ -118,6 +127,11 @@ impl Command {
                 output,
             }) => fill(Seed { keys, seed }, redis, &output).await,
             Self::App(AppCommand::Scale { quantities, app }) => scale(&app, &quantities).await,
+            Self::App(AppCommand::Rotate { app, cut }) => {
+                let addon = super::operate::rotate(&app, cut).await?;
+                crate::output::line(&format!("{addon} has a new password"))?;
+                Ok(ExitCode::SUCCESS)
+            }
             Self::App(AppCommand::Ps { app, output }) => list_processes(&app, &output).await,
             Self::App(AppCommand::Report { app }) => report(&app).await,
             Self::Ledger(LedgerCommand::Check { redis, ledgers, output }) => check(&redis, ledgers, &output).await,

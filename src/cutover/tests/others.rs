@@ -26,7 +26,9 @@ async fn back_is_refused_with_a_count_once_the_new_side_was_written_to() {
 #[tokio::test]
 async fn back_returns_an_app_that_did_not_write_yet() {
     let stage = Stage::new(0.02).await;
-    stage.at_source("MSET a 1 b 1 c 1 d 1 e 1 f 1 g 1 h 1 i 1 j 1 k 1 l 1\nSET brief 1 PX 600").await;
+    stage
+        .at_source("MSET a 1 b 1 c 1 d 1 e 1 f 1 g 1 h 1 i 1 j 1 k 1 l 1\nSET brief 1 PX 600")
+        .await;
     stage.run(Command::SwitchApp).await.unwrap();
     assert!(stage.app_is_on(&stage.master).await);
     stage.run(Command::Back).await.unwrap();
