@@ -30,8 +30,10 @@ rehearsal() {
             --property=User="$INFRA_USER" --property=Group="$INFRA_USER" --property=RuntimeMaxSec="$2" \
             --property=MemoryMax=96M --property=OOMScoreAdjust=900 --property=PrivateTmp=yes --property=ProtectSystem=full \
             --property=NoNewPrivileges=yes -- "/usr/bin/${INFRA_CLIENT%-cli}-server" "$folder/server.conf"
+        # The log keeps what earlier rehearsals saw under the same name.
+        systemctl show --value --property=InvocationID "$unit.service" >"$folder/invocation"
         ;;
-    log) journalctl --unit="$unit.service" --output=cat --no-pager --lines=2000 --since="-30min" ;;
+    log) journalctl "_SYSTEMD_INVOCATION_ID=$(<"$folder/invocation")" --output=cat --no-pager --lines=2000 ;;
     end) clear_away ;;
     *)
         echo "rehearsal: $1 is no action" >&2

@@ -94,9 +94,9 @@ fn show(context: &Context, findings: &[Finding]) {
             Severity::Warning => ui.paint("33", "warning"),
             Severity::Blocker => ui.paint("31", "BLOCKER"),
         };
-        ui.data(format!("{mark}  {:<14}  {}", finding.id, finding.found));
+        ui.data(format!("{mark}  {:<16}  {}", finding.id, finding.found));
         if let Some(remedy) = &finding.remedy {
-            ui.data(format!("         {:<14}  → {remedy}", ""));
+            ui.data(format!("         {:<16}  → {remedy}", ""));
         }
     }
 }

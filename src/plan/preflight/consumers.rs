@@ -154,7 +154,9 @@ mod tests {
     fn everybody_is_switched_left_on_purpose_or_in_the_way() {
         use Severity::{Blocker, Ok, Warning};
         let other = || consumer("reports", &["CACHE_URL"], &[]);
-        let cases: Vec<(Consumers, &[&str], &[&str], Vec<(Severity, &str)>)> = vec![
+        /// What was found, `app.also`, `--leave`, and the findings.
+        type Case<'a> = (Consumers, &'a [&'a str], &'a [&'a str], Vec<(Severity, &'a str)>);
+        let cases: Vec<Case<'_>> = vec![
             (found(vec![]), &[], &[], vec![(Ok, "consumers")]),
             (found(vec![other()]), &[], &[], vec![(Blocker, "left-behind")]),
             (found(vec![other()]), &["reports"], &[], vec![(Ok, "consumers")]),

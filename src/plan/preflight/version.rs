@@ -88,3 +88,45 @@ pub fn judge(engine: Engine, version: Version, own: OwnEngine) -> Finding {
     }
     Finding::ok("version", found)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::Severity;
+    use super::*;
+
+    #[test]
+    fn data_travels_only_to_a_format_that_can_be_read() {
+        use Engine::{Redis, Valkey};
+        let own = |engine, major, minor| OwnEngine {
+            engine,
+            version: Version::new(major, minor, 0),
+        };
+        let cases = [
+            (Redis, (7, 2, 5), own(Valkey, 8, 1), true),
+            (Redis, (7, 3, 240), own(Valkey, 8, 1), true),
+            (Redis, (7, 4, 0), own(Valkey, 8, 1), false),
+            (Redis, (8, 0, 0), own(Valkey, 9, 0), false),
+            (Redis, (6, 2, 1), own(Valkey, 9, 0), true),
+            (Valkey, (7, 2, 5), own(Redis, 8, 0), true),
+            (Valkey, (8, 1, 0), own(Redis, 8, 0), true),
+            (Valkey, (8, 1, 0), own(Redis, 7, 0), false),
+            (Valkey, (9, 0, 0), own(Redis, 8, 0), false),
+            (Valkey, (9, 0, 0), own(Valkey, 8, 1), false),
+            (Valkey, (9, 0, 3), own(Valkey, 9, 0), true),
+            (Valkey, (8, 0, 1), own(Valkey, 9, 0), true),
+            (Redis, (8, 0, 9), own(Redis, 8, 0), true),
+            (Redis, (8, 2, 0), own(Redis, 8, 0), false),
+            (Redis, (7, 4, 2), own(Redis, 8, 0), true),
+            (Redis, (7, 2, 0), own(Redis, 7, 0), false),
+            (Redis, (6, 0, 16), own(Redis, 7, 0), true),
+        ];
+        for (engine, (major, minor, patch), own, readable) in cases {
+            let finding = judge(engine, Version::new(major, minor, patch), own);
+            assert_eq!(
+                finding.severity != Severity::Blocker,
+                readable,
+                "{finding:?} of {own:?}"
+            );
+        }
+    }
+}
