@@ -45,6 +45,12 @@ impl Answer {
         self.code
     }
 
+    /// The first line of its error.
+    pub fn reason(&self) -> Option<String> {
+        let line = self.err.lines().find(|line| line.starts_with("error: "))?;
+        Some(line.trim_start_matches("error: ").to_string())
+    }
+
     /// All that it printed.
     pub fn printed(&self) -> String {
         format!("`infra {}` printed:\n{}\n{}", self.shown, self.out, self.err)
@@ -212,6 +218,27 @@ impl World {
             .unwrap();
         serde_json::from_slice(&output.stdout)
             .unwrap_or_else(|error| panic!("{error}: {}", String::from_utf8_lossy(&output.stderr)))
+    }
+
+    /// A shell command, in the folder and with the variables that infra is run with.
+    pub fn in_the_sandbox(&self, command: &str) {
+        let output = Command::new(sandbox())
+            .args(["run", "sh", "-c", command])
+            .current_dir(self.folder.path())
+            .stdin(Stdio::null())
+            .output()
+            .unwrap();
+        assert!(
+            output.status.success(),
+            "{command}: {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+    }
+
+    /// What the sandbox says of itself.
+    pub fn sandbox_status(&self) -> Value {
+        let output = Command::new(sandbox()).args(["status", "--json"]).output().unwrap();
+        serde_json::from_slice(&output.stdout).unwrap()
     }
 
     /// What the platform did, in its own words.

@@ -11,9 +11,12 @@
 )]
 
 mod doors;
+mod faults;
 mod kill;
 mod points;
 mod sides;
+mod source;
+mod up;
 #[path = "../journey/world.rs"]
 mod world;
 
@@ -36,4 +39,19 @@ fn a_switch_that_was_killed_anywhere_is_finished_by_the_next() {
 fn a_promotion_that_was_killed_anywhere_is_finished_by_the_next_and_then_switched() {
     let _alone = alone();
     kill::table(Order::PromoteFirst);
+}
+
+#[test]
+fn an_up_and_a_down_that_were_killed_everywhere_come_to_their_end() {
+    let _alone = alone();
+    match points::all() {
+        true => up::in_turn(),
+        false => up::once(),
+    }
+}
+
+#[test]
+fn whatever_goes_wrong_around_a_switch_it_ends_right() {
+    let _alone = alone();
+    faults::matrix();
 }
