@@ -44,14 +44,10 @@ struct Row {
     wrong: Vec<String>,
 }
 
-pub fn table(order: Order) {
-    let world = World::raise_scaled(300, "0.02");
-    world.set_var("DEMO_SHUTDOWN_SECONDS", "1");
-    world.infra(&["up", "--yes"]).exits(0);
-    let sides = Sides::of(&world);
+/// On a sandbox where the pair follows and the app writes; leaves it with the app stopped on the endpoint.
+pub fn table(world: &World, sides: &Sides, order: Order, sample: usize) {
     let log = world.folder().join("points.log");
     let log_path = log.to_str().unwrap().to_string();
-    sides.begin(&world);
 
     // What a run without any fault passes, and what it leaves.
     let begun = Instant::now();
@@ -65,15 +61,15 @@ pub fn table(order: Order) {
         passed.len(),
         begun.elapsed().as_secs_f64()
     );
-    order.finish(&world);
+    order.finish(world);
     let clean = sides.standing();
-    let mut wrong = proven(&world, &sides, &clean);
+    let mut wrong = proven(world, sides, &clean);
     assert!(wrong.is_empty(), "without any fault: {wrong:?}");
 
     let mut rows = Vec::new();
-    for number in points::choose(passed.len()) {
+    for number in points::choose(passed.len(), sample) {
         let begun = Instant::now();
-        sides.back_to_following(&world);
+        sides.back_to_following(world);
         let reset = begun.elapsed().as_secs_f64();
         let _ = std::fs::remove_file(&log);
         let number_text = number.to_string();
@@ -93,16 +89,16 @@ pub fn table(order: Order) {
             row.wrong
                 .push(format!("not killed, {} points: {}", names.len(), killed.printed()));
         }
-        let seen = look_at_doors(&sides, &names, number);
+        let seen = look_at_doors(sides, &names, number);
         row.doors = seen.iter().map(ToString::to_string).collect::<Vec<_>>().join(" then ");
         if seen.iter().any(|doors| doors.both_open()) {
             row.wrong.push("both doors were open".into());
         }
         let second = Instant::now();
-        let finished = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| order.finish(&world)));
+        let finished = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| order.finish(world)));
         row.second_s = second.elapsed().as_secs_f64();
         match finished {
-            Ok(()) => row.wrong.extend(proven(&world, &sides, &clean)),
+            Ok(()) => row.wrong.extend(proven(world, sides, &clean)),
             Err(_) => row.wrong.push("the second run failed, as printed above".into()),
         }
         println!(
@@ -132,7 +128,6 @@ pub fn table(order: Order) {
             .map(|row| format!("{} {}: {}", row.number, row.point, row.wrong.join("; "))),
     );
     assert!(wrong.is_empty(), "{wrong:#?}");
-    world.no_secret_was_shown();
 }
 
 /// At once, and at every second point also when the pause has ended by itself.
