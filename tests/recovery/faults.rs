@@ -207,7 +207,7 @@ fn one(world: &World, sides: &Sides, source: &Source, fault: &Fault, point: &str
         wrong.push(format!("{key} was not named with exit 5: {}", first.printed()));
     }
     let released = passed.iter().any(|name| name == "before unpause");
-    let doors = doors::try_both(sides, !released);
+    let doors = doors::try_both(sides, doors::Write::Kept, !released);
     shown.push_str(&format!(", doors {doors}"));
     if doors.both_open() {
         wrong.push("both doors were open".into());

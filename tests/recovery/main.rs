@@ -20,7 +20,7 @@ mod up;
 #[path = "../journey/world.rs"]
 mod world;
 
-use kill::Order;
+use kill::{Fence, Order};
 use sides::{Sides, forget_the_ledgers, stop_the_app};
 use source::Source;
 use std::sync::Mutex;
@@ -29,15 +29,15 @@ use world::World;
 static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 
 /// A sandbox in which nothing takes long, to be had by one test at a time.
-fn raise(keys: u32) -> World {
-    let world = World::raise_scaled(keys, "0.02");
+fn raise(keys: u32, profile: &str) -> World {
+    let world = World::raise_as(keys, &["--time-scale", "0.02", "--addon-profile", profile]);
     world.set_var("DEMO_SHUTDOWN_SECONDS", "1");
     world
 }
 
 /// The same, with the source in the test's own hands.
 fn raise_with_source(keys: u32) -> (World, Source) {
-    let world = raise(10);
+    let world = raise(10, "default");
     stop_the_app(&world);
     let source = Source::take_over(&world);
     forget_the_ledgers();
@@ -56,12 +56,14 @@ fn alone(full: bool, test: impl FnOnce()) {
 }
 
 fn every_point(order: Order) {
-    let world = raise(300);
-    world.infra(&["up", "--yes"]).exits(0);
-    let sides = Sides::of(&world);
-    sides.begin(&world);
-    kill::table(&world, &sides, order, 0);
-    world.no_secret_was_shown();
+    for fence in Fence::wanted() {
+        let world = raise(300, fence.profile());
+        world.infra(&["up", "--yes"]).exits(0);
+        let sides = Sides::of(&world);
+        sides.begin(&world);
+        kill::table(&world, &sides, order, fence, 0);
+        world.no_secret_was_shown();
+    }
 }
 
 #[test]
@@ -71,9 +73,9 @@ fn a_sample_of_what_can_happen_ends_right() {
         up::killed_once(&world);
         let sides = Sides::of(&world);
         sides.begin(&world);
-        kill::table(&world, &sides, Order::SwitchAlone, 2);
+        kill::table(&world, &sides, Order::SwitchAlone, Fence::Pause, 2);
         sides.back_to_following(&world);
-        kill::table(&world, &sides, Order::PromoteFirst, 1);
+        kill::table(&world, &sides, Order::PromoteFirst, Fence::Pause, 1);
         sides.back_to_following(&world);
         faults::matrix(&world, &sides, &source, 2);
         world.no_secret_was_shown();
@@ -88,6 +90,16 @@ fn a_switch_that_was_killed_anywhere_is_finished_by_the_next() {
 #[test]
 fn a_promotion_that_was_killed_anywhere_is_finished_by_the_next_and_then_switched() {
     alone(true, || every_point(Order::PromoteFirst));
+}
+
+#[test]
+fn a_way_back_from_a_promotion_that_was_killed_anywhere_is_finished_by_the_next() {
+    alone(true, || every_point(Order::BackFromPromotion));
+}
+
+#[test]
+fn a_way_back_from_a_switch_that_was_killed_anywhere_is_finished_by_the_next() {
+    alone(true, || every_point(Order::BackFromSwitch));
 }
 
 #[test]

@@ -30,7 +30,7 @@ fn complete(world: &World, account: &Account, clean: &str) {
 
 /// Each point of a run, once, with the same command right after it.
 pub fn in_turn() {
-    let world = crate::raise(300);
+    let world = crate::raise(300, "default");
     let account = Account::new();
     let clean = shape(&world, &account);
     world.infra(DOWN).exits(0);
@@ -86,7 +86,7 @@ pub fn killed_once(world: &World) {
 
 /// Each point of a run, in an account that is empty every time.
 pub fn each_point() {
-    let world = crate::raise(300);
+    let world = crate::raise(300, "default");
     let account = Account::new();
     let log = world.folder().join("points.log");
     let log_path = log.to_str().unwrap().to_string();
