@@ -87,16 +87,16 @@ fn sandbox() -> PathBuf {
 impl World {
     /// Raises the sandbox, fills the add-on and starts the app; at a tenth of the platform's real delays.
     pub fn raise(keys: u32) -> Self {
-        Self::raise_scaled(keys, "0.1")
+        Self::raise_as(keys, &["--time-scale", "0.1"])
     }
 
-    /// The same, at another factor on the platform's delays.
-    pub fn raise_scaled(keys: u32, factor: &str) -> Self {
+    /// The same, on a sandbox with these settings.
+    pub fn raise_as(keys: u32, settings: &[&str]) -> Self {
         let world = World {
             folder: tempfile::tempdir().unwrap(),
             printed: RefCell::default(),
         };
-        world.sandbox(&["up", "--time-scale", factor]);
+        world.sandbox(&[&["up"], settings].concat());
         world.sandbox(&["app", "seed", "--keys", &keys.to_string()]);
         world.configure("");
         world.scale(2, 1);

@@ -11,10 +11,6 @@ const DOWN: &[&str] = &["down", "--confirm", "demo", "--delete-backups", "demo"]
 /// More rounds than there are effects would mean that it does not come on.
 const MOST_ROUNDS: usize = 400;
 
-fn raise() -> World {
-    World::raise_scaled(300, "0.02")
-}
-
 /// What an undisturbed run leaves.
 fn shape(world: &World, account: &Account) -> String {
     world.infra(UP).exits(0);
@@ -34,7 +30,7 @@ fn complete(world: &World, account: &Account, clean: &str) {
 
 /// Each point of a run, once, with the same command right after it.
 pub fn in_turn() {
-    let world = raise();
+    let world = crate::raise(300, "default");
     let account = Account::new();
     let clean = shape(&world, &account);
     world.infra(DOWN).exits(0);
@@ -73,9 +69,24 @@ fn until_it_is_done(world: &World, name: &str, command: &[&str]) -> usize {
     }
 }
 
-/// One point of a run, in an empty account.
-pub fn once() {
-    let world = raise();
+/// Once at a point of a sample, which is not known to be one of the last: a run that passes fewer of them than that is done.
+pub fn killed_once(world: &World) {
+    let number = points::choose(100, 1)[0].to_string();
+    let log = world.folder().join("points.log");
+    let killed = world.infra_under(
+        &[("INFRA_FAULT_LOG", log.to_str().unwrap()), ("INFRA_FAULT_AT", &number)],
+        UP,
+    );
+    assert!(killed.was_killed(), "{}", killed.printed());
+    println!("up killed {}", points::read(&log).pop().unwrap_or_default());
+    world.infra(UP).exits(0);
+    let account = Account::new();
+    complete(world, &account, &account.shape());
+}
+
+/// Each point of a run, in an account that is empty every time.
+pub fn each_point() {
+    let world = crate::raise(300, "default");
     let account = Account::new();
     let log = world.folder().join("points.log");
     let log_path = log.to_str().unwrap().to_string();
@@ -84,7 +95,7 @@ pub fn once() {
     let count = points::read(&log).len();
     println!("`infra up`: {count} points in {:.1} s", begun.elapsed().as_secs_f64());
     let clean = account.shape();
-    let numbers = points::choose(count);
+    let numbers = points::choose(count, 0);
     for number in &numbers {
         world.infra(DOWN).exits(0);
         assert!(account.is_empty(), "{}", account.shape());
