@@ -85,7 +85,8 @@ impl Account {
 
     /// What there is of each kind, found by tag, name and prefix, without what is another in each run.
     pub fn shape(&self) -> String {
-        let standing = self.standing();
+        let mut standing = self.standing();
+        standing.parameters.sort();
         let rules = self.runtime.block_on(ec2::group(&self.cloud, &self.names)).unwrap();
         format!(
             "{} instances, {} addresses, {} groups, rules {:?}, role {}, profile {}, key pair {}, bucket {}, parameters {:?}",
