@@ -1,10 +1,12 @@
 //! Points at which a test build can be killed or have something done to the world around it. In every other build they are nothing at all.
 //!
 //! There is one before and one after each effect: what is sent to the cloud and to the platform, what is done on a host, each step of a cutover, each file.
-//! With the feature `fault-points` three variables of the environment speak to them:
+//! With the feature `fault-points` these variables of the environment speak to them:
 //!
 //! - `INFRA_FAULT_LOG=FILE`: the name of each point that is reached, a line each.
 //! - `INFRA_FAULT_AT=N`: the process kills itself, as `kill -9` would, at the Nth point that it reaches.
+//! - `INFRA_FAULT_NEW=FILE`: the same, at the first point whose name is not in the file, to which it is added: run again and again, the program dies
+//!   once everywhere.
 //! - `INFRA_FAULT_RUN=COMMAND` with `INFRA_FAULT_ON=NAME`: runs the command by a shell and waits for it, when the point of that name is reached first.
 
 /// A place before or after an effect.
@@ -31,15 +33,19 @@ mod points {
     static REACHED: Mutex<(u64, bool)> = Mutex::new((0, false));
 
     pub fn point(name: std::fmt::Arguments<'_>) {
-        let name = name.to_string();
+        let name = without_ids(&name.to_string());
         let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
         let command = {
             let mut reached = REACHED.lock().unwrap_or_else(PoisonError::into_inner);
             reached.0 += 1;
-            if let Some(file) = variable("INFRA_FAULT_LOG")
-                && let Ok(mut file) = std::fs::OpenOptions::new().create(true).append(true).open(file)
+            if let Some(file) = variable("INFRA_FAULT_LOG") {
+                add(&file, &name);
+            }
+            if let Some(file) = variable("INFRA_FAULT_NEW")
+                && !std::fs::read_to_string(&file).is_ok_and(|seen| seen.lines().any(|line| line == name))
             {
-                let _ = writeln!(file, "{name}");
+                add(&file, &name);
+                let _ = raise(Signal::SIGKILL);
             }
             if variable("INFRA_FAULT_AT").and_then(|number| number.parse().ok()) == Some(reached.0) {
                 let _ = raise(Signal::SIGKILL);
@@ -54,6 +60,21 @@ mod points {
                 eprintln!("the fault at {name:?} ended with {status:?}: {command}");
             }
         }
+    }
+
+    fn add(file: &str, line: &str) {
+        if let Ok(mut file) = std::fs::OpenOptions::new().create(true).append(true).open(file) {
+            let _ = writeln!(file, "{line}");
+        }
+    }
+
+    /// The platform's ids are others in each run.
+    fn without_ids(name: &str) -> String {
+        let is_id = |word: &&str| word.len() == 36 && word.bytes().filter(|byte| *byte == b'-').count() == 4;
+        let words = name
+            .split('/')
+            .map(|word| Some(word).filter(|word| !is_id(word)).unwrap_or("ID"));
+        words.collect::<Vec<_>>().join("/")
     }
 
     /// Tells of every request to AWS that changes something, by watching all of a client's requests: no call can be forgotten.
@@ -110,7 +131,13 @@ mod points {
         };
         if let Some(target) = target {
             let operation = target.rsplit('.').next().unwrap_or(target);
-            return (!reads(operation)).then(|| operation.to_string());
+            // Parameters are told apart by what they are for: what follows the environment in their names.
+            let body: serde_json::Value = serde_json::from_slice(body.unwrap_or_default()).unwrap_or_default();
+            let of = body["Name"]
+                .as_str()
+                .and_then(|name| name.splitn(5, '/').nth(4))
+                .unwrap_or_default();
+            return (!reads(operation)).then(|| format!("{operation} {of}").trim_end().to_string());
         }
         let path = uri.split_once("://").map_or(uri, |(_, rest)| rest);
         let path = path.split_once('/').map_or("", |(_, path)| path);
@@ -140,15 +167,19 @@ mod points {
 
     #[cfg(test)]
     mod tests {
-        use super::change;
+        use super::{change, without_ids};
 
         #[test]
         fn changes_are_named_and_reading_is_not_one() {
             let form = |text: &'static str| change("POST", "http://10.0.0.1:4566/", None, Some(text.as_bytes()));
             assert_eq!(form("Action=RunInstances&Version=1").as_deref(), Some("RunInstances"));
             assert_eq!(form("Action=DescribeInstances&Version=1"), None);
-            let json = |target: &str| change("POST", "http://10.0.0.1:4566/", Some(target), Some(b"{}"));
-            assert_eq!(json("AmazonSSM.PutParameter").as_deref(), Some("PutParameter"));
+            let body = br#"{"Name":"/infra/demo/production/password/app"}"#;
+            let json = |target: &str| change("POST", "http://10.0.0.1:4566/", Some(target), Some(body));
+            assert_eq!(
+                json("AmazonSSM.PutParameter").as_deref(),
+                Some("PutParameter password/app")
+            );
             assert_eq!(json("AmazonSSM.GetParametersByPath"), None);
             let object =
                 |method: &str, rest: &str| change(method, &format!("http://10.0.0.1:4566/bucket{rest}"), None, None);
@@ -167,6 +198,10 @@ mod points {
             );
             assert_eq!(object("PUT", "?versioning").as_deref(), Some("PUT versioning"));
             assert_eq!(object("PUT", "/").as_deref(), Some("PUT"));
+            assert_eq!(
+                without_ids("before DELETE /a/cdf58047-39b6-46a8-bc60-22319027119b"),
+                "before DELETE /a/ID"
+            );
         }
     }
 }

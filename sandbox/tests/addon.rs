@@ -140,7 +140,7 @@ async fn no_file_of_the_addon_holds_the_password() {
 async fn denied(profile: Profile) -> Vec<String> {
     let folder = tempfile::tempdir().unwrap();
     let addon = rent(folder.path(), "asked", false, profile).await;
-    let mut host = addon.administer().await.unwrap();
+    let mut host = addon.provider().unwrap().connect().await.unwrap();
     let mut denied = Vec::new();
     let mut list = redis::cmd("COMMAND");
     let mut names: Vec<String> = list.arg("LIST").query_async(&mut host.commands).await.unwrap();
@@ -190,12 +190,21 @@ async fn a_rotation_refuses_the_old_password_and_leaves_who_is_there_until_he_is
     let mut addon = rent(folder.path(), "redis", true, Profile::Default).await;
     let old = Target::parse(addon.url(), addon.certificate()).unwrap();
     let mut redis = connect(&addon, 0).await;
+    let configuration = || std::fs::read_to_string(folder.path().join("addon-redis/redis.conf")).unwrap();
+    let before = configuration();
     addon.rotate("another0secret").await.unwrap();
+    let after = configuration();
+    let pairs = before.lines().zip(after.lines());
+    let changed: Vec<_> = pairs.filter(|(before, after)| before != after).collect();
+    assert!(
+        changed.len() == 1 && changed[0].1.starts_with("user default on #"),
+        "the next start knows the new password too: {changed:?}"
+    );
     assert!(addon.url().contains("another0secret"));
     let patience = std::time::Duration::from_secs(5);
     assert!(old.connect(0, patience).await.is_err());
     run(&mut redis.commands, "SET key value").await.unwrap();
     let _new = connect(&addon, 0).await;
-    assert!(addon.cut_clients().await.unwrap() >= 2);
+    assert!(addon.provider().unwrap().cut_clients().await.unwrap() >= 2);
     assert!(run(&mut redis.commands, "GET key").await.is_err());
 }

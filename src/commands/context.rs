@@ -4,6 +4,7 @@ use crate::cli::Common;
 use crate::cloud::{Cloud, ec2, find};
 use crate::config::Config;
 use crate::config::PlatformKind;
+use crate::cutover::history::History;
 use crate::cutover::record as entries;
 use crate::cutover::{Phase, vars};
 use crate::error::{Error, Result};
@@ -136,9 +137,14 @@ impl Context {
 
     /// How far the cutover is, by its journal; nothing where none was ever begun.
     pub async fn phase(&self, environment: &Environment) -> Result<Option<Phase>> {
+        Ok(self.history(environment).await?.phase)
+    }
+
+    /// What its journal says; empty where none was ever begun.
+    pub async fn history(&self, environment: &Environment) -> Result<History> {
         match Journal::latest(&environment.store).await? {
-            Some(journal) => Ok(entries::read(&journal)?.phase),
-            None => Ok(None),
+            Some(journal) => entries::read(&journal),
+            None => Ok(History::default()),
         }
     }
 

@@ -4,7 +4,7 @@ use super::JSON_SCHEMA_VERSION;
 use super::context::{Context, host_server};
 use super::up::drift;
 use crate::backup::{self, BackupSummary};
-use crate::cutover::Phase;
+use crate::cutover::history::History;
 use crate::error::{Error, ExitCode, Result};
 use crate::redis::info::{Keyspace, ServerRole};
 use crate::redis::{Info, Server};
@@ -82,8 +82,8 @@ async fn look(context: &Context) -> Result<ExitCode> {
             Err(error) => Err(error),
         }
     };
-    let (phase, source, master, replica, backup, app, drift) = tokio::join!(
-        context.phase(&environment),
+    let (history, source, master, replica, backup, app, drift) = tokio::join!(
+        context.history(&environment),
         source,
         ask(&master),
         ask(&replica),
@@ -93,7 +93,7 @@ async fn look(context: &Context) -> Result<ExitCode> {
     );
     let status = assemble(
         context,
-        phase,
+        history,
         state,
         [("source", source), ("master", master), ("replica", replica)],
         backup,
@@ -129,7 +129,7 @@ type Asked = Result<(String, Info)>;
 
 fn assemble(
     context: &Context,
-    phase: Result<Option<Phase>>,
+    history: Result<History>,
     state: State,
     asked: [(&'static str, Asked); 3],
     backup: Result<Option<BackupSummary>>,
@@ -150,6 +150,11 @@ fn assemble(
         };
         servers.insert(name, judge(name, seen, upstream.copied(), &mut alarms));
     }
+    let phase = history.as_ref().ok().and_then(|history| history.phase);
+    match history {
+        Ok(history) => alarms.extend(history.unfinished(Timestamp::now())),
+        Err(error) => alarms.push(format!("the journal could not be read: {}", error.chain().join(": "))),
+    }
     let backup = backup.unwrap_or_else(|error| {
         alarms.push(format!("backups could not be looked at: {}", error.chain().join(": ")));
         None
@@ -167,7 +172,7 @@ fn assemble(
         schema_version: JSON_SCHEMA_VERSION,
         name: context.config.name.clone(),
         env: context.env().into(),
-        phase: phase.ok().flatten().map_or(state.phase, |phase| phase.name().into()),
+        phase: phase.map_or(state.phase, |phase| phase.name().into()),
         endpoint: state.endpoint,
         app: app.unwrap_or("unknown"),
         servers,

@@ -314,6 +314,9 @@ fn a_switch_that_was_never_sent_goes_on_when_somebody_used_the_open_door() {
             ..promoted()
         };
         let steps = steps(decide(Command::SwitchApp, &past(Some(Phase::Switching)), &world));
-        assert!(steps.contains(&SetVars) && !steps.contains(&ProveStill) && !steps.contains(&Follow), "{steps:?}");
+        assert!(
+            steps.contains(&SetVars) && !steps.contains(&ProveStill) && !steps.contains(&Follow),
+            "{steps:?}"
+        );
     }
 }

@@ -213,6 +213,31 @@ impl History {
     }
 }
 
+impl History {
+    /// What was left half done and what to run, for whoever only looks; nothing between two cutovers.
+    pub fn unfinished(&self, now: Timestamp) -> Option<String> {
+        if self.stopped.is_some() {
+            return Some(
+                "the app is stopped in the middle of a cutover: `infra switch-app` goes on with it, `infra switch-app --back` starts the app on the source".into(),
+            );
+        }
+        match (self.phase?, &self.promotion) {
+            (Phase::Promoted, Some(promotion)) => Some(match promotion.hold_until {
+                Some(until) if until > now => format!(
+                    "writes of the app wait until {} for `infra switch-app`; `infra switch-app --back` gives the promotion up at once",
+                    until.strftime("%H:%M:%S UTC")
+                ),
+                _ => "the master was promoted and the app is on the source: `infra switch-app` follows the source again and repeats it".into(),
+            }),
+            (Phase::Returning, _) => Some("a way back is half done: run the same command again".into()),
+            (Phase::Switching | Phase::Switched, _) => {
+                Some("a switch is half done, and the source may be paused until it is finished: run `infra switch-app`".into())
+            }
+            _ => None,
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -263,6 +288,21 @@ mod tests {
         assert_eq!(history.stopped.as_ref().unwrap()["demo"], standing(2));
         history.add(&Entry::Started);
         assert_eq!(history.stopped, None);
+    }
+
+    #[test]
+    fn what_is_half_done_is_told_with_the_command_that_ends_it() {
+        let now: Timestamp = "2026-01-01T00:00:00Z".parse().unwrap();
+        let told = |entries: &[Entry]| History::of(entries).unfinished(now);
+        assert_eq!(told(&[Entry::Following]), None);
+        assert_eq!(told(&[Entry::Settled { late_writes: None }]), None);
+        let stopping = Entry::Stopping { apps: BTreeMap::new() };
+        assert!(told(&[Entry::Following, stopping]).unwrap().contains("--back"));
+        assert!(
+            told(&[Entry::Switching(Switch::default())])
+                .unwrap()
+                .contains("infra switch-app")
+        );
     }
 
     #[test]

@@ -87,6 +87,16 @@ impl<R: Record, P: Pair> Cutover<R, P> {
                     .hint("the provider may have changed the source's address or password: run `infra up`, which points the master at it anew, then the same command again"),
             );
         }
+        // A link that still stands hides a password that was changed: it would not come back.
+        let known = control::setting(&mut sides.master, "masterauth").await?;
+        let wanted = setup.source.password.as_ref().map_or("", |password| password.expose());
+        if master.role == ServerRole::Replica && known.is_some_and(|known| known.expose() != wanted) {
+            return Err(Error::failed(format!(
+                "begin: {} follows {} by a password that was changed since",
+                setup.master, setup.source
+            ))
+            .hint("run `infra up`, which points the master at it anew, then the same command again"));
+        }
         // A replica ignores its limit, a master enforces it at once.
         if master.maxmemory > 0 && master.used_memory > master.maxmemory {
             return Err(Error::failed(format!(

@@ -2,6 +2,7 @@
 
 use super::connection::Connection;
 use crate::error::{Error, Result};
+use crate::secret::Secret;
 use ::redis::{Cmd, Value, cmd};
 use serde::Serialize;
 use std::collections::HashMap;
@@ -90,6 +91,19 @@ fn parse_client(line: &str) -> Result<Client, String> {
         db: text("db").parse().unwrap_or(0),
         age_seconds: number("age").unwrap_or(0),
         idle_seconds: number("idle").unwrap_or(0),
+    })
+}
+
+/// A setting, kept as a secret since some are; nothing where the server does not tell.
+pub async fn setting(connection: &mut Connection, name: &str) -> Result<Option<Secret>> {
+    let pair = match connection.ask(cmd("CONFIG").arg("GET").arg(name)).await? {
+        Value::Array(pair) => pair,
+        _ => return Ok(None),
+    };
+    Ok(match pair.into_iter().nth(1) {
+        Some(Value::BulkString(value)) => String::from_utf8(value).ok().map(Secret::new),
+        Some(Value::SimpleString(value)) => Some(Secret::new(value)),
+        _ => None,
     })
 }
 

@@ -45,6 +45,12 @@ impl Answer {
         self.code
     }
 
+    /// The first line of its error.
+    pub fn reason(&self) -> Option<String> {
+        let line = self.err.lines().find(|line| line.starts_with("error: "))?;
+        Some(line.trim_start_matches("error: ").to_string())
+    }
+
     /// All that it printed.
     pub fn printed(&self) -> String {
         format!("`infra {}` printed:\n{}\n{}", self.shown, self.out, self.err)
@@ -81,16 +87,16 @@ fn sandbox() -> PathBuf {
 impl World {
     /// Raises the sandbox, fills the add-on and starts the app; at a tenth of the platform's real delays.
     pub fn raise(keys: u32) -> Self {
-        Self::raise_scaled(keys, "0.1")
+        Self::raise_as(keys, &["--time-scale", "0.1"])
     }
 
-    /// The same, at another factor on the platform's delays.
-    pub fn raise_scaled(keys: u32, factor: &str) -> Self {
+    /// The same, on a sandbox with these settings.
+    pub fn raise_as(keys: u32, settings: &[&str]) -> Self {
         let world = World {
             folder: tempfile::tempdir().unwrap(),
             printed: RefCell::default(),
         };
-        world.sandbox(&["up", "--time-scale", factor]);
+        world.sandbox(&[&["up"], settings].concat());
         world.sandbox(&["app", "seed", "--keys", &keys.to_string()]);
         world.configure("");
         world.scale(2, 1);
@@ -214,6 +220,27 @@ impl World {
             .unwrap_or_else(|error| panic!("{error}: {}", String::from_utf8_lossy(&output.stderr)))
     }
 
+    /// A shell command, in the folder and with the variables that infra is run with.
+    pub fn in_the_sandbox(&self, command: &str) {
+        let output = Command::new(sandbox())
+            .args(["run", "sh", "-c", command])
+            .current_dir(self.folder.path())
+            .stdin(Stdio::null())
+            .output()
+            .unwrap();
+        assert!(
+            output.status.success(),
+            "{command}: {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+    }
+
+    /// What the sandbox says of itself.
+    pub fn sandbox_status(&self) -> Value {
+        let output = Command::new(sandbox()).args(["status", "--json"]).output().unwrap();
+        serde_json::from_slice(&output.stdout).unwrap()
+    }
+
     /// What the platform did, in its own words.
     pub fn report(&self) -> Value {
         serde_json::from_str(&self.platform("GET", "/_sandbox/report", "{}")).unwrap()
@@ -265,7 +292,7 @@ impl World {
             );
             looked_for += 1;
         }
-        assert!(looked_for >= 2, "the endpoint's URL and the add-on's");
+        assert!(looked_for >= 1, "the app has no URL with a password");
         assert!(!printed.contains("PRIVATE KEY"));
     }
 

@@ -40,9 +40,18 @@ impl fmt::Display for Doors {
     }
 }
 
+/// What to write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Write {
+    /// A key, which stays.
+    Kept,
+    /// The removal of a key that is not there: a write to whoever has to allow it, and nothing in the stream of writes.
+    WithoutTrace,
+}
+
 /// Tries the endpoint first: nothing opens it while no command runs, while the source's pause may end at any moment.
-pub fn try_both(sides: &Sides, source_too: bool) -> Doors {
-    let open = |target: &Target| match sides.runtime.block_on(takes_a_write(target)) {
+pub fn try_both(sides: &Sides, write: Write, source_too: bool) -> Doors {
+    let open = |target: &Target| match sides.runtime.block_on(takes(target, write)) {
         true => Door::Open,
         false => Door::Shut,
     };
@@ -52,16 +61,16 @@ pub fn try_both(sides: &Sides, source_too: bool) -> Doors {
     }
 }
 
-async fn takes_a_write(target: &Target) -> bool {
+async fn takes(target: &Target, write: Write) -> bool {
     static COUNT: AtomicU64 = AtomicU64::new(0);
     let key = format!("scratch:{}", COUNT.fetch_add(1, Ordering::Relaxed));
     let attempt = async {
         let mut connection = target.connect(0, PATIENCE).await?;
-        redis::cmd("SET")
-            .arg(&key)
-            .arg(1)
-            .exec_async(&mut connection.commands)
-            .await
+        let mut command = match write {
+            Write::Kept => redis::cmd("SET").arg(&key).arg(1).to_owned(),
+            Write::WithoutTrace => redis::cmd("DEL").arg("nobody:has:this").to_owned(),
+        };
+        command.exec_async(&mut connection.commands).await
     };
     matches!(tokio::time::timeout(2 * PATIENCE, attempt).await, Ok(Ok(())))
 }

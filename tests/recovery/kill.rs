@@ -1,36 +1,104 @@
 //! The table: at each point the command dies as by `kill -9`, a write is tried on each side, and the same command is run again.
 
-use crate::doors::{self, Doors};
+use crate::doors::{self, Doors, Write};
 use crate::points;
 use crate::sides::{Sides, stop_the_app};
 use crate::world::World;
 use infra::plan::teardown::Standing;
 use std::time::{Duration, Instant};
 
-const PROMOTE: &[&str] = &["promote", "--confirm", "demo", "--hold", "30s"];
+const PROMOTE: &[&str] = &["promote", "--confirm", "demo", "--hold", "60s"];
 const SWITCH: &[&str] = &["switch-app", "--confirm", "demo"];
+const BACK: &[&str] = &["switch-app", "--back", "--confirm", "demo"];
 /// The source's pause ends by itself some seconds after whoever renewed it died.
 const LAPSED: Duration = Duration::from_millis(3500);
 
-/// Which command is killed, and what the app takes to the endpoint.
+/// How the source is fenced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fence {
+    Pause,
+    Platform,
+}
+
+impl Fence {
+    /// Those of the variable FENCE, such as `pause,platform`; without it, the pause.
+    pub fn wanted() -> Vec<Fence> {
+        let words = std::env::var("FENCE").unwrap_or_else(|_| "pause".into());
+        let fences = words.split(',').map(|word| match word.trim() {
+            "pause" => Fence::Pause,
+            "platform" => Fence::Platform,
+            other => panic!("FENCE={other}: want pause, platform or both with a comma"),
+        });
+        fences.collect()
+    }
+
+    /// What the add-on's host allows.
+    pub fn profile(self) -> &'static str {
+        match self {
+            Fence::Pause => "default",
+            Fence::Platform => "no-pause",
+        }
+    }
+}
+
+/// Which command is killed, and what comes before and after it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Order {
     SwitchAlone,
+    /// `promote`, and then the switch.
     PromoteFirst,
+    /// `--back` from a promotion.
+    BackFromPromotion,
+    /// `--back` from a switch of an app that stood still, so that nothing was written since.
+    BackFromSwitch,
 }
 
 impl Order {
+    fn before(self, world: &World) {
+        match self {
+            Order::SwitchAlone | Order::PromoteFirst => {}
+            Order::BackFromPromotion => {
+                world.infra(PROMOTE).exits(0);
+            }
+            Order::BackFromSwitch => {
+                stop_the_app(world);
+                world.infra(SWITCH).exits(0);
+            }
+        }
+    }
+
     fn killed(self) -> &'static [&'static str] {
         match self {
             Order::SwitchAlone => SWITCH,
             Order::PromoteFirst => PROMOTE,
+            Order::BackFromPromotion | Order::BackFromSwitch => BACK,
         }
     }
 
     fn finish(self, world: &World) {
         world.infra(self.killed()).exits(0);
-        if self == Order::PromoteFirst {
-            world.infra(SWITCH).exits(0);
+        self.after(world);
+    }
+
+    fn after(self, world: &World) {
+        match self {
+            Order::PromoteFirst => {
+                world.infra(SWITCH).exits(0);
+            }
+            Order::BackFromSwitch => world.scale(2, 1),
+            Order::SwitchAlone | Order::BackFromPromotion => {}
+        }
+    }
+
+    fn goes_back(self) -> bool {
+        matches!(self, Order::BackFromPromotion | Order::BackFromSwitch)
+    }
+
+    /// Phase and side of the app at the end.
+    fn end(self) -> (&'static str, &'static str) {
+        match self.goes_back() {
+            true => ("following", "source"),
+            false => ("settled", "endpoint"),
         }
     }
 }
@@ -44,37 +112,36 @@ struct Row {
     wrong: Vec<String>,
 }
 
-pub fn table(order: Order) {
-    let world = World::raise_scaled(300, "0.02");
-    world.set_var("DEMO_SHUTDOWN_SECONDS", "1");
-    world.infra(&["up", "--yes"]).exits(0);
-    let sides = Sides::of(&world);
+/// On a sandbox where the pair follows and the app writes; leaves it with the app stopped.
+pub fn table(world: &World, sides: &Sides, order: Order, fence: Fence, sample: usize) {
     let log = world.folder().join("points.log");
     let log_path = log.to_str().unwrap().to_string();
-    sides.begin(&world);
 
     // What a run without any fault passes, and what it leaves.
+    order.before(world);
+    let _ = std::fs::remove_file(&log);
     let begun = Instant::now();
     world
         .infra_under(&[("INFRA_FAULT_LOG", &log_path)], order.killed())
         .exits(0);
     let passed = points::read(&log);
     println!(
-        "`infra {}`: {} points in {:.1} s",
+        "{order:?}, fence by {fence:?}: `infra {}` passes {} points in {:.1} s",
         order.killed().join(" "),
         passed.len(),
         begun.elapsed().as_secs_f64()
     );
-    order.finish(&world);
+    order.after(world);
     let clean = sides.standing();
-    let mut wrong = proven(&world, &sides, &clean);
+    let mut wrong = proven(world, sides, order, &clean);
     assert!(wrong.is_empty(), "without any fault: {wrong:?}");
 
     let mut rows = Vec::new();
-    for number in points::choose(passed.len()) {
+    for number in points::choose(passed.len(), sample) {
         let begun = Instant::now();
-        sides.back_to_following(&world);
+        sides.back_to_following(world);
         let reset = begun.elapsed().as_secs_f64();
+        order.before(world);
         let _ = std::fs::remove_file(&log);
         let number_text = number.to_string();
         let killed = world.infra_under(
@@ -93,16 +160,16 @@ pub fn table(order: Order) {
             row.wrong
                 .push(format!("not killed, {} points: {}", names.len(), killed.printed()));
         }
-        let seen = look_at_doors(&sides, &names, number);
+        let seen = look_at_doors(sides, order, fence, &names, number);
         row.doors = seen.iter().map(ToString::to_string).collect::<Vec<_>>().join(" then ");
         if seen.iter().any(|doors| doors.both_open()) {
             row.wrong.push("both doors were open".into());
         }
         let second = Instant::now();
-        let finished = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| order.finish(&world)));
+        let finished = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| order.finish(world)));
         row.second_s = second.elapsed().as_secs_f64();
         match finished {
-            Ok(()) => row.wrong.extend(proven(&world, &sides, &clean)),
+            Ok(()) => row.wrong.extend(proven(world, sides, order, &clean)),
             Err(_) => row.wrong.push("the second run failed, as printed above".into()),
         }
         println!(
@@ -122,8 +189,7 @@ pub fn table(order: Order) {
     }
     let good = rows.iter().filter(|row| row.wrong.is_empty()).count();
     println!(
-        "`infra {}` killed and run again: {good} of {}",
-        order.killed()[0],
+        "{order:?}, fence by {fence:?}: killed and run again: {good} of {}",
         rows.len()
     );
     wrong.extend(
@@ -132,25 +198,36 @@ pub fn table(order: Order) {
             .map(|row| format!("{} {}: {}", row.number, row.point, row.wrong.join("; "))),
     );
     assert!(wrong.is_empty(), "{wrong:#?}");
-    world.no_secret_was_shown();
 }
 
-/// At once, and at every second point also when the pause has ended by itself.
-fn look_at_doors(sides: &Sides, passed: &[String], number: usize) -> Vec<Doors> {
-    let released = passed.iter().any(|name| name == "before unpause");
-    let mut seen = vec![doors::try_both(sides, !released)];
-    if number.is_multiple_of(2) && passed.iter().any(|name| name == "after fence") && !released {
+/// At once, and at every second point also when a pause that nobody renews has ended by itself.
+fn look_at_doors(sides: &Sides, order: Order, fence: Fence, passed: &[String], number: usize) -> Vec<Doors> {
+    let has = |name: &str| passed.iter().any(|passed| passed == name);
+    // On the way back a write on the new side would be one to be lost.
+    let write = if order.goes_back() {
+        Write::WithoutTrace
+    } else {
+        Write::Kept
+    };
+    // A source that is fenced by the platform takes writes all along: nobody of the app is left to make one. Nor is anybody when a pause is ended after a switch.
+    let source_too = match fence {
+        Fence::Pause => order.goes_back() || !has("before unpause"),
+        Fence::Platform => !order.goes_back() && !has("before stop app"),
+    };
+    let mut seen = vec![doors::try_both(sides, write, source_too)];
+    if fence == Fence::Pause && source_too && number.is_multiple_of(2) && has("after fence") {
         std::thread::sleep(LAPSED);
-        seen.push(doors::try_both(sides, true));
+        seen.push(doors::try_both(sides, write, true));
     }
     seen
 }
 
-/// What is wrong at the end: nothing, if the app writes to the endpoint, its ledgers are clean, and the account holds what a clean run leaves.
-fn proven(world: &World, sides: &Sides, clean: &Standing) -> Vec<String> {
+/// What is wrong at the end: nothing, if the app writes where it should, its ledgers are clean, and the account holds what a clean run leaves.
+fn proven(world: &World, sides: &Sides, order: Order, clean: &Standing) -> Vec<String> {
     let mut wrong = Vec::new();
     let status = world.status();
-    if (&status["phase"], &status["app"]) != (&"settled".into(), &"endpoint".into()) {
+    let (phase, app) = order.end();
+    if (&status["phase"], &status["app"]) != (&phase.into(), &app.into()) {
         wrong.push(format!(
             "it ended as {} with the app on {}",
             status["phase"], status["app"]

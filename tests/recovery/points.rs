@@ -3,21 +3,19 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-/// How many of them a sample has.
-const SAMPLE: usize = 3;
-
 /// The names of the points that a run has passed, in their order.
 pub fn read(log: &Path) -> Vec<String> {
     let text = std::fs::read_to_string(log).unwrap_or_default();
     text.lines().map(String::from).collect()
 }
 
-pub fn all() -> bool {
-    std::env::var("RECOVERY").is_ok_and(|word| word == "all")
+/// Whether everything is to be tried, or what was named, and not a sample.
+pub fn is_full() -> bool {
+    std::env::var("RECOVERY").is_ok_and(|word| word == "all") || std::env::var_os("RECOVERY_POINTS").is_some()
 }
 
-/// Numbers from 1 on, of `count` points.
-pub fn choose(count: usize) -> Vec<usize> {
+/// Numbers from 1 on, of `count` points; `sample` of them where not all are to be tried.
+pub fn choose(count: usize, sample: usize) -> Vec<usize> {
     let number = |text: &str| {
         text.trim()
             .parse::<usize>()
@@ -32,7 +30,7 @@ pub fn choose(count: usize) -> Vec<usize> {
             })
             .collect();
     }
-    if all() {
+    if is_full() {
         return (1..=count).collect();
     }
     let seed = std::env::var("RECOVERY_SEED").ok().and_then(|text| text.parse().ok());
@@ -41,7 +39,7 @@ pub fn choose(count: usize) -> Vec<usize> {
     println!("a sample of the {count} points by RECOVERY_SEED={seed}");
     let mut state = seed;
     let mut chosen = BTreeSet::new();
-    while chosen.len() < SAMPLE.min(count) {
+    while chosen.len() < sample.min(count) {
         // splitmix64
         state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut mixed = state;

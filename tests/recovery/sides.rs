@@ -28,7 +28,7 @@ pub struct Sides {
     pub endpoint: Target,
 }
 
-fn state_dir() -> PathBuf {
+pub fn state_dir() -> PathBuf {
     std::env::var_os("INFRA_SANDBOX_DIR").map_or_else(|| "/var/lib/infra-sandbox".into(), PathBuf::from)
 }
 
@@ -58,6 +58,65 @@ async fn connect() -> Cloud {
         .load()
         .await;
     Cloud::over(&config).await.unwrap()
+}
+
+/// What stands in the account.
+pub struct Account {
+    runtime: Runtime,
+    cloud: Cloud,
+    names: Names,
+}
+
+impl Account {
+    pub fn new() -> Self {
+        let runtime = Runtime::new().unwrap();
+        let cloud = runtime.block_on(connect());
+        let names = Names::new("demo", "production", cloud.account(), cloud.region()).unwrap();
+        Account { runtime, cloud, names }
+    }
+
+    fn standing(&self) -> Standing {
+        self.runtime.block_on(teardown::find(&self.cloud, &self.names)).unwrap()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.standing() == Standing::default()
+    }
+
+    /// What there is of each kind, found by tag, name and prefix, without what is another in each run.
+    pub fn shape(&self) -> String {
+        let mut standing = self.standing();
+        standing.parameters.sort();
+        let rules = self.runtime.block_on(ec2::group(&self.cloud, &self.names)).unwrap();
+        format!(
+            "{} instances, {} addresses, {} groups, rules {:?}, role {}, profile {}, key pair {}, bucket {}, parameters {:?}",
+            standing.instances.len(),
+            standing.addresses.len(),
+            standing.groups.len(),
+            rules.map(|group| group.rules),
+            standing.role,
+            standing.profile,
+            standing.key_pair,
+            standing.bucket,
+            standing.parameters
+        )
+    }
+
+    /// All machines that take up room, also those without a tag.
+    pub fn machines(&self) -> usize {
+        let script = "curl -sf \"$AWS_ENDPOINT_URL/_hv/world\"";
+        let output = std::process::Command::new("sh")
+            .args(["-c", script])
+            .envs(variables())
+            .output()
+            .unwrap();
+        let world: Value = serde_json::from_slice(&output.stdout).unwrap();
+        let instances = world["instances"].as_array().unwrap();
+        instances
+            .iter()
+            .filter(|instance| instance["state"] != "terminated")
+            .count()
+    }
 }
 
 impl Sides {
@@ -118,13 +177,21 @@ impl Sides {
         standing
     }
 
-    fn links_are_up(&self) -> bool {
+    pub fn links_are_up(&self) -> bool {
         Role::ALL.into_iter().all(|role| {
             let info = self
                 .runtime
                 .block_on(async { Info::read(&mut self.server(role, RedisUser::Admin).connect(0).await?).await });
             info.is_ok_and(|info| info.link.is_some_and(|link| link.up))
         })
+    }
+
+    /// For a while, since a pair that was promoted does not: then it is the program's to say what is wrong.
+    pub fn wait_until_the_pair_follows(&self) {
+        let end = std::time::Instant::now() + Duration::from_secs(20);
+        while !self.links_are_up() && std::time::Instant::now() < end {
+            std::thread::sleep(Duration::from_millis(200));
+        }
     }
 
     async fn forget_the_cutover(&self) {
@@ -186,9 +253,7 @@ impl Sides {
             self.empty_the_source().await;
             self.forget_the_cutover().await;
         });
-        for file in std::fs::read_dir(state_dir().join("ledger/demo")).unwrap() {
-            std::fs::remove_file(file.unwrap().path()).unwrap();
-        }
+        forget_the_ledgers();
         world.sandbox(&["app", "seed", "--keys", "300"]);
         self.begin(world);
     }
@@ -198,6 +263,13 @@ impl Sides {
         world.scale(2, 1);
         world.until(Duration::from_secs(60), "both hosts to follow", || self.links_are_up());
         world.wait_for_more_writes(500);
+    }
+}
+
+/// While the app stands still.
+pub fn forget_the_ledgers() {
+    for file in std::fs::read_dir(state_dir().join("ledger/demo")).unwrap() {
+        std::fs::remove_file(file.unwrap().path()).unwrap();
     }
 }
 

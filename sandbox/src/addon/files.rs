@@ -18,6 +18,11 @@ pub(super) struct Prepared {
 /// The user by which the host administers what it rents out; the renter sees nothing of it.
 pub(super) const PROVIDER: &str = "provider";
 
+/// Files in the add-on's folder.
+pub(super) const PROVIDER_URL: &str = "provider.url";
+pub(super) const CERTIFICATE: &str = "tls.crt";
+const CONFIGURATION: &str = "redis.conf";
+
 /// `version` is that of the server: the rules are written as it understands them.
 pub(super) fn write(
     folder: &Path,
@@ -37,13 +42,13 @@ pub(super) fn write(
     let certificate = if options.tls {
         let names: Vec<String> = options.listen.iter().map(ToString::to_string).collect();
         let own = rcgen::generate_simple_self_signed(names).context("make the hosted Redis's certificate")?;
-        write_secretly(&folder.join("tls.crt"), &own.cert.pem())?;
+        write_secretly(&folder.join(CERTIFICATE), &own.cert.pem())?;
         write_secretly(&folder.join("tls.key"), &own.signing_key.serialize_pem())?;
         Some(own.cert.pem())
     } else {
         None
     };
-    let configuration = folder.join("redis.conf");
+    let configuration = folder.join(CONFIGURATION);
     let text = configuration_text(folder, port, options, version, provider_password);
     write_secretly(&configuration, &text)?;
     Ok(Prepared {
@@ -82,7 +87,7 @@ fn configuration_text(
     format!(
         "bind {}\n{doors}dir \"{folder}/data\"\ndaemonize no\nsave \"\"\n{persistence}{maxmemory}\
          maxmemory-policy noeviction\ntimeout 300\nrepl-diskless-sync yes\nrepl-diskless-sync-delay 0\n\
-         repl-backlog-size 16mb\nuser default on #{} ~* {channels} {}\n\
+         repl-backlog-size 16mb\n{RENTER}{} ~* {channels} {}\n\
          user {PROVIDER} on #{} ~* {channels} +@all\n",
         addresses.join(" "),
         password_hash(&options.password),
@@ -132,11 +137,27 @@ fn rules(profile: Profile, version: (u32, u32)) -> String {
     rules
 }
 
-/// Puts a new password of the renter into the file, for the next start.
-pub(super) fn replace_password(configuration: &Path, old: &str, new: &str) -> Result<()> {
-    let text = fs::read_to_string(configuration).with_context(|| format!("read {}", configuration.display()))?;
-    write_secretly(configuration, &text.replace(&password_hash(old), &password_hash(new)))
+/// Keeps the host's own way in.
+pub(super) fn write_provider_url(folder: &Path, url: &str) -> Result<()> {
+    write_secretly(&folder.join(PROVIDER_URL), url)
 }
+
+/// Puts a new password of the renter into the configuration, for the next start.
+pub(super) fn replace_password(folder: &Path, password: &str) -> Result<()> {
+    let path = folder.join(CONFIGURATION);
+    let text = fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))?;
+    let lines = text.lines().map(|line| match line.split_once(RENTER) {
+        Some(("", rules)) => {
+            let rules = rules.split_once(' ').map_or("", |(_, rules)| rules);
+            format!("{RENTER}{} {rules}\n", password_hash(password))
+        }
+        _ => format!("{line}\n"),
+    });
+    write_secretly(&path, &lines.collect::<String>())
+}
+
+/// How the configuration's line about the renter begins, before the hash of the password.
+const RENTER: &str = "user default on #";
 
 /// Redis takes a password's SHA-256 in place of the password, so that the file need not hold it.
 fn password_hash(password: &str) -> String {

@@ -22,6 +22,7 @@ use tokio::time::Instant;
 use crate::children::Launcher;
 use crate::connect::Target;
 pub use engine::{Engine, Program};
+pub use provider::Provider;
 
 /// How long a start may take, and a stop.
 const DEADLINE: Duration = Duration::from_secs(15);
@@ -70,9 +71,7 @@ pub struct Options {
 /// A running add-on. It ends when this is dropped.
 pub struct Addon {
     url: String,
-    /// The host's own way in.
-    provider_url: String,
-    configuration: PathBuf,
+    folder: PathBuf,
     certificate: Option<String>,
     server: Child,
     _launcher: Launcher,
@@ -121,10 +120,11 @@ pub async fn start_engine(options: Options, program: &Program) -> Result<Addon> 
         host.to_string()
     };
     let url = format!("{scheme}://:{}@{shown_host}:{port}", options.password);
+    let provider_url = format!("{scheme}://{}:{provider_password}@{shown_host}:{port}", files::PROVIDER);
+    files::write_provider_url(&folder, &provider_url)?;
     let mut addon = Addon {
         url,
-        provider_url: format!("{scheme}://{}:{provider_password}@{shown_host}:{port}", files::PROVIDER),
-        configuration: prepared.configuration,
+        folder: folder.clone(),
         certificate: prepared.certificate,
         server,
         _launcher: launcher,

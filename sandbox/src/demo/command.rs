@@ -63,6 +63,15 @@ pub enum AppCommand {
         #[arg(long, default_value = "demo")]
         app: String,
     },
+    /// Give the app's add-on a new password, as its host does: attached apps are restarted with it, copies stay stale
+    Rotate {
+        /// The app that pays for it
+        #[arg(long, default_value = "demo")]
+        app: String,
+        /// Cut the connections that are there; without, they stay
+        #[arg(long)]
+        cut: bool,
+    },
     /// List the app's processes as the platform does
     Ps {
         /// The app's name
@@ -131,6 +140,11 @@ impl Command {
             }) => fill(Seed { keys, seed }, redis, &output).await,
             Self::App(AppCommand::Scale { quantities, app }) => scale(&app, &quantities).await,
             Self::App(AppCommand::Set { vars, app }) => set(&app, &vars).await,
+            Self::App(AppCommand::Rotate { app, cut }) => {
+                let addon = super::operate::rotate(&app, cut).await?;
+                crate::output::line(&format!("{addon} has a new password"))?;
+                Ok(ExitCode::SUCCESS)
+            }
             Self::App(AppCommand::Ps { app, output }) => list_processes(&app, &output).await,
             Self::App(AppCommand::Check(check)) => check.run().await,
             Self::App(AppCommand::Report { app }) => report(&app).await,
@@ -192,7 +206,9 @@ async fn scale(app: &str, quantities: &[String]) -> Result<ExitCode> {
 async fn set(app: &str, vars: &[String]) -> Result<ExitCode> {
     let mut changes = serde_json::Map::new();
     for var in vars {
-        let (name, value) = var.split_once('=').with_context(|| format!("read {var:?}: want NAME=VALUE"))?;
+        let (name, value) = var
+            .split_once('=')
+            .with_context(|| format!("read {var:?}: want NAME=VALUE"))?;
         changes.insert(name.into(), value.into());
     }
     let path = format!("/apps/{app}/config-vars");

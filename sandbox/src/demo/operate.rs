@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use reqwest::{Client, Method};
-use serde_json::Value;
+use serde_json::{Value, json};
 
+use crate::addon::Provider;
 use crate::connect::Target;
 
 const ACCEPT: &str = "application/vnd.heroku+json; version=3";
@@ -81,6 +82,28 @@ impl PlatformClient {
         let authority = vars["REDIS_CA"].as_str().filter(|_| config_var == "REDIS_URL");
         Target::parse(url, authority)
     }
+}
+
+/// Rotates the credentials of an app's add-on, first where it runs, then on the platform. Answers with its name.
+pub(super) async fn rotate(app: &str, cut: bool) -> Result<String> {
+    let platform = PlatformClient::from_environment()?;
+    let addons = platform.get(&format!("/apps/{app}/addons")).await?;
+    let owned = addons
+        .as_array()
+        .into_iter()
+        .flatten()
+        .find(|addon| addon["app"]["name"] == app);
+    let name = owned
+        .and_then(|addon| addon["name"].as_str())
+        .with_context(|| format!("find the add-on of {app}: it pays for none"))?;
+    let provider = Provider::of(&state_dir().join(format!("addon-{name}")))?;
+    let url = provider.rotate(&crate::random::hex(24)?).await?;
+    if cut {
+        provider.cut_clients().await?;
+    }
+    let path = format!("/_sandbox/addons/{name}/url");
+    platform.call(Method::POST, &path, Some(&json!({"url": url}))).await?;
+    Ok(name.to_owned())
 }
 
 fn written_variables(file: &Path) -> BTreeMap<String, String> {

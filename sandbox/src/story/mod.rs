@@ -125,7 +125,7 @@ fn tell(runner: &Runner, arguments: &Arguments) -> Result<Report> {
     chapter("infra verify: is it all there?");
     seconds.time("verify", || runner.infra(&config, &["verify"]))?;
 
-    let switched = move_app(runner, arguments.order, &config, &mut seconds)?;
+    let switched = move_app(runner, arguments, &config, &mut seconds)?;
 
     chapter("The app goes on writing, to its own Redis");
     wait_for_writes(runner, arguments.writes)?;
@@ -142,19 +142,33 @@ fn tell(runner: &Runner, arguments: &Arguments) -> Result<Report> {
     Ok(report)
 }
 
-fn move_app(runner: &Runner, order: Order, config: &std::path::Path, seconds: &mut Seconds) -> Result<Value> {
+fn move_app(runner: &Runner, arguments: &Arguments, config: &std::path::Path, seconds: &mut Seconds) -> Result<Value> {
     let name = ["--confirm", commands::NAME];
-    if order == Order::PromoteFirst {
+    let fence = ["--fence", arguments.fence.name()];
+    if arguments.order == Order::PromoteFirst {
         chapter("infra promote: the self-run master takes over; the app waits");
-        seconds.time("promote", || runner.infra(config, &[&["promote"], &name[..]].concat()))?;
+        let mut promote = [&["promote"], &name[..], &fence[..]].concat();
+        if arguments.fence == Fence::Platform {
+            // The app stays stopped between the two commands; infra wants to hear that this is meant.
+            promote.extend(["--hold", "120s"]);
+        }
+        seconds.time("promote", || runner.infra(config, &promote))?;
     }
     chapter("infra switch-app: REDIS_URL moves");
     seconds.time("switch_app", || {
-        runner.infra_json(config, &[&["switch-app"], &name[..]].concat())
+        runner.infra_json(config, &[&["switch-app"], &name[..], &fence[..]].concat())
     })
 }
 
 impl Fence {
+    /// As infra calls it.
+    fn name(self) -> &'static str {
+        match self {
+            Self::Pause => "pause",
+            Self::Platform => "platform",
+        }
+    }
+
     /// The host that leaves infra no other.
     fn profile(self) -> &'static str {
         match self {

@@ -1,0 +1,191 @@
+//! The hosted Redis in the test's own hands: behind a proxy that can be slow, with its data on disk, and a user of its host who may do what renters may not.
+//!
+//! What happens to it is told as shell commands, since it has to happen at a point inside the program that is tried.
+
+use crate::sides::state_dir;
+use crate::world::World;
+use std::io::{Read, Write};
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+const HOST: &str = "10.77.0.1";
+/// Where the app and the pair find it.
+const SHOWN: u16 = 6390;
+const HIDDEN: u16 = 6392;
+const PASSWORD: &str = "hostspassword";
+
+pub struct Source {
+    folder: PathBuf,
+    /// Of the app's URL.
+    password: String,
+}
+
+impl Source {
+    /// Puts a server of the same name, password and certificate in the place of the sandbox's.
+    pub fn take_over(world: &World) -> Self {
+        let status = world.sandbox_status();
+        let parts = status["parts"].as_array().unwrap();
+        let pid = parts.iter().find(|part| part["name"] == "hosted redis").unwrap()["pid"]
+            .as_i64()
+            .unwrap();
+        nix::sys::signal::kill(
+            nix::unistd::Pid::from_raw(pid.try_into().unwrap()),
+            nix::sys::signal::Signal::SIGKILL,
+        )
+        .unwrap();
+        let folder = state_dir().join("addon-redis-oval-12345");
+        let text = std::fs::read_to_string(folder.join("redis.conf")).unwrap();
+        let text = text
+            .replace(&format!("port {SHOWN}"), &format!("port {HIDDEN}"))
+            .replace("appendonly no", "appendonly yes\nappendfsync always")
+            .replace("daemonize no", "daemonize yes");
+        let shown = folder.display();
+        let text = format!(
+            "{text}\npidfile {shown}/pid\nlogfile {shown}/own.log\nenable-debug-command yes\nuser host on >{PASSWORD} ~* &* +@all\n"
+        );
+        std::fs::write(folder.join("own.conf"), text).unwrap();
+        let url = world.vars()["REDIS_URL"].clone();
+        let password = url.split_once("://:").unwrap().1.split_once('@').unwrap().0.to_string();
+        let source = Source { folder, password };
+        serve(&source.folder);
+        source.write(
+            "stop",
+            &format!(
+                "pid=$(cat {shown}/pid); kill -9 $pid; while kill -0 $pid 2>/dev/null; do sleep 0.02; done",
+                shown = source.folder.display()
+            ),
+        );
+        // With the sandbox's id in its environment, and not as an operator's: `sandbox down` ends it.
+        source.write(
+            "start",
+            &format!(
+                "env -u INFRA_SANDBOX_OPERATOR INFRA_SANDBOX_ID={} redis-server {}/own.conf && until {} ping | grep -q PONG; do sleep 0.02; done",
+                status["id"].as_str().unwrap(),
+                source.folder.display(),
+                source.cli(),
+            ),
+        );
+        source.shell(&source.start());
+        source
+    }
+
+    fn write(&self, name: &str, script: &str) {
+        std::fs::write(self.folder.join(name), format!("{script}\n")).unwrap();
+    }
+
+    /// Runs a command by the shell, as a fault would.
+    pub fn shell(&self, command: &str) {
+        let status = std::process::Command::new("sh").args(["-c", command]).status().unwrap();
+        assert!(status.success(), "{command}");
+    }
+
+    fn cli(&self) -> String {
+        format!("redis-cli -h {HOST} -p {HIDDEN} --tls --insecure --user host --pass {PASSWORD} --no-auth-warning")
+    }
+
+    fn start(&self) -> String {
+        format!("sh {}/start", self.folder.display())
+    }
+
+    fn stop(&self) -> String {
+        format!("sh {}/stop", self.folder.display())
+    }
+
+    /// What the host does in Redis, as its administrator.
+    pub fn redis(&self, words: &str) -> String {
+        format!("{} {words} >/dev/null", self.cli())
+    }
+
+    /// The same as whoever rents it, by the URL that an app would have.
+    pub fn renter(&self, words: &str) -> String {
+        let password = &self.password;
+        format!(
+            "env REDISCLI_AUTH={password} redis-cli -h {HOST} -p {HIDDEN} --tls --insecure --no-auth-warning {words} >/dev/null"
+        )
+    }
+
+    /// Killed and started again, with its data.
+    pub fn restart(&self) -> String {
+        format!("{} && {}", self.stop(), self.start())
+    }
+
+    /// Killed and started again, without any.
+    pub fn restart_empty(&self) -> String {
+        format!(
+            "{} && rm -rf {}/data/* && {}",
+            self.stop(),
+            self.folder.display(),
+            self.start()
+        )
+    }
+
+    /// Stands still for so many seconds, from now on.
+    pub fn stall(&self, seconds: u32) -> String {
+        format!(
+            "pid=$(cat {}/pid); kill -STOP $pid; (sleep {seconds}; kill -CONT $pid) >/dev/null 2>&1 &",
+            self.folder.display()
+        )
+    }
+
+    /// From now on everything arrives so many milliseconds later.
+    pub fn delay(&self, milliseconds: u64) -> String {
+        format!("echo {milliseconds} > {}/delay; sleep 0.2", self.folder.display())
+    }
+}
+
+/// Passes connections on to the hidden port, as late as the file `delay` says, until the test ends.
+fn serve(folder: &Path) {
+    let delay = Arc::new(AtomicU64::new(0));
+    let (file, told) = (folder.join("delay"), delay.clone());
+    std::thread::spawn(move || {
+        loop {
+            let text = std::fs::read_to_string(&file).unwrap_or_default();
+            told.store(text.trim().parse().unwrap_or(0), Ordering::Relaxed);
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    });
+    let end = Instant::now() + Duration::from_secs(10);
+    let listener = loop {
+        match TcpListener::bind((HOST, SHOWN)) {
+            Ok(listener) => break listener,
+            Err(error) => assert!(Instant::now() < end, "listen in the source's place: {error}"),
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    };
+    std::thread::spawn(move || {
+        for client in listener.incoming().flatten() {
+            if let Ok(server) = TcpStream::connect((HOST, HIDDEN)) {
+                let _ = (client.set_nodelay(true), server.set_nodelay(true));
+                pass(client.try_clone().unwrap(), server.try_clone().unwrap(), delay.clone());
+                pass(server, client, delay.clone());
+            }
+        }
+    });
+}
+
+fn pass(mut from: TcpStream, mut to: TcpStream, delay: Arc<AtomicU64>) {
+    let (send, receive) = mpsc::channel::<(Instant, Vec<u8>)>();
+    std::thread::spawn(move || {
+        let mut buffer = vec![0; 64 << 10];
+        while let Ok(count @ 1..) = from.read(&mut buffer) {
+            let due = Instant::now() + Duration::from_millis(delay.load(Ordering::Relaxed));
+            if send.send((due, buffer[..count].to_vec())).is_err() {
+                break;
+            }
+        }
+        let _ = from.shutdown(Shutdown::Read);
+    });
+    std::thread::spawn(move || {
+        while let Ok((due, bytes)) = receive.recv() {
+            std::thread::sleep(due.saturating_duration_since(Instant::now()));
+            if to.write_all(&bytes).is_err() {
+                break;
+            }
+        }
+        let _ = to.shutdown(Shutdown::Both);
+    });
+}
