@@ -144,7 +144,8 @@ fn tell(runner: &Runner, arguments: &Arguments) -> Result<Report> {
 
 fn move_app(runner: &Runner, arguments: &Arguments, config: &std::path::Path, seconds: &mut Seconds) -> Result<Value> {
     let name = ["--confirm", commands::NAME];
-    let fence = ["--fence", arguments.fence.name()];
+    let grace = format!("{}s", arguments.longest_farewell());
+    let fence = ["--fence", arguments.fence.name(), "--grace", &grace];
     if arguments.order == Order::PromoteFirst {
         chapter("infra promote: the self-run master takes over; the app waits");
         let mut promote = [&["promote"], &name[..], &fence[..]].concat();
@@ -158,6 +159,13 @@ fn move_app(runner: &Runner, arguments: &Arguments, config: &std::path::Path, se
     seconds.time("switch_app", || {
         runner.infra_json(config, &[&["switch-app"], &name[..], &fence[..]].concat())
     })
+}
+
+impl Arguments {
+    /// How many seconds a process may live after the platform told it to end: its 30 s as long as they last here, and one.
+    fn longest_farewell(&self) -> u64 {
+        (30.0 * self.time_scale).ceil() as u64 + 1
+    }
 }
 
 impl Fence {
