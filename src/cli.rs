@@ -181,6 +181,9 @@ pub struct Promote {
     /// How nothing can write to the source: it pauses its writes, or the app is stopped. Default: a pause where the source allows one
     #[arg(long, value_enum, value_name = "KIND")]
     pub fence: Option<FenceKind>,
+    /// Follow a source that lost more than a tenth of its keys since it was last compared, although the master would lose them too
+    #[arg(long)]
+    pub accept_loss: bool,
     /// How long a process that was asked to stop may live on; counts where the app is stopped. Heroku kills it after 30 s
     #[arg(long, value_parser = duration, default_value = "31s", value_name = "TIME")]
     pub grace: Duration,
@@ -207,6 +210,9 @@ pub struct SwitchApp {
     /// How nothing can write to the source: it pauses its writes, or the app is stopped. Default: a pause where the source allows one
     #[arg(long, value_enum, value_name = "KIND")]
     pub fence: Option<FenceKind>,
+    /// Follow a source that lost more than a tenth of its keys since it was last compared, although the master would lose them too
+    #[arg(long)]
+    pub accept_loss: bool,
     /// How long a process that was asked to stop may live on; counts where the app is stopped. Heroku kills it after 30 s
     #[arg(long, value_parser = duration, default_value = "31s", value_name = "TIME")]
     pub grace: Duration,

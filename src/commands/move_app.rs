@@ -19,6 +19,8 @@ pub struct Plan<'a> {
     pub fence: Option<FenceKind>,
     /// `--hold` was given: whoever promotes alone and cannot pause the source knows that the app stays stopped.
     pub hold_was_asked_for: bool,
+    /// A source that lost a good part of its keys is followed all the same.
+    pub accept_loss: bool,
     pub confirmed: &'a Confirmed,
     /// What is about to happen, for whoever has to confirm it.
     pub what: &'a str,
@@ -126,6 +128,7 @@ async fn setup<R: Record>(
         record,
         apps: context.apps()?,
         fence: plan.fence,
+        accept_loss: plan.accept_loss,
         config_var: context.config.app.config_var.clone(),
         limits: plan.limits,
         ui: context.ui.clone(),

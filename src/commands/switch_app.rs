@@ -35,6 +35,7 @@ pub async fn run(context: &Context, arguments: &SwitchApp) -> Result<ExitCode> {
         },
         fence: arguments.fence,
         hold_was_asked_for: true,
+        accept_loss: arguments.accept_loss,
         confirmed: &arguments.confirmed,
         what,
     };

@@ -50,9 +50,26 @@ impl<R: Record, P: Pair> Cutover<R, P> {
         Ok(())
     }
 
+    /// The source has about as many keys as it had, or somebody said that it may have fewer.
+    pub(super) fn not_shrunk(&self, before: u64, now: u64) -> Result<()> {
+        if now >= before - before / 10 || self.setup.accept_loss {
+            return Ok(());
+        }
+        Err(Error::unproven(format!(
+            "follow {}: it has {now} keys and had {before}; what it lost would be lost here too",
+            self.setup.source
+        ))
+        .hint("look at the source first: a master that was promoted, or the last backup, still has those keys. If they may be gone, give --accept-loss"))
+    }
+
     pub(super) async fn follow(&mut self) -> Result<()> {
         let step = self.setup.ui.step("follow");
         self.setup.record.still_ours()?;
+        if let Some(promotion) = &self.history.promotion {
+            let source = Info::read(&mut self.setup.source.connect(0).await?).await?;
+            let before = promotion.source_keys;
+            self.not_shrunk(before, source.keys())?;
+        }
         self.setup.pair.follow_source().await?;
         step.done("the master follows the source");
         Ok(())

@@ -66,7 +66,7 @@ impl Fence {
             run_id: captured.run_id.clone(),
             replid: captured.replid.clone(),
         }));
-        let renewing = tokio::spawn(renew(connection.clone(), shared.clone()));
+        let renewing = tokio::spawn(renew(source.clone(), connection.clone(), shared.clone()));
         Ok(Fence {
             connection,
             keeping: Keeping::Pause { shared, renewing },
@@ -178,11 +178,24 @@ impl Drop for Fence {
     }
 }
 
-async fn renew(mut connection: Connection, shared: Arc<Mutex<Hold>>) {
+async fn renew(source: Server, mut connection: Connection, shared: Arc<Mutex<Hold>>) {
     loop {
         tokio::time::sleep(RENEWAL).await;
-        if renew_once(&mut connection, &shared).await.is_err() && read(&shared).broken.is_some() {
-            return;
+        if renew_once(&mut connection, &shared).await.is_ok() {
+            continue;
+        }
+        // The fence is broken, and whoever depends on it finds out. Once the app was told to move, a source that restarted is better paused again than open.
+        if let Ok(mut again) = source.connect(0).await {
+            again.answer_within(Duration::from_secs(2));
+            let duration = read(&shared).until.remaining().max(TERM);
+            if control::pause_writes(&mut again, duration).await.is_ok() {
+                change(&shared, |hold| {
+                    hold.broken.get_or_insert(
+                        "the connection to the source broke, and with it the certainty of its pause".into(),
+                    );
+                });
+                connection = again;
+            }
         }
     }
 }

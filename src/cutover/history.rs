@@ -49,6 +49,9 @@ pub enum Entry {
         fence: FenceKind,
         /// The change of vars that is the fence itself; nothing for a pause.
         switch: Option<Switch>,
+        /// How many keys the source had when all was compared.
+        #[serde(default)]
+        source_keys: u64,
         /// Who was connected to the source and only looked.
         #[serde(default)]
         clients: ClientBaseline,
@@ -73,6 +76,9 @@ pub struct Promotion {
     pub fenced_at: Timestamp,
     /// When the last write before the fence was seen; absent where none was while the stream was watched.
     pub last_write_at: Option<Timestamp>,
+    /// How many keys the source had, over all databases.
+    #[serde(default)]
+    pub source_keys: u64,
     pub keys_compared: u64,
     /// Until when `promote` lets the pause run; absent where the switch follows at once.
     pub hold_until: Option<Timestamp>,
@@ -138,6 +144,8 @@ pub struct History {
     pub phase: Option<Phase>,
     /// By what the source is fenced, from the fence on.
     pub fence: Option<FenceKind>,
+    /// How many keys the source had when it was last compared whole, in whichever attempt.
+    pub source_keys: u64,
     /// Who never leaves the source.
     pub clients: ClientBaseline,
     /// The last promotion, while nothing after it took it back.
@@ -197,7 +205,13 @@ impl History {
                 self.release = None;
             }
             // A new fence wants a new point.
-            Entry::Fenced { fence, switch, clients } => {
+            Entry::Fenced {
+                fence,
+                switch,
+                source_keys,
+                clients,
+            } => {
+                self.source_keys = *source_keys;
                 self.clients = clients.clone();
                 self.fence = Some(*fence);
                 self.promotion = None;
@@ -250,6 +264,7 @@ mod tests {
             offset: 7,
             fenced_at: "2026-01-01T00:00:00Z".parse().unwrap(),
             last_write_at: None,
+            source_keys: 3,
             keys_compared: 3,
             hold_until: None,
         });
@@ -264,6 +279,7 @@ mod tests {
             Entry::Fenced {
                 fence: FenceKind::Pause,
                 switch: None,
+                source_keys: 0,
                 clients: ClientBaseline::default(),
             },
             Entry::PrebootOff { app: "demo".into() },

@@ -27,6 +27,8 @@ pub struct Setup<R: Record, P: Pair> {
     pub config_var: String,
     /// How the source is fenced; where nothing is named, by its pause if it allows one.
     pub fence: Option<FenceKind>,
+    /// Somebody said that a source which lost a good part of its keys is to be followed all the same.
+    pub accept_loss: bool,
     pub limits: Limits,
     pub ui: Ui,
     pub interrupt: Interrupt,

@@ -128,6 +128,8 @@ impl<R: Record, P: Pair> Cutover<R, P> {
             Ok(baseline)
         };
         let baseline = self.interrupt.or(self.command, comparing).await?;
+        // A source that restarted empty has emptied its followers: all are equal, and it is a disaster.
+        self.not_shrunk(self.history.source_keys, baseline.source_keys())?;
         let counted = size::count(baseline.comparison.compared);
         step.done(format!(
             "{counted} keys identical, {} rounds",
@@ -161,7 +163,12 @@ impl<R: Record, P: Pair> Cutover<R, P> {
                     }
                     None => return Err(out_of_order("fence before all are ready")),
                 };
-                Entry::Fenced { fence, switch, clients }
+                Entry::Fenced {
+                    fence,
+                    switch,
+                    source_keys: self.baseline.as_ref().map_or(0, gate::Baseline::source_keys),
+                    clients,
+                }
             }
             Phase::Promoted => {
                 self.hold_on().await?;
@@ -212,6 +219,7 @@ impl<R: Record, P: Pair> Cutover<R, P> {
                 offset: proof.offset(),
                 fenced_at: fence.raised_at,
                 last_write_at: baseline.watch().seen().last_write_at,
+                source_keys: fence.captured.keys(),
                 keys_compared: proof.keys_compared(),
                 hold_until,
             }),

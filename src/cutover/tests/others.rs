@@ -182,3 +182,26 @@ async fn an_app_behind_commands_of_its_own_moves_too() {
     );
     stage.end().await;
 }
+
+#[tokio::test]
+async fn a_source_that_lost_its_keys_after_the_promotion_is_not_followed_again() {
+    let stage = Stage::new(0.02).await;
+    stage
+        .at_source("MSET a 1 b 1 c 1 d 1 e 1 f 1 g 1 h 1 i 1 j 1 k 1 l 1")
+        .await;
+    stage.run(Command::Promote).await.unwrap();
+    // As after a restart without persistence, with the pause forgotten.
+    stage.at_source("CLIENT UNPAUSE\nFLUSHALL\nSET only 1").await;
+    let error = stage.run(Command::SwitchApp).await.unwrap_err();
+    let text = error.chain().join(": ");
+    assert!(text.contains("it has 1 keys and had 12"), "{text}");
+    let there: String = stage.master.run("GET l").await;
+    assert_eq!(there, "1", "the master lost what the source had lost");
+    let mut setup = stage.setup();
+    setup.accept_loss = true;
+    super::super::run(setup, Command::SwitchApp).await.unwrap();
+    assert!(stage.app_is_on(&stage.master).await);
+    let only: String = stage.master.run("GET only").await;
+    assert_eq!(only, "1");
+    stage.end().await;
+}

@@ -295,6 +295,7 @@ impl Stage {
             apps: self.apps.iter().cloned().map(Platform::Heroku).collect(),
             config_var: "REDIS_URL".into(),
             fence: None,
+            accept_loss: false,
             limits: self.limits,
             ui: Ui::silent(),
             interrupt: Interrupt::never(),
