@@ -6,11 +6,13 @@
 use super::decide::Stillness;
 use super::fence::Fence;
 use super::history::Promotion;
+use super::phase::FenceKind;
 use super::watch::Watch;
 use crate::error::{Error, Result};
 use crate::redis::compare::{Comparator, Comparison, Options};
 use crate::redis::info::{Info, Keyspace, ServerRole};
 use crate::redis::key::Key;
+use crate::redis::tap::DirtyKeys;
 use crate::redis::{Connection, Server};
 use crate::ui::Step;
 use crate::wait::{Look, Wait};
@@ -232,10 +234,11 @@ pub async fn prove(fence: &Fence, sides: &Sides, baseline: &mut Baseline) -> Res
     }
     // The stream up to now holds nothing but what a source says by itself.
     baseline.watch.reach(source.master_repl_offset, DRAIN).await?;
-    if !baseline.watch.dirty_since(offset)?.is_empty() {
+    let since = baseline.watch.dirty_since(offset)?;
+    if !since.is_empty() && !(fence.kind() == FenceKind::Platform && only_expired(sides, baseline, &since).await?) {
         return Err(
-            Error::unproven("prove that the source is fenced: it was written to after the pause")
-                .hint("somebody may have ended the pause; run the same command again"),
+            Error::unproven("prove that the source is fenced: it was written to since")
+                .hint("somebody may have ended the pause, or writes with the old URL; run the same command again"),
         );
     }
     Ok(Proof {
@@ -243,6 +246,33 @@ pub async fn prove(fence: &Fence, sides: &Sides, baseline: &mut Baseline) -> Res
         keys_compared: baseline.comparison.compared,
         keys_compared_in_fence: keys.len() as u64,
     })
+}
+
+/// A source that is not paused goes on expiring keys. Those are on neither side any more; what a client wrote is on one of them.
+async fn only_expired(sides: &Sides, baseline: &Baseline, since: &DirtyKeys) -> Result<bool> {
+    let databases: Vec<u32> = baseline.keys.keys().copied().chain([0]).collect();
+    let Some(keys) = since.within(&databases) else {
+        return Ok(false);
+    };
+    for place in [&sides.source, &sides.master] {
+        let mut there = place.clone();
+        for key in &keys {
+            // These connections are in database 0, and stay there.
+            let mut commands = ::redis::pipe();
+            commands
+                .cmd("SELECT")
+                .arg(key.database)
+                .cmd("EXISTS")
+                .arg(&key.name)
+                .cmd("SELECT")
+                .arg(0);
+            let answers = there.ask_all(&commands).await?;
+            if answers.get(1) != Some(&::redis::Value::Int(0)) {
+                return Ok(false);
+            }
+        }
+    }
+    Ok(true)
 }
 
 /// A promotion that was made earlier holds still: nothing was written to the source since, and the replica follows its master. What somebody wrote to our own side

@@ -14,12 +14,15 @@ use crate::platform::ConfigVars;
 use crate::redis::control::{self, Permission};
 use crate::redis::info::{Info, ServerRole};
 use crate::redis::{Connection, Server};
+use crate::wait::Instant;
 use ::redis::{Value, cmd};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// How long a stream may take to show what a server says it has written.
 const READING: Duration = Duration::from_secs(10);
+/// How far apart the clocks of two servers may be.
+const CLOCKS: Duration = Duration::from_secs(2);
 
 /// What is there now. Whether anything moved since a promotion is asked only where that matters.
 pub async fn world<R: Record, P: Pair>(setup: &Setup<R, P>, command: Command, history: &History) -> Result<World> {
@@ -43,7 +46,7 @@ pub async fn world<R: Record, P: Pair>(setup: &Setup<R, P>, command: Command, hi
     let (source, ours) = match (role, promotion) {
         (MasterRole::Promoted, Some(promotion)) => (
             // A source that cannot be reached proves nothing; whether that matters is the decision's.
-            source_stillness(&setup.source, promotion)
+            source_stillness(&setup.source, &setup.master, promotion)
                 .await
                 .map_or(Stillness::Unknown, |(stillness, _)| stillness),
             our_stillness(&setup.master, &setup.source, promotion)
@@ -102,31 +105,51 @@ pub fn vars_point<R: Record, P: Pair>(setup: &Setup<R, P>, vars: &ConfigVars) ->
     ))
 }
 
-/// Whether the source's stream shows any write since the promotion's point, with the watch that goes on telling. While a pause runs, keys do not expire either.
-pub async fn source_stillness(source: &Server, promotion: &Promotion) -> Result<(Stillness, Option<Watch>)> {
+/// Whether the source's stream shows any write since the promotion's point, with the watch that goes on telling. A source that is not paused expires keys by itself: a key
+/// that is gone on our master too is no write.
+pub async fn source_stillness(
+    source: &Server,
+    master: &Server,
+    promotion: &Promotion,
+) -> Result<(Stillness, Option<Watch>)> {
     let Some(watch) = stream_since(source, promotion).await? else {
         return Ok((Stillness::Unknown, None));
     };
     let seen = watch.seen();
-    let stillness = match seen.writes + seen.deletions {
-        0 => Stillness::Still,
-        _ => Stillness::Moved,
+    let stillness = match seen.writes == 0 && gone_too(master, &seen).await? {
+        true => Stillness::Still,
+        false => Stillness::Moved,
     };
     Ok((stillness, Some(watch)))
 }
 
 /// Whether our master was written to since its promotion, by its own stream, which continues the source's. It expires keys by itself: a key that is gone on the source
-/// too is no write.
+/// too is no write. Gives what it saw, for people.
 pub async fn our_stillness(master: &Server, source: &Server, promotion: &Promotion) -> Result<(Stillness, Seen)> {
     let Some(watch) = stream_since(master, promotion).await? else {
         return Ok((Stillness::Unknown, Seen::default()));
     };
     let seen = watch.seen();
-    let stillness = match seen.writes == 0 && existing(source, &seen).await? == 0 {
+    let stillness = match seen.writes == 0 && gone_too(source, &seen).await? {
         true => Stillness::Still,
         false => Stillness::Moved,
     };
     Ok((stillness, seen))
+}
+
+/// Whether what was deleted on one side is not there on the other either. Clocks differ: what is about to expire gets a little time to.
+async fn gone_too(server: &Server, seen: &Seen) -> Result<bool> {
+    if seen.deletions == 0 {
+        return Ok(true);
+    }
+    let end = Instant::now().after(CLOCKS);
+    while existing(server, seen).await? > 0 {
+        if end.has_passed() {
+            return Ok(false);
+        }
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+    Ok(true)
 }
 
 /// A server's stream since the promotion's point, read up to now. Source and master continue the same stream from there.

@@ -287,7 +287,7 @@ impl<R: Record, P: Pair> Cutover<R, P> {
             return Err(out_of_order("prove the promotion"));
         };
         let (ours, seen) = look::our_stillness(&self.setup.master, &self.setup.source, promotion).await?;
-        let (source, watch) = look::source_stillness(&self.setup.source, promotion).await?;
+        let (source, watch) = look::source_stillness(&self.setup.source, &self.setup.master, promotion).await?;
         let Some(watch) = watch else {
             return Err(
                 Error::unproven("take over the promotion: the source's stream does not continue from there")

@@ -126,3 +126,21 @@ async fn somebody_who_comes_back_stops_it_with_his_address_and_the_app_goes_on_w
     expect_moved(&stage).await;
     stage.end().await;
 }
+
+#[tokio::test]
+async fn keys_that_expire_while_the_app_is_stopped_are_no_writes() {
+    let stage = unpausable().await;
+    // Some of them go at any moment of it.
+    let brief: Vec<String> = (1..80).map(|at| format!("SET brief:{at} 1 PX {}", at * 100)).collect();
+    stage.at_source(&brief.join("\n")).await;
+    stage.run(Command::Promote).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    let outcome = stage.run(Command::SwitchApp).await.unwrap();
+    assert_eq!(
+        (outcome.late_writes, outcome.foreign_writes),
+        (Some(0), 0),
+        "{outcome:?}"
+    );
+    expect_moved(&stage).await;
+    stage.end().await;
+}
