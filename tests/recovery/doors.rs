@@ -66,7 +66,7 @@ async fn takes(target: &Target, write: Write) -> bool {
     let key = format!("scratch:{}", COUNT.fetch_add(1, Ordering::Relaxed));
     let attempt = async {
         let mut connection = target.connect(0, PATIENCE).await?;
-        let mut command = match write {
+        let command = match write {
             Write::Kept => redis::cmd("SET").arg(&key).arg(1).to_owned(),
             Write::WithoutTrace => redis::cmd("DEL").arg("nobody:has:this").to_owned(),
         };

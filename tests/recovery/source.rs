@@ -45,7 +45,7 @@ impl Source {
             .replace("daemonize no", "daemonize yes");
         let shown = folder.display();
         let text = format!(
-            "{text}\npidfile {shown}/pid\nlogfile {shown}/own.log\nenable-debug-command yes\nuser host on >{PASSWORD} ~* &* +@all\n"
+            "{text}\npidfile {shown}/pid\nlogfile {shown}/own.log\nenable-debug-command yes\nset-proc-title no\nuser host on >{PASSWORD} ~* &* +@all\n"
         );
         std::fs::write(folder.join("own.conf"), text).unwrap();
         let url = world.vars()["REDIS_URL"].clone();
@@ -59,7 +59,7 @@ impl Source {
                 shown = source.folder.display()
             ),
         );
-        // With the sandbox's id in its environment, and not as an operator's: `sandbox down` ends it.
+        // With the sandbox's id in its environment, which a title of its own would hide, and not as an operator's: `sandbox down` ends it.
         source.write(
             "start",
             &format!(
