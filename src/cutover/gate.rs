@@ -235,7 +235,9 @@ pub async fn prove(fence: &Fence, sides: &Sides, baseline: &mut Baseline) -> Res
     // The stream up to now holds nothing but what a source says by itself.
     baseline.watch.reach(source.master_repl_offset, DRAIN).await?;
     let since = baseline.watch.dirty_since(offset)?;
-    if !since.is_empty() && !(fence.kind() == FenceKind::Platform && only_expired(sides, baseline, &since).await?) {
+    let harmless =
+        since.is_empty() || (fence.kind() == FenceKind::Platform && only_expired(sides, baseline, &since).await?);
+    if !harmless {
         return Err(
             Error::unproven("prove that the source is fenced: it was written to since")
                 .hint("somebody may have ended the pause, or writes with the old URL; run the same command again"),
