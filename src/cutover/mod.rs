@@ -1,8 +1,9 @@
 //! Taking an app off its hosted Redis: one journaled sequence that fences the source, proves that our master has all of it, promotes, and switches the app.
 //!
-//! Both sides have a door, and never are both open. The old one is the source's writes, shut by the [`fence`]; the new one is the `app` user on the endpoint.
-//! `phase` has the words, `history` what the journal says, `look` what the world shows, and [`decide`] turns both into a list of steps. `run` performs such a list
-//! (`steps` and `app` say what each step does) and goes back when one fails. The [`gate`] alone makes the proof that a promotion wants. Everything is resumable: a
+//! Both sides have a door, and never are both open. The old one is the source's writes, shut by the [`fence`]: a pause, or the app's platform where the source allows none.
+//! The new one is the `app` user on the endpoint. `phase` has the words, `history` what the journal says, `look` what the world shows, [`sequence`] the lists of steps, and
+//! [`decide`] chooses among them. `run` performs such a list and goes back when a step fails; what each does is in `steps` (up to the promotion), `app` and `flatten` (vars and
+//! attachments), `stop` (processes), `settle` (after the switch) and `back`. The [`gate`] alone makes the proof that a promotion wants. Everything is resumable: a
 //! rerun after a kill anywhere looks, decides and goes on or back, and the tests of `decide` die at every step to show it.
 //!
 //! **Where it goes back.** Up to `promoted` every failure leads back: the pause is lifted, the door stays closed, and a promoted master follows again once its own
@@ -14,7 +15,7 @@
 //! **After the tool died.** The short pauses end by themselves within seconds and the app is back on its old side; the pause of `promote` ends at the time that it
 //! printed; the long one, set before `switching` has any effect, outlasts the release. Whether the source moved meanwhile is asked of its replication stream, never of a clock.
 //!
-//! Deliberately not here: making hosts (`host`), comparing (`redis::compare`), fencing by the platform, and a planned failover between our own hosts.
+//! Deliberately not here: making hosts (`host`), comparing (`redis::compare`), and a planned failover between our own hosts.
 
 mod app;
 mod back;
