@@ -98,3 +98,62 @@ fn each_thing_that_changed_is_named() {
         assert!(found.iter().any(|line| line.contains(word)), "{word}: {found:?}");
     }
 }
+
+fn comparison(differing: &[(u32, &str)]) -> Comparison {
+    use crate::redis::compare::{DifferenceKind, DifferingKey};
+    Comparison {
+        databases: BTreeMap::new(),
+        compared: 10,
+        missing: 0,
+        extra: 0,
+        different: differing.len() as u64,
+        uncomparable: 0,
+        expired: 0,
+        counts_are_approximate: false,
+        first: differing
+            .iter()
+            .map(|(database, key)| DifferingKey {
+                database: *database,
+                key: (*key).into(),
+                kind: DifferenceKind::Different,
+                reason: String::new(),
+            })
+            .collect(),
+        rounds: vec![],
+        expiry_tolerance_ms: 0,
+        not_compared: vec![],
+        seconds: 0.0,
+    }
+}
+
+#[test]
+fn only_keys_that_the_stream_shows_may_differ_when_following_is_compared() {
+    let dirty = DirtyKeys {
+        keys: vec![Key {
+            database: 1,
+            name: b"hot".to_vec(),
+        }],
+        ..DirtyKeys::default()
+    };
+    assert!(only_hot(&comparison(&[(1, "hot")]), &dirty, &[0, 1]));
+    assert!(!only_hot(&comparison(&[(0, "hot")]), &dirty, &[0, 1]));
+    assert!(!only_hot(&comparison(&[(1, "hot"), (1, "cold")]), &dirty, &[0, 1]));
+    let uncounted = Comparison {
+        different: 2,
+        ..comparison(&[(1, "hot")])
+    };
+    assert!(
+        !only_hot(&uncounted, &dirty, &[0, 1]),
+        "one that is not shown may be cold"
+    );
+    let module = Comparison {
+        uncomparable: 1,
+        ..comparison(&[(1, "hot")])
+    };
+    assert!(!only_hot(&module, &dirty, &[0, 1]));
+    let lost = DirtyKeys {
+        everything: true,
+        ..DirtyKeys::default()
+    };
+    assert!(!only_hot(&comparison(&[(1, "hot")]), &lost, &[0, 1]));
+}

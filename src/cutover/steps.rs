@@ -130,10 +130,16 @@ impl<R: Record, P: Pair> Cutover<R, P> {
         let baseline = self.interrupt.or(self.command, comparing).await?;
         // A source that restarted empty has emptied its followers: all are equal, and it is a disaster.
         self.not_shrunk(self.history.source_keys, baseline.source_keys())?;
-        let counted = size::count(baseline.comparison.compared);
+        let comparison = &baseline.comparison;
+        let hot = comparison.missing + comparison.extra + comparison.different;
+        let but = match hot {
+            0 => String::new(),
+            hot => format!(" but {hot} that are written all the time and follow inside the fence"),
+        };
         step.done(format!(
-            "{counted} keys identical, {} rounds",
-            baseline.comparison.rounds.len()
+            "{} keys identical{but}, {} rounds",
+            size::count(comparison.compared),
+            comparison.rounds.len()
         ));
         self.baseline = Some(baseline);
         Ok(())
