@@ -183,11 +183,6 @@ impl Baseline {
         Ok(self.watch.dirty_since(self.equal_until)?.within(&databases))
     }
 
-    /// How many keys the source had, over all databases.
-    pub fn source_keys(&self) -> u64 {
-        self.keys.values().sum()
-    }
-
     pub fn watch(&self) -> &Watch {
         &self.watch
     }

@@ -41,7 +41,11 @@ pub enum Entry {
     },
     /// They run again as they did.
     Started,
-    Following,
+    Following {
+        /// The source as it was when a cutover was begun; nothing on the way back.
+        #[serde(default)]
+        source: Option<Known>,
+    },
     Returning {
         why: String,
     },
@@ -49,9 +53,6 @@ pub enum Entry {
         fence: FenceKind,
         /// The change of vars that is the fence itself; nothing for a pause.
         switch: Option<Switch>,
-        /// How many keys the source had when all was compared.
-        #[serde(default)]
-        source_keys: u64,
         /// Who was connected to the source and only looked.
         #[serde(default)]
         clients: ClientBaseline,
@@ -84,6 +85,13 @@ pub struct Promotion {
     pub hold_until: Option<Timestamp>,
 }
 
+/// A process of the source, and how many keys it had over all databases.
+#[derive(Clone, Debug, Deserialize, Serialize, PartialEq, Eq)]
+pub struct Known {
+    pub run_id: String,
+    pub keys: u64,
+}
+
 /// The one change of config vars of each app.
 #[derive(Clone, Debug, Default, Deserialize, Serialize, PartialEq)]
 pub struct Switch {
@@ -112,7 +120,7 @@ impl Entry {
             | Entry::PrebootOn { .. }
             | Entry::Stopping { .. }
             | Entry::Started => None,
-            Entry::Following => Some(Phase::Following),
+            Entry::Following { .. } => Some(Phase::Following),
             Entry::Returning { .. } => Some(Phase::Returning),
             Entry::Fenced { .. } => Some(Phase::Fenced),
             Entry::Promoted(_) => Some(Phase::Promoted),
@@ -144,8 +152,8 @@ pub struct History {
     pub phase: Option<Phase>,
     /// By what the source is fenced, from the fence on.
     pub fence: Option<FenceKind>,
-    /// How many keys the source had when it was last compared whole, in whichever attempt.
-    pub source_keys: u64,
+    /// The source as it was when the last cutover was begun, in whichever attempt.
+    pub source: Option<Known>,
     /// Who never leaves the source.
     pub clients: ClientBaseline,
     /// The last promotion, while nothing after it took it back.
@@ -198,20 +206,17 @@ impl History {
                 }
             }
             Entry::Started => self.stopped = None,
-            Entry::Following => {
+            Entry::Following { source } => {
+                if source.is_some() {
+                    self.source = source.clone();
+                }
                 self.fence = None;
                 self.promotion = None;
                 self.switch = None;
                 self.release = None;
             }
             // A new fence wants a new point.
-            Entry::Fenced {
-                fence,
-                switch,
-                source_keys,
-                clients,
-            } => {
-                self.source_keys = *source_keys;
+            Entry::Fenced { fence, switch, clients } => {
                 self.clients = clients.clone();
                 self.fence = Some(*fence);
                 self.promotion = None;
@@ -275,11 +280,10 @@ mod tests {
     #[test]
     fn steps_within_a_phase_do_not_end_it() {
         let history = History::of(&[
-            Entry::Following,
+            Entry::Following { source: None },
             Entry::Fenced {
                 fence: FenceKind::Pause,
                 switch: None,
-                source_keys: 0,
                 clients: ClientBaseline::default(),
             },
             Entry::PrebootOff { app: "demo".into() },
@@ -310,10 +314,14 @@ mod tests {
     fn what_is_half_done_is_told_with_the_command_that_ends_it() {
         let now: Timestamp = "2026-01-01T00:00:00Z".parse().unwrap();
         let told = |entries: &[Entry]| History::of(entries).unfinished(now);
-        assert_eq!(told(&[Entry::Following]), None);
+        assert_eq!(told(&[Entry::Following { source: None }]), None);
         assert_eq!(told(&[Entry::Settled { late_writes: None }]), None);
         let stopping = Entry::Stopping { apps: BTreeMap::new() };
-        assert!(told(&[Entry::Following, stopping]).unwrap().contains("--back"));
+        assert!(
+            told(&[Entry::Following { source: None }, stopping])
+                .unwrap()
+                .contains("--back")
+        );
         assert!(
             told(&[Entry::Switching(Switch::default())])
                 .unwrap()
@@ -323,7 +331,7 @@ mod tests {
 
     #[test]
     fn following_again_forgets_the_promotion() {
-        let history = History::of(&[Entry::Switching(Switch::default()), Entry::Following]);
+        let history = History::of(&[Entry::Switching(Switch::default()), Entry::Following { source: None }]);
         assert_eq!((history.switch, history.promotion), (None, None));
     }
 }

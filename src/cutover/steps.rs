@@ -4,7 +4,7 @@ use super::clients;
 use super::decide::Stillness;
 use super::fence::Fence;
 use super::gate::{self, Sides};
-use super::history::{Entry, Promotion};
+use super::history::{Entry, Known, Promotion};
 use super::look;
 use super::pair::Pair;
 use super::phase::{Command, FenceKind, Phase};
@@ -128,8 +128,6 @@ impl<R: Record, P: Pair> Cutover<R, P> {
             Ok(baseline)
         };
         let baseline = self.interrupt.or(self.command, comparing).await?;
-        // A source that restarted empty has emptied its followers: all are equal, and it is a disaster.
-        self.not_shrunk(self.history.source_keys, baseline.source_keys())?;
         let comparison = &baseline.comparison;
         let hot = comparison.missing + comparison.extra + comparison.different;
         let but = match hot {
@@ -148,7 +146,9 @@ impl<R: Record, P: Pair> Cutover<R, P> {
     /// Writes the entry that begins a phase. Before the two points of no return, lock and fence are looked at once more.
     async fn announce(&mut self, phase: Phase) -> Result<()> {
         let entry = match phase {
-            Phase::Following => Entry::Following,
+            Phase::Following => Entry::Following {
+                source: self.begin_with_source().await?,
+            },
             Phase::Returning => Entry::Returning {
                 why: std::mem::take(&mut self.why_back),
             },
@@ -169,12 +169,7 @@ impl<R: Record, P: Pair> Cutover<R, P> {
                     }
                     None => return Err(out_of_order("fence before all are ready")),
                 };
-                Entry::Fenced {
-                    fence,
-                    switch,
-                    source_keys: self.baseline.as_ref().map_or(0, gate::Baseline::source_keys),
-                    clients,
-                }
+                Entry::Fenced { fence, switch, clients }
             }
             Phase::Promoted => {
                 self.hold_on().await?;
@@ -194,6 +189,24 @@ impl<R: Record, P: Pair> Cutover<R, P> {
             Phase::Drained | Phase::Proven => return Ok(()),
         };
         self.write(entry).await
+    }
+
+    /// The source as a cutover finds it. One that restarted and lost its keys has emptied its followers: all would be equal, and it would be a disaster.
+    async fn begin_with_source(&self) -> Result<Option<Known>> {
+        let on_the_way_back = self.command == Command::Back || self.history.phase == Some(Phase::Returning);
+        if on_the_way_back || self.sides.is_some() {
+            return Ok(None);
+        }
+        let info = Info::read(&mut self.setup.source.connect(0).await?).await?;
+        if let Some(known) = &self.history.source
+            && known.run_id != info.run_id
+        {
+            self.not_shrunk(known.keys, info.keys())?;
+        }
+        Ok(Some(Known {
+            keys: info.keys(),
+            run_id: info.run_id,
+        }))
     }
 
     /// The lock is ours, and nothing can write to the source.
