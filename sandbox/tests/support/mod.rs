@@ -242,6 +242,12 @@ impl Key {
 
     /// The command's output on the machine, as the image's own user.
     pub fn ssh(&self, address: &str, command: &str) -> String {
+        self.try_ssh(address, command)
+            .unwrap_or_else(|failure| panic!("on {address}: {command}: {failure}"))
+    }
+
+    /// The same, or how it failed.
+    pub fn try_ssh(&self, address: &str, command: &str) -> Result<String, String> {
         let output = Command::new("ssh")
             .arg("-i")
             .arg(self.folder.join("id"))
@@ -265,12 +271,11 @@ impl Key {
             .unwrap();
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
         let errors = String::from_utf8_lossy(&output.stderr);
-        assert!(
-            output.status.success(),
-            "on {address}: {command}: {}\n{text}\n{errors}",
-            output.status
-        );
-        text.trim().to_owned()
+        if output.status.success() {
+            Ok(text.trim().to_owned())
+        } else {
+            Err(format!("{}\n{text}\n{errors}", output.status))
+        }
     }
 }
 
