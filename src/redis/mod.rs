@@ -8,6 +8,7 @@
 //! Deliberately not here: any decision about a cutover (what must hold before what is `cutover`'s business), anything that changes a role
 //! (`host` does that, since a role lives in a file first), and any writing of keys: nothing in this room changes a data set.
 
+mod bare;
 pub mod clients;
 pub mod compare;
 pub mod connection;

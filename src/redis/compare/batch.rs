@@ -13,7 +13,7 @@ use crate::error::{Error, Result};
 use ::redis::{Pipeline, Value, cmd, pipe};
 
 /// Bytes of each string that the first look gets. Shorter ones are compared with that.
-const START: usize = 4096;
+pub(super) const START: usize = 4096;
 
 /// Longer strings are compared in windows.
 const SMALL_STRING: i64 = 64 * 1024;

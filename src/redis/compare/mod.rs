@@ -4,7 +4,7 @@
 //! expired or were deleted meanwhile are no differences when they are looked at again. Memory does not grow with the data: keys come in batches,
 //! large values in windows, and of the differing keys a bounded number is kept (when that bound is passed, the next round is full again).
 //!
-//! `sweep` walks through a database, `batch` decides about some keys, `collections` and `streams` look into values, `expiry` knows the clocks.
+//! `sweep` walks through a database, `quick` sorts out what is plainly equal, `batch` decides about some keys, `collections` and `streams` look into values, `expiry` knows the clocks.
 //! Deliberately not here: any statement about writes *after* a key was looked at; that is the tap's.
 
 mod batch;
@@ -12,6 +12,7 @@ mod collections;
 mod difference;
 mod expiry;
 mod pair;
+mod quick;
 mod replies;
 mod rounds;
 mod streams;

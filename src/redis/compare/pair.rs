@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// A reply may be a window of a large value from a busy server far away.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
+pub(super) const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Two servers to be compared; keeps its connections, so that a second look costs no handshake.
 pub struct Comparator {
@@ -33,6 +33,7 @@ pub(super) struct Pair {
 
 #[derive(Clone)]
 pub(super) struct Side {
+    pub server: Server,
     pub connection: Connection,
     pub clock: Clock,
 }
@@ -112,10 +113,12 @@ impl Comparator {
         let pair = Pair {
             database,
             source: Side {
+                server: self.source.clone(),
                 connection: source,
                 clock: clocks[0],
             },
             target: Side {
+                server: self.target.clone(),
                 connection: target,
                 clock: clocks[1],
             },

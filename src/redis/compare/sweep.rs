@@ -2,6 +2,7 @@
 
 use super::batch::{self, Verdicts};
 use super::pair::Pair;
+use super::quick::Quick;
 use super::replies::{integer, scanned};
 use crate::error::{Error, Result};
 use ::redis::{Value, cmd};
@@ -15,8 +16,10 @@ const AT_ONCE: usize = 6;
 
 /// Looks at every key of the source on both sides, then for keys that only the target has. `seen` gets each batch's verdicts.
 pub(super) async fn database(pair: &Pair, mut seen: impl FnMut(Verdicts)) -> Result<()> {
-    let mut compared = scan(&pair.source.connection)
-        .map_ok(|keys| async move { batch::compare(pair, &keys).await })
+    let mut compared = Quick::open(pair)
+        .await?
+        .through(scan(&pair.source.connection))
+        .map_ok(|looked| looked.settle(pair))
         .try_buffer_unordered(AT_ONCE);
     while let Some(verdicts) = compared.try_next().await? {
         seen(verdicts);
