@@ -205,7 +205,7 @@ pub struct SwitchApp {
     #[arg(long, conflicts_with = "rehearse")]
     pub without_rehearsal: bool,
     /// Set the app's vars back to the source and follow it again; refused once the new side was written to
-    #[arg(long, conflicts_with_all = ["longest_pause", "rounds", "rehearse"])]
+    #[arg(long, conflicts_with_all = ["longest_pause", "rounds", "watch", "rehearse"])]
     pub back: bool,
     /// How nothing can write to the source: it pauses its writes, or the app is stopped. Default: a pause where the source allows one
     #[arg(long, value_enum, value_name = "KIND")]
@@ -216,6 +216,9 @@ pub struct SwitchApp {
     /// How long a process that was asked to stop may live on; counts where the app is stopped. Heroku kills it after 30 s
     #[arg(long, value_parser = duration, default_value = "31s", value_name = "TIME")]
     pub grace: Duration,
+    /// How long the source is watched for late writes once the app has moved
+    #[arg(long, value_parser = duration, default_value = "5s", value_name = "TIME")]
+    pub watch: Duration,
     /// Longest pause of the source's writes while release and restarts are under way
     #[arg(long, value_parser = duration, default_value = "1h", value_name = "TIME")]
     pub longest_pause: Duration,

@@ -30,6 +30,7 @@ pub async fn run(context: &Context, arguments: &SwitchApp) -> Result<ExitCode> {
         limits: Limits {
             long_pause: arguments.longest_pause,
             grace: arguments.grace,
+            settle: arguments.watch,
             rounds: arguments.rounds,
             ..Limits::default()
         },

@@ -1,17 +1,20 @@
 //! After the switch: the source's last clients go, its pause ends, and its stream is watched for late writes.
 
 use super::clients;
-use super::look;
+use super::look::{self, vars_point};
 use super::pair::Pair;
 use super::phase::Phase;
 use super::record::Record;
 use super::run::Cutover;
 use super::steps::READING;
+use super::vars::Points;
 use super::watch::{Seen, Watch};
 use crate::error::Result;
 use crate::redis::control;
 use crate::redis::info::Info;
+use crate::ui::size;
 use crate::wait::Instant;
+use std::time::Duration;
 
 impl<R: Record, P: Pair> Cutover<R, P> {
     pub(super) async fn await_gone(&mut self) -> Result<()> {
@@ -25,13 +28,35 @@ impl<R: Record, P: Pair> Cutover<R, P> {
             baseline.watch().unbroken()?;
             Ok(baseline.watch().quiet_for())
         };
-        let end = stopped.after(self.setup.limits.grace);
+        let end = match self.is_empty_since_the_promotion().await? {
+            true => Instant::now(),
+            false => stopped.after(self.setup.limits.grace),
+        };
         let gone = clients::await_gone(&mut connection, &self.history.clients, end, quiet, &step);
         match self.interrupt.or(self.command, gone).await? {
             0 => step.done("nobody who could write is left"),
             severed => step.done(format!("{severed} severed, and nobody came back")),
         }
         Ok(())
+    }
+
+    /// Whether every process that knew the source's URL was already waited for: a promotion behind the platform's fence did that, and each app has had no
+    /// release since but the one that set the endpoint's.
+    async fn is_empty_since_the_promotion(&self) -> Result<bool> {
+        let (Some(_), Some(switch)) = (&self.history.promotion, &self.history.switch) else {
+            return Ok(false);
+        };
+        for app in &self.setup.apps {
+            let ours = switch.apps.get(app.app_name()).map(|app| app.release_before + 1);
+            let newest = app.newest_release().await?.map(|release| release.version);
+            if ours.is_none()
+                || newest != ours
+                || vars_point(&self.setup, &app.config_vars().await?)? != Points::Endpoint
+            {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     pub(super) async fn await_clients(&mut self) -> Result<()> {
@@ -96,12 +121,19 @@ impl<R: Record, P: Pair> Cutover<R, P> {
             step.failed("the source's stream could not be watched");
             return Ok(());
         };
-        self.interrupt
-            .or(self.command, async {
-                tokio::time::sleep(self.setup.limits.settle).await;
-                Ok(())
-            })
-            .await?;
+        let end = Instant::now().after(self.setup.limits.settle);
+        let watching = async {
+            while !end.has_passed() {
+                step.update(format!(
+                    "watching for late writes for {} more",
+                    size::duration(end.remaining())
+                ));
+                tokio::time::sleep(end.remaining().min(Duration::from_secs(1))).await;
+                watch.unbroken()?;
+            }
+            Ok(())
+        };
+        self.interrupt.or(self.command, watching).await?;
         let info = Info::read(&mut self.setup.source.connect(0).await?).await?;
         watch.reach(info.master_repl_offset, READING).await?;
         let late = self.late(&watch.seen()).await?;

@@ -8,7 +8,8 @@ use infra::plan::teardown::Standing;
 use std::time::{Duration, Instant};
 
 const PROMOTE: &[&str] = &["promote", "--confirm", "demo", "--hold", "60s"];
-const SWITCH: &[&str] = &["switch-app", "--confirm", "demo"];
+/// Watching longer would find nothing that the ledgers do not find too.
+const SWITCH: &[&str] = &["switch-app", "--confirm", "demo", "--watch", "500ms"];
 const BACK: &[&str] = &["switch-app", "--back", "--confirm", "demo"];
 /// The source's pause ends by itself some seconds after whoever renewed it died.
 const LAPSED: Duration = Duration::from_millis(3500);

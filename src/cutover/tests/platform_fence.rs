@@ -39,13 +39,15 @@ async fn the_app_is_stopped_moved_and_started_as_it_stood() {
 
 #[tokio::test]
 async fn promote_alone_leaves_the_app_stopped_until_the_switch() {
-    let stage = unpausable().await;
+    let mut stage = unpausable().await;
     let outcome = stage.run(Command::Promote).await.unwrap();
     assert_eq!(outcome.phase, Some(Phase::Promoted));
     assert!(outcome.notes.iter().any(|note| note.contains("--back")), "{outcome:?}");
     assert!(stage.heroku.dynos().await.unwrap().is_empty());
     // A second one has nothing to do but to say so.
     stage.run(Command::Promote).await.unwrap();
+    // Whoever knew the source's URL was waited for already; a second time would keep the app down for nothing.
+    stage.limits.grace = Duration::from_secs(3600);
     stage.run(Command::SwitchApp).await.unwrap();
     expect_moved(&stage).await;
     expect_as_it_stood(&stage).await;
