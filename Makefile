@@ -40,7 +40,7 @@ bench: image
 test-aws: image
 	cd sandbox/aws && $(CACHE)/venv/bin/python -m unittest -q
 
-check:
+check: tools
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --locked -- -D warnings
 	cargo clippy --workspace --all-targets --locked $(TEST_FEATURES) -- -D warnings

@@ -96,7 +96,7 @@ pub struct Hosts {
     /// Default: the default VPC's subnet in each zone.
     pub subnet: Option<String>,
     pub reach: Reach,
-    /// Who may reach ssh (and the Redis port, for the tool itself). Default: the operator's own address as far as it can be told.
+    /// Who may reach ssh (and the Redis port, for the tool itself). Nobody where it is left out, which `check` calls a blocker.
     pub admin_cidrs: Vec<String>,
     /// Who may reach the Redis TLS port. Default: everybody, since dynos have no fixed address.
     pub app_cidrs: Vec<String>,
@@ -243,6 +243,12 @@ impl Config {
             if digest.len() != 64 || !digest.bytes().all(|b| b.is_ascii_hexdigit()) {
                 return wrong("source.tls_pin", pin, "`sha256:` and 64 hexadecimal digits");
             }
+        }
+        if self.hosts.reach == Reach::Private {
+            return Err(Error::usage(
+                "accept `hosts.reach: private`: hosts are reached at their public addresses in this version",
+            )
+            .hint("leave `hosts.reach` out; `hosts.admin_cidrs` says who gets in there"));
         }
         match (self.app.platform, &self.app.commands) {
             (PlatformKind::Heroku, Some(_)) => {

@@ -4,6 +4,7 @@
 
 use crate::error::{Doing, Error, Result};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
@@ -11,6 +12,8 @@ use tokio::sync::watch;
 pub struct Interrupt {
     requested: watch::Receiver<bool>,
     sender: Arc<watch::Sender<bool>>,
+    /// SIGINT is somebody else's.
+    deaf: Arc<AtomicBool>,
 }
 
 impl Interrupt {
@@ -20,10 +23,11 @@ impl Interrupt {
         let mut terminate = signal(SignalKind::terminate()).doing(|| "listen for SIGTERM".into())?;
         let listening = Self::never();
         let sender = listening.sender.clone();
+        let deaf = listening.deaf.clone();
         tokio::spawn(async move {
             loop {
                 tokio::select! {
-                    _ = interrupt.recv() => {}
+                    _ = interrupt.recv() => if deaf.load(Ordering::Relaxed) { continue },
                     _ = terminate.recv() => {}
                 }
                 if *sender.borrow() {
@@ -42,7 +46,13 @@ impl Interrupt {
         Interrupt {
             requested,
             sender: Arc::new(sender),
+            deaf: Arc::default(),
         }
+    }
+
+    /// Leaves SIGINT to a program that has the terminal now: Ctrl-C reaches both of us, and is meant for it.
+    pub fn leave_terminal_to_another(&self) {
+        self.deaf.store(true, Ordering::Relaxed);
     }
 
     /// Asks to stop, as a signal would.

@@ -22,9 +22,10 @@ install_packages() {
     local options=(-o DPkg::Lock::Timeout=300 -o Dpkg::Options::=--force-confdef -o Dpkg::Options::=--force-confold)
     export DEBIAN_FRONTEND=noninteractive NEEDRESTART_MODE=l
     # What a package would start by itself runs with the distribution's settings: it must not, not even for a moment.
-    if [[ ! -e $policy ]]; then
+    # One that is marked as ours was left by a run that died here.
+    if [[ ! -e $policy ]] || grep -q '^# infra$' "$policy"; then
         trap 'rm -f /usr/sbin/policy-rc.d' EXIT
-        printf '#!/bin/sh\nexit 101\n' >"$policy"
+        printf '#!/bin/sh\n# infra\nexit 101\n' >"$policy"
         chmod 755 "$policy"
     fi
     if ! apt-get "${options[@]}" install -y --no-install-recommends "$@" >/dev/null 2>&1 </dev/null; then

@@ -11,7 +11,7 @@ fi
 folder="$INFRA_DATA/appendonlydir"
 manifest="$folder/appendonly.aof.manifest"
 if [[ ! -s $manifest ]]; then
-    echo "refusing to start: this host is a master and $manifest is missing or empty; put the data back (infra restore) or start it by hand with \
+    echo "refusing to start: this host is a master and $manifest is missing or empty; put the data back, from the replica or a backup, or start it by hand with \
 'systemctl edit' if it is really meant to be empty" >&2
     exit 1
 fi

@@ -26,8 +26,8 @@ pub struct BackupSummary {
     pub finished_at: Timestamp,
 }
 
-/// The newest base that was committed, if there is one.
-pub async fn newest(bucket: &Bucket, env: &str) -> Result<Option<BackupSummary>> {
+/// The newest base that was committed, if there is one of this generation of the pair (seconds since 1970): what an earlier pair left says nothing of this one.
+pub async fn newest(bucket: &Bucket, env: &str, generation: u64) -> Result<Option<BackupSummary>> {
     let listed = bucket.list(&format!("backups/{env}/")).await?;
     let newest = listed
         .iter()
@@ -39,7 +39,8 @@ pub async fn newest(bucket: &Bucket, env: &str) -> Result<Option<BackupSummary>>
     };
     let report: BackupReport = serde_json::from_slice(&object.body)
         .doing(|| format!("understand the backup's record {}", bucket.url(&newest.key)))?;
-    summary(report).map(Some)
+    let born = i64::try_from(generation).unwrap_or(i64::MAX);
+    Ok(Some(summary(report)?).filter(|summary| summary.finished_at.as_second() >= born))
 }
 
 /// Reads a base back from the bucket, whole, and holds it against its record.

@@ -194,6 +194,13 @@ impl Context {
         Server::from_url("source", url, pin.filter(|_| tls).map(Trust::Pin))
     }
 
+    /// For what failed after the command's own work was done: it is told, and changes nothing of the result.
+    pub fn warn_of<T>(&self, result: Result<T>) -> Option<T> {
+        result
+            .map_err(|error| self.ui.warn(format!("could not {}", error.chain().join(": "))))
+            .ok()
+    }
+
     /// Asks for the deployment's name before something that cannot be undone, unless it was given.
     pub fn confirm(&self, given: Option<&str>, what: &str) -> Result<()> {
         let name = &self.config.name;

@@ -3,12 +3,15 @@
 use super::JSON_SCHEMA_VERSION;
 use super::context::{Context, Environment};
 use crate::cli::Down;
-use crate::cloud::teardown;
+use crate::cloud::{ec2, teardown};
 use crate::error::{Error, ExitCode, Result};
 use crate::plan::teardown::{TeardownPlan, teardown as plan};
 use crate::redis::Server;
+use crate::secret::Secret;
 use crate::state::Lock;
+use jiff::Timestamp;
 use serde_json::json;
+use std::collections::BTreeSet;
 
 pub async fn run(context: &Context, arguments: &Down) -> Result<ExitCode> {
     let environment = context.environment().await?;
@@ -50,12 +53,10 @@ pub async fn run(context: &Context, arguments: &Down) -> Result<ExitCode> {
         teardown::apply(&environment.cloud, &names, &plan, lock.as_ref(), &context.ui).await
     };
     let result = context.interrupt.or(work).await;
-    let released = match lock {
-        Some(lock) => lock.release().await,
-        None => Ok(()),
-    };
+    if let Some(lock) = lock {
+        context.warn_of(lock.release().await);
+    }
     let removed = result?;
-    released?;
     let inventory = context.inventory_path();
     if inventory.exists() {
         std::fs::remove_file(&inventory)
@@ -65,20 +66,33 @@ pub async fn run(context: &Context, arguments: &Down) -> Result<ExitCode> {
     Ok(ExitCode::Done)
 }
 
-/// An app that names the endpoint would lose its Redis, and every write since the last backup with it.
+/// An app that names the endpoint would lose its Redis, and every write since the last backup with it; one that was stopped half way would stay so, since
+/// only the journal says how it stood.
 async fn refuse_while_in_use(context: &Context, environment: &Environment) -> Result<()> {
-    let Some(stored) = environment.store.state().await? else {
+    let stored = environment.store.state().await?;
+    if stored.is_some()
+        && let Some(unfinished) = context.history(environment).await?.unfinished(Timestamp::now())
+    {
+        return Err(Error::failed(format!("remove {}: {unfinished}", context.config.name))
+            .hint("bring the cutover to its end, or back, before the pair goes"));
+    }
+    // What is remembered, and what stands: either alone may be what an app still names.
+    let mut endpoints: BTreeSet<String> = stored.and_then(|stored| stored.value.endpoint).into_iter().collect();
+    let found = ec2::addresses(&environment.cloud, &context.names(environment)?).await?;
+    endpoints.extend(found.into_iter().map(|address| address.public_ip));
+    if endpoints.is_empty() {
         return Ok(());
-    };
-    let Some(endpoint) = stored.value.endpoint else {
-        return Ok(());
-    };
-    let vars = context.platform.config_vars().await?;
-    for (var, value) in vars.readable() {
-        if Server::place_of(value).is_ok_and(|(host, _)| host == endpoint) {
+    }
+    for app in context.apps()? {
+        let vars = app.config_vars().await?;
+        // One that cannot be read may name anything.
+        vars.get(&context.config.app.config_var)?;
+        let names_it = |value: &Secret| Server::place_of(value).is_ok_and(|(host, _)| endpoints.contains(&host));
+        if let Some((var, _)) = vars.readable().find(|(_, value)| names_it(value)) {
             return Err(Error::failed(format!(
-                "remove {}: the config var {var} of the app {} names the endpoint {endpoint}",
-                context.config.name, context.config.app.name
+                "remove {}: the config var {var} of the app {} names its endpoint",
+                context.config.name,
+                app.app_name()
             ))
             .hint(format!(
                 "move the app to another Redis first and set {var} to it, then run `infra down` again"

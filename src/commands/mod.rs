@@ -36,7 +36,8 @@ pub fn run(cli: Cli) -> ExitCode {
     let ui = Ui::new(UiOptions {
         quiet: cli.common.quiet,
         json: cli.common.json,
-        color: wants_color(cli.common.color),
+        color: wants_color(cli.common.color, std::io::stderr().is_terminal()),
+        color_data: wants_color(cli.common.color, std::io::stdout().is_terminal()),
     });
     log_to_stderr(cli.common.verbose);
     let runtime = match tokio::runtime::Runtime::new() {
@@ -59,6 +60,11 @@ async fn dispatch(cli: Cli, ui: Ui) -> Result<ExitCode> {
     let stopping = match cli.verb {
         Verb::Promote(_) | Verb::SwitchApp(_) => GOING_BACK,
         _ => RELEASING,
+    };
+    // Whoever has the terminal keeps it for as long as they like.
+    let timeout = match cli.verb {
+        Verb::Ssh(_) | Verb::RedisCli(_) => Duration::MAX,
+        _ => timeout,
     };
     let work = async {
         match cli.verb {
@@ -100,7 +106,7 @@ async fn within(
     }
 }
 
-/// Prints an error with its causes and its next step, as JSON on stdout too where that was asked for.
+/// Prints an error with its causes and its next step; as JSON on stdout too where that was asked for and the command has not given its result there.
 fn report(ui: &Ui, error: &Error) -> ExitCode {
     let chain = error.chain();
     let code = error.kind().exit_code();
@@ -111,7 +117,7 @@ fn report(ui: &Ui, error: &Error) -> ExitCode {
     if let Some(hint) = error.next_step() {
         eprintln!("  {} {hint}", ui.paint("36", "next:"));
     }
-    if ui.json() {
+    if ui.json() && !ui.gave_data() {
         ui.data(
             json!({
                 "schema_version": JSON_SCHEMA_VERSION,
@@ -123,13 +129,11 @@ fn report(ui: &Ui, error: &Error) -> ExitCode {
     code
 }
 
-fn wants_color(choice: Color) -> bool {
+fn wants_color(choice: Color, terminal: bool) -> bool {
     match choice {
         Color::Always => true,
         Color::Never => false,
-        Color::Auto => {
-            std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()) && std::io::stderr().is_terminal()
-        }
+        Color::Auto => std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()) && terminal,
     }
 }
 

@@ -30,6 +30,7 @@ pub async fn run(context: &Context, plan: Plan<'_>) -> Result<ExitCode> {
     let environment = context.environment().await?;
     let state = environment.state().await?;
     let phase = context.phase(&environment).await?;
+    refuse_unwanted_stop(context, &environment, &state, &plan).await?;
     if plan.confirmed.dry_run {
         return preview(context, &environment, &state, &plan).await;
     }
@@ -38,11 +39,33 @@ pub async fn run(context: &Context, plan: Plan<'_>) -> Result<ExitCode> {
     }
     let lock = Lock::acquire(&environment.store, &context.ui, &format!("infra {}", plan.command)).await?;
     let result = cut_over(context, &environment, &state, &plan, &lock).await;
-    let released = lock.release().await;
-    let outcome = result?;
-    released?;
-    show(context, &outcome);
-    Ok(ExitCode::Done)
+    if let Ok(outcome) = &result {
+        show(context, outcome);
+    }
+    context.warn_of(lock.release().await);
+    result.map(|_| ExitCode::Done)
+}
+
+/// Who promotes alone without a word about a hold has not been told that the app will stand still.
+async fn refuse_unwanted_stop(
+    context: &Context,
+    environment: &Environment,
+    state: &State,
+    plan: &Plan<'_>,
+) -> Result<()> {
+    if plan.hold_was_asked_for {
+        return Ok(());
+    }
+    let record = Reading(Journal::latest(&environment.store).await?);
+    let setup = setup(context, environment, state, plan, record).await?;
+    if cutover::fence_kind(&setup).await? != FenceKind::Platform {
+        return Ok(());
+    }
+    Err(Error::usage(format!(
+        "promote alone: {} cannot be paused, so the app is stopped instead, and stays stopped until `infra switch-app`",
+        setup.source
+    ))
+    .hint("run `infra switch-app`, which does both at once; or give --hold to say that the app may stay stopped"))
 }
 
 async fn preview(context: &Context, environment: &Environment, state: &State, plan: &Plan<'_>) -> Result<ExitCode> {
@@ -74,17 +97,11 @@ async fn cut_over(
     let id = journal.id().to_string();
     keeper.change(|state| state.cutover = Some(id)).await?;
     let setup = setup(context, environment, state, plan, Ledger::new(journal, lock)).await?;
-    if !plan.hold_was_asked_for && cutover::fence_kind(&setup).await? == FenceKind::Platform {
-        return Err(Error::usage(format!(
-            "promote alone: {} cannot be paused, so the app is stopped instead, and stays stopped until `infra switch-app`",
-            setup.source
-        ))
-        .hint("run `infra switch-app`, which does both at once; or give --hold to say that the app may stay stopped"));
-    }
     let result = cutover::run(setup, plan.command).await;
     // The journal is the truth; the state keeps the word for whoever only wants to look.
-    if let Some(phase) = context.phase(environment).await? {
-        keeper.change(|state| state.phase = phase.name().into()).await?;
+    if let Some(phase) = context.warn_of(context.phase(environment).await).flatten() {
+        let kept = keeper.change(|state| state.phase = phase.name().into()).await;
+        context.warn_of(kept);
     }
     result
 }

@@ -8,9 +8,7 @@ use crate::cutover::{Command, Limits};
 use crate::error::{ExitCode, Result};
 
 pub async fn run(context: &Context, arguments: &Promote) -> Result<ExitCode> {
-    if !arguments.confirmed.dry_run {
-        before::promote(context, &arguments.leave.leave).await?;
-    }
+    before::promote(context, &arguments.leave.leave).await?;
     let plan = Plan {
         command: Command::Promote,
         limits: Limits {

@@ -35,10 +35,15 @@ pub async fn run(context: &Context, arguments: &RedisCli) -> Result<ExitCode> {
             server.password.as_ref().map_or("", |password| password.expose()),
         )
         .args(&arguments.arguments);
-    let status = command
-        .status()
+    context.interrupt.leave_terminal_to_another();
+    let running = async {
+        let status = command.kill_on_drop(true).status().await;
+        status.doing(|| "start redis-cli".into())
+    };
+    let status = context
+        .interrupt
+        .or(running)
         .await
-        .doing(|| "start redis-cli".into())
         .map_err(|error| error.hint("install redis-cli (Debian: redis-tools), or use `infra ssh`"))?;
     drop(authority);
     answer_with(status)

@@ -20,10 +20,15 @@ pub async fn run(context: &Context, arguments: &Ssh) -> Result<ExitCode> {
         .args(files.options())
         .arg(format!("{LOGIN}@{address}"))
         .args(&arguments.command);
-    let status = command
-        .status()
+    context.interrupt.leave_terminal_to_another();
+    let running = async {
+        let status = command.kill_on_drop(true).status().await;
+        status.doing(|| "start ssh".into())
+    };
+    let status = context
+        .interrupt
+        .or(running)
         .await
-        .doing(|| "start ssh".into())
         .map_err(|error| error.hint("install the OpenSSH client"))?;
     drop(files);
     answer_with(status)

@@ -74,20 +74,15 @@ async fn look(context: &Context) -> Result<ExitCode> {
         context.secrets(&environment),
         context.addresses(&environment)
     )?;
-    let master = host_server(Role::Master, addresses.of(Role::Master)?, &secrets)?;
-    let replica = host_server(Role::Replica, addresses.of(Role::Replica)?, &secrets)?;
-    let source = async {
-        match context.source().await {
-            Ok(server) => ask(&server).await,
-            Err(error) => Err(error),
-        }
-    };
+    // A host without an address, or without Redis, is one more thing to tell, and no reason to tell nothing.
+    let host = async |role| ask(&host_server(role, addresses.of(role)?, &secrets)?).await;
+    let source = async { ask(&context.source().await?).await };
     let (history, source, master, replica, backup, app, drift) = tokio::join!(
         context.history(&environment),
         source,
-        ask(&master),
-        ask(&replica),
-        backup::newest(environment.store.bucket(), context.env()),
+        host(Role::Master),
+        host(Role::Replica),
+        backup::newest(environment.store.bucket(), context.env(), state.generation),
         app_side(context, &state),
         drift(context, &environment),
     );
@@ -136,11 +131,12 @@ fn assemble(
     app: Result<&'static str>,
     drift: Result<Vec<String>>,
 ) -> Status {
+    let app = app.map_err(|error| format!("the app could not be asked what it uses: {}", error.chain().join(": ")));
     let offsets: BTreeMap<&str, u64> = asked
         .iter()
         .filter_map(|(name, seen)| seen.as_ref().ok().map(|(_, info)| (*name, info.master_repl_offset)))
         .collect();
-    let mut alarms = Vec::new();
+    let mut alarms: Vec<String> = app.as_ref().err().cloned().into_iter().collect();
     let mut servers = BTreeMap::new();
     for (name, seen) in asked {
         let upstream = match name {
@@ -235,7 +231,9 @@ fn show(ui: &Ui, status: &Status) -> Result<()> {
     ));
     let mut table = comfy_table::Table::new();
     table.load_style(comfy_table::presets::NOTHING);
-    table.set_header(["server", "address", "version", "role", "link", "lag", "memory", "keys"]);
+    table.set_header([
+        "server", "address", "version", "role", "link", "offset", "lag", "memory", "keys",
+    ]);
     for name in ["source", "master", "replica"] {
         match status.servers.get(name) {
             Some(Seen::Up(redis)) => table.add_row([
@@ -247,11 +245,12 @@ fn show(ui: &Ui, status: &Status) -> Result<()> {
                     .link_up
                     .map_or("-", |up| if up { "up" } else { "DOWN" })
                     .to_string(),
+                redis.offset.to_string(),
                 redis.lag_bytes.map_or("-".into(), size::bytes),
                 memory(redis),
                 keys(&redis.keys),
             ]),
-            Some(Seen::Down { .. }) => table.add_row([name, "-", "-", "does not answer", "-", "-", "-", "-"]),
+            Some(Seen::Down { .. }) => table.add_row([name, "-", "-", "does not answer", "-", "-", "-", "-", "-"]),
             None => &mut table,
         };
     }
@@ -271,13 +270,16 @@ fn show(ui: &Ui, status: &Status) -> Result<()> {
     match &status.drift {
         Some(drift) if drift.is_empty() => ui.data("drift: none"),
         Some(drift) => {
-            ui.data(format!("drift: {} differences; `infra up` mends them", drift.len()));
+            ui.data(format!(
+                "drift: {} differences; `infra up` mends those that name no remedy of their own",
+                drift.len()
+            ));
             drift.iter().for_each(|line| ui.data(format!("  {line}")));
         }
         None => ui.data("drift: not known"),
     }
     for alarm in &status.alarms {
-        ui.data(format!("{} {alarm}", ui.paint("31", "ALARM")));
+        ui.data(format!("{} {alarm}", ui.paint_data("31", "ALARM")));
     }
     Ok(())
 }

@@ -12,7 +12,7 @@ pub async fn run(context: &Context, arguments: &SwitchApp) -> Result<ExitCode> {
     if arguments.rehearse {
         return rehearse::run(context).await;
     }
-    if !arguments.confirmed.dry_run && !arguments.back {
+    if !arguments.back {
         before::switch(context, &arguments.leave.leave, arguments.without_rehearsal).await?;
     }
     let (command, what) = match arguments.back {

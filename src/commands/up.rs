@@ -12,7 +12,7 @@ use crate::host;
 use crate::inventory::{Host, Inventory};
 use crate::plan::cloud::{Found, Instance, Plan, Wanted, plan};
 use crate::redis::Info;
-use crate::setup::hosts::{LOGIN, Looked, Pair};
+use crate::setup::hosts::{BOOT, LOGIN, Looked, Pair};
 use crate::setup::{follow, keeper::Keeper, source::Known, wanted};
 use crate::state::{Held, Lock, Role, State};
 use crate::ui::size;
@@ -23,6 +23,9 @@ use std::time::Duration;
 
 /// A first copy of a small instance's memory over the internet, and some patience.
 const SYNC: Duration = Duration::from_secs(20 * 60);
+
+/// A host that was set up answers at once, or is in trouble; after a reboot it may take a moment.
+const ANSWER: Duration = Duration::from_secs(20);
 
 /// What stands before anything is done.
 struct Seen {
@@ -38,13 +41,22 @@ struct Seen {
 
 impl Seen {
     fn changes(&self) -> usize {
-        let hosts = self
-            .hosts
-            .iter()
-            .flat_map(BTreeMap::values)
-            .map(|looked| looked.plan.steps.len())
-            .sum::<usize>();
+        let hosts = match &self.hosts {
+            Some(hosts) => hosts.values().map(|looked| looked.plan.steps.len()).sum(),
+            None => self.unknown_hosts().count(),
+        };
         self.plan.actions.len() + hosts
+    }
+
+    /// Hosts that nobody has set up to the end of their first contact.
+    fn unknown_hosts(&self) -> impl Iterator<Item = Role> {
+        Role::ALL.into_iter().filter(|role| {
+            !self
+                .state
+                .hosts
+                .get(role)
+                .is_some_and(|record| !record.host_key.is_empty() && record.next_host_key.is_none())
+        })
     }
 }
 
@@ -53,7 +65,7 @@ pub async fn run(context: &Context, arguments: &Up) -> Result<ExitCode> {
     let seen = context.interrupt.or(look(context, &environment)).await?;
     let changes = seen.changes();
     if changes > 0 || arguments.change.dry_run {
-        show_plan(context, &seen);
+        show_plan(context, &seen, arguments.change.dry_run);
     }
     if arguments.change.dry_run {
         let pending = arguments.detailed_exitcode && changes > 0;
@@ -117,13 +129,7 @@ async fn look(context: &Context, environment: &Environment) -> Result<Seen> {
     };
     if seen.plan.actions.is_empty() {
         let hosts = hosts_of(&seen.found)?;
-        let pinned = |role| {
-            seen.state
-                .hosts
-                .get(&role)
-                .is_some_and(|record| !record.host_key.is_empty() && record.next_host_key.is_none())
-        };
-        if Role::ALL.into_iter().all(pinned) {
+        if seen.unknown_hosts().next().is_none() {
             let looked = look_at_hosts(context, environment, &seen, &hosts).await?;
             seen.hosts = Some(looked);
         }
@@ -176,7 +182,7 @@ async fn look_at_hosts(
     let one = |role: Role| {
         let (pair, step, record) = (&pair, &step, seen.state.hosts.get(&role).cloned().unwrap_or_default());
         async move {
-            let session = pair.log_in(role, &record, step).await?;
+            let session = pair.log_in(role, &record, ANSWER, step).await?;
             Ok::<_, Error>((role, pair.look(role, session).await?))
         }
     };
@@ -217,7 +223,7 @@ async fn complete(
     hosts: &BTreeMap<Role, Looked>,
 ) -> Result<bool> {
     let reached = hosts_of(&seen.found)?;
-    let Some(backup) = backup::newest(environment.store.bucket(), context.env()).await? else {
+    let Some(backup) = backup::newest(environment.store.bucket(), context.env(), seen.state.generation).await? else {
         return Ok(false);
     };
     if seen.state.endpoint.as_deref() != reached.addresses.get(&Role::Master).map(String::as_str) {
@@ -250,18 +256,22 @@ async fn apply(context: &Context, environment: &Environment, seen: Seen) -> Resu
     let work = async {
         let again = look(&context.quietly(), environment).await?;
         refuse_surprises(&seen, &again)?;
-        apply_locked(context, environment, &again, &lock).await
+        apply_locked(context, environment, again, &lock).await
     };
     let result = context.interrupt.or(work).await;
-    let released = lock.release().await;
-    result?;
-    released?;
-    Ok(ExitCode::Done)
+    context.warn_of(lock.release().await);
+    result.map(|()| ExitCode::Done)
 }
 
 /// What was shown is what may be done. Between the plan and the lock somebody else may have worked here: less to do is fine, something else is not.
 fn refuse_surprises(shown: &Seen, now: &Seen) -> Result<()> {
-    let lines = |seen: &Seen| -> BTreeSet<String> { seen.plan.changes().iter().map(ToString::to_string).collect() };
+    // Of hosts that could not be looked at before, everything was announced.
+    let hosts_too = shown.hosts.is_some();
+    let lines = |seen: &Seen| -> BTreeSet<String> {
+        let cloud = seen.plan.changes().iter().map(ToString::to_string).collect::<Vec<_>>();
+        let hosts = host_lines(seen).filter(|_| hosts_too);
+        cloud.into_iter().chain(hosts).collect()
+    };
     let (shown_lines, now_lines) = (lines(shown), lines(now));
     if now.phase != shown.phase {
         return Err(Error::failed("apply the plan: the cutover went on since it was made")
@@ -276,7 +286,10 @@ fn refuse_surprises(shown: &Seen, now: &Seen) -> Result<()> {
     }
 }
 
-async fn apply_locked(context: &Context, environment: &Environment, seen: &Seen, lock: &Held) -> Result<()> {
+async fn apply_locked(context: &Context, environment: &Environment, mut seen: Seen, lock: &Held) -> Result<()> {
+    // What was planned for the hosts is what is done there, over the sessions that looked.
+    let mut looked = seen.hosts.take().unwrap_or_default();
+    let seen = &seen;
     let keeper = Keeper::open(&environment.store, seen.state.clone()).await?;
     // The generation is stored before the first machine is asked for: it is part of the token that makes asking twice safe.
     let source = seen.source.record.clone();
@@ -327,13 +340,20 @@ async fn apply_locked(context: &Context, environment: &Environment, seen: &Seen,
     lock.check(Duration::ZERO)?;
     let pair = pair(context, environment, seen, &stood.secrets, &reached);
     let (master, replica) = tokio::try_join!(
-        set_up(context, &pair, Role::Master, &keeper),
-        set_up(context, &pair, Role::Replica, &keeper)
+        set_up(context, &pair, Role::Master, looked.remove(&Role::Master), &keeper),
+        set_up(context, &pair, Role::Replica, looked.remove(&Role::Replica), &keeper)
     )?;
     let mut warnings = master.warnings;
     warnings.extend(replica.warnings);
     let servers = follow(context, seen, &reached, &stood.secrets).await?;
-    let backup = prove_backup(context, environment, &master.session, master.changes > 0).await?;
+    let backup = prove_backup(
+        context,
+        environment,
+        &master.session,
+        seen.state.generation,
+        master.changes > 0,
+    )
+    .await?;
     if seen.phase.is_none() {
         keeper
             .change(|state| state.phase = Phase::Following.name().into())
@@ -351,13 +371,25 @@ struct SetUp {
     warnings: Vec<String>,
 }
 
-async fn set_up(context: &Context, pair: &Pair<'_>, role: Role, keeper: &Keeper) -> Result<SetUp> {
+async fn set_up(
+    context: &Context,
+    pair: &Pair<'_>,
+    role: Role,
+    looked: Option<Looked>,
+    keeper: &Keeper,
+) -> Result<SetUp> {
     let step = context.ui.step(format!("host {role}"));
     let record = keeper.state().await.hosts.get(&role).cloned().unwrap_or_default();
     let work = async {
-        let session = pair.log_in(role, &record, &step).await?;
-        let session = pair.first_contact(role, session, keeper, &step).await?;
-        pair.bring(role, pair.look(role, session).await?, &step).await
+        let looked = match looked {
+            Some(looked) => looked,
+            None => {
+                let session = pair.log_in(role, &record, BOOT, &step).await?;
+                let session = pair.first_contact(role, session, keeper, &step).await?;
+                pair.look(role, session).await?
+            }
+        };
+        pair.bring(role, looked, &step).await
     };
     let (session, outcome) = work
         .await
@@ -396,10 +428,11 @@ async fn prove_backup(
     context: &Context,
     environment: &Environment,
     master: &crate::remote::Session,
+    generation: u64,
     anew: bool,
 ) -> Result<BackupSummary> {
     let bucket = environment.store.bucket();
-    if !anew && let Some(newest) = backup::newest(bucket, context.env()).await? {
+    if !anew && let Some(newest) = backup::newest(bucket, context.env(), generation).await? {
         return Ok(newest);
     }
     let step = context.ui.step("backup");
@@ -438,8 +471,15 @@ fn inventory(reached: &Reached, state: &State) -> Inventory {
     inventory
 }
 
-fn show_plan(context: &Context, seen: &Seen) {
+/// `alone`: nothing will follow it.
+fn show_plan(context: &Context, seen: &Seen, alone: bool) {
     let hosts: BTreeMap<&str, Vec<String>> = host_steps(seen);
+    if context.ui.json() && !alone {
+        // One document a command: this one's will say what was done.
+        seen.plan.to_string().lines().for_each(|line| context.ui.note(line));
+        host_lines(seen).for_each(|line| context.ui.note(format!("  ~ {line}")));
+        return;
+    }
     if context.ui.json() {
         context.ui.data(
             json!({ "schema_version": JSON_SCHEMA_VERSION, "plan": { "cloud": seen.plan, "hosts": hosts } })
@@ -448,11 +488,13 @@ fn show_plan(context: &Context, seen: &Seen) {
         return;
     }
     context.ui.data(seen.plan.to_string());
-    for (host, steps) in hosts {
-        for step in steps {
-            context.ui.data(format!("  ~ host {host}  {step}"));
-        }
-    }
+    host_lines(seen).for_each(|line| context.ui.data(format!("  ~ {line}")));
+}
+
+fn host_lines(seen: &Seen) -> impl Iterator<Item = String> {
+    host_steps(seen)
+        .into_iter()
+        .flat_map(|(host, steps)| steps.into_iter().map(move |step| format!("host {host}  {step}")))
 }
 
 /// What will be done on the hosts. Of a host that does not exist yet only that it will be set up can be said before it was looked at.
@@ -485,12 +527,12 @@ pub async fn drift(context: &Context, environment: &Environment) -> Result<Vec<S
     let seen = look(&quiet, environment).await?;
     let mut lines: Vec<String> = seen.plan.changes().iter().map(ToString::to_string).collect();
     lines.extend(seen.plan.drift.iter().map(ToString::to_string));
-    if seen.hosts.is_some() {
-        lines.extend(
-            host_steps(&seen)
-                .into_iter()
-                .flat_map(|(host, steps)| steps.into_iter().map(move |step| format!("host {host}: {step}"))),
-        );
+    match &seen.hosts {
+        Some(_) => lines.extend(host_lines(&seen)),
+        None => lines.extend(
+            seen.unknown_hosts()
+                .map(|role| format!("host {role}  is not set up yet")),
+        ),
     }
     Ok(lines)
 }
@@ -523,8 +565,10 @@ fn report(
         );
         return;
     }
-    if changes == 0 {
+    if changes == 0 && seen.plan.drift.is_empty() {
         ui.data("nothing to change: cloud, hosts, replication and backup are as infra.yml says");
+    } else if changes == 0 {
+        ui.data("nothing changed: what infra.yml says otherwise of machines that stand, named above, is for new ones");
     } else {
         ui.data(format!("{changes} changes made"));
     }

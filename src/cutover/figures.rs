@@ -65,11 +65,13 @@ impl Outcome {
                 format!("{ms} ms from the last write on the source to the first on the master"),
             );
         }
-        if let (Some(keys), Some(inside)) = (self.keys_compared, self.keys_compared_in_fence) {
-            line(
+        match (self.keys_compared, self.keys_compared_in_fence) {
+            (Some(keys), Some(inside)) => line(
                 "keys compared",
                 format!("{keys}, {inside} of them inside the fence, all identical"),
-            );
+            ),
+            (Some(keys), None) => line("keys compared", format!("{keys} before the promotion, all identical")),
+            (None, _) => {}
         }
         match (self.phase, self.late_writes) {
             (_, Some(0)) => line(

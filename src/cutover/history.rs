@@ -240,6 +240,20 @@ impl History {
                 "the app is stopped in the middle of a cutover: `infra switch-app` goes on with it, `infra switch-app --back` starts the app on the source".into(),
             );
         }
+        if let Some(app) = self.flattening.keys().next() {
+            return Some(format!(
+                "the app {app} is under maintenance, and its Redis URL may be gone, until a var of its own holds it: run the same command again"
+            ));
+        }
+        if let Some(app) = self
+            .preboot_to_restore
+            .first()
+            .filter(|_| self.phase.is_none_or(|phase| phase == Phase::Following))
+        {
+            return Some(format!(
+                "preboot of the app {app} is off: the next `infra switch-app` turns it on again when it is done"
+            ));
+        }
         match (self.phase?, &self.promotion) {
             (Phase::Promoted, Some(promotion)) => Some(match promotion.hold_until {
                 Some(until) if until > now => format!(

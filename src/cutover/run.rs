@@ -75,10 +75,10 @@ pub async fn preview<R: Record, P: Pair>(setup: &Setup<R, P>, command: Command) 
             let (found, hint) = refusal.explain();
             vec![format!("refuses: {found}; {hint}")]
         }
-        Next::Do(steps) => steps.into_iter().map(name).collect(),
+        Next::Do(steps) => steps.into_iter().map(Step::describe).collect(),
         Next::Then(steps) => steps
             .into_iter()
-            .map(name)
+            .map(Step::describe)
             .chain(["and then decides again".to_string()])
             .collect(),
     })
@@ -121,7 +121,7 @@ impl<R: Record, P: Pair> Cutover<R, P> {
                     self.outcome.late_writes = self.history.late_writes;
                     self.outcome.release = self.history.release;
                     self.outcome.notes.push(why.into());
-                    return Ok(self.outcome);
+                    return self.claim(false);
                 }
                 Next::Refuse(refusal) => return Err(self.refused(refusal).await),
                 Next::Do(steps) => (steps, false),
@@ -145,7 +145,8 @@ impl<R: Record, P: Pair> Cutover<R, P> {
             }
             if !again {
                 self.outcome.phase = self.history.phase;
-                return self.claim();
+                let settled_now = self.outcome.phase == Some(Phase::Settled);
+                return self.claim(settled_now);
             }
         }
         Err(
@@ -171,8 +172,8 @@ impl<R: Record, P: Pair> Cutover<R, P> {
         )
     }
 
-    /// The outcome, unless it says that something was lost, or written where nobody should have.
-    fn claim(self) -> Result<Outcome> {
+    /// The outcome, unless it says that something was lost, or written where nobody should have; or, for a switch that ends now, cannot say so.
+    fn claim(self, settled_now: bool) -> Result<Outcome> {
         if self.outcome.foreign_writes > 0 {
             return Err(Error::unproven(format!(
                 "answer for every write: somebody else wrote to the master {} times before its door was open",
@@ -187,6 +188,11 @@ impl<R: Record, P: Pair> Cutover<R, P> {
             ))
             .because(self.outcome.notes.join("; "))
             .hint("the app runs on the new side; write those keys there by hand if they matter, and stop what still writes to the source")),
+            None if settled_now => Err(Error::unproven(
+                "know whether the source was written to after the fence: its stream could not be watched to the end",
+            )
+            .because("the app runs on the new side, and nothing of what was proven before is in doubt")
+            .hint("a source that restarted, or is gone, ends its stream; see who else may still have its URL. Running it again changes nothing")),
             _ => Ok(self.outcome),
         }
     }

@@ -351,7 +351,7 @@ impl<R: Record, P: Pair> Cutover<R, P> {
             watch.mark();
         }
         step.done(format!(
-            "the master is ready for writes {fenced} ms after the pause began"
+            "the master is ready for writes {fenced} ms after the fence began"
         ));
         Ok(())
     }
@@ -443,7 +443,7 @@ impl<R: Record, P: Pair> Cutover<R, P> {
         };
         self.outcome.fenced_ms = Some(fenced);
         step.done(format!(
-            "the app may write to the master, {fenced} ms after the pause began"
+            "the app may write to the master, {fenced} ms after the fence began"
         ));
         Ok(())
     }

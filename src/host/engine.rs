@@ -49,6 +49,14 @@ impl Layout {
         }
     }
 
+    /// The unit of the engine that this one is not: both on one host would be one too many.
+    pub fn other_unit(&self) -> &'static str {
+        match self.unit {
+            "valkey-server.service" => "redis-server.service",
+            _ => "valkey-server.service",
+        }
+    }
+
     pub fn users_file(&self) -> String {
         format!("{}/users.acl", self.config_folder)
     }

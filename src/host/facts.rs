@@ -140,6 +140,7 @@ fn questions(description: &Description) -> String {
     for unit in &description.units {
         ask("unit", &unit.name);
     }
+    ask("unit", description.engine.other_unit());
     for sysctl in &description.sysctls {
         ask("sysctl", &sysctl.key);
     }

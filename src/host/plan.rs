@@ -98,6 +98,7 @@ impl Serialize for Plan {
 
 /// Compares. An error means that making the host so would be dangerous.
 pub fn plan(description: &Description, facts: &Facts) -> Result<Plan> {
+    refuse_another_engine(description, facts)?;
     refuse_demotion(description, facts)?;
     let mut plan = Plan {
         label: description.label.clone(),
@@ -301,6 +302,19 @@ fn configuration(description: &Description) -> Option<&File> {
         .files
         .iter()
         .find(|file| file.on_change == Some(Reaction::Configure))
+}
+
+/// The data is in the files of the engine that runs; another one beside it would be empty, and on the same port.
+fn refuse_another_engine(description: &Description, facts: &Facts) -> Result<()> {
+    let other = description.engine.other_unit();
+    if !facts.units.get(other).is_some_and(|unit| unit.active) {
+        return Ok(());
+    }
+    Err(Error::failed(format!(
+        "run {} on {}: {other} runs there, with the data",
+        description.engine.unit, description.label
+    ))
+    .hint("set `redis.engine` back to what it was; another engine wants a pair of its own (another `--env`)"))
 }
 
 /// A host that was promoted holds writes that its old upstream does not have: only an explicit step back may make it follow again.

@@ -342,10 +342,12 @@ mod tests {
         let mut connection = server.connect(0).await;
         let survey = Survey::read(&server.server(), &mut connection).await.unwrap();
         assert_eq!(survey.databases, Some(37));
-        assert_eq!(survey.sampled, 3);
+        // One key in one database and two in the other, of which random draws may miss one.
+        assert!((2..=3).contains(&survey.sampled), "{survey:?}");
         assert!(survey.foreign_kinds.is_empty() && survey.modules.is_empty() && !survey.cluster);
         assert!(survey.writes.measured && survey.commands["set"] == 1, "{survey:?}");
-        assert_eq!(survey.syncs.full, 1);
+        // A replica of a busy computer may have begun twice.
+        assert!(survey.syncs.full >= 1);
         let settings = survey.settings.unwrap();
         assert_eq!(settings["timeout"], "300");
         assert!(

@@ -24,7 +24,7 @@ use std::time::Duration;
 /// The user that Debian's images log in as.
 pub const LOGIN: &str = "admin";
 /// A small instance boots in well under a minute; EC2 may be slow to begin.
-const BOOT: Duration = Duration::from_secs(300);
+pub const BOOT: Duration = Duration::from_secs(300);
 
 /// What both hosts are made from.
 pub struct Pair<'a> {
@@ -53,8 +53,8 @@ pub struct Looked {
 
 impl Pair<'_> {
     /// Logs in, with the pinned key or, at first contact, the one that the host was born with.
-    pub async fn log_in(&self, role: Role, record: &HostRecord, step: &Step) -> Result<Session> {
-        Session::connect_watched(&self.target(role, record)?, BOOT, step).await
+    pub async fn log_in(&self, role: Role, record: &HostRecord, patience: Duration, step: &Step) -> Result<Session> {
+        Session::connect_watched(&self.target(role, record)?, patience, step).await
     }
 
     fn target(&self, role: Role, record: &HostRecord) -> Result<Target> {

@@ -1,7 +1,7 @@
 //! What the person sees: steps with their progress on stderr, tables and JSON on stdout.
 //!
-//! Work reports through [`Ui::step`] and never prints. On a terminal a step is a spinner line, elsewhere a plain line when it begins, ends, and
-//! every ten seconds between. Data goes to stdout by [`Ui::data`], in the form that was asked for.
+//! Work reports through [`Ui::step`] and never prints. On a terminal a step is a spinner line, elsewhere a plain line when it ends, and
+//! every ten seconds before. Data goes to stdout by [`Ui::data`], in the form that was asked for.
 
 mod progress;
 pub mod size;

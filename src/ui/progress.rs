@@ -4,7 +4,8 @@ use super::size;
 use crate::wait::Instant;
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use std::io::{IsTerminal, Write};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 /// How often a step that goes on says so where there is no terminal.
@@ -14,7 +15,10 @@ const HEARTBEAT: Duration = Duration::from_secs(10);
 pub struct UiOptions {
     pub quiet: bool,
     pub json: bool,
+    /// Colour on stderr.
     pub color: bool,
+    /// Colour on stdout, which may go elsewhere.
+    pub color_data: bool,
 }
 
 /// Where everything that a person or a script sees goes through.
@@ -22,6 +26,7 @@ pub struct UiOptions {
 pub struct Ui {
     options: UiOptions,
     renderer: Renderer,
+    gave_data: Arc<AtomicBool>,
 }
 
 #[derive(Clone)]
@@ -40,7 +45,11 @@ impl Ui {
         } else {
             Renderer::Lines
         };
-        Ui { options, renderer }
+        Ui {
+            options,
+            renderer,
+            gave_data: Arc::default(),
+        }
     }
 
     /// For tests and for work whose steps nobody watches.
@@ -51,6 +60,7 @@ impl Ui {
                 ..UiOptions::default()
             },
             renderer: Renderer::Silent,
+            gave_data: Arc::default(),
         }
     }
 
@@ -58,8 +68,9 @@ impl Ui {
         self.options.json
     }
 
-    pub fn color(&self) -> bool {
-        self.options.color
+    /// Whether anything was given to stdout yet: a `--json` command gives one document, and not another one after it.
+    pub fn gave_data(&self) -> bool {
+        self.gave_data.load(Ordering::Relaxed)
     }
 
     /// Begins a step; `label` names the thing that is worked on.
@@ -77,14 +88,20 @@ impl Ui {
             }
             Renderer::Lines | Renderer::Silent => None,
         };
-        Step(Arc::new(Running {
+        let running = Arc::new(Running {
             ui: self.clone(),
             label,
             bar,
             begun: Instant::now(),
-            last_line: Mutex::new(Instant::now()),
+            seen: Mutex::new((Instant::now(), String::new())),
             ended: Mutex::new(false),
-        }))
+        });
+        if matches!(self.renderer, Renderer::Lines)
+            && let Ok(runtime) = tokio::runtime::Handle::try_current()
+        {
+            runtime.spawn(heartbeat(Arc::downgrade(&running)));
+        }
+        Step(running)
     }
 
     /// A line for the person, on stderr.
@@ -102,6 +119,7 @@ impl Ui {
     /// What the command was asked for, on stdout.
     pub fn data(&self, text: impl AsRef<str>) {
         let text = text.as_ref();
+        self.gave_data.store(true, Ordering::Relaxed);
         let write = || {
             let mut out = std::io::stdout().lock();
             // A reader that has gone (`| head`) is no error of ours.
@@ -113,19 +131,38 @@ impl Ui {
         }
     }
 
-    /// `text` in an ANSI colour code where colour is wanted.
+    /// `text` in an ANSI colour code where colour is wanted on stderr.
     pub fn paint(&self, code: &str, text: &str) -> String {
-        if self.options.color {
-            format!("\x1b[{code}m{text}\x1b[0m")
-        } else {
-            text.to_string()
-        }
+        painted(self.options.color, code, text)
+    }
+
+    /// The same for stdout.
+    pub fn paint_data(&self, code: &str, text: &str) -> String {
+        painted(self.options.color_data, code, text)
     }
 
     fn line(&self, text: &str) {
         match &self.renderer {
             Renderer::Bars(bars) => bars.suspend(|| eprintln!("{text}")),
             Renderer::Lines | Renderer::Silent => eprintln!("{text}"),
+        }
+    }
+}
+
+fn painted(wanted: bool, code: &str, text: &str) -> String {
+    match wanted {
+        true => format!("\x1b[{code}m{text}\x1b[0m"),
+        false => text.to_string(),
+    }
+}
+
+/// Says every ten seconds that a step goes on, also while the work itself has nothing to say.
+async fn heartbeat(step: Weak<Running>) {
+    loop {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        match step.upgrade() {
+            Some(running) if !running.has_ended() => running.beat(),
+            _ => return,
         }
     }
 }
@@ -139,7 +176,8 @@ struct Running {
     label: String,
     bar: Option<ProgressBar>,
     begun: Instant,
-    last_line: Mutex<Instant>,
+    /// When a line was last printed, and what was seen since.
+    seen: Mutex<(Instant, String)>,
     ended: Mutex<bool>,
 }
 
@@ -150,16 +188,8 @@ impl Step {
         if let Some(bar) = &running.bar {
             bar.set_message(seen.as_ref().to_string());
         } else if matches!(running.ui.renderer, Renderer::Lines) {
-            let mut last = running.last_line.lock().unwrap_or_else(PoisonError::into_inner);
-            if last.elapsed() >= HEARTBEAT {
-                *last = Instant::now();
-                eprintln!(
-                    "  … {}  {} ({})",
-                    running.label,
-                    seen.as_ref(),
-                    size::duration(running.begun.elapsed())
-                );
-            }
+            running.seen.lock().unwrap_or_else(PoisonError::into_inner).1 = seen.as_ref().to_string();
+            running.beat();
         }
     }
 
@@ -188,6 +218,20 @@ impl Step {
 }
 
 impl Running {
+    fn has_ended(&self) -> bool {
+        *self.ended.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A line, if the last one is long ago.
+    fn beat(&self) {
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        if seen.0.elapsed() >= HEARTBEAT {
+            seen.0 = Instant::now();
+            let time = size::duration(self.begun.elapsed());
+            eprintln!("  … {}  {} ({time})", self.label, seen.1);
+        }
+    }
+
     fn end(&self, mark: &str, result: &str) {
         let mut ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
         if std::mem::replace(&mut *ended, true) {
@@ -197,13 +241,8 @@ impl Running {
             bar.finish_and_clear();
         }
         if !matches!(self.ui.renderer, Renderer::Silent) {
-            let time = self.begun.elapsed();
-            let time = if time >= Duration::from_millis(500) {
-                format!(" ({})", size::duration(time))
-            } else {
-                String::new()
-            };
-            self.ui.line(&format!("  {mark} {}  {result}{time}", self.label));
+            let time = size::duration(self.begun.elapsed());
+            self.ui.line(&format!("  {mark} {}  {result} ({time})", self.label));
         }
     }
 }

@@ -261,13 +261,18 @@ impl World {
 
     /// A call of the platform's API.
     pub fn platform(&self, method: &str, path: &str, body: &str) -> String {
-        let script = "exec curl -sf -X \"$1\" -d \"$2\" -H 'Content-Type: application/json' -H 'Accept: application/vnd.heroku+json; version=3' \
+        let script = "exec curl -sS --fail-with-body -X \"$1\" -d \"$2\" -H 'Content-Type: application/json' -H 'Accept: application/vnd.heroku+json; version=3' \
                       -H \"Authorization: Bearer $HEROKU_API_KEY\" \"$HEROKU_API_URL$3\"";
         let output = Command::new(sandbox())
             .args(["run", "sh", "-c", script, "sh", method, body, path])
             .output()
             .unwrap();
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        assert!(
+            output.status.success(),
+            "{method} {path}: {} {}",
+            String::from_utf8_lossy(&output.stdout),
+            String::from_utf8_lossy(&output.stderr)
+        );
         String::from_utf8(output.stdout).unwrap()
     }
 

@@ -53,7 +53,7 @@ impl Outcome {
         }
         host.public_ip.as_deref().ok_or_else(|| {
             Error::failed(format!("reach the {role} ({}): it has no public address", host.id))
-                .hint("put the hosts into a subnet with an internet gateway, or set `hosts.reach: private`")
+                .hint("put the hosts into a subnet with an internet gateway")
         })
     }
 }

@@ -90,9 +90,9 @@ fn show(context: &Context, findings: &[Finding]) {
     }
     for finding in findings {
         let mark = match finding.severity {
-            Severity::Ok => ui.paint("32", "ok     "),
-            Severity::Warning => ui.paint("33", "warning"),
-            Severity::Blocker => ui.paint("31", "BLOCKER"),
+            Severity::Ok => ui.paint_data("32", "ok     "),
+            Severity::Warning => ui.paint_data("33", "warning"),
+            Severity::Blocker => ui.paint_data("31", "BLOCKER"),
         };
         ui.data(format!("{mark}  {:<16}  {}", finding.id, finding.found));
         if let Some(remedy) = &finding.remedy {

@@ -283,6 +283,10 @@ fn host_spec(wanted: &Wanted, image: &Image, role: Role, subnet: &Subnet) -> Hos
     }
 }
 
+/// What to do about a machine that stands and is not as `infra.yml` says now.
+const RESIZE: &str = "kept as it stands: set it back in infra.yml, or resize it in EC2 by hand, the replica first";
+const REPLACE: &str = "kept as it stands: set it back in infra.yml, or move to a new pair under another `--env`";
+
 /// How a standing instance differs from what is wanted in ways that `up` does not change.
 fn drift(wanted: &Wanted, image: Option<&Image>, instance: &Instance) -> Vec<Drift> {
     let mut all = Vec::new();
@@ -302,25 +306,20 @@ fn drift(wanted: &Wanted, image: Option<&Image>, instance: &Instance) -> Vec<Dri
         "instance_type",
         instance.instance_type.clone(),
         wanted.instance_type.clone(),
-        "infra resize",
+        RESIZE,
     );
     if let Some(disk_gb) = instance.disk_gb {
-        differs(
-            "disk_gb",
-            disk_gb.to_string(),
-            wanted.disk_gb.to_string(),
-            "infra resize",
-        );
+        differs("disk_gb", disk_gb.to_string(), wanted.disk_gb.to_string(), RESIZE);
     }
     // A newer image under the same name is no drift: packages are brought up to date on the host.
     let same_name = instance.image_name.as_ref() == Some(&wanted.image);
     let same_image = instance.image_id == wanted.image || image.is_some_and(|image| image.id == instance.image_id);
     if !same_name && !same_image {
         let there = instance.image_name.clone().unwrap_or_else(|| instance.image_id.clone());
-        differs("image", there, wanted.image.clone(), "infra replace");
+        differs("image", there, wanted.image.clone(), REPLACE);
     }
     if let Some(zone) = subnets::named_zone(wanted, instance.role).filter(|_| wanted.subnet.is_none()) {
-        differs("zone", instance.zone.clone(), zone, "infra replace");
+        differs("zone", instance.zone.clone(), zone, REPLACE);
     }
     all
 }

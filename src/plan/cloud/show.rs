@@ -109,7 +109,7 @@ impl fmt::Display for Drift {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "! {} {}: {} is {}, wanted {}: `{}` changes it",
+            "! {} {}: {} is {}, wanted {}: {}",
             self.role, self.instance, self.field, self.found, self.wanted, self.remedy
         )
     }

@@ -24,10 +24,15 @@ pub(super) fn judge(source: &SourceFacts, findings: &mut Vec<Finding>) {
     });
     findings.push(match &permissions.client_kill {
         Permission::Allowed => Finding::ok("kill", "the source lets its clients be severed"),
-        Permission::Denied(reason) | Permission::Unknown(reason) => Finding::warning(
+        Permission::Denied(reason) => Finding::blocker(
             "kill",
             format!("the source does not let its clients be severed (CLIENT KILL): {reason}"),
-            "a process that stays connected to the old side must end by itself: the switch waits for it, and stops if it does not; end one-off processes before",
+            "a process that stays connected to the old side must be severed before its writes are let through again; ask the provider to allow it",
+        ),
+        Permission::Unknown(reason) => Finding::warning(
+            "kill",
+            format!("it is not known whether the source lets its clients be severed (CLIENT KILL): {reason}"),
+            "the switch finds out before it fences anything, and stops where it may not",
         ),
     });
 }

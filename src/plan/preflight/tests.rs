@@ -174,6 +174,7 @@ fn each_blocker_is_named_and_has_a_remedy() {
             }),
             "backlog",
         ),
+        (source(|s| s.permissions.client_kill = denied()), "kill"),
         (refused(&["keys", "sort"]), "app-commands"),
         (
             Facts {
@@ -263,7 +264,10 @@ fn each_warning_is_named_and_stops_nothing() {
     };
     let cases: Vec<(Facts, &str)> = vec![
         (source(|s| s.permissions.pause_writes = denied()), "pause"),
-        (source(|s| s.permissions.client_kill = denied()), "kill"),
+        (
+            source(|s| s.permissions.client_kill = Permission::Unknown("no answer".into())),
+            "kill",
+        ),
         (
             source(|s| s.permissions.psync = Permission::Unknown("MULTI is denied".into())),
             "replication",

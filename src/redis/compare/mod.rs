@@ -148,9 +148,10 @@ pub async fn compare_keys(source: &Server, target: &Server, keys: &[Key], option
 }
 
 /// What is said of every comparison, so that nobody takes it for more than it is.
-const NOT_COMPARED: [&str; 5] = [
+const NOT_COMPARED: [&str; 6] = [
     "times to live of single hash fields",
     "idle times of stream consumers and pending entries",
+    "how many entries a consumer group has read",
     "data of modules",
     "functions and cached scripts",
     "access times and encodings",

@@ -22,7 +22,7 @@ use super::Server;
 use guard::Allowance;
 
 pub(super) fn routes(server: Arc<Server>) -> Router {
-    let allowance = Arc::new(Allowance::new());
+    let allowance = Arc::new(Allowance::new(server.options.time_scale));
     let api = Router::new()
         .route("/account", get(apps::account))
         .route("/regions", get(apps::regions))
