@@ -88,7 +88,7 @@ pub enum Color {
 
 #[derive(Debug, Subcommand)]
 pub enum Verb {
-    /// Name everything that stands in the way, with its remedy; change nothing
+    /// Name everything that stands in the way, with its remedy; change nothing but the pin that --pin asks for
     Check(Check),
     /// Make the cloud and the hosts what infra.yml says, and follow the source
     Up(Up),
@@ -110,7 +110,7 @@ pub enum Verb {
 
 #[derive(Debug, Args)]
 pub struct Check {
-    /// Print the digest of the source's TLS certificate, to be put into infra.yml as source.tls_pin
+    /// Print the digest of the source's TLS certificate and write it into infra.yml as source.tls_pin
     #[arg(long)]
     pub pin: bool,
     #[command(flatten)]

@@ -67,8 +67,12 @@ impl Pair<'_> {
                 pinned.push(key.parse()?);
             }
         }
-        if record.host_key.is_empty() {
-            let bootstrap = self.secrets.get(&parameter::bootstrap_host_key(role))?;
+        // It is gone once the host has shown the key that it made, which may not be noted as the only one yet.
+        let bootstrap = match self.secrets.bootstrap_host_key(role) {
+            None if pinned.is_empty() => Some(self.secrets.get(&parameter::bootstrap_host_key(role))?),
+            bootstrap => bootstrap.filter(|_| record.host_key.is_empty()),
+        };
+        if let Some(bootstrap) = bootstrap {
             pinned.push(KeyPair::from_private(bootstrap)?.host_key()?);
         }
         Ok(Target {
@@ -124,13 +128,7 @@ impl Pair<'_> {
                 "pin the host key of the {role}: it shows another one than it made"
             )));
         }
-        keeper
-            .change(|state| {
-                let record = state.hosts.entry(role).or_default();
-                record.host_key = own_key;
-                record.next_host_key = None;
-            })
-            .await?;
+        // First, so that it does not stay behind when we die here: from now on `next_host_key` leads to the host.
         ssm::delete(
             self.cloud,
             &[format!(
@@ -140,6 +138,13 @@ impl Pair<'_> {
             )],
         )
         .await?;
+        keeper
+            .change(|state| {
+                let record = state.hosts.entry(role).or_default();
+                record.host_key = own_key;
+                record.next_host_key = None;
+            })
+            .await?;
         // The session that knows the old key is worth nothing to prove that the new one is in force.
         let record = keeper.state().await.hosts.get(&role).cloned().unwrap_or_default();
         let mut target = self.target(role, &record)?;

@@ -2,9 +2,11 @@
 
 #![allow(dead_code, reason = "several tests share it, and none uses all of it")]
 
+use nix::fcntl::{Flock, FlockArg};
 use serde_json::Value;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -13,6 +15,7 @@ pub struct World {
     folder: tempfile::TempDir,
     /// Everything that infra ever printed here.
     printed: RefCell<String>,
+    _turn: Flock<File>,
 }
 
 pub struct Answer {
@@ -84,6 +87,16 @@ fn sandbox() -> PathBuf {
     path
 }
 
+/// There is room for one sandbox on a computer: tests wait for each other, whichever program they are in.
+fn turn() -> Flock<File> {
+    let cache = std::env::var_os("INFRA_SANDBOX_CACHE").map_or_else(
+        || std::env::home_dir().unwrap().join(".cache/infra-sandbox"),
+        PathBuf::from,
+    );
+    let file = File::create(cache.join("tests.lock")).unwrap();
+    Flock::lock(file, FlockArg::LockExclusive).unwrap_or_else(|(_, error)| panic!("{error}"))
+}
+
 impl World {
     /// Raises the sandbox, fills the add-on and starts the app; at a tenth of the platform's real delays.
     pub fn raise(keys: u32) -> Self {
@@ -95,6 +108,7 @@ impl World {
         let world = World {
             folder: tempfile::tempdir().unwrap(),
             printed: RefCell::default(),
+            _turn: turn(),
         };
         world.sandbox(&[&["up"], settings].concat());
         world.sandbox(&["app", "seed", "--keys", &keys.to_string()]);

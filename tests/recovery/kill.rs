@@ -7,9 +7,10 @@ use crate::world::World;
 use infra::plan::teardown::Standing;
 use std::time::{Duration, Instant};
 
-const PROMOTE: &[&str] = &["promote", "--confirm", "demo", "--hold", "60s"];
+/// The platform kills what ignores SIGTERM in a fiftieth of its real time.
+const PROMOTE: &[&str] = &["promote", "--confirm", "demo", "--hold", "60s", "--grace", "2s"];
 /// Watching longer would find nothing that the ledgers do not find too.
-const SWITCH: &[&str] = &["switch-app", "--confirm", "demo", "--watch", "500ms"];
+const SWITCH: &[&str] = &["switch-app", "--confirm", "demo", "--watch", "500ms", "--grace", "2s"];
 const BACK: &[&str] = &["switch-app", "--back", "--confirm", "demo"];
 /// The source's pause ends by itself some seconds after whoever renewed it died.
 const LAPSED: Duration = Duration::from_millis(3500);
@@ -163,7 +164,10 @@ pub fn table(world: &World, sides: &Sides, order: Order, fence: Fence, sample: u
         }
         let seen = look_at_doors(sides, order, fence, &names, number);
         row.doors = seen.iter().map(ToString::to_string).collect::<Vec<_>>().join(" then ");
-        if seen.iter().any(|doors| doors.both_open()) {
+        // A switch that has settled left the source open to whoever has its URL still, which is nobody of the app.
+        let was_settled =
+            order == Order::BackFromSwitch && !names.iter().any(|name| name == "after role door closed on master");
+        if !was_settled && seen.iter().any(|doors| doors.both_open()) {
             row.wrong.push("both doors were open".into());
         }
         let second = Instant::now();

@@ -97,6 +97,20 @@ async fn two_apps_move_in_one_cutover_and_come_back_in_one() {
 }
 
 #[tokio::test]
+async fn an_app_in_a_private_space_is_replaced_a_quarter_at_a_time_and_nothing_is_lost() {
+    let mut stage = Stage::new(0.02).await;
+    let spacious = stage.second_app_in(serde_json::json!("hidden"), 8).await;
+    stage.load().await;
+    stage.run(Command::SwitchApp).await.unwrap();
+    expect_moved(&stage).await;
+    let newest = spacious.newest_release().await.unwrap().unwrap().version;
+    let dynos = spacious.dynos().await.unwrap();
+    assert_eq!(dynos.len(), 8);
+    assert!(dynos.iter().all(|dyno| dyno.release == newest), "{dynos:?}");
+    stage.end().await;
+}
+
+#[tokio::test]
 async fn of_two_apps_the_second_ones_failed_release_leaves_no_write_behind() {
     let mut stage = Stage::new(0.02).await;
     stage.second_app().await;

@@ -55,6 +55,19 @@ async fn promote_alone_leaves_the_app_stopped_until_the_switch() {
 }
 
 #[tokio::test]
+async fn two_apps_are_stopped_moved_and_started_in_one_cutover() {
+    let mut stage = unpausable().await;
+    let second = stage.second_app_in(json!("hidden"), 3).await;
+    stage.more_writes(20).await;
+    stage.run(Command::SwitchApp).await.unwrap();
+    expect_moved(&stage).await;
+    expect_as_it_stood(&stage).await;
+    assert_eq!(second.formation().await.unwrap()["web"], 3);
+    assert!(!second.app().await.unwrap().maintenance);
+    stage.end().await;
+}
+
+#[tokio::test]
 async fn a_promotion_alone_can_be_given_up() {
     let stage = unpausable().await;
     stage.run(Command::Promote).await.unwrap();

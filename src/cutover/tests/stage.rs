@@ -177,16 +177,24 @@ impl Stage {
 
     /// Another app with processes of its own, that has the source's URL in a plain var.
     pub async fn second_app(&mut self) -> Heroku {
+        self.second_app_in(json!(null), 1).await
+    }
+
+    /// The same with so many processes, in a Private Space if one is named.
+    pub async fn second_app_in(&mut self, space: serde_json::Value, processes: u64) -> Heroku {
         let formation = json!({"web": {"command": ["sh", "-c", WRITER]}});
         self.admin(
             "apps",
-            json!({"name": "second", "region": "us", "formation": formation}),
+            json!({"name": "second", "region": "us", "formation": formation, "space": space}),
         )
         .await;
         let second = Heroku::new(&self.api, Secret::new(KEY), "second").unwrap();
         let vars = [("REDIS_URL".to_string(), Some(self.source().url()))].into();
         second.set_config_vars(&vars).await.unwrap();
-        second.scale(&Formation::from([("web".into(), 1)])).await.unwrap();
+        second
+            .scale(&Formation::from([("web".into(), processes)]))
+            .await
+            .unwrap();
         self.apps.push(second.clone());
         second
     }
