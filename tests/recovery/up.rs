@@ -38,12 +38,12 @@ pub fn in_turn() {
 
     let made = until_it_is_done(&world, "up", UP);
     complete(&world, &account, &clean);
+    world.no_secret_was_shown();
     let removed = until_it_is_done(&world, "down", DOWN);
     assert!(account.is_empty(), "{}", account.shape());
     assert_eq!(account.machines(), 0);
     println!("killed and run again: up at {made} points, down at {removed}");
     world.wait_for_more_writes(500);
-    world.no_secret_was_shown();
 }
 
 fn until_it_is_done(world: &World, name: &str, command: &[&str]) -> usize {
