@@ -8,6 +8,9 @@
     reason = "a test stops at what it did not expect"
 )]
 
+#[path = "../common/access.rs"]
+mod access;
+mod secrets;
 mod world;
 
 use serde_json::Value;
