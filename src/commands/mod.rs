@@ -20,7 +20,7 @@ use crate::cli::{Cli, Color, Common, Verb};
 use crate::error::{Error, ExitCode, Kind, Result};
 use crate::interrupt::Interrupt;
 use crate::ui::{Ui, UiOptions, size};
-use serde_json::json;
+use serde_json::{Value, json};
 use std::io::IsTerminal;
 use std::time::Duration;
 
@@ -108,25 +108,31 @@ async fn within(
 
 /// Prints an error with its causes and its next step; as JSON on stdout too where that was asked for and the command has not given its result there.
 fn report(ui: &Ui, error: &Error) -> ExitCode {
-    let chain = error.chain();
-    let code = error.kind().exit_code();
-    eprintln!("{} failed to {}", ui.paint("31;1", "error:"), chain[0]);
-    for cause in &chain[1..] {
-        eprintln!("  because: {cause}");
-    }
-    if let Some(hint) = error.next_step() {
-        eprintln!("  {} {hint}", ui.paint("36", "next:"));
-    }
+    eprintln!("{}", told(ui, error));
     if ui.json() && !ui.gave_data() {
-        ui.data(
-            json!({
-                "schema_version": JSON_SCHEMA_VERSION,
-                "error": { "kind": error.kind().name(), "exit_code": code as u8, "message": chain[0], "causes": &chain[1..], "next": error.next_step() },
-            })
-            .to_string(),
-        );
+        ui.data(as_json(error).to_string());
     }
-    code
+    error.kind().exit_code()
+}
+
+fn told(ui: &Ui, error: &Error) -> String {
+    let chain = error.chain();
+    let mut lines = vec![format!("{} failed to {}", ui.paint("31;1", "error:"), chain[0])];
+    lines.extend(chain[1..].iter().map(|cause| format!("  because: {cause}")));
+    lines.extend(
+        error
+            .next_step()
+            .map(|hint| format!("  {} {hint}", ui.paint("36", "next:"))),
+    );
+    lines.join("\n")
+}
+
+fn as_json(error: &Error) -> Value {
+    let (chain, kind) = (error.chain(), error.kind());
+    json!({
+        "schema_version": JSON_SCHEMA_VERSION,
+        "error": { "kind": kind.name(), "exit_code": kind.exit_code() as u8, "message": chain[0], "causes": &chain[1..], "next": error.next_step() },
+    })
 }
 
 fn wants_color(choice: Color, terminal: bool) -> bool {
@@ -158,34 +164,4 @@ fn log_to_stderr(verbose: u8) {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test]
-    async fn a_command_whose_time_is_over_is_asked_to_stop_and_ends_in_order() {
-        let soon = Duration::from_millis(20);
-        let interrupt = Interrupt::never();
-        let mut released = false;
-        let work = async {
-            interrupt.wait().await;
-            // Giving back takes a while, and must not be cut off.
-            tokio::time::sleep(Duration::from_millis(200)).await;
-            released = true;
-            Err(Error::interrupted("finish"))
-        };
-        let error = within(soon, Duration::from_secs(60), &interrupt, work)
-            .await
-            .unwrap_err();
-        assert!(released);
-        assert_eq!(error.kind(), Kind::Failed);
-        assert!(error.to_string().contains("finish within"), "{error}");
-
-        let deaf = std::future::pending();
-        let error = within(soon, soon, &Interrupt::never(), deaf).await.unwrap_err();
-        assert_eq!(error.kind(), Kind::Failed);
-
-        let quick = async { Ok(ExitCode::Done) };
-        let done = within(Duration::from_secs(60), soon, &Interrupt::never(), quick).await;
-        assert_eq!(done.unwrap(), ExitCode::Done);
-    }
-}
+mod tests;

@@ -9,7 +9,7 @@ use crate::error::{Error, ExitCode, Result};
 use crate::redis::{Server, Trust};
 use crate::setup::keeper::Keeper;
 use crate::state::{Held, Journal, Lock, RedisUser, Role, State};
-use serde_json::json;
+use serde_json::{Value, json};
 
 /// What one of the two commands was asked to do.
 pub struct Plan<'a> {
@@ -153,14 +153,69 @@ async fn setup<R: Record>(
     })
 }
 
+fn as_json(outcome: &Outcome) -> Value {
+    let mut value = json!(outcome);
+    value["schema_version"] = JSON_SCHEMA_VERSION.into();
+    value
+}
+
 fn show(context: &Context, outcome: &Outcome) {
     if context.ui.json() {
-        let mut value = json!(outcome);
-        value["schema_version"] = JSON_SCHEMA_VERSION.into();
-        context.ui.data(value.to_string());
+        context.ui.data(as_json(outcome).to_string());
         return;
     }
     for line in outcome.lines() {
         context.ui.data(line);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn settled() -> Outcome {
+        Outcome {
+            phase: Some(Phase::Settled),
+            fenced_ms: Some(412),
+            app_write_gap_ms: Some(2_350),
+            keys_compared: Some(100_240),
+            keys_compared_in_fence: Some(240),
+            late_writes: Some(0),
+            foreign_writes: 0,
+            source_offset: Some(73_400_320),
+            release: Some(17),
+            held_until: None,
+            seconds: [("compare".into(), 1.5), ("await release".into(), 4.25)].into(),
+            notes: vec!["the add-on stays attached as HOSTED_REDIS".into()],
+        }
+    }
+
+    /// The source is held for `switch-app`; nobody has switched yet.
+    fn promoted() -> Outcome {
+        Outcome {
+            phase: Some(Phase::Promoted),
+            app_write_gap_ms: None,
+            late_writes: None,
+            release: None,
+            held_until: Some("2026-03-01T12:02:00Z".parse().unwrap()),
+            notes: Vec::new(),
+            ..settled()
+        }
+    }
+
+    #[test]
+    fn the_json_of_a_cutover_keeps_every_figure_also_those_that_are_not_known() {
+        insta::assert_json_snapshot!("a switch", as_json(&settled()));
+        insta::assert_json_snapshot!("a promotion", as_json(&promoted()));
+    }
+
+    #[test]
+    fn a_cutover_is_told_with_the_figures_of_each_claim() {
+        let unwatched = Outcome {
+            late_writes: None,
+            ..settled()
+        };
+        let told = [settled(), unwatched, promoted()].map(|outcome| outcome.lines().join("\n"));
+        insta::assert_snapshot!("told", told.join("\n\n"));
     }
 }

@@ -305,3 +305,6 @@ fn keys(keyspace: &BTreeMap<u32, Keyspace>) -> String {
 fn age_text(seconds: i64) -> String {
     size::duration(Duration::from_secs(u64::try_from(seconds).unwrap_or(0)))
 }
+
+#[cfg(test)]
+mod tests;

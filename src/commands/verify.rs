@@ -7,7 +7,7 @@ use crate::error::{Error, ExitCode, Result};
 use crate::redis::compare::{Comparison, Options, compare};
 use crate::state::Role;
 use crate::ui::{Ui, size};
-use serde_json::json;
+use serde_json::{Value, json};
 
 pub async fn run(context: &Context, arguments: &Verify) -> Result<ExitCode> {
     context.interrupt.or(look(context, arguments)).await
@@ -62,11 +62,13 @@ async fn look(context: &Context, arguments: &Verify) -> Result<ExitCode> {
     .hint("look at the keys named above; `infra status` tells whether the master still follows, --rounds gives more time to converge"))
 }
 
+fn as_json(comparison: &Comparison) -> Value {
+    json!({ "schema_version": JSON_SCHEMA_VERSION, "identical": comparison.identical(), "comparison": comparison })
+}
+
 fn show(ui: &Ui, comparison: &Comparison) {
     if ui.json() {
-        ui.data(
-            json!({ "schema_version": JSON_SCHEMA_VERSION, "identical": comparison.identical(), "comparison": comparison }).to_string(),
-        );
+        ui.data(as_json(comparison).to_string());
         return;
     }
     let mut table = comfy_table::Table::new();
@@ -99,4 +101,64 @@ fn show(ui: &Ui, comparison: &Comparison) {
         ui.data(format!("  db {}  {}  {}", key.database, key.key, key.reason));
     }
     ui.data(format!("not compared: {}", comparison.not_compared.join("; ")));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::redis::compare::{DatabaseCounts, DifferenceKind, DifferingKey, Round};
+
+    #[test]
+    fn the_json_of_a_comparison_names_what_differs() {
+        let comparison = Comparison {
+            databases: [(
+                0,
+                DatabaseCounts {
+                    source_keys: 1_000,
+                    target_keys: 999,
+                    compared: 1_001,
+                },
+            )]
+            .into(),
+            compared: 1_001,
+            missing: 1,
+            extra: 0,
+            different: 1,
+            uncomparable: 0,
+            expired: 2,
+            counts_are_approximate: false,
+            first: vec![
+                DifferingKey {
+                    database: 0,
+                    key: "cart:17".into(),
+                    kind: DifferenceKind::Missing,
+                    reason: "not on the target".into(),
+                },
+                DifferingKey {
+                    database: 0,
+                    key: "cart:18".into(),
+                    kind: DifferenceKind::Different,
+                    reason: "length 3 on the source, 2 on the target".into(),
+                },
+            ],
+            rounds: vec![
+                Round {
+                    full: true,
+                    compared: 1_001,
+                    differing: 40,
+                    seconds: 0.75,
+                },
+                Round {
+                    full: false,
+                    compared: 40,
+                    differing: 2,
+                    seconds: 0.25,
+                },
+            ],
+            expiry_tolerance_ms: 0,
+            not_compared: vec!["data of modules"],
+            seconds: 2.0,
+        };
+        insta::assert_json_snapshot!("verify", as_json(&comparison));
+    }
 }

@@ -2,6 +2,7 @@
 
 #![allow(dead_code, reason = "several tests share it, and none uses all of it")]
 
+use crate::secrets;
 use nix::fcntl::{Flock, FlockArg};
 use serde_json::Value;
 use std::cell::RefCell;
@@ -15,6 +16,8 @@ pub struct World {
     folder: tempfile::TempDir,
     /// Everything that infra ever printed here.
     printed: RefCell<String>,
+    /// Every secret that was looked for, by its name; those of an environment that was removed too.
+    secrets: RefCell<BTreeMap<String, String>>,
     _turn: Flock<File>,
 }
 
@@ -108,6 +111,7 @@ impl World {
         let world = World {
             folder: tempfile::tempdir().unwrap(),
             printed: RefCell::default(),
+            secrets: RefCell::default(),
             _turn: turn(),
         };
         world.sandbox(&[&["up"], settings].concat());
@@ -290,29 +294,29 @@ impl World {
         String::from_utf8(output.stdout).unwrap()
     }
 
-    /// Looks for every password that the app was ever given in all that was printed and in the inventory.
+    /// Looks for every secret that is known now, or was at an earlier look, wherever somebody may read.
     #[track_caller]
     pub fn no_secret_was_shown(&self) {
-        let inventory = std::fs::read_to_string(self.inventory()).unwrap();
-        let printed = self.printed.borrow();
-        let mut looked_for = 0;
-        for url in self.vars().values().filter(|value| value.contains("://")) {
-            let password = url
-                .split("://")
-                .nth(1)
-                .and_then(|rest| rest.split('@').next())
-                .and_then(|user| user.split(':').nth(1))
-                .unwrap();
-            assert!(password.len() >= 8);
+        self.infra(&["status", "-vv"]);
+        let mut known = self.secrets.borrow_mut();
+        known.extend(secrets::known(&self.vars()));
+        assert!(
+            secrets::MUST_BE_KNOWN.iter().all(|name| known.contains_key(*name)),
+            "{:?}",
+            known.keys()
+        );
+        let mut places = secrets::places();
+        if let Ok(inventory) = std::fs::read_to_string(self.inventory()) {
             assert!(
-                !printed.contains(password) && !inventory.contains(password),
-                "a password of {} was shown",
-                url.split("://").next().unwrap()
+                places.keys().any(|place| place.contains("state.json")),
+                "{:?}",
+                places.keys()
             );
-            looked_for += 1;
+            places.insert("the inventory".into(), inventory);
         }
-        assert!(looked_for >= 1, "the app has no URL with a password");
-        assert!(!printed.contains("PRIVATE KEY"));
+        places.insert("what was printed".into(), self.printed.borrow().clone());
+        let shown = secrets::shown(&known, &places);
+        assert!(shown.is_empty(), "{shown:#?}");
     }
 
     #[track_caller]

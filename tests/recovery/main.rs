@@ -10,10 +10,14 @@
     reason = "a test stops at what it did not expect"
 )]
 
+#[path = "../common/access.rs"]
+mod access;
 mod doors;
 mod faults;
 mod kill;
 mod points;
+#[path = "../journey/secrets.rs"]
+mod secrets;
 mod sides;
 mod source;
 mod up;

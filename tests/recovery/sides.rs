@@ -1,7 +1,8 @@
 //! Both sides, the bucket and the account, as the test reaches them past the program; and the way back to `following`.
 
+use crate::access::{self, connect, state_dir};
 use crate::world::World;
-use infra::cloud::{Cloud, ec2, find, http_client, teardown};
+use infra::cloud::{Cloud, ec2, find, teardown};
 use infra::plan::cloud::Wanted;
 use infra::plan::names::Names;
 use infra::plan::teardown::Standing;
@@ -10,7 +11,6 @@ use infra::state::{RedisUser, Role, Secrets, State, Store};
 use sandbox::connect::Target;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::time::Duration;
 use tokio::runtime::Runtime;
 
@@ -26,38 +26,6 @@ pub struct Sides {
     pub source: Target,
     /// As the app reaches it afterwards.
     pub endpoint: Target,
-}
-
-pub fn state_dir() -> PathBuf {
-    std::env::var_os("INFRA_SANDBOX_DIR").map_or_else(|| "/var/lib/infra-sandbox".into(), PathBuf::from)
-}
-
-/// The variables that the sandbox writes for its clients.
-fn variables() -> BTreeMap<String, String> {
-    let text = std::fs::read_to_string(state_dir().join("env")).unwrap();
-    text.lines()
-        .filter_map(|line| line.strip_prefix("export ")?.split_once('='))
-        .map(|(name, value)| (name.to_string(), value.trim_matches('\'').to_string()))
-        .collect()
-}
-
-async fn connect() -> Cloud {
-    let variables = variables();
-    let credentials = aws_sdk_s3::config::Credentials::new(
-        &variables["AWS_ACCESS_KEY_ID"],
-        &variables["AWS_SECRET_ACCESS_KEY"],
-        None,
-        None,
-        "test",
-    );
-    let config = aws_config::defaults(aws_config::BehaviorVersion::v2026_01_12())
-        .http_client(http_client())
-        .credentials_provider(credentials)
-        .region(aws_config::Region::new(variables["AWS_REGION"].clone()))
-        .endpoint_url(&variables["AWS_ENDPOINT_URL"])
-        .load()
-        .await;
-    Cloud::over(&config).await.unwrap()
 }
 
 /// What stands in the account.
@@ -104,15 +72,7 @@ impl Account {
 
     /// All machines that take up room, also those without a tag.
     pub fn machines(&self) -> usize {
-        let script = "curl -sf \"$AWS_ENDPOINT_URL/_hv/world\"";
-        let output = std::process::Command::new("sh")
-            .args(["-c", script])
-            .envs(variables())
-            .output()
-            .unwrap();
-        let world: Value = serde_json::from_slice(&output.stdout).unwrap();
-        let instances = world["instances"].as_array().unwrap();
-        instances
+        access::instances()
             .iter()
             .filter(|instance| instance["state"] != "terminated")
             .count()

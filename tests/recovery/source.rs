@@ -2,7 +2,7 @@
 //!
 //! What happens to it is told as shell commands, since it has to happen at a point inside the program that is tried.
 
-use crate::sides::state_dir;
+use crate::access::state_dir;
 use crate::world::World;
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};

@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use crate::story::commands::{self, Runner};
+use crate::story::commands::{self, Judged, Runner};
 
 /// Writes a second while the app is moved.
 const RATES: [u32; 3] = [0, 1000, 5000];
@@ -103,19 +103,26 @@ fn measure(runner: &Runner, arguments: &Arguments, rate: u32, report: &mut Repor
 fn judge(runner: &Runner, config: &Path) -> Result<Value> {
     runner.infra(config, &["status"])?;
     runner.sandbox(&["app", "scale", "web=0", "worker=0"])?;
-    let judged = runner.ledger()?;
-    match (judged["lost"].as_u64(), judged["duplicated"].as_u64()) {
-        (Some(0), Some(0)) => Ok(judged),
-        (lost, doubled) => bail!("measure a move: it lost {lost:?} writes and doubled {doubled:?}"),
+    let Judged { is_clean, figures } = runner.ledger()?;
+    if !is_clean {
+        bail!(
+            "measure a move: it lost {} writes, doubled {}, and {} values are unexplained",
+            figures["lost"],
+            figures["duplicated"],
+            figures["unexplained"]
+        );
     }
+    Ok(figures)
 }
 
 fn wait_for_writes(runner: &Runner, wanted: u64) -> Result<()> {
     let end = Instant::now() + Duration::from_secs(120);
     loop {
         // Before its first write the app has no ledger.
-        let there = runner.ledger().ok().and_then(|judged| judged["acknowledged"].as_u64());
-        let there = there.unwrap_or(0);
+        let judged = runner.ledger().ok();
+        let there = judged
+            .and_then(|judged| judged.figures["acknowledged"].as_u64())
+            .unwrap_or(0);
         if there >= wanted {
             return Ok(());
         }

@@ -17,6 +17,13 @@ pub struct Runner {
     folder: PathBuf,
 }
 
+/// What the ledgers say.
+pub struct Judged {
+    /// By the checker's own exit code: which findings count is its to say.
+    pub is_clean: bool,
+    pub figures: Value,
+}
+
 impl Runner {
     pub fn new() -> Result<Self> {
         let sandbox = std::env::current_exe().context("find this program")?;
@@ -100,12 +107,16 @@ impl Runner {
     }
 
     /// Holds the ledgers against the Redis that the app uses now. A loss is a finding and not an error here.
-    pub fn ledger(&self) -> Result<Value> {
+    pub fn ledger(&self) -> Result<Judged> {
         let output = Command::new(&self.sandbox)
             .args(["ledger", "check", "--json"])
             .stderr(Stdio::inherit())
             .output()
             .context("start sandbox")?;
-        serde_json::from_slice(&output.stdout).context("read what `sandbox ledger check --json` printed")
+        Ok(Judged {
+            is_clean: output.status.success(),
+            figures: serde_json::from_slice(&output.stdout)
+                .context("read what `sandbox ledger check --json` printed")?,
+        })
     }
 }

@@ -66,7 +66,7 @@ pub struct Arguments {
     keep: bool,
 }
 
-/// Tells the story; fails when a write was lost or done twice. The sandbox is removed in any case, unless it is to be kept.
+/// Tells the story; fails when a write was lost, done twice, or cannot be explained. The sandbox is removed in any case, unless it is to be kept.
 pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     let runner = Runner::new()?;
     let told = tell(&runner, arguments);
@@ -79,7 +79,7 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     }
     let report = told?;
     report.show()?;
-    Ok(if report.lost == 0 && report.duplicated == 0 {
+    Ok(if report.is_clean() {
         ExitCode::SUCCESS
     } else {
         ExitCode::FAILURE
@@ -190,7 +190,7 @@ fn wait_for_writes(runner: &Runner, wanted: u64) -> Result<()> {
     let end = Instant::now() + Duration::from_secs(180);
     loop {
         let judged = runner.ledger()?;
-        let there = judged["acknowledged"]
+        let there = judged.figures["acknowledged"]
             .as_u64()
             .context("read the ledger's report: it has no `acknowledged`")?;
         if there >= wanted {

@@ -8,6 +8,7 @@ use std::path::Path;
 use std::time::Instant;
 
 use super::Fence;
+use super::commands::Judged;
 
 /// Seconds of each command, in the order of their names.
 #[derive(Debug, Default, Serialize)]
@@ -34,6 +35,8 @@ pub struct Report {
     pub acknowledged: u64,
     pub lost: u64,
     pub duplicated: u64,
+    /// Values in Redis that no ledger accounts for.
+    pub unexplained: u64,
     /// Writes that failed in the app's eyes.
     pub client_errors: u64,
     /// From the source's pause to the master ready for writes.
@@ -45,10 +48,13 @@ pub struct Report {
     /// Factor on the platform's delays.
     pub time_scale: f64,
     pub seconds: Seconds,
+    /// The word of whoever judged the ledgers.
+    #[serde(skip)]
+    is_clean: bool,
 }
 
 impl Report {
-    pub fn new(fence: Fence, switched: &Value, judged: &Value, time_scale: f64, seconds: Seconds) -> Result<Self> {
+    pub fn new(fence: Fence, switched: &Value, judged: &Judged, time_scale: f64, seconds: Seconds) -> Result<Self> {
         let count = |value: &Value, name: &str| {
             value[name]
                 .as_u64()
@@ -59,20 +65,39 @@ impl Report {
                 .as_f64()
                 .with_context(|| format!("read `{name}`: it is {}", value[name]))
         };
+        let figures = &judged.figures;
         Ok(Report {
             schema_version: 1,
             fence,
-            acknowledged: count(judged, "acknowledged")?,
-            lost: count(judged, "lost")?,
-            duplicated: count(judged, "duplicated")?,
-            client_errors: count(judged, "client_errors")?,
+            acknowledged: count(figures, "acknowledged")?,
+            lost: count(figures, "lost")?,
+            duplicated: count(figures, "duplicated")?,
+            unexplained: count(figures, "unexplained")?,
+            client_errors: count(figures, "client_errors")?,
             fenced_ms: number(switched, "fenced_ms")?,
-            app_write_gap_ms: number(judged, "app_write_gap_ms")?,
+            app_write_gap_ms: number(figures, "app_write_gap_ms")?,
             keys_compared: count(switched, "keys_compared")?,
             late_writes: count(switched, "late_writes")?,
             time_scale,
             seconds,
+            is_clean: judged.is_clean,
         })
+    }
+
+    /// Nothing lost, nothing done twice, nothing unexplained.
+    pub fn is_clean(&self) -> bool {
+        self.is_clean
+    }
+
+    fn verdict(&self) -> String {
+        if self.is_clean {
+            return "No acknowledged write was lost, none was done twice.".to_owned();
+        }
+        format!(
+            "Not proven: {} acknowledged writes were lost, {} were done twice, {} values are in no ledger. \
+             `sandbox ledger check` names them while the sandbox is up (--keep).",
+            self.lost, self.duplicated, self.unexplained
+        )
     }
 
     pub fn write(&self, path: &Path) -> Result<()> {
@@ -87,19 +112,12 @@ impl Report {
             .iter()
             .map(|(name, seconds)| format!("{name} {seconds:.1}"))
             .collect();
-        let verdict = if self.lost == 0 && self.duplicated == 0 {
-            "No acknowledged write was lost, none was done twice.".to_owned()
-        } else {
-            format!(
-                "{} acknowledged writes were lost, {} were done twice.",
-                self.lost, self.duplicated
-            )
-        };
         let lines = [
             String::new(),
             format!("  acknowledged writes   {:>10}", self.acknowledged),
             format!("  lost                  {:>10}", self.lost),
             format!("  done twice            {:>10}", self.duplicated),
+            format!("  unexplained           {:>10}", self.unexplained),
             format!("  client errors         {:>10}", self.client_errors),
             format!("  source fenced         {:>10.0} ms", self.fenced_ms),
             format!("  app without writes    {:>10.0} ms", self.app_write_gap_ms),
@@ -108,8 +126,40 @@ impl Report {
             format!("  seconds               {}", seconds.join("  ")),
             format!("  platform's delays at  {:>10} of the real ones", self.time_scale),
             String::new(),
-            verdict,
+            self.verdict(),
         ];
         crate::output::line(&lines.join("\n"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn report(is_clean: bool, unexplained: u64) -> Report {
+        let switched = json!({"fenced_ms": 400, "keys_compared": 1_000, "late_writes": 0});
+        let judged = Judged {
+            is_clean,
+            figures: json!({
+                "acknowledged": 60_000, "lost": 0, "duplicated": 0, "unexplained": unexplained, "client_errors": 3,
+                "app_write_gap_ms": 2_000.0,
+            }),
+        };
+        Report::new(Fence::Pause, &switched, &judged, 1.0, Seconds::default()).unwrap()
+    }
+
+    #[test]
+    fn a_value_that_no_ledger_knows_is_no_success_though_nothing_was_lost() {
+        let clean = report(true, 0);
+        assert!(clean.is_clean() && clean.verdict().starts_with("No acknowledged write was lost"));
+        let unexplained = report(false, 2);
+        assert!(!unexplained.is_clean());
+        assert!(
+            unexplained.verdict().contains("2 values are in no ledger"),
+            "{}",
+            unexplained.verdict()
+        );
+        assert_eq!(json!(unexplained)["unexplained"], 2);
     }
 }

@@ -12,7 +12,7 @@ use crate::config;
 use crate::error::{Error, ExitCode, Result};
 use crate::plan::preflight::{Finding, Severity, judge};
 use crate::redis::{Server, certificate_digest};
-use serde_json::json;
+use serde_json::{Value, json};
 
 pub async fn run(context: &Context, arguments: &Check) -> Result<ExitCode> {
     context.interrupt.or(look(context, arguments)).await
@@ -82,10 +82,14 @@ pub fn refuse_blockers(findings: &[Finding]) -> Result<()> {
         .hint(first.remedy.clone().unwrap_or_default()))
 }
 
+fn as_json(findings: &[Finding]) -> Value {
+    json!({ "schema_version": JSON_SCHEMA_VERSION, "findings": findings })
+}
+
 fn show(context: &Context, findings: &[Finding]) {
     let ui = &context.ui;
     if ui.json() {
-        ui.data(json!({ "schema_version": JSON_SCHEMA_VERSION, "findings": findings }).to_string());
+        ui.data(as_json(findings).to_string());
         return;
     }
     for finding in findings {
@@ -127,4 +131,35 @@ async fn pin(context: &Context) -> Result<ExitCode> {
         format!("put it into {file} as source.tls_pin, after comparing it with what the provider says")
     });
     Ok(ExitCode::Done)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_json_of_findings_has_a_remedy_where_there_is_something_to_do() {
+        let finding = |severity, id, found: &str, remedy: Option<&str>| Finding {
+            severity,
+            id,
+            found: found.into(),
+            remedy: remedy.map(str::to_string),
+        };
+        let findings = [
+            finding(Severity::Ok, "image", "debian-13 is ami-1", None),
+            finding(
+                Severity::Warning,
+                "admin-cidrs",
+                "the whole world may reach ssh",
+                Some("narrow hosts.admin_cidrs to your own address"),
+            ),
+            finding(
+                Severity::Blocker,
+                "source",
+                "192.0.2.7:6390 does not answer",
+                Some("see the cause above"),
+            ),
+        ];
+        insta::assert_json_snapshot!("check", as_json(&findings));
+    }
 }

@@ -2,6 +2,7 @@
 
 mod others;
 mod platform_fence;
+mod preview;
 mod stage;
 
 use super::{Command, Phase};

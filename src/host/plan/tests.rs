@@ -225,6 +225,24 @@ fn a_kernel_setting_that_the_machine_refuses_is_told_and_is_no_change() {
 }
 
 #[test]
+fn the_plan_of_a_new_host_and_of_one_changed_file_read_well() {
+    let wanted = settings().describe().unwrap();
+    insta::assert_snapshot!("new host", plan(&wanted, &Facts::default()).unwrap());
+
+    let mut facts = facts_of(&wanted);
+    let refused = FoundSysctl {
+        value: "0".into(),
+        writable: false,
+    };
+    facts.sysctls.insert("vm.overcommit_memory".into(), refused);
+    let mut more = settings();
+    more.maxmemory = 200;
+    let changed = plan(&more.describe().unwrap(), &facts).unwrap();
+    insta::assert_snapshot!("one changed file", changed);
+    insta::assert_json_snapshot!("one changed file as json", changed);
+}
+
+#[test]
 fn no_form_of_a_plan_shows_a_secret() {
     let plan = plan(&settings().describe().unwrap(), &Facts::default()).unwrap();
     let shown = format!("{plan} {plan:?} {}", serde_json::to_string(&plan).unwrap());

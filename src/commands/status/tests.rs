@@ -1,0 +1,87 @@
+//! The form of `infra status --json`, which scripts and monitors read.
+
+use super::*;
+
+fn redis(role: ServerRole) -> Redis {
+    Redis {
+        address: "192.0.2.7:6379".into(),
+        version: "7.2.5".into(),
+        role,
+        run_id: "5a1c".into(),
+        replid: "9f0e".into(),
+        offset: 73_400_320,
+        link_up: None,
+        lag_bytes: None,
+        used_memory: 300 << 20,
+        maxmemory: 600 << 20,
+        keys: [(
+            0,
+            Keyspace {
+                keys: 100_000,
+                expires: 250,
+            },
+        )]
+        .into(),
+        connected_clients: 12,
+        replicas: 1,
+    }
+}
+
+fn status() -> Status {
+    let master = Redis {
+        link_up: Some(true),
+        lag_bytes: Some(14),
+        ..redis(ServerRole::Replica)
+    };
+    Status {
+        schema_version: JSON_SCHEMA_VERSION,
+        name: "demo".into(),
+        env: "production".into(),
+        phase: "following".into(),
+        endpoint: Some("192.0.2.1".into()),
+        app: "source",
+        servers: [
+            ("source", Seen::Up(Box::new(redis(ServerRole::Master)))),
+            ("master", Seen::Up(Box::new(master))),
+            (
+                "replica",
+                Seen::Down {
+                    error: "connect to replica: timed out".into(),
+                },
+            ),
+        ]
+        .into(),
+        backup: Some(BackupSummary {
+            key: "backups/production/hourly/20260301T120000Z/data.rdb.zst".into(),
+            class: "hourly".into(),
+            host: "replica".into(),
+            bytes: 41_943_040,
+            keys: 100_000,
+            sha256: "00ff".into(),
+            finished_at: "2026-03-01T12:00:09Z".parse().unwrap(),
+        }),
+        backup_age_s: Some(600),
+        drift: Some(vec!["~ address infra-demo-production: move it to i-master".into()]),
+        alarms: vec!["replica does not answer: connect to replica: timed out".into()],
+    }
+}
+
+#[test]
+fn every_server_is_told_by_itself_also_one_that_does_not_answer() {
+    insta::assert_json_snapshot!("status", status());
+}
+
+#[test]
+fn what_could_not_be_looked_at_is_null_and_not_empty() {
+    let unknown = Status {
+        endpoint: None,
+        app: "unknown",
+        servers: BTreeMap::new(),
+        backup: None,
+        backup_age_s: None,
+        drift: None,
+        alarms: vec!["there is no backup".into()],
+        ..status()
+    };
+    insta::assert_json_snapshot!("status unknown", unknown);
+}
