@@ -28,9 +28,10 @@ demo: build
 test: image test-aws
 	$(RUNNER) cargo test --workspace --locked --no-fail-fast $(FEATURES)
 
-# Kills every command before and after each of its effects, and does all that can go wrong to a cutover at each of its phases. Takes hours.
+# Kills every command before and after each of its effects, and does all that can go wrong to a cutover at each of its phases, under both fences. Takes hours.
+test-cutover: FENCE = pause,platform
 test-cutover: image
-	$(RUNNER) RECOVERY=all cargo test --workspace --locked $(FEATURES) --test recovery -- --nocapture
+	$(RUNNER) RECOVERY=all FENCE=$(FENCE) cargo test --workspace --locked $(FEATURES) --test recovery -- --nocapture
 
 # Medians with their spread on this computer, best with nothing else running: a table, and bench-report.json.
 bench: image
