@@ -227,7 +227,7 @@ fn going_down_is_refused_until_the_app_is_elsewhere(world: &World) {
     world
         .infra(&["down", "--confirm", "demo"])
         .exits(1)
-        .says("names the endpoint");
+        .says("names its endpoint");
     world.scale(0, 0);
     let hosted = world.vars()["HOSTED_REDIS_URL"].clone();
     world.set_var("REDIS_URL", &hosted);
