@@ -16,6 +16,7 @@ use crate::redis::tap::DirtyKeys;
 use crate::redis::{Connection, Server};
 use crate::ui::Step;
 use crate::wait::{Look, Wait};
+use jiff::Timestamp;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
@@ -71,6 +72,8 @@ pub struct Proof {
     offset: u64,
     keys_compared: u64,
     keys_compared_in_fence: u64,
+    /// When the last write before the fence was seen; absent where none was while the stream was watched, or an earlier run watched it.
+    last_write_at: Option<Timestamp>,
 }
 
 impl Proof {
@@ -85,6 +88,10 @@ impl Proof {
 
     pub fn keys_compared_in_fence(&self) -> u64 {
         self.keys_compared_in_fence
+    }
+
+    pub fn last_write_at(&self) -> Option<Timestamp> {
+        self.last_write_at
     }
 }
 
@@ -254,6 +261,9 @@ pub async fn prove(fence: &Fence, sides: &Sides, baseline: &mut Baseline) -> Res
     }
     // The stream up to now holds nothing but what a source says by itself.
     baseline.watch.reach(source.master_repl_offset, DRAIN).await?;
+    // Marked before it is looked at: what comes in between is in both, and what comes later is late.
+    let last_write_at = baseline.watch.seen().last_write_at;
+    baseline.watch.mark();
     let since = baseline.watch.dirty_since(offset)?;
     let harmless =
         since.is_empty() || (fence.kind() == FenceKind::Platform && only_expired(sides, baseline, &since).await?);
@@ -267,6 +277,7 @@ pub async fn prove(fence: &Fence, sides: &Sides, baseline: &mut Baseline) -> Res
         offset,
         keys_compared: baseline.comparison.compared,
         keys_compared_in_fence: keys.len() as u64,
+        last_write_at,
     })
 }
 
@@ -335,6 +346,7 @@ pub async fn prove_still(
         offset: promotion.offset,
         keys_compared: promotion.keys_compared,
         keys_compared_in_fence: 0,
+        last_write_at: promotion.last_write_at,
     })
 }
 

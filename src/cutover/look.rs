@@ -112,7 +112,7 @@ pub async fn source_stillness(
     master: &Server,
     promotion: &Promotion,
 ) -> Result<(Stillness, Option<Watch>)> {
-    let Some(watch) = stream_since(source, promotion).await? else {
+    let Some(watch) = stream_since(source, promotion, promotion.offset).await? else {
         return Ok((Stillness::Unknown, None));
     };
     let seen = watch.seen();
@@ -126,7 +126,8 @@ pub async fn source_stillness(
 /// Whether our master was written to since its promotion, by its own stream, which continues the source's. It expires keys by itself: a key that is gone on the source
 /// too is no write. Gives what it saw, for people.
 pub async fn our_stillness(master: &Server, source: &Server, promotion: &Promotion) -> Result<(Stillness, Seen)> {
-    let Some(watch) = stream_since(master, promotion).await? else {
+    let from = own_from(&Info::read(&mut master.connect(0).await?).await?, promotion);
+    let Some(watch) = stream_since(master, promotion, from).await? else {
         return Ok((Stillness::Unknown, Seen::default()));
     };
     let seen = watch.seen();
@@ -152,9 +153,22 @@ async fn gone_too(server: &Server, seen: &Seen) -> Result<bool> {
     Ok(true)
 }
 
-/// A server's stream since the promotion's point, read up to now. Source and master continue the same stream from there.
-async fn stream_since(server: &Server, promotion: &Promotion) -> Result<Option<Watch>> {
-    let Some(watch) = Watch::begin(server, &promotion.source_replid, promotion.offset).await? else {
+/// The offset from which our master's stream is its own. Up to the moment at which it stopped following, whatever it has came from the source, also what somebody
+/// wrote there after the proof.
+pub fn own_from(master: &Info, promotion: &Promotion) -> u64 {
+    let until = match master.role {
+        ServerRole::Replica => Some(master.master_repl_offset),
+        ServerRole::Master if master.previous_replid.as_deref() == Some(&promotion.source_replid) => {
+            master.promoted_at_offset
+        }
+        ServerRole::Master => None,
+    };
+    until.unwrap_or(0).max(promotion.offset)
+}
+
+/// A server's stream since an offset, read up to now. Source and master continue the same stream from the promotion's point.
+async fn stream_since(server: &Server, promotion: &Promotion, offset: u64) -> Result<Option<Watch>> {
+    let Some(watch) = Watch::begin(server, &promotion.source_replid, offset).await? else {
         return Ok(None);
     };
     let info = Info::read(&mut server.connect(0).await?).await?;

@@ -160,7 +160,7 @@ impl<R: Record, P: Pair> Cutover<R, P> {
 
     /// The writes among what the source's stream showed. Keys that expired when the pause ended are deleted there as by a client: as many deletions as the source
     /// says it expired are none, nor are those of keys that our side does not have either.
-    async fn late(&self, seen: &Seen) -> Result<Vec<String>> {
+    pub(super) async fn late(&self, seen: &Seen) -> Result<Vec<String>> {
         let mut late = seen.lines.clone();
         late.truncate(usize::try_from(seen.writes).unwrap_or(usize::MAX));
         late.resize(usize::try_from(seen.writes).unwrap_or(usize::MAX), "one more".into());

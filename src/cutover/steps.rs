@@ -231,13 +231,13 @@ impl<R: Record, P: Pair> Cutover<R, P> {
                 ..earlier.clone()
             });
         }
-        match (&self.fence, &self.proof, &self.baseline) {
-            (Some(fence), Some(proof), Some(baseline)) => Ok(Promotion {
+        match (&self.fence, &self.proof) {
+            (Some(fence), Some(proof)) => Ok(Promotion {
                 source_run_id: fence.captured.run_id.clone(),
                 source_replid: fence.captured.replid.clone(),
                 offset: proof.offset(),
                 fenced_at: fence.raised_at,
-                last_write_at: baseline.watch().seen().last_write_at,
+                last_write_at: proof.last_write_at(),
                 source_keys: fence.captured.keys(),
                 keys_compared: proof.keys_compared(),
                 hold_until,
@@ -345,11 +345,8 @@ impl<R: Record, P: Pair> Cutover<R, P> {
         }
         let fenced = milliseconds(fence.raised.elapsed());
         self.outcome.fenced_ms = Some(fenced);
+        // It was marked by the proof: whatever it shows since is late.
         self.source_watch = self.baseline.take().map(super::gate::Baseline::into_watch);
-        if let Some(watch) = &self.source_watch {
-            // Whatever it shows from here on is late.
-            watch.mark();
-        }
         step.done(format!(
             "the master is ready for writes {fenced} ms after the fence began"
         ));
@@ -424,10 +421,13 @@ impl<R: Record, P: Pair> Cutover<R, P> {
             fence.holds()?;
         }
         if self.our_watch.is_none() {
-            self.our_watch = Watch::begin(&self.setup.master, &promotion.source_replid, promotion.offset)
+            let info = Info::read(&mut self.setup.master.connect(0).await?).await?;
+            let from = look::own_from(&info, &promotion);
+            self.our_watch = Watch::begin(&self.setup.master, &promotion.source_replid, from)
                 .await
                 .unwrap_or_default();
         }
+        self.nothing_came_through().await?;
         self.foreign_writes().await?;
         self.setup.pair.set_door(true).await?;
         if !look::door_is_open(&mut self.setup.master.connect(0).await?).await? {
@@ -446,6 +446,30 @@ impl<R: Record, P: Pair> Cutover<R, P> {
             "the app may write to the master, {fenced} ms after the fence began"
         ));
         Ok(())
+    }
+
+    /// The last look at the source before the other door opens, once its pause was made long: from here on the way is only forward. Somebody may have ended the
+    /// pause since the proof, and every write that waited in it has then been done on the old side. The app is there still, so nothing of it is lost by going back.
+    /// An earlier run that announced the switch has made this look.
+    async fn nothing_came_through(&mut self) -> Result<()> {
+        let Some(watch) = &self.source_watch else {
+            return Ok(());
+        };
+        let mut source = match &self.fence {
+            Some(fence) => fence.connection(),
+            None => self.setup.source.connect(0).await?,
+        };
+        let info = Info::read(&mut source).await?;
+        watch.reach(info.master_repl_offset, READING).await?;
+        let late = self.late(&watch.seen()).await?;
+        if late.is_empty() {
+            return Ok(());
+        }
+        let what = format!("the source was written to {} times after the proof", late.len());
+        self.why_back.clone_from(&what);
+        Err(Error::unproven(format!("switch the app: {what}"))
+            .because(late.iter().take(20).cloned().collect::<Vec<_>>().join("; "))
+            .hint("somebody ended the source's pause, or wrote past it: those writes are kept and the app goes on there; find out who it was, then run the same command again"))
     }
 
     /// What our side took while its door was shut. It is all there and stays; the source is fenced, so going on loses nothing.

@@ -19,8 +19,10 @@ pub struct Info {
     pub role: ServerRole,
     /// Replication id; changes with a promotion and with a restart that lost the old one.
     pub replid: String,
-    /// The id before the last promotion, and up to which offset it is good; absent where there was none.
+    /// The id before the last promotion; absent where there was none.
     pub previous_replid: Option<String>,
+    /// Up to which offset the stream is that of the previous id: what came after the promotion begins behind it.
+    pub promoted_at_offset: Option<u64>,
     /// On a master: how far its stream of writes is.
     pub master_repl_offset: u64,
     /// On a replica: how far it has *applied* its master's stream (`slave_repl_offset`, not the read one).
@@ -199,6 +201,11 @@ impl Info {
                 .copied()
                 .filter(nothing)
                 .map(str::to_owned),
+            // The server tells the offset of the first byte after it, and -1 for none.
+            promoted_at_offset: fields
+                .number("second_repl_offset")
+                .ok()
+                .and_then(|offset: u64| offset.checked_sub(1)),
             master_repl_offset: fields.number("master_repl_offset")?,
             applied_offset: match role {
                 ServerRole::Master => None,

@@ -160,6 +160,25 @@ async fn a_write_to_the_source_behind_the_fence_is_seen_and_nothing_is_lost() {
 }
 
 #[tokio::test]
+async fn a_pause_that_somebody_ends_after_the_proof_leads_back_and_loses_nothing() {
+    for phase in [Phase::Promoted, Phase::Switching] {
+        let mut stage = Stage::new(0.02).await;
+        stage.load().await;
+        stage.pause_ends_with = Some(phase);
+        let error = stage.run(Command::SwitchApp).await.unwrap_err();
+        assert_eq!(error.kind(), crate::error::Kind::Unproven, "{error:?}");
+        assert!(error.to_string().contains("after the proof"), "{error:?}");
+        expect_unmoved(&stage).await;
+        stage.pause_ends_with = None;
+        stage.run(Command::SwitchApp).await.unwrap();
+        expect_moved(&stage).await;
+        let there: String = stage.master.run("GET sneaked").await;
+        assert_eq!(there, "1");
+        stage.end().await;
+    }
+}
+
+#[tokio::test]
 async fn an_app_behind_commands_of_its_own_moves_too() {
     let stage = Stage::new(0.02).await;
     stage.at_source("SET kept 1").await;

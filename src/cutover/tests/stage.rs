@@ -41,6 +41,8 @@ pub struct Stage {
     pub lock_is_ours: Arc<AtomicBool>,
     /// With which entry the lock is lost.
     pub lock_ends_with: Option<Phase>,
+    /// With which entry somebody ends the source's pause and writes there.
+    pub pause_ends_with: Option<Phase>,
     pub heroku: Heroku,
     /// The app, and those that move with it.
     pub apps: Vec<Heroku>,
@@ -101,6 +103,7 @@ impl Stage {
             entries: Arc::default(),
             lock_is_ours: Arc::new(AtomicBool::new(true)),
             lock_ends_with: None,
+            pause_ends_with: None,
             limits: Limits {
                 hold: Duration::from_secs(60),
                 long_pause: Duration::from_secs(120),
@@ -299,6 +302,7 @@ impl Stage {
                 entries: self.entries.clone(),
                 ours: self.lock_is_ours.clone(),
                 ends_with: self.lock_ends_with,
+                sneaks_in: self.pause_ends_with.map(|phase| (phase, self.source())),
             },
             apps: self.apps.iter().cloned().map(Platform::Heroku).collect(),
             config_var: "REDIS_URL".into(),
@@ -376,6 +380,7 @@ pub struct Kept {
     entries: Arc<Mutex<Vec<Entry>>>,
     ours: Arc<AtomicBool>,
     ends_with: Option<Phase>,
+    sneaks_in: Option<(Phase, Server)>,
 }
 
 impl Record for Kept {
@@ -396,6 +401,18 @@ impl Record for Kept {
             .push(serde_json::from_str(&stored).unwrap());
         if entry.phase().is_some() && entry.phase() == self.ends_with {
             self.ours.store(false, Ordering::SeqCst);
+        }
+        if let Some((_, source)) = self
+            .sneaks_in
+            .as_ref()
+            .filter(|(phase, _)| entry.phase() == Some(*phase))
+        {
+            let mut connection = source.connect(0).await?;
+            for words in ["CLIENT UNPAUSE", "SET sneaked 1"] {
+                connection.query::<Value>(&command(words)).await?;
+            }
+            // The app's own writes have waited in the pause.
+            tokio::time::sleep(Duration::from_millis(100)).await;
         }
         Ok(())
     }
