@@ -13,6 +13,7 @@ use super::run::{Cutover, Flow};
 use super::sequence::Step as Doing;
 use super::watch::Watch;
 use crate::error::{Error, Result};
+use crate::redis::Connection;
 use crate::redis::control::{self, Permission};
 use crate::redis::info::{Info, ServerRole};
 use crate::ui::size;
@@ -347,9 +348,7 @@ impl<R: Record, P: Pair> Cutover<R, P> {
         self.outcome.fenced_ms = Some(fenced);
         // It was marked by the proof: whatever it shows since is late.
         self.source_watch = self.baseline.take().map(super::gate::Baseline::into_watch);
-        step.done(format!(
-            "the master is ready for writes {fenced} ms after the fence began"
-        ));
+        step.done(format!("the master follows no more, {fenced} ms after the fence began"));
         Ok(())
     }
 
@@ -420,17 +419,20 @@ impl<R: Record, P: Pair> Cutover<R, P> {
         if let Some(fence) = &self.fence {
             fence.holds()?;
         }
+        // Whoever writes waits meanwhile: what can be asked at once is, and over connections that are there.
+        let mut master = match &self.sides {
+            Some(sides) => sides.master.clone(),
+            None => self.setup.master.connect(0).await?,
+        };
+        let mut asked = master.clone();
+        let (our_watch, through) = tokio::join!(self.watch_of_ours(&mut asked, &promotion), self.came_through());
         if self.our_watch.is_none() {
-            let info = Info::read(&mut self.setup.master.connect(0).await?).await?;
-            let from = look::own_from(&info, &promotion);
-            self.our_watch = Watch::begin(&self.setup.master, &promotion.source_replid, from)
-                .await
-                .unwrap_or_default();
+            self.our_watch = our_watch?;
         }
-        self.nothing_came_through().await?;
-        self.foreign_writes().await?;
+        self.nothing_came_through(&through?)?;
+        self.foreign_writes(&mut master).await?;
         self.setup.pair.set_door(true).await?;
-        if !look::door_is_open(&mut self.setup.master.connect(0).await?).await? {
+        if !look::door_is_open(&mut master).await? {
             return Err(Error::failed(format!(
                 "let the app log in to {}: it still may not",
                 self.setup.master
@@ -448,12 +450,21 @@ impl<R: Record, P: Pair> Cutover<R, P> {
         Ok(())
     }
 
-    /// The last look at the source before the other door opens, once its pause was made long: from here on the way is only forward. Somebody may have ended the
-    /// pause since the proof, and every write that waited in it has then been done on the old side. The app is there still, so nothing of it is lost by going back.
-    /// An earlier run that announced the switch has made this look.
-    async fn nothing_came_through(&mut self) -> Result<()> {
+    /// Our master's stream from where it is its own, where it is not watched yet and can be.
+    async fn watch_of_ours(&self, master: &mut Connection, promotion: &Promotion) -> Result<Option<Watch>> {
+        if self.our_watch.is_some() {
+            return Ok(None);
+        }
+        let info = Info::read(master).await?;
+        let from = look::own_from(&info, promotion);
+        let begun = Watch::begin_with(&self.setup.master, info, &promotion.source_replid, from).await;
+        Ok(begun.unwrap_or_default())
+    }
+
+    /// What the source took since the proof. An earlier run that announced the switch has made this look.
+    async fn came_through(&self) -> Result<Vec<String>> {
         let Some(watch) = &self.source_watch else {
-            return Ok(());
+            return Ok(Vec::new());
         };
         let mut source = match &self.fence {
             Some(fence) => fence.connection(),
@@ -461,7 +472,12 @@ impl<R: Record, P: Pair> Cutover<R, P> {
         };
         let info = Info::read(&mut source).await?;
         watch.reach(info.master_repl_offset, READING).await?;
-        let late = self.late(&watch.seen()).await?;
+        self.late(&watch.seen()).await
+    }
+
+    /// The last look at the source before the other door opens, once its pause was made long: from here on the way is only forward. Somebody may have ended the
+    /// pause since the proof, and every write that waited in it has then been done on the old side. The app is there still, so nothing of it is lost by going back.
+    fn nothing_came_through(&mut self, late: &[String]) -> Result<()> {
         if late.is_empty() {
             return Ok(());
         }
@@ -473,15 +489,14 @@ impl<R: Record, P: Pair> Cutover<R, P> {
     }
 
     /// What our side took while its door was shut. It is all there and stays; the source is fenced, so going on loses nothing.
-    async fn foreign_writes(&mut self) -> Result<()> {
-        let mut master = self.setup.master.connect(0).await?;
+    async fn foreign_writes(&mut self, master: &mut Connection) -> Result<()> {
         let Some(watch) = &self.our_watch else {
             return Ok(());
         };
-        if look::door_is_open(&mut master).await? {
+        if look::door_is_open(master).await? {
             return Ok(());
         }
-        let info = Info::read(&mut master).await?;
+        let info = Info::read(master).await?;
         watch.reach(info.master_repl_offset, READING).await?;
         let seen = watch.seen();
         if seen.writes > 0 && self.outcome.foreign_writes == 0 {

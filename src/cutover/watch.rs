@@ -83,6 +83,11 @@ impl Watch {
     /// Continues the stream of a replication id after an offset; nothing where the server cannot continue it from there.
     pub async fn begin(server: &Server, replid: &str, offset: u64) -> Result<Option<Watch>> {
         let info = Info::read(&mut server.connect(0).await?).await?;
+        Watch::begin_with(server, info, replid, offset).await
+    }
+
+    /// The same for a server that was just asked for its state.
+    pub async fn begin_with(server: &Server, info: Info, replid: &str, offset: u64) -> Result<Option<Watch>> {
         let knows = info.replid == replid || info.previous_replid.as_deref() == Some(replid);
         // A server that cannot continue would begin a full copy: it is not even asked.
         if !knows || info.master_repl_offset < offset {
