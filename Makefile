@@ -16,10 +16,16 @@ RUNNER := $(if $(SUDO),CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER='$(SUDO)')
 
 ROUNDS ?= 3
 
-.PHONY: bench demo test test-aws test-cutover build check tools image clean-sandbox
+.PHONY: agent bench demo test test-aws test-cutover build check tools image clean-sandbox
 
-build: tools
+build: tools agent
 	cargo build --workspace --bins --locked $(FEATURES)
+
+# The program for the hosts, linked statically, beside `infra`. It is of this computer's architecture: for another, build it on a machine of that kind and name it
+# by `infra up --agent FILE`.
+agent:
+	cargo rustc -p infra-agent --bin infra-agent --locked --profile agent -- -C target-feature=+crt-static
+	install -D -C -m 755 $(CARGO_TARGET_DIR)/agent/infra-agent $(BIN)/infra-agent-$(shell uname -m)
 
 demo: build
 	$(SUDO) $(BIN)/sandbox demo --order $(ORDER) --fence $(FENCE)

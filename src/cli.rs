@@ -100,12 +100,86 @@ pub enum Verb {
     Promote(Promote),
     /// Move the app's Redis URL from the source to the self-run master
     SwitchApp(SwitchApp),
+    /// Make, list, prove and drill backups
+    #[command(subcommand)]
+    Backup(BackupVerb),
+    /// Build the data of any covered second in a new place, and prove it
+    Restore(Restore),
     /// Remove what `up` made; backups stay unless they are named
     Down(Down),
     /// Open a shell on a host, or run a command there
     Ssh(Ssh),
     /// Run redis-cli as the admin user of a host
     RedisCli(RedisCli),
+}
+
+#[derive(Debug, Subcommand)]
+pub enum BackupVerb {
+    /// Have the master make a base now, and read it back
+    Now,
+    /// Show bases, the seconds that can be restored, gaps, sizes and cost
+    List,
+    /// Read every object and prove it: exit 20 stale, 21 gap, 22 checksum, 23 does not load, 24 unreachable
+    Verify(VerifyBackups),
+    /// Restore a random covered second here, load it for real, report the time it took, and throw it away
+    Drill(Drill),
+}
+
+#[derive(Debug, Args)]
+pub struct VerifyBackups {
+    /// Do not have an engine on this computer load the newest state
+    #[arg(long)]
+    pub without_load: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Drill {
+    /// On this computer, with the redis-server or valkey-server at hand
+    #[arg(long, required = true)]
+    pub local: bool,
+    /// The second to restore, such as 2026-11-28T01:02:03Z; default: a random one
+    #[arg(long, value_name = "TIME", conflicts_with = "latest")]
+    pub at: Option<jiff::Timestamp>,
+    /// Everything that there is
+    #[arg(long)]
+    pub latest: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Restore {
+    /// The data as it was at the end of this second, such as 2026-11-28T01:02:03Z
+    #[arg(long, value_name = "TIME", group = "what")]
+    pub at: Option<jiff::Timestamp>,
+    /// Everything that there is
+    #[arg(long, group = "what")]
+    pub latest: bool,
+    /// A base alone, as `backup list` names it
+    #[arg(long, value_name = "ID", group = "what")]
+    pub backup: Option<String>,
+    /// Where: `file DIR`, a data folder on this computer
+    #[arg(long, num_args = 1..=2, value_names = ["WHERE", "DIR"], required = true)]
+    pub to: Vec<String>,
+    /// Do not have an engine on this computer load it
+    #[arg(long)]
+    pub without_load: bool,
+}
+
+/// Where a restore goes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Target {
+    File(PathBuf),
+}
+
+impl Restore {
+    pub fn target(&self) -> crate::error::Result<Target> {
+        match self.to.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
+            ["file", folder] => Ok(Target::File(folder.into())),
+            ["file"] => Err(crate::error::Error::usage("accept --to file: it needs a folder")
+                .hint("such as `--to file ./restored`")),
+            _ => Err(crate::error::Error::usage(format!("accept --to {}", self.to.join(" ")))
+                .hint("`--to file DIR` builds a data folder on this computer")),
+        }
+    }
 }
 
 #[derive(Debug, Args)]
@@ -131,6 +205,9 @@ pub struct Up {
     /// With --dry-run: exit 2 when there are changes to make
     #[arg(long, requires = "dry_run")]
     pub detailed_exitcode: bool,
+    /// The agent for the hosts; default: infra-agent-x86_64 or infra-agent-aarch64 beside this program
+    #[arg(long, value_name = "FILE", env = "INFRA_AGENT")]
+    pub agent: Option<PathBuf>,
 }
 
 #[derive(Clone, Debug, Args)]

@@ -150,6 +150,10 @@ pub enum Engine {
 #[serde(deny_unknown_fields, default)]
 pub struct Backup {
     pub every: String,
+    /// Longest time, in seconds, that a write may be on the master alone before the bucket has it.
+    pub rpo_s: u64,
+    /// How many MiB of the log may wait on the master's disk while S3 does not take it.
+    pub backlog_mb: u64,
     pub keep: Keep,
 }
 
@@ -157,6 +161,8 @@ impl Default for Backup {
     fn default() -> Self {
         Backup {
             every: "1h".into(),
+            rpo_s: 10,
+            backlog_mb: 512,
             keep: Keep::default(),
         }
     }
@@ -335,6 +341,20 @@ impl Config {
         }
         if parse_period(&self.backup.every).is_none() {
             return wrong("backup.every", &self.backup.every, "a period such as 1h or 30m");
+        }
+        if !(1..=3600).contains(&self.backup.rpo_s) {
+            return wrong(
+                "backup.rpo_s",
+                &self.backup.rpo_s.to_string(),
+                "between 1 and 3600 seconds",
+            );
+        }
+        if !(16..=65_536).contains(&self.backup.backlog_mb) {
+            return wrong(
+                "backup.backlog_mb",
+                &self.backup.backlog_mb.to_string(),
+                "between 16 and 65536 MiB",
+            );
         }
         Ok(())
     }
@@ -518,6 +538,8 @@ mod tests {
             ("redis: {app_commands: [KEYS]}", "redis.app_commands"),
             ("redis: {app_commands: [keys, config|set]}", "config|set"),
             ("backup: {every: 3 days}", "backup.every"),
+            ("backup: {rpo_s: 0}", "backup.rpo_s"),
+            ("backup: {backlog_mb: 1}", "backup.backlog_mb"),
             ("hosts: {instance_typ: t3.micro}", "instance_typ"),
         ] {
             let error = Config::parse(&format!("{SMALLEST}{extra}\n")).unwrap_err();

@@ -21,6 +21,16 @@ pub enum ExitCode {
     Partial = 4,
     /// The command could not prove its claim (data not identical, source moved, backup unreadable).
     Unproven = 5,
+    /// `backup verify`: nothing new has come for too long.
+    BackupStale = 20,
+    /// `backup verify`: part of the log, or of a base, is missing.
+    BackupGap = 21,
+    /// `backup verify`: an object is not what it was put as.
+    BackupChecksum = 22,
+    /// `backup verify`: the engine does not load it.
+    BackupLoad = 23,
+    /// `backup verify`: the bucket could not be read.
+    BackupUnreachable = 24,
     /// The command line or a file that people write is wrong.
     Usage = 64,
     /// Interrupted by SIGINT or SIGTERM after cleaning up.
@@ -36,6 +46,11 @@ pub enum Kind {
     Unproven,
     Usage,
     Interrupted,
+    BackupStale,
+    BackupGap,
+    BackupChecksum,
+    BackupLoad,
+    BackupUnreachable,
 }
 
 impl Kind {
@@ -47,6 +62,11 @@ impl Kind {
             Kind::Unproven => ExitCode::Unproven,
             Kind::Usage => ExitCode::Usage,
             Kind::Interrupted => ExitCode::Interrupted,
+            Kind::BackupStale => ExitCode::BackupStale,
+            Kind::BackupGap => ExitCode::BackupGap,
+            Kind::BackupChecksum => ExitCode::BackupChecksum,
+            Kind::BackupLoad => ExitCode::BackupLoad,
+            Kind::BackupUnreachable => ExitCode::BackupUnreachable,
         }
     }
 
@@ -59,6 +79,11 @@ impl Kind {
             Kind::Unproven => "unproven",
             Kind::Usage => "usage",
             Kind::Interrupted => "interrupted",
+            Kind::BackupStale => "backup_stale",
+            Kind::BackupGap => "backup_gap",
+            Kind::BackupChecksum => "backup_checksum",
+            Kind::BackupLoad => "backup_load",
+            Kind::BackupUnreachable => "backup_unreachable",
         }
     }
 }

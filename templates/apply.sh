@@ -1,5 +1,5 @@
 # Fed to a root bash by standard input, followed by one action a line, done in order; the first that fails ends it. Secrets come only this way.
-#   asked:   say TEXT… | packages NAME… | pending WORD… | directory PATH OWNER:GROUP MODE | file PATH OWNER:GROUP MODE BASE64 | reload-units
+#   asked:   say TEXT… | packages NAME… | pending WORD… | directory PATH OWNER:GROUP MODE | file PATH OWNER:GROUP MODE BASE64 | program PATH OWNER:GROUP MODE SHA256 | reload-units
 #            sysctl KEY VALUE | engine BASE64 | role | enable UNIT | disable UNIT | start UNIT | stop UNIT | restart UNIT | settled | end
 #   answers: doing TEXT | warning TEXT | failed TEXT | done
 # shellcheck shell=bash
@@ -51,6 +51,16 @@ write_file() {
     waiting+=("$path")
 }
 
+# Brings a program that came before into its place, if it came whole.
+write_program() {
+    local path=$1 owner=$2 mode=$3 sum=$4 incoming=/var/lib/infra/incoming/$4 found
+    found=$(sha256sum "$incoming" 2>/dev/null)
+    [[ ${found%% *} == "$sum" ]] || fail "$path did not come whole"
+    rm -f "$path.infra-new"
+    { mv "$incoming" "$path.infra-new" && chown "$owner" "$path.infra-new" && chmod "$mode" "$path.infra-new"; } || fail "cannot write $path"
+    waiting+=("$path")
+}
+
 put_files() {
     local path folders=()
     ((${#waiting[@]})) || return 0
@@ -86,7 +96,7 @@ main() {
     local action first rest
     while read -r action first rest; do
         case $action in
-        file | say) ;;
+        file | program | say) ;;
         *) put_files ;;
         esac
         case $action in
@@ -111,12 +121,16 @@ main() {
             # shellcheck disable=SC2086
             write_file "$first" $rest
             ;;
+        program)
+            # shellcheck disable=SC2086
+            write_program "$first" $rest
+            ;;
         reload-units) try systemctl daemon-reload ;;
         sysctl) set_sysctl "$first" "$rest" ;;
         engine) engine "$first" ;;
         role) try /usr/local/sbin/infra-role apply ;;
         enable | disable | start | stop | restart) try systemctl "$action" "$first" ;;
-        settled) rm -f /var/lib/infra/pending ;;
+        settled) rm -rf /var/lib/infra/pending /var/lib/infra/incoming ;;
         end)
             echo "done"
             return

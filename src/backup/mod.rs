@@ -1,89 +1,107 @@
-//! The operator's side of backups: which bases stand in the bucket, and whether one reads back as what its record says.
+//! The operator's side of backups: what stands in the bucket, whether it is whole, and what is built from it.
 //!
-//! Making bases is the hosts' work (`host::backup`); restoring one is not here yet.
+//! Making bases and shipping the log is the agent's work on the hosts; how its objects are named and recorded is the `infra_agent` library's, which both sides use.
+//! `catalogue` decides without touching anything; `read`, `prove` and `restore` touch the bucket.
+
+pub mod catalogue;
+pub mod drill;
+pub mod load;
+pub mod prove;
+pub mod read;
+pub mod restore;
 
 use crate::cloud::s3::Bucket;
 use crate::error::{Doing, Error, Result};
-use crate::host::backup::BackupReport;
+use infra_agent::digest;
+use infra_agent::name::{COMMIT, Chunk, Class};
+use infra_agent::record::Commit;
 use jiff::Timestamp;
 use serde::Serialize;
-use sha2::{Digest, Sha256};
-use std::fmt::Write;
-
-/// The last object of a base: it says that the base is whole, and what is in it.
-const COMMIT: &str = "/commit.json";
 
 /// A base as its record in the bucket tells it.
 #[derive(Clone, Debug, Serialize)]
 pub struct BackupSummary {
+    /// Of the folder that holds it.
     pub key: String,
     pub class: String,
     pub host: String,
-    /// Of the compressed object.
+    /// Of all parts, compressed.
     pub bytes: u64,
     pub keys: u64,
+    /// Of the base, uncompressed.
     pub sha256: String,
     pub finished_at: Timestamp,
+    /// How many keys the base before it had, where this one has less than a tenth of them.
+    pub fell_from: Option<u64>,
 }
 
 /// The newest base that was committed, if there is one of this generation of the pair (seconds since 1970): what an earlier pair left says nothing of this one.
 pub async fn newest(bucket: &Bucket, env: &str, generation: u64) -> Result<Option<BackupSummary>> {
-    let listed = bucket.list(&format!("backups/{env}/")).await?;
-    let newest = listed
-        .iter()
-        .filter(|listed| listed.key.ends_with(COMMIT))
-        .max_by_key(|listed| listed.written_at);
+    let mut newest = None;
+    // The log is not listed: it has thousands of objects.
+    for class in [Class::Hourly, Class::Daily, Class::Monthly] {
+        let listed = bucket.list(&format!("{}{}/", read::prefix(env), class.name())).await?;
+        let committed = listed.into_iter().filter(|listed| listed.key.ends_with(COMMIT));
+        newest = newest
+            .into_iter()
+            .chain(committed)
+            .max_by_key(|listed| listed.written_at);
+    }
     let Some(newest) = newest else { return Ok(None) };
-    let Some(object) = bucket.get(&newest.key).await? else {
+    let Some(commit) = read::commit(bucket, &newest.key).await? else {
         return Ok(None);
     };
-    let report: BackupReport = serde_json::from_slice(&object.body)
-        .doing(|| format!("understand the backup's record {}", bucket.url(&newest.key)))?;
     let born = i64::try_from(generation).unwrap_or(i64::MAX);
-    Ok(Some(summary(report)?).filter(|summary| summary.finished_at.as_second() >= born))
+    Ok(Some(summary(&commit)?).filter(|summary| summary.finished_at.as_second() >= born))
+}
+
+/// The second up to which the newest log covers; nothing where there is no log.
+pub async fn shipped_until(bucket: &Bucket, env: &str) -> Result<Option<Timestamp>> {
+    for timeline in bucket.folders(&read::log_prefix(env)).await?.iter().rev() {
+        let last = bucket.last_numbered(timeline).await?;
+        let chunk = last.and_then(|key| key.rsplit('/').next()?.parse::<Chunk>().ok());
+        if let Some(chunk) = chunk {
+            return Ok(Timestamp::from_second(chunk.until).ok());
+        }
+    }
+    Ok(None)
 }
 
 /// Reads a base back from the bucket, whole, and holds it against its record.
-pub async fn read_back(bucket: &Bucket, report: &BackupReport) -> Result<BackupSummary> {
-    let place = bucket.url(&report.key);
+pub async fn read_back(bucket: &Bucket, commit: &Commit) -> Result<BackupSummary> {
+    let place = bucket.url(&commit.place);
     let unproven = |found: String| {
         Err(Error::unproven(format!("prove the backup {place}: {found}"))
-            .hint("run `infra up` again; `journalctl -u infra-backup` on the host says more"))
+            .hint("run `infra up` again; `journalctl -u infra-agent` on the host says more"))
     };
-    let Some(object) = bucket.get(&report.key).await? else {
-        return unproven("there is no such object".into());
-    };
-    if object.body.len() as u64 != report.bytes {
-        return unproven(format!(
-            "it has {} bytes, its record says {}",
-            object.body.len(),
-            report.bytes
-        ));
+    for part in &commit.parts {
+        let Some(object) = bucket.get(&format!("{}/{}", commit.place, part.name)).await? else {
+            return unproven(format!("{} is not there", part.name));
+        };
+        let digest = digest::of(&object.body);
+        if digest != part.sha256 {
+            return unproven(format!(
+                "the SHA-256 of {} is {digest}, its record says {}",
+                part.name, part.sha256
+            ));
+        }
     }
-    let digest = Sha256::digest(&object.body)
-        .iter()
-        .fold(String::with_capacity(64), |mut text, byte| {
-            let _ = write!(text, "{byte:02x}");
-            text
-        });
-    if digest != report.sha256 {
-        return unproven(format!("its SHA-256 is {digest}, its record says {}", report.sha256));
-    }
-    summary(report.clone())
+    summary(commit)
 }
 
-fn summary(report: BackupReport) -> Result<BackupSummary> {
-    let finished_at = report
+fn summary(commit: &Commit) -> Result<BackupSummary> {
+    let finished_at = commit
         .finished
         .parse()
-        .doing(|| format!("read when the backup {} was finished", report.key))?;
+        .doing(|| format!("read when the backup {} was finished", commit.place))?;
     Ok(BackupSummary {
-        key: report.key,
-        class: report.class,
-        host: report.host,
-        bytes: report.bytes,
-        keys: report.keys,
-        sha256: report.sha256,
+        key: commit.place.clone(),
+        class: commit.class.clone(),
+        host: commit.host.clone(),
+        bytes: commit.bytes,
+        keys: commit.keys,
+        sha256: commit.plain_sha256.clone(),
         finished_at,
+        fell_from: commit.fell_from,
     })
 }

@@ -5,8 +5,10 @@
 use super::Cloud;
 use super::failure::{Explain, code, explained, status};
 use crate::error::{Error, Result};
+use crate::secret::Secret;
 use aws_sdk_s3::config::interceptors::BeforeDeserializationInterceptorContextRef;
 use aws_sdk_s3::config::{Intercept, RuntimeComponents};
+use aws_sdk_s3::presigning::PresigningConfig;
 use aws_sdk_s3::primitives::{ByteStream, DateTime};
 use aws_sdk_s3::types::{Delete, ObjectIdentifier};
 use aws_smithy_types::config_bag::ConfigBag;
@@ -114,6 +116,92 @@ impl Bucket {
             written_at,
             answered_at: clock.seen(),
         }))
+    }
+
+    /// An address at which whoever has it can read the object for a while. It is a credential.
+    pub async fn signed_url(&self, key: &str, lifetime: Duration) -> Result<Secret> {
+        let doing = || format!("sign an address of {}", self.url(key));
+        let lifetime = PresigningConfig::expires_in(lifetime).map_err(|error| Error::failed(doing()).because(error))?;
+        let request = self
+            .client
+            .get_object()
+            .bucket(&self.name)
+            .key(key)
+            .presigned(lifetime)
+            .await
+            .map_err(|error| Error::failed(doing()).because(error))?;
+        Ok(Secret::new(request.uri().to_string()))
+    }
+
+    /// The last key under a prefix, by the order of keys, in few questions however many there are: keys go on from a number of ten digits.
+    pub async fn last_numbered(&self, prefix: &str) -> Result<Option<String>> {
+        let mut found = self.first_from(prefix, 0).await?;
+        let (mut low, mut step) = (0_u64, 1024_u64);
+        // Doubling steps up, then halving ones down.
+        while let Some(key) = self.first_from(prefix, low + step).await? {
+            low += step;
+            found = Some(key);
+            step *= 2;
+        }
+        while step > 1 {
+            step /= 2;
+            if let Some(key) = self.first_from(prefix, low + step).await? {
+                low += step;
+                found = Some(key);
+            }
+        }
+        Ok(found)
+    }
+
+    /// The first key under a prefix whose number is at least this.
+    async fn first_from(&self, prefix: &str, number: u64) -> Result<Option<String>> {
+        let before = format!("{prefix}{:010}", number);
+        let page = self
+            .client
+            .list_objects_v2()
+            .bucket(&self.name)
+            .prefix(prefix)
+            .start_after(before)
+            .max_keys(1)
+            .expected_bucket_owner(&self.account)
+            .send()
+            .await;
+        let page = match page {
+            Err(error) if code(&error) == "NoSuchBucket" => return Ok(None),
+            page => page.explain("s3:ListBucket", || format!("list {}", self.url(prefix)))?,
+        };
+        Ok(page
+            .contents
+            .unwrap_or_default()
+            .into_iter()
+            .find_map(|object| object.key))
+    }
+
+    /// The folders right under a prefix, in their order; empty where the bucket is absent.
+    pub async fn folders(&self, prefix: &str) -> Result<Vec<String>> {
+        let mut folders = Vec::new();
+        let mut pages = self
+            .client
+            .list_objects_v2()
+            .bucket(&self.name)
+            .prefix(prefix)
+            .delimiter("/")
+            .expected_bucket_owner(&self.account)
+            .into_paginator()
+            .send();
+        while let Some(page) = pages.next().await {
+            let page = match page {
+                Err(error) if code(&error) == "NoSuchBucket" => return Ok(Vec::new()),
+                page => page.explain("s3:ListBucket", || format!("list {}", self.url(prefix)))?,
+            };
+            folders.extend(
+                page.common_prefixes
+                    .unwrap_or_default()
+                    .into_iter()
+                    .filter_map(|folder| folder.prefix),
+            );
+        }
+        Ok(folders)
     }
 
     /// Writes the whole object. A write that S3 did not decide on because another came at the same moment (409) is repeated.

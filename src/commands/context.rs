@@ -32,6 +32,8 @@ pub struct Context {
     pub ui: Ui,
     pub interrupt: Interrupt,
     pub platform: Platform,
+    /// The agent for the hosts, where it is not the one beside this program.
+    pub agent: Option<PathBuf>,
 }
 
 /// Where the operator reaches the hosts: the master at the endpoint's address.
@@ -73,6 +75,7 @@ impl Context {
             ui,
             interrupt,
             platform,
+            agent: std::env::var_os("INFRA_AGENT").map(PathBuf::from),
         })
     }
 
@@ -165,6 +168,7 @@ impl Context {
             ui: Ui::silent(),
             interrupt: self.interrupt.clone(),
             platform: self.platform.clone(),
+            agent: self.agent.clone(),
         }
     }
 

@@ -1,5 +1,6 @@
 //! One file per verb, each thin: load, look, plan, show, apply, report. No AWS call, no shell text and no parsing here.
 
+mod backup;
 mod before;
 mod check;
 mod context;
@@ -8,6 +9,7 @@ mod move_app;
 mod promote;
 mod redis_cli;
 mod rehearse;
+mod restore;
 mod ssh;
 mod status;
 mod switch_app;
@@ -56,7 +58,10 @@ pub fn run(cli: Cli) -> ExitCode {
 async fn dispatch(cli: Cli, ui: Ui) -> Result<ExitCode> {
     let interrupt = Interrupt::listen()?;
     let Common { timeout, .. } = cli.common;
-    let context = Context::new(cli.common, ui, interrupt.clone())?;
+    let mut context = Context::new(cli.common, ui, interrupt.clone())?;
+    if let Verb::Up(arguments) = &cli.verb {
+        context.agent.clone_from(&arguments.agent);
+    }
     let stopping = match cli.verb {
         Verb::Promote(_) | Verb::SwitchApp(_) => GOING_BACK,
         _ => RELEASING,
@@ -74,6 +79,8 @@ async fn dispatch(cli: Cli, ui: Ui) -> Result<ExitCode> {
             Verb::Verify(arguments) => verify::run(&context, &arguments).await,
             Verb::Promote(arguments) => promote::run(&context, &arguments).await,
             Verb::SwitchApp(arguments) => switch_app::run(&context, &arguments).await,
+            Verb::Backup(verb) => backup::run(&context, &verb).await,
+            Verb::Restore(arguments) => restore::run(&context, &arguments).await,
             Verb::Down(arguments) => down::run(&context, &arguments).await,
             Verb::Ssh(arguments) => ssh::run(&context, &arguments).await,
             Verb::RedisCli(arguments) => redis_cli::run(&context, &arguments).await,

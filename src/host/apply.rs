@@ -1,6 +1,6 @@
 //! Makes a host what its plan says, in one round trip. Everything travels by standard input, secrets included.
 
-use super::description::Description;
+use super::description::{Content, Description, File};
 use super::facts::Facts;
 use super::plan::{Action, Plan, plan};
 use super::templates;
@@ -16,6 +16,9 @@ use zeroize::Zeroizing;
 
 /// Packages over a slow mirror, or another apt that holds the lock, take this long at most.
 const APPLY: Duration = Duration::from_secs(15 * 60);
+
+/// A few megabytes over a slow link.
+const SEND: Duration = Duration::from_secs(10 * 60);
 
 /// What came of it.
 #[derive(Clone, Debug, Default)]
@@ -49,6 +52,7 @@ pub async fn apply(
     if plan.is_empty() && pending.is_empty() {
         return Ok(outcome);
     }
+    send_programs(session, plan, step).await?;
     let input = script(plan, &pending);
     let watched = step.clone();
     let doing = format!("make {} what it should be", session.label());
@@ -83,6 +87,35 @@ pub async fn apply(
     Ok(outcome)
 }
 
+/// Programs travel by themselves, before anything is changed: a list of actions is read line by line.
+async fn send_programs(session: &Session, plan: &Plan, step: &ui::Step) -> Result<()> {
+    for planned in &plan.steps {
+        let Action::PutFile(File {
+            path,
+            content: Content::Program(program),
+            ..
+        }) = &planned.action
+        else {
+            continue;
+        };
+        let doing = format!("send {path} to {}", session.label());
+        step.update(format!(
+            "sending {path}, {}",
+            ui::size::bytes(program.bytes().len() as u64)
+        ));
+        let incoming = "/var/lib/infra/incoming";
+        let command = format!(
+            "sudo -n sh -c 'umask 077 && mkdir -p {incoming} && cat >{incoming}/{}'",
+            program.sha256()
+        );
+        session
+            .run_within(&command, Some(program.bytes()), SEND, |_| ())
+            .await?
+            .expect_success(&doing)?;
+    }
+    Ok(())
+}
+
 /// The host's script and its list of actions. What a file's change asks for is remembered on the host before the first file is touched.
 fn script(plan: &Plan, pending: &[String]) -> Zeroizing<String> {
     let mut lines = Zeroizing::new(templates::APPLY.to_string());
@@ -97,6 +130,22 @@ fn script(plan: &Plan, pending: &[String]) -> Zeroizing<String> {
                 // Five digits: with fewer chmod leaves a folder its setgid bit, which the distribution's packages set.
                 line(&mut lines, format_args!("directory {path} {owner} {mode:05o}"));
             }
+            Action::PutFile(
+                file @ File {
+                    content: Content::Program(program),
+                    ..
+                },
+            ) => line(
+                &mut lines,
+                format_args!(
+                    "program {} {}:{} {:04o} {}",
+                    file.path,
+                    file.owner,
+                    file.group,
+                    file.mode,
+                    program.sha256()
+                ),
+            ),
             Action::PutFile(file) => {
                 let content = Zeroizing::new(STANDARD.encode(file.content.text()));
                 line(

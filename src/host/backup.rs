@@ -1,14 +1,16 @@
-//! Backups as a host makes them: one base at a time, by a timer or on demand. Restoring is the operator's side.
+//! The agent that ships the log and makes bases: what is put on a host for it, and what it says of itself. Restoring is the operator's side.
 
+use super::agent::Binary;
 use super::description::{Content, Description, File, Reaction, Unit};
+use super::engine::Layout;
 use super::settings::root_file;
 use super::templates;
-use crate::error::{Doing, Error, Result};
+use crate::error::{Doing, Result};
 use crate::fault;
 use crate::remote::Session;
 use crate::secret::Secret;
+use infra_agent::record::{AgentStatus, Commit};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// The host's own deadline for one base, and a little more.
@@ -23,6 +25,11 @@ pub struct Settings {
     /// `backups/<env>`: the only place where the host's role may put objects.
     pub prefix: String,
     pub period: Duration,
+    /// Longest time that a write may be on the host alone.
+    pub rpo_s: u64,
+    /// How much of the log may wait on the disk while S3 is away.
+    pub backlog_mb: u64,
+    pub agent: Binary,
 }
 
 /// The address of a bucket: AWS's own, or by path under an emulator's endpoint.
@@ -33,44 +40,11 @@ pub fn bucket_url(bucket: &str, region: &str, endpoint: Option<&str>) -> String 
     }
 }
 
-/// The record of one base: what the bucket's `commit.json` says.
-#[derive(Clone, Debug, Deserialize, Serialize, PartialEq, Eq)]
-pub struct BackupReport {
-    pub schema_version: u32,
-    /// Key of the compressed base; `commit.json` lies beside it.
-    pub key: String,
-    /// `hourly`, `daily` or `monthly`.
-    pub class: String,
-    pub timeline: String,
-    pub generation: String,
-    pub host: String,
-    /// Redis's own word: `master` or `slave`.
-    pub role: String,
-    pub version: String,
-    pub run_id: String,
-    pub replication_id: String,
-    /// Replication offset right before the base was begun: the base holds at least this.
-    pub offset: u64,
-    /// Keys that were read back from the base.
-    pub keys: u64,
-    /// Keys per database when the base was begun.
-    pub keyspace: BTreeMap<String, u64>,
-    /// Of the compressed object, hexadecimal.
-    pub sha256: String,
-    /// Of the compressed object.
-    pub bytes: u64,
-    pub plain_sha256: String,
-    pub plain_bytes: u64,
-    /// UTC, RFC 3339.
-    pub started: String,
-    pub finished: String,
-}
-
 /// What a host knows of its backups.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Backups {
-    pub last: Option<BackupReport>,
-    /// When the newest attempt failed, and why; nothing where it did not.
+    pub agent: Option<AgentStatus>,
+    /// When the newest attempt at a base failed, and why; nothing where it did not.
     pub failed: Option<Failure>,
 }
 
@@ -80,49 +54,42 @@ pub struct Failure {
     pub error: String,
 }
 
-/// Makes one base now, through the same unit that the timer starts, so that two never run at once. Gives its record.
-pub async fn run_now(session: &Session) -> Result<BackupReport> {
+/// Has the host's agent make one base now. Gives its record.
+pub async fn run_now(session: &Session) -> Result<Commit> {
     let doing = format!("back up {}", session.label());
     fault::point(format_args!("before back up {}", session.label()));
     let made = session
-        .run_within("sudo -n systemctl start infra-backup.service", None, RUN, |_| ())
+        .run_within("sudo -n /usr/local/sbin/infra-agent base", None, RUN, |_| ())
         .await;
     fault::point(format_args!("after back up {}", session.label()));
-    let output = made?;
-    let backups = look(session).await?;
-    if let Err(error) = output.expect_success(&doing) {
-        let error = match backups.failed {
-            Some(failure) => Error::failed(doing).because(failure.error),
-            None => error,
-        };
-        return Err(error.hint("`journalctl -u infra-backup` on the host says more"));
-    }
-    backups
-        .last
-        .ok_or_else(|| Error::failed(doing).because("the host keeps no record of it"))
+    let output = made?
+        .expect_success(&doing)
+        .map_err(|error| error.hint("`journalctl -u infra-agent` on the host says more"))?;
+    serde_json::from_str(output.text().trim()).doing(|| doing)
 }
 
-/// The newest base and the newest failure, as the host remembers them.
+/// What the agent says of itself, and the newest failure to make a base.
 pub async fn look(session: &Session) -> Result<Backups> {
-    let doing = format!("ask {} for its last backup", session.label());
-    let command = "sudo -n sh -c 'cd /var/lib/infra/backup 2>/dev/null || exit 0; for f in last failed; do printf \"%s \" $f; cat $f.json 2>/dev/null | tr -d \
+    let doing = format!("ask {} for its backups", session.label());
+    let command = "sudo -n sh -c 'cd /var/lib/infra/agent 2>/dev/null || exit 0; for f in status failed; do printf \"%s \" $f; cat $f.json 2>/dev/null | tr -d \
                    \"\\n\"; echo; done'";
     let output = session.run(command, None).await?.expect_success(&doing)?;
     let mut backups = Backups::default();
     for line in output.text().lines() {
         match line.split_once(' ') {
             Some((_, "")) | None => {}
-            Some(("last", json)) => backups.last = Some(serde_json::from_str(json).doing(|| doing.clone())?),
+            Some(("status", json)) => backups.agent = Some(serde_json::from_str(json).doing(|| doing.clone())?),
             Some((_, json)) => backups.failed = Some(serde_json::from_str(json).doing(|| doing.clone())?),
         }
     }
     Ok(backups)
 }
 
-/// Adds the backup job to a host.
+/// Adds the agent and its timer to a host.
 pub(super) fn describe(
     settings: &Settings,
     label: &str,
+    layout: &Layout,
     password: &Secret,
     description: &mut Description,
 ) -> Result<()> {
@@ -132,21 +99,49 @@ pub(super) fn describe(
         bucket_url: &'a str,
         region: &'a str,
         prefix: &'a str,
+        rpo_s: u64,
+        backlog_mb: u64,
+        data_folder: &'a str,
+        socket: &'a str,
+        config_file: &'a str,
+        users_file: String,
+        rdb_check: &'a str,
+        unit: &'a str,
     }
     let values = Values {
         label,
         bucket_url: &settings.bucket_url,
         region: &settings.region,
         prefix: &settings.prefix,
+        rpo_s: settings.rpo_s,
+        backlog_mb: settings.backlog_mb,
+        data_folder: layout.data_folder,
+        socket: layout.socket,
+        config_file: layout.config_file,
+        users_file: layout.users_file(),
+        rdb_check: layout.rdb_check,
+        unit: layout.unit,
     };
-    let env = templates::render("backup.env", templates::BACKUP_ENV, &values)?;
+    let restart = || Some(Reaction::Restart(AGENT.into()));
+    let env = templates::render("agent.env", templates::AGENT_ENV, &values)?;
+    let service = templates::render(AGENT, templates::AGENT_SERVICE, &values)?;
     description.files.extend([
-        root_file("/etc/infra/backup.env", 0o600, env, None),
+        root_file("/etc/infra/agent.env", 0o600, env, restart()),
         File {
             content: Content::Secret(password.clone()),
-            ..root_file("/etc/infra/backup.password", 0o600, String::new(), None)
+            ..root_file("/etc/infra/backup.password", 0o600, String::new(), restart())
         },
-        root_file("/usr/local/sbin/infra-backup", 0o755, templates::BACKUP.into(), None),
+        root_file(
+            "/etc/infra/nsswitch.conf",
+            0o644,
+            "hosts: files dns\n".into(),
+            restart(),
+        ),
+        File {
+            content: Content::Program(settings.agent.clone()),
+            ..root_file("/usr/local/sbin/infra-agent", 0o755, String::new(), restart())
+        },
+        root_file("/etc/systemd/system/infra-agent.service", 0o644, service, restart()),
         root_file(
             "/etc/systemd/system/infra-backup.service",
             0o644,
@@ -160,13 +155,17 @@ pub(super) fn describe(
             Some(Reaction::Restart("infra-backup.timer".into())),
         ),
     ]);
-    description.units.push(Unit {
-        name: "infra-backup.timer".into(),
-        enabled: true,
-        active: Some(true),
-    });
+    for name in [AGENT, "infra-backup.timer"] {
+        description.units.push(Unit {
+            name: name.into(),
+            enabled: true,
+            active: Some(true),
+        });
+    }
     Ok(())
 }
+
+const AGENT: &str = "infra-agent.service";
 
 fn timer(period: Duration) -> Result<String> {
     #[derive(Serialize)]

@@ -1,5 +1,6 @@
 //! A host as one value. Pure.
 
+use super::agent::Binary;
 use super::engine::Layout;
 use crate::secret::Secret;
 
@@ -42,13 +43,24 @@ pub struct File {
 pub enum Content {
     Plain(String),
     Secret(Secret),
+    Program(Binary),
 }
 
 impl Content {
+    /// Empty for a program.
     pub fn text(&self) -> &str {
         match self {
             Content::Plain(text) => text,
             Content::Secret(secret) => secret.expose(),
+            Content::Program(_) => "",
+        }
+    }
+
+    /// SHA-256, hexadecimal.
+    pub fn digest(&self) -> String {
+        match self {
+            Content::Plain(_) | Content::Secret(_) => infra_agent::digest::of(self.text().as_bytes()),
+            Content::Program(program) => program.sha256().into(),
         }
     }
 }

@@ -7,6 +7,7 @@
 //! Everything that is put on a host lies in `templates/`. What is not here: the cloud that the host runs in, and what Redis says over its own port.
 
 pub mod acl;
+pub mod agent;
 pub mod apply;
 pub mod backup;
 pub mod description;

@@ -7,7 +7,6 @@ use super::redis_conf::{self, Consequence};
 use crate::error::{Error, Result};
 use crate::secret::Secret;
 use serde::Serialize;
-use sha2::{Digest, Sha256};
 use std::collections::BTreeSet;
 use std::fmt;
 
@@ -347,7 +346,7 @@ fn content_differs(file: &File, facts: &Facts) -> bool {
     facts
         .files
         .get(&file.path)
-        .is_none_or(|found| found.sha256 != digest(file.content.text()))
+        .is_none_or(|found| found.sha256 != file.content.digest())
 }
 
 fn about_differs(file: &File, facts: &Facts) -> bool {
@@ -365,16 +364,6 @@ fn verb(file: &File, facts: &Facts) -> &'static str {
     } else {
         "set owner and mode of"
     }
-}
-
-fn digest(text: &str) -> String {
-    use std::fmt::Write;
-    Sha256::digest(text.as_bytes())
-        .iter()
-        .fold(String::with_capacity(64), |mut hexadecimal, byte| {
-            let _ = write!(hexadecimal, "{byte:02x}");
-            hexadecimal
-        })
 }
 
 #[cfg(test)]

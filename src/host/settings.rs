@@ -92,16 +92,7 @@ impl Settings {
         let mut description = Description {
             label: self.label.clone(),
             engine: layout,
-            packages: [
-                layout.server_package,
-                layout.tools_package,
-                "curl",
-                "jq",
-                "zstd",
-                "openssl",
-            ]
-            .map(String::from)
-            .to_vec(),
+            packages: [layout.server_package, layout.tools_package].map(String::from).to_vec(),
             directories: self.directories(&layout),
             files: self.files(&layout)?,
             sysctls: sysctls(),
@@ -119,7 +110,7 @@ impl Settings {
             ],
         };
         if let Some(settings) = &self.backup {
-            backup::describe(settings, &self.label, &self.passwords.backup, &mut description)?;
+            backup::describe(settings, &self.label, &layout, &self.passwords.backup, &mut description)?;
         }
         Ok(description)
     }

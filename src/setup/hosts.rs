@@ -6,6 +6,7 @@ use crate::cloud::{Cloud, ssm};
 use crate::config::{Config, parse_memory};
 use crate::cutover::Phase;
 use crate::error::{Doing, Error, Result};
+use crate::host::agent::Binary;
 use crate::host::settings::Passwords;
 use crate::host::{
     Description, Door, Facts, Plan, Position, Settings, apply, backup, default_maxmemory, first_contact, plan, tls,
@@ -40,6 +41,7 @@ pub struct Pair<'a> {
     pub addresses: &'a BTreeMap<Role, String>,
     /// Bytes of the instance type.
     pub memory: u64,
+    pub agent: &'a Binary,
 }
 
 /// A host that was reached, what it should be, what it is, and the difference.
@@ -257,6 +259,9 @@ impl Pair<'_> {
             region: self.names.region.clone(),
             prefix: self.names.backups().trim_end_matches('/').into(),
             period: Duration::from_secs(self.config.backup_period_s()),
+            rpo_s: self.config.backup.rpo_s,
+            backlog_mb: self.config.backup.backlog_mb,
+            agent: self.agent.clone(),
         }
     }
 

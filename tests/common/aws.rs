@@ -94,6 +94,19 @@ impl Aws {
         Cloud::over(&config).await
     }
 
+    pub fn endpoint(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// Plans failures of calls, as the plugin's door describes them.
+    pub fn fail(&self, fault: Value) {
+        call(self.address, "POST", "/_hv/fault", Some(fault)).unwrap();
+    }
+
+    pub fn heal(&self) {
+        call(self.address, "DELETE", "/_hv/fault", None).unwrap();
+    }
+
     /// The machines as their supervisor sees them.
     pub fn machines(&self) -> Vec<Value> {
         let world = call(self.address, "GET", "/_hv/world", None).unwrap();

@@ -47,6 +47,11 @@ pub async fn serve(namespace: &Namespace, instance: Instance, hypervisor: Hyperv
         .listen(ADDRESS)
         .await
         .context("open the machine's metadata service")?;
+    serve_on(listener, instance, hypervisor)
+}
+
+/// The same where somebody else has opened the listener, such as on loopback.
+pub fn serve_on(listener: std::net::TcpListener, instance: Instance, hypervisor: Hypervisor) -> Result<Server> {
     let listener = tokio::net::TcpListener::from_std(listener).context("open the machine's metadata service")?;
     let instance = Arc::new(RwLock::new(instance));
     let service = Arc::new(Service {

@@ -10,6 +10,7 @@ use crate::cli::Up;
 use crate::cloud;
 use crate::cutover::Phase;
 use crate::error::{Error, ExitCode, Result};
+use crate::host::{self, agent::Binary};
 use crate::inventory::{Host, Inventory};
 use crate::plan::cloud::{Found, Instance, Plan, Wanted, plan};
 use crate::redis::Info;
@@ -33,6 +34,7 @@ struct Seen {
     wanted: Wanted,
     found: Found,
     plan: Plan,
+    agent: Binary,
     /// Only where the cloud is as it should be: otherwise there is nobody to log in to, or not for long.
     hosts: Option<BTreeMap<Role, Looked>>,
 }
@@ -116,6 +118,11 @@ async fn look(context: &Context, environment: &Environment) -> Result<Seen> {
         _ => Known::ask(&context.source().await?, None).await?,
     };
     let plan = plan(&wanted, &found)?;
+    let architecture = found
+        .machine_type
+        .as_ref()
+        .map_or("amd64", |machine| &machine.architecture);
+    let agent = host::agent::find(context.agent.as_deref(), architecture)?;
     let mut seen = Seen {
         state,
         phase,
@@ -123,6 +130,7 @@ async fn look(context: &Context, environment: &Environment) -> Result<Seen> {
         wanted,
         found,
         plan,
+        agent,
         hosts: None,
     };
     if seen.plan.actions.is_empty() {
@@ -210,6 +218,7 @@ fn pair<'a>(
             .machine_type
             .as_ref()
             .map_or(1 << 30, |machine| machine.memory_bytes),
+        agent: &seen.agent,
     }
 }
 

@@ -43,6 +43,9 @@ fn settings() -> Settings {
             region: "us-east-1".into(),
             prefix: "backups/test".into(),
             period: std::time::Duration::from_secs(3600),
+            rpo_s: 10,
+            backlog_mb: 512,
+            agent: crate::host::agent::Binary::new(b"program".to_vec()),
         }),
     }
 }
@@ -55,7 +58,7 @@ fn facts_of(description: &Description) -> Facts {
             mode: file.mode,
             owner: file.owner.clone(),
             group: file.group.clone(),
-            sha256: digest(file.content.text()),
+            sha256: file.content.digest(),
             text: (file.on_change == Some(Reaction::Configure)).then(|| Secret::new(file.content.text())),
         };
         facts.files.insert(file.path.clone(), found);

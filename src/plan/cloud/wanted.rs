@@ -129,6 +129,8 @@ pub fn lifecycle(names: &Names, expiry: Expiry) -> Vec<LifecycleRule> {
             clean_markers: true,
         },
         class("hourly", expiry.hourly_days),
+        // The log serves the bases of the same days.
+        class("log", expiry.hourly_days),
         class("daily", expiry.daily_days),
         class("monthly", expiry.monthly_days),
     ]

@@ -1,0 +1,552 @@
+//! Bases: one an hour by a timer, one at the beginning of a timeline, one on demand. The engine writes them, at the cost of one fork; here they are read from end to
+//! end, compressed and put in parts, the commit record last.
+
+use crate::bucket::{Bucket, Refusal};
+use crate::clock;
+use crate::engine::{Engine, Look};
+use crate::rdb;
+use crate::settings::Settings;
+use crate::shared::{Shared, Wanted};
+use crate::spool::write_durably;
+use anyhow::{Context, Result, anyhow, bail};
+use infra_agent::digest;
+use infra_agent::manifest::{FILE, FOLDER, Manifest};
+use infra_agent::name::{self, COMMIT, Class};
+use infra_agent::record::{Commit, Part, Position, SCHEMA_VERSION};
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use std::fs::{self, File};
+use std::io::{Read, Write};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, sync_channel};
+use std::time::{Duration, Instant};
+
+/// For one base, from the fork to the commit record.
+const BASE: Duration = Duration::from_secs(2700);
+/// Until the log was followed to where the base begins.
+const REACHED: Duration = Duration::from_secs(60);
+/// A part ends when it has so many bytes compressed, or so many uncompressed; two are in memory at once.
+const PART: usize = 6 << 20;
+const PART_PLAIN: u64 = 64 << 20;
+
+pub struct Bases {
+    pub settings: Settings,
+    pub engine: Engine,
+    pub bucket: Arc<Bucket>,
+    pub shared: Arc<Shared>,
+}
+
+/// Somebody who waits for a base.
+pub type Request = Sender<Result<Commit, String>>;
+
+/// Which classes had a base in their day and month.
+#[derive(Default, Deserialize, Serialize)]
+struct Classes {
+    day: String,
+    month: String,
+}
+
+/// A base's file, and what is known of it.
+struct Found {
+    file: PathBuf,
+    timeline: String,
+    start: Position,
+    /// The last second that it may hold.
+    second: Option<i64>,
+    look: Look,
+    started: Timestamp,
+}
+
+impl Bases {
+    /// For ever.
+    pub fn run(&mut self, requests: &Receiver<Request>) {
+        // A timeline's first base may be in the bucket already.
+        if let Some(last) = self.last() {
+            self.shared.change(|state| {
+                state.based.insert(last.timeline);
+            });
+        }
+        loop {
+            match requests.recv_timeout(Duration::from_millis(500)) {
+                Ok(answer) => {
+                    let made = self.rewrite();
+                    self.tell(&made);
+                    let _ = answer.send(made.map_err(|error| format!("{error:#}")));
+                }
+                Err(RecvTimeoutError::Timeout) => self.what_is_wanted(),
+                Err(RecvTimeoutError::Disconnected) => return,
+            }
+        }
+    }
+
+    fn what_is_wanted(&mut self) {
+        let (wanted, needed) = {
+            let mut state = self.shared.lock();
+            let wanted = state
+                .base_wanted
+                .take()
+                .filter(|wanted| !state.based.contains(&wanted.timeline));
+            (wanted, std::mem::take(&mut state.base_needed))
+        };
+        let made = match (&wanted, needed) {
+            (Some(wanted), _) => self.adopt(wanted),
+            (None, true) => self.rewrite(),
+            (None, false) => return,
+        };
+        self.tell(&made);
+        if made.is_err() {
+            // Again, unless something newer is wanted by then.
+            std::thread::sleep(Duration::from_secs(10));
+            self.shared.change(|state| match wanted {
+                Some(wanted) if wanted.timeline == state.timeline => {
+                    state.base_wanted.get_or_insert(wanted);
+                }
+                Some(_) => {}
+                None => state.base_needed = true,
+            });
+        }
+    }
+
+    /// What came of it, for `status` and for those who look at the host later.
+    fn tell(&self, made: &Result<Commit>) {
+        let failed = self.settings.home.join("failed.json");
+        match made {
+            Ok(commit) => {
+                self.shared.trouble("base", None);
+                let _ = fs::remove_file(failed);
+                println!(
+                    "base {}: {} keys, {} bytes ({} uncompressed) in {} parts",
+                    commit.place,
+                    commit.keys,
+                    commit.bytes,
+                    commit.plain_bytes,
+                    commit.parts.len()
+                );
+            }
+            Err(error) => {
+                let what = format!("{error:#}");
+                let text = serde_json::json!({"at": clock::text(Timestamp::now()), "error": what}).to_string();
+                if let Err(error) = write_durably(&failed, text.as_bytes()) {
+                    eprintln!("infra-agent: base: {error:#}");
+                }
+                self.shared.trouble("base", Some(what));
+            }
+        }
+    }
+
+    /// The newest base of this host.
+    fn last(&self) -> Option<Commit> {
+        serde_json::from_slice(&fs::read(self.settings.home.join("last.json")).ok()?).ok()
+    }
+
+    fn manifest(&self) -> Result<Manifest> {
+        let path = self.settings.data.join(FOLDER).join(FILE);
+        let text = fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))?;
+        Manifest::parse(&text).with_context(|| format!("understand {}", path.display()))
+    }
+
+    /// A base that the engine writes now.
+    fn rewrite(&mut self) -> Result<Commit> {
+        let end = Instant::now() + BASE;
+        let started = Timestamp::now();
+        let look = self.settled(end, "an earlier base, or loading, goes on")?;
+        if !look.log_enabled {
+            bail!("the engine's append-only log is off");
+        }
+        let memory = fs::read_to_string("/proc/meminfo").context("read /proc/meminfo")?;
+        room_for_a_fork(look.used_memory, available(&memory))?;
+        let before = self.manifest()?.base;
+        self.engine.rewrite()?;
+        // The log's next increment is listed beside the old base from now until the new base is whole: seen here, it is known to go on where the last one ends.
+        let listed = self.manifest()?;
+        if listed.base == before {
+            self.shared.change(|state| {
+                let numbers: Vec<u64> = listed.increments.iter().map(|file| file.sequence).collect();
+                state.joints.extend(numbers.windows(2).map(|pair| (pair[0], pair[1])));
+            });
+        }
+        let after = self.settled(end, "the engine is still writing the base")?;
+        if after.run_id != look.run_id {
+            bail!("the engine restarted meanwhile");
+        }
+        let manifest = self.manifest()?;
+        let (Some(base), Some(first)) = (&manifest.base, manifest.increments.first()) else {
+            bail!("the engine lists no base");
+        };
+        if !after.last_rewrite_ok || manifest.base == before {
+            bail!("the engine could not write the base: see its log");
+        }
+        let file = self.keep(&self.settings.data.join(FOLDER).join(&base.name))?;
+        let start = Position {
+            increment: first.sequence,
+            offset: 0,
+        };
+        let Some((timeline, second)) = self.shared.wait(REACHED, |state| {
+            let second = state.starts.get(&start.increment)?;
+            Some((state.timeline.clone(), *second))
+        }) else {
+            let trouble = self.shared.lock().troubles.get("log").cloned();
+            bail!(
+                "the log was not followed to where the base begins: {}",
+                trouble.as_deref().unwrap_or("it was not reached in time")
+            );
+        };
+        self.finish(
+            &Found {
+                file,
+                timeline,
+                start,
+                second,
+                look,
+                started,
+            },
+            end,
+        )
+    }
+
+    /// The base that a timeline begins with, as the engine left it on the disk.
+    fn adopt(&mut self, wanted: &Wanted) -> Result<Commit> {
+        let look = self.engine.look()?;
+        let found = Found {
+            file: wanted.file.clone(),
+            timeline: wanted.timeline.clone(),
+            start: wanted.start,
+            second: None,
+            look,
+            started: Timestamp::now(),
+        };
+        self.finish(&found, Instant::now() + BASE)
+    }
+
+    /// A second name of a file keeps it whole, whatever the engine writes meanwhile.
+    fn keep(&self, file: &Path) -> Result<PathBuf> {
+        let kept = self.settings.home.join("base.rdb");
+        let _ = fs::remove_file(&kept);
+        fs::hard_link(file, &kept)
+            .or_else(|_| fs::copy(file, &kept).map(drop))
+            .with_context(|| format!("keep {}", file.display()))?;
+        Ok(kept)
+    }
+
+    fn settled(&mut self, end: Instant, what: &str) -> Result<Look> {
+        loop {
+            let look = self.engine.look()?;
+            if !look.loading && !look.copying && !look.forked {
+                return Ok(look);
+            }
+            if Instant::now() > end {
+                bail!("not done after {} minutes: {what}", BASE.as_secs() / 60);
+            }
+            std::thread::sleep(Duration::from_millis(200));
+        }
+    }
+
+    fn finish(&mut self, found: &Found, end: Instant) -> Result<Commit> {
+        let mut file = File::open(&found.file).with_context(|| format!("open {}", found.file.display()))?;
+        let header = rdb::header(&mut file).context("the base is none: its first bytes are not those of a base")?;
+        let keys = self.count(&found.file)?;
+        let before = self.last();
+        let fell_from = before
+            .as_ref()
+            .map(|last| last.keys)
+            .filter(|before| keys < before / 10);
+        if let (Some(_), Some(last)) = (fell_from, &before) {
+            self.keep_for_ever(last, end)
+                .context("keep the base from before the fall of the number of keys")?;
+        }
+        let (class, classes) = self.class(found.started);
+        let commit = Commit {
+            schema_version: SCHEMA_VERSION,
+            place: String::new(),
+            class: class.name().into(),
+            timeline: found.timeline.clone(),
+            generation: clock::name(found.started),
+            host: self.settings.label.clone(),
+            role: found.look.role.clone(),
+            version: found.look.version.clone(),
+            run_id: found.look.run_id.clone(),
+            replication_id: found.look.replication_id.clone(),
+            offset: found.look.offset,
+            start: found.start,
+            covers_from: header.created.unwrap_or(0).max(found.second.unwrap_or(0)),
+            rdb_version: header.version,
+            keys,
+            keyspace: found.look.keyspace.clone(),
+            parts: Vec::new(),
+            bytes: 0,
+            plain_sha256: String::new(),
+            plain_bytes: 0,
+            started: clock::text(found.started),
+            finished: String::new(),
+            fell_from,
+            redis_conf: without_secrets(&fs::read_to_string(&self.settings.config_file).context("read redis.conf")?),
+            users_acl: without_passwords(&fs::read_to_string(&self.settings.users_file).context("read users.acl")?),
+        };
+        let commit = self.put(commit, &found.file, end)?;
+        // Remembered last: a death in between makes one more base, and forgets none.
+        let home = &self.settings.home;
+        write_durably(&home.join("classes.json"), &json(&classes)?)?;
+        fs::rename(&found.file, home.join("previous.rdb")).context("keep the base for the next one")?;
+        write_durably(&home.join("last.json"), &json(&commit)?)?;
+        self.shared.change(|state| {
+            state.based.insert(commit.timeline.clone());
+        });
+        if let Some(before) = fell_from {
+            self.shared.trouble(
+                "keys",
+                Some(format!(
+                    "the newest base has {keys} keys, the one before it had {before}; that one is kept under `kept/`"
+                )),
+            );
+        } else {
+            self.shared.trouble("keys", None);
+        }
+        Ok(commit)
+    }
+
+    /// Puts the base before this one once more, where nothing expires it.
+    fn keep_for_ever(&self, last: &Commit, end: Instant) -> Result<()> {
+        let file = self.settings.home.join("previous.rdb");
+        if last.class == Class::Kept.name() || !file.exists() {
+            return Ok(());
+        }
+        let kept = Commit {
+            class: Class::Kept.name().into(),
+            parts: Vec::new(),
+            bytes: 0,
+            plain_bytes: 0,
+            ..last.clone()
+        };
+        let again = self.put(kept, &file, end)?;
+        if again.plain_sha256 != last.plain_sha256 {
+            bail!("{} is not the base that was put before", file.display());
+        }
+        Ok(())
+    }
+
+    /// Puts the parts and then the record.
+    fn put(&self, mut commit: Commit, file: &Path, end: Instant) -> Result<Commit> {
+        commit.place = format!(
+            "{}/{}/{}/{}",
+            self.settings.prefix, commit.class, commit.timeline, commit.generation
+        );
+        let mut sum = Sha256::new();
+        std::thread::scope(|scope| -> Result<()> {
+            // One part is put while the next is compressed.
+            let (sender, parts) = sync_channel::<(Vec<u8>, u64)>(0);
+            let sum = &mut sum;
+            let compressing = scope.spawn(move || compress(file, sum, &sender));
+            for (body, plain_bytes) in parts {
+                let part = Part {
+                    name: name::part(commit.parts.len()),
+                    sha256: digest::of(&body),
+                    bytes: body.len() as u64,
+                    plain_bytes,
+                };
+                self.put_one(&format!("{}/{}", commit.place, part.name), &body, end)?;
+                commit.bytes += part.bytes;
+                commit.plain_bytes += part.plain_bytes;
+                commit.parts.push(part);
+            }
+            compressing
+                .join()
+                .map_err(|_| anyhow!("compressing the base ended badly"))?
+        })?;
+        commit.plain_sha256 = digest::hex(&sum.finalize());
+        commit.finished = clock::text(Timestamp::now());
+        self.put_one(&format!("{}/{COMMIT}", commit.place), &json(&commit)?, end)?;
+        Ok(commit)
+    }
+
+    fn put_one(&self, key: &str, body: &[u8], end: Instant) -> Result<()> {
+        let mut pause = Duration::from_millis(200);
+        loop {
+            match self.bucket.put(key, body) {
+                Ok(()) => return Ok(()),
+                Err(Refusal::Final(why)) => bail!("{why}"),
+                Err(Refusal::Passing(why)) if Instant::now() + pause > end => bail!("{why}, until the time was over"),
+                Err(Refusal::Passing(why)) => {
+                    self.shared.trouble("base", Some(why));
+                    std::thread::sleep(pause);
+                    pause = (pause * 2).min(Duration::from_secs(15));
+                }
+            }
+        }
+    }
+
+    /// Reads the base from end to end by the engine's own program.
+    fn count(&self, file: &Path) -> Result<u64> {
+        let program = &self.settings.rdb_check;
+        let output = Command::new("nice")
+            .args(["-n", "10", program])
+            .arg(file)
+            .output()
+            .with_context(|| format!("run {program}"))?;
+        let text = String::from_utf8_lossy(&output.stdout);
+        if !output.status.success() {
+            let tail: Vec<&str> = text.lines().rev().take(2).collect();
+            bail!("{program} finds the base damaged: {}", tail.join("; "));
+        }
+        text.lines()
+            .find_map(|line| line.strip_prefix("[info] ")?.strip_suffix(" keys read")?.parse().ok())
+            .with_context(|| format!("{program} does not say how many keys it read"))
+    }
+
+    /// A day's first base, and a month's, is kept longer.
+    fn class(&self, started: Timestamp) -> (Class, Classes) {
+        let mut classes: Classes = fs::read(self.settings.home.join("classes.json"))
+            .ok()
+            .and_then(|text| serde_json::from_slice(&text).ok())
+            .unwrap_or_default();
+        let class = choose_class(&clock::text(started), &mut classes);
+        (class, classes)
+    }
+}
+
+fn json(value: &impl Serialize) -> Result<Vec<u8>> {
+    serde_json::to_vec_pretty(value).context("write a record")
+}
+
+fn choose_class(started: &str, classes: &mut Classes) -> Class {
+    let (day, month) = (started[..10].to_string(), started[..7].to_string());
+    let first_of_month = day.ends_with("-01") && classes.month != month;
+    let first_of_day = classes.day != day;
+    classes.day = day;
+    if first_of_month {
+        classes.month = month;
+        Class::Monthly
+    } else if first_of_day {
+        Class::Daily
+    } else {
+        Class::Hourly
+    }
+}
+
+/// Compresses a file into parts, in order.
+fn compress(file: &Path, sum: &mut Sha256, parts: &std::sync::mpsc::SyncSender<(Vec<u8>, u64)>) -> Result<()> {
+    let doing = || format!("read {}", file.display());
+    let mut input = File::open(file).with_context(doing)?;
+    let mut block = vec![0; 256 << 10];
+    loop {
+        let mut encoder =
+            zstd::stream::write::Encoder::new(Vec::with_capacity(PART + (1 << 20)), 1).context("compress a base")?;
+        let mut plain = 0;
+        while encoder.get_ref().len() < PART && plain < PART_PLAIN {
+            let read = input.read(&mut block).with_context(doing)?;
+            if read == 0 {
+                break;
+            }
+            sum.update(&block[..read]);
+            encoder.write_all(&block[..read]).context("compress a base")?;
+            plain += read as u64;
+        }
+        if plain == 0 {
+            return Ok(());
+        }
+        let body = encoder.finish().context("compress a base")?;
+        // Whoever puts them has given up: there is nobody to tell.
+        if parts.send((body, plain)).is_err() {
+            return Ok(());
+        }
+    }
+}
+
+/// Bytes of memory that a fork may use, by /proc/meminfo.
+fn available(meminfo: &str) -> u64 {
+    meminfo
+        .lines()
+        .filter_map(|line| {
+            line.strip_prefix("MemAvailable:")
+                .or_else(|| line.strip_prefix("SwapFree:"))
+        })
+        .filter_map(|rest| rest.trim().trim_end_matches(" kB").parse::<u64>().ok())
+        .sum::<u64>()
+        * 1024
+}
+
+/// Half of the data again is what a busy engine copies while the child writes: 93 MB of 268 at 5,000 writes a second, 221 MB at 20,000.
+fn room_for_a_fork(used: u64, available: u64) -> Result<()> {
+    let needed = used / 2 + (32 << 20);
+    if available < needed {
+        bail!(
+            "{} MiB of memory are free, a fork beside {} MiB of data may need {}: lower maxmemory or take a bigger instance",
+            available >> 20,
+            used >> 20,
+            needed >> 20
+        );
+    }
+    Ok(())
+}
+
+fn without_secrets(redis_conf: &str) -> String {
+    const SECRET: [&str; 3] = ["masterauth", "requirepass", "tls-key-file-pass"];
+    redis_conf
+        .lines()
+        .map(|line| match line.split_whitespace().next() {
+            Some(name) if SECRET.contains(&name.to_ascii_lowercase().as_str()) => {
+                format!("# {name} is not kept here\n")
+            }
+            _ => format!("{line}\n"),
+        })
+        .collect()
+}
+
+/// Digests of passwords are in it; a password in the clear would be a word that begins with `>`.
+fn without_passwords(users_acl: &str) -> String {
+    users_acl
+        .lines()
+        .map(|line| {
+            let words: Vec<&str> = line
+                .split_whitespace()
+                .filter(|word| !word.starts_with(['>', '<']))
+                .collect();
+            words.join(" ") + "\n"
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_of_a_day_and_of_a_month_stay_longer() {
+        let mut classes = Classes::default();
+        let mut choose = |text: &str| choose_class(text, &mut classes).name();
+        assert_eq!(
+            [
+                choose("2026-11-30T10:00:00Z"),
+                choose("2026-11-30T11:00:00Z"),
+                choose("2026-12-01T00:00:00Z"),
+                choose("2026-12-01T01:00:00Z"),
+                choose("2026-12-02T00:00:00Z"),
+            ],
+            ["daily", "hourly", "monthly", "hourly", "daily"]
+        );
+    }
+
+    #[test]
+    fn no_fork_where_memory_would_not_suffice() {
+        assert_eq!(
+            available("MemTotal: 9 kB\nMemAvailable:  100 kB\nSwapFree:  28 kB\n"),
+            128 << 10
+        );
+        assert!(room_for_a_fork(400 << 20, 300 << 20).is_ok());
+        let error = room_for_a_fork(400 << 20, 200 << 20).unwrap_err().to_string();
+        assert!(error.contains("232") && error.contains("bigger instance"), "{error}");
+    }
+
+    #[test]
+    fn no_password_is_kept_with_the_settings() {
+        let conf = without_secrets("port 0\nmasterauth \"geheim\"\nMASTERAUTH geheim\ndir /d\n");
+        assert!(
+            !conf.contains("geheim") && conf.contains("port 0") && conf.contains("dir /d"),
+            "{conf}"
+        );
+        let users = without_passwords("user app on >geheim #00ff ~* +@all\n");
+        assert_eq!(users, "user app on #00ff ~* +@all\n");
+    }
+}

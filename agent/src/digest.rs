@@ -1,0 +1,36 @@
+//! SHA-256 as the records write it.
+
+use sha2::{Digest, Sha256};
+use std::fmt::Write;
+use std::io::{self, Read};
+
+/// The SHA-256 of some bytes, hexadecimal.
+pub fn of(bytes: &[u8]) -> String {
+    hex(&Sha256::digest(bytes))
+}
+
+/// The same for the next `length` bytes of a stream; an error of the kind `UnexpectedEof` where it is shorter.
+pub fn of_stream(stream: &mut impl Read, length: u64) -> io::Result<String> {
+    let mut sum = Sha256::new();
+    let mut block = vec![0; 64 << 10];
+    let mut left = length;
+    while left > 0 {
+        let most = usize::try_from(left).unwrap_or(usize::MAX).min(block.len());
+        let read = stream.read(&mut block[..most])?;
+        if read == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        sum.update(&block[..read]);
+        left -= read as u64;
+    }
+    Ok(hex(&sum.finalize()))
+}
+
+pub fn hex(bytes: &[u8]) -> String {
+    bytes
+        .iter()
+        .fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+            let _ = write!(text, "{byte:02x}");
+            text
+        })
+}

@@ -1,0 +1,144 @@
+//! Reads objects by addresses that were signed for it, and holds each against its digest. Transient failures are tried again.
+
+use crate::digest;
+use std::io::Read;
+use std::sync::Arc;
+use std::time::Duration;
+use ureq::tls::{Certificate, RootCerts, TlsConfig};
+
+const ATTEMPTS: u32 = 6;
+/// No object of ours is larger than this; see `name`.
+const LARGEST: u64 = 256 << 20;
+
+/// Why an object could not be had. Names the object, never its address: that one is a credential.
+#[derive(Debug, thiserror::Error)]
+pub enum Unread {
+    #[error("{name} is not in the bucket")]
+    Missing { name: String },
+    #[error("{name} has {found}, its record says {wanted}")]
+    Checksum {
+        name: String,
+        found: String,
+        wanted: String,
+    },
+    #[error("{name} could not be read from S3: {why}")]
+    Unreachable { name: String, why: String },
+}
+
+/// A client that checks certificates against the system's authorities.
+pub fn client(timeout: Duration) -> anyhow::Result<ureq::Agent> {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let roots = rustls_native_certs::load_native_certs().certs;
+    let roots: Vec<_> = roots
+        .iter()
+        .map(|certificate| Certificate::from_der(certificate).to_owned())
+        .collect();
+    let tls = TlsConfig::builder()
+        .root_certs(RootCerts::Specific(Arc::new(roots)))
+        .unversioned_rustls_crypto_provider(provider)
+        .build();
+    Ok(ureq::Agent::config_builder()
+        .tls_config(tls)
+        .http_status_as_error(false)
+        .timeout_connect(Some(Duration::from_secs(10)))
+        .timeout_global(Some(timeout))
+        // The metadata service and S3 are reached directly; nothing in the environment of a host changes that.
+        .proxy(None)
+        .build()
+        .new_agent())
+}
+
+/// An object as its record tells it.
+#[derive(Clone, Debug)]
+pub struct Wanted<'a> {
+    pub name: &'a str,
+    pub url: &'a str,
+    pub sha256: &'a str,
+}
+
+/// The object's bytes, proven to be those that were put.
+pub fn object(client: &ureq::Agent, wanted: &Wanted<'_>) -> Result<Vec<u8>, Unread> {
+    let mut pause = Duration::from_millis(200);
+    let mut attempt = 1;
+    loop {
+        match once(client, wanted) {
+            Ok(bytes) => {
+                let found = digest::of(&bytes);
+                if found == wanted.sha256 {
+                    return Ok(bytes);
+                }
+                return Err(Unread::Checksum {
+                    name: wanted.name.into(),
+                    found: format!("the SHA-256 {found}"),
+                    wanted: wanted.sha256.into(),
+                });
+            }
+            Err(Failure::Final(error)) => return Err(error),
+            Err(Failure::Passing(why)) if attempt == ATTEMPTS => {
+                return Err(Unread::Unreachable {
+                    name: wanted.name.into(),
+                    why: format!("{why}, {ATTEMPTS} times"),
+                });
+            }
+            Err(Failure::Passing(_)) => {
+                std::thread::sleep(pause);
+                pause = (pause * 2).min(Duration::from_secs(5));
+                attempt += 1;
+            }
+        }
+    }
+}
+
+enum Failure {
+    Passing(String),
+    Final(Unread),
+}
+
+fn once(client: &ureq::Agent, wanted: &Wanted<'_>) -> Result<Vec<u8>, Failure> {
+    // An error of the client may name the whole address; its kind does not.
+    let mut answer = client
+        .get(wanted.url)
+        .call()
+        .map_err(|error| Failure::Passing(kind(&error)))?;
+    match answer.status().as_u16() {
+        200 => {}
+        404 => {
+            return Err(Failure::Final(Unread::Missing {
+                name: wanted.name.into(),
+            }));
+        }
+        status @ (429 | 500..=599) => return Err(Failure::Passing(format!("S3 answers {status}"))),
+        status => {
+            return Err(Failure::Final(Unread::Unreachable {
+                name: wanted.name.into(),
+                why: format!("S3 answers {status}"),
+            }));
+        }
+    }
+    let announced = answer.body().content_length();
+    let mut bytes = Vec::with_capacity(usize::try_from(announced.unwrap_or(0).min(LARGEST)).unwrap_or(0));
+    answer
+        .body_mut()
+        .with_config()
+        .limit(LARGEST)
+        .reader()
+        .read_to_end(&mut bytes)
+        .map_err(|error| Failure::Passing(error.kind().to_string()))?;
+    if announced.is_some_and(|announced| announced != bytes.len() as u64) {
+        return Err(Failure::Passing("the answer was cut off".into()));
+    }
+    Ok(bytes)
+}
+
+/// What went wrong, without the address.
+pub fn kind(error: &ureq::Error) -> String {
+    match error {
+        ureq::Error::Io(error) => error.kind().to_string(),
+        ureq::Error::Timeout(what) => format!("no answer in time ({what})"),
+        ureq::Error::HostNotFound => "the host name is not known".into(),
+        ureq::Error::ConnectionFailed => "no connection".into(),
+        ureq::Error::Tls(what) => format!("TLS: {what}"),
+        ureq::Error::Rustls(error) => format!("TLS: {error}"),
+        _ => "the request failed".into(),
+    }
+}

@@ -1,0 +1,128 @@
+//! The engine on this host, over its socket, as a user that may ask how it is and begin a base, and no more.
+
+use crate::settings::Settings;
+use anyhow::{Context, Result, bail};
+use redis::{ConnectionAddr, ConnectionInfo, IntoConnectionInfo, RedisConnectionInfo};
+use std::collections::{BTreeMap, HashMap};
+use std::time::Duration;
+
+/// It answers from memory; what takes longer is a hang.
+const ANSWER: Duration = Duration::from_secs(5);
+
+pub struct Engine {
+    client: redis::Client,
+    connection: Option<redis::Connection>,
+}
+
+/// What it says of itself.
+#[derive(Clone, Debug, Default)]
+pub struct Look {
+    pub run_id: String,
+    /// `master` or `slave`.
+    pub role: String,
+    pub version: String,
+    pub replication_id: String,
+    pub offset: u64,
+    pub used_memory: u64,
+    pub loading: bool,
+    /// A full copy from the server that it follows is coming in.
+    pub copying: bool,
+    pub log_enabled: bool,
+    /// A base is being written, by whomever it was asked for.
+    pub forked: bool,
+    pub last_rewrite_ok: bool,
+    pub keyspace: BTreeMap<String, u64>,
+}
+
+impl Engine {
+    pub fn new(settings: &Settings) -> Result<Self> {
+        let password = std::fs::read_to_string(&settings.password_file)
+            .with_context(|| format!("read {}", settings.password_file.display()))?;
+        let login = RedisConnectionInfo::default()
+            .set_username(&settings.user)
+            .set_password(password.trim());
+        let info: ConnectionInfo = ConnectionAddr::Unix(settings.socket.clone())
+            .into_connection_info()
+            .context("name the engine's socket")?
+            .set_redis_settings(login);
+        let client = redis::Client::open(info).context("name the engine's socket")?;
+        Ok(Engine {
+            client,
+            connection: None,
+        })
+    }
+
+    fn ask<T: redis::FromRedisValue>(&mut self, words: &[&str]) -> Result<T> {
+        let mut command = redis::cmd(words[0]);
+        for word in &words[1..] {
+            command.arg(*word);
+        }
+        let connection = match &mut self.connection {
+            Some(connection) => connection,
+            None => {
+                let connection = self
+                    .client
+                    .get_connection_with_timeout(ANSWER)
+                    .context("connect to the engine")?;
+                connection.set_read_timeout(Some(ANSWER)).context("set a deadline")?;
+                connection.set_write_timeout(Some(ANSWER)).context("set a deadline")?;
+                self.connection.insert(connection)
+            }
+        };
+        let answer = command.query(connection);
+        if answer.is_err() {
+            // It may hold half an answer.
+            self.connection = None;
+        }
+        answer.with_context(|| format!("ask the engine for {}", words.join(" ")))
+    }
+
+    pub fn look(&mut self) -> Result<Look> {
+        let text: String = self.ask(&["INFO", "everything"])?;
+        let fields: HashMap<&str, &str> = text.lines().filter_map(|line| line.split_once(':')).collect();
+        let get = |name: &str| fields.get(name).map_or("", |value| value.trim());
+        let number = |name: &str| get(name).parse().unwrap_or(0);
+        let keyspace = fields
+            .iter()
+            .filter_map(|(name, value)| {
+                let database = name
+                    .strip_prefix("db")
+                    .filter(|rest| rest.bytes().all(|byte| byte.is_ascii_digit()))?;
+                let keys = value.strip_prefix("keys=")?.split(',').next()?.parse().ok()?;
+                Some((database.to_string(), keys))
+            })
+            .collect();
+        let look = Look {
+            run_id: get("run_id").into(),
+            role: get("role").into(),
+            version: match get("valkey_version") {
+                "" => get("redis_version").into(),
+                version => version.into(),
+            },
+            replication_id: get("master_replid").into(),
+            offset: number("master_repl_offset"),
+            used_memory: number("used_memory"),
+            loading: get("loading") != "0",
+            copying: get("master_sync_in_progress") == "1",
+            log_enabled: get("aof_enabled") == "1",
+            forked: get("aof_rewrite_in_progress") != "0"
+                || get("aof_rewrite_scheduled") != "0"
+                || get("rdb_bgsave_in_progress") != "0",
+            last_rewrite_ok: get("aof_last_bgrewrite_status") == "ok",
+            keyspace,
+        };
+        if look.run_id.is_empty() || look.role.is_empty() {
+            bail!("the engine's answer to INFO is not understood");
+        }
+        Ok(look)
+    }
+
+    /// Begins a base.
+    pub fn rewrite(&mut self) -> Result<()> {
+        let answer: String = self.ask(&["BGREWRITEAOF"])?;
+        if !answer.starts_with("Background append only file rewriting") {
+            bail!("the engine answers BGREWRITEAOF with: {answer}");
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,176 @@
+//! The program on a host: `run` as a service; `base` for the timer; `rebuild` for a restore.
+
+mod attach;
+mod base;
+mod bucket;
+mod clock;
+mod control;
+mod engine;
+mod memory;
+mod rdb;
+mod role;
+mod settings;
+mod shared;
+mod ship;
+mod spool;
+mod upload;
+
+use anyhow::{Context, Result};
+use clap::{Parser, Subcommand};
+use infra_agent::rebuild;
+use infra_agent::record::{AgentStatus, SCHEMA_VERSION};
+use settings::Settings;
+use shared::Shared;
+use std::io::{IsTerminal, Read};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::mpsc::channel;
+use std::time::Duration;
+
+/// Ships this host's append-only log and bases to S3, and builds a data folder back from them
+#[derive(Parser)]
+#[command(name = "infra-agent", version)]
+struct Arguments {
+    /// Settings that `infra up` wrote
+    #[arg(long, default_value = "/etc/infra/agent.env", global = true)]
+    settings: PathBuf,
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    /// Follow the log for ever: the service
+    Run,
+    /// Have the running agent make a base now, and wait until it is in the bucket
+    Base,
+    /// Build a data folder from a plan on the standard input
+    Rebuild {
+        /// Where; must not hold a data folder yet
+        folder: PathBuf,
+    },
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let done = match &arguments.verb {
+        Verb::Run => Settings::load(&arguments.settings).and_then(run),
+        Verb::Base => Settings::load(&arguments.settings).and_then(|settings| base(&settings)),
+        Verb::Rebuild { folder } => rebuild(folder),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("infra-agent: failed to {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(settings: Settings) -> Result<()> {
+    // What it makes is for root alone.
+    nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o077));
+    let home = settings.home.clone();
+    std::fs::create_dir_all(&home).with_context(|| format!("open {}", home.display()))?;
+    let alone = std::fs::File::create(home.join("running")).context("open the lock")?;
+    alone.try_lock().context("begin: another agent runs on this host")?;
+    let shared = Arc::new(Shared::default());
+    let spool = Arc::new(spool::Spool::open(home.join("spool"))?);
+    let bucket = Arc::new(bucket::Bucket::new(&settings)?);
+    let memory = memory::Memory::open(&home)?;
+    let (requests, bases) = channel();
+
+    let mut shipper = ship::Shipper {
+        engine: engine::Engine::new(&settings)?,
+        settings: settings.clone(),
+        spool: spool.clone(),
+        shared: shared.clone(),
+        memory,
+        gap: None,
+        needs_rewrite: false,
+    };
+    let mut base = base::Bases {
+        engine: engine::Engine::new(&settings)?,
+        settings: settings.clone(),
+        bucket: bucket.clone(),
+        shared: shared.clone(),
+    };
+    let own = |name: &str, work: Box<dyn FnOnce() + Send>| {
+        std::thread::Builder::new()
+            .name(name.into())
+            .spawn(work)
+            .with_context(|| format!("start {name}"))
+    };
+    let (for_upload, for_bucket, for_shared, prefix) =
+        (spool.clone(), bucket.clone(), shared.clone(), settings.prefix.clone());
+    own(
+        "upload",
+        Box::new(move || upload::run(&for_bucket, &for_upload, &for_shared, &prefix)),
+    )?;
+    own("bases", Box::new(move || base.run(&bases)))?;
+    own("log", Box::new(move || shipper.run()))?;
+    let control_path = settings.control();
+    let for_control = shared.clone();
+    own(
+        "control",
+        Box::new(move || {
+            if let Err(error) = control::serve(&control_path, &requests) {
+                for_control.trouble("control", Some(format!("{error:#}")));
+            }
+        }),
+    )?;
+    loop {
+        let (backlog_pieces, backlog_bytes) = spool.size();
+        let status = {
+            let state = shared.lock();
+            AgentStatus {
+                schema_version: SCHEMA_VERSION,
+                version: env!("CARGO_PKG_VERSION").into(),
+                at: clock::now(),
+                timeline: state.timeline.clone(),
+                shipped_until: state.shipped_until,
+                shipped: state.shipped,
+                backlog_pieces,
+                backlog_bytes,
+                puts: bucket.puts(),
+                gap: state.gap.clone(),
+                troubles: state
+                    .troubles
+                    .iter()
+                    .map(|(part, what)| format!("{part}: {what}"))
+                    .collect(),
+            }
+        };
+        let text = serde_json::to_vec(&status).context("write the status")?;
+        // Not worth a sync: it is of the moment.
+        let path = home.join("status.json");
+        let new = home.join("status.json.new");
+        if let Err(error) = std::fs::write(&new, text).and_then(|()| std::fs::rename(&new, &path)) {
+            eprintln!("infra-agent: write {}: {error}", path.display());
+        }
+        std::thread::sleep(Duration::from_secs(1));
+    }
+}
+
+fn base(settings: &Settings) -> Result<()> {
+    let commit = control::ask_for_base(&settings.control()).context("make a base")?;
+    println!("{}", serde_json::to_string(&commit)?);
+    Ok(())
+}
+
+fn rebuild(folder: &Path) -> Result<()> {
+    let mut plan = String::new();
+    std::io::stdin().read_to_string(&mut plan).context("read the plan")?;
+    let plan: rebuild::Plan = serde_json::from_str(&plan).context("understand the plan")?;
+    // A line for whoever watches; a terminal would be flooded.
+    let terminal = std::io::stdout().is_terminal();
+    let built = rebuild::build(&plan, folder, &mut |done, all| {
+        if !terminal {
+            println!("{done} of {all}");
+        }
+    })
+    .context("build the data folder")?;
+    println!("{}", serde_json::to_string(&built)?);
+    Ok(())
+}

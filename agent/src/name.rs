@@ -1,0 +1,149 @@
+//! How objects are named under `backups/<env>/`: a listing alone tells what is covered.
+//!
+//! | key | what |
+//! |---|---|
+//! | `log/<timeline>/timeline.json` | where a timeline begins, and from what it continues |
+//! | `log/<timeline>/<chunk>.zst` | some seconds of the log; see [`Chunk`] |
+//! | `<class>/<timeline>/<generation>/base.<n>.zst` | part of a base |
+//! | `<class>/<timeline>/<generation>/commit.json` | written last: the base is whole |
+
+use std::fmt;
+use std::str::FromStr;
+
+pub const TIMELINE: &str = "timeline.json";
+pub const COMMIT: &str = "commit.json";
+/// The folder of all logs; it expires with the hourly bases.
+pub const LOG: &str = "log";
+
+/// How long a base stays; decided when it is put, since a host may not touch it later.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Class {
+    Hourly,
+    Daily,
+    Monthly,
+    /// Nothing expires it: the base before a fall of the number of keys.
+    Kept,
+}
+
+impl Class {
+    pub fn name(self) -> &'static str {
+        match self {
+            Class::Hourly => "hourly",
+            Class::Daily => "daily",
+            Class::Monthly => "monthly",
+            Class::Kept => "kept",
+        }
+    }
+}
+
+/// A piece of one increment, named by all that a restore has to know of it. One that is empty says that nothing was written until then.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Chunk {
+    /// Counts from 1 within a timeline, without a hole.
+    pub number: u64,
+    /// The engine's number of the increment.
+    pub increment: u64,
+    /// Bytes of the increment, uncompressed: from the first to the one behind the last.
+    pub from: u64,
+    pub to: u64,
+    /// The second that was in force at its first byte and at its end, since 1970; 0 where none was annotated yet.
+    pub first: i64,
+    pub last: i64,
+    /// Everything up to the end of this second is in the log up to here.
+    pub until: i64,
+    /// Whether it ends at a boundary; a command larger than a chunk goes over several.
+    pub whole: bool,
+    /// Of the object, hexadecimal.
+    pub sha256: String,
+}
+
+impl fmt::Display for Chunk {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Chunk {
+            number,
+            increment,
+            from,
+            to,
+            first,
+            last,
+            until,
+            whole,
+            sha256,
+        } = self;
+        let end = if *whole { 'w' } else { 'p' };
+        write!(
+            f,
+            "{number:010}-{increment:06}-{from:012}-{to:012}-{first:010}-{last:010}-{until:010}-{end}-{sha256}.zst"
+        )
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is no name of a piece of the log")]
+pub struct Unnamed(String);
+
+impl FromStr for Chunk {
+    type Err = Unnamed;
+
+    fn from_str(name: &str) -> Result<Self, Unnamed> {
+        let parse = || {
+            let fields: Vec<&str> = name.strip_suffix(".zst")?.split('-').collect();
+            let [number, increment, from, to, first, last, until, end, sha256] = fields.as_slice() else {
+                return None;
+            };
+            let chunk = Chunk {
+                number: number.parse().ok()?,
+                increment: increment.parse().ok()?,
+                from: from.parse().ok()?,
+                to: to.parse().ok()?,
+                first: first.parse().ok()?,
+                last: last.parse().ok()?,
+                until: until.parse().ok()?,
+                whole: match *end {
+                    "w" => true,
+                    "p" => false,
+                    _ => return None,
+                },
+                sha256: (*sha256).to_string(),
+            };
+            let hexadecimal = sha256.len() == 64 && sha256.bytes().all(|byte| byte.is_ascii_hexdigit());
+            (hexadecimal && chunk.from <= chunk.to).then_some(chunk)
+        };
+        parse().ok_or_else(|| Unnamed(name.into()))
+    }
+}
+
+/// The name of a base's part.
+pub fn part(number: usize) -> String {
+    format!("base.{number:05}.zst")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_chunk_is_its_name() {
+        let chunk = Chunk {
+            number: 7,
+            increment: 12,
+            from: 100,
+            to: 4_000_000_000,
+            first: 1_700_000_000,
+            last: 1_700_000_005,
+            until: 1_700_000_004,
+            whole: true,
+            sha256: "ab".repeat(32),
+        };
+        assert_eq!(chunk.to_string().parse(), Ok(chunk.clone()));
+        assert!(chunk.to_string().len() < 200);
+        for wrong in [
+            "",
+            "timeline.json",
+            "1-2-3.zst",
+            &chunk.to_string().replace("-w-", "-x-"),
+        ] {
+            assert!(wrong.parse::<Chunk>().is_err(), "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,292 @@
+//! Builds a data folder back from a base and the log after it, cut off at the end of a second. Always into a folder that is not there yet.
+//!
+//! Proven on the way: every object's digest, the base's digest as a whole, that the pieces of the log follow each other without a hole, that the log can be read to
+//! its end. Not proven here: that the engine loads it.
+
+use crate::download::{self, Unread, Wanted};
+use crate::manifest::{FILE, FOLDER, Manifest};
+use crate::name::Chunk;
+use crate::record::Part;
+use crate::scan::{Boundary, Malformed, Scanner};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use std::fs::{self, File};
+use std::io::{self, BufWriter, Write};
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{Receiver, sync_channel};
+use std::time::Duration;
+
+/// What to build from. Its addresses are signed: never shown, never in an argument.
+#[derive(Clone, Deserialize, Serialize)]
+pub struct Plan {
+    pub base: Base,
+    pub pieces: Vec<Piece>,
+    /// The last second that shall be in it, since 1970; nothing: all there is.
+    pub until: Option<i64>,
+    /// How many objects are read at once.
+    pub parallel: usize,
+}
+
+#[derive(Clone, Deserialize, Serialize)]
+pub struct Base {
+    pub parts: Vec<(Part, String)>,
+    pub plain_sha256: String,
+    pub plain_bytes: u64,
+    /// The second that is in force where the log goes on.
+    pub second: Option<i64>,
+}
+
+#[derive(Clone, Deserialize, Serialize)]
+pub struct Piece {
+    /// The object's name; see [`Chunk`].
+    pub name: String,
+    pub url: String,
+    /// Up to here it counts, in bytes of its increment: a later timeline took another way.
+    pub up_to: u64,
+}
+
+/// What was built.
+#[derive(Clone, Debug, Default, Deserialize, Serialize, PartialEq, Eq)]
+pub struct Built {
+    pub base_bytes: u64,
+    pub log_bytes: u64,
+    /// The last second that is in it, as the log tells; nothing where the base is all there is.
+    pub last_second: Option<i64>,
+    /// Whether the log had later seconds, which were left out.
+    pub cut: bool,
+    /// Bytes at the end that were no whole command or transaction, and were left out.
+    pub torn_bytes: u64,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum Unbuilt {
+    #[error(transparent)]
+    Unread(#[from] Unread),
+    #[error("{name} does not unpack to what its record says: {what}")]
+    Corrupt { name: String, what: String },
+    #[error("between {before} and {after} a part of the log is missing")]
+    Gap { before: String, after: String },
+    #[error("the log is damaged in {name}: {error}")]
+    Malformed { name: String, error: Malformed },
+    #[error("{path}: {error}")]
+    Disk { path: PathBuf, error: io::Error },
+}
+
+/// Builds `folder`/appendonlydir. `progress` hears of the objects done and all.
+pub fn build(plan: &Plan, folder: &Path, progress: &mut dyn FnMut(usize, usize)) -> Result<Built, Unbuilt> {
+    contiguous(&plan.pieces)?;
+    let at = |path: &Path| {
+        let path = path.to_path_buf();
+        move |error| Unbuilt::Disk { path, error }
+    };
+    let log = folder.join(FOLDER);
+    fs::create_dir_all(&log).map_err(at(&log))?;
+    let wanted: Vec<Wanted<'_>> = (plan.base.parts.iter())
+        .map(|(part, url)| Wanted {
+            name: &part.name,
+            url,
+            sha256: &part.sha256,
+        })
+        .chain(plan.pieces.iter().map(|piece| {
+            Wanted {
+                name: &piece.name,
+                url: &piece.url,
+                // The name was looked at by `contiguous`.
+                sha256: piece
+                    .name
+                    .rsplit('-')
+                    .next()
+                    .unwrap_or_default()
+                    .trim_end_matches(".zst"),
+            }
+        }))
+        .collect();
+    let all = wanted.len();
+    std::thread::scope(|scope| {
+        let mut objects = in_order(scope, &wanted, plan.parallel.clamp(1, 16));
+        let mut next = move || objects.next();
+        let mut done = 0;
+        let mut built = Built::default();
+
+        let base = log.join(Manifest::BASE);
+        let mut file = BufWriter::with_capacity(1 << 20, File::create_new(&base).map_err(at(&base))?);
+        let mut sum = Sha256::new();
+        for (part, _) in &plan.base.parts {
+            let object = next().ok_or_else(|| stopped(&part.name))??;
+            let bytes = unpack(&part.name, &object, |some| {
+                sum.update(some);
+                file.write_all(some).map_err(at(&base))
+            })?;
+            if bytes != part.plain_bytes {
+                return Err(corrupt(
+                    &part.name,
+                    format!("{bytes} bytes instead of {}", part.plain_bytes),
+                ));
+            }
+            built.base_bytes += bytes;
+            done += 1;
+            progress(done, all);
+        }
+        let found = crate::digest::hex(&sum.finalize());
+        if found != plan.base.plain_sha256 || built.base_bytes != plan.base.plain_bytes {
+            return Err(corrupt("the base", format!("its SHA-256 is {found}")));
+        }
+        finish(file, &base)?;
+
+        let increment = log.join(Manifest::INCREMENT);
+        let mut file = BufWriter::with_capacity(1 << 20, File::create_new(&increment).map_err(at(&increment))?);
+        let mut scanner = Scanner::at(Boundary {
+            offset: 0,
+            second: plan.base.second,
+        });
+        for piece in &plan.pieces {
+            let chunk = parsed(&piece.name)?;
+            let object = next().ok_or_else(|| stopped(&piece.name))??;
+            let mut at_offset = chunk.from;
+            let mut ended = false;
+            unpack(&piece.name, &object, |some| {
+                let left = usize::try_from(piece.up_to.saturating_sub(at_offset)).unwrap_or(usize::MAX);
+                at_offset += some.len() as u64;
+                let some = &some[..some.len().min(left)];
+                if !ended {
+                    file.write_all(some).map_err(at(&increment))?;
+                    ended = scanner
+                        .feed_until(some, plan.until)
+                        .map_err(|error| Unbuilt::Malformed {
+                            name: piece.name.clone(),
+                            error,
+                        })?;
+                }
+                Ok(())
+            })?;
+            if at_offset != chunk.to {
+                return Err(corrupt(
+                    &piece.name,
+                    format!("it ends at {at_offset} instead of {}", chunk.to),
+                ));
+            }
+            done += 1;
+            progress(done, all);
+            if ended {
+                built.cut = true;
+                break;
+            }
+        }
+        let end = scanner.boundary();
+        if !built.cut {
+            built.torn_bytes = scanner.offset() - end.offset;
+        }
+        built.log_bytes = end.offset;
+        built.last_second = end.second;
+        let file = file.into_inner().map_err(|error| at(&increment)(error.into_error()))?;
+        file.set_len(end.offset).map_err(at(&increment))?;
+        file.sync_all().map_err(at(&increment))?;
+
+        // Last: without it the engine would start empty, and whoever looks sees that the folder is not whole.
+        let manifest = log.join(FILE);
+        let mut file = File::create_new(&manifest).map_err(at(&manifest))?;
+        file.write_all(Manifest::rebuilt().as_bytes()).map_err(at(&manifest))?;
+        file.sync_all().map_err(at(&manifest))?;
+        File::open(&log).and_then(|log| log.sync_all()).map_err(at(&log))?;
+        Ok(built)
+    })
+}
+
+fn finish(file: BufWriter<File>, path: &Path) -> Result<(), Unbuilt> {
+    let disk = |error| Unbuilt::Disk {
+        path: path.to_path_buf(),
+        error,
+    };
+    file.into_inner()
+        .map_err(|error| disk(error.into_error()))?
+        .sync_all()
+        .map_err(disk)
+}
+
+/// The pieces follow each other: by their numbers within a timeline, and by their offsets everywhere.
+fn contiguous(pieces: &[Piece]) -> Result<(), Unbuilt> {
+    let chunks = pieces
+        .iter()
+        .map(|piece| parsed(&piece.name))
+        .collect::<Result<Vec<_>, _>>()?;
+    for (index, pair) in chunks.windows(2).enumerate() {
+        let follows = match pair[0].increment == pair[1].increment {
+            true => pair[1].from == pair[0].to.min(pieces[index].up_to),
+            false => pair[1].increment == pair[0].increment + 1 && pair[1].from == 0,
+        };
+        if !follows {
+            return Err(Unbuilt::Gap {
+                before: pieces[index].name.clone(),
+                after: pieces[index + 1].name.clone(),
+            });
+        }
+    }
+    Ok(())
+}
+
+fn parsed(name: &str) -> Result<Chunk, Unbuilt> {
+    name.parse()
+        .map_err(|error: crate::name::Unnamed| corrupt(name, error.to_string()))
+}
+
+fn corrupt(name: &str, what: String) -> Unbuilt {
+    Unbuilt::Corrupt {
+        name: name.into(),
+        what,
+    }
+}
+
+fn stopped(name: &str) -> Unbuilt {
+    Unbuilt::Unread(Unread::Unreachable {
+        name: name.into(),
+        why: "reading stopped".into(),
+    })
+}
+
+/// Unpacks an object piece by piece; gives how many bytes it had.
+fn unpack(name: &str, object: &[u8], mut sink: impl FnMut(&[u8]) -> Result<(), Unbuilt>) -> Result<u64, Unbuilt> {
+    let mut decoder =
+        zstd::stream::read::Decoder::with_buffer(object).map_err(|error| corrupt(name, error.to_string()))?;
+    let mut block = vec![0; 256 << 10];
+    let mut bytes = 0;
+    loop {
+        let read = io::Read::read(&mut decoder, &mut block).map_err(|error| corrupt(name, error.to_string()))?;
+        if read == 0 {
+            return Ok(bytes);
+        }
+        bytes += read as u64;
+        sink(&block[..read])?;
+    }
+}
+
+/// The objects in their order, while several are read at once; few wait in memory.
+fn in_order<'scope>(
+    scope: &'scope std::thread::Scope<'scope, '_>,
+    wanted: &'scope [Wanted<'scope>],
+    parallel: usize,
+) -> impl Iterator<Item = Result<Vec<u8>, Unread>> + use<'scope> {
+    let workers: Vec<Receiver<Result<Vec<u8>, Unread>>> = (0..parallel)
+        .map(|first| {
+            let (sender, receiver) = sync_channel(1);
+            scope.spawn(move || {
+                let unread = |why: &anyhow::Error| Unread::Unreachable {
+                    name: "the bucket".into(),
+                    why: why.to_string(),
+                };
+                let client = download::client(Duration::from_secs(300));
+                for wanted in wanted.iter().skip(first).step_by(parallel) {
+                    let object = match &client {
+                        Ok(client) => download::object(client, wanted),
+                        Err(error) => Err(unread(error)),
+                    };
+                    // Nobody listens any more: the build ended early.
+                    if sender.send(object).is_err() {
+                        return;
+                    }
+                }
+            });
+            receiver
+        })
+        .collect();
+    (0..wanted.len()).filter_map(move |index| workers[index % parallel].recv().ok())
+}

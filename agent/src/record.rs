@@ -1,0 +1,124 @@
+//! The records that lie beside the data: where a timeline begins, and what a base holds.
+
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+pub const SCHEMA_VERSION: u32 = 2;
+
+/// A stretch of log that one run of the engine wrote in one role to files that only grew.
+#[derive(Clone, Debug, Deserialize, Serialize, PartialEq, Eq)]
+pub struct Timeline {
+    pub schema_version: u32,
+    /// Its name: when it began, on which host, in which run of the engine.
+    pub id: String,
+    pub host: String,
+    pub run_id: String,
+    /// Redis's own word: `master` or `slave`.
+    pub role: String,
+    pub version: String,
+    /// UTC, RFC 3339.
+    pub started_at: String,
+    /// Where its first piece begins.
+    pub start: Position,
+    /// From which earlier timeline it goes on, and up to where that one holds. Nothing where it begins with a base of its own.
+    pub parent: Option<Parent>,
+    /// What is missing before it, and why; nothing where nothing is known to be.
+    pub gap: Option<Gap>,
+}
+
+/// A place in the log.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Serialize, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Position {
+    /// The engine's number of the increment.
+    pub increment: u64,
+    /// Bytes.
+    pub offset: u64,
+}
+
+#[derive(Clone, Debug, Deserialize, Serialize, PartialEq, Eq)]
+pub struct Parent {
+    pub timeline: String,
+    /// What follows there is not in the files any more.
+    pub up_to: Position,
+}
+
+#[derive(Clone, Debug, Deserialize, Serialize, PartialEq, Eq)]
+pub struct Gap {
+    /// The last second that was shipped, since 1970; 0 where none was.
+    pub after: i64,
+    pub why: String,
+}
+
+/// What a base holds and where it belongs in the log; the object that is put last.
+#[derive(Clone, Debug, Deserialize, Serialize, PartialEq, Eq)]
+pub struct Commit {
+    pub schema_version: u32,
+    /// Key of the folder that holds the parts and this record.
+    pub place: String,
+    /// `hourly`, `daily`, `monthly` or `kept`.
+    pub class: String,
+    pub timeline: String,
+    pub generation: String,
+    pub host: String,
+    /// Redis's own word: `master` or `slave`.
+    pub role: String,
+    pub version: String,
+    pub run_id: String,
+    pub replication_id: String,
+    /// Replication offset right before the base was begun: the base holds at least this.
+    pub offset: u64,
+    /// The log goes on after the base from here.
+    pub start: Position,
+    /// The first second, since 1970, that can be restored with it.
+    pub covers_from: i64,
+    pub rdb_version: u32,
+    /// Keys that were read back from the base.
+    pub keys: u64,
+    /// Keys per database when the base was begun.
+    pub keyspace: BTreeMap<String, u64>,
+    pub parts: Vec<Part>,
+    /// Of all parts, compressed.
+    pub bytes: u64,
+    pub plain_sha256: String,
+    pub plain_bytes: u64,
+    /// UTC, RFC 3339.
+    pub started: String,
+    pub finished: String,
+    /// How many keys the base before it had, where this one has less than a tenth of them.
+    pub fell_from: Option<u64>,
+    /// redis.conf of that time, without the password of the server that it follows.
+    pub redis_conf: String,
+    /// users.acl of that time: digests of passwords, no passwords.
+    pub users_acl: String,
+}
+
+#[derive(Clone, Debug, Deserialize, Serialize, PartialEq, Eq)]
+pub struct Part {
+    pub name: String,
+    /// Of the object, hexadecimal.
+    pub sha256: String,
+    pub bytes: u64,
+    pub plain_bytes: u64,
+}
+
+/// What the agent says of itself: `status.json` in its folder, and the answer of `infra-agent status`.
+#[derive(Clone, Debug, Default, Deserialize, Serialize, PartialEq, Eq)]
+pub struct AgentStatus {
+    pub schema_version: u32,
+    pub version: String,
+    /// When this was written, seconds since 1970.
+    pub at: i64,
+    pub timeline: String,
+    /// Everything up to the end of this second is in the bucket; 0 where nothing is yet.
+    pub shipped_until: i64,
+    pub shipped: Position,
+    /// Pieces and bytes that wait on the disk.
+    pub backlog_pieces: u64,
+    pub backlog_bytes: u64,
+    /// Objects that were put since the agent started.
+    pub puts: u64,
+    /// The newest gap, if there is one.
+    pub gap: Option<Gap>,
+    /// What is wrong now.
+    pub troubles: Vec<String>,
+}

@@ -1,0 +1,83 @@
+//! What the agent's threads tell each other.
+
+use infra_agent::record::{Gap, Position};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+#[derive(Default)]
+pub struct Shared {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+pub struct State {
+    /// The timeline that is being written; empty before the first.
+    pub timeline: String,
+    /// Where each increment of it began: the second in force there.
+    pub starts: BTreeMap<u64, Option<i64>>,
+    /// Pairs of increments that were listed together with the base before them: the second goes on where the first ends.
+    pub joints: BTreeSet<(u64, u64)>,
+    /// Timelines that begin with a base which is in the bucket.
+    pub based: BTreeSet<String>,
+    /// The base of a timeline that begins with what the engine had on its disk.
+    pub base_wanted: Option<Wanted>,
+    /// The timeline has no base, and what it began with is gone: a new one is needed.
+    pub base_needed: bool,
+    pub shipped_until: i64,
+    pub shipped: Position,
+    pub gap: Option<Gap>,
+    /// By the part of the agent that has it.
+    pub troubles: BTreeMap<&'static str, String>,
+}
+
+/// A base that the log needs, as it lies on the disk.
+#[derive(Clone, Debug)]
+pub struct Wanted {
+    pub timeline: String,
+    pub start: Position,
+    /// A second name of the base's file.
+    pub file: std::path::PathBuf,
+}
+
+impl Shared {
+    pub fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Changes the state and wakes whoever waits for that.
+    pub fn change(&self, change: impl FnOnce(&mut State)) {
+        change(&mut self.lock());
+        self.changed.notify_all();
+    }
+
+    /// Waits until the state gives a value, or the time is over.
+    pub fn wait<T>(&self, patience: Duration, mut look: impl FnMut(&mut State) -> Option<T>) -> Option<T> {
+        let mut found = None;
+        let waiting = |state: &mut State| {
+            found = look(state);
+            found.is_none()
+        };
+        drop(
+            self.changed
+                .wait_timeout_while(self.lock(), patience, waiting)
+                .unwrap_or_else(PoisonError::into_inner),
+        );
+        found
+    }
+
+    pub fn trouble(&self, part: &'static str, what: Option<String>) {
+        let mut state = self.lock();
+        let before = match &what {
+            Some(what) => state.troubles.insert(part, what.clone()),
+            None => state.troubles.remove(part),
+        };
+        // Told once, and not at every attempt.
+        match what {
+            Some(what) if before.as_ref() != Some(&what) => eprintln!("infra-agent: {part}: {what}"),
+            None if before.is_some() => eprintln!("infra-agent: {part}: all is well again"),
+            _ => {}
+        }
+    }
+}

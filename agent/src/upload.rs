@@ -1,0 +1,58 @@
+//! Puts what waits in the spool, oldest first. It never gives up; what cannot be put stays and is told.
+
+use crate::bucket::{Bucket, Refusal};
+use crate::shared::Shared;
+use crate::spool::Spool;
+use infra_agent::name::{Chunk, LOG};
+use infra_agent::record::Position;
+use std::sync::Arc;
+use std::time::Duration;
+
+const LONGEST_PAUSE: Duration = Duration::from_secs(15);
+
+pub fn run(bucket: &Bucket, spool: &Spool, shared: &Arc<Shared>, prefix: &str) {
+    let mut pause = Duration::from_millis(100);
+    loop {
+        let Some(item) = spool.oldest(Duration::from_secs(3600)) else {
+            continue;
+        };
+        let body = match spool.read(&item) {
+            Ok(body) => body,
+            Err(error) => {
+                // It was dropped meanwhile, or the disk is broken.
+                if spool.oldest(Duration::ZERO).as_ref() == Some(&item) {
+                    shared.trouble("shipping", Some(format!("{error:#}")));
+                    std::thread::sleep(LONGEST_PAUSE);
+                }
+                continue;
+            }
+        };
+        let key = format!("{prefix}/{LOG}/{}/{}", item.timeline, item.name);
+        match bucket.put(&key, &body) {
+            Ok(()) => {
+                pause = Duration::from_millis(100);
+                let removed = spool.remove(&item);
+                shared.trouble("shipping", removed.err().map(|error| format!("{error:#}")));
+                if let Ok(chunk) = item.name.parse::<Chunk>() {
+                    shared.change(|state| {
+                        state.shipped_until = state.shipped_until.max(chunk.until);
+                        state.shipped = Position {
+                            increment: chunk.increment,
+                            offset: chunk.to,
+                        };
+                    });
+                }
+            }
+            Err(refusal) => {
+                shared.trouble("shipping", Some(refusal.to_string()));
+                // What is refused now may be allowed again by a person; there is no hurry.
+                let wait = match refusal {
+                    Refusal::Passing(_) => pause,
+                    Refusal::Final(_) => LONGEST_PAUSE,
+                };
+                std::thread::sleep(wait);
+                pause = (pause * 2).min(LONGEST_PAUSE);
+            }
+        }
+    }
+}

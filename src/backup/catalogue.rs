@@ -1,0 +1,339 @@
+//! What the bucket holds, as one value: bases, timelines and pieces of the log; which seconds they cover, and what serves a given one. Pure.
+
+use infra_agent::name::Chunk;
+use infra_agent::record::{Commit, Position, Timeline};
+use jiff::Timestamp;
+use serde::Serialize;
+use std::collections::BTreeMap;
+
+#[derive(Clone, Debug, Default)]
+pub struct Catalogue {
+    /// Whole ones, oldest first.
+    pub bases: Vec<Commit>,
+    pub timelines: BTreeMap<String, Log>,
+    /// What a look at the names alone finds wrong.
+    pub findings: Vec<Finding>,
+}
+
+/// The log of one timeline.
+#[derive(Clone, Debug, Default)]
+pub struct Log {
+    /// Nothing where its record is missing.
+    pub record: Option<Timeline>,
+    /// By their number.
+    pub pieces: Vec<Piece>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Piece {
+    pub chunk: Chunk,
+    /// Of the object.
+    pub bytes: u64,
+}
+
+/// Something that is not as it should be.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct Finding {
+    pub kind: Wrong,
+    pub what: String,
+}
+
+/// Kinds of findings, each with its own exit code of `backup verify`; the first that is found decides.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Wrong {
+    /// An object is not what its record says.
+    Checksum,
+    /// Part of the log, or of a base, is missing.
+    Gap,
+    /// The engine does not load it.
+    Load,
+    /// Nothing new has come for too long.
+    Stale,
+    /// The bucket could not be read.
+    Unreachable,
+}
+
+/// A base with the log that follows it, as far as that is without a hole.
+#[derive(Clone, Debug)]
+pub struct Line<'a> {
+    pub base: &'a Commit,
+    pub steps: Vec<Step<'a>>,
+    /// Seconds since 1970, both ends included; the end is before the beginning where only the base itself can be restored.
+    pub from: i64,
+    pub until: i64,
+}
+
+/// A piece of the log on a line.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Step<'a> {
+    pub timeline: &'a str,
+    pub piece: &'a Piece,
+    /// Up to here it counts, in bytes of its increment.
+    pub up_to: u64,
+}
+
+/// Seconds that can be restored, both ends included.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct Range {
+    pub from: Timestamp,
+    pub until: Timestamp,
+}
+
+/// What is restored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Wish {
+    At(Timestamp),
+    /// Everything that there is.
+    Latest,
+    /// A base alone, by its generation.
+    Base(String),
+}
+
+/// What serves a wish.
+#[derive(Clone, Debug)]
+pub struct Choice<'a> {
+    pub base: &'a Commit,
+    pub steps: Vec<Step<'a>>,
+    /// The last second that shall be in it; nothing: all there is.
+    pub until: Option<i64>,
+}
+
+/// Nothing serves the wish.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Uncovered {
+    NoBackup,
+    NoSuchBase,
+    /// The nearest seconds that are covered.
+    Between {
+        before: Option<Timestamp>,
+        after: Option<Timestamp>,
+    },
+}
+
+impl Catalogue {
+    /// The log that follows a base. Where a later timeline goes on from an earlier one, the later is what became of it.
+    pub fn line<'a>(&'a self, base: &'a Commit) -> Line<'a> {
+        let mut steps: Vec<Step<'a>> = Vec::new();
+        let mut at = base.start;
+        let mut timeline = base.timeline.as_str();
+        let mut until = 0;
+        loop {
+            let (child, turn) = match self.child(timeline, at) {
+                Some((child, up_to)) => (Some(child), Some(up_to)),
+                None => (None, None),
+            };
+            for piece in self.timelines.get(timeline).into_iter().flat_map(|log| &log.pieces) {
+                let chunk = &piece.chunk;
+                let begin = Position {
+                    increment: chunk.increment,
+                    offset: chunk.from,
+                };
+                if begin < at || turn.is_some_and(|turn| begin >= turn && !(begin == turn && chunk.from == chunk.to)) {
+                    continue;
+                }
+                let follows =
+                    begin == at || (begin.increment == at.increment + 1 && begin.offset == 0 && begins(piece));
+                if !follows {
+                    return Line::new(base, steps, until);
+                }
+                let up_to = match turn {
+                    Some(turn) if turn.increment == chunk.increment => chunk.to.min(turn.offset),
+                    _ => chunk.to,
+                };
+                at = Position {
+                    increment: chunk.increment,
+                    offset: up_to,
+                };
+                until = until.max(if up_to == chunk.to {
+                    chunk.until
+                } else {
+                    chunk.first - 1
+                });
+                steps.push(Step { timeline, piece, up_to });
+            }
+            match (child, turn) {
+                (Some(child), Some(turn)) if at == turn => timeline = child,
+                _ => return Line::new(base, steps, until),
+            }
+        }
+    }
+
+    /// The newest timeline that goes on from this one, at or after a place.
+    fn child(&self, parent: &str, from: Position) -> Option<(&str, Position)> {
+        self.timelines.iter().rev().find_map(|(id, log)| {
+            let link = log.record.as_ref()?.parent.as_ref()?;
+            (link.timeline == parent && link.up_to >= from && id.as_str() > parent).then_some((id.as_str(), link.up_to))
+        })
+    }
+
+    pub fn lines(&self) -> Vec<Line<'_>> {
+        self.bases.iter().map(|base| self.line(base)).collect()
+    }
+
+    /// The seconds that can be restored, without overlap, oldest first.
+    pub fn covered(&self) -> Vec<Range> {
+        let mut spans: Vec<(i64, i64)> = self
+            .lines()
+            .iter()
+            .filter(|line| line.until >= line.from)
+            .map(|line| (line.from, line.until))
+            .collect();
+        spans.sort_unstable();
+        let mut joined: Vec<(i64, i64)> = Vec::new();
+        for (from, until) in spans {
+            match joined.last_mut() {
+                Some((_, end)) if from <= *end + 1 => *end = until.max(*end),
+                _ => joined.push((from, until)),
+            }
+        }
+        joined
+            .into_iter()
+            .filter_map(|(from, until)| {
+                Some(Range {
+                    from: Timestamp::from_second(from).ok()?,
+                    until: Timestamp::from_second(until).ok()?,
+                })
+            })
+            .collect()
+    }
+
+    pub fn choose(&self, wish: &Wish) -> Result<Choice<'_>, Uncovered> {
+        if self.bases.is_empty() {
+            return Err(Uncovered::NoBackup);
+        }
+        match wish {
+            Wish::Base(generation) => {
+                let named = |base: &&Commit| base.generation == *generation || base.place == *generation;
+                let base = self.bases.iter().rev().find(named).ok_or(Uncovered::NoSuchBase)?;
+                Ok(Choice {
+                    base,
+                    steps: Vec::new(),
+                    until: None,
+                })
+            }
+            Wish::Latest => {
+                let newest = self.lines().into_iter().max_by_key(|line| (line.end(), line.from));
+                let line = newest.ok_or(Uncovered::NoBackup)?;
+                Ok(Choice {
+                    base: line.base,
+                    steps: line.steps,
+                    until: None,
+                })
+            }
+            Wish::At(moment) => {
+                let second = moment.as_second();
+                let lines = self.lines();
+                let serving = lines
+                    .iter()
+                    .filter(|line| line.from <= second && second <= line.until)
+                    .max_by_key(|line| line.from);
+                let Some(line) = serving else {
+                    let timestamp = |second: i64| Timestamp::from_second(second).ok();
+                    let covered = self.covered();
+                    let before = covered.iter().map(|range| range.until).rfind(|until| until < moment);
+                    let after = covered.iter().map(|range| range.from).find(|from| from > moment);
+                    return Err(Uncovered::Between {
+                        before: before.and_then(|at| timestamp(at.as_second())),
+                        after,
+                    });
+                };
+                // A piece that begins in a later second has nothing for it.
+                let steps = line.steps.iter().take_while(|step| step.piece.chunk.first <= second);
+                Ok(Choice {
+                    base: line.base,
+                    steps: steps.cloned().collect(),
+                    until: Some(second),
+                })
+            }
+        }
+    }
+
+    /// Holes in the numbers of the pieces, and parts of bases that their records name and nobody has.
+    pub fn holes(&self) -> Vec<Finding> {
+        let mut found = Vec::new();
+        for (id, log) in &self.timelines {
+            if log.record.is_none() {
+                found.push(Finding {
+                    kind: Wrong::Gap,
+                    what: format!("the record of the timeline {id} is missing"),
+                });
+            }
+            for pair in log.pieces.windows(2) {
+                let (before, after) = (&pair[0].chunk, &pair[1].chunk);
+                let follows = match before.increment == after.increment {
+                    true => after.from == before.to,
+                    false => after.increment == before.increment + 1 && after.from == 0,
+                };
+                if after.number != before.number + 1 || !follows {
+                    found.push(Finding {
+                        kind: Wrong::Gap,
+                        what: format!(
+                            "{} of the log are missing in {id}, after {}",
+                            count(after.number.saturating_sub(before.number + 1)),
+                            moment(before.until)
+                        ),
+                    });
+                }
+            }
+            // Expired from its beginning is how a log ends; with its record there, its beginning should be too.
+            let start = log.record.as_ref().map(|record| record.start);
+            if let (Some(first), Some(start)) = (log.pieces.first(), start)
+                && first.chunk.number != 1
+            {
+                found.push(Finding {
+                    kind: Wrong::Gap,
+                    what: format!(
+                        "the first {} of the log of {id} are missing, from increment {} byte {}",
+                        count(first.chunk.number - 1),
+                        start.increment,
+                        start.offset
+                    ),
+                });
+            }
+        }
+        found
+    }
+
+    /// Gaps that the agent itself declared, oldest first.
+    pub fn declared_gaps(&self) -> Vec<&Timeline> {
+        let records = self.timelines.values().filter_map(|log| log.record.as_ref());
+        records.filter(|record| record.gap.is_some()).collect()
+    }
+}
+
+/// Whether a piece is the first of its increment.
+fn begins(piece: &Piece) -> bool {
+    piece.chunk.from == 0
+}
+
+fn count(pieces: u64) -> String {
+    match pieces {
+        1 => "1 piece".into(),
+        pieces => format!("{pieces} pieces"),
+    }
+}
+
+pub fn moment(second: i64) -> String {
+    Timestamp::from_second(second).map_or_else(|_| second.to_string(), |at| at.to_string())
+}
+
+impl<'a> Line<'a> {
+    fn new(base: &'a Commit, steps: Vec<Step<'a>>, until: i64) -> Self {
+        Line {
+            base,
+            steps,
+            from: base.covers_from,
+            until,
+        }
+    }
+
+    /// The last second that it has anything of.
+    fn end(&self) -> i64 {
+        let last = self.steps.last().map_or(0, |step| step.piece.chunk.last);
+        self.until.max(last).max(self.base.covers_from)
+    }
+}
+
+#[cfg(test)]
+mod tests;

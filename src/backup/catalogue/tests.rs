@@ -1,0 +1,203 @@
+use super::*;
+use infra_agent::record::Parent;
+
+fn base(timeline: &str, increment: u64, from: i64) -> Commit {
+    Commit {
+        schema_version: 2,
+        place: format!("p/{timeline}/{from}"),
+        class: "hourly".into(),
+        timeline: timeline.into(),
+        generation: from.to_string(),
+        host: "master".into(),
+        role: "master".into(),
+        version: "8".into(),
+        run_id: "r".into(),
+        replication_id: "i".into(),
+        offset: 0,
+        start: Position { increment, offset: 0 },
+        covers_from: from,
+        rdb_version: 12,
+        keys: 1,
+        keyspace: BTreeMap::new(),
+        parts: Vec::new(),
+        bytes: 0,
+        plain_sha256: String::new(),
+        plain_bytes: 0,
+        started: String::new(),
+        finished: String::new(),
+        fell_from: None,
+        redis_conf: String::new(),
+        users_acl: String::new(),
+    }
+}
+
+/// (increment, from, to, first, last)
+fn log(start: (u64, u64), parent: Option<(&str, (u64, u64))>, pieces: &[(u64, u64, u64, i64, i64)]) -> Log {
+    let position = |(increment, offset)| Position { increment, offset };
+    Log {
+        record: Some(Timeline {
+            schema_version: 2,
+            id: String::new(),
+            host: "master".into(),
+            run_id: "r".into(),
+            role: "master".into(),
+            version: "8".into(),
+            started_at: String::new(),
+            start: position(start),
+            parent: parent.map(|(timeline, up_to)| Parent {
+                timeline: timeline.into(),
+                up_to: position(up_to),
+            }),
+            gap: None,
+        }),
+        pieces: pieces
+            .iter()
+            .enumerate()
+            .map(|(index, (increment, from, to, first, last))| Piece {
+                chunk: Chunk {
+                    number: index as u64 + 1,
+                    increment: *increment,
+                    from: *from,
+                    to: *to,
+                    first: *first,
+                    last: *last,
+                    until: last - 1,
+                    whole: true,
+                    sha256: "0".repeat(64),
+                },
+                bytes: 10,
+            })
+            .collect(),
+    }
+}
+
+fn at(second: i64) -> Wish {
+    Wish::At(Timestamp::from_second(second).unwrap())
+}
+
+/// A base an hour, one log with a rewrite in it.
+fn plain() -> Catalogue {
+    Catalogue {
+        bases: vec![base("a", 1, 100), base("a", 2, 200)],
+        timelines: BTreeMap::from([(
+            "a".into(),
+            log(
+                (1, 0),
+                None,
+                &[
+                    (1, 0, 10, 100, 150),
+                    (1, 10, 20, 150, 201),
+                    (2, 0, 0, 201, 201),
+                    (2, 0, 30, 201, 300),
+                ],
+            ),
+        )]),
+        findings: Vec::new(),
+    }
+}
+
+#[test]
+fn the_newest_base_before_a_second_serves_it_with_no_more_log_than_needed() {
+    let catalogue = plain();
+    let chosen = |second| {
+        let choice = catalogue.choose(&at(second)).unwrap();
+        (choice.base.covers_from, choice.steps.len())
+    };
+    assert_eq!(chosen(100), (100, 1));
+    assert_eq!(chosen(149), (100, 1));
+    assert_eq!(chosen(150), (100, 2));
+    assert_eq!(chosen(199), (100, 2));
+    // The rewrite's second: its base, and the log behind it.
+    assert_eq!(chosen(201), (200, 2));
+    assert_eq!(chosen(299), (200, 2));
+    assert_eq!(catalogue.covered().len(), 1);
+}
+
+#[test]
+fn a_second_that_is_not_covered_is_refused_with_its_neighbours() {
+    let mut catalogue = plain();
+    catalogue.bases.push(base("b", 7, 500));
+    catalogue
+        .timelines
+        .insert("b".into(), log((7, 0), None, &[(7, 0, 5, 500, 600)]));
+    let refusal = |second| match catalogue.choose(&at(second)) {
+        Err(Uncovered::Between { before, after }) => {
+            (before.map(Timestamp::as_second), after.map(Timestamp::as_second))
+        }
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(refusal(50), (None, Some(100)));
+    assert_eq!(refusal(400), (Some(299), Some(500)));
+    assert_eq!(refusal(900), (Some(599), None));
+}
+
+#[test]
+fn a_later_timeline_replaces_what_its_files_did_not_hold_any_more() {
+    // The machine lost its power: what was shipped behind byte 10 was never written there.
+    let mut catalogue = plain();
+    catalogue.bases.truncate(1);
+    catalogue
+        .timelines
+        .insert("b".into(), log((1, 10), Some(("a", (1, 10))), &[(1, 10, 40, 150, 250)]));
+    let line = catalogue.line(&catalogue.bases[0]);
+    let path: Vec<(&str, u64, u64)> = line
+        .steps
+        .iter()
+        .map(|step| (step.timeline, step.piece.chunk.from, step.up_to))
+        .collect();
+    assert_eq!(path, [("a", 0, 10), ("b", 10, 40)]);
+    assert_eq!(line.until, 249);
+}
+
+#[test]
+fn timelines_are_followed_over_several_restarts() {
+    let mut catalogue = plain();
+    catalogue.bases.truncate(1);
+    catalogue
+        .timelines
+        .insert("b".into(), log((2, 30), Some(("a", (2, 30))), &[(2, 30, 50, 300, 400)]));
+    catalogue.timelines.insert(
+        "c".into(),
+        log(
+            (2, 50),
+            Some(("b", (2, 50))),
+            &[(2, 50, 60, 400, 500), (3, 0, 9, 500, 600)],
+        ),
+    );
+    assert_eq!(catalogue.line(&catalogue.bases[0]).until, 599);
+    assert!(catalogue.holes().is_empty());
+}
+
+#[test]
+fn a_missing_piece_ends_a_line_and_is_found() {
+    for missing in 0..4 {
+        let mut catalogue = plain();
+        let removed = catalogue.timelines.get_mut("a").unwrap().pieces.remove(missing);
+        let ended = catalogue.line(&catalogue.bases[0]).until;
+        let found = catalogue.holes();
+        if missing == 3 {
+            // The newest: only its age can tell.
+            assert!(found.is_empty());
+        } else {
+            assert_eq!(found.len(), 1, "{missing}: {found:?}");
+        }
+        assert!(ended <= removed.chunk.until, "{missing}: {ended}");
+    }
+}
+
+#[test]
+fn a_base_can_be_had_by_its_name_and_the_latest_has_no_end() {
+    let catalogue = plain();
+    let alone = catalogue.choose(&Wish::Base("100".into())).unwrap();
+    assert!(alone.steps.is_empty() && alone.until.is_none());
+    assert_eq!(
+        catalogue.choose(&Wish::Base("101".into())).err(),
+        Some(Uncovered::NoSuchBase)
+    );
+    let latest = catalogue.choose(&Wish::Latest).unwrap();
+    assert_eq!((latest.base.covers_from, latest.until), (200, None));
+    assert_eq!(
+        Catalogue::default().choose(&Wish::Latest).err(),
+        Some(Uncovered::NoBackup)
+    );
+}

@@ -1,0 +1,235 @@
+//! A real engine, the real agent and the sandbox's AWS API on loopback; no machine is booted.
+
+use crate::aws::{Aws, up, wanted};
+use infra::backup::catalogue::Catalogue;
+use infra::backup::read;
+use infra::cloud::Cloud;
+use infra::cloud::s3::Bucket;
+use infra::state::Role;
+use sandbox::aws::Hypervisor;
+use sandbox::metadata;
+use serde_json::Value;
+use std::fs::File;
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+pub const ENV: &str = "production";
+
+pub struct World {
+    pub aws: Aws,
+    pub cloud: Cloud,
+    pub bucket: Bucket,
+    pub folder: tempfile::TempDir,
+    engine: Option<Child>,
+    agent: Option<Child>,
+    _metadata: metadata::Server,
+}
+
+impl World {
+    /// The cloud as `up` makes it, an engine with an append-only log, no agent yet.
+    pub async fn new(rpo_s: u64) -> World {
+        Self::with(rpo_s, "").await
+    }
+
+    pub async fn with(rpo_s: u64, more: &str) -> World {
+        let aws = Aws::start();
+        let cloud = aws.connect().await;
+        let wanted = wanted(&cloud, ENV);
+        let (_, outcome) = up(&cloud, &wanted).await.unwrap();
+        let id = &outcome.host(Role::Master).unwrap().id;
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let hypervisor = Hypervisor::new(aws.endpoint()).unwrap();
+        let world = hypervisor.world(0).await.unwrap();
+        let instance = world.instances.into_iter().find(|instance| instance.id == *id).unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        listener.set_nonblocking(true).unwrap();
+        let address = listener.local_addr().unwrap();
+        let metadata = metadata::serve_on(listener, instance, hypervisor).unwrap();
+        let bucket = Bucket::new(&cloud, wanted.names.bucket());
+
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name).display().to_string();
+        std::fs::create_dir(folder.path().join("data")).unwrap();
+        std::fs::write(
+            path("users.acl"),
+            "user default on nopass ~* &* +@all\nuser backup on >secret -@all +ping +info +bgrewriteaof +lastsave\n",
+        )
+        .unwrap();
+        std::fs::write(
+            path("redis.conf"),
+            format!(
+                "port 0\nunixsocket {}\ndir {}\nsave \"\"\nappendonly yes\nappendfilename appendonly.aof\nappendfsync everysec\n\
+                 aof-use-rdb-preamble yes\naof-timestamp-enabled yes\naclfile {}\nlogfile {}\nrdbcompression no\nmasterauth geheim\n",
+                path("s"),
+                path("data"),
+                path("users.acl"),
+                path("engine.log")
+            ),
+        )
+        .unwrap();
+        std::fs::write(path("password"), "secret").unwrap();
+        std::fs::write(
+            path("agent.env"),
+            format!(
+                "INFRA_LABEL=master\nINFRA_BUCKET_URL={}/{}\nINFRA_REGION=us-east-1\nINFRA_PREFIX=backups/{ENV}\nINFRA_RPO_S={rpo_s}\nINFRA_DATA={}\n\
+                 INFRA_SOCKET={}\nINFRA_CONFIG={}\nINFRA_USERS={}\nINFRA_RDB_CHECK=redis-check-rdb\nINFRA_PASSWORD_FILE={}\nINFRA_AGENT_HOME={}\n\
+                 INFRA_METADATA=http://{address}\n{more}",
+                aws.endpoint(),
+                bucket.name(),
+                path("data"),
+                path("s"),
+                path("redis.conf"),
+                path("users.acl"),
+                path("password"),
+                path("agent"),
+            ),
+        )
+        .unwrap();
+        let mut world = World {
+            aws,
+            cloud,
+            bucket,
+            folder,
+            engine: None,
+            agent: None,
+            _metadata: metadata,
+        };
+        world.start_engine();
+        world
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    pub fn start_engine(&mut self) {
+        self.engine = Some(spawn(
+            Command::new("redis-server").arg(self.path("redis.conf")),
+            &self.path("engine.out"),
+        ));
+        until("the engine answers", || self.ask(&["PING"]) == "PONG");
+    }
+
+    pub fn start_agent(&mut self) {
+        let agent = Path::new(env!("CARGO_BIN_EXE_infra")).with_file_name("infra-agent");
+        assert!(
+            agent.exists(),
+            "{} is missing: `cargo build --workspace` makes it",
+            agent.display()
+        );
+        self.agent = Some(spawn(
+            Command::new(agent)
+                .arg("--settings")
+                .arg(self.path("agent.env"))
+                .arg("run"),
+            &self.path("agent.out"),
+        ));
+    }
+
+    /// As a crash or the kernel would.
+    pub fn kill_engine(&mut self) {
+        kill(&mut self.engine);
+    }
+
+    pub fn kill_agent(&mut self) {
+        kill(&mut self.agent);
+    }
+
+    pub fn agent_pid(&self) -> i32 {
+        i32::try_from(self.agent.as_ref().unwrap().id()).unwrap()
+    }
+
+    pub fn ask(&self, words: &[&str]) -> String {
+        let output = Command::new("redis-cli")
+            .arg("-s")
+            .arg(self.path("s"))
+            .args(words)
+            .output()
+            .unwrap();
+        String::from_utf8_lossy(&output.stdout).trim().to_string()
+    }
+
+    /// One base, through the running agent.
+    pub fn base(&self) -> Output {
+        let agent = Path::new(env!("CARGO_BIN_EXE_infra")).with_file_name("infra-agent");
+        Command::new(agent)
+            .arg("--settings")
+            .arg(self.path("agent.env"))
+            .arg("base")
+            .output()
+            .unwrap()
+    }
+
+    pub fn status(&self) -> Value {
+        let text = std::fs::read(self.path("agent/status.json")).unwrap_or_default();
+        serde_json::from_slice(&text).unwrap_or_default()
+    }
+
+    pub fn shipped_until(&self) -> i64 {
+        self.status()["shipped_until"].as_i64().unwrap_or(0)
+    }
+
+    pub fn agent_said(&self) -> String {
+        std::fs::read_to_string(self.path("agent.out")).unwrap_or_default()
+    }
+
+    pub async fn catalogue(&self) -> Catalogue {
+        read::catalogue(&self.bucket, ENV).await.unwrap()
+    }
+
+    /// The increment that the engine writes now.
+    pub fn increment(&self) -> PathBuf {
+        let log = self.path("data/appendonlydir");
+        let manifest = std::fs::read_to_string(log.join("appendonly.aof.manifest")).unwrap();
+        let last = manifest.lines().rfind(|line| line.contains("type i")).unwrap();
+        log.join(last.split(' ').nth(1).unwrap())
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            println!("--- the agent\n{}", self.agent_said());
+            println!("--- its status\n{}", self.status());
+        }
+        self.kill_agent();
+        self.kill_engine();
+    }
+}
+
+fn spawn(command: &mut Command, output: &Path) -> Child {
+    let file = File::options().append(true).create(true).open(output).unwrap();
+    let mut wrapped = Command::new("setpriv");
+    // It must not outlive a test that was killed.
+    wrapped
+        .args(["--pdeathsig", "KILL", "--"])
+        .arg(command.get_program())
+        .args(command.get_args());
+    wrapped
+        .stdin(Stdio::null())
+        .stdout(file.try_clone().unwrap())
+        .stderr(file)
+        .spawn()
+        .unwrap()
+}
+
+fn kill(child: &mut Option<Child>) {
+    if let Some(mut child) = child.take() {
+        let _ = child.kill();
+        let _ = child.wait();
+    }
+}
+
+pub fn until(what: &str, mut is_so: impl FnMut() -> bool) {
+    within(Duration::from_secs(30), what, &mut is_so);
+}
+
+pub fn within(patience: Duration, what: &str, mut is_so: impl FnMut() -> bool) {
+    let end = Instant::now() + patience;
+    while !is_so() {
+        assert!(Instant::now() < end, "{what}: not within {patience:?}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
