@@ -17,7 +17,7 @@ use std::time::Duration;
 #[command(
     after_help = "The way through:  infra check → infra up → infra verify → infra switch-app → infra status\n\
 Exit codes: 0 done, 1 failed, 2 changes pending (--detailed-exitcode), 3 locked by somebody, 4 partly applied: run again, \
-5 proof failed, 64 usage, 130 interrupted."
+5 proof failed, 20 to 24 what `backup verify` found, 64 usage, 130 interrupted."
 )]
 pub struct Cli {
     #[command(flatten)]

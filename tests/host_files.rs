@@ -18,13 +18,12 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-const SCRIPTS: [&str; 7] = [
+const SCRIPTS: [&str; 6] = [
     "facts.sh",
     "apply.sh",
     "first-contact.sh",
     "infra-role.sh",
     "infra-guard.sh",
-    "infra-backup.sh",
     "rehearsal.sh",
 ];
 

@@ -4,6 +4,7 @@ use crate::clock;
 use crate::engine::Look;
 use crate::shared::Wanted;
 use crate::ship::Shipper;
+use crate::watch::Watch;
 use anyhow::{Context, Result, bail};
 use infra_agent::manifest::Manifest;
 use infra_agent::name::{Chunk, TIMELINE};
@@ -33,6 +34,10 @@ impl Shipper {
         let look = self.engine.look()?;
         ready(&look)?;
         self.recover()?;
+        // Before the list is read: what comes to be after that is told.
+        if self.watch.is_none() {
+            self.watch = Watch::open(&self.folder());
+        }
         let manifest = self.manifest()?;
         let attached = match self.go_on(&look, &manifest)? {
             Some(attached) => attached,
@@ -221,7 +226,8 @@ impl Shipper {
             started_at: clock::text(now),
             start,
             parent,
-            gap: self.gap.clone(),
+            // A follower's log begins anew with every full copy: the server that it follows has the data.
+            gap: self.gap.clone().filter(|_| look.role == "master"),
         };
         let body = serde_json::to_vec_pretty(&timeline).context("write a timeline's record")?;
         // Its record goes out before any of its pieces, and is remembered after that: dying in between leaves an empty timeline, which says nothing.

@@ -8,7 +8,9 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 use std::sync::mpsc::{Sender, channel};
-use std::time::Duration;
+use std::time::{Duration, Instant};
+
+const STARTING: Duration = Duration::from_secs(15);
 
 #[derive(Deserialize, Serialize)]
 enum Answer {
@@ -57,8 +59,19 @@ fn answer(mut stream: UnixStream, bases: &Sender<Request>) -> Result<()> {
 
 /// Asks the agent that runs for a base, and waits for it.
 pub fn ask_for_base(path: &Path) -> Result<Commit> {
-    let mut stream = UnixStream::connect(path)
-        .with_context(|| format!("reach the agent at {}: is infra-agent.service running?", path.display()))?;
+    let end = Instant::now() + STARTING;
+    let mut stream = loop {
+        match UnixStream::connect(path) {
+            Ok(stream) => break stream,
+            // It may be about to start.
+            Err(_) if Instant::now() < end => std::thread::sleep(Duration::from_millis(200)),
+            Err(error) => {
+                return Err(error).with_context(|| {
+                    format!("reach the agent at {}: is infra-agent.service running?", path.display())
+                });
+            }
+        }
+    };
     stream.write_all(b"base\n").context("ask the agent")?;
     let mut line = String::new();
     BufReader::new(stream)

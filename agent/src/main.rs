@@ -14,6 +14,7 @@ mod shared;
 mod ship;
 mod spool;
 mod upload;
+mod watch;
 
 use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
@@ -88,6 +89,7 @@ fn run(settings: Settings) -> Result<()> {
         shared: shared.clone(),
         memory,
         gap: None,
+        watch: None,
         needs_rewrite: false,
     };
     let mut base = base::Bases {

@@ -11,6 +11,7 @@ use crate::memory::Memory;
 use crate::settings::Settings;
 use crate::shared::Shared;
 use crate::spool::Spool;
+use crate::watch::Watch;
 use anyhow::{Context, Result};
 use infra_agent::digest;
 use infra_agent::manifest::{FILE, FOLDER, Manifest};
@@ -30,6 +31,8 @@ const POLL: Duration = Duration::from_millis(100);
 const ASK: Duration = Duration::from_secs(1);
 /// Without writes an empty piece says so this often: that nothing was written is a claim too.
 const HEARTBEAT: Duration = Duration::from_secs(300);
+/// When writes end, their last second is closed after this: nothing can come for it any more.
+const CLOSING: Duration = Duration::from_secs(5);
 /// How long after its second a write may still come into the file: `appendfsync everysec` holds it back for up to two seconds while the disk is slow.
 const LATE: i64 = 3;
 
@@ -41,6 +44,8 @@ pub struct Shipper {
     pub memory: Memory,
     /// Why the log cannot go on from what was shipped, from a failure until a new timeline says so.
     pub gap: Option<Gap>,
+    /// Tells how increments come to be; nothing where the kernel refuses.
+    pub watch: Option<Watch>,
     /// The files on the disk are of no use to begin with.
     pub needs_rewrite: bool,
 }
@@ -143,6 +148,9 @@ impl Shipper {
             // Before reading: an increment that is not the last one any more gets nothing behind what is read next.
             let manifest = self.manifest()?;
             self.note_joints(&manifest);
+            if let Some(watch) = &mut self.watch {
+                watch.note(&self.shared);
+            }
             let read = match follow.read()? {
                 Read::All => true,
                 Read::More => false,
@@ -163,7 +171,7 @@ impl Shipper {
             let due = follow
                 .waits_since
                 .is_some_and(|since| since.elapsed() >= self.settings.cut_age());
-            let beat = follow.last_cut.elapsed() >= HEARTBEAT;
+            let beat = follow.last_cut.elapsed() >= if follow.is_open() { CLOSING } else { HEARTBEAT };
             if full || due || beat || done || asked.elapsed() >= ASK {
                 let read_at = clock::now();
                 if !self.still(&follow) {
@@ -329,6 +337,11 @@ enum Read {
 }
 
 impl Follow {
+    /// Whether the last second of what was cut is not known to be whole yet.
+    fn is_open(&self) -> bool {
+        self.cut.second.is_some_and(|second| self.until < second)
+    }
+
     fn new(attached: Attached) -> Self {
         let Attached {
             timeline,

@@ -13,8 +13,8 @@ pub mod restore;
 use crate::cloud::s3::Bucket;
 use crate::error::{Doing, Error, Result};
 use infra_agent::digest;
-use infra_agent::name::{COMMIT, Chunk, Class};
-use infra_agent::record::Commit;
+use infra_agent::name::{COMMIT, Chunk, Class, TIMELINE};
+use infra_agent::record::{Commit, Timeline};
 use jiff::Timestamp;
 use serde::Serialize;
 
@@ -45,7 +45,7 @@ pub async fn newest(bucket: &Bucket, env: &str, generation: u64) -> Result<Optio
         newest = newest
             .into_iter()
             .chain(committed)
-            .max_by_key(|listed| listed.written_at);
+            .max_by_key(|listed| (listed.written_at, made_at(&listed.key).to_string()));
     }
     let Some(newest) = newest else { return Ok(None) };
     let Some(commit) = read::commit(bucket, &newest.key).await? else {
@@ -55,16 +55,49 @@ pub async fn newest(bucket: &Bucket, env: &str, generation: u64) -> Result<Optio
     Ok(Some(summary(&commit)?).filter(|summary| summary.finished_at.as_second() >= born))
 }
 
-/// The second up to which the newest log covers; nothing where there is no log.
-pub async fn shipped_until(bucket: &Bucket, env: &str) -> Result<Option<Timestamp>> {
-    for timeline in bucket.folders(&read::log_prefix(env)).await?.iter().rev() {
+/// The time in a record's key: S3 tells whole seconds only.
+fn made_at(key: &str) -> &str {
+    key.rsplit('/').nth(1).unwrap_or_default()
+}
+
+/// What a short look at the log tells.
+#[derive(Clone, Debug, Default)]
+pub struct Log {
+    /// The newest piece covers up to this second; nothing where there is no piece.
+    pub until: Option<Timestamp>,
+    /// Gaps that the agent declared, as far back as the log reaches.
+    pub gaps: Vec<String>,
+}
+
+/// The end of the log and its gaps, without listing its thousands of pieces; nothing where there is no log.
+pub async fn log(bucket: &Bucket, env: &str) -> Result<Option<Log>> {
+    let timelines = bucket.folders(&read::log_prefix(env)).await?;
+    if timelines.is_empty() {
+        return Ok(None);
+    }
+    let mut log = Log::default();
+    for timeline in timelines.iter().rev() {
         let last = bucket.last_numbered(timeline).await?;
         let chunk = last.and_then(|key| key.rsplit('/').next()?.parse::<Chunk>().ok());
         if let Some(chunk) = chunk {
-            return Ok(Timestamp::from_second(chunk.until).ok());
+            log.until = Timestamp::from_second(chunk.until).ok();
+            break;
         }
     }
-    Ok(None)
+    for timeline in &timelines {
+        if let Some(object) = bucket.get(&format!("{timeline}{TIMELINE}")).await?
+            && let Ok(record) = serde_json::from_slice::<Timeline>(&object.body)
+            && let Some(gap) = record.gap
+        {
+            log.gaps.push(format!(
+                "after {}, before {}: {}",
+                catalogue::moment(gap.after),
+                record.started_at,
+                gap.why
+            ));
+        }
+    }
+    Ok(Some(log))
 }
 
 /// Reads a base back from the bucket, whole, and holds it against its record.

@@ -19,6 +19,9 @@ use std::time::Duration;
 /// How often a write is repeated that met another one at the same moment (409).
 const CONFLICTS: u32 = 6;
 
+/// Above every number of ten digits.
+const HIGHEST: u64 = 10_000_000_000;
+
 /// One bucket of one account. Cheap to clone.
 #[derive(Clone)]
 pub struct Bucket {
@@ -138,7 +141,9 @@ impl Bucket {
         let mut found = self.first_from(prefix, 0).await?;
         let (mut low, mut step) = (0_u64, 1024_u64);
         // Doubling steps up, then halving ones down.
-        while let Some(key) = self.first_from(prefix, low + step).await? {
+        while step < HIGHEST
+            && let Some(key) = self.first_from(prefix, low + step).await?
+        {
             low += step;
             found = Some(key);
             step *= 2;
@@ -170,11 +175,13 @@ impl Bucket {
             Err(error) if code(&error) == "NoSuchBucket" => return Ok(None),
             page => page.explain("s3:ListBucket", || format!("list {}", self.url(prefix)))?,
         };
-        Ok(page
+        let key = page
             .contents
             .unwrap_or_default()
             .into_iter()
-            .find_map(|object| object.key))
+            .find_map(|object| object.key);
+        let numbered = |key: &String| key.as_bytes().get(prefix.len()).is_some_and(u8::is_ascii_digit);
+        Ok(key.filter(numbered))
     }
 
     /// The folders right under a prefix, in their order; empty where the bucket is absent.

@@ -1,11 +1,13 @@
 //! `infra status`: what stands and how it is, asked of those who know: Redis for roles and lag, the bucket for backups, the platform for the app.
 
 use super::JSON_SCHEMA_VERSION;
-use super::context::{Context, host_server};
+use super::backup::{LATE_PERIODS, SILENT};
+use super::context::{Context, Environment, host_server};
 use super::up::drift;
-use crate::backup::{self, BackupSummary};
+use crate::backup::{self, BackupSummary, drill};
 use crate::cutover::history::History;
 use crate::error::{Error, ExitCode, Result};
+use crate::host;
 use crate::redis::info::{Keyspace, ServerRole};
 use crate::redis::{Info, Server};
 use crate::state::{Role, State};
@@ -15,8 +17,8 @@ use serde::Serialize;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// A base that is older than this many periods is an alarm.
-const LATE_PERIODS: u64 = 2;
+/// A restore that nobody has tried for this long is a hope.
+const DRILL: Duration = Duration::from_secs(7 * 86_400);
 
 #[derive(Serialize)]
 struct Status {
@@ -31,6 +33,11 @@ struct Status {
     servers: BTreeMap<&'static str, Seen>,
     backup: Option<BackupSummary>,
     backup_age_s: Option<i64>,
+    /// Every second up to this one can be restored.
+    log_until: Option<Timestamp>,
+    log_age_s: Option<i64>,
+    /// The newest restore that was tried.
+    drill: Option<drill::Report>,
     /// What `up` would change; nothing when it could not be looked at.
     drift: Option<Vec<String>>,
     alarms: Vec<String>,
@@ -77,12 +84,12 @@ async fn look(context: &Context) -> Result<ExitCode> {
     // A host without an address, or without Redis, is one more thing to tell, and no reason to tell nothing.
     let host = async |role| ask(&host_server(role, addresses.of(role)?, &secrets)?).await;
     let source = async { ask(&context.source().await?).await };
-    let (history, source, master, replica, backup, app, drift) = tokio::join!(
+    let (history, source, master, replica, backups, app, drift) = tokio::join!(
         context.history(&environment),
         source,
         host(Role::Master),
         host(Role::Replica),
-        backup::newest(environment.store.bucket(), context.env(), state.generation),
+        backups(context, &environment, state.generation),
         app_side(context, &state),
         drift(context, &environment),
     );
@@ -91,12 +98,37 @@ async fn look(context: &Context) -> Result<ExitCode> {
         history,
         state,
         [("source", source), ("master", master), ("replica", replica)],
-        backup,
+        backups,
         app,
         drift,
     );
     show(&context.ui, &status)?;
     Ok(ExitCode::Done)
+}
+
+/// What the bucket and the master's agent say of backups; each by itself, since one more that is silent is one more thing to tell.
+struct Backups {
+    newest: Result<Option<BackupSummary>>,
+    log: Result<Option<backup::Log>>,
+    drill: Result<Option<drill::Report>>,
+    agent: Result<host::backup::Backups>,
+}
+
+async fn backups(context: &Context, environment: &Environment, generation: u64) -> Backups {
+    let (bucket, env) = (environment.store.bucket(), context.env());
+    let agent = async { host::backup::look(&context.log_in(environment, Role::Master).await?).await };
+    let (newest, log, drill, agent) = tokio::join!(
+        backup::newest(bucket, env, generation),
+        backup::log(bucket, env),
+        drill::newest(bucket, env),
+        agent
+    );
+    Backups {
+        newest,
+        log,
+        drill,
+        agent,
+    }
 }
 
 async fn ask(server: &Server) -> Result<(String, Info)> {
@@ -127,7 +159,7 @@ fn assemble(
     history: Result<History>,
     state: State,
     asked: [(&'static str, Asked); 3],
-    backup: Result<Option<BackupSummary>>,
+    backups: Backups,
     app: Result<&'static str>,
     drift: Result<Vec<String>>,
 ) -> Status {
@@ -151,10 +183,8 @@ fn assemble(
         Ok(history) => alarms.extend(history.unfinished(Timestamp::now())),
         Err(error) => alarms.push(format!("the journal could not be read: {}", error.chain().join(": "))),
     }
-    let backup = backup.unwrap_or_else(|error| {
-        alarms.push(format!("backups could not be looked at: {}", error.chain().join(": ")));
-        None
-    });
+    let born = i64::try_from(state.generation).unwrap_or(0);
+    let (backup, log, drill) = judge_backups(context, backups, born, &mut alarms);
     let backup_age_s = backup
         .as_ref()
         .map(|backup| Timestamp::now().duration_since(backup.finished_at).as_secs());
@@ -174,11 +204,76 @@ fn assemble(
         servers,
         backup,
         backup_age_s,
+        log_until: log,
+        log_age_s: log.map(|until| Timestamp::now().duration_since(until).as_secs()),
+        drill,
         drift: drift
             .map_err(|error| alarms.push(format!("drift could not be looked at: {}", error.chain().join(": "))))
             .ok(),
         alarms,
     }
+}
+
+type Told = (Option<BackupSummary>, Option<Timestamp>, Option<drill::Report>);
+
+/// What is known of backups; what is wrong with them goes to the alarms.
+fn judge_backups(context: &Context, backups: Backups, born: i64, alarms: &mut Vec<String>) -> Told {
+    let mut unknown =
+        |what: &str, error: Error| alarms.push(format!("{what} could not be looked at: {}", error.chain().join(": ")));
+    let newest = backups.newest.unwrap_or_else(|error| {
+        unknown("backups", error);
+        None
+    });
+    let log = backups.log.unwrap_or_else(|error| {
+        unknown("the log's pieces", error);
+        None
+    });
+    let drill = backups.drill.unwrap_or_else(|error| {
+        unknown("the last drill", error);
+        None
+    });
+    let agent = backups.agent.unwrap_or_else(|error| {
+        unknown("the master's agent", error);
+        host::backup::Backups::default()
+    });
+    if let Some((fell_from, keys)) = newest
+        .as_ref()
+        .and_then(|newest| Some((newest.fell_from?, newest.keys)))
+    {
+        alarms.push(format!(
+            "the newest base has {} keys, the one before it had {}: that one is kept, see `infra backup list`",
+            size::count(keys),
+            size::count(fell_from)
+        ));
+    }
+    let now = Timestamp::now();
+    let late = SILENT + Duration::from_secs(context.config.backup.rpo_s);
+    let late = i64::try_from(late.as_secs()).unwrap_or(i64::MAX);
+    let until = log.as_ref().and_then(|log| log.until);
+    match until.map(|until| now.duration_since(until).as_secs()) {
+        None if log.is_some() || newest.is_some() => {
+            alarms.push("there is no log in the bucket: only bases can be restored".into())
+        }
+        Some(age) if age > late => alarms.push(format!("the log in the bucket ends {} ago", age_text(age))),
+        _ => {}
+    }
+    for gap in log.iter().flat_map(|log| &log.gaps) {
+        alarms.push(format!("a gap in the log: {gap}"));
+    }
+    let tried = drill.as_ref().map_or(born, |drill| drill.drilled_at.as_second());
+    if u64::try_from(now.as_second() - tried).is_ok_and(|age| age > DRILL.as_secs()) {
+        alarms.push("no restore was tried for more than a week: run `infra backup drill --local`".into());
+    }
+    if let Some(failure) = agent.failed {
+        alarms.push(format!(
+            "the newest attempt at a base failed at {}: {}",
+            failure.at, failure.error
+        ));
+    }
+    for trouble in agent.agent.iter().flat_map(|agent| &agent.troubles) {
+        alarms.push(format!("the master's agent: {trouble}"));
+    }
+    (newest, until, drill)
 }
 
 fn judge(name: &str, seen: Asked, upstream: Option<u64>, alarms: &mut Vec<String>) -> Seen {
@@ -266,6 +361,22 @@ fn show(ui: &Ui, status: &Status) -> Result<()> {
             ));
         }
         _ => ui.data("last backup: none"),
+    }
+    match (status.log_until, status.log_age_s) {
+        (Some(until), Some(age)) => ui.data(format!(
+            "every second can be restored up to {until}, {} ago",
+            age_text(age)
+        )),
+        _ => ui.data("log: none"),
+    }
+    match &status.drill {
+        Some(drill) => ui.data(format!(
+            "last drill: {} ago, {} keys in {:.1} s",
+            age_text(Timestamp::now().duration_since(drill.drilled_at).as_secs()),
+            size::count(drill.keys),
+            drill.seconds
+        )),
+        None => ui.data("last drill: none"),
     }
     match &status.drift {
         Some(drift) if drift.is_empty() => ui.data("drift: none"),

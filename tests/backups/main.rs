@@ -9,6 +9,8 @@
 #[allow(dead_code, reason = "shared with other tests")]
 #[path = "../common/aws.rs"]
 mod aws;
+mod damage;
+mod outages;
 mod seconds;
 mod world;
 mod writer;

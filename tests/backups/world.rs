@@ -128,6 +128,22 @@ impl World {
         ));
     }
 
+    /// The same with a folder of its own of a few hundred kilobytes, in a mount namespace that ends with it.
+    pub fn start_agent_on_small_disk(&mut self) {
+        let agent = Path::new(env!("CARGO_BIN_EXE_infra")).with_file_name("infra-agent");
+        let home = self.path("agent");
+        std::fs::create_dir_all(&home).unwrap();
+        let script = "mount -t tmpfs -o size=600k tmpfs \"$1\" && exec \"$2\" --settings \"$3\" run";
+        self.agent = Some(spawn(
+            Command::new("unshare")
+                .args(["--mount", "--propagation", "private", "sh", "-c", script, "sh"])
+                .arg(&home)
+                .arg(agent)
+                .arg(self.path("agent.env")),
+            &self.path("agent.out"),
+        ));
+    }
+
     /// As a crash or the kernel would.
     pub fn kill_engine(&mut self) {
         kill(&mut self.engine);

@@ -1,10 +1,13 @@
 """Failures on demand: a test says which calls fail, how, and how often."""
 
+import time
 from dataclasses import dataclass
 from typing import Any
 
 from .errors import Refused
 
+# With this status a call is late and otherwise as ever.
+HTTP_OK = 200
 DEFAULT_CODES = {403: "AccessDenied", 500: "InternalError", 503: "SlowDown"}
 
 
@@ -18,11 +21,13 @@ class Fault:
     code: str
     remaining: int | None
     key_prefix: str
+    delay_s: float
 
     @classmethod
     def parse(cls, document: dict[str, Any]) -> "Fault":
-        """Reads `{"service","operation","status","code","count","key_prefix"}`; ValueError says what is wrong."""
-        unknown = set(document) - {"service", "operation", "status", "code", "count", "key_prefix"}
+        """Reads `{"service","operation","status","code","count","key_prefix","delay_s"}`; ValueError says what is wrong."""
+        known = {"service", "operation", "status", "code", "count", "key_prefix", "delay_s"}
+        unknown = set(document) - known
         if unknown:
             raise ValueError(f"unknown field {', '.join(sorted(unknown))}")
         if "service" not in document:
@@ -35,6 +40,7 @@ class Fault:
             code=document.get("code") or DEFAULT_CODES.get(status, "InternalError"),
             remaining=None if count is None else int(count),
             key_prefix=document.get("key_prefix", ""),
+            delay_s=float(document.get("delay_s", 0)),
         )
 
     def meets(self, service: str, operation: str, key: str) -> bool:
@@ -65,4 +71,7 @@ class Faults:
             if fault.meets(service, operation, key):
                 if fault.remaining is not None:
                     fault.remaining -= 1
+                time.sleep(fault.delay_s)
+                if fault.status == HTTP_OK:
+                    continue
                 raise Refused(fault.code, f"planned failure of {operation}", fault.status)

@@ -73,9 +73,10 @@ class Front:
         operation = permissions.operation_of(request).name if request.service == "s3" else request.operation
         if request.service == "s3":
             checksums.check(request, operation)
+        # Outside the lock: a call that is late on demand must not keep others waiting.
+        key = request.bucket_and_key[1] if request.service == "s3" else ""
+        self._faults.strike(request.service, operation, key)
         with self._lock:
-            key = request.bucket_and_key[1] if request.service == "s3" else ""
-            self._faults.strike(request.service, operation, key)
             authorizer = permissions.Authorizer(request, principals.principal_of(credentials))
             authorizer.check()
             if request.service == "s3":

@@ -52,15 +52,27 @@ fn status() -> Status {
         ]
         .into(),
         backup: Some(BackupSummary {
-            key: "backups/production/hourly/20260301T120000Z/data.rdb.zst".into(),
+            key: "backups/production/hourly/20260301T000000.000Z-master-5a1c/20260301T120000.000Z".into(),
             class: "hourly".into(),
             host: "replica".into(),
             bytes: 41_943_040,
             keys: 100_000,
             sha256: "00ff".into(),
             finished_at: "2026-03-01T12:00:09Z".parse().unwrap(),
+            fell_from: None,
         }),
         backup_age_s: Some(600),
+        log_until: Some("2026-03-01T12:10:04Z".parse().unwrap()),
+        log_age_s: Some(5),
+        drill: Some(drill::Report {
+            drilled_at: "2026-02-27T09:00:00Z".parse().unwrap(),
+            at: Some("2026-02-26T17:21:05Z".parse().unwrap()),
+            base: "backups/production/daily/x/y".into(),
+            keys: 99_000,
+            expired: 3,
+            seconds: 4.2,
+            engine: "redis-server 8.0.2".into(),
+        }),
         drift: Some(vec!["~ address infra-demo-production: move it to i-master".into()]),
         alarms: vec!["replica does not answer: connect to replica: timed out".into()],
     }
@@ -79,6 +91,9 @@ fn what_could_not_be_looked_at_is_null_and_not_empty() {
         servers: BTreeMap::new(),
         backup: None,
         backup_age_s: None,
+        log_until: None,
+        log_age_s: None,
+        drill: None,
         drift: None,
         alarms: vec!["there is no backup".into()],
         ..status()

@@ -1,0 +1,118 @@
+//! What was put, damaged in every kind of object: found, named, and never restored as if it were right.
+
+use crate::world::{ENV, World, until};
+use crate::writer::{Diary, Writer, differs};
+use infra::backup::catalogue::{Catalogue, Finding, Wish, Wrong};
+use infra::backup::load::Engine;
+use infra::backup::{prove, restore};
+use infra::cloud::s3::If;
+use infra::ui::Ui;
+use jiff::Timestamp;
+use std::time::Duration;
+
+/// Everything that is found wrong, as `backup verify` would.
+async fn findings(world: &World, catalogue: &Catalogue) -> Vec<Finding> {
+    let step = Ui::silent().step("prove");
+    let proof = prove::everything(&world.bucket, ENV, catalogue, &step).await.unwrap();
+    let mut found = proof.findings;
+    found.extend(catalogue.findings.iter().cloned());
+    found.extend(catalogue.holes());
+    found
+}
+
+/// Restores and compares: nothing where it is right, the error where it is refused. A wrong restore fails the test.
+async fn restore(world: &World, catalogue: &Catalogue, second: i64, diary: &Diary) -> Option<String> {
+    let wish = Wish::At(Timestamp::from_second(second).unwrap());
+    let folder = tempfile::tempdir().unwrap();
+    let choice = match restore::choose(catalogue, &wish) {
+        Ok(choice) => choice,
+        Err(error) => return Some(error.to_string()),
+    };
+    let step = Ui::silent().step("restore");
+    if let Err(error) = restore::to_folder(&world.bucket, ENV, &choice, folder.path(), false, &step).await {
+        return Some(error.chain().join(": "));
+    }
+    let engine = match Engine::start(folder.path(), Duration::from_secs(30)).await {
+        Ok(engine) => engine,
+        Err(error) => return Some(error.chain().join(": ")),
+    };
+    let number = diary.range(..=second).map(|(_, number)| *number).max().unwrap_or(0);
+    let wrong = differs(&mut engine.connection(), number).await;
+    engine.stop().await;
+    assert_eq!(wrong, None, "a wrong restore of second {second} that says it is right");
+    None
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_kind_of_object_that_is_gone_or_changed_is_found_and_no_wrong_restore_is_called_right() {
+    let mut world = World::new(2).await;
+    world.start_agent();
+    until("the first base is in the bucket", || {
+        world.path("agent/last.json").exists()
+    });
+    let writer = Writer::start(&world.path("s"), Duration::from_millis(3));
+    std::thread::sleep(Duration::from_secs(4));
+    assert!(world.base().status.success());
+    std::thread::sleep(Duration::from_secs(5));
+    let diary = writer.stop();
+    let last = *diary.keys().max().unwrap();
+    until("all of it is shipped", || world.shipped_until() > last);
+    world.kill_agent();
+
+    let whole = world.catalogue().await;
+    assert_eq!(findings(&world, &whole).await, []);
+    assert_eq!(restore(&world, &whole, last, &diary).await, None);
+    let (base, earlier) = (whole.bases.last().unwrap(), whole.bases.first().unwrap());
+    assert_ne!(base.place, earlier.place);
+    let (id, log) = whole.timelines.iter().next().unwrap();
+    let middle = &log.pieces[log.pieces.len() / 2];
+    let piece = |piece: &infra::backup::catalogue::Piece| format!("backups/{ENV}/log/{id}/{}", piece.chunk);
+    // What is damaged, and whether the newest second can still be had: from another base, or not at all.
+    let objects = [
+        ("a base's part", format!("{}/{}", base.place, base.parts[0].name)),
+        ("a commit record", format!("{}/commit.json", base.place)),
+        ("a piece of the log", piece(middle)),
+        ("a log's first piece", piece(&log.pieces[0])),
+        ("a timeline's record", format!("backups/{ENV}/log/{id}/timeline.json")),
+    ];
+    for (what, key) in &objects {
+        let body = world.bucket.get(key).await.unwrap().unwrap().body;
+        world.bucket.delete(key, &If::Always).await.unwrap();
+        let catalogue = world.catalogue().await;
+        let found = findings(&world, &catalogue).await;
+        assert!(
+            found.iter().any(|finding| finding.kind == Wrong::Gap),
+            "{what} is gone, found: {found:?}"
+        );
+        let outcome = restore(&world, &catalogue, last, &diary).await;
+        println!(
+            "{what} is gone: {}; restore: {}",
+            found[0].what,
+            outcome.as_deref().unwrap_or("right")
+        );
+
+        for at in [0, body.len() / 2, body.len() - 1] {
+            let mut changed = body.clone();
+            changed[at] ^= 0x20;
+            world.bucket.put(key, &changed, &If::Always).await.unwrap();
+            let catalogue = world.catalogue().await;
+            let found = findings(&world, &catalogue).await;
+            // A blank in a record that reads as before is no damage: the record is the same.
+            let same = serde_json::from_slice::<serde_json::Value>(&changed).ok()
+                == serde_json::from_slice::<serde_json::Value>(&body).ok()
+                && body[0] == b'{';
+            assert!(
+                same || !found.is_empty(),
+                "{what} with another byte at {at} is not found"
+            );
+            let outcome = restore(&world, &catalogue, last, &diary).await;
+            println!(
+                "{what} changed at {at}: {}; restore: {}",
+                found.first().map_or("the same record", |first| first.what.as_str()),
+                outcome.as_deref().unwrap_or("right")
+            );
+        }
+        world.bucket.put(key, &body, &If::Always).await.unwrap();
+    }
+    assert_eq!(findings(&world, &world.catalogue().await).await, []);
+}

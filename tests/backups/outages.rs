@@ -1,0 +1,332 @@
+//! The world around the agent fails in every way, and heals: what was written meanwhile is restored exactly, or a gap is declared.
+
+use crate::world::{ENV, World, until, within};
+use crate::writer::{Diary, Writer, differs};
+use infra::backup::catalogue::Wish;
+use infra::backup::load::Engine;
+use infra::backup::restore;
+use infra::ui::Ui;
+use jiff::Timestamp;
+use serde_json::json;
+use std::process::Command;
+use std::time::Duration;
+
+fn sleep(seconds: u64) {
+    std::thread::sleep(Duration::from_secs(seconds));
+}
+
+fn now() -> i64 {
+    Timestamp::now().as_second()
+}
+
+/// Restores every second from `first` to the end of what is covered; gives how many were exact and which were refused. A wrong one fails.
+async fn all_seconds(world: &World, first: i64, diary: &Diary) -> (u64, Vec<i64>) {
+    let catalogue = world.catalogue().await;
+    assert_eq!(catalogue.findings, []);
+    let end = catalogue.covered().last().unwrap().until.as_second();
+    let (mut exact, mut refused) = (0, Vec::new());
+    for second in first..=end {
+        let wish = Wish::At(Timestamp::from_second(second).unwrap());
+        let Ok(choice) = restore::choose(&catalogue, &wish) else {
+            refused.push(second);
+            continue;
+        };
+        let folder = tempfile::tempdir().unwrap();
+        let step = Ui::silent().step("restore");
+        restore::to_folder(&world.bucket, ENV, &choice, folder.path(), false, &step)
+            .await
+            .unwrap();
+        let engine = Engine::start(folder.path(), Duration::from_secs(30)).await.unwrap();
+        let number = diary.range(..=second).map(|(_, number)| *number).max().unwrap_or(0);
+        let wrong = differs(&mut engine.connection(), number).await;
+        assert_eq!(wrong, None, "second {second}, {} after the first", second - first);
+        engine.stop().await;
+        exact += 1;
+    }
+    (exact, refused)
+}
+
+async fn begin(rpo_s: u64, more: &str) -> (World, Writer, i64) {
+    let mut world = World::with(rpo_s, more).await;
+    world.start_agent();
+    until("the first base is in the bucket", || {
+        world.path("agent/last.json").exists()
+    });
+    let first = now() + 1;
+    let writer = Writer::start(&world.path("s"), Duration::from_millis(5));
+    (world, writer, first)
+}
+
+async fn end(world: &World, writer: Writer) -> Diary {
+    let diary = writer.stop();
+    let last = *diary.keys().max().unwrap();
+    within(Duration::from_secs(60), "all of it is shipped", || {
+        world.shipped_until() > last
+    });
+    diary
+}
+
+fn troubles(world: &World) -> String {
+    world.status()["troubles"].to_string()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bucket_that_refuses_fails_dawdles_or_hangs_costs_nothing_but_time() {
+    let (world, writer, first) = begin(1, "").await;
+    for (fault, said) in [
+        (
+            json!({"service": "s3", "operation": "PutObject", "status": 403}),
+            "403 AccessDenied",
+        ),
+        (
+            json!({"service": "s3", "operation": "PutObject", "status": 503}),
+            "503 SlowDown",
+        ),
+        (
+            json!({"service": "s3", "operation": "PutObject", "status": 200, "delay_s": 1.5}),
+            "",
+        ),
+    ] {
+        sleep(2);
+        world.aws.fail(fault);
+        until("it is told", || troubles(&world).contains(said));
+        sleep(3);
+        let told = world.base();
+        if !said.is_empty() && said.starts_with("403") {
+            assert!(!told.status.success(), "a base that was refused is no base");
+            let text = String::from_utf8_lossy(&told.stderr).into_owned();
+            assert!(text.contains("403"), "{text}");
+        }
+        world.aws.heal();
+    }
+    // What was refused for good is tried again after a quarter of a minute.
+    let diary = end(&world, writer).await;
+    until("nothing is wrong any more", || {
+        troubles(&world) == "[]" || troubles(&world).contains("base:")
+    });
+    let (exact, refused) = all_seconds(&world, first, &diary).await;
+    assert!(refused.is_empty() && exact > 10, "{exact} exact, {refused:?} refused");
+    println!("{exact} seconds exact, 0 refused");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn more_than_may_wait_is_a_gap_that_is_declared_and_a_new_base_begins() {
+    let (world, writer, first) = begin(1, "INFRA_BACKLOG_MB=0\n").await;
+    sleep(3);
+    world
+        .aws
+        .fail(json!({"service": "s3", "operation": "PutObject", "status": 503}));
+    sleep(4);
+    world.aws.heal();
+    let diary = end(&world, writer).await;
+    let catalogue = world.catalogue().await;
+    let gaps = catalogue.declared_gaps();
+    assert!(!gaps.is_empty(), "{}", world.agent_said());
+    assert!(
+        gaps[0].gap.as_ref().unwrap().why.contains("S3 did not take the log"),
+        "{gaps:?}"
+    );
+    until("the new timeline has its base", || {
+        world.agent_said().matches("\nbase ").count() + world.agent_said().matches("base backups").count() > 1
+    });
+    let (exact, refused) = all_seconds(&world, first, &diary).await;
+    assert!(exact > 3, "{exact} exact, {refused:?} refused");
+    println!("{exact} seconds exact, {} refused", refused.len());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_agent_that_stood_still_through_a_rewrite_goes_on_or_declares_what_it_missed() {
+    let (world, writer, first) = begin(1, "").await;
+    sleep(3);
+    let signal = |name: &str| {
+        let done = Command::new("kill")
+            .args([name, &world.agent_pid().to_string()])
+            .status()
+            .unwrap();
+        assert!(done.success());
+    };
+    signal("-STOP");
+    sleep(2);
+    for _ in 0..2 {
+        assert!(world.ask(&["BGREWRITEAOF"]).starts_with("Background"));
+        sleep(2);
+    }
+    signal("-CONT");
+    sleep(3);
+    let diary = end(&world, writer).await;
+    let catalogue = world.catalogue().await;
+    let declared = catalogue.declared_gaps().len();
+    let (exact, refused) = all_seconds(&world, first, &diary).await;
+    assert!(
+        refused.is_empty() || declared > 0,
+        "{refused:?} refused and no gap declared"
+    );
+    println!(
+        "{exact} seconds exact, {} refused, {declared} gaps declared",
+        refused.len()
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_copy_from_another_master_is_no_continuation() {
+    let (world, writer, first) = begin(1, "").await;
+    sleep(3);
+    let diary = end(&world, writer).await;
+    let switched = now();
+    // An engine with other data, and ours follows it: the log's next increment begins with that data.
+    let folder = tempfile::tempdir().unwrap();
+    let socket = folder.path().join("s");
+    let port = std::net::TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .port();
+    let mut other = Command::new("redis-server")
+        .args([
+            "--port",
+            &port.to_string(),
+            "--bind",
+            "127.0.0.1",
+            "--save",
+            "",
+            "--repl-diskless-sync-delay",
+            "0",
+        ])
+        .arg("--unixsocket")
+        .arg(&socket)
+        .arg("--dir")
+        .arg(folder.path())
+        .stdout(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    let ask_other = |words: &[&str]| {
+        let output = Command::new("redis-cli")
+            .arg("-s")
+            .arg(&socket)
+            .args(words)
+            .output()
+            .unwrap();
+        String::from_utf8_lossy(&output.stdout).trim().to_string()
+    };
+    until("the other engine answers", || ask_other(&["PING"]) == "PONG");
+    ask_other(&["SET", "counter", "424242"]);
+    world.ask(&["CONFIG", "SET", "masterauth", ""]);
+    assert_eq!(world.ask(&["REPLICAOF", "127.0.0.1", &port.to_string()]), "OK");
+    until("it has the other data", || world.ask(&["GET", "counter"]) == "424242");
+    sleep(4);
+    let stop = now();
+    world.ask(&["REPLICAOF", "NO", "ONE"]);
+    until("the newest state is shipped", || world.shipped_until() > stop);
+    let _ = other.kill();
+    let _ = other.wait();
+
+    let catalogue = world.catalogue().await;
+    let newest = restore::choose(&catalogue, &Wish::Latest).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let step = Ui::silent().step("restore");
+    restore::to_folder(&world.bucket, ENV, &newest, folder.path(), false, &step)
+        .await
+        .unwrap();
+    let engine = Engine::start(folder.path(), Duration::from_secs(30)).await.unwrap();
+    let counter: u64 = redis::cmd("GET")
+        .arg("counter")
+        .query_async(&mut engine.connection())
+        .await
+        .unwrap();
+    assert_eq!(counter, 424_242, "the newest state is the other engine's");
+    engine.stop().await;
+    let before = diary.clone();
+    let last = *before.keys().max().unwrap();
+    let mut exact = 0;
+    for second in first..=last {
+        let wish = Wish::At(Timestamp::from_second(second).unwrap());
+        let choice = restore::choose(&catalogue, &wish).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        restore::to_folder(&world.bucket, ENV, &choice, folder.path(), false, &step)
+            .await
+            .unwrap();
+        let engine = Engine::start(folder.path(), Duration::from_secs(30)).await.unwrap();
+        let number = before.range(..=second).map(|(_, number)| *number).max().unwrap_or(0);
+        assert_eq!(differs(&mut engine.connection(), number).await, None, "second {second}");
+        engine.stop().await;
+        exact += 1;
+    }
+    println!("{exact} seconds before the change exact; it was at {switched}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_disk_that_is_full_is_told_and_nothing_is_lost_once_there_is_room() {
+    let mut world = World::new(1).await;
+    world.start_agent_on_small_disk();
+    until("the first base is in the bucket", || {
+        world.path("agent/mounted").exists() || world.agent_said().contains("base backups")
+    });
+    let first = now() + 1;
+    let writer = Writer::start(&world.path("s"), Duration::from_millis(1));
+    sleep(2);
+    world
+        .aws
+        .fail(json!({"service": "s3", "operation": "PutObject", "status": 503}));
+    within(Duration::from_secs(40), "the full disk is told", || {
+        world.agent_said().contains("No space left")
+    });
+    world.aws.heal();
+    let last = now();
+    let diary = writer.stop();
+    until("it goes on", || world.agent_said().contains("log: all is well again"));
+    // Its own folder is in a mount of its own: what it shipped is asked of the bucket.
+    let mut shipped = 0;
+    for _ in 0..100 {
+        shipped = infra::backup::log(&world.bucket, ENV)
+            .await
+            .unwrap()
+            .unwrap()
+            .until
+            .unwrap()
+            .as_second();
+        if shipped > last {
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(300));
+    }
+    assert!(shipped > last, "{shipped} is not after {last}");
+    let (exact, refused) = all_seconds(&world, first, &diary).await;
+    let declared = world.catalogue().await.declared_gaps().len();
+    assert!(
+        refused.is_empty() || declared > 0,
+        "{refused:?} refused and no gap declared"
+    );
+    println!(
+        "{exact} seconds exact, {} refused, {declared} gaps declared",
+        refused.len()
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn too_few_descriptors_are_told_and_nothing_is_lost_once_there_are_enough() {
+    let (mut world, writer, first) = begin(1, "").await;
+    sleep(2);
+    let limit = |count: &str| {
+        let done = Command::new("prlimit")
+            .args([
+                "--pid",
+                &world.agent_pid().to_string(),
+                &format!("--nofile={count}:1024"),
+            ])
+            .status()
+            .unwrap();
+        assert!(done.success());
+    };
+    limit("4");
+    until("it is told", || {
+        world.agent_said().contains("Too many open files") || troubles(&world) != "[]"
+    });
+    sleep(3);
+    limit("1024");
+    sleep(2);
+    let diary = end(&world, writer).await;
+    let (exact, refused) = all_seconds(&world, first, &diary).await;
+    assert!(refused.is_empty(), "{refused:?}");
+    println!("{exact} seconds exact");
+    world.kill_agent();
+}
