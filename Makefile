@@ -16,7 +16,7 @@ RUNNER := $(if $(SUDO),CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER='$(SUDO)')
 
 ROUNDS ?= 3
 
-.PHONY: agent bench demo test test-aws test-cutover build check tools image clean-sandbox
+.PHONY: agent install bench demo test test-aws test-cutover build check tools image clean-sandbox
 
 build: tools agent
 	cargo build --workspace --bins --locked $(FEATURES)
@@ -51,6 +51,12 @@ check: tools
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --locked -- -D warnings
 	cargo clippy --workspace --all-targets --locked $(TEST_FEATURES) -- -D warnings
+
+# `infra` and the program for the hosts beside it, where cargo puts programs.
+install:
+	cargo install --path . --locked
+	cargo rustc -p infra-agent --bin infra-agent --locked --profile agent -- -C target-feature=+crt-static
+	install -m 755 $(CARGO_TARGET_DIR)/agent/infra-agent $(or $(CARGO_INSTALL_ROOT),$(CARGO_HOME),$(HOME)/.cargo)/bin/infra-agent-$(shell uname -m)
 
 # Debian packages that the sandbox and the tests use; says what it installs, and does nothing when all are there.
 tools:

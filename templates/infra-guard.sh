@@ -21,3 +21,7 @@ while read -r _ name _; do
         exit 1
     fi
 done <"$manifest"
+# What a power cut tore off within a transaction, the engine would read as part of the next one.
+if [[ -x /usr/local/sbin/infra-agent ]]; then
+    /usr/local/sbin/infra-agent mend
+fi

@@ -2,6 +2,7 @@
 
 use crate::clock;
 use crate::engine::Look;
+use crate::memory::Proven;
 use crate::shared::Wanted;
 use crate::ship::Shipper;
 use crate::watch::Watch;
@@ -9,6 +10,7 @@ use anyhow::{Context, Result, bail};
 use infra_agent::manifest::Manifest;
 use infra_agent::name::{Chunk, TIMELINE};
 use infra_agent::record::{Parent, Position, SCHEMA_VERSION, Timeline};
+use infra_agent::scan::Boundary;
 use jiff::Timestamp;
 use std::fs::File;
 use std::os::unix::fs::MetadataExt;
@@ -90,28 +92,24 @@ impl Shipper {
             self.declare(why, false);
             return Ok(None);
         };
-        let Some(proven) = self.memory.prove(increment, &mut file) else {
-            // Nothing of it was shipped yet, and no other one is before it.
-            if known.parent.is_none()
-                && known.run_id == look.run_id
-                && known.role == look.role
-                && self.memory.increment().is_none()
-            {
-                self.shared
-                    .change(|state| state.base_needed |= !state.based.contains(&known.id));
-                return Ok(Some(Attached {
-                    position: known.start,
+        let proven = match self.memory.prove(increment, &mut file) {
+            Some(proven) => proven,
+            // Nothing was shipped yet that could be otherwise now.
+            None if self.memory.increment().is_none() => Proven {
+                position: known.start,
+                boundary: Boundary {
+                    offset: known.start.offset,
                     second: None,
-                    until: 0,
-                    timeline: known,
-                    file,
-                }));
+                },
+                all: true,
+            },
+            None => {
+                self.declare(
+                    format!("increment {increment} does not hold what was shipped of it"),
+                    false,
+                );
+                return Ok(None);
             }
-            self.declare(
-                format!("increment {increment} does not hold what was shipped of it"),
-                false,
-            );
-            return Ok(None);
         };
         let until = self.memory.covered_until();
         let same = known.run_id == look.run_id && known.role == look.role && proven.all;

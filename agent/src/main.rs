@@ -7,6 +7,7 @@ mod clock;
 mod control;
 mod engine;
 mod memory;
+mod mend;
 mod rdb;
 mod role;
 mod settings;
@@ -46,6 +47,8 @@ enum Verb {
     Run,
     /// Have the running agent make a base now, and wait until it is in the bucket
     Base,
+    /// Cut a torn end off the log before the engine reads it
+    Mend,
     /// Build a data folder from a plan on the standard input
     Rebuild {
         /// Where; must not hold a data folder yet
@@ -58,6 +61,7 @@ fn main() -> ExitCode {
     let done = match &arguments.verb {
         Verb::Run => Settings::load(&arguments.settings).and_then(run),
         Verb::Base => Settings::load(&arguments.settings).and_then(|settings| base(&settings)),
+        Verb::Mend => Settings::load(&arguments.settings).and_then(|settings| mend::mend(&settings)),
         Verb::Rebuild { folder } => rebuild(folder),
     };
     match done {

@@ -145,6 +145,9 @@ impl Shipper {
             if self.spool.size().1 > self.settings.backlog {
                 return Ok(End::Overflow);
             }
+            // Before the list and before reading: what was written some seconds earlier is in what is read next, if this increment is still the last one then; however
+            // long this process stands still in between.
+            let read_at = clock::now();
             // Before reading: an increment that is not the last one any more gets nothing behind what is read next.
             let manifest = self.manifest()?;
             self.note_joints(&manifest);
@@ -173,13 +176,17 @@ impl Shipper {
                 .is_some_and(|since| since.elapsed() >= self.settings.cut_age());
             let beat = follow.last_cut.elapsed() >= if follow.is_open() { CLOSING } else { HEARTBEAT };
             if full || due || beat || done || asked.elapsed() >= ASK {
-                let read_at = clock::now();
                 if !self.still(&follow) {
                     return Ok(End::Changed);
                 }
                 asked = Instant::now();
                 if full || due || beat || done {
-                    self.cut(&mut follow, read_at, read, if full { Why::Full } else { Why::Due })?;
+                    self.cut(
+                        &mut follow,
+                        read_at,
+                        read && !done,
+                        if full { Why::Full } else { Why::Due },
+                    )?;
                 }
             }
             if done && follow.plain.is_empty() {
@@ -339,7 +346,7 @@ enum Read {
 impl Follow {
     /// Whether the last second of what was cut is not known to be whole yet.
     fn is_open(&self) -> bool {
-        self.cut.second.is_some_and(|second| self.until < second)
+        self.until < self.cut.second.unwrap_or(1)
     }
 
     fn new(attached: Attached) -> Self {

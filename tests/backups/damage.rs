@@ -80,14 +80,19 @@ async fn every_kind_of_object_that_is_gone_or_changed_is_found_and_no_wrong_rest
         world.bucket.delete(key, &If::Always).await.unwrap();
         let catalogue = world.catalogue().await;
         let found = findings(&world, &catalogue).await;
+        // Without its record the newest base counts as one that is being made; the one before it serves.
+        let uncommitted = key.ends_with("commit.json");
         assert!(
-            found.iter().any(|finding| finding.kind == Wrong::Gap),
+            uncommitted || found.iter().any(|finding| finding.kind == Wrong::Gap),
             "{what} is gone, found: {found:?}"
         );
         let outcome = restore(&world, &catalogue, last, &diary).await;
+        assert!(!uncommitted || outcome.is_none(), "{outcome:?}");
         println!(
             "{what} is gone: {}; restore: {}",
-            found[0].what,
+            found
+                .first()
+                .map_or("nothing else depends on it", |first| first.what.as_str()),
             outcome.as_deref().unwrap_or("right")
         );
 

@@ -104,7 +104,17 @@ impl World {
         self.folder.path().join(name)
     }
 
+    /// As its unit does: what is torn is mended before.
     pub fn start_engine(&mut self) {
+        if self.path("data/appendonlydir").exists() {
+            let mended = Command::new(agent())
+                .arg("--settings")
+                .arg(self.path("agent.env"))
+                .arg("mend")
+                .output()
+                .unwrap();
+            assert!(mended.status.success(), "{}", String::from_utf8_lossy(&mended.stderr));
+        }
         self.engine = Some(spawn(
             Command::new("redis-server").arg(self.path("redis.conf")),
             &self.path("engine.out"),
@@ -113,7 +123,7 @@ impl World {
     }
 
     pub fn start_agent(&mut self) {
-        let agent = Path::new(env!("CARGO_BIN_EXE_infra")).with_file_name("infra-agent");
+        let agent = agent();
         assert!(
             agent.exists(),
             "{} is missing: `cargo build --workspace` makes it",
@@ -130,10 +140,10 @@ impl World {
 
     /// The same with a folder of its own of a few hundred kilobytes, in a mount namespace that ends with it.
     pub fn start_agent_on_small_disk(&mut self) {
-        let agent = Path::new(env!("CARGO_BIN_EXE_infra")).with_file_name("infra-agent");
+        let agent = agent();
         let home = self.path("agent");
         std::fs::create_dir_all(&home).unwrap();
-        let script = "mount -t tmpfs -o size=600k tmpfs \"$1\" && exec \"$2\" --settings \"$3\" run";
+        let script = "mount -t tmpfs -o size=160k tmpfs \"$1\" && exec \"$2\" --settings \"$3\" run";
         self.agent = Some(spawn(
             Command::new("unshare")
                 .args(["--mount", "--propagation", "private", "sh", "-c", script, "sh"])
@@ -169,8 +179,7 @@ impl World {
 
     /// One base, through the running agent.
     pub fn base(&self) -> Output {
-        let agent = Path::new(env!("CARGO_BIN_EXE_infra")).with_file_name("infra-agent");
-        Command::new(agent)
+        Command::new(agent())
             .arg("--settings")
             .arg(self.path("agent.env"))
             .arg("base")
@@ -213,6 +222,10 @@ impl Drop for World {
         self.kill_agent();
         self.kill_engine();
     }
+}
+
+fn agent() -> PathBuf {
+    Path::new(env!("CARGO_BIN_EXE_infra")).with_file_name("infra-agent")
 }
 
 fn spawn(command: &mut Command, output: &Path) -> Child {

@@ -179,7 +179,7 @@ fn each_lost_setting_of_the_bucket_is_mended_alone() {
         (|bucket| bucket.tls_only = false, "refuse everything but https"),
         (
             |bucket| bucket.lifecycle[1].expire_days = Some(1),
-            "expire backups/production/hourly/ after 2 d, backups/production/daily/ after 35 d, \
+            "expire backups/production/hourly/ after 2 d, backups/production/log/ after 2 d, backups/production/daily/ after 35 d, \
              backups/production/monthly/ after 372 d; old versions after 7 d",
         ),
     ];
