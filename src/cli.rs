@@ -156,28 +156,32 @@ pub struct Restore {
     /// A base alone, as `backup list` names it
     #[arg(long, value_name = "ID", group = "what")]
     pub backup: Option<String>,
-    /// Where: `file DIR`, a data folder on this computer
+    /// Where: `file DIR`, a data folder on this computer, or `live`, the master itself
     #[arg(long, num_args = 1..=2, value_names = ["WHERE", "DIR"], required = true)]
     pub to: Vec<String>,
     /// Do not have an engine on this computer load it
     #[arg(long)]
     pub without_load: bool,
+    #[command(flatten)]
+    pub confirmed: Confirmed,
 }
 
 /// Where a restore goes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Target {
     File(PathBuf),
+    Live,
 }
 
 impl Restore {
     pub fn target(&self) -> crate::error::Result<Target> {
         match self.to.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
             ["file", folder] => Ok(Target::File(folder.into())),
+            ["live"] => Ok(Target::Live),
             ["file"] => Err(crate::error::Error::usage("accept --to file: it needs a folder")
                 .hint("such as `--to file ./restored`")),
             _ => Err(crate::error::Error::usage(format!("accept --to {}", self.to.join(" ")))
-                .hint("`--to file DIR` builds a data folder on this computer")),
+                .hint("`--to file DIR` builds a data folder on this computer, `--to live` puts it in the place of the master's data")),
         }
     }
 }

@@ -18,12 +18,13 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-const SCRIPTS: [&str; 6] = [
+const SCRIPTS: [&str; 7] = [
     "facts.sh",
     "apply.sh",
     "first-contact.sh",
     "infra-role.sh",
     "infra-guard.sh",
+    "infra-restore.sh",
     "rehearsal.sh",
 ];
 

@@ -212,7 +212,10 @@ fn contiguous(pieces: &[Piece]) -> Result<(), Unbuilt> {
     for (index, pair) in chunks.windows(2).enumerate() {
         let follows = match pair[0].increment == pair[1].increment {
             true => pair[1].from == pair[0].to.min(pieces[index].up_to),
-            false => pair[1].increment == pair[0].increment + 1 && pair[1].from == 0,
+            // Where an increment ends is known by the number of the piece alone.
+            false => {
+                pair[1].number == pair[0].number + 1 && pair[1].increment == pair[0].increment + 1 && pair[1].from == 0
+            }
         };
         if !follows {
             return Err(Unbuilt::Gap {
@@ -289,4 +292,51 @@ fn in_order<'scope>(
         })
         .collect();
     (0..wanted.len()).filter_map(move |index| workers[index % parallel].recv().ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pieces(places: &[(u64, u64, u64, u64)]) -> Vec<Piece> {
+        let chunk = |(number, increment, from, to): (u64, u64, u64, u64)| Chunk {
+            number,
+            increment,
+            from,
+            to,
+            first: 1,
+            last: 2,
+            until: 1,
+            whole: true,
+            sha256: "0".repeat(64),
+        };
+        places
+            .iter()
+            .map(|place| Piece {
+                name: chunk(*place).to_string(),
+                url: String::new(),
+                up_to: place.3,
+            })
+            .collect()
+    }
+
+    #[test]
+    fn a_hole_is_refused_wherever_it_is() {
+        let whole = [
+            (1, 1, 0, 10),
+            (2, 1, 10, 20),
+            (3, 2, 0, 0),
+            (4, 2, 0, 30),
+            (1, 2, 30, 40),
+        ];
+        assert!(contiguous(&pieces(&whole)).is_ok());
+        for missing in [1, 3] {
+            let mut holed = whole.to_vec();
+            holed.remove(missing);
+            assert!(
+                matches!(contiguous(&pieces(&holed)), Err(Unbuilt::Gap { .. })),
+                "{missing}"
+            );
+        }
+    }
 }

@@ -132,8 +132,11 @@ impl Catalogue {
                 if begin < at || turn.is_some_and(|turn| begin >= turn && !(begin == turn && chunk.from == chunk.to)) {
                     continue;
                 }
-                let follows =
-                    begin == at || (begin.increment == at.increment + 1 && begin.offset == 0 && begins(piece));
+                // Where an increment ends is known by the number of the piece alone.
+                let next = steps.last().is_some_and(|step: &Step<'_>| {
+                    step.timeline == timeline && step.piece.chunk.number + 1 == chunk.number
+                });
+                let follows = begin == at || (next && begin.increment == at.increment + 1 && begin.offset == 0);
                 if !follows {
                     return Line::new(base, steps, until);
                 }
@@ -300,11 +303,6 @@ impl Catalogue {
         let records = self.timelines.values().filter_map(|log| log.record.as_ref());
         records.filter(|record| record.gap.is_some()).collect()
     }
-}
-
-/// Whether a piece is the first of its increment.
-fn begins(piece: &Piece) -> bool {
-    piece.chunk.from == 0
 }
 
 fn count(pieces: u64) -> String {

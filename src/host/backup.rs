@@ -141,6 +141,7 @@ pub(super) fn describe(
             content: Content::Program(settings.agent.clone()),
             ..root_file("/usr/local/sbin/infra-agent", 0o755, String::new(), restart())
         },
+        root_file("/usr/local/sbin/infra-restore", 0o755, templates::RESTORE.into(), None),
         root_file("/etc/systemd/system/infra-agent.service", 0o644, service, restart()),
         root_file(
             "/etc/systemd/system/infra-backup.service",

@@ -16,6 +16,7 @@ pub mod facts;
 pub mod first_contact;
 pub mod plan;
 pub mod redis_conf;
+pub mod restore;
 pub mod role;
 pub mod settings;
 pub(crate) mod templates;

@@ -18,8 +18,8 @@ fn shape(world: &World, account: &Account) -> String {
 }
 
 fn complete(world: &World, account: &Account, clean: &str) {
-    let again = world.infra(&["up", "--yes", "--json"]).exits(0).json();
-    assert_eq!(again["changes"], 0, "{again}");
+    let again = world.infra(&["up", "--yes", "--json"]).exits(0);
+    assert_eq!(again.json()["changes"], 0, "{}", again.printed());
     let status = world.status();
     assert_eq!(status["drift"], serde_json::json!([]), "{status}");
     assert_eq!(account.shape(), clean);

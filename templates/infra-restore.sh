@@ -1,0 +1,126 @@
+#!/bin/bash
+# The data of this host from a restore: built beside by the agent, tried here, and put in the place of the live data, which is kept.
+#
+#   infra-restore recover              puts live data back that an earlier run moved aside and did not replace
+#   infra-restore room BYTES           whether the disk has room for so much more
+#   infra-restore check NAME           has a second engine load restore-NAME; answers "keys N expires M version V"
+#   infra-restore swap NAME KEYS EXPIRES
+#                                      puts it in force; answers "kept FOLDER" and "keys N". If it does not load, the old data is in force again
+#   infra-restore forget NAME          removes what was built and not used
+set -euo pipefail
+umask 077
+# shellcheck source=/dev/null
+. /etc/infra/host.env
+live=$INFRA_DATA/appendonlydir
+patience=3600
+
+fail() {
+    echo "infra-restore: $*" >&2
+    exit 1
+}
+
+# INFO of the engine at the socket $1. The one that is tried knows no users; its socket is open to nobody but its own user and root.
+info() {
+    if [[ $1 == "$INFRA_SOCKET" ]]; then
+        REDISCLI_AUTH=$(</etc/infra/admin.password) "$INFRA_CLIENT" -s "$1" --user admin --no-auth-warning <<<"INFO everything" 2>/dev/null | tr -d '\r'
+    else
+        "$INFRA_CLIENT" -s "$1" <<<"INFO everything" 2>/dev/null | tr -d '\r'
+    fi
+}
+
+# Sets keys, expires and version once the engine at the socket $1 has loaded everything; $2 says whether it still lives.
+loaded() {
+    local text
+    SECONDS=0
+    while true; do
+        text=$(info "$1") || true
+        if [[ $text == *$'\nloading:0\n'* ]]; then break; fi
+        $2 || return 1
+        ((SECONDS < patience)) || return 1
+        sleep 0.2
+    done
+    keys=$(sed -n 's/^db[0-9]*:keys=\([0-9]*\),.*/\1/p' <<<"$text" | awk '{ sum += $1 } END { print sum + 0 }')
+    expires=$(sed -n 's/^db[0-9]*:keys=[0-9]*,expires=\([0-9]*\),.*/\1/p' <<<"$text" | awk '{ sum += $1 } END { print sum + 0 }')
+    version=$(sed -n 's/^redis_version://p' <<<"$text")
+}
+
+recover() {
+    local aside
+    if [[ -d $live ]]; then return 0; fi
+    aside=$(find "$INFRA_DATA" -maxdepth 1 -name 'appendonlydir.pre-restore-*' | sort | tail -n 1)
+    [[ -n $aside ]] || return 0
+    mv "$aside" "$live"
+    sync "$INFRA_DATA"
+    systemctl start "$INFRA_UNIT"
+    echo "recovered $aside"
+}
+
+room() {
+    local free
+    free=$(($(stat -f -c '%a * %S' "$INFRA_DATA")))
+    # What the engine writes meanwhile needs some too.
+    ((free > $1 + $1 / 4 + 268435456)) || fail "the disk of this host has $((free >> 20)) MiB left, the restore needs $((($1 + $1 / 4 + 268435456) >> 20))"
+}
+
+check() {
+    local folder=$INFRA_DATA/restore-$1 socket="$INFRA_DATA/restore-$1/check.sock" pid bytes available
+    [[ -s $folder/appendonlydir/appendonly.aof.manifest ]] || fail "$folder holds no data"
+    bytes=$(du -sb "$folder" | cut -f 1)
+    available=$(awk '/^(MemAvailable|SwapFree):/ { sum += $2 } END { print sum * 1024 }' /proc/meminfo)
+    if ((available < bytes + bytes / 2 + 33554432)); then
+        echo "unchecked $((available >> 20)) MiB of memory are free, a second engine may need $(((bytes + bytes / 2 + 33554432) >> 20))"
+        return 0
+    fi
+    chown -R "$INFRA_USER:" "$folder"
+    setpriv --reuid "$INFRA_USER" --regid "$INFRA_USER" --init-groups nice -n 10 "${INFRA_CLIENT%-cli}-server" --port 0 --unixsocket "$socket" --unixsocketperm 700 \
+        --dir "$folder" --appendonly yes --appendfilename appendonly.aof --aof-load-truncated no --save '' --auto-aof-rewrite-percentage 0 --databases 1024 \
+        --logfile "$folder/check.log" >/dev/null 2>&1 &
+    pid=$!
+    if ! loaded "$socket" "kill -0 $pid"; then
+        kill -9 "$pid" 2>/dev/null || true
+        fail "the engine does not load it: $(grep '#' "$folder/check.log" | tail -n 2 | tr '\n' ' ')"
+    fi
+    kill -9 "$pid"
+    wait "$pid" 2>/dev/null || true
+    rm -f "$socket" "$folder/check.log"
+    echo "keys $keys expires $expires version $version"
+}
+
+back() {
+    systemctl stop "$INFRA_UNIT" || true
+    if [[ -d $live && -d $1 ]]; then mv "$live" "$2/appendonlydir"; fi
+    if [[ -d $1 ]]; then mv "$1" "$live"; fi
+    sync "$INFRA_DATA"
+    systemctl start "$INFRA_UNIT"
+    fail "$3; the data from before is in force again"
+}
+
+swap() {
+    local folder=$INFRA_DATA/restore-$1 kept=$live.pre-restore-$1 wanted=$2 may_expire=$3
+    [[ -s $folder/appendonlydir/appendonly.aof.manifest ]] || fail "$folder holds no data"
+    chown -R "$INFRA_USER:" "$folder"
+    chmod 750 "$folder/appendonlydir"
+    systemctl stop "$INFRA_UNIT"
+    mv "$live" "$kept"
+    mv "$folder/appendonlydir" "$live"
+    sync "$INFRA_DATA"
+    systemctl start "$INFRA_UNIT" || back "$kept" "$folder" "the engine does not start with the restored data"
+    loaded "$INFRA_SOCKET" "systemctl is-active -q $INFRA_UNIT" || back "$kept" "$folder" "the engine does not load the restored data"
+    if ((wanted >= 0)) && ((keys + may_expire < wanted)); then
+        back "$kept" "$folder" "the engine loaded $keys keys instead of $wanted"
+    fi
+    rm -rf "$folder"
+    echo "kept $kept"
+    echo "keys $keys"
+}
+
+action=${1-}
+shift || true
+case $action in
+recover) recover ;;
+room) room "$1" ;;
+check) check "$1" ;;
+swap) swap "$1" "$2" "$3" ;;
+forget) rm -rf "$INFRA_DATA/restore-${1:?}" ;;
+*) fail "it does not know the action ${action:-that was not named}" ;;
+esac
