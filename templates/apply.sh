@@ -14,7 +14,7 @@ fail() {
 # Runs a command quietly; what it said is shown when it fails.
 try() {
     local said
-    said=$("$@" 2>&1 </dev/null) || fail "$1: $(tail -n 4 <<<"$said")"
+    said=$("$@" 2>&1 </dev/null 9>&-) || fail "$1: $(tail -n 4 <<<"$said")"
 }
 
 install_packages() {
@@ -28,9 +28,9 @@ install_packages() {
         printf '#!/bin/sh\n# infra\nexit 101\n' >"$policy"
         chmod 755 "$policy"
     fi
-    if ! apt-get "${options[@]}" install -y --no-install-recommends "$@" >/dev/null 2>&1 </dev/null; then
-        said=$(apt-get "${options[@]}" update 2>&1 </dev/null) || echo "warning apt-get update: $(tail -n 1 <<<"$said")"
-        said=$(apt-get "${options[@]}" install -y --no-install-recommends "$@" 2>&1 </dev/null) ||
+    if ! apt-get "${options[@]}" install -y --no-install-recommends "$@" >/dev/null 2>&1 </dev/null 9>&-; then
+        said=$(apt-get "${options[@]}" update 2>&1 </dev/null 9>&-) || echo "warning apt-get update: $(tail -n 1 <<<"$said")"
+        said=$(apt-get "${options[@]}" install -y --no-install-recommends "$@" 2>&1 </dev/null 9>&-) ||
             fail "apt-get install $*: $(grep '^E:' <<<"$said" || tail -n 3 <<<"$said")"
     fi
     if [[ $(trap -p EXIT) ]]; then
@@ -93,6 +93,9 @@ main() {
     umask 077
     export LC_ALL=C
     mkdir -p /var/lib/infra
+    # What a run that died has begun here goes on to its end: one at a time.
+    exec 9>>/var/lib/infra/lock
+    flock -w 600 9 || fail "an earlier run is still at work on this host"
     local action first rest
     while read -r action first rest; do
         case $action in

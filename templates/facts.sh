@@ -6,6 +6,14 @@
 look() {
     set -u
     export LC_ALL=C
+    # What a run that died has begun here goes on to its end; a look in the middle of it would be of no use.
+    if [[ -e /var/lib/infra/lock ]]; then
+        exec 9</var/lib/infra/lock
+        flock -s -w 50 9 || {
+            echo "an earlier run is still at work on this host: try again in a minute" >&2
+            exit 75
+        }
+    fi
     local kind name texts=() paths=() directories=() packages=() units=() sysctls=()
     while read -r kind name; do
         case $kind in

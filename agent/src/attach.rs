@@ -176,6 +176,7 @@ impl Shipper {
         let wanted = Wanted {
             timeline: timeline.id.clone(),
             start,
+            began: clock::now(),
             file: held,
         };
         self.shared.change(|state| state.base_wanted = Some(wanted));

@@ -54,8 +54,8 @@ struct Found {
     file: PathBuf,
     timeline: String,
     start: Position,
-    /// The last second that it may hold.
-    second: Option<i64>,
+    /// The first second that it may serve, beside the one in which it was made: the last one that it may hold, or the one in which its timeline began.
+    not_before: Option<i64>,
     look: Look,
     started: Timestamp,
 }
@@ -199,7 +199,7 @@ impl Bases {
                 file,
                 timeline,
                 start,
-                second,
+                not_before: second,
                 look,
                 started,
             },
@@ -214,7 +214,8 @@ impl Bases {
             file: wanted.file.clone(),
             timeline: wanted.timeline.clone(),
             start: wanted.start,
-            second: None,
+            // What the files tell of earlier seconds may never have been the truth: they may be from a restore, or from another server.
+            not_before: Some(wanted.began),
             look,
             started: Timestamp::now(),
         };
@@ -271,7 +272,7 @@ impl Bases {
             replication_id: found.look.replication_id.clone(),
             offset: found.look.offset,
             start: found.start,
-            covers_from: header.created.unwrap_or(0).max(found.second.unwrap_or(0)),
+            covers_from: header.created.unwrap_or(0).max(found.not_before.unwrap_or(0)),
             rdb_version: header.version,
             keys,
             keyspace: found.look.keyspace.clone(),

@@ -78,7 +78,12 @@ impl Engine {
     }
 
     pub fn look(&mut self) -> Result<Look> {
-        let text: String = self.ask(&["INFO", "everything"])?;
+        let known = self.connection.is_some();
+        let text: String = match self.ask(&["INFO", "everything"]) {
+            // The engine may have restarted since it was last asked.
+            Err(_) if known => self.ask(&["INFO", "everything"])?,
+            answer => answer?,
+        };
         let fields: HashMap<&str, &str> = text.lines().filter_map(|line| line.split_once(':')).collect();
         let get = |name: &str| fields.get(name).map_or("", |value| value.trim());
         let number = |name: &str| get(name).parse().unwrap_or(0);

@@ -37,6 +37,8 @@ pub struct State {
 pub struct Wanted {
     pub timeline: String,
     pub start: Position,
+    /// The second in which it began, since 1970.
+    pub began: i64,
     /// A second name of the base's file.
     pub file: std::path::PathBuf,
 }

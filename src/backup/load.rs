@@ -96,9 +96,16 @@ impl Engine {
             if let Ok(Some(status)) = process.try_wait() {
                 let said = std::fs::read_to_string(&log).unwrap_or_default();
                 let tail: Vec<&str> = said.lines().rev().filter(|line| line.contains('#')).take(3).collect();
+                if said.contains("Can't handle RDB format version") {
+                    return Err(Error::failed(format!(
+                        "{}: {program} is older than the engine that wrote it",
+                        doing()
+                    ))
+                    .hint("install the version that the hosts have, or name it by INFRA_REDIS_SERVER"));
+                }
                 return Err(Error::unproven(format!("{}: {program} ended with {status}", doing()))
                     .because(tail.join("; "))
-                    .hint("the data is damaged, or of a newer engine than this one: take one of the version that the host has"));
+                    .hint("the data is damaged: `infra backup verify` names what is, and another base may serve"));
             }
             if let Some((connection, version)) = loaded(&path).await {
                 return Ok(Engine {
