@@ -5,20 +5,27 @@ set -euo pipefail
 # shellcheck source=/dev/null
 . /etc/infra/host.env
 
+# Why it was not started is there for whoever asks, until it is.
+refused=${INFRA_REFUSED:-/var/lib/infra/refused}
+refuse() {
+    mkdir -p "${refused%/*}"
+    echo "$*" >"$refused"
+    echo "refusing to start: $*" >&2
+    exit 1
+}
+
+rm -f "$refused"
 if grep -q '^replicaof ' "$INFRA_CONFIG"; then
     exit 0
 fi
 folder="$INFRA_DATA/appendonlydir"
 manifest="$folder/appendonly.aof.manifest"
 if [[ ! -s $manifest ]]; then
-    echo "refusing to start: this host is a master and $manifest is missing or empty; put the data back, from the replica or a backup, or start it by hand with \
-'systemctl edit' if it is really meant to be empty" >&2
-    exit 1
+    refuse "this host is a master and $manifest is missing or empty; put the data back, from the replica or a backup"
 fi
 while read -r _ name _; do
     if [[ ! -f $folder/$name ]]; then
-        echo "refusing to start: $manifest names $name, which is missing" >&2
-        exit 1
+        refuse "$manifest names $name, which is missing; put the data back, from the replica or a backup"
     fi
 done <"$manifest"
 # What a power cut tore off within a transaction, the engine would read as part of the next one.

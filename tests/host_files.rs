@@ -393,7 +393,11 @@ fn the_door_opens_and_closes_as_up_would_write_it_and_closing_ends_connections()
 #[test]
 fn a_master_without_its_data_is_not_started_and_a_follower_is() {
     let guard = |host: &Host| {
-        let output = Command::new("bash").arg(host.path("bin/infra-guard")).output().unwrap();
+        let output = Command::new("bash")
+            .arg(host.path("bin/infra-guard"))
+            .env("INFRA_REFUSED", host.path("refused"))
+            .output()
+            .unwrap();
         (
             output.status.success(),
             String::from_utf8_lossy(&output.stderr).into_owned(),
@@ -416,4 +420,5 @@ fn a_master_without_its_data_is_not_started_and_a_follower_is() {
     std::fs::remove_file(base).unwrap();
     let (allowed, text) = guard(&master);
     assert!(!allowed && text.contains("base.rdb, which is missing"), "{text}");
+    assert!(master.text("refused").contains("which is missing"));
 }

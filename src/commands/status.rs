@@ -264,6 +264,9 @@ fn judge_backups(context: &Context, backups: Backups, born: i64, alarms: &mut Ve
     if u64::try_from(now.as_second() - tried).is_ok_and(|age| age > DRILL.as_secs()) {
         alarms.push("no restore was tried for more than a week: run `infra backup drill --local`".into());
     }
+    if let Some(why) = agent.refused {
+        alarms.push(format!("the master's engine was not started: {why}"));
+    }
     if let Some(failure) = agent.failed {
         alarms.push(format!(
             "the newest attempt at a base failed at {}: {}",

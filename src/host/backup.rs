@@ -46,6 +46,8 @@ pub struct Backups {
     pub agent: Option<AgentStatus>,
     /// When the newest attempt at a base failed, and why; nothing where it did not.
     pub failed: Option<Failure>,
+    /// Why the host did not start its engine, where it refused to.
+    pub refused: Option<String>,
 }
 
 #[derive(Clone, Debug, Deserialize, Serialize, PartialEq, Eq)]
@@ -71,14 +73,17 @@ pub async fn run_now(session: &Session) -> Result<Commit> {
 /// What the agent says of itself, and the newest failure to make a base.
 pub async fn look(session: &Session) -> Result<Backups> {
     let doing = format!("ask {} for its backups", session.label());
-    let command = "sudo -n sh -c 'cd /var/lib/infra/agent 2>/dev/null || exit 0; for f in status failed; do printf \"%s \" $f; cat $f.json 2>/dev/null | tr -d \
+    let command = "sudo -n sh -c 'for f in agent/status.json agent/failed.json refused; do printf \"%s \" $f; cat /var/lib/infra/$f 2>/dev/null | tr -d \
                    \"\\n\"; echo; done'";
     let output = session.run(command, None).await?.expect_success(&doing)?;
     let mut backups = Backups::default();
     for line in output.text().lines() {
         match line.split_once(' ') {
             Some((_, "")) | None => {}
-            Some(("status", json)) => backups.agent = Some(serde_json::from_str(json).doing(|| doing.clone())?),
+            Some(("refused", why)) => backups.refused = Some(why.into()),
+            Some(("agent/status.json", json)) => {
+                backups.agent = Some(serde_json::from_str(json).doing(|| doing.clone())?)
+            }
             Some((_, json)) => backups.failed = Some(serde_json::from_str(json).doing(|| doing.clone())?),
         }
     }

@@ -88,7 +88,7 @@ async fn a_bucket_that_refuses_fails_dawdles_or_hangs_costs_nothing_but_time() {
         ),
     ] {
         sleep(2);
-        world.aws.fail(fault);
+        world.fail(fault);
         until("it is told", || troubles(&world).contains(said));
         sleep(3);
         let told = world.base();
@@ -97,7 +97,7 @@ async fn a_bucket_that_refuses_fails_dawdles_or_hangs_costs_nothing_but_time() {
             let text = String::from_utf8_lossy(&told.stderr).into_owned();
             assert!(text.contains("403"), "{text}");
         }
-        world.aws.heal();
+        world.heal();
     }
     // What was refused for good is tried again after a quarter of a minute.
     let diary = end(&world, writer).await;
@@ -113,11 +113,9 @@ async fn a_bucket_that_refuses_fails_dawdles_or_hangs_costs_nothing_but_time() {
 async fn more_than_may_wait_is_a_gap_that_is_declared_and_a_new_base_begins() {
     let (world, writer, first) = begin(1, "INFRA_BACKLOG_MB=0\n").await;
     sleep(3);
-    world
-        .aws
-        .fail(json!({"service": "s3", "operation": "PutObject", "status": 503}));
+    world.fail(json!({"service": "s3", "operation": "PutObject", "status": 503}));
     sleep(4);
-    world.aws.heal();
+    world.heal();
     let diary = end(&world, writer).await;
     let catalogue = world.catalogue().await;
     let gaps = catalogue.declared_gaps();
@@ -264,13 +262,11 @@ async fn a_disk_that_is_full_is_told_and_nothing_is_lost_once_there_is_room() {
     let first = now() + 1;
     let writer = Writer::start(&world.path("s"), Duration::from_millis(1));
     sleep(2);
-    world
-        .aws
-        .fail(json!({"service": "s3", "operation": "PutObject", "status": 503}));
+    world.fail(json!({"service": "s3", "operation": "PutObject", "status": 503}));
     within(Duration::from_secs(40), "the full disk is told", || {
         world.agent_said().contains("No space left")
     });
-    world.aws.heal();
+    world.heal();
     let last = now();
     let diary = writer.stop();
     until("it goes on", || world.agent_said().contains("log: all is well again"));

@@ -1,9 +1,8 @@
 //! A real engine, the real agent and the sandbox's AWS API on loopback; no machine is booted.
 
-use crate::aws::{Aws, up, wanted};
+use crate::aws::{Aws, call, up, wanted};
 use infra::backup::catalogue::Catalogue;
 use infra::backup::read;
-use infra::cloud::Cloud;
 use infra::cloud::s3::Bucket;
 use infra::state::Role;
 use sandbox::aws::Hypervisor;
@@ -19,7 +18,6 @@ pub const ENV: &str = "production";
 
 pub struct World {
     pub aws: Aws,
-    pub cloud: Cloud,
     pub bucket: Bucket,
     pub folder: tempfile::TempDir,
     engine: Option<Child>,
@@ -39,8 +37,9 @@ impl World {
         let wanted = wanted(&cloud, ENV);
         let (_, outcome) = up(&cloud, &wanted).await.unwrap();
         let id = &outcome.host(Role::Master).unwrap().id;
+        let endpoint = format!("http://{}", aws.address);
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let hypervisor = Hypervisor::new(aws.endpoint()).unwrap();
+        let hypervisor = Hypervisor::new(endpoint.clone()).unwrap();
         let world = hypervisor.world(0).await.unwrap();
         let instance = world.instances.into_iter().find(|instance| instance.id == *id).unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -76,7 +75,7 @@ impl World {
                 "INFRA_LABEL=master\nINFRA_BUCKET_URL={}/{}\nINFRA_REGION=us-east-1\nINFRA_PREFIX=backups/{ENV}\nINFRA_RPO_S={rpo_s}\nINFRA_DATA={}\n\
                  INFRA_SOCKET={}\nINFRA_CONFIG={}\nINFRA_USERS={}\nINFRA_RDB_CHECK=redis-check-rdb\nINFRA_PASSWORD_FILE={}\nINFRA_AGENT_HOME={}\n\
                  INFRA_METADATA=http://{address}\n{more}",
-                aws.endpoint(),
+                endpoint,
                 bucket.name(),
                 path("data"),
                 path("s"),
@@ -89,7 +88,6 @@ impl World {
         .unwrap();
         let mut world = World {
             aws,
-            cloud,
             bucket,
             folder,
             engine: None,
@@ -98,6 +96,15 @@ impl World {
         };
         world.start_engine();
         world
+    }
+
+    /// Plans failures of calls, as the plugin's door describes them.
+    pub fn fail(&self, fault: Value) {
+        call(self.aws.address, "POST", "/_hv/fault", Some(fault)).unwrap();
+    }
+
+    pub fn heal(&self) {
+        call(self.aws.address, "DELETE", "/_hv/fault", None).unwrap();
     }
 
     pub fn path(&self, name: &str) -> PathBuf {

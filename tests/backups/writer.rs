@@ -2,7 +2,7 @@
 
 use redis::Value;
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
@@ -40,19 +40,14 @@ impl Writer {
         Writer { stop, diary, thread }
     }
 
-    pub fn diary(&self) -> Diary {
-        self.diary.lock().unwrap().clone()
-    }
-
     pub fn stop(self) -> Diary {
         self.stop.store(true, Ordering::Relaxed);
         self.thread.join().unwrap();
-        let diary = self.diary.lock().unwrap().clone();
-        diary
+        std::mem::take(&mut *self.diary.lock().unwrap())
     }
 }
 
-fn write(socket: &PathBuf, pause: Duration, stop: &AtomicBool, diary: &Mutex<Diary>) {
+fn write(socket: &Path, pause: Duration, stop: &AtomicBool, diary: &Mutex<Diary>) {
     let client = redis::Client::open(format!("unix://{}", socket.display())).unwrap();
     let mut connection = None;
     let mut number = 0;

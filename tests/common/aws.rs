@@ -21,7 +21,7 @@ pub const SECRET: &str = "x-very-secret-x";
 
 /// A running server with its supervisor. Both end with it.
 pub struct Aws {
-    address: SocketAddr,
+    pub address: SocketAddr,
     server: Child,
     stop: Arc<AtomicBool>,
     supervisor: Option<std::thread::JoinHandle<()>>,
@@ -94,19 +94,6 @@ impl Aws {
         Cloud::over(&config).await
     }
 
-    pub fn endpoint(&self) -> String {
-        format!("http://{}", self.address)
-    }
-
-    /// Plans failures of calls, as the plugin's door describes them.
-    pub fn fail(&self, fault: Value) {
-        call(self.address, "POST", "/_hv/fault", Some(fault)).unwrap();
-    }
-
-    pub fn heal(&self) {
-        call(self.address, "DELETE", "/_hv/fault", None).unwrap();
-    }
-
     /// The machines as their supervisor sees them.
     pub fn machines(&self) -> Vec<Value> {
         let world = call(self.address, "GET", "/_hv/world", None).unwrap();
@@ -151,7 +138,7 @@ fn acknowledge_all(address: SocketAddr) {
 }
 
 /// One request without credentials, answered with JSON.
-fn call(address: SocketAddr, method: &str, path: &str, body: Option<Value>) -> Option<Value> {
+pub fn call(address: SocketAddr, method: &str, path: &str, body: Option<Value>) -> Option<Value> {
     let body = body.map(|body| body.to_string()).unwrap_or_default();
     let mut stream = TcpStream::connect(address).ok()?;
     stream.set_read_timeout(Some(Duration::from_secs(30))).ok()?;

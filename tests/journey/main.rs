@@ -95,6 +95,8 @@ fn an_app_moves_with_one_command_and_nothing_is_lost() {
 
     roles_survive_a_reboot(&world, "master");
     world.nothing_was_lost(2_000);
+    the_past_comes_back(&world);
+    an_empty_master_does_not_start(&world);
     world.no_secret_was_shown();
     going_down_is_refused_until_the_app_is_elsewhere(&world);
 }
@@ -221,6 +223,100 @@ fn roles_survive_a_reboot(world: &World, role_of_master: &str) {
                 && is_as_before("replica", "replica")
         });
     }
+}
+
+/// A mistake is taken back: the live data is again what it was a moment before, and the log is shipped on.
+fn the_past_comes_back(world: &World) {
+    let redis = |arguments: &[&str]| world.infra(&[&["redis-cli", "master"], arguments].concat()).exits(0);
+    redis(&["SET", "marker", "before"]);
+    let before = jiff::Timestamp::now().as_second() + 1;
+    let before = jiff::Timestamp::from_second(before).unwrap();
+    let covered = |second: jiff::Timestamp| {
+        let until = world.status()["log_until"]
+            .as_str()
+            .map(|text| text.parse::<jiff::Timestamp>().unwrap());
+        until.is_some_and(|until| until > second)
+    };
+    std::thread::sleep(Duration::from_secs(2));
+    redis(&["SET", "marker", "after"]);
+    redis(&["SET", "mistake", "1"]);
+    world.until(Duration::from_secs(60), "the log to be shipped", || covered(before));
+    let at = before.to_string();
+    // What is not covered is refused, and so is the wrong name.
+    world
+        .infra(&[
+            "restore",
+            "--at",
+            "2001-01-01T00:00:00Z",
+            "--to",
+            "live",
+            "--confirm",
+            "demo",
+        ])
+        .exits(1)
+        .says("the first second that is covered");
+    world
+        .infra(&["restore", "--at", &at, "--to", "live", "--confirm", "someone"])
+        .exits(64);
+    world
+        .infra(&["restore", "--at", &at, "--to", "live", "--confirm", "demo"])
+        .exits(0);
+    redis(&["GET", "marker"]).says("before");
+    redis(&["EXISTS", "mistake"]).says("0");
+    let status = world.status();
+    assert_eq!(status["servers"]["replica"]["link_up"], true, "{status}");
+    assert_eq!(world.infra(&["up", "--yes", "--json"]).exits(0).json()["changes"], 0);
+    let listed = world.infra(&["backup", "list", "--json"]).exits(0).json();
+    assert!(listed["bases"].as_array().unwrap().len() > 2, "{listed}");
+    world.infra(&["backup", "now"]).exits(0);
+    let first = listed["covered"][0]["from"].as_str().unwrap().to_string();
+    let folder = world.folder().join("restored");
+    let folder = folder.to_str().unwrap();
+    world
+        .infra(&["restore", "--at", &first, "--to", "file", folder, "--without-load"])
+        .exits(0)
+        .says("no engine has loaded it");
+    // Nothing is ever written over.
+    world
+        .infra(&["restore", "--latest", "--to", "file", folder, "--without-load"])
+        .exits(64)
+        .says("not empty");
+}
+
+/// A master whose data is gone would empty its replica within a second: it is not started, and `status` says why.
+fn an_empty_master_does_not_start(world: &World) {
+    let keys = |status: &Value| status["servers"]["replica"]["keys"].clone();
+    let before = keys(&world.status());
+    let data = "/var/lib/redis/appendonlydir";
+    world.infra(&[
+        "ssh",
+        "master",
+        "sudo",
+        "sh",
+        "-c",
+        &format!("'systemctl stop redis-server; mv {data} {data}.gone; sync; systemctl reboot'"),
+    ]);
+    let mut told = Value::Null;
+    world.until(Duration::from_secs(90), "status to say why", || {
+        told = world.status();
+        told["alarms"].to_string().contains("was not started")
+    });
+    assert_eq!(keys(&told), before, "{told}");
+    assert!(told["servers"]["master"]["error"].is_string(), "{told}");
+    world
+        .infra(&[
+            "ssh",
+            "master",
+            "sudo",
+            "sh",
+            "-c",
+            &format!("'mv {data}.gone {data}; systemctl restart redis-server'"),
+        ])
+        .exits(0);
+    world.until(Duration::from_secs(60), "the master to serve again", || {
+        let status = world.status();
+        status["servers"]["master"]["role"] == "master" && status["servers"]["replica"]["link_up"] == true
+    });
 }
 
 fn going_down_is_refused_until_the_app_is_elsewhere(world: &World) {
