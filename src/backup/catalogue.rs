@@ -252,11 +252,13 @@ impl Catalogue {
         }
     }
 
-    /// Holes in the numbers of the pieces, and parts of bases that their records name and nobody has.
-    pub fn holes(&self) -> Vec<Finding> {
+    /// Holes in the numbers of the pieces, and records that are missing. What is older than `kept_since` (seconds since 1970) may have expired: logs lose their
+    /// beginning first.
+    pub fn holes(&self, kept_since: i64) -> Vec<Finding> {
         let mut found = Vec::new();
         for (id, log) in &self.timelines {
-            if log.record.is_none() {
+            let may_have_expired = began(id).is_some_and(|began| began < kept_since);
+            if log.record.is_none() && !may_have_expired {
                 found.push(Finding {
                     kind: Wrong::Gap,
                     what: format!("the record of the timeline {id} is missing"),
@@ -279,18 +281,16 @@ impl Catalogue {
                     });
                 }
             }
-            // Expired from its beginning is how a log ends; with its record there, its beginning should be too.
-            let start = log.record.as_ref().map(|record| record.start);
-            if let (Some(first), Some(start)) = (log.pieces.first(), start)
-                && first.chunk.number != 1
+            if let Some(first) = log.pieces.first().map(|piece| &piece.chunk)
+                && first.number != 1
+                && !(may_have_expired && first.first <= kept_since)
             {
                 found.push(Finding {
                     kind: Wrong::Gap,
                     what: format!(
-                        "the first {} of the log of {id} are missing, from increment {} byte {}",
-                        count(first.chunk.number - 1),
-                        start.increment,
-                        start.offset
+                        "the first {} of the log of {id} are missing, before {}",
+                        count(first.number - 1),
+                        moment(first.first)
                     ),
                 });
             }
@@ -303,6 +303,13 @@ impl Catalogue {
         let records = self.timelines.values().filter_map(|log| log.record.as_ref());
         records.filter(|record| record.gap.is_some()).collect()
     }
+}
+
+/// When a timeline began, as its name says.
+fn began(id: &str) -> Option<i64> {
+    let time = id.split('-').next()?;
+    let civil = jiff::civil::DateTime::strptime("%Y%m%dT%H%M%S%.fZ", time).ok()?;
+    Some(civil.to_zoned(jiff::tz::TimeZone::UTC).ok()?.timestamp().as_second())
 }
 
 fn count(pieces: u64) -> String {

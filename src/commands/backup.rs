@@ -7,6 +7,7 @@ use crate::backup::{self, drill, load, prove, read, restore};
 use crate::cli::{BackupVerb, Drill, VerifyBackups};
 use crate::error::{Error, ExitCode, Kind, Result};
 use crate::host;
+use crate::plan::cloud::Expiry;
 use crate::state::Role;
 use crate::ui::{Step, size};
 use jiff::Timestamp;
@@ -220,7 +221,10 @@ async fn checked(context: &Context, environment: &Environment) -> Result<prove::
     let catalogue = read::catalogue(bucket, context.env()).await?;
     let mut proof = prove::everything(bucket, context.env(), &catalogue, &step).await?;
     proof.findings.extend(catalogue.findings.iter().cloned());
-    proof.findings.extend(catalogue.holes());
+    let keep = &context.config.backup.keep;
+    let expiry = Expiry::keeping(keep.hourly, keep.daily, keep.monthly, context.config.backup_period_s());
+    let kept_since = Timestamp::now().as_second() - i64::from(expiry.hourly_days) * 86_400;
+    proof.findings.extend(catalogue.holes(kept_since));
     let gaps = catalogue.declared_gaps();
     proof.findings.extend(gaps.iter().filter_map(|timeline| {
         let gap = timeline.gap.as_ref()?;

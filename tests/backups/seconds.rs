@@ -98,7 +98,7 @@ async fn every_second_of_a_run_full_of_deaths_comes_back_exactly() {
 
     let catalogue = world.catalogue().await;
     assert!(catalogue.findings.is_empty(), "{:?}", catalogue.findings);
-    assert_eq!(catalogue.holes(), []);
+    assert_eq!(catalogue.holes(0), []);
     let covered = catalogue.covered();
     assert_eq!(covered.len(), 1, "{covered:?}");
     let until = covered[0].until.as_second();

@@ -165,7 +165,7 @@ fn timelines_are_followed_over_several_restarts() {
         ),
     );
     assert_eq!(catalogue.line(&catalogue.bases[0]).until, 599);
-    assert!(catalogue.holes().is_empty());
+    assert!(catalogue.holes(0).is_empty());
 }
 
 #[test]
@@ -175,7 +175,7 @@ fn a_missing_piece_ends_a_line_and_is_found() {
         let before = catalogue.line(&catalogue.bases[0]).until;
         let removed = catalogue.timelines.get_mut("a").unwrap().pieces.remove(missing);
         let ended = catalogue.line(&catalogue.bases[0]).until;
-        let found = catalogue.holes();
+        let found = catalogue.holes(0);
         if missing == 3 {
             // The newest: only its age can tell.
             assert!(found.is_empty());
@@ -202,4 +202,29 @@ fn a_base_can_be_had_by_its_name_and_the_latest_has_no_end() {
         Catalogue::default().choose(&Wish::Latest).err(),
         Some(Uncovered::NoBackup)
     );
+}
+
+#[test]
+fn a_log_that_has_lost_its_beginning_to_age_is_whole() {
+    let id = "20010909T014640.000Z-master-0";
+    assert_eq!(began(id), Some(1_000_000_000));
+    let old = log(
+        (1, 0),
+        None,
+        &[
+            (1, 0, 10, 1_000_000_000, 1_000_100_000),
+            (1, 10, 20, 1_000_100_000, 1_000_200_000),
+        ],
+    );
+    let mut catalogue = Catalogue {
+        timelines: BTreeMap::from([(id.to_string(), old)]),
+        ..Catalogue::default()
+    };
+    let log = catalogue.timelines.get_mut(id).unwrap();
+    log.record = None;
+    log.pieces.remove(0);
+    assert_eq!(catalogue.holes(1_000_150_000), []);
+    // What is younger than everything that may have expired must be there.
+    assert_eq!(catalogue.holes(1_000_050_000).len(), 1);
+    assert_eq!(catalogue.holes(0).len(), 2);
 }
