@@ -70,7 +70,7 @@ impl Settings {
             region: need("INFRA_REGION")?,
             prefix: need("INFRA_PREFIX")?,
             rpo: Duration::from_secs(rpo),
-            backlog: number("INFRA_BACKLOG_MB", 512)? << 20,
+            backlog: number("INFRA_BACKLOG_KB", 512 << 10)? << 10,
             data: need("INFRA_DATA")?.into(),
             socket: need("INFRA_SOCKET")?.into(),
             user: get("INFRA_USER").unwrap_or("backup").into(),

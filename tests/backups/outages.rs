@@ -112,11 +112,12 @@ async fn a_bucket_that_refuses_fails_dawdles_or_hangs_costs_nothing_but_time() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn more_than_may_wait_is_a_gap_that_is_declared_and_a_new_base_begins() {
-    let (world, writer, first) = begin(1, "INFRA_BACKLOG_MB=0\n").await;
+    let (world, writer, first) = begin(1, "INFRA_BACKLOG_KB=20\n").await;
     sleep(3);
     world.fail(json!({"service": "s3", "operation": "PutObject", "status": 503}));
-    sleep(4);
+    until("it is declared", || world.agent_said().contains("the log has a gap"));
     world.heal();
+    sleep(3);
     let diary = end(&world, writer).await;
     let catalogue = world.catalogue().await;
     let gaps = catalogue.declared_gaps();
