@@ -117,13 +117,14 @@ async fn more_than_may_wait_is_a_gap_that_is_declared_and_a_new_base_begins() {
     world.fail(json!({"service": "s3", "operation": "PutObject", "status": 503}));
     until("it is declared", || world.agent_said().contains("the log has a gap"));
     world.heal();
-    sleep(3);
-    let diary = end(&world, writer).await;
+    // It is written on, so that the new timeline has something to cover.
     until("the new timeline has its base", || {
         let last = std::fs::read(world.path("agent/last.json")).unwrap_or_default();
         let last: serde_json::Value = serde_json::from_slice(&last).unwrap_or_default();
-        last["timeline"] == world.status()["timeline"]
+        last["timeline"] == world.status()["timeline"] && world.agent_said().matches("timeline 2").count() > 1
     });
+    sleep(6);
+    let diary = end(&world, writer).await;
     let catalogue = world.catalogue().await;
     let gaps = catalogue.declared_gaps();
     assert!(!gaps.is_empty(), "{}", world.agent_said());

@@ -285,7 +285,13 @@ fn the_past_comes_back(world: &World) {
 
 /// A master whose data is gone would empty its replica within a second: it is not started, and `status` says why.
 fn an_empty_master_does_not_start(world: &World) {
-    let keys = |status: &Value| status["servers"]["replica"]["keys"].clone();
+    let keys = |status: &Value| -> u64 {
+        let databases = status["servers"]["replica"]["keys"].as_object().unwrap();
+        databases
+            .values()
+            .map(|database| database["keys"].as_u64().unwrap())
+            .sum()
+    };
     let before = keys(&world.status());
     let data = "/var/lib/redis/appendonlydir";
     world.infra(&[
@@ -301,7 +307,8 @@ fn an_empty_master_does_not_start(world: &World) {
         told = world.status();
         told["alarms"].to_string().contains("was not started")
     });
-    assert_eq!(keys(&told), before, "{told}");
+    // Some of them have an end of their own.
+    assert!(keys(&told) + before / 50 >= before, "{before} before: {told}");
     assert!(told["servers"]["master"]["error"].is_string(), "{told}");
     world
         .infra(&[
