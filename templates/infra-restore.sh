@@ -48,7 +48,8 @@ recover() {
     local aside
     if [[ -d $live ]]; then return 0; fi
     aside=$(find "$INFRA_DATA" -maxdepth 1 -name 'appendonlydir.pre-restore-*' | sort | tail -n 1)
-    [[ -n $aside ]] || return 0
+    # What was built is removed at the end of a swap: while it is there, the swap did not end. Data that was kept on purpose is never put back by itself.
+    [[ -n $aside && -d $INFRA_DATA/restore-${aside##*.pre-restore-} ]] || return 0
     mv "$aside" "$live"
     sync "$INFRA_DATA"
     systemctl start "$INFRA_UNIT"
