@@ -146,6 +146,7 @@ async fn setup<R: Record>(
         apps: context.apps()?,
         fence: plan.fence,
         accept_loss: plan.accept_loss,
+        folder: context.common.inventory.clone(),
         config_var: context.config.app.config_var.clone(),
         limits: plan.limits,
         ui: context.ui.clone(),

@@ -2,6 +2,7 @@
 
 use super::app::release_is_pending;
 use super::decide::{MasterRole, Past, Stillness, World};
+use super::gate::Sides;
 use super::history::{History, Promotion};
 use super::pair::Pair;
 use super::phase::{Command, FenceKind, Phase};
@@ -14,6 +15,7 @@ use crate::platform::ConfigVars;
 use crate::redis::control::{self, Permission};
 use crate::redis::info::{Info, ServerRole};
 use crate::redis::{Connection, Server};
+use crate::ui::Step;
 use crate::wait::Instant;
 use ::redis::{Value, cmd};
 use std::collections::BTreeMap;
@@ -21,6 +23,8 @@ use std::time::Duration;
 
 /// How long a stream may take to show what a server says it has written.
 const READING: Duration = Duration::from_secs(10);
+/// How long a link that is down may take to come up when nothing is being copied.
+const LINKING: Duration = Duration::from_secs(15);
 /// How far apart the clocks of two servers may be.
 const CLOCKS: Duration = Duration::from_secs(2);
 
@@ -201,6 +205,31 @@ pub async fn existing(server: &Server, seen: &Seen) -> Result<u64> {
         }
     }
     Ok(existing)
+}
+
+/// Waits for the link of a master that follows: one that was just told to follow, or lost its link, needs a moment, and a full copy as long as it takes.
+pub async fn link(name: &Server, sides: &Sides, sync: Duration, step: &Step) -> Result<()> {
+    let begun = Instant::now();
+    loop {
+        let (master, _) = sides.pair().await?;
+        let copying = match &master.link {
+            _ if master.role == ServerRole::Master => return Ok(()),
+            Some(link) if link.up && !master.loading => return Ok(()),
+            Some(link) => link.sync.is_some() || master.loading,
+            None => false,
+        };
+        if begun.elapsed() > if copying { sync } else { LINKING } {
+            return Err(
+                Error::failed(format!("begin: {name} follows, and its link to the source is down"))
+                    .hint("the provider may have changed the source's address or password: run `infra up`, which points the master at it anew, then the same command again"),
+            );
+        }
+        step.update(match copying {
+            true => "the master copies the source",
+            false => "the master's link to the source is down",
+        });
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
 }
 
 /// How many keys a server has expired since it started.

@@ -21,6 +21,7 @@ mod app;
 mod back;
 mod clients;
 pub mod decide;
+mod door;
 pub mod fence;
 pub mod figures;
 mod flatten;

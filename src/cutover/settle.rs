@@ -14,7 +14,22 @@ use crate::redis::control;
 use crate::redis::info::Info;
 use crate::ui::size;
 use crate::wait::Instant;
+use jiff::Timestamp;
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
 use std::time::Duration;
+
+/// So many late writes are shown.
+const SHOWN: usize = 20;
+
+/// What the source took after the fence.
+#[derive(Default)]
+pub(super) struct Late {
+    pub writes: u64,
+    /// Which keys, each once for a command.
+    pub lines: Vec<String>,
+}
 
 impl<R: Record, P: Pair> Cutover<R, P> {
     pub(super) async fn await_gone(&mut self) -> Result<()> {
@@ -137,10 +152,8 @@ impl<R: Record, P: Pair> Cutover<R, P> {
         let info = Info::read(&mut self.setup.source.connect(0).await?).await?;
         watch.reach(info.master_repl_offset, READING).await?;
         let late = self.late(&watch.seen()).await?;
-        self.outcome.late_writes = Some(late.len() as u64);
-        for line in late.iter().take(20) {
-            self.outcome.notes.push(format!("late write: {line}"));
-        }
+        self.outcome.late_writes = Some(late.writes);
+        self.tell_late(&late);
         let last = self
             .history
             .promotion
@@ -153,17 +166,18 @@ impl<R: Record, P: Pair> Cutover<R, P> {
         };
         step.done(format!(
             "{} late writes in the source's stream since the fence",
-            late.len()
+            late.writes
         ));
         Ok(())
     }
 
     /// The writes among what the source's stream showed. Keys that expired when the pause ended are deleted there as by a client: as many deletions as the source
     /// says it expired are none, nor are those of keys that our side does not have either.
-    pub(super) async fn late(&self, seen: &Seen) -> Result<Vec<String>> {
-        let mut late = seen.lines.clone();
-        late.truncate(usize::try_from(seen.writes).unwrap_or(usize::MAX));
-        late.resize(usize::try_from(seen.writes).unwrap_or(usize::MAX), "one more".into());
+    pub(super) async fn late(&self, seen: &Seen) -> Result<Late> {
+        let mut late = Late {
+            writes: seen.writes,
+            lines: seen.lines.clone(),
+        };
         let expired = match self.expired_before {
             Some(before) => look::expired_keys(&mut self.setup.source.connect(0).await?)
                 .await?
@@ -173,9 +187,44 @@ impl<R: Record, P: Pair> Cutover<R, P> {
         let unexplained = seen.deletions.saturating_sub(expired);
         if unexplained > 0 {
             let ours = look::existing(&self.setup.master, seen).await?;
-            let deleted = usize::try_from(unexplained.min(ours)).unwrap_or(usize::MAX);
-            late.resize(late.len() + deleted, "a key was deleted".into());
+            let deleted = unexplained.min(ours);
+            late.writes += deleted;
+            if deleted > 0 {
+                late.lines.push(format!("{deleted} keys were deleted"));
+            }
         }
         Ok(late)
     }
+
+    /// The first few go to whoever looks; where there are more, all of them into a file, for whoever has to carry them over.
+    fn tell_late(&mut self, late: &Late) {
+        for line in late.lines.iter().take(SHOWN) {
+            self.outcome.notes.push(format!("late write: {line}"));
+        }
+        if late.lines.len() <= SHOWN {
+            return;
+        }
+        let (more, text) = (late.lines.len() - SHOWN, late.lines.join("\n") + "\n");
+        let name = format!("late-writes-{}.txt", Timestamp::now().strftime("%Y%m%dT%H%M%SZ"));
+        let path = self.setup.folder.join(name);
+        self.outcome.notes.push(match write_private(&path, &text) {
+            Ok(()) => format!("{more} more late writes: all are listed in {}", path.display()),
+            // The list itself is what matters now: it goes out whole.
+            Err(error) => format!(
+                "the list could not be written to {}: {error}; {}",
+                path.display(),
+                late.lines[SHOWN..].join("; ")
+            ),
+        });
+    }
+}
+
+/// Keys' names are the app's own business.
+fn write_private(path: &Path, text: &str) -> std::io::Result<()> {
+    let mut file = std::fs::OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path)?;
+    file.write_all(text.as_bytes())
 }

@@ -7,6 +7,7 @@ use crate::interrupt::Interrupt;
 use crate::platform::Platform;
 use crate::redis::Server;
 use crate::ui::Ui;
+use std::path::PathBuf;
 use std::time::Duration;
 
 pub struct Setup<R: Record, P: Pair> {
@@ -29,6 +30,8 @@ pub struct Setup<R: Record, P: Pair> {
     pub fence: Option<FenceKind>,
     /// Somebody said that a source which lost a good part of its keys is to be followed all the same.
     pub accept_loss: bool,
+    /// On this computer, for lists that are too long to be shown.
+    pub folder: PathBuf,
     pub limits: Limits,
     pub ui: Ui,
     pub interrupt: Interrupt,

@@ -11,9 +11,7 @@ use super::phase::{Command, FenceKind, Phase};
 use super::record::Record;
 use super::run::{Cutover, Flow};
 use super::sequence::Step as Doing;
-use super::watch::Watch;
 use crate::error::{Error, Result};
-use crate::redis::Connection;
 use crate::redis::control::{self, Permission};
 use crate::redis::info::{Info, ServerRole};
 use crate::ui::size;
@@ -82,12 +80,6 @@ impl<R: Record, P: Pair> Cutover<R, P> {
             }
         }
         let (master, _) = sides.pair().await?;
-        if master.role == ServerRole::Replica && !master.link.as_ref().is_some_and(|link| link.up) {
-            return Err(
-                Error::failed(format!("begin: {} follows, and its link to the source is down", setup.master))
-                    .hint("the provider may have changed the source's address or password: run `infra up`, which points the master at it anew, then the same command again"),
-            );
-        }
         // A link that still stands hides a password that was changed: it would not come back.
         let known = control::setting(&mut sides.master, "masterauth").await?;
         let wanted = setup.source.password.as_ref().map_or("", |password| password.expose());
@@ -98,6 +90,7 @@ impl<R: Record, P: Pair> Cutover<R, P> {
             ))
             .hint("run `infra up`, which points the master at it anew, then the same command again"));
         }
+        look::link(&setup.master, &sides, setup.limits.sync, &step).await?;
         // A replica ignores its limit, a master enforces it at once.
         if master.maxmemory > 0 && master.used_memory > master.maxmemory {
             return Err(Error::failed(format!(
@@ -409,101 +402,6 @@ impl<R: Record, P: Pair> Cutover<R, P> {
         }
         Ok(())
     }
-
-    async fn open_door(&mut self) -> Result<()> {
-        let step = self.setup.ui.step("open the new door");
-        let Some(promotion) = self.history.promotion.clone() else {
-            return Err(out_of_order("open the door of a master that was not promoted"));
-        };
-        self.setup.record.still_ours()?;
-        if let Some(fence) = &self.fence {
-            fence.holds()?;
-        }
-        // Whoever writes waits meanwhile: what can be asked at once is, and over connections that are there.
-        let mut master = match &self.sides {
-            Some(sides) => sides.master.clone(),
-            None => self.setup.master.connect(0).await?,
-        };
-        let mut asked = master.clone();
-        let (our_watch, through) = tokio::join!(self.watch_of_ours(&mut asked, &promotion), self.came_through());
-        if self.our_watch.is_none() {
-            self.our_watch = our_watch?;
-        }
-        self.nothing_came_through(&through?)?;
-        self.foreign_writes(&mut master).await?;
-        self.setup.pair.set_door(true).await?;
-        if !look::door_is_open(&mut master).await? {
-            return Err(Error::failed(format!(
-                "let the app log in to {}: it still may not",
-                self.setup.master
-            )));
-        }
-        let fenced = match (&self.fence, self.outcome.fenced_ms) {
-            // Promoted in this run: both moments are on one clock.
-            (Some(fence), Some(_)) => milliseconds(fence.raised.elapsed()),
-            _ => since(promotion.fenced_at),
-        };
-        self.outcome.fenced_ms = Some(fenced);
-        step.done(format!(
-            "the app may write to the master, {fenced} ms after the fence began"
-        ));
-        Ok(())
-    }
-
-    /// Our master's stream from where it is its own, where it is not watched yet and can be.
-    async fn watch_of_ours(&self, master: &mut Connection, promotion: &Promotion) -> Result<Option<Watch>> {
-        if self.our_watch.is_some() {
-            return Ok(None);
-        }
-        let info = Info::read(master).await?;
-        let from = look::own_from(&info, promotion);
-        let begun = Watch::begin_with(&self.setup.master, info, &promotion.source_replid, from).await;
-        Ok(begun.unwrap_or_default())
-    }
-
-    /// What the source took since the proof. An earlier run that announced the switch has made this look.
-    async fn came_through(&self) -> Result<Vec<String>> {
-        let Some(watch) = &self.source_watch else {
-            return Ok(Vec::new());
-        };
-        let mut source = match &self.fence {
-            Some(fence) => fence.connection(),
-            None => self.setup.source.connect(0).await?,
-        };
-        let info = Info::read(&mut source).await?;
-        watch.reach(info.master_repl_offset, READING).await?;
-        self.late(&watch.seen()).await
-    }
-
-    /// The last look at the source before the other door opens, once its pause was made long: from here on the way is only forward. Somebody may have ended the
-    /// pause since the proof, and every write that waited in it has then been done on the old side. The app is there still, so nothing of it is lost by going back.
-    fn nothing_came_through(&mut self, late: &[String]) -> Result<()> {
-        if late.is_empty() {
-            return Ok(());
-        }
-        let what = format!("the source was written to {} times after the proof", late.len());
-        self.why_back.clone_from(&what);
-        Err(Error::unproven(format!("switch the app: {what}"))
-            .because(late.iter().take(20).cloned().collect::<Vec<_>>().join("; "))
-            .hint("somebody ended the source's pause, or wrote past it: those writes are kept and the app goes on there; find out who it was, then run the same command again"))
-    }
-
-    /// What our side took while its door was shut. It is all there and stays; the source is fenced, so going on loses nothing.
-    async fn foreign_writes(&mut self, master: &mut Connection) -> Result<()> {
-        let Some(watch) = &self.our_watch else {
-            return Ok(());
-        };
-        if look::door_is_open(master).await? {
-            return Ok(());
-        }
-        let info = Info::read(master).await?;
-        watch.reach(info.master_repl_offset, READING).await?;
-        let seen = watch.seen();
-        if seen.writes > 0 && self.outcome.foreign_writes == 0 {
-            self.outcome.tell_foreign(&seen);
-        }
-        Ok(())
-    }
 }
 
 pub(super) fn out_of_order(what: &str) -> Error {
@@ -511,10 +409,6 @@ pub(super) fn out_of_order(what: &str) -> Error {
         .hint("this is a defect of the program; nothing was changed by it")
 }
 
-fn milliseconds(span: Duration) -> u64 {
+pub(super) fn milliseconds(span: Duration) -> u64 {
     u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
-}
-
-fn since(moment: Timestamp) -> u64 {
-    u64::try_from(Timestamp::now().duration_since(moment).as_millis()).unwrap_or(0)
 }

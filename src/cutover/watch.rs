@@ -5,11 +5,12 @@ use crate::redis::key::{Key, printable};
 use crate::redis::tap::{DirtyKeys, Effect, Event, Place, Tap, Touched};
 use crate::redis::{Info, Server};
 use jiff::Timestamp;
+use std::collections::HashSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-/// So many written keys are listed for people.
-const LISTED: usize = 20;
+/// So many written keys are listed, each once for a command; more are only counted.
+const LISTED: usize = 10_000;
 /// More deletions than this are only counted.
 const MOST_DELETED: usize = 100_000;
 
@@ -19,8 +20,9 @@ pub struct Seen {
     pub writes: u64,
     pub first_write_at: Option<Timestamp>,
     pub last_write_at: Option<Timestamp>,
-    /// The first keys that were written, for people.
+    /// What was written to which key, for people.
     pub lines: Vec<String>,
+    listed: HashSet<String>,
     pub deletions: u64,
     /// Keys that were deleted, as far as their database was known; see `unplaced`.
     pub deleted: Vec<Key>,
@@ -57,11 +59,10 @@ impl Seen {
         for key in keys {
             if self.lines.len() < LISTED {
                 let database = database(event, key).map_or("?".into(), |number| number.to_string());
-                self.lines.push(format!(
-                    "{} {} in database {database}",
-                    event.command,
-                    printable(&key.name)
-                ));
+                let line = format!("{} {} in database {database}", event.command, printable(&key.name));
+                if self.listed.insert(line.clone()) {
+                    self.lines.push(line);
+                }
             }
         }
     }

@@ -308,6 +308,7 @@ impl Stage {
             config_var: "REDIS_URL".into(),
             fence: None,
             accept_loss: false,
+            folder: self.folder.path().into(),
             limits: self.limits,
             ui: Ui::silent(),
             interrupt: Interrupt::never(),
