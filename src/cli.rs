@@ -121,7 +121,7 @@ pub enum BackupVerb {
     List,
     /// Read every object and prove it: exit 20 stale, 21 gap, 22 checksum, 23 does not load, 24 unreachable
     Verify(VerifyBackups),
-    /// Restore a random covered second here, load it for real, report the time it took, and throw it away
+    /// Restore a random covered second, load it for real, hold keys of it against the live master, and throw it away
     Drill(Drill),
 }
 
@@ -134,8 +134,8 @@ pub struct VerifyBackups {
 
 #[derive(Debug, Args)]
 pub struct Drill {
-    /// On this computer, with the redis-server or valkey-server at hand
-    #[arg(long, required = true)]
+    /// On this computer, with the redis-server or valkey-server at hand, instead of an instance that is made for it
+    #[arg(long)]
     pub local: bool,
     /// The second to restore, such as 2026-11-28T01:02:03Z; default: a random one
     #[arg(long, value_name = "TIME", conflicts_with = "latest")]
@@ -156,11 +156,23 @@ pub struct Restore {
     /// A base alone, as `backup list` names it
     #[arg(long, value_name = "ID", group = "what")]
     pub backup: Option<String>,
-    /// Where: `file DIR`, a data folder on this computer, or `live`, the master itself
-    #[arg(long, num_args = 1..=2, value_names = ["WHERE", "DIR"], required = true)]
+    /// Data from somewhere else: an RDB file, such as a hosted provider lets you download. It takes the place of the master's data
+    #[arg(long, value_name = "FILE", group = "what", conflicts_with_all = ["keys", "shift_ttl", "without_load"])]
+    pub from: Option<PathBuf>,
+    /// Where: `file DIR`, a data folder on this computer; `instance`, a new one beside the pair; or `live`, the master itself
+    #[arg(long, num_args = 1..=2, value_names = ["WHERE", "DIR"], required_unless_present_any = ["remove", "from"])]
     pub to: Vec<String>,
-    /// Do not have an engine on this computer load it
+    /// End the instances that `--to instance` has made
+    #[arg(long, conflicts_with_all = ["what", "to", "keys", "shift_ttl", "without_load"])]
+    pub remove: bool,
+    /// Only the keys of this pattern, such as 'user:*' (*, ? and [a-z] as in Redis): into the live master beside all that is there, or with `--to file` as a file of commands
+    #[arg(long, value_name = "PATTERN")]
+    pub keys: Option<String>,
+    /// Let keys keep the remaining life that they had at that time, instead of ending when they were to end
     #[arg(long)]
+    pub shift_ttl: bool,
+    /// Do not have an engine on this computer load it
+    #[arg(long, conflicts_with_all = ["keys", "shift_ttl"])]
     pub without_load: bool,
     #[command(flatten)]
     pub confirmed: Confirmed,
@@ -170,18 +182,23 @@ pub struct Restore {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Target {
     File(PathBuf),
+    Instance,
     Live,
 }
 
 impl Restore {
     pub fn target(&self) -> crate::error::Result<Target> {
         match self.to.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
+            [] | ["live"] if self.from.is_some() => Ok(Target::Live),
+            _ if self.from.is_some() => Err(crate::error::Error::usage("restore an RDB file elsewhere than into the master")
+                .hint("leave --to out; a data folder of it is `appendonlydir` with the file as its base, see docs/backups.md")),
             ["file", folder] => Ok(Target::File(folder.into())),
+            ["instance"] => Ok(Target::Instance),
             ["live"] => Ok(Target::Live),
             ["file"] => Err(crate::error::Error::usage("accept --to file: it needs a folder")
                 .hint("such as `--to file ./restored`")),
             _ => Err(crate::error::Error::usage(format!("accept --to {}", self.to.join(" ")))
-                .hint("`--to file DIR` builds a data folder on this computer, `--to live` puts it in the place of the master's data")),
+                .hint("`--to file DIR` builds a data folder on this computer, `--to instance` on a new one beside the pair, `--to live` puts it in the place of the master's data")),
         }
     }
 }
@@ -341,6 +358,8 @@ pub struct RedisCli {
 pub enum Host {
     Master,
     Replica,
+    /// The newest instance that `infra restore --to instance` has made
+    Restored,
 }
 
 /// A span such as `90s`, `2m` or `1h`; a bare number is seconds.

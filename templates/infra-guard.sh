@@ -29,6 +29,6 @@ while read -r _ name _; do
     fi
 done <"$manifest"
 # What a power cut tore off within a transaction, the engine would read as part of the next one.
-if [[ -x /usr/local/sbin/infra-agent ]]; then
+if [[ -x /usr/local/sbin/infra-agent && -f /etc/infra/agent.env ]]; then
     /usr/local/sbin/infra-agent mend
 fi

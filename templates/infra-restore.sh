@@ -3,9 +3,14 @@
 #
 #   infra-restore recover              puts live data back that an earlier run moved aside and did not replace
 #   infra-restore room BYTES           whether the disk has room for so much more
-#   infra-restore check NAME           has a second engine load restore-NAME; answers "keys N expires M version V"
+#   infra-restore check NAME           has a second engine load restore-NAME; answers "keys N expires M expired E version V"
+#   infra-restore plain NAME           the same, and has it write all of that as commands, in the place of what was built
+#   infra-restore import NAME          makes a data folder of the RDB file on the standard input
+#   infra-restore shift NAME           lets every key of such a folder end later; the standard input says by how much
+#   infra-restore pick NAME            puts keys of such a folder into the live engine; the standard input says which. Answers with their number
 #   infra-restore swap NAME KEYS EXPIRES
 #                                      puts it in force; answers "kept FOLDER" and "keys N". If it does not load, the old data is in force again
+#   infra-restore place NAME           puts it in force on a host that has no data yet; answers "keys N"
 #   infra-restore forget NAME          removes what was built and not used
 set -euo pipefail
 umask 077
@@ -63,8 +68,12 @@ room() {
     ((free > $1 + $1 / 4 + 268435456)) || fail "the disk of this host has $((free >> 20)) MiB left, the restore needs $((($1 + $1 / 4 + 268435456) >> 20))"
 }
 
-check() {
-    local folder=$INFRA_DATA/restore-$1 socket="$INFRA_DATA/restore-$1/check.sock" pid bytes available
+# Has a second engine load restore-$1 and leaves it running; sets socket, pid, keys, expires and version. Nothing ends in it while it runs: it is the replica of
+# nobody, and keeps what reached its end for its master to delete.
+load() {
+    local folder=$INFRA_DATA/restore-$1 bytes available
+    socket=$folder/check.sock
+    pid=
     [[ -s $folder/appendonlydir/appendonly.aof.manifest ]] || fail "$folder holds no data"
     bytes=$(du -sb "$folder" | cut -f 1)
     available=$(awk '/^(MemAvailable|SwapFree):/ { sum += $2 } END { print sum * 1024 }' /proc/meminfo)
@@ -75,16 +84,68 @@ check() {
     chown -R "$INFRA_USER:" "$folder"
     setpriv --reuid "$INFRA_USER" --regid "$INFRA_USER" --init-groups nice -n 10 "${INFRA_CLIENT%-cli}-server" --port 0 --unixsocket "$socket" --unixsocketperm 700 \
         --dir "$folder" --appendonly yes --appendfilename appendonly.aof --aof-load-truncated no --save '' --auto-aof-rewrite-percentage 0 --databases 1024 \
+        --aof-use-rdb-preamble no --replicaof 127.0.0.1 1 \
         --logfile "$folder/check.log" >/dev/null 2>&1 &
     pid=$!
     if ! loaded "$socket" "kill -0 $pid"; then
         kill -9 "$pid" 2>/dev/null || true
         fail "the engine does not load it: $(grep '#' "$folder/check.log" | tail -n 2 | tr '\n' ' ')"
     fi
+}
+
+unload() {
     kill -9 "$pid"
     wait "$pid" 2>/dev/null || true
-    rm -f "$socket" "$folder/check.log"
-    echo "keys $keys expires $expires version $version"
+    rm -f "$socket" "$INFRA_DATA/restore-$1/check.log"
+}
+
+check() {
+    local socket pid counted
+    load "$1"
+    if [[ -z $pid ]]; then return 0; fi
+    counted=$(/usr/local/sbin/infra-agent count "$socket")
+    unload "$1"
+    echo "keys $keys expires $expires expired ${counted##* } version $version"
+}
+
+plain() {
+    local socket pid counted text
+    load "$1"
+    if [[ -z $pid ]]; then return 0; fi
+    counted=$(/usr/local/sbin/infra-agent count "$socket")
+    "$INFRA_CLIENT" -s "$socket" BGREWRITEAOF >/dev/null
+    SECONDS=0
+    while true; do
+        text=$(info "$socket") || fail "the second engine ended while it wrote its keys as commands"
+        if [[ $text == *$'\naof_rewrite_in_progress:0\n'* && $text == *$'\naof_rewrite_scheduled:0\n'* ]]; then break; fi
+        ((SECONDS < patience)) || fail "the second engine still writes its keys as commands"
+        sleep 0.2
+    done
+    [[ $text == *$'\naof_last_bgrewrite_status:ok\n'* ]] || fail "the second engine could not write its keys as commands: see whether the disk is full"
+    unload "$1"
+    echo "keys $keys expires $expires expired ${counted##* } version $version"
+}
+
+import() {
+    local log=$INFRA_DATA/restore-$1/appendonlydir said
+    mkdir -p "$log"
+    cat >"$log/appendonly.aof.1.base.rdb"
+    if ! said=$("$INFRA_RDB_CHECK" "$log/appendonly.aof.1.base.rdb" 2>&1); then
+        rm -rf "$INFRA_DATA/restore-$1"
+        fail "it is no whole RDB file of a version that this engine knows: $(tail -n 3 <<<"$said" | tr '\n' ' ')"
+    fi
+    : >"$log/appendonly.aof.1.incr.aof"
+    printf 'file appendonly.aof.1.base.rdb seq 1 type b\nfile appendonly.aof.1.incr.aof seq 1 type i\n' >"$log/appendonly.aof.manifest"
+    sync "$log"
+}
+
+pick() {
+    local folder=$INFRA_DATA/restore-$1
+    /usr/local/sbin/infra-agent pick "$folder" |
+        REDISCLI_AUTH=$(</etc/infra/admin.password) "$INFRA_CLIENT" -s "$INFRA_SOCKET" --user admin --no-auth-warning --pipe >"$folder/pipe.log" 2>&1 ||
+        fail "the engine did not take every key: $(tail -n 3 "$folder/pipe.log" | tr '\n' ' ')"
+    cat "$folder/picked.json"
+    rm -rf "$folder"
 }
 
 back() {
@@ -94,6 +155,20 @@ back() {
     sync "$INFRA_DATA"
     systemctl start "$INFRA_UNIT"
     fail "$3; the data from before is in force again"
+}
+
+place() {
+    local folder=$INFRA_DATA/restore-$1
+    [[ -s $folder/appendonlydir/appendonly.aof.manifest ]] || fail "$folder holds no data"
+    [[ ! -e $live ]] || fail "$live is there already"
+    chown -R "$INFRA_USER:" "$folder"
+    chmod 750 "$folder/appendonlydir"
+    mv "$folder/appendonlydir" "$live"
+    sync "$INFRA_DATA"
+    systemctl start "$INFRA_UNIT" || fail "the engine does not start with the restored data"
+    loaded "$INFRA_SOCKET" "systemctl is-active -q $INFRA_UNIT" || fail "the engine does not load the restored data"
+    rm -rf "$folder"
+    echo "keys $keys"
 }
 
 swap() {
@@ -121,7 +196,12 @@ case $action in
 recover) recover ;;
 room) room "$1" ;;
 check) check "$1" ;;
+plain) plain "$1" ;;
+import) import "$1" ;;
+shift) /usr/local/sbin/infra-agent shift "$INFRA_DATA/restore-$1" ;;
+pick) pick "$1" ;;
 swap) swap "$1" "$2" "$3" ;;
+place) place "$1" ;;
 forget) rm -rf "$INFRA_DATA/restore-${1:?}" ;;
 *) fail "it does not know the action ${action:-that was not named}" ;;
 esac

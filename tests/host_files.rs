@@ -73,6 +73,7 @@ fn settings(position: Position, door: Door) -> Settings {
         },
         app_commands: Vec::new(),
         backup: None,
+        restored_by: None,
     }
 }
 

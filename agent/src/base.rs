@@ -4,7 +4,6 @@
 use crate::bucket::{Bucket, Refusal};
 use crate::clock;
 use crate::engine::{Engine, Look};
-use crate::rdb;
 use crate::settings::Settings;
 use crate::shared::{Shared, Wanted};
 use crate::spool::write_durably;
@@ -12,6 +11,7 @@ use anyhow::{Context, Result, anyhow, bail};
 use infra_agent::digest;
 use infra_agent::manifest::{FILE, FOLDER, Manifest};
 use infra_agent::name::{self, COMMIT, Class};
+use infra_agent::rdb;
 use infra_agent::record::{Commit, Part, Position, SCHEMA_VERSION};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};

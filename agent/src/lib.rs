@@ -5,8 +5,11 @@
 
 pub mod digest;
 pub mod download;
+pub mod glob;
 pub mod manifest;
 pub mod name;
+pub mod pick;
+pub mod rdb;
 pub mod rebuild;
 pub mod record;
 pub mod scan;

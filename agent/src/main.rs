@@ -8,8 +8,8 @@ mod control;
 mod engine;
 mod memory;
 mod mend;
-mod rdb;
 mod role;
+mod select;
 mod settings;
 mod shared;
 mod ship;
@@ -49,6 +49,21 @@ enum Verb {
     Base,
     /// Cut a torn end off the log before the engine reads it
     Mend,
+    /// From a base that an engine wrote as commands: print those that put the keys, named on the standard input, in their place
+    Pick {
+        /// A folder that holds a data folder
+        folder: PathBuf,
+    },
+    /// Let every key of a base that an engine wrote as commands end later, as the standard input says
+    Shift {
+        /// A folder that holds a data folder
+        folder: PathBuf,
+    },
+    /// Count the keys of an engine without users: all of them, and those that have reached their end
+    Count {
+        /// Its socket
+        socket: PathBuf,
+    },
     /// Build a data folder from a plan on the standard input
     Rebuild {
         /// Where; must not hold a data folder yet
@@ -62,6 +77,9 @@ fn main() -> ExitCode {
         Verb::Run => Settings::load(&arguments.settings).and_then(run),
         Verb::Base => Settings::load(&arguments.settings).and_then(|settings| base(&settings)),
         Verb::Mend => Settings::load(&arguments.settings).and_then(|settings| mend::mend(&settings)),
+        Verb::Pick { folder } => select::pick(folder),
+        Verb::Shift { folder } => select::shift(folder),
+        Verb::Count { socket } => select::count(socket),
         Verb::Rebuild { folder } => rebuild(folder),
     };
     match done {

@@ -2,11 +2,15 @@
 
 use super::catalogue::Catalogue;
 use super::restore::Restored;
+use super::sample::Sampled;
+use crate::cloud::ec2::{Beside, Purpose};
 use crate::cloud::s3::{Bucket, If};
 use crate::error::{Doing, Result};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use std::time::Duration;
+
+/// Longest time that a drill may take, seconds.
+const LONGEST_S: i64 = 3 * 3600;
 
 /// The newest drill of an environment, as the bucket keeps it.
 #[derive(Clone, Debug, Deserialize, Serialize, PartialEq)]
@@ -20,19 +24,34 @@ pub struct Report {
     /// From the first question to the last key.
     pub seconds: f64,
     pub engine: String,
+    /// Where: an instance that was made for it, or the operator's computer.
+    #[serde(default)]
+    pub place: String,
+    /// Some keys, held against the live master; nothing where that could not be asked.
+    #[serde(default)]
+    pub sampled: Option<Sampled>,
+}
+
+/// An instance of a drill that must have died: one that lives does not take that long.
+pub fn is_left_over(beside: &Beside) -> bool {
+    let age = |launched: Timestamp| Timestamp::now().duration_since(launched).as_secs();
+    beside.purpose == Purpose::Drill && beside.launched_at.is_none_or(|launched| age(launched) > LONGEST_S)
 }
 
 impl Report {
-    pub fn new(restored: &Restored, drilled_at: Timestamp, took: Duration) -> Self {
+    /// Of a drill here, without what only its end shows.
+    pub fn new(restored: &Restored) -> Self {
         let loaded = restored.loaded.as_ref();
         Report {
-            drilled_at,
+            drilled_at: Timestamp::now(),
             at: restored.at,
             base: restored.base.clone(),
             keys: loaded.map_or(0, |loaded| loaded.keys),
             expired: loaded.map_or(0, |loaded| loaded.expired),
-            seconds: (took.as_secs_f64() * 10.0).round() / 10.0,
+            seconds: 0.0,
             engine: loaded.map_or_else(String::new, |loaded| loaded.engine.clone()),
+            place: "this computer".into(),
+            sampled: None,
         }
     }
 }

@@ -9,6 +9,7 @@ pub mod load;
 pub mod prove;
 pub mod read;
 pub mod restore;
+pub mod sample;
 
 use crate::cloud::s3::Bucket;
 use crate::error::{Doing, Error, Result};

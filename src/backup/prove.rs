@@ -1,14 +1,20 @@
 //! Holds everything in the bucket against what its records and names say.
 
-use super::catalogue::{Catalogue, Finding, Wrong};
+use super::catalogue::{Catalogue, Finding, Wrong, moment};
 use crate::cloud::s3::Bucket;
 use crate::error::Result;
 use crate::ui::{Step, size};
 use futures_util::{StreamExt, stream};
 use infra_agent::digest;
+use jiff::Timestamp;
 use serde::Serialize;
+use std::time::Duration;
 
 const PARALLEL: usize = 16;
+/// A base that is older than this many periods is an alarm.
+pub const LATE_PERIODS: u64 = 2;
+/// Without writes the log says so this often, by the agent's own clock; and some time to say it in.
+pub const SILENT: Duration = Duration::from_secs(300 + 60);
 
 /// What was looked at.
 #[derive(Clone, Debug, Default, Serialize)]
@@ -73,4 +79,40 @@ async fn one(bucket: &Bucket, key: &str, sha256: &str) -> std::result::Result<u6
             }
         }
     }
+}
+
+/// What is too old.
+pub fn stale(catalogue: &Catalogue, now: Timestamp, period_s: u64, rpo_s: u64) -> Vec<Finding> {
+    let age = |second: i64| u64::try_from(now.as_second() - second).unwrap_or(0);
+    let mut found = Vec::new();
+    let mut tell = |what| {
+        found.push(Finding {
+            kind: Wrong::Stale,
+            what,
+        });
+    };
+    match catalogue
+        .bases
+        .iter()
+        .filter_map(|base| base.finished.parse::<Timestamp>().ok())
+        .max()
+    {
+        None => tell("there is no base".into()),
+        Some(finished) if age(finished.as_second()) > LATE_PERIODS * period_s => {
+            tell(format!("the newest base is of {finished}"));
+        }
+        Some(_) => {}
+    }
+    let shipped = catalogue
+        .timelines
+        .values()
+        .flat_map(|log| &log.pieces)
+        .map(|piece| piece.chunk.until)
+        .max();
+    match shipped {
+        None => tell("there is no log".into()),
+        Some(until) if age(until) > SILENT.as_secs() + rpo_s => tell(format!("the log ends at {}", moment(until))),
+        Some(_) => {}
+    }
+    found
 }

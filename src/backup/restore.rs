@@ -6,6 +6,8 @@ use crate::cloud::s3::Bucket;
 use crate::error::{Error, Result};
 use crate::ui::Step;
 use futures_util::{StreamExt, TryStreamExt, stream};
+use infra_agent::manifest::FOLDER;
+use infra_agent::pick::{self, Picked, Unpicked, Wanted};
 use infra_agent::rebuild::{self, Base, Built, Piece, Plan, Unbuilt};
 use jiff::Timestamp;
 use serde::Serialize;
@@ -14,6 +16,11 @@ use std::time::Duration;
 
 /// Long enough for a large restore over a slow link; whoever holds an address can read for that long.
 const LIFETIME: Duration = Duration::from_secs(6 * 3600);
+
+/// An engine that loads as much as a host's memory holds is done long before.
+pub const LOADING: Duration = Duration::from_secs(3600);
+/// The file that holds the commands of the keys that were asked for.
+pub const COMMANDS: &str = "commands.resp";
 
 /// What a restore was built from, and what it holds.
 #[derive(Clone, Debug, Serialize)]
@@ -29,8 +36,41 @@ pub struct Restored {
     pub log_bytes: u64,
     /// Nothing where no engine was at hand and that was allowed.
     pub loaded: Option<Loaded>,
+    /// How much later keys end than they would have, seconds; nothing where that was not asked for.
+    pub later_s: Option<i64>,
+    /// The keys that were asked for, where not all were.
+    pub picked: Option<Picked>,
     pub build_s: f64,
     pub load_s: f64,
+}
+
+/// What is done to the data beside bringing it back.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Altered {
+    /// Only these keys.
+    pub keys: Option<String>,
+    /// Keys keep the remaining life that they had at the time that is restored.
+    pub keep_life: bool,
+}
+
+impl Altered {
+    pub fn is_nothing(&self) -> bool {
+        *self == Altered::default()
+    }
+
+    /// The same for whoever does it, with the data as of a second.
+    pub fn wanted(&self, choice: &Choice<'_>, built: &Built) -> Wanted {
+        let now_ms = Timestamp::now().as_millisecond();
+        // The base alone tells only when it was finished.
+        let of_base = || choice.base.finished.parse::<Timestamp>().ok();
+        let as_of = choice.until.or(built.last_second).map(|second| second * 1000);
+        let as_of = as_of.or_else(|| Some(of_base()?.as_millisecond())).unwrap_or(now_ms);
+        Wanted {
+            keys: self.keys.clone(),
+            shift_ms: if self.keep_life { (now_ms - as_of).max(0) } else { 0 },
+            now_ms,
+        }
+    }
 }
 
 /// What serves the wish, or an error that names the nearest seconds that are covered.
@@ -141,13 +181,14 @@ pub fn unbuilt(error: Unbuilt) -> Error {
         .hint(hint)
 }
 
-/// Builds a choice into a folder here and has an engine load it, if there is one.
+/// Builds a choice into a folder here and has an engine load it, if there is one. Of some keys only their commands are left, in a file of the folder.
 pub async fn to_folder(
     bucket: &Bucket,
     env: &str,
     choice: &Choice<'_>,
     folder: &Path,
     load: bool,
+    altered: &Altered,
     step: &Step,
 ) -> Result<Restored> {
     let begun = std::time::Instant::now();
@@ -163,13 +204,19 @@ pub async fn to_folder(
         base_bytes: built.base_bytes,
         log_bytes: built.log_bytes,
         loaded: None,
+        later_s: None,
+        picked: None,
         build_s,
         load_s: 0.0,
     };
-    if load {
-        step.update("an engine loads it");
-        let begun = std::time::Instant::now();
-        let loaded = load::load(folder, Duration::from_secs(3600)).await?;
+    if !load {
+        return Ok(restored);
+    }
+    step.update("an engine loads it");
+    let begun = std::time::Instant::now();
+    let mut engine = load::Engine::start(folder, LOADING).await?;
+    let work = async {
+        let loaded = engine.look().await?;
         restored.load_s = begun.elapsed().as_secs_f64();
         // Without a log the count is known; with one, writes have changed it.
         if built.log_bytes == 0 && choice.steps.is_empty() && loaded.keys + loaded.expired != choice.base.keys {
@@ -180,6 +227,42 @@ pub async fn to_folder(
             .hint("`infra backup verify` says more"));
         }
         restored.loaded = Some(loaded);
-    }
+        if altered.is_nothing() {
+            return Ok(None);
+        }
+        step.update("an engine writes its keys as commands");
+        engine.write_commands(folder, LOADING).await.map(Some)
+    };
+    let base = work.await;
+    engine.stop().await;
+    let Some(base) = base? else { return Ok(restored) };
+    let wanted = altered.wanted(choice, &built);
+    restored.later_s = altered.keep_life.then_some(wanted.shift_ms / 1000);
+    let (folder, picks) = (folder.to_path_buf(), altered.keys.is_some());
+    let doing = || format!("write the keys that were asked for into {}", folder.display());
+    let altering = {
+        let folder = folder.clone();
+        tokio::task::spawn_blocking(move || alter(&folder, &base, &wanted, picks))
+    };
+    restored.picked = altering
+        .await
+        .map_err(|error| Error::failed(doing()).because(error))?
+        .map_err(|error| Error::failed(doing()).because(error))?;
     Ok(restored)
+}
+
+fn alter(folder: &Path, base: &Path, wanted: &Wanted, picks: bool) -> std::result::Result<Option<Picked>, Unpicked> {
+    if !picks {
+        let new = base.with_extension("new");
+        let mut file = std::fs::File::create(&new)?;
+        pick::shift(base, wanted.shift_ms, &mut file)?;
+        file.sync_all()?;
+        std::fs::rename(&new, base)?;
+        return Ok(None);
+    }
+    let mut file = std::fs::File::create_new(folder.join(COMMANDS))?;
+    let picked = pick::commands(base, wanted, &mut file)?;
+    file.sync_all()?;
+    std::fs::remove_dir_all(folder.join(FOLDER))?;
+    Ok(Some(picked))
 }

@@ -1,16 +1,19 @@
 //! `infra redis-cli [HOST]`: redis-cli here, as the host's admin user, over TLS that is verified by the environment's authority.
 
 use super::context::{Context, REDIS_PORT, host_server};
-use super::ssh::{answer_with, role};
+use super::ssh::{answer_with, restored, role};
 use crate::cli::RedisCli;
 use crate::error::{Doing, ExitCode, Result};
+use crate::setup::beside;
 use std::io::Write;
 
 pub async fn run(context: &Context, arguments: &RedisCli) -> Result<ExitCode> {
-    let role = role(arguments.host);
     let environment = context.environment().await?;
-    let (addresses, secrets) = tokio::try_join!(context.addresses(&environment), context.secrets(&environment))?;
-    let server = host_server(role, addresses.of(role)?, &secrets)?;
+    let secrets = context.secrets(&environment).await?;
+    let server = match role(arguments.host) {
+        Some(role) => host_server(role, context.addresses(&environment).await?.of(role)?, &secrets)?,
+        None => beside::server("restored", &restored(context, &environment).await?.1, &secrets)?,
+    };
     let mut authority = tempfile::NamedTempFile::new().doing(|| "make a temporary file".into())?;
     authority
         .write_all(secrets.ca_cert()?.as_bytes())

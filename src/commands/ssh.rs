@@ -1,7 +1,8 @@
 //! `infra ssh HOST`: the system's own ssh with the environment's key and the pinned host keys, so that terminal, agent and multiplexing work as always.
 
-use super::context::{Context, LOGIN, host_record};
+use super::context::{Context, Environment, LOGIN, host_record};
 use crate::cli::{Host, Ssh};
+use crate::cloud::ec2::{self, Purpose};
 use crate::error::{Doing, Error, ExitCode, Result};
 use crate::state::{HostRecord, Role, Secrets};
 use std::io::Write;
@@ -10,11 +11,23 @@ use std::process::ExitStatus;
 use tempfile::TempDir;
 
 pub async fn run(context: &Context, arguments: &Ssh) -> Result<ExitCode> {
-    let role = role(arguments.host);
     let environment = context.environment().await?;
     let (state, secrets) = tokio::try_join!(environment.state(), context.secrets(&environment))?;
-    let address = context.addresses(&environment).await?.of(role)?.to_string();
-    let files = Files::write(&address, host_record(&state, role)?, &secrets)?;
+    let (address, record) = match role(arguments.host) {
+        Some(role) => {
+            let address = context.addresses(&environment).await?.of(role)?.to_string();
+            (address, host_record(&state, role)?)
+        }
+        None => {
+            let beside = restored(context, &environment).await?;
+            let record = state.restored.get(&beside.0).ok_or_else(|| {
+                Error::failed(format!("log in to {}: its key was not noted", beside.0))
+                    .hint("the restore that made it did not end: remove it with `infra restore --remove`")
+            })?;
+            (beside.1, record)
+        }
+    };
+    let files = Files::write(&address, record, &secrets)?;
     let mut command = tokio::process::Command::new("ssh");
     command
         .args(files.options())
@@ -42,11 +55,26 @@ pub fn answer_with(status: ExitStatus) -> Result<ExitCode> {
     }
 }
 
-pub fn role(host: Host) -> Role {
+/// Nothing for a host that is none of the pair.
+pub fn role(host: Host) -> Option<Role> {
     match host {
-        Host::Master => Role::Master,
-        Host::Replica => Role::Replica,
+        Host::Master => Some(Role::Master),
+        Host::Replica => Some(Role::Replica),
+        Host::Restored => None,
     }
+}
+
+/// The newest instance that a restore has made, with its address.
+pub async fn restored(context: &Context, environment: &Environment) -> Result<(String, String)> {
+    let names = context.names(environment)?;
+    let all = ec2::besides(&environment.cloud, &names).await?;
+    let newest = (all.into_iter().rev())
+        .filter(|beside| beside.purpose == Purpose::Restored)
+        .find_map(|beside| Some((beside.instance, beside.public_ip?)));
+    newest.ok_or_else(|| {
+        Error::failed("find an instance of a restore: there is none")
+            .hint("`infra restore --latest --to instance` makes one")
+    })
 }
 
 /// Key and known hosts in a folder of our own (0700) for as long as the session lasts.

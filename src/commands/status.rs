@@ -1,10 +1,11 @@
 //! `infra status`: what stands and how it is, asked of those who know: Redis for roles and lag, the bucket for backups, the platform for the app.
 
 use super::JSON_SCHEMA_VERSION;
-use super::backup::{LATE_PERIODS, SILENT};
 use super::context::{Context, Environment, host_server};
 use super::up::drift;
+use crate::backup::prove::{LATE_PERIODS, SILENT};
 use crate::backup::{self, BackupSummary, drill};
+use crate::cloud::ec2::{self, Beside, Purpose};
 use crate::cutover::history::History;
 use crate::error::{Error, ExitCode, Result};
 use crate::host;
@@ -38,6 +39,8 @@ struct Status {
     log_age_s: Option<i64>,
     /// The newest restore that was tried.
     drill: Option<drill::Report>,
+    /// Instances that restores and drills have made and that stand.
+    beside: Vec<Beside>,
     /// What `up` would change; nothing when it could not be looked at.
     drift: Option<Vec<String>>,
     alarms: Vec<String>,
@@ -84,7 +87,8 @@ async fn look(context: &Context) -> Result<ExitCode> {
     // A host without an address, or without Redis, is one more thing to tell, and no reason to tell nothing.
     let host = async |role| ask(&host_server(role, addresses.of(role)?, &secrets)?).await;
     let source = async { ask(&context.source().await?).await };
-    let (history, source, master, replica, backups, app, drift) = tokio::join!(
+    let names = context.names(&environment)?;
+    let (history, source, master, replica, backups, app, drift, besides) = tokio::join!(
         context.history(&environment),
         source,
         host(Role::Master),
@@ -92,8 +96,9 @@ async fn look(context: &Context) -> Result<ExitCode> {
         backups(context, &environment, state.generation),
         app_side(context, &state),
         drift(context, &environment),
+        ec2::besides(&environment.cloud, &names),
     );
-    let status = assemble(
+    let mut status = assemble(
         context,
         history,
         state,
@@ -102,6 +107,7 @@ async fn look(context: &Context) -> Result<ExitCode> {
         app,
         drift,
     );
+    status.add_besides(besides);
     show(&context.ui, &status)?;
     Ok(ExitCode::Done)
 }
@@ -207,10 +213,29 @@ fn assemble(
         log_until: log,
         log_age_s: log.map(|until| Timestamp::now().duration_since(until).as_secs()),
         drill,
+        beside: Vec::new(),
         drift: drift
             .map_err(|error| alarms.push(format!("drift could not be looked at: {}", error.chain().join(": "))))
             .ok(),
         alarms,
+    }
+}
+
+impl Status {
+    fn add_besides(&mut self, besides: Result<Vec<Beside>>) {
+        match besides {
+            Ok(besides) => self.beside = besides,
+            Err(error) => self.alarms.push(format!(
+                "instances beside the pair could not be looked for: {}",
+                error.chain().join(": ")
+            )),
+        }
+        for beside in self.beside.iter().filter(|beside| drill::is_left_over(beside)) {
+            self.alarms.push(format!(
+                "{} is left of a drill that died, and costs: the next `infra backup drill` ends it",
+                beside.instance
+            ));
+        }
     }
 }
 
@@ -262,7 +287,7 @@ fn judge_backups(context: &Context, backups: Backups, born: i64, alarms: &mut Ve
     }
     let tried = drill.as_ref().map_or(born, |drill| drill.drilled_at.as_second());
     if u64::try_from(now.as_second() - tried).is_ok_and(|age| age > DRILL.as_secs()) {
-        alarms.push("no restore was tried for more than a week: run `infra backup drill --local`".into());
+        alarms.push("no restore was tried for more than a week: run `infra backup drill`".into());
     }
     if let Some(why) = agent.refused {
         alarms.push(format!("the master's engine was not started: {why}"));
@@ -380,6 +405,20 @@ fn show(ui: &Ui, status: &Status) -> Result<()> {
             drill.seconds
         )),
         None => ui.data("last drill: none"),
+    }
+    for beside in &status.beside {
+        ui.data(format!(
+            "beside the pair: {} for {}, {}, {} old",
+            beside.instance,
+            match beside.purpose {
+                Purpose::Drill => "a drill",
+                Purpose::Restored => "a restore (`infra restore --remove` ends it)",
+            },
+            beside.state,
+            beside.launched_at.map_or("?".into(), |launched| age_text(
+                Timestamp::now().duration_since(launched).as_secs()
+            ))
+        ));
     }
     match &status.drift {
         Some(drift) if drift.is_empty() => ui.data("drift: none"),

@@ -11,6 +11,9 @@ use crate::redis::info::{Info, ServerRole};
 use crate::ui::size;
 use crate::wait::{Look, Wait};
 
+/// So many keys may be gone in the ordinary course of an app that has few.
+const FEW: u64 = 2;
+
 impl<R: Record, P: Pair> Cutover<R, P> {
     pub(super) async fn close_door(&mut self) -> Result<()> {
         if look::door_is_open(&mut self.setup.master.connect(0).await?).await? {
@@ -62,6 +65,22 @@ impl<R: Record, P: Pair> Cutover<R, P> {
         .hint("look at the source first: a master that was promoted, or the last backup, still has those keys. If they may be gone, give --accept-loss"))
     }
 
+    /// Of our keys, which were all its own, the source still has nearly every one. A source that came back empty may have taken as many new ones meanwhile.
+    async fn kept_its_keys(&self) -> Result<()> {
+        if self.setup.accept_loss {
+            return Ok(());
+        }
+        let (looked_at, missing) = look::missing_there(&self.setup.master, &self.setup.source).await?;
+        if missing <= FEW || missing * 10 <= looked_at {
+            return Ok(());
+        }
+        Err(Error::unproven(format!(
+            "follow {}: of {looked_at} keys that it had it has lost {missing}; they would be lost here too",
+            self.setup.source
+        ))
+        .hint("look at the source first: a master that was promoted, or the last backup, still has those keys. If they may be gone, give --accept-loss"))
+    }
+
     pub(super) async fn follow(&mut self) -> Result<()> {
         let step = self.setup.ui.step("follow");
         self.setup.record.still_ours()?;
@@ -69,6 +88,7 @@ impl<R: Record, P: Pair> Cutover<R, P> {
             let source = Info::read(&mut self.setup.source.connect(0).await?).await?;
             let before = promotion.source_keys;
             self.not_shrunk(before, source.keys())?;
+            self.kept_its_keys().await?;
         }
         self.setup.pair.follow_source().await?;
         step.done("the master follows the source");

@@ -239,6 +239,26 @@ pub async fn expired_keys(connection: &mut Connection) -> Result<u64> {
     Ok(line.and_then(|number| number.trim().parse().ok()).unwrap_or(0))
 }
 
+/// How many keys of a server were looked at, and how many of them another one has not. The first ones that it walks past are as good as any: the order is that of a hash.
+pub async fn missing_there(here: &Server, there: &Server) -> Result<(u64, u64)> {
+    const KEYS: usize = 500;
+    let info = Info::read(&mut here.connect(0).await?).await?;
+    let (mut looked_at, mut missing) = (0, 0);
+    for database in info.keyspace.keys() {
+        let mut connection = here.connect(*database).await?;
+        let (_, names): (u64, Vec<Vec<u8>>) = connection.query(cmd("SCAN").arg(0).arg("COUNT").arg(KEYS)).await?;
+        if names.is_empty() {
+            continue;
+        }
+        let has: u64 = there.connect(*database).await?.query(cmd("EXISTS").arg(&names)).await?;
+        // What has reached its end meanwhile is missing nowhere.
+        let had: u64 = connection.query(cmd("EXISTS").arg(&names)).await?;
+        looked_at += had;
+        missing += had.saturating_sub(has);
+    }
+    Ok((looked_at, missing))
+}
+
 /// Whether the `app` user may log in.
 pub async fn door_is_open(master: &mut Connection) -> Result<bool> {
     let reply: Value = master.query(cmd("ACL").arg("GETUSER").arg("app")).await?;

@@ -142,11 +142,6 @@ pub(super) fn describe(
             "hosts: files dns\n".into(),
             restart(),
         ),
-        File {
-            content: Content::Program(settings.agent.clone()),
-            ..root_file("/usr/local/sbin/infra-agent", 0o755, String::new(), restart())
-        },
-        root_file("/usr/local/sbin/infra-restore", 0o755, templates::RESTORE.into(), None),
         root_file("/etc/systemd/system/infra-agent.service", 0o644, service, restart()),
         root_file(
             "/etc/systemd/system/infra-backup.service",
@@ -161,6 +156,7 @@ pub(super) fn describe(
             Some(Reaction::Restart("infra-backup.timer".into())),
         ),
     ]);
+    description.files.extend(restoring(&settings.agent, restart()));
     for name in [AGENT, "infra-backup.timer"] {
         description.units.push(Unit {
             name: name.into(),
@@ -169,6 +165,17 @@ pub(super) fn describe(
         });
     }
     Ok(())
+}
+
+/// What a restore needs on a host.
+pub(super) fn restoring(agent: &Binary, on_change: Option<Reaction>) -> [File; 2] {
+    [
+        File {
+            content: Content::Program(agent.clone()),
+            ..root_file("/usr/local/sbin/infra-agent", 0o755, String::new(), on_change)
+        },
+        root_file("/usr/local/sbin/infra-restore", 0o755, templates::RESTORE.into(), None),
+    ]
 }
 
 const AGENT: &str = "infra-agent.service";

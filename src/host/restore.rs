@@ -4,6 +4,7 @@ use crate::error::{Doing, Error, Result};
 use crate::fault;
 use crate::remote::Session;
 use crate::ui::Step;
+use infra_agent::pick::{Picked, Wanted};
 use infra_agent::rebuild::{Built, Plan};
 use std::time::Duration;
 use zeroize::Zeroizing;
@@ -18,6 +19,8 @@ pub enum Checked {
         keys: u64,
         /// How many of them have an end, and may reach it before the live engine has loaded them.
         expires: u64,
+        /// How many of them have reached it.
+        expired: u64,
         version: String,
     },
     /// There was no room for a second engine; the swap itself will tell.
@@ -68,30 +71,76 @@ pub async fn build(session: &Session, name: &str, plan: &Plan, step: &Step) -> R
     serde_json::from_str(last).doing(|| doing)
 }
 
-/// Has a second engine load what was built, where the host has room for two.
-pub async fn check(session: &Session, name: &str) -> Result<Checked> {
-    let text = ask(
-        session,
-        &format!("check {name}"),
-        LONG,
-        "have an engine load the restored data on",
-    )
-    .await
-    .map_err(|error| {
+/// Sends an RDB file, which becomes the base of what is built under this name.
+pub async fn import(session: &Session, name: &str, file: &[u8]) -> Result<()> {
+    let doing = format!("put the RDB file on {}", session.label());
+    fault::point(format_args!("before import on {}", session.label()));
+    let command = format!("sudo -n /usr/local/sbin/infra-restore import {name}");
+    let sent = session.run_within(&command, Some(file), LONG, |_| ()).await;
+    fault::point(format_args!("after import on {}", session.label()));
+    sent?.expect_success(&doing).map(drop).map_err(|error| {
         error
             .with_kind(crate::error::Kind::Unproven)
-            .hint("the live data was not touched; choose another time, or a base alone with --backup")
-    })?;
+            .hint("the live data was not touched; download the file again, and see which version of Redis wrote it")
+    })
+}
+
+/// Has a second engine load what was built, where the host has room for two.
+pub async fn check(session: &Session, name: &str) -> Result<Checked> {
+    loaded_beside(session, &format!("check {name}")).await
+}
+
+/// The same, and all of it is written as commands then, in the place of what was built.
+pub async fn plain(session: &Session, name: &str) -> Result<Checked> {
+    loaded_beside(session, &format!("plain {name}")).await
+}
+
+async fn loaded_beside(session: &Session, words: &str) -> Result<Checked> {
+    let text = ask(session, words, LONG, "have an engine load the restored data on")
+        .await
+        .map_err(|error| {
+            error
+                .with_kind(crate::error::Kind::Unproven)
+                .hint("the live data was not touched; choose another time, or a base alone with --backup")
+        })?;
     let words: Vec<&str> = text.split_whitespace().collect();
     match words.as_slice() {
-        ["keys", keys, "expires", expires, "version", version] => Ok(Checked::Loads {
+        ["keys", keys, "expires", expires, "expired", expired, "version", version] => Ok(Checked::Loads {
             keys: number(keys)?,
             expires: number(expires)?,
+            expired: number(expired)?,
             version: (*version).into(),
         }),
         ["unchecked", why @ ..] => Ok(Checked::NoRoom(why.join(" "))),
         _ => Err(misread(&text)),
     }
+}
+
+/// Lets every key of what was written as commands end later.
+pub async fn shift(session: &Session, name: &str, wanted: &Wanted) -> Result<()> {
+    let doing = format!("let the restored keys end later on {}", session.label());
+    tell(session, &format!("shift {name}"), wanted, &doing).await.map(drop)
+}
+
+/// Puts keys of what was written as commands in the place of the live ones of their names.
+pub async fn pick(session: &Session, name: &str, wanted: &Wanted) -> Result<Picked> {
+    let doing = format!("put the restored keys into the engine on {}", session.label());
+    fault::point(format_args!("before pick on {}", session.label()));
+    let picked = tell(session, &format!("pick {name}"), wanted, &doing).await;
+    fault::point(format_args!("after pick on {}", session.label()));
+    let text = picked.map_err(|error| {
+        error.hint(
+            "each key was put in its place as a whole or not at all: running the same command again brings the rest",
+        )
+    })?;
+    serde_json::from_str(text.trim()).doing(|| doing)
+}
+
+async fn tell(session: &Session, words: &str, wanted: &Wanted, doing: &str) -> Result<String> {
+    let body = serde_json::to_vec(wanted).doing(|| doing.to_string())?;
+    let command = format!("sudo -n /usr/local/sbin/infra-restore {words}");
+    let output = session.run_within(&command, Some(&body), LONG, |_| ()).await?;
+    Ok(output.expect_success(doing)?.text().to_string())
 }
 
 /// Puts it in force; gives the folder that the data from before is kept in, and the keys that the engine has loaded.
@@ -117,6 +166,19 @@ pub async fn swap(session: &Session, name: &str, checked: &Checked) -> Result<(S
         (Some(kept), Some(keys)) => Ok((kept.into(), number(keys)?)),
         _ => Err(misread(&text)),
     }
+}
+
+/// Puts it in force on a host that has no data yet; gives the keys that the engine has loaded.
+pub async fn place(session: &Session, name: &str) -> Result<u64> {
+    let text = ask(
+        session,
+        &format!("place {name}"),
+        LONG,
+        "put the restored data in force on",
+    )
+    .await?;
+    let keys = text.lines().find_map(|line| line.strip_prefix("keys "));
+    number(keys.unwrap_or_default())
 }
 
 /// Removes what was built and not used.

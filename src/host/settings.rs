@@ -1,5 +1,6 @@
 //! The values that a host depends on, and the description they make.
 
+use super::agent::Binary;
 use super::description::{Content, Description, Directory, File, Reaction, Sysctl, Unit};
 use super::engine::Layout;
 use super::{backup, redis_conf, templates, users};
@@ -33,6 +34,8 @@ pub struct Settings {
     pub app_commands: Vec<String>,
     /// Nothing: this host makes no backups.
     pub backup: Option<backup::Settings>,
+    /// For a host beside the pair, which gets its data by a restore: the agent that builds it. Its engine starts once there is data.
+    pub restored_by: Option<Binary>,
 }
 
 /// Passwords of the four users of Redis on the pair; the same on both hosts.
@@ -100,7 +103,7 @@ impl Settings {
                 Unit {
                     name: layout.unit.into(),
                     enabled: true,
-                    active: Some(true),
+                    active: self.restored_by.is_none().then_some(true),
                 },
                 Unit {
                     name: "infra-huge-pages.service".into(),
@@ -111,6 +114,9 @@ impl Settings {
         };
         if let Some(settings) = &self.backup {
             backup::describe(settings, &self.label, &layout, &self.passwords.backup, &mut description)?;
+        }
+        if let Some(agent) = &self.restored_by {
+            description.files.extend(backup::restoring(agent, None));
         }
         Ok(description)
     }

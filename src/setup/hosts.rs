@@ -249,6 +249,7 @@ impl Pair<'_> {
             },
             app_commands: self.config.redis.app_commands.clone(),
             backup: (role == Role::Master).then(|| self.backup()),
+            restored_by: None,
         })
     }
 

@@ -85,6 +85,9 @@ pub struct State {
     pub cutover: Option<String>,
     #[serde(default)]
     pub source: SourceRecord,
+    /// Hosts beside the pair that a restore made, by instance id.
+    #[serde(default)]
+    pub restored: BTreeMap<String, HostRecord>,
 }
 
 /// One host of the pair, pinned by instance id since addresses move.
@@ -129,6 +132,7 @@ impl State {
             phase: String::new(),
             cutover: None,
             source: SourceRecord::default(),
+            restored: BTreeMap::new(),
         }
     }
 }

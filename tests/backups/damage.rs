@@ -29,7 +29,17 @@ async fn restore(world: &World, catalogue: &Catalogue, second: i64, diary: &Diar
         Err(error) => return Some(error.to_string()),
     };
     let step = Ui::silent().step("restore");
-    if let Err(error) = restore::to_folder(&world.bucket, ENV, &choice, folder.path(), false, &step).await {
+    if let Err(error) = restore::to_folder(
+        &world.bucket,
+        ENV,
+        &choice,
+        folder.path(),
+        false,
+        &restore::Altered::default(),
+        &step,
+    )
+    .await
+    {
         return Some(error.chain().join(": "));
     }
     let engine = match Engine::start(folder.path(), Duration::from_secs(30)).await {

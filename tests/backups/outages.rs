@@ -33,9 +33,17 @@ async fn all_seconds(world: &World, first: i64, diary: &Diary) -> (u64, Vec<i64>
         };
         let folder = tempfile::tempdir().unwrap();
         let step = Ui::silent().step("restore");
-        restore::to_folder(&world.bucket, ENV, &choice, folder.path(), false, &step)
-            .await
-            .unwrap();
+        restore::to_folder(
+            &world.bucket,
+            ENV,
+            &choice,
+            folder.path(),
+            false,
+            &restore::Altered::default(),
+            &step,
+        )
+        .await
+        .unwrap();
         let engine = Engine::start(folder.path(), Duration::from_secs(30)).await.unwrap();
         let number = diary.range(..=second).map(|(_, number)| *number).max().unwrap_or(0);
         let wrong = differs(&mut engine.connection(), number).await;
@@ -227,9 +235,17 @@ async fn a_full_copy_from_another_master_is_no_continuation() {
     let newest = restore::choose(&catalogue, &Wish::Latest).unwrap();
     let folder = tempfile::tempdir().unwrap();
     let step = Ui::silent().step("restore");
-    restore::to_folder(&world.bucket, ENV, &newest, folder.path(), false, &step)
-        .await
-        .unwrap();
+    restore::to_folder(
+        &world.bucket,
+        ENV,
+        &newest,
+        folder.path(),
+        false,
+        &restore::Altered::default(),
+        &step,
+    )
+    .await
+    .unwrap();
     let engine = Engine::start(folder.path(), Duration::from_secs(30)).await.unwrap();
     let counter: u64 = redis::cmd("GET")
         .arg("counter")
@@ -245,9 +261,17 @@ async fn a_full_copy_from_another_master_is_no_continuation() {
         let wish = Wish::At(Timestamp::from_second(second).unwrap());
         let choice = restore::choose(&catalogue, &wish).unwrap();
         let folder = tempfile::tempdir().unwrap();
-        restore::to_folder(&world.bucket, ENV, &choice, folder.path(), false, &step)
-            .await
-            .unwrap();
+        restore::to_folder(
+            &world.bucket,
+            ENV,
+            &choice,
+            folder.path(),
+            false,
+            &restore::Altered::default(),
+            &step,
+        )
+        .await
+        .unwrap();
         let engine = Engine::start(folder.path(), Duration::from_secs(30)).await.unwrap();
         let number = before.range(..=second).map(|(_, number)| *number).max().unwrap_or(0);
         assert_eq!(differs(&mut engine.connection(), number).await, None, "second {second}");

@@ -35,7 +35,16 @@ async fn restored(
     let folder = tempfile::tempdir().unwrap();
     let choice = restore::choose(catalogue, wish)?;
     let step = Ui::silent().step("restore");
-    restore::to_folder(&world.bucket, ENV, &choice, folder.path(), false, &step).await?;
+    restore::to_folder(
+        &world.bucket,
+        ENV,
+        &choice,
+        folder.path(),
+        false,
+        &restore::Altered::default(),
+        &step,
+    )
+    .await?;
     let engine = Engine::start(folder.path(), Duration::from_secs(30)).await?;
     Ok((folder, engine))
 }

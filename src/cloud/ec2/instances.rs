@@ -61,15 +61,46 @@ pub async fn instance(cloud: &Cloud, id: &str) -> Result<Option<Instance>> {
 
 /// Asks for a host and gives its id. EC2 refusing for now (`NotYet`) is told apart from an error.
 pub async fn run(cloud: &Cloud, names: &Names, host: &HostSpec, group: &str, user_data: &Secret) -> Result<Run> {
-    use base64::Engine;
-    let user_data = base64::engine::general_purpose::STANDARD.encode(user_data.expose());
     let mut tags = tags(names, &host.name, Some(host.role));
     tags.push((TAG_GENERATION.to_string(), host.generation.to_string()));
     tags.push((TAG_IMAGE.to_string(), host.image_name.clone()));
+    let asked = Asked {
+        host,
+        group,
+        user_data,
+        tags,
+        with_role: true,
+    };
+    run_asked(cloud, names, &asked, |attempt| {
+        client_token(names, host.role, host.generation, attempt)
+    })
+    .await
+}
+
+/// An instance as it is asked for.
+pub(super) struct Asked<'a> {
+    pub host: &'a HostSpec,
+    pub group: &'a str,
+    pub user_data: &'a Secret,
+    pub tags: Vec<(String, String)>,
+    /// Whether it gets the environment's role of IAM.
+    pub with_role: bool,
+}
+
+/// Asks under the token of each attempt, until the machine of one is not gone already.
+pub(super) async fn run_asked(
+    cloud: &Cloud,
+    names: &Names,
+    asked: &Asked<'_>,
+    token: impl Fn(u32) -> String,
+) -> Result<Run> {
+    use base64::Engine;
+    let Asked { host, group, tags, .. } = asked;
+    let user_data = base64::engine::general_purpose::STANDARD.encode(asked.user_data.expose());
     let interface = InstanceNetworkInterfaceSpecification::builder()
         .device_index(0)
         .subnet_id(&host.subnet)
-        .groups(group)
+        .groups(*group)
         .associate_public_ip_address(true)
         .delete_on_termination(true)
         .build();
@@ -92,8 +123,9 @@ pub async fn run(cloud: &Cloud, names: &Names, host: &HostSpec, group: &str, use
     let profile = IamInstanceProfileSpecification::builder()
         .name(names.resource())
         .build();
+    let profile = asked.with_role.then_some(profile);
     for attempt in 0..ATTEMPTS {
-        let token = client_token(names, host.role, host.generation, attempt);
+        let token = token(attempt);
         let answer = cloud
             .ec2
             .run_instances()
@@ -103,13 +135,13 @@ pub async fn run(cloud: &Cloud, names: &Names, host: &HostSpec, group: &str, use
             .min_count(1)
             .max_count(1)
             .key_name(names.resource())
-            .iam_instance_profile(profile.clone())
+            .set_iam_instance_profile(profile.clone())
             .network_interfaces(interface.clone())
             .block_device_mappings(disk.clone())
             .metadata_options(metadata.clone())
             .user_data(&user_data)
-            .tag_specifications(specification(ResourceType::Instance, &tags))
-            .tag_specifications(specification(ResourceType::Volume, &tags))
+            .tag_specifications(specification(ResourceType::Instance, tags))
+            .tag_specifications(specification(ResourceType::Volume, tags))
             .send()
             .await;
         let id = match answer {

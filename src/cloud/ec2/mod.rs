@@ -1,6 +1,7 @@
 //! EC2, found by tag.
 
 mod address;
+mod beside;
 mod group;
 mod image;
 mod instances;
@@ -8,6 +9,7 @@ mod key_pair;
 mod network;
 
 pub use address::*;
+pub use beside::*;
 pub use group::*;
 pub use image::*;
 pub use instances::*;

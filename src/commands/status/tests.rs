@@ -72,7 +72,22 @@ fn status() -> Status {
             expired: 3,
             seconds: 4.2,
             engine: "redis-server 8.0.2".into(),
+            place: "the instance i-drill".into(),
+            sampled: Some(crate::backup::sample::Sampled {
+                keys: 100,
+                same: 90,
+                different: 8,
+                missing: 2,
+            }),
         }),
+        beside: vec![Beside {
+            instance: "i-restored".into(),
+            purpose: Purpose::Restored,
+            state: "running".into(),
+            private_ip: Some("10.0.0.9".into()),
+            public_ip: Some("192.0.2.9".into()),
+            launched_at: Some("2026-03-01T11:00:00Z".parse().unwrap()),
+        }],
         drift: Some(vec!["~ address infra-demo-production: move it to i-master".into()]),
         alarms: vec!["replica does not answer: connect to replica: timed out".into()],
     }
@@ -94,6 +109,7 @@ fn what_could_not_be_looked_at_is_null_and_not_empty() {
         log_until: None,
         log_age_s: None,
         drill: None,
+        beside: Vec::new(),
         drift: None,
         alarms: vec!["there is no backup".into()],
         ..status()

@@ -238,3 +238,21 @@ async fn a_source_that_lost_its_keys_after_the_promotion_is_not_followed_again()
     assert_eq!(only, "1");
     stage.end().await;
 }
+
+#[tokio::test]
+async fn a_source_that_came_back_empty_is_not_followed_though_it_took_as_many_new_keys() {
+    let stage = Stage::new(0.02).await;
+    stage
+        .at_source("MSET a 1 b 1 c 1 d 1 e 1 f 1 g 1 h 1 i 1 j 1 k 1 l 1")
+        .await;
+    stage.run(Command::Promote).await.unwrap();
+    stage
+        .at_source("CLIENT UNPAUSE\nFLUSHALL\nMSET m 1 n 1 o 1 p 1 q 1 r 1 s 1 t 1 u 1 v 1 w 1 x 1 y 1")
+        .await;
+    let error = stage.run(Command::SwitchApp).await.unwrap_err();
+    let text = error.chain().join(": ");
+    assert!(text.contains("of 12 keys that it had it has lost 12"), "{text}");
+    let there: String = stage.master.run("GET l").await;
+    assert_eq!(there, "1", "the master lost what the source had lost");
+    stage.end().await;
+}

@@ -47,6 +47,7 @@ fn settings() -> Settings {
             backlog_mb: 512,
             agent: crate::host::agent::Binary::new(b"program".to_vec()),
         }),
+        restored_by: None,
     }
 }
 

@@ -1,0 +1,89 @@
+//! Parts of a restore: keys out of a base, later ends for all of them, and how many there are.
+
+use anyhow::{Context, Result};
+use infra_agent::manifest::{FILE, FOLDER, Manifest};
+use infra_agent::pick::{self, Wanted};
+use redis::{ConnectionAddr, IntoConnectionInfo};
+use std::fs::{self, File};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+/// What was picked is told here: the standard output has the commands.
+const PICKED: &str = "picked.json";
+
+pub fn pick(folder: &Path) -> Result<()> {
+    let base = base_of_commands(folder)?;
+    let picked = pick::commands(&base, &wanted()?, &mut std::io::stdout().lock()).context("pick the keys")?;
+    let path = folder.join(PICKED);
+    fs::write(&path, serde_json::to_vec(&picked)?).with_context(|| format!("write {}", path.display()))
+}
+
+pub fn shift(folder: &Path) -> Result<()> {
+    let base = base_of_commands(folder)?;
+    let new = base.with_extension("new");
+    let doing = || format!("write {}", new.display());
+    let mut file = File::create(&new).with_context(doing)?;
+    pick::shift(&base, wanted()?.shift_ms, &mut file).context("let the keys end later")?;
+    file.flush().and_then(|()| file.sync_all()).with_context(doing)?;
+    fs::rename(&new, &base).with_context(|| format!("replace {}", base.display()))
+}
+
+pub fn count(socket: &Path) -> Result<()> {
+    let mut connection = ConnectionAddr::Unix(socket.into())
+        .into_connection_info()
+        .and_then(redis::Client::open)
+        .and_then(|client| client.get_connection())
+        .context("connect to the engine")?;
+    let (mut all, mut alive) = (0_u64, 0_u64);
+    let info: String = redis::cmd("INFO").arg("keyspace").query(&mut connection)?;
+    for line in info.lines().filter_map(|line| line.trim().strip_prefix("db")) {
+        let Some((database, counts)) = line.split_once(':') else {
+            continue;
+        };
+        let value = |name: &str| -> u64 {
+            let found = counts
+                .split(',')
+                .find_map(|count| count.strip_prefix(name)?.strip_prefix('='));
+            found.and_then(|text| text.parse().ok()).unwrap_or(0)
+        };
+        let (keys, expires) = (value("keys"), value("expires"));
+        all += keys;
+        if expires == 0 {
+            alive += keys;
+            continue;
+        }
+        redis::cmd("SELECT").arg(database).exec(&mut connection)?;
+        let mut cursor = 0_u64;
+        loop {
+            let (next, names): (u64, Vec<redis::Value>) = redis::cmd("SCAN")
+                .arg(cursor)
+                .arg("COUNT")
+                .arg(1000)
+                .query(&mut connection)?;
+            alive += names.len() as u64;
+            cursor = next;
+            if cursor == 0 {
+                break;
+            }
+        }
+    }
+    println!("keys {all} expired {}", all.saturating_sub(alive));
+    Ok(())
+}
+
+fn wanted() -> Result<Wanted> {
+    serde_json::from_reader(std::io::stdin().lock()).context("understand what is wanted")
+}
+
+/// The base that an engine wrote last, if it is one of commands.
+fn base_of_commands(folder: &Path) -> Result<PathBuf> {
+    let log = folder.join(FOLDER);
+    let path = log.join(FILE);
+    let text = fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))?;
+    let base = Manifest::parse(&text).and_then(|manifest| manifest.base);
+    let base = base.filter(|base| base.name.ends_with(".aof"));
+    Ok(log.join(
+        base.with_context(|| format!("find a base of commands in {}", log.display()))?
+            .name,
+    ))
+}
