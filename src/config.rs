@@ -37,6 +37,9 @@ pub struct Source {
     pub config_var: Option<String>,
     /// The environment variable of this process that holds the URL, where no platform tells it.
     pub url_env: Option<String>,
+    /// There is none to follow: the pair begins empty, and gets its first data from a file; see `infra restore --from`.
+    #[serde(default)]
+    pub none: bool,
     /// `sha256:` and the hexadecimal digest of the source's certificate; `infra check --pin` writes it.
     pub tls_pin: Option<String>,
 }
@@ -238,11 +241,16 @@ impl Config {
                 "1 to 32 lower-case letters, digits and hyphens that begin with a letter",
             );
         }
-        if self.source.config_var.is_some() == self.source.url_env.is_some() {
-            return Err(
-                Error::usage("accept `source`: it needs either `config_var` or `url_env`, and not both")
-                    .hint("name the app's config var that holds the add-on's URL: `source: {config_var: REDIS_URL}`"),
-            );
+        let named = [
+            self.source.config_var.is_some(),
+            self.source.url_env.is_some(),
+            self.source.none,
+        ];
+        if named.iter().filter(|named| **named).count() != 1 {
+            return Err(Error::usage(
+                "accept `source`: it needs one of `config_var`, `url_env` and `none: true`, and no more",
+            )
+            .hint("name the app's config var that holds the add-on's URL: `source: {config_var: REDIS_URL}`"));
         }
         if let Some(pin) = &self.source.tls_pin {
             let digest = pin.strip_prefix("sha256:").unwrap_or("");

@@ -96,6 +96,8 @@ main() {
     # What a run that died has begun here goes on to its end: one at a time.
     exec 9>>/var/lib/infra/lock
     flock -w 600 9 || fail "an earlier run is still at work on this host"
+    # The guard goes by this: an engine that runs was started.
+    if [[ ! -e /var/lib/infra/started ]] && systemctl is-active -q redis-server valkey-server; then : >/var/lib/infra/started; fi
     local action first rest
     while read -r action first rest; do
         case $action in

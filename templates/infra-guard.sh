@@ -1,6 +1,6 @@
 #!/bin/bash
 # Refuses to start an engine that would be an empty master although it should have data: its replica would be empty a second later.
-# Every host of a pair begins by following somebody, so one that follows nobody was promoted and has an append-only log.
+# A host of a pair begins by following somebody, or empty and without a source; once its engine was started, one that follows nobody has an append-only log.
 set -euo pipefail
 # shellcheck source=/dev/null
 . /etc/infra/host.env
@@ -14,12 +14,26 @@ refuse() {
     exit 1
 }
 
+# On the root disk, so that it outlives the data.
+started=${INFRA_STARTED:-/var/lib/infra/started}
+first_start=yes
+if [[ -e $started ]]; then first_start=; fi
+mark() {
+    mkdir -p "${started%/*}"
+    : >"$started"
+}
+
 rm -f "$refused"
 if grep -q '^replicaof ' "$INFRA_CONFIG"; then
+    mark
     exit 0
 fi
 folder="$INFRA_DATA/appendonlydir"
 manifest="$folder/appendonly.aof.manifest"
+if [[ ! -e $folder && -n $first_start ]]; then
+    mark
+    exit 0
+fi
 if [[ ! -s $manifest ]]; then
     refuse "this host is a master and $manifest is missing or empty; put the data back, from the replica or a backup"
 fi
@@ -32,3 +46,4 @@ done <"$manifest"
 if [[ -x /usr/local/sbin/infra-agent && -f /etc/infra/agent.env ]]; then
     /usr/local/sbin/infra-agent mend
 fi
+mark

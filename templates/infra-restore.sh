@@ -50,6 +50,12 @@ loaded() {
 }
 
 recover() {
+    put_back
+    # Whoever built the others is gone: one restore at a time has the environment's lock.
+    rm -rf "$INFRA_DATA"/restore-*
+}
+
+put_back() {
     local aside
     if [[ -d $live ]]; then return 0; fi
     aside=$(find "$INFRA_DATA" -maxdepth 1 -name 'appendonlydir.pre-restore-*' | sort | tail -n 1)
@@ -85,7 +91,7 @@ load() {
     setpriv --reuid "$INFRA_USER" --regid "$INFRA_USER" --init-groups nice -n 10 "${INFRA_CLIENT%-cli}-server" --port 0 --unixsocket "$socket" --unixsocketperm 700 \
         --dir "$folder" --appendonly yes --appendfilename appendonly.aof --aof-load-truncated no --save '' --auto-aof-rewrite-percentage 0 --databases 1024 \
         --aof-use-rdb-preamble no --replicaof 127.0.0.1 1 \
-        --logfile "$folder/check.log" >/dev/null 2>&1 &
+        --logfile "$folder/check.log" >/dev/null 2>&1 9>&- &
     pid=$!
     if ! loaded "$socket" "kill -0 $pid"; then
         kill -9 "$pid" 2>/dev/null || true
@@ -165,7 +171,7 @@ place() {
     chmod 750 "$folder/appendonlydir"
     mv "$folder/appendonlydir" "$live"
     sync "$INFRA_DATA"
-    systemctl start "$INFRA_UNIT" || fail "the engine does not start with the restored data"
+    systemctl enable -q --now "$INFRA_UNIT" || fail "the engine does not start with the restored data"
     loaded "$INFRA_SOCKET" "systemctl is-active -q $INFRA_UNIT" || fail "the engine does not load the restored data"
     rm -rf "$folder"
     echo "keys $keys"
@@ -192,6 +198,11 @@ swap() {
 
 action=${1-}
 shift || true
+# What a run began that died goes on here: whoever comes next waits for its end.
+if [[ $action != room ]]; then
+    exec 9>/var/lib/infra/lock
+    flock -w "$patience" 9 || fail "something else still works on this host"
+fi
 case $action in
 recover) recover ;;
 room) room "$1" ;;

@@ -397,6 +397,7 @@ fn a_master_without_its_data_is_not_started_and_a_follower_is() {
         let output = Command::new("bash")
             .arg(host.path("bin/infra-guard"))
             .env("INFRA_REFUSED", host.path("refused"))
+            .env("INFRA_STARTED", host.path("started"))
             .output()
             .unwrap();
         (
@@ -406,7 +407,10 @@ fn a_master_without_its_data_is_not_started_and_a_follower_is() {
     };
     let follower = Host::with(&settings(source(), Door::Closed).describe().unwrap());
     assert!(guard(&follower).0);
+    assert!(follower.path("started").exists());
     let mut master = Host::with(&settings(Position::Master, Door::Closed).describe().unwrap());
+    // One that was never started has nothing to lose; from then on it has.
+    assert!(guard(&master).0);
     let (allowed, text) = guard(&master);
     assert!(!allowed && text.contains("appendonly.aof.manifest"), "{text}");
     master.start();

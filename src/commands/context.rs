@@ -174,6 +174,11 @@ impl Context {
 
     /// The source as the app's config vars or our own environment name it.
     pub async fn source(&self) -> Result<Server> {
+        if self.config.source.none {
+            return Err(Error::usage("ask the source: infra.yml says that there is none").hint(
+                "this pair got its first data from a file; to move an app off a hosted Redis, name that as `source`",
+            ));
+        }
         let url = match &self.config.source.url_env {
             Some(name) => Secret::new(std::env::var(name).map_err(|_| {
                 Error::usage(format!(

@@ -5,6 +5,7 @@ mod before;
 mod check;
 mod context;
 mod down;
+mod first;
 mod move_app;
 mod promote;
 mod redis_cli;

@@ -102,7 +102,10 @@ async fn look(context: &Context) -> Result<ExitCode> {
         context,
         history,
         state,
-        [("source", source), ("master", master), ("replica", replica)],
+        [("source", source), ("master", master), ("replica", replica)]
+            .into_iter()
+            .filter(|(name, _)| *name != "source" || !context.config.source.none)
+            .collect(),
         backups,
         app,
         drift,
@@ -154,6 +157,9 @@ async fn app_side(context: &Context, state: &State) -> Result<&'static str> {
     if state.endpoint.as_deref() == Some(host.as_str()) {
         return Ok("endpoint");
     }
+    if context.config.source.none {
+        return Ok("other");
+    }
     let source = context.source().await?;
     Ok(if source.host == host { "source" } else { "other" })
 }
@@ -164,7 +170,7 @@ fn assemble(
     context: &Context,
     history: Result<History>,
     state: State,
-    asked: [(&'static str, Asked); 3],
+    asked: Vec<(&'static str, Asked)>,
     backups: Backups,
     app: Result<&'static str>,
     drift: Result<Vec<String>>,

@@ -2,6 +2,7 @@
 
 use super::before;
 use super::context::Context;
+use super::first;
 use super::move_app::{Plan, run as run_cutover};
 use super::rehearse;
 use crate::cli::SwitchApp;
@@ -11,6 +12,9 @@ use crate::error::{ExitCode, Result};
 pub async fn run(context: &Context, arguments: &SwitchApp) -> Result<ExitCode> {
     if arguments.rehearse {
         return rehearse::run(context).await;
+    }
+    if context.config.source.none {
+        return first::switch(context, &arguments.confirmed).await;
     }
     if !arguments.back {
         before::switch(context, &arguments.leave.leave, arguments.without_rehearsal).await?;

@@ -102,8 +102,8 @@ impl Settings {
             units: vec![
                 Unit {
                     name: layout.unit.into(),
-                    enabled: true,
-                    active: self.restored_by.is_none().then_some(true),
+                    enabled: self.restored_by.is_none(),
+                    active: Some(self.restored_by.is_none()),
                 },
                 Unit {
                     name: "infra-huge-pages.service".into(),

@@ -211,7 +211,7 @@ impl Pair<'_> {
             Role::Replica => Position::FollowsMaster {
                 address: self.private_address(Role::Master)?.into(),
             },
-            Role::Master if taken_over => Position::Master,
+            Role::Master if taken_over || self.config.source.none => Position::Master,
             Role::Master => Position::FollowsSource(self.source.upstream.clone().ok_or_else(|| {
                 Error::failed("say whom the master follows: the source is not known")
                     .hint("correct `source` in infra.yml, then run `infra check`")
@@ -224,7 +224,7 @@ impl Pair<'_> {
             label: role.name().into(),
             engine: self.config.redis.engine,
             position,
-            door: if self.phase.is_some_and(|phase| phase >= Phase::Switching) {
+            door: if self.config.source.none || self.phase.is_some_and(|phase| phase >= Phase::Switching) {
                 Door::Open
             } else {
                 Door::Closed

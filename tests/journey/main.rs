@@ -10,6 +10,7 @@
 
 #[path = "../common/access.rs"]
 mod access;
+mod past;
 mod secrets;
 mod world;
 
@@ -95,10 +96,49 @@ fn an_app_moves_with_one_command_and_nothing_is_lost() {
 
     roles_survive_a_reboot(&world, "master");
     world.nothing_was_lost(2_000);
-    the_past_comes_back(&world);
+    past::comes_back(&world);
+    past::comes_back_in_parts(&world);
     an_empty_master_does_not_start(&world);
     world.no_secret_was_shown();
     going_down_is_refused_until_the_app_is_elsewhere(&world);
+}
+
+/// A provider that lets nobody replicate, but lets one download a file.
+#[test]
+fn a_pair_without_a_source_gets_its_first_data_from_a_file() {
+    let _alone = alone();
+    let world = World::raise(10);
+    world.scale(0, 0);
+    world.without_a_source();
+    world.infra(&["up", "--yes"]).exits(0);
+    assert_eq!(world.infra(&["up", "--yes", "--json"]).exits(0).json()["changes"], 0);
+    world
+        .infra(&["promote", "--confirm", "demo"])
+        .exits(64)
+        .says("there is none");
+    let file = past::rdb_file(&world, "first", "data");
+    world
+        .infra(&["restore", "--from", &file, "--confirm", "demo"])
+        .exits(0)
+        .says("1 keys");
+    world
+        .infra(&["redis-cli", "replica", "GET", "first"])
+        .exits(0)
+        .says("data");
+    let status = world.status();
+    assert_eq!(
+        (&status["phase"], &status["drift"]),
+        (&"without a source".into(), &serde_json::json!([])),
+        "{status}"
+    );
+    world.infra(&["switch-app", "--confirm", "demo"]).exits(0);
+    assert_eq!(world.status()["app"], "endpoint");
+    roles_survive_a_reboot(&world, "master");
+    world
+        .infra(&["redis-cli", "master", "GET", "first"])
+        .exits(0)
+        .says("data");
+    world.no_secret_was_shown();
 }
 
 #[test]
@@ -223,64 +263,6 @@ fn roles_survive_a_reboot(world: &World, role_of_master: &str) {
                 && is_as_before("replica", "replica")
         });
     }
-}
-
-/// A mistake is taken back: the live data is again what it was a moment before, and the log is shipped on.
-fn the_past_comes_back(world: &World) {
-    let redis = |arguments: &[&str]| world.infra(&[&["redis-cli", "master"], arguments].concat()).exits(0);
-    redis(&["SET", "marker", "before"]);
-    let before = jiff::Timestamp::now().as_second() + 1;
-    let before = jiff::Timestamp::from_second(before).unwrap();
-    let covered = |second: jiff::Timestamp| {
-        let until = world.status()["log_until"]
-            .as_str()
-            .map(|text| text.parse::<jiff::Timestamp>().unwrap());
-        until.is_some_and(|until| until > second)
-    };
-    std::thread::sleep(Duration::from_secs(2));
-    redis(&["SET", "marker", "after"]);
-    redis(&["SET", "mistake", "1"]);
-    world.until(Duration::from_secs(60), "the log to be shipped", || covered(before));
-    let at = before.to_string();
-    // What is not covered is refused, and so is the wrong name.
-    world
-        .infra(&[
-            "restore",
-            "--at",
-            "2001-01-01T00:00:00Z",
-            "--to",
-            "live",
-            "--confirm",
-            "demo",
-        ])
-        .exits(1)
-        .says("the first second that is covered");
-    world
-        .infra(&["restore", "--at", &at, "--to", "live", "--confirm", "someone"])
-        .exits(64);
-    world
-        .infra(&["restore", "--at", &at, "--to", "live", "--confirm", "demo"])
-        .exits(0);
-    redis(&["GET", "marker"]).says("before");
-    redis(&["EXISTS", "mistake"]).says("0");
-    let status = world.status();
-    assert_eq!(status["servers"]["replica"]["link_up"], true, "{status}");
-    assert_eq!(world.infra(&["up", "--yes", "--json"]).exits(0).json()["changes"], 0);
-    let listed = world.infra(&["backup", "list", "--json"]).exits(0).json();
-    assert!(listed["bases"].as_array().unwrap().len() > 2, "{listed}");
-    world.infra(&["backup", "now"]).exits(0);
-    let first = listed["covered"][0]["from"].as_str().unwrap().to_string();
-    let folder = world.folder().join("restored");
-    let folder = folder.to_str().unwrap();
-    world
-        .infra(&["restore", "--at", &first, "--to", "file", folder, "--without-load"])
-        .exits(0)
-        .says("no engine has loaded it");
-    // Nothing is ever written over.
-    world
-        .infra(&["restore", "--latest", "--to", "file", folder, "--without-load"])
-        .exits(64)
-        .says("not empty");
 }
 
 /// A master whose data is gone would empty its replica within a second: it is not started, and `status` says why.

@@ -136,6 +136,18 @@ impl World {
         std::fs::write(path, text).unwrap();
     }
 
+    /// infra.yml of a pair that follows nobody from the beginning.
+    pub fn without_a_source(&self) {
+        let path = self.folder.path().join("infra.yml");
+        let text = std::fs::read_to_string(&path).unwrap();
+        let (before, after) = (text.find("source:").unwrap(), text.find("app:").unwrap());
+        std::fs::write(
+            path,
+            format!("{}source: {{none: true}}\n{}", &text[..before], &text[after..]),
+        )
+        .unwrap();
+    }
+
     /// Lets the app's own check, with one of the mistakes that apps make, be what a rehearsal runs.
     pub fn rehearse_by(&self, mistake: &str) {
         let path = self.folder.path().join("infra.yml");

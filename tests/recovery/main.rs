@@ -16,6 +16,7 @@ mod doors;
 mod faults;
 mod kill;
 mod points;
+mod restore;
 #[path = "../journey/secrets.rs"]
 mod secrets;
 mod sides;
@@ -114,6 +115,19 @@ fn an_up_and_a_down_that_were_killed_everywhere_come_to_their_end() {
 #[test]
 fn an_up_that_was_killed_anywhere_in_an_empty_account_is_finished_by_the_next() {
     alone(true, up::each_point);
+}
+
+#[test]
+fn a_live_restore_that_was_killed_anywhere_is_finished_by_the_next() {
+    alone(true, || {
+        let world = raise(300, "default");
+        world.infra(&["up", "--yes"]).exits(0);
+        world
+            .infra(&["switch-app", "--confirm", "demo", "--watch", "1s"])
+            .exits(0);
+        restore::table(&world, 0);
+        world.no_secret_was_shown();
+    });
 }
 
 #[test]

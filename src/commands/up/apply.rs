@@ -16,6 +16,8 @@ use crate::ui::size;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+/// What stands in the place of a cutover's phase where there will be none.
+const WITHOUT_SOURCE: &str = "without a source";
 /// A first copy of a small instance's memory over the internet, and some patience.
 const SYNC: Duration = Duration::from_secs(20 * 60);
 
@@ -125,7 +127,12 @@ async fn apply_locked(context: &Context, environment: &Environment, mut seen: Se
     .await?;
     if seen.phase.is_none() {
         keeper
-            .change(|state| state.phase = Phase::Following.name().into())
+            .change(|state| {
+                state.phase = match context.config.source.none {
+                    true => WITHOUT_SOURCE.into(),
+                    false => Phase::Following.name().into(),
+                };
+            })
             .await?;
     }
     inventory(&reached, &keeper.state().await).save(&context.inventory_path())?;
@@ -183,7 +190,8 @@ async fn follow(
 ) -> Result<BTreeMap<&'static str, Info>> {
     let server = |role: Role| host_server(role, &reached.addresses[&role], secrets);
     let (master, replica) = (server(Role::Master)?, server(Role::Replica)?);
-    let master_seen = if seen.phase.is_some_and(|phase| phase >= Phase::Promoted) {
+    let follows_nobody = seen.phase.is_some_and(|phase| phase >= Phase::Promoted) || context.config.source.none;
+    let master_seen = if follows_nobody {
         Info::read(&mut master.connect(0).await?).await?
     } else {
         follow::in_sync(&context.ui, &context.source().await?, &master, SYNC).await?

@@ -76,7 +76,7 @@ pub async fn run(context: &Context, arguments: &Up) -> Result<ExitCode> {
         });
     }
     if changes > 0 {
-        if seen.phase.is_none_or(|phase| phase < Phase::Promoted) {
+        if seen.phase.is_none_or(|phase| phase < Phase::Promoted) && !context.config.source.none {
             check::refuse_blockers(&check::findings(context, &environment).await?)?;
         }
         context.agree(arguments.change.yes, "Make these changes?")?;
@@ -115,6 +115,7 @@ async fn look(context: &Context, environment: &Environment) -> Result<Seen> {
     )?;
     let source = match phase {
         Some(phase) if phase >= Phase::Promoted => Known::remembered(&state.source),
+        _ if context.config.source.none => Known::remembered(&state.source),
         _ => Known::ask(&context.source().await?, None).await?,
     };
     let plan = plan(&wanted, &found)?;

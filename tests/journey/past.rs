@@ -1,0 +1,188 @@
+//! Restores, as a user makes them: all of the past, some keys of it, on an instance beside, and from a file.
+
+use crate::world::World;
+use std::time::Duration;
+
+/// A mistake is taken back: the live data is again what it was a moment before, and the log is shipped on.
+pub fn comes_back(world: &World) {
+    let redis = |arguments: &[&str]| world.infra(&[&["redis-cli", "master"], arguments].concat()).exits(0);
+    redis(&["SET", "marker", "before"]);
+    let before = jiff::Timestamp::now().as_second() + 1;
+    let before = jiff::Timestamp::from_second(before).unwrap();
+    let covered = |second: jiff::Timestamp| {
+        let until = world.status()["log_until"]
+            .as_str()
+            .map(|text| text.parse::<jiff::Timestamp>().unwrap());
+        until.is_some_and(|until| until > second)
+    };
+    std::thread::sleep(Duration::from_secs(2));
+    redis(&["SET", "marker", "after"]);
+    redis(&["SET", "mistake", "1"]);
+    world.until(Duration::from_secs(60), "the log to be shipped", || covered(before));
+    let at = before.to_string();
+    // What is not covered is refused, and so is the wrong name.
+    world
+        .infra(&[
+            "restore",
+            "--at",
+            "2001-01-01T00:00:00Z",
+            "--to",
+            "live",
+            "--confirm",
+            "demo",
+        ])
+        .exits(1)
+        .says("the first second that is covered");
+    world
+        .infra(&["restore", "--at", &at, "--to", "live", "--confirm", "someone"])
+        .exits(64);
+    world
+        .infra(&["restore", "--at", &at, "--to", "live", "--confirm", "demo"])
+        .exits(0);
+    redis(&["GET", "marker"]).says("before");
+    redis(&["EXISTS", "mistake"]).says("0");
+    let status = world.status();
+    assert_eq!(status["servers"]["replica"]["link_up"], true, "{status}");
+    assert_eq!(world.infra(&["up", "--yes", "--json"]).exits(0).json()["changes"], 0);
+    let listed = world.infra(&["backup", "list", "--json"]).exits(0).json();
+    assert!(listed["bases"].as_array().unwrap().len() > 2, "{listed}");
+    world.infra(&["backup", "now"]).exits(0);
+    let first = listed["covered"][0]["from"].as_str().unwrap().to_string();
+    let folder = world.folder().join("restored");
+    let folder = folder.to_str().unwrap();
+    world
+        .infra(&["restore", "--at", &first, "--to", "file", folder, "--without-load"])
+        .exits(0)
+        .says("no engine has loaded it");
+    // Nothing is ever written over.
+    world
+        .infra(&["restore", "--latest", "--to", "file", folder, "--without-load"])
+        .exits(64)
+        .says("not empty");
+}
+
+/// Some keys come back beside what was written since, with the life that they had; all of it on an instance beside the pair; and data from a file.
+pub fn comes_back_in_parts(world: &World) {
+    let on = |host: &str, arguments: &[&str]| {
+        world
+            .infra(&[&["redis-cli", host, "-n", "7"], arguments].concat())
+            .exits(0)
+    };
+    let redis = |arguments: &[&str]| on("master", arguments);
+    redis(&["SET", "user:1", "before", "EX", "3600"]);
+    redis(&["SET", "user:short", "before", "EX", "4"]);
+    redis(&["HSET", "user:h", "a", "1", "b", "2"]);
+    redis(&["HEXPIRE", "user:h", "3600", "FIELDS", "1", "a"]);
+    redis(&["XADD", "user:s", "*", "f", "v"]);
+    redis(&["XGROUP", "CREATE", "user:s", "readers", "0"]);
+    redis(&["SET", "other", "before"]);
+    std::thread::sleep(Duration::from_secs(1));
+    let second = jiff::Timestamp::from_second(jiff::Timestamp::now().as_second()).unwrap();
+    std::thread::sleep(Duration::from_secs(2));
+    redis(&["SET", "user:1", "after"]);
+    redis(&["DEL", "user:h", "user:s"]);
+    redis(&["SET", "other", "after"]);
+    world.until(Duration::from_secs(60), "the log to be shipped", || {
+        let until = world.status()["log_until"]
+            .as_str()
+            .map(|text| text.parse::<jiff::Timestamp>().unwrap());
+        until.is_some_and(|until| until > second) && jiff::Timestamp::now().as_second() > second.as_second() + 6
+    });
+    let at = second.to_string();
+    let some = [
+        "restore",
+        "--at",
+        &at,
+        "--to",
+        "live",
+        "--keys",
+        "user:*",
+        "--confirm",
+        "demo",
+        "--json",
+    ];
+    let told = world.infra(&some).exits(0).json();
+    assert_eq!(told["picked"], serde_json::json!({"keys": 3, "expired": 1}), "{told}");
+    redis(&["GET", "user:1"]).says("before");
+    redis(&["GET", "other"]).says("after");
+    redis(&["XINFO", "GROUPS", "user:s"]).says("readers");
+    redis(&["HGET", "user:h", "a"]).says("1");
+    on("replica", &["GET", "user:1"]).says("before");
+    let told = world.infra(&[&some[..], &["--shift-ttl"]].concat()).exits(0).json();
+    assert_eq!(told["picked"], serde_json::json!({"keys": 4, "expired": 0}), "{told}");
+    redis(&["GET", "user:short"]).says("before");
+
+    let drill = world.infra(&["backup", "drill", "--at", &at, "--json"]).exits(0).json();
+    assert!(drill["drill"]["sampled"]["same"].as_u64().unwrap() > 20, "{drill}");
+    assert!(drill["drill"]["keys"].as_u64().unwrap() > 1_000, "{drill}");
+    assert_eq!(world.status()["beside"], serde_json::json!([]));
+    let made = world
+        .infra(&["restore", "--at", &at, "--to", "instance", "--json"])
+        .exits(0)
+        .json();
+    on("restored", &["GET", "user:1"]).says("before");
+    on("restored", &["GET", "other"]).says("before");
+    world.infra(&["ssh", "restored", "hostname"]).exits(0).says("restored");
+    let status = world.status();
+    assert_eq!(status["beside"][0]["instance"], made["instance"], "{status}");
+    assert_eq!(status["drift"], serde_json::json!([]), "{status}");
+    world.infra(&["restore", "--remove", "--confirm", "demo"]).exits(0);
+    world
+        .infra(&["restore", "--remove", "--confirm", "demo"])
+        .exits(0)
+        .says("no instance");
+
+    let file = &rdb_file(world, "import", "done");
+    world
+        .infra(&["restore", "--from", file, "--confirm", "demo"])
+        .exits(0)
+        .says("1 keys");
+    world
+        .infra(&["redis-cli", "replica", "GET", "import"])
+        .exits(0)
+        .says("done");
+    let bytes = std::fs::read(file).unwrap();
+    std::fs::write(file, &bytes[..bytes.len() - 12]).unwrap();
+    world
+        .infra(&["restore", "--from", file, "--confirm", "demo"])
+        .exits(5)
+        .says("no whole RDB file");
+    world
+        .infra(&["redis-cli", "master", "GET", "import"])
+        .exits(0)
+        .says("done");
+    // All of it once more, with the life that its keys had.
+    world
+        .infra(&[
+            "restore",
+            "--at",
+            &at,
+            "--to",
+            "live",
+            "--shift-ttl",
+            "--confirm",
+            "demo",
+        ])
+        .exits(0);
+    let left = redis(&["TTL", "user:1"]).printed();
+    let left: i64 = left.lines().find_map(|line| line.trim().parse().ok()).unwrap();
+    assert!((3_560..3_600).contains(&left), "{left} s are left of an hour");
+    redis(&["GET", "other"]).says("before");
+    assert_eq!(world.infra(&["up", "--yes", "--json"]).exits(0).json()["changes"], 0);
+}
+
+/// A file as Redis 5 writes it, with one key: a host of a newer version reads it.
+pub fn rdb_file(world: &World, key: &str, value: &str) -> String {
+    let mut bytes = b"REDIS0009\xfa\x09redis-ver\x055.0.0\xfe\x00".to_vec();
+    bytes.push(0);
+    for text in [key, value] {
+        bytes.push(u8::try_from(text.len()).unwrap());
+        bytes.extend(text.as_bytes());
+    }
+    bytes.push(0xff);
+    // A checksum of zero stands for none.
+    bytes.extend([0; 8]);
+    let path = world.folder().join("dump.rdb");
+    std::fs::write(&path, bytes).unwrap();
+    path.to_str().unwrap().into()
+}
