@@ -3,7 +3,9 @@
 use super::JSON_SCHEMA_VERSION;
 use super::context::{Context, REDIS_PORT};
 use crate::cli::Confirmed;
+use crate::cutover::vars;
 use crate::error::{Error, ExitCode, Result};
+use crate::platform::Platform;
 use crate::redis::{Server, Trust};
 use crate::secret::Secret;
 use crate::state::{Lock, RedisUser};
@@ -47,6 +49,9 @@ pub async fn switch(context: &Context, confirmed: &Confirmed) -> Result<ExitCode
         confirmed.confirm.as_deref(),
         &format!("This would {what}. What the app has written elsewhere since the file was made is not there: stop it before you download the file."),
     )?;
+    for app in context.apps()? {
+        refuse_owned(&app, &context.config.app.config_var).await?;
+    }
     // The door before the way to it.
     server.connect(0).await?;
     let lock = Lock::acquire(&environment.store, &context.ui, "infra switch-app").await?;
@@ -80,4 +85,17 @@ pub async fn switch(context: &Context, confirmed: &Confirmed) -> Result<ExitCode
         false => context.ui.data(format!("{} uses {endpoint}", context.config.app.name)),
     }
     Ok(ExitCode::Done)
+}
+
+/// A var that an add-on's attachment owns cannot be set. Whoever has an add-on there has a source, and may want to keep it in sight.
+async fn refuse_owned(app: &Platform, var: &str) -> Result<()> {
+    let name = app.app_name();
+    let (config, attachments) = tokio::try_join!(app.config_vars(), app.attachments())?;
+    let Some(plan) = vars::flatten(&config, &attachments, name, var)? else {
+        return Ok(());
+    };
+    Err(Error::failed(format!("set {var} of {name}: the add-on {} owns it", plan.addon)).hint(format!(
+        "keep the add-on under another name first: `heroku addons:attach {} --as {} -a {name}`, then `heroku addons:detach {} -a {name}`",
+        plan.addon, plan.hosted, plan.attachment
+    )))
 }

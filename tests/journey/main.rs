@@ -131,8 +131,12 @@ fn a_pair_without_a_source_gets_its_first_data_from_a_file() {
         (&"without a source".into(), &serde_json::json!([])),
         "{status}"
     );
-    world.infra(&["switch-app", "--confirm", "demo"]).exits(0);
+    let switch = || world.infra(&["switch-app", "--confirm", "demo"]);
+    switch().exits(1).says("heroku addons:detach REDIS -a demo");
+    world.keep_the_addon_under_another_name();
+    switch().exits(0);
     assert_eq!(world.status()["app"], "endpoint");
+    switch().exits(0);
     roles_survive_a_reboot(&world, "master");
     world
         .infra(&["redis-cli", "master", "GET", "first"])

@@ -148,6 +148,21 @@ impl World {
         .unwrap();
     }
 
+    /// What a user does by `heroku addons:attach --as` and `addons:detach`.
+    pub fn keep_the_addon_under_another_name(&self) {
+        let platform = |method: &str, path: &str, body: Value| self.platform(method, path, &body.to_string());
+        let attachments: Value =
+            serde_json::from_str(&platform("GET", "/apps/demo/addon-attachments", Value::Null)).unwrap();
+        let (id, addon) = (&attachments[0]["id"], &attachments[0]["addon"]["name"]);
+        platform(
+            "POST",
+            "/addon-attachments",
+            serde_json::json!({ "addon": addon, "app": "demo", "name": "HOSTED_REDIS" }),
+        );
+        let path = format!("/addon-attachments/{}", id.as_str().unwrap());
+        platform("DELETE", &path, serde_json::json!({}));
+    }
+
     /// Lets the app's own check, with one of the mistakes that apps make, be what a rehearsal runs.
     pub fn rehearse_by(&self, mistake: &str) {
         let path = self.folder.path().join("infra.yml");
