@@ -28,6 +28,7 @@ const BASES_PER_DAY: f64 = 24.0;
 pub async fn run(figures: &mut Figures, with_restore: bool) -> Outcome<()> {
     let mut world = World::new(RPO_S).await;
     world.program = program()?;
+    world.niceness = 5;
     let mut data = Data::new();
 
     let [small_mb, large_mb] = SIZES_MB;

@@ -22,6 +22,8 @@ pub struct World {
     pub folder: tempfile::TempDir,
     /// The agent.
     pub program: PathBuf,
+    /// How far it steps back for the engine; 5 in its unit on hosts.
+    pub niceness: u8,
     engine: Option<Child>,
     agent: Option<Child>,
     _metadata: metadata::Server,
@@ -93,6 +95,7 @@ impl World {
             bucket,
             folder,
             program: agent(),
+            niceness: 0,
             engine: None,
             agent: None,
             _metadata: metadata,
@@ -139,7 +142,9 @@ impl World {
             self.program.display()
         );
         self.agent = Some(spawn(
-            Command::new(&self.program)
+            Command::new("nice")
+                .args(["-n", &self.niceness.to_string()])
+                .arg(&self.program)
                 .arg("--settings")
                 .arg(self.path("agent.env"))
                 .arg("run"),
