@@ -4,33 +4,28 @@
 use crate::bucket::{Bucket, Refusal};
 use crate::clock;
 use crate::engine::{Engine, Look};
-use crate::rdb;
 use crate::settings::Settings;
 use crate::shared::{Shared, Wanted};
 use crate::spool::write_durably;
-use anyhow::{Context, Result, anyhow, bail};
+use crate::{parts, rdb};
+use anyhow::{Context, Result, bail};
 use infra_agent::digest;
 use infra_agent::manifest::{FILE, FOLDER, Manifest};
 use infra_agent::name::{self, COMMIT, Class};
 use infra_agent::record::{Commit, Part, Position, SCHEMA_VERSION};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 use std::fs::{self, File};
-use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::time::{Duration, Instant};
 
 /// For one base, from the fork to the commit record.
 const BASE: Duration = Duration::from_secs(2700);
 /// Until the log was followed to where the base begins.
 const REACHED: Duration = Duration::from_secs(60);
-/// A part ends when it has so many bytes compressed, or so many uncompressed; two are in memory at once.
-const PART: usize = 6 << 20;
-const PART_PLAIN: u64 = 64 << 20;
 
 pub struct Bases {
     pub settings: Settings,
@@ -334,29 +329,21 @@ impl Bases {
             "{}/{}/{}/{}",
             self.settings.prefix, commit.class, commit.timeline, commit.generation
         );
-        let mut sum = Sha256::new();
-        std::thread::scope(|scope| -> Result<()> {
-            // One part is put while the next is compressed.
-            let (sender, parts) = sync_channel::<(Vec<u8>, u64)>(0);
-            let sum = &mut sum;
-            let compressing = scope.spawn(move || compress(file, sum, &sender));
-            for (body, plain_bytes) in parts {
-                let part = Part {
-                    name: name::part(commit.parts.len()),
-                    sha256: digest::of(&body),
-                    bytes: body.len() as u64,
-                    plain_bytes,
-                };
-                self.put_one(&format!("{}/{}", commit.place, part.name), &body, end)?;
-                commit.bytes += part.bytes;
-                commit.plain_bytes += part.plain_bytes;
-                commit.parts.push(part);
-            }
-            compressing
-                .join()
-                .map_err(|_| anyhow!("compressing the base ended badly"))?
+        let mut parts = Vec::new();
+        commit.plain_sha256 = parts::each(file, |body, plain_bytes| {
+            let part = Part {
+                name: name::part(parts.len()),
+                sha256: digest::of(body),
+                bytes: body.len() as u64,
+                plain_bytes,
+            };
+            self.put_one(&format!("{}/{}", commit.place, part.name), body, end)?;
+            parts.push(part);
+            Ok(())
         })?;
-        commit.plain_sha256 = digest::hex(&sum.finalize());
+        commit.bytes = parts.iter().map(|part| part.bytes).sum();
+        commit.plain_bytes = parts.iter().map(|part| part.plain_bytes).sum();
+        commit.parts = parts;
         commit.finished = clock::text(Timestamp::now());
         self.put_one(&format!("{}/{COMMIT}", commit.place), &json(&commit)?, end)?;
         Ok(commit)
@@ -423,35 +410,6 @@ fn choose_class(started: &str, classes: &mut Classes) -> Class {
         Class::Daily
     } else {
         Class::Hourly
-    }
-}
-
-/// Compresses a file into parts, in order.
-fn compress(file: &Path, sum: &mut Sha256, parts: &std::sync::mpsc::SyncSender<(Vec<u8>, u64)>) -> Result<()> {
-    let doing = || format!("read {}", file.display());
-    let mut input = File::open(file).with_context(doing)?;
-    let mut block = vec![0; 256 << 10];
-    loop {
-        let mut encoder =
-            zstd::stream::write::Encoder::new(Vec::with_capacity(PART + (1 << 20)), 1).context("compress a base")?;
-        let mut plain = 0;
-        while encoder.get_ref().len() < PART && plain < PART_PLAIN {
-            let read = input.read(&mut block).with_context(doing)?;
-            if read == 0 {
-                break;
-            }
-            sum.update(&block[..read]);
-            encoder.write_all(&block[..read]).context("compress a base")?;
-            plain += read as u64;
-        }
-        if plain == 0 {
-            return Ok(());
-        }
-        let body = encoder.finish().context("compress a base")?;
-        // Whoever puts them has given up: there is nobody to tell.
-        if parts.send((body, plain)).is_err() {
-            return Ok(());
-        }
     }
 }
 

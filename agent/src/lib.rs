@@ -10,3 +10,4 @@ pub mod name;
 pub mod rebuild;
 pub mod record;
 pub mod scan;
+mod written;

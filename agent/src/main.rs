@@ -8,6 +8,7 @@ mod control;
 mod engine;
 mod memory;
 mod mend;
+mod parts;
 mod rdb;
 mod role;
 mod settings;
