@@ -11,6 +11,7 @@ use infra::backup::read;
 use infra_agent::record::Commit;
 use jiff::Timestamp;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -20,7 +21,7 @@ const RESTORED_MB: u64 = 1024;
 /// The default of infra.yml.
 const RPO_S: u64 = 10;
 /// Clients without the agent, before and after those with it.
-const WITHOUT: Duration = Duration::from_secs(15);
+const WITHOUT: Duration = Duration::from_secs(22);
 /// Long enough for some pieces: what is counted is the time between the first and the last.
 const WITH: Duration = Duration::from_secs(45);
 const BASES_PER_DAY: f64 = 24.0;
@@ -90,7 +91,15 @@ fn start_agent(world: &mut World) -> Outcome<()> {
     Ok(())
 }
 
+/// Until what was written before is on the disk and disturbs nobody.
+fn settle(world: &World) -> Outcome<()> {
+    Command::new("sync").arg("-f").arg(world.folder.path()).status()?;
+    sleep(Duration::from_secs(3));
+    Ok(())
+}
+
 fn clients(world: &World, length: Duration) -> Outcome<Times> {
+    settle(world)?;
     let clients = Clients::start(&world.path("s"));
     sleep(length);
     clients.stop()
@@ -98,6 +107,7 @@ fn clients(world: &World, length: Duration) -> Outcome<Times> {
 
 fn beside_clients(figures: &mut Figures, world: &World) -> Outcome<Times> {
     let pid = world.agent_pid();
+    settle(world)?;
     let clients = Clients::start(&world.path("s"));
     let (begun, spent, threads) = (Instant::now(), process::cpu_s(pid)?, process::cpu_s_by_thread(pid)?);
     sleep(WITH);
@@ -158,10 +168,12 @@ fn base(world: &World) -> Outcome<(Commit, f64)> {
     Ok((serde_json::from_slice(&output.stdout)?, seconds))
 }
 
-/// Both at once have nothing else to do, the one after the other.
+/// The one after the other, while nobody writes.
 fn against_the_pipe(figures: &mut Figures, world: &World) -> Outcome<()> {
     let uploader = Uploader::find(world)?;
+    settle(world)?;
     let pipe_s = uploader.run(world)?;
+    settle(world)?;
     let (commit, base_s) = base(world)?;
     let megabytes = commit.plain_bytes as f64 / 1e6;
     println!(
