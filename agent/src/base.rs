@@ -8,7 +8,7 @@ use crate::settings::Settings;
 use crate::shared::{Shared, Wanted};
 use crate::spool::write_durably;
 use crate::{parts, rdb};
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use infra_agent::digest;
 use infra_agent::manifest::{FILE, FOLDER, Manifest};
 use infra_agent::name::{self, COMMIT, Class};
@@ -17,7 +17,6 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::time::{Duration, Instant};
@@ -32,6 +31,14 @@ pub struct Bases {
     pub engine: Engine,
     pub bucket: Arc<Bucket>,
     pub shared: Arc<Shared>,
+    /// Whether the last base came to its record. If not, the next is put when all else is known to be well: what fails shall not be put again and again.
+    pub trusts: bool,
+}
+
+/// What was put of a base.
+struct Put {
+    parts: Vec<Part>,
+    plain_sha256: String,
 }
 
 /// Somebody who waits for a base.
@@ -243,7 +250,15 @@ impl Bases {
     fn finish(&mut self, found: &Found, end: Instant) -> Result<Commit> {
         let mut file = File::open(&found.file).with_context(|| format!("open {}", found.file.display()))?;
         let header = rdb::header(&mut file).context("the base is none: its first bytes are not those of a base")?;
-        let keys = self.count(&found.file)?;
+        let (class, classes) = self.class(found.started);
+        let generation = clock::name(found.started);
+        let place = self.place(class, &found.timeline, &generation);
+        let redis_conf = without_secrets(&fs::read_to_string(&self.settings.config_file).context("read redis.conf")?);
+        let users_acl = without_passwords(&fs::read_to_string(&self.settings.users_file).context("read users.acl")?);
+        let (keys, put) = match std::mem::replace(&mut self.trusts, false) {
+            true => self.count_and_put(&place, &found.file, end)?,
+            false => (rdb::count(&self.settings.rdb_check, &found.file)?, None),
+        };
         let before = self.last();
         let fell_from = before
             .as_ref()
@@ -253,13 +268,16 @@ impl Bases {
             self.keep_for_ever(last, end)
                 .context("keep the base from before the fall of the number of keys")?;
         }
-        let (class, classes) = self.class(found.started);
+        let put = match put {
+            Some(put) => put,
+            None => self.put(&place, &found.file, end)?,
+        };
         let commit = Commit {
             schema_version: SCHEMA_VERSION,
-            place: String::new(),
+            place,
             class: class.name().into(),
             timeline: found.timeline.clone(),
-            generation: clock::name(found.started),
+            generation,
             host: self.settings.label.clone(),
             role: found.look.role.clone(),
             version: found.look.version.clone(),
@@ -271,17 +289,17 @@ impl Bases {
             rdb_version: header.version,
             keys,
             keyspace: found.look.keyspace.clone(),
-            parts: Vec::new(),
-            bytes: 0,
-            plain_sha256: String::new(),
-            plain_bytes: 0,
+            bytes: put.parts.iter().map(|part| part.bytes).sum(),
+            plain_sha256: put.plain_sha256,
+            plain_bytes: put.parts.iter().map(|part| part.plain_bytes).sum(),
+            parts: put.parts,
             started: clock::text(found.started),
             finished: String::new(),
             fell_from,
-            redis_conf: without_secrets(&fs::read_to_string(&self.settings.config_file).context("read redis.conf")?),
-            users_acl: without_passwords(&fs::read_to_string(&self.settings.users_file).context("read users.acl")?),
+            redis_conf,
+            users_acl,
         };
-        let commit = self.put(commit, &found.file, end)?;
+        let commit = self.commit(commit, end)?;
         // Remembered last: a death in between makes one more base, and forgets none.
         let home = &self.settings.home;
         write_durably(&home.join("classes.json"), &json(&classes)?)?;
@@ -300,6 +318,7 @@ impl Bases {
         } else {
             self.shared.trouble("keys", None);
         }
+        self.trusts = true;
         Ok(commit)
     }
 
@@ -309,41 +328,54 @@ impl Bases {
         if last.class == Class::Kept.name() || !file.exists() {
             return Ok(());
         }
-        let kept = Commit {
-            class: Class::Kept.name().into(),
-            parts: Vec::new(),
-            bytes: 0,
-            plain_bytes: 0,
-            ..last.clone()
-        };
-        let again = self.put(kept, &file, end)?;
-        if again.plain_sha256 != last.plain_sha256 {
+        let place = self.place(Class::Kept, &last.timeline, &last.generation);
+        let put = self.put(&place, &file, end)?;
+        if put.plain_sha256 != last.plain_sha256 {
             bail!("{} is not the base that was put before", file.display());
         }
-        Ok(())
+        let kept = Commit {
+            place,
+            class: Class::Kept.name().into(),
+            bytes: put.parts.iter().map(|part| part.bytes).sum(),
+            parts: put.parts,
+            ..last.clone()
+        };
+        self.commit(kept, end).map(drop)
     }
 
-    /// Puts the parts and then the record.
-    fn put(&self, mut commit: Commit, file: &Path, end: Instant) -> Result<Commit> {
-        commit.place = format!(
-            "{}/{}/{}/{}",
-            self.settings.prefix, commit.class, commit.timeline, commit.generation
-        );
+    fn place(&self, class: Class, timeline: &str, generation: &str) -> String {
+        format!("{}/{}/{timeline}/{generation}", self.settings.prefix, class.name())
+    }
+
+    /// Reads the base by the engine's own program while its parts are put. What is put of a damaged one has no record, and counts for nothing.
+    fn count_and_put(&self, place: &str, file: &Path, end: Instant) -> Result<(u64, Option<Put>)> {
+        let program = &self.settings.rdb_check;
+        std::thread::scope(|scope| {
+            let counting = scope.spawn(|| rdb::count(program, file));
+            let put = self.put(place, file, end);
+            let counted = counting.join().map_err(|_| anyhow!("reading the base ended badly"))?;
+            Ok((counted?, Some(put?)))
+        })
+    }
+
+    fn put(&self, place: &str, file: &Path, end: Instant) -> Result<Put> {
         let mut parts = Vec::new();
-        commit.plain_sha256 = parts::each(file, |body, plain_bytes| {
+        let plain_sha256 = parts::each(file, |body, plain_bytes| {
             let part = Part {
                 name: name::part(parts.len()),
                 sha256: digest::of(body),
                 bytes: body.len() as u64,
                 plain_bytes,
             };
-            self.put_one(&format!("{}/{}", commit.place, part.name), body, end)?;
+            self.put_one(&format!("{place}/{}", part.name), body, end)?;
             parts.push(part);
             Ok(())
         })?;
-        commit.bytes = parts.iter().map(|part| part.bytes).sum();
-        commit.plain_bytes = parts.iter().map(|part| part.plain_bytes).sum();
-        commit.parts = parts;
+        Ok(Put { parts, plain_sha256 })
+    }
+
+    /// Puts the record, when all else is there.
+    fn commit(&self, mut commit: Commit, end: Instant) -> Result<Commit> {
         commit.finished = clock::text(Timestamp::now());
         self.put_one(&format!("{}/{COMMIT}", commit.place), &json(&commit)?, end)?;
         Ok(commit)
@@ -363,24 +395,6 @@ impl Bases {
                 }
             }
         }
-    }
-
-    /// Reads the base from end to end by the engine's own program.
-    fn count(&self, file: &Path) -> Result<u64> {
-        let program = &self.settings.rdb_check;
-        let output = Command::new("nice")
-            .args(["-n", "10", program])
-            .arg(file)
-            .output()
-            .with_context(|| format!("run {program}"))?;
-        let text = String::from_utf8_lossy(&output.stdout);
-        if !output.status.success() {
-            let tail: Vec<&str> = text.lines().rev().take(2).collect();
-            bail!("{program} finds the base damaged: {}", tail.join("; "));
-        }
-        text.lines()
-            .find_map(|line| line.strip_prefix("[info] ")?.strip_suffix(" keys read")?.parse().ok())
-            .with_context(|| format!("{program} does not say how many keys it read"))
     }
 
     /// A day's first base, and a month's, is kept longer.

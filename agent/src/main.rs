@@ -102,6 +102,7 @@ fn run(settings: Settings) -> Result<()> {
         settings: settings.clone(),
         bucket: bucket.clone(),
         shared: shared.clone(),
+        trusts: false,
     };
     let own = |name: &str, work: Box<dyn FnOnce() + Send>| {
         std::thread::Builder::new()

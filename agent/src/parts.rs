@@ -46,9 +46,8 @@ fn compress(file: &Path, buffers: &Receiver<Vec<u8>>, parts: &SyncSender<Packed>
     let mut input = File::open(file).with_context(doing)?;
     let mut block = vec![0; BLOCK];
     let mut sum = Sha256::new();
-    loop {
-        // Whoever puts them has given up where there is no buffer and nobody to send to: there is nobody to tell either.
-        let Ok(mut buffer) = buffers.recv() else { break };
+    // Whoever puts them has given up where there is no buffer, or nobody to send to: there is nobody to tell either.
+    while let Ok(mut buffer) = buffers.recv() {
         buffer.clear();
         let mut encoder = zstd::stream::write::Encoder::new(buffer, 1).context("compress a base")?;
         let mut plain = 0;

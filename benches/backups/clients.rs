@@ -21,7 +21,6 @@ pub struct Clients {
 }
 
 /// How long each command took, in microseconds.
-#[derive(Default)]
 pub struct Times(Vec<u32>);
 
 impl Clients {
@@ -57,11 +56,6 @@ impl Clients {
 }
 
 impl Times {
-    pub fn and(mut self, other: Times) -> Times {
-        self.0.extend(other.0);
-        self
-    }
-
     /// The given share of all commands took at most so many microseconds.
     pub fn at(&mut self, share: f64) -> f64 {
         self.0.sort_unstable();

@@ -9,7 +9,7 @@ pub struct Figures {
     pub agent_rss_mb: BTreeMap<u64, Vec<f64>>,
     /// Of one core, while clients write.
     pub agent_cpu_percent: Vec<f64>,
-    /// With the agent minus without it; below zero where the difference is smaller than the noise.
+    /// With the agent minus with one that stands still, the median of several pairs; below zero where the difference is smaller than the noise.
     pub agent_added_p99_us: Vec<f64>,
     /// Bytes of data a second of the agent's base, by those of the pipe.
     pub base_ratio_vs_pipe: Vec<f64>,

@@ -97,9 +97,9 @@ impl Uploader {
     }
 }
 
-/// A program that ends by itself, however long it hangs.
+/// A program that ends by itself, however long it hangs, and steps back for the engine as the agent does.
 fn bounded(program: &str) -> Command {
     let mut command = Command::new("timeout");
-    command.args([LONGEST, program]);
+    command.args([LONGEST, "nice", "-n", "5", program]);
     command
 }
