@@ -42,7 +42,8 @@ test-cutover: image
 # Medians with their spread on this computer, best with nothing else running: a table, and bench-report.json.
 bench: image
 	cargo bench --profile dev --locked --workspace --bench compare -- --report $(CARGO_TARGET_DIR)/bench-verify.json
-	$(SUDO) $(BIN)/sandbox bench --rounds $(ROUNDS) --verify $(CARGO_TARGET_DIR)/bench-verify.json
+	cargo bench --profile dev --locked --workspace --bench backups -- --rounds $(ROUNDS) --report $(CARGO_TARGET_DIR)/bench-backups.json
+	$(SUDO) $(BIN)/sandbox bench --rounds $(ROUNDS) --verify $(CARGO_TARGET_DIR)/bench-verify.json --backups $(CARGO_TARGET_DIR)/bench-backups.json
 
 test-aws: image
 	cd sandbox/aws && $(CACHE)/venv/bin/python -m unittest -q

@@ -4,6 +4,7 @@
 use crate::bucket::{Bucket, Refusal};
 use crate::clock;
 use crate::engine::{Engine, Look};
+use crate::parts;
 use crate::settings::Settings;
 use crate::shared::{Shared, Wanted};
 use crate::spool::write_durably;
@@ -15,28 +16,30 @@ use infra_agent::rdb;
 use infra_agent::record::{Commit, Part, Position, SCHEMA_VERSION};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 use std::fs::{self, File};
-use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::time::{Duration, Instant};
 
 /// For one base, from the fork to the commit record.
 const BASE: Duration = Duration::from_secs(2700);
 /// Until the log was followed to where the base begins.
 const REACHED: Duration = Duration::from_secs(60);
-/// A part ends when it has so many bytes compressed, or so many uncompressed; two are in memory at once.
-const PART: usize = 6 << 20;
-const PART_PLAIN: u64 = 64 << 20;
 
 pub struct Bases {
     pub settings: Settings,
     pub engine: Engine,
     pub bucket: Arc<Bucket>,
     pub shared: Arc<Shared>,
+    /// Whether the last base came to its record. If not, the next is put when all else is known to be well: what fails shall not be put again and again.
+    pub trusts: bool,
+}
+
+/// What was put of a base.
+struct Put {
+    parts: Vec<Part>,
+    plain_sha256: String,
 }
 
 /// Somebody who waits for a base.
@@ -248,7 +251,15 @@ impl Bases {
     fn finish(&mut self, found: &Found, end: Instant) -> Result<Commit> {
         let mut file = File::open(&found.file).with_context(|| format!("open {}", found.file.display()))?;
         let header = rdb::header(&mut file).context("the base is none: its first bytes are not those of a base")?;
-        let keys = self.count(&found.file)?;
+        let (class, classes) = self.class(found.started);
+        let generation = clock::name(found.started);
+        let place = self.place(class, &found.timeline, &generation);
+        let redis_conf = without_secrets(&fs::read_to_string(&self.settings.config_file).context("read redis.conf")?);
+        let users_acl = without_passwords(&fs::read_to_string(&self.settings.users_file).context("read users.acl")?);
+        let (keys, put) = match std::mem::replace(&mut self.trusts, false) {
+            true => self.count_and_put(&place, &found.file, end)?,
+            false => (rdb::count(&self.settings.rdb_check, &found.file)?, None),
+        };
         let before = self.last();
         let fell_from = before
             .as_ref()
@@ -258,13 +269,16 @@ impl Bases {
             self.keep_for_ever(last, end)
                 .context("keep the base from before the fall of the number of keys")?;
         }
-        let (class, classes) = self.class(found.started);
+        let put = match put {
+            Some(put) => put,
+            None => self.put(&place, &found.file, end)?,
+        };
         let commit = Commit {
             schema_version: SCHEMA_VERSION,
-            place: String::new(),
+            place,
             class: class.name().into(),
             timeline: found.timeline.clone(),
-            generation: clock::name(found.started),
+            generation,
             host: self.settings.label.clone(),
             role: found.look.role.clone(),
             version: found.look.version.clone(),
@@ -276,17 +290,17 @@ impl Bases {
             rdb_version: header.version,
             keys,
             keyspace: found.look.keyspace.clone(),
-            parts: Vec::new(),
-            bytes: 0,
-            plain_sha256: String::new(),
-            plain_bytes: 0,
+            bytes: put.parts.iter().map(|part| part.bytes).sum(),
+            plain_sha256: put.plain_sha256,
+            plain_bytes: put.parts.iter().map(|part| part.plain_bytes).sum(),
+            parts: put.parts,
             started: clock::text(found.started),
             finished: String::new(),
             fell_from,
-            redis_conf: without_secrets(&fs::read_to_string(&self.settings.config_file).context("read redis.conf")?),
-            users_acl: without_passwords(&fs::read_to_string(&self.settings.users_file).context("read users.acl")?),
+            redis_conf,
+            users_acl,
         };
-        let commit = self.put(commit, &found.file, end)?;
+        let commit = self.commit(commit, end)?;
         // Remembered last: a death in between makes one more base, and forgets none.
         let home = &self.settings.home;
         write_durably(&home.join("classes.json"), &json(&classes)?)?;
@@ -305,6 +319,7 @@ impl Bases {
         } else {
             self.shared.trouble("keys", None);
         }
+        self.trusts = true;
         Ok(commit)
     }
 
@@ -314,49 +329,54 @@ impl Bases {
         if last.class == Class::Kept.name() || !file.exists() {
             return Ok(());
         }
-        let kept = Commit {
-            class: Class::Kept.name().into(),
-            parts: Vec::new(),
-            bytes: 0,
-            plain_bytes: 0,
-            ..last.clone()
-        };
-        let again = self.put(kept, &file, end)?;
-        if again.plain_sha256 != last.plain_sha256 {
+        let place = self.place(Class::Kept, &last.timeline, &last.generation);
+        let put = self.put(&place, &file, end)?;
+        if put.plain_sha256 != last.plain_sha256 {
             bail!("{} is not the base that was put before", file.display());
         }
-        Ok(())
+        let kept = Commit {
+            place,
+            class: Class::Kept.name().into(),
+            bytes: put.parts.iter().map(|part| part.bytes).sum(),
+            parts: put.parts,
+            ..last.clone()
+        };
+        self.commit(kept, end).map(drop)
     }
 
-    /// Puts the parts and then the record.
-    fn put(&self, mut commit: Commit, file: &Path, end: Instant) -> Result<Commit> {
-        commit.place = format!(
-            "{}/{}/{}/{}",
-            self.settings.prefix, commit.class, commit.timeline, commit.generation
-        );
-        let mut sum = Sha256::new();
-        std::thread::scope(|scope| -> Result<()> {
-            // One part is put while the next is compressed.
-            let (sender, parts) = sync_channel::<(Vec<u8>, u64)>(0);
-            let sum = &mut sum;
-            let compressing = scope.spawn(move || compress(file, sum, &sender));
-            for (body, plain_bytes) in parts {
-                let part = Part {
-                    name: name::part(commit.parts.len()),
-                    sha256: digest::of(&body),
-                    bytes: body.len() as u64,
-                    plain_bytes,
-                };
-                self.put_one(&format!("{}/{}", commit.place, part.name), &body, end)?;
-                commit.bytes += part.bytes;
-                commit.plain_bytes += part.plain_bytes;
-                commit.parts.push(part);
-            }
-            compressing
-                .join()
-                .map_err(|_| anyhow!("compressing the base ended badly"))?
+    fn place(&self, class: Class, timeline: &str, generation: &str) -> String {
+        format!("{}/{}/{timeline}/{generation}", self.settings.prefix, class.name())
+    }
+
+    /// Reads the base by the engine's own program while its parts are put. What is put of a damaged one has no record, and counts for nothing.
+    fn count_and_put(&self, place: &str, file: &Path, end: Instant) -> Result<(u64, Option<Put>)> {
+        let program = &self.settings.rdb_check;
+        std::thread::scope(|scope| {
+            let counting = scope.spawn(|| rdb::count(program, file));
+            let put = self.put(place, file, end);
+            let counted = counting.join().map_err(|_| anyhow!("reading the base ended badly"))?;
+            Ok((counted?, Some(put?)))
+        })
+    }
+
+    fn put(&self, place: &str, file: &Path, end: Instant) -> Result<Put> {
+        let mut parts = Vec::new();
+        let plain_sha256 = parts::each(file, |body, plain_bytes| {
+            let part = Part {
+                name: name::part(parts.len()),
+                sha256: digest::of(body),
+                bytes: body.len() as u64,
+                plain_bytes,
+            };
+            self.put_one(&format!("{place}/{}", part.name), body, end)?;
+            parts.push(part);
+            Ok(())
         })?;
-        commit.plain_sha256 = digest::hex(&sum.finalize());
+        Ok(Put { parts, plain_sha256 })
+    }
+
+    /// Puts the record, when all else is there.
+    fn commit(&self, mut commit: Commit, end: Instant) -> Result<Commit> {
         commit.finished = clock::text(Timestamp::now());
         self.put_one(&format!("{}/{COMMIT}", commit.place), &json(&commit)?, end)?;
         Ok(commit)
@@ -376,24 +396,6 @@ impl Bases {
                 }
             }
         }
-    }
-
-    /// Reads the base from end to end by the engine's own program.
-    fn count(&self, file: &Path) -> Result<u64> {
-        let program = &self.settings.rdb_check;
-        let output = Command::new("nice")
-            .args(["-n", "10", program])
-            .arg(file)
-            .output()
-            .with_context(|| format!("run {program}"))?;
-        let text = String::from_utf8_lossy(&output.stdout);
-        if !output.status.success() {
-            let tail: Vec<&str> = text.lines().rev().take(2).collect();
-            bail!("{program} finds the base damaged: {}", tail.join("; "));
-        }
-        text.lines()
-            .find_map(|line| line.strip_prefix("[info] ")?.strip_suffix(" keys read")?.parse().ok())
-            .with_context(|| format!("{program} does not say how many keys it read"))
     }
 
     /// A day's first base, and a month's, is kept longer.
@@ -423,35 +425,6 @@ fn choose_class(started: &str, classes: &mut Classes) -> Class {
         Class::Daily
     } else {
         Class::Hourly
-    }
-}
-
-/// Compresses a file into parts, in order.
-fn compress(file: &Path, sum: &mut Sha256, parts: &std::sync::mpsc::SyncSender<(Vec<u8>, u64)>) -> Result<()> {
-    let doing = || format!("read {}", file.display());
-    let mut input = File::open(file).with_context(doing)?;
-    let mut block = vec![0; 256 << 10];
-    loop {
-        let mut encoder =
-            zstd::stream::write::Encoder::new(Vec::with_capacity(PART + (1 << 20)), 1).context("compress a base")?;
-        let mut plain = 0;
-        while encoder.get_ref().len() < PART && plain < PART_PLAIN {
-            let read = input.read(&mut block).with_context(doing)?;
-            if read == 0 {
-                break;
-            }
-            sum.update(&block[..read]);
-            encoder.write_all(&block[..read]).context("compress a base")?;
-            plain += read as u64;
-        }
-        if plain == 0 {
-            return Ok(());
-        }
-        let body = encoder.finish().context("compress a base")?;
-        // Whoever puts them has given up: there is nobody to tell.
-        if parts.send((body, plain)).is_err() {
-            return Ok(());
-        }
     }
 }
 

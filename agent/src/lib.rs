@@ -13,3 +13,4 @@ pub mod rdb;
 pub mod rebuild;
 pub mod record;
 pub mod scan;
+mod written;

@@ -8,6 +8,7 @@ mod control;
 mod engine;
 mod memory;
 mod mend;
+mod parts;
 mod role;
 mod select;
 mod settings;
@@ -119,6 +120,7 @@ fn run(settings: Settings) -> Result<()> {
         settings: settings.clone(),
         bucket: bucket.clone(),
         shared: shared.clone(),
+        trusts: false,
     };
     let own = |name: &str, work: Box<dyn FnOnce() + Send>| {
         std::thread::Builder::new()

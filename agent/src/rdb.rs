@@ -1,6 +1,10 @@
-//! The first bytes of a base: which version it is and when it was made. Source: Redis 7 and 8, `rdb.c`; Valkey 8 and 9.
+//! What a base tells of itself: by its first bytes which version it is and when it was made, by the engine's own checker whether it is whole. Source: Redis 7 and 8,
+//! `rdb.c`; Valkey 8 and 9.
 
+use anyhow::{Context, Result, bail};
 use std::io::Read;
+use std::path::Path;
+use std::process::Command;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Header {
@@ -29,6 +33,23 @@ pub fn header(file: &mut impl Read) -> Option<Header> {
         rest = after;
     }
     Some(Header { version, created })
+}
+
+/// Reads a base from end to end by the engine's own program; gives how many keys it has.
+pub fn count(program: &str, file: &Path) -> Result<u64> {
+    let output = Command::new("nice")
+        .args(["-n", "10", program])
+        .arg(file)
+        .output()
+        .with_context(|| format!("run {program}"))?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    if !output.status.success() {
+        let tail: Vec<&str> = text.lines().rev().take(2).collect();
+        bail!("{program} finds the base damaged: {}", tail.join("; "));
+    }
+    text.lines()
+        .find_map(|line| line.strip_prefix("[info] ")?.strip_suffix(" keys read")?.parse().ok())
+        .with_context(|| format!("{program} does not say how many keys it read"))
 }
 
 /// A string in any of the short encodings; integers as their digits.

@@ -8,8 +8,8 @@ use crate::manifest::{FILE, FOLDER, Manifest};
 use crate::name::Chunk;
 use crate::record::Part;
 use crate::scan::{Boundary, Malformed, Scanner};
+use crate::written::Written;
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
@@ -109,14 +109,10 @@ pub fn build(plan: &Plan, folder: &Path, progress: &mut dyn FnMut(usize, usize))
         let mut built = Built::default();
 
         let base = log.join(Manifest::BASE);
-        let mut file = BufWriter::with_capacity(1 << 20, File::create_new(&base).map_err(at(&base))?);
-        let mut sum = Sha256::new();
+        let mut file = Written::to(File::create_new(&base).map_err(at(&base))?);
         for (part, _) in &plan.base.parts {
             let object = next().ok_or_else(|| stopped(&part.name))??;
-            let bytes = unpack(&part.name, &object, |some| {
-                sum.update(some);
-                file.write_all(some).map_err(at(&base))
-            })?;
+            let bytes = unpack(&part.name, &object, |some| file.add(some).map_err(at(&base)))?;
             if bytes != part.plain_bytes {
                 return Err(corrupt(
                     &part.name,
@@ -127,11 +123,10 @@ pub fn build(plan: &Plan, folder: &Path, progress: &mut dyn FnMut(usize, usize))
             done += 1;
             progress(done, all);
         }
-        let found = crate::digest::hex(&sum.finalize());
+        let found = file.end().map_err(at(&base))?;
         if found != plan.base.plain_sha256 || built.base_bytes != plan.base.plain_bytes {
             return Err(corrupt("the base", format!("its SHA-256 is {found}")));
         }
-        finish(file, &base)?;
 
         let increment = log.join(Manifest::INCREMENT);
         let mut file = BufWriter::with_capacity(1 << 20, File::create_new(&increment).map_err(at(&increment))?);
@@ -190,17 +185,6 @@ pub fn build(plan: &Plan, folder: &Path, progress: &mut dyn FnMut(usize, usize))
         File::open(&log).and_then(|log| log.sync_all()).map_err(at(&log))?;
         Ok(built)
     })
-}
-
-fn finish(file: BufWriter<File>, path: &Path) -> Result<(), Unbuilt> {
-    let disk = |error| Unbuilt::Disk {
-        path: path.to_path_buf(),
-        error,
-    };
-    file.into_inner()
-        .map_err(|error| disk(error.into_error()))?
-        .sync_all()
-        .map_err(disk)
 }
 
 /// The pieces follow each other: by their numbers within a timeline, and by their offsets everywhere.

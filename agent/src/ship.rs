@@ -396,6 +396,9 @@ impl Follow {
                 return Ok(if length < offset { Read::Shorter } else { Read::All });
             }
             self.waits_since.get_or_insert_with(Instant::now);
+            // At once, instead of by copies that grow; what is not used of it takes no memory.
+            self.plain
+                .reserve_exact((LARGEST + block.len()).saturating_sub(self.plain.len()));
             if let Err(malformed) = self.scanner.feed(&block[..read]) {
                 return Ok(Read::Malformed(malformed.to_string()));
             }

@@ -20,6 +20,10 @@ pub struct World {
     pub aws: Aws,
     pub bucket: Bucket,
     pub folder: tempfile::TempDir,
+    /// The agent.
+    pub program: PathBuf,
+    /// How far it steps back for the engine; 5 in its unit on hosts.
+    pub niceness: u8,
     engine: Option<Child>,
     agent: Option<Child>,
     _metadata: metadata::Server,
@@ -90,6 +94,8 @@ impl World {
             aws,
             bucket,
             folder,
+            program: agent(),
+            niceness: 0,
             engine: None,
             agent: None,
             _metadata: metadata,
@@ -114,7 +120,7 @@ impl World {
     /// As its unit does: what is torn is mended before.
     pub fn start_engine(&mut self) {
         if self.path("data/appendonlydir").exists() {
-            let mended = Command::new(agent())
+            let mended = Command::new(&self.program)
                 .arg("--settings")
                 .arg(self.path("agent.env"))
                 .arg("mend")
@@ -130,14 +136,15 @@ impl World {
     }
 
     pub fn start_agent(&mut self) {
-        let agent = agent();
         assert!(
-            agent.exists(),
+            self.program.exists(),
             "{} is missing: `cargo build --workspace` makes it",
-            agent.display()
+            self.program.display()
         );
         self.agent = Some(spawn(
-            Command::new(agent)
+            Command::new("nice")
+                .args(["-n", &self.niceness.to_string()])
+                .arg(&self.program)
                 .arg("--settings")
                 .arg(self.path("agent.env"))
                 .arg("run"),
@@ -147,7 +154,6 @@ impl World {
 
     /// The same with a folder of its own of a few hundred kilobytes, in a mount namespace that ends with it.
     pub fn start_agent_on_small_disk(&mut self) {
-        let agent = agent();
         let home = self.path("agent");
         std::fs::create_dir_all(&home).unwrap();
         let script = "mount -t tmpfs -o size=160k tmpfs \"$1\" && exec \"$2\" --settings \"$3\" run";
@@ -155,7 +161,7 @@ impl World {
             Command::new("unshare")
                 .args(["--mount", "--propagation", "private", "sh", "-c", script, "sh"])
                 .arg(&home)
-                .arg(agent)
+                .arg(&self.program)
                 .arg(self.path("agent.env")),
             &self.path("agent.out"),
         ));
@@ -186,7 +192,7 @@ impl World {
 
     /// One base, through the running agent.
     pub fn base(&self) -> Output {
-        Command::new(agent())
+        Command::new(&self.program)
             .arg("--settings")
             .arg(self.path("agent.env"))
             .arg("base")

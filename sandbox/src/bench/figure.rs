@@ -1,9 +1,9 @@
 //! One figure over several runs.
 
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Serialize, Serializer};
 
-/// What was measured, run by run.
-#[derive(Clone, Debug, Default)]
+/// What was measured, run by run: read as the runs, written as what they come to.
+#[derive(Clone, Debug, Default, Deserialize)]
 pub struct Figure(Vec<f64>);
 
 #[derive(Serialize)]

@@ -1,8 +1,9 @@
 //! `sandbox bench`: what the commands take, measured over several whole moves in the sandbox.
 //!
 //! Each round raises a sandbox, fills the add-on, makes the pair and moves the app while it writes at one of the rates. What comparing takes is measured apart, by
-//! the bench `compare` on two bare servers; its report is joined to this one.
+//! the bench `compare` on two bare servers, and what backups take by the bench `backups` beside one; their reports are joined to this one.
 
+mod backups;
 mod figure;
 mod report;
 
@@ -35,6 +36,9 @@ pub struct Arguments {
     /// What the bench `compare` wrote
     #[arg(long, value_name = "FILE")]
     verify: Option<PathBuf>,
+    /// What the bench `backups` wrote
+    #[arg(long, value_name = "FILE")]
+    backups: Option<PathBuf>,
     /// Where the report is written
     #[arg(long, default_value = "bench-report.json", value_name = "FILE")]
     report: PathBuf,
@@ -45,8 +49,10 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     let runner = Runner::new()?;
     let mut report = Report::new(arguments.rounds, arguments.keys, arguments.time_scale);
     if let Some(path) = &arguments.verify {
-        let text = std::fs::read_to_string(path).with_context(|| format!("read {}", path.display()))?;
-        report.take_verify(&serde_json::from_str(&text).with_context(|| format!("read {}", path.display()))?)?;
+        report.take_verify(&written(path)?)?;
+    }
+    if let Some(path) = &arguments.backups {
+        report.take_backups(&written(path)?)?;
     }
     for round in 1..=arguments.rounds {
         for rate in RATES {
@@ -60,6 +66,13 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     report.write(&arguments.report)?;
     report.show()?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// What another bench wrote.
+fn written(path: &Path) -> Result<Value> {
+    let doing = || format!("read {}", path.display());
+    let text = std::fs::read_to_string(path).with_context(doing)?;
+    serde_json::from_str(&text).with_context(doing)
 }
 
 fn measure(runner: &Runner, arguments: &Arguments, rate: u32, report: &mut Report) -> Result<()> {

@@ -6,6 +6,7 @@ use serde_json::Value;
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use super::backups::Backups;
 use super::figure::Figure;
 
 #[derive(Debug, Serialize)]
@@ -30,6 +31,9 @@ pub struct Report {
     pub fenced_ms: BTreeMap<u32, Figure>,
     /// From the app's last acknowledged write on the old side to its first on the new, by writes a second.
     pub app_write_gap_ms: BTreeMap<u32, Figure>,
+    /// What backups take, and how fast they are.
+    #[serde(flatten)]
+    backups: Backups,
 }
 
 impl Report {
@@ -47,6 +51,7 @@ impl Report {
             verify_peak_mb: Figure::default(),
             fenced_ms: BTreeMap::new(),
             app_write_gap_ms: BTreeMap::new(),
+            backups: Backups::default(),
         }
     }
 
@@ -64,6 +69,12 @@ impl Report {
                 .filter_map(Value::as_f64)
                 .for_each(|value| figure.add(value));
         }
+        Ok(())
+    }
+
+    /// Takes the runs that the bench `backups` wrote.
+    pub fn take_backups(&mut self, report: &Value) -> Result<()> {
+        self.backups = Backups::read(report)?;
         Ok(())
     }
 
@@ -88,6 +99,9 @@ impl Report {
             for (rate, figure) in by_rate {
                 line(&format!("{name} at {rate} writes/s"), figure);
             }
+        }
+        for (name, figure) in self.backups.named() {
+            line(&name, figure);
         }
         crate::output::line(&lines.join("\n"))
     }

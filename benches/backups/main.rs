@@ -1,0 +1,65 @@
+//! What backups take from a host, and how fast they are: the agent as hosts get it, a real engine and the sandbox's S3 on loopback; no machine is booted.
+//!
+//!     cargo bench --bench backups -- [--rounds N] [--report FILE]
+//!
+//! With a file the figures of each round are written there as JSON; `sandbox bench` joins them to its report. It ends by itself within minutes, and puts nothing
+//! beside its own temporary folders.
+
+mod clients;
+mod data;
+mod figures;
+mod pipe;
+mod process;
+mod restoring;
+mod round;
+
+// The same world as the tests' of backups, which fails as they do.
+#[allow(clippy::unwrap_used, clippy::expect_used, dead_code, reason = "shared with tests")]
+#[path = "../../tests/common/aws.rs"]
+mod aws;
+#[allow(clippy::unwrap_used, clippy::expect_used, dead_code, reason = "shared with tests")]
+#[path = "../../tests/backups/world.rs"]
+mod world;
+
+use figures::Figures;
+use std::error::Error;
+use std::time::Duration;
+
+pub type Outcome<T> = Result<T, Box<dyn Error>>;
+
+/// No round takes as long, the restore included.
+const ROUND: Duration = Duration::from_secs(600);
+
+#[tokio::main(worker_threads = 2)]
+async fn main() -> Outcome<()> {
+    let mut rounds: u32 = 2;
+    let mut report = None;
+    let mut words = std::env::args().skip(1).filter(|word| word != "--bench");
+    while let Some(word) = words.next() {
+        match word.as_str() {
+            "--rounds" => rounds = words.next().ok_or("--rounds wants a number")?.parse()?,
+            "--report" => report = Some(words.next().ok_or("--report wants a file")?),
+            other => return Err(format!("{other} is not understood").into()),
+        }
+    }
+    end_after(ROUND * rounds);
+    let mut figures = Figures::default();
+    for at in 1..=rounds {
+        println!("── round {at} of {rounds}");
+        // A gigabyte is filled and restored once.
+        round::run(&mut figures, at == 1).await?;
+    }
+    if let Some(report) = report {
+        std::fs::write(report, serde_json::to_string_pretty(&figures)?)?;
+    }
+    Ok(())
+}
+
+/// Whatever hangs ends with this process: what it started is killed by the kernel then.
+fn end_after(limit: Duration) {
+    std::thread::spawn(move || {
+        std::thread::sleep(limit);
+        eprintln!("not done after {} minutes", limit.as_secs() / 60);
+        std::process::exit(1);
+    });
+}

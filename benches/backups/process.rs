@@ -1,0 +1,46 @@
+//! What the kernel tells of a process. Source: proc(5).
+
+use crate::Outcome;
+use std::collections::BTreeMap;
+use std::fs;
+
+/// The kernel counts time for programs in hundredths of a second on every architecture that hosts have.
+const TICKS_PER_S: f64 = 100.0;
+
+/// The most memory that was ever resident, in megabytes.
+pub fn peak_mb(pid: i32) -> Outcome<f64> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmHWM:"))
+        .ok_or("no VmHWM")?;
+    Ok(line.trim().trim_end_matches(" kB").parse::<f64>()? / 1024.0)
+}
+
+/// Seconds of a core that it took so far, with what its ended threads took.
+pub fn cpu_s(pid: i32) -> Outcome<f64> {
+    Ok(spent(&fs::read_to_string(format!("/proc/{pid}/stat"))?)?.1)
+}
+
+/// The same by the names of its threads.
+pub fn cpu_s_by_thread(pid: i32) -> Outcome<BTreeMap<String, f64>> {
+    let mut threads = BTreeMap::new();
+    for entry in fs::read_dir(format!("/proc/{pid}/task"))? {
+        // One that ended meanwhile has nothing to tell.
+        if let Ok(stat) = fs::read_to_string(entry?.path().join("stat")) {
+            let (name, seconds) = spent(&stat)?;
+            *threads.entry(name).or_default() += seconds;
+        }
+    }
+    Ok(threads)
+}
+
+/// Name, and user and system time in seconds. The name may hold spaces and brackets.
+fn spent(stat: &str) -> Outcome<(String, f64)> {
+    let (begin, rest) = stat.rsplit_once(") ").ok_or("no name in stat")?;
+    let name = begin.split_once('(').ok_or("no name in stat")?.1;
+    let fields: Vec<&str> = rest.split(' ').collect();
+    let ticks = |at: usize| -> Outcome<f64> { Ok(fields.get(at).ok_or("stat is too short")?.parse()?) };
+    // Fields 14 and 15; the third is the first behind the name.
+    Ok((name.into(), (ticks(11)? + ticks(12)?) / TICKS_PER_S))
+}
