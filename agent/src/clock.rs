@@ -16,3 +16,9 @@ pub fn text(moment: Timestamp) -> String {
 pub fn name(moment: Timestamp) -> String {
     moment.strftime("%Y%m%dT%H%M%S.%3fZ").to_string()
 }
+
+/// What [`name`] was made of; nothing where it is no such name.
+pub fn named(name: &str) -> Option<Timestamp> {
+    let civil = jiff::civil::DateTime::strptime("%Y%m%dT%H%M%S%.fZ", name).ok()?;
+    Some(civil.to_zoned(jiff::tz::TimeZone::UTC).ok()?.timestamp())
+}

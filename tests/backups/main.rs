@@ -10,6 +10,7 @@
 #[path = "../common/aws.rs"]
 mod aws;
 mod damage;
+mod kept;
 mod outages;
 mod seconds;
 mod world;

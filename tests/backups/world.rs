@@ -231,11 +231,11 @@ impl Drop for World {
     }
 }
 
-fn agent() -> PathBuf {
+pub fn agent() -> PathBuf {
     Path::new(env!("CARGO_BIN_EXE_infra")).with_file_name("infra-agent")
 }
 
-fn spawn(command: &mut Command, output: &Path) -> Child {
+pub fn spawn(command: &mut Command, output: &Path) -> Child {
     let file = File::options().append(true).create(true).open(output).unwrap();
     let mut wrapped = Command::new("setpriv");
     // It must not outlive a test that was killed.
@@ -251,7 +251,7 @@ fn spawn(command: &mut Command, output: &Path) -> Child {
         .unwrap()
 }
 
-fn kill(child: &mut Option<Child>) {
+pub fn kill(child: &mut Option<Child>) {
     if let Some(mut child) = child.take() {
         let _ = child.kill();
         let _ = child.wait();
