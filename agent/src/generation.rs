@@ -2,6 +2,7 @@
 //!
 //! Names alone do not tell one generation from another: a folder that was replaced counts from one again. The inodes do.
 
+use crate::rdb;
 use anyhow::{Context, Result};
 use infra_agent::manifest::{FILE, Manifest};
 use std::collections::BTreeSet;
@@ -95,6 +96,17 @@ impl Generation {
             .sum()
     }
 
+    /// Whether nothing is in it, as far as that can be told from its files in that folder.
+    pub fn is_empty(&self, folder: &Path) -> bool {
+        let base = self.base.as_ref().is_none_or(|base| {
+            let file = std::fs::File::open(folder.join(&base.name)).ok();
+            file.and_then(|mut file| rdb::header(&mut file))
+                .is_some_and(|header| header.is_empty)
+        });
+        let written = |part: &Part| std::fs::metadata(folder.join(&part.name)).map_or(1, |file| file.len());
+        base && self.increments.iter().map(written).sum::<u64>() == 0
+    }
+
     /// Whether this is what an earlier one became by ordinary rewrites: the data was never replaced in between. `joints` are pairs of increments of which the second
     /// was seen to go on where the first ends.
     pub fn goes_on_from(&self, earlier: &Generation, joints: &BTreeSet<(u64, u64)>) -> bool {
@@ -180,6 +192,11 @@ mod tests {
         let found = Generation::read(folder.path()).unwrap().unwrap();
         assert_eq!(found.manifest(), lines);
         assert_eq!(found.bytes(folder.path()), 7);
+        assert!(!found.is_empty(folder.path()));
+        std::fs::write(folder.path().join("b"), b"REDIS0010\xfa\x01a\x01b\xff12345678").unwrap();
+        assert!(!found.is_empty(folder.path()), "something was written since");
+        std::fs::write(folder.path().join("i"), "").unwrap();
+        assert!(found.is_empty(folder.path()));
         assert_eq!(found.names().collect::<Vec<_>>(), ["b", "i"]);
     }
 }

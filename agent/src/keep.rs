@@ -117,7 +117,8 @@ impl Keeper {
             None => live.goes_on_from(current, &Default::default()),
         });
         // Asked only then: an engine that does not answer is still loading, and what it had is kept until it does.
-        if goes_on || self.engine.look()?.role == "master" {
+        // A replica is empty until its first copy, and after one from an empty master.
+        if goes_on || kept.is_empty() || self.engine.look()?.role == "master" {
             kept.replace(live, folder)?;
             return Ok(());
         }

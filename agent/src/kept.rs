@@ -88,6 +88,12 @@ impl Kept {
         self.current.as_ref().map_or(0, |current| current.bytes(&folder))
     }
 
+    /// Whether the generation in force holds nothing that is worth keeping.
+    pub fn is_empty(&self) -> bool {
+        let folder = within(&self.folder.join("current"));
+        self.current.as_ref().is_none_or(|current| current.is_empty(&folder))
+    }
+
     pub fn last(&self) -> Option<&Last> {
         self.last.as_ref()
     }

@@ -31,7 +31,7 @@ pub struct Settings {
     pub passwords: Passwords,
     /// Commands that the app may run beyond the usual ones: `redis.app_commands` of infra.yml.
     pub app_commands: Vec<String>,
-    /// Nothing: this host makes no backups.
+    /// Nothing: this host has no agent.
     pub backup: Option<backup::Settings>,
 }
 

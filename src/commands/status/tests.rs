@@ -73,6 +73,15 @@ fn status() -> Status {
             seconds: 4.2,
             engine: "redis-server 8.0.2".into(),
         }),
+        kept: [(
+            "replica",
+            KeptGeneration {
+                replaced_at: "2026-03-01T07:00:00Z".parse().unwrap(),
+                bytes: 314_572_800,
+                folder: "/var/lib/infra/agent/kept/last-20260301T070000.000Z".into(),
+            },
+        )]
+        .into(),
         drift: Some(vec!["~ address infra-demo-production: move it to i-master".into()]),
         alarms: vec!["replica does not answer: connect to replica: timed out".into()],
     }
@@ -94,6 +103,7 @@ fn what_could_not_be_looked_at_is_null_and_not_empty() {
         log_until: None,
         log_age_s: None,
         drill: None,
+        kept: BTreeMap::new(),
         drift: None,
         alarms: vec!["there is no backup".into()],
         ..status()
