@@ -120,6 +120,7 @@ fn ship(settings: &Settings, shared: &Arc<Shared>) -> Result<Shipping> {
         memory,
         gap: None,
         watch: None,
+        passed: clock::Passed::new(ship::LATE),
         needs_rewrite: false,
     };
     let mut base = base::Bases {

@@ -9,6 +9,7 @@
 #[allow(dead_code, reason = "shared with other tests")]
 #[path = "../common/aws.rs"]
 mod aws;
+mod clock;
 mod damage;
 mod kept;
 mod outages;

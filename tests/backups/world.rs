@@ -16,12 +16,17 @@ use std::time::{Duration, Instant};
 
 pub const ENV: &str = "production";
 
+/// Variables of a process.
+pub type Environment = Vec<(&'static str, String)>;
+
 pub struct World {
     pub aws: Aws,
     pub bucket: Bucket,
     pub folder: tempfile::TempDir,
     engine: Option<Child>,
     agent: Option<Child>,
+    /// Of the engine and of the agent.
+    environments: [Environment; 2],
     _metadata: metadata::Server,
 }
 
@@ -32,6 +37,10 @@ impl World {
     }
 
     pub async fn with(rpo_s: u64, more: &str) -> World {
+        Self::under(rpo_s, more, [Vec::new(), Vec::new()]).await
+    }
+
+    pub async fn under(rpo_s: u64, more: &str, environments: [Environment; 2]) -> World {
         let aws = Aws::start();
         let cloud = aws.connect().await;
         let wanted = wanted(&cloud, ENV);
@@ -92,6 +101,7 @@ impl World {
             folder,
             engine: None,
             agent: None,
+            environments,
             _metadata: metadata,
         };
         world.start_engine();
@@ -123,7 +133,9 @@ impl World {
             assert!(mended.status.success(), "{}", String::from_utf8_lossy(&mended.stderr));
         }
         self.engine = Some(spawn(
-            Command::new("redis-server").arg(self.path("redis.conf")),
+            Command::new("redis-server")
+                .arg(self.path("redis.conf"))
+                .envs(self.environments[0].clone()),
             &self.path("engine.out"),
         ));
         until("the engine answers", || self.ask(&["PING"]) == "PONG");
@@ -140,7 +152,8 @@ impl World {
             Command::new(agent)
                 .arg("--settings")
                 .arg(self.path("agent.env"))
-                .arg("run"),
+                .arg("run")
+                .envs(self.environments[1].clone()),
             &self.path("agent.out"),
         ));
     }
@@ -242,7 +255,8 @@ pub fn spawn(command: &mut Command, output: &Path) -> Child {
     wrapped
         .args(["--pdeathsig", "KILL", "--"])
         .arg(command.get_program())
-        .args(command.get_args());
+        .args(command.get_args())
+        .envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
     wrapped
         .stdin(Stdio::null())
         .stdout(file.try_clone().unwrap())
