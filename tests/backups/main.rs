@@ -13,6 +13,7 @@ mod clock;
 mod damage;
 mod kept;
 mod outages;
+mod pair;
 mod seconds;
 mod world;
 mod writer;

@@ -84,10 +84,12 @@ fn write(socket: &Path, pause: Duration, stop: &AtomicBool, diary: &Mutex<Diary>
         while !stop.load(Ordering::Relaxed) {
             let second = away_from_the_turn();
             number += 1;
-            let done: redis::RedisResult<Value> = transaction(number).query(there);
+            // It may have taken long: which second it came to, the engine knows.
+            let done: redis::RedisResult<(Value, Value, Value, (i64, u64))> =
+                transaction(number).cmd("TIME").query(there);
             match done {
-                Ok(_) => {
-                    diary.lock().unwrap().insert(second, number);
+                Ok((.., (done_in, _))) => {
+                    diary.lock().unwrap().insert(done_in, number);
                 }
                 Err(_) => {
                     open_since = Some(second);
