@@ -214,10 +214,20 @@ impl Shipper {
 
     fn open(&mut self, look: &Look, start: Position, parent: Option<Parent>) -> Result<Timeline> {
         let now = Timestamp::now();
+        // Names say which of two timelines is the later one, also where the clock was set back in between.
+        let known = self
+            .memory
+            .timeline
+            .as_ref()
+            .and_then(|known| known.id.split('-').next());
+        let named = match known.and_then(clock::named) {
+            Some(before) if before >= now => before + Duration::from_millis(1),
+            _ => now,
+        };
         let run: String = look.run_id.chars().take(8).collect();
         let timeline = Timeline {
             schema_version: SCHEMA_VERSION,
-            id: format!("{}-{}-{run}", clock::name(now), self.settings.label),
+            id: format!("{}-{}-{run}", clock::name(named), self.settings.label),
             host: self.settings.label.clone(),
             run_id: look.run_id.clone(),
             role: look.role.clone(),

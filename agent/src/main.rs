@@ -6,6 +6,9 @@ mod bucket;
 mod clock;
 mod control;
 mod engine;
+mod generation;
+mod keep;
+mod kept;
 mod memory;
 mod mend;
 mod parts;
@@ -100,33 +103,51 @@ fn run(settings: Settings) -> Result<()> {
     let alone = std::fs::File::create(home.join("running")).context("open the lock")?;
     alone.try_lock().context("begin: another agent runs on this host")?;
     let shared = Arc::new(Shared::default());
+    let mut keeper = keep::Keeper::new(settings.clone(), engine::Engine::new(&settings)?, shared.clone());
+    own("last generation", Box::new(move || keeper.run()))?;
+    let shipping = settings.ships.then(|| ship(&settings, &shared)).transpose()?;
+    tell(&home, &shared, shipping.as_ref())
+}
+
+/// What ships, as far as it is told of.
+struct Shipping {
+    spool: Arc<spool::Spool>,
+    bucket: Arc<bucket::Bucket>,
+}
+
+fn own(name: &str, work: Box<dyn FnOnce() + Send>) -> Result<()> {
+    std::thread::Builder::new()
+        .name(name.into())
+        .spawn(work)
+        .with_context(|| format!("start {name}"))?;
+    Ok(())
+}
+
+/// Starts everything that brings this engine's data to the bucket.
+fn ship(settings: &Settings, shared: &Arc<Shared>) -> Result<Shipping> {
+    let home = &settings.home;
     let spool = Arc::new(spool::Spool::open(home.join("spool"))?);
-    let bucket = Arc::new(bucket::Bucket::new(&settings)?);
-    let memory = memory::Memory::open(&home)?;
+    let bucket = Arc::new(bucket::Bucket::new(settings)?);
+    let memory = memory::Memory::open(home)?;
     let (requests, bases) = channel();
 
     let mut shipper = ship::Shipper {
-        engine: engine::Engine::new(&settings)?,
+        engine: engine::Engine::new(settings)?,
         settings: settings.clone(),
         spool: spool.clone(),
         shared: shared.clone(),
         memory,
         gap: None,
         watch: None,
+        passed: clock::Passed::new(ship::LATE),
         needs_rewrite: false,
     };
     let mut base = base::Bases {
-        engine: engine::Engine::new(&settings)?,
+        engine: engine::Engine::new(settings)?,
         settings: settings.clone(),
         bucket: bucket.clone(),
         shared: shared.clone(),
         trusts: false,
-    };
-    let own = |name: &str, work: Box<dyn FnOnce() + Send>| {
-        std::thread::Builder::new()
-            .name(name.into())
-            .spawn(work)
-            .with_context(|| format!("start {name}"))
     };
     let (for_upload, for_bucket, for_shared, prefix) =
         (spool.clone(), bucket.clone(), shared.clone(), settings.prefix.clone());
@@ -146,8 +167,13 @@ fn run(settings: Settings) -> Result<()> {
             }
         }),
     )?;
+    Ok(Shipping { spool, bucket })
+}
+
+/// Writes the status, for ever.
+fn tell(home: &Path, shared: &Shared, shipping: Option<&Shipping>) -> Result<()> {
     loop {
-        let (backlog_pieces, backlog_bytes) = spool.size();
+        let (backlog_pieces, backlog_bytes) = shipping.map_or((0, 0), |shipping| shipping.spool.size());
         let status = {
             let state = shared.lock();
             AgentStatus {
@@ -159,13 +185,14 @@ fn run(settings: Settings) -> Result<()> {
                 shipped: state.shipped,
                 backlog_pieces,
                 backlog_bytes,
-                puts: bucket.puts(),
+                puts: shipping.map_or(0, |shipping| shipping.bucket.puts()),
                 gap: state.gap.clone(),
                 troubles: state
                     .troubles
                     .iter()
                     .map(|(part, what)| format!("{part}: {what}"))
                     .collect(),
+                kept: state.kept.clone(),
             }
         };
         let text = serde_json::to_vec(&status).context("write the status")?;

@@ -11,6 +11,8 @@ pub struct Header {
     pub version: u32,
     /// Seconds since 1970.
     pub created: Option<i64>,
+    /// Whether the file ends behind these fields: there is nothing in it.
+    pub is_empty: bool,
 }
 
 /// Nothing where it is no base.
@@ -32,7 +34,11 @@ pub fn header(file: &mut impl Read) -> Option<Header> {
         }
         rest = after;
     }
-    Some(Header { version, created })
+    Some(Header {
+        version,
+        created,
+        is_empty: rest.first() == Some(&0xff),
+    })
 }
 
 /// Reads a base from end to end by the engine's own program; gives how many keys it has.
@@ -94,14 +100,15 @@ mod tests {
         let wanted = Header {
             version: 12,
             created: Some(1_764_000_000),
+            is_empty: false,
         };
         assert_eq!(header(&mut &bytes[..]), Some(wanted));
         for cut in 0..bytes.len() {
             let _ = header(&mut &bytes[..cut]);
         }
         assert_eq!(
-            header(&mut &b"VALKEY080\xff"[..]).map(|header| header.version),
-            Some(80)
+            header(&mut &b"VALKEY080\xff"[..]).map(|header| (header.version, header.is_empty)),
+            Some((80, true))
         );
         assert_eq!(header(&mut &b"*1\r\n$4\r\nPING\r\n"[..]), None);
     }

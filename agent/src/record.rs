@@ -121,4 +121,17 @@ pub struct AgentStatus {
     pub gap: Option<Gap>,
     /// What is wrong now.
     pub troubles: Vec<String>,
+    /// What the newest full copy replaced on this host, where it is kept.
+    #[serde(default)]
+    pub kept: Option<Kept>,
+}
+
+/// The generation of the append-only log that a full copy replaced.
+#[derive(Clone, Debug, Deserialize, Serialize, PartialEq, Eq)]
+pub struct Kept {
+    /// When it was replaced, seconds since 1970.
+    pub at: i64,
+    pub bytes: u64,
+    /// On the host; it holds an `appendonlydir`.
+    pub folder: String,
 }

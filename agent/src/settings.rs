@@ -9,6 +9,8 @@ use std::time::Duration;
 pub struct Settings {
     /// What messages and keys call the host.
     pub label: String,
+    /// Whether this host's log and bases go to the bucket; without it only the last generation is kept.
+    pub ships: bool,
     /// Without a slash at its end.
     pub bucket_url: String,
     pub region: String,
@@ -29,6 +31,8 @@ pub struct Settings {
     pub rdb_check: String,
     /// The agent's own folder; best on the same file system as the data.
     pub home: PathBuf,
+    /// So much of the disk must be free, or a last generation is not kept.
+    pub keep_free_percent: u64,
     pub metadata: String,
 }
 
@@ -66,6 +70,7 @@ impl Settings {
         let file = |name: &str, default: &str| PathBuf::from(get(name).unwrap_or(default));
         Ok(Settings {
             label: need("INFRA_LABEL")?,
+            ships: get("INFRA_SHIPS") != Some("no"),
             bucket_url: need("INFRA_BUCKET_URL")?,
             region: need("INFRA_REGION")?,
             prefix: need("INFRA_PREFIX")?,
@@ -79,6 +84,7 @@ impl Settings {
             users_file: need("INFRA_USERS")?.into(),
             rdb_check: need("INFRA_RDB_CHECK")?,
             home: file("INFRA_AGENT_HOME", "/var/lib/infra/agent"),
+            keep_free_percent: number("INFRA_KEEP_FREE_PERCENT", 10)?,
             metadata: get("INFRA_METADATA").unwrap_or("http://169.254.169.254").into(),
         })
     }
@@ -108,6 +114,8 @@ mod tests {
         assert_eq!(Settings::parse(FULL).unwrap().rpo, Duration::from_secs(10));
         let error = format!("{:#}", Settings::parse(&FULL.replace("INFRA_REGION", "X")).unwrap_err());
         assert!(error.contains("INFRA_REGION is missing"), "{error}");
+        assert!(Settings::parse(FULL).unwrap().ships);
+        assert!(!Settings::parse(&format!("{FULL}INFRA_SHIPS=no\n")).unwrap().ships);
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! What the agent's threads tell each other.
 
-use infra_agent::record::{Gap, Position};
+use infra_agent::record::{Gap, Kept, Position};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -28,6 +28,8 @@ pub struct State {
     pub shipped_until: i64,
     pub shipped: Position,
     pub gap: Option<Gap>,
+    /// What the newest full copy replaced.
+    pub kept: Option<Kept>,
     /// By the part of the agent that has it.
     pub troubles: BTreeMap<&'static str, String>,
 }

@@ -34,7 +34,7 @@ const HEARTBEAT: Duration = Duration::from_secs(300);
 /// When writes end, their last second is closed after this: nothing can come for it any more.
 const CLOSING: Duration = Duration::from_secs(5);
 /// How long after its second a write may still come into the file: `appendfsync everysec` holds it back for up to two seconds while the disk is slow.
-const LATE: i64 = 3;
+pub const LATE: Duration = Duration::from_secs(3);
 
 pub struct Shipper {
     pub settings: Settings,
@@ -46,6 +46,8 @@ pub struct Shipper {
     pub gap: Option<Gap>,
     /// Tells how increments come to be; nothing where the kernel refuses.
     pub watch: Option<Watch>,
+    /// Which seconds are over.
+    pub passed: clock::Passed,
     /// The files on the disk are of no use to begin with.
     pub needs_rewrite: bool,
 }
@@ -147,7 +149,7 @@ impl Shipper {
             }
             // Before the list and before reading: what was written some seconds earlier is in what is read next, if this increment is still the last one then; however
             // long this process stands still in between.
-            let read_at = clock::now();
+            let over = self.passed.until(Instant::now(), clock::now());
             // Before reading: an increment that is not the last one any more gets nothing behind what is read next.
             let manifest = self.manifest()?;
             self.note_joints(&manifest);
@@ -183,8 +185,7 @@ impl Shipper {
                 if full || due || beat || done {
                     self.cut(
                         &mut follow,
-                        read_at,
-                        read && !done,
+                        over.filter(|_| read && !done),
                         if full { Why::Full } else { Why::Due },
                     )?;
                 }
@@ -221,7 +222,8 @@ impl Shipper {
         }
     }
 
-    fn cut(&mut self, follow: &mut Follow, read_at: i64, read_all: bool, why: Why) -> Result<()> {
+    /// `over`: the second of which nothing could come any more before everything was read; nothing where not everything was.
+    fn cut(&mut self, follow: &mut Follow, over: Option<i64>, why: Why) -> Result<()> {
         let boundary = follow.scanner.boundary();
         // A command that is larger than a piece goes over several.
         let partial = why == Why::Full && boundary.offset <= follow.cut.offset;
@@ -240,13 +242,8 @@ impl Shipper {
         let length = usize::try_from(end.offset - follow.cut.offset).context("cut a piece")?;
         let last = end.second.unwrap_or(0);
         // With all of it read, what was written until a moment ago is in it; else only what a later second follows.
-        let complete = read_all && end.offset == follow.scanner.offset();
-        let until = if complete {
-            (read_at - LATE).max(last - 1)
-        } else {
-            last - 1
-        };
-        let until = until.max(follow.until).max(0);
+        let over = over.filter(|_| end.offset == follow.scanner.offset());
+        let until = over.unwrap_or(0).max(last - 1).max(follow.until).max(0);
         if length == 0 && until <= follow.until && why != Why::Begins {
             return Ok(());
         }
@@ -312,7 +309,7 @@ impl Shipper {
             state.joints.retain(|(_, end)| end + 8 > number);
         });
         // An empty piece: that the one increment follows the other is in the bucket, and known after a death of ours.
-        self.cut(follow, 0, false, Why::Begins)?;
+        self.cut(follow, None, Why::Begins)?;
         self.memory.forget_before(number)?;
         Ok(None)
     }

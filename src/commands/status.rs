@@ -13,6 +13,7 @@ use crate::redis::info::{Keyspace, ServerRole};
 use crate::redis::{Info, Server};
 use crate::state::{Role, State};
 use crate::ui::{Ui, size};
+use agents::KeptGeneration;
 use jiff::Timestamp;
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -41,6 +42,8 @@ struct Status {
     drill: Option<drill::Report>,
     /// Instances that restores and drills have made and that stand.
     beside: Vec<Beside>,
+    /// By host: what its newest full copy replaced, where that is still kept.
+    kept: BTreeMap<&'static str, KeptGeneration>,
     /// What `up` would change; nothing when it could not be looked at.
     drift: Option<Vec<String>>,
     alarms: Vec<String>,
@@ -115,28 +118,29 @@ async fn look(context: &Context) -> Result<ExitCode> {
     Ok(ExitCode::Done)
 }
 
-/// What the bucket and the master's agent say of backups; each by itself, since one more that is silent is one more thing to tell.
+/// What the bucket and the agents say of backups; each by itself, since one more that is silent is one more thing to tell.
 struct Backups {
     newest: Result<Option<BackupSummary>>,
     log: Result<Option<backup::Log>>,
     drill: Result<Option<drill::Report>>,
-    agent: Result<host::backup::Backups>,
+    agents: [(&'static str, Result<host::backup::Backups>); 2],
 }
 
 async fn backups(context: &Context, environment: &Environment, generation: u64) -> Backups {
     let (bucket, env) = (environment.store.bucket(), context.env());
-    let agent = async { host::backup::look(&context.log_in(environment, Role::Master).await?).await };
-    let (newest, log, drill, agent) = tokio::join!(
+    let agent = async |role| host::backup::look(&context.log_in(environment, role).await?).await;
+    let (newest, log, drill, master, replica) = tokio::join!(
         backup::newest(bucket, env, generation),
         backup::log(bucket, env),
         drill::newest(bucket, env),
-        agent
+        agent(Role::Master),
+        agent(Role::Replica),
     );
     Backups {
         newest,
         log,
         drill,
-        agent,
+        agents: [("master", master), ("replica", replica)],
     }
 }
 
@@ -196,7 +200,7 @@ fn assemble(
         Err(error) => alarms.push(format!("the journal could not be read: {}", error.chain().join(": "))),
     }
     let born = i64::try_from(state.generation).unwrap_or(0);
-    let (backup, log, drill) = judge_backups(context, backups, born, &mut alarms);
+    let (backup, log, drill, kept) = judge_backups(context, backups, born, &mut alarms);
     let backup_age_s = backup
         .as_ref()
         .map(|backup| Timestamp::now().duration_since(backup.finished_at).as_secs());
@@ -220,6 +224,7 @@ fn assemble(
         log_age_s: log.map(|until| Timestamp::now().duration_since(until).as_secs()),
         drill,
         beside: Vec::new(),
+        kept,
         drift: drift
             .map_err(|error| alarms.push(format!("drift could not be looked at: {}", error.chain().join(": "))))
             .ok(),
@@ -245,7 +250,12 @@ impl Status {
     }
 }
 
-type Told = (Option<BackupSummary>, Option<Timestamp>, Option<drill::Report>);
+type Told = (
+    Option<BackupSummary>,
+    Option<Timestamp>,
+    Option<drill::Report>,
+    BTreeMap<&'static str, KeptGeneration>,
+);
 
 /// What is known of backups; what is wrong with them goes to the alarms.
 fn judge_backups(context: &Context, backups: Backups, born: i64, alarms: &mut Vec<String>) -> Told {
@@ -262,10 +272,6 @@ fn judge_backups(context: &Context, backups: Backups, born: i64, alarms: &mut Ve
     let drill = backups.drill.unwrap_or_else(|error| {
         unknown("the last drill", error);
         None
-    });
-    let agent = backups.agent.unwrap_or_else(|error| {
-        unknown("the master's agent", error);
-        host::backup::Backups::default()
     });
     if let Some((fell_from, keys)) = newest
         .as_ref()
@@ -295,19 +301,8 @@ fn judge_backups(context: &Context, backups: Backups, born: i64, alarms: &mut Ve
     if u64::try_from(now.as_second() - tried).is_ok_and(|age| age > DRILL.as_secs()) {
         alarms.push("no restore was tried for more than a week: run `infra backup drill`".into());
     }
-    if let Some(why) = agent.refused {
-        alarms.push(format!("the master's engine was not started: {why}"));
-    }
-    if let Some(failure) = agent.failed {
-        alarms.push(format!(
-            "the newest attempt at a base failed at {}: {}",
-            failure.at, failure.error
-        ));
-    }
-    for trouble in agent.agent.iter().flat_map(|agent| &agent.troubles) {
-        alarms.push(format!("the master's agent: {trouble}"));
-    }
-    (newest, until, drill)
+    let kept = agents::judge(backups.agents, now, alarms);
+    (newest, until, drill, kept)
 }
 
 fn judge(name: &str, seen: Asked, upstream: Option<u64>, alarms: &mut Vec<String>) -> Seen {
@@ -426,6 +421,9 @@ fn show(ui: &Ui, status: &Status) -> Result<()> {
             ))
         ));
     }
+    for (name, kept) in &status.kept {
+        ui.data(kept.line(name, Timestamp::now()));
+    }
     match &status.drift {
         Some(drift) if drift.is_empty() => ui.data("drift: none"),
         Some(drift) => {
@@ -465,5 +463,6 @@ fn age_text(seconds: i64) -> String {
     size::duration(Duration::from_secs(u64::try_from(seconds).unwrap_or(0)))
 }
 
+mod agents;
 #[cfg(test)]
 mod tests;

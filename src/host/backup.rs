@@ -1,4 +1,5 @@
-//! The agent that ships the log and makes bases: what is put on a host for it, and what it says of itself. Restoring is the operator's side.
+//! The agent that ships the log and makes bases, or beside a replica only keeps what a full copy replaces: what is put on a host for it, and what it says of itself.
+//! Restoring is the operator's side.
 
 use super::agent::Binary;
 use super::description::{Content, Description, File, Reaction, Unit};
@@ -19,6 +20,8 @@ const RUN: Duration = Duration::from_secs(52 * 60);
 /// Where a host's backups go, and how often.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
+    /// Whether this host's data goes to the bucket; a replica's does not.
+    pub ships: bool,
     /// The bucket as hosts reach it, without a slash at its end; see [`bucket_url`].
     pub bucket_url: String,
     pub region: String,
@@ -90,7 +93,7 @@ pub async fn look(session: &Session) -> Result<Backups> {
     Ok(backups)
 }
 
-/// Adds the agent and its timer to a host.
+/// Adds the agent to a host, and where it ships, the timer of its bases.
 pub(super) fn describe(
     settings: &Settings,
     label: &str,
@@ -100,6 +103,7 @@ pub(super) fn describe(
 ) -> Result<()> {
     #[derive(Serialize)]
     struct Values<'a> {
+        ships: bool,
         label: &'a str,
         bucket_url: &'a str,
         region: &'a str,
@@ -114,6 +118,7 @@ pub(super) fn describe(
         unit: &'a str,
     }
     let values = Values {
+        ships: settings.ships,
         label,
         bucket_url: &settings.bucket_url,
         region: &settings.region,
@@ -143,6 +148,18 @@ pub(super) fn describe(
             restart(),
         ),
         root_file("/etc/systemd/system/infra-agent.service", 0o644, service, restart()),
+    ]);
+    let unit = |name: &str| Unit {
+        name: name.into(),
+        enabled: true,
+        active: Some(true),
+    };
+    description.files.extend(restoring(&settings.agent, restart()));
+    description.units.push(unit(AGENT));
+    if !settings.ships {
+        return Ok(());
+    }
+    description.files.extend([
         root_file(
             "/etc/systemd/system/infra-backup.service",
             0o644,
@@ -156,14 +173,7 @@ pub(super) fn describe(
             Some(Reaction::Restart("infra-backup.timer".into())),
         ),
     ]);
-    description.files.extend(restoring(&settings.agent, restart()));
-    for name in [AGENT, "infra-backup.timer"] {
-        description.units.push(Unit {
-            name: name.into(),
-            enabled: true,
-            active: Some(true),
-        });
-    }
+    description.units.push(unit("infra-backup.timer"));
     Ok(())
 }
 

@@ -32,7 +32,7 @@ pub struct Settings {
     pub passwords: Passwords,
     /// Commands that the app may run beyond the usual ones: `redis.app_commands` of infra.yml.
     pub app_commands: Vec<String>,
-    /// Nothing: this host makes no backups.
+    /// Nothing: this host has no agent.
     pub backup: Option<backup::Settings>,
     /// For a host beside the pair, which gets its data by a restore: the agent that builds it. Its engine starts once there is data.
     pub restored_by: Option<Binary>,

@@ -248,14 +248,15 @@ impl Pair<'_> {
                 admin: password(RedisUser::Admin)?,
             },
             app_commands: self.config.redis.app_commands.clone(),
-            backup: (role == Role::Master).then(|| self.backup()),
+            backup: Some(self.backup(role)),
             restored_by: None,
         })
     }
 
-    fn backup(&self) -> backup::Settings {
+    fn backup(&self, role: Role) -> backup::Settings {
         let endpoint = self.config.aws.host_s3_endpoint.as_deref().or(self.cloud.s3_endpoint());
         backup::Settings {
+            ships: role == Role::Master,
             bucket_url: backup::bucket_url(self.names.bucket(), &self.names.region, endpoint),
             region: self.names.region.clone(),
             prefix: self.names.backups().trim_end_matches('/').into(),

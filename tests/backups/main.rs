@@ -9,8 +9,11 @@
 #[allow(dead_code, reason = "shared with other tests")]
 #[path = "../common/aws.rs"]
 mod aws;
+mod clock;
 mod damage;
+mod kept;
 mod outages;
+mod pair;
 mod seconds;
 mod world;
 mod writer;

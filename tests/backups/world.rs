@@ -16,6 +16,9 @@ use std::time::{Duration, Instant};
 
 pub const ENV: &str = "production";
 
+/// Variables of a process.
+pub type Environment = Vec<(&'static str, String)>;
+
 pub struct World {
     pub aws: Aws,
     pub bucket: Bucket,
@@ -26,6 +29,8 @@ pub struct World {
     pub niceness: u8,
     engine: Option<Child>,
     agent: Option<Child>,
+    /// Of the engine and of the agent.
+    environments: [Environment; 2],
     _metadata: metadata::Server,
 }
 
@@ -36,6 +41,10 @@ impl World {
     }
 
     pub async fn with(rpo_s: u64, more: &str) -> World {
+        Self::under(rpo_s, more, [Vec::new(), Vec::new()]).await
+    }
+
+    pub async fn under(rpo_s: u64, more: &str, environments: [Environment; 2]) -> World {
         let aws = Aws::start();
         let cloud = aws.connect().await;
         let wanted = wanted(&cloud, ENV);
@@ -98,6 +107,7 @@ impl World {
             niceness: 0,
             engine: None,
             agent: None,
+            environments,
             _metadata: metadata,
         };
         world.start_engine();
@@ -129,7 +139,9 @@ impl World {
             assert!(mended.status.success(), "{}", String::from_utf8_lossy(&mended.stderr));
         }
         self.engine = Some(spawn(
-            Command::new("redis-server").arg(self.path("redis.conf")),
+            Command::new("redis-server")
+                .arg(self.path("redis.conf"))
+                .envs(self.environments[0].clone()),
             &self.path("engine.out"),
         ));
         until("the engine answers", || self.ask(&["PING"]) == "PONG");
@@ -147,7 +159,8 @@ impl World {
                 .arg(&self.program)
                 .arg("--settings")
                 .arg(self.path("agent.env"))
-                .arg("run"),
+                .arg("run")
+                .envs(self.environments[1].clone()),
             &self.path("agent.out"),
         ));
     }
@@ -237,18 +250,19 @@ impl Drop for World {
     }
 }
 
-fn agent() -> PathBuf {
+pub fn agent() -> PathBuf {
     Path::new(env!("CARGO_BIN_EXE_infra")).with_file_name("infra-agent")
 }
 
-fn spawn(command: &mut Command, output: &Path) -> Child {
+pub fn spawn(command: &mut Command, output: &Path) -> Child {
     let file = File::options().append(true).create(true).open(output).unwrap();
     let mut wrapped = Command::new("setpriv");
     // It must not outlive a test that was killed.
     wrapped
         .args(["--pdeathsig", "KILL", "--"])
         .arg(command.get_program())
-        .args(command.get_args());
+        .args(command.get_args())
+        .envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
     wrapped
         .stdin(Stdio::null())
         .stdout(file.try_clone().unwrap())
@@ -257,7 +271,7 @@ fn spawn(command: &mut Command, output: &Path) -> Child {
         .unwrap()
 }
 
-fn kill(child: &mut Option<Child>) {
+pub fn kill(child: &mut Option<Child>) {
     if let Some(mut child) = child.take() {
         let _ = child.kill();
         let _ = child.wait();

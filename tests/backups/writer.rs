@@ -84,21 +84,12 @@ fn write(socket: &Path, pause: Duration, stop: &AtomicBool, diary: &Mutex<Diary>
         while !stop.load(Ordering::Relaxed) {
             let second = away_from_the_turn();
             number += 1;
-            let done: redis::RedisResult<Value> = redis::pipe()
-                .atomic()
-                .cmd("SET")
-                .arg(format!("value:{}", number % KEYS))
-                .arg(value(number))
-                .cmd("RPUSH")
-                .arg(format!("list:{}", number % 7))
-                .arg(number)
-                .cmd("SET")
-                .arg("counter")
-                .arg(number)
-                .query(there);
+            // It may have taken long: which second it came to, the engine knows.
+            let done: redis::RedisResult<(Value, Value, Value, (i64, u64))> =
+                transaction(number).cmd("TIME").query(there);
             match done {
-                Ok(_) => {
-                    diary.lock().unwrap().insert(second, number);
+                Ok((.., (done_in, _))) => {
+                    diary.lock().unwrap().insert(done_in, number);
                 }
                 Err(_) => {
                     open_since = Some(second);
@@ -110,6 +101,22 @@ fn write(socket: &Path, pause: Duration, stop: &AtomicBool, diary: &Mutex<Diary>
         }
     }
     let _ = number;
+}
+
+/// What is written of a number, all at once.
+pub fn transaction(number: u64) -> redis::Pipeline {
+    let mut pipe = redis::pipe();
+    pipe.atomic()
+        .cmd("SET")
+        .arg(format!("value:{}", number % KEYS))
+        .arg(value(number))
+        .cmd("RPUSH")
+        .arg(format!("list:{}", number % 7))
+        .arg(number)
+        .cmd("SET")
+        .arg("counter")
+        .arg(number);
+    pipe
 }
 
 /// Waits until the clock is well within a second, and gives that second.

@@ -43,6 +43,12 @@ pub fn comes_back(world: &World) {
     redis(&["EXISTS", "mistake"]).says("0");
     let status = world.status();
     assert_eq!(status["servers"]["replica"]["link_up"], true, "{status}");
+    // The replica took a full copy of that, and keeps what it had.
+    world.until(Duration::from_secs(30), "status to say what is kept", || {
+        world.status()["kept"]["replica"]["bytes"]
+            .as_u64()
+            .is_some_and(|bytes| bytes > 0)
+    });
     assert_eq!(world.infra(&["up", "--yes", "--json"]).exits(0).json()["changes"], 0);
     let listed = world.infra(&["backup", "list", "--json"]).exits(0).json();
     assert!(listed["bases"].as_array().unwrap().len() > 2, "{listed}");

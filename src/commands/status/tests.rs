@@ -88,6 +88,15 @@ fn status() -> Status {
             public_ip: Some("192.0.2.9".into()),
             launched_at: Some("2026-03-01T11:00:00Z".parse().unwrap()),
         }],
+        kept: [(
+            "replica",
+            KeptGeneration {
+                replaced_at: "2026-03-01T07:00:00Z".parse().unwrap(),
+                bytes: 314_572_800,
+                folder: "/var/lib/infra/agent/kept/last-20260301T070000.000Z".into(),
+            },
+        )]
+        .into(),
         drift: Some(vec!["~ address infra-demo-production: move it to i-master".into()]),
         alarms: vec!["replica does not answer: connect to replica: timed out".into()],
     }
@@ -110,6 +119,7 @@ fn what_could_not_be_looked_at_is_null_and_not_empty() {
         log_age_s: None,
         drill: None,
         beside: Vec::new(),
+        kept: BTreeMap::new(),
         drift: None,
         alarms: vec!["there is no backup".into()],
         ..status()

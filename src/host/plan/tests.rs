@@ -39,6 +39,7 @@ fn settings() -> Settings {
         },
         app_commands: Vec::new(),
         backup: Some(crate::host::backup::Settings {
+            ships: true,
             bucket_url: "http://192.0.2.1/bucket".into(),
             region: "us-east-1".into(),
             prefix: "backups/test".into(),
@@ -254,4 +255,28 @@ fn no_form_of_a_plan_shows_a_secret() {
     for secret in PASSWORDS.into_iter().chain(["key-secret"]) {
         assert!(!shown.contains(secret), "{secret} is shown");
     }
+}
+
+#[test]
+fn a_replica_has_the_agent_that_keeps_and_nothing_that_ships() {
+    let mut wanted = settings();
+    wanted.backup.as_mut().unwrap().ships = false;
+    let description = wanted.describe().unwrap();
+    let text = |path: &str| {
+        let file = description.files.iter().find(|file| file.path == path);
+        file.map(|file| file.content.text().to_string())
+    };
+    assert!(text("/etc/infra/agent.env").unwrap().ends_with("\nINFRA_SHIPS=no\n"));
+    assert!(
+        text("/etc/systemd/system/infra-agent.service")
+            .unwrap()
+            .contains("Description=Keeps what")
+    );
+    assert!(text("/usr/local/sbin/infra-agent").is_some());
+    assert_eq!(text("/etc/systemd/system/infra-backup.timer"), None);
+    let units: Vec<&str> = description.units.iter().map(|unit| unit.name.as_str()).collect();
+    assert!(
+        units.contains(&"infra-agent.service") && !units.contains(&"infra-backup.timer"),
+        "{units:?}"
+    );
 }
