@@ -2,9 +2,9 @@
 //!
 //! Names alone do not tell one generation from another: a folder that was replaced counts from one again. The inodes do.
 
-use crate::rdb;
 use anyhow::{Context, Result};
 use infra_agent::manifest::{FILE, Manifest};
+use infra_agent::rdb;
 use std::collections::BTreeSet;
 use std::io::ErrorKind;
 use std::os::unix::fs::MetadataExt;
