@@ -32,8 +32,6 @@ pub struct Bases {
     pub engine: Engine,
     pub bucket: Arc<Bucket>,
     pub shared: Arc<Shared>,
-    /// Whether the last base came to its record. If not, the next is put when all else is known to be well: what fails shall not be put again and again.
-    pub trusts: bool,
 }
 
 /// What was put of a base.
@@ -256,10 +254,8 @@ impl Bases {
         let place = self.place(class, &found.timeline, &generation);
         let redis_conf = without_secrets(&fs::read_to_string(&self.settings.config_file).context("read redis.conf")?);
         let users_acl = without_passwords(&fs::read_to_string(&self.settings.users_file).context("read users.acl")?);
-        let (keys, put) = match std::mem::replace(&mut self.trusts, false) {
-            true => self.count_and_put(&place, &found.file, end)?,
-            false => (rdb::count(&self.settings.rdb_check, &found.file)?, None),
-        };
+        // Before anything is put: what is damaged must not stand in the bucket without a record.
+        let keys = rdb::count(&self.settings.rdb_check, &found.file)?;
         let before = self.last();
         let fell_from = before
             .as_ref()
@@ -269,10 +265,7 @@ impl Bases {
             self.keep_for_ever(last, end)
                 .context("keep the base from before the fall of the number of keys")?;
         }
-        let put = match put {
-            Some(put) => put,
-            None => self.put(&place, &found.file, end)?,
-        };
+        let put = self.put(&place, &found.file, end)?;
         let commit = Commit {
             schema_version: SCHEMA_VERSION,
             place,
@@ -319,7 +312,6 @@ impl Bases {
         } else {
             self.shared.trouble("keys", None);
         }
-        self.trusts = true;
         Ok(commit)
     }
 
@@ -346,17 +338,6 @@ impl Bases {
 
     fn place(&self, class: Class, timeline: &str, generation: &str) -> String {
         format!("{}/{}/{timeline}/{generation}", self.settings.prefix, class.name())
-    }
-
-    /// Reads the base by the engine's own program while its parts are put. What is put of a damaged one has no record, and counts for nothing.
-    fn count_and_put(&self, place: &str, file: &Path, end: Instant) -> Result<(u64, Option<Put>)> {
-        let program = &self.settings.rdb_check;
-        std::thread::scope(|scope| {
-            let counting = scope.spawn(|| rdb::count(program, file));
-            let put = self.put(place, file, end);
-            let counted = counting.join().map_err(|_| anyhow!("reading the base ended badly"))?;
-            Ok((counted?, Some(put?)))
-        })
     }
 
     fn put(&self, place: &str, file: &Path, end: Instant) -> Result<Put> {

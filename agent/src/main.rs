@@ -147,7 +147,6 @@ fn ship(settings: &Settings, shared: &Arc<Shared>) -> Result<Shipping> {
         settings: settings.clone(),
         bucket: bucket.clone(),
         shared: shared.clone(),
-        trusts: false,
     };
     let (for_upload, for_bucket, for_shared, prefix) =
         (spool.clone(), bucket.clone(), shared.clone(), settings.prefix.clone());
