@@ -3,12 +3,10 @@
 //! Engine and agent live under a clock of their own. A write belongs to the second that the engine's clock showed, or to the last one before it where the clock had been
 //! further: that is how the engine marks its log.
 
-use crate::world::{ENV, Environment, World, until, within};
+use crate::world::{Environment, World, until, within};
 use crate::writer::{Diary, differs, transaction};
 use infra::backup::catalogue::{Catalogue, Wish};
-use infra::backup::load::Engine;
 use infra::backup::restore;
-use infra::ui::Ui;
 use jiff::Timestamp;
 use redis::Value;
 use std::collections::BTreeSet;
@@ -133,24 +131,11 @@ async fn restored(
     let (from, end) = (*seconds.start(), *seconds.end());
     for second in seconds.filter(|second| !seen.unsure.contains(second)) {
         let wish = Wish::At(Timestamp::from_second(second).unwrap());
-        let Ok(choice) = restore::choose(catalogue, &wish) else {
+        if restore::choose(catalogue, &wish).is_err() {
             refused.push(second);
             continue;
-        };
-        let folder = tempfile::tempdir().unwrap();
-        let step = Ui::silent().step("restore");
-        restore::to_folder(
-            &world.bucket,
-            ENV,
-            &choice,
-            folder.path(),
-            false,
-            &restore::Altered::default(),
-            &step,
-        )
-        .await
-        .unwrap();
-        let engine = Engine::start(folder.path(), Duration::from_secs(30)).await.unwrap();
+        }
+        let (_folder, engine) = world.restored(catalogue, &wish).await.unwrap();
         let number = seen
             .diary
             .range(..=second)

@@ -3,9 +3,7 @@
 use crate::world::{ENV, World, until, within};
 use crate::writer::{Diary, Writer, differs};
 use infra::backup::catalogue::Wish;
-use infra::backup::load::Engine;
 use infra::backup::restore;
-use infra::ui::Ui;
 use jiff::Timestamp;
 use serde_json::json;
 use std::process::Command;
@@ -27,24 +25,11 @@ async fn all_seconds(world: &World, first: i64, diary: &Diary) -> (u64, Vec<i64>
     let (mut exact, mut refused) = (0, Vec::new());
     for second in first..=end {
         let wish = Wish::At(Timestamp::from_second(second).unwrap());
-        let Ok(choice) = restore::choose(&catalogue, &wish) else {
+        if restore::choose(&catalogue, &wish).is_err() {
             refused.push(second);
             continue;
-        };
-        let folder = tempfile::tempdir().unwrap();
-        let step = Ui::silent().step("restore");
-        restore::to_folder(
-            &world.bucket,
-            ENV,
-            &choice,
-            folder.path(),
-            false,
-            &restore::Altered::default(),
-            &step,
-        )
-        .await
-        .unwrap();
-        let engine = Engine::start(folder.path(), Duration::from_secs(30)).await.unwrap();
+        }
+        let (_folder, engine) = world.restored(&catalogue, &wish).await.unwrap();
         let number = diary.range(..=second).map(|(_, number)| *number).max().unwrap_or(0);
         let wrong = differs(&mut engine.connection(), number).await;
         assert_eq!(wrong, None, "second {second}, {} after the first", second - first);
@@ -232,21 +217,7 @@ async fn a_full_copy_from_another_master_is_no_continuation() {
     let _ = other.wait();
 
     let catalogue = world.catalogue().await;
-    let newest = restore::choose(&catalogue, &Wish::Latest).unwrap();
-    let folder = tempfile::tempdir().unwrap();
-    let step = Ui::silent().step("restore");
-    restore::to_folder(
-        &world.bucket,
-        ENV,
-        &newest,
-        folder.path(),
-        false,
-        &restore::Altered::default(),
-        &step,
-    )
-    .await
-    .unwrap();
-    let engine = Engine::start(folder.path(), Duration::from_secs(30)).await.unwrap();
+    let (_folder, engine) = world.restored(&catalogue, &Wish::Latest).await.unwrap();
     let counter: u64 = redis::cmd("GET")
         .arg("counter")
         .query_async(&mut engine.connection())
@@ -259,20 +230,7 @@ async fn a_full_copy_from_another_master_is_no_continuation() {
     let mut exact = 0;
     for second in first..=last {
         let wish = Wish::At(Timestamp::from_second(second).unwrap());
-        let choice = restore::choose(&catalogue, &wish).unwrap();
-        let folder = tempfile::tempdir().unwrap();
-        restore::to_folder(
-            &world.bucket,
-            ENV,
-            &choice,
-            folder.path(),
-            false,
-            &restore::Altered::default(),
-            &step,
-        )
-        .await
-        .unwrap();
-        let engine = Engine::start(folder.path(), Duration::from_secs(30)).await.unwrap();
+        let (_folder, engine) = world.restored(&catalogue, &wish).await.unwrap();
         let number = before.range(..=second).map(|(_, number)| *number).max().unwrap_or(0);
         assert_eq!(differs(&mut engine.connection(), number).await, None, "second {second}");
         engine.stop().await;

@@ -1,11 +1,8 @@
 //! Restoring every second of a run in which everything is killed that can be.
 
-use crate::world::{ENV, World, until, within};
+use crate::world::{World, until, within};
 use crate::writer::{Diary, Writer, differs};
-use infra::backup::catalogue::{Catalogue, Wish};
-use infra::backup::load::Engine;
-use infra::backup::restore;
-use infra::ui::Ui;
+use infra::backup::catalogue::Wish;
 use jiff::Timestamp;
 use std::io::Write;
 use std::time::{Duration, Instant};
@@ -25,28 +22,6 @@ fn at_end_of(diary: &Diary, second: i64) -> u64 {
 
 fn now() -> i64 {
     Timestamp::now().as_second()
-}
-
-async fn restored(
-    world: &World,
-    catalogue: &Catalogue,
-    wish: &Wish,
-) -> infra::error::Result<(tempfile::TempDir, Engine)> {
-    let folder = tempfile::tempdir().unwrap();
-    let choice = restore::choose(catalogue, wish)?;
-    let step = Ui::silent().step("restore");
-    restore::to_folder(
-        &world.bucket,
-        ENV,
-        &choice,
-        folder.path(),
-        false,
-        &restore::Altered::default(),
-        &step,
-    )
-    .await?;
-    let engine = Engine::start(folder.path(), Duration::from_secs(30)).await?;
-    Ok((folder, engine))
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -120,7 +95,8 @@ async fn every_second_of_a_run_full_of_deaths_comes_back_exactly() {
             continue;
         }
         let wish = Wish::At(Timestamp::from_second(second).unwrap());
-        let (_folder, engine) = restored(&world, &catalogue, &wish)
+        let (_folder, engine) = world
+            .restored(&catalogue, &wish)
             .await
             .unwrap_or_else(|error| panic!("second {second}: {error:?}"));
         match differs(&mut engine.connection(), at_end_of(&diary, second)).await {

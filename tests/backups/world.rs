@@ -1,10 +1,12 @@
 //! A real engine, the real agent and the sandbox's AWS API on loopback; no machine is booted.
 
 use crate::aws::{Aws, call, up, wanted};
-use infra::backup::catalogue::Catalogue;
-use infra::backup::read;
+use infra::backup::catalogue::{Catalogue, Wish};
+use infra::backup::load::Engine;
+use infra::backup::{read, restore};
 use infra::cloud::s3::Bucket;
 use infra::state::Role;
+use infra::ui::Ui;
 use sandbox::aws::Hypervisor;
 use sandbox::metadata;
 use serde_json::Value;
@@ -224,6 +226,20 @@ impl World {
 
     pub fn agent_said(&self) -> String {
         std::fs::read_to_string(self.path("agent.out")).unwrap_or_default()
+    }
+
+    /// A folder with what a wish chooses, and an engine that has loaded it.
+    pub async fn restored(
+        &self,
+        catalogue: &Catalogue,
+        wish: &Wish,
+    ) -> infra::error::Result<(tempfile::TempDir, Engine)> {
+        let folder = tempfile::tempdir().unwrap();
+        let choice = restore::choose(catalogue, wish)?;
+        let (nothing, step) = (restore::Altered::default(), Ui::silent().step("restore"));
+        restore::to_folder(&self.bucket, ENV, &choice, folder.path(), false, &nothing, &step).await?;
+        let engine = Engine::start(folder.path(), Duration::from_secs(30)).await?;
+        Ok((folder, engine))
     }
 
     pub async fn catalogue(&self) -> Catalogue {

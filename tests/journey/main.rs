@@ -10,6 +10,7 @@
 
 #[path = "../common/access.rs"]
 mod access;
+mod codes;
 mod past;
 mod secrets;
 mod world;
@@ -96,6 +97,7 @@ fn an_app_moves_with_one_command_and_nothing_is_lost() {
 
     roles_survive_a_reboot(&world, "master");
     world.nothing_was_lost(2_000);
+    codes::each_damage_has_its_own(&world);
     past::comes_back(&world);
     past::comes_back_in_parts(&world);
     an_empty_master_does_not_start(&world);

@@ -1,6 +1,7 @@
 //! The form of `infra status --json`, which scripts and monitors read.
 
 use super::*;
+use crate::cloud::ec2::Purpose;
 
 fn redis(role: ServerRole) -> Redis {
     Redis {
