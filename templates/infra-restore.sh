@@ -182,6 +182,8 @@ swap() {
     [[ -s $folder/appendonlydir/appendonly.aof.manifest ]] || fail "$folder holds no data"
     chown -R "$INFRA_USER:" "$folder"
     chmod 750 "$folder/appendonlydir"
+    # The agent says it in the bucket, where a gap without a reason would be an alarm.
+    if [[ -d /var/lib/infra/agent ]]; then echo "the data was replaced by a restore" >/var/lib/infra/agent/replaced; fi
     systemctl stop "$INFRA_UNIT"
     mv "$live" "$kept"
     mv "$folder/appendonlydir" "$live"

@@ -8,7 +8,7 @@ use crate::parts;
 use crate::settings::Settings;
 use crate::shared::{Shared, Wanted};
 use crate::spool::write_durably;
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Result, bail};
 use infra_agent::digest;
 use infra_agent::manifest::{FILE, FOLDER, Manifest};
 use infra_agent::name::{self, COMMIT, Class};

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use std::fs::{self, File, OpenOptions};
 use std::io::{Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// One piece as it was cut.
 #[derive(Clone, Debug, Deserialize, Serialize, PartialEq, Eq)]
@@ -222,6 +223,15 @@ impl Memory {
 fn parse_cut(line: &str) -> Option<(Chunk, Cut)> {
     let cut: Cut = serde_json::from_str(line).ok()?;
     Some((cut.name.parse().ok()?, cut))
+}
+
+/// What a restore has said that it does, a moment ago: the gap that follows is its own.
+pub fn replaced_by(note: &Path) -> Option<String> {
+    let written = fs::metadata(note).and_then(|metadata| metadata.modified()).ok()?;
+    let text = fs::read_to_string(note).ok()?;
+    let _ = fs::remove_file(note);
+    let is_new = written.elapsed().is_ok_and(|age| age < Duration::from_secs(600));
+    is_new.then(|| text.trim().to_string())
 }
 
 #[cfg(test)]

@@ -96,7 +96,10 @@ impl Shipper {
     pub fn declare(&mut self, why: String, rewrite: bool) {
         let gap = Gap {
             after: self.memory.covered_until(),
-            why,
+            why: match crate::memory::replaced_by(&self.settings.home.join("replaced")) {
+                Some(by) => format!("{by} ({why})"),
+                None => why,
+            },
         };
         eprintln!("infra-agent: the log has a gap after second {}: {}", gap.after, gap.why);
         self.shared.change(|state| state.gap = Some(gap.clone()));

@@ -52,6 +52,8 @@ pub fn comes_back(world: &World) {
     assert_eq!(world.infra(&["up", "--yes", "--json"]).exits(0).json()["changes"], 0);
     let listed = world.infra(&["backup", "list", "--json"]).exits(0).json();
     assert!(listed["bases"].as_array().unwrap().len() > 2, "{listed}");
+    let why = listed["gaps"][0]["why"].as_str().unwrap();
+    assert!(why.starts_with("the data was replaced by a restore"), "{why}");
     world.infra(&["backup", "now"]).exits(0);
     let first = listed["covered"][0]["from"].as_str().unwrap().to_string();
     let folder = world.folder().join("restored");
