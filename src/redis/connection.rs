@@ -12,6 +12,8 @@ use std::time::Duration;
 use tokio::task::JoinHandle;
 
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
+/// How often an idle connection says that it is there.
+const ALIVE: Duration = Duration::from_millis(if cfg!(test) { 300 } else { 20_000 });
 
 /// Clones share one connection; it closes when the last of them is dropped.
 #[derive(Clone)]
@@ -22,11 +24,27 @@ pub struct Connection {
 }
 
 /// Moves bytes as long as somebody may ask; a blocked command must not keep the connection open after that.
-struct Driver(JoinHandle<()>);
+struct Driver {
+    moving: JoinHandle<()>,
+    keeping: JoinHandle<()>,
+}
 
 impl Drop for Driver {
     fn drop(&mut self) {
-        self.0.abort();
+        self.moving.abort();
+        self.keeping.abort();
+    }
+}
+
+/// Says something now and then: hosts close a connection that is idle for some minutes (`timeout 300` is usual), and a comparison may take longer than that while
+/// the connections for what comes after it wait.
+async fn keep_alive(mut connection: MultiplexedConnection) {
+    loop {
+        tokio::time::sleep(ALIVE).await;
+        let said = ::redis::cmd("PING").exec_async(&mut connection).await;
+        if said.is_err_and(|cause| cause.is_io_error() && !cause.is_timeout()) {
+            return;
+        }
     }
 }
 
@@ -49,7 +67,10 @@ impl Connection {
             }
         };
         inner.set_response_timeout(ANSWER_TIMEOUT);
-        let driver = Arc::new(Driver(tokio::spawn(driver)));
+        let driver = Arc::new(Driver {
+            moving: tokio::spawn(driver),
+            keeping: tokio::spawn(keep_alive(inner.clone())),
+        });
         // Where a host forbids names, ours are taken for strangers': nothing worse.
         let naming = ::redis::cmd("CLIENT")
             .arg("SETNAME")

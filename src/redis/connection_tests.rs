@@ -190,3 +190,13 @@ async fn a_dropped_connection_closes_even_with_a_command_still_waiting() {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
 }
+
+/// As hosts do after five minutes; a comparison may take longer.
+#[tokio::test]
+async fn an_idle_connection_outlives_the_time_after_which_the_server_closes_idle_ones() {
+    let server = TestServer::start(&["--timeout", "1"]).await;
+    let mut idle = server.connect(0).await;
+    tokio::time::sleep(Duration::from_secs(4)).await;
+    let answer: String = idle.query(&command("ECHO here")).await.unwrap();
+    assert_eq!(answer, "here");
+}
