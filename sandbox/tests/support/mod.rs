@@ -264,6 +264,11 @@ impl Key {
                 "BatchMode=yes",
                 "-o",
                 "ConnectTimeout=10",
+                // An address that moves to another machine leaves a session behind that nobody answers.
+                "-o",
+                "ServerAliveInterval=3",
+                "-o",
+                "ServerAliveCountMax=2",
                 &format!("admin@{address}"),
                 command,
             ])
