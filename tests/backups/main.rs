@@ -14,6 +14,7 @@ mod damage;
 mod kept;
 mod outages;
 mod pair;
+mod parts;
 mod seconds;
 mod world;
 mod writer;
