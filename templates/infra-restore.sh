@@ -93,6 +93,9 @@ load() {
         --aof-use-rdb-preamble no --replicaof 127.0.0.1 1 \
         --logfile "$folder/check.log" >/dev/null 2>&1 9>&- &
     pid=$!
+    # However this ends: no second engine stays behind.
+    # shellcheck disable=SC2064
+    trap "kill -9 $pid 2>/dev/null || true" EXIT
     if ! loaded "$socket" "kill -0 $pid"; then
         kill -9 "$pid" 2>/dev/null || true
         fail "the engine does not load it: $(grep '#' "$folder/check.log" | tail -n 2 | tr '\n' ' ')"
@@ -100,6 +103,7 @@ load() {
 }
 
 unload() {
+    trap - EXIT
     kill -9 "$pid"
     wait "$pid" 2>/dev/null || true
     rm -f "$socket" "$INFRA_DATA/restore-$1/check.log"

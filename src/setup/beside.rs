@@ -1,12 +1,11 @@
 //! A host beside the pair, from nothing to an engine that waits for restored data: for a drill, or to look into the past while the pair goes on.
 
-use super::hosts::{BOOT, LOGIN};
+use super::hosts::{BOOT, LOGIN, passwords};
 use crate::cloud::Cloud;
 use crate::cloud::ec2::{self, Beside, Purpose, Run};
 use crate::config::{Config, parse_memory};
 use crate::error::{Doing, Error, Result};
 use crate::host::agent::Binary;
-use crate::host::settings::Passwords;
 use crate::host::{Door, Facts, Position, Settings, apply, default_maxmemory, first_contact, plan, tls, user_data};
 use crate::plan::cloud::{Found, HostSpec};
 use crate::plan::names::Names;
@@ -160,7 +159,6 @@ impl Maker<'_> {
         )?;
         let mut settings: BTreeMap<String, String> = self.state.source.settings.clone();
         settings.extend(self.config.redis.settings.clone());
-        let password = |user| secrets.password(user).cloned();
         let memory = self
             .found
             .machine_type
@@ -178,12 +176,7 @@ impl Maker<'_> {
             source_certificate: None,
             certificate: issued.certificate,
             certificate_key: issued.key,
-            passwords: Passwords {
-                app: password(RedisUser::App)?,
-                replication: password(RedisUser::Replication)?,
-                backup: password(RedisUser::Backup)?,
-                admin: password(RedisUser::Admin)?,
-            },
+            passwords: passwords(secrets)?,
             app_commands: self.config.redis.app_commands.clone(),
             backup: None,
             restored_by: Some(self.agent.clone()),

@@ -219,7 +219,6 @@ impl Pair<'_> {
         };
         let mut settings = self.source.record.settings.clone();
         settings.extend(self.config.redis.settings.clone());
-        let password = |user| self.secrets.password(user).cloned();
         Ok(Settings {
             label: role.name().into(),
             engine: self.config.redis.engine,
@@ -241,12 +240,7 @@ impl Pair<'_> {
             source_certificate: self.source.record.certificate.clone(),
             certificate: issued.certificate.clone(),
             certificate_key: issued.key.clone(),
-            passwords: Passwords {
-                app: password(RedisUser::App)?,
-                replication: password(RedisUser::Replication)?,
-                backup: password(RedisUser::Backup)?,
-                admin: password(RedisUser::Admin)?,
-            },
+            passwords: passwords(self.secrets)?,
             app_commands: self.config.redis.app_commands.clone(),
             backup: Some(self.backup(role)),
             restored_by: None,
@@ -297,6 +291,17 @@ impl Pair<'_> {
         let outcome = apply::apply(&session, &description, &facts, &plan, step).await?;
         Ok((session, outcome))
     }
+}
+
+/// Those of the users of Redis on every host.
+pub(super) fn passwords(secrets: &Secrets) -> Result<Passwords> {
+    let password = |user| secrets.password(user).cloned();
+    Ok(Passwords {
+        app: password(RedisUser::App)?,
+        replication: password(RedisUser::Replication)?,
+        backup: password(RedisUser::Backup)?,
+        admin: password(RedisUser::Admin)?,
+    })
 }
 
 /// A host's certificate, and whether it is the one that SSM holds.

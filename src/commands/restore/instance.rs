@@ -253,6 +253,10 @@ impl Ready {
             false => on_host::check(session, &name).await?,
         };
         if altered.keep_life {
+            if let Checked::NoRoom(why) = &checked {
+                return Err(Error::failed(format!("let keys end later: {why}"))
+                    .hint("take a larger `hosts.instance_type`, or leave --shift-ttl out"));
+            }
             on_host::shift(session, &name, &altered.wanted(choice, &built)).await?;
         }
         let served = on_host::place(session, &name).await?;
