@@ -11,12 +11,12 @@ CACHE := $(or $(INFRA_SANDBOX_CACHE),$(HOME)/.cache/infra-sandbox)
 
 # The tests kill the program where they want to; no other build can be.
 TEST_FEATURES := --features infra/fault-points
-test test-aws test-cutover: FEATURES := $(TEST_FEATURES)
+test test-aws test-cutover test-security: FEATURES := $(TEST_FEATURES)
 RUNNER := $(if $(SUDO),CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER='$(SUDO)')
 
 ROUNDS ?= 3
 
-.PHONY: agent install bench demo test test-aws test-cutover build check tools image clean-sandbox
+.PHONY: agent install bench demo test test-aws test-cutover test-security build check tools image clean-sandbox
 
 build: tools agent
 	cargo build --workspace --bins --locked $(FEATURES)
@@ -38,6 +38,10 @@ test: image test-aws
 test-cutover: FENCE = pause,platform
 test-cutover: image
 	$(RUNNER) RECOVERY=all FENCE=$(FENCE) cargo test --workspace --locked $(FEATURES) --test recovery -- --nocapture
+
+# Only what tries to get through where nobody should; a part of `make test`.
+test-security: image
+	$(RUNNER) cargo test --workspace --locked --no-fail-fast $(FEATURES) --test security
 
 # Medians with their spread on this computer, best with nothing else running: a table, and bench-report.json.
 bench: image
