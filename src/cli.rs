@@ -1,6 +1,7 @@
 //! The command line: arguments only. What a verb does stands in `commands`.
 
 use crate::cutover::FenceKind;
+use crate::state::RedisUser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -105,6 +106,8 @@ pub enum Verb {
     Backup(BackupVerb),
     /// Build the data of any covered second in a new place, and prove it
     Restore(Restore),
+    /// Replace the password of a user of Redis, or of all, without an error for whoever uses it
+    Rotate(Rotate),
     /// Remove what `up` made; backups stay unless they are named
     Down(Down),
     /// Open a shell on a host, or run a command there
@@ -323,6 +326,24 @@ pub struct SwitchApp {
     /// Rounds in which the full comparison may converge before the fence
     #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub rounds: u32,
+}
+
+#[derive(Debug, Args)]
+pub struct Rotate {
+    /// Whose password; without a name, everybody's, one after the other
+    #[arg(value_enum)]
+    pub user: Option<RedisUser>,
+    #[command(flatten)]
+    pub change: Change,
+    /// How long a process that was asked to stop may live on. Heroku kills it after 30 s
+    #[arg(long, value_parser = duration, default_value = "31s", value_name = "TIME")]
+    pub grace: Duration,
+    /// How long one-off processes and others that hold the app's old password may take to go; both passwords are accepted meanwhile
+    #[arg(long, value_parser = duration, default_value = "10m", value_name = "TIME")]
+    pub wait: Duration,
+    /// Sever whoever still holds the app's old password, for one that got into wrong hands
+    #[arg(long)]
+    pub cut_off: bool,
 }
 
 #[derive(Debug, Args)]

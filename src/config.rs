@@ -101,6 +101,8 @@ pub struct Hosts {
     pub reach: Reach,
     /// Who may reach ssh (and the Redis port, for the tool itself). Nobody where it is left out, which `check` calls a blocker.
     pub admin_cidrs: Vec<String>,
+    /// A domain of the user's own that points at the endpoint; its certificates name it.
+    pub domain: Option<String>,
     /// Who may reach the Redis TLS port. Default: everybody, since dynos have no fixed address.
     pub app_cidrs: Vec<String>,
 }
@@ -115,6 +117,7 @@ impl Default for Hosts {
             subnet: None,
             reach: Reach::Public,
             admin_cidrs: Vec::new(),
+            domain: None,
             app_cidrs: vec!["0.0.0.0/0".into()],
         }
     }
@@ -139,6 +142,10 @@ pub struct Redis {
     pub settings: BTreeMap<String, String>,
     /// Commands that the app may run although they are dangerous on a shared server, such as `keys` or `flushdb`.
     pub app_commands: Vec<String>,
+    /// Patterns of the keys that the app may use, such as `shop:*`; `%R~shared:*` may only be read. Empty: all.
+    pub app_keys: Vec<String>,
+    /// Patterns of the channels that it may use. Empty: all.
+    pub app_channels: Vec<String>,
 }
 
 #[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
@@ -301,6 +308,11 @@ impl Config {
                 return wrong(field, cidr, "an IPv4 block such as 203.0.113.7/32");
             }
         }
+        if let Some(domain) = &self.hosts.domain
+            && !is_domain(domain)
+        {
+            return wrong("hosts.domain", domain, "a domain name such as redis.example.com");
+        }
         if !(8..=16_384).contains(&self.hosts.disk_gb) {
             return wrong("hosts.disk_gb", &self.hosts.disk_gb.to_string(), "between 8 and 16384");
         }
@@ -340,6 +352,14 @@ impl Config {
                     "accept `redis.app_commands`: {command} changes who may do what, where data is kept or who follows whom"
                 ))
                 .hint("an app does not need it; `infra redis-cli` is there for you"));
+            }
+        }
+        for (field, patterns) in [
+            ("redis.app_keys", &self.redis.app_keys),
+            ("redis.app_channels", &self.redis.app_channels),
+        ] {
+            if let Some(pattern) = patterns.iter().find(|pattern| !is_pattern(pattern)) {
+                return wrong(field, pattern, "one word without spaces, such as shop:*");
             }
         }
         for app in &self.app.also {
@@ -508,6 +528,27 @@ fn is_var(text: &str) -> bool {
         && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
 }
 
+/// A pattern as one word of users.acl.
+fn is_pattern(pattern: &str) -> bool {
+    let rule = pattern.strip_prefix("%R~").or(pattern.strip_prefix("%W~"));
+    let rule = rule.unwrap_or(pattern);
+    !rule.is_empty() && rule.len() <= 512 && rule.chars().all(|c| !c.is_whitespace() && !c.is_control())
+}
+
+/// A name of several labels, as certificates have it; no address, no wildcard.
+fn is_domain(text: &str) -> bool {
+    let label = |label: &str| {
+        (1..=63).contains(&label.len())
+            && label
+                .bytes()
+                .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+    };
+    let is_name = text.len() <= 253 && text.contains('.') && text.split('.').all(label);
+    is_name && text.parse::<std::net::IpAddr>().is_err()
+}
+
 fn is_command(text: &str) -> bool {
     !text.is_empty()
         && text
@@ -544,6 +585,10 @@ mod tests {
             ("redis: {maxmemory: lots}", "redis.maxmemory"),
             ("redis: {settings: {replicaof: 'a 1'}}", "replicaof"),
             ("redis: {app_commands: [KEYS]}", "redis.app_commands"),
+            ("redis: {app_keys: ['shop:* +@all']}", "redis.app_keys"),
+            ("redis: {app_channels: ['']}", "redis.app_channels"),
+            ("hosts: {domain: 10.77.0.1}", "hosts.domain"),
+            ("hosts: {domain: '*.example.com'}", "hosts.domain"),
             ("redis: {app_commands: [keys, config|set]}", "config|set"),
             ("backup: {every: 3 days}", "backup.every"),
             ("backup: {rpo_s: 0}", "backup.rpo_s"),

@@ -19,6 +19,7 @@ pub mod platform;
 pub mod redis;
 pub mod rehearsal;
 pub mod remote;
+pub mod rotation;
 pub mod secret;
 pub mod setup;
 pub mod state;

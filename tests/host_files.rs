@@ -8,7 +8,7 @@
 
 use infra::config::Engine;
 use infra::host::description::Description;
-use infra::host::settings::Passwords;
+use infra::host::settings::{AppRights, Password, Passwords};
 use infra::host::{Door, Position, Settings, Upstream, redis_conf, tls};
 use infra::secret::Secret;
 use std::collections::BTreeMap;
@@ -49,7 +49,11 @@ fn settings(position: Position, door: Door) -> Settings {
         certificate: tls::make_authority("infra demo test", &key, now).unwrap(),
         key,
     };
-    let issued = tls::issue(&authority, "master", &["127.0.0.1".parse().unwrap()], now).unwrap();
+    let subjects = tls::Subjects {
+        addresses: vec!["127.0.0.1".parse().unwrap()],
+        domains: Vec::new(),
+    };
+    let issued = tls::issue(&authority, "master", &subjects, now).unwrap();
     Settings {
         label: "master".into(),
         engine: Engine::Redis,
@@ -66,12 +70,13 @@ fn settings(position: Position, door: Door) -> Settings {
         certificate: issued.certificate,
         certificate_key: issued.key,
         passwords: Passwords {
-            app: Secret::new("app-password"),
-            replication: Secret::new("replication-password"),
-            backup: Secret::new("backup-password"),
-            admin: Secret::new("admin-password"),
+            app: Password::only(Secret::new("app-password")),
+            replication: Password::only(Secret::new("replication-password")),
+            backup: Password::only(Secret::new("backup-password")),
+            monitoring: Password::only(Secret::new("monitoring-password")),
+            admin: Password::only(Secret::new("admin-password")),
         },
-        app_commands: Vec::new(),
+        app: AppRights::default(),
         backup: None,
         restored_by: None,
     }

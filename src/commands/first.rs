@@ -19,6 +19,7 @@ const RELEASE: Duration = Duration::from_secs(30 * 60);
 pub async fn switch(context: &Context, confirmed: &Confirmed) -> Result<ExitCode> {
     let environment = context.environment().await?;
     let (state, secrets) = tokio::try_join!(environment.state(), context.secrets(&environment))?;
+    super::rotate::refuse_unfinished(&state)?;
     let endpoint = state
         .endpoint
         .clone()

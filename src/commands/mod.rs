@@ -11,6 +11,7 @@ mod promote;
 mod redis_cli;
 mod rehearse;
 mod restore;
+mod rotate;
 mod ssh;
 mod status;
 mod switch_app;
@@ -82,6 +83,7 @@ async fn dispatch(cli: Cli, ui: Ui) -> Result<ExitCode> {
             Verb::SwitchApp(arguments) => switch_app::run(&context, &arguments).await,
             Verb::Backup(verb) => backup::run(&context, &verb).await,
             Verb::Restore(arguments) => restore::run(&context, &arguments).await,
+            Verb::Rotate(arguments) => rotate::run(&context, &arguments).await,
             Verb::Down(arguments) => down::run(&context, &arguments).await,
             Verb::Ssh(arguments) => ssh::run(&context, &arguments).await,
             Verb::RedisCli(arguments) => redis_cli::run(&context, &arguments).await,

@@ -29,6 +29,7 @@ pub struct Plan<'a> {
 pub async fn run(context: &Context, plan: Plan<'_>) -> Result<ExitCode> {
     let environment = context.environment().await?;
     let state = environment.state().await?;
+    super::rotate::refuse_unfinished(&state)?;
     let phase = context.phase(&environment).await?;
     refuse_unwanted_stop(context, &environment, &state, &plan).await?;
     if plan.confirmed.dry_run {

@@ -11,9 +11,9 @@ use crate::backup::{self, BackupSummary, drill};
 use crate::cloud::ec2::{self, Beside};
 use crate::cutover::history::History;
 use crate::error::{Error, ExitCode, Result};
-use crate::host;
+use crate::host::{self, tls};
 use crate::redis::info::{Keyspace, ServerRole};
-use crate::redis::{Info, Server};
+use crate::redis::{Info, Server, shown_certificate};
 use crate::state::{Role, State};
 use crate::ui::size;
 use agents::KeptGeneration;
@@ -78,6 +78,8 @@ struct Redis {
     keys: BTreeMap<u32, Keyspace>,
     connected_clients: u64,
     replicas: usize,
+    /// Until the certificate ends that it shows; absent without TLS.
+    certificate_days_left: Option<i64>,
 }
 
 pub async fn run(context: &Context) -> Result<ExitCode> {
@@ -148,12 +150,27 @@ async fn backups(context: &Context, environment: &Environment, generation: u64) 
     }
 }
 
-async fn ask(server: &Server) -> Result<(String, Info)> {
+/// What a server answers.
+struct Answer {
+    address: String,
+    info: Info,
+    certificate_days_left: Option<i64>,
+}
+
+async fn ask(server: &Server) -> Result<Answer> {
     let mut connection = server.connect(0).await?;
-    Ok((
-        format!("{}:{}", server.host, server.port),
-        Info::read(&mut connection).await?,
-    ))
+    let certificate_days_left = match server.trust {
+        Some(_) => {
+            let certificate = shown_certificate(&server.host, server.port).await?;
+            Some(tls::shown(&certificate, Timestamp::now())?.days_left)
+        }
+        None => None,
+    };
+    Ok(Answer {
+        address: format!("{}:{}", server.host, server.port),
+        info: Info::read(&mut connection).await?,
+        certificate_days_left,
+    })
 }
 
 async fn app_side(context: &Context, state: &State) -> Result<&'static str> {
@@ -172,7 +189,7 @@ async fn app_side(context: &Context, state: &State) -> Result<&'static str> {
     Ok(if source.host == host { "source" } else { "other" })
 }
 
-type Asked = Result<(String, Info)>;
+type Asked = Result<Answer>;
 
 fn assemble(
     context: &Context,
@@ -186,7 +203,7 @@ fn assemble(
     let app = app.map_err(|error| format!("the app could not be asked what it uses: {}", error.chain().join(": ")));
     let offsets: BTreeMap<&str, u64> = asked
         .iter()
-        .filter_map(|(name, seen)| seen.as_ref().ok().map(|(_, info)| (*name, info.master_repl_offset)))
+        .filter_map(|(name, seen)| seen.as_ref().ok().map(|seen| (*name, seen.info.master_repl_offset)))
         .collect();
     let mut alarms: Vec<String> = app.as_ref().err().cloned().into_iter().collect();
     let mut servers = BTreeMap::new();
@@ -197,6 +214,12 @@ fn assemble(
             _ => None,
         };
         servers.insert(name, judge(name, seen, upstream.copied(), &mut alarms));
+    }
+    if let Some(rotation) = &state.rotation {
+        alarms.push(format!(
+            "the password of {} is being replaced since {}, and {}: `infra rotate` brings it to its end",
+            rotation.user, rotation.begun_at, rotation.stage
+        ));
     }
     let phase = history.as_ref().ok().and_then(|history| history.phase);
     match history {
@@ -310,7 +333,11 @@ fn judge_backups(context: &Context, backups: Backups, born: i64, alarms: &mut Ve
 }
 
 fn judge(name: &str, seen: Asked, upstream: Option<u64>, alarms: &mut Vec<String>) -> Seen {
-    let (address, info) = match seen {
+    let Answer {
+        address,
+        info,
+        certificate_days_left,
+    } = match seen {
         Ok(seen) => seen,
         Err(error) => {
             alarms.push(format!("{name} does not answer: {}", error.chain().join(": ")));
@@ -319,6 +346,13 @@ fn judge(name: &str, seen: Asked, upstream: Option<u64>, alarms: &mut Vec<String
             };
         }
     };
+    if let Some(days) = certificate_days_left.filter(|days| *days < tls::WARN_DAYS) {
+        let remedy = match name {
+            "source" => "ask the provider when it is renewed, and run `infra check --pin` after that",
+            _ => "`infra up` renews it without a restart",
+        };
+        alarms.push(format!("the certificate of the {name} ends in {days} days: {remedy}"));
+    }
     let link_up = info.link.as_ref().map(|link| link.up);
     if link_up == Some(false) {
         alarms.push(format!("{name} has lost the server that it follows"));
@@ -338,6 +372,7 @@ fn judge(name: &str, seen: Asked, upstream: Option<u64>, alarms: &mut Vec<String
         keys: info.keyspace.clone(),
         connected_clients: info.connected_clients,
         replicas: info.replicas.len(),
+        certificate_days_left,
     }))
 }
 

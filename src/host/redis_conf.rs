@@ -25,7 +25,7 @@ pub fn render(settings: &Settings) -> Result<Secret> {
                 host: address.clone(),
                 port: 6379,
                 user: Some("replication".into()),
-                password: Some(settings.passwords.replication.clone()),
+                password: Some(settings.passwords.replication.used.clone()),
                 tls: true,
             };
             ("follows-master", Some(RenderedUpstream::of(&master)?), true)

@@ -30,21 +30,57 @@ pub struct Settings {
     pub certificate: String,
     pub certificate_key: Secret,
     pub passwords: Passwords,
-    /// Commands that the app may run beyond the usual ones: `redis.app_commands` of infra.yml.
-    pub app_commands: Vec<String>,
+    pub app: AppRights,
     /// Nothing: this host has no agent.
     pub backup: Option<backup::Settings>,
     /// For a host beside the pair, which gets its data by a restore: the agent that builds it. Its engine starts once there is data.
     pub restored_by: Option<Binary>,
 }
 
-/// Passwords of the four users of Redis on the pair; the same on both hosts.
+/// Passwords of the users of Redis on the pair; the same on both hosts.
 #[derive(Clone, Debug)]
 pub struct Passwords {
-    pub app: Secret,
-    pub replication: Secret,
-    pub backup: Secret,
-    pub admin: Secret,
+    pub app: Password,
+    pub replication: Password,
+    pub backup: Password,
+    pub monitoring: Password,
+    pub admin: Password,
+}
+
+/// What one user logs in with.
+#[derive(Clone, Debug)]
+pub struct Password {
+    /// The one that the host itself uses.
+    pub used: Secret,
+    /// Another that is accepted too, while one takes the other's place.
+    pub also: Option<Secret>,
+}
+
+impl Password {
+    pub fn only(secret: Secret) -> Self {
+        Password {
+            used: secret,
+            also: None,
+        }
+    }
+
+    /// All that are accepted, in an order that does not depend on which is used: the file with them stays the same when that changes.
+    pub fn accepted(&self) -> Vec<&Secret> {
+        let mut all: Vec<&Secret> = [Some(&self.used), self.also.as_ref()].into_iter().flatten().collect();
+        all.sort_unstable_by(|one, other| one.expose().cmp(other.expose()));
+        all
+    }
+}
+
+/// What the app may do beyond what every app may, and where.
+#[derive(Clone, Debug, Default)]
+pub struct AppRights {
+    /// Commands beyond the usual ones: `redis.app_commands` of infra.yml.
+    pub commands: Vec<String>,
+    /// Patterns of the keys that it may use; empty: all. `redis.app_keys`.
+    pub keys: Vec<String>,
+    /// Patterns of the channels that it may use; empty: all. `redis.app_channels`.
+    pub channels: Vec<String>,
 }
 
 /// Whom a host replicates from.
@@ -113,7 +149,13 @@ impl Settings {
             ],
         };
         if let Some(settings) = &self.backup {
-            backup::describe(settings, &self.label, &layout, &self.passwords.backup, &mut description)?;
+            backup::describe(
+                settings,
+                &self.label,
+                &layout,
+                &self.passwords.backup.used,
+                &mut description,
+            )?;
         }
         if let Some(agent) = &self.restored_by {
             description.files.extend(backup::restoring(agent, None));
@@ -154,7 +196,7 @@ impl Settings {
         Ok(vec![
             root_file("/etc/infra/host.env", 0o600, self.host_env(layout)?, None),
             File {
-                content: Content::Secret(self.passwords.admin.clone()),
+                content: Content::Secret(self.passwords.admin.used.clone()),
                 ..root_file("/etc/infra/admin.password", 0o600, String::new(), None)
             },
             root_file(
@@ -195,7 +237,7 @@ impl Settings {
             ),
             engine_file(
                 layout.users_file(),
-                Content::Secret(users::render(&self.passwords, self.door, &self.app_commands)?),
+                Content::Secret(users::render(&self.passwords, self.door, &self.app)?),
                 Reaction::LoadUsers,
             ),
             engine_file(

@@ -1,6 +1,6 @@
 //! The environment's own certificate authority and its hosts' certificates. Pure but for randomness: the time comes in as a value.
 //!
-//! Certificates name addresses, not host names: that is what the app and the other host connect to.
+//! Certificates name what anybody may connect to: the endpoint's address and DNS name, the private address, and a domain of the user's own.
 
 use crate::error::{Doing, Error, Result};
 use crate::secret::Secret;
@@ -17,14 +17,23 @@ use x509_parser::prelude::{GeneralName, X509Certificate};
 /// Ten years: replacing an authority means handing a new one to every client.
 const AUTHORITY_DAYS: i64 = 3650;
 const HOST_DAYS: i64 = 397;
-/// A host's certificate is renewed by whichever run comes within this many days of its end.
-const RENEW_DAYS: i64 = 60;
+/// A host's certificate is renewed by whichever run of `up` comes within this many days of its end.
+pub const RENEW_DAYS: i64 = 60;
+/// So near to its end nobody has run `up` for a month: that is told as a danger.
+pub const WARN_DAYS: i64 = 30;
 
 /// A certificate and its key, both PEM.
 #[derive(Clone, Debug)]
 pub struct Issued {
     pub certificate: String,
     pub key: Secret,
+}
+
+/// What a host's certificate is good for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Subjects {
+    pub addresses: Vec<IpAddr>,
+    pub domains: Vec<String>,
 }
 
 /// A fresh private key for an authority, PEM.
@@ -45,14 +54,26 @@ pub fn make_authority(name: &str, key: &Secret, now: Timestamp) -> Result<String
     Ok(certificate.pem())
 }
 
-/// Issues a host's certificate for its addresses, with a fresh key.
-pub fn issue(authority: &Issued, name: &str, addresses: &[IpAddr], now: Timestamp) -> Result<Issued> {
+/// Issues a host's certificate, with a fresh key.
+pub fn issue(authority: &Issued, name: &str, subjects: &Subjects, now: Timestamp) -> Result<Issued> {
+    issue_for(authority, name, subjects, now, HOST_DAYS)
+}
+
+/// The same, for so many days.
+pub fn issue_for(authority: &Issued, name: &str, subjects: &Subjects, now: Timestamp, days: i64) -> Result<Issued> {
     let authority_key = KeyPair::from_pem(authority.key.expose()).doing(|| "read the authority's key".into())?;
     let issuer = Issuer::from_ca_cert_pem(&authority.certificate, authority_key)
         .doing(|| "read the authority's certificate".into())?;
     let key = KeyPair::generate().doing(|| format!("make the TLS key of {name}"))?;
-    let mut params = parameters(name, now, HOST_DAYS)?;
-    params.subject_alt_names = addresses.iter().copied().map(SanType::IpAddress).collect();
+    let mut params = parameters(name, now, days)?;
+    params.subject_alt_names = subjects.addresses.iter().copied().map(SanType::IpAddress).collect();
+    for domain in &subjects.domains {
+        let domain = domain
+            .as_str()
+            .try_into()
+            .doing(|| format!("name {domain} in a certificate"))?;
+        params.subject_alt_names.push(SanType::DnsName(domain));
+    }
     params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
     params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
     params.use_authority_key_identifier_extension = true;
@@ -66,21 +87,24 @@ pub fn issue(authority: &Issued, name: &str, addresses: &[IpAddr], now: Timestam
 }
 
 /// Why a stored certificate has to be made anew; nothing where it serves.
-pub fn renewal_reason(certificate: &str, authority: &str, addresses: &[IpAddr], now: Timestamp) -> Option<String> {
+pub fn renewal_reason(certificate: &str, authority: &str, subjects: &Subjects, now: Timestamp) -> Option<String> {
     let Ok(left) = days_left(certificate, now) else {
         return Some("it cannot be read".into());
     };
     if left < RENEW_DAYS {
         return Some(format!("it ends in {left} days"));
     }
-    match (addresses_in(certificate), issued_by(certificate, authority)) {
-        (_, false) => Some("another authority issued it".into()),
-        (Some(named), true) => addresses
-            .iter()
-            .find(|address| !named.contains(address))
-            .map(|address| format!("it does not name {address}")),
-        (None, true) => Some("it cannot be read".into()),
+    if !issued_by(certificate, authority) {
+        return Some("another authority issued it".into());
     }
+    let Some(named) = subjects_in(certificate) else {
+        return Some("it cannot be read".into());
+    };
+    let address = (subjects.addresses.iter()).find(|address| !named.addresses.contains(address));
+    let domain = (subjects.domains.iter()).find(|domain| !named.domains.contains(domain));
+    (address.map(ToString::to_string))
+        .or(domain.cloned())
+        .map(|missing| format!("it does not name {missing}"))
 }
 
 /// Days until a certificate ends; negative when it has.
@@ -89,18 +113,41 @@ pub fn days_left(certificate: &str, now: Timestamp) -> Result<i64> {
     Ok((not_after - now.as_second()).div_euclid(86_400))
 }
 
-fn addresses_in(certificate: &str) -> Option<Vec<IpAddr>> {
+/// The same of a certificate in DER form, such as a server shows it, and whether it signed itself.
+pub fn shown(certificate: &[u8], now: Timestamp) -> Result<Shown> {
+    let (_, parsed) = x509_parser::parse_x509_certificate(certificate).doing(|| "read a certificate".into())?;
+    Ok(Shown {
+        days_left: (parsed.validity().not_after.timestamp() - now.as_second()).div_euclid(86_400),
+        self_signed: parsed.issuer() == parsed.subject(),
+        issuer: parsed.issuer().to_string(),
+    })
+}
+
+/// What can be seen of a certificate without trusting it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Shown {
+    /// Until it ends; negative when it has.
+    pub days_left: i64,
+    pub self_signed: bool,
+    pub issuer: String,
+}
+
+fn subjects_in(certificate: &str) -> Option<Subjects> {
     with_parsed(certificate, |parsed| {
         let names = parsed.subject_alternative_name().ok().flatten()?;
-        let address = |name: &GeneralName| match name {
-            GeneralName::IPAddress(bytes) => match bytes.len() {
-                4 => <[u8; 4]>::try_from(*bytes).ok().map(IpAddr::from),
-                16 => <[u8; 16]>::try_from(*bytes).ok().map(IpAddr::from),
-                _ => None,
-            },
-            _ => None,
-        };
-        Some(names.value.general_names.iter().filter_map(address).collect())
+        let mut subjects = Subjects::default();
+        for name in &names.value.general_names {
+            match name {
+                GeneralName::IPAddress(bytes) => subjects.addresses.extend(match bytes.len() {
+                    4 => <[u8; 4]>::try_from(*bytes).ok().map(IpAddr::from),
+                    16 => <[u8; 16]>::try_from(*bytes).ok().map(IpAddr::from),
+                    _ => None,
+                }),
+                GeneralName::DNSName(domain) => subjects.domains.push((*domain).to_string()),
+                _ => {}
+            }
+        }
+        Some(subjects)
     })
     .ok()
     .flatten()
@@ -184,15 +231,29 @@ mod tests {
     #[test]
     fn a_certificate_serves_until_it_nears_its_end_or_an_address_changes() {
         let authority = an_authority();
-        let addresses: Vec<IpAddr> = vec!["10.77.144.2".parse().unwrap(), "10.77.16.4".parse().unwrap()];
+        let addresses = Subjects {
+            addresses: vec!["10.77.144.2".parse().unwrap(), "10.77.16.4".parse().unwrap()],
+            domains: vec!["redis.example.test".into()],
+        };
         let issued = issue(&authority, "master", &addresses, now()).unwrap();
         let reason =
-            |addresses: &[IpAddr], at| renewal_reason(&issued.certificate, &authority.certificate, addresses, at);
+            |subjects: &Subjects, at| renewal_reason(&issued.certificate, &authority.certificate, subjects, at);
         assert_eq!(reason(&addresses, now()), None);
         assert_eq!(reason(&addresses, later(336)), None);
         assert_eq!(reason(&addresses, later(338)), Some("it ends in 59 days".into()));
-        let moved = ["10.77.144.3".parse().unwrap()];
+        let moved = Subjects {
+            addresses: vec!["10.77.144.3".parse().unwrap()],
+            ..addresses.clone()
+        };
         assert_eq!(reason(&moved, now()), Some("it does not name 10.77.144.3".into()));
+        let renamed = Subjects {
+            domains: vec!["other.example.test".into()],
+            ..addresses.clone()
+        };
+        assert_eq!(
+            reason(&renamed, now()),
+            Some("it does not name other.example.test".into())
+        );
         let other = an_authority();
         let found = renewal_reason(&issued.certificate, &other.certificate, &addresses, now());
         assert_eq!(found, Some("another authority issued it".into()));
@@ -200,6 +261,19 @@ mod tests {
             renewal_reason("?", &authority.certificate, &addresses, now()),
             Some("it cannot be read".into())
         );
+    }
+
+    #[test]
+    fn what_a_server_shows_tells_how_long_it_lasts_and_who_signed_it() {
+        let authority = an_authority();
+        let issued = issue_for(&authority, "master", &Subjects::default(), now(), 1).unwrap();
+        let der = |pem: &str| x509_parser::pem::parse_x509_pem(pem.as_bytes()).unwrap().1.contents;
+        let leaf = shown(&der(&issued.certificate), now()).unwrap();
+        assert_eq!((leaf.days_left, leaf.self_signed), (1, false));
+        assert_eq!(leaf.issuer, "CN=infra demo production");
+        let own = shown(&der(&authority.certificate), now()).unwrap();
+        assert_eq!((own.days_left, own.self_signed), (3650, true));
+        assert!(shown(b"?", now()).is_err());
     }
 
     #[test]

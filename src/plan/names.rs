@@ -60,6 +60,17 @@ impl Names {
         format!("{}-{role}", self.resource())
     }
 
+    /// The name that AWS's own resolvers give a public IPv4 address. Source: EC2 User Guide, "EC2 instance hostnames and domains".
+    pub fn public_domain(&self, address: &str) -> Option<String> {
+        let address: std::net::Ipv4Addr = address.parse().ok()?;
+        let host = format!("ec2-{}", address.to_string().replace('.', "-"));
+        Some(match (self.region.as_str(), self.partition()) {
+            ("us-east-1", _) => format!("{host}.compute-1.amazonaws.com"),
+            (region, "aws-cn") => format!("{host}.{region}.compute.amazonaws.com.cn"),
+            (region, _) => format!("{host}.{region}.compute.amazonaws.com"),
+        })
+    }
+
     pub fn bucket(&self) -> &str {
         &self.bucket
     }
@@ -94,6 +105,20 @@ impl Names {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_public_name_of_an_address_is_the_one_that_aws_resolves() {
+        let name = |region| {
+            let names = Names::new("demo", "production", "123456789012", region).unwrap();
+            names.public_domain("203.0.113.7").unwrap()
+        };
+        assert_eq!(name("us-east-1"), "ec2-203-0-113-7.compute-1.amazonaws.com");
+        assert_eq!(name("eu-west-1"), "ec2-203-0-113-7.eu-west-1.compute.amazonaws.com");
+        assert_eq!(
+            name("cn-north-1"),
+            "ec2-203-0-113-7.cn-north-1.compute.amazonaws.com.cn"
+        );
+    }
 
     #[test]
     fn a_bucket_name_that_s3_would_refuse_is_refused_with_the_length_that_fits() {

@@ -27,7 +27,7 @@ pub use clients::Baseline;
 pub use connection::Connection;
 pub use info::Info;
 pub use key::Key;
-pub use server::{Server, certificate_digest, pinned_certificate};
+pub use server::{Server, pinned_certificate, shown_certificate};
 pub use survey::Survey;
 pub use tap::Tap;
 pub use trust::{Digest, Trust};

@@ -123,10 +123,9 @@ impl Server {
     }
 }
 
-/// The certificate that a server shows, for pinning. Nothing is sent over the connection.
-pub async fn certificate_digest(host: &str, port: u16) -> Result<Digest> {
-    let shown = stream::shown_certificate(&format!("{host}:{port}"), host, port).await?;
-    Ok(Digest::of(&shown))
+/// The certificate that a server shows, in DER form: to look at it, or to pin it. Nothing is sent over the connection.
+pub async fn shown_certificate(host: &str, port: u16) -> Result<Vec<u8>> {
+    stream::shown_certificate(&format!("{host}:{port}"), host, port).await
 }
 
 /// The certificate with this digest as PEM, for those who have to be given it whole. A server that shows another one is an error.

@@ -1,10 +1,10 @@
 //! A host beside the pair, from nothing to an engine that waits for restored data: for a drill, or to look into the past while the pair goes on.
 
-use super::hosts::{BOOT, LOGIN, passwords};
+use super::hosts::{BOOT, LOGIN, app_rights, passwords, subjects};
 use crate::cloud::Cloud;
 use crate::cloud::ec2::{self, Beside, Purpose, Run};
 use crate::config::{Config, parse_memory};
-use crate::error::{Doing, Error, Result};
+use crate::error::{Error, Result};
 use crate::host::agent::Binary;
 use crate::host::{Door, Facts, Position, Settings, apply, default_maxmemory, first_contact, plan, tls, user_data};
 use crate::plan::cloud::{Found, HostSpec};
@@ -16,7 +16,6 @@ use crate::ui::Step;
 use crate::wait::{Look, Wait};
 use jiff::Timestamp;
 use std::collections::BTreeMap;
-use std::net::IpAddr;
 use std::time::Duration;
 
 /// How long EC2 may take to have an instance run.
@@ -143,10 +142,7 @@ impl Maker<'_> {
 
     fn settings(&self, purpose: Purpose, public: &str, private: &str) -> Result<Settings> {
         let secrets = &self.found.secrets;
-        let addresses: Vec<IpAddr> = [public, private]
-            .into_iter()
-            .map(|text| text.parse().doing(|| format!("read the address {text:?}")))
-            .collect::<Result<_>>()?;
+        let subjects = subjects(self.config, self.names, public, private)?;
         let authority = tls::Issued {
             certificate: secrets.ca_cert()?.to_string(),
             key: secrets.ca_key()?.clone(),
@@ -154,7 +150,7 @@ impl Maker<'_> {
         let issued = tls::issue(
             &authority,
             &format!("{}-{purpose}", self.names.resource()),
-            &addresses,
+            &subjects,
             Timestamp::now(),
         )?;
         let mut settings: BTreeMap<String, String> = self.state.source.settings.clone();
@@ -176,8 +172,8 @@ impl Maker<'_> {
             source_certificate: None,
             certificate: issued.certificate,
             certificate_key: issued.key,
-            passwords: passwords(secrets)?,
-            app_commands: self.config.redis.app_commands.clone(),
+            passwords: passwords(secrets, self.state.rotation.as_ref())?,
+            app: app_rights(self.config),
             backup: None,
             restored_by: Some(self.agent.clone()),
         })

@@ -7,7 +7,7 @@ use crate::config::{Config, parse_memory};
 use crate::cutover::Phase;
 use crate::error::{Doing, Error, Result};
 use crate::host::agent::Binary;
-use crate::host::settings::Passwords;
+use crate::host::settings::{AppRights, Password, Passwords};
 use crate::host::{
     Description, Door, Facts, Plan, Position, Settings, apply, backup, default_maxmemory, first_contact, plan, tls,
 };
@@ -15,7 +15,7 @@ use crate::plan::cloud::Instance;
 use crate::plan::names::Names;
 use crate::remote::{HostKey, KeyPair, Session, Target};
 use crate::secret::Secret;
-use crate::state::{HostRecord, RedisUser, Role, Secrets, parameter};
+use crate::state::{HostRecord, RedisUser, Role, Rotation, Secrets, Stage, parameter};
 use crate::ui::Step;
 use jiff::Timestamp;
 use std::collections::BTreeMap;
@@ -33,6 +33,8 @@ pub struct Pair<'a> {
     pub cloud: &'a Cloud,
     pub names: &'a Names,
     pub secrets: &'a Secrets,
+    /// The password that is being replaced, where one is.
+    pub rotation: Option<&'a Rotation>,
     pub source: &'a Known,
     /// How far the cutover is: it decides who follows whom, and whether the app may log in.
     pub phase: Option<Phase>,
@@ -156,17 +158,16 @@ impl Pair<'_> {
 
     /// The host's certificate with its key: the stored one as long as it serves, else a new one that is stored nowhere yet.
     fn certificate(&self, role: Role) -> Result<Certificate> {
-        let addresses: Vec<IpAddr> = [self.address(role)?, self.private_address(role)?]
-            .into_iter()
-            .map(|text| {
-                text.parse()
-                    .doing(|| format!("read the address {text:?} of the {role}"))
-            })
-            .collect::<Result<_>>()?;
+        let subjects = subjects(
+            self.config,
+            self.names,
+            self.address(role)?,
+            self.private_address(role)?,
+        )?;
         let authority = self.secrets.ca_cert()?;
         let now = Timestamp::now();
         if let (Some(certificate), Some(key)) = (self.secrets.tls_cert(role), self.secrets.tls_key(role))
-            && tls::renewal_reason(certificate, authority, &addresses, now).is_none()
+            && tls::renewal_reason(certificate, authority, &subjects, now).is_none()
         {
             let issued = tls::Issued {
                 certificate: certificate.to_string(),
@@ -178,7 +179,7 @@ impl Pair<'_> {
             certificate: authority.to_string(),
             key: self.secrets.ca_key()?.clone(),
         };
-        let issued = tls::issue(&authority, &self.names.host(role), &addresses, now)?;
+        let issued = tls::issue(&authority, &self.names.host(role), &subjects, now)?;
         Ok(Certificate { issued, stored: false })
     }
 
@@ -240,8 +241,8 @@ impl Pair<'_> {
             source_certificate: self.source.record.certificate.clone(),
             certificate: issued.certificate.clone(),
             certificate_key: issued.key.clone(),
-            passwords: passwords(self.secrets)?,
-            app_commands: self.config.redis.app_commands.clone(),
+            passwords: passwords(self.secrets, self.rotation)?,
+            app: app_rights(self.config),
             backup: Some(self.backup(role)),
             restored_by: None,
         })
@@ -293,15 +294,59 @@ impl Pair<'_> {
     }
 }
 
-/// Those of the users of Redis on every host.
-pub(super) fn passwords(secrets: &Secrets) -> Result<Passwords> {
-    let password = |user| secrets.password(user).cloned();
+/// Those of the users of Redis on every host: one each, but for the user whose password is being replaced.
+pub(super) fn passwords(secrets: &Secrets, rotation: Option<&Rotation>) -> Result<Passwords> {
+    let password = |user| -> Result<Password> {
+        let (old, stage) = (
+            secrets.password(user)?.clone(),
+            rotation.filter(|under_way| under_way.user == user),
+        );
+        let Some(stage) = stage.map(|rotation| rotation.stage) else {
+            return Ok(Password::only(old));
+        };
+        let new = secrets.next_password(user)?.clone();
+        Ok(match stage {
+            Stage::Adding => Password {
+                used: old,
+                also: Some(new),
+            },
+            Stage::Switching => Password {
+                used: new,
+                also: Some(old),
+            },
+            Stage::Removing => Password::only(new),
+        })
+    };
     Ok(Passwords {
         app: password(RedisUser::App)?,
         replication: password(RedisUser::Replication)?,
         backup: password(RedisUser::Backup)?,
+        monitoring: password(RedisUser::Monitoring)?,
         admin: password(RedisUser::Admin)?,
     })
+}
+
+/// What a host's certificate names. The own domain stands in both hosts' certificates: it goes where the endpoint goes.
+pub(super) fn subjects(config: &Config, names: &Names, public: &str, private: &str) -> Result<tls::Subjects> {
+    let read = |text: &str| text.parse().doing(|| format!("read the address {text:?}"));
+    let addresses: Vec<IpAddr> = vec![read(public)?, read(private)?];
+    let domains = names
+        .public_domain(public)
+        .into_iter()
+        .chain(config.hosts.domain.clone());
+    Ok(tls::Subjects {
+        addresses,
+        domains: domains.collect(),
+    })
+}
+
+/// What the app may do, by infra.yml.
+pub(super) fn app_rights(config: &Config) -> AppRights {
+    AppRights {
+        commands: config.redis.app_commands.clone(),
+        keys: config.redis.app_keys.clone(),
+        channels: config.redis.app_channels.clone(),
+    }
 }
 
 /// A host's certificate, and whether it is the one that SSM holds.

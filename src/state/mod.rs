@@ -7,6 +7,7 @@
 mod journal;
 mod lock;
 mod process;
+mod rotation;
 mod secrets;
 mod store;
 
@@ -14,6 +15,7 @@ pub use journal::{Entry, Journal};
 pub(crate) use lock::FILE as LOCK_FILE;
 pub use lock::{Held, LOCK_TERM, Lock, LockRecord};
 pub use process::ProcessIdentity;
+pub use rotation::{Rotation, Stage, Told};
 pub use secrets::{RedisUser, Secrets, parameter};
 pub use store::{Store, Stored};
 
@@ -88,6 +90,9 @@ pub struct State {
     /// Hosts beside the pair that a restore made, by instance id.
     #[serde(default)]
     pub restored: BTreeMap<String, HostRecord>,
+    /// The password that is being replaced, and how far that is.
+    #[serde(default)]
+    pub rotation: Option<Rotation>,
 }
 
 /// One host of the pair, pinned by instance id since addresses move.
@@ -133,6 +138,7 @@ impl State {
             cutover: None,
             source: SourceRecord::default(),
             restored: BTreeMap::new(),
+            rotation: None,
         }
     }
 }

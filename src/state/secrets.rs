@@ -3,7 +3,9 @@
 use super::Role;
 use crate::error::{Error, Result};
 use crate::secret::Secret;
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::fmt;
 
 /// Names of the parameters under `/infra/<name>/<env>/`.
 pub mod parameter {
@@ -34,22 +36,36 @@ pub mod parameter {
     pub fn password(user: RedisUser) -> String {
         format!("password/{}", user.name())
     }
+
+    /// The one that takes its place, while a rotation is under way.
+    pub fn next_password(user: RedisUser) -> String {
+        format!("next-password/{}", user.name())
+    }
 }
 
 /// Who logs in to the pair's Redis.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Deserialize, Serialize, PartialEq, Eq, PartialOrd, Ord, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
 pub enum RedisUser {
+    /// The app, at the endpoint
     App,
+    /// The replica, at the master
     Replication,
+    /// The agent that ships the log, on its own host
     Backup,
+    /// Whatever watches figures, such as a Prometheus exporter
+    Monitoring,
+    /// This program
     Admin,
 }
 
 impl RedisUser {
-    pub const ALL: [RedisUser; 4] = [
+    /// Whoever others depend on comes last: the admin, since its password leads to all.
+    pub const ALL: [RedisUser; 5] = [
         RedisUser::App,
         RedisUser::Replication,
         RedisUser::Backup,
+        RedisUser::Monitoring,
         RedisUser::Admin,
     ];
 
@@ -59,8 +75,15 @@ impl RedisUser {
             RedisUser::App => "app",
             RedisUser::Replication => "replication",
             RedisUser::Backup => "backup",
+            RedisUser::Monitoring => "monitoring",
             RedisUser::Admin => "admin",
         }
+    }
+}
+
+impl fmt::Display for RedisUser {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
     }
 }
 
@@ -137,6 +160,10 @@ impl Secrets {
 
     pub fn password(&self, user: RedisUser) -> Result<&Secret> {
         self.get(&parameter::password(user))
+    }
+
+    pub fn next_password(&self, user: RedisUser) -> Result<&Secret> {
+        self.get(&parameter::next_password(user))
     }
 }
 

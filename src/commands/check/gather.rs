@@ -6,14 +6,15 @@ use crate::config;
 use crate::cutover::vars;
 use crate::error::{Error, Result};
 use crate::host::users::app_rules;
-use crate::host::{default_maxmemory, users};
+use crate::host::{default_maxmemory, tls, users};
 use crate::plan::preflight::commands::{Denials, Denied, is_administrative};
-use crate::plan::preflight::{Copy, Facts, Owner, SourceFacts, Told, Unseen, own_engine};
+use crate::plan::preflight::{Certificate, Copy, Facts, Owner, SourceFacts, Told, Unseen, own_engine};
 use crate::platform::heroku::{AppSurvey, owner};
 use crate::platform::{Attachment, ConfigVars};
-use crate::redis::{Connection, Info, Server, Survey, control};
+use crate::redis::{Connection, Info, Server, Survey, control, shown_certificate};
 use crate::rehearsal::Record;
 use crate::state::{Role, State};
+use jiff::Timestamp;
 use std::collections::BTreeMap;
 
 pub async fn facts(context: &Context, environment: &Environment) -> Result<Facts> {
@@ -85,6 +86,7 @@ pub async fn facts(context: &Context, environment: &Environment) -> Result<Facts
         .map(|record| record.verdict.passed()),
         maxmemory,
         admin_cidrs: config.hosts.admin_cidrs.clone(),
+        certificates: certificates(context, environment, state.as_ref()).await,
     })
 }
 
@@ -109,6 +111,17 @@ async fn source(context: &Context, environment: &Environment, state: Option<&Sta
     // Before anything of ours is counted among the commands in use.
     let survey = Survey::read(&server, &mut connection).await?;
     let permissions = control::permissions(&mut connection).await?;
+    let certificate = match server.trust {
+        Some(_) => {
+            let shown = tls::shown(&shown_certificate(&server.host, server.port).await?, Timestamp::now())?;
+            Some(Certificate {
+                days_left: shown.days_left,
+                self_signed: shown.self_signed,
+                issuer: shown.issuer,
+            })
+        }
+        None => None,
+    };
     let denied = denials(context, environment, state, &survey.commands).await?;
     Ok(SourceFacts {
         address: format!("{}:{}", server.host, server.port),
@@ -122,10 +135,31 @@ async fn source(context: &Context, environment: &Environment, state: Option<&Sta
         databases: info.keyspace.keys().copied().collect(),
         permissions,
         tls: server.trust.is_some(),
+        certificate,
         names_user: server.user.is_some(),
         survey,
         denied,
     })
+}
+
+/// Of the hosts that stand. One that does not answer is for `status` to tell.
+async fn certificates(context: &Context, environment: &Environment, state: Option<&State>) -> Vec<(&'static str, i64)> {
+    let mut found = Vec::new();
+    if state.is_none() {
+        return found;
+    }
+    let Ok(addresses) = context.addresses(environment).await else {
+        return found;
+    };
+    for role in Role::ALL {
+        if let Ok(address) = addresses.of(role)
+            && let Ok(certificate) = shown_certificate(address, REDIS_PORT).await
+            && let Ok(shown) = tls::shown(&certificate, Timestamp::now())
+        {
+            found.push((role.name(), shown.days_left));
+        }
+    }
+    found
 }
 
 /// The commands in use that our `app` user may not run: our master is asked where it stands, otherwise the rules are read that it will have.

@@ -10,8 +10,10 @@ use super::context::{Context, Environment, source_url};
 use crate::cli::Check;
 use crate::config;
 use crate::error::{Error, ExitCode, Result};
-use crate::plan::preflight::{Finding, Severity, judge};
-use crate::redis::{Server, certificate_digest};
+use crate::host::tls;
+use crate::plan::preflight::{self, Finding, Severity, judge};
+use crate::redis::{Digest, Server, shown_certificate};
+use jiff::Timestamp;
 use serde_json::{Value, json};
 
 pub async fn run(context: &Context, arguments: &Check) -> Result<ExitCode> {
@@ -114,7 +116,15 @@ async fn pin(context: &Context) -> Result<ExitCode> {
             Error::usage(format!("pin a certificate: the source {host}:{port} speaks no TLS")).hint("no pin is needed"),
         );
     }
-    let digest = certificate_digest(&host, port).await?;
+    let certificate = shown_certificate(&host, port).await?;
+    let digest = Digest::of(&certificate);
+    let shown = tls::shown(&certificate, Timestamp::now())?;
+    if !shown.self_signed {
+        return Err(preflight::issued_by_an_authority(
+            &format!("{host}:{port}"),
+            &shown.issuer,
+        ));
+    }
     let written = config::write_pin(&context.common.config, &digest.to_string())?;
     if context.ui.json() {
         context.ui.data(

@@ -28,7 +28,16 @@ pub(super) fn show(ui: &Ui, status: &Status) -> Result<()> {
     let mut table = comfy_table::Table::new();
     table.load_style(comfy_table::presets::NOTHING);
     table.set_header([
-        "server", "address", "version", "role", "link", "offset", "lag", "memory", "keys",
+        "server",
+        "address",
+        "version",
+        "role",
+        "link",
+        "offset",
+        "lag",
+        "memory",
+        "keys",
+        "certificate",
     ]);
     for name in ["source", "master", "replica"] {
         match status.servers.get(name) {
@@ -45,8 +54,11 @@ pub(super) fn show(ui: &Ui, status: &Status) -> Result<()> {
                 redis.lag_bytes.map_or("-".into(), size::bytes),
                 memory(redis),
                 keys(&redis.keys),
+                redis
+                    .certificate_days_left
+                    .map_or("-".into(), |days| format!("{days} days")),
             ]),
-            Some(Seen::Down { .. }) => table.add_row([name, "-", "-", "does not answer", "-", "-", "-", "-", "-"]),
+            Some(Seen::Down { .. }) => table.add_row([name, "-", "-", "does not answer", "-", "-", "-", "-", "-", "-"]),
             None => &mut table,
         };
     }

@@ -25,6 +25,7 @@ fn redis(role: ServerRole) -> Redis {
         .into(),
         connected_clients: 12,
         replicas: 1,
+        certificate_days_left: Some(390),
     }
 }
 

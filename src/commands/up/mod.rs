@@ -17,6 +17,7 @@ use crate::redis::Info;
 use crate::setup::hosts::{LOGIN, Looked, Pair};
 use crate::setup::{source::Known, wanted};
 use crate::state::{Role, State};
+use crate::ui::Step;
 use apply::apply;
 use jiff::Timestamp;
 use show::{host_lines, report, show_plan};
@@ -210,6 +211,7 @@ fn pair<'a>(
         cloud: &environment.cloud,
         names: &seen.wanted.names,
         secrets,
+        rotation: seen.state.rotation.as_ref(),
         source: &seen.source,
         phase: seen.phase,
         instances: &reached.instances,
@@ -256,6 +258,41 @@ async fn complete(
         .collect();
     report(context, seen, &reached, &servers, Some(&backup), 0, &warnings);
     Ok(true)
+}
+
+/// For commands that change one thing on hosts that are otherwise as they should be.
+pub async fn refuse_changes(context: &Context, environment: &Environment) -> Result<()> {
+    let seen = look(&context.quietly(), environment).await?;
+    if seen.changes() == 0 && seen.hosts.is_some() {
+        return Ok(());
+    }
+    Err(
+        Error::failed(format!("go on: {} things are not as infra.yml says", seen.changes()))
+            .hint("run `infra up` first"),
+    )
+}
+
+/// Brings both hosts to what the stored state says, for a command that has just changed that.
+pub async fn bring_hosts(context: &Context, environment: &Environment, step: &Step) -> Result<()> {
+    let mut seen = look(&context.quietly(), environment).await?;
+    let Some(mut hosts) = seen.hosts.take() else {
+        return Err(
+            Error::failed("bring the hosts to a new state: the cloud is not as infra.yml says")
+                .hint("run `infra up`, then the same command again"),
+        );
+    };
+    let reached = hosts_of(&seen.found)?;
+    let pair = pair(context, environment, &seen, &seen.found.secrets, &reached);
+    let mut looked = |role: Role| {
+        let looked = hosts.remove(&role);
+        looked.ok_or_else(|| Error::failed(format!("reach the {role}: it was not looked at")))
+    };
+    let (master, replica) = (looked(Role::Master)?, looked(Role::Replica)?);
+    tokio::try_join!(
+        pair.bring(Role::Master, master, step),
+        pair.bring(Role::Replica, replica, step)
+    )?;
+    Ok(())
 }
 
 /// What `up` would change, for `infra status`.

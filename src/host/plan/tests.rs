@@ -1,16 +1,21 @@
 use super::*;
 use crate::config::Engine;
 use crate::host::facts::{FoundFile, FoundSysctl, FoundUnit};
-use crate::host::settings::{Door, Passwords, Position, Settings, Upstream};
+use crate::host::settings::{AppRights, Door, Password, Passwords, Position, Settings, Upstream};
 use std::collections::BTreeMap;
 
-const PASSWORDS: [&str; 5] = [
+const PASSWORDS: [&str; 6] = [
     "app-secret",
     "replication-secret",
     "backup-secret",
     "admin-secret",
     "source-secret",
+    "monitoring-secret",
 ];
+
+fn password(index: usize) -> Password {
+    Password::only(Secret::new(PASSWORDS[index]))
+}
 
 fn settings() -> Settings {
     let source = Upstream {
@@ -32,12 +37,13 @@ fn settings() -> Settings {
         certificate: "certificate".into(),
         certificate_key: Secret::new("key-secret"),
         passwords: Passwords {
-            app: Secret::new(PASSWORDS[0]),
-            replication: Secret::new(PASSWORDS[1]),
-            backup: Secret::new(PASSWORDS[2]),
-            admin: Secret::new(PASSWORDS[3]),
+            app: password(0),
+            replication: password(1),
+            backup: password(2),
+            monitoring: password(5),
+            admin: password(3),
         },
-        app_commands: Vec::new(),
+        app: AppRights::default(),
         backup: Some(crate::host::backup::Settings {
             ships: true,
             bucket_url: "http://192.0.2.1/bucket".into(),

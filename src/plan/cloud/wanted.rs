@@ -52,6 +52,7 @@ impl Wanted {
         all.extend(Role::ALL.map(|role| secret(parameter::bootstrap_host_key(role), Make::ForNewHost(role))));
         all.push(public(parameter::SSH_PUBLIC_KEY));
         all.push(public(parameter::CA_CERT));
+        all.extend(RedisUser::ALL.map(|user| secret(parameter::next_password(user), Make::Elsewhere)));
         all.extend(Role::ALL.map(|role| secret(parameter::tls_key(role), Make::Elsewhere)));
         all.extend(Role::ALL.map(|role| secret(parameter::tls_cert(role), Make::Elsewhere)));
         all

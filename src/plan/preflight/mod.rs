@@ -14,7 +14,7 @@ mod version;
 
 pub use app::{Copy, Owner};
 pub use commands::{Denied, Told};
-pub use source::SourceFacts;
+pub use source::{Certificate, SourceFacts, issued_by_an_authority};
 pub use version::{OwnEngine, own_engine};
 
 use crate::platform::heroku::AppSurvey;
@@ -46,7 +46,12 @@ pub struct Facts {
     /// Bytes that Redis may use on a host.
     pub maxmemory: u64,
     pub admin_cidrs: Vec<String>,
+    /// Days until the certificates end that our hosts show, by host; of those that stand and answer.
+    pub certificates: Vec<(&'static str, i64)>,
 }
+
+/// `up` renews certificates twice as early as this.
+const ENDING_DAYS: i64 = 30;
 
 /// Why something could not be seen, and what to try.
 #[derive(Clone, Debug)]
@@ -136,8 +141,22 @@ pub fn judge(facts: &Facts) -> Vec<Finding> {
         Err(unseen) => Finding::unseen("image", unseen),
     });
     findings.push(judge_admins(&facts.admin_cidrs));
+    findings.extend(judge_certificates(&facts.certificates));
     app::judge(facts, &mut findings);
     findings
+}
+
+/// Ours are renewed long before their end by whichever `up` comes by: one that is near it says that none did.
+fn judge_certificates(certificates: &[(&'static str, i64)]) -> Option<Finding> {
+    let (host, days) = certificates.iter().min_by_key(|(_, days)| *days)?;
+    Some(match *days < ENDING_DAYS {
+        true => Finding::warning(
+            "certificates",
+            format!("the certificate of the {host} ends in {days} days; clients refuse it then"),
+            "run `infra up`: it renews certificates without a restart",
+        ),
+        false => Finding::ok("certificates", format!("the hosts' certificates have {days} days left")),
+    })
 }
 
 fn judge_admins(cidrs: &[String]) -> Finding {

@@ -1,6 +1,7 @@
 //! The hosted Redis itself: what it is, how much it holds, what a copy of it leaves out, and whether a copy can be made and kept.
 
 use super::{Facts, Finding, version};
+use crate::error::Error;
 use crate::redis::control::{Permission, Permissions};
 use crate::redis::info::{Engine, Version};
 use crate::redis::survey::Survey;
@@ -25,12 +26,25 @@ pub struct SourceFacts {
     pub databases: Vec<u32>,
     pub permissions: Permissions,
     pub tls: bool,
+    /// What it shows of its certificate, where it speaks TLS and shows one.
+    pub certificate: Option<Certificate>,
     /// Whether the URL names a user beside the password.
     pub names_user: bool,
     pub survey: Survey,
     /// Commands in use on the source that our `app` user may not run.
     pub denied: super::commands::Denials,
 }
+
+/// A certificate, as far as the move depends on it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Certificate {
+    pub days_left: i64,
+    pub self_signed: bool,
+    pub issuer: String,
+}
+
+/// A source's certificate that ends within so many days may end before the move does.
+const ENDING_DAYS: i64 = 30;
 
 /// Databases that redis.conf of the pair provides where nobody says otherwise.
 pub const OWN_DATABASES: u32 = 16;
@@ -55,11 +69,48 @@ pub(super) fn judge(source: &SourceFacts, facts: &Facts, findings: &mut Vec<Find
         format!("{} answers: {:?} {}", source.address, source.engine, source.version),
     ));
     findings.push(version::judge(source.engine, source.version, facts.own));
+    findings.extend(certificate(source));
     findings.extend(shape(source));
     findings.extend(memory(source, facts));
     findings.extend(databases(source, facts.own_databases));
     findings.extend(left_out(source));
     findings.extend(replication(source));
+}
+
+/// A replica verifies the chain of its master's certificate and not the name in it. One that signed itself can be pinned by that; one that an authority issued would
+/// let anybody in between who has another certificate of the same authority.
+fn certificate(source: &SourceFacts) -> Option<Finding> {
+    let shown = source.certificate.as_ref()?;
+    Some(if !shown.self_signed {
+        let refused = issued_by_an_authority(&source.address, &shown.issuer);
+        Finding::blocker(
+            "source-certificate",
+            refused.to_string(),
+            refused.next_step().unwrap_or_default(),
+        )
+    } else if shown.days_left < ENDING_DAYS {
+        Finding::warning(
+            "source-certificate",
+            format!(
+                "the source's certificate ends in {} days; the link breaks with it",
+                shown.days_left
+            ),
+            "be through with the move by then, or ask the provider when it is renewed and run `infra check --pin` after that",
+        )
+    } else {
+        Finding::ok(
+            "source-certificate",
+            format!("pinned, self-signed, {} days left", shown.days_left),
+        )
+    })
+}
+
+/// Why a source with such a certificate is not followed.
+pub fn issued_by_an_authority(address: &str, issuer: &str) -> Error {
+    Error::failed(format!(
+        "trust the certificate of {address}: an authority issued it ({issuer}), and a replica would accept any other certificate of that authority in its place"
+    ))
+    .hint("ask the provider for an endpoint with a self-signed certificate or without TLS in a private network; there is no way to check the name from within Redis")
 }
 
 /// What makes it another thing than one master.

@@ -66,6 +66,11 @@ fn good() -> Facts {
             databases: vec![0, 1],
             permissions: allowed(),
             tls: true,
+            certificate: Some(Certificate {
+                days_left: 300,
+                self_signed: true,
+                issuer: "CN=source".into(),
+            }),
             names_user: true,
             survey: survey(),
             denied: Denials {
@@ -91,6 +96,7 @@ fn good() -> Facts {
         rehearsed: None,
         maxmemory: 400 << 20,
         admin_cidrs: vec!["203.0.113.7/32".into()],
+        certificates: vec![("master", 397), ("replica", 390)],
     }
 }
 
@@ -417,4 +423,43 @@ fn an_output_buffer_is_held_against_what_is_written_during_a_copy() {
     assert!(!limits("0 67108864 60", 2048 * mib, mib));
     assert!(!limits("0 0 0", 2048 * mib, 50 * mib));
     assert!(limits("1048576 0 0", 10 * mib, 2 * mib));
+}
+
+#[test]
+fn a_source_whose_certificate_an_authority_issued_is_refused() {
+    let with = |days_left, self_signed| {
+        let mut facts = good();
+        if let Ok(source) = &mut facts.source {
+            source.certificate = Some(Certificate {
+                days_left,
+                self_signed,
+                issuer: "CN=Some Authority".into(),
+            });
+        }
+        let finding = judge(&facts)
+            .into_iter()
+            .find(|finding| finding.id == "source-certificate");
+        finding.unwrap()
+    };
+    assert_eq!(with(300, true).severity, Severity::Ok);
+    assert_eq!(with(12, true).severity, Severity::Warning);
+    let refused = with(300, false);
+    assert_eq!(refused.severity, Severity::Blocker);
+    assert!(refused.found.contains("Some Authority"), "{}", refused.found);
+}
+
+#[test]
+fn a_certificate_of_ours_that_is_near_its_end_is_told() {
+    let with = |certificates| {
+        let facts = Facts { certificates, ..good() };
+        judge(&facts).into_iter().find(|finding| finding.id == "certificates")
+    };
+    assert_eq!(with(vec![]), None);
+    assert_eq!(
+        with(vec![("master", 61), ("replica", 90)]).unwrap().severity,
+        Severity::Ok
+    );
+    let near = with(vec![("master", 61), ("replica", 1)]).unwrap();
+    assert_eq!(near.severity, Severity::Warning);
+    assert!(near.found.contains("replica ends in 1 days"), "{}", near.found);
 }

@@ -16,6 +16,11 @@ impl ConfigVars {
         ConfigVars(vars.into_iter().collect())
     }
 
+    #[cfg(test)]
+    pub(crate) fn of<const N: usize>(vars: [(&str, &str); N]) -> Self {
+        ConfigVars::new(vars.map(|(name, value)| (name.to_string(), Some(Secret::new(value)))))
+    }
+
     pub fn has(&self, name: &str) -> bool {
         self.0.contains_key(name)
     }
@@ -61,7 +66,8 @@ impl ConfigVars {
         })))
     }
 
-    pub(in crate::platform) fn agrees_with(&self, wanted: &BTreeMap<String, Option<Secret>>) -> bool {
+    /// Whether all vars are as wanted; nothing stands for one that should not be there.
+    pub fn agrees_with(&self, wanted: &BTreeMap<String, Option<Secret>>) -> bool {
         wanted.iter().all(|(name, value)| match value {
             Some(value) => self.0.get(name).is_some_and(|there| there.as_ref() == Some(value)),
             None => !self.0.contains_key(name),
