@@ -147,11 +147,16 @@ fn name(command: &Cmd) -> String {
     }
 }
 
+const LOGIN_REFUSED: &str = "user name and password do not fit: see whether the password was changed since";
+
+/// Whether this is a server that was reached and did not let us in.
+pub fn is_refused_login(error: &Error) -> bool {
+    error.next_step() == Some(LOGIN_REFUSED)
+}
+
 fn explain(doing: String, cause: RedisError) -> Error {
     let hint = match (cause.code(), cause.kind()) {
-        (Some("WRONGPASS"), _) | (_, ErrorKind::AuthenticationFailed) => {
-            "user name and password do not fit: see whether the password was changed since"
-        }
+        (Some("WRONGPASS"), _) | (_, ErrorKind::AuthenticationFailed) => LOGIN_REFUSED,
         (Some("NOAUTH"), _) => "the server wants a password and none is known for it",
         (Some("NOPERM"), _) => {
             "the server's access rules forbid this to our user: ask the provider, or see what `infra check` says can do without"

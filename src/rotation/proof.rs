@@ -2,6 +2,7 @@
 
 use crate::error::{Error, Result};
 use crate::redis::Server;
+use crate::redis::connection::is_refused_login;
 use crate::secret::Secret;
 use crate::state::RedisUser;
 use ::redis::{Value, cmd};
@@ -37,7 +38,7 @@ pub async fn refuses(admin: &Server, user: RedisUser, password: &Secret) -> Resu
             Error::unproven(format!("have the old password of {user} refused: {admin} accepts it"))
                 .hint("run `infra rotate` again"),
         ),
-        Err(error) if error.chain().join(" ").contains("WRONGPASS") => Ok(()),
+        Err(error) if is_refused_login(&error) => Ok(()),
         Err(error) => Err(error.while_doing(format!("have the old password of {user} refused"))),
     }
 }

@@ -17,6 +17,7 @@ mod faults;
 mod kill;
 mod points;
 mod restore;
+mod rotate;
 #[path = "../journey/secrets.rs"]
 mod secrets;
 mod sides;
@@ -128,6 +129,28 @@ fn a_live_restore_that_was_killed_anywhere_is_finished_by_the_next() {
         restore::table(&world, 0);
         world.no_secret_was_shown();
     });
+}
+
+#[test]
+fn a_rotation_that_was_killed_anywhere_is_finished_by_the_next() {
+    alone(true, || rotations(0));
+}
+
+#[test]
+fn a_rotation_that_was_killed_somewhere_is_finished_by_the_next() {
+    alone(false, || rotations(3));
+}
+
+fn rotations(sample: usize) {
+    let world = raise(300, "default");
+    world.infra(&["up", "--yes"]).exits(0);
+    world
+        .infra(&["switch-app", "--confirm", "demo", "--watch", "1s"])
+        .exits(0);
+    world.wait_for_more_writes(200);
+    rotate::table(&world, sample);
+    world.nothing_was_lost(200);
+    world.no_secret_was_shown();
 }
 
 #[test]

@@ -10,8 +10,44 @@
 
 #[path = "../common/access.rs"]
 mod access;
+mod certificate;
+mod pair;
+mod rotation;
 #[allow(dead_code, reason = "the journey uses the rest of it")]
 #[path = "../journey/secrets.rs"]
 mod secrets;
+mod users;
 #[path = "../journey/world.rs"]
 mod world;
+
+use std::sync::Mutex;
+use world::World;
+
+static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+
+fn alone() -> std::sync::MutexGuard<'static, ()> {
+    ONE_AT_A_TIME.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
+/// What the app's clients ever saw go wrong: refused commands and failed connections.
+fn client_errors(world: &World) -> (u64, u64) {
+    let ledger = world.ledger();
+    let count = |name: &str| ledger[name].as_u64().unwrap();
+    (count("client_errors"), count("connection_errors"))
+}
+
+#[test]
+fn an_app_on_its_own_redis_is_safe_in_front_of_anyone() {
+    let _alone = alone();
+    let world = World::raise(2_000);
+    world.infra(&["up", "--yes"]).exits(0);
+    world
+        .infra(&["switch-app", "--confirm", "demo", "--watch", "1s"])
+        .exits(0);
+    world.wait_for_more_writes(2_000);
+    users::nobody_gets_further_than_their_own(&world);
+    certificate::is_renewed_under_load(&world);
+    rotation::of_everybody_is_not_noticed(&world);
+    world.nothing_was_lost(2_000);
+    world.no_secret_was_shown();
+}

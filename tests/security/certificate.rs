@@ -1,0 +1,112 @@
+//! A certificate that is about to end, under an app that writes.
+
+use crate::access;
+use crate::pair::Pair;
+use crate::world::World;
+use base64::Engine;
+use infra::cloud::ssm;
+use infra::host::tls;
+use infra::secret::Secret;
+use infra::state::{Role, parameter};
+use jiff::Timestamp;
+
+/// Both hosts and SSM have one that ends tomorrow: it is told, renewed by the next `up` without a restart, and no client notices.
+pub fn is_renewed_under_load(world: &World) {
+    let before = world.status();
+    age(world);
+    let status = world.status();
+    for role in Role::ALL {
+        let days = status["servers"][role.name()]["certificate_days_left"]
+            .as_i64()
+            .unwrap();
+        assert!((0..=1).contains(&days), "{status}");
+    }
+    assert!(
+        status["alarms"]
+            .to_string()
+            .contains("the certificate of the master ends in"),
+        "{status}"
+    );
+    world.infra(&["check"]).exits(0).says("the certificate of the");
+    world.wait_for_more_writes(2_000);
+
+    let errors = crate::client_errors(world);
+    world.infra(&["up", "--yes"]).exits(0).says("certificates");
+    let status = world.status();
+    for role in Role::ALL {
+        let server = &status["servers"][role.name()];
+        assert!(server["certificate_days_left"].as_i64().unwrap() > 300, "{status}");
+        assert_eq!(
+            server["run_id"],
+            before["servers"][role.name()]["run_id"],
+            "the engine was restarted"
+        );
+    }
+    // Those that come now see the new one.
+    world.scale(3, 1);
+    world.wait_for_more_writes(4_000);
+    world.scale(2, 1);
+    assert_eq!(crate::client_errors(world), errors, "clients saw errors");
+    assert_eq!(world.infra(&["up", "--yes", "--json"]).exits(0).json()["changes"], 0);
+}
+
+fn age(world: &World) {
+    let pair = Pair::of(world);
+    let authority = tls::Issued {
+        certificate: pair.secrets.ca_cert().unwrap().into(),
+        key: pair.secrets.ca_key().unwrap().clone(),
+    };
+    for role in Role::ALL {
+        let address = pair.addresses[&role].clone();
+        let private = world.infra(&["ssh", role.name(), "hostname", "-I"]).exits(0).printed();
+        let mut addresses: Vec<std::net::IpAddr> = vec![address.parse().unwrap()];
+        addresses.extend(
+            private
+                .split_whitespace()
+                .filter_map(|word| word.parse::<std::net::Ipv4Addr>().ok())
+                .map(std::net::IpAddr::from),
+        );
+        let subjects = tls::Subjects {
+            addresses,
+            domains: Vec::new(),
+        };
+        let issued = tls::issue_for(&authority, &pair.names.host(role), &subjects, Timestamp::now(), 1).unwrap();
+        pair.runtime.block_on(async {
+            let cloud = access::connect().await;
+            let certificate = Secret::new(issued.certificate.clone());
+            for (name, value) in [
+                (parameter::tls_key(role), &issued.key),
+                (parameter::tls_cert(role), &certificate),
+            ] {
+                let full = format!("{}{name}", pair.names.parameters());
+                ssm::replace(&cloud, &pair.names, &full, value, true).await.unwrap();
+            }
+        });
+        let encoded = |text: &str| base64::engine::general_purpose::STANDARD.encode(text);
+        let script = format!(
+            "sudo sh -c 'cd /etc/redis/tls && f=$(ls | grep -i cert) && k=$(ls | grep -i key) && echo {} | base64 -d >$f && echo {} | base64 -d >$k && echo placed'",
+            encoded(&issued.certificate),
+            encoded(issued.key.expose())
+        );
+        world.infra(&["ssh", role.name(), &script]).exits(0).says("placed");
+        let settings = world
+            .infra(&["redis-cli", role.name(), "CONFIG", "GET", "tls-*-file"])
+            .exits(0)
+            .printed();
+        let path = |name: &str| {
+            let at = settings.lines().position(|line| line.trim() == name).unwrap();
+            settings.lines().nth(at + 1).unwrap().trim().to_string()
+        };
+        let load = [
+            "redis-cli",
+            role.name(),
+            "CONFIG",
+            "SET",
+            "tls-cert-file",
+            &path("tls-cert-file"),
+            "tls-key-file",
+            &path("tls-key-file"),
+        ];
+        world.infra(&load).exits(0).says("OK");
+    }
+}

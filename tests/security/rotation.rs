@@ -1,0 +1,73 @@
+//! Every password replaced while an app writes 2,000 times a second: nobody notices, and the old ones open nothing afterwards.
+
+use crate::pair::Pair;
+use crate::world::World;
+use infra::state::{RedisUser, Role};
+
+pub fn of_everybody_is_not_noticed(world: &World) {
+    let old = Pair::of(world);
+    let before = world.status();
+    let errors = crate::client_errors(world);
+    let written = world.ledger()["acknowledged"].as_u64().unwrap();
+    let begun = std::time::Instant::now();
+    let done = world
+        .infra(&["rotate", "--yes", "--grace", "4s", "--json"])
+        .exits(0)
+        .json();
+    let rotated: Vec<&str> = done["rotated"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|one| one["user"].as_str().unwrap())
+        .collect();
+    assert_eq!(
+        rotated,
+        ["app", "replication", "backup", "monitoring", "admin"],
+        "{done}"
+    );
+    assert_eq!(done["rotated"][0]["severed"], 0, "{done}");
+    let rate = (world.ledger()["acknowledged"].as_u64().unwrap() - written) as f64 / begun.elapsed().as_secs_f64();
+    println!(
+        "every password replaced in {:.1} s under {rate:.0} writes a second: {done}",
+        begun.elapsed().as_secs_f64()
+    );
+    world.wait_for_more_writes(2_000);
+    assert_eq!(crate::client_errors(world), errors, "clients saw errors");
+
+    let new = Pair::of(world);
+    for role in Role::ALL {
+        for user in RedisUser::ALL {
+            let was = old.server(role, user.name(), &old.password(user));
+            let why = new
+                .refusal(&was)
+                .unwrap_or_else(|| panic!("{role}: the old password of {user} is accepted"));
+            assert!(why.contains("do not fit"), "{role} {user}: {why}");
+            assert_eq!(
+                new.refusal(&new.server(role, user.name(), &new.password(user))),
+                None,
+                "{role} {user}"
+            );
+        }
+    }
+    let status = world.status();
+    assert_eq!(status["servers"]["replica"]["link_up"], true, "{status}");
+    for role in Role::ALL {
+        assert_eq!(
+            status["servers"][role.name()]["run_id"],
+            before["servers"][role.name()]["run_id"],
+            "an engine was restarted"
+        );
+    }
+    assert_eq!(status["drift"], serde_json::json!([]), "{status}");
+    world.infra(&["backup", "now"]).exits(0);
+    assert_eq!(world.infra(&["up", "--yes", "--json"]).exits(0).json()["changes"], 0);
+    // One alone, by name; a dry run changes nothing.
+    world
+        .infra(&["rotate", "backup", "--dry-run"])
+        .exits(0)
+        .says("both passwords are accepted");
+    assert_eq!(
+        Pair::of(world).password(RedisUser::Backup),
+        new.password(RedisUser::Backup)
+    );
+}

@@ -1,0 +1,154 @@
+//! Whoever reaches the endpoint's port: without a password, with a wrong one, as a user who wants more than theirs, or with a client that expects somebody else.
+
+use crate::pair::Pair;
+use crate::world::World;
+use infra::redis::{Server, Trust};
+use infra::secret::Secret;
+use infra::state::{RedisUser, Role};
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+/// What the app never runs on a server that others depend on.
+const DENIED: [&str; 14] = [
+    "CONFIG GET masterauth",
+    "CONFIG SET dir /tmp",
+    "DEBUG SLEEP 0",
+    "ACL LIST",
+    "ACL SETUSER app allcommands",
+    "SHUTDOWN NOSAVE",
+    "REPLICAOF NO ONE",
+    "MODULE LIST",
+    "KEYS *",
+    "FLUSHALL",
+    "MONITOR",
+    "CLIENT LIST",
+    "MIGRATE 10.77.0.1 6379 key 0 100",
+    "PSYNC ? -1",
+];
+
+pub fn nobody_gets_further_than_their_own(world: &World) {
+    let pair = Pair::of(world);
+    for role in Role::ALL {
+        without_a_password(&pair, role);
+        let wrong = Secret::new("0".repeat(64));
+        for user in RedisUser::ALL {
+            let refusal = pair.refusal(&pair.server(role, user.name(), &wrong));
+            assert!(refusal.is_some_and(|why| why.contains("do not fit")), "{role} {user}");
+        }
+        let default = pair.refusal(&pair.server(role, "default", &wrong));
+        assert!(default.is_some_and(|why| why.contains("do not fit")), "{role} default");
+    }
+    let app = pair.server(Role::Master, "app", &pair.password(RedisUser::App));
+    for command in DENIED {
+        let answer = pair.answer(&app, command);
+        assert!(answer.contains("NOPERM"), "app: {command}: {answer}");
+    }
+    assert!(
+        pair.answer(&app, "SET security:probe 1").contains("okay"),
+        "{}",
+        pair.answer(&app, "SET security:probe 1")
+    );
+    // Each of the others may do its one thing, and read nobody's data.
+    for user in [RedisUser::Replication, RedisUser::Backup, RedisUser::Monitoring] {
+        let server = pair.server(Role::Master, user.name(), &pair.password(user));
+        for command in [
+            "GET security:probe",
+            "SET security:probe 2",
+            "KEYS *",
+            "CONFIG GET *",
+            "ACL LIST",
+            "SCAN 0",
+        ] {
+            let answer = pair.answer(&server, command);
+            assert!(answer.contains("NOPERM"), "{user}: {command}: {answer}");
+        }
+    }
+    impostors(&pair, &app);
+    old_protocols(&pair);
+}
+
+fn without_a_password(pair: &Pair, role: Role) {
+    let nobody = Server {
+        user: None,
+        password: None,
+        ..pair.server(role, "", &Secret::new(""))
+    };
+    for command in [
+        "PING",
+        "GET security:probe",
+        "INFO",
+        "CONFIG GET *",
+        "SHUTDOWN NOSAVE",
+        "PSYNC ? -1",
+    ] {
+        let answer = pair.answer(&nobody, command);
+        assert!(answer.contains("NOAUTH"), "{role}: {command}: {answer}");
+    }
+    // Without TLS nothing is said at all.
+    let mut plain = TcpStream::connect((pair.addresses[&role].as_str(), 6379)).unwrap();
+    plain.set_read_timeout(Some(Duration::from_secs(3))).unwrap();
+    plain.write_all(b"PING\r\n").unwrap();
+    let mut said = Vec::new();
+    let _ = plain.read_to_end(&mut said);
+    assert!(
+        !said.windows(4).any(|window| window == b"PONG"),
+        "{role} answers without TLS"
+    );
+}
+
+/// A client refuses a server with another authority's certificate, and one whose certificate names somebody else.
+fn impostors(pair: &Pair, app: &Server) {
+    let key = infra::host::tls::authority_key().unwrap();
+    let other = infra::host::tls::make_authority("another", &key, jiff::Timestamp::now()).unwrap();
+    let refusal = pair.refusal(&Server {
+        trust: Some(Trust::Authority(other)),
+        ..app.clone()
+    });
+    let why = refusal.expect("a certificate of another authority was accepted");
+    assert!(
+        why.contains("certificate") && why.contains("find out who changed it"),
+        "{why}"
+    );
+
+    let relay = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = relay.local_addr().unwrap().port();
+    let endpoint = (app.host.clone(), app.port);
+    std::thread::spawn(move || {
+        let (client, _) = relay.accept().unwrap();
+        let server = TcpStream::connect(endpoint).unwrap();
+        let (mut from, mut to) = (client.try_clone().unwrap(), server.try_clone().unwrap());
+        std::thread::spawn(move || std::io::copy(&mut from, &mut to));
+        let (mut from, mut to) = (server, client);
+        let _ = std::io::copy(&mut from, &mut to);
+    });
+    let refusal = pair.refusal(&Server {
+        host: "127.0.0.1".into(),
+        port,
+        ..app.clone()
+    });
+    let why = refusal.expect("a certificate for another address was accepted");
+    assert!(
+        why.contains("not valid for name") || why.contains("NotValidForName"),
+        "{why}"
+    );
+}
+
+/// By OpenSSL's own client, told to speak what it would not by itself.
+fn old_protocols(pair: &Pair) {
+    let address = format!("{}:6379", pair.addresses[&Role::Master]);
+    let handshake = |version: &str| {
+        let output = Command::new("openssl")
+            .args(["s_client", "-connect", &address, version, "-cipher", "ALL:@SECLEVEL=0"])
+            .stdin(Stdio::null())
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+        said.contains("Cipher is (NONE)") || said.contains("Cipher    : 0000")
+    };
+    for version in ["-tls1", "-tls1_1"] {
+        assert!(handshake(version), "{version} was spoken");
+    }
+    assert!(!handshake("-tls1_2"), "the look itself finds nothing");
+}
