@@ -5,6 +5,8 @@ use crate::pair::Pair;
 use crate::world::World;
 use base64::Engine;
 use infra::cloud::ssm;
+use infra::config::Engine;
+use infra::host::engine::Layout;
 use infra::host::tls;
 use infra::secret::Secret;
 use infra::state::{Role, parameter};
@@ -83,29 +85,24 @@ fn age(world: &World) {
             }
         });
         let encoded = |text: &str| base64::engine::general_purpose::STANDARD.encode(text);
-        let script = format!(
-            "sudo sh -c 'cd /etc/redis/tls && f=$(ls | grep -i cert) && k=$(ls | grep -i key) && echo {} | base64 -d >$f && echo {} | base64 -d >$k && echo placed'",
-            encoded(&issued.certificate),
-            encoded(issued.key.expose())
-        );
-        world.infra(&["ssh", role.name(), &script]).exits(0).says("placed");
-        let settings = world
-            .infra(&["redis-cli", role.name(), "CONFIG", "GET", "tls-*-file"])
-            .exits(0)
-            .printed();
-        let path = |name: &str| {
-            let at = settings.lines().position(|line| line.trim() == name).unwrap();
-            settings.lines().nth(at + 1).unwrap().trim().to_string()
-        };
+        let layout = Layout::of(Engine::Redis);
+        let (certificate, key) = (layout.certificate_file(), layout.key_file());
+        for (path, text) in [(&certificate, issued.certificate.as_str()), (&key, issued.key.expose())] {
+            let script = format!("echo {} | base64 -d >{path} && echo placed", encoded(text));
+            world
+                .infra(&["ssh", role.name(), "sudo", "sh", "-c", &script])
+                .exits(0)
+                .says("placed");
+        }
         let load = [
             "redis-cli",
             role.name(),
             "CONFIG",
             "SET",
             "tls-cert-file",
-            &path("tls-cert-file"),
+            &certificate,
             "tls-key-file",
-            &path("tls-key-file"),
+            &key,
         ];
         world.infra(&load).exits(0).says("OK");
     }
