@@ -1,6 +1,7 @@
 //! The running sandbox, as a client that was given its variables.
 
-use infra::cloud::{Cloud, http_client};
+use aws_smithy_http_client::{Builder, tls};
+use infra::cloud::Cloud;
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -18,21 +19,43 @@ pub fn variables() -> BTreeMap<String, String> {
         .collect()
 }
 
-/// For a client of the AWS SDK.
+/// For a client of the AWS SDK: the operator's, over https.
 pub async fn config() -> aws_config::SdkConfig {
     let variables = variables();
-    let credentials = aws_sdk_s3::config::Credentials::new(
-        &variables["AWS_ACCESS_KEY_ID"],
-        &variables["AWS_SECRET_ACCESS_KEY"],
-        None,
-        None,
-        "test",
-    );
+    let operator = Keys {
+        id: variables["AWS_ACCESS_KEY_ID"].clone(),
+        secret: variables["AWS_SECRET_ACCESS_KEY"].clone(),
+        token: None,
+    };
+    config_of(&operator, &variables["AWS_ENDPOINT_URL_S3"]).await
+}
+
+/// What a caller signs with.
+#[derive(Clone)]
+pub struct Keys {
+    pub id: String,
+    pub secret: String,
+    pub token: Option<String>,
+}
+
+/// For a client with these keys at this endpoint, that is asked once.
+pub async fn config_of(keys: &Keys, endpoint: &str) -> aws_config::SdkConfig {
+    let variables = variables();
+    let credentials =
+        aws_sdk_s3::config::Credentials::new(&keys.id, &keys.secret, keys.token.clone(), None, "test");
+    // This process was not started with the sandbox's variables: it is told here whom to trust.
+    let trusted = std::fs::read(&variables["SSL_CERT_FILE"]).unwrap();
+    let trusted = tls::TrustStore::empty().with_pem_certificate(trusted);
+    let context = tls::TlsContext::builder().with_trust_store(trusted).build().unwrap();
+    let client = Builder::new()
+        .tls_provider(tls::Provider::Rustls(tls::rustls_provider::CryptoMode::Ring))
+        .tls_context(context)
+        .build_https();
     aws_config::defaults(aws_config::BehaviorVersion::v2026_01_12())
-        .http_client(http_client())
+        .http_client(client)
         .credentials_provider(credentials)
         .region(aws_config::Region::new(variables["AWS_REGION"].clone()))
-        .endpoint_url(&variables["AWS_ENDPOINT_URL"])
+        .endpoint_url(endpoint)
         .load()
         .await
 }
