@@ -41,8 +41,7 @@ pub struct Keys {
 /// For a client with these keys at this endpoint, that is asked once.
 pub async fn config_of(keys: &Keys, endpoint: &str) -> aws_config::SdkConfig {
     let variables = variables();
-    let credentials =
-        aws_sdk_s3::config::Credentials::new(&keys.id, &keys.secret, keys.token.clone(), None, "test");
+    let credentials = aws_sdk_s3::config::Credentials::new(&keys.id, &keys.secret, keys.token.clone(), None, "test");
     // This process was not started with the sandbox's variables: it is told here whom to trust.
     let trusted = std::fs::read(&variables["SSL_CERT_FILE"]).unwrap();
     let trusted = tls::TrustStore::empty().with_pem_certificate(trusted);
