@@ -3,12 +3,13 @@
 use super::s3::{Bucket, If};
 use super::{Cloud, bucket, ec2, iam, retention, ssm};
 use crate::error::{Error, Result};
+use crate::plan::cloud::LockMode;
 use crate::plan::names::Names;
 use crate::plan::teardown::{Locked, Removal, Standing, TeardownPlan};
 use crate::state::Held;
 use crate::ui::{Step, Ui};
 use crate::wait::{Look, Wait};
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -60,9 +61,13 @@ pub async fn find(cloud: &Cloud, names: &Names) -> Result<Standing> {
         )?;
         if lock.is_on {
             let (of_state, of_backups) = tokio::try_join!(objects.locked(&state), objects.locked(&old))?;
-            let holds = |locked: &Locked| locked.until > Timestamp::now();
-            standing.state_locked = of_state.filter(holds);
-            standing.backups_locked = of_backups.filter(holds);
+            // What is still to be written gets the bucket's own: the lock of this very command, the log that hosts ship until they end.
+            let coming = lock.default.map(|default| Locked {
+                mode: default.mode,
+                until: Timestamp::now() + SignedDuration::from_hours(24 * i64::from(default.days)),
+            });
+            standing.state_locked = strictest(of_state, coming.filter(|_| !now.is_empty()));
+            standing.backups_locked = strictest(of_backups, coming.filter(|_| !standing.instances.is_empty()));
         }
         standing.state_versions = state.len();
         standing.state_objects = now.len();
@@ -71,6 +76,14 @@ pub async fn find(cloud: &Cloud, names: &Names) -> Result<Standing> {
         standing.backup_versions = old.len();
     }
     Ok(standing)
+}
+
+/// The one that counts, of those that hold.
+fn strictest(one: Option<Locked>, other: Option<Locked>) -> Option<Locked> {
+    let holding = [one, other].into_iter().flatten();
+    holding
+        .filter(|locked| locked.until > Timestamp::now())
+        .max_by_key(|locked| (locked.mode == LockMode::Compliance, locked.until))
 }
 
 /// Removes what the plan names. The lock is held until all but the bucket's own content is gone, and goes with it; where it stays, releasing it is the caller's.

@@ -10,6 +10,8 @@
 
 #[path = "../common/access.rs"]
 mod access;
+mod iam;
+mod policy;
 #[allow(dead_code, reason = "the journey uses the rest of it")]
 #[path = "../journey/secrets.rs"]
 mod secrets;
