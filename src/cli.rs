@@ -110,6 +110,8 @@ pub enum Verb {
     Rotate(Rotate),
     /// Remove what `up` made; backups stay unless they are named
     Down(Down),
+    /// Print the least AWS policy that a person or an automatic run needs for this environment, as JSON
+    Policy(Policy),
     /// Open a shell on a host, or run a command there
     Ssh(Ssh),
     /// Run redis-cli as the admin user of a host
@@ -353,6 +355,19 @@ pub struct Down {
     /// Also delete every backup of this deployment, named once more
     #[arg(long, value_name = "NAME")]
     pub delete_backups: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct Policy {
+    /// For whom: `operator`, every command; `ci`, those that change neither permissions nor the bucket's protection and take nothing away
+    #[arg(value_enum, default_value_t = Audience::Operator)]
+    pub audience: Audience,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Audience {
+    Operator,
+    Ci,
 }
 
 #[derive(Debug, Args)]

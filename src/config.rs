@@ -3,6 +3,7 @@
 //! With `inventory` the only user of serde_yaml. Unknown fields are errors, since a misspelt field that is silently ignored is a wrong cloud.
 
 use crate::error::{Doing, Error, Result};
+use crate::plan::cloud::ObjectLock;
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -165,6 +166,8 @@ pub struct Backup {
     /// How many MiB of the log may wait on the master's disk while S3 does not take it.
     pub backlog_mb: u64,
     pub keep: Keep,
+    /// A retention of everything in the bucket. Default: none.
+    pub object_lock: Option<ObjectLock>,
 }
 
 impl Default for Backup {
@@ -174,6 +177,7 @@ impl Default for Backup {
             rpo_s: 10,
             backlog_mb: 512,
             keep: Keep::default(),
+            object_lock: None,
         }
     }
 }
@@ -375,6 +379,14 @@ impl Config {
                 "backup.rpo_s",
                 &self.backup.rpo_s.to_string(),
                 "between 1 and 3600 seconds",
+            );
+        }
+        // S3's own limit is a hundred years, which nobody can take back.
+        if let Some(lock) = self.backup.object_lock.filter(|lock| !(1..=3650).contains(&lock.days)) {
+            return wrong(
+                "backup.object_lock.days",
+                &lock.days.to_string(),
+                "between 1 and 3650 days",
             );
         }
         if !(16..=65_536).contains(&self.backup.backlog_mb) {
@@ -593,6 +605,11 @@ mod tests {
             ("backup: {every: 3 days}", "backup.every"),
             ("backup: {rpo_s: 0}", "backup.rpo_s"),
             ("backup: {backlog_mb: 1}", "backup.backlog_mb"),
+            (
+                "backup: {object_lock: {mode: compliance, days: 0}}",
+                "backup.object_lock.days",
+            ),
+            ("backup: {object_lock: {mode: strict, days: 3}}", "strict"),
             ("hosts: {instance_typ: t3.micro}", "instance_typ"),
         ] {
             let error = Config::parse(&format!("{SMALLEST}{extra}\n")).unwrap_err();

@@ -8,7 +8,9 @@ use aws_sigv4::http_request::{
     sign,
 };
 use aws_sigv4::sign::v4;
+use base64::Engine;
 use infra_agent::{digest, download};
+use sha2::Digest;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
@@ -61,7 +63,7 @@ impl Bucket {
         let refused = |why: anyhow::Error| Refusal::Passing(format!("{why:#}"));
         let url = format!("{}/{key}", self.url);
         let sum = digest::of(body);
-        let headers = self.signed(&url, &sum).map_err(refused)?;
+        let headers = self.signed(&url, body, &sum).map_err(refused)?;
         let mut request = self.client.put(&url);
         for (name, value) in &headers {
             request = request.header(name, value);
@@ -91,7 +93,7 @@ impl Bucket {
         })
     }
 
-    fn signed(&self, url: &str, sum: &str) -> Result<Vec<(String, String)>> {
+    fn signed(&self, url: &str, body: &[u8], sum: &str) -> Result<Vec<(String, String)>> {
         let identity = self.role.credentials()?.into();
         let mut settings = SigningSettings::default();
         settings.payload_checksum_kind = PayloadChecksumKind::XAmzSha256;
@@ -106,7 +108,9 @@ impl Bucket {
             .build()
             .context("sign a request")?
             .into();
-        let own = [("if-none-match", "*")];
+        // A bucket that locks its objects takes none without a digest of this form.
+        let checksum = base64::engine::general_purpose::STANDARD.encode(sha2::Sha256::digest(body));
+        let own = [("if-none-match", "*"), ("x-amz-checksum-sha256", checksum.as_str())];
         let request = SignableRequest::new("PUT", url, own.into_iter(), SignableBody::Precomputed(sum.into()))
             .context("sign a request")?;
         let (instructions, _) = sign(request, &parameters).context("sign a request")?.into_parts();

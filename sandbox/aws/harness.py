@@ -2,15 +2,18 @@
 
 import atexit
 import base64
+import ipaddress
 import json
 import os
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 import unittest
 import urllib.error
 import urllib.request
+from datetime import UTC, datetime, timedelta
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -18,6 +21,10 @@ from typing import Any
 import boto3
 from botocore.config import Config
 from botocore.exceptions import ClientError
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 
 START_SECONDS = 20.0
 HERE = Path(__file__).resolve().parent
@@ -31,11 +38,12 @@ class Cloud:
     """A running server."""
 
     def __init__(self) -> None:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
-        self.endpoint = f"http://127.0.0.1:{self.port}"
+        self.port, tls_port = free_port(), free_port()
+        self.endpoint, self.tls_endpoint = f"http://127.0.0.1:{self.port}", f"https://127.0.0.1:{tls_port}"
+        self.folder = tempfile.TemporaryDirectory()
+        self.certificate, key = self_signed(Path(self.folder.name))
         command = [sys.executable, str(HERE / "localcloud.py"), "--listen", f"127.0.0.1:{self.port}"]
+        command += ["--listen-tls", f"127.0.0.1:{tls_port}", "--certificate", str(self.certificate), "--key", str(key)]
         environment = {key: value for key, value in os.environ.items() if not key.startswith(("AWS_", "MOTO_"))}
         self.process = subprocess.Popen(command, env=environment)
         atexit.register(self.stop)
@@ -57,17 +65,18 @@ class Cloud:
         with urllib.request.urlopen(request, timeout=30) as response:
             return json.load(response)
 
-    def client(self, service: str, keys: tuple[str, ...] | None = None, **options: Any) -> Any:
+    def client(self, service: str, keys: tuple[str, ...] | None = None, tls: bool = False, **options: Any) -> Any:
         """A client with these keys (access key id, secret, token if there is one), by default the operator's."""
-        return self._client(service, keys or self.keys, tuple(sorted(options.items())))
+        return self._client(service, keys or self.keys, tls, tuple(sorted(options.items())))
 
     @cache  # noqa: B019  there is one cloud for the whole run
-    def _client(self, service: str, keys: tuple[str, ...], options: tuple[tuple[str, Any], ...]) -> Any:
+    def _client(self, service: str, keys: tuple[str, ...], tls: bool, options: tuple[tuple[str, Any], ...]) -> Any:
         key, secret, *token = keys
         config = Config(retries={"total_max_attempts": 1}, s3={"addressing_style": "path"}, **dict(options))
         return SESSION.client(
             service,
-            endpoint_url=self.endpoint,
+            endpoint_url=self.tls_endpoint if tls else self.endpoint,
+            verify=str(self.certificate) if tls else None,
             region_name="us-east-1",
             aws_access_key_id=key,
             aws_secret_access_key=secret,
@@ -80,6 +89,29 @@ class Cloud:
             return self.door("GET", "health")["ready"]
         except (urllib.error.URLError, ConnectionError):
             return False
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def self_signed(folder: Path) -> tuple[Path, Path]:
+    """Files of a certificate for 127.0.0.1 and of its key."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "test")])
+    now = datetime.now(UTC)
+    address = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))])
+    builder = x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key())
+    day = timedelta(days=1)
+    builder = builder.serial_number(1).not_valid_before(now - day).not_valid_after(now + day)
+    certificate = builder.add_extension(address, critical=False).sign(key, hashes.SHA256())
+    files = folder / "certificate.pem", folder / "key.pem"
+    files[0].write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+    form = serialization.PrivateFormat.PKCS8
+    files[1].write_bytes(key.private_bytes(serialization.Encoding.PEM, form, serialization.NoEncryption()))
+    return files
 
 
 @cache
@@ -147,6 +179,13 @@ class CloudTest(unittest.TestCase):
     def bucket(self) -> str:
         self.s3.create_bucket(Bucket=self.name)
         return self.name
+
+    def user_with(self, *statements: dict[str, Any]) -> tuple[str, str]:
+        """The keys of a user who has one inline policy."""
+        self.iam.create_user(UserName=self.name)
+        self.iam.put_user_policy(UserName=self.name, PolicyName="main", PolicyDocument=policy_text(*statements))
+        key = self.iam.create_access_key(UserName=self.name)["AccessKey"]
+        return key["AccessKeyId"], key["SecretAccessKey"]
 
     def role_with(self, *statements: dict[str, Any]) -> tuple[str, str]:
         """Role and instance profile of one name, with one inline policy. Returns name and profile ARN."""

@@ -4,7 +4,7 @@ use std::fs;
 
 use anyhow::{Context, Result};
 
-use crate::aws::{Operator, PORT};
+use crate::aws::{Operator, PORT, TLS_PORT};
 use crate::network::BRIDGE_ADDRESS;
 use crate::paths::{Paths, STATE_VARIABLE};
 use crate::record::write_private;
@@ -20,8 +20,16 @@ pub const OPERATOR_VARIABLE: &str = "INFRA_SANDBOX_OPERATOR";
 pub fn write(paths: &Paths, id: &str, operator: &Operator, platform_key: &str) -> Result<()> {
     let state = paths.state().to_string_lossy();
     let endpoint = format!("http://{BRIDGE_ADDRESS}:{PORT}");
+    // What refuses plain http on AWS does so here.
+    let s3_endpoint = format!("https://{BRIDGE_ADDRESS}:{TLS_PORT}");
+    let trusted = paths.trusted();
+    let trusted = trusted.to_string_lossy();
     let variables = [
         ("AWS_ENDPOINT_URL", endpoint.as_str()),
+        ("AWS_ENDPOINT_URL_S3", &s3_endpoint),
+        ("SSL_CERT_FILE", trusted.as_ref()),
+        // The name that clients built on botocore read.
+        ("AWS_CA_BUNDLE", trusted.as_ref()),
         ("AWS_ACCESS_KEY_ID", &operator.access_key_id),
         ("AWS_SECRET_ACCESS_KEY", &operator.secret_access_key),
         ("AWS_REGION", REGION),

@@ -67,6 +67,21 @@ impl Paths {
         self.state.join("env")
     }
 
+    /// Certificates of the AWS API.
+    pub fn tls(&self) -> PathBuf {
+        self.state.join("tls")
+    }
+
+    /// The authority behind them.
+    pub fn authority(&self) -> PathBuf {
+        self.tls().join("authority.crt")
+    }
+
+    /// What clients on this computer trust: its own authorities, and the sandbox's.
+    pub fn trusted(&self) -> PathBuf {
+        self.tls().join("trusted.crt")
+    }
+
     /// Logs of every part.
     pub fn logs(&self) -> PathBuf {
         self.state.join("logs")

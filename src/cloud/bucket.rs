@@ -3,7 +3,7 @@
 use super::Cloud;
 use super::failure::{Explain, code, explained, status};
 use crate::error::{Doing, Error, Result};
-use crate::plan::cloud::{BucketFound, BucketSetting, LifecycleRule, lifecycle, tls_only_policy};
+use crate::plan::cloud::{BucketFound, BucketSetting, LifecycleRule, Permission, is_bucket_statement, lifecycle};
 use crate::plan::names::Names;
 use aws_sdk_s3::types::{
     AbortIncompleteMultipartUpload, BucketLifecycleConfiguration, BucketLocationConstraint, BucketVersioningStatus,
@@ -20,13 +20,14 @@ pub async fn bucket(cloud: &Cloud, names: &Names, wanted_ids: &[String]) -> Resu
     if !exists(cloud, names).await? {
         return Ok(None);
     }
-    let (versioned, encrypted, public_access_blocked, tagged, statements, rules) = tokio::try_join!(
+    let (versioned, encrypted, public_access_blocked, tagged, statements, rules, object_lock) = tokio::try_join!(
         versioned(cloud, name),
         encrypted(cloud, name),
         public_access_blocked(cloud, name),
         tagged(cloud, names),
         statements(cloud, name),
         rules(cloud, name),
+        super::retention::of_bucket(cloud, name),
     )?;
     let ours = |rule: &&SdkRule| rule.id().is_some_and(|id| wanted_ids.iter().any(|wanted| wanted == id));
     Ok(Some(BucketFound {
@@ -34,7 +35,8 @@ pub async fn bucket(cloud: &Cloud, names: &Names, wanted_ids: &[String]) -> Resu
         encrypted,
         public_access_blocked,
         tagged,
-        tls_only: statements.contains(&tls_only_policy(names)),
+        statements: statements.into_iter().filter(is_bucket_statement).collect(),
+        object_lock: object_lock.default,
         lifecycle: rules.iter().filter(ours).map(from_sdk).collect(),
     }))
 }
@@ -69,7 +71,7 @@ pub async fn exists(cloud: &Cloud, names: &Names) -> Result<bool> {
         403 => Err(Error::failed(format!("use the bucket {name}"))
             .because("it exists, and either belongs to another account or may not be used with these credentials")
             .hint("allow `s3:ListBucket` to the credentials in use; if the bucket is not yours, choose another `name` in infra.yml")),
-        _ => Err(explained(&error, "s3:ListBucket", format!("look for the bucket {name}"))),
+        _ => Err(explained(&error, Permission::ListBucket, format!("look for the bucket {name}"))),
     }
 }
 
@@ -105,7 +107,7 @@ pub async fn create(cloud: &Cloud, name: &str) -> Result<()> {
             Err(error) => {
                 return Err(explained(
                     &error,
-                    "s3:CreateBucket",
+                    Permission::CreateBucket,
                     format!("create the bucket {name}"),
                 ));
             }
@@ -127,7 +129,7 @@ pub async fn delete(cloud: &Cloud, name: &str) -> Result<bool> {
         Err(error) if code(&error) == "BucketNotEmpty" => Ok(false),
         answer => answer
             .map(|_| true)
-            .explain("s3:DeleteBucket", || format!("remove the bucket {name}")),
+            .explain(Permission::DeleteBucket, || format!("remove the bucket {name}")),
     }
 }
 
@@ -145,7 +147,10 @@ pub async fn set(cloud: &Cloud, names: &Names, setting: &BucketSetting) -> Resul
                 .put_bucket_versioning()
                 .bucket(name)
                 .versioning_configuration(on);
-            put.send().await.map(|_| ()).explain("s3:PutBucketVersioning", doing)
+            put.send()
+                .await
+                .map(|_| ())
+                .explain(Permission::PutBucketVersioning, doing)
         }
         BucketSetting::Encrypted => {
             let by = ServerSideEncryptionByDefault::builder()
@@ -167,7 +172,7 @@ pub async fn set(cloud: &Cloud, names: &Names, setting: &BucketSetting) -> Resul
             put.send()
                 .await
                 .map(|_| ())
-                .explain("s3:PutEncryptionConfiguration", doing)
+                .explain(Permission::PutEncryptionConfiguration, doing)
         }
         BucketSetting::PublicAccessBlocked => {
             let block = PublicAccessBlockConfiguration::builder()
@@ -184,7 +189,7 @@ pub async fn set(cloud: &Cloud, names: &Names, setting: &BucketSetting) -> Resul
             put.send()
                 .await
                 .map(|_| ())
-                .explain("s3:PutBucketPublicAccessBlock", doing)
+                .explain(Permission::PutBucketPublicAccessBlock, doing)
         }
         BucketSetting::Tagged => {
             let mut tags = tags(cloud, name).await?;
@@ -198,7 +203,10 @@ pub async fn set(cloud: &Cloud, names: &Names, setting: &BucketSetting) -> Resul
             );
             let tagging = Tagging::builder().set_tag_set(Some(tags)).build().doing(doing)?;
             let put = cloud.s3.put_bucket_tagging().bucket(name).tagging(tagging);
-            put.send().await.map(|_| ()).explain("s3:PutBucketTagging", doing)
+            put.send()
+                .await
+                .map(|_| ())
+                .explain(Permission::PutBucketTagging, doing)
         }
         BucketSetting::Lifecycle(wanted) => {
             let mut all = rules(cloud, name).await?;
@@ -218,15 +226,16 @@ pub async fn set(cloud: &Cloud, names: &Names, setting: &BucketSetting) -> Resul
             put.send()
                 .await
                 .map(|_| ())
-                .explain("s3:PutLifecycleConfiguration", doing)
+                .explain(Permission::PutLifecycleConfiguration, doing)
         }
-        BucketSetting::TlsOnly(statement) => {
+        BucketSetting::ObjectLock(lock) => super::retention::set_default(cloud, name, *lock, doing).await,
+        BucketSetting::Policy(ours) => {
             let mut all = statements(cloud, name).await?;
-            all.retain(|other| other["Sid"] != statement["Sid"]);
-            all.push(statement.clone());
+            all.retain(|other| !ours.iter().any(|own| own["Sid"] == other["Sid"]));
+            all.extend(ours.iter().cloned());
             let policy = json!({"Version": "2012-10-17", "Statement": all}).to_string();
             let put = cloud.s3.put_bucket_policy().bucket(name).policy(policy);
-            put.send().await.map(|_| ()).explain("s3:PutBucketPolicy", doing)
+            put.send().await.map(|_| ()).explain(Permission::PutBucketPolicy, doing)
         }
     }
 }
@@ -238,7 +247,7 @@ pub fn rule_ids(names: &Names, expiry: crate::plan::cloud::Expiry) -> Vec<String
 
 async fn versioned(cloud: &Cloud, name: &str) -> Result<bool> {
     let answer = cloud.s3.get_bucket_versioning().bucket(name).send().await;
-    let answer = answer.explain("s3:GetBucketVersioning", || {
+    let answer = answer.explain(Permission::GetBucketVersioning, || {
         format!("ask whether the bucket {name} keeps versions")
     })?;
     Ok(answer.status == Some(BucketVersioningStatus::Enabled))
@@ -249,7 +258,7 @@ async fn encrypted(cloud: &Cloud, name: &str) -> Result<bool> {
         Err(error) if code(&error) == "ServerSideEncryptionConfigurationNotFoundError" => Ok(false),
         answer => {
             let doing = || format!("ask whether the bucket {name} is encrypted");
-            let answer = answer.explain("s3:GetEncryptionConfiguration", doing)?;
+            let answer = answer.explain(Permission::GetEncryptionConfiguration, doing)?;
             Ok(answer
                 .server_side_encryption_configuration
                 .is_some_and(|found| !found.rules.is_empty()))
@@ -263,7 +272,7 @@ async fn public_access_blocked(cloud: &Cloud, name: &str) -> Result<bool> {
         answer => {
             let doing = || format!("ask whether public access to the bucket {name} is blocked");
             let found = answer
-                .explain("s3:GetBucketPublicAccessBlock", doing)?
+                .explain(Permission::GetBucketPublicAccessBlock, doing)?
                 .public_access_block_configuration;
             Ok(found.is_some_and(|block| {
                 let all = [
@@ -289,7 +298,9 @@ async fn tags(cloud: &Cloud, name: &str) -> Result<Vec<Tag>> {
     match cloud.s3.get_bucket_tagging().bucket(name).send().await {
         Err(error) if code(&error) == "NoSuchTagSet" => Ok(Vec::new()),
         answer => Ok(answer
-            .explain("s3:GetBucketTagging", || format!("read the tags of the bucket {name}"))?
+            .explain(Permission::GetBucketTagging, || {
+                format!("read the tags of the bucket {name}")
+            })?
             .tag_set),
     }
 }
@@ -299,7 +310,9 @@ async fn statements(cloud: &Cloud, name: &str) -> Result<Vec<Value>> {
         Err(error) if code(&error) == "NoSuchBucketPolicy" => return Ok(Vec::new()),
         answer => {
             answer
-                .explain("s3:GetBucketPolicy", || format!("read the policy of the bucket {name}"))?
+                .explain(Permission::GetBucketPolicy, || {
+                    format!("read the policy of the bucket {name}")
+                })?
                 .policy
         }
     };
@@ -318,7 +331,7 @@ async fn rules(cloud: &Cloud, name: &str) -> Result<Vec<SdkRule>> {
         answer => {
             let doing = || format!("read the lifecycle of the bucket {name}");
             Ok(answer
-                .explain("s3:GetLifecycleConfiguration", doing)?
+                .explain(Permission::GetLifecycleConfiguration, doing)?
                 .rules
                 .unwrap_or_default())
         }

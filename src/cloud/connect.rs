@@ -2,6 +2,7 @@
 
 use super::failure::Explain;
 use crate::error::{Error, Result};
+use crate::plan::cloud::Permission;
 use aws_config::timeout::TimeoutConfig;
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_sdk_sts::config::SharedHttpClient;
@@ -68,7 +69,7 @@ impl Cloud {
             .get_caller_identity()
             .send()
             .await
-            .explain("sts:GetCallerIdentity", || format!("log in to AWS ({region})"))?;
+            .explain(Permission::GetCallerIdentity, || format!("log in to AWS ({region})"))?;
         let s3_endpoint = s3_endpoint(config);
         let ec2 = aws_sdk_ec2::config::Builder::from(config);
         let iam = aws_sdk_iam::config::Builder::from(config);

@@ -1,6 +1,7 @@
 //! What AWS answered, in words for the person who reads it: the action, what was found, what to try.
 
 use crate::error::{Error, Result};
+use crate::plan::cloud::Permission;
 use aws_sdk_sts::config::http::HttpResponse;
 use aws_sdk_sts::error::SdkError;
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
@@ -10,16 +11,16 @@ use std::error::Error as StdError;
 const LONGEST: usize = 400;
 
 pub(crate) trait Explain<T> {
-    /// `action` is the IAM action (`ec2:RunInstances`); `what` fits after "failed to".
-    fn explain(self, action: &'static str, what: impl FnOnce() -> String) -> Result<T>;
+    /// `permission` is what the call needs; `what` fits after "failed to".
+    fn explain(self, permission: Permission, what: impl FnOnce() -> String) -> Result<T>;
 }
 
 impl<T, E> Explain<T> for Result<T, SdkError<E, HttpResponse>>
 where
     E: ProvideErrorMetadata + StdError + Send + Sync + 'static,
 {
-    fn explain(self, action: &'static str, what: impl FnOnce() -> String) -> Result<T> {
-        self.map_err(|error| explained(&error, action, what()))
+    fn explain(self, permission: Permission, what: impl FnOnce() -> String) -> Result<T> {
+        self.map_err(|error| explained(&error, permission, what()))
     }
 }
 
@@ -33,10 +34,11 @@ pub(crate) fn status<E>(error: &SdkError<E, HttpResponse>) -> u16 {
     error.raw_response().map_or(0, |response| response.status().as_u16())
 }
 
-pub(crate) fn explained<E>(error: &SdkError<E, HttpResponse>, action: &'static str, what: String) -> Error
+pub(crate) fn explained<E>(error: &SdkError<E, HttpResponse>, permission: Permission, what: String) -> Error
 where
     E: ProvideErrorMetadata + StdError + 'static,
 {
+    let action = permission.action();
     let Some(service) = error.as_service_error() else {
         return unanswered(error, what);
     };

@@ -3,7 +3,7 @@
 use super::Cloud;
 use super::failure::{Explain, code};
 use crate::error::{Doing, Result};
-use crate::plan::cloud::{HOST_POLICY, Profile, RoleFound};
+use crate::plan::cloud::{HOST_POLICY, Permission, Profile, RoleFound};
 use crate::plan::names::Names;
 use aws_sdk_iam::error::BuildError;
 use aws_sdk_iam::types::Tag;
@@ -24,14 +24,16 @@ pub async fn role(cloud: &Cloud, name: &str) -> Result<Option<RoleFound>> {
     let role = match role {
         Err(error) if code(&error) == "NoSuchEntity" => return Ok(None),
         role => {
-            role.explain("iam:GetRole", || format!("look for the role {name}"))?
+            role.explain(Permission::GetRole, || format!("look for the role {name}"))?
                 .role
         }
     };
     let policy = match policy {
         Err(error) if code(&error) == "NoSuchEntity" => None,
         policy => {
-            let policy = policy.explain("iam:GetRolePolicy", || format!("read the policy of the role {name}"))?;
+            let policy = policy.explain(Permission::GetRolePolicy, || {
+                format!("read the policy of the role {name}")
+            })?;
             Some(document(Some(&policy.policy_document)))
         }
     };
@@ -55,7 +57,7 @@ pub async fn create_role(cloud: &Cloud, names: &Names, name: &str, trust: &Value
         Err(error) if code(&error) == "EntityAlreadyExists" => Ok(()),
         made => made
             .map(|_| ())
-            .explain("iam:CreateRole", || format!("create the role {name}")),
+            .explain(Permission::CreateRole, || format!("create the role {name}")),
     }
 }
 
@@ -67,7 +69,7 @@ pub async fn set_trust(cloud: &Cloud, name: &str, trust: &Value) -> Result<()> {
         .policy_document(trust.to_string())
         .send()
         .await
-        .explain("iam:UpdateAssumeRolePolicy", || {
+        .explain(Permission::UpdateAssumeRolePolicy, || {
             format!("set who may take the role {name}")
         })?;
     Ok(())
@@ -82,7 +84,9 @@ pub async fn set_role_policy(cloud: &Cloud, name: &str, document: &Value) -> Res
         .policy_document(document.to_string())
         .send()
         .await
-        .explain("iam:PutRolePolicy", || format!("set the policy of the role {name}"))?;
+        .explain(Permission::PutRolePolicy, || {
+            format!("set the policy of the role {name}")
+        })?;
     Ok(())
 }
 
@@ -95,7 +99,7 @@ pub async fn profile(cloud: &Cloud, name: &str) -> Result<Option<Profile>> {
         .await
     {
         Err(error) if code(&error) == "NoSuchEntity" => return Ok(None),
-        answer => answer.explain("iam:GetInstanceProfile", || {
+        answer => answer.explain(Permission::GetInstanceProfile, || {
             format!("look for the instance profile {name}")
         })?,
     };
@@ -115,7 +119,7 @@ pub async fn create_profile(cloud: &Cloud, names: &Names, name: &str) -> Result<
         .await;
     match made {
         Err(error) if code(&error) == "EntityAlreadyExists" => Ok(()),
-        made => made.map(|_| ()).explain("iam:CreateInstanceProfile", || {
+        made => made.map(|_| ()).explain(Permission::CreateInstanceProfile, || {
             format!("create the instance profile {name}")
         }),
     }
@@ -140,7 +144,7 @@ pub async fn put_role_in_profile(cloud: &Cloud, name: &str, role: &str) -> Resul
         .role_name(role)
         .send()
         .await
-        .explain("iam:AddRoleToInstanceProfile", || {
+        .explain(Permission::AddRoleToInstanceProfile, || {
             format!("put the role {role} into the instance profile {name}")
         })?;
     Ok(())
@@ -163,7 +167,7 @@ pub async fn delete_profile(cloud: &Cloud, name: &str) -> Result<()> {
         .await
     {
         Err(error) if code(&error) == "NoSuchEntity" => Ok(()),
-        answer => answer.map(|_| ()).explain("iam:DeleteInstanceProfile", || {
+        answer => answer.map(|_| ()).explain(Permission::DeleteInstanceProfile, || {
             format!("remove the instance profile {name}")
         }),
     }
@@ -175,7 +179,7 @@ pub async fn delete_role(cloud: &Cloud, name: &str) -> Result<()> {
         Err(error) if code(&error) == "NoSuchEntity" => return Ok(()),
         answer => {
             answer
-                .explain("iam:ListRolePolicies", || {
+                .explain(Permission::ListRolePolicies, || {
                     format!("list the policies of the role {name}")
                 })?
                 .policy_names
@@ -192,7 +196,7 @@ pub async fn delete_role(cloud: &Cloud, name: &str) -> Result<()> {
         {
             Err(error) if code(&error) == "NoSuchEntity" => {}
             answer => {
-                answer.explain("iam:DeleteRolePolicy", || {
+                answer.explain(Permission::DeleteRolePolicy, || {
                     format!("remove the policy {policy} of the role {name}")
                 })?;
             }
@@ -202,7 +206,7 @@ pub async fn delete_role(cloud: &Cloud, name: &str) -> Result<()> {
         Err(error) if code(&error) == "NoSuchEntity" => Ok(()),
         answer => answer
             .map(|_| ())
-            .explain("iam:DeleteRole", || format!("remove the role {name}")),
+            .explain(Permission::DeleteRole, || format!("remove the role {name}")),
     }
 }
 
@@ -216,7 +220,7 @@ async fn take_role_out(cloud: &Cloud, profile: &str, role: &str) -> Result<()> {
         .await;
     match done {
         Err(error) if code(&error) == "NoSuchEntity" => Ok(()),
-        done => done.map(|_| ()).explain("iam:RemoveRoleFromInstanceProfile", || {
+        done => done.map(|_| ()).explain(Permission::RemoveRoleFromInstanceProfile, || {
             format!("take the role {role} out of the instance profile {profile}")
         }),
     }

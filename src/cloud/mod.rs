@@ -11,8 +11,10 @@ pub mod ec2;
 pub mod failure;
 pub mod find;
 pub mod iam;
+mod retention;
 pub mod s3;
 pub mod ssm;
 pub mod teardown;
+mod versions;
 
 pub use connect::{Cloud, http_client};

@@ -5,12 +5,12 @@
 use super::Cloud;
 use super::failure::{Explain, code, explained, status};
 use crate::error::{Error, Result};
+use crate::plan::cloud::Permission;
 use crate::secret::Secret;
 use aws_sdk_s3::config::interceptors::BeforeDeserializationInterceptorContextRef;
 use aws_sdk_s3::config::{Intercept, RuntimeComponents};
 use aws_sdk_s3::presigning::PresigningConfig;
 use aws_sdk_s3::primitives::{ByteStream, DateTime};
-use aws_sdk_s3::types::{Delete, ObjectIdentifier};
 use aws_smithy_types::config_bag::ConfigBag;
 use jiff::Timestamp;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -25,9 +25,9 @@ const HIGHEST: u64 = 10_000_000_000;
 /// One bucket of one account. Cheap to clone.
 #[derive(Clone)]
 pub struct Bucket {
-    client: aws_sdk_s3::Client,
-    name: String,
-    account: String,
+    pub(super) client: aws_sdk_s3::Client,
+    pub(super) name: String,
+    pub(super) account: String,
 }
 
 /// What identifies the content of an object that was read or written.
@@ -68,13 +68,6 @@ pub struct Listed {
     pub written_at: Option<Timestamp>,
 }
 
-/// One version or delete marker.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Version {
-    pub key: String,
-    pub id: String,
-}
-
 impl Bucket {
     pub fn new(cloud: &Cloud, name: &str) -> Self {
         Bucket {
@@ -104,7 +97,7 @@ impl Bucket {
             .await;
         let answer = match answer {
             Err(error) if matches!(code(&error), "NoSuchKey" | "NoSuchBucket") => return Ok(None),
-            answer => answer.explain("s3:GetObject", || format!("read {}", self.url(key)))?,
+            answer => answer.explain(Permission::GetObject, || format!("read {}", self.url(key)))?,
         };
         let etag = Etag(answer.e_tag.unwrap_or_default());
         let written_at = answer.last_modified.as_ref().and_then(timestamp);
@@ -121,7 +114,7 @@ impl Bucket {
         }))
     }
 
-    /// An address at which whoever has it can read the object for a while. It is a credential.
+    /// An address at which whoever has it can read the object for a while. It is a credential, and does what its maker may do ([`Permission::GetObject`]).
     pub async fn signed_url(&self, key: &str, lifetime: Duration) -> Result<Secret> {
         let doing = || format!("sign an address of {}", self.url(key));
         let lifetime = PresigningConfig::expires_in(lifetime).map_err(|error| Error::failed(doing()).because(error))?;
@@ -173,7 +166,7 @@ impl Bucket {
             .await;
         let page = match page {
             Err(error) if code(&error) == "NoSuchBucket" => return Ok(None),
-            page => page.explain("s3:ListBucket", || format!("list {}", self.url(prefix)))?,
+            page => page.explain(Permission::ListBucket, || format!("list {}", self.url(prefix)))?,
         };
         let key = page
             .contents
@@ -199,7 +192,7 @@ impl Bucket {
         while let Some(page) = pages.next().await {
             let page = match page {
                 Err(error) if code(&error) == "NoSuchBucket" => return Ok(Vec::new()),
-                page => page.explain("s3:ListBucket", || format!("list {}", self.url(prefix)))?,
+                page => page.explain(Permission::ListBucket, || format!("list {}", self.url(prefix)))?,
             };
             folders.extend(
                 page.common_prefixes
@@ -239,7 +232,13 @@ impl Bucket {
                         conflicts += 1;
                         tokio::time::sleep(Duration::from_millis(40) * conflicts).await;
                     }
-                    _ => return Err(explained(&error, "s3:PutObject", format!("write {}", self.url(key)))),
+                    _ => {
+                        return Err(explained(
+                            &error,
+                            Permission::PutObject,
+                            format!("write {}", self.url(key)),
+                        ));
+                    }
                 },
             }
         }
@@ -278,7 +277,7 @@ impl Bucket {
                     Refusal::Conflict | Refusal::Other => {
                         return Err(explained(
                             &error,
-                            "s3:DeleteObject",
+                            Permission::DeleteObject,
                             format!("remove {}", self.url(key)),
                         ));
                     }
@@ -301,7 +300,7 @@ impl Bucket {
         while let Some(page) = pages.next().await {
             let page = match page {
                 Err(error) if code(&error) == "NoSuchBucket" => return Ok(Vec::new()),
-                page => page.explain("s3:ListBucket", || format!("list {}", self.url(prefix)))?,
+                page => page.explain(Permission::ListBucket, || format!("list {}", self.url(prefix)))?,
             };
             listed.extend(page.contents.unwrap_or_default().into_iter().filter_map(|object| {
                 Some(Listed {
@@ -315,93 +314,6 @@ impl Bucket {
             }));
         }
         Ok(listed)
-    }
-
-    /// Every version and delete marker under a prefix; empty where the bucket is absent. At most `limit` when one is given.
-    pub async fn versions(&self, prefix: &str, limit: Option<usize>) -> Result<Vec<Version>> {
-        let mut found = Vec::new();
-        let (mut key_marker, mut version_marker) = (None, None);
-        loop {
-            let page = self
-                .client
-                .list_object_versions()
-                .bucket(&self.name)
-                .prefix(prefix)
-                .set_key_marker(key_marker)
-                .set_version_id_marker(version_marker)
-                .set_max_keys(limit.and_then(|limit| i32::try_from(limit).ok()))
-                .expected_bucket_owner(&self.account)
-                .send()
-                .await;
-            let page = match page {
-                Err(error) if code(&error) == "NoSuchBucket" => return Ok(Vec::new()),
-                page => page.explain("s3:ListBucketVersions", || {
-                    format!("list the versions in {}", self.url(prefix))
-                })?,
-            };
-            let versions = page
-                .versions
-                .unwrap_or_default()
-                .into_iter()
-                .map(|v| (v.key, v.version_id));
-            let markers = page
-                .delete_markers
-                .unwrap_or_default()
-                .into_iter()
-                .map(|m| (m.key, m.version_id));
-            found.extend(
-                versions
-                    .chain(markers)
-                    .filter_map(|(key, id)| Some(Version { key: key?, id: id? })),
-            );
-            let more = page.is_truncated.unwrap_or(false);
-            if !more || limit.is_some_and(|limit| found.len() >= limit) {
-                return Ok(found);
-            }
-            (key_marker, version_marker) = (page.next_key_marker, page.next_version_id_marker);
-        }
-    }
-
-    /// Removes these versions for good.
-    pub async fn erase(&self, versions: &[Version]) -> Result<()> {
-        for some in versions.chunks(1000) {
-            let ids = some
-                .iter()
-                .map(|version| {
-                    ObjectIdentifier::builder()
-                        .key(&version.key)
-                        .version_id(&version.id)
-                        .build()
-                })
-                .collect::<Result<Vec<_>, _>>();
-            let delete = ids
-                .and_then(|ids| Delete::builder().set_objects(Some(ids)).quiet(true).build())
-                .map_err(|error| Error::failed(format!("name versions in {}", self.url(""))).because(error))?;
-            let answer = self
-                .client
-                .delete_objects()
-                .bucket(&self.name)
-                .delete(delete)
-                .expected_bucket_owner(&self.account)
-                .send()
-                .await
-                .explain("s3:DeleteObjectVersion", || {
-                    format!("remove versions from {}", self.url(""))
-                })?;
-            if let Some(first) = answer.errors.unwrap_or_default().first() {
-                return Err(Error::failed(format!(
-                    "remove a version of {}",
-                    self.url(first.key().unwrap_or_default())
-                ))
-                .because(format!(
-                    "s3:DeleteObjectVersion answered {}: {}",
-                    first.code().unwrap_or("an error"),
-                    first.message().unwrap_or_default()
-                ))
-                .hint("allow `s3:DeleteObjectVersion` to the credentials in use"));
-            }
-        }
-        Ok(())
     }
 
     /// How this object is named to people.
@@ -429,7 +341,7 @@ fn refusal<E: aws_smithy_types::error::metadata::ProvideErrorMetadata>(
     }
 }
 
-fn timestamp(time: &DateTime) -> Option<Timestamp> {
+pub(super) fn timestamp(time: &DateTime) -> Option<Timestamp> {
     Timestamp::from_second(time.secs()).ok()
 }
 

@@ -3,6 +3,7 @@
 use super::Cloud;
 use super::failure::{Explain, code, explained};
 use crate::error::{Error, Result};
+use crate::plan::cloud::Permission;
 use crate::plan::names::Names;
 use crate::secret::Secret;
 use aws_sdk_ssm::types::{ParameterType, Tag};
@@ -22,7 +23,7 @@ pub async fn read(cloud: &Cloud, names: &[String]) -> Result<BTreeMap<String, Se
             .with_decryption(true)
             .send()
             .await
-            .explain("ssm:GetParameters", || {
+            .explain(Permission::GetParameters, || {
                 format!("read {} SSM parameters, {} first", some.len(), some[0])
             })?;
         Ok::<_, Error>(answer.parameters.unwrap_or_default())
@@ -103,7 +104,7 @@ pub async fn names_under(cloud: &Cloud, prefix: &str) -> Result<Vec<String>> {
         .into_paginator()
         .send();
     while let Some(page) = pages.next().await {
-        let page = page.explain("ssm:GetParametersByPath", || {
+        let page = page.explain(Permission::GetParametersByPath, || {
             format!("list the SSM parameters under {prefix}")
         })?;
         names.extend(
@@ -125,7 +126,7 @@ pub async fn delete(cloud: &Cloud, names: &[String]) -> Result<()> {
             .set_names(Some(some.to_vec()))
             .send()
             .await
-            .explain("ssm:DeleteParameters", || {
+            .explain(Permission::DeleteParameters, || {
                 format!("remove {} SSM parameters, {} first", some.len(), some[0])
             })?;
     }
@@ -149,5 +150,5 @@ where
     if said.contains(value.expose()) {
         return Error::failed(what).because(format!("ssm:PutParameter answered {}", code(error)));
     }
-    explained(error, "ssm:PutParameter", what)
+    explained(error, Permission::PutParameter, what)
 }

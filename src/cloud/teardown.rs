@@ -1,13 +1,15 @@
 //! Removing an environment. Every step may be repeated; what a rerun needs to find its way goes last.
 
-use super::s3::Bucket;
-use super::{Cloud, bucket, ec2, iam, ssm};
+use super::s3::{Bucket, If};
+use super::{Cloud, bucket, ec2, iam, retention, ssm};
 use crate::error::{Error, Result};
+use crate::plan::cloud::LockMode;
 use crate::plan::names::Names;
-use crate::plan::teardown::{Removal, Standing, TeardownPlan};
+use crate::plan::teardown::{Locked, Removal, Standing, TeardownPlan};
 use crate::state::Held;
 use crate::ui::{Step, Ui};
 use crate::wait::{Look, Wait};
+use jiff::{SignedDuration, Timestamp};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -50,17 +52,38 @@ pub async fn find(cloud: &Cloud, names: &Names) -> Result<Standing> {
     if bucket {
         let objects = Bucket::new(cloud, names.bucket());
         let (state, backups) = (names.state(), names.backups());
-        let (state, backups, old) = tokio::try_join!(
-            objects.versions(&state, None),
+        let (state, now, backups, old, lock) = tokio::try_join!(
+            objects.versions(&state),
+            objects.list(&state),
             objects.list(&backups),
-            objects.versions(&backups, None)
+            objects.versions(&backups),
+            retention::of_bucket(cloud, names.bucket()),
         )?;
+        if lock.is_on {
+            let (of_state, of_backups) = tokio::try_join!(objects.locked(&state), objects.locked(&old))?;
+            // What is still to be written gets the bucket's own: the lock of this very command, the log that hosts ship until they end.
+            let coming = lock.default.map(|default| Locked {
+                mode: default.mode,
+                until: Timestamp::now() + SignedDuration::from_hours(24 * i64::from(default.days)),
+            });
+            standing.state_locked = strictest(of_state, coming.filter(|_| !now.is_empty()));
+            standing.backups_locked = strictest(of_backups, coming.filter(|_| !standing.instances.is_empty()));
+        }
         standing.state_versions = state.len();
+        standing.state_objects = now.len();
         standing.backups = backups.len();
         standing.backup_bytes = backups.iter().map(|object| object.bytes).sum();
         standing.backup_versions = old.len();
     }
     Ok(standing)
+}
+
+/// The one that counts, of those that hold.
+fn strictest(one: Option<Locked>, other: Option<Locked>) -> Option<Locked> {
+    let holding = [one, other].into_iter().flatten();
+    holding
+        .filter(|locked| locked.until > Timestamp::now())
+        .max_by_key(|locked| (locked.mode == LockMode::Compliance, locked.until))
 }
 
 /// Removes what the plan names. The lock is held until all but the bucket's own content is gone, and goes with it; where it stays, releasing it is the caller's.
@@ -216,7 +239,8 @@ impl Work<'_> {
             };
             let step = self.ui.step(format!("backups {prefix}"));
             let bucket = Bucket::new(self.cloud, self.names.bucket());
-            bucket.erase(&bucket.versions(prefix, None).await?).await?;
+            let governed = self.plan.governed;
+            bucket.erase(&bucket.versions(prefix).await?, governed).await?;
             self.did(|other| other == removal);
             step.done("removed, with old versions");
         }
@@ -231,17 +255,29 @@ impl Work<'_> {
             .removals
             .iter()
             .find(|removal| matches!(removal, Removal::State { .. }));
-        let Some(Removal::State { prefix }) = removal else {
+        let Some(Removal::State { prefix, locked }) = removal else {
             return Ok(());
         };
         let is_lock = |key: &str| key.ends_with(crate::state::LOCK_FILE);
-        let mut versions = bucket.versions(prefix, None).await?;
-        versions.retain(|version| !is_lock(&version.key));
-        bucket.erase(&versions).await?;
+        let erase = async |and_lock: bool| {
+            if locked.is_some() {
+                // Nobody can remove what was written; what stands can be marked as gone.
+                for object in bucket.list(prefix).await? {
+                    if and_lock || !is_lock(&object.key) {
+                        bucket.delete(&object.key, &If::Always).await?;
+                    }
+                }
+                return Ok(());
+            }
+            let mut versions = bucket.versions(prefix).await?;
+            versions.retain(|version| and_lock || !is_lock(&version.key));
+            bucket.erase(&versions, self.plan.governed).await
+        };
+        erase(false).await?;
         if let Some(lock) = lock {
             lock.stop_renewing().await;
         }
-        bucket.erase(&bucket.versions(prefix, None).await?).await?;
+        erase(true).await?;
         if let Some(lock) = lock {
             lock.is_removed();
         }

@@ -7,6 +7,7 @@ mod context;
 mod down;
 mod first;
 mod move_app;
+mod policy;
 mod promote;
 mod redis_cli;
 mod rehearse;
@@ -85,6 +86,7 @@ async fn dispatch(cli: Cli, ui: Ui) -> Result<ExitCode> {
             Verb::Restore(arguments) => restore::run(&context, &arguments).await,
             Verb::Rotate(arguments) => rotate::run(&context, &arguments).await,
             Verb::Down(arguments) => down::run(&context, &arguments).await,
+            Verb::Policy(arguments) => policy::run(&context, &arguments).await,
             Verb::Ssh(arguments) => ssh::run(&context, &arguments).await,
             Verb::RedisCli(arguments) => redis_cli::run(&context, &arguments).await,
         }

@@ -1,8 +1,9 @@
 //! What `down` removes, and what stays.
 
-use super::cloud::{Address, Change, Sign};
+use super::cloud::{Address, Change, LockMode, Sign};
 use super::names::Names;
 use crate::ui::size;
+use jiff::Timestamp;
 use serde::{Serialize, Serializer};
 use std::fmt;
 
@@ -22,11 +23,23 @@ pub struct Standing {
     pub bucket: bool,
     /// Objects under the environment's state, old versions counted.
     pub state_versions: usize,
+    /// The same, old versions not counted.
+    pub state_objects: usize,
+    /// Retentions that hold now.
+    pub state_locked: Option<Locked>,
+    pub backups_locked: Option<Locked>,
     /// Objects under the environment's backups, old versions not counted.
     pub backups: usize,
     pub backup_bytes: u64,
     /// With old versions.
     pub backup_versions: usize,
+}
+
+/// Objects that may not be removed before a time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Locked {
+    pub mode: LockMode,
+    pub until: Timestamp,
 }
 
 /// One thing that is removed. They are listed in the order in which it happens.
@@ -60,6 +73,8 @@ pub enum Removal {
     },
     State {
         prefix: String,
+        /// Until when nobody can remove it: its objects are then only marked as deleted.
+        locked: Option<Timestamp>,
     },
     /// Only when nothing is left in it: other environments may share it.
     EmptyBucket {
@@ -72,6 +87,8 @@ pub struct TeardownPlan {
     pub removals: Vec<Removal>,
     /// What stays, and why.
     pub kept: Vec<String>,
+    /// Whether a retention in governance mode has to be passed by.
+    pub governed: bool,
 }
 
 /// What to remove. Backups only when `delete_backups` says so.
@@ -104,24 +121,53 @@ pub fn teardown(names: &Names, standing: &Standing, delete_backups: bool) -> Tea
         return plan;
     }
     let bucket = names.bucket();
-    if standing.backup_versions > 0 && delete_backups {
+    let compliance = |locked: Option<Locked>| {
+        locked
+            .filter(|locked| locked.mode == LockMode::Compliance)
+            .map(|locked| locked.until)
+    };
+    let (state_locked, backups_locked) = (compliance(standing.state_locked), compliance(standing.backups_locked));
+    plan.governed = [standing.state_locked, standing.backups_locked]
+        .iter()
+        .flatten()
+        .any(|locked| locked.mode == LockMode::Governance);
+    let deletes_backups = delete_backups && backups_locked.is_none();
+    if standing.backup_versions > 0 && deletes_backups {
         removals.push(Removal::Backups {
             prefix: names.backups(),
             objects: standing.backups,
             bytes: standing.backup_bytes,
         });
     }
-    if standing.state_versions > 0 {
-        removals.push(Removal::State { prefix: names.state() });
+    // What is locked and marked as deleted already needs nothing more.
+    let state_is_there = match state_locked {
+        Some(_) => standing.state_objects > 0,
+        None => standing.state_versions > 0,
+    };
+    if state_is_there {
+        removals.push(Removal::State {
+            prefix: names.state(),
+            locked: state_locked,
+        });
     }
-    if standing.backup_versions > 0 && !delete_backups {
+    if standing.backup_versions > 0 && !deletes_backups {
+        let why = match (delete_backups, backups_locked) {
+            (true, Some(until)) => format!(
+                "locked in compliance mode: nobody can remove all of it before {until}; run `infra down` with --delete-backups again after that"
+            ),
+            _ => "backups are removed only when that is asked for by name".into(),
+        };
         plan.kept.push(format!(
-            "s3://{bucket}/{} ({} objects, {}): backups are removed only when that is asked for by name",
+            "s3://{bucket}/{} ({} objects, {}): {why}",
             names.backups(),
             size::count(standing.backups as u64),
             size::bytes(standing.backup_bytes)
         ));
         plan.kept.push(format!("bucket {bucket}: backups are in it"));
+    } else if let Some(until) = state_locked {
+        plan.kept.push(format!(
+            "bucket {bucket}: old versions of the state in it are locked in compliance mode until {until}"
+        ));
     } else {
         removals.push(Removal::EmptyBucket { name: bucket.into() });
     }
@@ -163,7 +209,15 @@ impl Removal {
                     size::bytes(*bytes)
                 ),
             ),
-            Removal::State { prefix } => line("state", prefix, "with old versions and journals".into()),
+            Removal::State { prefix, locked: None } => line("state", prefix, "with old versions and journals".into()),
+            Removal::State {
+                prefix,
+                locked: Some(until),
+            } => line(
+                "state",
+                prefix,
+                format!("marked as deleted; its versions are locked until {until}"),
+            ),
             Removal::EmptyBucket { name } => line("bucket", name, "if nothing else is in it".into()),
         }
     }
@@ -222,6 +276,9 @@ mod tests {
             parameters: vec!["/infra/demo/production/ssh-key".into()],
             bucket: true,
             state_versions: 12,
+            state_objects: 3,
+            state_locked: None,
+            backups_locked: None,
             backups: 3,
             backup_bytes: 3 << 20,
             backup_versions: 4,
@@ -232,6 +289,40 @@ mod tests {
     fn backups_stay_unless_they_are_named() {
         insta::assert_snapshot!("keep_backups", teardown(&names(), &everything(), false));
         insta::assert_snapshot!("delete_backups", teardown(&names(), &everything(), true));
+    }
+
+    fn locked(mode: LockMode) -> Standing {
+        let lock = Some(Locked {
+            mode,
+            until: Timestamp::from_second(1_800_000_000).unwrap(),
+        });
+        Standing {
+            state_locked: lock,
+            backups_locked: lock,
+            ..everything()
+        }
+    }
+
+    #[test]
+    fn governance_is_passed_by_and_compliance_says_until_when() {
+        let governed = teardown(&names(), &locked(LockMode::Governance), true);
+        assert!(governed.governed);
+        assert_eq!(governed.removals, teardown(&names(), &everything(), true).removals);
+
+        let compliance = teardown(&names(), &locked(LockMode::Compliance), true);
+        assert!(!compliance.governed);
+        insta::assert_snapshot!("delete_backups_under_compliance", compliance);
+        // Run once more: the state is marked as deleted, and nothing is left to do.
+        let rest = Standing {
+            bucket: true,
+            state_versions: 12,
+            backups: 3,
+            backup_versions: 4,
+            state_locked: locked(LockMode::Compliance).state_locked,
+            backups_locked: locked(LockMode::Compliance).backups_locked,
+            ..Standing::default()
+        };
+        assert!(teardown(&names(), &rest, true).is_empty());
     }
 
     #[test]

@@ -18,6 +18,7 @@ pub fn wanted(config: &Config, names: &Names, generation: u64, tls_only: bool) -
         generation,
         tls_only,
         expiry: Expiry::keeping(keep.hourly, keep.daily, keep.monthly, config.backup_period_s()),
+        object_lock: config.backup.object_lock,
         parameters: Wanted::standard_parameters(),
         admin_cidrs: config.hosts.admin_cidrs.clone(),
         app_cidrs: config.hosts.app_cidrs.clone(),

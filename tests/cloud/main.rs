@@ -9,6 +9,7 @@
 #[path = "../common/aws.rs"]
 mod aws;
 mod lock;
+mod retention;
 
 use aws::{Aws, SECRET, make_parameter, up, user_data, wanted};
 use infra::cloud::s3::{Bucket, If, Written};

@@ -1,6 +1,7 @@
 //! The running sandbox, as a client that was given its variables.
 
-use infra::cloud::{Cloud, http_client};
+use aws_smithy_http_client::{Builder, tls};
+use infra::cloud::Cloud;
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -18,21 +19,42 @@ pub fn variables() -> BTreeMap<String, String> {
         .collect()
 }
 
-/// For a client of the AWS SDK.
+/// For a client of the AWS SDK: the operator's, over https.
 pub async fn config() -> aws_config::SdkConfig {
     let variables = variables();
-    let credentials = aws_sdk_s3::config::Credentials::new(
-        &variables["AWS_ACCESS_KEY_ID"],
-        &variables["AWS_SECRET_ACCESS_KEY"],
-        None,
-        None,
-        "test",
-    );
+    let operator = Keys {
+        id: variables["AWS_ACCESS_KEY_ID"].clone(),
+        secret: variables["AWS_SECRET_ACCESS_KEY"].clone(),
+        token: None,
+    };
+    config_of(&operator, &variables["AWS_ENDPOINT_URL_S3"]).await
+}
+
+/// What a caller signs with.
+#[derive(Clone)]
+pub struct Keys {
+    pub id: String,
+    pub secret: String,
+    pub token: Option<String>,
+}
+
+/// For a client with these keys at this endpoint, that is asked once.
+pub async fn config_of(keys: &Keys, endpoint: &str) -> aws_config::SdkConfig {
+    let variables = variables();
+    let credentials = aws_sdk_s3::config::Credentials::new(&keys.id, &keys.secret, keys.token.clone(), None, "test");
+    // This process was not started with the sandbox's variables: it is told here whom to trust.
+    let trusted = std::fs::read(&variables["SSL_CERT_FILE"]).unwrap();
+    let trusted = tls::TrustStore::empty().with_pem_certificate(trusted);
+    let context = tls::TlsContext::builder().with_trust_store(trusted).build().unwrap();
+    let client = Builder::new()
+        .tls_provider(tls::Provider::Rustls(tls::rustls_provider::CryptoMode::Ring))
+        .tls_context(context)
+        .build_https();
     aws_config::defaults(aws_config::BehaviorVersion::v2026_01_12())
-        .http_client(http_client())
+        .http_client(client)
         .credentials_provider(credentials)
         .region(aws_config::Region::new(variables["AWS_REGION"].clone()))
-        .endpoint_url(&variables["AWS_ENDPOINT_URL"])
+        .endpoint_url(endpoint)
         .load()
         .await
 }
@@ -43,12 +65,21 @@ pub async fn connect() -> Cloud {
 
 /// Every machine there ever was, also those without a tag, with what each was told by user-data.
 pub fn instances() -> Vec<Value> {
-    let script = "curl -sf \"$AWS_ENDPOINT_URL/_hv/world\"";
+    door("world")["instances"].as_array().unwrap().clone()
+}
+
+/// Every permission that was ever asked for: caller, action, resource, and whether it was given.
+#[allow(dead_code, reason = "only those who look at permissions need it")]
+pub fn uses() -> Vec<Value> {
+    door("uses")["uses"].as_array().unwrap().clone()
+}
+
+fn door(path: &str) -> Value {
+    let script = "curl -sf \"$AWS_ENDPOINT_URL/_hv/$1\"";
     let output = std::process::Command::new("sh")
-        .args(["-c", script])
+        .args(["-c", script, "sh", path])
         .envs(variables())
         .output()
         .unwrap();
-    let world: Value = serde_json::from_slice(&output.stdout).unwrap();
-    world["instances"].as_array().unwrap().clone()
+    serde_json::from_slice(&output.stdout).unwrap()
 }

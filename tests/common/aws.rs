@@ -161,6 +161,7 @@ pub fn wanted(cloud: &Cloud, env: &str) -> Wanted {
         generation: 1_700_000_000,
         tls_only: cloud.s3_over_tls(),
         expiry: Expiry::keeping(48, 35, 12, 3600),
+        object_lock: None,
         parameters: Wanted::standard_parameters(),
         admin_cidrs: vec!["203.0.113.7/32".into()],
         app_cidrs: vec!["0.0.0.0/0".into()],

@@ -82,7 +82,7 @@ async fn state_objects() -> BTreeMap<String, String> {
     let client = aws_sdk_s3::Client::from_conf(s3);
     let bucket = infra::cloud::s3::Bucket::new(&cloud, names.bucket());
     let mut objects = BTreeMap::new();
-    for version in bucket.versions("state/", None).await.unwrap() {
+    for version in bucket.versions("state/").await.unwrap() {
         let get = client
             .get_object()
             .bucket(bucket.name())

@@ -2,6 +2,7 @@
 
 #![allow(dead_code, reason = "several tests share it, and none uses all of it")]
 
+use crate::access::Keys;
 use crate::secrets;
 use nix::fcntl::{Flock, FlockArg};
 use serde_json::Value;
@@ -18,6 +19,8 @@ pub struct World {
     printed: RefCell<String>,
     /// Every secret that was looked for, by its name; those of an environment that was removed too.
     secrets: RefCell<BTreeMap<String, String>>,
+    /// Whose keys infra runs with, where they are not the sandbox's operator's.
+    user: RefCell<Option<Keys>>,
     _turn: Flock<File>,
 }
 
@@ -112,6 +115,7 @@ impl World {
             folder: tempfile::tempdir().unwrap(),
             printed: RefCell::default(),
             secrets: RefCell::default(),
+            user: RefCell::default(),
             _turn: turn(),
         };
         world.sandbox(&[&["up"], settings].concat());
@@ -190,8 +194,17 @@ impl World {
 
     /// The same, with these variables.
     pub fn infra_under(&self, variables: &[(&str, &str)], arguments: &[&str]) -> Answer {
-        let output = Command::new(sandbox())
-            .arg("run")
+        let mut command = Command::new(sandbox());
+        command.arg("run");
+        if let Some(keys) = self.user.borrow().as_ref() {
+            // In the place of what `sandbox run` sets; nobody reads them among the arguments.
+            let script = "export AWS_ACCESS_KEY_ID=\"$TEST_ID\" AWS_SECRET_ACCESS_KEY=\"$TEST_SECRET\"; unset TEST_ID TEST_SECRET; exec \"$@\"";
+            command
+                .args(["sh", "-c", script, "sh"])
+                .env("TEST_ID", &keys.id)
+                .env("TEST_SECRET", &keys.secret);
+        }
+        let output = command
             .arg(env!("CARGO_BIN_EXE_infra"))
             .args(arguments)
             .envs(variables.iter().copied())
@@ -209,6 +222,11 @@ impl World {
         printed.push_str(&answer.out);
         printed.push_str(&answer.err);
         answer
+    }
+
+    /// Lets infra run with these keys from now on, or with the operator's again.
+    pub fn run_as(&self, keys: Option<Keys>) {
+        *self.user.borrow_mut() = keys;
     }
 
     pub fn status(&self) -> Value {

@@ -13,6 +13,8 @@ mod access;
 mod certificate;
 mod pair;
 mod rotation;
+mod iam;
+mod policy;
 #[allow(dead_code, reason = "the journey uses the rest of it")]
 #[path = "../journey/secrets.rs"]
 mod secrets;

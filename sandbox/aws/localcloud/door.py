@@ -5,6 +5,7 @@ POST ack                       {"instance","state"}: a machine has become runnin
 GET  role-credentials/<id>     what the machine's metadata service answers for its role
 GET  operator                  the administrator's keys
 GET  health                    200 when ready
+GET  uses                      every permission that was asked for: caller, action, resource, whether it was given
 POST fault / DELETE fault      plan a failure / forget all planned failures
 """
 
@@ -13,7 +14,7 @@ from datetime import UTC, datetime
 from threading import RLock
 from typing import Any
 
-from . import lifecycle, world
+from . import lifecycle, permissions, world
 from .faults import Fault, Faults
 from .principals import RoleSessions
 
@@ -50,6 +51,9 @@ class Door:
                     return self._acknowledge(json.loads(body))
                 case ("GET", "role-credentials"):
                     return self._role_credentials(rest)
+                case ("GET", "uses"):
+                    with self._lock:
+                        return 200, permissions.USES.document()
                 case ("POST", "fault"):
                     self._faults.plan(Fault.parse(json.loads(body)))
                     return 200, {}

@@ -91,10 +91,13 @@ class Front:
         if operation == "Unknown":
             raise Refused("MethodNotAllowed", "The specified method is not allowed against this resource.", 405)
         s3.check_conditions(request, operation)
+        s3.check_lock(request, operation)
         if operation == "PutBucketPolicy":
             s3.check_policy(request)
         if operation == "DeleteObjects":
             s3.UNDELETABLE.set(permissions.undeletable(authorizer))
+        if operation == "GetObjectRetention":
+            return s3.retention(request)
         response = self._ask_moto(request)
         if response[0] == 404 and operation in ("GetObject", "HeadObject") and s3.bucket_exists(bucket):
             # Whether a key exists is told only to those who may list.

@@ -1,18 +1,14 @@
-"""Which permissions a request needs, and whether its caller has them.
-
-S3 and SSM are checked against the exact bucket, object or parameter; IAM and STS against the entity named; EC2 against
-the instances named in the call and otherwise against `*`, which is coarser than AWS.
-"""
+"""Whether the caller of a request has the permissions that it needs, and which were ever asked for."""
 
 import json
-from dataclasses import dataclass
-from urllib.parse import unquote
+from typing import Any
 
 import xmltodict
 from moto.s3.models import s3_backends
 
 from . import policy
 from .errors import Refused
+from .needs import Need, bypasses_governance, needs_of
 from .principals import ACCOUNT, Principal, role_with_arn
 from .request import Request
 from .s3_operations import S3Operation, operation_of
@@ -33,15 +29,23 @@ S3_CONTEXT_PARAMETERS = {
     "s3:VersionId": "versionId",
 }
 CREATING_OPERATIONS = {"PutObject": "true", "CopyObject": "true", "CompleteMultipartUpload": "true"}
-IAM_ENTITIES = {"RoleName": "role", "InstanceProfileName": "instance-profile", "UserName": "user", "GroupName": "group"}
 
 
-@dataclass(frozen=True)
-class Need:
-    """One action on one resource (an ARN or `*`)."""
+class Uses:
+    """Every permission that was ever asked for, by whom, and whether it was given. In memory, as the cloud is."""
 
-    action: str
-    resource: str
+    def __init__(self) -> None:
+        self._uses: set[tuple[str, str, str, bool]] = set()
+
+    def note(self, caller: Principal, need: Need, allowed: bool) -> None:
+        self._uses.add((caller.arn, need.action, need.resource, allowed))
+
+    def document(self) -> dict[str, Any]:
+        keys = ("caller", "action", "resource", "allowed")
+        return {"uses": [dict(zip(keys, use, strict=True)) for use in sorted(self._uses)]}
+
+
+USES = Uses()
 
 
 class Authorizer:
@@ -56,7 +60,9 @@ class Authorizer:
     def check(self) -> None:
         """Refuses the request unless everything that it needs is allowed."""
         for need in needs_of(self.request, self.operation):
-            if not self.allows(need):
+            allowed = self.allows(need)
+            USES.note(self.caller, need, allowed)
+            if not allowed:
                 raise Refused.because("denied", self.request.service, self._denial(need))
 
     def allows(self, need: Need) -> bool:
@@ -64,7 +70,8 @@ class Authorizer:
         resource_policy = bucket_policy(need.resource)
         if need.action == "sts:AssumeRole":
             return self._may_assume(need, arns)
-        return policy.allowed(self.caller.policies, resource_policy, arns, need.action, need.resource, self.context)
+        context = self.context | dict(need.facts)
+        return policy.allowed(self.caller.policies, resource_policy, arns, need.action, need.resource, context)
 
     def _may_assume(self, need: Need, arns: tuple[str, ...]) -> bool:
         """Both sides must agree: the caller's policies, and the role's trust policy."""
@@ -92,36 +99,6 @@ class Authorizer:
         return sentence
 
 
-def needs_of(request: Request, operation: S3Operation | None) -> list[Need]:
-    """Everything that the caller must be allowed to do. GetCallerIdentity needs nothing, as on AWS."""
-    if operation is not None:
-        return s3_needs(request, operation)
-    name = f"{request.service}:{request.operation}"
-    if request.service == "ssm":
-        return [Need(name, resource) for resource in parameter_arns(request)]
-    if request.service == "sts":
-        return [] if request.operation == "GetCallerIdentity" else [Need(name, request.form.get("RoleArn", "*"))]
-    if request.service == "iam":
-        return iam_needs(request, name)
-    return ec2_needs(request, name)
-
-
-def s3_needs(request: Request, operation: S3Operation) -> list[Need]:
-    bucket, key = request.bucket_and_key
-    resource = f"arn:aws:s3:::{bucket}/{key}" if key else f"arn:aws:s3:::{bucket}" if bucket else "*"
-    if operation.name == "DeleteObjects":
-        return []  # each key is asked about on its own, see `undeletable`
-    needs = [Need(operation.action, resource)]
-    if operation.name in ("CopyObject", "UploadPartCopy"):
-        source = unquote(request.headers["x-amz-copy-source"]).lstrip("/").partition("?")[0]
-        needs.append(Need("s3:GetObject", f"arn:aws:s3:::{source}"))
-    if "if-match" in request.headers and request.method in ("PUT", "POST", "DELETE") and key:
-        needs.append(Need("s3:GetObject", resource))
-    if "x-amz-tagging" in request.headers and operation.name in ("PutObject", "CreateMultipartUpload"):
-        needs.append(Need("s3:PutObjectTagging", resource))
-    return needs
-
-
 def undeletable(authorizer: Authorizer) -> frozenset[str]:
     """The ARNs of those objects listed in a DeleteObjects request that the caller may not delete."""
     bucket, _ = authorizer.request.bucket_and_key
@@ -134,38 +111,15 @@ def undeletable(authorizer: Authorizer) -> frozenset[str]:
     for entry in listed if isinstance(listed, list) else [listed]:
         action = "s3:DeleteObjectVersion" if entry.get("VersionId") else "s3:DeleteObject"
         resource = f"arn:aws:s3:::{bucket}/{entry.get('Key')}"
-        if not authorizer.allows(Need(action, resource)):
-            denied.add(resource)
+        needs = [Need(action, resource)]
+        if entry.get("VersionId") and bypasses_governance(authorizer.request):
+            needs.append(Need("s3:BypassGovernanceRetention", resource))
+        for need in needs:
+            allowed = authorizer.allows(need)
+            USES.note(authorizer.caller, need, allowed)
+            if not allowed:
+                denied.add(resource)
     return frozenset(denied)
-
-
-def parameter_arns(request: Request) -> list[str]:
-    parameters = request.json
-    names = [parameters[key] for key in ("Name", "Path", "ResourceId") if isinstance(parameters.get(key), str)]
-    names += parameters.get("Names") or []
-    prefix = f"arn:aws:ssm:{request.region}:{ACCOUNT}:parameter"
-    return [name if name.startswith("arn:") else f"{prefix}/{name.strip('/')}" for name in names] or ["*"]
-
-
-def iam_needs(request: Request, name: str) -> list[Need]:
-    form = request.form
-    for parameter, kind in IAM_ENTITIES.items():
-        if parameter == "RoleName" and "InstanceProfileName" in form:
-            continue
-        if parameter in form:
-            path = form.get("Path", "/")
-            needs = [Need(name, f"arn:aws:iam::{ACCOUNT}:{kind}{path}{form[parameter]}")]
-            if request.operation == "AddRoleToInstanceProfile":
-                needs.append(Need("iam:PassRole", f"arn:aws:iam::{ACCOUNT}:role/{form.get('RoleName', '')}"))
-            return needs
-    return [Need(name, form.get("PolicyArn", "*"))]
-
-
-def ec2_needs(request: Request, name: str) -> list[Need]:
-    instances = [value for key, value in request.form.items() if key.startswith("InstanceId")]
-    if request.operation.startswith("Describe") or not instances:
-        return [Need(name, "*")]
-    return [Need(name, f"arn:aws:ec2:{request.region}:{ACCOUNT}:instance/{instance}") for instance in instances]
 
 
 def bucket_policy(resource: str) -> policy.Document | None:
@@ -183,6 +137,7 @@ def context_of(request: Request, caller: Principal, operation: S3Operation | Non
         "aws:SourceIp": request.peer,
         "aws:PrincipalArn": caller.role_arn or caller.arn,
         "aws:PrincipalAccount": ACCOUNT,
+        "aws:ResourceAccount": ACCOUNT,
         "aws:userid": caller.user_id,
         "aws:RequestedRegion": request.region,
     }
@@ -195,6 +150,4 @@ def context_of(request: Request, caller: Principal, operation: S3Operation | Non
                 context[key] = request.query[parameter]
         if request.method in ("PUT", "POST"):
             context["s3:ObjectCreationOperation"] = CREATING_OPERATIONS.get(operation.name, "false")
-    if request.service == "iam":
-        context["iam:PassedToService"] = "ec2.amazonaws.com"
     return context

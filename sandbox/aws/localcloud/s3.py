@@ -50,7 +50,19 @@ def install() -> None:
     def delete_bucket_encryption(self: S3Backend, bucket_name: str) -> None:
         self.get_bucket(bucket_name).encryption = dict(ENCRYPTED_BY_DEFAULT)
 
+    put_object_lock_in_moto = S3Backend.put_object_lock_configuration
+
+    def put_object_lock_configuration(self: S3Backend, bucket_name: str, *args: Any, **kwargs: Any) -> None:
+        # moto wants an empty bucket; AWS lets a versioned one with objects be locked since November 2023.
+        bucket = self.get_bucket(bucket_name)
+        held, bucket.keys = bucket.keys, type(bucket.keys)()
+        try:
+            put_object_lock_in_moto(self, bucket_name, *args, **kwargs)
+        finally:
+            bucket.keys = held
+
     S3Serializer._serialize_body = serialise
+    S3Backend.put_object_lock_configuration = put_object_lock_configuration
     FakeBucket.get_permission = get_permission
     FakeBucket.__init__ = initialise
     S3Backend.delete_bucket_encryption = delete_bucket_encryption
@@ -80,7 +92,7 @@ def check_conditions(request: Request, operation: str) -> None:
         return
     found = current(bucket, key)
     if none_match is not None:
-        if none_match != "*" or operation == "DeleteObject":
+        if none_match != "*" or operation in ("DeleteObject", "CopyObject"):
             message = "A header you provided implies functionality that is not implemented"
             raise Refused("NotImplemented", message, 501)
         if found is not None and not already_completed(request, operation, found):
@@ -116,6 +128,33 @@ def already_completed(request: Request, operation: str, found: Any) -> bool:
     """Completing the same multipart upload twice succeeds twice."""
     upload = request.query.get("uploadId")
     return operation == "CompleteMultipartUpload" and bool(found.multipart) and found.multipart.id == upload
+
+
+def check_lock(request: Request, operation: str) -> None:
+    """What is locked from its birth must come with a digest; moto refuses that too, under a name of its own."""
+    held = s3_backends[ACCOUNT]["aws"].buckets.get(request.bucket_and_key[0])
+    if operation != "PutObject" or held is None or not held.has_default_lock:
+        return
+    if "content-md5" not in request.headers and "HTTP_X_AMZ_SDK_CHECKSUM_ALGORITHM" not in request.environ:
+        message = "Content-MD5 OR x-amz-checksum- HTTP header is required for Put Object requests with Object Lock"
+        raise Refused("InvalidRequest", f"{message} parameters")
+
+
+def retention(request: Request) -> tuple[int, list[tuple[str, str]], bytes]:
+    """The answer to GetObjectRetention, which moto does not have."""
+    bucket, key = request.bucket_and_key
+    version = request.query.get("versionId")
+    held = s3_backends[ACCOUNT]["aws"].get_object(bucket, key, version_id=version)
+    if held is None:
+        raise Refused("NoSuchKey", "The specified key does not exist.", 404)
+    if not held.lock_mode:
+        message = "The specified object does not have a ObjectLock configuration"
+        raise Refused("NoSuchObjectLockConfiguration", message, 404)
+    body = (
+        '<?xml version="1.0" encoding="UTF-8"?><Retention xmlns="http://s3.amazonaws.com/doc/2006-03-01/">'
+        f"<Mode>{held.lock_mode}</Mode><RetainUntilDate>{held.lock_until}</RetainUntilDate></Retention>"
+    ).encode()
+    return 200, [("Content-Type", "application/xml"), ("Content-Length", str(len(body)))], body
 
 
 def precondition_failed(condition: str) -> Refused:

@@ -2,7 +2,10 @@
 
 import gc
 import os
+import socket
 import socketserver
+import ssl
+from pathlib import Path
 
 from werkzeug.serving import ThreadedWSGIServer
 
@@ -45,9 +48,31 @@ class Server(ThreadedWSGIServer):
         self.server_name, self.server_port = self.server_address[:2]
 
 
-def serve(host: str, port: int) -> Server:
-    """A server that listens; the caller runs it."""
+class TlsServer(Server):
+    """The same over https. Each connection's thread shakes hands itself: who is slow at it keeps nobody waiting."""
+
+    def __init__(self, address: tuple[str, int], front: Front, certificate: Path, key: Path):
+        super().__init__(*address, front, handler=Handler)
+        self.ssl_context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        self.ssl_context.load_cert_chain(certificate, key)
+
+    def finish_request(self, request: socket.socket, client_address: object) -> None:
+        try:
+            wrapped = self.ssl_context.wrap_socket(request, server_side=True)
+        except OSError:
+            return  # whoever does not trust the certificate says so by going away
+        with wrapped:
+            super().finish_request(wrapped, client_address)
+
+
+def prepare() -> Front:
+    """The application, once for all listeners."""
     for part in (offerings, network, lifecycle, launch, key_pairs, security_groups, images, s3, ssm):
         part.install()
     gc.freeze()  # what is loaded now stays; collections need not look at it again
-    return Server(host, port, Front(), handler=Handler)
+    return Front()
+
+
+def serve(address: tuple[str, int], front: Front) -> Server:
+    """A server that listens; the caller runs it."""
+    return Server(*address, front, handler=Handler)

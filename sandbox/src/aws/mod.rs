@@ -1,5 +1,6 @@
 //! The AWS part: moto behind our plugin, in a Python environment of its own, and the door by which the supervisor sees its instances.
 
+pub mod authority;
 mod hypervisor;
 mod python;
 
@@ -19,6 +20,8 @@ use crate::paths::Paths;
 
 /// The port of all AWS services together.
 pub const PORT: u16 = 4566;
+/// The same over https.
+pub const TLS_PORT: u16 = 4567;
 const READY_WITHIN: Duration = Duration::from_secs(45);
 
 /// Folder of the Python plugin in this checkout.
@@ -35,12 +38,18 @@ pub struct Aws {
 impl Aws {
     /// Starts the plugin and waits until it answers.
     pub async fn start(paths: &Paths) -> Result<Self> {
+        let files = authority::make(paths)?;
         let log_path = paths.logs().join("aws.log");
         let log = std::fs::File::create(&log_path).with_context(|| format!("make {}", log_path.display()))?;
         let errors = log.try_clone().context("open the AWS part's log")?;
         let mut process = Command::new(paths.python_environment().join("bin/python"))
             .arg(plugin_folder().join("localcloud.py"))
             .args(["--listen", &format!("{BRIDGE_ADDRESS}:{PORT}")])
+            .args(["--listen-tls", &format!("{BRIDGE_ADDRESS}:{TLS_PORT}")])
+            .arg("--certificate")
+            .arg(files.certificate)
+            .arg("--key")
+            .arg(files.key)
             // Compiled Python belongs into the cache, not into the checkout; without it every start takes seconds longer.
             .env("PYTHONPYCACHEPREFIX", paths.cache().join("pycache"))
             .env_remove("PYTHONDONTWRITEBYTECODE")

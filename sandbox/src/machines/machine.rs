@@ -11,7 +11,7 @@ use super::container::{Container, End, Start};
 use super::disk::Disk;
 use super::step::{Step, next};
 use super::{MachineStatus, Site, addresses_of, control_group};
-use crate::aws::Instance;
+use crate::aws::{Instance, authority};
 use crate::metadata;
 use crate::network::{self, Namespace, Rule};
 
@@ -133,6 +133,7 @@ impl Machine {
         self.problem = None;
         self.boots_done = instance.boot_count_wanted;
         self.disk.mount()?;
+        authority::trust(&self.site.paths, &self.disk.root())?;
         if self.surroundings.is_none() {
             self.surroundings = Some(self.surround(instance).await?);
         }

@@ -4,7 +4,7 @@ use super::{ours, specification, tags};
 use crate::cloud::Cloud;
 use crate::cloud::failure::{Explain, code};
 use crate::error::{Error, Result};
-use crate::plan::cloud::Address;
+use crate::plan::cloud::{Address, Permission};
 use crate::plan::names::Names;
 use aws_sdk_ec2::config::retry::RetryConfig;
 use aws_sdk_ec2::types::{DomainType, ResourceType};
@@ -16,7 +16,9 @@ pub async fn addresses(cloud: &Cloud, names: &Names) -> Result<Vec<Address>> {
         .set_filters(Some(ours(names)))
         .send()
         .await
-        .explain("ec2:DescribeAddresses", || "look for the environment's address".into())?;
+        .explain(Permission::DescribeAddresses, || {
+            "look for the environment's address".into()
+        })?;
     let found = answer.addresses.unwrap_or_default().into_iter().filter_map(|address| {
         Some(Address {
             allocation_id: address.allocation_id?,
@@ -43,7 +45,7 @@ pub async fn allocate_address(cloud: &Cloud, names: &Names, name: &str) -> Resul
         .config_override(once)
         .send()
         .await
-        .explain("ec2:AllocateAddress", || format!("allocate the address {name}"))?;
+        .explain(Permission::AllocateAddress, || format!("allocate the address {name}"))?;
     match (answer.allocation_id, answer.public_ip) {
         (Some(allocation_id), Some(public_ip)) => Ok(Address {
             allocation_id,
@@ -64,7 +66,7 @@ pub async fn associate(cloud: &Cloud, address: &Address, instance: &str) -> Resu
         .allow_reassociation(true)
         .send()
         .await
-        .explain("ec2:AssociateAddress", || {
+        .explain(Permission::AssociateAddress, || {
             format!("lead the address {} to {instance}", address.public_ip)
         })?;
     Ok(())
@@ -81,7 +83,7 @@ pub async fn release_address(cloud: &Cloud, address: &Address) -> Result<bool> {
     {
         Err(error) if code(&error) == "InvalidAllocationID.NotFound" => Ok(true),
         Err(error) if code(&error) == "InvalidIPAddress.InUse" => Ok(false),
-        answer => answer.map(|_| true).explain("ec2:ReleaseAddress", || {
+        answer => answer.map(|_| true).explain(Permission::ReleaseAddress, || {
             format!("release the address {}", address.public_ip)
         }),
     }

@@ -5,7 +5,7 @@ use super::{Asked, Run, TAG_ENV, TAG_NAME, filter, is_gone, ours, run_asked, tag
 use crate::cloud::Cloud;
 use crate::cloud::failure::Explain;
 use crate::error::Result;
-use crate::plan::cloud::HostSpec;
+use crate::plan::cloud::{HostSpec, Permission};
 use crate::plan::names::Names;
 use crate::secret::Secret;
 use jiff::Timestamp;
@@ -57,7 +57,7 @@ pub async fn besides(cloud: &Cloud, names: &Names) -> Result<Vec<Beside>> {
     let mut filters = ours(names);
     filters.push(filter("tag-key", TAG_PURPOSE));
     let answer = cloud.ec2.describe_instances().set_filters(Some(filters)).send().await;
-    let answer = answer.explain("ec2:DescribeInstances", || {
+    let answer = answer.explain(Permission::DescribeInstances, || {
         format!("look for instances beside the pair, by {TAG_NAME} and {TAG_ENV}")
     })?;
     let reservations = answer.reservations.unwrap_or_default().into_iter();

@@ -4,7 +4,7 @@ use super::{filter, ours, specification, tags};
 use crate::cloud::Cloud;
 use crate::cloud::failure::{Explain, code};
 use crate::error::{Error, Result};
-use crate::plan::cloud::{Group, Rule, Source};
+use crate::plan::cloud::{Group, Permission, Rule, Source};
 use crate::plan::names::Names;
 use aws_sdk_ec2::types::{Filter, IpPermission, IpRange, Ipv6Range, PrefixListId, ResourceType, UserIdGroupPair};
 use std::collections::BTreeSet;
@@ -38,7 +38,7 @@ async fn describe(cloud: &Cloud, filters: Vec<Filter>, name: &str) -> Result<Vec
         .set_filters(Some(filters))
         .send()
         .await
-        .explain("ec2:DescribeSecurityGroups", || {
+        .explain(Permission::DescribeSecurityGroups, || {
             format!("look for the security group {name}")
         })?;
     let groups = answer
@@ -74,7 +74,7 @@ pub async fn create_group(cloud: &Cloud, names: &Names, name: &str, vpc: &str) -
                 ))),
         },
         created => created
-            .explain("ec2:CreateSecurityGroup", || {
+            .explain(Permission::CreateSecurityGroup, || {
                 format!("create the security group {name} in {vpc}")
             })?
             .group_id
@@ -95,9 +95,11 @@ pub async fn authorize(cloud: &Cloud, group: &str, rule: &Rule) -> Result<bool> 
     {
         Err(error) if code(&error) == "InvalidPermission.Duplicate" => Ok(true),
         Err(error) if code(&error) == "InvalidGroup.NotFound" => Ok(false),
-        done => done.map(|_| true).explain("ec2:AuthorizeSecurityGroupIngress", || {
-            format!("allow {rule} in {group}")
-        }),
+        done => done
+            .map(|_| true)
+            .explain(Permission::AuthorizeSecurityGroupIngress, || {
+                format!("allow {rule} in {group}")
+            }),
     }
 }
 
@@ -112,7 +114,7 @@ pub async fn revoke(cloud: &Cloud, group: &str, rule: &Rule) -> Result<()> {
         .await
     {
         Err(error) if code(&error) == "InvalidPermission.NotFound" => Ok(()),
-        done => done.map(|_| ()).explain("ec2:RevokeSecurityGroupIngress", || {
+        done => done.map(|_| ()).explain(Permission::RevokeSecurityGroupIngress, || {
             format!("no longer allow {rule} in {group}")
         }),
     }
@@ -123,9 +125,9 @@ pub async fn delete_group(cloud: &Cloud, id: &str) -> Result<bool> {
     match cloud.ec2.delete_security_group().group_id(id).send().await {
         Err(error) if code(&error) == "InvalidGroup.NotFound" => Ok(true),
         Err(error) if matches!(code(&error), "DependencyViolation" | "InvalidGroup.InUse") => Ok(false),
-        answer => answer
-            .map(|_| true)
-            .explain("ec2:DeleteSecurityGroup", || format!("remove the security group {id}")),
+        answer => answer.map(|_| true).explain(Permission::DeleteSecurityGroup, || {
+            format!("remove the security group {id}")
+        }),
     }
 }
 

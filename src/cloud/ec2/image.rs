@@ -5,7 +5,7 @@ use crate::cloud::Cloud;
 use crate::cloud::failure::{Explain, code};
 use crate::cloud::ssm;
 use crate::error::{Error, Result};
-use crate::plan::cloud::{Image, MachineType};
+use crate::plan::cloud::{Image, MachineType, Permission};
 use aws_sdk_ec2::types::{ArchitectureType, InstanceType};
 
 /// The machine type and the image for it, each if the region has it. `image` is `debian-<release>` or an AMI id.
@@ -48,7 +48,7 @@ pub async fn machine_type(cloud: &Cloud, instance_type: &str) -> Result<Option<M
         .await;
     let answer = match answer {
         Err(error) if code(&error).starts_with("InvalidInstanceType") => return Ok(None),
-        answer => answer.explain("ec2:DescribeInstanceTypes", || {
+        answer => answer.explain(Permission::DescribeInstanceTypes, || {
             format!("look for the instance type {instance_type}")
         })?,
     };
@@ -72,7 +72,7 @@ pub async fn describe_image(cloud: &Cloud, id: &str) -> Result<Option<Image>> {
     let answer = cloud.ec2.describe_images().filters(filter("image-id", id)).send().await;
     let answer = match answer {
         Err(error) if code(&error).starts_with("InvalidAMIID") => return Ok(None),
-        answer => answer.explain("ec2:DescribeImages", || format!("look for the image {id}"))?,
+        answer => answer.explain(Permission::DescribeImages, || format!("look for the image {id}"))?,
     };
     let image = answer.images.unwrap_or_default().into_iter().next();
     Ok(image.and_then(|image| {

@@ -4,7 +4,7 @@ use super::{TAG_GENERATION, TAG_IMAGE, TAG_ROLE, filter, ours, specification, ta
 use crate::cloud::Cloud;
 use crate::cloud::failure::{Explain, code, explained};
 use crate::error::{Error, Result};
-use crate::plan::cloud::{HostSpec, Instance, client_token};
+use crate::plan::cloud::{HostSpec, Instance, Permission, client_token};
 use crate::plan::names::Names;
 use crate::secret::Secret;
 use aws_sdk_ec2::types::{
@@ -38,7 +38,7 @@ pub async fn instance_ids(cloud: &Cloud, names: &Names) -> Result<Vec<(String, S
         .set_filters(Some(ours(names)))
         .send()
         .await
-        .explain("ec2:DescribeInstances", || {
+        .explain(Permission::DescribeInstances, || {
             "look for the environment's instances".into()
         })?;
     let reservations = answer.reservations.unwrap_or_default().into_iter();
@@ -198,7 +198,7 @@ where
                 "make the instance {} ({} in {})",
                 host.name, host.instance_type, host.zone
             );
-            return Err(explained(error, "ec2:RunInstances", what));
+            return Err(explained(error, Permission::RunInstances, what));
         }
     };
     Ok(Run::NotYet(format!("EC2 does not see {waiting_for} yet")))
@@ -211,7 +211,7 @@ pub async fn start(cloud: &Cloud, id: &str) -> Result<()> {
         .instance_ids(id)
         .send()
         .await
-        .explain("ec2:StartInstances", || format!("start {id}"))?;
+        .explain(Permission::StartInstances, || format!("start {id}"))?;
     Ok(())
 }
 
@@ -221,7 +221,7 @@ pub async fn terminate(cloud: &Cloud, ids: &[String]) -> Result<()> {
         match cloud.ec2.terminate_instances().instance_ids(id).send().await {
             Err(error) if code(&error) == "InvalidInstanceID.NotFound" => {}
             answer => {
-                answer.explain("ec2:TerminateInstances", || format!("terminate {id}"))?;
+                answer.explain(Permission::TerminateInstances, || format!("terminate {id}"))?;
             }
         }
     }
@@ -246,7 +246,7 @@ async fn describe(cloud: &Cloud, filters: Vec<Filter>, what: &str) -> Result<Vec
     let answer = cloud.ec2.describe_instances().set_filters(Some(filters)).send().await;
     let answer = match answer {
         Err(error) if code(&error) == "InvalidInstanceID.NotFound" => return Ok(Vec::new()),
-        answer => answer.explain("ec2:DescribeInstances", || what.to_string())?,
+        answer => answer.explain(Permission::DescribeInstances, || what.to_string())?,
     };
     let reservations = answer.reservations.unwrap_or_default().into_iter();
     let instances = reservations.flat_map(|reservation| reservation.instances.unwrap_or_default());
@@ -293,7 +293,9 @@ async fn disks(cloud: &Cloud, names: &Names) -> Result<BTreeMap<String, u32>> {
         .set_filters(Some(ours(names)))
         .send()
         .await
-        .explain("ec2:DescribeVolumes", || "look for the environment's disks".into())?;
+        .explain(Permission::DescribeVolumes, || {
+            "look for the environment's disks".into()
+        })?;
     let mut disks = BTreeMap::new();
     for volume in answer.volumes.unwrap_or_default() {
         let instance = volume

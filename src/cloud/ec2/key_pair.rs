@@ -4,7 +4,7 @@ use super::{filter, specification, tags};
 use crate::cloud::Cloud;
 use crate::cloud::failure::{Explain, code};
 use crate::error::Result;
-use crate::plan::cloud::KeyPair;
+use crate::plan::cloud::{KeyPair, Permission};
 use crate::plan::names::Names;
 use aws_sdk_ec2::primitives::Blob;
 use aws_sdk_ec2::types::ResourceType;
@@ -17,7 +17,7 @@ pub async fn key_pair(cloud: &Cloud, name: &str) -> Result<Option<KeyPair>> {
         .include_public_key(true)
         .send()
         .await
-        .explain("ec2:DescribeKeyPairs", || format!("look for the key pair {name}"))?;
+        .explain(Permission::DescribeKeyPairs, || format!("look for the key pair {name}"))?;
     Ok(answer
         .key_pairs
         .unwrap_or_default()
@@ -48,7 +48,7 @@ pub async fn import_key_pair(cloud: &Cloud, names: &Names, name: &str, public_ke
     }
     imported
         .map(|_| ())
-        .explain("ec2:ImportKeyPair", || format!("import the key pair {name}"))
+        .explain(Permission::ImportKeyPair, || format!("import the key pair {name}"))
 }
 
 pub async fn delete_key_pair(cloud: &Cloud, name: &str) -> Result<()> {
@@ -56,6 +56,6 @@ pub async fn delete_key_pair(cloud: &Cloud, name: &str) -> Result<()> {
         Err(error) if code(&error) == "InvalidKeyPair.NotFound" => Ok(()),
         answer => answer
             .map(|_| ())
-            .explain("ec2:DeleteKeyPair", || format!("remove the key pair {name}")),
+            .explain(Permission::DeleteKeyPair, || format!("remove the key pair {name}")),
     }
 }

@@ -4,7 +4,7 @@ use super::filter;
 use crate::cloud::Cloud;
 use crate::cloud::failure::{Explain, code};
 use crate::error::Result;
-use crate::plan::cloud::{Network, Subnet};
+use crate::plan::cloud::{Network, Permission, Subnet};
 use aws_sdk_ec2::types::{InstanceType, LocationType};
 use std::collections::BTreeSet;
 
@@ -31,7 +31,7 @@ async fn subnets(cloud: &Cloud, named: Option<&str>) -> Result<(Option<String>, 
         .filters(which)
         .send()
         .await
-        .explain("ec2:DescribeSubnets", || "look for subnets".into())?;
+        .explain(Permission::DescribeSubnets, || "look for subnets".into())?;
     let subnets = answer.subnets.unwrap_or_default();
     let vpc = subnets.first().and_then(|subnet| subnet.vpc_id.clone());
     let subnets = subnets.into_iter().filter_map(|subnet| {
@@ -53,7 +53,7 @@ async fn offering_zones(cloud: &Cloud, instance_type: &str) -> Result<BTreeSet<S
         .await;
     let answer = match answer {
         Err(error) if code(&error).starts_with("InvalidInstanceType") => return Ok(BTreeSet::new()),
-        answer => answer.explain("ec2:DescribeInstanceTypeOfferings", || {
+        answer => answer.explain(Permission::DescribeInstanceTypeOfferings, || {
             format!("ask which zones offer {instance_type}")
         })?,
     };

@@ -1,7 +1,7 @@
 //! One change to the cloud, with everything that is needed to make it but the ids of what is made before it.
 
 use super::rule::Rule;
-use super::wanted::LifecycleRule;
+use super::wanted::{LifecycleRule, ObjectLock};
 use crate::state::Role;
 use serde_json::Value;
 
@@ -85,8 +85,10 @@ pub enum BucketSetting {
     Tagged,
     /// Our rules; those of others stay.
     Lifecycle(Vec<LifecycleRule>),
-    /// Our statement; those of others stay.
-    TlsOnly(Value),
+    /// Our statements; those of others stay.
+    Policy(Vec<Value>),
+    /// Needs versions.
+    ObjectLock(ObjectLock),
 }
 
 /// A host that is to be made.

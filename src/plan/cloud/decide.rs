@@ -6,7 +6,7 @@ use super::rule::wanted_rules;
 use super::show::{Drift, Plan};
 use super::subnets;
 use super::wanted::{Make, Wanted, lifecycle};
-use super::{backup_policy, tls_only_policy, trust_policy};
+use super::{backup_policy, bucket_statements, trust_policy};
 use crate::error::{Error, Result};
 use crate::state::{Role, parameter};
 use base64::Engine;
@@ -65,8 +65,14 @@ fn bucket(wanted: &Wanted, found: &Found, plan: &mut Plan) {
         rules_there == rules.iter().collect(),
         BucketSetting::Lifecycle(rules.clone()),
     );
-    if wanted.tls_only {
-        unless(there.tls_only, BucketSetting::TlsOnly(tls_only_policy(&wanted.names)));
+    let statements = bucket_statements(&wanted.names, wanted.tls_only);
+    unless(
+        statements.iter().all(|statement| there.statements.contains(statement)),
+        BucketSetting::Policy(statements.clone()),
+    );
+    // Another environment of the bucket may have asked for a retention: it is never taken away here.
+    if let Some(lock) = wanted.object_lock {
+        unless(there.object_lock == Some(lock), BucketSetting::ObjectLock(lock));
     }
     if found.bucket.is_some() && settings.is_empty() {
         plan.unchanged.push(format!("bucket {name}"));

@@ -1,7 +1,7 @@
 //! What stands, as far as it is ours by name or tag.
 
 use super::rule::Rule;
-use super::wanted::LifecycleRule;
+use super::wanted::{LifecycleRule, ObjectLock};
 use crate::state::{Role, Secrets};
 use serde_json::Value;
 use std::collections::BTreeSet;
@@ -32,8 +32,10 @@ pub struct BucketFound {
     pub encrypted: bool,
     pub public_access_blocked: bool,
     pub tagged: bool,
-    /// Whether the policy has our statement that refuses everything but https.
-    pub tls_only: bool,
+    /// Our statements of its policy, as they stand.
+    pub statements: Vec<Value>,
+    /// What new objects are kept for.
+    pub object_lock: Option<ObjectLock>,
     /// Only the rules with our ids.
     pub lifecycle: Vec<LifecycleRule>,
 }

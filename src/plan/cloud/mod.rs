@@ -3,6 +3,8 @@
 mod action;
 mod decide;
 mod found;
+mod grant;
+mod permission;
 mod policy;
 mod rule;
 mod show;
@@ -17,7 +19,12 @@ pub use decide::plan;
 pub use found::{
     Address, BucketFound, Found, Group, Image, Instance, KeyPair, MachineType, Network, Profile, RoleFound, Subnet,
 };
-pub use policy::{HOST_POLICY, backup_policy, tls_only_policy, trust_policy};
+pub use grant::{LONGEST_POLICY, Who, permissions, policy as operator_policy};
+pub use permission::Permission;
+pub use policy::{HOST_POLICY, backup_policy, bucket_statements, is_bucket_statement, trust_policy};
 pub use rule::{REDIS_PORT, REHEARSAL_PORT, Rule, SSH_PORT, Source, rehearsal_rules};
 pub use show::{Change, Drift, Plan, Sign};
-pub use wanted::{Expiry, LifecycleRule, Make, ParameterWanted, Wanted, client_token, lifecycle};
+pub use wanted::{
+    Expiry, LifecycleRule, LockMode, Make, ObjectLock, ParameterWanted, TAG_ENV, TAG_NAME, Wanted, client_token,
+    lifecycle,
+};

@@ -224,7 +224,17 @@ impl fmt::Display for BucketSetting {
             BucketSetting::Encrypted => f.write_str("encrypt"),
             BucketSetting::PublicAccessBlocked => f.write_str("block public access"),
             BucketSetting::Tagged => f.write_str("tag"),
-            BucketSetting::TlsOnly(_) => f.write_str("refuse everything but https"),
+            BucketSetting::Policy(statements) if statements.len() > 1 => {
+                f.write_str("refuse everything but https, and to overwrite a backup")
+            }
+            BucketSetting::Policy(_) => f.write_str("refuse to overwrite a backup"),
+            BucketSetting::ObjectLock(lock) => {
+                write!(
+                    f,
+                    "lock every new object for {} d ({}); a lock once begun is never switched off",
+                    lock.days, lock.mode
+                )
+            }
             BucketSetting::Lifecycle(rules) => {
                 let days = rules
                     .iter()

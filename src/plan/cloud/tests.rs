@@ -15,6 +15,7 @@ fn wanted() -> Wanted {
         generation: 7,
         tls_only: true,
         expiry: Expiry::keeping(48, 35, 12, 3600),
+        object_lock: None,
         parameters: Wanted::standard_parameters(),
         admin_cidrs: vec!["203.0.113.7/32".into()],
         app_cidrs: vec!["0.0.0.0/0".into()],
@@ -83,7 +84,8 @@ fn settled() -> Found {
             encrypted: true,
             public_access_blocked: true,
             tagged: true,
-            tls_only: true,
+            statements: bucket_statements(&wanted.names, true),
+            object_lock: None,
             lifecycle: lifecycle(&wanted.names, wanted.expiry),
         }),
         secrets,
@@ -171,12 +173,16 @@ fn a_newer_image_of_the_same_name_is_no_drift() {
 #[test]
 fn each_lost_setting_of_the_bucket_is_mended_alone() {
     type Disturb = fn(&mut BucketFound);
-    let cases: [(Disturb, &str); 6] = [
+    const REFUSE: &str = "refuse everything but https, and to overwrite a backup";
+    let cases: [(Disturb, &str); 8] = [
         (|bucket| bucket.versioned = false, "keep versions"),
         (|bucket| bucket.encrypted = false, "encrypt"),
         (|bucket| bucket.public_access_blocked = false, "block public access"),
         (|bucket| bucket.tagged = false, "tag"),
-        (|bucket| bucket.tls_only = false, "refuse everything but https"),
+        (|bucket| bucket.statements.clear(), REFUSE),
+        (|bucket| drop(bucket.statements.pop()), REFUSE),
+        // As somebody may have weakened it.
+        (|bucket| bucket.statements[1]["Effect"] = "Allow".into(), REFUSE),
         (
             |bucket| bucket.lifecycle[1].expire_days = Some(1),
             "expire backups/production/hourly/ after 2 d, backups/production/log/ after 2 d, backups/production/daily/ after 35 d, \
@@ -193,9 +199,30 @@ fn each_lost_setting_of_the_bucket_is_mended_alone() {
 fn without_https_the_bucket_is_not_asked_to_refuse_http() {
     let lines = lines(|wanted, found| {
         wanted.tls_only = false;
-        found.bucket.as_mut().unwrap().tls_only = false;
+        found.bucket.as_mut().unwrap().statements.remove(0);
     });
     assert_eq!(lines, [] as [&str; 0]);
+}
+
+#[test]
+fn a_retention_is_set_where_it_is_wanted_and_never_taken_away() {
+    let lock = |days| {
+        Some(ObjectLock {
+            mode: LockMode::Governance,
+            days,
+        })
+    };
+    let with = |asked: Option<ObjectLock>, there: Option<ObjectLock>| {
+        lines(|wanted, found| {
+            wanted.object_lock = asked;
+            found.bucket.as_mut().unwrap().object_lock = there;
+        })
+    };
+    for there in [None, lock(3)] {
+        assert!(with(lock(30), there)[0].contains("lock every new object for 30 d (governance)"));
+    }
+    assert_eq!(with(lock(30), lock(30)), [] as [&str; 0]);
+    assert_eq!(with(None, lock(30)), [] as [&str; 0]);
 }
 
 #[test]

@@ -2,8 +2,13 @@
 
 use crate::plan::names::Names;
 use crate::state::{RedisUser, Role, parameter};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
+use std::fmt;
+
+/// The tags by which everything of an environment is found.
+pub const TAG_NAME: &str = "infra:name";
+pub const TAG_ENV: &str = "infra:env";
 
 /// Everything that an environment should have in the cloud.
 #[derive(Clone, Debug)]
@@ -14,6 +19,8 @@ pub struct Wanted {
     /// Whether S3 is spoken over https, so that the bucket can refuse anything else.
     pub tls_only: bool,
     pub expiry: Expiry,
+    /// How long nobody may remove what is in the bucket; where none is wanted, one that is there stays.
+    pub object_lock: Option<ObjectLock>,
     pub parameters: Vec<ParameterWanted>,
     /// Who may reach ssh and the Redis port.
     pub admin_cidrs: Vec<String>,
@@ -97,6 +104,33 @@ impl Expiry {
             daily_days: daily.max(1),
             monthly_days: monthly.max(1).saturating_mul(31),
         }
+    }
+}
+
+/// The retention that every new object of the bucket gets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ObjectLock {
+    pub mode: LockMode,
+    pub days: u32,
+}
+
+/// Who may remove an object before its time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LockMode {
+    /// Whoever has the permission to.
+    Governance,
+    /// Nobody, the account's root user included.
+    Compliance,
+}
+
+impl fmt::Display for LockMode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            LockMode::Governance => "governance",
+            LockMode::Compliance => "compliance",
+        })
     }
 }
 

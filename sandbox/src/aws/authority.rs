@@ -1,0 +1,82 @@
+//! The certificate that the AWS API shows over https, the authority behind it, and who is told to trust that.
+//!
+//! Made anew at every `up`, as the cloud is: a key that nobody has any more signs nothing.
+
+use std::fs;
+use std::io::Write;
+use std::net::Ipv4Addr;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, KeyUsagePurpose};
+
+use crate::network::BRIDGE_ADDRESS;
+use crate::paths::Paths;
+use crate::record::write_private;
+
+/// The authorities that this computer trusts already, and those of a machine.
+const SYSTEM_BUNDLE: &str = "etc/ssl/certs/ca-certificates.crt";
+/// Where `update-ca-certificates` looks for more.
+const ADDED: &str = "usr/local/share/ca-certificates/infra-sandbox.crt";
+
+/// Certificate and key of the API, and what clients trust it by.
+pub struct Files {
+    pub certificate: PathBuf,
+    pub key: PathBuf,
+}
+
+/// Makes authority and certificate, and writes the bundle for clients on this computer.
+pub fn make(paths: &Paths) -> Result<Files> {
+    let folder = paths.tls();
+    fs::create_dir_all(&folder).with_context(|| format!("make {}", folder.display()))?;
+    let mut authority = named("infra sandbox");
+    authority.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+    authority.key_usages = vec![KeyUsagePurpose::KeyCertSign];
+    let key = KeyPair::generate().context("make the sandbox's authority")?;
+    let authority = CertifiedIssuer::self_signed(authority, key).context("make the sandbox's authority")?;
+    let address: Ipv4Addr = BRIDGE_ADDRESS.parse().context("read the bridge's address")?;
+    let mut server = named("infra sandbox AWS API");
+    server.subject_alt_names = vec![rcgen::SanType::IpAddress(address.into())];
+    let key = KeyPair::generate().context("make the AWS API's key")?;
+    let certificate = server
+        .signed_by(&key, &authority)
+        .context("sign the AWS API's certificate")?;
+
+    let files = Files {
+        certificate: folder.join("server.crt"),
+        key: folder.join("server.key"),
+    };
+    fs::write(&files.certificate, certificate.pem()).context("write the AWS API's certificate")?;
+    write_private(&files.key, &key.serialize_pem())?;
+    fs::write(paths.authority(), authority.pem()).context("write the sandbox's authority")?;
+    let system = fs::read_to_string(Path::new("/").join(SYSTEM_BUNDLE)).unwrap_or_default();
+    fs::write(paths.trusted(), format!("{system}\n{}", authority.pem())).context("write who is trusted")?;
+    Ok(files)
+}
+
+fn named(name: &str) -> CertificateParams {
+    let mut params = CertificateParams::default();
+    params.distinguished_name.push(DnType::CommonName, name);
+    params
+}
+
+/// Lets a machine trust the authority, as if somebody had added it and run `update-ca-certificates`. `root` is its mounted disk.
+pub fn trust(paths: &Paths, root: &Path) -> Result<()> {
+    let added = root.join(ADDED);
+    if added.exists() {
+        return Ok(());
+    }
+    let authority = fs::read_to_string(paths.authority()).context("read the sandbox's authority")?;
+    let write = || -> std::io::Result<()> {
+        if let Some(folder) = added.parent() {
+            fs::create_dir_all(folder)?;
+        }
+        let mut bundle = fs::File::options()
+            .append(true)
+            .create(true)
+            .open(root.join(SYSTEM_BUNDLE))?;
+        bundle.write_all(authority.as_bytes())?;
+        fs::write(&added, &authority)
+    };
+    write().context("let the machine trust the sandbox's authority")
+}
