@@ -10,6 +10,11 @@
 
 #[path = "../common/access.rs"]
 mod access;
+mod hosts;
+mod impostor;
+mod machine;
+mod network;
+mod scan;
 #[allow(dead_code, reason = "the journey uses the rest of it")]
 #[path = "../journey/secrets.rs"]
 mod secrets;

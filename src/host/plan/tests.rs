@@ -12,7 +12,7 @@ const PASSWORDS: [&str; 5] = [
     "source-secret",
 ];
 
-fn settings() -> Settings {
+pub(super) fn settings() -> Settings {
     let source = Upstream {
         host: "192.0.2.7".into(),
         port: 6390,
@@ -86,6 +86,7 @@ fn facts_of(description: &Description) -> Facts {
         };
         facts.units.insert(unit.name.clone(), found);
     }
+    facts.firewall = true;
     for sysctl in &description.sysctls {
         let found = FoundSysctl {
             value: sysctl.value.clone(),
