@@ -49,26 +49,30 @@ write_file() {
         fail "cannot write $path"
     }
     if [[ $path == /etc/ssh/* ]]; then
-        would_sshd_take "$temporary"
+        would_sshd_take "$path"
         if [[ -e $path ]]; then cp -p "$path" "$path.infra-before" || fail "cannot keep the $path of before"; fi
     fi
     waiting+=("$path")
 }
 
 # Settings of sshd are tried before they are in its folder, where the next boot would read them: are they understood, and is whoever is logged in now still
-# let in by them.
+# let in by them. With all the others beside them: some of its settings add up.
 would_sshd_take() {
-    local trial=/var/lib/infra/sshd.trial said login=${SUDO_USER:-root} effective
-    printf 'Include %s\nInclude /etc/ssh/sshd_config\n' "$1" >"$trial"
-    said=$(sshd -t -f "$trial" 2>&1 </dev/null 9>&-) || {
-        rm -f "$1"
+    local path=$1 trial=/var/lib/infra/sshd.trial said login=${SUDO_USER:-root} effective
+    rm -rf "$trial"
+    mkdir -p "$trial"
+    cp /etc/ssh/sshd_config.d/*.conf "$trial/" 2>/dev/null
+    cp "$path.infra-new" "$trial/${path##*/}"
+    sed -E "s#^([[:space:]]*Include[[:space:]]+)(/etc/ssh/)?sshd_config.d/#\1$trial/#I" /etc/ssh/sshd_config >"$trial/sshd_config"
+    if ! said=$(sshd -t -f "$trial/sshd_config" 2>&1 </dev/null 9>&-); then
+        rm -rf "$trial" "$path.infra-new"
         fail "sshd refuses these settings, nothing of them is in force: $said"
-    }
-    effective=$(sshd -T -f "$trial" -C "user=$login,host=localhost,addr=127.0.0.1" 2>&1 </dev/null 9>&-)
-    rm -f "$trial"
+    fi
+    effective=$(sshd -T -f "$trial/sshd_config" -C "user=$login,host=localhost,addr=127.0.0.1" 2>&1 </dev/null 9>&-)
+    rm -rf "$trial"
     if ! grep -q '^pubkeyauthentication yes$' <<<"$effective" ||
         { grep -q '^allowusers ' <<<"$effective" && ! grep -q "^allowusers $login\$" <<<"$effective"; }; then
-        rm -f "$1"
+        rm -f "$path.infra-new"
         fail "sshd would no longer let $login in by these settings, nothing of them is in force"
     fi
 }
