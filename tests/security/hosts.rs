@@ -221,7 +221,10 @@ fn settings_of_ssh_that_would_lock_out_are_not_taken(machine: &Machine) {
             assert_eq!(tries.text(), wanted);
         }
     });
-    assert_eq!(machine.root("ls /etc/ssh/sshd_config.d | grep infra-"), "");
+    assert_eq!(
+        machine.root("ls /etc/ssh/sshd_config.d | grep -E 'infra-(new|before)'"),
+        ""
+    );
 }
 
 fn services_are_confined(machines: &[&Machine]) {
