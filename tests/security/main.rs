@@ -18,5 +18,6 @@ mod scan;
 #[allow(dead_code, reason = "the journey uses the rest of it")]
 #[path = "../journey/secrets.rs"]
 mod secrets;
+mod ssh;
 #[path = "../journey/world.rs"]
 mod world;
