@@ -100,6 +100,7 @@ struct Inner {
     message: String,
     hint: Option<String>,
     cause: Option<Cause>,
+    impostor: bool,
 }
 
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -111,6 +112,7 @@ impl Error {
             message: message.into(),
             hint: None,
             cause: None,
+            impostor: false,
         }))
     }
 
@@ -163,6 +165,24 @@ impl Error {
     pub fn with_kind(mut self, kind: Kind) -> Self {
         self.0.kind = kind;
         self
+    }
+
+    /// Marks this as somebody else's answer in the place of whom we know: no command may end well after that, whatever else it found.
+    #[must_use]
+    pub fn by_an_impostor(mut self) -> Self {
+        self.0.impostor = true;
+        self
+    }
+
+    /// Whether this, or a cause of it, is somebody else's answer in the place of whom we know.
+    pub fn is_by_an_impostor(&self) -> bool {
+        let mut cause = std::error::Error::source(self);
+        let mut found = self.0.impostor;
+        while let Some(error) = cause {
+            found |= error.downcast_ref::<Error>().is_some_and(|error| error.0.impostor);
+            cause = error.source();
+        }
+        found
     }
 
     pub fn kind(&self) -> Kind {

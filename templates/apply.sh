@@ -1,5 +1,5 @@
 # Fed to a root bash by standard input, followed by one action a line, done in order; the first that fails ends it. Secrets come only this way.
-#   asked:   say TEXT… | packages NAME… | pending WORD… | directory PATH OWNER:GROUP MODE | file PATH OWNER:GROUP MODE BASE64 | program PATH OWNER:GROUP MODE SHA256 | reload-units
+#   asked:   say TEXT… | packages NAME… | pending WORD… | directory PATH OWNER:GROUP MODE | file PATH OWNER:GROUP MODE BASE64 | program PATH OWNER:GROUP MODE SHA256 | reload-units | reload-ssh PATH
 #            sysctl KEY VALUE | engine BASE64 | role | enable UNIT | disable UNIT | start UNIT | stop UNIT | restart UNIT | settled | end
 #   answers: doing TEXT | warning TEXT | failed TEXT | done
 # shellcheck shell=bash
@@ -48,7 +48,44 @@ write_file() {
         rm -f "$temporary"
         fail "cannot write $path"
     }
+    if [[ $path == /etc/ssh/* ]]; then
+        would_sshd_take "$path"
+        if [[ -e $path ]]; then cp -p "$path" "$path.infra-before" || fail "cannot keep the $path of before"; fi
+    fi
     waiting+=("$path")
+}
+
+# Settings of sshd are tried before they are in its folder, where the next boot would read them: are they understood, and is whoever is logged in now still
+# let in by them. With all the others beside them: some of its settings add up.
+would_sshd_take() {
+    local path=$1 trial=/var/lib/infra/sshd.trial said login=${SUDO_USER:-root} effective
+    rm -rf "$trial"
+    mkdir -p "$trial"
+    cp /etc/ssh/sshd_config.d/*.conf "$trial/" 2>/dev/null
+    cp "$path.infra-new" "$trial/${path##*/}"
+    sed -E "s#^([[:space:]]*Include[[:space:]]+)(/etc/ssh/)?sshd_config.d/#\1$trial/#I" /etc/ssh/sshd_config >"$trial/sshd_config"
+    if ! said=$(sshd -t -f "$trial/sshd_config" 2>&1 </dev/null 9>&-); then
+        rm -rf "$trial" "$path.infra-new"
+        fail "sshd refuses these settings, nothing of them is in force: $said"
+    fi
+    effective=$(sshd -T -f "$trial/sshd_config" -C "user=$login,host=localhost,addr=127.0.0.1" 2>&1 </dev/null 9>&-)
+    rm -rf "$trial"
+    if ! grep -q '^pubkeyauthentication yes$' <<<"$effective" ||
+        { grep -q '^allowusers ' <<<"$effective" && ! grep -q "^allowusers $login\$" <<<"$effective"; }; then
+        rm -f "$path.infra-new"
+        fail "sshd would no longer let $login in by these settings, nothing of them is in force"
+    fi
+}
+
+reload_ssh() {
+    local settings=$1 said
+    if ! said=$(sshd -t 2>&1 </dev/null 9>&-); then
+        if [[ -e $settings.infra-before ]]; then mv -f "$settings.infra-before" "$settings"; else rm -f "$settings"; fi
+        sync "${settings%/*}"
+        fail "sshd refuses its settings, $settings is as it was before: $said"
+    fi
+    rm -f "$settings.infra-before"
+    try systemctl reload ssh.service
 }
 
 # Brings a program that came before into its place, if it came whole.
@@ -131,6 +168,7 @@ main() {
             write_program "$first" $rest
             ;;
         reload-units) try systemctl daemon-reload ;;
+        reload-ssh) reload_ssh "$first" ;;
         sysctl) set_sysctl "$first" "$rest" ;;
         engine) engine "$first" ;;
         role) try /usr/local/sbin/infra-role apply ;;

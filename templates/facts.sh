@@ -2,6 +2,7 @@
 #   asked:   text PATH | file PATH | directory PATH | package NAME | unit NAME | sysctl KEY, ended by "end"
 #   answers: file PATH MODE OWNER GROUP SHA256 [BASE64] | missing PATH | package NAME VERSION | unit NAME ENABLED ACTIVE
 #            sysctl KEY writable|fixed VALUE… | pending WORD… | engine BASE64 | system KEY VALUE | end
+#            upgrade NAME VERSION
 # shellcheck shell=bash
 look() {
     set -u
@@ -55,6 +56,10 @@ look() {
         # shellcheck disable=SC2016
         dpkg-query -W -f '${db:Status-Status} ${Package} ${Version}\n' -- "${packages[@]}" 2>/dev/null |
             sed -n 's/^installed /package /p'
+        apt-cache policy "${packages[@]}" 2>/dev/null | awk '
+            /^[^ ].*:$/ { name = substr($1, 1, length($1) - 1) }
+            $1 == "Installed:" { installed = $2 }
+            $1 == "Candidate:" && installed != "(none)" && $2 != "(none)" && $2 != installed { print "upgrade", name, $2 }'
     fi
     if ((${#units[@]})); then
         # One blank line between two units; a unit that does not exist answers too.
@@ -85,6 +90,19 @@ look() {
     echo "system memory_kb $(awk '/^MemTotal/ { print $2 }' /proc/meminfo)"
     echo "system boot_id $(</proc/sys/kernel/random/boot_id)"
     echo "system container $(systemd-detect-virt --container || true)"
+    local answer=no
+    if nft list table inet infra >/dev/null 2>&1; then answer=yes; fi
+    echo "system firewall $answer"
+    answer=no
+    if [[ -e /run/reboot-required ]]; then answer=yes; fi
+    echo "system reboot_required $answer"
+    answer=no
+    if [[ -n ${INFRA_UNIT-} ]]; then
+        local engine
+        engine=$(systemctl show -p MainPID --value "$INFRA_UNIT")
+        if grep -q '\.so.* (deleted)$' "/proc/$engine/maps" 2>/dev/null; then answer=yes; fi
+    fi
+    echo "system outdated_libraries $answer"
     echo end
 }
 # On one line: what follows it on standard input is read by look, not by the shell.

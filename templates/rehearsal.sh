@@ -12,6 +12,15 @@ umask 077
 unit=infra-rehearsal
 folder=/run/infra-rehearsal
 
+# As the real engine is, and without its right to write anywhere but in the rehearsal's own folder.
+confined=(
+    ProtectSystem=strict "ReadWritePaths=$folder" NoNewPrivileges=yes CapabilityBoundingSet= PrivateTmp=yes PrivateDevices=yes PrivateUsers=yes ProtectHome=yes
+    ProtectClock=yes ProtectControlGroups=yes ProtectHostname=yes ProtectKernelLogs=yes ProtectKernelModules=yes ProtectKernelTunables=yes
+    ProtectProc=invisible "RestrictAddressFamilies=AF_INET AF_INET6 AF_UNIX" RestrictNamespaces=yes RestrictRealtime=yes RestrictSUIDSGID=yes RemoveIPC=yes
+    LockPersonality=yes MemoryDenyWriteExecute=yes SystemCallArchitectures=native "SystemCallFilter=@system-service" "SystemCallFilter=~@privileged @resources"
+    SystemCallErrorNumber=EPERM
+)
+
 clear_away() {
     systemctl stop "$unit.service" 2>/dev/null || true
     systemctl reset-failed "$unit.service" 2>/dev/null || true
@@ -28,8 +37,7 @@ rehearsal() {
         # The engine's server is named as its client is: redis-cli, redis-server.
         systemd-run --quiet --collect --unit="$unit" --description="Scratch server of a rehearsal" \
             --property=User="$INFRA_USER" --property=Group="$INFRA_USER" --property=RuntimeMaxSec="$2" \
-            --property=MemoryMax=96M --property=OOMScoreAdjust=900 --property=PrivateTmp=yes --property=ProtectSystem=full \
-            --property=NoNewPrivileges=yes -- "/usr/bin/${INFRA_CLIENT%-cli}-server" "$folder/server.conf"
+            --property=MemoryMax=96M --property=OOMScoreAdjust=900 "${confined[@]/#/--property=}" -- "/usr/bin/${INFRA_CLIENT%-cli}-server" "$folder/server.conf"
         # The log keeps what earlier rehearsals saw under the same name.
         systemctl show --value --property=InvocationID "$unit.service" >"$folder/invocation"
         ;;

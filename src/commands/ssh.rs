@@ -10,6 +10,9 @@ use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
 use tempfile::TempDir;
 
+/// What ssh ends with when it did not get to run anything.
+const REFUSED: i32 = 255;
+
 pub async fn run(context: &Context, arguments: &Ssh) -> Result<ExitCode> {
     let environment = context.environment().await?;
     let (state, secrets) = tokio::try_join!(environment.state(), context.secrets(&environment))?;
@@ -44,6 +47,12 @@ pub async fn run(context: &Context, arguments: &Ssh) -> Result<ExitCode> {
         .await
         .map_err(|error| error.hint("install the OpenSSH client"))?;
     drop(files);
+    if status.code() == Some(REFUSED) {
+        context.ui.warn(format!(
+            "ssh could not log in to {address}. If it says that the host key is another one, somebody else may answer there, and nothing was sent: see what \
+             `infra status` says of it"
+        ));
+    }
     answer_with(status)
 }
 

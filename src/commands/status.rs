@@ -5,7 +5,7 @@ mod show;
 
 use super::JSON_SCHEMA_VERSION;
 use super::context::{Context, Environment, host_server};
-use super::up::drift;
+use super::up::{Drift, drift};
 use crate::backup::prove::{LATE_PERIODS, SILENT};
 use crate::backup::{self, BackupSummary, drill};
 use crate::cloud::ec2::{self, Beside};
@@ -50,6 +50,8 @@ struct Status {
     kept: BTreeMap<&'static str, KeptGeneration>,
     /// What `up` would change; nothing when it could not be looked at.
     drift: Option<Vec<String>>,
+    /// What the hosts wait for and only the operator may do, with how: an upgrade of the engine, a reboot.
+    upkeep: Vec<String>,
     alarms: Vec<String>,
 }
 
@@ -107,6 +109,15 @@ async fn look(context: &Context) -> Result<ExitCode> {
         drift(context, &environment),
         ec2::besides(&environment.cloud, &names),
     );
+    let impostor = [drift.as_ref().err()]
+        .into_iter()
+        .chain(backups.agents.iter().map(|(_, agent)| agent.as_ref().err()))
+        .flatten()
+        .find(|error| error.is_by_an_impostor())
+        .map(|error| {
+            let told = Error::unproven(format!("say how the hosts are: {}", error.chain().join(": ")));
+            told.hint(error.next_step().unwrap_or_default())
+        });
     let mut status = assemble(
         context,
         history,
@@ -121,7 +132,7 @@ async fn look(context: &Context) -> Result<ExitCode> {
     );
     status.add_besides(besides);
     show(&context.ui, &status)?;
-    Ok(ExitCode::Done)
+    impostor.map_or(Ok(ExitCode::Done), Err)
 }
 
 /// What the bucket and the agents say of backups; each by itself, since one more that is silent is one more thing to tell.
@@ -198,7 +209,7 @@ fn assemble(
     asked: Vec<(&'static str, Asked)>,
     backups: Backups,
     app: Result<&'static str>,
-    drift: Result<Vec<String>>,
+    drift: Result<Drift>,
 ) -> Status {
     let app = app.map_err(|error| format!("the app could not be asked what it uses: {}", error.chain().join(": ")));
     let offsets: BTreeMap<&str, u64> = asked
@@ -237,6 +248,13 @@ fn assemble(
         Some(age) if age > late => alarms.push(format!("the last backup is {} old", age_text(age))),
         Some(_) => {}
     }
+    let (drift, upkeep) = match drift {
+        Ok(drift) => (Some(drift.lines), drift.upkeep),
+        Err(error) => {
+            alarms.push(format!("drift could not be looked at: {}", error.chain().join(": ")));
+            (None, Vec::new())
+        }
+    };
     Status {
         schema_version: JSON_SCHEMA_VERSION,
         name: context.config.name.clone(),
@@ -252,9 +270,8 @@ fn assemble(
         drill,
         beside: Vec::new(),
         kept,
-        drift: drift
-            .map_err(|error| alarms.push(format!("drift could not be looked at: {}", error.chain().join(": "))))
-            .ok(),
+        drift,
+        upkeep,
         alarms,
     }
 }

@@ -2,6 +2,7 @@
 
 use super::description::{Content, Description, File};
 use super::facts::Facts;
+use super::lockdown;
 use super::plan::{Action, Plan, plan};
 use super::templates;
 use crate::error::{Error, Result};
@@ -160,6 +161,7 @@ fn script(plan: &Plan, pending: &[String]) -> Zeroizing<String> {
                     ),
                 );
             }
+            Action::ReloadSsh => line(&mut lines, format_args!("reload-ssh {}", lockdown::SSH_SETTINGS)),
             Action::ReloadUnits => line(&mut lines, format_args!("reload-units")),
             Action::SetSysctl { key, value } => line(&mut lines, format_args!("sysctl {key} {value}")),
             Action::TellEngine(commands) => {

@@ -72,6 +72,8 @@ pub enum Reaction {
     ReloadUnits,
     /// The kernel settings are applied.
     LoadSysctls,
+    /// sshd takes its settings, if it finds nothing wrong with them; else those from before stay.
+    ReloadSsh,
     /// Redis reads its users again.
     LoadUsers,
     /// Redis reads its certificates again.
@@ -90,6 +92,7 @@ impl Reaction {
         match self {
             Reaction::ReloadUnits => "reload-units".into(),
             Reaction::LoadSysctls => "load-sysctls".into(),
+            Reaction::ReloadSsh => "reload-ssh".into(),
             Reaction::LoadUsers => "load-users".into(),
             Reaction::LoadCertificates => "load-certificates".into(),
             Reaction::Configure => "configure".into(),
@@ -103,6 +106,7 @@ impl Reaction {
         match word {
             "reload-units" => Reaction::ReloadUnits,
             "load-sysctls" => Reaction::LoadSysctls,
+            "reload-ssh" => Reaction::ReloadSsh,
             "load-users" => Reaction::LoadUsers,
             "load-certificates" => Reaction::LoadCertificates,
             "configure" => Reaction::Configure,
@@ -138,6 +142,7 @@ mod tests {
         let all = [
             Reaction::ReloadUnits,
             Reaction::LoadSysctls,
+            Reaction::ReloadSsh,
             Reaction::LoadUsers,
             Reaction::LoadCertificates,
             Reaction::Configure,

@@ -17,6 +17,8 @@ pub struct Facts {
     pub files: BTreeMap<String, FoundFile>,
     /// Version by package, installed ones only.
     pub packages: BTreeMap<String, String>,
+    /// The version that could be had, by package, where that is another than is installed.
+    pub upgrades: BTreeMap<String, String>,
     pub units: BTreeMap<String, FoundUnit>,
     pub sysctls: BTreeMap<String, FoundSysctl>,
     /// Words of reactions that an earlier run began and did not finish.
@@ -27,6 +29,12 @@ pub struct Facts {
     pub boot_id: String,
     /// Whether the machine is a container, which may not change its kernel.
     pub container: bool,
+    /// Whether the kernel has our rules.
+    pub firewall: bool,
+    /// Whether the system says that it wants a reboot.
+    pub reboot_required: bool,
+    /// Whether the engine runs with libraries that are no longer on the disk.
+    pub outdated_libraries: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -90,6 +98,9 @@ impl Facts {
                 ["package", name, version] => {
                     facts.packages.insert((*name).into(), (*version).into());
                 }
+                ["upgrade", name, version] => {
+                    facts.upgrades.insert((*name).into(), (*version).into());
+                }
                 ["unit", name, enabled, active] => {
                     let unit = FoundUnit {
                         enabled: *enabled == "enabled",
@@ -111,6 +122,9 @@ impl Facts {
                 ["system", "memory_kb", amount] => facts.memory_kb = amount.parse().map_err(|_| misread(line))?,
                 ["system", "boot_id", id] => facts.boot_id = (*id).into(),
                 ["system", "container", kind] => facts.container = *kind != "none",
+                ["system", "firewall", answer] => facts.firewall = *answer == "yes",
+                ["system", "reboot_required", answer] => facts.reboot_required = *answer == "yes",
+                ["system", "outdated_libraries", answer] => facts.outdated_libraries = *answer == "yes",
                 ["end"] => ended = true,
                 _ => return Err(misread(line)),
             }
@@ -163,9 +177,9 @@ mod tests {
 
     #[test]
     fn an_answer_becomes_facts() {
-        let text = "file /etc/a 640 root redis abc aGkK\nmissing /etc/b\nfile /etc/c 750 root root -\npackage curl 8.14\nunit x.service enabled active\n\
+        let text = "file /etc/a 640 root redis abc aGkK\nmissing /etc/b\nfile /etc/c 750 root root -\npackage curl 8.14\nupgrade curl 8.15\nunit x.service enabled active\n\
                     unit y.timer absent inactive\nsysctl vm.overcommit_memory fixed 0\npending configure restart=x\nsystem memory_kb 1024\nsystem boot_id \
-                    b\nsystem container systemd-nspawn\nend\n";
+                    b\nsystem container systemd-nspawn\nsystem firewall yes\nsystem reboot_required no\nsystem outdated_libraries yes\nend\n";
         let facts = Facts::parse(text).unwrap();
         assert_eq!(facts.files["/etc/a"].mode, 0o640);
         assert_eq!(facts.files["/etc/a"].text.as_ref().unwrap().expose(), "hi\n");
@@ -175,6 +189,8 @@ mod tests {
         assert!(!facts.sysctls["vm.overcommit_memory"].writable);
         assert_eq!(facts.pending, ["configure", "restart=x"]);
         assert!(facts.container);
+        assert_eq!(facts.upgrades["curl"], "8.15");
+        assert!(facts.firewall && !facts.reboot_required && facts.outdated_libraries);
     }
 
     #[test]

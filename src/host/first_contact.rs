@@ -12,6 +12,9 @@ use std::time::Duration;
 /// cloud-init on a slow small instance, and a little more.
 const PATIENCE: Duration = Duration::from_secs(11 * 60);
 
+/// Settings of sshd that name the one key that the host shows.
+pub const OWN_KEY: &str = "/etc/ssh/sshd_config.d/00-infra-host-key.conf";
+
 /// What [`prepare`] found.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Prepared {

@@ -14,6 +14,7 @@ pub mod description;
 pub mod engine;
 pub mod facts;
 pub mod first_contact;
+pub mod lockdown;
 pub mod plan;
 pub mod redis_conf;
 pub mod restore;
@@ -21,6 +22,7 @@ pub mod role;
 pub mod settings;
 pub(crate) mod templates;
 pub mod tls;
+pub mod upkeep;
 pub mod user_data;
 pub mod users;
 

@@ -3,6 +3,7 @@
 use super::description::{Description, File, Reaction};
 use super::engine::Layout;
 use super::facts::Facts;
+use super::lockdown::FIREWALL;
 use super::redis_conf::{self, Consequence};
 use crate::error::{Error, Result};
 use crate::secret::Secret;
@@ -36,6 +37,7 @@ pub enum Action {
     },
     PutFile(File),
     ReloadUnits,
+    ReloadSsh,
     SetSysctl {
         key: String,
         value: String,
@@ -205,6 +207,9 @@ impl Plan {
         if reactions.iter().any(about_units) {
             self.add("let systemd read its units again", Action::ReloadUnits);
         }
+        if reactions.contains(&Reaction::ReloadSsh) {
+            self.add("let sshd read its settings again", Action::ReloadSsh);
+        }
         let engine_unit = engine.unit;
         let running = facts.units.get(engine_unit).is_some_and(|unit| unit.active);
         if running {
@@ -284,6 +289,10 @@ impl Plan {
             let active = found.is_some_and(|found| found.active);
             match unit.active {
                 Some(true) if !active => self.add(format!("start {}", unit.name), Action::Start(unit.name.clone())),
+                // It has run, and what it set is gone: somebody flushed the rules of others with their own.
+                Some(true) if unit.name == FIREWALL && !facts.firewall => {
+                    self.add(format!("restart {}", unit.name), Action::Restart(unit.name.clone()));
+                }
                 Some(false) if active => self.add(format!("stop {}", unit.name), Action::Stop(unit.name.clone())),
                 // A oneshot that has just been enabled for the next boots is run for this one too.
                 None if unit.enabled && !enabled => {
@@ -366,5 +375,7 @@ fn verb(file: &File, facts: &Facts) -> &'static str {
     }
 }
 
+#[cfg(test)]
+mod listed;
 #[cfg(test)]
 mod tests;

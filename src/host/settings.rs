@@ -3,7 +3,7 @@
 use super::agent::Binary;
 use super::description::{Content, Description, Directory, File, Reaction, Sysctl, Unit};
 use super::engine::Layout;
-use super::{backup, redis_conf, templates, users};
+use super::{backup, lockdown, redis_conf, templates, users};
 use crate::config::Engine;
 use crate::error::Result;
 use crate::secret::Secret;
@@ -148,6 +148,7 @@ impl Settings {
                 },
             ],
         };
+        lockdown::describe(&mut description);
         if let Some(settings) = &self.backup {
             backup::describe(
                 settings,

@@ -22,6 +22,11 @@ pub const FIRST_CONTACT: &str = include_str!("../../templates/first-contact.sh")
 pub const REHEARSAL: &str = include_str!("../../templates/rehearsal.sh");
 pub const REHEARSAL_CONF: &str = include_str!("../../templates/rehearsal.conf.tera");
 pub const REHEARSAL_ACL: &str = include_str!("../../templates/rehearsal.acl.tera");
+pub const SSH: &str = include_str!("../../templates/sshd.conf");
+pub const FIREWALL: &str = include_str!("../../templates/firewall.nft");
+pub const FIREWALL_UNIT: &str = include_str!("../../templates/infra-firewall.service");
+pub const UPGRADES: &str = include_str!("../../templates/upgrades.conf");
+pub const NEEDRESTART: &str = include_str!("../../templates/needrestart.conf");
 pub const CLOUD_CONFIG: &str = include_str!("../../templates/cloud-config.tera");
 
 /// Fills in a template. Nothing is escaped: none of them is HTML.

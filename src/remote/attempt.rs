@@ -134,6 +134,7 @@ fn changed_key(target: &Target, found: &str) -> Error {
         target.port,
         pinned.join(" or ")
     ))
+    .by_an_impostor()
     .hint(
         "somebody else may answer at this address: nothing was sent. If the instance was replaced or its keys were remade on purpose, take it out of the \
          environment and make it again; else compare `ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub` on the instance's console",

@@ -11,13 +11,19 @@
 #[path = "../common/access.rs"]
 mod access;
 mod certificate;
-mod pair;
-mod rotation;
+mod hosts;
 mod iam;
+mod impostor;
+mod machine;
+mod network;
+mod pair;
 mod policy;
+mod rotation;
+mod scan;
 #[allow(dead_code, reason = "the journey uses the rest of it")]
 #[path = "../journey/secrets.rs"]
 mod secrets;
+mod ssh;
 mod users;
 #[path = "../journey/world.rs"]
 mod world;

@@ -119,6 +119,9 @@ pub(super) fn show(ui: &Ui, status: &Status) -> Result<()> {
         }
         None => ui.data("drift: not known"),
     }
+    for upkeep in &status.upkeep {
+        ui.data(format!("upkeep: {upkeep}"));
+    }
     for alarm in &status.alarms {
         ui.data(format!("{} {alarm}", ui.paint_data("31", "ALARM")));
     }

@@ -100,6 +100,7 @@ fn status() -> Status {
         )]
         .into(),
         drift: Some(vec!["~ address infra-demo-production: move it to i-master".into()]),
+        upkeep: vec!["replica: redis-server 5:8.0.2-3 could become 5:8.0.4-1: `infra ssh replica -- …` does it".into()],
         alarms: vec!["replica does not answer: connect to replica: timed out".into()],
     }
 }
@@ -123,6 +124,7 @@ fn what_could_not_be_looked_at_is_null_and_not_empty() {
         beside: Vec::new(),
         kept: BTreeMap::new(),
         drift: None,
+        upkeep: Vec::new(),
         alarms: vec!["there is no backup".into()],
         ..status()
     };

@@ -10,7 +10,7 @@ use crate::cli::Up;
 use crate::cloud;
 use crate::cutover::Phase;
 use crate::error::{Error, ExitCode, Result};
-use crate::host::{self, agent::Binary};
+use crate::host::{self, agent::Binary, upkeep};
 use crate::inventory::{Host, Inventory};
 use crate::plan::cloud::{Found, Instance, Plan, Wanted, plan};
 use crate::redis::Info;
@@ -295,8 +295,15 @@ pub async fn bring_hosts(context: &Context, environment: &Environment, step: &St
     Ok(())
 }
 
-/// What `up` would change, for `infra status`.
-pub async fn drift(context: &Context, environment: &Environment) -> Result<Vec<String>> {
+/// What a look as before an `up` gives, for `infra status`.
+pub struct Drift {
+    /// What `up` would change.
+    pub lines: Vec<String>,
+    /// What only the operator may do on the hosts.
+    pub upkeep: Vec<String>,
+}
+
+pub async fn drift(context: &Context, environment: &Environment) -> Result<Drift> {
     let quiet = context.quietly();
     let seen = look(&quiet, environment).await?;
     let mut lines: Vec<String> = seen.plan.changes().iter().map(ToString::to_string).collect();
@@ -308,7 +315,11 @@ pub async fn drift(context: &Context, environment: &Environment) -> Result<Vec<S
                 .map(|role| format!("host {role}  is not set up yet")),
         ),
     }
-    Ok(lines)
+    let hosts = seen.hosts.iter().flatten();
+    let upkeep = hosts
+        .flat_map(|(role, looked)| upkeep::wanted(role.name(), &looked.description.engine, &looked.facts))
+        .collect();
+    Ok(Drift { lines, upkeep })
 }
 
 fn inventory(reached: &Reached, state: &State) -> Inventory {

@@ -17,7 +17,7 @@ fn password(index: usize) -> Password {
     Password::only(Secret::new(PASSWORDS[index]))
 }
 
-fn settings() -> Settings {
+pub(super) fn settings() -> Settings {
     let source = Upstream {
         host: "192.0.2.7".into(),
         port: 6390,
@@ -92,6 +92,7 @@ fn facts_of(description: &Description) -> Facts {
         };
         facts.units.insert(unit.name.clone(), found);
     }
+    facts.firewall = true;
     for sysctl in &description.sysctls {
         let found = FoundSysctl {
             value: sysctl.value.clone(),
