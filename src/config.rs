@@ -99,10 +99,10 @@ pub struct Hosts {
     /// Default: the default VPC's subnet in each zone.
     pub subnet: Option<String>,
     pub reach: Reach,
-    /// Who may reach ssh (and the Redis port, for the tool itself). Nobody where it is left out, which `check` calls a blocker.
-    pub admin_cidrs: Vec<String>,
-    /// Who may reach the Redis TLS port. Default: everybody, since dynos have no fixed address.
-    pub app_cidrs: Vec<String>,
+    /// Who may reach ssh (and the Redis port, for the tool itself). Left out: whoever runs this, at the address that AWS sees. Empty: nobody.
+    pub admin_cidrs: Option<Vec<String>>,
+    /// Who may reach the Redis TLS port. Left out: the addresses of the app's Private Space, or everybody where its processes have no fixed one.
+    pub app_cidrs: Option<Vec<String>>,
 }
 
 impl Default for Hosts {
@@ -114,8 +114,8 @@ impl Default for Hosts {
             zones: Vec::new(),
             subnet: None,
             reach: Reach::Public,
-            admin_cidrs: Vec::new(),
-            app_cidrs: vec!["0.0.0.0/0".into()],
+            admin_cidrs: None,
+            app_cidrs: None,
         }
     }
 }
@@ -197,6 +197,8 @@ pub struct Aws {
     pub endpoint: Option<String>,
     /// The address at which the hosts reach S3, where it differs from the operator's.
     pub host_s3_endpoint: Option<String>,
+    /// Where to ask for this computer's own address, as the emulator sees it.
+    pub checkip: Option<String>,
 }
 
 impl Config {
@@ -297,7 +299,7 @@ impl Config {
             ("hosts.admin_cidrs", &self.hosts.admin_cidrs),
             ("hosts.app_cidrs", &self.hosts.app_cidrs),
         ] {
-            if let Some(cidr) = cidrs.iter().find(|cidr| !is_cidr(cidr)) {
+            if let Some(cidr) = cidrs.iter().flatten().find(|cidr| !is_cidr(cidr)) {
                 return wrong(field, cidr, "an IPv4 block such as 203.0.113.7/32");
             }
         }
@@ -534,6 +536,14 @@ mod tests {
         assert_eq!(config.hosts.image, "debian-13");
         assert_eq!(config.app.ca_config_var(), "REDIS_CA");
         assert_eq!(config.backup_period_s(), 3600);
+        assert_eq!(config.hosts.admin_cidrs, None);
+    }
+
+    #[test]
+    fn nobody_and_left_out_are_not_the_same() {
+        let config = Config::parse(&format!("{SMALLEST}hosts: {{admin_cidrs: []}}\n")).unwrap();
+        assert_eq!(config.hosts.admin_cidrs, Some(Vec::new()));
+        assert_eq!(config.hosts.app_cidrs, None);
     }
 
     #[test]

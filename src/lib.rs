@@ -12,6 +12,7 @@ pub mod cutover;
 pub mod error;
 pub mod fault;
 pub mod host;
+pub mod http;
 pub mod interrupt;
 pub mod inventory;
 pub mod plan;

@@ -20,8 +20,10 @@ pub const OPERATOR_VARIABLE: &str = "INFRA_SANDBOX_OPERATOR";
 pub fn write(paths: &Paths, id: &str, operator: &Operator, platform_key: &str) -> Result<()> {
     let state = paths.state().to_string_lossy();
     let endpoint = format!("http://{BRIDGE_ADDRESS}:{PORT}");
+    let own_address = format!("{endpoint}/_hv/address");
     let variables = [
         ("AWS_ENDPOINT_URL", endpoint.as_str()),
+        ("INFRA_CHECKIP_URL", own_address.as_str()),
         ("AWS_ACCESS_KEY_ID", &operator.access_key_id),
         ("AWS_SECRET_ACCESS_KEY", &operator.secret_access_key),
         ("AWS_REGION", REGION),

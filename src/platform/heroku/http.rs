@@ -2,6 +2,7 @@
 
 use crate::error::{Doing, Error, Result};
 use crate::fault;
+use crate::http;
 use crate::secret::Secret;
 use crate::wait::Instant;
 use reqwest::header::{ACCEPT, AUTHORIZATION, HeaderValue, RANGE};
@@ -9,7 +10,6 @@ use reqwest::{Client, Method, Response, StatusCode};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
-use std::sync::Arc;
 use std::time::Duration;
 
 /// How long one request may take.
@@ -67,22 +67,14 @@ impl Http {
                 .because(error)
                 .hint("HEROKU_API_URL is an address such as https://api.example.com; leave it out for the public one")
         })?;
-        let local = url.host_str().is_some_and(is_loopback_or_literal);
-        if url.scheme() != "https" && !local {
+        if !http::is_safe(&url) {
             return Err(
                 Error::usage(format!("send the platform's key to {base}: it is not https"))
                     .hint("plain http is accepted only for an IP address, as the sandbox uses"),
             );
         }
-        let client = Client::builder()
-            .tls_backend_preconfigured(tls()?)
-            .timeout(REQUEST_TIMEOUT)
-            .connect_timeout(Duration::from_secs(10))
-            // A redirect would take the key along to wherever it points.
-            .redirect(reqwest::redirect::Policy::none())
-            .user_agent(concat!("infra/", env!("CARGO_PKG_VERSION")))
-            .build()
-            .doing(|| "set up the client of the platform".into())?;
+        let client = http::client(REQUEST_TIMEOUT, Duration::from_secs(10), true)
+            .map_err(|error| error.while_doing("set up the client of the platform"))?;
         Ok(Http { client, base, key })
     }
 
@@ -218,7 +210,7 @@ impl Http {
         let Ok(url) = reqwest::Url::parse(url) else {
             return String::new();
         };
-        if url.scheme() != "https" && !url.host_str().is_some_and(is_loopback_or_literal) {
+        if !http::is_safe(&url) {
             return String::new();
         }
         match self.client.get(url).send().await {
@@ -348,22 +340,4 @@ fn lost(doing: &str, error: reqwest::Error) -> Error {
     Error::failed(doing.to_string())
         .because(error)
         .hint("see whether the platform's API can be reached from here, then run the same command again")
-}
-
-fn is_loopback_or_literal(host: &str) -> bool {
-    host == "localhost" || host.trim_matches(['[', ']']).parse::<std::net::IpAddr>().is_ok()
-}
-
-/// Trusts the system's authorities, with ring: no process-wide provider is assumed.
-fn tls() -> Result<rustls::ClientConfig> {
-    let mut roots = rustls::RootCertStore::empty();
-    // A computer without any is told so by the handshake; plain http needs none.
-    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-    Ok(
-        rustls::ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
-            .with_safe_default_protocol_versions()
-            .doing(|| "set up TLS for the platform".into())?
-            .with_root_certificates(roots)
-            .with_no_client_auth(),
-    )
 }

@@ -3,6 +3,7 @@
 mod attachments;
 mod config_vars;
 mod consumers;
+mod egress;
 mod http;
 mod one_off;
 mod processes;
