@@ -3,12 +3,13 @@
 //! With `inventory` the only user of serde_yaml. Unknown fields are errors, since a misspelt field that is silently ignored is a wrong cloud.
 
 use crate::error::{Doing, Error, Result};
+use crate::files;
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::path::Path;
 
-/// No `infra.yml` that a person writes comes near this; what does is not one.
-const MAX_BYTES: u64 = 256 * 1024;
+/// No `infra.yml` that a person writes comes near this. It bounds what aliases can make of a file too: each repeats, by a few bytes, as much as the rest holds.
+const MAX_BYTES: u64 = 32 * 1024;
 
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -205,25 +206,20 @@ impl Config {
     /// Reads and checks `infra.yml`.
     pub fn load(path: &Path) -> Result<Self> {
         let shown = path.display();
-        let size = std::fs::metadata(path)
-            .map_err(|error| {
-                Error::usage(format!("read {shown}"))
-                    .because(error)
-                    .hint("name the file with --config, or write one: the README shows the smallest that works")
-            })?
-            .len();
-        if size > MAX_BYTES {
-            return Err(Error::usage(format!(
-                "read {shown}: it has {size} bytes, more than the {MAX_BYTES} a configuration may have"
-            )));
-        }
-        let text = std::fs::read_to_string(path)
-            .doing(|| format!("read {shown}"))
-            .map_err(|e| e.with_kind(crate::error::Kind::Usage))?;
+        let text = files::read_text(path, MAX_BYTES).map_err(|error| {
+            Error::usage(format!("read {shown}"))
+                .because(error)
+                .hint("name the file with --config, or write one: the README shows the smallest that works")
+        })?;
         Self::parse(&text).map_err(|error| error.while_doing(format!("read {shown}")))
     }
 
     pub fn parse(text: &str) -> Result<Self> {
+        if text.len() as u64 > MAX_BYTES {
+            return Err(Error::usage(format!(
+                "understand it: it has more than {MAX_BYTES} bytes"
+            )));
+        }
         let config: Config = serde_yaml::from_str(text).map_err(|error| {
             Error::usage(format!("understand it: {error}")).hint("the README lists every field of infra.yml")
         })?;

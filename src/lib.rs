@@ -11,6 +11,9 @@ pub mod config;
 pub mod cutover;
 pub mod error;
 pub mod fault;
+pub mod files;
+#[cfg(test)]
+mod garbage;
 pub mod host;
 pub mod http;
 pub mod interrupt;
