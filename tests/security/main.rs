@@ -10,8 +10,11 @@
 
 #[path = "../common/access.rs"]
 mod access;
+mod leaks;
+mod rules;
 #[allow(dead_code, reason = "the journey uses the rest of it")]
 #[path = "../journey/secrets.rs"]
 mod secrets;
+mod watch;
 #[path = "../journey/world.rs"]
 mod world;
