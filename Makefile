@@ -70,6 +70,7 @@ $(DENY):
 	rm -rf $(TOOLS)/build
 
 deny: $(DENY)
+	cargo fetch --locked --quiet
 	$(DENY) --offline --workspace check --hide-inclusion-graph licenses bans sources
 	@if ls -d $(DENY_DB)/*/ >/dev/null 2>&1; then $(DENY) --offline --workspace check --disable-fetch advisories; \
 	else echo "known flaws were not looked at: there is no database in $(DENY_DB)"; fi
