@@ -16,7 +16,7 @@ RUNNER := $(if $(SUDO),CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER='$(SUDO)')
 
 ROUNDS ?= 3
 
-.PHONY: agent install bench demo test test-aws test-cutover test-security build check tools image clean-sandbox
+.PHONY: agent deny install bench demo test test-aws test-cutover test-security build check tools image clean-sandbox
 
 build: tools agent
 	cargo build --workspace --bins --locked $(FEATURES)
@@ -56,6 +56,24 @@ check: tools
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --locked -- -D warnings
 	cargo clippy --workspace --all-targets --locked $(TEST_FEATURES) -- -D warnings
+
+# Licences, bans and sources of everything in Cargo.lock, by deny.toml; and known flaws, where a database of them is at hand (DENY_DB, a folder of `advisory-db-…`).
+# Built once into the cache, at this version and from its own lock file.
+DENY_VERSION := 0.20.2
+TOOLS := $(HOME)/.cache/infra/tools
+DENY := $(TOOLS)/bin/cargo-deny-$(DENY_VERSION)
+DENY_DB ?= $(or $(CARGO_HOME),$(HOME)/.cargo)/advisory-dbs
+
+$(DENY):
+	CARGO_TARGET_DIR=$(TOOLS)/build cargo install cargo-deny --version =$(DENY_VERSION) --locked --debug --root $(TOOLS)
+	mv $(TOOLS)/bin/cargo-deny $@
+	rm -rf $(TOOLS)/build
+
+deny: $(DENY)
+	cargo fetch --locked --quiet
+	$(DENY) --offline --workspace check --hide-inclusion-graph licenses bans sources
+	@if ls -d $(DENY_DB)/*/ >/dev/null 2>&1; then $(DENY) --offline --workspace check --disable-fetch advisories; \
+	else echo "known flaws were not looked at: there is no database in $(DENY_DB)"; fi
 
 # `infra` and the program for the hosts beside it, where cargo puts programs.
 install:

@@ -3,13 +3,14 @@
 //! With `inventory` the only user of serde_yaml. Unknown fields are errors, since a misspelt field that is silently ignored is a wrong cloud.
 
 use crate::error::{Doing, Error, Result};
+use crate::files;
 use crate::plan::cloud::ObjectLock;
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::path::Path;
 
-/// No `infra.yml` that a person writes comes near this; what does is not one.
-const MAX_BYTES: u64 = 256 * 1024;
+/// No `infra.yml` that a person writes comes near this. It bounds what aliases can make of a file too: each repeats, by a few bytes, as much as the rest holds.
+const MAX_BYTES: u64 = 32 * 1024;
 
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -100,12 +101,12 @@ pub struct Hosts {
     /// Default: the default VPC's subnet in each zone.
     pub subnet: Option<String>,
     pub reach: Reach,
-    /// Who may reach ssh (and the Redis port, for the tool itself). Nobody where it is left out, which `check` calls a blocker.
-    pub admin_cidrs: Vec<String>,
+    /// Who may reach ssh (and the Redis port, for the tool itself). Left out: whoever runs this, at the address that AWS sees. Empty: nobody.
+    pub admin_cidrs: Option<Vec<String>>,
     /// A domain of the user's own that points at the endpoint; its certificates name it.
     pub domain: Option<String>,
-    /// Who may reach the Redis TLS port. Default: everybody, since dynos have no fixed address.
-    pub app_cidrs: Vec<String>,
+    /// Who may reach the Redis TLS port. Left out: the addresses of the app's Private Space, or everybody where its processes have no fixed one.
+    pub app_cidrs: Option<Vec<String>>,
 }
 
 impl Default for Hosts {
@@ -117,9 +118,9 @@ impl Default for Hosts {
             zones: Vec::new(),
             subnet: None,
             reach: Reach::Public,
-            admin_cidrs: Vec::new(),
+            admin_cidrs: None,
             domain: None,
-            app_cidrs: vec!["0.0.0.0/0".into()],
+            app_cidrs: None,
         }
     }
 }
@@ -208,31 +209,28 @@ pub struct Aws {
     pub endpoint: Option<String>,
     /// The address at which the hosts reach S3, where it differs from the operator's.
     pub host_s3_endpoint: Option<String>,
+    /// Where to ask for this computer's own address, as the emulator sees it.
+    pub checkip: Option<String>,
 }
 
 impl Config {
     /// Reads and checks `infra.yml`.
     pub fn load(path: &Path) -> Result<Self> {
         let shown = path.display();
-        let size = std::fs::metadata(path)
-            .map_err(|error| {
-                Error::usage(format!("read {shown}"))
-                    .because(error)
-                    .hint("name the file with --config, or write one: the README shows the smallest that works")
-            })?
-            .len();
-        if size > MAX_BYTES {
-            return Err(Error::usage(format!(
-                "read {shown}: it has {size} bytes, more than the {MAX_BYTES} a configuration may have"
-            )));
-        }
-        let text = std::fs::read_to_string(path)
-            .doing(|| format!("read {shown}"))
-            .map_err(|e| e.with_kind(crate::error::Kind::Usage))?;
+        let text = files::read_text(path, MAX_BYTES).map_err(|error| {
+            Error::usage(format!("read {shown}"))
+                .because(error)
+                .hint("name the file with --config, or write one: the README shows the smallest that works")
+        })?;
         Self::parse(&text).map_err(|error| error.while_doing(format!("read {shown}")))
     }
 
     pub fn parse(text: &str) -> Result<Self> {
+        if text.len() as u64 > MAX_BYTES {
+            return Err(Error::usage(format!(
+                "understand it: it has more than {MAX_BYTES} bytes"
+            )));
+        }
         let config: Config = serde_yaml::from_str(text).map_err(|error| {
             Error::usage(format!("understand it: {error}")).hint("the README lists every field of infra.yml")
         })?;
@@ -308,7 +306,7 @@ impl Config {
             ("hosts.admin_cidrs", &self.hosts.admin_cidrs),
             ("hosts.app_cidrs", &self.hosts.app_cidrs),
         ] {
-            if let Some(cidr) = cidrs.iter().find(|cidr| !is_cidr(cidr)) {
+            if let Some(cidr) = cidrs.iter().flatten().find(|cidr| !is_cidr(cidr)) {
                 return wrong(field, cidr, "an IPv4 block such as 203.0.113.7/32");
             }
         }
@@ -587,6 +585,14 @@ mod tests {
         assert_eq!(config.hosts.image, "debian-13");
         assert_eq!(config.app.ca_config_var(), "REDIS_CA");
         assert_eq!(config.backup_period_s(), 3600);
+        assert_eq!(config.hosts.admin_cidrs, None);
+    }
+
+    #[test]
+    fn nobody_and_left_out_are_not_the_same() {
+        let config = Config::parse(&format!("{SMALLEST}hosts: {{admin_cidrs: []}}\n")).unwrap();
+        assert_eq!(config.hosts.admin_cidrs, Some(Vec::new()));
+        assert_eq!(config.hosts.app_cidrs, None);
     }
 
     #[test]

@@ -4,10 +4,14 @@
 
 use crate::error::{Doing, Result};
 use crate::fault;
+use crate::files;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::{Path, PathBuf};
+
+/// Two hosts fill a hundredth of it.
+const MAX_BYTES: u64 = 32 * 1024;
 
 #[derive(Clone, Debug, Default, Deserialize, Serialize, PartialEq, Eq)]
 pub struct Inventory {
@@ -46,14 +50,18 @@ impl Inventory {
 
     /// The stored inventory, or nothing where none was written yet.
     pub fn load(path: &Path) -> Result<Option<Self>> {
-        let text = match std::fs::read_to_string(path) {
+        let text = match files::read_text(path, MAX_BYTES) {
             Ok(text) => text,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(error).doing(|| format!("read {}", path.display())),
         };
-        serde_yaml::from_str(&text)
+        Self::parse(&text)
             .map(Some)
             .doing(|| format!("understand {}", path.display()))
+    }
+
+    pub fn parse(text: &str) -> std::result::Result<Self, serde_yaml::Error> {
+        serde_yaml::from_str(text)
     }
 
     pub fn to_yaml(&self) -> Result<String> {

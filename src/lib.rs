@@ -11,7 +11,11 @@ pub mod config;
 pub mod cutover;
 pub mod error;
 pub mod fault;
+pub mod files;
+#[cfg(test)]
+mod garbage;
 pub mod host;
+pub mod http;
 pub mod interrupt;
 pub mod inventory;
 pub mod plan;

@@ -1,7 +1,10 @@
 //! A value that must not be seen: no `Display`, a `Debug` that hides it, memory wiped when dropped.
 
+use serde::Serialize;
+use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use std::fmt;
-use zeroize::{Zeroize, ZeroizeOnDrop};
+use std::io::Write;
+use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
 #[derive(Clone, PartialEq, Eq, Zeroize, ZeroizeOnDrop)]
 pub struct Secret(String);
@@ -37,6 +40,85 @@ impl fmt::Debug for Secret {
     }
 }
 
+/// A value in JSON that may be a secret: a text is one, and anything else (null, a number, a list) is a value that is not shown.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Shown(pub Option<Secret>);
+
+impl<'de> Deserialize<'de> for Shown {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(AnyValue)
+    }
+}
+
+/// Goes around `serde_json::Value`, which would keep copies that nobody wipes.
+struct AnyValue;
+
+impl<'de> Visitor<'de> for AnyValue {
+    type Value = Shown;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a value")
+    }
+
+    fn visit_str<E>(self, text: &str) -> Result<Shown, E> {
+        Ok(Shown(Some(Secret::new(text))))
+    }
+
+    fn visit_string<E>(self, text: String) -> Result<Shown, E> {
+        Ok(Shown(Some(Secret::new(text))))
+    }
+
+    fn visit_unit<E>(self) -> Result<Shown, E> {
+        Ok(Shown(None))
+    }
+
+    fn visit_bool<E>(self, _: bool) -> Result<Shown, E> {
+        Ok(Shown(None))
+    }
+
+    fn visit_i64<E>(self, _: i64) -> Result<Shown, E> {
+        Ok(Shown(None))
+    }
+
+    fn visit_u64<E>(self, _: u64) -> Result<Shown, E> {
+        Ok(Shown(None))
+    }
+
+    fn visit_f64<E>(self, _: f64) -> Result<Shown, E> {
+        Ok(Shown(None))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Shown, A::Error> {
+        while items.next_element::<IgnoredAny>()?.is_some() {}
+        Ok(Shown(None))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Shown, A::Error> {
+        while entries.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+        Ok(Shown(None))
+    }
+}
+
+/// JSON that holds secrets, in memory that is wiped. It is measured before it is written: a buffer that grows leaves copies behind.
+pub fn json(value: &impl Serialize) -> serde_json::Result<Zeroizing<Vec<u8>>> {
+    struct Length(usize);
+    impl Write for Length {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0 += bytes.len();
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+    let mut length = Length(0);
+    serde_json::to_writer(&mut length, value)?;
+    let mut bytes = Zeroizing::new(Vec::with_capacity(length.0));
+    serde_json::to_writer(&mut *bytes, value)?;
+    Ok(bytes)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -44,6 +126,24 @@ mod tests {
     #[test]
     fn debug_hides_the_value() {
         assert_eq!(format!("{:?}", Secret::new("hunter2")), "***");
+    }
+
+    #[test]
+    fn a_text_in_json_is_a_secret_and_nothing_else_is() {
+        let read: std::collections::BTreeMap<String, Shown> =
+            serde_json::from_str(r#"{"A":"x","B":null,"C":[1,"y"],"D":{"E":"z"},"F":1.5}"#).unwrap();
+        let texts: Vec<_> = read
+            .values()
+            .map(|shown| shown.0.as_ref().map(Secret::expose))
+            .collect();
+        assert_eq!(texts, [Some("x"), None, None, None, None]);
+    }
+
+    #[test]
+    fn json_of_secrets_is_written_without_growing() {
+        let bytes = json(&["a", "\u{e9}\"", "c"]).unwrap();
+        assert_eq!(&**bytes, "[\"a\",\"\u{e9}\\\"\",\"c\"]".as_bytes());
+        assert_eq!(bytes.len(), bytes.capacity());
     }
 
     #[test]

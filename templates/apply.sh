@@ -121,7 +121,10 @@ engine() {
     # shellcheck source=/dev/null
     . /etc/infra/host.env
     commands=$(base64 -d <<<"$1")
-    answers=$(REDISCLI_AUTH=$(</etc/infra/admin.password) "$INFRA_CLIENT" -s "$INFRA_SOCKET" --user admin --no-auth-warning <<<"$commands" 2>&1)
+    # The password is said on the connection: in the environment others than the engine's client would have it.
+    answers=$("$INFRA_CLIENT" -s "$INFRA_SOCKET" <<<"AUTH admin $(</etc/infra/admin.password)"$'\n'"$commands" 2>&1)
+    [[ $answers == OK$'\n'* ]] || fail "the engine does not let admin in: ${answers%%$'\n'*}"
+    answers=${answers#OK$'\n'}
     [[ $(grep -c '^OK$' <<<"$answers") -eq $(grep -c . <<<"$commands") ]] || fail "the engine answers: $(grep -v '^OK$' <<<"$answers")"
 }
 

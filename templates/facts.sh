@@ -83,8 +83,7 @@ look() {
         # shellcheck source=/dev/null
         . /etc/infra/host.env
         if [[ -S $INFRA_SOCKET ]]; then
-            echo "engine $(echo INFO | REDISCLI_AUTH=$(</etc/infra/admin.password) "$INFRA_CLIENT" -s "$INFRA_SOCKET" --user admin --no-auth-warning 2>&1 |
-                base64 -w0)"
+            echo "engine $("$INFRA_CLIENT" -s "$INFRA_SOCKET" <<<"AUTH admin $(</etc/infra/admin.password)"$'\n'INFO 2>&1 | sed '1{/^OK$/d}' | base64 -w0)"
         fi
     fi
     echo "system memory_kb $(awk '/^MemTotal/ { print $2 }' /proc/meminfo)"

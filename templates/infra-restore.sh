@@ -27,7 +27,7 @@ fail() {
 # INFO of the engine at the socket $1. The one that is tried knows no users; its socket is open to nobody but its own user and root.
 info() {
     if [[ $1 == "$INFRA_SOCKET" ]]; then
-        REDISCLI_AUTH=$(</etc/infra/admin.password) "$INFRA_CLIENT" -s "$1" --user admin --no-auth-warning <<<"INFO everything" 2>/dev/null | tr -d '\r'
+        "$INFRA_CLIENT" -s "$1" <<<"AUTH admin $(</etc/infra/admin.password)"$'\nINFO everything' 2>/dev/null | sed '1{/^OK$/d}' | tr -d '\r'
     else
         "$INFRA_CLIENT" -s "$1" <<<"INFO everything" 2>/dev/null | tr -d '\r'
     fi
@@ -151,8 +151,10 @@ import() {
 
 pick() {
     local folder=$INFRA_DATA/restore-$1
-    /usr/local/sbin/infra-agent pick "$folder" |
-        REDISCLI_AUTH=$(</etc/infra/admin.password) "$INFRA_CLIENT" -s "$INFRA_SOCKET" --user admin --no-auth-warning --pipe >"$folder/pipe.log" 2>&1 ||
+    {
+        printf 'AUTH admin %s\r\n' "$(</etc/infra/admin.password)"
+        /usr/local/sbin/infra-agent pick "$folder"
+    } | "$INFRA_CLIENT" -s "$INFRA_SOCKET" --pipe >"$folder/pipe.log" 2>&1 ||
         fail "the engine did not take every key: $(tail -n 3 "$folder/pipe.log" | tr '\n' ' ')"
     cat "$folder/picked.json"
     rm -rf "$folder"

@@ -23,15 +23,18 @@ fail() {
     exit 1
 }
 
-# Gives the engine the commands on standard input, as admin over the socket; the password stays out of every argument list.
+# Leaves in $said what the engine answers to the commands in $1, as admin over the socket. The password is the first word said there: it stays out of every argument
+# list and every environment. Builtins and one program alone: promote waits for it.
 engine() {
-    REDISCLI_AUTH=$(</etc/infra/admin.password) "$INFRA_CLIENT" -s "$INFRA_SOCKET" --user admin --no-auth-warning
+    said=$("$INFRA_CLIENT" -s "$INFRA_SOCKET" <<<"AUTH admin $(</etc/infra/admin.password)"$'\n'"$1")
+    [[ $said == OK$'\n'* ]] || fail "the engine does not let admin in: ${said%%$'\n'*}"
+    said=${said#OK$'\n'}
 }
 
 # As above, for commands that all answer OK, in builtins alone.
 engine_ok() {
-    local answer answered=0 asked=0 answers
-    answers=$(engine <<<"$1")
+    local answer answered=0 asked=0 said
+    engine "$1"
     while IFS= read -r answer; do asked=$((asked + 1)); done <<<"$1"
     while IFS= read -r answer; do
         case $answer in
@@ -39,7 +42,7 @@ engine_ok() {
         "") ;;
         *) fail "the engine answers: $answer" ;;
         esac
-    done <<<"$answers"
+    done <<<"$said"
     # A connection that breaks in between answers less than it was asked.
     ((answered == asked)) || fail "the engine answered $answered of $asked commands"
 }
@@ -87,7 +90,9 @@ role_commands() {
 }
 
 show() {
-    tell "$(engine <<<"INFO replication")"
+    local said
+    engine "INFO replication"
+    tell "$said"
 }
 
 # The role in the file, and the running one from an answer to INFO.
@@ -146,10 +151,10 @@ promote() {
         put "$promoted" "$INFRA_CONFIG"
     fi
     # How it spoke to its upstream stays in the running engine until the next start: it matters to nobody, and could only fail here.
-    local answer
-    answer=$(engine <<<$'REPLICAOF NO ONE\nINFO replication')
-    [[ $answer == OK$'\n'* ]] || fail "the engine answers: ${answer%%$'\n'*}"
-    tell "$answer"
+    local said
+    engine $'REPLICAOF NO ONE\nINFO replication'
+    [[ $said == OK$'\n'* ]] || fail "the engine answers: ${said%%$'\n'*}"
+    tell "$said"
 }
 
 follow() {
@@ -163,7 +168,7 @@ follow() {
 }
 
 door() {
-    local state users
+    local state users said
     case $1 in
     open) state=on ;;
     closed) state=off ;;
@@ -180,7 +185,7 @@ door() {
     fi
     engine_ok "ACL LOAD"
     # Whoever was let in before stays logged in otherwise.
-    if [[ $state == off ]]; then engine <<<"CLIENT KILL USER app" >/dev/null; fi
+    if [[ $state == off ]]; then engine "CLIENT KILL USER app"; fi
     echo "door $1"
 }
 

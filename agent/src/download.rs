@@ -8,7 +8,7 @@ use ureq::tls::{Certificate, RootCerts, TlsConfig};
 
 const ATTEMPTS: u32 = 6;
 /// No object of ours is larger than this; see `name`.
-const LARGEST: u64 = 256 << 20;
+pub const LARGEST: u64 = 256 << 20;
 
 /// Why an object could not be had. Names the object, never its address: that one is a credential.
 #[derive(Debug, thiserror::Error)]

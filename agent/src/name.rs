@@ -78,6 +78,11 @@ impl fmt::Display for Chunk {
     }
 }
 
+/// No log has so many bytes or pieces, and everything below can be reckoned with.
+const HIGHEST: u64 = 1 << 60;
+/// Of the year 9999, the last that times can be told of.
+const LAST_SECOND: i64 = 253_402_207_200;
+
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0:?} is no name of a piece of the log")]
 pub struct Unnamed(String);
@@ -107,7 +112,13 @@ impl FromStr for Chunk {
                 sha256: (*sha256).to_string(),
             };
             let hexadecimal = sha256.len() == 64 && sha256.bytes().all(|byte| byte.is_ascii_hexdigit());
-            (hexadecimal && chunk.from <= chunk.to).then_some(chunk)
+            let seconds = [chunk.first, chunk.last, chunk.until]
+                .iter()
+                .all(|second| (0..=LAST_SECOND).contains(second));
+            let numbers = [chunk.number, chunk.increment, chunk.to]
+                .iter()
+                .all(|number| *number <= HIGHEST);
+            (hexadecimal && seconds && numbers && chunk.from <= chunk.to).then_some(chunk)
         };
         parse().ok_or_else(|| Unnamed(name.into()))
     }

@@ -112,7 +112,9 @@ pub fn build(plan: &Plan, folder: &Path, progress: &mut dyn FnMut(usize, usize))
         let mut file = Written::to(File::create_new(&base).map_err(at(&base))?);
         for (part, _) in &plan.base.parts {
             let object = next().ok_or_else(|| stopped(&part.name))??;
-            let bytes = unpack(&part.name, &object, |some| file.add(some).map_err(at(&base)))?;
+            let bytes = unpack(&part.name, &object, part.plain_bytes, |some| {
+                file.add(some).map_err(at(&base))
+            })?;
             if bytes != part.plain_bytes {
                 return Err(corrupt(
                     &part.name,
@@ -139,7 +141,7 @@ pub fn build(plan: &Plan, folder: &Path, progress: &mut dyn FnMut(usize, usize))
             let object = next().ok_or_else(|| stopped(&piece.name))??;
             let mut at_offset = chunk.from;
             let mut ended = false;
-            unpack(&piece.name, &object, |some| {
+            unpack(&piece.name, &object, chunk.to - chunk.from, |some| {
                 let left = usize::try_from(piece.up_to.saturating_sub(at_offset)).unwrap_or(usize::MAX);
                 at_offset += some.len() as u64;
                 let some = &some[..some.len().min(left)];
@@ -230,8 +232,13 @@ fn stopped(name: &str) -> Unbuilt {
     })
 }
 
-/// Unpacks an object piece by piece; gives how many bytes it had.
-fn unpack(name: &str, object: &[u8], mut sink: impl FnMut(&[u8]) -> Result<(), Unbuilt>) -> Result<u64, Unbuilt> {
+/// Unpacks an object piece by piece; gives how many bytes it had. A few kilobytes can unpack to a full disk: more than its record says ends it.
+fn unpack(
+    name: &str,
+    object: &[u8],
+    most: u64,
+    mut sink: impl FnMut(&[u8]) -> Result<(), Unbuilt>,
+) -> Result<u64, Unbuilt> {
     let mut decoder =
         zstd::stream::read::Decoder::with_buffer(object).map_err(|error| corrupt(name, error.to_string()))?;
     let mut block = vec![0; 256 << 10];
@@ -242,6 +249,9 @@ fn unpack(name: &str, object: &[u8], mut sink: impl FnMut(&[u8]) -> Result<(), U
             return Ok(bytes);
         }
         bytes += read as u64;
+        if bytes > most {
+            return Err(corrupt(name, format!("more than {most} bytes")));
+        }
         sink(&block[..read])?;
     }
 }

@@ -44,6 +44,10 @@ class Authentication(CloudTest):
                 urllib.request.urlopen(self.cloud.endpoint + path, timeout=5)
             self.assertEqual(caught.exception.code, 403)
 
+    def test_the_callers_address_is_told_as_text_and_alone(self) -> None:
+        with urllib.request.urlopen(f"{self.cloud.endpoint}/_hv/address", timeout=10) as response:
+            self.assertEqual(response.read(), b"127.0.0.1\n")
+
     def test_caller_identity_names_the_operator(self) -> None:
         identity = self.sts.get_caller_identity()
         self.assertEqual(identity["Account"], "123456789012")

@@ -24,8 +24,10 @@ pub fn write(paths: &Paths, id: &str, operator: &Operator, platform_key: &str) -
     let s3_endpoint = format!("https://{BRIDGE_ADDRESS}:{TLS_PORT}");
     let trusted = paths.trusted();
     let trusted = trusted.to_string_lossy();
+    let own_address = format!("{endpoint}/_hv/address");
     let variables = [
         ("AWS_ENDPOINT_URL", endpoint.as_str()),
+        ("INFRA_CHECKIP_URL", own_address.as_str()),
         ("AWS_ENDPOINT_URL_S3", &s3_endpoint),
         ("SSL_CERT_FILE", trusted.as_ref()),
         // The name that clients built on botocore read.

@@ -11,7 +11,7 @@ pub mod read;
 pub mod restore;
 pub mod sample;
 
-use crate::cloud::s3::Bucket;
+use crate::cloud::s3::{Bucket, LARGEST_OBJECT};
 use crate::error::{Doing, Error, Result};
 use infra_agent::digest;
 use infra_agent::name::{COMMIT, Chunk, Class, TIMELINE};
@@ -109,7 +109,10 @@ pub async fn read_back(bucket: &Bucket, commit: &Commit) -> Result<BackupSummary
             .hint("run `infra up` again; `journalctl -u infra-agent` on the host says more"))
     };
     for part in &commit.parts {
-        let Some(object) = bucket.get(&format!("{}/{}", commit.place, part.name)).await? else {
+        let Some(object) = bucket
+            .get_within(&format!("{}/{}", commit.place, part.name), LARGEST_OBJECT)
+            .await?
+        else {
             return unproven(format!("{} is not there", part.name));
         };
         let digest = digest::of(&object.body);

@@ -1,7 +1,7 @@
 //! Holds everything in the bucket against what its records and names say.
 
 use super::catalogue::{Catalogue, Finding, Wrong, moment};
-use crate::cloud::s3::Bucket;
+use crate::cloud::s3::{Bucket, LARGEST_OBJECT};
 use crate::error::Result;
 use crate::ui::{Step, size};
 use futures_util::{StreamExt, stream};
@@ -64,7 +64,7 @@ pub async fn everything(bucket: &Bucket, env: &str, catalogue: &Catalogue, step:
 
 async fn one(bucket: &Bucket, key: &str, sha256: &str) -> std::result::Result<u64, Finding> {
     let finding = |kind, what: String| Finding { kind, what };
-    match bucket.get(key).await {
+    match bucket.get_within(key, LARGEST_OBJECT).await {
         Err(error) => Err(finding(Wrong::Unreachable, error.chain().join(": "))),
         Ok(None) => Err(finding(Wrong::Gap, format!("{key} is gone"))),
         Ok(Some(object)) => {

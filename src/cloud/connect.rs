@@ -23,6 +23,7 @@ pub struct Cloud {
     region: String,
     caller: String,
     s3_endpoint: Option<String>,
+    emulated: bool,
 }
 
 impl fmt::Debug for Cloud {
@@ -92,6 +93,7 @@ impl Cloud {
             region,
             caller: identity.arn.unwrap_or_default(),
             s3_endpoint,
+            emulated: config.endpoint_url().is_some() || names_an_endpoint(std::env::vars()),
         })
     }
 
@@ -112,6 +114,11 @@ impl Cloud {
     /// Where S3 is, if not at AWS itself.
     pub fn s3_endpoint(&self) -> Option<&str> {
         self.s3_endpoint.as_deref()
+    }
+
+    /// Whether requests go elsewhere than to AWS.
+    pub fn is_emulated(&self) -> bool {
+        self.emulated
     }
 
     /// Whether S3 is spoken over https, so that a TLS-only bucket policy can be kept.
@@ -139,6 +146,11 @@ fn s3_endpoint(config: &SdkConfig) -> Option<String> {
         .ok()
         .filter(|url| !url.is_empty())
         .or_else(|| config.endpoint_url().map(str::to_string))
+}
+
+/// Whether the environment sends some service's requests to an endpoint of its own.
+fn names_an_endpoint(mut variables: impl Iterator<Item = (String, String)>) -> bool {
+    variables.any(|(name, value)| name.starts_with("AWS_ENDPOINT_URL") && !value.is_empty())
 }
 
 /// Buckets cannot be host names under an IP literal: their names go into the path.

@@ -11,6 +11,7 @@ pub mod ec2;
 pub mod failure;
 pub mod find;
 pub mod iam;
+pub mod own_address;
 mod retention;
 pub mod s3;
 pub mod ssm;

@@ -22,6 +22,12 @@ const CONFLICTS: u32 = 6;
 /// Above every number of ten digits.
 const HIGHEST: u64 = 10_000_000_000;
 
+/// State, journals, locks and records of backups. A journal grows by a few hundred bytes with each step; a base's record names its parts.
+const LARGEST_RECORD: usize = 8 << 20;
+
+/// A part of a base, or a piece of the log.
+pub const LARGEST_OBJECT: usize = infra_agent::download::LARGEST as usize;
+
 /// One bucket of one account. Cheap to clone.
 #[derive(Clone)]
 pub struct Bucket {
@@ -81,8 +87,13 @@ impl Bucket {
         &self.name
     }
 
-    /// The object, or nothing where neither it nor its bucket exists.
+    /// A record of ours, or nothing where neither it nor its bucket exists. What is larger than any of them is an error.
     pub async fn get(&self, key: &str) -> Result<Option<Object>> {
+        self.get_within(key, LARGEST_RECORD).await
+    }
+
+    /// The same of an object that may have `most` bytes.
+    pub async fn get_within(&self, key: &str, most: usize) -> Result<Option<Object>> {
         tracing::debug!("s3: get {key}");
         let clock = ServerClock::default();
         let answer = self
@@ -101,13 +112,28 @@ impl Bucket {
         };
         let etag = Etag(answer.e_tag.unwrap_or_default());
         let written_at = answer.last_modified.as_ref().and_then(timestamp);
-        let body = answer
-            .body
-            .collect()
+        let announced = answer.content_length.unwrap_or(0);
+        let too_large = || {
+            Error::failed(format!("read {}: it has more than {most} bytes", self.url(key)))
+                .hint("this program did not write it: see who did")
+        };
+        if usize::try_from(announced).is_ok_and(|announced| announced > most) {
+            return Err(too_large());
+        }
+        let mut body = Vec::new();
+        let mut stream = answer.body;
+        while let Some(bytes) = stream
+            .try_next()
             .await
-            .map_err(|error| Error::failed(format!("read {}", self.url(key))).because(error))?;
+            .map_err(|error| Error::failed(format!("read {}", self.url(key))).because(error))?
+        {
+            if body.len() + bytes.len() > most {
+                return Err(too_large());
+            }
+            body.extend_from_slice(&bytes);
+        }
         Ok(Some(Object {
-            body: body.to_vec(),
+            body,
             etag,
             written_at,
             answered_at: clock.seen(),

@@ -1,11 +1,15 @@
 //! `infra redis-cli [HOST]`: redis-cli here, as the host's admin user, over TLS that is verified by the environment's authority.
+//!
+//! It is led through a socket of our own, in a folder that is open to nobody else: TLS and login are ours, so that the password is neither in its arguments nor in
+//! its environment, where `ps` and /proc show them.
 
-use super::context::{Context, REDIS_PORT, host_server};
-use super::ssh::{answer_with, restored, role};
+use super::context::{Context, host_server};
+use super::ssh::{answer_with, restored, role, without_credentials};
 use crate::cli::RedisCli;
 use crate::error::{Doing, ExitCode, Result};
+use crate::redis::Server;
 use crate::setup::beside;
-use std::io::Write;
+use tokio::net::{UnixListener, UnixStream};
 
 pub async fn run(context: &Context, arguments: &RedisCli) -> Result<ExitCode> {
     let environment = context.environment().await?;
@@ -14,33 +18,22 @@ pub async fn run(context: &Context, arguments: &RedisCli) -> Result<ExitCode> {
         Some(role) => host_server(role, context.addresses(&environment).await?.of(role)?, &secrets)?,
         None => beside::server("restored", &restored(context, &environment).await?.1, &secrets)?,
     };
-    let mut authority = tempfile::NamedTempFile::new().doing(|| "make a temporary file".into())?;
-    authority
-        .write_all(secrets.ca_cert()?.as_bytes())
-        .doing(|| "write the certificate authority".into())?;
+    // What is wrong with the server is told by us, not by a program that knows a socket alone.
+    server.connect(0).await?;
+    let folder = tempfile::Builder::new()
+        .prefix("infra-redis-")
+        .tempdir()
+        .doing(|| "make a temporary folder".into())?;
+    let socket = folder.path().join(&server.label);
+    let listener = UnixListener::bind(&socket).doing(|| format!("listen at {}", socket.display()))?;
     let mut command = tokio::process::Command::new("redis-cli");
-    command
-        .args([
-            "-h",
-            &server.host,
-            "-p",
-            &REDIS_PORT.to_string(),
-            "--user",
-            "admin",
-            "--tls",
-            "--no-auth-warning",
-            "--cacert",
-        ])
-        .arg(authority.path())
-        // Never in argv, where every user of this computer could read it.
-        .env(
-            "REDISCLI_AUTH",
-            server.password.as_ref().map_or("", |password| password.expose()),
-        )
-        .args(&arguments.arguments);
+    command.arg("-s").arg(&socket).args(&arguments.arguments);
+    without_credentials(&mut command);
     context.interrupt.leave_terminal_to_another();
     let running = async {
+        let leading = tokio::spawn(lead(listener, server));
         let status = command.kill_on_drop(true).status().await;
+        leading.abort();
         status.doing(|| "start redis-cli".into())
     };
     let status = context
@@ -48,6 +41,26 @@ pub async fn run(context: &Context, arguments: &RedisCli) -> Result<ExitCode> {
         .or(running)
         .await
         .map_err(|error| error.hint("install redis-cli (Debian: redis-tools), or use `infra ssh`"))?;
-    drop(authority);
+    drop(folder);
     answer_with(status)
+}
+
+/// Each connection to the socket becomes one to the server, logged in.
+async fn lead(listener: UnixListener, server: Server) {
+    while let Ok((near, _)) = listener.accept().await {
+        let server = server.clone();
+        tokio::spawn(async move {
+            if let Err(error) = join(near, &server).await {
+                tracing::warn!("{}", error.chain().join(": "));
+            }
+        });
+    }
+}
+
+async fn join(mut near: UnixStream, server: &Server) -> Result<()> {
+    let mut far = server.logged_in().await?;
+    tokio::io::copy_bidirectional(&mut near, &mut far)
+        .await
+        .map(drop)
+        .doing(|| format!("lead redis-cli to {server}"))
 }

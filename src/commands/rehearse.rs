@@ -8,6 +8,7 @@ use crate::platform::Heroku;
 use crate::rehearsal::scratch::Scratch;
 use crate::rehearsal::{Record, Setup, Verdict};
 use crate::remote::Session;
+use crate::setup::access;
 use crate::state::{Lock, Role};
 use jiff::Timestamp;
 use serde_json::json;
@@ -60,12 +61,14 @@ async fn rehearse(context: &Context, platform: &Heroku, environment: &Environmen
     let config = &context.config;
     let state = environment.state().await?;
     let names = context.names(environment)?;
-    let (secrets, addresses, source, vars, attachments) = tokio::try_join!(
+    let apps = context.apps()?;
+    let (secrets, addresses, source, vars, attachments, access) = tokio::try_join!(
         context.secrets(environment),
         context.addresses(environment),
         context.source(),
         platform.config_vars(),
         platform.attachments(),
+        access::access(config, &environment.cloud, &apps),
     )?;
     let host = target(
         Role::Master,
@@ -98,8 +101,8 @@ async fn rehearse(context: &Context, platform: &Heroku, environment: &Environmen
             .map(|moved| (moved.var, moved.path))
             .collect::<BTreeMap<_, _>>(),
         command,
-        admin_cidrs: &config.hosts.admin_cidrs,
-        app_cidrs: &config.hosts.app_cidrs,
+        admin_cidrs: &access.admins.cidrs(),
+        app_cidrs: &access.apps.cidrs(),
         ui: &context.ui,
     };
     let verdict = context.interrupt.or(setup.run()).await;

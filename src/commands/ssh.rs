@@ -36,6 +36,7 @@ pub async fn run(context: &Context, arguments: &Ssh) -> Result<ExitCode> {
         .args(files.options())
         .arg(format!("{LOGIN}@{address}"))
         .args(&arguments.command);
+    without_credentials(&mut command);
     context.interrupt.leave_terminal_to_another();
     let running = async {
         let status = command.kill_on_drop(true).status().await;
@@ -61,6 +62,13 @@ pub fn answer_with(status: ExitStatus) -> Result<ExitCode> {
     match status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or(0)) {
         0 => Ok(ExitCode::Done),
         code => std::process::exit(code),
+    }
+}
+
+/// Programs that need none of the operator's keys do not get them.
+pub fn without_credentials(command: &mut tokio::process::Command) {
+    for name in ["HEROKU_API_KEY", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"] {
+        command.env_remove(name);
     }
 }
 

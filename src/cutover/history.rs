@@ -292,6 +292,28 @@ mod tests {
     }
 
     #[test]
+    fn nothing_that_a_journal_says_harms() {
+        let at = r#""fenced_at":"2026-01-01T00:00:00Z","last_write_at":null,"keys_compared":3,"hold_until":"2026-01-01T00:00:00Z""#;
+        let journal = format!(
+            r#"[{{"at":"2026-01-01T00:00:00Z","phase":"fenced","step":"fenced","detail":{{"what":"fenced","fence":"pause","switch":null,"clients":{{"groups":[{{"address":"a","count":2}}]}}}}}},{{"at":"2026-01-01T00:00:00Z","phase":"","step":"stopping","detail":{{"what":"stopping","apps":{{"a":{{"formation":{{"web":2}},"maintenance":false}}}}}}}},{{"at":"2026-01-01T00:00:00Z","phase":"promoted","step":"promoted","detail":{{"what":"promoted","source_run_id":"a","source_replid":"b","offset":7,{at}}}}}]"#
+        );
+        let words = [
+            r#""what":"switching","#,
+            r#""what":"started""#,
+            r#""apps":{"#,
+            "9999-12-31T23:59:59Z",
+            "-009999-01-01T00:00:00Z",
+        ];
+        crate::garbage::bytes(&[&journal], &words, |input| {
+            if let Ok(entries) = serde_json::from_slice::<Vec<crate::state::Entry>>(input)
+                && let Ok(history) = super::super::record::read_entries(&entries)
+            {
+                let _ = (history.unfinished(Timestamp::now()), history.clients.len());
+            }
+        });
+    }
+
+    #[test]
     fn steps_within_a_phase_do_not_end_it() {
         let history = History::of(&[
             Entry::Following { source: None },

@@ -76,8 +76,12 @@ impl Record for Reading {
 
 /// What a stored journal means; for whoever only wants to look.
 pub fn read(journal: &Journal) -> Result<History> {
+    read_entries(journal.entries())
+}
+
+pub(super) fn read_entries(entries: &[crate::state::Entry]) -> Result<History> {
     let mut history = History::default();
-    for entry in journal.entries() {
+    for entry in entries {
         let entry: Entry = serde_json::from_value(entry.detail.clone())
             .doing(|| format!("understand the entry {:?} of the journal", entry.step))
             .map_err(|error| error.hint("another version of this program may have written it: use that one"))?;

@@ -194,6 +194,13 @@ mod tests {
     }
 
     #[test]
+    fn nothing_that_a_host_says_harms() {
+        let answer = "file /etc/a 640 root redis abc aGkK\nunit x.service enabled active\nsysctl a fixed 0\nengine aGkK\nsystem memory_kb 1024\nend\n";
+        let words = ["file ", "engine ", "system memory_kb ", "pending ", "end\n", "aGkK"];
+        crate::garbage::text(&[answer], &words, |input| drop(Facts::parse(input)));
+    }
+
+    #[test]
     fn an_answer_that_breaks_off_is_none() {
         let error = Facts::parse("system memory_kb 1\n").unwrap_err();
         assert!(error.to_string().contains("broke off"), "{error}");

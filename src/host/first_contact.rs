@@ -116,6 +116,17 @@ mod tests {
     use super::*;
 
     #[test]
+    fn nothing_that_a_new_host_says_harms() {
+        let line = crate::remote::KeyPair::generate("a").unwrap().public;
+        let answer = format!("key {line}\nactive yes\n");
+        crate::garbage::text(&[&answer], &["key ", "ssh-ed25519 ", "AAAA"], |input| drop(read(input)));
+        let status = r#"{"status":"done","errors":["a"],"recoverable_errors":{"WARNING":["b"]}}"#;
+        crate::garbage::text(&[status], &["\"errors\":", "\"recoverable_errors\":"], |input| {
+            drop(judge_cloud_init(input))
+        });
+    }
+
+    #[test]
     fn a_degraded_cloud_init_without_errors_is_good_enough() {
         let status = r#"{"status":"done","extended_status":"degraded done","errors":[],"recoverable_errors":{"WARNING":["a route is missing"]}}"#;
         assert_eq!(judge_cloud_init(status).unwrap(), ["a route is missing"]);

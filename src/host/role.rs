@@ -125,6 +125,12 @@ mod tests {
     use super::*;
 
     #[test]
+    fn nothing_that_a_host_says_harms() {
+        let answer = "file master\nrunning master\nreplication-id ab\noffset 42\n";
+        crate::garbage::text(&[answer], &["file ", "offset "], |input| drop(parse(input)));
+    }
+
+    #[test]
     fn an_answer_is_a_role_or_none() {
         let observed = parse("file master\nrunning master\nreplication-id ab\noffset 42\n").unwrap();
         assert!(observed.is_master());

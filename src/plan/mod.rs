@@ -3,6 +3,7 @@
 //! The value that [`cloud::plan`] gives is printed by `--dry-run` and carried out by `cloud::apply`: there is no second simulation. Hosts have a plan
 //! of their own, in `host`.
 
+pub mod access;
 pub mod cloud;
 pub mod names;
 pub mod preflight;

@@ -5,19 +5,22 @@
 
 use super::ConfigVars;
 use crate::error::{Doing, Error, Result};
-use crate::secret::Secret;
+use crate::secret::{self, Secret, Shown};
 use crate::ui::Step;
 use crate::wait::{Look, Wait};
 use serde::Deserialize;
-use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 use std::process::Stdio;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
+use zeroize::Zeroizing;
 
 /// How long one command may take; waiting for processes is done by asking again.
 const PATIENCE: Duration = Duration::from_secs(10 * 60);
+
+/// A platform's vars are some kilobytes.
+const MOST_PRINTED: usize = 1 << 20;
 
 /// What is run, each by `sh -c` with the app's name in INFRA_APP.
 #[derive(Clone, Debug, Deserialize)]
@@ -62,23 +65,18 @@ impl Hook {
             .run("read", &self.commands.read, &BTreeMap::new())
             .await
             .doing(doing)?;
-        let reply: Value = serde_json::from_slice(printed.expose().as_bytes()).map_err(|error| {
+        // A mask is a value like others here: what a command prints is what there is.
+        let reply: BTreeMap<String, Shown> = serde_json::from_slice(printed.expose().as_bytes()).map_err(|error| {
             // Its text could quote what was printed.
             Error::failed(doing())
                 .because(format!(
-                    "what app.commands.read printed is no JSON (line {}, column {})",
+                    "what app.commands.read printed is no JSON object (line {}, column {})",
                     error.line(),
                     error.column()
                 ))
                 .hint("it must print one object of names and values on stdout, and nothing else there")
         })?;
-        let Value::Object(vars) = reply else {
-            return Err(Error::failed(doing()).because("what app.commands.read printed is no JSON object"));
-        };
-        Ok(ConfigVars::new(vars.into_iter().map(|(name, value)| match value {
-            Value::String(text) => (name, Some(Secret::new(text))),
-            _ => (name, None),
-        })))
+        Ok(ConfigVars::new(reply.into_iter().map(|(name, shown)| (name, shown.0))))
     }
 
     pub async fn set_config_vars(&self, wanted: &BTreeMap<String, Option<Secret>>) -> Result<Option<u64>> {
@@ -166,17 +164,27 @@ impl Hook {
             .spawn()
             .doing(doing)?;
         let stdin = child.stdin.take();
-        let body: Map<String, Value> = given
+        let body: BTreeMap<&str, Option<&str>> = given
             .iter()
-            .map(|(name, value)| (name.clone(), value.as_ref().map_or(Value::Null, |v| v.expose().into())))
+            .map(|(name, value)| (name.as_str(), value.as_ref().map(Secret::expose)))
             .collect();
+        let body = match body.is_empty() {
+            true => None,
+            false => Some(secret::json(&body).doing(doing)?),
+        };
         let told = async move {
-            if let (Some(mut stdin), false) = (stdin, body.is_empty()) {
+            if let (Some(mut stdin), Some(body)) = (stdin, body) {
                 // A command that reads nothing ends before all is written: its own status tells.
-                let _ = stdin.write_all(Value::Object(body).to_string().as_bytes()).await;
+                let _ = stdin.write_all(&body).await;
             }
         };
-        let ended = tokio::time::timeout(PATIENCE, async { tokio::join!(told, child.wait_with_output()).1 })
+        let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
+        let heard = async {
+            // Together, so that neither pipe can fill while the other is read.
+            let (printed, said) = tokio::try_join!(printed(stdout, MOST_PRINTED), printed(stderr, MOST_PRINTED))?;
+            Ok::<_, std::io::Error>((child.wait().await?, printed, said))
+        };
+        let (status, printed, said) = tokio::time::timeout(PATIENCE, async { tokio::join!(told, heard).1 })
             .await
             .map_err(|_| {
                 Error::failed(doing())
@@ -184,20 +192,33 @@ impl Hook {
                     .hint("run it by hand to see what it waits for")
             })?
             .doing(doing)?;
-        if !ended.status.success() {
-            let said = String::from_utf8_lossy(&ended.stderr);
+        if !status.success() {
+            let said = String::from_utf8_lossy(&said);
             let last = said
                 .lines()
                 .rev()
                 .find(|line| !line.trim().is_empty())
                 .unwrap_or_default();
             return Err(Error::failed(doing())
-                .because(format!("{}: {}", ended.status, without(last, given)))
+                .because(format!("{status}: {}", without(last, given)))
                 .hint("run it by hand to see why"));
         }
-        String::from_utf8(ended.stdout)
-            .map(Secret::new)
-            .map_err(|_| Error::failed(doing()).because("what it printed is no text"))
+        let text =
+            std::str::from_utf8(&printed).map_err(|_| Error::failed(doing()).because("what it printed is no text"))?;
+        Ok(Secret::new(text))
+    }
+}
+
+/// What comes out of a pipe, to its end. One that goes on for ever is an error: dropping it ends who prints there.
+async fn printed(pipe: Option<impl AsyncRead + Unpin>, most: usize) -> std::io::Result<Zeroizing<Vec<u8>>> {
+    // At its full size from the beginning, so that growing leaves no copies of secrets behind. Pages that nobody writes to cost nothing.
+    let mut bytes = Zeroizing::new(Vec::with_capacity(most + 1));
+    if let Some(pipe) = pipe {
+        pipe.take(most as u64 + 1).read_to_end(&mut bytes).await?;
+    }
+    match bytes.len() > most {
+        true => Err(std::io::Error::other(format!("it printed more than {most} bytes"))),
+        false => Ok(bytes),
     }
 }
 

@@ -103,3 +103,25 @@ async fn an_app_that_cannot_be_stopped_is_a_usage_error_with_the_fields_to_set()
     let error = hook(folder.path(), |_| ()).stop().await.unwrap_err();
     assert!(error.next_step().unwrap().contains("app.commands.stop"));
 }
+
+#[tokio::test]
+async fn a_command_that_prints_for_ever_is_ended() {
+    let folder = tempfile::tempdir().unwrap();
+    for endless in ["yes", "yes >&2", "cat /dev/zero"] {
+        let hook = hook(folder.path(), |commands| commands.read = endless.into());
+        let error = hook.config_vars().await.unwrap_err();
+        assert!(error.chain().join(": ").contains("printed more than"), "{error:?}");
+    }
+}
+
+#[test]
+fn nothing_that_a_command_prints_harms() {
+    let words = ["\"REDIS_URL\":", "{\"A\":"];
+    crate::garbage::bytes(
+        &[r#"{"REDIS_URL":"redis://u:p@a:1","B":null,"C":{"D":[1]}}"#],
+        &words,
+        |input| {
+            drop(serde_json::from_slice::<BTreeMap<String, Shown>>(input));
+        },
+    );
+}

@@ -17,6 +17,7 @@ use crate::secret::Secret;
 use crate::ui::Step;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
 use std::time::Duration;
 
 /// One app, by the means of the platform that runs it.
@@ -24,6 +25,15 @@ use std::time::Duration;
 pub enum Platform {
     Heroku(Heroku),
     Command(Hook),
+}
+
+/// Where an app's processes come from, as others see them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Egress {
+    /// From anywhere: nothing is promised.
+    Anywhere,
+    /// From the addresses of this Private Space alone.
+    Space { name: String, addresses: Vec<Ipv4Addr> },
 }
 
 /// How an app stood before it was stopped.
@@ -76,6 +86,14 @@ impl Platform {
         match self {
             Platform::Heroku(heroku) => heroku.aws_region().await.map(Some),
             Platform::Command(_) => Ok(None),
+        }
+    }
+
+    /// Where its processes come from. Of a platform that is known by commands alone nothing is known.
+    pub async fn egress(&self) -> Result<Egress> {
+        match self {
+            Platform::Heroku(heroku) => heroku.egress().await,
+            Platform::Command(_) => Ok(Egress::Anywhere),
         }
     }
 

@@ -37,6 +37,12 @@ impl Bare {
         Ok(bare)
     }
 
+    /// Over a stream that is open already.
+    #[cfg(test)]
+    pub fn over(stream: Stream, doing: String) -> Bare {
+        Bare { doing, stream }
+    }
+
     /// The stream, of which nothing after the last answer's line was read.
     pub fn into_stream(self) -> Stream {
         self.stream

@@ -1,5 +1,6 @@
 //! A connection that speaks Redis: commands in, replies or errors that say which server, which command and what to try.
 
+use super::bounded::Bounded;
 use super::stream::{CONNECT_TIMEOUT, Stream};
 use crate::error::{Error, Result};
 use crate::secret::Secret;
@@ -56,6 +57,7 @@ pub fn own_name() -> &'static str {
 
 impl Connection {
     pub(super) async fn establish(place: String, settings: &RedisConnectionInfo, stream: Stream) -> Result<Connection> {
+        let stream = Bounded::new(stream);
         let greeting = MultiplexedConnection::new_with_config(settings, stream, AsyncConnectionConfig::new());
         let greeting = tokio::time::timeout(CONNECT_TIMEOUT, greeting);
         let (mut inner, driver) = match greeting.await {

@@ -69,7 +69,7 @@ pub async fn clients(connection: &mut Connection) -> Result<Vec<Client>> {
     parse_clients(&text).map_err(|wrong| Error::failed(format!("read CLIENT LIST of {}: {wrong}", connection.place())))
 }
 
-fn parse_clients(text: &str) -> Result<Vec<Client>, String> {
+pub(super) fn parse_clients(text: &str) -> Result<Vec<Client>, String> {
     text.lines()
         .filter(|line| !line.trim().is_empty())
         .map(parse_client)

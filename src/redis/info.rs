@@ -170,7 +170,7 @@ impl Info {
 
     /// Keys over all databases.
     pub fn keys(&self) -> u64 {
-        self.keyspace.values().map(|database| database.keys).sum()
+        (self.keyspace.values()).fold(0, |all, database| all.saturating_add(database.keys))
     }
 
     /// Reads a reply to INFO. The error names the first field that is missing or unreadable.
@@ -203,16 +203,16 @@ impl Info {
                 .map(str::to_owned),
             // The server tells the offset of the first byte after it, and -1 for none.
             promoted_at_offset: fields
-                .number("second_repl_offset")
+                .offset("second_repl_offset")
                 .ok()
-                .and_then(|offset: u64| offset.checked_sub(1)),
-            master_repl_offset: fields.number("master_repl_offset")?,
+                .and_then(|offset| offset.checked_sub(1)),
+            master_repl_offset: fields.offset("master_repl_offset")?,
             applied_offset: match role {
                 ServerRole::Master => None,
-                ServerRole::Replica => Some(fields.number("slave_repl_offset")?),
+                ServerRole::Replica => Some(fields.offset("slave_repl_offset")?),
             },
             backlog_active: fields.flag("repl_backlog_active"),
-            backlog_first_byte_offset: fields.number("repl_backlog_first_byte_offset").unwrap_or(0),
+            backlog_first_byte_offset: fields.offset("repl_backlog_first_byte_offset").unwrap_or(0),
             link: match role {
                 ServerRole::Master => None,
                 ServerRole::Replica => Some(fields.link()?),
@@ -257,6 +257,15 @@ impl<'a> Fields<'a> {
             .map_err(|_| format!("{name} is {text:?}, not a number that it can be"))
     }
 
+    /// An offset of a stream: the server's own counter has 63 bits, and with more than that nothing can be added to it.
+    fn offset(&self, name: &str) -> Result<u64, String> {
+        let offset: i64 = self.number(name)?;
+        u64::try_from(offset)
+            .ok()
+            .filter(|offset| *offset < 1 << 62)
+            .ok_or_else(|| format!("{name} is {offset}, not an offset that it can be"))
+    }
+
     pub(super) fn flag(&self, name: &str) -> bool {
         self.0.get(name).is_some_and(|value| *value != "0")
     }
@@ -293,7 +302,7 @@ impl<'a> Fields<'a> {
                     ip: pairs.text("ip")?.into(),
                     port: pairs.number("port")?,
                     state: pairs.text("state")?.into(),
-                    offset: pairs.number("offset")?,
+                    offset: pairs.offset("offset")?,
                     lag: pairs.number("lag").unwrap_or(0),
                 })
             })

@@ -9,10 +9,13 @@
 //! (`host` does that, since a role lives in a file first), and any writing of keys: nothing in this room changes a data set.
 
 mod bare;
+mod bounded;
 pub mod clients;
 pub mod compare;
 pub mod connection;
 pub mod control;
+#[cfg(test)]
+mod garbage;
 pub mod info;
 pub mod key;
 pub mod server;

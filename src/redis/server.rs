@@ -1,5 +1,6 @@
 //! A Redis server as an address: where it is, who we are there, and which certificate it must show.
 
+use super::bare::Bare;
 use super::connection::Connection;
 use super::stream::{self, Stream};
 use super::trust::{Digest, Trust};
@@ -98,6 +99,12 @@ impl Server {
     /// Opens the bare stream, TLS handshake included, within 5 s. No Redis was spoken yet.
     pub async fn dial(&self) -> Result<Stream> {
         stream::open(&self.to_string(), &self.host, self.port, self.trust.as_ref()).await
+    }
+
+    /// A bare stream on which the login is done, for a program that is led through us.
+    pub async fn logged_in(&self) -> Result<Stream> {
+        let bare = Bare::open(self, format!("log in to {self}")).await?;
+        Ok(bare.into_stream())
     }
 
     /// Connects, authenticates and selects a database. Commands answer within 10 s or fail; see [`Connection::answer_within`].

@@ -86,7 +86,7 @@ impl Survey {
         Ok(survey)
     }
 
-    fn parse(text: &str) -> Survey {
+    pub(super) fn parse(text: &str) -> Survey {
         let fields = Fields::read(text);
         let number = |name: &str| fields.number::<u64>(name).unwrap_or(0);
         Survey {
@@ -297,7 +297,7 @@ fn expiring_fields(text: &str) -> Option<u64> {
         })
         .filter_map(|count| count.parse().ok())
         .collect();
-    (!counts.is_empty()).then(|| counts.iter().sum())
+    (!counts.is_empty()).then(|| counts.iter().fold(0, |all: u64, count| all.saturating_add(*count)))
 }
 
 #[cfg(test)]

@@ -63,7 +63,7 @@ fn exchange(
     let mut output = Output::default();
     let mut unsent = stdin;
     let mut sent_all = false;
-    let mut reported = 0;
+    let (mut reported, mut looked_at) = (0, 0);
     loop {
         in_time(deadline)?;
         let mut moved = false;
@@ -89,7 +89,7 @@ fn exchange(
         }
         moved |= drain(&mut channel.stream(0), &mut output.stdout)?;
         moved |= drain(&mut channel.stderr(), &mut output.stderr)?;
-        report_lines(&output.stdout, &mut reported, on_line);
+        report_lines(&output.stdout, &mut reported, &mut looked_at, on_line);
         if channel.eof() {
             break;
         }
@@ -105,11 +105,14 @@ fn exchange(
     Ok(output)
 }
 
-fn report_lines(stdout: &[u8], reported: &mut usize, on_line: &mut dyn FnMut(&str)) {
-    while let Some(length) = stdout[*reported..].iter().position(|byte| *byte == b'\n') {
-        on_line(&String::from_utf8_lossy(&stdout[*reported..*reported + length]));
-        *reported += length + 1;
+/// `looked_at`: up to where no further line end stands, so that a line that grows and grows is not searched from its beginning each time.
+fn report_lines(stdout: &[u8], reported: &mut usize, looked_at: &mut usize, on_line: &mut dyn FnMut(&str)) {
+    while let Some(at) = stdout[*looked_at..].iter().position(|byte| *byte == b'\n') {
+        let end = *looked_at + at;
+        on_line(&String::from_utf8_lossy(&stdout[*reported..end]));
+        (*reported, *looked_at) = (end + 1, end + 1);
     }
+    *looked_at = stdout.len();
 }
 
 pub fn drain(stream: &mut ssh2::Stream, into: &mut Vec<u8>) -> Result<bool> {

@@ -103,6 +103,13 @@ mod tests {
     use super::*;
 
     #[test]
+    fn nothing_that_a_command_says_harms() {
+        crate::garbage::bytes(&["role master\n= 0\n"], &["= ", "\n= "], |input| {
+            let _ = take_status(&mut input.to_vec());
+        });
+    }
+
+    #[test]
     fn an_answer_ends_with_its_status_and_not_before() {
         for (text, status, rest) in [
             ("role master\n= 0\n", Some(0), "role master\n"),

@@ -122,7 +122,10 @@ impl Session {
             target.port,
             deadline.as_secs()
         ))
-        .hint("see that the instance runs and that hosts.admin_cidrs in infra.yml has the address you come from")
+        .hint(
+            "see that the instance runs and that you come from where ssh is let in: hosts.admin_cidrs in infra.yml, or where that is left out the address from which \
+             `infra up` was last run (run it again if yours has changed); where it is empty, ssh has to come another way, such as Session Manager or a VPN",
+        )
     }
 
     /// What messages call this host.

@@ -195,7 +195,7 @@ mod tests {
 
     #[test]
     fn every_var_that_logs_in_at_the_endpoint_gets_the_password_and_no_other() {
-        let vars = ConfigVars::of([
+        let vars = ConfigVars::plain([
             ("REDIS_URL", "rediss://app:old@192.0.2.1:6379"),
             ("CACHE_URL", "rediss://app:old@redis.example.test:6379/3"),
             ("HOSTED_REDIS_URL", "rediss://:other@192.0.2.9:6390"),

@@ -3,6 +3,7 @@
 use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::host::{tls, user_data};
+use crate::plan::access::Access;
 use crate::plan::cloud::{Expiry, Wanted};
 use crate::plan::names::Names;
 use crate::remote::KeyPair;
@@ -11,23 +12,26 @@ use crate::state::{RedisUser, Role, Secrets, parameter};
 use jiff::Timestamp;
 
 /// Everything that the environment should have in the cloud.
-pub fn wanted(config: &Config, names: &Names, generation: u64, tls_only: bool) -> Wanted {
+pub fn wanted(config: &Config, names: &Names, generation: u64, tls_only: bool, access: &Access) -> Wanted {
     let keep = &config.backup.keep;
-    Wanted {
+    let mut wanted = Wanted {
         names: names.clone(),
         generation,
         tls_only,
         expiry: Expiry::keeping(keep.hourly, keep.daily, keep.monthly, config.backup_period_s()),
         object_lock: config.backup.object_lock,
         parameters: Wanted::standard_parameters(),
-        admin_cidrs: config.hosts.admin_cidrs.clone(),
-        app_cidrs: config.hosts.app_cidrs.clone(),
+        admin_cidrs: Vec::new(),
+        app_cidrs: Vec::new(),
+        own_address: None,
         instance_type: config.hosts.instance_type.clone(),
         image: config.hosts.image.clone(),
         disk_gb: config.hosts.disk_gb,
         zones: config.hosts.zones.clone(),
         subnet: config.hosts.subnet.clone(),
-    }
+    };
+    access.fill(&mut wanted);
+    wanted
 }
 
 /// The value of a parameter that is missing, made from those that stand before it.

@@ -165,6 +165,7 @@ pub fn wanted(cloud: &Cloud, env: &str) -> Wanted {
         parameters: Wanted::standard_parameters(),
         admin_cidrs: vec!["203.0.113.7/32".into()],
         app_cidrs: vec!["0.0.0.0/0".into()],
+        own_address: None,
         instance_type: "t3.micro".into(),
         image: "debian-13".into(),
         disk_gb: 16,

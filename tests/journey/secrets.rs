@@ -119,7 +119,7 @@ pub fn shown(known: &BTreeMap<String, String>, places: &BTreeMap<String, String>
 
 /// What gives a secret away however it is indented, quoted or broken into lines. Of a key these are its full lines, but for those that are the same in
 /// every key: the armour, and the beginning of OpenSSH's form.
-fn traces(secret: &str) -> Vec<&str> {
+pub fn traces(secret: &str) -> Vec<&str> {
     let lines: Vec<&str> = secret.lines().map(str::trim).collect();
     let shortest = if lines.len() > 1 { 48 } else { 8 };
     let telling =

@@ -140,6 +140,23 @@ impl World {
         std::fs::write(path, text).unwrap();
     }
 
+    /// Writes infra.yml with only this said of hosts; the pin stays.
+    pub fn configure_hosts(&self, hosts: &str) {
+        self.configure("");
+        let path = self.folder.path().join("infra.yml");
+        let text = std::fs::read_to_string(&path).unwrap();
+        let before = text.find("hosts:").unwrap();
+        std::fs::write(path, format!("{}{hosts}", &text[..before])).unwrap();
+    }
+
+    /// Puts one text into infra.yml in the place of another.
+    pub fn edit(&self, old: &str, new: &str) {
+        let path = self.folder.path().join("infra.yml");
+        let text = std::fs::read_to_string(&path).unwrap();
+        assert!(text.contains(old), "{text}");
+        std::fs::write(path, text.replacen(old, new, 1)).unwrap();
+    }
+
     /// infra.yml of a pair that follows nobody from the beginning.
     pub fn without_a_source(&self) {
         let path = self.folder.path().join("infra.yml");
@@ -192,10 +209,17 @@ impl World {
         self.infra_under(&[], arguments)
     }
 
-    /// The same, with these variables.
+    /// The same, with these variables, as `NAME=VALUE`, also where the sandbox sets them itself.
+    pub fn infra_with(&self, variables: &[&str], arguments: &[&str]) -> Answer {
+        let mut command = Command::new(sandbox());
+        command.args(["run", "env"]).args(variables);
+        self.answer(&mut command, arguments)
+    }
+
+    /// The same, with these variables where the sandbox has none of their names.
     pub fn infra_under(&self, variables: &[(&str, &str)], arguments: &[&str]) -> Answer {
         let mut command = Command::new(sandbox());
-        command.arg("run");
+        command.arg("run").envs(variables.iter().copied());
         if let Some(keys) = self.user.borrow().as_ref() {
             // In the place of what `sandbox run` sets; nobody reads them among the arguments.
             let script = "export AWS_ACCESS_KEY_ID=\"$TEST_ID\" AWS_SECRET_ACCESS_KEY=\"$TEST_SECRET\"; unset TEST_ID TEST_SECRET; exec \"$@\"";
@@ -204,10 +228,13 @@ impl World {
                 .env("TEST_ID", &keys.id)
                 .env("TEST_SECRET", &keys.secret);
         }
+        self.answer(&mut command, arguments)
+    }
+
+    fn answer(&self, command: &mut Command, arguments: &[&str]) -> Answer {
         let output = command
             .arg(env!("CARGO_BIN_EXE_infra"))
             .args(arguments)
-            .envs(variables.iter().copied())
             .current_dir(self.folder.path())
             .stdin(Stdio::null())
             .output()
@@ -231,6 +258,11 @@ impl World {
 
     pub fn status(&self) -> Value {
         self.infra(&["status", "--json"]).exits(0).json()
+    }
+
+    /// Everything that infra ever printed here.
+    pub fn printed(&self) -> String {
+        self.printed.borrow().clone()
     }
 
     /// Where infra runs.

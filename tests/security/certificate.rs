@@ -5,7 +5,6 @@ use crate::pair::Pair;
 use crate::world::World;
 use base64::Engine;
 use infra::cloud::ssm;
-use infra::config::Engine;
 use infra::host::engine::Layout;
 use infra::host::tls;
 use infra::secret::Secret;
@@ -85,7 +84,7 @@ fn age(world: &World) {
             }
         });
         let encoded = |text: &str| base64::engine::general_purpose::STANDARD.encode(text);
-        let layout = Layout::of(Engine::Redis);
+        let layout = Layout::of(infra::config::Engine::Redis);
         let (certificate, key) = (layout.certificate_file(), layout.key_file());
         for (path, text) in [(&certificate, issued.certificate.as_str()), (&key, issued.key.expose())] {
             let script = format!("echo {} | base64 -d >{path} && echo placed", encoded(text));

@@ -14,17 +14,20 @@ mod certificate;
 mod hosts;
 mod iam;
 mod impostor;
+mod leaks;
 mod machine;
 mod network;
 mod pair;
 mod policy;
 mod rotation;
+mod rules;
 mod scan;
 #[allow(dead_code, reason = "the journey uses the rest of it")]
 #[path = "../journey/secrets.rs"]
 mod secrets;
 mod ssh;
 mod users;
+mod watch;
 #[path = "../journey/world.rs"]
 mod world;
 

@@ -4,6 +4,7 @@ GET  world?after=V             the world, as soon as its version is beyond V, at
 POST ack                       {"instance","state"}: a machine has become running, stopped or terminated
 GET  role-credentials/<id>     what the machine's metadata service answers for its role
 GET  operator                  the administrator's keys
+GET  address                   the caller's own address, as text; told to machines too
 GET  health                    200 when ready
 GET  uses                      every permission that was asked for: caller, action, resource, whether it was given
 POST fault / DELETE fault      plan a failure / forget all planned failures
@@ -21,6 +22,8 @@ from .principals import RoleSessions
 LOCAL_PEERS = ("127.0.0.1", "10.77.0.1")
 LONG_POLL_SECONDS = 20.0
 PREFIX = "/_hv/"
+# Told to whoever asks, as AWS does at an address of its own.
+ADDRESS_PATH = "/_hv/address"
 Answer = tuple[int, dict[str, Any]]
 
 

@@ -45,6 +45,8 @@ class Front:
         return [body]
 
     def _answer(self, request: Request) -> Response:
+        if request.raw_path == door.ADDRESS_PATH:
+            return as_text(200, f"{request.peer}\n")
         if request.raw_path.startswith(door.PREFIX):
             status, document = self._door.answer(
                 request.method, request.raw_path, request.query, request.body, request.peer
@@ -124,6 +126,11 @@ def check_credentials(request: Request, claim: signature.Claim, credentials: Any
         raise Refused.because("wrong token", request.service, message)
     if credentials.expires is not None and now >= credentials.expires:
         raise Refused.because("expired token", request.service, "The provided token has expired.")
+
+
+def as_text(status: int, text: str) -> Response:
+    body = text.encode()
+    return status, [("Content-Type", "text/plain"), ("Content-Length", str(len(body)))], body
 
 
 def as_json(status: int, document: dict[str, Any]) -> Response:

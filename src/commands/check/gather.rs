@@ -13,6 +13,7 @@ use crate::platform::heroku::{AppSurvey, owner};
 use crate::platform::{Attachment, ConfigVars};
 use crate::redis::{Connection, Info, Server, Survey, control, shown_certificate};
 use crate::rehearsal::Record;
+use crate::setup::access;
 use crate::state::{Role, State};
 use jiff::Timestamp;
 use std::collections::BTreeMap;
@@ -28,10 +29,13 @@ pub async fn facts(context: &Context, environment: &Environment) -> Result<Facts
         .ok()
         .flatten()
         .map(|stored| stored.value);
-    let (source, machine, platform) = tokio::join!(
+    let moved = context.apps()?;
+    let (source, machine, platform, admins, apps) = tokio::join!(
         source(context, environment, state.as_ref()),
         ec2::machine_and_image(cloud, &config.hosts.instance_type, &config.hosts.image),
         platform(context, state.as_ref()),
+        access::admins(config, cloud),
+        access::apps(config, &moved),
     );
     let (memory, image) = match machine {
         Ok((machine, image)) => (
@@ -85,7 +89,8 @@ pub async fn facts(context: &Context, environment: &Environment) -> Result<Facts
         }
         .map(|record| record.verdict.passed()),
         maxmemory,
-        admin_cidrs: config.hosts.admin_cidrs.clone(),
+        admins: admins.map_err(unseen),
+        apps: apps.map_err(unseen),
         certificates: certificates(context, environment, state.as_ref()).await,
     })
 }

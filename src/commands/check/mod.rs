@@ -159,7 +159,7 @@ mod tests {
             finding(Severity::Ok, "image", "debian-13 is ami-1", None),
             finding(
                 Severity::Warning,
-                "admin-cidrs",
+                "admin-world",
                 "the whole world may reach ssh",
                 Some("narrow hosts.admin_cidrs to your own address"),
             ),

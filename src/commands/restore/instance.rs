@@ -11,6 +11,7 @@ use crate::cloud::find;
 use crate::error::{Error, ExitCode, Result};
 use crate::host;
 use crate::host::restore::{self as on_host, Checked};
+use crate::plan::access::Access;
 use crate::plan::cloud::Found;
 use crate::plan::names::Names;
 use crate::redis::Server;
@@ -163,6 +164,8 @@ impl Instance {
             &names,
             state.generation,
             environment.cloud.s3_over_tls(),
+            // It joins the group as that stands.
+            &Access::untouched(),
         );
         let found = find::find(&environment.cloud, &wanted).await?;
         let architecture = found

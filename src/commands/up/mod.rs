@@ -13,9 +13,10 @@ use crate::error::{Error, ExitCode, Result};
 use crate::host::{self, agent::Binary, upkeep};
 use crate::inventory::{Host, Inventory};
 use crate::plan::cloud::{Found, Instance, Plan, Wanted, plan};
+use crate::plan::preflight::reach;
 use crate::redis::Info;
 use crate::setup::hosts::{LOGIN, Looked, Pair};
-use crate::setup::{source::Known, wanted};
+use crate::setup::{access, source::Known, wanted};
 use crate::state::{Role, State};
 use crate::ui::Step;
 use apply::apply;
@@ -32,6 +33,8 @@ struct Seen {
     state: State,
     phase: Option<Phase>,
     source: Known,
+    /// What its owner should know of who gets in.
+    warnings: Vec<String>,
     wanted: Wanted,
     found: Found,
     plan: Plan,
@@ -65,6 +68,7 @@ pub async fn run(context: &Context, arguments: &Up) -> Result<ExitCode> {
     let environment = context.environment().await?;
     let seen = context.interrupt.or(look(context, &environment)).await?;
     let changes = seen.changes();
+    seen.warnings.iter().for_each(|warning| context.ui.warn(warning));
     if changes > 0 || arguments.change.dry_run {
         show_plan(context, &seen, arguments.change.dry_run);
     }
@@ -98,11 +102,13 @@ async fn look(context: &Context, environment: &Environment) -> Result<Seen> {
     let is_new = stored.is_none();
     let state = stored.unwrap_or_else(|| State::begin(Timestamp::now()));
     let names = context.names(environment)?;
+    let access = access::access(&context.config, &environment.cloud, &context.apps()?).await?;
     let wanted = wanted::wanted(
         &context.config,
         &names,
         state.generation,
         environment.cloud.s3_over_tls(),
+        &access,
     );
     let (phase, found) = tokio::try_join!(
         async {
@@ -129,6 +135,7 @@ async fn look(context: &Context, environment: &Environment) -> Result<Seen> {
         state,
         phase,
         source,
+        warnings: reach::warnings(&access),
         wanted,
         found,
         plan,

@@ -79,6 +79,7 @@ pub(super) fn report(
     }
     let endpoint = reached.addresses.get(&Role::Master).cloned().unwrap_or_default();
     if ui.json() {
+        let warnings: Vec<&String> = seen.warnings.iter().chain(warnings).collect();
         let servers: BTreeMap<_, Value> = servers
             .iter()
             .map(|(name, info)| (*name, json!({ "role": info.role, "version": info.own_version(), "keys": info.keys(), "used_memory": info.used_memory })))

@@ -35,6 +35,8 @@ pub enum Action {
     Authorize {
         group: String,
         rule: Rule,
+        /// Why, where infra.yml does not name it.
+        why: Option<String>,
     },
     Revoke {
         group: String,

@@ -2,7 +2,7 @@
 
 use super::action::{Action, BucketSetting, HostSpec};
 use super::found::{Found, Image, Instance, KeyPair, Subnet};
-use super::rule::wanted_rules;
+use super::rule::{Rule, SSH_PORT, Source, wanted_rules};
 use super::show::{Drift, Plan};
 use super::subnets;
 use super::wanted::{Make, Wanted, lifecycle};
@@ -159,12 +159,29 @@ fn group(wanted: &Wanted, found: &Found, plan: &mut Plan) -> Result<()> {
         .extend(rules.difference(&there).map(|rule| Action::Authorize {
             group: name.clone(),
             rule: rule.clone(),
+            why: own_address(wanted, rule, &there, &rules),
         }));
     plan.actions.extend(there.difference(&rules).map(|rule| Action::Revoke {
         group: name.clone(),
         rule: rule.clone(),
     }));
     Ok(())
+}
+
+/// What is said of a rule that is there because of where the operator is: also where that was before, if the rules tell.
+fn own_address(wanted: &Wanted, rule: &Rule, there: &BTreeSet<Rule>, rules: &BTreeSet<Rule>) -> Option<String> {
+    let own = wanted.own_address.as_ref()?;
+    if rule.source != Source::Ipv4(own.clone()) {
+        return None;
+    }
+    let mut before = there.difference(rules).filter_map(|old| match &old.source {
+        Source::Ipv4(cidr) if old.from_port == Some(SSH_PORT) && cidr.ends_with("/32") => Some(cidr),
+        _ => None,
+    });
+    Some(match (before.next(), before.next()) {
+        (Some(old), None) => format!("your own address, no longer {old}"),
+        _ => "your own address".into(),
+    })
 }
 
 fn role_and_profile(wanted: &Wanted, found: &Found, plan: &mut Plan) {

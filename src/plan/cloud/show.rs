@@ -178,7 +178,10 @@ impl Action {
                 format!("replace the key {fingerprint} by the environment's own"),
             ),
             Action::CreateGroup { name, vpc } => line(Add, "security group", name, format!("in {vpc}")),
-            Action::Authorize { group, rule } => line(Add, "rule", group, format!("allow {rule}")),
+            Action::Authorize { group, rule, why } => {
+                let why = why.as_ref().map(|why| format!(" ({why})")).unwrap_or_default();
+                line(Add, "rule", group, format!("allow {rule}{why}"))
+            }
             Action::Revoke { group, rule } => line(Remove, "rule", group, format!("no longer allow {rule}")),
             Action::CreateRole { name, .. } => line(Add, "role", name, "for EC2".into()),
             Action::SetTrust { role, .. } => line(Alter, "role", role, "trust EC2 alone".into()),

@@ -19,6 +19,7 @@ fn wanted() -> Wanted {
         parameters: Wanted::standard_parameters(),
         admin_cidrs: vec!["203.0.113.7/32".into()],
         app_cidrs: vec!["0.0.0.0/0".into()],
+        own_address: None,
         instance_type: "t3.micro".into(),
         image: "debian-13".into(),
         disk_gb: 16,
@@ -242,6 +243,23 @@ fn rules_are_mended_both_ways_and_a_host_in_a_block_is_no_difference() {
         [
             "+ rule infra-demo-production: allow tcp 6379 from its members",
             "- rule infra-demo-production: no longer allow tcp 22 from sg-2",
+        ]
+    );
+}
+
+#[test]
+fn an_own_address_that_changed_is_told_with_the_old_one() {
+    let lines = lines(|wanted, _| {
+        wanted.admin_cidrs = vec!["198.51.100.9/32".into()];
+        wanted.own_address = Some("198.51.100.9/32".into());
+    });
+    assert_eq!(
+        lines,
+        [
+            "+ rule infra-demo-production: allow tcp 22 from 198.51.100.9/32 (your own address, no longer 203.0.113.7/32)",
+            "+ rule infra-demo-production: allow tcp 6379 from 198.51.100.9/32 (your own address, no longer 203.0.113.7/32)",
+            "- rule infra-demo-production: no longer allow tcp 22 from 203.0.113.7/32",
+            "- rule infra-demo-production: no longer allow tcp 6379 from 203.0.113.7/32",
         ]
     );
 }

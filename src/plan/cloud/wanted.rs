@@ -26,6 +26,8 @@ pub struct Wanted {
     pub admin_cidrs: Vec<String>,
     /// Who may reach the Redis port.
     pub app_cidrs: Vec<String>,
+    /// The block among `admin_cidrs` that is the operator's own address, looked up and not named.
+    pub own_address: Option<String>,
     pub instance_type: String,
     /// `debian-13`, `debian-12` or an AMI id.
     pub image: String,

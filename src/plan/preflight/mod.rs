@@ -1,12 +1,13 @@
 //! What stands in the way of a move, decided from what was seen. Pure.
 //!
 //! Every finding has a stable id for scripts, what was found, and what to do about it. [`version`], [`source`], [`fence`] and [`commands`] judge the hosted Redis, [`app`]
-//! the platform's side, [`consumers`] who else uses the same Redis. A blocker is what makes a move unsafe or impossible; a warning is what its owner should know before.
+//! the platform's side, [`consumers`] who else uses the same Redis, [`reach`] who will get in. A blocker is what makes a move unsafe or impossible; a warning is what its owner should know before.
 
 pub mod app;
 pub mod commands;
 pub mod consumers;
 mod fence;
+pub mod reach;
 mod source;
 #[cfg(test)]
 mod tests;
@@ -17,6 +18,7 @@ pub use commands::{Denied, Told};
 pub use source::{Certificate, SourceFacts, issued_by_an_authority};
 pub use version::{OwnEngine, own_engine};
 
+use super::access::{Admins, Apps};
 use crate::platform::heroku::AppSurvey;
 use crate::ui::size;
 use serde::Serialize;
@@ -45,7 +47,8 @@ pub struct Facts {
     pub rehearsed: Option<bool>,
     /// Bytes that Redis may use on a host.
     pub maxmemory: u64,
-    pub admin_cidrs: Vec<String>,
+    pub admins: Result<Admins, Unseen>,
+    pub apps: Result<Apps, Unseen>,
     /// Days until the certificates end that our hosts show, by host; of those that stand and answer.
     pub certificates: Vec<(&'static str, i64)>,
 }
@@ -140,8 +143,8 @@ pub fn judge(facts: &Facts) -> Vec<Finding> {
         Ok(id) => Finding::ok("image", format!("{} is {id}", facts.image)),
         Err(unseen) => Finding::unseen("image", unseen),
     });
-    findings.push(judge_admins(&facts.admin_cidrs));
     findings.extend(judge_certificates(&facts.certificates));
+    findings.extend(reach::judge(&facts.admins, &facts.apps));
     app::judge(facts, &mut findings);
     findings
 }
@@ -157,22 +160,4 @@ fn judge_certificates(certificates: &[(&'static str, i64)]) -> Option<Finding> {
         ),
         false => Finding::ok("certificates", format!("the hosts' certificates have {days} days left")),
     })
-}
-
-fn judge_admins(cidrs: &[String]) -> Finding {
-    if cidrs.is_empty() {
-        Finding::blocker(
-            "admin-cidrs",
-            "nobody may reach ssh: hosts.admin_cidrs is empty",
-            "put your own address into hosts.admin_cidrs, such as 203.0.113.7/32",
-        )
-    } else if cidrs.iter().any(|cidr| cidr.ends_with("/0")) {
-        Finding::warning(
-            "admin-cidrs",
-            "the whole world may reach ssh",
-            "narrow hosts.admin_cidrs to your own address",
-        )
-    } else {
-        Finding::ok("admin-cidrs", format!("ssh only from {}", cidrs.join(", ")))
-    }
 }

@@ -95,7 +95,8 @@ fn good() -> Facts {
         region: "us-east-1".into(),
         rehearsed: None,
         maxmemory: 400 << 20,
-        admin_cidrs: vec!["203.0.113.7/32".into()],
+        admins: Ok(Admins::Named(vec!["203.0.113.7/32".into()])),
+        apps: Ok(Apps::Anywhere),
         certificates: vec![("master", 397), ("replica", 390)],
     }
 }
@@ -223,7 +224,7 @@ fn each_blocker_is_named_and_has_a_remedy() {
         ),
         (
             Facts {
-                admin_cidrs: vec![],
+                admins: Err(unseen()),
                 ..good()
             },
             "admin-cidrs",
@@ -323,10 +324,24 @@ fn each_warning_is_named_and_stops_nothing() {
         (app(|app| app.region = "eu-west-1".into()), "region"),
         (
             Facts {
-                admin_cidrs: vec!["0.0.0.0/0".into()],
+                admins: Ok(Admins::Named(vec!["0.0.0.0/0".into()])),
                 ..good()
             },
-            "admin-cidrs",
+            "admin-world",
+        ),
+        (
+            Facts {
+                admins: Ok(Admins::Named(vec![])),
+                ..good()
+            },
+            "admin-nobody",
+        ),
+        (
+            Facts {
+                apps: Ok(Apps::Named(vec![])),
+                ..good()
+            },
+            "app-nobody",
         ),
     ];
     for (facts, id) in cases {

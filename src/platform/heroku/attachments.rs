@@ -3,7 +3,7 @@
 use super::http::{Changed, not_taken};
 use super::{Heroku, Named};
 use crate::error::{Error, Result};
-use crate::secret::Secret;
+use crate::secret::{Secret, Shown};
 use serde::Deserialize;
 use std::collections::BTreeMap;
 
@@ -79,14 +79,14 @@ impl Heroku {
         #[derive(Deserialize)]
         struct Entry {
             name: String,
-            value: Option<String>,
+            value: Shown,
         }
         let path = format!("/addons/{addon}/config");
         let entries: Vec<Entry> = self
             .http
             .list(&path, &format!("read the config of add-on {addon}"))
             .await?;
-        let readable = |entry: Entry| Some((entry.name, Secret::new(entry.value?)));
+        let readable = |entry: Entry| Some((entry.name, entry.value.0?));
         Ok(entries.into_iter().filter_map(readable).collect())
     }
 

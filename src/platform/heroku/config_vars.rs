@@ -2,9 +2,8 @@
 
 use super::Heroku;
 use super::http::{Changed, not_taken};
-use crate::error::{Error, Result};
-use crate::secret::Secret;
-use serde_json::Value;
+use crate::error::{Doing, Error, Result};
+use crate::secret::{self, Secret, Shown};
 use std::collections::BTreeMap;
 
 /// Names and values. A value that the platform masks is there and unreadable.
@@ -17,7 +16,7 @@ impl ConfigVars {
     }
 
     #[cfg(test)]
-    pub(crate) fn of<const N: usize>(vars: [(&str, &str); N]) -> Self {
+    pub(crate) fn plain<const N: usize>(vars: [(&str, &str); N]) -> Self {
         ConfigVars::new(vars.map(|(name, value)| (name.to_string(), Some(Secret::new(value)))))
     }
 
@@ -56,14 +55,9 @@ impl ConfigVars {
         self.0.keys().map(String::as_str)
     }
 
-    fn parse(reply: Value) -> Option<Self> {
-        let Value::Object(vars) = reply else {
-            return None;
-        };
-        Some(ConfigVars::new(vars.into_iter().map(|(name, value)| match value {
-            Value::String(text) if !is_mask(&text) => (name, Some(Secret::new(text))),
-            _ => (name, None),
-        })))
+    fn of(reply: BTreeMap<String, Shown>) -> Self {
+        let readable = |shown: Shown| shown.0.filter(|value| !is_mask(value.expose()));
+        ConfigVars::new(reply.into_iter().map(|(name, shown)| (name, readable(shown))))
     }
 
     /// Whether all vars are as wanted; nothing stands for one that should not be there.
@@ -82,8 +76,10 @@ fn is_mask(text: &str) -> bool {
 impl Heroku {
     pub async fn config_vars(&self) -> Result<ConfigVars> {
         let doing = format!("read the config vars of app {}", self.app);
-        let reply: Value = self.http.get(&self.path("/config-vars"), &doing).await?;
-        ConfigVars::parse(reply).ok_or_else(|| Error::failed(format!("{doing}: the reply is not a map of them")))
+        self.http
+            .get(&self.path("/config-vars"), &doing)
+            .await
+            .map(ConfigVars::of)
     }
 
     /// Sets and (by nothing) removes vars in one change, which makes one release. Gives the number of the newest release before it: the change's own comes after
@@ -97,13 +93,14 @@ impl Heroku {
         let before = self.newest_release().await?.map_or(0, |release| release.version);
         let mut lost = None;
         for _ in 0..3 {
-            let body = wanted
+            let body: BTreeMap<&str, Option<&str>> = wanted
                 .iter()
-                .map(|(name, value)| (name.clone(), value.as_ref().map_or(Value::Null, |v| v.expose().into())))
-                .collect::<serde_json::Map<_, _>>();
+                .map(|(name, value)| (name.as_str(), value.as_ref().map(Secret::expose)))
+                .collect();
+            let body = secret::json(&body).doing(|| doing.clone())?;
             match self
                 .http
-                .change("PATCH", &self.path("/config-vars"), Some(Value::Object(body)))
+                .change_secretly("PATCH", &self.path("/config-vars"), body)
                 .await
             {
                 Changed::Done(_) => return Ok(Some(before)),

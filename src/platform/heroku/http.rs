@@ -2,15 +2,17 @@
 
 use crate::error::{Doing, Error, Result};
 use crate::fault;
+use crate::http;
 use crate::secret::Secret;
 use crate::wait::Instant;
-use reqwest::header::{ACCEPT, AUTHORIZATION, HeaderValue, RANGE};
+use bytes::Bytes;
+use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderValue, RANGE};
 use reqwest::{Client, Method, Response, StatusCode};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
-use std::sync::Arc;
 use std::time::Duration;
+use zeroize::Zeroizing;
 
 /// How long one request may take.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
@@ -20,6 +22,16 @@ const PATIENCE: Duration = Duration::from_secs(60);
 const ACCEPT_VALUE: &str = "application/vnd.heroku+json; version=3";
 /// A list longer than this is a server that pages in circles.
 const MOST_PAGES: usize = 100;
+/// So is one that takes this long.
+const LIST_TIMEOUT: Duration = Duration::from_secs(180);
+/// A reply: a page has a thousand entries of about a kilobyte at most, and the vars of an app have 64 KiB.
+const LONGEST_REPLY: usize = 4 << 20;
+/// All pages of a list together.
+const LONGEST_LIST: usize = 16 << 20;
+/// Two texts.
+const LONGEST_REFUSAL: usize = 64 << 10;
+/// Of a log only the end is of use.
+const LONGEST_LOG: usize = 1 << 20;
 
 #[derive(Clone)]
 pub(super) struct Http {
@@ -54,8 +66,9 @@ struct ErrorReply {
 }
 
 /// One page of a list.
-struct Page {
-    items: Vec<Value>,
+struct Page<T> {
+    items: Vec<T>,
+    bytes: usize,
     next: Option<HeaderValue>,
 }
 
@@ -67,22 +80,14 @@ impl Http {
                 .because(error)
                 .hint("HEROKU_API_URL is an address such as https://api.example.com; leave it out for the public one")
         })?;
-        let local = url.host_str().is_some_and(is_loopback_or_literal);
-        if url.scheme() != "https" && !local {
+        if !http::is_safe(&url) {
             return Err(
                 Error::usage(format!("send the platform's key to {base}: it is not https"))
                     .hint("plain http is accepted only for an IP address, as the sandbox uses"),
             );
         }
-        let client = Client::builder()
-            .tls_backend_preconfigured(tls()?)
-            .timeout(REQUEST_TIMEOUT)
-            .connect_timeout(Duration::from_secs(10))
-            // A redirect would take the key along to wherever it points.
-            .redirect(reqwest::redirect::Policy::none())
-            .user_agent(concat!("infra/", env!("CARGO_PKG_VERSION")))
-            .build()
-            .doing(|| "set up the client of the platform".into())?;
+        let client = http::client(REQUEST_TIMEOUT, Duration::from_secs(10), true)
+            .map_err(|error| error.while_doing("set up the client of the platform"))?;
         Ok(Http { client, base, key })
     }
 
@@ -110,23 +115,20 @@ impl Http {
     /// Reads a list to its end, page by page.
     pub(super) async fn list<T: DeserializeOwned>(&self, path: &str, doing: &str) -> Result<Vec<T>> {
         let mut items = Vec::new();
-        let mut range = None;
+        let (mut range, mut bytes) = (None, 0);
+        let end = Instant::now().after(LIST_TIMEOUT);
         for _ in 0..MOST_PAGES {
             let page = self.page(path, range, doing).await?;
-            for item in page.items {
-                items.push(
-                    serde_json::from_value(item)
-                        .doing(|| format!("{doing}: an entry of {path} is not what it should be"))?,
-                );
-            }
+            items.extend(page.items);
+            bytes += page.bytes;
             match page.next {
+                Some(_) if bytes > LONGEST_LIST || end.has_passed() => break,
                 Some(next) => range = Some(next),
                 None => return Ok(items),
             }
         }
-        Err(Error::failed(format!(
-            "{doing}: {path} goes on after {MOST_PAGES} pages"
-        )))
+        Err(Error::failed(format!("{doing}: {path} has no end"))
+            .because(format!("{} entries in {bytes} bytes, and more to come", items.len())))
     }
 
     /// Reads the first page of a list in the order that `range` asks for; all of it when the server orders it otherwise.
@@ -138,15 +140,13 @@ impl Http {
         doing: &str,
     ) -> Result<Vec<T>> {
         let page = self.page(path, Some(HeaderValue::from_static(range)), doing).await?;
-        let items: Vec<T> = serde_json::from_value(Value::Array(page.items))
-            .doing(|| format!("{doing}: an entry of {path} is not what it should be"))?;
-        if page.next.is_none() || is_newest_first(&items) {
-            return Ok(items);
+        if page.next.is_none() || is_newest_first(&page.items) {
+            return Ok(page.items);
         }
         self.list(path, doing).await
     }
 
-    async fn page(&self, path: &str, range: Option<HeaderValue>, doing: &str) -> Result<Page> {
+    async fn page<T: DeserializeOwned>(&self, path: &str, range: Option<HeaderValue>, doing: &str) -> Result<Page<T>> {
         let response = self
             .read(path, range, doing)
             .await?
@@ -155,12 +155,26 @@ impl Http {
             StatusCode::PARTIAL_CONTENT => response.headers().get("next-range").cloned(),
             _ => None,
         };
-        let items = response.json().await.doing(|| doing.into())?;
-        Ok(Page { items, next })
+        let body = http::body(response, LONGEST_REPLY).await.doing(|| doing.into())?;
+        Ok(Page {
+            items: understood(&body, path, doing)?,
+            bytes: body.len(),
+            next,
+        })
     }
 
     /// Sends a change once. It is sent again only where it certainly was not taken: no connection, or too many requests.
     pub(super) async fn change(&self, method: &str, path: &str, body: Option<Value>) -> Changed {
+        self.exchange(method, path, body.map(|body| Bytes::from(body.to_string())))
+            .await
+    }
+
+    /// The same with a body that holds secrets: it is wiped once it is sent.
+    pub(super) async fn change_secretly(&self, method: &str, path: &str, body: Zeroizing<Vec<u8>>) -> Changed {
+        self.exchange(method, path, Some(Bytes::from_owner(body))).await
+    }
+
+    async fn exchange(&self, method: &str, path: &str, body: Option<Bytes>) -> Changed {
         let method = match method {
             "POST" => Method::POST,
             "DELETE" => Method::DELETE,
@@ -170,7 +184,7 @@ impl Http {
         let mut pause = Duration::from_millis(200);
         loop {
             fault::point(format_args!("before {method} {path}"));
-            let sent = self.send(&method, path, None, body.as_ref()).await;
+            let sent = self.send(&method, path, None, body.clone()).await;
             fault::point(format_args!("after {method} {path}"));
             let failure = match sent {
                 Ok(response) if response.status() == StatusCode::TOO_MANY_REQUESTS => {
@@ -180,9 +194,11 @@ impl Http {
                     return Changed::Unclear(Refusal::read(response).await.error(&format!("{method} {path}")));
                 }
                 Ok(response) if response.status().is_success() => {
-                    return match response.json().await {
+                    let doing = format!("{method} {path}");
+                    let body = http::body(response, LONGEST_REPLY).await;
+                    return match body.and_then(|body| understood(&body, path, &doing)) {
                         Ok(value) => Changed::Done(value),
-                        Err(error) => Changed::Unclear(lost(&format!("{method} {path}"), error)),
+                        Err(error) => Changed::Unclear(error.while_doing(doing).hint(OUT_OF_REACH)),
                     };
                 }
                 Ok(response) => return Changed::Refused(Refusal::read(response).await),
@@ -205,7 +221,7 @@ impl Http {
             .patch(format!("{}{path}", self.base))
             .header(ACCEPT, ACCEPT_VALUE)
             .header(AUTHORIZATION, self.authorization())
-            .header(reqwest::header::CONTENT_TYPE, "application/json")
+            .header(CONTENT_TYPE, "application/json")
             .body("{");
         match request.send().await {
             Ok(response) if response.status().is_client_error() => Some(Refusal::read(response).await),
@@ -218,11 +234,14 @@ impl Http {
         let Ok(url) = reqwest::Url::parse(url) else {
             return String::new();
         };
-        if url.scheme() != "https" && !url.host_str().is_some_and(is_loopback_or_literal) {
+        if !http::is_safe(&url) {
             return String::new();
         }
         match self.client.get(url).send().await {
-            Ok(response) if response.status().is_success() => response.text().await.unwrap_or_default(),
+            Ok(response) if response.status().is_success() => match http::body(response, LONGEST_LOG).await {
+                Ok(body) => String::from_utf8_lossy(&body).into_owned(),
+                Err(_) => String::new(),
+            },
             _ => String::new(),
         }
     }
@@ -261,7 +280,7 @@ impl Http {
         method: &Method,
         path: &str,
         range: Option<&HeaderValue>,
-        body: Option<&Value>,
+        body: Option<Bytes>,
     ) -> reqwest::Result<Response> {
         tracing::debug!("platform: {method} {path}");
         let mut request = self
@@ -273,7 +292,7 @@ impl Http {
             request = request.header(RANGE, range);
         }
         if let Some(body) = body {
-            request = request.json(body);
+            request = request.header(CONTENT_TYPE, "application/json").body(body);
         }
         request.send().await
     }
@@ -290,10 +309,11 @@ impl Http {
 impl Refusal {
     async fn read(response: Response) -> Self {
         let status = response.status();
-        let reply: ErrorReply = response.json().await.unwrap_or_default();
+        let body = http::body(response, LONGEST_REFUSAL).await.unwrap_or_default();
+        let reply: ErrorReply = serde_json::from_slice(&body).unwrap_or_default();
         Refusal {
             status,
-            id: reply.id,
+            id: reply.id.chars().take(60).collect(),
             message: reply.message.chars().take(300).collect(),
         }
     }
@@ -340,30 +360,24 @@ pub(super) fn not_taken(doing: &str, lost: Option<Error>) -> Error {
 }
 
 async fn parsed<T: DeserializeOwned>(response: Response, path: &str, doing: &str) -> Result<T> {
-    let value: Value = response.json().await.doing(|| doing.into())?;
-    serde_json::from_value(value).doing(|| format!("{doing}: the reply of {path} is not what it should be"))
+    let body = http::body(response, LONGEST_REPLY).await.doing(|| doing.into())?;
+    understood(&body, path, doing)
 }
+
+/// The reply as a value. What is wrong with it is told by its place alone: the parser's own words may quote what stands there, such as a URL with a password.
+fn understood<T: DeserializeOwned>(body: &[u8], path: &str, doing: &str) -> Result<T> {
+    serde_json::from_slice(body).map_err(|error| {
+        Error::failed(format!("{doing}: the reply of {path} is not what it should be")).because(format!(
+            "{:?} at line {}, column {}",
+            error.classify(),
+            error.line(),
+            error.column()
+        ))
+    })
+}
+
+const OUT_OF_REACH: &str = "see whether the platform's API can be reached from here, then run the same command again";
 
 fn lost(doing: &str, error: reqwest::Error) -> Error {
-    Error::failed(doing.to_string())
-        .because(error)
-        .hint("see whether the platform's API can be reached from here, then run the same command again")
-}
-
-fn is_loopback_or_literal(host: &str) -> bool {
-    host == "localhost" || host.trim_matches(['[', ']']).parse::<std::net::IpAddr>().is_ok()
-}
-
-/// Trusts the system's authorities, with ring: no process-wide provider is assumed.
-fn tls() -> Result<rustls::ClientConfig> {
-    let mut roots = rustls::RootCertStore::empty();
-    // A computer without any is told so by the handshake; plain http needs none.
-    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-    Ok(
-        rustls::ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
-            .with_safe_default_protocol_versions()
-            .doing(|| "set up TLS for the platform".into())?
-            .with_root_certificates(roots)
-            .with_no_client_auth(),
-    )
+    Error::failed(doing.to_string()).because(error).hint(OUT_OF_REACH)
 }

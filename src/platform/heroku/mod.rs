@@ -3,6 +3,9 @@
 mod attachments;
 mod config_vars;
 mod consumers;
+mod egress;
+#[cfg(test)]
+mod garbage;
 mod http;
 mod one_off;
 mod processes;

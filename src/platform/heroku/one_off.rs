@@ -2,12 +2,23 @@
 
 use super::http::{Changed, not_taken};
 use super::{Dyno, Heroku};
-use crate::error::{Error, Result};
-use crate::secret::Secret;
-use serde::Deserialize;
-use serde_json::Value;
+use crate::error::{Doing, Error, Result};
+use crate::secret::{self, Secret};
+use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
+
+/// What is asked for.
+#[derive(Serialize)]
+struct Process<'a> {
+    command: &'a str,
+    env: BTreeMap<&'a str, &'a str>,
+    attach: bool,
+    #[serde(rename = "type")]
+    kind: &'a str,
+    /// Seconds.
+    time_to_live: u64,
+}
 
 impl Heroku {
     /// Starts a one-off process with these vars over the app's own, and gives its name. The platform ends it after `lifetime` should nobody else.
@@ -25,14 +36,18 @@ impl Heroku {
         let before = self.one_offs().await?;
         let mut lost = None;
         for _ in 0..3 {
-            let vars: serde_json::Map<String, Value> = environment
-                .iter()
-                .map(|(name, value)| (name.clone(), value.expose().into()))
-                .collect();
-            let body = serde_json::json!({
-                "command": command, "env": vars, "attach": false, "type": "run", "time_to_live": lifetime.as_secs(),
-            });
-            match self.http.change("POST", &self.path("/dynos"), Some(body)).await {
+            let body = secret::json(&Process {
+                command,
+                env: environment
+                    .iter()
+                    .map(|(name, value)| (name.as_str(), value.expose()))
+                    .collect(),
+                attach: false,
+                kind: "run",
+                time_to_live: lifetime.as_secs(),
+            })
+            .doing(|| doing.clone())?;
+            match self.http.change_secretly("POST", &self.path("/dynos"), body).await {
                 Changed::Done(reply) => {
                     return serde_json::from_value::<Started>(reply)
                         .map(|started| started.name)

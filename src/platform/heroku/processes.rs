@@ -122,7 +122,7 @@ impl Heroku {
             let missing: u64 = formation
                 .iter()
                 .map(|(kind, quantity)| quantity.saturating_sub(running(kind)))
-                .sum();
+                .fold(0, u64::saturating_add);
             Ok(match old == 0 && missing == 0 {
                 true => Look::Ready(()),
                 false => Look::NotYet(format!("v{release}: {missing} processes to come up, {old} old ones")),
