@@ -3,7 +3,7 @@
 use super::context::Context;
 use crate::cli::{Audience, Policy};
 use crate::error::{ExitCode, Result};
-use crate::plan::cloud::{Who, operator_policy, permissions};
+use crate::plan::cloud::{Who, operator_policy};
 
 pub async fn run(context: &Context, arguments: &Policy) -> Result<ExitCode> {
     let environment = context.environment().await?;
@@ -12,7 +12,7 @@ pub async fn run(context: &Context, arguments: &Policy) -> Result<ExitCode> {
         Audience::Operator => Who::Operator,
         Audience::Ci => Who::Ci,
     };
-    let policy = operator_policy(&names, &permissions(who, context.config.backup.object_lock));
+    let policy = operator_policy(&names, who, context.config.backup.object_lock);
     // JSON in any case: it is for AWS to read. Indented it is for people too, and AWS does not count spaces.
     context.ui.data(format!("{policy:#}"));
     Ok(ExitCode::Done)

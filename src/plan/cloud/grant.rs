@@ -32,6 +32,8 @@ pub(super) enum Scope {
     Backups,
     /// This environment's SSM parameters.
     Parameters,
+    /// Those of them that hold the key of a host's first contact.
+    FirstContact,
     /// The folder of them, which is asked about when they are listed.
     Path,
     /// Parameters by which images are published.
@@ -63,8 +65,10 @@ pub(super) enum When {
     ToEc2,
 }
 
-/// The permissions that these users need.
-pub fn permissions(who: Who, lock: Option<ObjectLock>) -> Vec<Permission> {
+/// What an automatic run may take away all the same: the key of a host's first contact, which is worth nothing any more once it was used.
+const ALSO_OF_CI: [(Permission, Scope, When); 1] = [(Permission::DeleteParameters, Scope::FirstContact, When::Always)];
+
+fn permissions(who: Who, lock: Option<ObjectLock>) -> Vec<Permission> {
     let governed = lock.is_some_and(|lock| lock.mode == LockMode::Governance);
     let needed = |permission: &Permission| match (permission.duty(), who) {
         (Duty::Look | Duty::Work, _) | (Duty::Found | Duty::Remove, Who::Operator) => true,
@@ -75,13 +79,17 @@ pub fn permissions(who: Who, lock: Option<ObjectLock>) -> Vec<Permission> {
     Permission::ALL.iter().copied().filter(needed).collect()
 }
 
-/// A policy with these permissions on this environment, and no others.
-pub fn policy(names: &Names, permissions: &[Permission]) -> Value {
+/// The policy of these users on this environment. `lock` is the retention that infra.yml asks for.
+pub fn policy(names: &Names, who: Who, lock: Option<ObjectLock>) -> Value {
+    let permissions = permissions(who, lock);
     let mut by_place: BTreeMap<(When, Scope), BTreeSet<&str>> = BTreeMap::new();
-    for permission in permissions {
+    for permission in &permissions {
         for (scope, when) in permission.grants() {
             by_place.entry((*when, *scope)).or_default().insert(permission.action());
         }
+    }
+    for (permission, scope, when) in ALSO_OF_CI.iter().filter(|_| who == Who::Ci) {
+        by_place.entry((*when, *scope)).or_default().insert(permission.action());
     }
     // Places where the same may be done make one statement.
     let mut statements: BTreeMap<(When, BTreeSet<&str>), Vec<String>> = BTreeMap::new();
@@ -128,6 +136,7 @@ impl Scope {
             Scope::State => format!("{bucket}/{}*", names.state()),
             Scope::Backups => format!("{bucket}/{}*", names.backups()),
             Scope::Parameters => parameter(account, &format!("{}*", names.parameters())),
+            Scope::FirstContact => parameter(account, &format!("{}bootstrap-host-key/*", names.parameters())),
             Scope::Path => parameter(account, names.parameters().trim_end_matches('/')),
             // AWS's own belong to no account.
             Scope::Publics => parameter("", "/aws/service/debian/*"),
@@ -176,8 +185,8 @@ mod tests {
 
     #[test]
     fn each_policy_is_as_people_see_it() {
-        insta::assert_json_snapshot!("operator", policy(&names(), &permissions(Who::Operator, None)));
-        insta::assert_json_snapshot!("ci", policy(&names(), &permissions(Who::Ci, None)));
+        insta::assert_json_snapshot!("operator", policy(&names(), Who::Operator, None));
+        insta::assert_json_snapshot!("ci", policy(&names(), Who::Ci, None));
     }
 
     #[test]
@@ -188,7 +197,7 @@ mod tests {
             mode: LockMode::Governance,
             days: 30,
         });
-        let text = policy(&names, &permissions(Who::Operator, lock)).to_string();
+        let text = policy(&names, Who::Operator, lock).to_string();
         assert!(text.len() <= LONGEST_POLICY, "{} characters", text.len());
     }
 

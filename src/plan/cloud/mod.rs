@@ -19,7 +19,7 @@ pub use decide::plan;
 pub use found::{
     Address, BucketFound, Found, Group, Image, Instance, KeyPair, MachineType, Network, Profile, RoleFound, Subnet,
 };
-pub use grant::{LONGEST_POLICY, Who, permissions, policy as operator_policy};
+pub use grant::{LONGEST_POLICY, Who, policy as operator_policy};
 pub use permission::Permission;
 pub use policy::{HOST_POLICY, backup_policy, bucket_statements, is_bucket_statement, trust_policy};
 pub use rule::{REDIS_PORT, REHEARSAL_PORT, Rule, SSH_PORT, Source, rehearsal_rules};
