@@ -286,3 +286,17 @@ async fn a_command_that_stays_open_answers_line_by_line_and_is_started_again_whe
     assert_eq!(again.text(), "1 c\n");
     assert_eq!(session.run("echo beside", None).await.unwrap().text(), "beside\n");
 }
+
+#[tokio::test]
+async fn a_host_that_prints_for_ever_is_cut_off() {
+    let sshd = Sshd::start();
+    // With line ends and without: neither is kept beyond the bound, nor searched again and again.
+    for endless in ["yes", "cat /dev/zero", "yes >&2"] {
+        let session = sshd.session().await;
+        let began = Instant::now();
+        let printed = session.run_within(endless, None, Duration::from_secs(50), |_| ()).await;
+        let error = printed.map(|_| ()).unwrap_err();
+        assert!(error.chain().join(": ").contains("more than"), "{error:?}");
+        assert!(began.elapsed() < Duration::from_secs(45), "{:?}", began.elapsed());
+    }
+}

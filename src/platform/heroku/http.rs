@@ -299,8 +299,8 @@ impl Http {
 
     fn authorization(&self) -> HeaderValue {
         // A key with control characters cannot be sent; the platform's 401 then says so better than we could.
-        let mut value = HeaderValue::from_str(&format!("Bearer {}", self.key.expose()))
-            .unwrap_or_else(|_| HeaderValue::from_static("Bearer"));
+        let bearer = Zeroizing::new(format!("Bearer {}", self.key.expose()));
+        let mut value = HeaderValue::from_str(&bearer).unwrap_or_else(|_| HeaderValue::from_static("Bearer"));
         value.set_sensitive(true);
         value
     }
