@@ -87,11 +87,11 @@ fn age(world: &World) {
         let layout = Layout::of(infra::config::Engine::Redis);
         let (certificate, key) = (layout.certificate_file(), layout.key_file());
         for (path, text) in [(&certificate, issued.certificate.as_str()), (&key, issued.key.expose())] {
-            let script = format!("echo {} | base64 -d >{path} && echo placed", encoded(text));
-            world
-                .infra(&["ssh", role.name(), "sudo", "sh", "-c", &script])
-                .exits(0)
-                .says("placed");
+            let script = format!(
+                "echo {} | base64 -d | sudo tee {path} >/dev/null && echo placed",
+                encoded(text)
+            );
+            world.infra(&["ssh", role.name(), &script]).exits(0).says("placed");
         }
         let load = [
             "redis-cli",
