@@ -72,18 +72,24 @@ pub(super) async fn set_default(
 }
 
 impl Bucket {
-    /// Until when one of these may not be removed: told by the newest, since all got the bucket's default.
+    /// Until when one of these may not be removed: told by the newest, since all got the bucket's default. S3 tells the second of writing: all of the newest second
+    /// are asked, some of which may be older than the bucket's lock.
     pub async fn locked(&self, versions: &[Version]) -> Result<Option<Locked>> {
-        let objects = versions.iter().filter(|version| !version.is_marker);
-        let Some(newest) = objects.max_by_key(|version| version.written_at) else {
-            return Ok(None);
-        };
+        let objects = || versions.iter().filter(|version| !version.is_marker);
+        let newest = objects().map(|version| version.written_at).max();
+        let of_that_second = objects().filter(|version| Some(version.written_at) == newest);
+        let asked = of_that_second.map(|version| self.retention(version));
+        let locked = futures_util::future::try_join_all(asked).await?;
+        Ok(locked.into_iter().flatten().max_by_key(|locked| locked.until))
+    }
+
+    async fn retention(&self, version: &Version) -> Result<Option<Locked>> {
         let answer = self
             .client
             .get_object_retention()
             .bucket(&self.name)
-            .key(&newest.key)
-            .version_id(&newest.id)
+            .key(&version.key)
+            .version_id(&version.id)
             .expected_bucket_owner(&self.account)
             .send()
             .await;
@@ -92,7 +98,7 @@ impl Bucket {
             answer => {
                 answer
                     .explain(Permission::GetObjectRetention, || {
-                        format!("ask until when {} is locked", self.url(&newest.key))
+                        format!("ask until when {} is locked", self.url(&version.key))
                     })?
                     .retention
             }

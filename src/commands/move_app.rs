@@ -138,6 +138,7 @@ async fn setup<R: Record>(
             password: Some(secrets.password(RedisUser::App)?.clone()),
             trust: Some(Trust::Authority(authority.clone())),
         },
+        domain: context.config.hosts.domain.clone(),
         authority: Some(Authority {
             var: context.config.app.ca_config_var(),
             pem: authority,

@@ -190,7 +190,8 @@ async fn app_side(context: &Context, state: &State) -> Result<&'static str> {
         return Ok("other");
     };
     let (host, _) = Server::place_of(url)?;
-    if state.endpoint.as_deref() == Some(host.as_str()) {
+    let domain = context.config.hosts.domain.as_ref();
+    if state.endpoint.as_deref() == Some(host.as_str()) || domain == Some(&host) {
         return Ok("endpoint");
     }
     if context.config.source.none {

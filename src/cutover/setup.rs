@@ -18,6 +18,8 @@ pub struct Setup<R: Record, P: Pair> {
     pub replica: Server,
     /// Our master as the app will see it: the stable address, and the `app` user with its password.
     pub endpoint: Server,
+    /// A domain of the user's own that stands for the endpoint: an app that names it is there too.
+    pub domain: Option<String>,
     /// The authority of the endpoint's certificate (PEM) and the var that receives it; nothing where the endpoint speaks plain TCP.
     pub authority: Option<Authority>,
     pub pair: P,

@@ -232,10 +232,8 @@ fn the_files_hold_no_password() {
         assert!(!files.configuration.contains(password.expose()) && !files.users.expose().contains(password.expose()));
     }
     assert!(files.configuration.contains("/etc/valkey/tls/host.crt"));
-    assert!(
-        files
-            .users
-            .expose()
-            .contains(&format!("~{}* &* +@all -@admin -@dangerous +info", scratch.prefix))
-    );
+    assert!(files.users.expose().contains(&format!(
+        "~{}* &* +@all -@admin -@dangerous -acl +acl|whoami +info",
+        scratch.prefix
+    )));
 }

@@ -292,6 +292,7 @@ impl Stage {
                 password: Some(Secret::new(APP_PASSWORD)),
                 ..self.master.server()
             },
+            domain: None,
             authority: None,
             pair: Plain {
                 master: self.master(),
