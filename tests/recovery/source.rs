@@ -8,7 +8,7 @@ use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
@@ -17,11 +17,22 @@ const HOST: &str = "10.77.0.1";
 const SHOWN: u16 = 6390;
 const HIDDEN: u16 = 6392;
 const PASSWORD: &str = "hostspassword";
+/// How often it is looked for a new connection.
+const LOOKING: Duration = Duration::from_millis(3);
 
 pub struct Source {
     folder: PathBuf,
     /// Of the app's URL.
     password: String,
+    serving: Arc<AtomicBool>,
+}
+
+/// The next sandbox wants the port.
+impl Drop for Source {
+    fn drop(&mut self) {
+        self.serving.store(false, Ordering::Relaxed);
+        std::thread::sleep(10 * LOOKING);
+    }
 }
 
 impl Source {
@@ -50,8 +61,12 @@ impl Source {
         std::fs::write(folder.join("own.conf"), text).unwrap();
         let url = world.vars()["REDIS_URL"].clone();
         let password = url.split_once("://:").unwrap().1.split_once('@').unwrap().0.to_string();
-        let source = Source { folder, password };
-        serve(&source.folder);
+        let serving = serve(&folder);
+        let source = Source {
+            folder,
+            password,
+            serving,
+        };
         source.write(
             "stop",
             &format!(
@@ -137,8 +152,9 @@ impl Source {
     }
 }
 
-/// Passes connections on to the hidden port, as late as the file `delay` says, until the test ends.
-fn serve(folder: &Path) {
+/// Passes connections on to the hidden port, as late as the file `delay` says, until that is no longer wanted.
+fn serve(folder: &Path) -> Arc<AtomicBool> {
+    let serving = Arc::new(AtomicBool::new(true));
     let delay = Arc::new(AtomicU64::new(0));
     let (file, told) = (folder.join("delay"), delay.clone());
     std::thread::spawn(move || {
@@ -156,8 +172,15 @@ fn serve(folder: &Path) {
         }
         std::thread::sleep(Duration::from_millis(20));
     };
+    let wanted = serving.clone();
     std::thread::spawn(move || {
-        for client in listener.incoming().flatten() {
+        listener.set_nonblocking(true).unwrap();
+        while wanted.load(Ordering::Relaxed) {
+            let Ok((client, _)) = listener.accept() else {
+                std::thread::sleep(LOOKING);
+                continue;
+            };
+            client.set_nonblocking(false).unwrap();
             if let Ok(server) = TcpStream::connect((HOST, HIDDEN)) {
                 let _ = (client.set_nodelay(true), server.set_nodelay(true));
                 pass(client.try_clone().unwrap(), server.try_clone().unwrap(), delay.clone());
@@ -165,6 +188,7 @@ fn serve(folder: &Path) {
             }
         }
     });
+    serving
 }
 
 fn pass(mut from: TcpStream, mut to: TcpStream, delay: Arc<AtomicU64>) {
