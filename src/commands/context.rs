@@ -172,6 +172,12 @@ impl Context {
         }
     }
 
+    /// What the endpoint goes by in an app's URL: its address, and the user's own domain.
+    pub fn endpoint_names(&self, address: Option<&str>) -> Vec<String> {
+        let names = address.map(String::from).into_iter();
+        names.chain(self.config.hosts.domain.clone()).collect()
+    }
+
     /// The source as the app's config vars or our own environment name it.
     pub async fn source(&self) -> Result<Server> {
         if self.config.source.none {

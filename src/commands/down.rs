@@ -80,7 +80,7 @@ async fn refuse_while_in_use(context: &Context, environment: &Environment) -> Re
     let mut endpoints: BTreeSet<String> = stored.and_then(|stored| stored.value.endpoint).into_iter().collect();
     let found = ec2::addresses(&environment.cloud, &context.names(environment)?).await?;
     endpoints.extend(found.into_iter().map(|address| address.public_ip));
-    endpoints.extend(context.config.hosts.domain.clone());
+    endpoints.extend(context.endpoint_names(None));
     if endpoints.is_empty() {
         return Ok(());
     }

@@ -289,12 +289,7 @@ impl Work<'_> {
     /// Every app that logs in at the endpoint gets the new password, and whoever holds only the old one has gone when this returns.
     async fn hand_over(&self, step: &crate::ui::Step, rotated: &mut Rotated) -> Result<()> {
         let state = self.keeper.state().await;
-        let endpoints: Vec<String> = state
-            .endpoint
-            .clone()
-            .into_iter()
-            .chain(self.context.config.hosts.domain.clone())
-            .collect();
+        let endpoints = self.context.endpoint_names(state.endpoint.as_deref());
         let secrets = self.secrets().await?;
         let password = secrets.next_password(RedisUser::App)?;
         let master = self.master(&secrets).await?;

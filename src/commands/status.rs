@@ -190,8 +190,7 @@ async fn app_side(context: &Context, state: &State) -> Result<&'static str> {
         return Ok("other");
     };
     let (host, _) = Server::place_of(url)?;
-    let domain = context.config.hosts.domain.as_ref();
-    if state.endpoint.as_deref() == Some(host.as_str()) || domain == Some(&host) {
+    if context.endpoint_names(state.endpoint.as_deref()).contains(&host) {
         return Ok("endpoint");
     }
     if context.config.source.none {

@@ -80,6 +80,10 @@ pub async fn tell(
     app.await_processes(release.version, limits.release, step).await?;
     await_one_offs(app, release.version, limits.leaving, step).await?;
     // Processes that were asked to stop are shown no more, and may reconnect until they are killed.
+    step.update(format!(
+        "processes that were asked to stop may live for {} s more",
+        limits.grace.as_secs()
+    ));
     tokio::time::sleep(limits.grace).await;
     Ok(release.version)
 }
