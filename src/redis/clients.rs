@@ -95,18 +95,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn client(id: u64, addr: &str, user: &str, name: &str) -> Client {
-        Client {
-            id,
-            addr: addr.into(),
-            name: name.into(),
-            user: user.into(),
-            cmd: "get".into(),
-            flags: "N".into(),
-            lib: String::new(),
-            db: 0,
-            age_seconds: 1,
-            idle_seconds: 0,
-        }
+        Client::idle(id, addr, user, name)
     }
 
     #[test]

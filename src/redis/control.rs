@@ -52,6 +52,23 @@ pub struct Client {
 }
 
 impl Client {
+    /// An idle one, for tests that tell clients apart.
+    #[cfg(test)]
+    pub(crate) fn idle(id: u64, addr: &str, user: &str, name: &str) -> Self {
+        Client {
+            id,
+            addr: addr.into(),
+            name: name.into(),
+            user: user.into(),
+            cmd: "get".into(),
+            flags: "N".into(),
+            lib: String::new(),
+            db: 0,
+            age_seconds: 1,
+            idle_seconds: 0,
+        }
+    }
+
     /// A replica, the server's own master or a monitor: severing those does harm, or nothing.
     pub fn is_replication(&self) -> bool {
         self.flags.contains(['S', 'M', 'O'])

@@ -167,18 +167,7 @@ mod tests {
     use super::*;
 
     fn client(id: u64, user: &str) -> Client {
-        Client {
-            id,
-            addr: "192.0.2.7:40000".into(),
-            name: String::new(),
-            user: user.into(),
-            cmd: "get".into(),
-            flags: "N".into(),
-            lib: String::new(),
-            db: 0,
-            age_seconds: 1,
-            idle_seconds: 0,
-        }
+        Client::idle(id, "192.0.2.7:40000", user, "")
     }
 
     #[test]
