@@ -2,6 +2,7 @@
 # Build output lives outside the checkout, so that a fresh clone does not compile the AWS SDK again.
 export CARGO_TARGET_DIR ?= $(HOME)/.cache/infra/target
 BIN := $(CARGO_TARGET_DIR)/debug
+MACHINE := $(shell uname -m)
 ORDER ?= switch-only
 FENCE ?= pause
 
@@ -21,11 +22,13 @@ ROUNDS ?= 3
 build: tools agent
 	cargo build --workspace --bins --locked $(FEATURES)
 
-# The program for the hosts, linked statically, beside `infra`. It is of this computer's architecture: for another, build it on a machine of that kind and name it
-# by `infra up --agent FILE`.
+# What goes to the hosts lies beside `infra`: the agent, linked statically, and the engine's module. Both are of this computer's architecture: for another, build them on a
+# machine of that kind and name the agent by `infra up --agent FILE`, with the module in the same folder.
 agent:
 	cargo rustc -p infra-agent --bin infra-agent --locked --profile agent -- -C target-feature=+crt-static
-	install -D -C -m 755 $(CARGO_TARGET_DIR)/agent/infra-agent $(BIN)/infra-agent-$(shell uname -m)
+	cargo rustc -p infra-module --lib --crate-type cdylib --locked --profile agent
+	install -D -C -m 755 $(CARGO_TARGET_DIR)/agent/infra-agent $(BIN)/infra-agent-$(MACHINE)
+	install -D -C -m 755 $(CARGO_TARGET_DIR)/agent/libinfra_module.so $(BIN)/infra-module-$(MACHINE).so
 
 demo: build
 	$(SUDO) $(BIN)/sandbox demo --order $(ORDER) --fence $(FENCE)
@@ -75,11 +78,10 @@ deny: $(DENY)
 	@if ls -d $(DENY_DB)/*/ >/dev/null 2>&1; then $(DENY) --offline --workspace check --disable-fetch advisories; \
 	else echo "known flaws were not looked at: there is no database in $(DENY_DB)"; fi
 
-# `infra` and the program for the hosts beside it, where cargo puts programs.
-install:
+# `infra`, and beside it what goes to the hosts, where cargo puts programs.
+install: agent
 	cargo install --path . --locked
-	cargo rustc -p infra-agent --bin infra-agent --locked --profile agent -- -C target-feature=+crt-static
-	install -m 755 $(CARGO_TARGET_DIR)/agent/infra-agent $(or $(CARGO_INSTALL_ROOT),$(CARGO_HOME),$(HOME)/.cargo)/bin/infra-agent-$(shell uname -m)
+	install -m 755 $(BIN)/infra-agent-$(MACHINE) $(BIN)/infra-module-$(MACHINE).so $(or $(CARGO_INSTALL_ROOT),$(CARGO_HOME),$(HOME)/.cargo)/bin
 
 # Debian packages that the sandbox and the tests use; says what it installs, and does nothing when all are there.
 tools:

@@ -24,6 +24,10 @@ mark() {
 }
 
 rm -f "$refused"
+module=$(sed -n 's/^loadmodule \([^ ]*\).*/\1/p' "$INFRA_CONFIG")
+if [[ -n $module && ! -x $module ]]; then
+    refuse "the engine's module $module is missing; \`infra up\` puts it back"
+fi
 if grep -q '^replicaof ' "$INFRA_CONFIG"; then
     mark
     exit 0

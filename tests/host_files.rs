@@ -8,7 +8,8 @@
 
 use infra::config::Engine;
 use infra::host::description::Description;
-use infra::host::settings::{AppRights, Password, Passwords};
+use infra::host::programs::Binary;
+use infra::host::settings::{AppRights, MODULE_FILE, Password, Passwords};
 use infra::host::{Door, Position, Settings, Upstream, redis_conf, tls};
 use infra::secret::Secret;
 use std::collections::BTreeMap;
@@ -30,6 +31,12 @@ const SCRIPTS: [&str; 7] = [
 
 fn templates() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("templates")
+}
+
+/// The one that lies beside the program.
+fn module() -> PathBuf {
+    let name = format!("infra-module-{}.so", std::env::consts::ARCH);
+    Path::new(env!("CARGO_BIN_EXE_infra")).with_file_name(name)
 }
 
 fn source() -> Position {
@@ -79,6 +86,8 @@ fn settings(position: Position, door: Door) -> Settings {
         app: AppRights::default(),
         backup: None,
         restored_by: None,
+        module: Binary::new(std::fs::read(module()).expect("the module has to be there: `make agent` makes it")),
+        replicas: vec![[127, 0, 0, 9].into()],
     }
 }
 
@@ -122,6 +131,7 @@ impl Host {
         let root = self.root.path().display().to_string();
         text.replace("/etc/redis", &format!("{root}/etc/redis"))
             .replace("/etc/infra", &format!("{root}/etc/infra"))
+            .replace(MODULE_FILE, &module().display().to_string())
             .replace("/var/lib/redis", &format!("{root}/data"))
             .replace("/run/redis", &root)
             .replace("tls-port 6379", &format!("tls-port {}", self.port))
@@ -137,7 +147,11 @@ impl Host {
     }
 
     fn start(&mut self) {
-        let child = Command::new("redis-server")
+        self.start_by(Command::new("redis-server"));
+    }
+
+    fn start_by(&mut self, mut server: Command) {
+        let child = server
             .arg(self.path("etc/redis/redis.conf"))
             .stdout(std::fs::File::create(self.path("log")).unwrap())
             .stdin(Stdio::null())
@@ -149,6 +163,20 @@ impl Host {
             assert!(begun.elapsed() < Duration::from_secs(10), "{}", self.text("log"));
             std::thread::sleep(Duration::from_millis(20));
         }
+    }
+
+    /// What somebody with a password gets over the network.
+    fn ask_from_outside(&self, user: &str, password: &str, words: &[&str]) -> String {
+        let output = Command::new("redis-cli")
+            .args(["-p", &self.port.to_string(), "--tls", "--cacert"])
+            .arg(self.path("etc/redis/tls/trusted.crt"))
+            .args(["--user", user, "--pass", password, "--no-auth-warning"])
+            .args(words)
+            .output()
+            .unwrap();
+        String::from_utf8_lossy(&[output.stdout, output.stderr].concat())
+            .trim()
+            .to_string()
     }
 
     fn client(&self, user: &str) -> Command {
@@ -275,29 +303,53 @@ fn a_source_password_of_any_bytes_reaches_the_engine_unchanged() {
 fn only_tls_with_the_authority_gets_in_and_only_with_a_user() {
     let mut host = Host::with(&settings(Position::Master, Door::Open).describe().unwrap());
     host.start();
-    let ask = |user: &str, password: &str, words: &[&str]| {
-        let output = Command::new("redis-cli")
-            .args(["-p", &host.port.to_string(), "--tls", "--cacert"])
-            .arg(host.path("etc/redis/tls/trusted.crt"))
-            .args(["--user", user, "--pass", password, "--no-auth-warning"])
-            .args(words)
-            .output()
-            .unwrap();
-        String::from_utf8_lossy(&[output.stdout, output.stderr].concat())
-            .trim()
-            .to_string()
-    };
+    let ask = |user: &str, password: &str, words: &[&str]| host.ask_from_outside(user, password, words);
     assert_eq!(ask("app", "app-password", &["SET", "a", "1"]), "OK");
     assert!(ask("app", "app-password", &["CONFIG", "GET", "dir"]).contains("NOPERM"));
     assert!(ask("app", "app-password", &["REPLICAOF", "NO", "ONE"]).contains("NOPERM"));
     assert!(ask("app", "wrong", &["GET", "a"]).contains("WRONGPASS"));
     assert!(ask("default", "", &["GET", "a"]).contains("WRONGPASS"));
-    assert!(ask("backup", "backup-password", &["GET", "a"]).contains("NOPERM"));
-    // It would show the source's password.
-    assert!(ask("backup", "backup-password", &["CONFIG", "GET", "masterauth"]).contains("NOPERM"));
-    assert!(ask("backup", "backup-password", &["LASTSAVE"]).parse::<u64>().is_ok());
-    assert!(ask("replication", "replication-password", &["GET", "a"]).contains("NOPERM"));
-    assert_eq!(ask("replication", "replication-password", &["PING"]), "PONG");
+}
+
+/// By the engines of the hosts; this computer's own may be too old to ask.
+#[test]
+fn users_of_hosts_log_in_from_hosts_alone_and_do_one_thing() {
+    let paths = sandbox::paths::Paths::from_environment().unwrap();
+    for engine in [sandbox::addon::Engine::Redis8, sandbox::addon::Engine::Valkey8] {
+        let program = engine.ensure(&paths, &|line| eprintln!("{line}")).unwrap();
+        let mut host = Host::with(&settings(Position::Master, Door::Open).describe().unwrap());
+        host.start_by(program.command().unwrap().into_std());
+        let outside = |user: &str| host.ask_from_outside(user, &format!("{user}-password"), &["PING"]);
+        let inside = |user: &str, words: &[&str]| {
+            let output = host.client(user).args(words).output().unwrap();
+            String::from_utf8_lossy(&output.stdout).trim().to_string()
+        };
+        let refused = "NOPERM this user may not log in from this address";
+        for user in ["replication", "backup"] {
+            assert!(outside(user).contains(refused), "{engine:?} {user}: {}", outside(user));
+            // Nobody learns whether a password fits.
+            let guess = host.ask_from_outside(user, "guess", &["PING"]);
+            assert!(guess.contains(refused), "{engine:?} {user}: {guess}");
+            assert_eq!(inside(user, &["PING"]), "PONG", "{engine:?} {user}");
+            assert!(inside(user, &["GET", "a"]).contains("NOPERM"), "{engine:?} {user}");
+        }
+        // It would show the source's password.
+        assert!(inside("backup", &["CONFIG", "GET", "masterauth"]).contains("NOPERM"));
+        assert!(inside("backup", &["LASTSAVE"]).parse::<u64>().is_ok());
+        for user in ["app", "monitoring", "admin"] {
+            assert_eq!(outside(user), "PONG", "{engine:?} {user}");
+        }
+        assert!(host.ask(&["ACL", "LOG"]).contains("replication"), "{engine:?}");
+
+        // Another host in the place of one that was lost: told live.
+        let tell = |addresses: &str| host.say(&format!("CONFIG SET infra.replication-from \"{addresses}\"\n"));
+        assert_eq!(tell("127.0.0.9 127.0.0.1"), "OK");
+        assert_eq!(outside("replication"), "PONG", "{engine:?}");
+        assert!(outside("backup").contains(refused), "{engine:?}");
+        assert!(tell("127.0.0.0/8").contains("127.0.0.0/8 is no address"), "{engine:?}");
+        let known = host.ask(&["CONFIG", "GET", "infra.replication-from"]);
+        assert_eq!(known, "infra.replication-from\n127.0.0.9 127.0.0.1", "{engine:?}");
+    }
 }
 
 #[test]
@@ -418,6 +470,11 @@ fn a_master_without_its_data_is_not_started_and_a_follower_is() {
     assert!(guard(&master).0);
     let (allowed, text) = guard(&master);
     assert!(!allowed && text.contains("appendonly.aof.manifest"), "{text}");
+    let config = follower.text("etc/redis/redis.conf");
+    let config = config.replace("infra-module-", "lost-module-");
+    std::fs::write(follower.path("etc/redis/redis.conf"), config).unwrap();
+    let (allowed, text) = guard(&follower);
+    assert!(!allowed && text.contains("`infra up` puts it back"), "{text}");
     master.start();
     let (allowed, text) = guard(&master);
     assert!(allowed, "{text}");

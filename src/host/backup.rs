@@ -1,9 +1,9 @@
 //! The agent that ships the log and makes bases, or beside a replica only keeps what a full copy replaces: what is put on a host for it, and what it says of itself.
 //! Restoring is the operator's side.
 
-use super::agent::Binary;
 use super::description::{Content, Description, File, Reaction, Unit};
 use super::engine::Layout;
+use super::programs::Binary;
 use super::settings::root_file;
 use super::templates;
 use crate::error::{Doing, Result};

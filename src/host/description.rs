@@ -1,7 +1,7 @@
 //! A host as one value. Pure.
 
-use super::agent::Binary;
 use super::engine::Layout;
+use super::programs::Binary;
 use crate::secret::Secret;
 
 /// What should be on a host. Applying it twice changes nothing the second time.

@@ -57,6 +57,18 @@ impl Layout {
         }
     }
 
+    /// Whether a version of the package has modules asked at a login: Redis 7.2 and later, and every Valkey. One that cannot be read is taken for a new one.
+    pub fn asks_at_login(&self, version: &str) -> bool {
+        let upstream = version.split_once(':').map_or(version, |(_, rest)| rest);
+        let mut numbers = upstream
+            .split(['.', '-', '+', '~'])
+            .map_while(|word| word.parse::<u32>().ok());
+        let (Some(major), Some(minor)) = (numbers.next(), numbers.next()) else {
+            return true;
+        };
+        (major, minor) >= (7, 2)
+    }
+
     pub fn users_file(&self) -> String {
         format!("{}/users.acl", self.config_folder)
     }
@@ -71,5 +83,26 @@ impl Layout {
 
     pub fn authorities_file(&self) -> String {
         format!("{}/tls/trusted.crt", self.config_folder)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_engines_that_ask_a_module_at_a_login_are_known_by_the_versions_of_their_packages() {
+        let asks = |version| Layout::of(Engine::Redis).asks_at_login(version);
+        for (version, expected) in [
+            ("5:7.0.15-1~deb12u5", false),
+            ("5:6.0.16-1+deb11u2", false),
+            ("7.2~rc1-1", true),
+            ("5:8.0.2-3", true),
+            ("10.0-1", true),
+            ("8.1.1+dfsg1-3", true),
+            ("unknown", true),
+        ] {
+            assert_eq!(asks(version), expected, "{version}");
+        }
     }
 }

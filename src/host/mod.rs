@@ -7,7 +7,6 @@
 //! Everything that is put on a host lies in `templates/`. What is not here: the cloud that the host runs in, and what Redis says over its own port.
 
 pub mod acl;
-pub mod agent;
 pub mod apply;
 pub mod backup;
 pub mod description;
@@ -16,6 +15,7 @@ pub mod facts;
 pub mod first_contact;
 pub mod lockdown;
 pub mod plan;
+pub mod programs;
 pub mod redis_conf;
 pub mod restore;
 pub mod role;

@@ -161,6 +161,7 @@ pub fn plan(description: &Description, facts: &Facts) -> Result<Plan> {
             ..redis_conf::everything(file.content.text())
         };
     }
+    plan.origins(description, facts);
     plan.kernel(description, facts);
     plan.react(&reactions, &consequence, facts, &description.engine);
     plan.units(description, facts);
@@ -173,6 +174,19 @@ impl Plan {
             text: text.into(),
             action,
         });
+    }
+
+    /// Without the module's part, passwords alone keep out whoever reaches the port.
+    fn origins(&mut self, description: &Description, facts: &Facts) {
+        let package = description.engine.server_package;
+        if let Some(version) = facts.packages.get(package)
+            && !description.engine.asks_at_login(version)
+        {
+            self.warnings.push(format!(
+                "{package} {version} cannot tell from where a user logs in: whoever has the password of `replication` may copy the data from anywhere that \
+                 `hosts.app_cidrs` lets in; an image with Redis 7.2 or later, as Debian 13's, can"
+            ));
+        }
     }
 
     fn kernel(&mut self, description: &Description, facts: &Facts) {

@@ -1,6 +1,6 @@
 //! redis.conf: its rendering, and what has to happen when it changes. Pure.
 
-use super::settings::{Position, Settings, Upstream};
+use super::settings::{MODULE_FILE, Position, Settings, Upstream};
 use super::templates;
 use crate::error::{Error, Result};
 use crate::secret::Secret;
@@ -39,6 +39,13 @@ pub fn render(settings: &Settings) -> Result<Secret> {
         socket: layout.socket,
         users_file: layout.users_file(),
         data_folder: layout.data_folder,
+        module_file: MODULE_FILE,
+        replicas: settings
+            .replicas
+            .iter()
+            .map(ToString::to_string)
+            .collect::<Vec<_>>()
+            .join(" "),
         maxmemory: settings.maxmemory,
         settings: settings
             .settings
@@ -63,6 +70,8 @@ struct Values {
     socket: &'static str,
     users_file: String,
     data_folder: &'static str,
+    module_file: &'static str,
+    replicas: String,
     maxmemory: u64,
     settings: Vec<Setting>,
     role: &'static str,

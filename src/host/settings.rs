@@ -1,14 +1,20 @@
 //! The values that a host depends on, and the description they make.
 
-use super::agent::Binary;
 use super::description::{Content, Description, Directory, File, Reaction, Sysctl, Unit};
 use super::engine::Layout;
+use super::programs::Binary;
 use super::{backup, lockdown, redis_conf, templates, users};
 use crate::config::Engine;
 use crate::error::Result;
 use crate::secret::Secret;
 use serde::Serialize;
 use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+/// Where the engine may load programs from beside the distribution's own folders.
+const MODULE_FOLDER: &str = "/usr/local/lib/infra";
+/// The module that the engine loads.
+pub const MODULE_FILE: &str = "/usr/local/lib/infra/infra-module.so";
 
 /// Everything that makes one host differ from another.
 #[derive(Clone, Debug)]
@@ -35,6 +41,10 @@ pub struct Settings {
     pub backup: Option<backup::Settings>,
     /// For a host beside the pair, which gets its data by a restore: the agent that builds it. Its engine starts once there is data.
     pub restored_by: Option<Binary>,
+    /// The module that asks from where a user logs in.
+    pub module: Binary,
+    /// Private addresses of the hosts that may replicate from this one.
+    pub replicas: Vec<IpAddr>,
 }
 
 /// Passwords of the users of Redis on the pair; the same on both hosts.
@@ -177,6 +187,7 @@ impl Settings {
             directory(layout.config_folder, layout.user, 0o750),
             directory(&format!("{}/tls", layout.config_folder), layout.user, 0o750),
             directory(&format!("/etc/systemd/system/{}.d", layout.unit), "root", 0o755),
+            directory(MODULE_FOLDER, "root", 0o755),
         ]
     }
 
@@ -212,6 +223,11 @@ impl Settings {
                 templates::HUGE_PAGES_UNIT.into(),
                 Some(Reaction::ReloadUnits),
             ),
+            File {
+                content: Content::Program(self.module.clone()),
+                // The engine that runs keeps the one that it has: `upkeep` tells that a restart is wanted.
+                ..root_file(MODULE_FILE, 0o755, String::new(), None)
+            },
             root_file("/usr/local/sbin/infra-guard", 0o755, templates::GUARD.into(), None),
             root_file("/usr/local/sbin/infra-role", 0o755, templates::ROLE.into(), None),
             root_file(

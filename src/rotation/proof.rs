@@ -8,7 +8,7 @@ use crate::state::RedisUser;
 use ::redis::{Value, cmd};
 use std::collections::BTreeSet;
 
-/// Holds what a host's user accepts against what it should, and logs in with each. `admin` is that host's server as its administrator.
+/// Holds what a host's user accepts against what it should, and logs in with each where the user may come from here. `admin` is that host's server as its administrator.
 pub async fn accepts(admin: &Server, user: RedisUser, passwords: &[&Secret]) -> Result<()> {
     let (is_on, found) = user_of(admin, user).await?;
     let wanted: BTreeSet<String> = passwords
@@ -23,7 +23,7 @@ pub async fn accepts(admin: &Server, user: RedisUser, passwords: &[&Secret]) -> 
         ))
         .hint("run `infra rotate` again; `infra status` shows drift of the host"));
     }
-    if is_on {
+    if is_on && user.comes_from_anywhere() {
         for password in passwords {
             as_user(admin, user, password).connect(0).await?;
         }
@@ -33,14 +33,23 @@ pub async fn accepts(admin: &Server, user: RedisUser, passwords: &[&Secret]) -> 
 
 /// Makes sure that a password opens nothing any more.
 pub async fn refuses(admin: &Server, user: RedisUser, password: &Secret) -> Result<()> {
+    let (_, found) = user_of(admin, user).await?;
+    if found.contains(&crate::host::users::digest(password)) {
+        return Err(still_accepted(admin, user));
+    }
+    if !user.comes_from_anywhere() {
+        return Ok(());
+    }
     match as_user(admin, user, password).connect(0).await {
-        Ok(_) => Err(
-            Error::unproven(format!("have the old password of {user} refused: {admin} accepts it"))
-                .hint("run `infra rotate` again"),
-        ),
+        Ok(_) => Err(still_accepted(admin, user)),
         Err(error) if is_refused_login(&error) => Ok(()),
         Err(error) => Err(error.while_doing(format!("have the old password of {user} refused"))),
     }
+}
+
+fn still_accepted(admin: &Server, user: RedisUser) -> Error {
+    Error::unproven(format!("have the old password of {user} refused: {admin} accepts it"))
+        .hint("run `infra rotate` again")
 }
 
 fn as_user(admin: &Server, user: RedisUser, password: &Secret) -> Server {
@@ -99,22 +108,21 @@ mod tests {
     #[tokio::test]
     async fn a_password_too_many_and_one_too_few_are_both_seen() {
         let server = TestServer::start(&[]).await;
-        server
-            .script("ACL SETUSER backup on >old >new resetkeys -@all +ping")
-            .await;
         let admin = server.server();
         let (old, new) = (Secret::new("old"), Secret::new("new"));
-        accepts(&admin, RedisUser::Backup, &[&old, &new]).await.unwrap();
-        let error = accepts(&admin, RedisUser::Backup, &[&new]).await.unwrap_err();
-        assert_eq!(error.kind(), Kind::Unproven);
-        assert_eq!(
-            refuses(&admin, RedisUser::Backup, &old).await.unwrap_err().kind(),
-            Kind::Unproven
-        );
+        for user in [RedisUser::Monitoring, RedisUser::Backup] {
+            server
+                .script(&format!("ACL SETUSER {user} on >old >new resetkeys -@all +ping"))
+                .await;
+            accepts(&admin, user, &[&old, &new]).await.unwrap();
+            let error = accepts(&admin, user, &[&new]).await.unwrap_err();
+            assert_eq!(error.kind(), Kind::Unproven);
+            assert_eq!(refuses(&admin, user, &old).await.unwrap_err().kind(), Kind::Unproven);
 
-        server.script("ACL SETUSER backup <old").await;
-        accepts(&admin, RedisUser::Backup, &[&new]).await.unwrap();
-        refuses(&admin, RedisUser::Backup, &old).await.unwrap();
-        assert!(accepts(&admin, RedisUser::Monitoring, &[&new]).await.is_err());
+            server.script(&format!("ACL SETUSER {user} <old")).await;
+            accepts(&admin, user, &[&new]).await.unwrap();
+            refuses(&admin, user, &old).await.unwrap();
+        }
+        assert!(accepts(&admin, RedisUser::Replication, &[&new]).await.is_err());
     }
 }

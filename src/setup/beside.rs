@@ -5,7 +5,7 @@ use crate::cloud::Cloud;
 use crate::cloud::ec2::{self, Beside, Purpose, Run};
 use crate::config::{Config, parse_memory};
 use crate::error::{Error, Result};
-use crate::host::agent::Binary;
+use crate::host::programs::Programs;
 use crate::host::{Door, Facts, Position, Settings, apply, default_maxmemory, first_contact, plan, tls, user_data};
 use crate::plan::cloud::{Found, HostSpec};
 use crate::plan::names::Names;
@@ -29,7 +29,7 @@ pub struct Maker<'a> {
     pub names: &'a Names,
     pub state: &'a State,
     pub found: &'a Found,
-    pub agent: &'a Binary,
+    pub programs: &'a Programs,
 }
 
 /// One that is ready for a restore.
@@ -175,7 +175,10 @@ impl Maker<'_> {
             passwords: passwords(secrets, self.state.rotation.as_ref())?,
             app: app_rights(self.config),
             backup: None,
-            restored_by: Some(self.agent.clone()),
+            restored_by: Some(self.programs.agent.clone()),
+            module: self.programs.module.clone(),
+            // Nobody replicates from it.
+            replicas: Vec::new(),
         })
     }
 }

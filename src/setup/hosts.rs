@@ -6,7 +6,7 @@ use crate::cloud::{Cloud, ssm};
 use crate::config::{Config, parse_memory};
 use crate::cutover::Phase;
 use crate::error::{Doing, Error, Result};
-use crate::host::agent::Binary;
+use crate::host::programs::Programs;
 use crate::host::settings::{AppRights, Password, Passwords};
 use crate::host::{
     Description, Door, Facts, Plan, Position, Settings, apply, backup, default_maxmemory, first_contact, plan, tls,
@@ -43,7 +43,7 @@ pub struct Pair<'a> {
     pub addresses: &'a BTreeMap<Role, String>,
     /// Bytes of the instance type.
     pub memory: u64,
-    pub agent: &'a Binary,
+    pub programs: &'a Programs,
 }
 
 /// A host that was reached, what it should be, what it is, and the difference.
@@ -106,6 +106,17 @@ impl Pair<'_> {
                 ))
                 .hint("run `infra up` again")
             })
+    }
+
+    /// Of the hosts that there are: a lost one's successor gets another.
+    fn private_addresses(&self) -> Result<Vec<IpAddr>> {
+        let known = self
+            .instances
+            .values()
+            .filter_map(|instance| instance.private_ip.as_deref());
+        known
+            .map(|text| text.parse().doing(|| format!("read the address {text:?}")))
+            .collect()
     }
 
     /// Makes sure that the host shows a key that was made on it and that is pinned; see `host::first_contact`.
@@ -245,6 +256,8 @@ impl Pair<'_> {
             app: app_rights(self.config),
             backup: Some(self.backup(role)),
             restored_by: None,
+            module: self.programs.module.clone(),
+            replicas: self.private_addresses()?,
         })
     }
 
@@ -258,7 +271,7 @@ impl Pair<'_> {
             period: Duration::from_secs(self.config.backup_period_s()),
             rpo_s: self.config.backup.rpo_s,
             backlog_mb: self.config.backup.backlog_mb,
-            agent: self.agent.clone(),
+            agent: self.programs.agent.clone(),
         }
     }
 

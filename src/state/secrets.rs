@@ -79,6 +79,11 @@ impl RedisUser {
             RedisUser::Admin => "admin",
         }
     }
+
+    /// Whether the engine lets this user in from anywhere that reaches its port; the others come from the pair's own hosts, by the module.
+    pub fn comes_from_anywhere(self) -> bool {
+        !matches!(self, RedisUser::Replication | RedisUser::Backup)
+    }
 }
 
 impl fmt::Display for RedisUser {

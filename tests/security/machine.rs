@@ -1,6 +1,7 @@
 //! The machines behind the hosts, from the side of this computer's root, and machines that belong to nobody.
 
 use crate::world::World;
+use infra::secret::Secret;
 use std::process::{Command, Output, Stdio};
 
 /// One machine of the pair, or beside it.
@@ -38,6 +39,15 @@ impl Machine {
     /// What a shell of its root prints, whatever it ends with.
     pub fn root(&self, script: &str) -> String {
         text(&self.shell(script).output().unwrap())
+    }
+
+    /// What its engine answers over the socket, to somebody with this password.
+    pub fn engine_as(&self, user: &str, password: &Secret, command: &str) -> String {
+        self.root(&format!(
+            "REDISCLI_AUTH={} timeout 5 redis-cli -s /run/redis/redis-server.sock --no-auth-warning --user {user} {}",
+            password.expose(),
+            command.replace('*', "'*'")
+        ))
     }
 
     pub fn shell(&self, script: &str) -> Command {

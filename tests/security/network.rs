@@ -1,8 +1,7 @@
 //! What strangers reach of the pair over the network: a scan of every port, and what is behind those that are open.
 //!
-//! Redis cannot tell from where a user comes: the password of the user `replication` stands alone against whoever may reach the port at all. What holds is
-//! shown here: from outside `app_cidrs` nobody reaches the port, with any password; from inside, nobody begins a replication without that one; and whoever
-//! had it could copy the data, and neither read single keys, nor write, nor see or change a setting.
+//! From outside `app_cidrs` nobody reaches the port, with any password; from inside, only the pair's own hosts begin a replication, and another host that knows
+//! the password of `replication` does not.
 
 use crate::machine::{Machine, Outsider, parameter};
 use crate::scan::open_ports;
@@ -56,11 +55,11 @@ fn strangers_find_the_ports_of_the_rules_and_behind_them_nothing_without_a_passw
     // An alert of TLS at most, which is 7 bytes.
     assert!(plain.split_whitespace().count() <= 7 && !plain.contains('+'), "{plain}");
 
-    replication_from_outside(&client, &stranger, &master);
+    replication_from_outside(&client, &stranger, &master, &replica);
     metadata_service(&client, &[&master, &replica]);
 }
 
-fn replication_from_outside(client: &Outsider, stranger: &Outsider, master: &Machine) {
+fn replication_from_outside(client: &Outsider, stranger: &Outsider, master: &Machine, replica: &Machine) {
     let password = parameter("password/replication");
     let ask = |from: &Outsider, login: &[&str], words: &[&str]| {
         let insecure = [
@@ -86,28 +85,43 @@ fn replication_from_outside(client: &Outsider, stranger: &Outsider, master: &Mac
         ["--user", "default", "--pass", "x"],
     ] {
         let answer = ask(client, &login, &psync);
-        assert!(answer.contains("WRONGPASS") || answer.contains("NOAUTH"), "{answer}");
+        let refused = ["NOPERM this user may not log in", "WRONGPASS", "NOAUTH"];
+        assert!(refused.iter().any(|word| answer.contains(word)), "{answer}");
         assert!(!answer.contains("FULLRESYNC"), "{answer}");
     }
     let known = ["--user", "replication", "--pass", password.as_str()];
-    for words in [
-        &["GET", "a"][..],
-        &["SET", "a", "b"],
-        &["KEYS", "*"],
-        &["INFO"],
-        &["CONFIG", "GET", "*"],
-        &["ACL", "LIST"],
-        &["REPLICAOF", "NO", "ONE"],
-        &["SHUTDOWN", "NOSAVE"],
-        &["MONITOR"],
-    ] {
+    for words in [&["PING"][..], &psync, &["REPLCONF", "capa", "psync2"], &["GET", "a"]] {
         let answer = ask(client, &known, words);
+        assert!(
+            answer.contains("NOPERM this user may not log in from this address") && answer.contains("NOAUTH"),
+            "{words:?}: {answer}"
+        );
+    }
+    // Whoever may not reach the port is not even told that.
+    let answer = ask(stranger, &known, &["PING"]);
+    assert!(!answer.contains("PONG") && !answer.contains("NOPERM"), "{answer}");
+    // The same words and the same password from the other host: it is the address that is refused.
+    let (host, client) = (&master.addresses[0], "redis-cli --tls --insecure --no-auth-warning");
+    let from_replica = |words: &str| {
+        replica.root(&format!(
+            "REDISCLI_AUTH={password} timeout 4 {client} -h {host} --user replication {words}"
+        ))
+    };
+    assert!(from_replica("PING").contains("PONG"), "{}", from_replica("PING"));
+    for words in [
+        "GET a",
+        "SET a b",
+        "KEYS '*'",
+        "INFO",
+        "CONFIG GET '*'",
+        "ACL LIST",
+        "REPLICAOF NO ONE",
+        "SHUTDOWN NOSAVE",
+        "MONITOR",
+    ] {
+        let answer = from_replica(words);
         assert!(answer.contains("NOPERM"), "{words:?}: {answer}");
     }
-    // Whoever may not reach the port is not helped by the password.
-    let answer = ask(stranger, &known, &["PING"]);
-    assert!(!answer.contains("PONG"), "{answer}");
-    assert!(ask(client, &known, &["PING"]).contains("PONG"));
 }
 
 /// Not from outside, although a stranger can make his packets go to the host; and on the host by root alone.

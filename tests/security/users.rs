@@ -1,5 +1,6 @@
 //! Whoever reaches the endpoint's port: without a password, with a wrong one, as a user who wants more than theirs, or with a client that expects somebody else.
 
+use crate::machine::Machine;
 use crate::pair::Pair;
 use crate::world::World;
 use infra::redis::{Server, Trust};
@@ -28,14 +29,23 @@ const DENIED: [&str; 14] = [
     "PSYNC ? -1",
 ];
 
+const NOT_FROM_HERE: &str = "this user may not log in from this address";
+
 pub fn nobody_gets_further_than_their_own(world: &World) {
     let pair = Pair::of(world);
     for role in Role::ALL {
         without_a_password(&pair, role);
         let wrong = Secret::new("0".repeat(64));
         for user in RedisUser::ALL {
-            let refusal = pair.refusal(&pair.server(role, user.name(), &wrong));
-            assert!(refusal.is_some_and(|why| why.contains("do not fit")), "{role} {user}");
+            let refusal = pair
+                .refusal(&pair.server(role, user.name(), &wrong))
+                .unwrap_or_default();
+            let expected = if user.comes_from_anywhere() {
+                "do not fit"
+            } else {
+                NOT_FROM_HERE
+            };
+            assert!(refusal.contains(expected), "{role} {user}: {refusal}");
         }
         let default = pair.refusal(&pair.server(role, "default", &wrong));
         assert!(default.is_some_and(|why| why.contains("do not fit")), "{role} default");
@@ -49,8 +59,15 @@ pub fn nobody_gets_further_than_their_own(world: &World) {
     }
     assert_eq!(pair.answer(&app, "SET security:probe 1"), "ok");
     // Each of the others may do its one thing, and read nobody's data.
+    for user in [RedisUser::Replication, RedisUser::Backup] {
+        for role in Role::ALL {
+            let refusal = pair.refusal(&pair.server(role, user.name(), &pair.password(user)));
+            let refusal = refusal.unwrap_or_else(|| panic!("{user} got into the {role} from outside"));
+            assert!(refusal.contains(NOT_FROM_HERE), "{role} {user}: {refusal}");
+        }
+    }
+    let master = Machine::of_role(world, "master");
     for user in [RedisUser::Replication, RedisUser::Backup, RedisUser::Monitoring] {
-        let server = pair.server(Role::Master, user.name(), &pair.password(user));
         for command in [
             "GET security:probe",
             "SET security:probe 2",
@@ -59,7 +76,7 @@ pub fn nobody_gets_further_than_their_own(world: &World) {
             "ACL LIST",
             "SCAN 0",
         ] {
-            let answer = pair.answer(&server, command);
+            let answer = master.engine_as(user.name(), &pair.password(user), command);
             assert!(answer.contains("NOPERM"), "{user}: {command}: {answer}");
         }
     }

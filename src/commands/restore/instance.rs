@@ -139,7 +139,7 @@ pub struct Instance {
     names: Names,
     state: State,
     found: Found,
-    agent: host::agent::Binary,
+    programs: host::programs::Programs,
     cloud: crate::cloud::Cloud,
 }
 
@@ -172,7 +172,7 @@ impl Instance {
             .machine_type
             .as_ref()
             .map_or("amd64", |machine| &machine.architecture);
-        let agent = host::agent::find(context.agent.as_deref(), architecture)?;
+        let programs = host::programs::find(context.agent.as_deref(), architecture)?;
         let cloud = environment.cloud.clone();
         let maker = Maker {
             cloud: &cloud,
@@ -180,7 +180,7 @@ impl Instance {
             names: &names,
             state: &state,
             found: &found,
-            agent: &agent,
+            programs: &programs,
         };
         let (id, bootstrap) = maker.begin(purpose, &step).await?;
         step.done(format!("{id}, beside the pair"));
@@ -191,7 +191,7 @@ impl Instance {
             names,
             state,
             found,
-            agent,
+            programs,
             cloud,
         })
     }
@@ -208,7 +208,7 @@ impl Instance {
             names: &self.names,
             state: &self.state,
             found: &self.found,
-            agent: &self.agent,
+            programs: &self.programs,
         };
         let ready = maker.set_up(&self.id, self.purpose, &self.bootstrap, &step).await?;
         step.done(format!("{} is set up", ready.address));

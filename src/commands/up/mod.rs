@@ -10,7 +10,7 @@ use crate::cli::Up;
 use crate::cloud;
 use crate::cutover::Phase;
 use crate::error::{Error, ExitCode, Result};
-use crate::host::{self, agent::Binary, upkeep};
+use crate::host::{self, programs::Programs, upkeep};
 use crate::inventory::{Host, Inventory};
 use crate::plan::cloud::{Found, Instance, Plan, Wanted, plan};
 use crate::plan::preflight::reach;
@@ -38,7 +38,7 @@ struct Seen {
     wanted: Wanted,
     found: Found,
     plan: Plan,
-    agent: Binary,
+    programs: Programs,
     /// Only where the cloud is as it should be: otherwise there is nobody to log in to, or not for long.
     hosts: Option<BTreeMap<Role, Looked>>,
 }
@@ -130,7 +130,7 @@ async fn look(context: &Context, environment: &Environment) -> Result<Seen> {
         .machine_type
         .as_ref()
         .map_or("amd64", |machine| &machine.architecture);
-    let agent = host::agent::find(context.agent.as_deref(), architecture)?;
+    let programs = host::programs::find(context.agent.as_deref(), architecture)?;
     let mut seen = Seen {
         state,
         phase,
@@ -139,7 +139,7 @@ async fn look(context: &Context, environment: &Environment) -> Result<Seen> {
         wanted,
         found,
         plan,
-        agent,
+        programs,
         hosts: None,
     };
     if seen.plan.actions.is_empty() {
@@ -228,7 +228,7 @@ fn pair<'a>(
             .machine_type
             .as_ref()
             .map_or(1 << 30, |machine| machine.memory_bytes),
-        agent: &seen.agent,
+        programs: &seen.programs,
     }
 }
 

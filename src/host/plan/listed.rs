@@ -4,9 +4,9 @@
 
 use super::tests::settings;
 use crate::config::Engine;
-use crate::host::agent::Binary;
 use crate::host::description::{Content, Reaction};
 use crate::host::engine::Layout;
+use crate::host::programs::Binary;
 use crate::host::{Description, Settings, first_contact};
 use std::collections::BTreeSet;
 use std::fmt::Write;
@@ -101,6 +101,11 @@ const PURPOSES: &[(&str, &str)] = &[
         "puts restored data in the place of the live",
     ),
     ("/usr/local/sbin/infra-agent", "the agent: one static program"),
+    ("/usr/local/lib/infra", "where the engine may load programs from"),
+    (
+        "/usr/local/lib/infra/infra-module.so",
+        "the engine's module: `replication` and `backup` log in from the pair alone",
+    ),
     ("redis-server.service", "the engine"),
     ("infra-agent.service", "ships the log; keeps what a full copy replaces"),
     ("infra-backup.timer", "bases"),

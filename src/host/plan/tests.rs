@@ -52,9 +52,11 @@ pub(super) fn settings() -> Settings {
             period: std::time::Duration::from_secs(3600),
             rpo_s: 10,
             backlog_mb: 512,
-            agent: crate::host::agent::Binary::new(b"program".to_vec()),
+            agent: crate::host::programs::Binary::new(b"program".to_vec()),
         }),
         restored_by: None,
+        module: crate::host::programs::Binary::new(b"module".to_vec()),
+        replicas: vec![[192, 0, 2, 8].into(), [192, 0, 2, 9].into()],
     }
 }
 

@@ -97,7 +97,7 @@ impl Program {
     }
 
     /// A command of it that ends with whoever starts it.
-    pub(super) fn command(&self) -> Result<tokio::process::Command> {
+    pub fn command(&self) -> Result<tokio::process::Command> {
         let (program, words) = self
             .words
             .split_first()

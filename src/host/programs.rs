@@ -1,4 +1,4 @@
-//! The program that is sent to the hosts: found beside this one, or named. It must run there whatever libraries the host has.
+//! The programs that are sent to the hosts: found beside this one, or named. The agent must run there whatever libraries the host has.
 
 use crate::error::{Error, Result};
 use sha2::{Digest, Sha256};
@@ -41,28 +41,45 @@ impl fmt::Debug for Binary {
     }
 }
 
-/// The agent for hosts of an architecture (`amd64` or `arm64`): the file that is named, or the one that lies beside this program.
-pub fn find(named: Option<&Path>, architecture: &str) -> Result<Binary> {
+/// What hosts are given beside packages and scripts.
+#[derive(Clone, Debug)]
+pub struct Programs {
+    /// Ships the log, makes bases and builds data back.
+    pub agent: Binary,
+    /// Loaded by the engine.
+    pub module: Binary,
+}
+
+/// The programs for hosts of an architecture (`amd64` or `arm64`): the agent in the file that is named, or beside this program; the module beside the agent.
+pub fn find(named: Option<&Path>, architecture: &str) -> Result<Programs> {
     let beside = || {
         let own = std::env::current_exe().ok()?;
         Some(own.parent()?.join(format!("infra-agent-{}", machine(architecture))))
     };
-    let path = match named {
+    let agent = match named {
         Some(path) => path.to_path_buf(),
         None => beside().unwrap_or_else(|| PathBuf::from("infra-agent")),
     };
-    let doing = format!("find the agent for the hosts at {}", path.display());
+    let module = agent.with_file_name(format!("infra-module-{}.so", machine(architecture)));
+    Ok(Programs {
+        agent: read("agent", &agent, architecture)?,
+        module: read("module", &module, architecture)?,
+    })
+}
+
+fn read(what: &str, path: &Path, architecture: &str) -> Result<Binary> {
+    let doing = format!("find the {what} for the hosts at {}", path.display());
     let hint = format!(
-        "`make build` makes it beside `infra`; another place is named by `infra up --agent FILE`, for hosts of the kind {}",
+        "`make build` makes it beside `infra`; another place is named by `infra up --agent FILE`, with the module in the same folder, for hosts of the kind {}",
         machine(architecture)
     );
-    let size = std::fs::metadata(&path)
+    let size = std::fs::metadata(path)
         .map_err(|error| Error::failed(doing.clone()).because(error).hint(hint.clone()))?
         .len();
     if size > LARGEST {
         return Err(Error::failed(doing).because(format!("it has {size} bytes")).hint(hint));
     }
-    let bytes = std::fs::read(&path).map_err(|error| Error::failed(doing.clone()).because(error).hint(hint.clone()))?;
+    let bytes = std::fs::read(path).map_err(|error| Error::failed(doing.clone()).because(error).hint(hint.clone()))?;
     match unfit(&bytes, architecture) {
         Some(why) => Err(Error::failed(doing).because(why).hint(hint)),
         None => Ok(Binary::new(bytes)),
