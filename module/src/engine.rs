@@ -6,7 +6,7 @@
 
 use crate::origins::{Origin, Replicas};
 use std::ffi::{CStr, c_char, c_int, c_uint, c_ulonglong, c_void};
-use std::mem::transmute;
+use std::mem::transmute_copy;
 use std::ptr::null_mut;
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
@@ -93,11 +93,15 @@ fn setting() -> MutexGuard<'static, Setting> {
 }
 
 /// A function of the engine by its name; nothing where this engine has none of that name.
-unsafe fn function(get: GetApi, name: &CStr) -> Option<*mut c_void> {
+///
+/// # Safety
+/// `F` is the type of a function pointer that the engine's header declares for the name.
+unsafe fn function<F: Copy>(get: GetApi, name: &CStr) -> Option<F> {
     let mut found: *mut c_void = null_mut();
     // SAFETY: the name is a C string, and the engine writes one pointer.
     let answer = unsafe { get(name.as_ptr(), &raw mut found) };
-    (answer == OK && !found.is_null()).then_some(found)
+    // SAFETY: a pointer to a function is as large as one to anything else here.
+    (answer == OK && !found.is_null()).then(|| unsafe { transmute_copy(&found) })
 }
 
 /// Called by the engine when it loads the module, at its start.
@@ -122,34 +126,28 @@ pub unsafe extern "C" fn RedisModule_OnLoad(context: *mut c_void, _: *mut *mut c
 unsafe fn load(context: *mut Context, get: GetApi) -> Option<()> {
     // SAFETY: each name stands beside the type that the engine's header declares for it.
     unsafe {
-        let set_attributes: SetModuleAttribs = transmute(function(get, c"RedisModule_SetModuleAttribs")?);
+        let set_attributes: SetModuleAttribs = function(get, c"RedisModule_SetModuleAttribs")?;
         set_attributes(context, c"infra".as_ptr(), 1, API_VERSION);
-        let log: Log = transmute(function(get, c"RedisModule_Log")?);
+        let log: Log = function(get, c"RedisModule_Log")?;
         let engine = Engine {
-            create_string: transmute(function(get, c"RedisModule_CreateString")?),
-            free_string: transmute(function(get, c"RedisModule_FreeString")?),
-            string_ptr_len: transmute(function(get, c"RedisModule_StringPtrLen")?),
-            client_id: transmute(function(get, c"RedisModule_GetClientId")?),
-            client_info: transmute(function(get, c"RedisModule_GetClientInfoById")?),
-            add_log_entry: match function(get, c"RedisModule_ACLAddLogEntryByUserName") {
-                Some(found) => transmute(found),
-                None => no_log_entry,
-            },
+            create_string: function(get, c"RedisModule_CreateString")?,
+            free_string: function(get, c"RedisModule_FreeString")?,
+            string_ptr_len: function(get, c"RedisModule_StringPtrLen")?,
+            client_id: function(get, c"RedisModule_GetClientId")?,
+            client_info: function(get, c"RedisModule_GetClientInfoById")?,
+            add_log_entry: function(get, c"RedisModule_ACLAddLogEntryByUserName").unwrap_or(no_log_entry),
         };
         let _ = ENGINE.set(engine);
-        let register_setting: RegisterStringConfig = transmute(function(get, c"RedisModule_RegisterStringConfig")?);
-        let load_settings: LoadConfigs = transmute(function(get, c"RedisModule_LoadConfigs")?);
+        let register_setting: RegisterStringConfig = function(get, c"RedisModule_RegisterStringConfig")?;
+        let load_settings: LoadConfigs = function(get, c"RedisModule_LoadConfigs")?;
         let (name, nobody) = (c"replication-from".as_ptr(), c"".as_ptr());
         if register_setting(context, name, nobody, CONFIG_DEFAULT, show, take, None, null_mut()) != OK
             || load_settings(context) != OK
         {
             return None;
         }
-        match function(get, c"RedisModule_RegisterAuthCallback") {
-            Some(found) => {
-                let register: RegisterAuthCallback = transmute(found);
-                register(context, login);
-            }
+        match function::<RegisterAuthCallback>(get, c"RedisModule_RegisterAuthCallback") {
+            Some(register) => register(context, login),
             // Not refused: an engine that does not start protects nobody. `infra up` and `infra status` say the same.
             None => log(
                 context,
