@@ -27,6 +27,12 @@ pub fn wanted(name: &str, engine: &Layout, facts: &Facts) -> Vec<String> {
         all.push(format!(
             "{name}: an upgrade of the system wants a reboot: `infra ssh {name} -- sudo systemctl reboot`; {order}"
         ));
+    } else if lacks_its_module(engine, facts) {
+        all.push(format!(
+            "{name}: the engine runs without the module that its settings name, and lets the users of hosts in from anywhere: `infra ssh {name} -- sudo systemctl \
+             restart {}`; {order}",
+            engine.unit
+        ));
     } else if facts.outdated_libraries && upgrades.is_empty() {
         all.push(format!(
             "{name}: the engine runs with libraries that an upgrade has replaced: `infra ssh {name} -- sudo systemctl restart {}`; {order}",
@@ -36,10 +42,20 @@ pub fn wanted(name: &str, engine: &Layout, facts: &Facts) -> Vec<String> {
     all
 }
 
+/// Somebody unloaded it, or it was not there when the engine started. Settings that do not name it yet are `up`'s to change.
+fn lacks_its_module(engine: &Layout, facts: &Facts) -> bool {
+    let config = facts.files.get(engine.config_file).and_then(|file| file.text.as_ref());
+    let is_named = config.is_some_and(|text| text.expose().lines().any(|line| line.starts_with("loadmodule ")));
+    let says = |word| facts.engine.as_ref().is_some_and(|info| info.contains(word));
+    is_named && says("run_id:") && !says("module:name=infra,")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::config::Engine;
+    use crate::host::facts::FoundFile;
+    use crate::secret::Secret;
 
     #[test]
     fn what_waits_is_told_with_what_to_do_and_in_which_order() {
@@ -63,5 +79,34 @@ mod tests {
         );
         facts.reboot_required = true;
         assert!(wanted("replica", &engine, &facts)[1].contains("sudo systemctl reboot"));
+    }
+
+    #[test]
+    fn an_engine_without_its_module_is_told_once_its_settings_name_one() {
+        let engine = Layout::of(Engine::Redis);
+        let facts = |config: &str, info: &str| {
+            let mut facts = Facts::default();
+            let file = FoundFile {
+                mode: 0o640,
+                owner: "root".into(),
+                group: "redis".into(),
+                sha256: String::new(),
+                text: Some(Secret::new(config)),
+            };
+            facts.files.insert(engine.config_file.into(), file);
+            facts.engine = Some(info.into());
+            facts
+        };
+        let named = "port 0\nloadmodule /usr/local/lib/infra/infra-module.so\n";
+        let loaded = "# Server\r\nrun_id:1\r\n# Modules\r\nmodule:name=infra,ver=1\r\n";
+        let bare = "# Server\r\nrun_id:1\r\n# Modules\r\n";
+        assert!(wanted("master", &engine, &facts(named, bare))[0].contains("systemctl restart redis-server.service"));
+        for (config, info) in [(named, loaded), ("port 0\n", bare), (named, "Could not connect")] {
+            assert_eq!(
+                wanted("master", &engine, &facts(config, info)),
+                [] as [&str; 0],
+                "{info}"
+            );
+        }
     }
 }
