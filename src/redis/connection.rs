@@ -149,7 +149,7 @@ fn name(command: &Cmd) -> String {
     }
 }
 
-const LOGIN_REFUSED: &str = "user name and password do not fit: see whether the password was changed since";
+const LOGIN_REFUSED: &str = "user name and password do not fit, or this user may not come from here: see whether the password was changed since";
 
 /// Whether this is a server that was reached and did not let us in.
 pub fn is_refused_login(error: &Error) -> bool {
