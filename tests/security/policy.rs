@@ -1,11 +1,13 @@
 //! The policies that `infra policy` prints, each given to a user who has nothing else: every command that it is for works, and nothing in it is too much.
 
 use crate::access::{Keys, config, uses};
+use crate::machine::Machine;
 use crate::world::World;
 use aws_sdk_ec2::types::IpPermission;
 use aws_sdk_ec2::types::IpRange;
 use serde_json::Value;
 use std::collections::BTreeSet;
+use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 use tokio::runtime::Runtime;
 
@@ -210,6 +212,39 @@ fn look_and_prove(world: &World) {
     world.infra(&["backup", "verify", "--without-load"]).exits(0);
 }
 
+/// The app's way in is tried, by a scratch server whose port is opened for it; and the newest second is proven to load.
+fn try_the_way_ahead(world: &World) {
+    world.infra(&["switch-app", "--rehearse"]).exits(0);
+    let engine = engine_of_the_master(world);
+    let drill = ["backup", "drill", "--local", "--latest"];
+    world.infra_under(&[("INFRA_REDIS_SERVER", &engine)], &drill).exits(0);
+}
+
+/// The master's own program, run on this computer, whose own may be older than what it is to load.
+fn engine_of_the_master(world: &World) -> String {
+    let disk = crate::access::state_dir().join("machines");
+    let disk = disk.join(Machine::of_role(world, "master").instance).join("root/usr");
+    let script = format!(
+        "#!/bin/sh\nset -- {0}/lib/*-linux-gnu/ld-linux-*.so.* --library-path \"$(echo {0}/lib/*-linux-gnu)\" {0}/bin/redis-server \"$@\"\nexec \"$@\"\n",
+        disk.display()
+    );
+    let path = world.folder().join("redis-server");
+    std::fs::write(&path, script).unwrap();
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+    path.to_str().unwrap().into()
+}
+
+/// Restores beside the pair and in its place, which only a person is there for.
+fn bring_the_past_back(world: &World) {
+    world.infra(&["backup", "drill", "--latest"]).exits(0);
+    world.infra(&["restore", "--latest", "--to", "instance"]).exits(0);
+    world.infra(&["redis-cli", "restored", "PING"]).exits(0).says("PONG");
+    world.infra(&["restore", "--remove", "--confirm", "demo"]).exits(0);
+    let live = ["restore", "--latest", "--to", "live", "--confirm", "demo"];
+    world.infra(&live).exits(0);
+    world.infra(&["rotate", "backup", "--yes"]).exits(0);
+}
+
 fn nothing_is_left_to_do(world: &World) {
     assert_eq!(world.infra(&["up", "--yes", "--json"]).exits(0).json()["changes"], 0);
     assert_eq!(world.status()["drift"], serde_json::json!([]));
@@ -230,9 +265,12 @@ fn the_printed_policies_are_enough_and_have_nothing_too_much() {
     account.replica_stops(&world);
     world.infra(&["up", "--yes"]).exits(0);
     nothing_is_left_to_do(&world);
+    world.rehearse_by("");
+    try_the_way_ahead(&world);
 
     world.run_as(Some(ci.keys.clone()));
     look_and_prove(&world);
+    try_the_way_ahead(&world);
     nothing_is_left_to_do(&world);
     account.rules_drift();
     account.replica_stops(&world);
@@ -240,8 +278,15 @@ fn the_printed_policies_are_enough_and_have_nothing_too_much() {
     account.replica_is_lost(&world);
     world.infra(&["up", "--yes"]).exits(0);
     nothing_is_left_to_do(&world);
+    // Nobody follows the first one up: the app is back on its old master, and the second begins anew.
+    world.run_as(Some(operator.keys.clone()));
+    world.infra(&["promote", "--confirm", "demo", "--hold", "1s"]).exits(0);
+    world.wait_for_more_writes(1_000);
+    world.run_as(Some(ci.keys.clone()));
+    world.infra(&["promote", "--confirm", "demo"]).exits(0);
     world.infra(&["switch-app", "--confirm", "demo"]).exits(0);
     assert_eq!(world.status()["app"], "endpoint");
+    nothing_is_left_to_do(&world);
     assert_eq!(ci.used(false), BTreeSet::new(), "refused to the automatic run");
 
     // What is not for it: what protects the bucket, and taking anything away.
@@ -250,6 +295,12 @@ fn the_printed_policies_are_enough_and_have_nothing_too_much() {
         .infra(&["up", "--yes"])
         .exits(1)
         .says("allow `s3:PutBucketPolicy`");
+    world.run_as(Some(operator.keys.clone()));
+    world.infra(&["up", "--yes"]).exits(0);
+    bring_the_past_back(&world);
+    nothing_is_left_to_do(&world);
+
+    world.run_as(Some(ci.keys.clone()));
     world.scale(0, 0);
     world.set_var("REDIS_URL", &world.vars()["HOSTED_REDIS_URL"].clone());
     let down = ["down", "--confirm", "demo", "--delete-backups", "demo"];
@@ -257,7 +308,6 @@ fn the_printed_policies_are_enough_and_have_nothing_too_much() {
     ci.has_nothing_too_much(&UNUSED_BY_CI);
 
     world.run_as(Some(operator.keys.clone()));
-    world.infra(&["up", "--yes"]).exits(0);
     world.infra(&down).exits(0);
     assert_eq!(operator.used(false), BTreeSet::new(), "refused to the operator");
     operator.has_nothing_too_much(&UNUSED_BY_OPERATOR);
