@@ -295,6 +295,14 @@ fn the_printed_policies_are_enough_and_have_nothing_too_much() {
         .infra(&["up", "--yes"])
         .exits(1)
         .says("allow `s3:PutBucketPolicy`");
+    // It could not end what it makes beside the pair: it is not even made.
+    for beside in [
+        &["backup", "drill", "--latest"][..],
+        &["restore", "--latest", "--to", "instance"],
+    ] {
+        world.infra(beside).exits(1).says("allow `ec2:RunInstances`");
+    }
+    assert_eq!(world.status()["beside"], serde_json::json!([]));
     world.run_as(Some(operator.keys.clone()));
     world.infra(&["up", "--yes"]).exits(0);
     bring_the_past_back(&world);

@@ -16,12 +16,11 @@ pub use instances::*;
 pub use key_pair::*;
 pub use network::*;
 
-pub(crate) use crate::plan::cloud::{TAG_ENV, TAG_NAME};
+pub(crate) use crate::plan::cloud::{TAG_ENV, TAG_NAME, TAG_ROLE};
 use crate::plan::names::Names;
 use crate::state::Role;
 use aws_sdk_ec2::types::{Filter, ResourceType, Tag, TagSpecification};
 
-pub(crate) const TAG_ROLE: &str = "infra:role";
 pub(crate) const TAG_GENERATION: &str = "infra:generation";
 /// The image's name in infra.yml at the time the instance was made.
 pub(crate) const TAG_IMAGE: &str = "infra:image";

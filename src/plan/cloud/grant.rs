@@ -3,8 +3,9 @@
 use super::ObjectLock;
 use super::permission::{Duty, Permission};
 use super::policy::ec2_service;
-use super::wanted::{LockMode, TAG_ENV, TAG_NAME};
+use super::wanted::{LockMode, TAG_ENV, TAG_NAME, TAG_ROLE};
 use crate::plan::names::Names;
+use crate::state::Role;
 use serde_json::{Map, Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -17,7 +18,7 @@ pub enum Who {
     /// A person: every command.
     Operator,
     /// An automatic run on an environment that stands: `check`, `up`, `status`, `verify`, `promote`, `switch-app` and `backup`. It can neither change who may
-    /// do what, nor what protects the bucket, nor take anything away.
+    /// do what, nor what protects the bucket, nor take anything away; nor make instances beside the pair, which it could not end.
     Ci,
 }
 
@@ -59,6 +60,8 @@ pub(super) enum When {
     Asked,
     /// The same, and its metadata service answers only to whoever has a token (IMDSv2).
     AskedWithTokens,
+    /// The same, and it is to be a host of the pair.
+    AskedAsHost,
     /// It is to carry them, and is made by the very call.
     MadeHere,
     /// The role is for an instance.
@@ -85,7 +88,8 @@ pub fn policy(names: &Names, who: Who, lock: Option<ObjectLock>) -> Value {
     let mut by_place: BTreeMap<(When, Scope), BTreeSet<&str>> = BTreeMap::new();
     for permission in &permissions {
         for (scope, when) in permission.grants() {
-            by_place.entry((*when, *scope)).or_default().insert(permission.action());
+            let place = (when.narrowed(who), *scope);
+            by_place.entry(place).or_default().insert(permission.action());
         }
     }
     for (permission, scope, when) in ALSO_OF_CI.iter().filter(|_| who == Who::Ci) {
@@ -151,6 +155,13 @@ impl Scope {
 }
 
 impl When {
+    fn narrowed(self, who: Who) -> Self {
+        match (self, who) {
+            (When::AskedWithTokens, Who::Ci) => When::AskedAsHost,
+            (when, _) => when,
+        }
+    }
+
     fn condition(self, names: &Names, makers: &[&str]) -> Option<Map<String, Value>> {
         let mut keys = Map::new();
         let mut tags = |of: &str| {
@@ -161,12 +172,18 @@ impl When {
         match self {
             When::Always => return None,
             When::Tagged => tags("ResourceTag"),
-            When::Asked | When::AskedWithTokens | When::MadeHere => tags("RequestTag"),
+            When::Asked | When::AskedWithTokens | When::AskedAsHost | When::MadeHere => tags("RequestTag"),
             When::InRegion | When::ToEc2 => {}
+        }
+        if self == When::AskedAsHost {
+            let roles = one_or_all(Role::ALL.map(Role::name));
+            keys.insert(format!("aws:RequestTag/{TAG_ROLE}"), roles);
         }
         match self {
             When::InRegion => keys.insert("aws:RequestedRegion".into(), names.region.clone().into()),
-            When::AskedWithTokens => keys.insert("ec2:MetadataHttpTokens".into(), "required".into()),
+            When::AskedWithTokens | When::AskedAsHost => {
+                keys.insert("ec2:MetadataHttpTokens".into(), "required".into())
+            }
             When::MadeHere => keys.insert("ec2:CreateAction".into(), one_or_all(makers.iter().copied())),
             When::ToEc2 => keys.insert("iam:PassedToService".into(), ec2_service(names).into()),
             _ => None,

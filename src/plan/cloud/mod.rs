@@ -25,6 +25,6 @@ pub use policy::{HOST_POLICY, backup_policy, bucket_statements, is_bucket_statem
 pub use rule::{REDIS_PORT, REHEARSAL_PORT, Rule, SSH_PORT, Source, rehearsal_rules};
 pub use show::{Change, Drift, Plan, Sign};
 pub use wanted::{
-    Expiry, LifecycleRule, LockMode, Make, ObjectLock, ParameterWanted, TAG_ENV, TAG_NAME, Wanted, client_token,
-    lifecycle,
+    Expiry, LifecycleRule, LockMode, Make, ObjectLock, ParameterWanted, TAG_ENV, TAG_NAME, TAG_ROLE, Wanted,
+    client_token, lifecycle,
 };

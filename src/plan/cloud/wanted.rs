@@ -9,6 +9,8 @@ use std::fmt;
 /// The tags by which everything of an environment is found.
 pub const TAG_NAME: &str = "infra:name";
 pub const TAG_ENV: &str = "infra:env";
+/// The tag that only hosts of the pair carry.
+pub const TAG_ROLE: &str = "infra:role";
 
 /// Everything that an environment should have in the cloud.
 #[derive(Clone, Debug)]
