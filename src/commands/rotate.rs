@@ -240,10 +240,9 @@ impl Work<'_> {
         let user = rotation.user;
         let step = self.context.ui.step(format!("{user}: the old one away"));
         self.lock.check(Duration::ZERO)?;
-        self.enter(rotation, Stage::Removing).await?;
         let secrets = self.secrets().await?;
         let (old, new) = (secrets.password(user)?.clone(), secrets.next_password(user)?.clone());
-        // First here: whoever reads it from now on can log in before and after.
+        // Before anybody may take the old one from a host: whoever reads it from now on, `infra up` after a run that died here too, can log in before and after.
         ssm::replace(
             &self.environment.cloud,
             &self.names,
@@ -252,6 +251,7 @@ impl Work<'_> {
             true,
         )
         .await?;
+        self.enter(rotation, Stage::Removing).await?;
         up::bring_hosts(self.context, self.environment, &step).await?;
         for admin in self.servers(&self.secrets().await?).await? {
             proof::accepts(&admin, user, &[&new]).await?;

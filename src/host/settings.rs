@@ -78,6 +78,8 @@ impl Password {
     pub fn accepted(&self) -> Vec<&Secret> {
         let mut all: Vec<&Secret> = [Some(&self.used), self.also.as_ref()].into_iter().flatten().collect();
         all.sort_unstable_by(|one, other| one.expose().cmp(other.expose()));
+        // The one in use is the new one already, where a rotation died between the two places that say so.
+        all.dedup();
         all
     }
 }

@@ -115,6 +115,14 @@ mod tests {
         };
         let file = |passwords: Passwords| render(&passwords, Door::Open, &AppRights::default()).unwrap();
         assert_eq!(file(passwords()), file(swapped));
+        let same = Passwords {
+            app: Password {
+                used: Secret::new("new"),
+                also: Some(Secret::new("new")),
+            },
+            ..passwords()
+        };
+        assert_eq!(file(same).expose().matches(&digest(&Secret::new("new"))).count(), 1);
         let both = [digest(&Secret::new("old")), digest(&Secret::new("new"))];
         assert!(both.iter().all(|digest| file(passwords()).expose().contains(digest)));
         assert!(!file(passwords()).expose().contains("secret"));

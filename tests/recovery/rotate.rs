@@ -27,7 +27,7 @@ pub fn table(world: &World, sample: usize) {
         assert!(killed.was_killed(), "{}", killed.printed());
         let point = points::read(&log).pop().unwrap_or_default();
         // `up` meanwhile neither loses its way nor takes a password from anybody.
-        if number.is_multiple_of(5) {
+        if number.is_multiple_of(5) || point.contains("PutParameter password/") {
             world.infra(&["up", "--yes"]).exits(0);
         }
         world.infra(&ROTATE).exits(0);
