@@ -3,18 +3,77 @@
 use crate::machine::Machine;
 use crate::pair::Pair;
 use crate::world::World;
+use infra::platform::Heroku;
+use infra::redis::Server;
+use infra::redis::connection::is_refused_login;
+use infra::secret::Secret;
 use infra::state::{RedisUser, Role};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+use tokio::runtime::Runtime;
+
+/// A process of the app that loses its connection again and again, which the app's own never do: it logs in at any moment with what it was started with.
+struct Reconnecting {
+    ended: Arc<AtomicBool>,
+    trying: JoinHandle<(u32, u32)>,
+}
+
+impl Reconnecting {
+    /// As one of the processes that run now. `app` is the server with the password that they have.
+    fn begin(app: Server) -> Self {
+        let variables = crate::access::variables();
+        let key = Secret::new(variables["HEROKU_API_KEY"].as_str());
+        let platform = Heroku::new(&variables["HEROKU_API_URL"], key, "demo").unwrap();
+        let ended = Arc::new(AtomicBool::new(false));
+        let stop = ended.clone();
+        let trying = std::thread::spawn(move || {
+            let runtime = Runtime::new().unwrap();
+            runtime.block_on(async {
+                let newest = platform.dynos().await.unwrap().iter().map(|dyno| dyno.release).max();
+                let (mut taken, mut refused) = (0, 0);
+                while !stop.load(Ordering::Relaxed) {
+                    match app.connect(0).await {
+                        Ok(_) => taken += 1,
+                        Err(error) => {
+                            assert!(is_refused_login(&error), "{:?}", error.chain());
+                            // It may be refused once no such process is left.
+                            let dynos = platform.dynos().await.unwrap();
+                            refused += u32::from(dynos.iter().any(|dyno| Some(dyno.release) <= newest));
+                        }
+                    }
+                    tokio::time::sleep(Duration::from_millis(5)).await;
+                }
+                (taken, refused)
+            })
+        });
+        Reconnecting { ended, trying }
+    }
+
+    /// How often it was let in, and refused while processes like it ran.
+    fn end(self) -> (u32, u32) {
+        self.ended.store(true, Ordering::Relaxed);
+        self.trying.join().unwrap()
+    }
+}
 
 pub fn of_everybody_is_not_noticed(world: &World) {
     let old = Pair::of(world);
     let before = world.status();
     let errors = crate::client_errors(world);
     let written = world.ledger()["acknowledged"].as_u64().unwrap();
+    let reconnecting = Reconnecting::begin(old.server(Role::Master, "app", &old.password(RedisUser::App)));
     let begun = std::time::Instant::now();
     let done = world
         .infra(&["rotate", "--yes", "--grace", "4s", "--json"])
         .exits(0)
         .json();
+    let (taken, refused) = reconnecting.end();
+    assert!(
+        taken > 20 && refused == 0,
+        "let in {taken} times, and refused {refused} times"
+    );
     let rotated: Vec<&str> = done["rotated"]
         .as_array()
         .unwrap()
