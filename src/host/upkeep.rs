@@ -17,7 +17,7 @@ pub fn wanted(name: &str, engine: &Layout, facts: &Facts) -> Vec<String> {
         .collect();
     if !upgrades.is_empty() {
         all.push(format!(
-            "{name}: {}: `infra ssh {name} -- sudo apt-get install --only-upgrade {} {}` does it and restarts the engine; {order}",
+            "{name}: {}: `infra ssh {name} -- sudo apt-get install --only-upgrade {} {}` does it and restarts the engine; {order}; then `infra up`, since the package gives its folder another owner",
             upgrades.join(", "),
             engine.server_package,
             engine.tools_package
