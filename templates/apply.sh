@@ -175,7 +175,12 @@ main() {
         sysctl) set_sysctl "$first" "$rest" ;;
         engine) engine "$first" ;;
         role) try /usr/local/sbin/infra-role apply ;;
-        enable | disable | start | stop | restart) try systemctl "$action" "$first" ;;
+        start | restart)
+            # Also one that gave up after too many tries.
+            systemctl reset-failed "$first" 2>/dev/null || true
+            try systemctl "$action" "$first"
+            ;;
+        enable | disable | stop) try systemctl "$action" "$first" ;;
         settled) rm -rf /var/lib/infra/pending /var/lib/infra/incoming ;;
         end)
             echo "done"

@@ -62,12 +62,17 @@ look() {
             $1 == "Candidate:" && installed != "(none)" && $2 != "(none)" && $2 != installed { print "upgrade", name, $2 }'
     fi
     if ((${#units[@]})); then
-        # One blank line between two units; a unit that does not exist answers too.
-        systemctl show -p Id,UnitFileState,ActiveState -- "${units[@]}" | awk -F= '
-            function flush() { if (id != "") print "unit", id, (file == "" ? "absent" : file), active; id = file = active = "" }
+        # One blank line between two units; a unit that does not exist answers too. One that failed and tries again does not run: it gives up after some tries.
+        systemctl show -p Id,UnitFileState,ActiveState,SubState -- "${units[@]}" | awk -F= '
+            function flush() {
+                if (sub_state ~ /auto-restart|^start-pre$/) active = "failed"
+                if (id != "") print "unit", id, (file == "" ? "absent" : file), active
+                id = file = active = sub_state = ""
+            }
             $1 == "Id" { id = $2 }
             $1 == "UnitFileState" { file = $2 }
             $1 == "ActiveState" { active = $2 }
+            $1 == "SubState" { sub_state = $2 }
             NF == 0 { flush() }
             END { flush() }'
     fi

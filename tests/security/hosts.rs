@@ -22,6 +22,7 @@ fn hosts_let_in_the_operator_alone_and_confine_what_runs_on_them() {
     services_are_confined(&[&replica, &Machine::of_role(&world, "master")]);
     upgrades_leave_the_engine_alone_and_status_tells(&world, &replica);
     flushed_rules_are_drift(&world, &replica);
+    a_lost_module_is_told_and_put_back(&world, &replica);
     all_of_it_outlives_a_reboot(&world, replica);
 
     world.infra(&["restore", "--latest", "--to", "instance"]).exits(0);
@@ -191,6 +192,28 @@ fn flushed_rules_are_drift(world: &World, machine: &Machine) {
     assert!(drift.contains("restart infra-firewall.service"), "{drift}");
     world.infra(&["up", "--yes"]).exits(0);
     assert!(machine.root("nft list table inet infra").contains("169.254.169.254"));
+}
+
+/// Nobody takes it from an engine that runs, and none is started without it.
+fn a_lost_module_is_told_and_put_back(world: &World, machine: &Machine) {
+    let ask = |words: &str| {
+        machine.root(&format!(
+            "REDISCLI_AUTH=$(cat /etc/infra/admin.password) redis-cli -s /run/redis/redis-server.sock --user admin --no-auth-warning {words}"
+        ))
+    };
+    let unloaded = ask("MODULE UNLOAD infra");
+    assert!(unloaded.contains("MODULE command not allowed"), "{unloaded}");
+    machine.root("rm /usr/local/lib/infra/infra-module.so; systemctl restart redis-server");
+    let alarms = world.status()["alarms"].to_string();
+    assert!(alarms.contains("infra-module.so is missing"), "{alarms}");
+    // While systemd still tries, or once it has given up.
+    world.infra(&["up", "--yes"]).exits(0);
+    let loaded = ask("INFO modules");
+    assert!(loaded.contains("module:name=infra,"), "{loaded}");
+    world.until(Duration::from_secs(60), "the replica to follow again", || {
+        let status = world.status();
+        status["servers"]["replica"]["link_up"] == true && status["drift"].as_array().unwrap().is_empty()
+    });
 }
 
 fn all_of_it_outlives_a_reboot(world: &World, machine: Machine) {
