@@ -42,7 +42,7 @@ pub fn wanted(name: &str, engine: &Layout, facts: &Facts) -> Vec<String> {
     all
 }
 
-/// Somebody unloaded it, or it was not there when the engine started. Settings that do not name it yet are `up`'s to change.
+/// It was started before its settings named the module, or with others; nobody can unload one from an engine that runs. Settings that do not name it yet are `up`'s to change.
 fn lacks_its_module(engine: &Layout, facts: &Facts) -> bool {
     let config = facts.files.get(engine.config_file).and_then(|file| file.text.as_ref());
     let is_named = config.is_some_and(|text| text.expose().lines().any(|line| line.starts_with("loadmodule ")));
