@@ -101,6 +101,7 @@ struct Inner {
     hint: Option<String>,
     cause: Option<Cause>,
     impostor: bool,
+    nothing_changed: bool,
 }
 
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -113,6 +114,7 @@ impl Error {
             hint: None,
             cause: None,
             impostor: false,
+            nothing_changed: false,
         }))
     }
 
@@ -176,10 +178,26 @@ impl Error {
 
     /// Whether this, or a cause of it, is somebody else's answer in the place of whom we know.
     pub fn is_by_an_impostor(&self) -> bool {
+        self.any_in_chain(|inner| inner.impostor)
+    }
+
+    /// Marks a change that was certainly not made: it was refused, or never sent.
+    #[must_use]
+    pub fn with_nothing_changed(mut self) -> Self {
+        self.0.nothing_changed = true;
+        self
+    }
+
+    /// Returns whether this, or a cause of it, says that the change was certainly not made.
+    pub fn nothing_changed(&self) -> bool {
+        self.any_in_chain(|inner| inner.nothing_changed)
+    }
+
+    fn any_in_chain(&self, is: impl Fn(&Inner) -> bool) -> bool {
         let mut cause = std::error::Error::source(self);
-        let mut found = self.0.impostor;
+        let mut found = is(&self.0);
         while let Some(error) = cause {
-            found |= error.downcast_ref::<Error>().is_some_and(|error| error.0.impostor);
+            found |= error.downcast_ref::<Error>().is_some_and(|error| is(&error.0));
             cause = error.source();
         }
         found

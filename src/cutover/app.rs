@@ -3,23 +3,36 @@
 use super::history::{AppSwitch, Switch};
 use super::look;
 use super::pair::Pair;
+use super::phase::Command;
 use super::record::Record;
 use super::run::{Cutover, Flow};
 use super::steps::out_of_order;
 use super::vars::{self, Points};
 use crate::error::{Error, Kind, Result};
-use crate::platform::{Platform, Release, ReleaseStatus};
+use crate::platform::{ConfigVars, Platform, Release, ReleaseStatus};
 use crate::secret::Secret;
 use crate::ui::Step;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+/// How long a change whose answer was lost is looked for before it counts as not made.
+const UNCLEAR: Duration = Duration::from_secs(5);
 
 /// What one run knows of the changes that it sent.
 #[derive(Default)]
 pub(super) struct Sent {
-    /// The newest release before the change, by app.
-    pub after: BTreeMap<String, u64>,
-    /// Whether any was asked for, whatever came of it.
-    pub any: bool,
+    /// Apps whose change the platform took, with the newest release before it; `None` where the values were there already.
+    pub accepted: BTreeMap<String, Option<u64>>,
+    /// Apps whose change may or may not have been made.
+    pub unclear: BTreeSet<String>,
+}
+
+/// How one app's change was answered.
+enum Answer {
+    Accepted(Option<u64>),
+    /// Refused, or not sent at all.
+    NotMade(Error),
+    Unclear(Error),
 }
 
 impl<R: Record, P: Pair> Cutover<R, P> {
@@ -69,23 +82,91 @@ impl<R: Record, P: Pair> Cutover<R, P> {
         let Some(switch) = self.history.switch.clone() else {
             return Err(out_of_order("set the app's vars"));
         };
-        for app in self.setup.apps.clone() {
-            let Some(switch) = switch.apps.get(app.app_name()) else {
-                return Err(Error::failed(format!(
-                    "set the vars of app {}: the cutover was begun without it",
-                    app.app_name()
-                ))
-                .hint("remove it from `app.also` until this cutover is done, then move it by one of its own"));
-            };
-            self.set_app_vars(&app, switch).await?;
+        let strange = |app: &&Platform| !switch.apps.contains_key(app.app_name());
+        if let Some(app) = self.setup.apps.iter().find(strange) {
+            return Err(Error::failed(format!(
+                "set the vars of app {}: the cutover was begun without it",
+                app.app_name()
+            ))
+            .hint("remove it from `app.also` until this cutover is done, then move it by one of its own"));
         }
-        Ok(())
+        self.setup.record.still_ours()?;
+        if let Some(fence) = &self.fence {
+            fence.holds()?;
+        }
+        // All at once: the shorter the time between the first and the last, the less can come between.
+        let this = &*self;
+        let sending = this.setup.apps.iter().filter_map(|app| {
+            let switch = switch.apps.get(app.app_name())?;
+            Some(async move { (app.app_name().to_string(), this.send_vars(app, switch).await) })
+        });
+        let answers = futures_util::future::join_all(sending).await;
+        self.note_answers(answers)
     }
 
-    async fn set_app_vars(&mut self, app: &Platform, switch: &AppSwitch) -> Result<()> {
-        let name = app.app_name().to_string();
-        let step = self.setup.ui.step(format!("set {} of {name}", self.setup.config_var));
-        let vars = app.config_vars().await?;
+    /// Keeps what each app's change came to; the error of one that is unclear comes before that of one that was refused.
+    fn note_answers(&mut self, answers: Vec<(String, Answer)>) -> Result<()> {
+        let (mut refused, mut unclear) = (None, None);
+        for (app, answer) in answers {
+            match answer {
+                Answer::Accepted(before) => {
+                    self.sent.accepted.insert(app, before);
+                }
+                Answer::NotMade(error) => refused = refused.or(Some(error)),
+                Answer::Unclear(error) => {
+                    self.sent.unclear.insert(app);
+                    unclear = unclear.or(Some(error));
+                }
+            }
+        }
+        unclear.or(refused).map_or(Ok(()), Err)
+    }
+
+    /// Sends the change of one app, if it is not there yet.
+    async fn send_vars(&self, app: &Platform, switch: &AppSwitch) -> Answer {
+        let step = self
+            .setup
+            .ui
+            .step(format!("set {} of {}", self.setup.config_var, app.app_name()));
+        let prepared = async {
+            let vars = app.config_vars().await?;
+            let sent_before = newest_release(app).await? > switch.release_before && release_is_pending(app).await?;
+            Ok((self.wanted_vars(&vars, switch)?, sent_before))
+        };
+        let (wanted, sent_before) = match prepared.await {
+            Ok(prepared) => prepared,
+            Err(error) => {
+                step.failed("not sent");
+                return Answer::NotMade(Error::with_nothing_changed(error));
+            }
+        };
+        // A release that an earlier run sent may still be under way, with the old values showing: sending it again would only restart the app once more.
+        if sent_before {
+            step.unchanged("the change was sent already; its release is under way");
+            return Answer::Accepted(Some(switch.release_before));
+        }
+        match app.set_config_vars(&wanted).await {
+            Ok(Some(before)) => {
+                step.done("the endpoint, in one change");
+                Answer::Accepted(Some(before))
+            }
+            Ok(None) => {
+                step.unchanged("the endpoint already");
+                Answer::Accepted(None)
+            }
+            Err(error) if error.nothing_changed() => {
+                step.failed("refused");
+                Answer::NotMade(error)
+            }
+            Err(error) => {
+                step.failed("not known");
+                Answer::Unclear(error)
+            }
+        }
+    }
+
+    /// The values of the one change: the endpoint in every var that moves, the authority, and the old URL where no attachment keeps it.
+    fn wanted_vars(&self, vars: &ConfigVars, switch: &AppSwitch) -> Result<BTreeMap<String, Option<Secret>>> {
         let endpoint = self.setup.endpoint.url();
         let mut wanted: BTreeMap<String, Option<Secret>> = BTreeMap::new();
         for moved in &switch.moved {
@@ -97,30 +178,11 @@ impl<R: Record, P: Pair> Cutover<R, P> {
         if let (Some(keep), false, Points::Source) = (
             &switch.keep_in,
             switch.keep_in.as_ref().is_some_and(|keep| vars.has(keep)),
-            look::vars_point(&self.setup, &vars)?,
+            look::vars_point(&self.setup, vars)?,
         ) {
             wanted.insert(keep.clone(), vars.get(&self.setup.config_var)?.cloned());
         }
-        // A release that an earlier run sent may still be under way, with the old values showing: sending it again would only restart the app once more.
-        if newest_release(app).await? > switch.release_before && release_is_pending(app).await? {
-            self.sent.after.insert(name, switch.release_before);
-            self.sent.any = true;
-            step.unchanged("the change was sent already; its release is under way");
-            return Ok(());
-        }
-        self.setup.record.still_ours()?;
-        if let Some(fence) = &self.fence {
-            fence.holds()?;
-        }
-        self.sent.any = true;
-        match app.set_config_vars(&wanted).await? {
-            Some(before) => {
-                self.sent.after.insert(name, before);
-                step.done("the endpoint, in one change");
-            }
-            None => step.unchanged("the endpoint already"),
-        }
-        Ok(())
+        Ok(wanted)
     }
 
     pub(super) async fn await_release(&mut self) -> Result<Flow> {
@@ -142,7 +204,8 @@ impl<R: Record, P: Pair> Cutover<R, P> {
     async fn await_app_release(&mut self, app: &Platform, release_before: u64) -> Result<Flow> {
         let name = app.app_name();
         let step = self.setup.ui.step(format!("release of {name}"));
-        let after = self.sent.after.get(name).copied().unwrap_or(release_before);
+        let sent = self.sent.accepted.get(name).copied().flatten();
+        let after = sent.unwrap_or(release_before);
         let release: Option<Release> = match newest_release(app).await? > after {
             true => {
                 let ending = app.terminal_release(after, self.setup.limits.release, &step);
@@ -177,27 +240,82 @@ impl<R: Record, P: Pair> Cutover<R, P> {
         Ok(Flow::On)
     }
 
-    /// The old values again, where the platform took the new ones. What was kept stays kept.
+    /// The old values again, where the platform took the new ones. What was kept stays kept. An app that the platform does not let back is noted, and the others go on:
+    /// app access is closed by now, so it can write nowhere.
     pub(super) async fn vars_back(&mut self) -> Result<()> {
         let Some(switch) = self.history.switch.clone() else {
             return Ok(());
         };
+        let mut moved_back = Vec::new();
         for app in self.setup.apps.clone() {
-            if let Some(switch) = switch.apps.get(app.app_name()) {
-                self.app_vars_back(&app, switch).await?;
+            let Some(switch) = switch.apps.get(app.app_name()) else {
+                continue;
+            };
+            match insist(|| self.app_vars_back(&app, switch)).await {
+                Ok(true) => moved_back.push((app, switch)),
+                Ok(false) => {}
+                Err(_) if self.is_untouched(app.app_name()) => {}
+                Err(error) => {
+                    if self.command == Command::Back && self.all_stay(&moved_back).await {
+                        return Err(error);
+                    }
+                    self.vars_not_back.insert(app.app_name().to_string());
+                    self.not_put_back.push(format!(
+                        "app {}: {} may still name the endpoint, which does not let it in ({})",
+                        app.app_name(),
+                        self.setup.config_var,
+                        error.chain().join(": ")
+                    ));
+                }
             }
         }
         Ok(())
     }
 
-    async fn app_vars_back(&self, app: &Platform, switch: &AppSwitch) -> Result<()> {
+    /// Returns whether the vars of an app were certainly never changed, however little the platform tells now.
+    fn is_untouched(&self, app: &str) -> bool {
+        let was_on_source = self
+            .seen
+            .is_some_and(|seen| seen.app == Points::Source && !seen.release_pending);
+        was_on_source && !self.sent.accepted.contains_key(app) && !self.sent.unclear.contains(app)
+    }
+
+    /// Sends the apps that already moved back to the endpoint once more, while the source is still fenced; returns whether all apps are there again.
+    async fn all_stay(&self, moved_back: &[(Platform, &AppSwitch)]) -> bool {
+        if !moved_back.is_empty() && self.fence.is_none() {
+            return false;
+        }
+        let step = self.setup.ui.step("keep the apps together");
+        for (app, switch) in moved_back {
+            let again = insist(|| async {
+                match self.send_vars(app, switch).await {
+                    Answer::Accepted(_) => self.settled_release(app, &step).await,
+                    Answer::NotMade(error) | Answer::Unclear(error) => Err(error),
+                }
+            });
+            if again.await.is_err() {
+                step.failed("some are back on the source");
+                return false;
+            }
+        }
+        let stayed = self.apps_stayed().await;
+        step.done("all stay on the endpoint");
+        stayed
+    }
+
+    /// Returns whether anything was changed.
+    async fn app_vars_back(&self, app: &Platform, switch: &AppSwitch) -> Result<bool> {
         let step = self.setup.ui.step(format!("vars of {}", app.app_name()));
         // What is under way would set the new values after us.
         self.settled_release(app, &step).await?;
+        if self.sent.unclear.contains(app.app_name()) {
+            tokio::time::sleep(UNCLEAR).await;
+            self.settled_release(app, &step).await?;
+        }
         let vars = app.config_vars().await?;
         if look::vars_point(&self.setup, &vars)? != Points::Endpoint {
             step.unchanged("they name the source");
-            return Ok(());
+            return Ok(false);
         }
         let hosted = vars::hosted_var(&self.setup.config_var);
         let Some(old) = vars.get(&hosted)? else {
@@ -233,7 +351,7 @@ impl<R: Record, P: Pair> Cutover<R, P> {
             }
         }
         step.done("they name the source again");
-        Ok(())
+        Ok(true)
     }
 
     /// Waits until no release is under way.
@@ -244,6 +362,17 @@ impl<R: Record, P: Pair> Cutover<R, P> {
         }
         Ok(())
     }
+}
+
+/// Asks a platform again that refuses to put something back, for a few seconds: it may refuse only once.
+pub(super) async fn insist<T, F: Future<Output = Result<T>>>(mut ask: impl FnMut() -> F) -> Result<T> {
+    for pause in [300, 900, 1800].map(Duration::from_millis) {
+        match ask().await {
+            Err(error) if error.nothing_changed() => tokio::time::sleep(pause).await,
+            answered => return answered,
+        }
+    }
+    ask().await
 }
 
 pub(super) async fn newest_release(app: &Platform) -> Result<u64> {

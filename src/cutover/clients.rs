@@ -5,45 +5,60 @@ use crate::redis::clients::Baseline;
 use crate::redis::connection::{Connection, own_name};
 use crate::redis::control::{self, Client};
 use crate::ui::Step;
-use crate::wait::{Instant, Look, Wait};
+use crate::wait::Instant;
 use std::time::Duration;
 
-/// How often severed clients may come back before it is said that they do not go.
+/// How long disconnected clients may come back before it is said that they do not go.
 const SEVERING: Duration = Duration::from_secs(20);
 
-/// How long nobody may be there and nothing be written, on a source that cannot hold anybody back.
-const AWAY: Duration = Duration::from_secs(1);
+/// How long nobody may be there, and nothing be written, before a source counts as left by everybody.
+const AWAY: Duration = Duration::from_secs(2);
 
-/// What only looks: a provider's own agents, and people. An idle connection of an app shows its last command, so one of these is none of an app's.
+/// What only looks: a provider's own agents, and people.
 const LOOKING: [&str; 14] = [
     "info", "client", "config", "slowlog", "memory", "latency", "dbsize", "role", "command", "acl", "monitor",
     "lastsave", "cluster", "replconf",
 ];
 
-/// Clients that are neither ours, nor part of replication, nor only looking, nor of the baseline. They may write, now or when a pause ends. Pure.
-pub fn may_write<'a>(clients: &'a [Client], own: u64, baseline: &Baseline) -> Vec<&'a Client> {
-    let writers = clients
-        .iter()
-        .filter(|client| is_strange(client, own) && !only_looks(client));
-    baseline.strangers(writers)
+/// What every client says before it does anything, or to keep a connection alive.
+const GREETINGS: [&str; 12] = [
+    "NULL",
+    "auth",
+    "hello",
+    "ping",
+    "echo",
+    "select",
+    "quit",
+    "reset",
+    "client|setname",
+    "client|setinfo",
+    "client|id",
+    "client|getname",
+];
+
+/// Clients that are neither ours, nor part of replication, nor onlookers of the baseline that still only look. They may write, now or when a pause ends. Pure.
+pub fn may_write<'a>(clients: &'a [Client], own: u64, onlookers: &Baseline) -> Vec<&'a Client> {
+    let strange = clients.iter().filter(|client| is_strange(client, own));
+    let (quiet, mut left): (Vec<&Client>, Vec<&Client>) =
+        strange.partition(|client| (only_looks(client) || does_nothing(client)) && !client.is_blocked());
+    left.extend(onlookers.strangers(quiet));
+    left.sort_by_key(|client| client.id);
+    left
 }
 
-/// The provider's own agents and people who look: whoever does only that while the app still runs. They never leave, and nobody waits for them.
-pub fn baseline(clients: &[Client], own: u64) -> Baseline {
-    Baseline::of(
-        clients
-            .iter()
-            .filter(|client| is_strange(client, own) && only_looks(client)),
-    )
-}
-
-fn is_strange(client: &Client, own: u64) -> bool {
+pub(super) fn is_strange(client: &Client, own: u64) -> bool {
     client.id != own && client.name != own_name() && !client.is_replication()
 }
 
-fn only_looks(client: &Client) -> bool {
+/// Returns whether the last command of a client was a look.
+pub(super) fn only_looks(client: &Client) -> bool {
     let command = client.cmd.split('|').next().unwrap_or_default();
-    LOOKING.contains(&command) && !matches!(client.cmd.as_str(), "client|setname" | "client|setinfo" | "client|id")
+    LOOKING.contains(&command) && !does_nothing(client)
+}
+
+/// Returns whether the last command of a client tells nothing about what it is there for.
+pub(super) fn does_nothing(client: &Client) -> bool {
+    GREETINGS.contains(&client.cmd.as_str())
 }
 
 /// Who is connected and may write, in words; empty for nobody.
@@ -67,15 +82,7 @@ pub async fn await_gone(
     quiet: impl Fn() -> Result<Option<Duration>>,
     step: &Step,
 ) -> Result<usize> {
-    let patience = end.remaining();
-    await_none(source, baseline, patience, step).await?;
-    while !end.has_passed() {
-        step.update(format!(
-            "processes that were stopped may live for {} s more",
-            end.remaining().as_secs()
-        ));
-        tokio::time::sleep(end.remaining().min(Duration::from_secs(1))).await;
-    }
+    await_grace(source, baseline, end, step).await?;
     let own = control::own_id(source).await?;
     let clients = control::clients(source).await?;
     let ids: Vec<u64> = may_write(&clients, own, baseline)
@@ -110,54 +117,70 @@ pub async fn await_gone(
     }
 }
 
-/// Waits until nobody who may write is connected; gives how many are left at the deadline.
-pub async fn await_none(
-    source: &mut Connection,
-    baseline: &Baseline,
-    deadline: Duration,
-    step: &Step,
-) -> Result<usize> {
+/// Waits until `end`, whoever is connected meanwhile: a process that was asked to stop may live, and come back, until then.
+pub async fn await_grace(source: &mut Connection, onlookers: &Baseline, end: Instant, step: &Step) -> Result<()> {
     let own = control::own_id(source).await?;
-    let end = Instant::now().after(deadline);
+    while !end.has_passed() {
+        let clients = control::clients(source).await?;
+        step.update(format!(
+            "{} clients of the app are on the source; processes that were replaced may live for {} s more",
+            may_write(&clients, own, onlookers).len(),
+            end.remaining().as_secs()
+        ));
+        tokio::time::sleep(end.remaining().min(Duration::from_secs(1))).await;
+    }
+    Ok(())
+}
+
+/// What came of disconnecting the source's last clients.
+pub struct Severed {
+    pub disconnected: usize,
+    /// Who came back again and again, and only looked.
+    pub persistent: Option<String>,
+}
+
+/// Disconnects whoever may write until nobody was seen for some seconds. The pause must still run: whoever reconnects waits with its writes.
+pub async fn sever(source: &mut Connection, onlookers: &Baseline, step: &Step) -> Result<Severed> {
+    let own = control::own_id(source).await?;
+    let end = Instant::now().after(SEVERING);
+    let mut quiet_since = Instant::now();
+    let mut disconnected = 0;
     loop {
         let clients = control::clients(source).await?;
-        let left = may_write(&clients, own, baseline);
-        if left.is_empty() || end.has_passed() {
-            return Ok(left.len());
+        let left = may_write(&clients, own, onlookers);
+        if left.is_empty() && quiet_since.elapsed() >= AWAY {
+            return Ok(Severed {
+                disconnected,
+                persistent: None,
+            });
         }
-        step.update(format!("{} clients of the app are still on the source", left.len()));
-        tokio::time::sleep(Duration::from_millis(200).min(end.remaining())).await;
+        if !left.is_empty() {
+            if end.has_passed() {
+                return came_back(&left, disconnected);
+            }
+            step.update(describe(&left));
+            let ids: Vec<u64> = left.iter().map(|client| client.id).collect();
+            disconnected += control::kill_clients(source, &ids).await?;
+            quiet_since = Instant::now();
+        }
+        tokio::time::sleep(Duration::from_millis(200)).await;
     }
 }
 
-/// Severs whoever may write until nobody comes back. The pause must still run: whoever reconnects waits with its writes.
-pub async fn sever(source: &mut Connection, baseline: &Baseline, step: &Step) -> Result<usize> {
-    let own = control::own_id(source).await?;
-    let severed = std::sync::atomic::AtomicUsize::new(0);
-    let wait = Wait {
-        what: "the app's last clients to leave the source",
-        deadline: SEVERING,
-        hint: "stop what still connects there (one-off and scheduled processes keep the old URL), then run the same command again; until then the source stays paused",
-        first_pause: Duration::from_millis(300),
-    };
-    wait.until(step, || {
-        let mut source = source.clone();
-        let severed = &severed;
-        async move {
-            let clients = control::clients(&mut source).await?;
-            let left = may_write(&clients, own, baseline);
-            if left.is_empty() {
-                return Ok(Look::Ready(()));
-            }
-            let ids: Vec<u64> = left.iter().map(|client| client.id).collect();
-            let count = control::kill_clients(&mut source, &ids).await?;
-            severed.fetch_add(count, std::sync::atomic::Ordering::Relaxed);
-            Ok(Look::NotYet(describe(&left)))
-        }
-    })
-    .await
-    .map_err(|error: Error| error.with_kind(crate::error::Kind::Partial))?;
-    Ok(severed.into_inner())
+/// An agent that nobody could watch long enough before is let be, and named. Anybody else keeps the source shut.
+fn came_back(left: &[&Client], disconnected: usize) -> Result<Severed> {
+    if left.iter().all(|client| only_looks(client) && !client.is_blocked()) {
+        return Ok(Severed {
+            disconnected,
+            persistent: Some(describe(left)),
+        });
+    }
+    Err(Error::partial(format!(
+        "end the source's pause: after {} s somebody still comes back to it: {}",
+        SEVERING.as_secs(),
+        describe(left)
+    ))
+    .hint("stop what still connects there (one-off and scheduled processes keep the old URL), then run the same command again; until then the source stays paused"))
 }
 
 fn describe(clients: &[&Client]) -> String {
@@ -189,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn agents_replicas_and_ourselves_do_not_count() {
+    fn everybody_but_replicas_and_ourselves_may_write() {
         let clients = [
             client(1, "client|list", "N"),
             client(2, "info", "N"),
@@ -204,16 +227,24 @@ mod tests {
             .iter()
             .map(|client| client.id)
             .collect();
-        assert_eq!(left, [4, 5, 6, 7, 8]);
+        assert_eq!(left, [2, 4, 5, 6, 7, 8]);
     }
 
     #[test]
-    fn an_agent_of_the_baseline_may_do_more_than_look_later() {
-        let before = [client(2, "info", "N"), client(4, "set", "N")];
-        let baseline = baseline(&before, 1);
-        let later = [client(9, "get", "N")];
-        assert!(may_write(&later, 1, &baseline).is_empty());
-        let two = [client(9, "get", "N"), client(10, "set", "N")];
-        assert_eq!(may_write(&two, 1, &baseline).len(), 1);
+    fn an_onlooker_may_stay_for_as_long_as_it_only_looks() {
+        let known = client(2, "info", "N");
+        let onlookers = Baseline::of([&known]);
+        let left = |cmd: &str, flags: &str| may_write(&[client(9, cmd, flags)], 1, &onlookers).len();
+        assert_eq!((left("info", "N"), left("ping", "N")), (0, 0));
+        assert_eq!((left("set", "N"), left("get", "N"), left("info", "b")), (1, 1, 1));
+        let two = [client(9, "info", "N"), client(10, "info", "N")];
+        assert_eq!(may_write(&two, 1, &onlookers).len(), 1);
+    }
+
+    #[test]
+    fn only_who_looks_is_let_be_after_coming_back() {
+        let (looks, writes) = (client(2, "info", "N"), client(3, "set", "N"));
+        assert!(came_back(&[&looks], 4).unwrap().persistent.is_some());
+        assert!(came_back(&[&looks, &writes], 4).is_err());
     }
 }

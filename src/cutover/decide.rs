@@ -23,6 +23,8 @@ pub struct World {
     pub master: MasterRole,
     /// Whether the `app` user may log in to the master.
     pub door_open: bool,
+    /// More than one app moves.
+    pub several: bool,
     /// What the app's var names.
     pub app: Points,
     /// A release of the platform is under way.
@@ -141,17 +143,24 @@ pub fn decide(command: Command, past: &Past, world: &World) -> Next {
         (Some(Phase::Promoted), Promoted) => match (world.source, command) {
             (_, Command::Back) => Next::Do(lists.give_back.to_vec()),
             (Stillness::Still, Command::Promote) => Next::Do(lists.hold_again.to_vec()),
-            (Stillness::Still, Command::SwitchApp) => Next::Do([lists.take_over, lists.switch, lists.settle].concat()),
+            (Stillness::Still, Command::SwitchApp) => {
+                Next::Do([lists.take_over, lists.switch(world.several), lists.settle].concat())
+            }
             (Stillness::Moved | Stillness::Unknown, _) => Next::Then(lists.give_back.to_vec()),
         },
-        (Some(Phase::Returning), _) if command == Command::Back => Next::Do(lists.give_back.to_vec()),
-        (Some(Phase::Returning), _) => Next::Then(lists.give_back.to_vec()),
-        (Some(Phase::Switching), Promoted) if command != Command::SwitchApp => Next::Refuse(Refusal::SwitchIsHalfDone),
+        (Some(Phase::Returning), _) if command == Command::Back => Next::Do(returning(lists, world).to_vec()),
+        (Some(Phase::Returning), _) => Next::Then(returning(lists, world).to_vec()),
+        // Nothing that an app wrote is on the new side: whatever became of the change, it can be taken back.
+        (Some(Phase::Switching), Promoted) if command == Command::Back => match world.ours {
+            Stillness::Still => Next::Do(lists.give_back.to_vec()),
+            Stillness::Moved | Stillness::Unknown => Next::Refuse(Refusal::SwitchIsHalfDone),
+        },
+        (Some(Phase::Switching), Promoted) if command == Command::Promote => Next::Refuse(Refusal::SwitchIsHalfDone),
         (Some(Phase::Switched), Promoted) if command == Command::Promote => Next::Refuse(Refusal::SwitchIsHalfDone),
         (Some(Phase::Switching), Promoted) => switching(lists, world),
         (Some(Phase::Switched | Phase::Settled), Promoted) if command == Command::Back => match (world.app, world.ours)
         {
-            (Points::Endpoint, Stillness::Still) => Next::Do(lists.give_back.to_vec()),
+            (Points::Endpoint, Stillness::Still) => Next::Do(lists.back_from_switch.to_vec()),
             (Points::Endpoint, _) => Next::Refuse(Refusal::WrittenSinceSwitch),
             _ => Next::Refuse(Refusal::ChangedAfterSwitch),
         },
@@ -182,9 +191,16 @@ fn begin(command: Command, past: &Past, world: &World) -> Next {
             Command::Back if announced => Next::Do(lists.give_back.to_vec()),
             Command::Back => Next::Do(RESTART.to_vec()),
             Command::Promote => Next::Do([mend, mend_role(announced), lists.resume, lists.hold].concat()),
-            Command::SwitchApp => {
-                Next::Do([mend, mend_role(announced), lists.resume, lists.switch, lists.settle].concat())
-            }
+            Command::SwitchApp => Next::Do(
+                [
+                    mend,
+                    mend_role(announced),
+                    lists.resume,
+                    lists.switch(world.several),
+                    lists.settle,
+                ]
+                .concat(),
+            ),
         };
     }
     match world.app {
@@ -204,9 +220,24 @@ fn begin(command: Command, past: &Past, world: &World) -> Next {
         Command::Back if past.flattening => Next::Do(MEND.to_vec()),
         Command::Back => Next::Nothing("the app runs on the source; there is nothing to go back from"),
         Command::Promote => Next::Do([before, mend_role(announced), lists.promote, lists.hold].concat()),
-        Command::SwitchApp => {
-            Next::Do([before, mend_role(announced), lists.promote, lists.switch, lists.settle].concat())
-        }
+        Command::SwitchApp => Next::Do(
+            [
+                before,
+                mend_role(announced),
+                lists.promote,
+                lists.switch(world.several),
+                lists.settle,
+            ]
+            .concat(),
+        ),
+    }
+}
+
+/// The way back that was begun. While an app still names the endpoint, the source stays shut until it has moved.
+fn returning(lists: &Lists, world: &World) -> &'static [Step] {
+    match (world.app, world.master) {
+        (Points::Endpoint, MasterRole::Promoted) => lists.back_from_switch,
+        _ => lists.give_back,
     }
 }
 
@@ -218,18 +249,46 @@ fn mend_role(announced: bool) -> &'static [Step] {
 fn switching(lists: &Lists, world: &World) -> Next {
     match (world.app, world.release_pending, world.source, world.ours) {
         (Points::Endpoint, ..) | (Points::Mixed, _, Stillness::Still, _) | (_, true, Stillness::Still, _) => {
-            Next::Do([lists.forward, lists.settle].concat())
+            Next::Do([lists.forward(world.several), lists.settle].concat())
         }
         (_, false, Stillness::Still, Stillness::Still) => {
-            Next::Do([lists.take_over, lists.switch, lists.settle].concat())
+            Next::Do([lists.take_over, lists.switch(world.several), lists.settle].concat())
         }
         // Somebody came through the door that was open: going on loses nothing, since the source has not moved; going back might.
-        (_, false, Stillness::Still, _) => Next::Do([lists.forward, lists.settle].concat()),
+        (_, false, Stillness::Still, _) => Next::Do([lists.forward(world.several), lists.settle].concat()),
         // The pause ended before the app was moved: it went on writing on its old side, and the new one is unused. With the door closed, what a release
         // that is still under way starts can only fail.
         (.., Stillness::Still) => Next::Then(lists.give_back.to_vec()),
         _ => Next::Refuse(Refusal::BothSidesWritten),
     }
+}
+
+/// What is known when a step fails after the switch was announced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Failure {
+    /// The platform ended the release badly, or the source was written to: the switch is given up.
+    pub given_up: bool,
+    /// The error says that the change was refused or never sent.
+    pub nothing_changed: bool,
+    /// This run sent a change that the platform took.
+    pub sent: bool,
+    /// A change may or may not have been made.
+    pub unclear: bool,
+    /// An earlier run's change moved an app, or is under way.
+    pub moved_before: bool,
+    /// This run opened app access, or may have.
+    pub access_opened: bool,
+    /// Our stream proves that nobody wrote to the master since its promotion.
+    pub unused: bool,
+}
+
+/// Returns whether a switch that was announced may be taken back: nothing is lost by it, and no change is under way that could still move an app.
+pub fn may_take_back(failure: &Failure) -> bool {
+    let nobody_was_moved = !failure.sent && !failure.moved_before;
+    let nobody_was_let_in = !failure.access_opened && !failure.moved_before;
+    failure.unused
+        && !failure.unclear
+        && (failure.given_up || failure.nothing_changed || nobody_was_moved || nobody_was_let_in)
 }
 
 /// The way back from a release that the platform ended badly, or from a promotion that is given up.

@@ -6,6 +6,7 @@ fn world() -> World {
         fence: FenceKind::Pause,
         master: MasterRole::Following,
         door_open: false,
+        several: false,
         app: Points::Source,
         release_pending: false,
         source: Stillness::Unknown,
@@ -69,6 +70,36 @@ fn switch_app_alone_keeps_the_order_of_the_doors() {
     ];
     let positions: Vec<_> = order.iter().map(|step| position(&steps, *step)).collect();
     assert!(positions.is_sorted(), "{steps:?}");
+}
+
+#[test]
+fn of_several_apps_every_change_is_sent_before_access_opens_and_the_pause_outlasts_it() {
+    let several = World {
+        several: true,
+        ..world()
+    };
+    let steps = steps(decide(Command::SwitchApp, &past(None), &several));
+    let order = [LongPause, SetVars, StayPaused, OpenDoor, AwaitRelease];
+    let positions: Vec<_> = order.iter().map(|step| position(&steps, *step)).collect();
+    assert!(positions.is_sorted(), "{steps:?}");
+}
+
+#[test]
+fn a_switch_that_was_announced_can_be_given_up_while_the_new_side_is_unused() {
+    for app in [Points::Source, Points::Mixed, Points::Endpoint] {
+        let unused = World { app, ..promoted() };
+        let back = steps(decide(Command::Back, &past(Some(Phase::Switching)), &unused));
+        assert!(position(&back, ProveUnwritten) < position(&back, Unpause), "{back:?}");
+        assert!(position(&back, Unpause) < position(&back, VarsBack), "{back:?}");
+        let used = World {
+            ours: Stillness::Moved,
+            ..unused
+        };
+        assert_eq!(
+            decide(Command::Back, &past(Some(Phase::Switching)), &used),
+            Next::Refuse(Refusal::SwitchIsHalfDone)
+        );
+    }
 }
 
 #[test]

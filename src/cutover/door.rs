@@ -35,6 +35,7 @@ impl<R: Record, P: Pair> Cutover<R, P> {
         }
         self.nothing_came_through(&through?)?;
         self.foreign_writes(&mut master).await?;
+        self.access_opened = true;
         self.setup.pair.set_door(true).await?;
         if !look::door_is_open(&mut master).await? {
             return Err(Error::failed(format!(

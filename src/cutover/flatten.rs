@@ -1,7 +1,7 @@
 //! Making an app's var a plain one where an attachment owns it: attach under another name, detach, set. Between the last two the var is absent, so the app is under
 //! maintenance meanwhile. What the next step is, is told from what is there; `vars` decides it.
 
-use super::app::newest_release;
+use super::app::{insist, newest_release};
 use super::history::Entry;
 use super::pair::Pair;
 use super::record::Record;
@@ -45,9 +45,10 @@ impl<R: Record, P: Pair> Cutover<R, P> {
             app.set_maintenance(true).await?;
         }
         let changed = self.flatten_steps(app, &plan, &step).await;
-        if !maintenance_was_on {
-            app.set_maintenance(false).await?;
-        }
+        let changed = match maintenance_was_on {
+            true => changed,
+            false => changed.and(self.end_maintenance(app).await),
+        };
         if let Err(error) = changed {
             step.failed("not done");
             return Err(error);
@@ -68,6 +69,18 @@ impl<R: Record, P: Pair> Cutover<R, P> {
             self.setup.config_var
         ));
         Ok(())
+    }
+
+    /// The app must not stay under maintenance, whatever became of its vars.
+    async fn end_maintenance(&mut self, app: &Platform) -> Result<()> {
+        let ended = insist(|| app.set_maintenance(false)).await;
+        if ended.is_err() {
+            let name = app.app_name();
+            self.not_put_back.push(format!(
+                "app {name} is under maintenance (`heroku maintenance:off --app {name}`)"
+            ));
+        }
+        ended
     }
 
     async fn flatten_steps(&mut self, app: &Platform, plan: &Flatten, step: &Step) -> Result<()> {
@@ -108,7 +121,7 @@ impl<R: Record, P: Pair> Cutover<R, P> {
                 FlattenStep::Set => {
                     step.update("setting the plain vars");
                     if let Err(error) = set_plain(app, plan, &vars).await {
-                        return Err(self.put_back(app, plan, error).await);
+                        return Err(self.reattach(app, plan, error).await);
                     }
                 }
                 FlattenStep::Done => return Ok(()),
@@ -122,8 +135,8 @@ impl<R: Record, P: Pair> Cutover<R, P> {
     }
 
     /// The app must not stay without its var: the old attachment comes back.
-    async fn put_back(&self, app: &Platform, plan: &Flatten, error: Error) -> Error {
-        let attaching = async { heroku(app)?.attach(&plan.addon, &plan.attachment).await };
+    async fn reattach(&self, app: &Platform, plan: &Flatten, error: Error) -> Error {
+        let attaching = insist(|| async { heroku(app)?.attach(&plan.addon, &plan.attachment).await });
         match attaching.await {
             Ok(_) => error.while_doing(format!(
                 "make {} a plain var; it was put back as it was",

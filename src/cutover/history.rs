@@ -160,6 +160,8 @@ pub struct History {
     pub promotion: Option<Promotion>,
     pub switch: Option<Switch>,
     pub release: Option<u64>,
+    /// The apps ran on the endpoint, and nothing since took that back.
+    pub was_switched: bool,
     /// Flattenings that were begun and not finished, by app.
     pub flattening: BTreeMap<String, (Flatten, bool)>,
     /// Apps whose preboot was on.
@@ -214,6 +216,7 @@ impl History {
                 self.promotion = None;
                 self.switch = None;
                 self.release = None;
+                self.was_switched = false;
             }
             // A new fence wants a new point.
             Entry::Fenced { fence, switch, clients } => {
@@ -226,7 +229,10 @@ impl History {
             }
             Entry::Promoted(promotion) => self.promotion = Some(promotion.clone()),
             Entry::Switching(switch) => self.switch = Some(switch.clone()),
-            Entry::Switched { release } => self.release = *release,
+            Entry::Switched { release } => {
+                self.release = *release;
+                self.was_switched = true;
+            }
             Entry::Settled { late_writes } => self.late_writes = *late_writes,
         }
     }

@@ -37,11 +37,7 @@ pub async fn world<R: Record, P: Pair>(setup: &Setup<R, P>, command: Command, hi
         ServerRole::Replica => MasterRole::Following,
     };
     let door_open = door_is_open(&mut master).await?;
-    let (mut points, mut release_pending) = (Vec::new(), false);
-    for app in &setup.apps {
-        points.push(vars_point(setup, &app.config_vars().await?)?);
-        release_pending |= release_is_pending(app).await?;
-    }
+    let (app, release_pending) = apps(setup).await?;
     let promotion = match history.phase {
         Some(Phase::Promoted | Phase::Switching) => history.promotion.as_ref(),
         Some(Phase::Switched | Phase::Settled) if command == Command::Back => history.promotion.as_ref(),
@@ -63,11 +59,22 @@ pub async fn world<R: Record, P: Pair>(setup: &Setup<R, P>, command: Command, hi
         fence: fence_kind(setup, history).await,
         master: role,
         door_open,
-        app: Points::together(points),
+        several: setup.apps.len() > 1,
+        app,
         release_pending,
         source,
         ours,
     })
+}
+
+/// What the vars of the apps name together, and whether a release of any of them is under way.
+pub async fn apps<R: Record, P: Pair>(setup: &Setup<R, P>) -> Result<(Points, bool)> {
+    let (mut points, mut release_pending) = (Vec::new(), false);
+    for app in &setup.apps {
+        points.push(vars_point(setup, &app.config_vars().await?)?);
+        release_pending |= release_is_pending(app).await?;
+    }
+    Ok((Points::together(points), release_pending))
 }
 
 /// The journal as a decision wants it.

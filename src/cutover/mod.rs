@@ -29,6 +29,7 @@ pub mod gate;
 pub mod history;
 mod interrupt;
 mod look;
+mod onlookers;
 pub mod pair;
 pub mod phase;
 pub mod record;

@@ -18,6 +18,8 @@ enum Pause {
     Hold,
     /// Outlasts every release.
     Long,
+    /// Ends by no clock.
+    Endless,
 }
 
 /// What the platform does with a change.
@@ -30,26 +32,107 @@ enum Release {
     Fails,
 }
 
+/// How the platform treats the changes from one on.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Refusing {
+    Nothing,
+    Once,
+    ForGood,
+    /// The answer is lost, whether the change is made or not, and the next change is refused.
+    UnclearThenOnce {
+        made: bool,
+    },
+}
+
+/// How one change was answered.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Answer {
+    Done,
+    Refused,
+    Unclear { made: bool },
+}
+
+/// One app, with its processes.
+#[derive(Clone, Copy, Debug)]
+struct App {
+    var: Points,
+    pending: Option<Release>,
+    old_processes: bool,
+    /// Asked to stop, and not yet killed: it may connect again with its old URL.
+    lingering: bool,
+    new_processes: bool,
+    stopped: bool,
+    /// What this run knows of its change.
+    sent: bool,
+    unclear: bool,
+    not_back: bool,
+}
+
+impl App {
+    const RUNNING: App = App {
+        var: Points::Source,
+        pending: None,
+        old_processes: true,
+        lingering: false,
+        new_processes: false,
+        stopped: false,
+        sent: false,
+        unclear: false,
+        not_back: false,
+    };
+
+    fn replace_old(&mut self) {
+        self.lingering |= std::mem::take(&mut self.old_processes);
+    }
+
+    fn release_ends(&mut self) {
+        if matches!(self.pending.take(), Some(Release::AtOnce | Release::Phased)) {
+            self.var = Points::Endpoint;
+            self.replace_old();
+            self.new_processes = !self.stopped;
+        }
+    }
+
+    /// The platform takes the change.
+    fn change(&mut self, release: Release) {
+        self.pending = Some(release);
+        if release == Release::AtOnce {
+            self.var = Points::Endpoint;
+            self.new_processes = !self.stopped;
+        }
+    }
+
+    fn change_back(&mut self) {
+        self.pending = None;
+        self.var = Points::Source;
+        self.old_processes = !self.stopped;
+        self.new_processes = false;
+    }
+}
+
 #[derive(Debug)]
 struct Model {
     fence: FenceKind,
     phase: Option<Phase>,
     stopped: bool,
     switch_journaled: bool,
+    was_switched: bool,
     master: MasterRole,
     door: bool,
-    var: Points,
-    pending: Option<Release>,
-    old_processes: bool,
-    new_processes: bool,
+    apps: Vec<App>,
     /// A process with the old URL that no change of the app stops.
     straggler: bool,
     pause: Pause,
     fenced: bool,
     /// The pause of this run ended while it slept.
     lapsed: bool,
-    sent: bool,
     proven: bool,
+    access_opened: bool,
+    given_up: bool,
+    /// What the run saw before it decided.
+    seen: Option<(Points, bool)>,
+    /// Changes that this run asked for.
+    calls: usize,
     source: Vec<u32>,
     ours: Vec<u32>,
     /// Length of both when the master was promoted.
@@ -58,25 +141,26 @@ struct Model {
 }
 
 impl Model {
-    fn new(fence: FenceKind, straggler: bool) -> Self {
+    fn new(fence: FenceKind, straggler: bool, apps: usize) -> Self {
         Model {
             fence,
             phase: None,
             stopped: false,
             switch_journaled: false,
+            was_switched: false,
             master: MasterRole::Following,
             door: false,
-            var: Points::Source,
-            pending: None,
-            old_processes: true,
-            new_processes: false,
+            apps: vec![App::RUNNING; apps],
             // A pause holds him back and he is named when he stays; without one he stands in the way of the promotion itself.
             straggler: straggler && fence == FenceKind::Platform,
             pause: Pause::None,
             fenced: false,
             lapsed: false,
-            sent: false,
             proven: false,
+            access_opened: false,
+            given_up: false,
+            seen: None,
+            calls: 0,
             source: vec![],
             ours: vec![],
             promoted_at: 0,
@@ -84,12 +168,21 @@ impl Model {
         }
     }
 
+    fn points(&self) -> Points {
+        Points::together(self.apps.iter().map(|app| app.var))
+    }
+
+    fn is_pending(&self) -> bool {
+        self.apps.iter().any(|app| app.pending.is_some())
+    }
+
     fn old_side_writable(&self) -> bool {
-        (self.old_processes || self.straggler) && self.pause == Pause::None
+        let somebody = self.apps.iter().any(|app| app.old_processes || app.lingering);
+        (somebody || self.straggler) && self.pause == Pause::None
     }
 
     fn new_side_writable(&self) -> bool {
-        self.new_processes && self.door && self.master == MasterRole::Promoted
+        self.apps.iter().any(|app| app.new_processes) && self.door && self.master == MasterRole::Promoted
     }
 
     fn app_writes(&mut self, replicate: bool) {
@@ -111,24 +204,26 @@ impl Model {
     }
 
     fn release_ends(&mut self) {
-        if matches!(self.pending.take(), Some(Release::AtOnce | Release::Phased)) {
-            self.var = Points::Endpoint;
-            self.old_processes = false;
-            self.new_processes = !self.stopped;
-        }
+        self.apps.iter_mut().for_each(App::release_ends);
     }
 
-    fn die(&mut self, long_ends: bool, release_ends: bool, straggler_goes: bool) {
+    fn grace_passes(&mut self) {
+        self.apps.iter_mut().for_each(|app| app.lingering = false);
+    }
+
+    fn die(&mut self, run: &Run) {
         self.fenced = false;
         self.lapsed = false;
-        self.sent = false;
         self.proven = false;
-        self.straggler &= !straggler_goes;
+        self.straggler &= !run.straggler_goes;
         // A long pause outlasts what the platform gives a release phase, and the processes that it replaces.
-        if release_ends || long_ends {
+        if run.release_ends || run.long_ends {
             self.release_ends();
         }
-        if self.pause == Pause::Short || long_ends {
+        if run.long_ends {
+            self.grace_passes();
+        }
+        if self.pause == Pause::Short || (run.long_ends && self.pause != Pause::Endless) {
             self.pause = Pause::None;
         }
     }
@@ -161,8 +256,9 @@ impl Model {
             fence: self.fence,
             master: self.master,
             door_open: self.door,
-            app: self.var,
-            release_pending: self.pending.is_some(),
+            several: self.apps.len() > 1,
+            app: self.points(),
+            release_pending: self.is_pending(),
             source: still(self.source.len()),
             ours: still(self.ours.len()),
         }
@@ -174,22 +270,56 @@ impl Model {
             && !self.lapsed
             && match self.fence {
                 FenceKind::Pause => self.pause != Pause::None,
-                FenceKind::Platform => !self.straggler,
+                FenceKind::Platform => !self.straggler && self.apps.iter().all(|app| !app.lingering),
             }
     }
 
+    /// Asks the platform for one change.
+    fn call(&mut self, run: &Run) -> Answer {
+        let call = self.calls;
+        self.calls += 1;
+        match run.refusing {
+            Refusing::Once if call == run.refuses_at => Answer::Refused,
+            Refusing::ForGood if call >= run.refuses_at => Answer::Refused,
+            Refusing::UnclearThenOnce { made } if call == run.refuses_at => Answer::Unclear { made },
+            Refusing::UnclearThenOnce { .. } if call == run.refuses_at + 1 => Answer::Refused,
+            _ => Answer::Done,
+        }
+    }
+
+    /// What must be put back is asked for again when it is refused.
+    fn insist(&mut self, run: &Run) -> bool {
+        (0..4).any(|_| self.call(run) == Answer::Done)
+    }
+
     /// Nothing when the step went well; otherwise why the tool stops here.
-    fn perform(&mut self, step: Step, release: Release) -> Option<&'static str> {
+    fn perform(&mut self, step: Step, run: &Run) -> Option<&'static str> {
         STEPS.fetch_add(1, Ordering::Relaxed);
         match step {
-            Flatten | PrebootOff | PrebootOn | Compare | Watch | Ready | AwaitClients | AwaitRunning => {}
-            Sever => self.old_processes = false,
+            Compare | Watch | Ready | AwaitRunning => {}
+            Flatten | PrebootOff => {
+                if self.phase != Some(Phase::Settled) && self.call(run) != Answer::Done {
+                    return Some("refused");
+                }
+            }
+            PrebootOn => {
+                if !self.insist(run) && self.phase == Some(Phase::Switched) {
+                    return Some("refused");
+                }
+            }
+            // Their connections end, not they: whoever was asked to stop may come back.
+            Sever => {}
+            AwaitClients => self.grace_passes(),
             CloseDoor => self.door = false,
             Announce(Phase::Promoted | Phase::Switching) if !self.fence_holds() => return Some("fence"),
             Announce(phase) => {
+                if phase == Phase::Following && (self.stopped || self.apps.iter().any(|app| app.not_back)) {
+                    return Some("left");
+                }
                 self.phase = Some(phase);
                 match phase {
-                    Phase::Following => self.switch_journaled = false,
+                    Phase::Following => (self.switch_journaled, self.was_switched) = (false, false),
+                    Phase::Switched => self.was_switched = true,
                     Phase::Switching => self.switch_journaled = true,
                     Phase::Fenced => self.switch_journaled |= self.fence == FenceKind::Platform,
                     _ => {}
@@ -197,19 +327,23 @@ impl Model {
             }
             StopApp => {
                 self.stopped = true;
-                self.old_processes = false;
-                self.new_processes = false;
-            }
-            StartApp => {
-                if std::mem::take(&mut self.stopped) {
-                    self.new_processes = self.var == Points::Endpoint;
-                    self.old_processes = !self.new_processes;
+                for at in 0..self.apps.len() {
+                    match self.call(run) {
+                        Answer::Done | Answer::Unclear { made: true } => {
+                            self.apps[at].stopped = true;
+                            self.apps[at].replace_old();
+                            self.apps[at].new_processes = false;
+                        }
+                        Answer::Refused | Answer::Unclear { made: false } => return Some("refused"),
+                    }
                 }
             }
+            StartApp => return self.start(run),
             AwaitGone => {
                 if self.straggler {
                     return Some("somebody is left");
                 }
+                self.grace_passes();
             }
             Fence => {
                 if self.fence == FenceKind::Platform && self.old_side_writable() {
@@ -257,36 +391,44 @@ impl Model {
                     if !self.fence_holds() {
                         return Some("fence");
                     }
-                    self.pause = Pause::Hold;
+                    self.longer(Pause::Hold);
                 }
             }
             LongPause => {
                 if self.lapsed {
                     return Some("fence");
                 }
-                self.fenced = true;
-                self.pause = Pause::Long;
-            }
-            OpenDoor => {
-                assert!(
-                    self.pause == Pause::Long || (self.fence == FenceKind::Platform && !self.old_side_writable()),
-                    "the new door opens while the old one may"
-                );
-                self.door = true;
-            }
-            SetVars => {
-                self.sent = true;
-                if self.var != Points::Endpoint && self.pending.is_none() {
-                    self.pending = Some(release);
-                    if release == Release::AtOnce {
-                        self.var = Points::Endpoint;
-                        self.new_processes = !self.stopped;
-                    }
+                let raised = !std::mem::replace(&mut self.fenced, true);
+                self.longer(Pause::Long);
+                let all_had_moved = self.seen == Some((Points::Endpoint, false));
+                if raised && !all_had_moved && self.source.len() != self.promoted_at {
+                    self.given_up = true;
+                    return Some("moved");
                 }
             }
+            StayPaused => self.longer(Pause::Endless),
+            OpenDoor => {
+                let paused = matches!(self.pause, Pause::Long | Pause::Endless);
+                assert!(
+                    paused || (self.fence == FenceKind::Platform && !self.old_side_writable()),
+                    "the new door opens while the old one may"
+                );
+                assert!(
+                    self.apps.len() == 1
+                        || self
+                            .apps
+                            .iter()
+                            .all(|app| app.sent || app.var == Points::Endpoint || app.pending.is_some()),
+                    "of several apps one could write to the new side before all were sent there: {self:?}"
+                );
+                self.door = true;
+                self.access_opened = true;
+            }
+            SetVars => return self.set_vars(run),
             AwaitRelease => {
                 self.release_ends();
-                if self.var != Points::Endpoint {
+                if self.points() != Points::Endpoint {
+                    self.given_up = true;
                     return Some("release failed");
                 }
             }
@@ -297,14 +439,7 @@ impl Model {
                     return Some("written");
                 }
             }
-            VarsBack => {
-                if self.switch_journaled {
-                    self.pending = None;
-                    self.var = Points::Source;
-                    self.old_processes = !self.stopped;
-                    self.new_processes = false;
-                }
-            }
+            VarsBack => return self.vars_back(run),
             Follow => {
                 let lost = self.acknowledged.iter().find(|write| !self.source.contains(write));
                 assert_eq!(lost, None, "following again drops an acknowledged write");
@@ -312,6 +447,96 @@ impl Model {
             }
             AwaitSync => self.ours = self.source.clone(),
         }
+        None
+    }
+
+    /// A shorter pause does not shorten a longer one.
+    fn longer(&mut self, pause: Pause) {
+        if self.pause != Pause::Endless {
+            self.pause = pause;
+        }
+    }
+
+    fn set_vars(&mut self, run: &Run) -> Option<&'static str> {
+        let mut why = None;
+        for at in 0..self.apps.len() {
+            let there = self.apps[at].var == Points::Endpoint || self.apps[at].pending.is_some();
+            let answer = if there { Answer::Done } else { self.call(run) };
+            let app = &mut self.apps[at];
+            let release = run.releases[at];
+            match answer {
+                Answer::Done => {
+                    app.sent = true;
+                    if !there {
+                        app.change(release);
+                    }
+                }
+                Answer::Refused => why = why.or(Some("refused")),
+                Answer::Unclear { made } => {
+                    app.unclear = true;
+                    if made {
+                        app.change(release);
+                    }
+                    why = Some("unclear");
+                }
+            }
+        }
+        why
+    }
+
+    fn vars_back(&mut self, run: &Run) -> Option<&'static str> {
+        if !self.switch_journaled {
+            return None;
+        }
+        let mut moved_back = 0;
+        for at in 0..self.apps.len() {
+            let app = self.apps[at];
+            if app.var == Points::Source && app.pending.is_none_or(|release| release == Release::Fails) {
+                self.apps[at].pending = None;
+                continue;
+            }
+            if self.insist(run) {
+                moved_back += 1;
+                self.apps[at].change_back();
+                self.apps[at].not_back = false;
+                continue;
+            }
+            if run.command == Command::Back && self.was_switched && moved_back == 0 && self.points() == Points::Endpoint
+            {
+                return Some("stay");
+            }
+            self.apps[at].release_ends();
+            self.apps[at].not_back = true;
+        }
+        None
+    }
+
+    fn start(&mut self, run: &Run) -> Option<&'static str> {
+        if !self.stopped {
+            return None;
+        }
+        let on_the_way_back = self.phase != Some(Phase::Switching);
+        let mut left = false;
+        for at in 0..self.apps.len() {
+            if !self.apps[at].stopped {
+                continue;
+            }
+            let started = match on_the_way_back {
+                true => !self.apps[at].not_back && self.insist(run),
+                false => self.call(run) == Answer::Done,
+            };
+            if !started && !on_the_way_back {
+                return Some("refused");
+            }
+            left |= !started;
+            if started {
+                let app = &mut self.apps[at];
+                app.stopped = false;
+                app.new_processes = app.var == Points::Endpoint;
+                app.old_processes = !app.new_processes;
+            }
+        }
+        self.stopped = left;
         None
     }
 }
@@ -325,11 +550,14 @@ struct Run {
     /// After how many steps the computer sleeps for a while.
     sleeps_after: usize,
     long_ends: bool,
-    release: Release,
+    releases: [Release; 3],
     release_ends: bool,
     straggler_goes: bool,
     replicate: bool,
     writes_between: usize,
+    refusing: Refusing,
+    /// Which change is the first to be refused.
+    refuses_at: usize,
 }
 
 /// Runs through a list; whether all of it was done, and why not. Nothing when the tool died.
@@ -344,7 +572,9 @@ fn all(model: &mut Model, run: &Run, steps: &[Step], taken: &mut usize) -> Optio
             model.app_writes(run.replicate);
         }
         *taken += 1;
-        if let Some(why) = model.perform(*step, run.release) {
+        let failed = model.perform(*step, run);
+        model.app_writes(run.replicate);
+        if let Some(why) = failed {
             return Some(Err(why));
         }
     }
@@ -353,9 +583,40 @@ fn all(model: &mut Model, run: &Run, steps: &[Step], taken: &mut usize) -> Optio
 
 /// What the tool does after a step failed, as far as it lives.
 fn step_back(model: &mut Model, run: &Run, why: &'static str, taken: &mut usize) {
+    let left = model.apps.iter().any(|app| app.not_back);
+    if model.phase == Some(Phase::Returning) && left {
+        return;
+    }
+    if run.command == Command::Back
+        && model.phase == Some(Phase::Returning)
+        && model.was_switched
+        && model.points() == Points::Endpoint
+        && !model.is_pending()
+        && model.master == MasterRole::Promoted
+        && model.ours.len() == model.promoted_at
+        && model.apps.iter().all(|app| !app.sent && !app.unclear)
+    {
+        model.door = true;
+        model.phase = Some(Phase::Settled);
+        if model.fenced && model.fence == FenceKind::Pause {
+            model.pause = Pause::None;
+        }
+        return;
+    }
     let may_go_back = match model.phase {
         Some(Phase::Promoted | Phase::Returning) => true,
-        Some(Phase::Switching) => why == "release failed" || !model.sent,
+        Some(Phase::Switching) => may_take_back(&Failure {
+            given_up: model.given_up,
+            nothing_changed: why == "refused",
+            sent: model.apps.iter().any(|app| app.sent),
+            unclear: model.apps.iter().any(|app| app.unclear),
+            moved_before: model.fence == FenceKind::Pause
+                && model
+                    .seen
+                    .is_some_and(|(app, pending)| pending || app != Points::Source),
+            access_opened: model.access_opened,
+            unused: model.ours.len() == model.promoted_at,
+        }),
         _ => false,
     };
     if may_go_back {
@@ -364,7 +625,7 @@ fn step_back(model: &mut Model, run: &Run, why: &'static str, taken: &mut usize)
         if let (Some(Err(_)), true, true) = (back, written, model.switch_journaled) {
             model.door = true;
             model.phase = Some(match run.command {
-                Command::Back => Phase::Settled,
+                Command::Back if model.was_switched => Phase::Settled,
                 _ => Phase::Switching,
             });
         }
@@ -379,7 +640,14 @@ fn step_back(model: &mut Model, run: &Run, why: &'static str, taken: &mut usize)
 
 fn run(model: &mut Model, run: &Run) -> Result<bool, Refusal> {
     let mut taken = 0;
+    model.calls = 0;
+    model.access_opened = false;
+    model.given_up = false;
+    for app in &mut model.apps {
+        (app.sent, app.unclear, app.not_back) = (false, false, false);
+    }
     for _ in 0..4 {
+        model.seen = Some((model.points(), model.is_pending()));
         let (steps, again) = match decide(run.command, &model.past(), &model.world()) {
             Next::Do(steps) => (steps, false),
             Next::Then(steps) => (steps, true),
@@ -399,50 +667,54 @@ fn run(model: &mut Model, run: &Run) -> Result<bool, Refusal> {
     panic!("decides in circles: {model:?}");
 }
 
+fn any_refusing() -> impl Strategy<Value = (Refusing, usize)> {
+    let kind = prop_oneof![
+        4 => Just(Refusing::Nothing),
+        2 => Just(Refusing::Once),
+        2 => Just(Refusing::ForGood),
+        1 => any::<bool>().prop_map(|made| Refusing::UnclearThenOnce { made }),
+    ];
+    (kind, 0usize..14)
+}
+
 fn any_run() -> impl Strategy<Value = Run> {
+    let command = prop_oneof![
+        3 => Just(Command::Promote),
+        5 => Just(Command::SwitchApp),
+        2 => Just(Command::Back)
+    ];
+    let release = || prop_oneof![Just(Release::AtOnce), Just(Release::Phased), Just(Release::Fails)];
+    let releases = (release(), release(), release());
+    let flags = (any::<bool>(), any::<bool>(), any::<bool>(), any::<bool>());
     (
-        prop_oneof![
-            3 => Just(Command::Promote),
-            5 => Just(Command::SwitchApp),
-            2 => Just(Command::Back)
-        ],
-        0usize..50,
+        command,
+        0usize..60,
         0usize..80,
-        any::<bool>(),
-        prop_oneof![Just(Release::AtOnce), Just(Release::Phased), Just(Release::Fails)],
-        any::<bool>(),
-        any::<bool>(),
-        any::<bool>(),
+        releases,
+        flags,
         0usize..3,
+        any_refusing(),
     )
         .prop_map(
-            |(
+            |(command, dies_after, sleeps_after, releases, flags, writes_between, (refusing, refuses_at))| Run {
                 command,
                 dies_after,
                 sleeps_after,
-                long_ends,
-                release,
-                release_ends,
-                straggler_goes,
-                replicate,
+                long_ends: flags.0,
+                releases: [releases.0, releases.1, releases.2],
+                release_ends: flags.1,
+                straggler_goes: flags.2,
+                replicate: flags.3,
                 writes_between,
-            )| Run {
-                command,
-                dies_after,
-                sleeps_after,
-                long_ends,
-                release,
-                release_ends,
-                straggler_goes,
-                replicate,
-                writes_between,
+                refusing,
+                refuses_at,
             },
         )
 }
 
 /// Whatever happened: a few more runs without a fault end it, and everything that was acknowledged is on the side that won.
-fn ends_well(fence: FenceKind, straggler: bool, runs: &[Run]) {
-    let mut model = Model::new(fence, straggler);
+fn ends_well(fence: FenceKind, straggler: bool, apps: usize, runs: &[Run]) {
+    let mut model = Model::new(fence, straggler, apps);
     for one in runs {
         let refused = run(&mut model, one).err();
         let expected = match one.command {
@@ -453,7 +725,7 @@ fn ends_well(fence: FenceKind, straggler: bool, runs: &[Run]) {
             _ => matches!(refused, None | Some(Refusal::SwitchIsHalfDone)),
         };
         assert!(expected, "the tool refuses its own work: {refused:?} in {model:?}");
-        model.die(one.long_ends, one.release_ends, one.straggler_goes);
+        model.die(one);
         for _ in 0..one.writes_between {
             model.app_writes(one.replicate);
         }
@@ -464,11 +736,13 @@ fn ends_well(fence: FenceKind, straggler: bool, runs: &[Run]) {
         dies_after: usize::MAX,
         sleeps_after: usize::MAX,
         long_ends: false,
-        release: Release::AtOnce,
+        releases: [Release::AtOnce; 3],
         release_ends: true,
         straggler_goes: true,
         replicate: true,
         writes_between: 0,
+        refusing: Refusing::Nothing,
+        refuses_at: 0,
     };
     let done = (0..3).any(|_| run(&mut model, &last) == Ok(true));
     assert!(done, "never ends: {model:?}");
@@ -478,6 +752,32 @@ fn ends_well(fence: FenceKind, straggler: bool, runs: &[Run]) {
     assert!(model.new_side_writable());
     let lost = model.acknowledged.iter().find(|write| !model.ours.contains(write));
     assert_eq!(lost, None, "lost: {model:?}");
+}
+
+/// A single refusal, with nothing else that goes wrong, blocks nobody: some app can write when the command has ended.
+fn blocks_nobody(fence: FenceKind, apps: usize, one: &Run) {
+    let mut model = Model::new(fence, false, apps);
+    let whole = Run {
+        dies_after: usize::MAX,
+        sleeps_after: usize::MAX,
+        ..one.clone()
+    };
+    let _ = run(&mut model, &whole);
+    let unclear = matches!(one.refusing, Refusing::UnclearThenOnce { .. });
+    let held = one.command == Command::Promote;
+    let stopped = model.apps.iter().any(|app| app.stopped);
+    // A platform that refuses for good cannot be made to start what it stopped.
+    let cannot_start = one.refusing == Refusing::ForGood && (stopped || model.apps.iter().any(|app| app.not_back));
+    assert!(
+        unclear || held || cannot_start || model.old_side_writable() || model.new_side_writable(),
+        "nobody can write: {model:?}"
+    );
+    if one.refusing == Refusing::ForGood && model.phase != Some(Phase::Settled) {
+        assert!(
+            held || model.pause == Pause::None || model.new_side_writable(),
+            "the pause goes on: {model:?}"
+        );
+    }
 }
 
 /// The seed is printed, and INFRA_MODEL_SEED (64 hexadecimal digits) repeats a run.
@@ -498,9 +798,12 @@ fn no_crash_opens_two_doors_or_loses_a_write_and_a_rerun_always_ends_it() {
     };
     let mut runner = TestRunner::new_with_rng(config, TestRng::from_seed(RngAlgorithm::ChaCha, &bytes));
     let fences = prop_oneof![Just(FenceKind::Pause), Just(FenceKind::Platform)];
-    let histories = (fences, any::<bool>(), prop::collection::vec(any_run(), 0..6));
-    let result = runner.run(&histories, |(fence, straggler, runs)| {
-        ends_well(fence, straggler, &runs);
+    let histories = (fences, any::<bool>(), 1usize..4, prop::collection::vec(any_run(), 0..6));
+    let result = runner.run(&histories, |(fence, straggler, apps, runs)| {
+        ends_well(fence, straggler, apps, &runs);
+        if let Some(first) = runs.first() {
+            blocks_nobody(fence, apps, first);
+        }
         Ok(())
     });
     match result {

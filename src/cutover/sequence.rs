@@ -26,6 +26,8 @@ pub enum Step {
     /// The pause for as long as `--hold` says; the command ends here.
     Hold,
     LongPause,
+    /// The pause no longer ends by itself: several apps are between two sides.
+    StayPaused,
     OpenDoor,
     SetVars,
     AwaitRelease,
@@ -34,10 +36,11 @@ pub enum Step {
     StartApp,
     /// What was started runs the newest release.
     AwaitRunning,
-    /// The source's clients down to none that write.
+    /// The grace of the processes that the release replaced: they may come back to the source for so long.
     AwaitClients,
     /// The same where nothing holds them back: nobody may return either.
     AwaitGone,
+    /// Everybody who may write disconnected, until nobody was seen for some seconds.
     Sever,
     Unpause,
     /// Late writes on the source.
@@ -71,11 +74,12 @@ impl Step {
             Promote => "promote the master",
             Hold => "let the pause run for `infra switch-app`",
             LongPause => "pause the source for as long as the switch can take",
+            StayPaused => "pause the source until every app has moved, however long that takes",
             OpenDoor => "let the app log in to the master",
             SetVars => "set the app's vars to the endpoint, in one change",
             AwaitRelease => "wait for the release and for every process to run it",
-            AwaitClients => "wait for the app's clients to leave the source",
-            Sever => "sever those that stay",
+            AwaitClients => "wait until no process that was replaced can be alive; the source stays paused",
+            Sever => "disconnect whoever may still write to the source, until nobody comes back",
             Unpause => "end the pause",
             Watch => "watch the source for late writes",
             ProveUnwritten => "prove that nobody wrote to the master since its promotion",
@@ -90,7 +94,7 @@ impl Step {
 use Step::{
     Announce, AwaitClients, AwaitGone, AwaitRelease, AwaitRunning, AwaitSync, CloseDoor, Compare, Drain, Fence,
     Flatten, Follow, Hold, LongPause, OpenDoor, PrebootOff, PrebootOn, Promote, Prove, ProveStill, ProveUnwritten,
-    Ready, SetVars, Sever, StartApp, StopApp, Unpause, VarsBack, Watch,
+    Ready, SetVars, Sever, StartApp, StayPaused, StopApp, Unpause, VarsBack, Watch,
 };
 
 /// The lists of one kind of fence. They are what is executed, shown by `--dry-run` and tried against the model.
@@ -103,13 +107,32 @@ pub(super) struct Lists {
     pub hold: &'static [Step],
     pub hold_again: &'static [Step],
     pub take_over: &'static [Step],
-    pub switch: &'static [Step],
+    switch_one: &'static [Step],
+    /// Every change is sent before app access opens: until then each of them can be taken back.
+    switch_several: &'static [Step],
     /// The switch was announced already.
-    pub forward: &'static [Step],
+    forward_one: &'static [Step],
+    forward_several: &'static [Step],
     pub settle: &'static [Step],
     pub resume_settle: &'static [Step],
-    /// From a promotion back to following.
+    /// From a promotion back to following. The app is on the source, or its change was refused.
     pub give_back: &'static [Step],
+    /// The same from a finished switch: the apps have to move back first, and the source stays shut until all of them have.
+    pub back_from_switch: &'static [Step],
+}
+
+impl Lists {
+    pub fn switch(&self, several: bool) -> &'static [Step] {
+        if several { self.switch_several } else { self.switch_one }
+    }
+
+    pub fn forward(&self, several: bool) -> &'static [Step] {
+        if several {
+            self.forward_several
+        } else {
+            self.forward_one
+        }
+    }
 }
 
 const PAUSE: Lists = Lists {
@@ -133,7 +156,8 @@ const PAUSE: Lists = Lists {
     // The new fence only begins here; the old pause may still run, and a shorter one does not shorten it. Flattening comes after the proof, while nothing can be
     // written.
     take_over: &[PrebootOff, Ready, Fence, ProveStill, Flatten],
-    switch: &[
+    // One app gets its change last: its new processes find app access open however soon they start.
+    switch_one: &[
         Announce(Phase::Switching),
         LongPause,
         OpenDoor,
@@ -142,8 +166,18 @@ const PAUSE: Lists = Lists {
         AwaitRunning,
         Announce(Phase::Switched),
     ],
+    switch_several: &[
+        Announce(Phase::Switching),
+        LongPause,
+        SetVars,
+        StayPaused,
+        OpenDoor,
+        AwaitRelease,
+        AwaitRunning,
+        Announce(Phase::Switched),
+    ],
     // The release decides. The pause is made long again first, should it have ended.
-    forward: &[
+    forward_one: &[
         Ready,
         LongPause,
         OpenDoor,
@@ -152,11 +186,33 @@ const PAUSE: Lists = Lists {
         AwaitRunning,
         Announce(Phase::Switched),
     ],
+    forward_several: &[
+        Ready,
+        LongPause,
+        SetVars,
+        StayPaused,
+        OpenDoor,
+        AwaitRelease,
+        AwaitRunning,
+        Announce(Phase::Switched),
+    ],
     settle: &[AwaitClients, Sever, Unpause, Watch, PrebootOn, Announce(Phase::Settled)],
     resume_settle: &[Ready, LongPause],
+    // The source opens before anything is asked of the platform: an app that is still there does not wait for a platform that refuses.
     give_back: &[
         Announce(Phase::Returning),
-        Ready,
+        CloseDoor,
+        ProveUnwritten,
+        Unpause,
+        VarsBack,
+        Follow,
+        AwaitSync,
+        PrebootOn,
+        Announce(Phase::Following),
+    ],
+    back_from_switch: &[
+        Announce(Phase::Returning),
+        Fence,
         CloseDoor,
         ProveUnwritten,
         VarsBack,
@@ -205,37 +261,46 @@ const PLATFORM: Lists = Lists {
     hold: &[Hold],
     hold_again: &[Hold],
     take_over: &[Ready, StopApp, SetVars, AwaitRelease, AwaitGone, Fence, ProveStill],
-    switch: &[
-        Announce(Phase::Switching),
-        OpenDoor,
-        StartApp,
-        AwaitRunning,
-        Announce(Phase::Switched),
-    ],
-    forward: &[
-        Ready,
-        SetVars,
-        AwaitRelease,
-        OpenDoor,
-        StartApp,
-        AwaitRunning,
-        Announce(Phase::Switched),
-    ],
+    // The vars of every app were changed behind the fence, and no app has a process: there is nothing to tell apart by their number.
+    switch_one: PLATFORM_SWITCH,
+    switch_several: PLATFORM_SWITCH,
+    forward_one: PLATFORM_FORWARD,
+    forward_several: PLATFORM_FORWARD,
     settle: &[Watch, PrebootOn, Announce(Phase::Settled)],
     resume_settle: &[Ready],
-    give_back: &[
-        Announce(Phase::Returning),
-        Ready,
-        CloseDoor,
-        ProveUnwritten,
-        VarsBack,
-        StartApp,
-        Follow,
-        AwaitSync,
-        PrebootOn,
-        Announce(Phase::Following),
-    ],
+    give_back: PLATFORM_BACK,
+    back_from_switch: PLATFORM_BACK,
 };
+
+const PLATFORM_SWITCH: &[Step] = &[
+    Announce(Phase::Switching),
+    OpenDoor,
+    StartApp,
+    AwaitRunning,
+    Announce(Phase::Switched),
+];
+
+const PLATFORM_FORWARD: &[Step] = &[
+    Ready,
+    SetVars,
+    AwaitRelease,
+    OpenDoor,
+    StartApp,
+    AwaitRunning,
+    Announce(Phase::Switched),
+];
+
+const PLATFORM_BACK: &[Step] = &[
+    Announce(Phase::Returning),
+    CloseDoor,
+    ProveUnwritten,
+    VarsBack,
+    StartApp,
+    Follow,
+    AwaitSync,
+    PrebootOn,
+    Announce(Phase::Following),
+];
 
 /// An app that was stopped before anything was promoted: the old URL first, then its processes.
 pub(super) const RESTART: &[Step] = &[VarsBack, StartApp, PrebootOn, Announce(Phase::Following)];

@@ -74,23 +74,24 @@ impl<R: Record, P: Pair> Cutover<R, P> {
         Ok(true)
     }
 
+    /// A process that was asked to stop closes its connection, finishes its work, and may put it back over a new one until the platform kills it. The app runs on the new side
+    /// meanwhile, so that waiting costs it nothing.
     pub(super) async fn await_clients(&mut self) -> Result<()> {
         let Some(fence) = &self.fence else {
             return Ok(());
         };
         let step = self.setup.ui.step("source's clients");
+        let end = self
+            .replaced_at
+            .unwrap_or_else(Instant::now)
+            .after(self.setup.limits.grace);
         let mut connection = fence.connection();
-        let left = self
-            .interrupt
-            .or(
-                self.command,
-                clients::await_none(&mut connection, &self.history.clients, self.setup.limits.clients, &step),
-            )
-            .await?;
-        match left {
-            0 => step.done("nobody who could write is left"),
-            left => step.done(format!("{left} are left and will be severed")),
-        }
+        let waiting = clients::await_grace(&mut connection, &self.history.clients, end, &step);
+        self.interrupt.or(self.command, waiting).await?;
+        step.done(format!(
+            "no process that was replaced can be alive after {}",
+            size::duration(self.setup.limits.grace)
+        ));
         Ok(())
     }
 
@@ -99,9 +100,20 @@ impl<R: Record, P: Pair> Cutover<R, P> {
             return Ok(());
         };
         fence.check().await?;
-        let step = self.setup.ui.step("sever");
-        let severed = clients::sever(&mut fence.connection(), &self.history.clients, &step).await?;
-        step.done(format!("{severed} severed before the pause ends"));
+        let step = self.setup.ui.step("disconnect");
+        let mut connection = fence.connection();
+        let severing = clients::sever(&mut connection, &self.history.clients, &step);
+        let severed = self.interrupt.or(self.command, severing).await?;
+        step.done(format!(
+            "{} disconnected before the pause ends, and nobody came back to write",
+            severed.disconnected
+        ));
+        if let Some(who) = severed.persistent {
+            self.outcome
+                .notes
+                .push(format!("still connected to the source, and only looking: {who}"));
+        }
+        fence.check().await?;
         Ok(())
     }
 

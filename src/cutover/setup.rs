@@ -61,10 +61,10 @@ pub struct Limits {
     pub long_pause: Duration,
     /// How long a release may take to end, and after it the processes to run it.
     pub release: Duration,
-    /// How long the source's clients may take to leave by themselves before they are severed: a process that got its SIGTERM may live for 30 s.
-    pub clients: Duration,
-    /// How long a process that was asked to stop may live on, unseen by its platform: Heroku kills it after 30 s.
+    /// How long a process that was asked to stop may live on, unseen by its platform: Heroku kills it after 30 s. The source stays shut for so long.
     pub grace: Duration,
+    /// How long a client that has only looked so far is watched before the fence, to see whether it does anything else.
+    pub onlookers: Duration,
     /// How long late writes are watched for after the pause.
     pub settle: Duration,
     /// How long a full copy may take when the master follows again.
@@ -79,8 +79,8 @@ impl Default for Limits {
             hold: Duration::from_secs(120),
             long_pause: Duration::from_secs(65 * 60),
             release: Duration::from_secs(30 * 60),
-            clients: Duration::from_secs(45),
             grace: Duration::from_secs(31),
+            onlookers: Duration::from_secs(15),
             settle: Duration::from_secs(5),
             sync: Duration::from_secs(60 * 60),
             rounds: 30,

@@ -1,16 +1,17 @@
 //! What each step does on the side of Redis and of the hosts. Those that touch the app are in `app`.
 
-use super::clients;
 use super::decide::Stillness;
 use super::fence::Fence;
 use super::gate::{self, Sides};
 use super::history::{Entry, Known, Promotion};
 use super::look;
+use super::onlookers::Onlookers;
 use super::pair::Pair;
 use super::phase::{Command, FenceKind, Phase};
 use super::record::Record;
 use super::run::{Cutover, Flow};
 use super::sequence::Step as Doing;
+use super::vars::Points;
 use crate::error::{Error, Result};
 use crate::redis::control::{self, Permission};
 use crate::redis::info::{Info, ServerRole};
@@ -20,6 +21,9 @@ use std::time::Duration;
 
 /// How long a stream may take to show what its server says it has written.
 pub(super) const READING: Duration = Duration::from_secs(10);
+
+/// A pause that nobody waits for: only running the command again ends it.
+const UNTIL_ALL_HAVE_MOVED: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
 impl<R: Record, P: Pair> Cutover<R, P> {
     pub(super) async fn perform(&mut self, step: Doing) -> Result<Flow> {
@@ -38,6 +42,7 @@ impl<R: Record, P: Pair> Cutover<R, P> {
             Doing::Promote => self.promote().await?,
             Doing::Hold => self.hold().await?,
             Doing::LongPause => self.long_pause().await?,
+            Doing::StayPaused => self.stay_paused().await?,
             Doing::OpenDoor => self.open_door().await?,
             Doing::SetVars => self.set_vars().await?,
             Doing::AwaitRelease => return self.await_release().await,
@@ -101,6 +106,7 @@ impl<R: Record, P: Pair> Cutover<R, P> {
             .hint("take a larger `hosts.instance_type`, or raise `redis.maxmemory`"));
         }
         setup.pair.ready().await?;
+        self.onlookers = Some(Onlookers::watch(sides.source.clone()));
         self.sides = Some(sides);
         step.done("hosts and source answer; what the fence and its proof need is allowed");
         Ok(())
@@ -140,13 +146,26 @@ impl<R: Record, P: Pair> Cutover<R, P> {
     /// Writes the entry that begins a phase. Before the two points of no return, lock and fence are looked at once more.
     async fn announce(&mut self, phase: Phase) -> Result<()> {
         let entry = match phase {
-            Phase::Following => Entry::Following {
-                source: self.begin_with_source().await?,
-            },
+            Phase::Following => {
+                self.all_is_back()?;
+                Entry::Following {
+                    source: self.begin_with_source().await?,
+                }
+            }
             Phase::Returning => Entry::Returning {
                 why: std::mem::take(&mut self.why_back),
             },
             Phase::Fenced => {
+                let Some(onlookers) = self.onlookers.take() else {
+                    return Err(out_of_order("fence before all are ready"));
+                };
+                let step = self.setup.ui.step("onlookers");
+                let known = onlookers.known(self.setup.limits.onlookers, &step);
+                let clients = self.interrupt.or(self.command, known).await?;
+                step.done(format!(
+                    "{} of the source's clients only look, and may stay",
+                    clients.len()
+                ));
                 // As few keys as can be are left for the comparison inside the fence.
                 if let Some(baseline) = &mut self.baseline {
                     baseline.shrink().await?;
@@ -155,13 +174,6 @@ impl<R: Record, P: Pair> Cutover<R, P> {
                 let switch = match fence {
                     FenceKind::Pause => None,
                     FenceKind::Platform => Some(self.switch().await?),
-                };
-                let clients = match self.sides.as_mut() {
-                    Some(sides) => {
-                        let own = control::own_id(&mut sides.source).await?;
-                        clients::baseline(&control::clients(&mut sides.source).await?, own)
-                    }
-                    None => return Err(out_of_order("fence before all are ready")),
                 };
                 Entry::Fenced { fence, switch, clients }
             }
@@ -183,6 +195,14 @@ impl<R: Record, P: Pair> Cutover<R, P> {
             Phase::Drained | Phase::Proven => return Ok(()),
         };
         self.write(entry).await
+    }
+
+    /// An app that could not be moved back or started keeps the way back open: it is not over before it is there.
+    fn all_is_back(&mut self) -> Result<()> {
+        if self.vars_not_back.is_empty() && self.history.stopped.is_none() {
+            return Ok(());
+        }
+        Err(Error::partial("put everything back as it was").because(self.not_put_back.join("; ")))
     }
 
     /// The source as a cutover finds it. One that restarted and lost its keys has emptied its followers: all would be equal, and it would be a disaster.
@@ -382,14 +402,20 @@ impl<R: Record, P: Pair> Cutover<R, P> {
         let step = self.setup.ui.step("hold the source");
         if self.fence.is_none() {
             match Fence::raise(&self.setup.source).await {
-                Ok(fence) => self.fence = Some(fence),
-                // The change was sent: a source that is gone cannot be written to either.
-                Err(error) => {
+                Ok(fence) => {
+                    self.fence = Some(fence);
+                    self.still_since_promotion().await?;
+                }
+                // Every app runs on the endpoint: a source that is out of our reach has nobody left who writes there.
+                Err(error) if self.all_have_moved() => {
                     step.failed("not reachable");
                     let line = format!("the source cannot be paused any more, nor watched: {error}");
                     self.setup.ui.warn(&line);
                     self.outcome.notes.push(line);
                     return Ok(());
+                }
+                Err(error) => {
+                    return Err(error.while_doing("hold the source while an app may still write there"));
                 }
             }
         }
@@ -400,6 +426,43 @@ impl<R: Record, P: Pair> Cutover<R, P> {
                 size::duration(self.setup.limits.long_pause)
             ));
         }
+        Ok(())
+    }
+
+    /// The pause of an earlier run may have ended before this one's began: an app that is still on the source may have written there meanwhile.
+    async fn still_since_promotion(&mut self) -> Result<()> {
+        let Some(promotion) = self.history.promotion.clone().filter(|_| !self.all_have_moved()) else {
+            return Ok(());
+        };
+        let (stillness, watch) = look::source_stillness(&self.setup.source, &self.setup.master, &promotion).await?;
+        if stillness == Stillness::Still {
+            self.source_watch = watch;
+            return Ok(());
+        }
+        let what = match stillness {
+            Stillness::Moved => "the source was written to after the promotion, before its pause began again",
+            _ => "it is not proven that the source was not written to after the promotion",
+        };
+        self.why_back = what.into();
+        Err(Error::unproven(format!("switch the app: {what}"))
+            .hint("run the same command again: it follows the source again first"))
+    }
+
+    /// Returns whether every app was seen on the endpoint when this run began, with no release under way.
+    fn all_have_moved(&self) -> bool {
+        self.seen
+            .is_some_and(|seen| seen.app == Points::Endpoint && !seen.release_pending)
+    }
+
+    /// Once one of several apps may write to the master, another must not be given back the source by a pause that ends.
+    async fn stay_paused(&mut self) -> Result<()> {
+        let Some(fence) = &self.fence else {
+            // Out of reach, and every app has moved: see `long_pause`.
+            return Ok(());
+        };
+        let step = self.setup.ui.step("hold the source");
+        fence.extend(UNTIL_ALL_HAVE_MOVED).await?;
+        step.done("paused until every app has moved, also should this command die");
         Ok(())
     }
 }

@@ -1,10 +1,12 @@
 //! Preboot off and on, and the app stopped and started: what is done to its processes, each remembered in the journal before it is done.
 
+use super::app::insist;
 use super::history::Entry;
 use super::pair::Pair;
+use super::phase::Phase;
 use super::record::Record;
 use super::run::Cutover;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::wait::Instant;
 use jiff::Timestamp;
 use std::collections::BTreeMap;
@@ -29,16 +31,28 @@ impl<R: Record, P: Pair> Cutover<R, P> {
     }
 
     pub(super) async fn preboot_on(&mut self) -> Result<()> {
+        let after_the_switch = self.history.phase == Some(Phase::Switched);
         for app in self.setup.apps.clone() {
             let name = app.app_name().to_string();
-            if self.history.preboot_to_restore.contains(&name) {
-                app.set_preboot(true).await?;
-                self.write(Entry::PrebootOn { app: name }).await?;
-                self.setup
-                    .ui
-                    .step(format!("preboot of {}", app.app_name()))
-                    .done("on again");
+            if !self.history.preboot_to_restore.contains(&name) {
+                continue;
             }
+            match insist(|| app.set_preboot(true)).await {
+                Ok(()) => {}
+                Err(error) if after_the_switch => return Err(error),
+                Err(error) => {
+                    self.not_put_back.push(format!(
+                        "app {name}: preboot is off (`heroku features:enable preboot --app {name}`; {})",
+                        error.chain().join(": ")
+                    ));
+                    continue;
+                }
+            }
+            self.write(Entry::PrebootOn { app: name }).await?;
+            self.setup
+                .ui
+                .step(format!("preboot of {}", app.app_name()))
+                .done("on again");
         }
         Ok(())
     }
@@ -65,10 +79,33 @@ impl<R: Record, P: Pair> Cutover<R, P> {
             return Ok(());
         };
         let step = self.setup.ui.step(format!("start {}", self.setup.app_names()));
-        for app in &self.setup.apps {
-            if let Some(standing) = standing.get(app.app_name()) {
+        // After the switch a refusal decides whether to go back; on the way back every app that can be started is.
+        let on_the_way_back = self.history.phase != Some(Phase::Switching);
+        let mut left = 0;
+        for app in self.setup.apps.clone() {
+            let name = app.app_name();
+            let Some(standing) = standing.get(name) else {
+                continue;
+            };
+            if !on_the_way_back {
                 app.start(standing).await?;
+                continue;
             }
+            let started = match self.vars_not_back.contains(name) {
+                true => Err(Error::failed("its vars are not those of the source yet")),
+                false => insist(|| app.start(standing)).await,
+            };
+            if let Err(error) = started {
+                left += 1;
+                self.not_put_back.push(format!(
+                    "app {name} is stopped or under maintenance ({})",
+                    error.chain().join(": ")
+                ));
+            }
+        }
+        if left > 0 {
+            step.failed(format!("{left} could not be started"));
+            return Ok(());
         }
         self.write(Entry::Started).await?;
         step.done("as it stood before");
@@ -85,6 +122,7 @@ impl<R: Record, P: Pair> Cutover<R, P> {
                 .or(self.command, app.await_processes(release, deadline, &step))
                 .await?;
         }
+        self.replaced_at = Some(Instant::now());
         step.done("all that should run runs on the endpoint");
         Ok(())
     }

@@ -80,12 +80,24 @@ impl Hook {
     }
 
     pub async fn set_config_vars(&self, wanted: &BTreeMap<String, Option<Secret>>) -> Result<Option<u64>> {
-        if self.config_vars().await?.agrees_with(wanted) {
+        let before = self.config_vars().await.map_err(Error::with_nothing_changed)?;
+        if before.agrees_with(wanted) {
             return Ok(None);
         }
         let names = wanted.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
         let doing = || format!("set {names} of app {}", self.app);
-        self.run("set", &self.commands.set, wanted).await.doing(doing)?;
+        if let Err(error) = self.run("set", &self.commands.set, wanted).await.doing(doing) {
+            // Only what is read afterwards says whether a command that failed has changed anything.
+            let now = self.config_vars().await?;
+            return match (now.agrees_with(wanted), now.same_as(&before, wanted.keys())) {
+                (true, _) => Ok(Some(0)),
+                (false, true) => Err(error.with_nothing_changed()),
+                (false, false) => {
+                    Err(error
+                        .hint("app.commands.set failed half way: see the app's vars, then run the same command again"))
+                }
+            };
+        }
         match self.config_vars().await?.agrees_with(wanted) {
             true => Ok(Some(0)),
             false => Err(Error::failed(doing())

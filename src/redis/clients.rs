@@ -55,6 +55,11 @@ impl Baseline {
         for client in clients {
             *groups.entry(Group::of(client)).or_default() += 1;
         }
+        Baseline::counted(groups)
+    }
+
+    /// A baseline of so many clients of each group.
+    pub fn counted(groups: impl IntoIterator<Item = (Group, usize)>) -> Self {
         let groups = groups.into_iter().map(|(group, count)| Counted { group, count });
         Baseline {
             groups: groups.collect(),

@@ -5,6 +5,7 @@
 //! translates between HTTP and the two. There is no router: nobody visits the app, so maintenance mode only shows.
 
 mod api;
+pub mod failures;
 mod listener;
 mod logs;
 pub mod model;
@@ -47,11 +48,17 @@ pub(crate) struct Server {
     pub runner: Runner,
     pub log_sessions: Sessions,
     pub outage: watch::Sender<Option<Outage>>,
+    pub failures: Mutex<failures::Failures>,
+    pub started: std::time::Instant,
 }
 
 impl Server {
     pub fn platform(&self) -> MutexGuard<'_, Platform> {
         self.platform.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub fn failures(&self) -> MutexGuard<'_, failures::Failures> {
+        self.failures.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A delay of the original platform, as long as it lasts here.
@@ -79,6 +86,8 @@ pub async fn serve(options: Options, shutdown: CancellationToken) -> Result<()> 
         platform: Mutex::new(Platform::new(&seed)),
         log_sessions: Sessions::default(),
         outage,
+        failures: Mutex::default(),
+        started: std::time::Instant::now(),
         options,
     });
     server.runner.attend(schedule::follow(Arc::clone(&server)));

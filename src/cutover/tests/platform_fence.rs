@@ -116,8 +116,7 @@ async fn a_release_that_fails_starts_the_app_again_on_the_source() {
 
 #[tokio::test]
 async fn somebody_who_comes_back_stops_it_with_his_address_and_the_app_goes_on_where_it_was() {
-    let mut stage = unpausable().await;
-    stage.limits.clients = Duration::from_millis(300);
+    let stage = unpausable().await;
     let source = stage.source();
     // A process that no change of the app stops: it reconnects and writes.
     let stranger = tokio::spawn(async move {

@@ -1,6 +1,6 @@
 //! Add-on attachments: they own config vars, and the last one on the app that pays cannot go.
 
-use super::http::{Changed, not_taken};
+use super::http::{Changed, not_taken, refused};
 use super::{Heroku, Named};
 use crate::error::{Error, Result};
 use crate::secret::{Secret, Shown};
@@ -113,7 +113,7 @@ impl Heroku {
                         return Ok(attachment.into());
                     }
                 }
-                Changed::Refused(refusal) => return Err(refusal.error(&doing)),
+                Changed::Refused(refusal) => return Err(refused(&refusal, &doing, lost)),
                 Changed::Unclear(cause) => lost = Some(cause),
             }
         }
@@ -129,7 +129,7 @@ impl Heroku {
             match self.http.change("DELETE", &path, None).await {
                 Changed::Done(_) => return Ok(()),
                 Changed::Refused(refusal) if refusal.status.as_u16() == 404 => return Ok(()),
-                Changed::Refused(refusal) => return Err(refusal.error(&doing)),
+                Changed::Refused(refusal) => return Err(refused(&refusal, &doing, lost)),
                 Changed::Unclear(cause) => {
                     lost = Some(cause);
                     if !self.attachments().await?.iter().any(|there| there.id == attachment.id) {

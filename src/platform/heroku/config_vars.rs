@@ -1,7 +1,7 @@
 //! The app's config vars. Every value is a secret, since any may be a URL with a password.
 
 use super::Heroku;
-use super::http::{Changed, not_taken};
+use super::http::{Changed, not_taken, refused};
 use crate::error::{Doing, Error, Result};
 use crate::secret::{self, Secret, Shown};
 use std::collections::BTreeMap;
@@ -67,6 +67,11 @@ impl ConfigVars {
             None => !self.0.contains_key(name),
         })
     }
+
+    /// Returns whether these vars have the same values in both.
+    pub fn same_as<'a>(&self, other: &ConfigVars, mut names: impl Iterator<Item = &'a String>) -> bool {
+        names.all(|name| self.0.get(name) == other.0.get(name))
+    }
 }
 
 fn is_mask(text: &str) -> bool {
@@ -87,10 +92,13 @@ impl Heroku {
     pub async fn set_config_vars(&self, wanted: &BTreeMap<String, Option<Secret>>) -> Result<Option<u64>> {
         let names = wanted.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
         let doing = format!("set {names} of app {}", self.app);
-        if self.config_vars().await?.agrees_with(wanted) {
+        // An error up to here comes before anything is sent.
+        let unsent = |error: Error| error.with_nothing_changed();
+        if self.config_vars().await.map_err(unsent)?.agrees_with(wanted) {
             return Ok(None);
         }
-        let before = self.newest_release().await?.map_or(0, |release| release.version);
+        let newest = self.newest_release().await.map_err(unsent)?;
+        let before = newest.map_or(0, |release| release.version);
         let mut lost = None;
         for _ in 0..3 {
             let body: BTreeMap<&str, Option<&str>> = wanted
@@ -104,12 +112,14 @@ impl Heroku {
                 .await
             {
                 Changed::Done(_) => return Ok(Some(before)),
-                Changed::Refused(refusal) if refusal.message.contains("Cannot overwrite attachment values") => {
-                    return Err(refusal
-                        .error(&doing)
-                        .hint("an add-on's attachment owns the var: detach it, or let `infra switch-app` do it"));
+                Changed::Refused(refusal) => {
+                    let error = refused(&refusal, &doing, lost);
+                    return Err(match refusal.message.contains("Cannot overwrite attachment values") {
+                        true => error
+                            .hint("an add-on's attachment owns the var: detach it, or let `infra switch-app` do it"),
+                        false => error,
+                    });
                 }
-                Changed::Refused(refusal) => return Err(refusal.error(&doing)),
                 Changed::Unclear(cause) => {
                     lost = Some(cause);
                     let taken = self.config_vars().await?.agrees_with(wanted)

@@ -349,6 +349,21 @@ impl Refusal {
     }
 }
 
+/// The error for a change that was refused. Where an earlier answer to the same change was lost, that first request may
+/// still be carried out.
+pub(super) fn refused(refusal: &Refusal, doing: &str, lost: Option<Error>) -> Error {
+    match lost {
+        None => refusal.error(doing).with_nothing_changed(),
+        Some(_) => Error::failed(format!(
+            "{doing}: whether the platform took the change is not known; asked again, it answered {} {} {}",
+            refusal.status.as_u16(),
+            refusal.id,
+            refusal.message
+        ))
+        .hint("look at the app on the platform, then run the same command again"),
+    }
+}
+
 /// A change that was asked for several times and is not there.
 pub(super) fn not_taken(doing: &str, lost: Option<Error>) -> Error {
     let error = Error::failed(format!("{doing}: the platform did not take the change"))

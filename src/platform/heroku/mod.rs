@@ -23,7 +23,7 @@ pub use survey::{AppSurvey, ChangeProbe};
 
 use crate::error::{Error, Result};
 use crate::secret::Secret;
-use http::{Changed, Http, not_taken};
+use http::{Changed, Http, not_taken, refused};
 use serde::Deserialize;
 
 /// Where the public API answers; HEROKU_API_URL names another.
@@ -110,7 +110,7 @@ impl Heroku {
             let body = serde_json::json!({ "maintenance": on });
             match self.http.change("PATCH", &self.path(""), Some(body)).await {
                 Changed::Done(_) => return Ok(()),
-                Changed::Refused(refusal) => return Err(refusal.error(&doing)),
+                Changed::Refused(refusal) => return Err(refused(&refusal, &doing, lost)),
                 Changed::Unclear(_) if self.app().await?.maintenance == on => return Ok(()),
                 Changed::Unclear(cause) => lost = Some(cause),
             }

@@ -1,6 +1,6 @@
 //! The app's processes: how many of each type there should be, which run, and whether the old ones outlive a change.
 
-use super::http::{Changed, not_taken};
+use super::http::{Changed, not_taken, refused};
 use super::{Heroku, on_off};
 use crate::error::Result;
 use crate::ui::Step;
@@ -71,7 +71,7 @@ impl Heroku {
             let body = serde_json::json!({ "updates": updates });
             match self.http.change("PATCH", &self.path("/formation"), Some(body)).await {
                 Changed::Done(_) => return Ok(()),
-                Changed::Refused(refusal) => return Err(refusal.error(&doing)),
+                Changed::Refused(refusal) => return Err(refused(&refusal, &doing, lost)),
                 Changed::Unclear(cause) => {
                     lost = Some(cause);
                     let there = self.formation().await?;
@@ -153,7 +153,7 @@ impl Heroku {
                 .await
             {
                 Changed::Done(_) => return Ok(()),
-                Changed::Refused(refusal) => return Err(refusal.error(&doing)),
+                Changed::Refused(refusal) => return Err(refused(&refusal, &doing, lost)),
                 Changed::Unclear(_) if self.preboot().await? == on => return Ok(()),
                 Changed::Unclear(cause) => lost = Some(cause),
             }

@@ -15,6 +15,7 @@ use tokio::time::Instant;
 use super::answers::{Answer, read};
 use super::views;
 use crate::platform::Server;
+use crate::platform::failures::{Change, Planned};
 use crate::platform::listener::{Outage, OutageForm};
 use crate::platform::model::{Behaviour, Refusal, Stage};
 
@@ -192,6 +193,18 @@ pub(super) async fn set_behaviour(
         begin_outage(&server, outage)?;
     }
     Ok(Json(app.behaviour.clone()))
+}
+
+/// Replaces the plan of failures for the whole platform, and forgets the log of changes.
+pub(super) async fn plan_failures(State(server): Shared, body: Bytes) -> Answer<Json<Vec<Planned>>> {
+    let plan: Vec<Planned> = read(&body)?;
+    server.failures().plan(plan.clone());
+    Ok(Json(plan))
+}
+
+/// Every change that was asked for since the plan was set, in order.
+pub(super) async fn changes(State(server): Shared) -> Json<Vec<Change>> {
+    Json(server.failures().changes.clone())
 }
 
 pub(super) async fn report(State(server): Shared) -> Json<Value> {

@@ -14,6 +14,7 @@ use base64::Engine;
 
 use super::answers::Answer;
 use crate::platform::Server;
+use crate::platform::failures::{Change, Fate};
 use crate::platform::listener::{Outage, OutageForm, Peer};
 use crate::platform::model::Refusal;
 
@@ -189,6 +190,32 @@ fn mishap(server: &Server, method: &Method, path: &str) -> Mishap {
         }
     }
     Mishap::None
+}
+
+/// Fails as the plan for the whole platform says, and logs every change that was asked for.
+pub(super) async fn fail_as_planned(State(server): State<Arc<Server>>, request: Request, next: Next) -> Response {
+    let changing = !matches!(*request.method(), Method::GET | Method::HEAD);
+    let (method, path) = (request.method().to_string(), request.uri().path().to_owned());
+    let refusal = |status| Refusal::new(status, usual_id(status), "This request fails because it was asked to.");
+    let fate = server.failures().fate(changing);
+    let response = match fate {
+        Fate::Passes => next.run(request).await,
+        Fate::Fails(status) => refusal(status).into_response(),
+        Fate::FailsAfterwards(status) => {
+            drop(next.run(request).await);
+            refusal(status).into_response()
+        }
+    };
+    if changing {
+        let at_ms = u64::try_from(server.started.elapsed().as_millis()).unwrap_or(u64::MAX);
+        server.failures().changes.push(Change {
+            method,
+            path,
+            status: response.status().as_u16(),
+            at_ms,
+        });
+    }
+    response
 }
 
 /// During an outage nobody gets an answer, or all get the same.

@@ -76,6 +76,7 @@ pub(super) fn routes(server: Arc<Server>) -> Router {
         .route("/apps/{app}/releases/{release}", get(releases::info))
         .fallback(guard::no_such_endpoint)
         .layer(from_fn_with_state(Arc::clone(&server), guard::misbehave))
+        .layer(from_fn_with_state(Arc::clone(&server), guard::fail_as_planned))
         .layer(from_fn_with_state(Arc::clone(&server), guard::check))
         .layer(from_fn_with_state(allowance, guard::spend));
     let admin = Router::new()
@@ -88,6 +89,8 @@ pub(super) fn routes(server: Arc<Server>) -> Router {
             "/_sandbox/apps/{app}/behaviour",
             get(admin::behaviour).post(admin::set_behaviour),
         )
+        .route("/_sandbox/failures", post(admin::plan_failures))
+        .route("/_sandbox/changes", get(admin::changes))
         .route("/_sandbox/report", get(admin::report))
         .layer(axum::middleware::from_fn(guard::only_this_computer));
     // The address of a log session holds its own secret.

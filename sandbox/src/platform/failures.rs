@@ -1,0 +1,130 @@
+//! Failures of the whole platform, planned by a test in their order, and a log of every change that was asked for.
+//!
+//! A test first runs without failures and reads the log; then it runs once for each logged change, with a plan that
+//! lets the changes before it pass. So no test needs a list of the calls that its program makes.
+
+use serde::{Deserialize, Serialize};
+
+/// One kind of failure, for a number of requests in a row.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Planned {
+    pub status: u16,
+    /// How many changes pass before the first one fails.
+    #[serde(default)]
+    pub skip: u32,
+    /// How many requests fail.
+    pub count: u32,
+    /// Whether reads fail too, from the first failed change on.
+    #[serde(default)]
+    pub reads: bool,
+    /// Whether the change is made and only its answer fails.
+    #[serde(default)]
+    pub after_commit: bool,
+}
+
+/// A request that asked for a change, and its answer's status.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Change {
+    pub method: String,
+    pub path: String,
+    pub status: u16,
+    /// Milliseconds since the platform started.
+    pub at_ms: u64,
+}
+
+/// The plan, worked off from its first entry, and the log.
+#[derive(Debug, Default)]
+pub struct Failures {
+    plan: Vec<Planned>,
+    pub changes: Vec<Change>,
+}
+
+/// The fate of one request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fate {
+    Passes,
+    /// Answered with this status, and nothing is done.
+    Fails(u16),
+    /// Done, and then answered with this status.
+    FailsAfterwards(u16),
+}
+
+impl Failures {
+    /// Replaces the plan and forgets the log.
+    pub fn plan(&mut self, plan: Vec<Planned>) {
+        self.plan = plan;
+        self.changes.clear();
+    }
+
+    /// Takes one request into account.
+    pub fn fate(&mut self, changing: bool) -> Fate {
+        self.plan.retain(|planned| planned.count > 0);
+        let Some(planned) = self.plan.first_mut() else {
+            return Fate::Passes;
+        };
+        match (changing, planned.skip, planned.reads) {
+            (true, 0, _) => {}
+            // Reads fail only once the first change has been refused.
+            (false, 0, true) if self.changes.iter().any(|change| change.status == planned.status) => {}
+            (true, ..) => {
+                planned.skip -= 1;
+                return Fate::Passes;
+            }
+            (false, ..) => return Fate::Passes,
+        }
+        planned.count -= 1;
+        if planned.after_commit {
+            Fate::FailsAfterwards(planned.status)
+        } else {
+            Fate::Fails(planned.status)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn planned(status: u16, skip: u32, count: u32) -> Planned {
+        Planned {
+            status,
+            skip,
+            count,
+            reads: false,
+            after_commit: false,
+        }
+    }
+
+    #[test]
+    fn changes_before_the_planned_one_pass_and_reads_do_not_count() {
+        let mut failures = Failures::default();
+        failures.plan(vec![planned(503, 1, 1), planned(422, 0, 2)]);
+        let fates: Vec<Fate> = [false, true, false, true, true, true, true]
+            .map(|changing| failures.fate(changing))
+            .into();
+        use Fate::{Fails, Passes};
+        assert_eq!(
+            fates,
+            [Passes, Passes, Passes, Fails(503), Fails(422), Fails(422), Passes]
+        );
+    }
+
+    #[test]
+    fn reads_fail_from_the_first_refused_change_on() {
+        let mut failures = Failures::default();
+        failures.plan(vec![Planned {
+            reads: true,
+            ..planned(401, 0, 10)
+        }]);
+        assert_eq!(failures.fate(false), Fate::Passes);
+        assert_eq!(failures.fate(true), Fate::Fails(401));
+        failures.changes.push(Change {
+            method: "PATCH".into(),
+            path: "/apps/demo".into(),
+            status: 401,
+            at_ms: 0,
+        });
+        assert_eq!(failures.fate(false), Fate::Fails(401));
+    }
+}
