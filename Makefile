@@ -12,12 +12,12 @@ CACHE := $(or $(INFRA_SANDBOX_CACHE),$(HOME)/.cache/infra-sandbox)
 
 # The tests kill the program where they want to; no other build can be.
 TEST_FEATURES := --features infra/fault-points
-test test-aws test-cutover test-security: FEATURES := $(TEST_FEATURES)
+test test-aws test-cutover test-refusals test-security: FEATURES := $(TEST_FEATURES)
 RUNNER := $(if $(SUDO),CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER='$(SUDO)')
 
 ROUNDS ?= 3
 
-.PHONY: agent deny install bench demo test test-aws test-cutover test-security build check tools image clean-sandbox
+.PHONY: agent deny install bench demo test test-aws test-cutover test-refusals test-security build check tools image clean-sandbox
 
 build: tools agent
 	cargo build --workspace --bins --locked $(FEATURES)
@@ -41,6 +41,10 @@ test: image test-aws
 test-cutover: FENCE = pause,platform
 test-cutover: image
 	$(RUNNER) RECOVERY=all FENCE=$(FENCE) cargo test --workspace --locked $(FEATURES) --test recovery -- --nocapture
+
+# Every change that a cutover asks the platform for, refused in every way; a part of `make test` is a sample of it. About twelve minutes.
+test-refusals: build
+	REFUSALS=all cargo test -p infra --locked $(FEATURES) --lib cutover::tests::refusals -- --nocapture
 
 # Only what tries to get through where nobody should; a part of `make test`.
 test-security: image

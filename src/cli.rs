@@ -316,7 +316,7 @@ pub struct SwitchApp {
     /// Follow a source that lost more than a tenth of its keys since it was last compared, although the master would lose them too
     #[arg(long)]
     pub accept_loss: bool,
-    /// How long a process that was asked to stop may live on; counts where the app is stopped. Heroku kills it after 30 s
+    /// How long a process that was replaced or stopped may live on; the source stays shut for so long. Heroku kills it after 30 s
     #[arg(long, value_parser = duration, default_value = "31s", value_name = "TIME")]
     pub grace: Duration,
     /// How long the source is watched for late writes once the app has moved

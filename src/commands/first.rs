@@ -4,7 +4,7 @@ use super::JSON_SCHEMA_VERSION;
 use super::context::{Context, REDIS_PORT};
 use crate::cli::Confirmed;
 use crate::cutover::vars;
-use crate::error::{Error, ExitCode, Result};
+use crate::error::{Error, ExitCode, Kind, Result};
 use crate::platform::Platform;
 use crate::redis::{Server, Trust};
 use crate::secret::Secret;
@@ -65,7 +65,9 @@ pub async fn switch(context: &Context, confirmed: &Confirmed) -> Result<ExitCode
                 (vars[1].clone(), Some(Secret::new(authority.clone()))),
             ]
             .into();
-            let Some(before) = app.set_config_vars(&wanted).await? else {
+            let set = app.set_config_vars(&wanted).await;
+            // Apps before this one have moved already.
+            let Some(before) = set.map_err(|error| partly(error, !releases.is_empty()))? else {
                 step.unchanged("they name the endpoint already");
                 continue;
             };
@@ -86,6 +88,16 @@ pub async fn switch(context: &Context, confirmed: &Confirmed) -> Result<ExitCode
         false => context.ui.data(format!("{} uses {endpoint}", context.config.app.name)),
     }
     Ok(ExitCode::Done)
+}
+
+fn partly(error: Error, some_have_moved: bool) -> Error {
+    if !some_have_moved {
+        return error;
+    }
+    error
+        .with_kind(Kind::Partial)
+        .while_doing("move every app to the endpoint: some run there already")
+        .hint("mend what the platform says, then run the same command again: it goes on where this one stopped")
 }
 
 /// A var that an add-on's attachment owns cannot be set. Whoever has an add-on there has a source, and may want to keep it in sight.

@@ -6,7 +6,7 @@ use super::context::{Context, Environment, host_server};
 use super::up;
 use crate::cli::Rotate;
 use crate::cloud::ssm;
-use crate::error::{Error, ExitCode, Result};
+use crate::error::{Error, ExitCode, Kind, Result};
 use crate::host;
 use crate::plan::names::Names;
 use crate::redis::{Info, Server, control};
@@ -307,7 +307,8 @@ impl Work<'_> {
             }
             step.update(format!("{} gets it", app.app_name()));
             self.lock.check(Duration::ZERO)?;
-            let release = app::tell(&app, &wanted, self.limits, step).await?;
+            let handed_over = app::tell(&app, &wanted, self.limits, step).await;
+            let release = handed_over.map_err(|error| refused(error, !rotated.releases.is_empty()))?;
             rotated.releases.insert(app.app_name().to_string(), release);
         }
         if let Some(told) = self.keeper.state().await.rotation.and_then(|rotation| rotation.told) {
@@ -436,6 +437,20 @@ pub fn refuse_unfinished(state: &State) -> Result<()> {
         .hint("run `infra rotate` to bring that to its end")),
         None => Ok(()),
     }
+}
+
+/// A platform that refuses the new password blocks nobody: both are accepted until the rotation goes on.
+fn refused(error: Error, some_have_it: bool) -> Error {
+    if !error.nothing_changed() {
+        return error;
+    }
+    let error = match some_have_it {
+        true => error.with_kind(Kind::Partial),
+        false => error,
+    };
+    error
+        .while_doing("hand the app its new password: the app runs on with the old one, and both are accepted")
+        .hint("mend what the platform says, then run `infra rotate app` again")
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@ use super::clients;
 use super::phase::FenceKind;
 use crate::error::{Error, Result};
 use crate::redis::clients::Baseline;
+use crate::redis::info::ServerRole;
 use crate::redis::{Connection, Info, Server, control};
 use crate::wait::Instant;
 use jiff::Timestamp;
@@ -60,6 +61,10 @@ impl Fence {
         let raised_at = Timestamp::now();
         control::pause_writes(&mut connection, TERM).await?;
         let captured = Info::read(&mut connection).await?;
+        if captured.role != ServerRole::Master {
+            // The pause ends by itself; ending it here could end that of an earlier run too.
+            return Err(not_a_master(&connection));
+        }
         let shared = Arc::new(Mutex::new(Hold {
             until: raised.after(TERM),
             broken: None,
@@ -81,6 +86,9 @@ impl Fence {
         let mut connection = source.connect(0).await?;
         connection.answer_within(Duration::from_secs(5));
         let captured = Info::read(&mut connection).await?;
+        if captured.role != ServerRole::Master {
+            return Err(not_a_master(&connection));
+        }
         let fence = Fence {
             connection,
             keeping: Keeping::Platform(clients),
@@ -224,10 +232,20 @@ async fn renew_once(connection: &mut Connection, shared: &Mutex<Hold>) -> Result
 
 fn changed(info: &Info, run_id: &str, replid: &str) -> Option<&'static str> {
     match (info.run_id == run_id, info.replid == replid) {
+        // A master that was demoted keeps its ids until it has copied its new master.
+        (true, true) if info.role != ServerRole::Master => Some("the source follows another server since"),
         (true, true) => None,
         (false, _) => Some("the source was restarted since; a pause would be forgotten"),
         (true, false) => Some("the source has another replication id than when it was fenced"),
     }
+}
+
+fn not_a_master(connection: &Connection) -> Error {
+    Error::unproven(format!(
+        "fence {}: it follows another server, which takes the app's writes now or soon",
+        connection.place()
+    ))
+    .hint("the provider may have failed over: wait until it is done, see that the app's URL still names its master, then run the same command again")
 }
 
 fn unfenced(connection: &Connection, why: &str) -> Error {

@@ -6,11 +6,12 @@
 //! attachments), `stop` (processes), `settle` (after the switch) and `back`. The [`gate`] alone makes the proof that a promotion wants. Everything is resumable: a
 //! rerun after a kill anywhere looks, decides and goes on or back, and the tests of `decide` die at every step to show it.
 //!
-//! **Where it goes back.** Up to `promoted` every failure leads back: the pause is lifted, the door stays closed, and a promoted master follows again once its own
-//! stream has shown that nobody wrote to it. From `switching` on only the platform's word counts: while a release is under way or the app's var names the endpoint,
-//! the way is forward. A release that **failed** or expired never ran the app on the endpoint, so it leads back too, in an order that keeps one door shut: the new door is
-//! closed, our stream must show no write, the old values are set if the platform shows the new ones, and only then the source is opened. If our side was written to in
-//! spite of it, its door opens again and the switch stays half done, with the source paused, until the command is run again.
+//! **Where it goes back.** Up to `promoted` every failure leads back: app access stays closed, the pause is lifted, and a promoted master follows again once its own stream has
+//! shown that nobody wrote to it. From `switching` on a change may be under way that moves the app, so the way is forward, with three exceptions: the platform **refused** the
+//! change or it was never sent; its release **failed** or expired; or app access was never opened. Each wants the proof that our side is unused ([`decide::may_take_back`]). The
+//! order of the way back keeps one side shut: app access is closed, our stream must show no write, only then the source is opened, and then the old values are set where the
+//! platform shows the new ones. The source comes before the platform, so that an app which is still there does not wait for a platform that refuses. If our side was written to
+//! in spite of all, app access opens again and the switch stays half done, with the source paused, until the command is run again.
 //!
 //! **After the tool died.** The short pauses end by themselves within seconds and the app is back on its old side; the pause of `promote` ends at the time that it
 //! printed; the long one, set before `switching` has any effect, outlasts the release. Whether the source moved meanwhile is asked of its replication stream, never of a clock.

@@ -3,6 +3,7 @@
 use super::server::Server;
 use super::trust::Trust;
 use super::{Connection, Info};
+use crate::secret::Secret;
 use ::redis::{Cmd, FromRedisValue, Value};
 use std::fs;
 use std::net::TcpListener;
@@ -110,9 +111,17 @@ impl TestServer {
             host: "127.0.0.1".into(),
             port: self.port,
             user: None,
-            password: None,
+            password: self.password(),
             trust: self.trust.clone(),
         }
+    }
+
+    /// The one that it was started with.
+    fn password(&self) -> Option<Secret> {
+        let at = self.arguments.iter().position(|argument| argument == "--requirepass")?;
+        self.arguments
+            .get(at + 1)
+            .map(|password| Secret::new(password.as_str()))
     }
 
     pub async fn connect(&self, database: u32) -> Connection {

@@ -3,7 +3,8 @@
 //! A test first runs without failures and reads the log; then it runs once for each logged change, with a plan that
 //! lets the changes before it pass. So no test needs a list of the calls that its program makes.
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
+use std::time::Instant;
 
 /// One kind of failure, for a number of requests in a row.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -29,8 +30,12 @@ pub struct Change {
     pub method: String,
     pub path: String,
     pub status: u16,
-    /// Milliseconds since the platform started.
-    pub at_ms: u64,
+    #[serde(rename = "ago_ms", serialize_with = "ago")]
+    pub at: Instant,
+}
+
+fn ago<S: Serializer>(at: &Instant, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_u64(u64::try_from(at.elapsed().as_millis()).unwrap_or(u64::MAX))
 }
 
 /// The plan, worked off from its first entry, and the log.
@@ -123,7 +128,7 @@ mod tests {
             method: "PATCH".into(),
             path: "/apps/demo".into(),
             status: 401,
-            at_ms: 0,
+            at: Instant::now(),
         });
         assert_eq!(failures.fate(false), Fate::Fails(401));
     }

@@ -49,7 +49,6 @@ pub(crate) struct Server {
     pub log_sessions: Sessions,
     pub outage: watch::Sender<Option<Outage>>,
     pub failures: Mutex<failures::Failures>,
-    pub started: std::time::Instant,
 }
 
 impl Server {
@@ -87,7 +86,6 @@ pub async fn serve(options: Options, shutdown: CancellationToken) -> Result<()> 
         log_sessions: Sessions::default(),
         outage,
         failures: Mutex::default(),
-        started: std::time::Instant::now(),
         options,
     });
     server.runner.attend(schedule::follow(Arc::clone(&server)));

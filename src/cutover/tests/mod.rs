@@ -3,6 +3,7 @@
 mod others;
 mod platform_fence;
 mod preview;
+mod refusals;
 mod stage;
 
 use super::{Command, Phase};

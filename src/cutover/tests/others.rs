@@ -8,6 +8,7 @@ use crate::platform::{Commands, Hook, Platform};
 use crate::redis::Info;
 use crate::redis::info::ServerRole;
 use std::time::Duration;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 #[tokio::test]
 async fn back_is_refused_with_a_count_once_the_new_side_was_written_to() {
@@ -254,5 +255,58 @@ async fn a_source_that_came_back_empty_is_not_followed_though_it_took_as_many_ne
     assert!(text.contains("of 12 keys that it had it has lost 12"), "{text}");
     let there: String = stage.master.run("GET l").await;
     assert_eq!(there, "1", "the master lost what the source had lost");
+    stage.end().await;
+}
+
+#[tokio::test]
+async fn a_source_that_was_demoted_is_never_fenced() {
+    let stage = Stage::new(0.02).await;
+    stage.load().await;
+    // It keeps its run id and replication id until it has copied its new master; nobody listens there.
+    stage.at_source("REPLICAOF 127.0.0.1 1").await;
+    let error = stage.run(Command::Promote).await.unwrap_err();
+    // Its stream ended when it was demoted, so that even the comparison cannot begin.
+    assert_eq!(error.kind(), Kind::Unproven, "{error:?}");
+    let fence = super::super::fence::Fence::raise(&stage.source()).await.err().unwrap();
+    assert!(fence.to_string().contains("follows another server"), "{fence:?}");
+    let info = Info::read(&mut stage.master.connect(0).await).await.unwrap();
+    assert_eq!(info.role, ServerRole::Replica);
+    stage.end().await;
+}
+
+/// Writes like the others; asked to stop, it closes its connection, and puts its work back over a new one shortly before it is killed.
+const RETURNING: &str = r#"mkdir -p "$SANDBOX_LEDGER_DIR"; i=0; stop=; trap 'stop=1' TERM; put() { [ "$(redis-cli -u "$REDIS_URL" --no-auth-warning SET "$1" 1 2>/dev/null)" = OK ] && echo "$1" >> "$SANDBOX_LEDGER_DIR/$$"; };
+while [ -z "$stop" ]; do i=$((i+1)); put "$DYNO:$$:$i"; sleep 0.02; done; sleep 2.5; put "$DYNO:$$:put-back""#;
+
+#[tokio::test]
+async fn a_process_that_comes_back_to_put_its_work_back_finds_the_source_shut_until_it_is_dead() {
+    // Processes are killed 3 s after they were asked to stop.
+    let mut stage = Stage::with_writer(0.1, RETURNING).await;
+    stage.limits.grace = Duration::from_millis(3200);
+    stage.load().await;
+    let outcome = stage.run(Command::SwitchApp).await.unwrap();
+    assert_eq!(outcome.late_writes, Some(0));
+    // Long enough for whoever is still alive to have come back.
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    expect_moved(&stage).await;
+    stage.end().await;
+}
+
+#[tokio::test]
+async fn a_client_that_did_no_more_than_its_ready_check_is_disconnected_before_the_pause_ends() {
+    let stage = Stage::new(0.02).await;
+    stage.load().await;
+    // As every client library connects: a look, and then nothing for a long time.
+    let mut idle = tokio::net::TcpStream::connect(("127.0.0.1", stage.source.port))
+        .await
+        .unwrap();
+    idle.write_all(b"AUTH default hosted-secret\r\nCLIENT SETNAME console\r\nINFO\r\n")
+        .await
+        .unwrap();
+    stage.run(Command::SwitchApp).await.unwrap();
+    let mut said = Vec::new();
+    let end = tokio::time::timeout(Duration::from_secs(5), idle.read_to_end(&mut said)).await;
+    assert!(end.is_ok(), "a client that may write was taken for an onlooker");
+    expect_moved(&stage).await;
     stage.end().await;
 }

@@ -27,11 +27,25 @@ use tokio_util::sync::CancellationToken;
 const KEY: &str = "platform-key";
 const PATIENCE: Duration = Duration::from_secs(60);
 const SOURCE_PASSWORD: &str = "hosted-secret";
+const PAIR_PASSWORD: &str = "pair-secret";
 const APP_PASSWORD: &str = "app-secret";
 
 /// Each acknowledged write is a line of the ledger. SIGTERM is ignored, as by a process that finishes its work: the old ones live on until they are killed.
 const WRITER: &str = r#"trap '' TERM; i=0; mkdir -p "$SANDBOX_LEDGER_DIR"; while :; do i=$((i+1)); key="$DYNO:$$:$i";
-[ "$(redis-cli -u "$REDIS_URL" --no-auth-warning SET "$key" "$i" 2>/dev/null)" = OK ] && echo "$key" >> "$SANDBOX_LEDGER_DIR/$$"; sleep 0.005; done"#;
+[ "$(redis-cli -u "$REDIS_URL" --no-auth-warning SET "$key" "$i" 2>/dev/null)" = OK ] && echo "$key" >> "$SANDBOX_LEDGER_DIR/$$"; sleep PAUSE; done"#;
+
+/// Seconds between two writes of a process.
+const BUSY: &str = "0.005";
+
+/// A change that the platform was asked for.
+#[derive(Clone, Debug, serde::Deserialize, PartialEq)]
+pub struct Asked {
+    pub method: String,
+    pub path: String,
+    pub status: u16,
+    /// How long ago, in milliseconds.
+    pub ago_ms: u64,
+}
 
 pub struct Stage {
     pub source: TestServer,
@@ -47,6 +61,7 @@ pub struct Stage {
     /// The app, and those that move with it.
     pub apps: Vec<Heroku>,
     pub limits: Limits,
+    writer: String,
     folder: tempfile::TempDir,
     api: String,
     shutdown: CancellationToken,
@@ -56,10 +71,23 @@ pub struct Stage {
 impl Stage {
     /// An app that runs on the source, with master and replica following it. `scale` is the factor on the platform's delays.
     pub async fn new(scale: f64) -> Stage {
+        Self::with_pace(scale, BUSY).await
+    }
+
+    /// The same with so many seconds between two writes of a process.
+    pub async fn with_pace(scale: f64, pace: &str) -> Stage {
+        Self::with_writer(scale, &WRITER.replace("PAUSE", pace)).await
+    }
+
+    /// The same with this script as every process.
+    pub async fn with_writer(scale: f64, writer: &str) -> Stage {
         let source = TestServer::start(&["--requirepass", SOURCE_PASSWORD, "--repl-diskless-sync-delay", "0"]).await;
         let follower = |of: u16, password: &'static str| async move {
             let of = format!("127.0.0.1 {of}");
+            // A client whose own password is refused must not get in as nobody in particular.
             TestServer::start(&[
+                "--requirepass",
+                PAIR_PASSWORD,
                 "--replicaof",
                 &of,
                 "--masterauth",
@@ -70,7 +98,7 @@ impl Stage {
             .await
         };
         let master = follower(source.port, SOURCE_PASSWORD).await;
-        let replica = follower(master.port, "").await;
+        let replica = follower(master.port, PAIR_PASSWORD).await;
         for server in [&master, &replica] {
             let user = format!("ACL SETUSER app off >{APP_PASSWORD} ~* &* +@all -@admin -@dangerous +info");
             server.script(&user).await;
@@ -114,6 +142,7 @@ impl Stage {
                 sync: Duration::from_secs(60),
                 rounds: 30,
             },
+            writer: writer.into(),
             folder,
             api,
             shutdown,
@@ -125,7 +154,8 @@ impl Stage {
     }
 
     async fn create_app(&self) {
-        let formation = json!({"web": {"command": ["sh", "-c", WRITER]}, "worker": {"command": ["sh", "-c", WRITER]}});
+        let formation =
+            json!({"web": {"command": ["sh", "-c", self.writer]}, "worker": {"command": ["sh", "-c", self.writer]}});
         self.admin("apps", json!({"name": "demo", "region": "us", "formation": formation}))
             .await;
         let url = self.source().url();
@@ -185,21 +215,38 @@ impl Stage {
 
     /// The same with so many processes, in a Private Space if one is named.
     pub async fn second_app_in(&mut self, space: serde_json::Value, processes: u64) -> Heroku {
-        let formation = json!({"web": {"command": ["sh", "-c", WRITER]}});
+        self.further_app("second", space, processes).await
+    }
+
+    /// One more app of this name, likewise.
+    pub async fn further_app(&mut self, name: &str, space: serde_json::Value, processes: u64) -> Heroku {
+        let formation = json!({"web": {"command": ["sh", "-c", self.writer]}});
         self.admin(
             "apps",
-            json!({"name": "second", "region": "us", "formation": formation, "space": space}),
+            json!({"name": name, "region": "us", "formation": formation, "space": space}),
         )
         .await;
-        let second = Heroku::new(&self.api, Secret::new(KEY), "second").unwrap();
+        let app = Heroku::new(&self.api, Secret::new(KEY), name).unwrap();
         let vars = [("REDIS_URL".to_string(), Some(self.source().url()))].into();
-        second.set_config_vars(&vars).await.unwrap();
-        second
-            .scale(&Formation::from([("web".into(), processes)]))
-            .await
-            .unwrap();
-        self.apps.push(second.clone());
-        second
+        app.set_config_vars(&vars).await.unwrap();
+        app.scale(&Formation::from([("web".into(), processes)])).await.unwrap();
+        self.apps.push(app.clone());
+        app
+    }
+
+    /// Plans failures of the whole platform, and forgets the log of changes.
+    pub async fn plan_failures(&self, plan: serde_json::Value) {
+        self.admin("failures", plan).await;
+    }
+
+    /// Every change that was asked for since the plan was set: method and path, status, and how many milliseconds ago.
+    pub async fn changes(&self) -> Vec<Asked> {
+        let response = self
+            .heroku_client()
+            .get(format!("{}/_sandbox/changes", self.api))
+            .send()
+            .await;
+        serde_json::from_str(&response.unwrap().text().await.unwrap()).unwrap()
     }
 
     /// Makes the platform act up.

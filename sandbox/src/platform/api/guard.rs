@@ -207,12 +207,11 @@ pub(super) async fn fail_as_planned(State(server): State<Arc<Server>>, request: 
         }
     };
     if changing {
-        let at_ms = u64::try_from(server.started.elapsed().as_millis()).unwrap_or(u64::MAX);
         server.failures().changes.push(Change {
             method,
             path,
             status: response.status().as_u16(),
-            at_ms,
+            at: Instant::now(),
         });
     }
     response
