@@ -125,3 +125,26 @@ fn nothing_that_a_command_prints_harms() {
         },
     );
 }
+
+#[tokio::test]
+async fn a_set_that_fails_is_a_refusal_only_where_all_old_values_are_still_there() {
+    let cases = [
+        ("cat >/dev/null; exit 3", true),
+        ("echo '{\"REDIS_URL\": \"half\"}' >vars; exit 3", false),
+    ];
+    for (set, refused) in cases {
+        let folder = tempfile::tempdir().unwrap();
+        let hook = hook(folder.path(), |commands| {
+            commands.set = format!("cd {}; {set}", folder.path().display());
+        });
+        let error = hook.set_config_vars(&wanted()).await.unwrap_err();
+        assert_eq!(error.nothing_changed(), refused, "{set}: {error:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_set_that_fails_after_it_has_set_everything_counts_as_made() {
+    let folder = tempfile::tempdir().unwrap();
+    let hook = hook(folder.path(), |commands| commands.set = format!("{{ {}; }}; exit 3", commands.set));
+    assert_eq!(hook.set_config_vars(&wanted()).await.unwrap(), Some(0));
+}

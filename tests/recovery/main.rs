@@ -16,6 +16,7 @@ mod doors;
 mod faults;
 mod kill;
 mod points;
+mod refusals;
 mod restore;
 mod rotate;
 #[path = "../journey/secrets.rs"]
@@ -84,6 +85,7 @@ fn a_sample_of_what_can_happen_ends_right() {
         kill::table(&world, &sides, Order::PromoteFirst, Fence::Pause, 1);
         sides.back_to_following(&world);
         faults::matrix(&world, &sides, &source, 2);
+        refusals::six(&world, &sides);
         world.no_secret_was_shown();
     });
 }

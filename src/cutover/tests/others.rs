@@ -310,3 +310,26 @@ async fn a_client_that_did_no_more_than_its_ready_check_is_disconnected_before_t
     expect_moved(&stage).await;
     stage.end().await;
 }
+
+#[tokio::test]
+async fn two_apps_left_between_two_sides_never_both_write_however_long_nobody_comes_back() {
+    // From when both changes were sent to when app access is open and the release is awaited.
+    for steps in 15..19 {
+        let mut stage = Stage::new(0.02).await;
+        stage.second_app().await;
+        stage.load().await;
+        stage.limits.long_pause = Duration::from_secs(2);
+        // The second app's change is taken, and its release fails: it stays where it was.
+        let fails = serde_json::json!({"release_phase": {"seconds": 1.0, "fails": true}});
+        stage.behave_as("second", fails).await;
+        let error = stage.killed_after(steps, Command::SwitchApp).await.unwrap_err();
+        assert!(error.to_string().contains("killed"), "after {steps} steps: {error:?}");
+        tokio::time::sleep(Duration::from_secs(4)).await;
+        let access_is_open = steps > 16;
+        assert_ne!(stage.source_takes_writes().await, access_is_open, "after {steps} steps");
+        stage.behave_as("second", serde_json::json!({"release_phase": null})).await;
+        stage.run(Command::SwitchApp).await.unwrap();
+        expect_moved(&stage).await;
+        stage.end().await;
+    }
+}
