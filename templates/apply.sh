@@ -1,5 +1,5 @@
 # Fed to a root bash by standard input, followed by one action a line, done in order; the first that fails ends it. Secrets come only this way.
-#   asked:   say TEXT… | packages NAME… | pending WORD… | directory PATH OWNER:GROUP MODE | file PATH OWNER:GROUP MODE BASE64 | program PATH OWNER:GROUP MODE SHA256 | reload-units | reload-ssh PATH
+#   asked:   epoch NUMBER | say TEXT… | packages NAME… | pending WORD… | directory PATH OWNER:GROUP MODE | file PATH OWNER:GROUP MODE BASE64 | program PATH OWNER:GROUP MODE SHA256 | reload-units | reload-ssh PATH
 #            sysctl KEY VALUE | engine BASE64 | role | enable UNIT | disable UNIT | start UNIT | stop UNIT | restart UNIT | settled | end
 #   answers: doing TEXT | warning TEXT | failed TEXT | done
 # shellcheck shell=bash
@@ -115,6 +115,19 @@ set_sysctl() {
     if ! echo "$2" 2>/dev/null >"$path"; then echo "warning this machine refuses the kernel setting $1 = $2 (it has $(<"$path"))"; fi
 }
 
+# Refuses a command whose lock was taken over by a later one, and remembers the highest epoch seen, as infra-role does.
+admit() {
+    local seen=0 known=/var/lib/infra/epoch
+    exec 8>>"$known.lock"
+    flock -w 15 8 || fail "another command is at work on the role of this host"
+    if [[ -s $known ]]; then read -r seen <"$known"; fi
+    ((seen <= $1)) || fail "another command took over the lock of this environment: this host has seen epoch $seen, this command has epoch $1"
+    if ((seen < $1)); then
+        { echo "$1" >"$known.new" && sync "$known.new" && mv -f "$known.new" "$known" && sync "${known%/*}"; } || fail "cannot write $known"
+    fi
+    exec 8>&-
+}
+
 # Commands for the running engine, each of which answers OK.
 engine() {
     local commands answers
@@ -145,6 +158,7 @@ main() {
         *) put_files ;;
         esac
         case $action in
+        epoch) admit "$first" ;;
         say) echo "doing $first $rest" ;;
         packages)
             # shellcheck disable=SC2086

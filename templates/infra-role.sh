@@ -6,10 +6,14 @@
 #   infra-role show              the role in the file and the running one
 #   infra-role prepare           writes the settings of a master, and the users with the door open, beside those in force
 #   infra-role promote           puts the settings of a master in force: follows nobody from now on
+#   infra-role log               whether the append-only log is in force
 #   infra-role follow            puts those from before the promotion in force again: the host's data becomes its upstream's
 #   infra-role apply             tells the running engine the role that stands in the file
 #   infra-role door open|closed  lets the app log in or not
+#   infra-role epoch - NUMBER    remembers the epoch of the environment's lock; refuses one that is lower than the highest seen
 #   infra-role serve             reads such actions as lines and ends the answer to each with "= STATUS"
+#
+# An action may be followed by its argument ("-" for none) and the epoch of the lock under which it was sent: "promote - 17", "door open 17".
 set -euo pipefail
 umask 077
 # shellcheck source=/dev/null
@@ -17,10 +21,30 @@ umask 077
 promoted="$INFRA_CONFIG.promoted"
 following="$INFRA_CONFIG.following"
 opened="$INFRA_USERS.open"
+# The engine writes here after a full copy, until a rewrite has made a base for it. Until then a restart loads the log of before the copy.
+unfinished="$INFRA_DATA/appendonlydir/temp-appendonly.aof.incr"
+epoch_file=${INFRA_EPOCH:-/var/lib/infra/epoch}
 
 fail() {
     echo "infra-role: $*" >&2
     exit 1
+}
+
+# Refuses an action that was sent under an older lock than the newest one seen: its command may have slept while another took the lock over.
+admit() {
+    local seen=0
+    [[ $1 =~ ^[0-9]{1,18}$ ]] || fail "'$1' is no epoch of a lock"
+    mkdir -p "${epoch_file%/*}"
+    # Held until the action has ended: no later command acts in between.
+    exec 8>>"$epoch_file.lock"
+    flock -w 15 8 || fail "another command is at work on the role of this host"
+    if [[ -s $epoch_file ]]; then read -r seen <"$epoch_file"; fi
+    ((seen <= $1)) || fail "another command took over the lock of this environment: this host has seen epoch $seen, this command has epoch $1"
+    if ((seen < $1)); then
+        echo "$1" >"$epoch_file.new"
+        sync "$epoch_file.new"
+        put "$epoch_file.new" "$epoch_file"
+    fi
 }
 
 # Leaves in $said what the engine answers to the commands in $1, as admin over the socket. The password is the first word said there: it stays out of every argument
@@ -144,7 +168,31 @@ prepare() {
     show
 }
 
+# A log that is being rewritten is in force all the same, unless the rewrite is the one that follows a full copy.
+log() {
+    local said name value enabled=0 scheduled=0 rewrite=ok write=ok
+    if [[ -e $unfinished ]]; then
+        echo "log waiting"
+        return
+    fi
+    engine "INFO persistence"
+    while IFS=: read -r name value; do
+        value=${value%$'\r'}
+        case $name in
+        aof_enabled) enabled=$value ;;
+        aof_rewrite_scheduled) scheduled=$value ;;
+        aof_last_bgrewrite_status) rewrite=$value ;;
+        aof_last_write_status) write=$value ;;
+        esac
+    done <<<"$said"
+    # A rewrite that is only scheduled may be the one after a full copy: its file does not exist yet.
+    if [[ $enabled$scheduled$rewrite$write == 10okok && ! -e $unfinished ]]; then echo "log in-force"; else echo "log waiting"; fi
+}
+
 promote() {
+    if [[ -e $unfinished ]]; then
+        fail "the append-only log is not in force: the rewrite that follows a full copy has not ended, and a crash would bring the data of before it back"
+    fi
     role_in "$INFRA_CONFIG"
     if [[ $role != master ]]; then
         [[ -s $promoted ]] || fail "the promotion was not prepared"
@@ -190,8 +238,10 @@ door() {
 }
 
 act() {
+    if [[ -n ${3:-} ]]; then admit "$3"; fi
     case $1 in
-    show | prepare | promote | follow) "$1" ;;
+    show | prepare | promote | follow | log) "$1" ;;
+    epoch) ;;
     apply) engine_ok "$(role_commands "$INFRA_CONFIG")" ;;
     door) door "${2:-}" ;;
     *) fail "unknown action '$1'" ;;
@@ -200,15 +250,15 @@ act() {
 
 # An action that fails ends its subshell and not the conversation.
 serve() {
-    local action argument
+    local action argument epoch
     set +e
-    while read -r action argument; do
+    while read -r action argument epoch; do
         (
             set -e
-            act "$action" "$argument"
+            act "$action" "$argument" "$epoch"
         ) 2>&1
         echo "= $?"
     done
 }
 
-if [[ ${1:-} == serve ]]; then serve; else act "${1:-}" "${2:-}"; fi
+if [[ ${1:-} == serve ]]; then serve; else act "${1:-}" "${2:-}" "${3:-}"; fi

@@ -37,7 +37,7 @@ pub struct Bucket {
 }
 
 /// What identifies the content of an object that was read or written.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Etag(String);
 
 /// When a write may happen.

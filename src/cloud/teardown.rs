@@ -115,10 +115,13 @@ struct Work<'a> {
 impl Work<'_> {
     /// Gives what had to be kept after all.
     async fn remove(&self, lock: Option<&Held>) -> Result<Vec<String>> {
-        let held = || lock.map_or(Ok(()), |lock| lock.check(Duration::from_secs(5)));
-        held()?;
+        let held = async || match lock {
+            Some(lock) => lock.confirm(Duration::from_secs(5)).await,
+            None => Ok(()),
+        };
+        held().await?;
         self.instances().await?;
-        held()?;
+        held().await?;
         let all = tokio::join!(
             self.addresses(),
             self.groups(),
@@ -129,9 +132,9 @@ impl Work<'_> {
         for result in [all.0, all.1, all.2, all.3, all.4] {
             result?;
         }
-        held()?;
+        held().await?;
         self.backups().await?;
-        held()?;
+        held().await?;
         self.state(lock).await?;
         self.bucket().await
     }

@@ -65,6 +65,7 @@ pub async fn switch(context: &Context, confirmed: &Confirmed) -> Result<ExitCode
                 (vars[1].clone(), Some(Secret::new(authority.clone()))),
             ]
             .into();
+            lock.confirm(Duration::ZERO).await?;
             let set = app.set_config_vars(&wanted).await;
             // Apps before this one have moved already.
             let Some(before) = set.map_err(|error| partly(error, !releases.is_empty()))? else {

@@ -58,7 +58,7 @@ async fn refuse_unwanted_stop(
         return Ok(());
     }
     let record = Reading(Journal::latest(&environment.store).await?);
-    let setup = setup(context, environment, state, plan, record).await?;
+    let setup = setup(context, environment, state, plan, record, None).await?;
     if cutover::fence_kind(&setup).await? != FenceKind::Platform {
         return Ok(());
     }
@@ -71,7 +71,7 @@ async fn refuse_unwanted_stop(
 
 async fn preview(context: &Context, environment: &Environment, state: &State, plan: &Plan<'_>) -> Result<ExitCode> {
     let record = Reading(Journal::latest(&environment.store).await?);
-    let setup = setup(context, environment, state, plan, record).await?;
+    let setup = setup(context, environment, state, plan, record, None).await?;
     let steps = cutover::preview(&setup, plan.command).await?;
     if context.ui.json() {
         context
@@ -97,7 +97,8 @@ async fn cut_over(
     let keeper = Keeper::open(&environment.store, state.clone()).await?;
     let id = journal.id().to_string();
     keeper.change(|state| state.cutover = Some(id)).await?;
-    let setup = setup(context, environment, state, plan, Ledger::new(journal, lock)).await?;
+    let record = Ledger::new(journal, lock);
+    let setup = setup(context, environment, state, plan, record, Some(lock.epoch())).await?;
     let result = cutover::run(setup, plan.command).await;
     // The journal is the truth; the state keeps the word for whoever only wants to look.
     if let Some(phase) = context.warn_of(context.phase(environment).await).flatten() {
@@ -114,6 +115,7 @@ async fn setup<R: Record>(
     state: &State,
     plan: &Plan<'_>,
     record: R,
+    epoch: Option<u64>,
 ) -> Result<Setup<R, Hosts>> {
     let (secrets, addresses, source) = tokio::try_join!(
         context.secrets(environment),
@@ -143,7 +145,7 @@ async fn setup<R: Record>(
             var: context.config.app.ca_config_var(),
             pem: authority,
         }),
-        pair: Hosts::new(host_target(Role::Master)?, host_target(Role::Replica)?),
+        pair: Hosts::new(host_target(Role::Master)?, host_target(Role::Replica)?, epoch),
         record,
         apps: context.apps()?,
         fence: plan.fence,

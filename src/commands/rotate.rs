@@ -204,7 +204,7 @@ impl Work<'_> {
         }
         ssm::make(&self.environment.cloud, &self.names, &name, &Secret::generate(), true).await?;
         self.enter(rotation, Stage::Adding).await?;
-        up::bring_hosts(self.context, self.environment, &step).await?;
+        up::bring_hosts(self.context, self.environment, self.lock, &step).await?;
         let secrets = self.secrets().await?;
         let (old, new) = (secrets.password(user)?, secrets.next_password(user)?);
         for admin in self.servers(&secrets).await? {
@@ -220,7 +220,7 @@ impl Work<'_> {
         let step = self.context.ui.step(format!("{user}: the new one in use"));
         let agents = self.agents(user).await?;
         self.enter(rotation, Stage::Switching).await?;
-        up::bring_hosts(self.context, self.environment, &step).await?;
+        up::bring_hosts(self.context, self.environment, self.lock, &step).await?;
         match user {
             RedisUser::App => self.hand_over(&step, rotated).await?,
             RedisUser::Backup => self.await_agents(&agents, &step).await?,
@@ -239,7 +239,7 @@ impl Work<'_> {
     async fn remove(&self, rotation: &Rotation) -> Result<()> {
         let user = rotation.user;
         let step = self.context.ui.step(format!("{user}: the old one away"));
-        self.lock.check(Duration::ZERO)?;
+        self.lock.confirm(Duration::ZERO).await?;
         let secrets = self.secrets().await?;
         let (old, new) = (secrets.password(user)?.clone(), secrets.next_password(user)?.clone());
         // Before anybody may take the old one from a host: whoever reads it from now on, `infra up` after a run that died here too, can log in before and after.
@@ -252,7 +252,7 @@ impl Work<'_> {
         )
         .await?;
         self.enter(rotation, Stage::Removing).await?;
-        up::bring_hosts(self.context, self.environment, &step).await?;
+        up::bring_hosts(self.context, self.environment, self.lock, &step).await?;
         for admin in self.servers(&self.secrets().await?).await? {
             proof::accepts(&admin, user, &[&new]).await?;
             if old != new {
@@ -306,7 +306,7 @@ impl Work<'_> {
                 self.remember(app::mark(&master).await?).await?;
             }
             step.update(format!("{} gets it", app.app_name()));
-            self.lock.check(Duration::ZERO)?;
+            self.lock.confirm(Duration::ZERO).await?;
             let handed_over = app::tell(&app, &wanted, self.limits, step).await;
             let release = handed_over.map_err(|error| refused(error, !rotated.releases.is_empty()))?;
             rotated.releases.insert(app.app_name().to_string(), release);

@@ -32,8 +32,9 @@ async fn a_command_whose_time_is_over_is_asked_to_stop_and_ends_in_order() {
     assert_eq!(done.unwrap(), ExitCode::Done);
 }
 
-fn locked() -> Error {
-    let holder = LockRecord {
+/// Somebody who holds the lock.
+pub fn holder() -> LockRecord {
+    LockRecord {
         id: "00ff".into(),
         who: "ada".into(),
         host: "laptop".into(),
@@ -42,9 +43,13 @@ fn locked() -> Error {
         since: "2026-03-01T12:00:00Z".parse().unwrap(),
         until: "2026-03-01T12:01:00Z".parse().unwrap(),
         renewals: 2,
+        epoch: 12,
         identity: None,
-    };
-    let refused: Result<()> = Err(Error::locked(holder.to_string()).hint("wait until it has finished"));
+    }
+}
+
+fn locked() -> Error {
+    let refused: Result<()> = Err(Error::locked(holder().to_string()).hint("wait until it has finished"));
     refused.doing(|| "take the lock of production".into()).unwrap_err()
 }
 

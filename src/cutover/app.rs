@@ -90,7 +90,7 @@ impl<R: Record, P: Pair> Cutover<R, P> {
             ))
             .hint("remove it from `app.also` until this cutover is done, then move it by one of its own"));
         }
-        self.setup.record.still_ours()?;
+        self.setup.record.confirm().await?;
         if let Some(fence) = &self.fence {
             fence.holds()?;
         }
@@ -336,6 +336,7 @@ impl<R: Record, P: Pair> Cutover<R, P> {
         if !switch.ca_var.is_empty() {
             wanted.insert(switch.ca_var.clone(), None);
         }
+        self.setup.record.confirm().await?;
         let after = app.set_config_vars(&wanted).await?;
         if let Some(after) = after {
             let release = app.terminal_release(after, self.setup.limits.release, &step).await?;

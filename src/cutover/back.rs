@@ -83,13 +83,13 @@ impl<R: Record, P: Pair> Cutover<R, P> {
 
     pub(super) async fn follow(&mut self) -> Result<()> {
         let step = self.setup.ui.step("follow");
-        self.setup.record.still_ours()?;
         if let Some(promotion) = &self.history.promotion {
             let source = Info::read(&mut self.setup.source.connect(0).await?).await?;
             let before = promotion.source_keys;
             self.not_shrunk(before, source.keys())?;
             self.kept_its_keys().await?;
         }
+        self.setup.record.confirm().await?;
         self.setup.pair.follow_source().await?;
         step.done("the master follows the source");
         Ok(())

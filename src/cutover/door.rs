@@ -19,7 +19,6 @@ impl<R: Record, P: Pair> Cutover<R, P> {
         let Some(promotion) = self.history.promotion.clone() else {
             return Err(out_of_order("open the door of a master that was not promoted"));
         };
-        self.setup.record.still_ours()?;
         if let Some(fence) = &self.fence {
             fence.holds()?;
         }
@@ -29,7 +28,12 @@ impl<R: Record, P: Pair> Cutover<R, P> {
             None => self.setup.master.connect(0).await?,
         };
         let mut asked = master.clone();
-        let (our_watch, through) = tokio::join!(self.watch_of_ours(&mut asked, &promotion), self.came_through());
+        let (our_watch, through, ours) = tokio::join!(
+            self.watch_of_ours(&mut asked, &promotion),
+            self.came_through(),
+            self.setup.record.confirm()
+        );
+        ours?;
         if self.our_watch.is_none() {
             self.our_watch = our_watch?;
         }

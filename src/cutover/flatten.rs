@@ -90,6 +90,7 @@ impl<R: Record, P: Pair> Cutover<R, P> {
             // With a release phase a change shows only when its release has ended.
             self.settled_release(app, step).await?;
             let (vars, attachments) = tokio::try_join!(app.config_vars(), app.attachments())?;
+            self.setup.record.confirm().await?;
             match vars::next_flatten_step(plan, &vars, &attachments, name) {
                 FlattenStep::Attach => {
                     step.update(format!("attaching {} as {}", plan.addon, plan.hosted));

@@ -15,6 +15,9 @@ const LOGIN: Duration = Duration::from_secs(30);
 pub trait Pair: Send {
     /// Whatever makes a promotion short: sessions open, settings prepared. May be called again.
     fn ready(&mut self) -> impl Future<Output = Result<()>> + Send;
+    /// Returns whether both hosts' append-only logs are in force although one of them is being rewritten. After a full
+    /// copy a log is not in force until its rewrite has ended.
+    fn logs_in_force(&mut self) -> impl Future<Output = Result<bool>> + Send;
     /// The master follows nobody from here on.
     fn promote(&mut self, proof: &Proof, fence: &Fence) -> impl Future<Output = Result<()>> + Send;
     /// Whether the app may log in, on both hosts.
@@ -27,14 +30,17 @@ pub trait Pair: Send {
 pub struct Hosts {
     master: Target,
     replica: Target,
+    /// The epoch of the lock under which the roles are changed; `None` for a look that changes nothing.
+    epoch: Option<u64>,
     sessions: Option<(Session, Session)>,
 }
 
 impl Hosts {
-    pub fn new(master: Target, replica: Target) -> Self {
+    pub fn new(master: Target, replica: Target, epoch: Option<u64>) -> Self {
         Hosts {
             master,
             replica,
+            epoch,
             sessions: None,
         }
     }
@@ -61,27 +67,46 @@ impl Pair for Hosts {
         {
             self.sessions = None;
         }
-        let (master, _) = self.sessions().await?;
-        role::prepare_promotion(master).await?;
+        let epoch = self.epoch;
+        let (master, replica) = self.sessions().await?;
+        let tell_replica = async {
+            match epoch {
+                Some(epoch) => role::raise_epoch(replica, epoch).await,
+                None => Ok(()),
+            }
+        };
+        tokio::try_join!(role::prepare_promotion(master, epoch), tell_replica)?;
         Ok(())
     }
 
+    async fn logs_in_force(&mut self) -> Result<bool> {
+        let (master, replica) = self.sessions().await?;
+        let (master, replica) = tokio::try_join!(role::log_is_in_force(master), role::log_is_in_force(replica))?;
+        Ok(master && replica)
+    }
+
     async fn promote(&mut self, _proof: &Proof, _fence: &Fence) -> Result<()> {
+        let epoch = self.epoch;
         let (master, _) = self.sessions().await?;
-        role::promote(master).await?;
+        role::promote(master, epoch).await?;
         Ok(())
     }
 
     async fn set_door(&mut self, open: bool) -> Result<()> {
         let door = if open { Door::Open } else { Door::Closed };
+        let epoch = self.epoch;
         let (master, replica) = self.sessions().await?;
-        tokio::try_join!(role::set_door(master, door), role::set_door(replica, door))?;
+        tokio::try_join!(
+            role::set_door(master, door, epoch),
+            role::set_door(replica, door, epoch)
+        )?;
         Ok(())
     }
 
     async fn follow_source(&mut self) -> Result<()> {
+        let epoch = self.epoch;
         let (master, _) = self.sessions().await?;
-        role::follow_source(master).await?;
+        role::follow_source(master, epoch).await?;
         Ok(())
     }
 }

@@ -14,8 +14,10 @@ pub trait Record: Send {
     fn history(&self) -> Result<History>;
     /// Durable when it returns.
     fn write(&mut self, entry: &Entry) -> impl Future<Output = Result<()>> + Send;
-    /// An error when somebody else may have taken over.
+    /// An error when somebody else may have taken over, by this computer's own clock. Asks nobody.
     fn still_ours(&self) -> Result<()>;
+    /// The same by the bucket's own answer, for whatever could erase or open something: this computer's clock may have stood still. One request.
+    fn confirm(&self) -> impl Future<Output = Result<()>> + Send;
 }
 
 /// The journal in the state bucket, under the environment's lock.
@@ -52,6 +54,10 @@ impl Record for Ledger<'_> {
     fn still_ours(&self) -> Result<()> {
         self.lock.check(LOCK_RESERVE)
     }
+
+    async fn confirm(&self) -> Result<()> {
+        self.lock.confirm(LOCK_RESERVE).await
+    }
 }
 
 /// A journal that is only looked at.
@@ -70,6 +76,10 @@ impl Record for Reading {
     }
 
     fn still_ours(&self) -> Result<()> {
+        Ok(())
+    }
+
+    async fn confirm(&self) -> Result<()> {
         Ok(())
     }
 }

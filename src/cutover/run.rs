@@ -284,7 +284,7 @@ impl<R: Record, P: Pair> Cutover<R, P> {
             return error;
         }
         self.interrupt.ignore();
-        if self.setup.record.still_ours().is_err() {
+        if self.setup.record.confirm().await.is_err() {
             // Somebody else may be at work: the pause ends by itself, all else is theirs.
             return error;
         }
@@ -396,6 +396,7 @@ impl<R: Record, P: Pair> Cutover<R, P> {
         };
         let was_switched = self.history.was_switched;
         self.write(Entry::Switching(switch)).await?;
+        self.setup.record.confirm().await?;
         self.setup.pair.set_door(true).await?;
         if self.command == Command::Back && was_switched {
             // The switch had been done before somebody wanted it back.

@@ -123,6 +123,7 @@ impl<R: Record, P: Pair> Cutover<R, P> {
             // Keys do not expire while the pause runs; those that are due go when it ends.
             self.expired_before = Some(look::expired_keys(&mut fence.connection()).await?);
         }
+        self.setup.record.confirm().await?;
         match self.fence.take() {
             Some(fence) => fence.lift().await?,
             None if self.history.phase == Some(Phase::Switched) => {

@@ -60,7 +60,7 @@ impl<R: Record, P: Pair> Cutover<R, P> {
     /// Maintenance on and no process left that the platform keeps running. Those that got their SIGTERM may still write: the source's clients tell.
     pub(super) async fn stop_app(&mut self) -> Result<()> {
         let step = self.setup.ui.step(format!("stop {}", self.setup.app_names()));
-        self.setup.record.still_ours()?;
+        self.setup.record.confirm().await?;
         let mut standing = BTreeMap::new();
         for app in &self.setup.apps {
             standing.insert(app.app_name().to_string(), app.standing().await?);
@@ -81,6 +81,7 @@ impl<R: Record, P: Pair> Cutover<R, P> {
         let step = self.setup.ui.step(format!("start {}", self.setup.app_names()));
         // After the switch a refusal decides whether to go back; on the way back every app that can be started is.
         let on_the_way_back = self.history.phase != Some(Phase::Switching);
+        self.setup.record.confirm().await?;
         let mut left = 0;
         for app in self.setup.apps.clone() {
             let name = app.app_name();

@@ -34,15 +34,16 @@ pub async fn converge(session: &Session, description: &Description, step: &ui::S
     step.update("looking");
     let facts = Facts::fetch(session, description).await?;
     let plan = plan(description, &facts)?;
-    apply(session, description, &facts, &plan, step).await
+    apply(session, description, &facts, &plan, None, step).await
 }
 
-/// Applies a plan made from `facts`. A plan without steps costs nothing.
+/// Applies a plan made from `facts`. A plan without steps costs nothing. With the `epoch` of a lock, a host that has seen a higher one refuses all of it.
 pub async fn apply(
     session: &Session,
     description: &Description,
     facts: &Facts,
     plan: &Plan,
+    epoch: Option<u64>,
     step: &ui::Step,
 ) -> Result<Outcome> {
     let mut outcome = Outcome {
@@ -54,7 +55,7 @@ pub async fn apply(
         return Ok(outcome);
     }
     send_programs(session, plan, step).await?;
-    let input = script(plan, &pending);
+    let input = script(plan, &pending, epoch);
     let watched = step.clone();
     let doing = format!("make {} what it should be", session.label());
     fault::point(format_args!("before apply on {}", session.label()));
@@ -118,8 +119,11 @@ async fn send_programs(session: &Session, plan: &Plan, step: &ui::Step) -> Resul
 }
 
 /// The host's script and its list of actions. What a file's change asks for is remembered on the host before the first file is touched.
-fn script(plan: &Plan, pending: &[String]) -> Zeroizing<String> {
+fn script(plan: &Plan, pending: &[String], epoch: Option<u64>) -> Zeroizing<String> {
     let mut lines = Zeroizing::new(templates::APPLY.to_string());
+    if let Some(epoch) = epoch {
+        line(&mut lines, format_args!("epoch {epoch}"));
+    }
     if !pending.is_empty() {
         line(&mut lines, format_args!("pending {}", pending.join(" ")));
     }

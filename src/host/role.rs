@@ -4,7 +4,7 @@
 //! Whether a role may change is not decided here: the gate is the cutover's. Every step may be repeated.
 
 use super::settings::Door;
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 use crate::fault;
 use crate::remote::Session;
 use std::time::Duration;
@@ -32,17 +32,26 @@ impl Observed {
 }
 
 pub async fn observe(session: &Session) -> Result<Observed> {
-    ask(session, "show", "ask for the role of").await
+    ask(session, &Action::plain("show"), "ask for the role of").await
 }
 
 /// Writes the settings of a master beside those in force. Changes nothing that runs; makes [`promote`] short.
-pub async fn prepare_promotion(session: &Session) -> Result<Observed> {
-    ask(session, "prepare", "prepare the promotion of").await
+pub async fn prepare_promotion(session: &Session, epoch: Option<u64>) -> Result<Observed> {
+    ask(session, &Action::under("prepare", epoch), "prepare the promotion of").await
+}
+
+/// Has the host refuse whatever is sent under an older lock from here on. Hosts whose script is older than epochs refuse nobody.
+pub async fn raise_epoch(session: &Session, epoch: u64) -> Result<()> {
+    let action = Action::under("epoch", Some(epoch));
+    match run(session, &action, "tell the epoch of the lock to").await {
+        Err(error) if !said(&error, "unknown action") => Err(error),
+        _ => Ok(()),
+    }
 }
 
 /// From here on the host follows nobody, also after a restart.
-pub async fn promote(session: &Session) -> Result<Observed> {
-    let observed = ask(session, "promote", "promote").await?;
+pub async fn promote(session: &Session, epoch: Option<u64>) -> Result<Observed> {
+    let observed = ask(session, &Action::under("promote", epoch), "promote").await?;
     if observed.is_master() {
         return Ok(observed);
     }
@@ -54,9 +63,20 @@ pub async fn promote(session: &Session) -> Result<Observed> {
     )))
 }
 
+/// Returns whether the host's append-only log is in force: not waiting for the rewrite that follows a full copy. A host
+/// whose script is older than this question is taken for one whose log is not.
+pub async fn log_is_in_force(session: &Session) -> Result<bool> {
+    match run(session, &Action::plain("log"), "ask for the append-only log of").await {
+        Ok(answer) => Ok(answer.trim() == "log in-force"),
+        Err(error) if said(&error, "unknown action") => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
 /// The host follows again whom it followed before its promotion. **What was written to it since is gone**: the caller has to know that nothing was.
-pub async fn follow_source(session: &Session) -> Result<Observed> {
-    let observed = ask(session, "follow", "make follow its source again").await?;
+pub async fn follow_source(session: &Session, epoch: Option<u64>) -> Result<Observed> {
+    let action = Action::under("follow", epoch);
+    let observed = ask(session, &action, "make follow its source again").await?;
     if observed.file.starts_with("follows-") && observed.running == "slave" {
         return Ok(observed);
     }
@@ -69,12 +89,23 @@ pub async fn follow_source(session: &Session) -> Result<Observed> {
 }
 
 /// Lets the app log in, or not; in the file first. Closing also ends the app's connections.
-pub async fn set_door(session: &Session, door: Door) -> Result<()> {
+pub async fn set_door(session: &Session, door: Door, epoch: Option<u64>) -> Result<()> {
     let (word, doing) = match door {
         Door::Open => ("open", "let the app log in to"),
         Door::Closed => ("closed", "keep the app out of"),
     };
-    let text = run(session, &format!("door {word}"), doing).await?;
+    let action = |epoch| Action {
+        name: "door",
+        argument: Some(word),
+        epoch,
+    };
+    let text = match run(session, &action(epoch), doing).await {
+        // A script that knows no epochs takes the number for a part of the word, and has done nothing.
+        Err(error) if epoch.is_some() && said(&error, "door open or door closed") => {
+            run(session, &action(None), doing).await?
+        }
+        answer => answer?,
+    };
     if text.trim() == format!("door {word}") {
         return Ok(());
     }
@@ -85,25 +116,76 @@ pub async fn set_door(session: &Session, door: Door) -> Result<()> {
     )))
 }
 
-async fn ask(session: &Session, action: &str, doing: &str) -> Result<Observed> {
+/// One line for the host's role script.
+struct Action {
+    name: &'static str,
+    argument: Option<&'static str>,
+    /// The epoch of the lock under which it is sent. The host refuses it once it has seen a higher one.
+    epoch: Option<u64>,
+}
+
+impl Action {
+    fn plain(name: &'static str) -> Action {
+        Action::under(name, None)
+    }
+
+    fn under(name: &'static str, epoch: Option<u64>) -> Action {
+        Action {
+            name,
+            argument: None,
+            epoch,
+        }
+    }
+
+    /// Only the actions that change something are fault points.
+    fn changes(&self) -> bool {
+        !matches!(self.name, "show" | "log" | "epoch")
+    }
+
+    /// What a fault point calls it.
+    fn words(&self) -> String {
+        match self.argument {
+            Some(argument) => format!("{} {argument}", self.name),
+            None => self.name.into(),
+        }
+    }
+
+    fn line(&self) -> String {
+        match self.epoch {
+            Some(epoch) => format!("{} {} {epoch}", self.name, self.argument.unwrap_or("-")),
+            None => self.words(),
+        }
+    }
+}
+
+fn said(error: &Error, words: &str) -> bool {
+    error.chain().iter().any(|line| line.contains(words))
+}
+
+async fn ask(session: &Session, action: &Action, doing: &str) -> Result<Observed> {
     let text = run(session, action, doing).await?;
     parse(&text).ok_or_else(|| Error::failed(format!("{doing} {}: it answers {:?}", session.label(), text.trim())))
 }
 
 /// One line to the host's role script, which stays open on the session: a single round trip once it has been spoken to.
-async fn run(session: &Session, action: &str, doing: &str) -> Result<String> {
+async fn run(session: &Session, action: &Action, doing: &str) -> Result<String> {
     let point = |when: &str| {
-        if action != "show" {
-            fault::point(format_args!("{when} role {action} on {}", session.label()));
+        if action.changes() {
+            fault::point(format_args!("{when} role {} on {}", action.words(), session.label()));
         }
     };
     point("before");
     let answer = session
-        .converse("sudo -n /usr/local/sbin/infra-role serve", action, PATIENCE)
+        .converse("sudo -n /usr/local/sbin/infra-role serve", &action.line(), PATIENCE)
         .await;
     point("after");
-    let output = answer?.expect_success(&format!("{doing} {}", session.label()))?;
-    Ok(output.text())
+    match answer?.expect_success(&format!("{doing} {}", session.label())) {
+        Ok(output) => Ok(output.text()),
+        Err(error) if said(&error, "another command took over the lock") => Err(error
+            .with_kind(Kind::Locked)
+            .hint("see what the other command did with `infra status`, then run this one again")),
+        Err(error) => Err(error),
+    }
 }
 
 fn parse(text: &str) -> Option<Observed> {
@@ -128,6 +210,20 @@ mod tests {
     fn nothing_that_a_host_says_harms() {
         let answer = "file master\nrunning master\nreplication-id ab\noffset 42\n";
         crate::garbage::text(&[answer], &["file ", "offset "], |input| drop(parse(input)));
+    }
+
+    #[test]
+    fn a_line_names_action_argument_and_epoch_as_scripts_of_before_read_them() {
+        let door = |epoch| Action {
+            name: "door",
+            argument: Some("open"),
+            epoch,
+        };
+        assert_eq!(door(None).line(), "door open");
+        assert_eq!(door(Some(17)).line(), "door open 17");
+        assert_eq!(Action::under("promote", Some(17)).line(), "promote - 17");
+        assert_eq!(Action::plain("show").line(), "show");
+        assert_eq!(door(Some(17)).words(), "door open");
     }
 
     #[test]

@@ -105,6 +105,11 @@ impl TestServer {
         let _ = self.process.wait();
     }
 
+    /// Its data folder.
+    pub fn folder(&self) -> &std::path::Path {
+        self.folder.path()
+    }
+
     pub fn server(&self) -> Server {
         Server {
             label: "test".into(),

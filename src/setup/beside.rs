@@ -115,7 +115,7 @@ impl Maker<'_> {
         let description = self.settings(purpose, public, private)?.describe()?;
         let facts = Facts::fetch(&session, &description).await?;
         let plan = plan::plan(&description, &facts)?;
-        apply::apply(&session, &description, &facts, &plan, step).await?;
+        apply::apply(&session, &description, &facts, &plan, None, step).await?;
         Ok(Ready {
             server: server(purpose.name(), public, secrets)?,
             address: public.clone(),

@@ -44,6 +44,8 @@ pub struct Pair<'a> {
     /// Bytes of the instance type.
     pub memory: u64,
     pub programs: &'a Programs,
+    /// Of the lock under which the hosts are changed; 0 for a look. A host refuses a lower one than the highest it has seen.
+    pub epoch: u64,
 }
 
 /// A host that was reached, what it should be, what it is, and the difference.
@@ -302,7 +304,7 @@ impl Pair<'_> {
         if !certificate.stored {
             self.store_certificate(role, &certificate.issued).await?;
         }
-        let outcome = apply::apply(&session, &description, &facts, &plan, step).await?;
+        let outcome = apply::apply(&session, &description, &facts, &plan, Some(self.epoch), step).await?;
         Ok((session, outcome))
     }
 }

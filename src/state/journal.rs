@@ -43,7 +43,7 @@ impl Journal {
     pub async fn begin(store: &Store, command: &str) -> Result<Self> {
         let now = Timestamp::now();
         let record = Record {
-            id: format!("{}-{}", now.strftime("%Y%m%dT%H%M%SZ"), super::lock::random_id()),
+            id: format!("{}-{}", now.strftime("%Y%m%dT%H%M%SZ"), super::lock_record::random_id()),
             command: command.to_string(),
             begun_at: now,
             entries: Vec::new(),

@@ -1,17 +1,20 @@
 //! One command at a time changes an environment.
 //!
+//! Each taking of the lock has an epoch, a number that only grows. Hosts remember the highest one that acted on them and refuse a lower one, so that a command
+//! that slept while another took its lock over cannot act afterwards, whatever its own clock says.
+//!
 //! The lock is an object that is put only where there is none, says who holds it, is rewritten while it is held and lapses when it is not. Its age
 //! is told by the clock of S3 alone; the holder counts its own term from before it asked, on a clock that goes on while a laptop sleeps, and so
 //! always believes it ends earlier than anybody else does. A holder on this computer that is certainly dead is not waited for.
 
-use super::{ProcessIdentity, Store};
+use super::Store;
+use super::epoch;
+use super::lock_record::{LockRecord, until};
 use crate::cloud::s3::{Etag, If, Object, Written};
 use crate::error::{Doing, Error, Result};
 use crate::ui::{Step, Ui};
 use crate::wait::Instant;
-use jiff::{Timestamp, ToSpan};
-use serde::{Deserialize, Serialize};
-use std::fmt;
+use jiff::Timestamp;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::task::JoinHandle;
@@ -25,62 +28,10 @@ const CLOCK_GRAIN: Duration = Duration::from_secs(2);
 const RELEASE_DEADLINE: Duration = Duration::from_secs(5);
 /// One attempt to renew; the next one comes well before the lock lapses.
 const RENEWAL_DEADLINE: Duration = Duration::from_secs(10);
+/// One renewal on demand: an app may be waiting for what comes after it.
+const CONFIRMATION_DEADLINE: Duration = Duration::from_secs(5);
 /// In the environment's folder.
 pub(crate) const FILE: &str = "lock.json";
-
-/// Who holds a lock, for the person who is kept waiting.
-#[derive(Clone, Debug, Deserialize, Serialize, PartialEq, Eq)]
-pub struct LockRecord {
-    /// Random, and so the proof that a lock is ours.
-    pub id: String,
-    pub who: String,
-    pub host: String,
-    pub process: u32,
-    pub command: String,
-    pub since: Timestamp,
-    /// By the holder's clock: to be shown, not to be compared.
-    pub until: Timestamp,
-    pub renewals: u64,
-    /// By which the holder's own computer can tell that it is dead; not every system has it, nor did every version write it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub identity: Option<ProcessIdentity>,
-}
-
-impl fmt::Display for LockRecord {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "{} on {} (process {}) runs `{}` since {}",
-            self.who,
-            self.host,
-            self.process,
-            self.command,
-            self.since.strftime("%H:%M:%S UTC")
-        )
-    }
-}
-
-impl LockRecord {
-    fn new(command: &str, now: Timestamp) -> Self {
-        LockRecord {
-            id: random_id(),
-            who: user_name(),
-            host: host_name(),
-            process: std::process::id(),
-            command: command.to_string(),
-            since: now,
-            until: until(now),
-            renewals: 0,
-            identity: ProcessIdentity::own(),
-        }
-    }
-
-    /// Whether its holder ran on this computer and is certainly dead. The host's name is asked too, since a copy of a running virtual machine has the
-    /// boot id of its original.
-    fn is_of_the_dead(&self) -> bool {
-        self.host == host_name() && self.identity.as_ref().is_some_and(ProcessIdentity::is_dead)
-    }
-}
 
 /// Taking the lock.
 pub struct Lock;
@@ -90,7 +41,18 @@ impl Lock {
     pub async fn acquire(store: &Store, ui: &Ui, command: &str) -> Result<Held> {
         let step = ui.step(format!("lock of {}", store.env()));
         let doing = || format!("take the lock of {}", store.env());
-        match acquire(store, &step, LockRecord::new(command, Timestamp::now())).await {
+        let taken = async {
+            let (held, from) = acquire(store, &step, LockRecord::new(command, Timestamp::now())).await?;
+            match held.number().await {
+                Ok(()) => Ok((held, from)),
+                Err(error) => {
+                    // What cannot be given back lapses.
+                    let _ = held.release().await;
+                    Err(error)
+                }
+            }
+        };
+        match taken.await {
             Ok((held, from)) => {
                 match from {
                     Some(dead) => step.done(format!("held; taken over at once, since its holder is dead: {dead}")),
@@ -105,12 +67,52 @@ impl Lock {
         }
     }
 
+    /// Reads the lock as it stands, lapsed or not; `None` if there is none.
+    pub async fn standing(store: &Store) -> Result<Option<Standing>> {
+        let Some(object) = store.bucket().get(&store.key(FILE)).await? else {
+            return Ok(None);
+        };
+        Ok(Some(Standing {
+            record: record(store, &object)?,
+            renewed_ago: age(&object),
+            etag: object.etag,
+        }))
+    }
+
+    /// Removes the lock with this id, whoever holds it. Its owner is refused from its next renewal on, and by the hosts once another command acted there.
+    /// Returns false if the lock is gone or somebody else's by now; nothing is removed then.
+    pub async fn remove(store: &Store, standing: Standing) -> Result<bool> {
+        let mut etag = standing.etag;
+        // A renewal that comes in between changes the etag, not the id.
+        for _ in 0..5 {
+            if store.bucket().delete(&store.key(FILE), &If::Unchanged(etag)).await? {
+                return Ok(true);
+            }
+            match whose(store, &standing.record.id).await? {
+                Ownership::Ours(renewed) => etag = renewed,
+                Ownership::Lost(_) => return Ok(false),
+            }
+        }
+        Err(Error::failed("remove the lock: its owner renews it all the time").hint("run the same command again"))
+    }
+
     /// Who holds the lock now, if anybody; a lapsed one is nobody's.
     pub async fn holder(store: &Store) -> Result<Option<LockRecord>> {
         Ok(match store.bucket().get(&store.key(FILE)).await? {
             Some(object) if !lapsed(&object) => Some(record(store, &object)?),
             _ => None,
         })
+    }
+}
+
+impl Standing {
+    #[cfg(test)]
+    pub fn new(record: LockRecord, renewed_ago: Option<Duration>) -> Self {
+        Standing {
+            record,
+            renewed_ago,
+            etag: Etag::default(),
+        }
     }
 }
 
@@ -123,6 +125,16 @@ pub struct Held {
 
 struct Shared {
     grip: Mutex<Grip>,
+    /// One renewal at a time: each is conditional on what the one before it wrote.
+    renewal: tokio::sync::Mutex<()>,
+}
+
+/// A lock as it was read.
+pub struct Standing {
+    pub record: LockRecord,
+    /// By the clock of S3; `None` if it told no time.
+    pub renewed_ago: Option<Duration>,
+    etag: Etag,
 }
 
 /// What we know of our hold.
@@ -169,8 +181,48 @@ impl Held {
         Ok(())
     }
 
+    /// Renews the lock now: S3 itself says whether it is still ours. Comes before whatever could erase or open something, since this computer's clock may
+    /// have stood still while somebody else took the lock over. Costs one request.
+    pub async fn confirm(&self, reserve: Duration) -> Result<()> {
+        let confirming = async {
+            let _turn = self.shared.renewal.lock().await;
+            match renew_once(&self.store, &self.shared).await {
+                // The second attempt knows the etag of the one that was written unseen.
+                Renewal::Again => renew_once(&self.store, &self.shared).await,
+                renewal => renewal,
+            }
+        };
+        let renewal = tokio::time::timeout(CONFIRMATION_DEADLINE, confirming).await;
+        let trouble = match renewal {
+            Ok(Renewal::Done | Renewal::Lost) => return self.check(reserve),
+            Ok(Renewal::Again) => "it is changed all the time".into(),
+            Ok(Renewal::Failed(trouble)) => trouble,
+            Err(_) => no_answer(CONFIRMATION_DEADLINE),
+        };
+        let doing = format!(
+            "go on: it is not certain that the lock of {} is still ours",
+            self.store.env()
+        );
+        Err(Error::locked(doing)
+            .because(trouble)
+            .hint("check the network, see what stands with `infra status`, then run the same command again"))
+    }
+
+    /// The epoch of this taking: hosts refuse a lower one than the highest they have seen.
+    pub fn epoch(&self) -> u64 {
+        self.shared.read().record.epoch
+    }
+
     pub fn record(&self) -> LockRecord {
         self.shared.read().record
+    }
+
+    /// Gives this taking of the lock its epoch. The number is claimed first and the lock confirmed after: whoever took the lock over meanwhile has a higher one,
+    /// or this taking ends here.
+    async fn number(&self) -> Result<()> {
+        let epoch = epoch::claim(&self.store).await?;
+        self.shared.change(|grip| grip.record.epoch = epoch);
+        self.confirm(Duration::ZERO).await
     }
 
     /// Gives the lock back. Takes five seconds at most; a lock that could not be given back lapses by itself.
@@ -255,8 +307,9 @@ async fn acquire(store: &Store, step: &Step, record: LockRecord) -> Result<(Held
         }
         if !lapsed(&object) {
             return Err(Error::locked(other.to_string()).hint(format!(
-                "wait until it has finished; if it died, its lock lapses {} s after its last sign of life",
-                LOCK_TERM.as_secs()
+                "wait until it has finished; if it died, its lock lapses {} s after its last sign of life, or `infra unlock {}` removes it",
+                LOCK_TERM.as_secs(),
+                other.id
             )));
         }
         step.update(format!("taking over from {other}"));
@@ -274,6 +327,7 @@ fn held(store: &Store, record: LockRecord, etag: Etag, ends: Instant) -> Held {
             lost: None,
             trouble: None,
         }),
+        renewal: tokio::sync::Mutex::default(),
     });
     Held {
         store: store.clone(),
@@ -285,31 +339,63 @@ fn held(store: &Store, record: LockRecord, etag: Etag, ends: Instant) -> Held {
 async fn renew(store: Store, shared: Arc<Shared>) {
     loop {
         tokio::time::sleep(RENEWAL).await;
-        let grip = shared.read();
-        let mut record = grip.record;
-        record.until = until(Timestamp::now());
-        record.renewals += 1;
-        let ends = Instant::now().after(LOCK_TERM);
-        let when = If::Unchanged(grip.etag);
-        match tokio::time::timeout(RENEWAL_DEADLINE, put(&store, &record, &when)).await {
-            Ok(Ok(Written::Done(etag))) => shared.change(|grip| {
-                (grip.record, grip.etag, grip.ends, grip.trouble) = (record, etag, ends, None);
-            }),
-            Ok(Ok(Written::Refused)) => match whose(&store, &record.id).await {
-                // A renewal that was cut off on its way was written after all.
-                Ok(Ownership::Ours(etag)) => shared.change(|grip| grip.etag = etag),
-                Ok(Ownership::Lost(by)) => {
-                    shared.change(|grip| grip.lost = Some(by));
-                    return;
-                }
-                Err(error) => shared.change(|grip| grip.trouble = Some(error.chain().join(": "))),
-            },
-            Ok(Err(error)) => shared.change(|grip| grip.trouble = Some(error.chain().join(": "))),
-            Err(_) => shared.change(|grip| {
-                grip.trouble = Some(format!("S3 did not answer within {} s", RENEWAL_DEADLINE.as_secs()));
-            }),
+        let renewing = async {
+            let _turn = shared.renewal.lock().await;
+            renew_once(&store, &shared).await
+        };
+        match tokio::time::timeout(RENEWAL_DEADLINE, renewing).await {
+            Ok(Renewal::Lost) => return,
+            Ok(Renewal::Failed(trouble)) => shared.change(|grip| grip.trouble = Some(trouble)),
+            Ok(Renewal::Done | Renewal::Again) => {}
+            Err(_) => shared.change(|grip| grip.trouble = Some(no_answer(RENEWAL_DEADLINE))),
         }
     }
+}
+
+/// How one attempt to renew ended.
+enum Renewal {
+    Done,
+    /// An earlier one that was cut off on its way was written after all, so that this one was refused.
+    Again,
+    Lost,
+    Failed(String),
+}
+
+/// One conditional renewal, by whoever has the turn.
+async fn renew_once(store: &Store, shared: &Shared) -> Renewal {
+    let grip = shared.read();
+    if grip.lost.is_some() {
+        return Renewal::Lost;
+    }
+    let mut record = grip.record;
+    record.until = until(Timestamp::now());
+    record.renewals += 1;
+    let ends = Instant::now().after(LOCK_TERM);
+    let failed = |error: Error| Renewal::Failed(error.chain().join(": "));
+    match put(store, &record, &If::Unchanged(grip.etag)).await {
+        Ok(Written::Done(etag)) => {
+            shared.change(|grip| {
+                (grip.record, grip.etag, grip.ends, grip.trouble) = (record, etag, ends, None);
+            });
+            Renewal::Done
+        }
+        Ok(Written::Refused) => match whose(store, &record.id).await {
+            Ok(Ownership::Ours(etag)) => {
+                shared.change(|grip| grip.etag = etag);
+                Renewal::Again
+            }
+            Ok(Ownership::Lost(by)) => {
+                shared.change(|grip| grip.lost = Some(by));
+                Renewal::Lost
+            }
+            Err(error) => failed(error),
+        },
+        Err(error) => failed(error),
+    }
+}
+
+fn no_answer(within: Duration) -> String {
+    format!("S3 did not answer within {} s", within.as_secs())
 }
 
 enum Ownership {
@@ -344,36 +430,11 @@ fn record(store: &Store, object: &Object) -> Result<LockRecord> {
 
 /// Whether nobody renewed this lock for its whole term, by the clock of S3. Without that clock it counts as held.
 fn lapsed(object: &Object) -> bool {
-    let (Some(written), Some(answered)) = (object.written_at, object.answered_at) else {
-        return false;
-    };
-    let age = Duration::try_from(answered.duration_since(written)).unwrap_or_default();
-    age >= LOCK_TERM + CLOCK_GRAIN
+    age(object).is_some_and(|age| age >= LOCK_TERM + CLOCK_GRAIN)
 }
 
-fn until(now: Timestamp) -> Timestamp {
-    now.checked_add((LOCK_TERM.as_secs() as i64).seconds()).unwrap_or(now)
-}
-
-/// Sixteen hexadecimal digits.
-pub(super) fn random_id() -> String {
-    use ssh_key::rand_core::{OsRng, RngCore};
-    format!("{:016x}", OsRng.next_u64())
-}
-
-fn user_name() -> String {
-    let by_id = nix::unistd::User::from_uid(nix::unistd::getuid())
-        .ok()
-        .flatten()
-        .map(|user| user.name);
-    by_id
-        .or_else(|| std::env::var("USER").ok())
-        .unwrap_or_else(|| "somebody".into())
-}
-
-fn host_name() -> String {
-    match nix::unistd::gethostname() {
-        Ok(name) => name.to_string_lossy().into_owned(),
-        Err(_) => "an unnamed host".into(),
-    }
+/// How long ago an object was written, by the clock of S3.
+fn age(object: &Object) -> Option<Duration> {
+    let age = object.answered_at?.duration_since(object.written_at?);
+    Some(Duration::try_from(age).unwrap_or_default())
 }

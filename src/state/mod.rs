@@ -4,8 +4,10 @@
 //! Every write is conditional on what was read, so that two processes can never overwrite each other unseen. What *exists* in the cloud is not
 //! kept here: that is asked of the cloud, by tag.
 
+mod epoch;
 mod journal;
 mod lock;
+mod lock_record;
 mod process;
 mod rotation;
 mod secrets;
@@ -13,7 +15,8 @@ mod store;
 
 pub use journal::{Entry, Journal};
 pub(crate) use lock::FILE as LOCK_FILE;
-pub use lock::{Held, LOCK_TERM, Lock, LockRecord};
+pub use lock::{Held, LOCK_TERM, Lock, Standing};
+pub use lock_record::LockRecord;
 pub use process::ProcessIdentity;
 pub use rotation::{Rotation, Stage, Told};
 pub use secrets::{RedisUser, Secrets, parameter};

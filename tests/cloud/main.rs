@@ -8,6 +8,7 @@
 
 #[path = "../common/aws.rs"]
 mod aws;
+mod epoch;
 mod lock;
 mod retention;
 

@@ -14,6 +14,7 @@
 mod access;
 mod doors;
 mod faults;
+mod frozen;
 mod kill;
 mod points;
 mod refusals;
@@ -84,6 +85,7 @@ fn a_sample_of_what_can_happen_ends_right() {
         sides.back_to_following(&world);
         kill::table(&world, &sides, Order::PromoteFirst, Fence::Pause, 1);
         sides.back_to_following(&world);
+        frozen::table(&world, &sides);
         faults::matrix(&world, &sides, &source, 2);
         refusals::six(&world, &sides);
         world.no_secret_was_shown();

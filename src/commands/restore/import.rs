@@ -12,7 +12,6 @@ use crate::ui::size;
 use infra_agent::rdb;
 use serde_json::json;
 use std::path::Path;
-use std::time::Duration;
 
 pub async fn import(
     context: &Context,
@@ -56,7 +55,7 @@ pub async fn import(
         on_host::import(&on.session, &name, &file).await?;
         step.done(format!("{} are there and whole", size::bytes(file.len() as u64)));
         let checked = on.load_beside(&name, context, false).await?;
-        lock.check(Duration::ZERO)?;
+        on.still_ours(&lock).await?;
         let (kept, keys) = on.put_in_force(&name, &checked).await?;
         Ok::<_, Error>((kept, keys, checked))
     };

@@ -113,7 +113,7 @@ impl Live<'_> {
             on_host::shift(&self.on.session, &name, &wanted).await?;
             step.done(format!("{} s later than they would have", wanted.shift_ms / 1000));
         }
-        lock.check(Duration::ZERO)?;
+        self.on.still_ours(lock).await?;
         let (kept, keys) = self.on.put_in_force(&name, &checked).await?;
         let expired = match checked {
             Checked::Loads { expired, .. } if !self.altered.keep_life => expired,
@@ -138,7 +138,7 @@ impl Live<'_> {
             on_host::forget(&self.on.session, &name).await?;
             return Err(no_room(&why));
         }
-        lock.check(Duration::ZERO)?;
+        self.on.still_ours(lock).await?;
         let step = self.on.ui.step("put in place");
         let before = Timestamp::now();
         let wanted = self.altered.wanted(&self.choice, &built);
@@ -199,6 +199,12 @@ impl<'a> Master<'a> {
             master: host_server(Role::Master, addresses.of(Role::Master)?, &secrets)?,
             replica: host_server(Role::Replica, addresses.of(Role::Replica)?, &secrets)?,
         })
+    }
+
+    /// Right before live data is replaced: the lock is still ours, and no later holder of it has acted on this host.
+    pub async fn still_ours(&self, lock: &Held) -> Result<()> {
+        lock.confirm(Duration::ZERO).await?;
+        host::role::raise_epoch(&self.session, lock.epoch()).await
     }
 
     /// What an earlier run left half done.

@@ -108,8 +108,8 @@ async fn apply_locked(context: &Context, environment: &Environment, mut seen: Se
             }
         })
         .await?;
-    lock.check(Duration::ZERO)?;
-    let pair = pair(context, environment, seen, &stood.secrets, &reached);
+    lock.confirm(Duration::ZERO).await?;
+    let pair = pair(context, environment, seen, &stood.secrets, &reached, lock.epoch());
     let (master, replica) = tokio::try_join!(
         set_up(context, &pair, Role::Master, looked.remove(&Role::Master), &keeper),
         set_up(context, &pair, Role::Replica, looked.remove(&Role::Replica), &keeper)

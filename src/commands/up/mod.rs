@@ -17,7 +17,7 @@ use crate::plan::preflight::reach;
 use crate::redis::Info;
 use crate::setup::hosts::{LOGIN, Looked, Pair};
 use crate::setup::{access, source::Known, wanted};
-use crate::state::{Role, State};
+use crate::state::{Held, Role, State};
 use crate::ui::Step;
 use apply::apply;
 use jiff::Timestamp;
@@ -192,7 +192,7 @@ async fn look_at_hosts(
     reached: &Reached,
 ) -> Result<BTreeMap<Role, Looked>> {
     let secrets = &seen.found.secrets;
-    let pair = pair(context, environment, seen, secrets, reached);
+    let pair = pair(context, environment, seen, secrets, reached, 0);
     let step = context.ui.step("look at the hosts");
     let one = |role: Role| {
         let (pair, step, record) = (&pair, &step, seen.state.hosts.get(&role).cloned().unwrap_or_default());
@@ -212,6 +212,7 @@ fn pair<'a>(
     seen: &'a Seen,
     secrets: &'a crate::state::Secrets,
     reached: &'a Reached,
+    epoch: u64,
 ) -> Pair<'a> {
     Pair {
         config: &context.config,
@@ -229,6 +230,7 @@ fn pair<'a>(
             .as_ref()
             .map_or(1 << 30, |machine| machine.memory_bytes),
         programs: &seen.programs,
+        epoch,
     }
 }
 
@@ -280,7 +282,7 @@ pub async fn refuse_changes(context: &Context, environment: &Environment) -> Res
 }
 
 /// Brings both hosts to what the stored state says, for a command that has just changed that.
-pub async fn bring_hosts(context: &Context, environment: &Environment, step: &Step) -> Result<()> {
+pub async fn bring_hosts(context: &Context, environment: &Environment, lock: &Held, step: &Step) -> Result<()> {
     let mut seen = look(&context.quietly(), environment).await?;
     let Some(mut hosts) = seen.hosts.take() else {
         return Err(
@@ -289,12 +291,13 @@ pub async fn bring_hosts(context: &Context, environment: &Environment, step: &St
         );
     };
     let reached = hosts_of(&seen.found)?;
-    let pair = pair(context, environment, &seen, &seen.found.secrets, &reached);
+    let pair = pair(context, environment, &seen, &seen.found.secrets, &reached, lock.epoch());
     let mut looked = |role: Role| {
         let looked = hosts.remove(&role);
         looked.ok_or_else(|| Error::failed(format!("reach the {role}: it was not looked at")))
     };
     let (master, replica) = (looked(Role::Master)?, looked(Role::Replica)?);
+    lock.confirm(Duration::ZERO).await?;
     tokio::try_join!(
         pair.bring(Role::Master, master, step),
         pair.bring(Role::Replica, replica, step)

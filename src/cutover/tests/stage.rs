@@ -18,6 +18,7 @@ use ::redis::Value;
 use sandbox::platform::{self, Options};
 use serde_json::json;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -53,6 +54,8 @@ pub struct Stage {
     pub replica: TestServer,
     pub entries: Arc<Mutex<Vec<Entry>>>,
     pub lock_is_ours: Arc<AtomicBool>,
+    /// This computer's clock stands still: it does not tell that the lock was lost.
+    pub clock_stands: bool,
     /// With which entry the lock is lost.
     pub lock_ends_with: Option<Phase>,
     /// With which entry somebody ends the source's pause and writes there.
@@ -92,6 +95,8 @@ impl Stage {
                 &of,
                 "--masterauth",
                 password,
+                "--appendonly",
+                "yes",
                 "--repl-diskless-sync-delay",
                 "0",
             ])
@@ -130,6 +135,7 @@ impl Stage {
             replica,
             entries: Arc::default(),
             lock_is_ours: Arc::new(AtomicBool::new(true)),
+            clock_stands: false,
             lock_ends_with: None,
             pause_ends_with: None,
             limits: Limits {
@@ -345,10 +351,12 @@ impl Stage {
                 master: self.master(),
                 replica: self.replica(),
                 source_port: self.source.port,
+                unfinished: [&self.master, &self.replica].map(unfinished_log),
             },
             record: Kept {
                 entries: self.entries.clone(),
                 ours: self.lock_is_ours.clone(),
+                clock_stands: self.clock_stands,
                 ends_with: self.lock_ends_with,
                 sneaks_in: self.pause_ends_with.map(|phase| (phase, self.source())),
             },
@@ -428,6 +436,7 @@ impl Stage {
 pub struct Kept {
     entries: Arc<Mutex<Vec<Entry>>>,
     ours: Arc<AtomicBool>,
+    clock_stands: bool,
     ends_with: Option<Phase>,
     sneaks_in: Option<(Phase, Server)>,
 }
@@ -467,6 +476,13 @@ impl Record for Kept {
     }
 
     fn still_ours(&self) -> Result<()> {
+        match self.ours.load(Ordering::SeqCst) || self.clock_stands {
+            true => Ok(()),
+            false => Err(Error::locked("go on: the lock was lost")),
+        }
+    }
+
+    async fn confirm(&self) -> Result<()> {
         match self.ours.load(Ordering::SeqCst) {
             true => Ok(()),
             false => Err(Error::locked("go on: the lock was lost")),
@@ -474,11 +490,17 @@ impl Record for Kept {
     }
 }
 
+/// What an engine writes to after a full copy, until its log is in force.
+pub fn unfinished_log(server: &TestServer) -> PathBuf {
+    server.folder().join("appendonlydir/temp-appendonly.aof.incr")
+}
+
 /// Roles changed by Redis's own commands.
 pub struct Plain {
     master: Server,
     replica: Server,
     source_port: u16,
+    unfinished: [PathBuf; 2],
 }
 
 impl Plain {
@@ -497,7 +519,12 @@ impl Pair for Plain {
         Ok(())
     }
 
+    async fn logs_in_force(&mut self) -> Result<bool> {
+        Ok(!self.unfinished.iter().any(|file| file.exists()))
+    }
+
     async fn promote(&mut self, _proof: &Proof, _fence: &Fence) -> Result<()> {
+        assert!(!self.unfinished[0].exists(), "promoted without a log that is in force");
         self.say(&self.master, "REPLICAOF NO ONE").await
     }
 
