@@ -38,6 +38,10 @@ if [[ ! -e $folder && -n $first_start ]]; then
     mark
     exit 0
 fi
+unfinished="$folder/temp-appendonly.aof.incr"
+if [[ -e $unfinished ]]; then
+    refuse "this host is a master and $unfinished shows that its append-only log was not in force: it would come back with the data of before its last full copy; put the data back, from the replica or a backup, and remove that file"
+fi
 if [[ ! -s $manifest ]]; then
     refuse "this host is a master and $manifest is missing or empty; put the data back, from the replica or a backup"
 fi

@@ -6,6 +6,8 @@
 use super::decide::Stillness;
 use super::fence::Fence;
 use super::history::Promotion;
+use super::logs;
+use super::pair::Pair;
 use super::phase::FenceKind;
 use super::watch::Watch;
 use crate::error::{Error, Result};
@@ -226,7 +228,7 @@ pub async fn drain(fence: &Fence, sides: &Sides, baseline: &Baseline, step: &Ste
 }
 
 /// Holds everything against everything, inside the fence.
-pub async fn prove(fence: &Fence, sides: &Sides, baseline: &mut Baseline) -> Result<Proof> {
+pub async fn prove<P: Pair>(fence: &Fence, sides: &Sides, baseline: &mut Baseline, pair: &mut P) -> Result<Proof> {
     let offset = fence.captured.master_repl_offset;
     let Some(keys) = baseline.dirty(&fence.captured.keyspace)? else {
         return Err(Error::unproven(
@@ -252,7 +254,8 @@ pub async fn prove(fence: &Fence, sides: &Sides, baseline: &mut Baseline) -> Res
         keys: &baseline.keys,
         offset,
     };
-    let wrong = ground.objections(&source, &master, &replica);
+    let mut wrong = ground.objections(&source, &master, &replica);
+    wrong.extend(logs::objections_of(&master, &replica, pair).await);
     if !wrong.is_empty() {
         return Err(
             Error::unproven(format!("prove that the master may take over: {}", wrong.join("; ")))
@@ -310,17 +313,18 @@ async fn only_expired(sides: &Sides, baseline: &Baseline, since: &DirtyKeys) -> 
 
 /// A promotion that was made earlier holds still: nothing was written to the source since, and the replica follows its master. What somebody wrote to our own side
 /// is there and stays there; it is for the caller to tell.
-pub async fn prove_still(
+pub async fn prove_still<P: Pair>(
     fence: &Fence,
     sides: &Sides,
     promotion: &Promotion,
     source: (&Watch, Stillness),
     ours: Stillness,
+    pair: &mut P,
 ) -> Result<Proof> {
     let (watch, stillness) = source;
     let (now, (master, replica)) = tokio::try_join!(fence.check(), sides.pair())?;
     watch.reach(now.master_repl_offset, DRAIN).await?;
-    let mut wrong = Vec::new();
+    let mut wrong = logs::objections_of(&master, &replica, pair).await;
     if stillness != Stillness::Still || watch.seen().writes > 0 {
         wrong.push("the source was written to since the promotion".to_string());
     }

@@ -29,6 +29,7 @@ mod flatten;
 pub mod gate;
 pub mod history;
 mod interrupt;
+mod logs;
 mod look;
 mod onlookers;
 pub mod pair;

@@ -4,6 +4,7 @@ use super::decide::Stillness;
 use super::fence::Fence;
 use super::gate::{self, Sides};
 use super::history::{Entry, Known, Promotion};
+use super::logs;
 use super::look;
 use super::onlookers::Onlookers;
 use super::pair::Pair;
@@ -96,6 +97,10 @@ impl<R: Record, P: Pair> Cutover<R, P> {
             .hint("run `infra up`, which points the master at it anew, then the same command again"));
         }
         look::link(&setup.master, &sides, setup.limits.sync, &step).await?;
+        if master.role == ServerRole::Replica {
+            let waiting = logs::wait(&sides, setup.limits.sync, &step);
+            self.interrupt.or(self.command, waiting).await?;
+        }
         // A replica ignores its limit, a master enforces it at once.
         if master.maxmemory > 0 && master.used_memory > master.maxmemory {
             return Err(Error::failed(format!(
@@ -225,11 +230,10 @@ impl<R: Record, P: Pair> Cutover<R, P> {
 
     /// The lock is ours, and nothing can write to the source.
     async fn hold_on(&self) -> Result<()> {
-        self.setup.record.still_ours()?;
-        match &self.fence {
-            Some(fence) => fence.check().await.map(|_| ()),
-            None => Err(out_of_order("go on without a fence")),
-        }
+        let Some(fence) = &self.fence else {
+            return Err(out_of_order("go on without a fence"));
+        };
+        tokio::try_join!(self.setup.record.confirm(), fence.check()).map(drop)
     }
 
     fn promotion(&self) -> Result<Promotion> {
@@ -302,7 +306,7 @@ impl<R: Record, P: Pair> Cutover<R, P> {
         let (Some(fence), Some(sides), Some(baseline)) = (&self.fence, &self.sides, &mut self.baseline) else {
             return Err(out_of_order("prove"));
         };
-        let proof = gate::prove(fence, sides, baseline).await?;
+        let proof = gate::prove(fence, sides, baseline, &mut self.setup.pair).await?;
         step.done(format!(
             "{} keys written meanwhile are identical, the source has not moved",
             size::count(proof.keys_compared_in_fence())
@@ -327,7 +331,7 @@ impl<R: Record, P: Pair> Cutover<R, P> {
                     .hint("run the same command again: it follows the source again first"),
             );
         };
-        let proof = gate::prove_still(fence, sides, promotion, (&watch, source), ours).await?;
+        let proof = gate::prove_still(fence, sides, promotion, (&watch, source), ours, &mut self.setup.pair).await?;
         step.done(match ours {
             Stillness::Moved => "nothing was written on the source since the promotion; somebody wrote to our side",
             _ => "nothing was written on either side since the promotion",

@@ -150,7 +150,30 @@ pub struct Persistence {
     pub rdb_last_ok: bool,
     pub aof_enabled: bool,
     pub aof_rewrite_in_progress: bool,
+    pub aof_rewrite_scheduled: bool,
+    pub aof_last_rewrite_ok: bool,
     pub aof_last_write_ok: bool,
+}
+
+impl Persistence {
+    /// Returns why the append-only log cannot be relied on; `None` if it is on and its last rewrite and write succeeded.
+    pub fn log_fault(&self) -> Option<&'static str> {
+        if !self.aof_enabled {
+            Some("it is off")
+        } else if !self.aof_last_write_ok {
+            Some("its last write failed")
+        } else if !self.aof_last_rewrite_ok {
+            Some("its last rewrite failed")
+        } else {
+            None
+        }
+    }
+
+    /// Returns whether the log is being rewritten or about to be. After a full copy the log is not in force until
+    /// that rewrite ends; INFO does not tell such a rewrite from a plain one, which is harmless.
+    pub fn log_is_rewritten(&self) -> bool {
+        self.aof_rewrite_in_progress || self.aof_rewrite_scheduled
+    }
 }
 
 impl Info {
@@ -232,6 +255,8 @@ impl Info {
                 rdb_last_ok: fields.0.get("rdb_last_bgsave_status") == Some(&"ok"),
                 aof_enabled: fields.flag("aof_enabled"),
                 aof_rewrite_in_progress: fields.flag("aof_rewrite_in_progress"),
+                aof_rewrite_scheduled: fields.flag("aof_rewrite_scheduled"),
+                aof_last_rewrite_ok: fields.0.get("aof_last_bgrewrite_status") == Some(&"ok"),
                 aof_last_write_ok: fields.0.get("aof_last_write_status") == Some(&"ok"),
             },
         })

@@ -160,3 +160,31 @@ async fn a_real_master_and_its_replica_are_read() {
     assert_ne!(of_master.run_id, of_replica.run_id);
     assert_eq!(of_replica.link.unwrap().port, master.port);
 }
+
+#[test]
+fn an_append_only_log_is_relied_on_when_it_is_on_and_nothing_of_it_failed() {
+    let log = |fields: &str| {
+        let text = format!(
+            "redis_version:7.0.15\r\nrun_id:a\r\nused_memory:1\r\nrole:master\r\nmaster_replid:b\r\nmaster_repl_offset:1\r\n{fields}"
+        );
+        Info::parse(&text).unwrap().persistence
+    };
+    let well = "aof_enabled:1\r\naof_rewrite_in_progress:0\r\naof_rewrite_scheduled:0\r\naof_last_bgrewrite_status:ok\r\naof_last_write_status:ok\r\n";
+    assert_eq!(log(well).log_fault(), None);
+    assert!(!log(well).log_is_rewritten());
+    for (field, worse, fault) in [
+        ("aof_enabled:1", "aof_enabled:0", "it is off"),
+        ("bgrewrite_status:ok", "bgrewrite_status:err", "its last rewrite failed"),
+        ("write_status:ok", "write_status:err", "its last write failed"),
+    ] {
+        assert_eq!(log(&well.replace(field, worse)).log_fault(), Some(fault));
+    }
+    assert_eq!(log("").log_fault(), Some("it is off"), "a server that tells nothing");
+    for field in ["aof_rewrite_in_progress", "aof_rewrite_scheduled"] {
+        let rewritten = log(&well.replace(&format!("{field}:0"), &format!("{field}:1")));
+        assert!(
+            rewritten.log_is_rewritten() && rewritten.log_fault().is_none(),
+            "{field}"
+        );
+    }
+}

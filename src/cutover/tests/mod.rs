@@ -1,5 +1,6 @@
 //! Whole cutovers against real servers, while an app's real processes write.
 
+mod lock_and_log;
 mod others;
 mod platform_fence;
 mod preview;

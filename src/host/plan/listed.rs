@@ -93,9 +93,12 @@ const PURPOSES: &[(&str, &str)] = &[
     ),
     (
         "/usr/local/sbin/infra-guard",
-        "no start of a master whose data is missing",
+        "no start of a master whose data is missing or older than its last copy",
     ),
-    ("/usr/local/sbin/infra-role", "promote, follow, open and close the door"),
+    (
+        "/usr/local/sbin/infra-role",
+        "promote, follow, open and close app access",
+    ),
     (
         "/usr/local/sbin/infra-restore",
         "puts restored data in the place of the live",
