@@ -108,6 +108,8 @@ pub enum Verb {
     Restore(Restore),
     /// Replace the password of a user of Redis, or of all, without an error for whoever uses it
     Rotate(Rotate),
+    /// Remove the lock of a command that is gone for good, by the id that the refusal shows
+    Unlock(Unlock),
     /// Remove what `up` made; backups stay unless they are named
     Down(Down),
     /// Print the least AWS policy that a person or an automatic run needs for this environment, as JSON
@@ -346,6 +348,16 @@ pub struct Rotate {
     /// Sever whoever still holds the app's old password, for one that got into wrong hands
     #[arg(long)]
     pub cut_off: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Unlock {
+    /// The lock's id, as a command that was refused shows it with who holds it, where and since when
+    #[arg(value_name = "ID")]
+    pub id: String,
+    /// Do not ask
+    #[arg(long, short = 'y')]
+    pub yes: bool,
 }
 
 #[derive(Debug, Args)]

@@ -16,6 +16,7 @@ mod rotate;
 mod ssh;
 mod status;
 mod switch_app;
+mod unlock;
 mod up;
 mod verify;
 
@@ -85,6 +86,7 @@ async fn dispatch(cli: Cli, ui: Ui) -> Result<ExitCode> {
             Verb::Backup(verb) => backup::run(&context, &verb).await,
             Verb::Restore(arguments) => restore::run(&context, &arguments).await,
             Verb::Rotate(arguments) => rotate::run(&context, &arguments).await,
+            Verb::Unlock(arguments) => unlock::run(&context, &arguments).await,
             Verb::Down(arguments) => down::run(&context, &arguments).await,
             Verb::Policy(arguments) => policy::run(&context, &arguments).await,
             Verb::Ssh(arguments) => ssh::run(&context, &arguments).await,
