@@ -108,11 +108,24 @@ async fn apply_locked(context: &Context, environment: &Environment, mut seen: Se
             }
         })
         .await?;
-    lock.confirm(Duration::ZERO).await?;
     let pair = pair(context, environment, seen, &stood.secrets, &reached, lock.epoch());
     let (master, replica) = tokio::try_join!(
-        set_up(context, &pair, Role::Master, looked.remove(&Role::Master), &keeper),
-        set_up(context, &pair, Role::Replica, looked.remove(&Role::Replica), &keeper)
+        set_up(
+            context,
+            &pair,
+            Role::Master,
+            looked.remove(&Role::Master),
+            &keeper,
+            lock
+        ),
+        set_up(
+            context,
+            &pair,
+            Role::Replica,
+            looked.remove(&Role::Replica),
+            &keeper,
+            lock
+        )
     )?;
     let mut warnings = master.warnings;
     warnings.extend(replica.warnings);
@@ -153,6 +166,7 @@ async fn set_up(
     role: Role,
     looked: Option<Looked>,
     keeper: &Keeper,
+    lock: &Held,
 ) -> Result<SetUp> {
     let step = context.ui.step(format!("host {role}"));
     let record = keeper.state().await.hosts.get(&role).cloned().unwrap_or_default();
@@ -165,6 +179,8 @@ async fn set_up(
                 pair.look(role, session).await?
             }
         };
+        // A host may be made to follow, which erases what it had.
+        lock.confirm(Duration::ZERO).await?;
         pair.bring(role, looked, &step).await
     };
     let (session, outcome) = work

@@ -116,8 +116,9 @@ async fn a_plain_rewrite_that_begins_after_the_look_does_not_stop_the_promotion(
     // The replica comes back to its promoted master within a second.
     let begun = Instant::now();
     loop {
-        let info = Info::read(&mut stage.replica.connect(0).await).await.unwrap();
-        if info.link.is_some_and(|link| link.up) {
+        let master = Info::read(&mut stage.master.connect(0).await).await.unwrap();
+        let replica = Info::read(&mut stage.replica.connect(0).await).await.unwrap();
+        if replica.replid == master.replid && replica.link.is_some_and(|link| link.up) {
             break;
         }
         assert!(begun.elapsed() < Duration::from_secs(30), "the replica lost its master");
