@@ -2,10 +2,10 @@
 
 use crate::error::Result;
 use crate::redis::compare::{self, Key, Options};
-use crate::redis::{Info, Server};
-use ::redis::cmd;
+use crate::redis::{Info, Server, sample};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
+use std::hash::{BuildHasher, RandomState};
 
 /// So many keys are looked at.
 pub const KEYS: usize = 100;
@@ -27,16 +27,16 @@ pub async fn against(restored: &Server, live: &Server) -> Result<Sampled> {
     let info = Info::read(&mut restored.connect(0).await?).await?;
     let all = info.keys().max(1);
     let mut keys = BTreeSet::new();
+    // Others than the last time.
+    let start = RandomState::new().hash_one(all);
     for (database, counts) in &info.keyspace {
         let mut connection = restored.connect(*database).await?;
-        let share = (KEYS as u64 * counts.keys).div_ceil(all);
-        for _ in 0..share {
-            let name: Option<Vec<u8>> = connection.query(&cmd("RANDOMKEY")).await?;
-            keys.extend(name.map(|name| Key {
-                database: *database,
-                name,
-            }));
-        }
+        let share = usize::try_from((KEYS as u64).saturating_mul(counts.keys).div_ceil(all)).unwrap_or(KEYS);
+        let names = sample::keys(&mut connection, share, start).await?;
+        keys.extend(names.into_iter().map(|name| Key {
+            database: *database,
+            name,
+        }));
     }
     let keys: Vec<Key> = keys.into_iter().collect();
     let options = Options {

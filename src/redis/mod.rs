@@ -3,7 +3,7 @@
 //!
 //! A [`Server`] is an address with its credentials and trust; [`Server::connect`] gives a [`Connection`] for commands, [`Server::dial`] the bare
 //! stream. [`info`] parses INFO, [`control`] pauses, lists and severs clients and finds out what a host forbids. [`compare`] holds two servers
-//! against each other, both ways. [`survey`] looks at what a copy would leave out or choke on, [`clients`] remembers who was connected. [`tap`] follows the stream of writes itself.
+//! against each other, both ways. [`sample`] takes some keys, [`survey`] looks at what a copy would leave out or choke on, [`clients`] remembers who was connected. [`tap`] follows the stream of writes itself.
 //!
 //! Deliberately not here: any decision about a cutover (what must hold before what is `cutover`'s business), anything that changes a role
 //! (`host` does that, since a role lives in a file first), and any writing of keys: nothing in this room changes a data set.
@@ -18,6 +18,7 @@ pub mod control;
 mod garbage;
 pub mod info;
 pub mod key;
+pub mod sample;
 pub mod server;
 pub mod stream;
 pub mod survey;
