@@ -2,7 +2,7 @@
 
 use super::connection::Connection;
 use crate::error::{Error, Result};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::str::FromStr;
@@ -42,6 +42,7 @@ pub struct Info {
     /// Memory of the computer, where the server tells it.
     pub total_system_memory: u64,
     pub evicted_keys: u64,
+    pub own_removals: OwnRemovals,
     pub connected_clients: u64,
     pub blocked_clients: u64,
     pub replicas: Vec<Replica>,
@@ -142,6 +143,28 @@ pub struct Keyspace {
     pub keys: u64,
     /// How many of them have a time to live.
     pub expires: u64,
+    /// How many of them are hashes with fields that have a time to live; absent where the server does not tell.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub expiring_fields: Option<u64>,
+}
+
+/// Keys and fields that a server removed by itself since it started. Its stream shows each like a client's DEL or HDEL.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Serialize, PartialEq, Eq)]
+pub struct OwnRemovals {
+    pub expired_keys: u64,
+    pub evicted_keys: u64,
+    pub expired_fields: u64,
+}
+
+impl OwnRemovals {
+    /// Returns what was removed since an earlier look; zero for a counter that was reset meanwhile.
+    pub fn since(self, earlier: OwnRemovals) -> OwnRemovals {
+        OwnRemovals {
+            expired_keys: self.expired_keys.saturating_sub(earlier.expired_keys),
+            evicted_keys: self.evicted_keys.saturating_sub(earlier.evicted_keys),
+            expired_fields: self.expired_fields.saturating_sub(earlier.expired_fields),
+        }
+    }
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -246,6 +269,7 @@ impl Info {
             maxmemory_policy: fields.0.get("maxmemory_policy").copied().unwrap_or_default().into(),
             total_system_memory: fields.number("total_system_memory").unwrap_or(0),
             evicted_keys: fields.number("evicted_keys").unwrap_or(0),
+            own_removals: fields.own_removals(),
             connected_clients: fields.number("connected_clients").unwrap_or(0),
             blocked_clients: fields.number("blocked_clients").unwrap_or(0),
             replicas: fields.replicas()?,
@@ -312,6 +336,16 @@ impl<'a> Fields<'a> {
         })
     }
 
+    /// Redis counts `expired_subkeys`, Valkey `expired_fields`.
+    fn own_removals(&self) -> OwnRemovals {
+        let count = |name: &str| self.number(name).unwrap_or(0);
+        OwnRemovals {
+            expired_keys: count("expired_keys"),
+            evicted_keys: count("evicted_keys"),
+            expired_fields: count("expired_subkeys").max(count("expired_fields")),
+        }
+    }
+
     /// What the server says under a name.
     pub(super) fn said(&self, name: &str) -> Option<&'a str> {
         self.0.get(name).copied()
@@ -343,6 +377,11 @@ impl<'a> Fields<'a> {
                 let keyspace = Keyspace {
                     keys: pairs.number("keys")?,
                     expires: pairs.number("expires").unwrap_or(0),
+                    // Redis names it one way, Valkey the other.
+                    expiring_fields: pairs
+                        .number("subexpiry")
+                        .or_else(|_| pairs.number("keys_with_volatile_items"))
+                        .ok(),
                 };
                 Ok((database, keyspace))
             })

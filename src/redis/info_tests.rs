@@ -31,6 +31,38 @@ run_id:ffff4aa9a0f4fb1e6d8a3c7b2f1d0e9c8b7a6f5e\r\nuptime_in_seconds:9\r\nused_m
 master_link_status:up\r\nmaster_last_io_seconds_ago:0\r\nmaster_sync_in_progress:0\r\nslave_read_repl_offset:900\r\nslave_repl_offset:880\r\n\
 master_replid:1111445ee67d4a1d5d6cb5c4a4b1c3f5d0b9a3b1\r\nmaster_repl_offset:900\r\n";
 
+fn keyspace(keys: u64, expires: u64) -> Keyspace {
+    Keyspace {
+        keys,
+        expires,
+        expiring_fields: None,
+    }
+}
+
+#[test]
+fn removals_by_the_server_itself_and_hashes_with_expiring_fields_are_read_from_redis_and_valkey() {
+    let valkey_9 = VALKEY_8_0.to_owned()
+        + "expired_keys:4\r\nexpired_fields:8\r\nevicted_keys:2\r\ndb0:keys=5,expires=1,avg_ttl=0,keys_with_volatile_items=3\r\n";
+    let info = Info::parse(&valkey_9).unwrap();
+    let removals = OwnRemovals {
+        expired_keys: 4,
+        evicted_keys: 2,
+        expired_fields: 8,
+    };
+    assert_eq!(
+        (info.own_removals, info.keyspace[&0].expiring_fields),
+        (removals, Some(3))
+    );
+    let info = Info::parse(&(REDIS_8_0.to_owned() + "expired_subkeys:7\r\n")).unwrap();
+    assert_eq!(
+        (info.own_removals.expired_fields, info.keyspace[&0].expiring_fields),
+        (7, Some(2))
+    );
+    assert_eq!(Info::parse(REDIS_6_0).unwrap().keyspace[&0].expiring_fields, None);
+    let reset = OwnRemovals::default().since(removals);
+    assert_eq!(reset, OwnRemovals::default());
+}
+
 #[test]
 fn a_master_of_6_0_is_read() {
     let info = Info::parse(REDIS_6_0).unwrap();
@@ -53,10 +85,7 @@ fn a_master_of_6_0_is_read() {
     );
     assert_eq!(
         info.keyspace,
-        BTreeMap::from([
-            (0, Keyspace { keys: 12, expires: 3 }),
-            (15, Keyspace { keys: 1, expires: 0 })
-        ])
+        BTreeMap::from([(0, keyspace(12, 3)), (15, keyspace(1, 0))])
     );
 }
 
@@ -150,10 +179,7 @@ async fn a_real_master_and_its_replica_are_read() {
     let of_replica = Info::read(&mut replica.connect(0).await).await.unwrap();
     assert_eq!(
         of_master.keyspace,
-        BTreeMap::from([
-            (0, Keyspace { keys: 1, expires: 0 }),
-            (3, Keyspace { keys: 1, expires: 1 })
-        ])
+        BTreeMap::from([(0, keyspace(1, 0)), (3, keyspace(1, 1))])
     );
     assert_eq!(of_replica.keyspace, of_master.keyspace);
     assert_eq!((of_master.replid, of_master.replicas.len()), (of_replica.replid, 1));

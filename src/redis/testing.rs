@@ -5,6 +5,8 @@ use super::trust::Trust;
 use super::{Connection, Info};
 use crate::secret::Secret;
 use ::redis::{Cmd, FromRedisValue, Value};
+use sandbox::addon::{Engine, Program};
+use sandbox::paths::Paths;
 use std::fs;
 use std::net::TcpListener;
 use std::process::{Child, Command, Stdio};
@@ -17,6 +19,7 @@ pub struct TestServer {
     process: Child,
     folder: TempDir,
     arguments: Vec<String>,
+    program: Option<Program>,
     pub port: u16,
     pub trust: Option<Trust>,
 }
@@ -24,7 +27,21 @@ pub struct TestServer {
 impl TestServer {
     /// Without persistence; `arguments` are further ones of redis-server.
     pub async fn start(arguments: &[&str]) -> TestServer {
-        Self::launch(tempfile::tempdir().unwrap(), arguments, None).await
+        Self::launch(tempfile::tempdir().unwrap(), arguments, None, None).await
+    }
+
+    /// Of another engine or version; `None`, and a line that says so, if that cannot be had here.
+    pub async fn start_engine(engine: Engine, arguments: &[&str]) -> Option<TestServer> {
+        let program = tokio::task::spawn_blocking(move || {
+            engine.ensure(&Paths::from_environment()?, &|line| eprintln!("{line}"))
+        });
+        match program.await.unwrap() {
+            Ok(program) => Some(Self::launch(tempfile::tempdir().unwrap(), arguments, None, Some(program)).await),
+            Err(error) => {
+                eprintln!("SKIPPED, {} was not tried: {error:#}", engine.name());
+                None
+            }
+        }
     }
 
     /// Speaks TLS only, with this certificate and key (PEM); our side trusts it by `trust`.
@@ -40,7 +57,7 @@ impl TestServer {
             "--tls-auth-clients",
             "no",
         ];
-        Self::launch(folder, &tls, Some(trust)).await
+        Self::launch(folder, &tls, Some(trust), None).await
     }
 
     pub async fn replica_of(master: &TestServer) -> TestServer {
@@ -51,28 +68,49 @@ impl TestServer {
             "0",
         ])
         .await;
-        let mut connection = replica.connect(0).await;
+        replica.await_copy().await;
+        replica
+    }
+
+    /// Makes it a replica of another one and waits for its copy.
+    pub async fn follow(&self, master: &TestServer) {
+        self.script(&format!("REPLICAOF 127.0.0.1 {}", master.port)).await;
+        self.await_copy().await;
+    }
+
+    async fn await_copy(&self) {
+        let mut connection = self.connect(0).await;
         let begun = Instant::now();
         while !Info::read(&mut connection).await.unwrap().link.unwrap().up {
             assert!(begun.elapsed() < PATIENCE, "the replica did not sync");
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
-        replica
     }
 
-    async fn launch(folder: TempDir, arguments: &[&str], trust: Option<Trust>) -> TestServer {
+    async fn launch(folder: TempDir, arguments: &[&str], trust: Option<Trust>, program: Option<Program>) -> TestServer {
         let arguments: Vec<String> = arguments.iter().map(|&argument| argument.into()).collect();
         let port = free_port();
-        let process = spawn(&folder, port, &arguments, trust.is_some());
+        let process = spawn(&folder, port, &arguments, trust.is_some(), program.as_ref());
         let mut server = TestServer {
             process,
             folder,
             arguments,
+            program,
             port,
             trust,
         };
         server.await_answer().await;
         server
+    }
+
+    fn spawn(&self) -> Child {
+        spawn(
+            &self.folder,
+            self.port,
+            &self.arguments,
+            self.trust.is_some(),
+            self.program.as_ref(),
+        )
     }
 
     async fn await_answer(&mut self) {
@@ -86,7 +124,7 @@ impl TestServer {
                     "redis-server ended with {status}: {log}"
                 );
                 self.port = free_port();
-                self.process = spawn(&self.folder, self.port, &self.arguments, self.trust.is_some());
+                self.process = self.spawn();
             }
             assert!(begun.elapsed() < PATIENCE, "redis-server does not listen");
             tokio::time::sleep(Duration::from_millis(5)).await;
@@ -96,7 +134,7 @@ impl TestServer {
     /// Kills it as by kill -9 and starts it again on the same port, with what was on its disk.
     pub async fn kill_and_restart(&mut self) {
         self.kill();
-        self.process = spawn(&self.folder, self.port, &self.arguments, self.trust.is_some());
+        self.process = self.spawn();
         self.await_answer().await;
     }
 
@@ -165,10 +203,15 @@ pub fn command(words: &str) -> Cmd {
     command
 }
 
-fn spawn(folder: &TempDir, port: u16, arguments: &[String], tls: bool) -> Child {
+fn spawn(folder: &TempDir, port: u16, arguments: &[String], tls: bool, program: Option<&Program>) -> Child {
     let ports = match tls {
-        true => ["--port".into(), "0".into(), "--tls-port".into(), port.to_string()],
-        false => ["--port".into(), port.to_string(), "--tls-port".into(), "0".into()],
+        true => vec!["--port".into(), "0".into(), "--tls-port".into(), port.to_string()],
+        false => vec!["--port".into(), port.to_string()],
+    };
+    // Servers before Redis 7 do not know it.
+    let debug: &[&str] = match program.is_none_or(|program| program.version.0 >= 7) {
+        true => &["--enable-debug-command", "yes"],
+        false => &[],
     };
     let fixed = [
         "--bind",
@@ -179,12 +222,11 @@ fn spawn(folder: &TempDir, port: u16, arguments: &[String], tls: bool) -> Child 
         "log",
         "--daemonize",
         "no",
-        "--enable-debug-command",
-        "yes",
     ];
-    Command::new("redis-server")
+    command_of(program)
         .args(ports)
         .args(fixed)
+        .args(debug)
         .args(arguments)
         .current_dir(folder.path())
         .stdin(Stdio::null())
@@ -192,6 +234,19 @@ fn spawn(folder: &TempDir, port: u16, arguments: &[String], tls: bool) -> Child 
         .stderr(Stdio::null())
         .spawn()
         .unwrap()
+}
+
+/// This computer's own server where none is named.
+fn command_of(program: Option<&Program>) -> Command {
+    let Some(program) = program else {
+        return Command::new("redis-server");
+    };
+    let named = program.command().unwrap();
+    let named = named.as_std();
+    let mut command = Command::new(named.get_program());
+    command.args(named.get_args());
+    command.envs(named.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    command
 }
 
 fn free_port() -> u16 {

@@ -20,6 +20,7 @@ fn redis(role: ServerRole) -> Redis {
             Keyspace {
                 keys: 100_000,
                 expires: 250,
+                expiring_fields: None,
             },
         )]
         .into(),
