@@ -5,7 +5,7 @@ use super::connection::Connection;
 use super::info::Info;
 use super::server::Server;
 use super::survey::Survey;
-use super::tap::{Decoder, effect};
+use super::tap::{CommandTable, Decoder, effect};
 use super::{clients, control};
 use crate::garbage::{self, bytes, held_by, text};
 use ::redis::{RedisConnectionInfo, cmd};
@@ -63,7 +63,9 @@ fn streams_of_commands() {
     ];
     bytes(&[stream], &words, |input| {
         let mut decoder = Decoder::at(1 << 61);
-        let read = decoder.feed(input, |command| effect(&command.arguments).map(drop));
+        let read = decoder.feed(input, |command| {
+            effect(&command.arguments, &CommandTable::default()).map(drop)
+        });
         if read.is_err() {
             assert!(decoder.feed(b"x", |_| Ok(())).is_err());
         }

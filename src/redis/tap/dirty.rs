@@ -2,9 +2,11 @@
 
 use super::super::key::{Key, printable};
 use super::Event;
+use super::commands::CommandTable;
 use super::decoder::Command;
 use super::effect::{Effect, Place, Touched, effect};
 use std::collections::HashMap;
+use std::sync::Arc;
 
 /// Beyond so many keys, or bytes of their names, they are no longer told apart.
 const MOST_KEYS: usize = 1_000_000;
@@ -15,7 +17,7 @@ const MOST_BYTES: usize = 128 << 20;
 pub struct Seen {
     /// Commands that wrote keys, or may have; those of `removals` are not in it.
     pub writes: u64,
-    /// DEL and UNLINK: a client's, or of keys that expired.
+    /// DEL, UNLINK and HDEL: a client's, or of keys and fields that expired.
     pub removals: u64,
     /// PUBLISH and the like, which change no key.
     pub messages: u64,
@@ -67,10 +69,12 @@ pub(super) struct Record {
     everything_until: u64,
     most_keys: usize,
     seen: Seen,
+    /// For commands that `effect` does not list.
+    table: Arc<CommandTable>,
 }
 
 impl Record {
-    pub fn new(offset: u64) -> Record {
+    pub fn new(offset: u64, table: Arc<CommandTable>) -> Record {
         Record {
             database: None,
             last_write: HashMap::new(),
@@ -78,6 +82,7 @@ impl Record {
             everything_until: offset,
             most_keys: MOST_KEYS,
             seen: Seen::default(),
+            table,
         }
     }
 
@@ -87,7 +92,7 @@ impl Record {
 
     /// Takes one command; gives it as an event if it is more than a ping.
     pub fn take(&mut self, command: &Command) -> Result<Option<Event>, String> {
-        let effect = effect(&command.arguments)?;
+        let effect = effect(&command.arguments, &self.table)?;
         match &effect {
             Effect::Nothing => return Ok(None),
             Effect::Select(database) => {
@@ -98,6 +103,10 @@ impl Record {
             Effect::Removal(keys) => {
                 self.seen.removals += 1;
                 self.touch(keys, command.offset);
+            }
+            Effect::FieldRemoval(key, _) => {
+                self.seen.removals += 1;
+                self.touch(std::slice::from_ref(key), command.offset);
             }
             Effect::Write(keys) => {
                 self.seen.writes += 1;
@@ -119,12 +128,17 @@ impl Record {
             command: printable(&name.to_ascii_uppercase()),
             effect,
         };
-        if let Effect::Removal(keys) | Effect::Write(keys) = &event.effect {
-            let key = keys.first().map(|key| printable(&key.name)).unwrap_or_default();
-            self.seen.last = Some((event.offset, format!("{} {key}", event.command)));
-        } else if event.effect == Effect::Everything {
-            self.seen.last = Some((event.offset, event.command.clone()));
-        }
+        let first = match &event.effect {
+            Effect::Removal(keys) | Effect::Write(keys) => keys.first(),
+            Effect::FieldRemoval(key, _) => Some(key),
+            Effect::Everything => None,
+            Effect::Nothing | Effect::Select(_) | Effect::Message => return Ok(Some(event)),
+        };
+        let last = match first {
+            Some(key) => format!("{} {}", event.command, printable(&key.name)),
+            None => event.command.clone(),
+        };
+        self.seen.last = Some((event.offset, last));
         Ok(Some(event))
     }
 
@@ -189,6 +203,10 @@ mod tests {
         record.take(&Command { arguments, offset }).unwrap()
     }
 
+    fn record(offset: u64) -> Record {
+        Record::new(offset, Arc::default())
+    }
+
     fn key(database: u32, name: &str) -> Key {
         Key {
             database,
@@ -198,7 +216,7 @@ mod tests {
 
     #[test]
     fn a_key_is_dirty_since_any_mark_before_its_last_write() {
-        let mut record = Record::new(10);
+        let mut record = record(10);
         for (offset, words) in [(20, "SELECT 3"), (30, "SET a 1"), (40, "SET b 1"), (50, "SET a 2")] {
             taken(&mut record, offset, words);
         }
@@ -211,7 +229,7 @@ mod tests {
 
     #[test]
     fn before_the_stream_tells_its_database_a_key_may_be_in_any_that_exists() {
-        let mut record = Record::new(0);
+        let mut record = record(0);
         taken(&mut record, 1, "SET a 1");
         taken(&mut record, 2, "SELECT 5");
         taken(&mut record, 3, "SET b 1");
@@ -225,7 +243,7 @@ mod tests {
 
     #[test]
     fn too_many_keys_and_a_flush_make_everything_dirty_until_then_and_not_after() {
-        let mut record = Record::new(0);
+        let mut record = record(0);
         record.most_keys = 3;
         taken(&mut record, 1, "SELECT 0");
         (2..=5).for_each(|offset| drop(taken(&mut record, offset, &format!("SET key:{offset} 1"))));
@@ -242,7 +260,7 @@ mod tests {
 
     #[test]
     fn pings_are_no_events_and_leave_the_numbers_as_they_are() {
-        let mut record = Record::new(0);
+        let mut record = record(0);
         for words in ["PING", "SELECT 0", "REPLCONF GETACK *", "MULTI", "EXEC"] {
             assert_eq!(taken(&mut record, 9, words), None);
         }

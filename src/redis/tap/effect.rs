@@ -1,8 +1,9 @@
 //! What a command of a replication stream does to which keys. Pure.
 //!
 //! Servers send effects, not requests: an expiry is a DEL, SPOP an SREM, a script what it wrote. Commands are listed with where their keys stand;
-//! whatever is not listed may have changed anything.
+//! any other is looked up in the table of an engine, and what that does not know either may have changed anything.
 
+use super::commands::CommandTable;
 use super::decoder::Argument;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -15,6 +16,8 @@ pub enum Effect {
     Message,
     /// DEL and UNLINK, which may be keys that expired.
     Removal(Vec<Touched>),
+    /// HDEL, which may be of fields that expired.
+    FieldRemoval(Touched, Vec<Vec<u8>>),
     Write(Vec<Touched>),
     /// May have changed any key.
     Everything,
@@ -34,8 +37,9 @@ pub enum Place {
     Database(u32),
 }
 
-/// The effect of a command, by its name and arguments. The error says what could not be understood.
-pub fn effect(arguments: &[Argument]) -> Result<Effect, String> {
+/// Returns the effect of a command, by its name and arguments; `table` is asked for those that are not listed here. The error says what could not be
+/// understood.
+pub fn effect(arguments: &[Argument], table: &CommandTable) -> Result<Effect, String> {
     let Some(name) = arguments.first().and_then(Argument::bytes) else {
         return Ok(Effect::Everything);
     };
@@ -43,7 +47,8 @@ pub fn effect(arguments: &[Argument]) -> Result<Effect, String> {
     let from = |first: usize, step: usize| selected((first..arguments.len()).step_by(step).map(|at| arguments.get(at)));
     let at = |places: &[usize]| selected(places.iter().map(|at| arguments.get(*at)));
     let keys = match name.as_str() {
-        "PING" | "REPLCONF" | "MULTI" | "EXEC" => return Ok(Effect::Nothing),
+        // OPINFO is a provider's: it stands in the streams of Alibaba Cloud's servers and names no key.
+        "PING" | "REPLCONF" | "MULTI" | "EXEC" | "OPINFO" => return Ok(Effect::Nothing),
         "PUBLISH" | "SPUBLISH" | "SCRIPT" | "FUNCTION" => return Ok(Effect::Message),
         "SELECT" => {
             let number = arguments.get(1).and_then(number);
@@ -52,6 +57,7 @@ pub fn effect(arguments: &[Argument]) -> Result<Effect, String> {
                 .ok_or_else(|| "a SELECT without a number".to_owned());
         }
         "DEL" | "UNLINK" => return Ok(from(1, 1).map_or(Effect::Everything, Effect::Removal)),
+        "HDEL" => return Ok(fields_removed(arguments).unwrap_or(Effect::Everything)),
         "MSET" | "MSETNX" => from(1, 2),
         "PFCOUNT" => from(1, 1),
         "RENAME" | "RENAMENX" | "LMOVE" | "RPOPLPUSH" | "SMOVE" | "BLMOVE" | "BRPOPLPUSH" => at(&[1, 2]),
@@ -60,8 +66,9 @@ pub fn effect(arguments: &[Argument]) -> Result<Effect, String> {
         "COPY" => copied(arguments),
         "SORT" | "GEORADIUS" | "GEORADIUSBYMEMBER" => stored(arguments),
         name if FIRST_KEY.contains(&name) => at(&[1]),
-        // FLUSHALL, FLUSHDB, SWAPDB, EVAL as old servers send it, modules, and what is yet to be invented.
-        _ => None,
+        // They change whole databases, whatever an engine says of their keys.
+        "FLUSHALL" | "FLUSHDB" | "SWAPDB" => None,
+        name => return Ok(table.effect(name, arguments).unwrap_or(Effect::Everything)),
     };
     Ok(keys.map_or(Effect::Everything, Effect::Write))
 }
@@ -113,7 +120,6 @@ const FIRST_KEY: &[&str] = &[
     "HSET",
     "HMSET",
     "HSETNX",
-    "HDEL",
     "HINCRBY",
     "HINCRBYFLOAT",
     "HEXPIRE",
@@ -156,6 +162,17 @@ fn touched(place: Place, key: Option<&Argument>) -> Option<Touched> {
     Some(Touched {
         place,
         name: key?.bytes()?.to_vec(),
+    })
+}
+
+/// HDEL key field [field …]. Fields that were too long to keep make it a write.
+fn fields_removed(arguments: &[Argument]) -> Option<Effect> {
+    let key = touched(Place::Selected, arguments.get(1))?;
+    let fields = arguments.get(2..).unwrap_or_default().iter();
+    let fields: Option<Vec<Vec<u8>>> = fields.map(|field| Some(field.bytes()?.to_vec())).collect();
+    Some(match fields {
+        Some(fields) if !fields.is_empty() => Effect::FieldRemoval(key, fields),
+        _ => Effect::Write(vec![key]),
     })
 }
 
@@ -205,7 +222,7 @@ mod tests {
 
     fn of(words: &str) -> Effect {
         let arguments: Vec<Argument> = words.split(' ').map(|word| Argument::Kept(word.into())).collect();
-        effect(&arguments).unwrap()
+        effect(&arguments, &CommandTable::default()).unwrap()
     }
 
     fn here(names: &[&str]) -> Vec<Touched> {
@@ -246,6 +263,8 @@ mod tests {
             assert_eq!(of(command), Effect::Write(keys), "{command}");
         }
         assert_eq!(of("UNLINK a b"), Effect::Removal(here(&["a", "b"])));
+        let fields = vec![b"f".to_vec(), b"g".to_vec()];
+        assert_eq!(of("HDEL a f g"), Effect::FieldRemoval(here(&["a"]).remove(0), fields));
     }
 
     #[test]
@@ -264,16 +283,26 @@ mod tests {
             assert_eq!(of(command), Effect::Everything, "{command}");
         }
         let skipped = [Argument::Kept(b"SET".to_vec()), Argument::Skipped(1 << 20)];
-        assert_eq!(effect(&skipped), Ok(Effect::Everything));
+        assert_eq!(effect(&skipped, &CommandTable::default()), Ok(Effect::Everything));
+        let long_field = [
+            Argument::Kept(b"HDEL".to_vec()),
+            Argument::Kept(b"a".to_vec()),
+            Argument::Skipped(1 << 20),
+        ];
+        assert_eq!(
+            effect(&long_field, &CommandTable::default()),
+            Ok(Effect::Write(here(&["a"])))
+        );
     }
 
     #[test]
     fn pings_and_wrappers_change_nothing_and_a_wrong_select_is_an_error() {
-        for command in ["ping", "REPLCONF GETACK *", "MULTI", "EXEC"] {
+        for command in ["ping", "REPLCONF GETACK *", "MULTI", "EXEC", "opinfo {}"] {
             assert_eq!(of(command), Effect::Nothing);
         }
         assert_eq!(of("SELECT 12"), Effect::Select(12));
         assert_eq!(of("PUBLISH a b"), Effect::Message);
-        assert!(effect(&[Argument::Kept(b"SELECT".to_vec()), Argument::Kept(b"x".to_vec())]).is_err());
+        let select = [Argument::Kept(b"SELECT".to_vec()), Argument::Kept(b"x".to_vec())];
+        assert!(effect(&select, &CommandTable::default()).is_err());
     }
 }

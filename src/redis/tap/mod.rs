@@ -2,12 +2,13 @@
 //! nothing was.
 //!
 //! `PSYNC <replid> <offset+1>` continues the stream at a known offset, without a copy of the data set. `decoder` cuts the bytes into commands,
-//! `effect` says what a command does to which keys, `dirty` remembers a bounded number of them with the offset of their last write. All three are
+//! `effect` says what a command does to which keys, by its own list and by what an engine of ours tells (`commands`), `dirty` remembers a bounded number of them with the offset of their last write. All three are
 //! pure. A tap that broke stays broken: whatever happened after is not known, so nothing is proven.
 //!
 //! Deliberately not here: applying anything. And since the tap keeps no data, it acknowledges offset 0 for ever: an app's WAIT must not count it as
 //! a replica that has the write.
 
+mod commands;
 mod decoder;
 mod dirty;
 mod effect;
@@ -15,6 +16,7 @@ mod handshake;
 #[cfg(test)]
 mod tests;
 
+pub use commands::CommandTable;
 pub use decoder::{Argument, Command, Decoder};
 pub use dirty::{DirtyKeys, Seen};
 pub use effect::{Effect, Place, Touched, effect};
@@ -72,16 +74,22 @@ impl Drop for Tap {
 }
 
 impl Tap {
-    /// Continues the server's stream at the offset that `info` was read at.
+    /// Continues the server's stream at the offset that `info` was read at, without a table of commands.
     pub async fn open(server: &Server, info: &Info) -> Result<Tap> {
-        Self::observed(server, info, |_| {}).await
+        Self::observed(server, info, Arc::default(), |_| {}).await
     }
 
-    /// As `open`, and shows every command that is more than a ping to `observer`, which must be quick.
-    pub async fn observed(server: &Server, info: &Info, observer: impl FnMut(&Event) + Send + 'static) -> Result<Tap> {
+    /// As `open`, with the table for commands that are not listed here, and shows every command that is more than a ping to `observer`, which must be
+    /// quick.
+    pub async fn observed(
+        server: &Server,
+        info: &Info,
+        table: Arc<CommandTable>,
+        observer: impl FnMut(&Event) + Send + 'static,
+    ) -> Result<Tap> {
         let (stream, replid) = handshake::continued(server, info).await?;
         let position = info.master_repl_offset;
-        let record = Arc::new(Mutex::new(Record::new(position)));
+        let record = Arc::new(Mutex::new(Record::new(position, table)));
         let (sender, progress) = watch::channel(Progress { position, broken: None });
         let listener = Listener {
             decoder: Decoder::at(position),

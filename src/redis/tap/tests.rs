@@ -286,7 +286,7 @@ async fn what_passes_is_shown_to_an_observer_with_its_offset() {
     let events = Arc::new(Mutex::new(Vec::new()));
     let sink = events.clone();
     let observer = move |event: &Event| sink.lock().unwrap().push(event.clone());
-    let tap = Tap::observed(&source.server(), &info(&source).await, observer)
+    let tap = Tap::observed(&source.server(), &info(&source).await, Arc::default(), observer)
         .await
         .unwrap();
     source.script("3>SET a 1\n 3>PUBLISH channel hello").await;
