@@ -100,6 +100,13 @@ fn show(ui: &Ui, comparison: &Comparison) {
     for key in &comparison.first {
         ui.data(format!("  db {}  {}  {}", key.database, key.key, key.reason));
     }
+    if comparison.expire_later > 0 {
+        ui.data(format!(
+            "{} keys expire later on the master than on the source, by {} ms at most: Redis before 7 sends the time that is left, which begins anew where it arrives",
+            size::count(comparison.expire_later),
+            comparison.expire_later_by_ms
+        ));
+    }
     ui.data(format!("not compared: {}", comparison.not_compared.join("; ")));
 }
 
@@ -156,6 +163,8 @@ mod tests {
                 },
             ],
             expiry_tolerance_ms: 0,
+            expire_later: 0,
+            expire_later_by_ms: 0,
             not_compared: vec!["data of modules"],
             seconds: 2.0,
         };

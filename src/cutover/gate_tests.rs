@@ -43,6 +43,24 @@ fn the_gate_holds_when_all_is_as_it_was_compared() {
 }
 
 #[test]
+fn a_small_database_may_lose_a_few_keys() {
+    let well = follower("up", 900);
+    let found = |before: u64, now: u64| {
+        Ground {
+            run_id: "one",
+            replid: REPLID,
+            keys: &BTreeMap::from([(0, before)]),
+            offset: 900,
+        }
+        .objections(&master(now), &well, &well)
+    };
+    for (before, now) in [(7, 6), (1, 0), (7, 2), (20, 15)] {
+        assert_eq!(found(before, now), Vec::<String>::new(), "{before} {now}");
+    }
+    assert_eq!(found(20, 14).len(), 1);
+}
+
+#[test]
 fn each_thing_that_changed_is_named() {
     let (well, source) = (follower("up", 900), master(1000));
     let restarted = Info {
@@ -121,6 +139,8 @@ fn comparison(differing: &[(u32, &str)]) -> Comparison {
             .collect(),
         rounds: vec![],
         expiry_tolerance_ms: 0,
+        expire_later: 0,
+        expire_later_by_ms: 0,
         not_compared: vec![],
         seconds: 0.0,
     }

@@ -5,7 +5,7 @@
 
 use super::super::key::Key;
 use super::collections;
-use super::difference::Reason;
+use super::difference::{Later, Reason};
 use super::expiry::{Expiry, Standing, standing, time};
 use super::pair::{Pair, Side};
 use super::replies::{Trouble, array, ask, bytes, integer, moved};
@@ -27,6 +27,7 @@ pub(super) struct Verdicts {
     pub compared: u64,
     /// Gone on one side, about to go on the other.
     pub expired: u64,
+    pub later: Later,
     pub differing: Vec<(Key, Reason)>,
 }
 
@@ -49,13 +50,17 @@ pub(super) async fn compare(pair: &Pair, keys: &[Vec<u8>]) -> Result<Verdicts> {
     let (source, target) = tokio::try_join!(first_look(&pair.source, keys), first_look(&pair.target, keys))?;
     let (mut longer, mut others) = (Vec::new(), Vec::new());
     for ((name, here), there) in keys.iter().zip(&source.keys).zip(&target.keys) {
-        let stands = standing(here.expiry, there.expiry, source.now, target.now, pair.tolerance_ms);
+        let stands = standing(here.expiry, there.expiry, source.now, target.now, pair.tolerance);
         verdicts.compared += u64::from(stands != Standing::Neither);
+        if let Standing::Later(by) = stands {
+            let most_ms = by.unsigned_abs();
+            verdicts.later.add(Later { keys: 1, most_ms });
+        }
         match stands {
             Standing::Neither => {}
             Standing::Expiring => verdicts.expired += 1,
             Standing::Differs(reason) => verdicts.differs(pair, name, reason),
-            Standing::Both => match (&here.start, &there.start) {
+            Standing::Both | Standing::Later(_) => match (&here.start, &there.start) {
                 (Some(here), Some(there)) if here.len() == START || there.len() == START => longer.push(name),
                 (Some(here), Some(there)) if here == there => {}
                 (Some(here), Some(there)) => verdicts.differs(pair, name, string_reason(here, there)),

@@ -3,6 +3,7 @@
 use super::super::key::printable;
 use super::batch::{self, BUDGET, Verdicts, settle};
 use super::difference::Reason;
+use super::fields;
 use super::pair::{Pair, Side};
 use super::replies::{Trouble, array, ask, bytes, integer, moved, scanned};
 use super::streams;
@@ -11,7 +12,7 @@ use ::redis::{Cmd, Pipeline, Value, cmd, pipe};
 use std::collections::HashSet;
 
 /// Larger collections are compared in windows.
-const SMALL_COLLECTION: i64 = 128 * 1024;
+pub(super) const SMALL_COLLECTION: i64 = 128 * 1024;
 
 /// Bytes of one element, with its share of the structure, where the server does not tell.
 const ASSUMED_ELEMENT: i64 = 1024;
@@ -22,7 +23,7 @@ const LARGEST_WINDOW: i64 = 10_000;
 const STRING_WINDOW: i64 = 1 << 20;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
+pub(super) enum Kind {
     List,
     Set,
     Hash,
@@ -50,12 +51,13 @@ impl Kind {
         cmd(command).arg(name).to_owned()
     }
 
-    fn whole(self, name: &[u8]) -> Cmd {
+    /// Never more than the elements that were counted, where a command can be told so: another client may add a million meanwhile.
+    fn whole(self, name: &[u8], length: i64) -> Cmd {
         match self {
-            Kind::List => window("LRANGE", name, 0, -1),
+            Kind::List => window("LRANGE", name, 0, length - 1),
             Kind::Set => cmd("SMEMBERS").arg(name).to_owned(),
             Kind::Hash => cmd("HGETALL").arg(name).to_owned(),
-            Kind::SortedSet => window("ZRANGE", name, 0, -1).arg("WITHSCORES").to_owned(),
+            Kind::SortedSet => window("ZRANGE", name, 0, length - 1).arg("WITHSCORES").to_owned(),
         }
     }
 
@@ -86,7 +88,7 @@ fn window(command: &str, name: &[u8], first: i64, last: i64) -> Cmd {
     cmd(command).arg(name).arg(first).arg(last).to_owned()
 }
 
-fn pairs(flat: Vec<Value>) -> impl Iterator<Item = (Vec<u8>, Vec<u8>)> {
+pub(super) fn pairs(flat: Vec<Value>) -> impl Iterator<Item = (Vec<u8>, Vec<u8>)> {
     let mut flat = flat.into_iter().filter_map(bytes);
     std::iter::from_fn(move || Some((flat.next()?, flat.next()?)))
 }
@@ -135,7 +137,7 @@ pub(super) async fn compare(pair: &Pair, names: &[&Vec<u8>], verdicts: &mut Verd
         return Ok(());
     }
     let (sources, targets) = tokio::try_join!(batch::types(&pair.source, names), batch::types(&pair.target, names))?;
-    let mut known = Vec::new();
+    let (mut known, mut expiring) = (Vec::new(), Vec::new());
     for ((name, source), target) in names.iter().zip(sources).zip(targets) {
         let found = match (source.as_str(), target.as_str()) {
             ("none", "none") => Ok(None),
@@ -145,6 +147,10 @@ pub(super) async fn compare(pair: &Pair, names: &[&Vec<u8>], verdicts: &mut Verd
             ("stream", _) => streams::compare(pair, name).await,
             (other, _) => match Kind::named(other) {
                 None => Ok(Some(Reason::Uncomparable(source))),
+                Some(Kind::Hash) if pair.expiring_fields => {
+                    expiring.push(*name);
+                    continue;
+                }
                 Some(kind) => {
                     known.push((*name, kind));
                     continue;
@@ -153,6 +159,7 @@ pub(super) async fn compare(pair: &Pair, names: &[&Vec<u8>], verdicts: &mut Verd
         };
         settle(pair, name, found, verdicts)?;
     }
+    fields::compare(pair, &expiring, verdicts).await?;
     known_kinds(pair, &known, verdicts).await
 }
 
@@ -171,30 +178,41 @@ async fn known_kinds(pair: &Pair, keys: &[(&Vec<u8>, Kind)], verdicts: &mut Verd
             verdicts.differs(pair, name, Reason::Length { source, target });
             continue;
         }
-        let bytes = source.bytes.unwrap_or(length.saturating_mul(ASSUMED_ELEMENT));
+        let bytes = source.estimate(length);
         if bytes <= SMALL_COLLECTION {
-            group.push((name, kind));
+            group.push((name, kind, length));
             weight += bytes;
             if weight > BUDGET {
                 small(pair, &std::mem::take(&mut group), verdicts).await?;
                 weight = 0;
             }
         } else {
-            let step = (BUDGET / (bytes / length.max(1)).max(1)).clamp(1, LARGEST_WINDOW);
-            let found = large(pair, name, kind, length, step).await;
+            let found = large(pair, name, kind, length, step_of(bytes, length)).await;
             settle(pair, name, found, verdicts)?;
         }
     }
     small(pair, &group, verdicts).await
 }
 
-struct Size {
-    length: Option<i64>,
+/// How many elements to get at once.
+pub(super) fn step_of(bytes: i64, length: i64) -> i64 {
+    (BUDGET / (bytes / length.max(1)).max(1)).clamp(1, LARGEST_WINDOW)
+}
+
+pub(super) struct Size {
+    pub length: Option<i64>,
     /// By the server's own estimate from a few elements; none where it does not tell.
     bytes: Option<i64>,
 }
 
-async fn sizes(side: &Side, keys: &[(&Vec<u8>, Kind)], bytes: bool) -> Result<Vec<Size>> {
+impl Size {
+    /// The bytes of that many elements.
+    pub fn estimate(&self, length: i64) -> i64 {
+        self.bytes.unwrap_or(length.saturating_mul(ASSUMED_ELEMENT))
+    }
+}
+
+pub(super) async fn sizes(side: &Side, keys: &[(&Vec<u8>, Kind)], bytes: bool) -> Result<Vec<Size>> {
     let mut commands = pipe();
     for (name, kind) in keys {
         commands.add_command(kind.length(name));
@@ -220,13 +238,13 @@ async fn sizes(side: &Side, keys: &[(&Vec<u8>, Kind)], bytes: bool) -> Result<Ve
 }
 
 /// Compares collections that are got whole, many at once.
-async fn small(pair: &Pair, keys: &[(&Vec<u8>, Kind)], verdicts: &mut Verdicts) -> Result<()> {
+async fn small(pair: &Pair, keys: &[(&Vec<u8>, Kind, i64)], verdicts: &mut Verdicts) -> Result<()> {
     let mut commands = pipe();
-    for (name, kind) in keys {
-        commands.add_command(kind.whole(name));
+    for (name, kind, length) in keys {
+        commands.add_command(kind.whole(name, *length));
     }
     let (source, target) = both(pair, &commands).await?;
-    for (((name, kind), source), target) in keys.iter().zip(source).zip(target) {
+    for (((name, kind, _), source), target) in keys.iter().zip(source).zip(target) {
         let found = match (source, target) {
             (Value::Array(source), Value::Array(target)) => match source.len() == target.len() {
                 true => Ok(kind.unlike(source, target)),

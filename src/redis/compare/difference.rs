@@ -29,6 +29,12 @@ pub enum Reason {
         source: Option<i64>,
         target: Option<i64>,
     },
+    /// The same of one field of a hash.
+    FieldExpiry {
+        field: String,
+        source: Option<i64>,
+        target: Option<i64>,
+    },
     /// Bytes of a string, elements of anything else.
     Length {
         source: u64,
@@ -74,6 +80,14 @@ impl fmt::Display for Reason {
                     moment(target)
                 )
             }
+            Reason::FieldExpiry { field, source, target } => {
+                write!(
+                    f,
+                    "field {field} expires {} on the source, {} on the target",
+                    moment(source),
+                    moment(target)
+                )
+            }
             Reason::Length { source, target } => write!(f, "length {source} on the source, {target} on the target"),
             Reason::Content(place) => write!(f, "differs in {place}"),
             Reason::Moving => f.write_str("changed while it was looked at"),
@@ -91,6 +105,22 @@ pub(super) struct Findings {
     beyond: BTreeMap<DifferenceKind, u64>,
     pub compared: u64,
     pub expired: u64,
+    pub later: Later,
+}
+
+/// Keys that expire later on the target because their source sends relative times.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Later {
+    pub keys: u64,
+    /// By how much at most.
+    pub most_ms: u64,
+}
+
+impl Later {
+    pub fn add(&mut self, more: Later) {
+        self.keys += more.keys;
+        self.most_ms = self.most_ms.max(more.most_ms);
+    }
 }
 
 /// Names may be long: 64 MiB of them is enough.

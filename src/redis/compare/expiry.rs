@@ -5,8 +5,34 @@ use super::difference::Reason;
 use super::replies::integer;
 use ::redis::Value;
 
-/// Where a server only tells the time left, or its source told it relative times, the two sides may be this far apart.
+/// Where a server only tells the time left, what is asked of the two sides may be this far apart with nothing wrong.
 pub(super) const TOLERANCE_MS: i64 = 2_000;
+
+/// Servers before Redis 7 send relative times: what waited in a buffer expires later on the target by as long as it waited. No replica waits longer.
+pub(super) const LONGEST_LAG_MS: i64 = 60 * 60 * 1_000;
+
+/// How far two expiry times may differ and still be the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Tolerance {
+    /// Both ways.
+    pub measured_ms: i64,
+    /// How much later a key may expire on the target than that.
+    pub lag_ms: i64,
+}
+
+impl Tolerance {
+    pub fn between(source: Clock, target: Clock) -> Self {
+        let measured_ms = match (source, target) {
+            (Clock::Absolute, Clock::Absolute) => 0,
+            _ => TOLERANCE_MS,
+        };
+        let lag_ms = match source {
+            Clock::Absolute => 0,
+            Clock::Relative => LONGEST_LAG_MS,
+        };
+        Tolerance { measured_ms, lag_ms }
+    }
+}
 
 /// A key that one side has already dropped and that the other drops within this time is gone: their clocks are not the same.
 const LEEWAY_MS: i64 = 2_000;
@@ -71,6 +97,8 @@ pub(super) fn time(answer: &Value) -> Option<i64> {
 pub(super) enum Standing {
     /// Both sides have it and agree on when it expires: look at the value.
     Both,
+    /// The same, but it expires later on the target, by this many milliseconds: its source sent a relative time that waited.
+    Later(i64),
     /// On neither side.
     Neither,
     /// Gone on one side and about to go on the other.
@@ -79,7 +107,13 @@ pub(super) enum Standing {
 }
 
 /// Holds what the two sides say of one key against each other; `now` is each side's own time.
-pub(super) fn standing(source: Expiry, target: Expiry, source_now: i64, target_now: i64, tolerance: i64) -> Standing {
+pub(super) fn standing(
+    source: Expiry,
+    target: Expiry,
+    source_now: i64,
+    target_now: i64,
+    tolerance: Tolerance,
+) -> Standing {
     let going = |expiry, now: i64| matches!(expiry, Expiry::At(at) if at <= now + LEEWAY_MS);
     match (source, target) {
         (Expiry::Gone, Expiry::Gone) => Standing::Neither,
@@ -87,7 +121,10 @@ pub(super) fn standing(source: Expiry, target: Expiry, source_now: i64, target_n
         (there, Expiry::Gone) if going(there, source_now) => Standing::Expiring,
         (Expiry::Gone, _) => Standing::Differs(Reason::Extra),
         (_, Expiry::Gone) => Standing::Differs(Reason::Missing),
-        (Expiry::At(source), Expiry::At(target)) if (source - target).abs() <= tolerance => Standing::Both,
+        (Expiry::At(source), Expiry::At(target)) if (target - source).abs() <= tolerance.measured_ms => Standing::Both,
+        (Expiry::At(source), Expiry::At(target)) if (0..=tolerance.lag_ms).contains(&(target - source)) => {
+            Standing::Later(target - source)
+        }
         (source, target) if source == target => Standing::Both,
         (source, target) => Standing::Differs(Reason::Expiry {
             source: moment(source),
@@ -108,9 +145,38 @@ mod tests {
     use super::*;
 
     const NOW: i64 = 1_700_000_000_000;
+    const EXACT: Tolerance = Tolerance {
+        measured_ms: 0,
+        lag_ms: 0,
+    };
+
+    /// A target that only tells the time left.
+    fn told() -> Tolerance {
+        Tolerance::between(Clock::Absolute, Clock::Relative)
+    }
+
+    #[test]
+    fn a_source_before_redis_7_may_expire_earlier_than_its_target_and_not_later() {
+        let lagging = Tolerance::between(Clock::Relative, Clock::Absolute);
+        let stands = |by: i64| {
+            let (source, target) = (Expiry::At(NOW + 60_000), Expiry::At(NOW + 60_000 + by));
+            standing(source, target, NOW, NOW, lagging)
+        };
+        for by in [0, TOLERANCE_MS, -TOLERANCE_MS] {
+            assert_eq!(stands(by), Standing::Both);
+        }
+        for by in [TOLERANCE_MS + 1, 600_000, LONGEST_LAG_MS] {
+            assert_eq!(stands(by), Standing::Later(by));
+        }
+        for by in [-TOLERANCE_MS - 1, -600_000, LONGEST_LAG_MS + 1] {
+            assert!(matches!(stands(by), Standing::Differs(Reason::Expiry { .. })), "{by}");
+        }
+        let exact = Tolerance::between(Clock::Absolute, Clock::Absolute);
+        assert_eq!(exact, EXACT);
+    }
 
     fn stands(source: Expiry, target: Expiry) -> Standing {
-        standing(source, target, NOW, NOW, 0)
+        standing(source, target, NOW, NOW, EXACT)
     }
 
     #[test]
@@ -130,9 +196,9 @@ mod tests {
     fn absolute_times_must_agree_to_the_millisecond_and_told_ones_within_the_tolerance() {
         let (a, b) = (Expiry::At(NOW + 60_000), Expiry::At(NOW + 60_001));
         assert!(matches!(stands(a, b), Standing::Differs(Reason::Expiry { .. })));
-        assert_eq!(standing(a, b, NOW, NOW, TOLERANCE_MS), Standing::Both);
+        assert_eq!(standing(a, b, NOW, NOW, told()), Standing::Both);
         let far = Expiry::At(NOW + 60_000 + TOLERANCE_MS + 1);
-        assert!(matches!(standing(a, far, NOW, NOW, TOLERANCE_MS), Standing::Differs(_)));
+        assert!(matches!(standing(a, far, NOW, NOW, told()), Standing::Differs(_)));
     }
 
     #[test]
@@ -142,7 +208,7 @@ mod tests {
             target: Some(NOW + 1),
         };
         assert_eq!(
-            standing(Expiry::Never, Expiry::At(NOW + 1), NOW, NOW, TOLERANCE_MS),
+            standing(Expiry::Never, Expiry::At(NOW + 1), NOW, NOW, told()),
             Standing::Differs(reason)
         );
     }

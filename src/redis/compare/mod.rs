@@ -4,13 +4,16 @@
 //! expired or were deleted meanwhile are no differences when they are looked at again. Memory does not grow with the data: keys come in batches,
 //! large values in windows, and of the differing keys a bounded number is kept (when that bound is passed, the next round is full again).
 //!
-//! `sweep` walks through a database, `quick` sorts out what is plainly equal, `batch` decides about some keys, `collections` and `streams` look into values, `expiry` knows the clocks.
+//! `sweep` walks through a database, `quick` sorts out what is plainly equal, `batch` decides about some keys, `collections`, `fields` and `streams` look into values, `expiry` knows the clocks.
 //! Deliberately not here: any statement about writes *after* a key was looked at; that is the tap's.
 
 mod batch;
 mod collections;
 mod difference;
+#[cfg(test)]
+mod engine_tests;
 mod expiry;
+mod fields;
 mod pair;
 mod quick;
 mod replies;
@@ -90,6 +93,11 @@ pub struct Comparison {
     pub rounds: Vec<Round>,
     /// How much two expiry times may differ: 0 where both servers tell the absolute time.
     pub expiry_tolerance_ms: u64,
+    /// Keys that expire later on the target than on the source, which is no difference: a source before Redis 7 sends relative times, and what waits
+    /// on its way expires later by as long.
+    pub expire_later: u64,
+    /// By how much at most.
+    pub expire_later_by_ms: u64,
     /// What of a key or a server was not looked at.
     pub not_compared: Vec<&'static str>,
     pub seconds: f64,
@@ -148,8 +156,9 @@ pub async fn compare_keys(source: &Server, target: &Server, keys: &[Key], option
 }
 
 /// What is said of every comparison, so that nobody takes it for more than it is.
-const NOT_COMPARED: [&str; 6] = [
-    "times to live of single hash fields",
+const NOT_COMPARED: [&str; 7] = [
+    "consumers of a stream's group that have nothing pending",
+    "how often a pending entry was delivered",
     "idle times of stream consumers and pending entries",
     "how many entries a consumer group has read",
     "data of modules",

@@ -1,7 +1,8 @@
 //! The two sides of a comparison, with a connection to each for every database that is looked at.
 
+use super::super::info::Version;
 use super::super::{Connection, Info, Server};
-use super::expiry::{Clock, TOLERANCE_MS};
+use super::expiry::{Clock, Tolerance};
 use super::rounds;
 use super::{Comparison, Key, Options, Progress};
 use crate::error::{Error, Result};
@@ -26,9 +27,11 @@ pub(super) struct Pair {
     pub database: u32,
     pub source: Side,
     pub target: Side,
-    pub tolerance_ms: i64,
-    /// Both sides tell of consumers that never had an entry, which replicas hear of from Redis 7.
-    pub idle_consumers_count: bool,
+    pub tolerance: Tolerance,
+    /// Fields of hashes may have a time to live in this database, on either side.
+    pub expiring_fields: bool,
+    /// The target drops pending ids whose entry is gone, as servers do from Redis 7, and the source keeps them.
+    pub drops_dead_ids: bool,
 }
 
 #[derive(Clone)]
@@ -36,6 +39,8 @@ pub(super) struct Side {
     pub server: Server,
     pub connection: Connection,
     pub clock: Clock,
+    /// Fields can have a time to live: Redis 7.4, Valkey 9.
+    pub field_times: bool,
 }
 
 impl Comparator {
@@ -92,18 +97,27 @@ impl Comparator {
         databases
     }
 
-    pub(super) fn tolerance_ms(&self) -> i64 {
-        let clocks = [Clock::of(self.source_info.version), Clock::of(self.target_info.version)];
-        if clocks.contains(&Clock::Relative) {
-            TOLERANCE_MS
-        } else {
-            0
-        }
+    pub(super) fn tolerance(&self) -> Tolerance {
+        Tolerance::between(Clock::of(self.source_info.version), Clock::of(self.target_info.version))
+    }
+
+    /// Whether any hash of this database had fields with a time to live when the two sides were asked last.
+    fn expiring_fields(&self, database: u32) -> bool {
+        let any = |info: &Info| {
+            let keyspace = info.keyspace.get(&database);
+            // A server that does not say how many may have some.
+            knows_field_times(info) && keyspace.is_some_and(|keyspace| keyspace.expiring_fields != Some(0))
+        };
+        any(&self.source_info) || any(&self.target_info)
     }
 
     pub(super) async fn pair(&mut self, database: u32) -> Result<Pair> {
+        let expiring_fields = self.expiring_fields(database);
         if let Some(pair) = self.pairs.get(&database) {
-            return Ok(pair.clone());
+            return Ok(Pair {
+                expiring_fields,
+                ..pair.clone()
+            });
         }
         let (mut source, mut target) =
             tokio::try_join!(connect(&self.source, database), connect(&self.target, database))?;
@@ -116,14 +130,17 @@ impl Comparator {
                 server: self.source.clone(),
                 connection: source,
                 clock: clocks[0],
+                field_times: knows_field_times(&self.source_info),
             },
             target: Side {
                 server: self.target.clone(),
                 connection: target,
                 clock: clocks[1],
+                field_times: knows_field_times(&self.target_info),
             },
-            tolerance_ms: self.tolerance_ms(),
-            idle_consumers_count: clocks == [Clock::Absolute, Clock::Absolute],
+            tolerance: self.tolerance(),
+            expiring_fields,
+            drops_dead_ids: clocks == [Clock::Relative, Clock::Absolute],
         };
         self.pairs.insert(database, pair.clone());
         Ok(pair)
@@ -137,6 +154,13 @@ impl Comparator {
             Info::read(&mut pair.target.connection)
         )?;
         Ok(())
+    }
+}
+
+fn knows_field_times(info: &Info) -> bool {
+    match info.valkey_version {
+        Some(version) => version >= Version::new(9, 0, 0),
+        None => info.version >= Version::new(7, 4, 0),
     }
 }
 

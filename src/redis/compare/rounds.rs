@@ -2,7 +2,7 @@
 
 use super::super::key::{Key, printable};
 use super::batch::{self, Verdicts};
-use super::difference::{DifferenceKind, Findings};
+use super::difference::{DifferenceKind, Findings, Later};
 use super::pair::{Comparator, Pair};
 use super::sweep::{self, BATCH};
 use super::{Comparison, DatabaseCounts, DifferingKey, NOT_COMPARED, Options, Progress, Round};
@@ -43,6 +43,7 @@ async fn run(
     let mut rounds: Vec<Round> = Vec::new();
     let mut narrowed: Option<Vec<Key>> = None;
     let last = options.rounds.max(1);
+    let mut later = Later::default();
     let findings = loop {
         let round_begun = Instant::now();
         let number = u32::try_from(rounds.len()).unwrap_or(u32::MAX) + 1;
@@ -64,6 +65,11 @@ async fn run(
                 databases.entry(database).or_default().compared = compared;
             }
         }
+        // A later round that is narrow looks at keys that were not counted yet.
+        if full {
+            later = Later::default();
+        }
+        later.add(findings.later);
         rounds.push(Round {
             full,
             compared: findings.compared,
@@ -96,7 +102,9 @@ async fn run(
         counts_are_approximate: findings.overflowed(),
         first: first.collect(),
         rounds,
-        expiry_tolerance_ms: comparator.tolerance_ms().unsigned_abs(),
+        expiry_tolerance_ms: comparator.tolerance().measured_ms.unsigned_abs(),
+        expire_later: later.keys,
+        expire_later_by_ms: later.most_ms,
         not_compared: NOT_COMPARED.to_vec(),
         seconds: begun.elapsed().as_secs_f64(),
     })
@@ -150,9 +158,10 @@ impl<P: Fn(Progress) + Send + Sync> Look<'_, P> {
                 break;
             }
             tokio::time::sleep(Duration::from_millis(u64::from(look) * 5)).await;
-            let looked_at = findings.compared;
+            let (looked_at, later) = (findings.compared, findings.later);
             findings = self.once(comparator, &left, keys.len(), &mut BTreeMap::new()).await?;
             findings.compared = looked_at;
+            findings.later.add(later);
         }
         Ok(findings)
     }
@@ -184,6 +193,7 @@ impl<P: Fn(Progress) + Send + Sync> Look<'_, P> {
     fn take(&self, verdicts: Verdicts, findings: &mut Findings) {
         findings.compared += verdicts.compared;
         findings.expired += verdicts.expired;
+        findings.later.add(verdicts.later);
         for (key, reason) in verdicts.differing {
             findings.add(key, reason, self.options.keep);
         }

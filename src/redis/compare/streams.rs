@@ -1,22 +1,23 @@
-//! Looking into a stream: its entries, its counters, its groups, their consumers and what each has pending.
+//! Looking into a stream: its entries, its counters, its groups, and which consumer has what pending.
 //!
-//! Idle times are not compared: they move by themselves, and replication does not carry them exactly. Nor is a group's `entries-read`: a replica learns of what was
+//! A consumer that has nothing pending is not compared, nor is how often an entry was delivered: an empty read makes a consumer, and a repeated read
+//! counts a delivery, on the master alone. Idle times move by themselves, and replication does not carry them exactly. Nor is a group's `entries-read`: a replica learns of what was
 //! read by XCLAIM, which does not carry that number (Redis 7 to 8), so that a replica that is exact shows none. Only the `lag` of XINFO is made from it.
 
 use super::super::key::printable;
 use super::collections::both_arrays;
 use super::difference::Reason;
 use super::pair::Pair;
-use super::replies::{Trouble, array, bytes, integer, text};
-use ::redis::{Cmd, Value, cmd};
-use std::collections::BTreeMap;
+use super::replies::{Trouble, array, ask, bytes, text};
+use ::redis::{Cmd, Value, cmd, pipe};
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Entries, or pending entries, at once.
 const WINDOW: usize = 1_000;
 
 /// Numbers of a stream and of a group that must be the same. Those that came with Redis 7 are compared where both sides tell them.
 const OF_STREAM: [&str; 4] = ["length", "last-generated-id", "max-deleted-entry-id", "entries-added"];
-const OF_GROUP: [&str; 2] = ["pending", "last-delivered-id"];
+const OF_GROUP: [&str; 2] = ["last-delivered-id", "pending"];
 
 type Result<T> = std::result::Result<T, Trouble>;
 type Fields = BTreeMap<String, Value>;
@@ -83,56 +84,131 @@ async fn groups(pair: &Pair, name: &[u8]) -> Result<Option<Reason>> {
     }
     for (group, of_source) in &source {
         let shown = printable(group);
+        // How many are pending is decided by looking at them where one side drops some.
+        let compared = match pair.drops_dead_ids {
+            true => &OF_GROUP[..1],
+            false => &OF_GROUP[..],
+        };
         let field = target
             .get(group)
-            .and_then(|of_target| unlike(of_source, of_target, &OF_GROUP));
+            .and_then(|of_target| unlike(of_source, of_target, compared));
         if let Some(field) = field {
             return Ok(Some(Reason::Content(format!("{field} of group {shown}"))));
         }
-        if let Some(consumer) = consumers(pair, name, group).await? {
-            return Ok(Some(Reason::Content(format!("consumer {consumer} of group {shown}"))));
-        }
-        if let Some(id) = pending(pair, name, group).await? {
+        let id = match pair.drops_dead_ids {
+            true => pending_of_living(pair, name, group).await?,
+            false => pending(pair, name, group).await?,
+        };
+        if let Some(id) = id {
             return Ok(Some(Reason::Content(format!("pending entry {id} of group {shown}"))));
         }
     }
     Ok(None)
 }
 
-async fn consumers(pair: &Pair, name: &[u8], group: &[u8]) -> Result<Option<String>> {
-    let command = cmd("XINFO").arg("CONSUMERS").arg(name).arg(group).to_owned();
-    let (source, target) = both_arrays(pair, command).await?;
-    let pending = |consumers: Vec<Value>| -> BTreeMap<Vec<u8>, i64> {
-        let all = by_name(consumers).into_iter();
-        let all = all.map(|(name, fields)| (name, fields.get("pending").and_then(integer).unwrap_or(0)));
-        all.filter(|(_, pending)| *pending > 0 || pair.idle_consumers_count)
-            .collect()
-    };
-    let (source, target) = (pending(source), pending(target));
-    let names = source.keys().chain(target.keys());
-    Ok(names
-        .into_iter()
-        .find(|name| source.get(*name) != target.get(*name))
-        .map(|name| printable(name)))
+/// Id and owner of what was delivered and not acknowledged.
+async fn pending(pair: &Pair, name: &[u8], group: &[u8]) -> Result<Option<String>> {
+    windows(pair, |start| list(name, group, start), id_and_owner).await
 }
 
-/// Id, owner and delivery count of what was delivered and not acknowledged.
-async fn pending(pair: &Pair, name: &[u8], group: &[u8]) -> Result<Option<String>> {
-    let list = |start: &str| {
-        cmd("XPENDING")
-            .arg(name)
-            .arg(group)
-            .arg(start)
-            .arg("+")
-            .arg(WINDOW)
-            .to_owned()
-    };
-    let without_idle_time = |entry: Value| {
-        let mut entry = array(entry)?;
-        (entry.len() == 4).then(|| entry.remove(2))?;
-        Some(Value::Array(entry))
-    };
-    windows(pair, list, without_idle_time).await
+fn list(name: &[u8], group: &[u8], start: &str) -> Cmd {
+    cmd("XPENDING")
+        .arg(name)
+        .arg(group)
+        .arg(start)
+        .arg("+")
+        .arg(WINDOW)
+        .to_owned()
+}
+
+/// Without idle time and delivery count.
+fn id_and_owner(entry: Value) -> Option<Value> {
+    let mut entry = array(entry)?;
+    entry.truncate(2);
+    (entry.len() == 2).then_some(Value::Array(entry))
+}
+
+/// The same where the target drops ids whose entry is gone: those do not count.
+async fn pending_of_living(pair: &Pair, name: &[u8], group: &[u8]) -> Result<Option<String>> {
+    let mut connection = pair.source.connection.clone();
+    let mut start = "-".to_owned();
+    loop {
+        let source = pending_page(&mut connection, name, group, &start).await?;
+        let end = match source.len() == WINDOW {
+            true => source.keys().next_back().map(|last| shown(*last)),
+            false => None,
+        };
+        // The target's share of the same range of ids, which may be fewer or, where it differs, more.
+        let mut there = pair.target.connection.clone();
+        let mut target = BTreeMap::new();
+        let mut from = start.clone();
+        loop {
+            let page = pending_page(&mut there, name, group, &from).await?;
+            let (whole, last) = (page.len() < WINDOW, page.keys().next_back().copied());
+            target.extend(page);
+            let past_end = |last: Id| end.as_deref().and_then(parsed).is_some_and(|end| last >= end);
+            match last {
+                Some(last) if !whole && !past_end(last) => from = successor(&shown(last)).ok_or(Trouble::Moved)?,
+                _ => break,
+            }
+        }
+        if let Some(end) = end.as_deref().and_then(parsed) {
+            target.retain(|id, _| *id <= end);
+        }
+        let ids: BTreeSet<Id> = source.keys().chain(target.keys()).copied().collect();
+        let unlike: Vec<Id> = ids.into_iter().filter(|id| source.get(id) != target.get(id)).collect();
+        if let Some(id) = first_living(pair, name, &unlike).await? {
+            return Ok(Some(shown(id)));
+        }
+        match end {
+            Some(end) => start = successor(&end).ok_or(Trouble::Moved)?,
+            None => return Ok(None),
+        }
+    }
+}
+
+type Id = (u64, u64);
+
+/// Pending ids with their owners, from one on.
+async fn pending_page(
+    connection: &mut super::super::Connection,
+    name: &[u8],
+    group: &[u8],
+    start: &str,
+) -> Result<BTreeMap<Id, Value>> {
+    let mut commands = pipe();
+    commands.add_command(list(name, group, start));
+    let answer = ask(connection, &commands).await?.into_iter().next();
+    let entries = answer.and_then(array).ok_or(Trouble::Moved)?.into_iter();
+    let read = entries.map(|entry| {
+        let mut entry = array(entry)?.into_iter();
+        Some((parsed(&text(&entry.next()?)?)?, entry.next()?))
+    });
+    read.collect::<Option<_>>().ok_or(Trouble::Moved)
+}
+
+/// The first of these ids whose entry is there on either side.
+async fn first_living(pair: &Pair, name: &[u8], ids: &[Id]) -> Result<Option<Id>> {
+    let mut commands = pipe();
+    for id in ids {
+        commands.cmd("XRANGE").arg(name).arg(shown(*id)).arg(shown(*id));
+    }
+    let (mut source, mut target) = (pair.source.connection.clone(), pair.target.connection.clone());
+    let (source, target) = tokio::try_join!(ask(&mut source, &commands), ask(&mut target, &commands))?;
+    let has = |answer: &Value| matches!(answer, Value::Array(entries) if !entries.is_empty());
+    let mut found = ids.iter().zip(source.iter().zip(&target));
+    Ok(found
+        .find(|(_, (source, target))| has(source) || has(target))
+        .map(|(id, _)| *id))
+}
+
+fn parsed(id: &str) -> Option<Id> {
+    let (time, sequence) = id.split_once('-')?;
+    Some((time.parse().ok()?, sequence.parse().ok()?))
+}
+
+fn shown((time, sequence): Id) -> String {
+    format!("{time}-{sequence}")
 }
 
 /// The id that an entry, or a pending entry, begins with.
@@ -145,8 +221,7 @@ fn id(entry: &Value) -> Option<String> {
 
 /// The smallest id after this one. (`(id` for an open interval is known from Redis 6.2 only.)
 fn successor(id: &str) -> Option<String> {
-    let (time, sequence) = id.split_once('-')?;
-    let (time, sequence): (u64, u64) = (time.parse().ok()?, sequence.parse().ok()?);
+    let (time, sequence) = parsed(id)?;
     match sequence.checked_add(1) {
         Some(next) => Some(format!("{time}-{next}")),
         None => Some(format!("{}-0", time.checked_add(1)?)),
