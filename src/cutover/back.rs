@@ -1,6 +1,7 @@
 //! The way back on the side of Redis: the new door closes, our side is proven unused, and the master follows the source again.
 
 use super::decide::Stillness;
+use super::keys::too_many_gone;
 use super::look;
 use super::pair::Pair;
 use super::record::Record;
@@ -10,9 +11,6 @@ use crate::error::{Error, Result};
 use crate::redis::info::{Info, ServerRole};
 use crate::ui::size;
 use crate::wait::{Look, Wait};
-
-/// So many keys may be gone in the ordinary course of an app that has few.
-const FEW: u64 = 2;
 
 impl<R: Record, P: Pair> Cutover<R, P> {
     pub(super) async fn close_door(&mut self) -> Result<()> {
@@ -53,9 +51,10 @@ impl<R: Record, P: Pair> Cutover<R, P> {
         Ok(())
     }
 
-    /// The source has about as many keys as it had, or somebody said that it may have fewer.
+    /// The source has about as many keys as it had, or somebody said that it may have fewer. One that had keys and has none counts as emptied, however few they were.
     pub(super) fn not_shrunk(&self, before: u64, now: u64) -> Result<()> {
-        if now >= before - before / 10 || self.setup.accept_loss {
+        let emptied = before > 0 && now == 0;
+        if !(emptied || too_many_gone(before, now)) || self.setup.accept_loss {
             return Ok(());
         }
         Err(Error::unproven(format!(
@@ -71,7 +70,8 @@ impl<R: Record, P: Pair> Cutover<R, P> {
             return Ok(());
         }
         let (looked_at, missing) = look::missing_there(&self.setup.master, &self.setup.source).await?;
-        if missing <= FEW || missing * 10 <= looked_at {
+        let none_left = looked_at > 0 && missing == looked_at;
+        if !(none_left || too_many_gone(looked_at, looked_at.saturating_sub(missing))) {
             return Ok(());
         }
         Err(Error::unproven(format!(

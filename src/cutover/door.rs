@@ -66,7 +66,9 @@ impl<R: Record, P: Pair> Cutover<R, P> {
         }
         let info = Info::read(master).await?;
         let from = look::own_from(&info, promotion);
-        let begun = Watch::begin_with(&self.setup.master, info, &promotion.source_replid, from).await;
+        // Whoever writes waits: the table of the other watch will do, and without one a command that is not listed counts as a write, as it should.
+        let table = self.source_watch.as_ref().map(Watch::table).unwrap_or_default();
+        let begun = Watch::begin_with(&self.setup.master, table, info, &promotion.source_replid, from).await;
         Ok(begun.unwrap_or_default())
     }
 

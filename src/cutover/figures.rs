@@ -39,7 +39,7 @@ pub struct Outcome {
 impl Outcome {
     /// Notes what somebody wrote to our side before its door was open.
     pub(super) fn tell_foreign(&mut self, seen: &Seen) {
-        self.foreign_writes = (seen.writes + seen.deletions).max(1);
+        self.foreign_writes = (seen.writes + seen.deletions + seen.field_deletions).max(1);
         for line in seen.lines.iter().take(20) {
             self.notes
                 .push(format!("written to the master before its door was open: {line}"));

@@ -8,11 +8,14 @@ use super::fence::Fence;
 use super::history::Promotion;
 use super::logs;
 use super::pair::Pair;
+use super::keys::too_many_gone;
+use super::look;
 use super::phase::FenceKind;
+use super::removals;
 use super::watch::Watch;
 use crate::error::{Error, Result};
 use crate::redis::compare::{Comparator, Comparison, Options};
-use crate::redis::info::{Info, Keyspace, ServerRole};
+use crate::redis::info::{Info, OwnRemovals, ServerRole};
 use crate::redis::key::{Key, printable};
 use crate::redis::tap::DirtyKeys;
 use crate::redis::{Connection, Server};
@@ -58,6 +61,8 @@ impl Sides {
 
 /// What was true when everything was last compared.
 pub struct Baseline {
+    source: Server,
+    master: Server,
     run_id: String,
     replid: String,
     keys: BTreeMap<u32, u64>,
@@ -76,6 +81,8 @@ pub struct Proof {
     keys_compared_in_fence: u64,
     /// When the last write before the fence was seen; absent where none was while the stream was watched, or an earlier run watched it.
     last_write_at: Option<Timestamp>,
+    /// What the source had expired and evicted by itself at the offset; absent where an older journal does not tell.
+    source_removals: Option<OwnRemovals>,
 }
 
 impl Proof {
@@ -95,6 +102,10 @@ impl Proof {
     pub fn last_write_at(&self) -> Option<Timestamp> {
         self.last_write_at
     }
+
+    pub fn source_removals(&self) -> Option<OwnRemovals> {
+        self.source_removals
+    }
 }
 
 /// Compares everything while following, with the stream watched from before the first key was looked at.
@@ -106,7 +117,8 @@ pub async fn compare(
     step: &Step,
 ) -> Result<Baseline> {
     let info = Info::read(&mut sides.source).await?;
-    let Some(watch) = Watch::begin(source, &info.replid, info.master_repl_offset).await? else {
+    let table = look::command_table(master).await?;
+    let Some(watch) = Watch::begin(source, table, &info.replid, info.master_repl_offset).await? else {
         return Err(Error::unproven(format!("watch the stream of writes of {source}: it does not continue from where it is"))
             .hint("the source keeps no backlog, or too small a one: see `repl-backlog-size` there, then run the same command again"));
     };
@@ -125,11 +137,13 @@ pub async fn compare(
             ));
         })
         .await?;
-    let databases: Vec<u32> = info.keyspace.keys().copied().chain([0]).collect();
+    let databases = comparator.databases_now().await?;
     if !comparison.identical() && !only_hot(&comparison, &watch.dirty_since(info.master_repl_offset)?, &databases) {
         return Err(differs("while following", &comparison));
     }
     let baseline = Baseline {
+        source: source.clone(),
+        master: master.clone(),
         run_id: info.run_id,
         replid: info.replid,
         equal_until: info.master_repl_offset,
@@ -173,7 +187,9 @@ impl Baseline {
         };
         for _ in 0..SHRINKING {
             let until = self.watch.position();
-            let Some(keys) = self.dirty(&BTreeMap::new())? else {
+            // A key whose database the stream has not told may be in one that had no keys when everything was compared.
+            let databases = self.comparator.databases_now().await?;
+            let Some(keys) = self.dirty(databases)? else {
                 return Ok(());
             };
             // Keys that did not get equal in time are compared again inside the fence, with those written since.
@@ -185,15 +201,38 @@ impl Baseline {
         Ok(())
     }
 
-    /// The keys to be compared again; nothing when that is all of them.
-    fn dirty(&self, databases: &BTreeMap<u32, Keyspace>) -> Result<Option<Vec<Key>>> {
-        let databases: BTreeSet<u32> = self.keys.keys().chain(databases.keys()).copied().chain([0]).collect();
+    /// The keys to be compared again, in these databases and those that had keys when everything was compared; nothing when that is all keys.
+    fn dirty(&self, databases: impl IntoIterator<Item = u32>) -> Result<Option<Vec<Key>>> {
+        let databases: BTreeSet<u32> = databases
+            .into_iter()
+            .chain(self.keys.keys().copied())
+            .chain([0])
+            .collect();
         let databases: Vec<u32> = databases.into_iter().collect();
         Ok(self.watch.dirty_since(self.equal_until)?.within(&databases))
     }
 
     pub fn watch(&self) -> &Watch {
         &self.watch
+    }
+
+    /// Whether the source's stream shows nothing since the fence but what the source expired or evicted by itself. It is read anew from there, and that
+    /// watch takes the place of the other: what it counts belongs to the counters that the source told at the fence.
+    async fn only_removed_by_itself(&mut self, fenced: &Info) -> Result<bool> {
+        let begun = Watch::begin(
+            &self.source,
+            self.watch.table(),
+            &self.replid,
+            fenced.master_repl_offset,
+        );
+        let Some(watch) = begun.await? else { return Ok(false) };
+        let info = Info::read(&mut self.source.connect(0).await?).await?;
+        watch.reach(info.master_repl_offset, DRAIN).await?;
+        let by_itself = info.own_removals.since(fenced.own_removals);
+        let seen = watch.seen();
+        let harmless = seen.writes == 0 && removals::by_clients(&seen, by_itself, &self.master).await?.is_none();
+        self.watch = watch;
+        Ok(harmless)
     }
 
     /// The watch alone, for what comes after the promotion.
@@ -230,7 +269,7 @@ pub async fn drain(fence: &Fence, sides: &Sides, baseline: &Baseline, step: &Ste
 /// Holds everything against everything, inside the fence.
 pub async fn prove<P: Pair>(fence: &Fence, sides: &Sides, baseline: &mut Baseline, pair: &mut P) -> Result<Proof> {
     let offset = fence.captured.master_repl_offset;
-    let Some(keys) = baseline.dirty(&fence.captured.keyspace)? else {
+    let Some(keys) = baseline.dirty(fence.captured.keyspace.keys().copied())? else {
         return Err(Error::unproven(
             "compare what was written since the comparison: a command was used that does not say which keys it wrote, or too many were written",
         )
@@ -268,8 +307,9 @@ pub async fn prove<P: Pair>(fence: &Fence, sides: &Sides, baseline: &mut Baselin
     let last_write_at = baseline.watch.seen().last_write_at;
     baseline.watch.mark();
     let since = baseline.watch.dirty_since(offset)?;
-    let harmless =
-        since.is_empty() || (fence.kind() == FenceKind::Platform && only_expired(sides, baseline, &since).await?);
+    // A source that is not paused goes on expiring keys. One that is paused does not.
+    let harmless = since.is_empty()
+        || (fence.kind() == FenceKind::Platform && baseline.only_removed_by_itself(&fence.captured).await?);
     if !harmless {
         return Err(
             Error::unproven("prove that the source is fenced: it was written to since")
@@ -281,34 +321,8 @@ pub async fn prove<P: Pair>(fence: &Fence, sides: &Sides, baseline: &mut Baselin
         keys_compared: baseline.comparison.compared,
         keys_compared_in_fence: keys.len() as u64,
         last_write_at,
+        source_removals: Some(fence.captured.own_removals),
     })
-}
-
-/// A source that is not paused goes on expiring keys. Those are on neither side any more; what a client wrote is on one of them.
-async fn only_expired(sides: &Sides, baseline: &Baseline, since: &DirtyKeys) -> Result<bool> {
-    let databases: Vec<u32> = baseline.keys.keys().copied().chain([0]).collect();
-    let Some(keys) = since.within(&databases) else {
-        return Ok(false);
-    };
-    for place in [&sides.source, &sides.master] {
-        let mut there = place.clone();
-        for key in &keys {
-            // These connections are in database 0, and stay there.
-            let mut commands = ::redis::pipe();
-            commands
-                .cmd("SELECT")
-                .arg(key.database)
-                .cmd("EXISTS")
-                .arg(&key.name)
-                .cmd("SELECT")
-                .arg(0);
-            let answers = there.ask_all(&commands).await?;
-            if answers.get(1) != Some(&::redis::Value::Int(0)) {
-                return Ok(false);
-            }
-        }
-    }
-    Ok(true)
 }
 
 /// A promotion that was made earlier holds still: nothing was written to the source since, and the replica follows its master. What somebody wrote to our own side
@@ -351,6 +365,7 @@ pub async fn prove_still<P: Pair>(
         keys_compared: promotion.keys_compared,
         keys_compared_in_fence: 0,
         last_write_at: promotion.last_write_at,
+        source_removals: promotion.source_removals,
     })
 }
 
@@ -388,7 +403,7 @@ impl Ground<'_> {
         // A source that lost its data empties its followers, and then all three are equal.
         for (database, before) in self.keys {
             let now = source.keyspace.get(database).map_or(0, |keyspace| keyspace.keys);
-            if now < before - before / 10 {
+            if too_many_gone(*before, now) {
                 wrong.push(format!(
                     "database {database} of the source has {now} keys, and had {before} at the comparison"
                 ));

@@ -6,6 +6,7 @@ use super::phase::{Command, FenceKind, Phase};
 use super::vars::{Flatten, Moved};
 use crate::platform::Standing;
 use crate::redis::clients::Baseline as ClientBaseline;
+use crate::redis::info::OwnRemovals;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -80,6 +81,9 @@ pub struct Promotion {
     /// How many keys the source had, over all databases.
     #[serde(default)]
     pub source_keys: u64,
+    /// What the source had expired and evicted by itself up to that point; absent in older journals.
+    #[serde(default)]
+    pub source_removals: Option<OwnRemovals>,
     pub keys_compared: u64,
     /// Until when `promote` lets the pause run; absent where the switch follows at once.
     pub hold_until: Option<Timestamp>,
@@ -290,6 +294,11 @@ mod tests {
             fenced_at: "2026-01-01T00:00:00Z".parse().unwrap(),
             last_write_at: None,
             source_keys: 3,
+            source_removals: Some(OwnRemovals {
+                expired_keys: 4,
+                evicted_keys: 5,
+                expired_fields: 6,
+            }),
             keys_compared: 3,
             hold_until: None,
         });

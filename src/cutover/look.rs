@@ -7,26 +7,26 @@ use super::history::{History, Promotion};
 use super::pair::Pair;
 use super::phase::{Command, FenceKind, Phase};
 use super::record::Record;
+use super::removals;
 use super::setup::Setup;
 use super::vars::{self, Points};
 use super::watch::{Seen, Watch};
 use crate::error::{Error, Result};
 use crate::platform::ConfigVars;
 use crate::redis::control::{self, Permission};
-use crate::redis::info::{Info, ServerRole};
+use crate::redis::info::{Info, OwnRemovals, ServerRole};
+use crate::redis::tap::CommandTable;
 use crate::redis::{Connection, Server};
 use crate::ui::Step;
 use crate::wait::Instant;
 use ::redis::{Value, cmd};
-use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// How long a stream may take to show what a server says it has written.
 const READING: Duration = Duration::from_secs(10);
 /// How long a link that is down may take to come up when nothing is being copied.
 const LINKING: Duration = Duration::from_secs(15);
-/// How far apart the clocks of two servers may be.
-const CLOCKS: Duration = Duration::from_secs(2);
 
 /// What is there now. Whether anything moved since a promotion is asked only where that matters.
 pub async fn world<R: Record, P: Pair>(setup: &Setup<R, P>, command: Command, history: &History) -> Result<World> {
@@ -118,52 +118,38 @@ pub fn vars_point<R: Record, P: Pair>(setup: &Setup<R, P>, vars: &ConfigVars) ->
     })
 }
 
-/// Whether the source's stream shows any write since the promotion's point, with the watch that goes on telling. A source that is not paused expires keys by itself: a key
-/// that is gone on our master too is no write.
+/// Whether the source's stream shows any write of a client since the promotion's point, with the watch that goes on telling. What the source expired or evicted by itself is none.
 pub async fn source_stillness(
     source: &Server,
     master: &Server,
     promotion: &Promotion,
 ) -> Result<(Stillness, Option<Watch>)> {
-    let Some(watch) = stream_since(source, promotion, promotion.offset).await? else {
+    let Some((watch, info)) = stream_since(source, master, promotion, promotion.offset).await? else {
         return Ok((Stillness::Unknown, None));
     };
-    let seen = watch.seen();
-    let stillness = match seen.writes == 0 && gone_too(master, &seen).await? {
-        true => Stillness::Still,
-        false => Stillness::Moved,
-    };
-    Ok((stillness, Some(watch)))
+    let before = promotion.source_removals;
+    let by_itself = before.map_or_else(OwnRemovals::default, |before| info.own_removals.since(before));
+    Ok((stillness(&watch.seen(), by_itself, master).await?, Some(watch)))
 }
 
 /// Whether our master was written to since its promotion, by its own stream, which continues the source's. It expires keys by itself: a key that is gone on the source
 /// too is no write. Gives what it saw, for people.
 pub async fn our_stillness(master: &Server, source: &Server, promotion: &Promotion) -> Result<(Stillness, Seen)> {
     let from = own_from(&Info::read(&mut master.connect(0).await?).await?, promotion);
-    let Some(watch) = stream_since(master, promotion, from).await? else {
+    let Some((watch, _)) = stream_since(master, master, promotion, from).await? else {
         return Ok((Stillness::Unknown, Seen::default()));
     };
     let seen = watch.seen();
-    let stillness = match seen.writes == 0 && gone_too(source, &seen).await? {
-        true => Stillness::Still,
-        false => Stillness::Moved,
-    };
-    Ok((stillness, seen))
+    Ok((stillness(&seen, OwnRemovals::default(), source).await?, seen))
 }
 
-/// Whether what was deleted on one side is not there on the other either. Clocks differ: what is about to expire gets a little time to.
-async fn gone_too(server: &Server, seen: &Seen) -> Result<bool> {
-    if seen.deletions == 0 {
-        return Ok(true);
-    }
-    let end = Instant::now().after(CLOCKS);
-    while existing(server, seen).await? > 0 {
-        if end.has_passed() {
-            return Ok(false);
-        }
-        tokio::time::sleep(Duration::from_millis(200)).await;
-    }
-    Ok(true)
+async fn stillness(seen: &Seen, by_itself: OwnRemovals, other: &Server) -> Result<Stillness> {
+    Ok(
+        match seen.writes == 0 && removals::by_clients(seen, by_itself, other).await?.is_none() {
+            true => Stillness::Still,
+            false => Stillness::Moved,
+        },
+    )
 }
 
 /// The offset from which our master's stream is its own. Up to the moment at which it stopped following, whatever it has came from the source, also what somebody
@@ -179,41 +165,25 @@ pub fn own_from(master: &Info, promotion: &Promotion) -> u64 {
     until.unwrap_or(0).max(promotion.offset)
 }
 
-/// A server's stream since an offset, read up to now. Source and master continue the same stream from the promotion's point.
-async fn stream_since(server: &Server, promotion: &Promotion, offset: u64) -> Result<Option<Watch>> {
-    let Some(watch) = Watch::begin(server, &promotion.source_replid, offset).await? else {
+/// A server's stream since an offset, read up to now, with what the server says of itself now. Source and master continue the same stream from the promotion's point.
+async fn stream_since(
+    server: &Server,
+    master: &Server,
+    promotion: &Promotion,
+    offset: u64,
+) -> Result<Option<(Watch, Info)>> {
+    let table = command_table(master).await?;
+    let Some(watch) = Watch::begin(server, table, &promotion.source_replid, offset).await? else {
         return Ok(None);
     };
     let info = Info::read(&mut server.connect(0).await?).await?;
-    Ok(watch
-        .reach(info.master_repl_offset, READING)
-        .await
-        .is_ok()
-        .then_some(watch))
+    let read = watch.reach(info.master_repl_offset, READING).await;
+    Ok(read.is_ok().then_some((watch, info)))
 }
 
-/// How many of the deleted keys a server has.
-pub async fn existing(server: &Server, seen: &Seen) -> Result<u64> {
-    let mut by_database: BTreeMap<u32, Vec<&[u8]>> = BTreeMap::new();
-    for key in &seen.deleted {
-        by_database.entry(key.database).or_default().push(&key.name);
-    }
-    if !seen.unplaced.is_empty() {
-        // One of those that exist there.
-        let info = Info::read(&mut server.connect(0).await?).await?;
-        for database in info.keyspace.keys() {
-            let names = seen.unplaced.iter().map(Vec::as_slice);
-            by_database.entry(*database).or_default().extend(names);
-        }
-    }
-    let mut existing = 0;
-    for (database, names) in by_database {
-        let mut connection = server.connect(database).await?;
-        for some in names.chunks(500) {
-            existing += connection.query::<u64>(cmd("EXISTS").arg(some)).await?;
-        }
-    }
-    Ok(existing)
+/// What our master says of its commands: it has to apply whatever stands in the source's stream.
+pub async fn command_table(master: &Server) -> Result<Arc<CommandTable>> {
+    Ok(Arc::new(CommandTable::of(&mut master.connect(0).await?).await))
 }
 
 /// Waits for the link of a master that follows: one that was just told to follow, or lost its link, needs a moment, and a full copy as long as it takes.
@@ -241,7 +211,7 @@ pub async fn link(name: &Server, sides: &Sides, sync: Duration, step: &Step) -> 
     }
 }
 
-/// How many keys a server has expired since it started.
+/// How many keys a server has expired since it started: for a promotion whose journal does not tell.
 pub async fn expired_keys(connection: &mut Connection) -> Result<u64> {
     let text: String = connection.query(cmd("INFO").arg("stats")).await?;
     let line = text.lines().find_map(|line| line.strip_prefix("expired_keys:"));

@@ -5,13 +5,14 @@ use super::look::{self, vars_point};
 use super::pair::Pair;
 use super::phase::Phase;
 use super::record::Record;
+use super::removals;
 use super::run::Cutover;
 use super::steps::READING;
 use super::vars::Points;
 use super::watch::{Seen, Watch};
 use crate::error::Result;
 use crate::redis::control;
-use crate::redis::info::Info;
+use crate::redis::info::{Info, OwnRemovals};
 use crate::ui::size;
 use crate::wait::Instant;
 use jiff::Timestamp;
@@ -141,7 +142,8 @@ impl<R: Record, P: Pair> Cutover<R, P> {
         let step = self.setup.ui.step("settle");
         if let (None, Some(promotion)) = (&self.source_watch, &self.history.promotion) {
             // An earlier run promoted. A source that is gone can be neither written to nor watched.
-            self.source_watch = Watch::begin(&self.setup.source, &promotion.source_replid, promotion.offset)
+            let table = look::command_table(&self.setup.master).await?;
+            self.source_watch = Watch::begin(&self.setup.source, table, &promotion.source_replid, promotion.offset)
                 .await
                 .unwrap_or_default();
         }
@@ -184,26 +186,31 @@ impl<R: Record, P: Pair> Cutover<R, P> {
         Ok(())
     }
 
-    /// The writes among what the source's stream showed. Keys that expired when the pause ended are deleted there as by a client: as many deletions as the source
-    /// says it expired are none, nor are those of keys that our side does not have either.
+    /// The writes among what the source's stream showed. Keys and fields that the source expired or evicted by itself since the fence are none, nor are removals of
+    /// what our side does not have either.
     pub(super) async fn late(&self, seen: &Seen) -> Result<Late> {
         let mut late = Late {
             writes: seen.writes,
             lines: seen.lines.clone(),
         };
-        let expired = match self.expired_before {
-            Some(before) => look::expired_keys(&mut self.setup.source.connect(0).await?)
-                .await?
-                .saturating_sub(before),
-            None => 0,
+        if seen.deletions + seen.field_deletions == 0 {
+            return Ok(late);
+        }
+        let now = Info::read(&mut self.setup.source.connect(0).await?).await?.own_removals;
+        let promotion = self.history.promotion.as_ref();
+        let before = match promotion.and_then(|promotion| promotion.source_removals) {
+            Some(before) => before,
+            // An older journal does not tell; the moment before the pause ended is nearly as good.
+            None => OwnRemovals {
+                expired_keys: self.expired_before.unwrap_or(now.expired_keys),
+                ..now
+            },
         };
-        let unexplained = seen.deletions.saturating_sub(expired);
-        if unexplained > 0 {
-            let ours = look::existing(&self.setup.master, seen).await?;
-            let deleted = unexplained.min(ours);
-            late.writes += deleted;
-            if deleted > 0 {
-                late.lines.push(format!("{deleted} keys were deleted"));
+        let removed = removals::by_clients(seen, now.since(before), &self.setup.master).await?;
+        late.writes += removed.keys + removed.fields;
+        for (count, what) in [(removed.keys, "keys"), (removed.fields, "fields of hashes")] {
+            if count > 0 {
+                late.lines.push(format!("{count} {what} were deleted"));
             }
         }
         Ok(late)

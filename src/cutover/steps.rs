@@ -257,6 +257,7 @@ impl<R: Record, P: Pair> Cutover<R, P> {
                 fenced_at: fence.raised_at,
                 last_write_at: proof.last_write_at(),
                 source_keys: fence.captured.keys(),
+                source_removals: proof.source_removals(),
                 keys_compared: proof.keys_compared(),
                 hold_until,
             }),

@@ -2,7 +2,7 @@
 
 use crate::error::{Kind, Result};
 use crate::redis::key::{Key, printable};
-use crate::redis::tap::{DirtyKeys, Effect, Event, Place, Tap, Touched};
+use crate::redis::tap::{CommandTable, DirtyKeys, Effect, Event, Place, Tap, Touched};
 use crate::redis::{Info, Server};
 use jiff::Timestamp;
 use std::collections::HashSet;
@@ -11,10 +11,10 @@ use std::time::Duration;
 
 /// So many written keys are listed, each once for a command; more are only counted.
 const LISTED: usize = 10_000;
-/// More deletions than this are only counted.
-const MOST_DELETED: usize = 100_000;
+/// More deletions than this are only counted, of keys and of fields.
+pub(super) const MOST_DELETED: usize = 100_000;
 
-/// What the stream showed since the mark. Deletions count apart: the end of an expired key looks the same.
+/// What the stream showed since the mark. Deletions count apart: the end of an expired key or field looks the same.
 #[derive(Clone, Debug, Default)]
 pub struct Seen {
     pub writes: u64,
@@ -23,11 +23,24 @@ pub struct Seen {
     /// What was written to which key, for people.
     pub lines: Vec<String>,
     listed: HashSet<String>,
+    /// How many keys were deleted.
     pub deletions: u64,
+    /// How many fields of hashes were.
+    pub field_deletions: u64,
     /// Keys that were deleted, as far as their database was known; see `unplaced`.
     pub deleted: Vec<Key>,
     /// Keys that were deleted in a database that the stream had not told.
     pub unplaced: Vec<Vec<u8>>,
+    pub deleted_fields: Vec<DeletedField>,
+}
+
+/// A field of a hash that was deleted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DeletedField {
+    /// Absent where the stream had not told its database.
+    pub database: Option<u32>,
+    pub key: Vec<u8>,
+    pub field: Vec<u8>,
 }
 
 impl Seen {
@@ -35,8 +48,9 @@ impl Seen {
         match &event.effect {
             Effect::Nothing | Effect::Select(_) | Effect::Message => {}
             Effect::Removal(keys) => {
-                self.deletions += 1;
-                for key in keys.iter().take(MOST_DELETED.saturating_sub(self.deleted.len())) {
+                self.deletions += keys.len() as u64;
+                let listed = self.deleted.len() + self.unplaced.len();
+                for key in keys.iter().take(MOST_DELETED.saturating_sub(listed)) {
                     match database(event, key) {
                         Some(database) => self.deleted.push(Key {
                             database,
@@ -44,6 +58,17 @@ impl Seen {
                         }),
                         None => self.unplaced.push(key.name.clone()),
                     }
+                }
+            }
+            Effect::FieldRemoval(key, fields) => {
+                self.field_deletions += fields.len() as u64;
+                let listed = self.deleted_fields.len();
+                for field in fields.iter().take(MOST_DELETED.saturating_sub(listed)) {
+                    self.deleted_fields.push(DeletedField {
+                        database: database(event, key),
+                        key: key.name.clone(),
+                        field: field.clone(),
+                    });
                 }
             }
             Effect::Write(keys) => self.count(event, keys),
@@ -78,17 +103,24 @@ fn database(event: &Event, key: &Touched) -> Option<u32> {
 pub struct Watch {
     tap: Tap,
     seen: Arc<Mutex<Seen>>,
+    table: Arc<CommandTable>,
 }
 
 impl Watch {
-    /// Continues the stream of a replication id after an offset; nothing where the server cannot continue it from there.
-    pub async fn begin(server: &Server, replid: &str, offset: u64) -> Result<Option<Watch>> {
+    /// Continues the stream of a replication id after an offset; nothing where the server cannot continue it from there. `table` is an engine of ours'.
+    pub async fn begin(server: &Server, table: Arc<CommandTable>, replid: &str, offset: u64) -> Result<Option<Watch>> {
         let info = Info::read(&mut server.connect(0).await?).await?;
-        Watch::begin_with(server, info, replid, offset).await
+        Watch::begin_with(server, table, info, replid, offset).await
     }
 
     /// The same for a server that was just asked for its state.
-    pub async fn begin_with(server: &Server, info: Info, replid: &str, offset: u64) -> Result<Option<Watch>> {
+    pub async fn begin_with(
+        server: &Server,
+        table: Arc<CommandTable>,
+        info: Info,
+        replid: &str,
+        offset: u64,
+    ) -> Result<Option<Watch>> {
         let knows = info.replid == replid || info.previous_replid.as_deref() == Some(replid);
         // A server that cannot continue would begin a full copy: it is not even asked.
         if !knows || info.master_repl_offset < offset {
@@ -102,11 +134,16 @@ impl Watch {
         let seen = Arc::new(Mutex::new(Seen::default()));
         let shown = seen.clone();
         let observer = move |event: &Event| lock(&shown).add(event);
-        match Tap::observed(server, &from, observer).await {
-            Ok(tap) => Ok(Some(Watch { tap, seen })),
+        match Tap::observed(server, &from, table.clone(), observer).await {
+            Ok(tap) => Ok(Some(Watch { tap, seen, table })),
             Err(error) if error.kind() == Kind::Unproven => Ok(None),
             Err(error) => Err(error),
         }
+    }
+
+    /// What an engine of ours says of its commands, for another watch.
+    pub fn table(&self) -> Arc<CommandTable> {
+        self.table.clone()
     }
 
     /// Waits until the stream was read up to an offset. An error when it broke.

@@ -15,6 +15,7 @@ use crate::redis::{Info, Server};
 use crate::secret::Secret;
 use crate::ui::Ui;
 use ::redis::Value;
+use sandbox::addon::Engine;
 use sandbox::platform::{self, Options};
 use serde_json::json;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -77,6 +78,11 @@ impl Stage {
         Self::with_pace(scale, BUSY).await
     }
 
+    /// The same with servers of another engine; `None` if it cannot be had here.
+    pub async fn of(engine: Engine, scale: f64) -> Option<Stage> {
+        Self::of_engine(engine, scale, &WRITER.replace("PAUSE", BUSY)).await
+    }
+
     /// The same with so many seconds between two writes of a process.
     pub async fn with_pace(scale: f64, pace: &str) -> Stage {
         Self::with_writer(scale, &WRITER.replace("PAUSE", pace)).await
@@ -84,11 +90,19 @@ impl Stage {
 
     /// The same with this script as every process.
     pub async fn with_writer(scale: f64, writer: &str) -> Stage {
-        let source = TestServer::start(&["--requirepass", SOURCE_PASSWORD, "--repl-diskless-sync-delay", "0"]).await;
-        let follower = |of: u16, password: &'static str| async move {
+        Self::of_engine(Engine::Redis7, scale, writer).await.unwrap()
+    }
+
+    async fn of_engine(engine: Engine, scale: f64, writer: &str) -> Option<Stage> {
+        let start = async |arguments: &[&str]| match engine {
+            Engine::Redis7 => Some(TestServer::start(arguments).await),
+            other => TestServer::start_engine(other, arguments).await,
+        };
+        let source = start(&["--requirepass", SOURCE_PASSWORD, "--repl-diskless-sync-delay", "0"]).await?;
+        let follower = async |of: u16, password: &'static str| {
             let of = format!("127.0.0.1 {of}");
             // A client whose own password is refused must not get in as nobody in particular.
-            TestServer::start(&[
+            start(&[
                 "--requirepass",
                 PAIR_PASSWORD,
                 "--replicaof",
@@ -102,8 +116,8 @@ impl Stage {
             ])
             .await
         };
-        let master = follower(source.port, SOURCE_PASSWORD).await;
-        let replica = follower(master.port, PAIR_PASSWORD).await;
+        let master = follower(source.port, SOURCE_PASSWORD).await?;
+        let replica = follower(master.port, PAIR_PASSWORD).await?;
         for server in [&master, &replica] {
             let user = format!("ACL SETUSER app off >{APP_PASSWORD} ~* &* +@all -@admin -@dangerous +info");
             server.script(&user).await;
@@ -156,7 +170,7 @@ impl Stage {
         };
         stage.create_app().await;
         stage.await_following().await;
-        stage
+        Some(stage)
     }
 
     async fn create_app(&self) {
@@ -327,7 +341,7 @@ impl Stage {
         }
     }
 
-    fn replica(&self) -> Server {
+    pub fn replica(&self) -> Server {
         Server {
             label: "replica".into(),
             ..self.replica.server()
