@@ -100,12 +100,8 @@ fn show(ui: &Ui, comparison: &Comparison) {
     for key in &comparison.first {
         ui.data(format!("  db {}  {}  {}", key.database, key.key, key.reason));
     }
-    if comparison.expire_later > 0 {
-        ui.data(format!(
-            "{} keys expire later on the master than on the source, by {} ms at most: Redis before 7 sends the time that is left, which begins anew where it arrives",
-            size::count(comparison.expire_later),
-            comparison.expire_later_by_ms
-        ));
+    if let Some(line) = comparison.later_said() {
+        ui.data(line);
     }
     ui.data(format!("not compared: {}", comparison.not_compared.join("; ")));
 }

@@ -144,6 +144,7 @@ impl<R: Record, P: Pair> Cutover<R, P> {
             size::count(comparison.compared),
             comparison.rounds.len()
         ));
+        self.outcome.notes.extend(comparison.later_said());
         self.baseline = Some(baseline);
         Ok(())
     }

@@ -37,7 +37,7 @@ pub struct Survey {
     pub foreign_kinds: BTreeSet<String>,
     /// How many keys the sample looked at.
     pub sampled: u64,
-    /// Keys with fields that expire by themselves (Redis 7.4 and later); absent where the server does not count them.
+    /// Keys with fields that expire by themselves (Redis 7.4, Valkey 9 and later); absent where the server does not count them.
     pub expiring_fields: Option<u64>,
     pub functions: u64,
     pub cached_scripts: u64,
@@ -274,15 +274,16 @@ fn databases_with_keys(text: &str) -> Vec<u32> {
         .collect()
 }
 
-/// The sum of `subexpiry` over the databases.
+/// The hashes with such fields over all databases.
 fn expiring_fields(text: &str) -> Option<u64> {
     let counts: Vec<u64> = text
         .lines()
         .filter(|line| line.starts_with("db") && line.contains(":keys="))
         .filter_map(|line| {
-            line.trim_end()
-                .split(',')
-                .find_map(|pair| pair.strip_prefix("subexpiry="))
+            // Redis names it one way, Valkey the other.
+            let names = ["subexpiry=", "keys_with_volatile_items="];
+            let mut pairs = line.trim_end().split(',');
+            pairs.find_map(|pair| names.iter().find_map(|name| pair.strip_prefix(name)))
         })
         .filter_map(|count| count.parse().ok())
         .collect();
@@ -309,10 +310,9 @@ mod tests {
             survey.commands,
             BTreeMap::from([("get".into(), 7), ("config|get".into(), 2)])
         );
-        assert_eq!(
-            Survey::parse("db0:keys=1,expires=0,avg_ttl=0\r\n").expiring_fields,
-            None
-        );
+        let fields = |text: &str| Survey::parse(text).expiring_fields;
+        assert_eq!(fields("db0:keys=1,expires=0,avg_ttl=0\r\n"), None);
+        assert_eq!(fields("db0:keys=1,avg_ttl=0,keys_with_volatile_items=3\r\n"), Some(3));
     }
 
     #[tokio::test]

@@ -295,7 +295,6 @@ fn each_warning_is_named_and_stops_nothing() {
             "eviction",
         ),
         (surveyed(|s| s.modules = vec!["search".into()]), "modules"),
-        (surveyed(|s| s.expiring_fields = Some(3)), "field-ttls"),
         (surveyed(|s| s.functions = 1), "functions"),
         (surveyed(|s| s.cached_scripts = 7), "scripts"),
         (surveyed(|s| s.settings = None), "keyspace-events"),
@@ -353,6 +352,13 @@ fn each_warning_is_named_and_stops_nothing() {
                 .all(|f| f.severity == Severity::Ok || f.remedy.is_some())
         );
     }
+}
+
+#[test]
+fn fields_that_expire_are_told_and_stop_nothing() {
+    let facts = surveyed(|s| s.expiring_fields = Some(3));
+    assert_eq!(ids(&facts, Severity::Warning), ids(&good(), Severity::Warning));
+    assert!(ids(&facts, Severity::Ok).contains(&"field-ttls"));
 }
 
 #[test]

@@ -286,6 +286,7 @@ async fn keys_of_an_old_source_expire_later_by_the_lag_which_is_said_and_no_diff
     let comparison = compared(&source, &target).await;
     assert!(comparison.identical(), "{comparison:?}");
     assert_eq!(comparison.expire_later, 3, "{comparison:?}");
+    assert!(comparison.later_said().unwrap().starts_with("3 keys expire later"));
     assert!(
         (2_000..10_000).contains(&comparison.expire_later_by_ms),
         "{comparison:?}"

@@ -131,6 +131,16 @@ pub struct Round {
 }
 
 impl Comparison {
+    /// What there is to say of keys that expire later on the target, if any do.
+    pub fn later_said(&self) -> Option<String> {
+        (self.expire_later > 0).then(|| {
+            format!(
+                "{} keys expire later on the master than on the source, by {} ms at most: Redis before 7 sends the time that is left, and what waits on its way expires later",
+                self.expire_later, self.expire_later_by_ms
+            )
+        })
+    }
+
     /// Whether, after the last round, no key was known to differ.
     pub fn identical(&self) -> bool {
         self.missing + self.extra + self.different + self.uncomparable == 0
@@ -154,6 +164,9 @@ pub async fn compare(
 pub async fn compare_keys(source: &Server, target: &Server, keys: &[Key], options: &Options) -> Result<Comparison> {
     Comparator::connect(source, target).await?.keys(keys, options).await
 }
+
+/// The same of a source before Redis 7 and a newer target.
+const DEAD_IDS: &str = "pending ids whose entry was deleted, which servers drop from Redis 7 on";
 
 /// What is said of every comparison, so that nobody takes it for more than it is.
 const NOT_COMPARED: [&str; 7] = [

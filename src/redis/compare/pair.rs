@@ -4,7 +4,7 @@ use super::super::info::Version;
 use super::super::{Connection, Info, Server};
 use super::expiry::{Clock, Tolerance};
 use super::rounds;
-use super::{Comparison, Key, Options, Progress};
+use super::{Comparison, DEAD_IDS, Key, NOT_COMPARED, Options, Progress};
 use crate::error::{Error, Result};
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -101,6 +101,19 @@ impl Comparator {
         Tolerance::between(Clock::of(self.source_info.version), Clock::of(self.target_info.version))
     }
 
+    /// What of a key or a server is not looked at between these two.
+    pub(super) fn not_compared(&self) -> Vec<&'static str> {
+        let mut parts = NOT_COMPARED.to_vec();
+        if self.drops_dead_ids() {
+            parts.push(DEAD_IDS);
+        }
+        parts
+    }
+
+    fn drops_dead_ids(&self) -> bool {
+        Clock::of(self.source_info.version) == Clock::Relative && Clock::of(self.target_info.version) == Clock::Absolute
+    }
+
     /// Whether any hash of this database had fields with a time to live when the two sides were asked last.
     fn expiring_fields(&self, database: u32) -> bool {
         let any = |info: &Info| {
@@ -140,7 +153,7 @@ impl Comparator {
             },
             tolerance: self.tolerance(),
             expiring_fields,
-            drops_dead_ids: clocks == [Clock::Relative, Clock::Absolute],
+            drops_dead_ids: self.drops_dead_ids(),
         };
         self.pairs.insert(database, pair.clone());
         Ok(pair)

@@ -5,7 +5,7 @@ use super::batch::{self, Verdicts};
 use super::difference::{DifferenceKind, Findings, Later};
 use super::pair::{Comparator, Pair};
 use super::sweep::{self, BATCH};
-use super::{Comparison, DatabaseCounts, DifferingKey, NOT_COMPARED, Options, Progress, Round};
+use super::{Comparison, DatabaseCounts, DifferingKey, Options, Progress, Round};
 use crate::error::Result;
 use crate::wait::Instant;
 use std::collections::BTreeMap;
@@ -105,7 +105,7 @@ async fn run(
         expiry_tolerance_ms: comparator.tolerance().measured_ms.unsigned_abs(),
         expire_later: later.keys,
         expire_later_by_ms: later.most_ms,
-        not_compared: NOT_COMPARED.to_vec(),
+        not_compared: comparator.not_compared(),
         seconds: begun.elapsed().as_secs_f64(),
     })
 }
