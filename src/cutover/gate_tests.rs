@@ -25,6 +25,7 @@ fn objections(source: &Info, first: &Info, second: &Info) -> Vec<String> {
         run_id: "one",
         replid: REPLID,
         keys: &keys,
+        removed: 0,
         offset: 900,
     }
     .objections(source, first, second)
@@ -45,19 +46,23 @@ fn the_gate_holds_when_all_is_as_it_was_compared() {
 #[test]
 fn a_small_database_may_lose_a_few_keys() {
     let well = follower("up", 900);
-    let found = |before: u64, now: u64| {
+    let found = |before: u64, now: u64, removed: u64| {
         Ground {
             run_id: "one",
             replid: REPLID,
             keys: &BTreeMap::from([(0, before)]),
+            removed,
             offset: 900,
         }
         .objections(&master(now), &well, &well)
     };
     for (before, now) in [(7, 6), (1, 0), (7, 2), (20, 15)] {
-        assert_eq!(found(before, now), Vec::<String>::new(), "{before} {now}");
+        assert_eq!(found(before, now, 0), Vec::<String>::new(), "{before} {now}");
     }
-    assert_eq!(found(20, 14).len(), 1);
+    assert_eq!(found(20, 14, 0).len(), 1);
+    // Those that expired, or were deleted, are not lost.
+    assert_eq!(found(1_000, 500, 400), Vec::<String>::new());
+    assert_eq!(found(1_000, 500, 399).len(), 1);
 }
 
 #[test]

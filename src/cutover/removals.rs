@@ -15,6 +15,9 @@ const PAUSE: Duration = Duration::from_millis(200);
 /// Keys or fields asked for at once.
 const AT_ONCE: usize = 500;
 
+/// A key and a field of its hash.
+type Field<'a> = (&'a [u8], &'a [u8]);
+
 /// How many keys and fields of hashes there are.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Count {
@@ -64,7 +67,7 @@ fn unexplained(seen: &Seen, by_itself: OwnRemovals) -> Count {
 /// How much of what was removed a server has. What is not listed may be there.
 async fn still_there(server: &Server, seen: &Seen) -> Result<Count> {
     let mut keys: BTreeMap<u32, Vec<&[u8]>> = BTreeMap::new();
-    let mut fields: BTreeMap<u32, Vec<(&[u8], &[u8])>> = BTreeMap::new();
+    let mut fields: BTreeMap<u32, Vec<Field>> = BTreeMap::new();
     // A key whose database the stream had not told is in one of those that exist.
     let databases: Vec<u32> =
         match seen.unplaced.is_empty() && seen.deleted_fields.iter().all(|at| at.database.is_some()) {
@@ -114,7 +117,7 @@ fn unlisted(all: u64, listed: usize) -> u64 {
 }
 
 /// A key that is no hash has no fields.
-async fn existing_fields(connection: &mut Connection, names: &[(&[u8], &[u8])]) -> Result<u64> {
+async fn existing_fields(connection: &mut Connection, names: &[Field<'_>]) -> Result<u64> {
     let mut asked = pipe();
     for (key, field) in names {
         asked.cmd("HEXISTS").arg(*key).arg(*field);

@@ -6,6 +6,7 @@ use super::stage::Stage;
 use crate::redis::testing::command;
 use crate::redis::{Info, Key};
 use crate::ui::Ui;
+use std::time::Duration;
 
 #[tokio::test]
 async fn keys_of_a_database_that_came_to_be_after_the_comparison_are_compared_again() {
@@ -32,6 +33,11 @@ async fn keys_of_a_database_that_came_to_be_after_the_comparison_are_compared_ag
         [b"a".to_vec()],
         "the stream told the database: nothing is tried here"
     );
+    // The master must not get the source's value after its own.
+    let mut master = stage.master.connect(0).await;
+    while Info::read(&mut master).await.unwrap().applied_offset < Some(until) {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
     stage
         .master
         .script("CONFIG SET replica-read-only no\n7>SET a other")

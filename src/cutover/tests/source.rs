@@ -139,7 +139,7 @@ async fn no_command_of_ours_can_hold_up_a_source() {
     stage.run(Command::SwitchApp).await.unwrap();
     expect_moved(&stage).await;
     watching.abort();
-    let seen = seen.lock().unwrap();
+    let seen = seen.lock().unwrap().clone();
     assert!(
         seen.iter().any(|line| line.starts_with("hscan large:hash")),
         "{} lines",
