@@ -5,10 +5,10 @@
 
 use super::decide::Stillness;
 use super::fence::Fence;
+use super::ground::Ground;
 use super::history::Promotion;
 use super::logs;
 use super::pair::Pair;
-use super::keys::too_many_gone;
 use super::look;
 use super::phase::FenceKind;
 use super::removals;
@@ -368,52 +368,6 @@ pub async fn prove_still<P: Pair>(
         last_write_at: promotion.last_write_at,
         source_removals: promotion.source_removals,
     })
-}
-
-/// What was noted before the fence, for the comparison with what is found inside it. Pure.
-struct Ground<'a> {
-    run_id: &'a str,
-    replid: &'a str,
-    keys: &'a BTreeMap<u32, u64>,
-    /// Keys that the stream showed to be removed since, over all databases: what somebody deleted, or what expired, is not lost.
-    removed: u64,
-    offset: u64,
-}
-
-impl Ground<'_> {
-    fn objections(&self, source: &Info, master: &Info, replica: &Info) -> Vec<String> {
-        let mut wrong = Vec::new();
-        if source.run_id != self.run_id {
-            wrong.push("the source was restarted since the comparison".to_string());
-        }
-        if source.replid != self.replid {
-            wrong.push("the source has another replication id than at the comparison".into());
-        }
-        for (name, info) in [("master", master), ("replica", replica)] {
-            if info.role != ServerRole::Replica {
-                wrong.push(format!("the {name} follows nobody"));
-            }
-            if info.replid != self.replid {
-                wrong.push(format!("the {name} has another replication id than the source"));
-            }
-            if !info.link.as_ref().is_some_and(|link| link.up) {
-                wrong.push(format!("the link of the {name} is down"));
-            }
-            if info.applied_offset.unwrap_or(0) < self.offset {
-                wrong.push(format!("the {name} has not applied all that the source had"));
-            }
-        }
-        // A source that lost its data empties its followers, and then all three are equal.
-        for (database, before) in self.keys {
-            let now = source.keyspace.get(database).map_or(0, |keyspace| keyspace.keys);
-            if too_many_gone(*before, now.saturating_add(self.removed)) {
-                wrong.push(format!(
-                    "database {database} of the source has {now} keys, and had {before} at the comparison"
-                ));
-            }
-        }
-        wrong
-    }
 }
 
 fn differs(when: &str, comparison: &Comparison) -> Error {

@@ -27,6 +27,7 @@ pub mod fence;
 pub mod figures;
 mod flatten;
 pub mod gate;
+mod ground;
 pub mod history;
 mod interrupt;
 mod logs;

@@ -145,6 +145,8 @@ async fn a_set_that_fails_is_a_refusal_only_where_all_old_values_are_still_there
 #[tokio::test]
 async fn a_set_that_fails_after_it_has_set_everything_counts_as_made() {
     let folder = tempfile::tempdir().unwrap();
-    let hook = hook(folder.path(), |commands| commands.set = format!("{{ {}; }}; exit 3", commands.set));
+    let hook = hook(folder.path(), |commands| {
+        commands.set = format!("{{ {}; }}; exit 3", commands.set)
+    });
     assert_eq!(hook.set_config_vars(&wanted()).await.unwrap(), Some(0));
 }

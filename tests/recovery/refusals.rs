@@ -68,7 +68,15 @@ fn one(world: &World, sides: &Sides, case: &Case, wrong: &mut Vec<String>) {
     );
     let variables = [("INFRA_FAULT_ON", "before set vars"), ("INFRA_FAULT_RUN", &plan)];
     let switch = [
-        "switch-app", "--confirm", "demo", "--watch", "500ms", "--grace", "2s", "--fence", case.fence,
+        "switch-app",
+        "--confirm",
+        "demo",
+        "--watch",
+        "500ms",
+        "--grace",
+        "2s",
+        "--fence",
+        case.fence,
     ];
     let first = world.infra_under(&variables, &switch);
     let changes: Value = serde_json::from_str(&world.platform("GET", "/_sandbox/changes", "")).unwrap();
@@ -82,12 +90,24 @@ fn one(world: &World, sides: &Sides, case: &Case, wrong: &mut Vec<String>) {
             wrong.push(format!("{}, {}: {what}: {}", case.name, case.fence, first.printed()));
         }
     };
-    expect(first.code().is_some_and(|code| case.codes.contains(&code)), "another exit code");
-    expect(first.printed().contains("the platform"), "the platform's own words are missing");
+    expect(
+        first.code().is_some_and(|code| case.codes.contains(&code)),
+        "another exit code",
+    );
+    expect(
+        first.printed().contains("the platform"),
+        "the platform's own words are missing",
+    );
     let open = doors::try_both(sides, Write::WithoutTrace, true);
-    expect((open.source == Door::Open) == case.source_is_open, "the source's door is not as it should be");
+    expect(
+        (open.source == Door::Open) == case.source_is_open,
+        "the source's door is not as it should be",
+    );
     expect(open.endpoint == Door::Shut, "the endpoint lets the app in");
-    expect(!case.source_is_open || ago < OPEN_AGAIN_MS, &format!("it took {ago} ms"));
+    expect(
+        !case.source_is_open || ago < OPEN_AGAIN_MS,
+        &format!("it took {ago} ms"),
+    );
     world.platform("POST", "/_sandbox/failures", "[]");
     let again = world.infra(&switch);
     expect(again.code() == Some(0), &format!("the next run: {}", again.printed()));

@@ -327,7 +327,9 @@ async fn two_apps_left_between_two_sides_never_both_write_however_long_nobody_co
         tokio::time::sleep(Duration::from_secs(4)).await;
         let access_is_open = steps > 16;
         assert_ne!(stage.source_takes_writes().await, access_is_open, "after {steps} steps");
-        stage.behave_as("second", serde_json::json!({"release_phase": null})).await;
+        stage
+            .behave_as("second", serde_json::json!({"release_phase": null}))
+            .await;
         stage.run(Command::SwitchApp).await.unwrap();
         expect_moved(&stage).await;
         stage.end().await;
