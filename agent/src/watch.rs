@@ -2,13 +2,20 @@
 //!
 //! The engine opens an increment under its own name when it goes on from the one before; after a full copy from another server, or when its log was off, it collects
 //! under another name and renames that in the end. Source: Redis 7 and 8, `aof.c`: `openNewIncrAofForAppend`.
+//! Newer Valkey makes the file of a full copy its base and then opens an increment under its own name: that base comes before the increment and within one manifest.
+//! Source: Valkey, `aof.c`: `restartAOFWithSyncRdb`.
 
 use crate::shared::Shared;
+use infra_agent::manifest::FILE;
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
 use std::path::Path;
 use std::sync::Arc;
 
-pub struct Watch(Inotify);
+pub struct Watch {
+    kernel: Inotify,
+    /// A base has come, and no manifest since.
+    base_came: bool,
+}
 
 impl Watch {
     /// Nothing where the kernel refuses: then only lists tell.
@@ -17,23 +24,30 @@ impl Watch {
         watch
             .add_watch(folder, AddWatchFlags::IN_CREATE | AddWatchFlags::IN_MOVED_TO)
             .ok()?;
-        Some(Watch(watch))
+        Some(Watch {
+            kernel: watch,
+            base_came: false,
+        })
     }
 
     /// Takes note of everything that has come to be since it was last asked.
     pub fn note(&mut self, shared: &Arc<Shared>) {
-        while let Ok(events) = self.0.read_events() {
+        while let Ok(events) = self.kernel.read_events() {
             for event in events {
-                let number = event.name.as_ref().and_then(|name| number(&name.to_string_lossy()));
-                let Some(number) = number.filter(|number| *number > 1) else {
+                let Some(name) = event.name.as_ref().map(|name| name.to_string_lossy()) else {
                     continue;
                 };
-                let joint = (number - 1, number);
+                if name == FILE {
+                    self.base_came = false;
+                } else if name.starts_with("appendonly.aof.") && name.contains(".base.") {
+                    self.base_came = true;
+                }
+                let Some(number) = number(&name) else { continue };
                 let mut state = shared.lock();
-                if event.mask.contains(AddWatchFlags::IN_CREATE) {
-                    state.joints.insert(joint);
-                } else {
-                    state.joints.remove(&joint);
+                // The number is given anew: joints from here on belong to files that are gone.
+                state.joints.retain(|(_, end)| *end < number);
+                if number > 1 && event.mask.contains(AddWatchFlags::IN_CREATE) && !self.base_came {
+                    state.joints.insert((number - 1, number));
                 }
             }
         }
@@ -69,5 +83,45 @@ mod tests {
         watch.note(&shared);
         let joints: Vec<(u64, u64)> = shared.lock().joints.iter().copied().collect();
         assert_eq!(joints, [(1, 2)]);
+    }
+
+    #[test]
+    fn an_increment_that_follows_the_base_of_a_full_copy_does_not_go_on() {
+        let folder = tempfile::tempdir().unwrap();
+        let shared = Arc::new(Shared::default());
+        let mut watch = Watch::open(folder.path()).unwrap();
+        let path = |name: &str| folder.path().join(name);
+        let come = |name: &str| {
+            std::fs::write(path("temp"), b"").unwrap();
+            std::fs::rename(path("temp"), path(name)).unwrap();
+        };
+        let joints = |watch: &mut Watch| {
+            watch.note(&shared);
+            shared.lock().joints.iter().copied().collect::<Vec<_>>()
+        };
+        // A rewrite: the increment, a manifest, the base, a manifest.
+        std::fs::write(path("appendonly.aof.2.incr.aof"), b"").unwrap();
+        come(FILE);
+        come("appendonly.aof.2.base.rdb");
+        come(FILE);
+        assert_eq!(joints(&mut watch), [(1, 2)]);
+        // A full copy whose file becomes the base.
+        come("appendonly.aof.3.base.rdb");
+        std::fs::write(path("appendonly.aof.3.incr.aof"), b"").unwrap();
+        come(FILE);
+        assert_eq!(joints(&mut watch), [(1, 2)]);
+        std::fs::write(path("appendonly.aof.4.incr.aof"), b"").unwrap();
+        assert_eq!(joints(&mut watch), [(1, 2), (3, 4)]);
+    }
+
+    #[test]
+    fn a_number_that_is_given_anew_ends_what_was_known_of_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let shared = Arc::new(Shared::default());
+        shared.lock().joints.extend([(1, 2), (2, 3)]);
+        let mut watch = Watch::open(folder.path()).unwrap();
+        std::fs::write(folder.path().join("appendonly.aof.1.incr.aof"), b"").unwrap();
+        watch.note(&shared);
+        assert!(shared.lock().joints.is_empty());
     }
 }
