@@ -72,8 +72,19 @@ pub enum Unbuilt {
     Disk { path: PathBuf, error: io::Error },
 }
 
-/// Builds `folder`/appendonlydir. `progress` hears of the objects done and all.
+/// Builds `folder`/appendonlydir. `progress` hears of the objects done and all. A build that fails
+/// leaves nothing behind: the disk that it filled may be that of a live engine.
 pub fn build(plan: &Plan, folder: &Path, progress: &mut dyn FnMut(usize, usize)) -> Result<Built, Unbuilt> {
+    let log = folder.join(FOLDER);
+    let was_there = log.exists();
+    let built = build_all(plan, folder, progress);
+    if built.is_err() && !was_there {
+        let _ = fs::remove_dir_all(&log);
+    }
+    built
+}
+
+fn build_all(plan: &Plan, folder: &Path, progress: &mut dyn FnMut(usize, usize)) -> Result<Built, Unbuilt> {
     contiguous(&plan.pieces)?;
     let at = |path: &Path| {
         let path = path.to_path_buf();
@@ -312,6 +323,30 @@ mod tests {
                 up_to: place.3,
             })
             .collect()
+    }
+
+    #[test]
+    fn a_build_that_fails_leaves_nothing_behind() {
+        let folder = tempfile::tempdir().unwrap();
+        let part = Part {
+            name: "base.00000.zst".into(),
+            sha256: String::new(),
+            bytes: 1,
+            plain_bytes: 1,
+        };
+        let plan = Plan {
+            base: Base {
+                parts: vec![(part, "http://127.0.0.1:1/none".into())],
+                plain_sha256: String::new(),
+                plain_bytes: 1,
+                second: None,
+            },
+            pieces: Vec::new(),
+            until: None,
+            parallel: 1,
+        };
+        assert!(build(&plan, folder.path(), &mut |_, _| {}).is_err());
+        assert!(!folder.path().join(FOLDER).exists());
     }
 
     #[test]

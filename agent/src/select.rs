@@ -22,10 +22,15 @@ pub fn shift(folder: &Path) -> Result<()> {
     let base = base_of_commands(folder)?;
     let new = base.with_extension("new");
     let doing = || format!("write {}", new.display());
-    let mut file = File::create(&new).with_context(doing)?;
-    pick::shift(&base, wanted()?.shift_ms, &mut file).context("let the keys end later")?;
-    file.flush().and_then(|()| file.sync_all()).with_context(doing)?;
-    fs::rename(&new, &base).with_context(|| format!("replace {}", base.display()))
+    let written = || {
+        let mut file = File::create(&new).with_context(doing)?;
+        pick::shift(&base, wanted()?.shift_ms, &mut file).context("let the keys end later")?;
+        file.flush().and_then(|()| file.sync_all()).with_context(doing)?;
+        fs::rename(&new, &base).with_context(|| format!("replace {}", base.display()))
+    };
+    written().inspect_err(|_| {
+        let _ = fs::remove_file(&new);
+    })
 }
 
 pub fn count(socket: &Path) -> Result<()> {
