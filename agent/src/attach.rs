@@ -2,19 +2,22 @@
 
 use crate::clock;
 use crate::engine::Look;
+use crate::force::{self, Force};
+use crate::generation::Place;
 use crate::memory::Proven;
-use crate::shared::Wanted;
+use crate::shared::{Start, Wanted};
 use crate::ship::Shipper;
+use crate::spool::second_name;
 use crate::watch::Watch;
 use anyhow::{Context, Result, bail};
 use infra_agent::manifest::Manifest;
-use infra_agent::name::{Chunk, TIMELINE};
+use infra_agent::name::TIMELINE;
 use infra_agent::record::{Parent, Position, SCHEMA_VERSION, Timeline};
 use infra_agent::scan::Boundary;
 use jiff::Timestamp;
 use std::fs::File;
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 /// A base of a small host is written in well under this.
@@ -30,50 +33,91 @@ pub struct Attached {
     pub file: File,
 }
 
+impl Attached {
+    fn start(&self) -> Start {
+        Start {
+            timeline: self.timeline.id.clone(),
+            run_id: self.timeline.run_id.clone(),
+            second: self.second,
+        }
+    }
+}
+
 impl Shipper {
     /// One attempt; an error says what it waits for.
     pub fn attach(&mut self) -> Result<Attached> {
         let look = self.engine.look()?;
-        ready(&look)?;
-        self.recover()?;
-        // Before the list is read: what comes to be after that is told.
-        if self.watch.is_none() {
-            self.watch = Watch::open(&self.folder());
+        if look.loading || look.copying {
+            // An engine that starts loads its data with the log on.
+            if !look.log_enabled {
+                self.stopped("the engine loads a full copy, and its append-only log is off meanwhile".into());
+            }
+            bail!("the engine is loading its data");
         }
+        let force = self.force(&look);
+        self.in_force(force)?;
+        self.memory.recover(&self.spool)?;
+        self.watch_folder()?;
         let manifest = self.manifest()?;
+        let left = force::mark(&self.folder());
+        if left.is_some() && left != self.memory.temporary() {
+            self.stopped(format!(
+                "a crash left {} behind: the engine's append-only log was not in force before",
+                force::TEMPORARY
+            ));
+        }
         let attached = match self.go_on(&look, &manifest)? {
             Some(attached) => attached,
             None => self.begin(&look, manifest)?,
         };
-        self.gap = None;
-        let (increment, second, id) = (
-            attached.position.increment,
-            attached.second,
-            attached.timeline.id.clone(),
-        );
+        self.memory.set_temporary(left)?;
+        self.memory.declared()?;
+        self.unsure_since = None;
         self.shared.change(|state| {
-            if state.timeline != id {
-                state.timeline = id;
+            if attached.timeline.parent.is_none() && state.timeline != attached.timeline.id {
                 state.starts.clear();
             }
-            state.starts.entry(increment).or_insert(second);
+            // A base that is being written belongs to the timeline that its increment began on.
+            if attached.position.offset == 0 {
+                state.starts.insert(attached.position.increment, attached.start());
+            }
+            state.timeline.clone_from(&attached.timeline.id);
         });
         Ok(attached)
     }
 
-    /// Pieces that wait on the disk and were not remembered.
-    fn recover(&mut self) -> Result<()> {
-        let Some(id) = self.memory.timeline.as_ref().map(|timeline| timeline.id.clone()) else {
-            return Ok(());
-        };
-        for item in self.spool.items() {
-            let Ok(chunk) = item.name.parse::<Chunk>() else {
-                continue;
-            };
-            if item.timeline == id && chunk.number == self.memory.next {
-                let body = self.spool.read(&item)?;
-                self.memory.recover(chunk, &body)?;
+    /// A log that is not in force is waited for, and what was written meanwhile is a gap.
+    fn in_force(&mut self, force: Force) -> Result<()> {
+        match force {
+            Force::Held => Ok(()),
+            Force::Unclear => {
+                bail!("the engine rewrites its log: whether the listed files get its writes is known when it has")
             }
+            Force::Stopped(why) => {
+                self.stopped(why.clone());
+                bail!("{why}: see the engine's log if this lasts");
+            }
+        }
+    }
+
+    /// Declares, once, that the log does not hold what was written after its last segment.
+    fn stopped(&mut self, why: String) {
+        if self.memory.timeline.is_some() && self.memory.gap().is_none() {
+            self.declare(why, false);
+        }
+    }
+
+    /// Takes note of how increments come to be, from before the list is read. A folder that was put
+    /// in another's place, as by a restore, has another history.
+    fn watch_folder(&mut self) -> Result<()> {
+        let place = Place::of(&self.folder())?;
+        if self.place != place {
+            self.place = place;
+            self.watch = None;
+            self.shared.lock().joints.clear();
+        }
+        if self.watch.is_none() {
+            self.watch = Watch::open(&self.folder());
         }
         Ok(())
     }
@@ -83,7 +127,10 @@ impl Shipper {
         let Some(known) = self.memory.timeline.clone() else {
             return Ok(None);
         };
-        if self.gap.is_some() {
+        if known.run_id != look.run_id && self.unsure_since.is_some() {
+            self.stopped("the engine ended while it was not known whether its append-only log was in force".into());
+        }
+        if self.memory.gap().is_some() {
             return Ok(None);
         }
         let increment = self.memory.increment().unwrap_or(known.start.increment);
@@ -165,12 +212,7 @@ impl Shipper {
             offset: 0,
         };
         let file = self.memory.link(increment.sequence, &folder.join(&increment.name))?;
-        let held = self.settings.home.join("wanted.rdb");
-        let _ = std::fs::remove_file(&held);
-        let source = folder.join(&base.name);
-        std::fs::hard_link(&source, &held)
-            .or_else(|_| std::fs::copy(&source, &held).map(drop))
-            .with_context(|| format!("keep {}", source.display()))?;
+        let held = self.hold_base(&folder.join(&base.name))?;
         let timeline = self.open(look, start, None)?;
         self.memory.forget_before(increment.sequence)?;
         let wanted = Wanted {
@@ -189,6 +231,21 @@ impl Shipper {
         })
     }
 
+    /// Gives the base on the disk a name of its own. One that an earlier timeline wanted is not needed
+    /// any more, and must not be taken for this one.
+    fn hold_base(&self, base: &Path) -> Result<PathBuf> {
+        let home = &self.settings.home;
+        for entry in std::fs::read_dir(home).into_iter().flatten().flatten() {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            if name.starts_with("wanted") && name.ends_with(".rdb") {
+                std::fs::remove_file(entry.path()).with_context(|| format!("remove {name}"))?;
+            }
+        }
+        let held = home.join(format!("wanted-{}.rdb", clock::name(Timestamp::now())));
+        second_name(base, &held)?;
+        Ok(held)
+    }
+
     /// Has the engine write a base, since what it has on the disk cannot be used.
     fn rewritten(&mut self, before: &Manifest) -> Result<Manifest> {
         self.engine.rewrite()?;
@@ -197,6 +254,8 @@ impl Shipper {
             std::thread::sleep(Duration::from_millis(300));
             let look = self.engine.look()?;
             if !look.forked {
+                let force = self.force(&look);
+                self.in_force(force)?;
                 let manifest = self.manifest()?;
                 if !look.last_rewrite_ok || manifest.base == before.base {
                     bail!("the engine could not write a base: see its log");
@@ -236,12 +295,13 @@ impl Shipper {
             start,
             parent,
             // A follower's log begins anew with every full copy: the server that it follows has the data.
-            gap: self.gap.clone().filter(|_| look.role == "master"),
+            gap: self.memory.gap().cloned().filter(|_| look.role == "master"),
         };
         let body = serde_json::to_vec_pretty(&timeline).context("write a timeline's record")?;
         // Its record goes out before any of its pieces, and is remembered after that: dying in between leaves an empty timeline, which says nothing.
         self.spool.add(&timeline.id, TIMELINE, &body)?;
         self.memory.begin(&timeline)?;
+        self.spool.release();
         eprintln!(
             "infra-agent: timeline {} begins at increment {} byte {}{}",
             timeline.id,
@@ -254,16 +314,6 @@ impl Shipper {
         );
         Ok(timeline)
     }
-}
-
-fn ready(look: &Look) -> Result<()> {
-    if look.loading || look.copying {
-        bail!("the engine is loading its data");
-    }
-    if !look.log_enabled {
-        bail!("the engine's append-only log is off");
-    }
-    Ok(())
 }
 
 fn inode(path: &Path) -> Option<(u64, u64)> {

@@ -4,10 +4,11 @@
 use crate::bucket::{Bucket, Refusal};
 use crate::clock;
 use crate::engine::{Engine, Look};
+use crate::memory::has_base;
 use crate::parts;
 use crate::settings::Settings;
 use crate::shared::{Shared, Wanted};
-use crate::spool::write_durably;
+use crate::spool::{second_name, write_durably};
 use anyhow::{Context, Result, bail};
 use infra_agent::digest;
 use infra_agent::manifest::{FILE, FOLDER, Manifest};
@@ -24,6 +25,8 @@ use std::time::{Duration, Instant};
 
 /// For one base, from the fork to the commit record.
 const BASE: Duration = Duration::from_secs(2700);
+/// The second name of a base that the engine wrote on demand, in the agent's folder.
+const BASE_FILE: &str = "base.rdb";
 /// Until the log was followed to where the base begins.
 const REACHED: Duration = Duration::from_secs(60);
 
@@ -102,10 +105,10 @@ impl Bases {
             // Again, unless something newer is wanted by then.
             std::thread::sleep(Duration::from_secs(10));
             self.shared.change(|state| match wanted {
-                Some(wanted) if wanted.timeline == state.timeline => {
+                // A timeline that goes on from it needs it as much.
+                Some(wanted) => {
                     state.base_wanted.get_or_insert(wanted);
                 }
-                Some(_) => {}
                 None => state.base_needed = true,
             });
         }
@@ -128,6 +131,8 @@ impl Bases {
                 );
             }
             Err(error) => {
+                // The engine's own file may be gone by the next attempt, and this name would keep its room.
+                let _ = fs::remove_file(self.settings.home.join(BASE_FILE));
                 let what = format!("{error:#}");
                 let text = serde_json::json!({"at": clock::text(Timestamp::now()), "error": what}).to_string();
                 if let Err(error) = write_durably(&failed, text.as_bytes()) {
@@ -185,10 +190,11 @@ impl Bases {
             increment: first.sequence,
             offset: 0,
         };
-        let Some((timeline, second)) = self.shared.wait(REACHED, |state| {
-            let second = state.starts.get(&start.increment)?;
-            Some((state.timeline.clone(), *second))
-        }) else {
+        // Where its increment began, and not where the log is now: the role may have changed since.
+        let Some(reached) = self
+            .shared
+            .wait(REACHED, |state| state.start(start.increment, &look.run_id))
+        else {
             let trouble = self.shared.lock().troubles.get("log").cloned();
             bail!(
                 "the log was not followed to where the base begins: {}",
@@ -198,9 +204,9 @@ impl Bases {
         self.finish(
             &Found {
                 file,
-                timeline,
+                timeline: reached.timeline,
                 start,
-                not_before: second,
+                not_before: reached.second,
                 look,
                 started,
             },
@@ -225,11 +231,8 @@ impl Bases {
 
     /// A second name of a file keeps it whole, whatever the engine writes meanwhile.
     fn keep(&self, file: &Path) -> Result<PathBuf> {
-        let kept = self.settings.home.join("base.rdb");
-        let _ = fs::remove_file(&kept);
-        fs::hard_link(file, &kept)
-            .or_else(|_| fs::copy(file, &kept).map(drop))
-            .with_context(|| format!("keep {}", file.display()))?;
+        let kept = self.settings.home.join(BASE_FILE);
+        second_name(file, &kept)?;
         Ok(kept)
     }
 
@@ -299,6 +302,7 @@ impl Bases {
         write_durably(&home.join("classes.json"), &json(&classes)?)?;
         fs::rename(&found.file, home.join("previous.rdb")).context("keep the base for the next one")?;
         write_durably(&home.join("last.json"), &json(&commit)?)?;
+        has_base(home, &commit.timeline)?;
         self.shared.change(|state| {
             state.based.insert(commit.timeline.clone());
         });

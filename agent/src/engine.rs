@@ -30,6 +30,14 @@ pub struct Look {
     pub log_enabled: bool,
     /// A base is being written, by whomever it was asked for.
     pub forked: bool,
+    /// A rewrite of the log runs.
+    pub rewriting: bool,
+    /// A rewrite of the log waits for its turn.
+    pub scheduled: bool,
+    /// A child writes an RDB file.
+    pub saving: bool,
+    /// The last write to the log succeeded. After a failure the engine holds writes back in memory.
+    pub log_written: bool,
     pub last_rewrite_ok: bool,
     pub keyspace: BTreeMap<String, u64>,
 }
@@ -79,9 +87,10 @@ impl Engine {
 
     pub fn look(&mut self) -> Result<Look> {
         let known = self.connection.is_some();
-        let text: String = match self.ask(&["INFO", "everything"]) {
+        let info = ["INFO", "server", "memory", "persistence", "replication", "keyspace"];
+        let text: String = match self.ask(&info) {
             // The engine may have restarted since it was last asked.
-            Err(_) if known => self.ask(&["INFO", "everything"])?,
+            Err(_) if known => self.ask(&info)?,
             answer => answer?,
         };
         let fields: HashMap<&str, &str> = text.lines().filter_map(|line| line.split_once(':')).collect();
@@ -113,6 +122,10 @@ impl Engine {
             forked: get("aof_rewrite_in_progress") != "0"
                 || get("aof_rewrite_scheduled") != "0"
                 || get("rdb_bgsave_in_progress") != "0",
+            rewriting: get("aof_rewrite_in_progress") != "0",
+            scheduled: get("aof_rewrite_scheduled") != "0",
+            saving: get("rdb_bgsave_in_progress") != "0",
+            log_written: get("aof_last_write_status") == "ok",
             last_rewrite_ok: get("aof_last_bgrewrite_status") == "ok",
             keyspace,
         };

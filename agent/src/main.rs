@@ -6,6 +6,8 @@ mod bucket;
 mod clock;
 mod control;
 mod engine;
+mod follow;
+mod force;
 mod generation;
 mod keep;
 mod kept;
@@ -18,6 +20,7 @@ mod settings;
 mod shared;
 mod ship;
 mod spool;
+mod standing;
 mod upload;
 mod watch;
 
@@ -128,7 +131,15 @@ fn ship(settings: &Settings, shared: &Arc<Shared>) -> Result<Shipping> {
     let home = &settings.home;
     let spool = Arc::new(spool::Spool::open(home.join("spool"))?);
     let bucket = Arc::new(bucket::Bucket::new(settings)?);
-    let memory = memory::Memory::open(home)?;
+    let mut memory = memory::Memory::open(home)?;
+    // Before the uploader starts: what it puts and removes must be remembered.
+    if let Err(error) = memory.recover(&spool) {
+        shared.trouble("log", Some(format!("{error:#}")));
+    }
+    shared.change(|state| {
+        state.gap = memory.gap().cloned();
+        state.base_needed = memory::is_baseless(home);
+    });
     let (requests, bases) = channel();
 
     let mut shipper = ship::Shipper {
@@ -137,8 +148,9 @@ fn ship(settings: &Settings, shared: &Arc<Shared>) -> Result<Shipping> {
         spool: spool.clone(),
         shared: shared.clone(),
         memory,
-        gap: None,
         watch: None,
+        place: None,
+        unsure_since: None,
         passed: clock::Passed::new(ship::LATE),
         needs_rewrite: false,
     };

@@ -1,14 +1,15 @@
 //! What the agent remembers of the timeline that it writes: enough to prove, after a death of the engine or of its own, that the log's files still hold what was shipped.
 
-use crate::spool::write_durably;
+use crate::force::Mark;
+use crate::spool::{Item, Spool, write_durably};
 use anyhow::{Context, Result};
 use infra_agent::digest;
 use infra_agent::name::Chunk;
-use infra_agent::record::{Position, Timeline};
+use infra_agent::record::{Gap, Position, Timeline};
 use infra_agent::scan::Boundary;
 use serde::{Deserialize, Serialize};
 use std::fs::{self, File, OpenOptions};
-use std::io::{Seek, SeekFrom, Write};
+use std::io::{ErrorKind, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -29,7 +30,16 @@ pub struct Memory {
     cuts: Vec<(Chunk, Cut)>,
     /// The number that the next piece gets.
     pub next: u64,
+    /// The gap that the next timeline has to declare.
+    gap: Option<Gap>,
+    /// The temporary increment as it was when the log was last known to be in force.
+    temporary: Option<Mark>,
 }
+
+/// Names the newest timeline that begins without a parent, until a base for it is in the bucket.
+const BASELESS: &str = "baseless";
+const GAP: &str = "gap.json";
+const TEMPORARY: &str = "temporary.json";
 
 /// How far the files hold what was shipped, and where to go on.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,15 +56,67 @@ impl Memory {
         let read = |name: &str| fs::read_to_string(folder.join(name)).unwrap_or_default();
         // Half a record is no record: what it said is not relied on, and a new timeline begins.
         let timeline = serde_json::from_str(&read("timeline.json")).ok();
-        let cuts: Vec<(Chunk, Cut)> = read("cuts.log").lines().filter_map(parse_cut).collect();
+        let written = read("cuts.log");
+        let cuts: Vec<(Chunk, Cut)> = written.lines().filter_map(parse_cut).collect();
         let mut memory = Memory {
             folder: folder.into(),
             timeline,
             cuts,
             next: 1,
+            gap: serde_json::from_str(&read(GAP)).ok(),
+            temporary: serde_json::from_str(&read(TEMPORARY)).ok(),
         };
         memory.next = memory.last().map_or(1, |chunk| chunk.number + 1);
+        if !written.is_empty() && !written.ends_with('\n') {
+            // The next line would be written behind half a line, and be lost with it.
+            memory.write_cuts()?;
+        }
         Ok(memory)
+    }
+
+    /// Returns the gap that the next timeline has to declare.
+    pub fn gap(&self) -> Option<&Gap> {
+        self.gap.as_ref()
+    }
+
+    /// Remembers a gap, also over a death of the agent. On a disk that refuses it, the gap is known
+    /// to this process alone.
+    pub fn declare(&mut self, gap: Gap) -> Result<()> {
+        let text = serde_json::to_vec(&gap).context("write the gap of the log")?;
+        self.gap = Some(gap);
+        write_durably(&self.folder.join(GAP), &text)
+    }
+
+    /// The gap stands in a timeline's record.
+    pub fn declared(&mut self) -> Result<()> {
+        if self.gap.take().is_some() {
+            remove(&self.folder.join(GAP))?;
+        }
+        Ok(())
+    }
+
+    /// Returns the mark that the temporary increment had when the log was last in force.
+    pub fn temporary(&self) -> Option<Mark> {
+        self.temporary
+    }
+
+    pub fn set_temporary(&mut self, mark: Option<Mark>) -> Result<()> {
+        if self.temporary == mark {
+            return Ok(());
+        }
+        let path = self.folder.join(TEMPORARY);
+        match &mark {
+            Some(mark) => write_durably(&path, &serde_json::to_vec(mark).context("write a mark")?)?,
+            None => remove(&path)?,
+        }
+        self.temporary = mark;
+        Ok(())
+    }
+
+    /// Returns the name of the remembered segment of this timeline with that number.
+    fn named(&self, number: u64) -> Option<&str> {
+        let mine = |(chunk, cut): &&(Chunk, Cut)| cut.timeline == self.id() && chunk.number == number;
+        self.cuts.iter().find(mine).map(|(_, cut)| cut.name.as_str())
     }
 
     fn id(&self) -> &str {
@@ -76,6 +138,9 @@ impl Memory {
         // The pieces first: they name their timeline, so that none is taken for another's.
         self.write_cuts()?;
         let text = serde_json::to_vec(timeline).context("write a timeline's record")?;
+        if timeline.parent.is_none() {
+            write_durably(&self.folder.join(BASELESS), timeline.id.as_bytes())?;
+        }
         write_durably(&self.folder.join("timeline.json"), &text)?;
         self.timeline = Some(timeline.clone());
         self.next = 1;
@@ -117,7 +182,33 @@ impl Memory {
 
     /// The last second that a piece of this timeline, or of the one that it goes on from, covers.
     pub fn covered_until(&self) -> i64 {
-        self.cuts.last().map_or(0, |(chunk, _)| chunk.until)
+        let declared = || self.timeline.as_ref()?.gap.as_ref().map(|gap| gap.after);
+        match self.cuts.last() {
+            Some((chunk, _)) => chunk.until,
+            // Before its first segment, a timeline that begins with a gap covers what that says.
+            None => declared().unwrap_or(0),
+        }
+    }
+
+    /// Returns the last second that is covered if what waits is dropped but for the oldest item.
+    /// `shipped`: the last second that is known to be in the bucket.
+    pub fn covered_without(&self, waiting: &[Item], shipped: i64) -> i64 {
+        let chunk = |item: &Item| item.name.parse::<Chunk>().ok();
+        if let Some(kept) = waiting.first().and_then(chunk) {
+            return kept.until;
+        }
+        let dropped = waiting
+            .iter()
+            .find_map(|item| Some((item.timeline.as_str(), chunk(item)?)));
+        let Some((timeline, dropped)) = dropped else {
+            return self.covered_until();
+        };
+        let is_it = |(chunk, cut): &(Chunk, Cut)| cut.timeline == timeline && chunk.number == dropped.number;
+        let before = self.cuts.iter().position(is_it).and_then(|at| at.checked_sub(1));
+        match before.and_then(|at| self.cuts.get(at)) {
+            Some((chunk, _)) => chunk.until,
+            None => shipped,
+        }
     }
 
     /// A piece was cut and lies in the spool.
@@ -135,17 +226,44 @@ impl Memory {
             .create(true)
             .open(&path)
             .with_context(doing)?;
-        file.write_all(line.as_bytes()).with_context(doing)?;
-        file.sync_data().with_context(doing)?;
+        let before = file.metadata().with_context(doing)?.len();
+        let written = file.write_all(line.as_bytes()).and_then(|()| file.sync_data());
+        if let Err(error) = written {
+            // Half a line would take the next one with it.
+            let _ = file.set_len(before);
+            return Err(error).with_context(doing);
+        }
         self.next = chunk.number + 1;
         self.cuts.push((chunk, cut));
         Ok(())
     }
 
-    /// A piece that lies in the spool and was not remembered: the agent died in between.
-    pub fn recover(&mut self, chunk: Chunk, body: &[u8]) -> Result<()> {
-        let plain = zstd::stream::decode_all(body).context("unpack a piece that waits")?;
-        self.add(chunk, digest::of(&plain))
+    /// Remembers the segments that lie in the spool and are not remembered: the agent died, or the
+    /// disk was full, in between. The uploader gets none of them before.
+    pub fn recover(&mut self, spool: &Spool) -> Result<()> {
+        for item in spool.items() {
+            let Ok(chunk) = item.name.parse::<Chunk>() else {
+                continue;
+            };
+            if item.timeline != self.id() {
+                continue;
+            }
+            if chunk.number < self.next {
+                // What is known under that number is another segment: this one's write failed.
+                if self.named(chunk.number).is_some_and(|name| name != item.name) {
+                    spool.remove(&item)?;
+                }
+                continue;
+            }
+            spool.hold(&item);
+            match zstd::stream::decode_all(spool.read(&item)?.as_slice()) {
+                Ok(plain) if chunk.number == self.next => self.add(chunk, digest::of(&plain))?,
+                // The log itself has its bytes still.
+                _ => spool.remove(&item)?,
+            }
+        }
+        spool.release();
+        Ok(())
     }
 
     /// Increments before this one are done with.
@@ -220,6 +338,31 @@ impl Memory {
     }
 }
 
+fn remove(path: &Path) -> Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != ErrorKind::NotFound => {
+            Err(error).with_context(|| format!("remove {}", path.display()))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Whether the log has had no base in the bucket since it began anew.
+pub fn is_baseless(folder: &Path) -> bool {
+    folder.join(BASELESS).exists()
+}
+
+/// A base is in the bucket for the log of a timeline.
+pub fn has_base(folder: &Path, timeline: &str) -> Result<()> {
+    let path = folder.join(BASELESS);
+    let begun = fs::read_to_string(&path).unwrap_or_default();
+    // Names sort by time: a later timeline is that one, or goes on from it.
+    if begun.as_str() <= timeline {
+        remove(&path)?;
+    }
+    Ok(())
+}
+
 fn parse_cut(line: &str) -> Option<(Chunk, Cut)> {
     let cut: Cut = serde_json::from_str(line).ok()?;
     Some((cut.name.parse().ok()?, cut))
@@ -235,65 +378,4 @@ pub fn replaced_by(note: &Path) -> Option<String> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn chunk(number: u64, from: u64, to: u64, whole: bool) -> Chunk {
-        Chunk {
-            number,
-            increment: 3,
-            from,
-            to,
-            first: 10,
-            last: 20,
-            until: 19,
-            whole,
-            sha256: "0".repeat(64),
-        }
-    }
-
-    #[test]
-    fn a_file_is_proven_as_far_as_it_holds_what_was_shipped() {
-        let folder = tempfile::tempdir().unwrap();
-        let mut memory = Memory::open(folder.path()).unwrap();
-        let path = folder.path().join("log");
-        for (number, from, to, whole, text) in [
-            (1, 0, 4, true, "aaaa"),
-            (2, 4, 8, true, "bbbb"),
-            (3, 8, 12, false, "cccc"),
-        ] {
-            memory
-                .add(chunk(number, from, to, whole), digest::of(text.as_bytes()))
-                .unwrap();
-        }
-        let memory = Memory::open(folder.path()).unwrap();
-        assert_eq!(memory.next, 4);
-        let proven = |content: &str| {
-            fs::write(&path, content).unwrap();
-            memory
-                .prove(3, &mut File::open(&path).unwrap())
-                .map(|proven| (proven.position.offset, proven.all))
-        };
-        assert_eq!(
-            proven("aaaabbbbccccdddd"),
-            Some((8, false)),
-            "a command that goes over pieces is not whole yet"
-        );
-        assert_eq!(proven("aaaabbbb"), Some((8, false)));
-        assert_eq!(proven("aaaabbbXcccc"), Some((4, false)));
-        assert_eq!(proven("aaa"), None);
-        assert_eq!(proven("Xaaabbbb"), None);
-    }
-
-    #[test]
-    fn what_is_done_with_is_forgotten_and_the_number_goes_on() {
-        let folder = tempfile::tempdir().unwrap();
-        let mut memory = Memory::open(folder.path()).unwrap();
-        memory.add(chunk(1, 0, 4, true), "x".into()).unwrap();
-        memory.add(chunk(2, 4, 8, true), "y".into()).unwrap();
-        memory.forget_before(4).unwrap();
-        let memory = Memory::open(folder.path()).unwrap();
-        assert_eq!(memory.next, 3);
-        assert_eq!(memory.last().unwrap().number, 2);
-    }
-}
+mod tests;

@@ -15,8 +15,8 @@ pub struct Shared {
 pub struct State {
     /// The timeline that is being written; empty before the first.
     pub timeline: String,
-    /// Where each increment of it began: the second in force there.
-    pub starts: BTreeMap<u64, Option<i64>>,
+    /// How each of the newest increments began.
+    pub starts: BTreeMap<u64, Start>,
     /// Pairs of increments that were listed together with the base before them: the second goes on where the first ends.
     pub joints: BTreeSet<(u64, u64)>,
     /// Timelines that begin with a base which is in the bucket.
@@ -34,6 +34,17 @@ pub struct State {
     pub troubles: BTreeMap<&'static str, String>,
 }
 
+/// The beginning of an increment. The timeline may have ended since, by a change of role.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Start {
+    /// The timeline that has the increment's first byte.
+    pub timeline: String,
+    /// The engine's run that opened the increment, or loaded it.
+    pub run_id: String,
+    /// The second in force there.
+    pub second: Option<i64>,
+}
+
 /// A base that the log needs, as it lies on the disk.
 #[derive(Clone, Debug)]
 pub struct Wanted {
@@ -43,6 +54,16 @@ pub struct Wanted {
     pub began: i64,
     /// A second name of the base's file.
     pub file: std::path::PathBuf,
+}
+
+impl State {
+    /// Returns where a base of that run belongs that is followed by this increment.
+    pub fn start(&self, increment: u64, run_id: &str) -> Option<Start> {
+        self.starts
+            .get(&increment)
+            .filter(|start| start.run_id == run_id)
+            .cloned()
+    }
 }
 
 impl Shared {

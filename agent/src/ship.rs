@@ -3,36 +3,37 @@
 //! A piece is cut only after the engine was seen to be in the run that wrote it: an engine that restarts may cut a torn end off its file and write over it, and
 //! what was read in between would be a mixture. Whenever run, role or file change, the files are held against what was shipped, and a new timeline says how far
 //! that is still true.
+//!
+//! That nothing more comes for a second is claimed only if the engine said *before* the file was
+//! read that its log was in force and written, and the list read after that answer still ends with
+//! this increment. The engine writes its log before it answers, so what ran before the answer is in
+//! the file; and a log that was stopped in between would have come back with a new increment.
 
 use crate::attach::Attached;
 use crate::clock;
-use crate::engine::{Engine, Look};
+use crate::engine::Engine;
+use crate::follow::{Follow, LARGEST, Read};
+use crate::generation::Place;
 use crate::memory::Memory;
 use crate::settings::Settings;
-use crate::shared::Shared;
+use crate::shared::{Shared, Start};
 use crate::spool::Spool;
+use crate::standing::Standing;
 use crate::watch::Watch;
 use anyhow::{Context, Result};
 use infra_agent::digest;
 use infra_agent::manifest::{FILE, FOLDER, Manifest};
 use infra_agent::name::Chunk;
 use infra_agent::record::Gap;
-use infra_agent::scan::{Boundary, Scanner};
-use std::os::unix::fs::FileExt;
+use infra_agent::scan::Boundary;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// Uncompressed bytes of a piece; it is held in memory.
-const LARGEST: usize = 4 << 20;
 /// How often the file is looked at. An engine writes its log at every turn of its loop.
 const POLL: Duration = Duration::from_millis(100);
 /// How often the engine is asked whether it is still the same.
 const ASK: Duration = Duration::from_secs(1);
-/// Without writes an empty piece says so this often: that nothing was written is a claim too.
-const HEARTBEAT: Duration = Duration::from_secs(300);
-/// When writes end, their last second is closed after this: nothing can come for it any more.
-const CLOSING: Duration = Duration::from_secs(5);
 /// How long after its second a write may still come into the file: `appendfsync everysec` holds it back for up to two seconds while the disk is slow.
 pub const LATE: Duration = Duration::from_secs(3);
 
@@ -42,10 +43,12 @@ pub struct Shipper {
     pub spool: Arc<Spool>,
     pub shared: Arc<Shared>,
     pub memory: Memory,
-    /// Why the log cannot go on from what was shipped, from a failure until a new timeline says so.
-    pub gap: Option<Gap>,
     /// Tells how increments come to be; nothing where the kernel refuses.
     pub watch: Option<Watch>,
+    /// The folder that is watched.
+    pub place: Option<Place>,
+    /// Since when it has not been clear whether the log is in force.
+    pub unsure_since: Option<Instant>,
     /// Which seconds are over.
     pub passed: clock::Passed,
     /// The files on the disk are of no use to begin with.
@@ -94,8 +97,12 @@ impl Shipper {
     }
 
     pub fn declare(&mut self, why: String, rewrite: bool) {
+        self.declare_after(self.memory.covered_until(), why, rewrite);
+    }
+
+    fn declare_after(&mut self, after: i64, why: String, rewrite: bool) {
         let gap = Gap {
-            after: self.memory.covered_until(),
+            after,
             why: match crate::memory::replaced_by(&self.settings.home.join("replaced")) {
                 Some(by) => format!("{by} ({why})"),
                 None => why,
@@ -103,26 +110,24 @@ impl Shipper {
         };
         eprintln!("infra-agent: the log has a gap after second {}: {}", gap.after, gap.why);
         self.shared.change(|state| state.gap = Some(gap.clone()));
-        self.gap = Some(gap);
+        if let Err(error) = self.memory.declare(gap) {
+            self.shared.trouble("log", Some(format!("{error:#}")));
+        }
         self.needs_rewrite |= rewrite;
     }
 
     /// Lets go of what S3 does not take, all but the oldest, and waits until that one is taken.
     fn overflow(&mut self) {
         let items = self.spool.items();
-        self.declare(
+        let shipped = self.shared.lock().shipped_until;
+        self.declare_after(
+            self.memory.covered_without(&items, shipped),
             format!(
                 "S3 did not take the log, and more than {} bytes of it waited",
                 self.settings.backlog
             ),
             false,
         );
-        if let (Some(gap), Some(oldest)) = (
-            &mut self.gap,
-            items.first().and_then(|item| item.name.parse::<Chunk>().ok()),
-        ) {
-            gap.after = oldest.until;
-        }
         for item in items.iter().skip(1) {
             if let Err(error) = self.spool.remove(item) {
                 self.shared.trouble("log", Some(format!("{error:#}")));
@@ -153,6 +158,18 @@ impl Shipper {
             // Before the list and before reading: what was written some seconds earlier is in what is read next, if this increment is still the last one then; however
             // long this process stands still in between.
             let over = self.passed.until(Instant::now(), clock::now());
+            let wanted = follow.is_due(self.settings.cut_age());
+            // Asked before the file is read: what ran before the answer is in the file by then.
+            let over = if wanted {
+                match self.standing(&follow) {
+                    Standing::Sure => over,
+                    Standing::Unsure => None,
+                    Standing::Changed => return Ok(End::Changed),
+                    Standing::Stopped(why) => return self.cut_rest(follow, why),
+                }
+            } else {
+                None
+            };
             // Before reading: an increment that is not the last one any more gets nothing behind what is read next.
             let manifest = self.manifest()?;
             self.note_joints(&manifest);
@@ -164,9 +181,10 @@ impl Shipper {
                 Read::More => false,
                 Read::Shorter => return Ok(End::Changed),
                 Read::Malformed(why) => {
-                    return Ok(match self.still(&follow) {
-                        true => End::Gap { why, rewrite: true },
-                        false => End::Changed,
+                    return Ok(match self.standing(&follow) {
+                        Standing::Sure | Standing::Unsure => End::Gap { why, rewrite: true },
+                        Standing::Changed => End::Changed,
+                        Standing::Stopped(why) => End::Gap { why, rewrite: false },
                     });
                 }
             };
@@ -176,16 +194,14 @@ impl Shipper {
                     .last()
                     .is_none_or(|last| last.sequence != follow.increment);
             let full = follow.plain.len() >= LARGEST;
-            let due = follow
-                .waits_since
-                .is_some_and(|since| since.elapsed() >= self.settings.cut_age());
-            let beat = follow.last_cut.elapsed() >= if follow.is_open() { CLOSING } else { HEARTBEAT };
-            if full || due || beat || done || asked.elapsed() >= ASK {
-                if !self.still(&follow) {
-                    return Ok(End::Changed);
+            if full || wanted || done || asked.elapsed() >= ASK {
+                match self.standing(&follow) {
+                    Standing::Sure | Standing::Unsure => {}
+                    Standing::Changed => return Ok(End::Changed),
+                    Standing::Stopped(why) => return self.cut_rest(follow, why),
                 }
                 asked = Instant::now();
-                if full || due || beat || done {
+                if full || wanted || done {
                     self.cut(
                         &mut follow,
                         over.filter(|_| read && !done),
@@ -210,11 +226,26 @@ impl Shipper {
         }
     }
 
-    /// Whether the engine is in the run and the role that this timeline is of.
-    fn still(&mut self, follow: &Follow) -> bool {
-        let same =
-            |look: &Look| look.run_id == follow.run_id && look.role == follow.role && look.log_enabled && !look.loading;
-        self.engine.look().is_ok_and(|look| same(&look))
+    /// Cuts what a log that was stopped still has. The engine does not write to this increment again
+    /// in this run.
+    fn cut_rest(&mut self, mut follow: Follow, why: String) -> Result<End> {
+        loop {
+            let read = follow.read()?;
+            // After reading, as ever: another run may have written over what was read.
+            let same = matches!(
+                self.standing(&follow),
+                Standing::Sure | Standing::Unsure | Standing::Stopped(_)
+            );
+            match read {
+                Read::All if same => self.cut(&mut follow, None, Why::Due)?,
+                Read::More if same => {
+                    self.cut(&mut follow, None, Why::Full)?;
+                    continue;
+                }
+                _ => {}
+            }
+            return Ok(End::Gap { why, rewrite: false });
+        }
     }
 
     fn note_joints(&self, manifest: &Manifest) {
@@ -238,6 +269,7 @@ impl Shipper {
         } else {
             boundary
         };
+        follow.in_vain = Some(Instant::now());
         if end.offset < follow.cut.offset {
             // Within such a command.
             return Ok(());
@@ -264,6 +296,8 @@ impl Shipper {
         };
         self.spool.add(&follow.timeline, &chunk.to_string(), &body)?;
         self.memory.add(chunk, digest::of(&follow.plain[..length]))?;
+        self.spool.release();
+        follow.in_vain = None;
         follow.plain.drain(..length);
         if follow.plain.is_empty() {
             // A burst's memory is given back.
@@ -304,10 +338,14 @@ impl Shipper {
         let path = self.folder().join(&next.name);
         let file = self.memory.link(next.sequence, &path)?;
         follow.move_on(next.sequence, file);
-        let second = follow.cut.second;
         let number = next.sequence;
+        let start = Start {
+            timeline: follow.timeline.clone(),
+            run_id: follow.run_id.clone(),
+            second: follow.cut.second,
+        };
         self.shared.change(|state| {
-            state.starts.insert(number, second);
+            state.starts.insert(number, start);
             state.starts.retain(|start, _| start + 8 > number);
             state.joints.retain(|(_, end)| end + 8 > number);
         });
@@ -315,97 +353,5 @@ impl Shipper {
         self.cut(follow, None, Why::Begins)?;
         self.memory.forget_before(number)?;
         Ok(None)
-    }
-}
-
-/// One increment as it is followed.
-struct Follow {
-    timeline: String,
-    run_id: String,
-    role: String,
-    increment: u64,
-    file: std::fs::File,
-    scanner: Scanner,
-    /// Read and not cut: from `cut` to where the scanner is.
-    plain: Vec<u8>,
-    cut: Boundary,
-    until: i64,
-    end_offset: Option<u64>,
-    waits_since: Option<Instant>,
-    last_cut: Instant,
-}
-
-enum Read {
-    All,
-    More,
-    /// The file has become shorter than what was read.
-    Shorter,
-    Malformed(String),
-}
-
-impl Follow {
-    /// Whether the last second of what was cut is not known to be whole yet.
-    fn is_open(&self) -> bool {
-        self.until < self.cut.second.unwrap_or(1)
-    }
-
-    fn new(attached: Attached) -> Self {
-        let Attached {
-            timeline,
-            position,
-            second,
-            until,
-            file,
-        } = attached;
-        let cut = Boundary {
-            offset: position.offset,
-            second,
-        };
-        Follow {
-            timeline: timeline.id,
-            run_id: timeline.run_id,
-            role: timeline.role,
-            increment: position.increment,
-            file,
-            scanner: Scanner::at(cut),
-            plain: Vec::new(),
-            cut,
-            until,
-            end_offset: None,
-            waits_since: None,
-            last_cut: Instant::now(),
-        }
-    }
-
-    fn move_on(&mut self, increment: u64, file: std::fs::File) {
-        self.increment = increment;
-        self.file = file;
-        self.cut.offset = 0;
-        self.scanner = Scanner::at(self.cut);
-        self.end_offset = None;
-    }
-
-    fn read(&mut self) -> Result<Read> {
-        let doing = || format!("read increment {}", self.increment);
-        let mut block = [0; 64 << 10];
-        loop {
-            let offset = self.scanner.offset();
-            let read = self.file.read_at(&mut block, offset).with_context(doing)?;
-            if read == 0 {
-                let length = self.file.metadata().with_context(doing)?.len();
-                return Ok(if length < offset { Read::Shorter } else { Read::All });
-            }
-            self.waits_since.get_or_insert_with(Instant::now);
-            // At once, instead of by copies that grow; what is not used of it takes no memory.
-            self.plain
-                .reserve_exact((LARGEST + block.len()).saturating_sub(self.plain.len()));
-            if let Err(malformed) = self.scanner.feed(&block[..read]) {
-                return Ok(Read::Malformed(malformed.to_string()));
-            }
-            self.plain.extend_from_slice(&block[..read]);
-            if self.plain.len() >= LARGEST {
-                return Ok(Read::More);
-            }
-        }
     }
 }

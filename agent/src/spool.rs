@@ -4,7 +4,7 @@ use anyhow::{Context, Result};
 use infra_agent::name::TIMELINE;
 use std::collections::BTreeSet;
 use std::fs::{self, File};
-use std::io::Write;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -24,6 +24,16 @@ pub struct Spool {
 struct Waiting {
     names: BTreeSet<String>,
     bytes: u64,
+    /// The first file that may not be put yet: the agent's memory does not have it.
+    held: Option<String>,
+}
+
+impl Waiting {
+    /// Returns the oldest file that may be put.
+    fn first(&self) -> Option<&String> {
+        let first = self.names.first()?;
+        self.held.as_ref().is_none_or(|held| first < held).then_some(first)
+    }
 }
 
 /// One object that waits.
@@ -72,17 +82,33 @@ impl Spool {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Keeps an object until it was put.
+    /// Keeps an object until it was put. The uploader does not get it before [`Spool::release`].
     pub fn add(&self, timeline: &str, name: &str, body: &[u8]) -> Result<()> {
         let first = if name == TIMELINE { FIRST } else { "" };
         let file = format!("{timeline}{BETWEEN}{first}{name}");
-        write_durably(&self.folder.join(&file), body)?;
+        let path = self.folder.join(&file);
+        if let Err(error) = write_durably(&path, body) {
+            // It may have its name already. The log still has its bytes, and another attempt may
+            // cut elsewhere: two segments with one number must not wait.
+            let _ = fs::remove_file(&path);
+            return Err(error);
+        }
         let mut waiting = self.lock();
         waiting.bytes += body.len() as u64;
+        waiting.held.get_or_insert_with(|| file.clone());
         waiting.names.insert(file);
-        drop(waiting);
-        self.changed.notify_all();
         Ok(())
+    }
+
+    /// Keeps an item, and all that come after it, from the uploader until [`Spool::release`].
+    pub fn hold(&self, item: &Item) {
+        self.lock().held = Some(item.file.clone());
+    }
+
+    /// The agent's memory has everything that waits.
+    pub fn release(&self) {
+        self.lock().held = None;
+        self.changed.notify_all();
     }
 
     /// How many wait, and their bytes.
@@ -91,13 +117,13 @@ impl Spool {
         (waiting.names.len() as u64, waiting.bytes)
     }
 
-    /// The oldest, as soon as there is one.
+    /// The oldest that may be put, as soon as there is one.
     pub fn oldest(&self, patience: Duration) -> Option<Item> {
         let (waiting, _) = self
             .changed
-            .wait_timeout_while(self.lock(), patience, |waiting| waiting.names.is_empty())
+            .wait_timeout_while(self.lock(), patience, |waiting| waiting.first().is_none())
             .unwrap_or_else(PoisonError::into_inner);
-        waiting.names.first().and_then(|name| Item::parse(name))
+        waiting.first().and_then(|name| Item::parse(name))
     }
 
     pub fn read(&self, item: &Item) -> Result<Vec<u8>> {
@@ -123,20 +149,40 @@ impl Spool {
     }
 }
 
-/// Writes a file that is whole or not there, also after a power cut.
+/// Writes a file that is whole or not there, also after a power cut. A failed write leaves no part
+/// behind: on a full disk it would take the room that the next attempt needs.
 pub fn write_durably(path: &Path, body: &[u8]) -> Result<()> {
     let doing = || format!("write {}", path.display());
     let mut new = path.as_os_str().to_owned();
     new.push(".new");
     let new = PathBuf::from(new);
-    let mut file = File::create(&new).with_context(doing)?;
-    file.write_all(body).with_context(doing)?;
-    file.sync_all().with_context(doing)?;
-    fs::rename(&new, path).with_context(doing)?;
-    if let Some(folder) = path.parent() {
-        File::open(folder)
+    if let Err(error) = write_synced(&new, body).and_then(|()| fs::rename(&new, path)) {
+        let _ = fs::remove_file(&new);
+        return Err(error).with_context(doing);
+    }
+    match path.parent() {
+        Some(folder) => File::open(folder)
             .and_then(|folder| folder.sync_all())
-            .with_context(doing)?;
+            .with_context(doing),
+        None => Ok(()),
+    }
+}
+
+fn write_synced(path: &Path, body: &[u8]) -> io::Result<()> {
+    let mut file = File::create(path)?;
+    file.write_all(body)?;
+    file.sync_all()
+}
+
+/// Gives a file a second name, or copies it to another file system. A failed copy leaves nothing.
+pub fn second_name(file: &Path, name: &Path) -> Result<()> {
+    let _ = fs::remove_file(name);
+    if fs::hard_link(file, name).is_ok() {
+        return Ok(());
+    }
+    if let Err(error) = fs::copy(file, name) {
+        let _ = fs::remove_file(name);
+        return Err(error).with_context(|| format!("keep {}", file.display()));
     }
     Ok(())
 }
@@ -172,5 +218,35 @@ mod tests {
             ["a 0000000002-x", "a 0000000010-x", "b timeline.json", "b 0000000001-x"]
         );
         assert_eq!(spool.size(), (0, 0));
+    }
+
+    #[test]
+    fn the_uploader_gets_nothing_that_is_not_remembered_yet() {
+        let folder = tempfile::tempdir().unwrap();
+        let spool = Spool::open(folder.path().join("spool")).unwrap();
+        let oldest = || spool.oldest(Duration::ZERO).map(|item| item.name);
+        spool.add("a", "0000000001-x", b"1").unwrap();
+        assert_eq!(oldest(), None);
+        spool.release();
+        assert_eq!(oldest().as_deref(), Some("0000000001-x"));
+        spool.add("a", "0000000002-x", b"2").unwrap();
+        assert_eq!(oldest().as_deref(), Some("0000000001-x"), "what came before goes on");
+        spool.remove(&spool.oldest(Duration::ZERO).unwrap()).unwrap();
+        assert_eq!(oldest(), None);
+        spool.release();
+        assert_eq!(oldest().as_deref(), Some("0000000002-x"));
+    }
+
+    #[test]
+    fn a_failed_write_leaves_nothing_behind() {
+        let folder = tempfile::tempdir().unwrap();
+        let names = || {
+            let entries = fs::read_dir(folder.path()).unwrap();
+            entries.map(|entry| entry.unwrap().file_name()).collect::<Vec<_>>()
+        };
+        // A folder that is not empty cannot be replaced by a file.
+        fs::create_dir_all(folder.path().join("taken/inside")).unwrap();
+        assert!(write_durably(&folder.path().join("taken"), b"body").is_err());
+        assert_eq!(names(), ["taken"]);
     }
 }
