@@ -16,5 +16,6 @@ mod outages;
 mod pair;
 mod parts;
 mod seconds;
+mod unlogged;
 mod world;
 mod writer;

@@ -9,16 +9,16 @@ use serde_json::json;
 use std::process::Command;
 use std::time::Duration;
 
-fn sleep(seconds: u64) {
+pub fn sleep(seconds: u64) {
     std::thread::sleep(Duration::from_secs(seconds));
 }
 
-fn now() -> i64 {
+pub fn now() -> i64 {
     Timestamp::now().as_second()
 }
 
 /// Restores every second from `first` to the end of what is covered; gives how many were exact and which were refused. A wrong one fails.
-async fn all_seconds(world: &World, first: i64, diary: &Diary) -> (u64, Vec<i64>) {
+pub async fn all_seconds(world: &World, first: i64, diary: &Diary) -> (u64, Vec<i64>) {
     let catalogue = world.catalogue().await;
     assert_eq!(catalogue.findings, []);
     let end = catalogue.covered().last().unwrap().until.as_second();
@@ -39,7 +39,7 @@ async fn all_seconds(world: &World, first: i64, diary: &Diary) -> (u64, Vec<i64>
     (exact, refused)
 }
 
-async fn begin(rpo_s: u64, more: &str) -> (World, Writer, i64) {
+pub async fn begin(rpo_s: u64, more: &str) -> (World, Writer, i64) {
     let mut world = World::with(rpo_s, more).await;
     world.start_agent();
     until("the first base is in the bucket", || {
@@ -50,7 +50,7 @@ async fn begin(rpo_s: u64, more: &str) -> (World, Writer, i64) {
     (world, writer, first)
 }
 
-async fn end(world: &World, writer: Writer) -> Diary {
+pub async fn end(world: &World, writer: Writer) -> Diary {
     let diary = writer.stop();
     let last = *diary.keys().max().unwrap();
     within(Duration::from_secs(60), "all of it is shipped", || {
@@ -59,7 +59,7 @@ async fn end(world: &World, writer: Writer) -> Diary {
     diary
 }
 
-fn troubles(world: &World) -> String {
+pub fn troubles(world: &World) -> String {
     world.status()["troubles"].to_string()
 }
 

@@ -29,6 +29,8 @@ pub struct World {
     pub program: PathBuf,
     /// How far it steps back for the engine; 5 in its unit on hosts.
     pub niceness: u8,
+    /// Words before the engine's program, as of `env`.
+    pub engine_under: Vec<&'static str>,
     engine: Option<Child>,
     agent: Option<Child>,
     /// Of the engine and of the agent.
@@ -107,6 +109,7 @@ impl World {
             folder,
             program: agent(),
             niceness: 0,
+            engine_under: Vec::new(),
             engine: None,
             agent: None,
             environments,
@@ -140,8 +143,11 @@ impl World {
                 .unwrap();
             assert!(mended.status.success(), "{}", String::from_utf8_lossy(&mended.stderr));
         }
+        let mut words = self.engine_under.clone();
+        words.push("redis-server");
         self.engine = Some(spawn(
-            Command::new("redis-server")
+            Command::new(words[0])
+                .args(&words[1..])
                 .arg(self.path("redis.conf"))
                 .envs(self.environments[0].clone()),
             &self.path("engine.out"),
@@ -189,6 +195,10 @@ impl World {
 
     pub fn kill_agent(&mut self) {
         kill(&mut self.agent);
+    }
+
+    pub fn engine_pid(&self) -> u32 {
+        self.engine.as_ref().unwrap().id()
     }
 
     pub fn agent_pid(&self) -> i32 {
