@@ -150,6 +150,76 @@ async fn the_way_off_an_attached_redis_leads_through_both_refusals() {
 }
 
 #[tokio::test]
+async fn third_party_add_ons_own_what_they_call_their_own() {
+    let folder = tempfile::tempdir().unwrap();
+    let platform = with_app(&folder).await;
+    let plain = json!({"SHOP_URL": "redis://:secret@127.0.0.1:6400"});
+    platform.done(Method::PATCH, "/apps/demo/config-vars", plain).await;
+    for (name, attachment, addon) in [
+        (
+            "rediscloud-flat-1",
+            "REDISCLOUD",
+            json!({"url": "redis://:secret@127.0.0.1:6400"}),
+        ),
+        (
+            "memory-tall-1",
+            "MEMORY",
+            json!({"values": {"SERVERS": "127.0.0.1:6401", "BASTIONS": "192.0.2.4"}}),
+        ),
+    ] {
+        let mut body = json!({"name": name, "plan": "other:mini", "attachment": attachment});
+        body.as_object_mut().unwrap().extend(addon.as_object().unwrap().clone());
+        platform.done(Method::POST, "/_sandbox/apps/demo/addons", body).await;
+    }
+    let addons = platform.get("/apps/demo/addons").await;
+    let config_vars = |name: &str| {
+        let addon = addons.as_array().unwrap().iter().find(|addon| addon["name"] == name);
+        addon.unwrap()["config_vars"].clone()
+    };
+    assert_eq!(config_vars("rediscloud-flat-1"), json!(["REDISCLOUD_URL"]));
+    assert_eq!(
+        config_vars("memory-tall-1"),
+        json!(["MEMORY_BASTIONS", "MEMORY_SERVERS"])
+    );
+    for (var, free) in [
+        ("REDISCLOUD_URL", false),
+        ("MEMORY_SERVERS", false),
+        ("MEMORY_BASTIONS", false),
+        // No attachment has such a value, whatever the name looks like.
+        ("MEMORY_URL", true),
+        ("SHOP_URL", true),
+    ] {
+        let (status, body) = platform
+            .send(
+                Method::PATCH,
+                "/apps/demo/config-vars",
+                Some(json!({var: "redis://else"})),
+            )
+            .await;
+        assert_eq!(status == 200, free, "{var}: {body}");
+        if !free {
+            assert_eq!(body["message"], format!("Cannot overwrite attachment values {var}."));
+        }
+    }
+    platform.end().await;
+}
+
+#[tokio::test]
+async fn failures_can_begin_after_some_requests() {
+    let folder = tempfile::tempdir().unwrap();
+    let platform = with_app(&folder).await;
+    platform
+        .behave(json!({"api_failures": {"status": 402, "count": 1, "skip": 2, "method": "PATCH"}}))
+        .await;
+    for expected in [200, 200, 402, 200] {
+        let change = Some(json!({"maintenance": false}));
+        assert_eq!(platform.send(Method::PATCH, "/apps/demo", change).await.0, expected);
+        assert_eq!(platform.send(Method::GET, "/apps/demo", None).await.0, 200);
+    }
+    platform.end().await;
+}
+
+#[tokio::test]
 async fn long_lists_come_in_parts() {
     let folder = tempfile::tempdir().unwrap();
     let platform = with_app(&folder).await;

@@ -86,7 +86,8 @@ pub(super) async fn create_app(State(server): Shared, body: Bytes) -> Answer<(St
 struct NewAddon {
     name: String,
     plan: String,
-    url: String,
+    /// The value of `NAME_URL`; an add-on may have none and give only `values`.
+    url: Option<String>,
     /// The name of its first attachment.
     attachment: String,
     /// Further values, by the variable's name after the attachment's: `TLS_URL`.
@@ -106,7 +107,7 @@ pub(super) async fn provide_addon(
         attachment,
         mut values,
     } = read(&body)?;
-    values.insert("URL".to_owned(), url);
+    values.extend(url.map(|url| ("URL".to_owned(), url)));
     let (view, actions) = {
         let mut platform = server.platform();
         let (_, actions) = platform.provide_addon(&app, &name, &plan, values, &attachment, Timestamp::now())?;
@@ -119,7 +120,7 @@ pub(super) async fn provide_addon(
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct NewCredentials {
-    url: String,
+    url: Option<String>,
     /// Further values that change, by the variable's name after the attachment's.
     #[serde(default)]
     values: BTreeMap<String, String>,
@@ -128,7 +129,7 @@ struct NewCredentials {
 /// What an add-on's provider does when it rotates credentials, as far as the platform sees it.
 pub(super) async fn rotate(State(server): Shared, Path(addon): Path<String>, body: Bytes) -> Answer<Json<Value>> {
     let NewCredentials { url, mut values } = read(&body)?;
-    values.insert("URL".to_owned(), url);
+    values.extend(url.map(|url| ("URL".to_owned(), url)));
     let (view, actions) = {
         let mut platform = server.platform();
         let actions = platform.rotate(&addon, values, Timestamp::now())?;

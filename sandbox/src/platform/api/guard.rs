@@ -179,8 +179,7 @@ fn mishap(server: &Server, method: &Method, path: &str) -> Mishap {
         .filter(|app| named.is_none_or(|name| app.name == name || app.id.to_string() == name));
     for app in concerned {
         let failures = &mut app.behaviour.api_failures;
-        if failures.concern(method.as_str(), path) {
-            failures.count -= 1;
+        if failures.meet(method.as_str(), path) {
             let id = failures.id.as_deref().unwrap_or_else(|| usual_id(failures.status));
             let message = "This request fails because it was asked to.";
             return Mishap::Fails(Refusal::new(failures.status, id, message));

@@ -39,6 +39,8 @@ pub struct ReleasePhase {
 pub struct Failures {
     pub status: u16,
     pub count: u32,
+    /// So many such requests pass first.
+    pub skip: u32,
     /// In place of the usual one of the status, such as `suspended` with 403.
     pub id: Option<String>,
     /// Only requests of this method.
@@ -48,11 +50,17 @@ pub struct Failures {
 }
 
 impl Failures {
-    /// Whether such a request is to fail.
-    pub fn concern(&self, method: &str, path: &str) -> bool {
-        self.count > 0
+    /// Whether such a request fails. It counts either way.
+    pub fn meet(&mut self, method: &str, path: &str) -> bool {
+        let concerned = self.count > 0
             && self.method.as_deref().is_none_or(|wanted| wanted == method)
-            && self.path.as_deref().is_none_or(|wanted| path.contains(wanted))
+            && self.path.as_deref().is_none_or(|wanted| path.contains(wanted));
+        if concerned && self.skip > 0 {
+            self.skip -= 1;
+            return false;
+        }
+        self.count -= u32::from(concerned);
+        concerned
     }
 }
 

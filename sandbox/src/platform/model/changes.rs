@@ -184,7 +184,7 @@ impl Platform {
             .app(&app_name)?
             .vars
             .keys()
-            .filter(|var| is_of(var, &name))
+            .filter(|var| self.would_own(addon_id, &name, var))
             .cloned()
             .collect();
         if taken_by.is_some() || !taken_vars.is_empty() {
@@ -348,6 +348,15 @@ impl Platform {
         version
     }
 
+    /// Whether an attachment of the add-on under this name owns such a variable.
+    fn would_own(&self, addon: Uuid, name: &str, var: &str) -> bool {
+        let suffix = var.strip_prefix(name).and_then(|rest| rest.strip_prefix('_'));
+        self.addons
+            .iter()
+            .filter(|item| item.id == addon)
+            .any(|addon| suffix.is_some_and(|suffix| addon.values.contains_key(suffix)))
+    }
+
     fn unused_name(&self, app: Uuid, addon: &str) -> Result<String, Refusal> {
         let service = addon.split('-').next().unwrap_or(addon).to_uppercase();
         let taken = self.attachments_of_app(app);
@@ -361,11 +370,6 @@ impl App {
     fn has_release_phase(&self) -> bool {
         self.behaviour.release_phase.is_some() || self.formation.contains_key("release")
     }
-}
-
-/// Whether this is the variable that an attachment of the name would make first of all.
-fn is_of(var: &str, attachment: &str) -> bool {
-    var.strip_prefix(attachment) == Some("_URL")
 }
 
 #[cfg(test)]

@@ -70,6 +70,54 @@ fn an_attachments_variable_is_not_overwritten_and_nothing_else_of_the_request_is
 }
 
 #[test]
+fn each_attachment_owns_a_set_of_its_own_with_every_value_of_the_add_on() {
+    let mut platform = platform();
+    attach(&mut platform, "HOSTED_REDIS", None).unwrap();
+    for owned in ["REDIS_TLS_URL", "HOSTED_REDIS_URL", "HOSTED_REDIS_TLS_URL"] {
+        let refusal = platform
+            .patch_vars("demo", set(owned, "rediss://new"), now())
+            .unwrap_err();
+        assert_eq!(refusal.message, format!("Cannot overwrite attachment values {owned}."));
+    }
+    let many = ["REDIS_URL", "REDIS_TLS_URL"]
+        .map(|name| (name.to_owned(), None))
+        .into();
+    let refusal = platform.patch_vars("demo", many, now()).unwrap_err();
+    assert_eq!(
+        refusal.message,
+        "Cannot overwrite attachment values REDIS_TLS_URL, REDIS_URL."
+    );
+    platform.patch_vars("demo", set("REDIS_POOL", "5"), now()).unwrap();
+    // What the add-on calls its own does not change with its attachments.
+    let redis = attachment(&platform, "REDIS").to_string();
+    platform.detach(&redis, now()).unwrap();
+    let addon = platform.addon("redis-oval-1").unwrap();
+    assert_eq!(addon.config_vars, ["REDIS_TLS_URL", "REDIS_URL"]);
+    platform
+        .patch_vars("demo", set("REDIS_TLS_URL", "rediss://new"), now())
+        .unwrap();
+}
+
+#[test]
+fn a_plain_variable_in_the_way_of_any_of_its_own_wants_a_confirmation() {
+    for in_the_way in ["CACHE_URL", "CACHE_TLS_URL"] {
+        let mut platform = platform();
+        platform.patch_vars("demo", set(in_the_way, "mine"), now()).unwrap();
+        let refusal = attach(&mut platform, "CACHE", None).unwrap_err();
+        assert_eq!(
+            (refusal.status, refusal.id.as_str()),
+            (423, "confirmation_required"),
+            "{in_the_way}"
+        );
+        assert_eq!(var(&platform, in_the_way).as_deref(), Some("mine"));
+        platform.patch_vars("demo", set("CACHE_POOL", "5"), now()).unwrap();
+        attach(&mut platform, "CACHE", Some("demo")).unwrap();
+        assert_eq!(var(&platform, "CACHE_TLS_URL").as_deref(), Some("rediss://old-tls"));
+        assert_eq!(var(&platform, "CACHE_POOL").as_deref(), Some("5"));
+    }
+}
+
+#[test]
 fn the_last_attachment_of_the_paying_app_stays() {
     let mut platform = platform();
     let redis = attachment(&platform, "REDIS").to_string();
