@@ -6,7 +6,8 @@ use crate::config::Config;
 use crate::config::PlatformKind;
 use crate::cutover::history::History;
 use crate::cutover::record as entries;
-use crate::cutover::{Phase, vars};
+use crate::cutover::vars::{self, Naming, Place};
+use crate::cutover::{Phase, Staying, naming};
 use crate::error::{Error, Result};
 use crate::interrupt::Interrupt;
 use crate::inventory::Inventory;
@@ -195,6 +196,18 @@ impl Context {
             None => source_url(&self.platform.config_vars().await?, &self.config)?,
         };
         self.source_server(&url)
+    }
+
+    /// How the vars of these apps name the source. `leave` are the apps that `--leave` names.
+    pub async fn naming(&self, apps: &[Platform], source: &Place, leave: &[String]) -> Result<Naming> {
+        let own = &self.config.app.config_var;
+        // The source's URL is read there after the switch too.
+        let read = self.config.source.config_var.clone().filter(|var| var != own);
+        let staying = Staying {
+            vars: read.as_slice(),
+            apps: leave,
+        };
+        naming(apps, own, source, staying).await
     }
 
     pub fn source_server(&self, url: &Secret) -> Result<Server> {

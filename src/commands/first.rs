@@ -3,9 +3,9 @@
 use super::JSON_SCHEMA_VERSION;
 use super::context::{Context, REDIS_PORT};
 use crate::cli::Confirmed;
-use crate::cutover::vars;
 use crate::error::{Error, ExitCode, Kind, Result};
 use crate::platform::Platform;
+use crate::platform::heroku::owner;
 use crate::redis::{Server, Trust};
 use crate::secret::Secret;
 use crate::state::{Lock, RedisUser};
@@ -51,7 +51,9 @@ pub async fn switch(context: &Context, confirmed: &Confirmed) -> Result<ExitCode
         &format!("This would {what}. What the app has written elsewhere since the file was made is not there: stop it before you download the file."),
     )?;
     for app in context.apps()? {
-        refuse_owned(&app, &context.config.app.config_var).await?;
+        for var in &vars {
+            refuse_owned(&app, var).await?;
+        }
     }
     // The door before the way to it.
     server.connect(0).await?;
@@ -104,12 +106,12 @@ fn partly(error: Error, some_have_moved: bool) -> Error {
 /// A var that an add-on's attachment owns cannot be set. Whoever has an add-on there has a source, and may want to keep it in sight.
 async fn refuse_owned(app: &Platform, var: &str) -> Result<()> {
     let name = app.app_name();
-    let (config, attachments) = tokio::try_join!(app.config_vars(), app.attachments())?;
-    let Some(plan) = vars::flatten(&config, &attachments, name, var)? else {
+    let attachments = app.attachments().await?;
+    let Some(owner) = owner(&attachments, name, var) else {
         return Ok(());
     };
-    Err(Error::failed(format!("set {var} of {name}: the add-on {} owns it", plan.addon)).hint(format!(
-        "keep the add-on under another name first: `heroku addons:attach {} --as {} -a {name}`, then `heroku addons:detach {} -a {name}`",
-        plan.addon, plan.hosted, plan.attachment
+    Err(Error::failed(format!("set {var} of {name}: the add-on {} owns it", owner.addon_name)).hint(format!(
+        "keep the add-on under another name first: `heroku addons:attach {} --as HOSTED_{} -a {name}`, then `heroku addons:detach {} -a {name}`",
+        owner.addon_name, owner.name, owner.name
     )))
 }

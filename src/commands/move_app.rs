@@ -4,6 +4,7 @@ use super::JSON_SCHEMA_VERSION;
 use super::context::{Context, Environment, REDIS_PORT, host_record, host_server, target};
 use crate::cli::Confirmed;
 use crate::cutover::record::{Reading, Record};
+use crate::cutover::vars::place_of;
 use crate::cutover::{self, Authority, Command, FenceKind, Hosts, Ledger, Limits, Outcome, Phase, Setup};
 use crate::error::{Error, ExitCode, Result};
 use crate::redis::{Server, Trust};
@@ -21,6 +22,8 @@ pub struct Plan<'a> {
     pub hold_was_asked_for: bool,
     /// A source that lost a good part of its keys is followed all the same.
     pub accept_loss: bool,
+    /// The apps that `--leave` names.
+    pub leave: &'a [String],
     pub confirmed: &'a Confirmed,
     /// What is about to happen, for whoever has to confirm it.
     pub what: &'a str,
@@ -122,6 +125,8 @@ async fn setup<R: Record>(
         context.addresses(environment),
         context.source()
     )?;
+    let apps = context.apps()?;
+    let naming = context.naming(&apps, &place_of(&source), plan.leave).await?;
     let endpoint = state
         .endpoint
         .clone()
@@ -147,7 +152,8 @@ async fn setup<R: Record>(
         }),
         pair: Hosts::new(host_target(Role::Master)?, host_target(Role::Replica)?, epoch),
         record,
-        apps: context.apps()?,
+        apps,
+        naming,
         fence: plan.fence,
         accept_loss: plan.accept_loss,
         folder: context.common.inventory.clone(),

@@ -77,14 +77,9 @@ async fn rehearse(context: &Context, platform: &Heroku, environment: &Environmen
         &secrets,
     )?;
     let session = Session::connect(&host, LOGIN).await?;
-    let place = (source.host.to_ascii_lowercase(), source.port);
-    let moved = vars::moved(
-        &vars,
-        &attachments,
-        &config.app.name,
-        &config.app.config_var,
-        (&place.0, place.1),
-    );
+    let naming = context.naming(&apps, &vars::place_of(&source), &[]).await?;
+    let places = naming.places(&source);
+    let app_vars = naming.of_app(&places, &config.app.name, &config.app.config_var, &vars, &attachments);
     let mut settings = state.source.settings.clone();
     settings.extend(config.redis.settings.clone());
     let setup = Setup {
@@ -96,10 +91,7 @@ async fn rehearse(context: &Context, platform: &Heroku, environment: &Environmen
         endpoint: addresses.of(Role::Master)?,
         authority: secrets.ca_cert()?,
         ca_var: &config.app.ca_config_var(),
-        vars: moved
-            .into_iter()
-            .map(|moved| (moved.var, moved.path))
-            .collect::<BTreeMap<_, _>>(),
+        vars: app_vars.will_move().into_iter().collect::<BTreeMap<_, _>>(),
         command,
         admin_cidrs: &access.admins.cidrs(),
         app_cidrs: &access.apps.cidrs(),

@@ -48,36 +48,6 @@ impl<R: Record, P: Pair> Cutover<R, P> {
         Ok(Switch { apps })
     }
 
-    async fn app_switch(&self, app: &Platform) -> Result<AppSwitch> {
-        let setup = &self.setup;
-        let (vars, attachments) = tokio::try_join!(app.config_vars(), app.attachments())?;
-        let source = (setup.source.host.to_ascii_lowercase(), setup.source.port);
-        let name = app.app_name();
-        let moved = vars::moved(&vars, &attachments, name, &setup.config_var, (&source.0, source.1));
-        if let Some(authority) = &setup.authority
-            && vars
-                .get(&authority.var)?
-                .is_some_and(|there| there.expose().trim() != authority.pem.trim())
-        {
-            return Err(Error::failed(format!(
-                "set {} of app {name}: the app uses that var for something else",
-                authority.var
-            ))
-            .hint("name another in `app.ca_config_var` of infra.yml"));
-        }
-        let hosted = vars::hosted_var(&setup.config_var);
-        Ok(AppSwitch {
-            moved,
-            ca_var: setup
-                .authority
-                .as_ref()
-                .map(|authority| authority.var.clone())
-                .unwrap_or_default(),
-            keep_in: (!vars.has(&hosted)).then_some(hosted),
-            release_before: newest_release(app).await?,
-        })
-    }
-
     pub(super) async fn set_vars(&mut self) -> Result<()> {
         let Some(switch) = self.history.switch.clone() else {
             return Err(out_of_order("set the app's vars"));
@@ -182,6 +152,9 @@ impl<R: Record, P: Pair> Cutover<R, P> {
         ) {
             wanted.insert(keep.clone(), vars.get(&self.setup.config_var)?.cloned());
         }
+        let at = vars::place_of(&self.setup.endpoint);
+        let copies = vars::copies(&switch.moved, vars, (&at.0, at.1))?;
+        wanted.extend(copies.into_iter().map(|(var, value)| (var, Some(value))));
         Ok(wanted)
     }
 
@@ -317,22 +290,9 @@ impl<R: Record, P: Pair> Cutover<R, P> {
             step.unchanged("they name the source");
             return Ok(false);
         }
-        let hosted = vars::hosted_var(&self.setup.config_var);
-        let Some(old) = vars.get(&hosted)? else {
-            return Err(Error::failed(format!(
-                "set {} back: {hosted}, which keeps the old value, is not there",
-                self.setup.config_var
-            )));
-        };
-        let mut wanted: BTreeMap<String, Option<Secret>> = BTreeMap::new();
-        for moved in &switch.moved {
-            let value = if moved.var == self.setup.config_var {
-                old.clone()
-            } else {
-                vars::with_path(old, &moved.path)
-            };
-            wanted.insert(moved.var.clone(), Some(value));
-        }
+        let old = vars::old_values(&switch.moved, &vars, &self.setup.config_var)?;
+        let mut wanted: BTreeMap<String, Option<Secret>> =
+            old.into_iter().map(|(var, value)| (var, Some(value))).collect();
         if !switch.ca_var.is_empty() {
             wanted.insert(switch.ca_var.clone(), None);
         }

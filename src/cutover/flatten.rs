@@ -1,9 +1,10 @@
-//! Making an app's var a plain one where an attachment owns it: attach under another name, detach, set. Between the last two the var is absent, so the app is under
-//! maintenance meanwhile. What the next step is, is told from what is there; `vars` decides it.
+//! Making an app's vars plain ones where attachments own them: attach under another name, detach, set, for each attachment of which a var names the source. Between the last two the
+//! vars are absent, so the app is under maintenance meanwhile. The next step is decided from what is there; `app_vars` decides which attachments have to go.
 
 use super::app::{insist, newest_release};
 use super::history::Entry;
 use super::pair::Pair;
+use super::phase::Command;
 use super::record::Record;
 use super::run::Cutover;
 use super::vars::{self, Flatten, FlattenStep};
@@ -12,23 +13,37 @@ use crate::platform::{ConfigVars, Platform};
 use crate::ui::Step;
 use std::collections::BTreeMap;
 
+/// How many attachments of one app are detached in a run; more is a platform that shows none of it.
+const MOST_ATTACHMENTS: usize = 20;
+
 impl<R: Record, P: Pair> Cutover<R, P> {
     pub(super) async fn flatten(&mut self) -> Result<()> {
         for app in self.setup.apps.clone() {
-            self.flatten_app(&app).await?;
+            // Each round detaches one attachment; an app has a handful at most.
+            for _ in 0..MOST_ATTACHMENTS {
+                if !self.flatten_next(&app).await? {
+                    break;
+                }
+            }
         }
-        Ok(())
+        self.foresee_refusals().await
     }
 
-    async fn flatten_app(&mut self, app: &Platform) -> Result<()> {
+    /// Detaches the next attachment that has to go; false where none is left.
+    async fn flatten_next(&mut self, app: &Platform) -> Result<bool> {
         let name = app.app_name().to_string();
-        let (vars, attachments) = tokio::try_join!(app.config_vars(), app.attachments())?;
         let (plan, maintenance_was_on) = match self.history.flattening.get(&name).cloned() {
             Some(begun) => begun,
+            // Only what was begun is finished on the way back.
+            None if self.command == Command::Back => return Ok(false),
             None => {
-                let Some(plan) = vars::flatten(&vars, &attachments, &name, &self.setup.config_var)? else {
-                    return Ok(());
+                let (vars, attachments) = tokio::try_join!(app.config_vars(), app.attachments())?;
+                let places = self.setup.source_places();
+                let Some(plan) = self.app_vars(&places, &name, &vars, &attachments).flatten()? else {
+                    return Ok(false);
                 };
+                // What is detached must come back as plain vars: not where no var may be set.
+                app.refusal_foreseen().await?;
                 let maintenance_was_on = app.maintenance().await?;
                 self.write(Entry::Flattening {
                     app: name.clone(),
@@ -64,11 +79,11 @@ impl<R: Record, P: Pair> Cutover<R, P> {
                 .await?;
         }
         self.write(Entry::Flattened { app: name }).await?;
-        step.done(format!(
-            "{} is a plain var now, with the same value",
-            self.setup.config_var
-        ));
-        Ok(())
+        step.done(match plan.vars.as_slice() {
+            [var] => format!("{var} is a plain var now, with the same value"),
+            vars => format!("{} are plain vars now, with the same values", vars.join(" and ")),
+        });
+        Ok(true)
     }
 
     /// The app must not stay under maintenance, whatever became of its vars.
@@ -140,12 +155,12 @@ impl<R: Record, P: Pair> Cutover<R, P> {
         let attaching = insist(|| async { heroku(app)?.attach(&plan.addon, &plan.attachment).await });
         match attaching.await {
             Ok(_) => error.while_doing(format!(
-                "make {} a plain var; it was put back as it was",
-                self.setup.config_var
+                "make {} plain; what was detached was put back as it was",
+                plan.vars.join(" and ")
             )),
             Err(second) => Error::partial(format!(
                 "give the app its {} back after this: {error}",
-                self.setup.config_var
+                plan.vars.join(" and ")
             ))
             .because(second)
             .hint("the app has no such var now: run the same command again at once"),

@@ -107,14 +107,13 @@ pub async fn fence_kind<R: Record, P: Pair>(setup: &Setup<R, P>, history: &Histo
 
 /// What the vars of one app name.
 pub fn vars_point<R: Record, P: Pair>(setup: &Setup<R, P>, vars: &ConfigVars) -> Result<Points> {
-    let at = |server: &Server| (server.host.to_ascii_lowercase(), server.port);
-    let (source, endpoint) = (at(&setup.source), at(&setup.endpoint));
+    let endpoint = vars::place_of(&setup.endpoint);
     let value = vars.get(&setup.config_var)?;
     let by_domain = (value.and_then(vars::place))
         .is_some_and(|(host, port, _)| setup.domain.as_ref() == Some(&host) && port == endpoint.1);
     Ok(match by_domain {
         true => Points::Endpoint,
-        false => vars::points(value, (&source.0, source.1), (&endpoint.0, endpoint.1)),
+        false => vars::points(value, &setup.source_places(), (&endpoint.0, endpoint.1)),
     })
 }
 

@@ -19,6 +19,7 @@
 //! Deliberately not here: making hosts (`host`), comparing (`redis::compare`), and a planned failover between our own hosts.
 
 mod app;
+pub mod app_vars;
 mod back;
 mod clients;
 pub mod decide;
@@ -26,6 +27,7 @@ mod door;
 pub mod fence;
 pub mod figures;
 mod flatten;
+mod foresee;
 pub mod gate;
 mod ground;
 pub mod history;
@@ -50,6 +52,7 @@ pub mod vars;
 pub mod watch;
 
 pub use figures::Outcome;
+pub use foresee::{Staying, naming};
 pub use pair::Hosts;
 pub use phase::{Command, FenceKind, Phase};
 pub use record::Ledger;

@@ -3,6 +3,7 @@
 use super::pair::Pair;
 use super::phase::FenceKind;
 use super::record::Record;
+use super::vars::{Naming, Place};
 use crate::interrupt::Interrupt;
 use crate::platform::Platform;
 use crate::redis::Server;
@@ -28,6 +29,8 @@ pub struct Setup<R: Record, P: Pair> {
     pub apps: Vec<Platform>,
     /// The apps' var that names their Redis, such as `REDIS_URL`.
     pub config_var: String,
+    /// How their vars name the source.
+    pub naming: Naming,
     /// How the source is fenced; where nothing is named, by its pause if it allows one.
     pub fence: Option<FenceKind>,
     /// Somebody said that a source which lost a good part of its keys is to be followed all the same.
@@ -40,6 +43,11 @@ pub struct Setup<R: Record, P: Pair> {
 }
 
 impl<R: Record, P: Pair> Setup<R, P> {
+    /// Every place that the source answers at, its own first.
+    pub fn source_places(&self) -> Vec<Place> {
+        self.naming.places(&self.source)
+    }
+
     /// Their names, for people.
     pub fn app_names(&self) -> String {
         self.apps.iter().map(Platform::app_name).collect::<Vec<_>>().join(", ")

@@ -162,6 +162,7 @@ impl<R: Record, P: Pair> Cutover<R, P> {
                 why: std::mem::take(&mut self.why_back),
             },
             Phase::Fenced => {
+                self.foresee_refusals().await?;
                 let Some(onlookers) = self.onlookers.take() else {
                     return Err(out_of_order("fence before all are ready"));
                 };

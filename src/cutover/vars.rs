@@ -1,12 +1,13 @@
-//! Which config vars name the source, which of them move, and how one that an attachment owns becomes a plain one. Pure.
+//! What config vars name, and how one that an attachment owns becomes a plain one. Pure. Which vars of an app move is decided in `app_vars`.
 //!
 //! The source's URL stays readable under `HOSTED_…_URL` through all of it, so that no old value has to be written down.
 
 use crate::error::{Error, Result};
-use crate::platform::heroku::owner;
 use crate::platform::{Attachment, ConfigVars};
+use crate::redis::Server;
 use crate::secret::Secret;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 
 /// How the var of an attachment becomes a plain one.
 #[derive(Clone, Debug, Deserialize, Serialize, PartialEq, Eq)]
@@ -21,22 +22,44 @@ pub struct Flatten {
     pub vars: Vec<String>,
 }
 
+/// Host and port, the host in lower case.
+pub type Place = (String, u16);
+
+/// How the apps' vars name the source, as it was found when the command began.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Naming {
+    /// Places beside the source's own: an add-on's `TLS_URL` may have another port than its `URL`.
+    pub others: Vec<Place>,
+    /// Vars that stay on the source on purpose.
+    pub stay: Vec<String>,
+}
+
+impl Naming {
+    /// Every place that the source answers at, its own first.
+    pub fn places(&self, source: &Server) -> Vec<Place> {
+        std::iter::once(place_of(source))
+            .chain(self.others.iter().cloned())
+            .collect()
+    }
+}
+
 /// A var that names the source and will name the endpoint.
 #[derive(Clone, Debug, Deserialize, Serialize, PartialEq, Eq)]
 pub struct Moved {
     pub var: String,
     /// The database part of its URL: empty or `/3`.
     pub path: String,
-}
-
-/// The name under which the add-on stays attached: `HOSTED_REDIS` for `REDIS_URL`.
-pub fn hosted_name(config_var: &str) -> String {
-    format!("HOSTED_{}", config_var.strip_suffix("_URL").unwrap_or(config_var))
+    /// The var in which the old value is found again, with `path` as its database part. Journals of before have none: it is then the config var's `HOSTED_…`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kept_in: Option<String>,
+    /// `kept_in` is a plain var that the change itself sets to the old value.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub copied: bool,
 }
 
 /// The var that keeps the source's URL: `HOSTED_REDIS_URL` for `REDIS_URL`.
 pub fn hosted_var(config_var: &str) -> String {
-    format!("{}_URL", hosted_name(config_var))
+    format!("HOSTED_{}_URL", config_var.strip_suffix("_URL").unwrap_or(config_var))
 }
 
 /// The var in which the source's URL is to be read: the hosted one as soon as it is there, since the app's own may name the endpoint.
@@ -59,6 +82,11 @@ pub fn place(url: &Secret) -> Option<(String, u16, String)> {
     Some((host, parsed.port().unwrap_or(6379), path))
 }
 
+/// Where a server answers, as vars name it.
+pub fn place_of(server: &Server) -> Place {
+    (server.host.to_ascii_lowercase(), server.port)
+}
+
 /// The URL with another database part; without the query, which belongs to the old server's ways.
 pub fn with_path(url: &Secret, path: &str) -> Secret {
     let base = url.expose().trim();
@@ -66,6 +94,14 @@ pub fn with_path(url: &Secret, path: &str) -> Secret {
     let authority = base.find("://").map_or(0, |at| at + 3);
     let end = base[authority..].find('/').map_or(base.len(), |at| authority + at);
     Secret::new(format!("{}{path}", &base[..end]))
+}
+
+/// The URL that a kept one stands for: with this database part, and unchanged where that is its own.
+pub fn restored(kept: &Secret, path: &str) -> Secret {
+    match place(kept) {
+        Some((_, _, own)) if own != path => with_path(kept, path),
+        _ => kept.clone(),
+    }
 }
 
 /// What the app's var names.
@@ -93,54 +129,16 @@ impl Points {
     }
 }
 
-/// What a var names, by host and port.
-pub fn points(value: Option<&Secret>, source: (&str, u16), endpoint: (&str, u16)) -> Points {
+/// What a var names, by host and port. `source` holds every place that the source answers at.
+pub fn points(value: Option<&Secret>, source: &[Place], endpoint: (&str, u16)) -> Points {
     let Some(value) = value else {
         return Points::Absent;
     };
     match place(value) {
         Some((host, port, _)) if (host.as_str(), port) == endpoint => Points::Endpoint,
-        Some((host, port, _)) if (host.as_str(), port) == source => Points::Source,
+        Some((host, port, _)) if source.contains(&(host.clone(), port)) => Points::Source,
         _ => Points::Elsewhere,
     }
-}
-
-/// How the app's var becomes a plain one; nothing where it is one.
-pub fn flatten(vars: &ConfigVars, attachments: &[Attachment], app: &str, config_var: &str) -> Result<Option<Flatten>> {
-    let Some(owner) = owner(attachments, app, config_var) else {
-        return Ok(None);
-    };
-    let hosted = hosted_name(config_var);
-    if let Some(other) = attachments
-        .iter()
-        .find(|other| other.app == app && other.name == hosted && other.addon_id != owner.addon_id)
-    {
-        return Err(Error::failed(format!(
-            "keep add-on {} attached as {hosted}: {} has that name",
-            owner.addon_name, other.addon_name
-        ))
-        .hint(format!("detach it first: `heroku addons:detach {hosted} --app {app}`")));
-    }
-    // What vanishes with the attachment are the vars that begin with its name. One that another attachment owns is not its own.
-    let prefix = format!("{}_", owner.name);
-    let foreign = |var: &str| {
-        attachments.iter().any(|other| {
-            other.id != owner.id && other.name.len() > owner.name.len() && var.starts_with(&format!("{}_", other.name))
-        })
-    };
-    let mut names: Vec<String> = Vec::new();
-    for var in vars.names().filter(|var| var.starts_with(&prefix) && !foreign(var)) {
-        let holds_url = vars.get(var).ok().flatten().is_some_and(|value| place(value).is_some());
-        if var == config_var || holds_url {
-            names.push(var.into());
-        }
-    }
-    Ok(Some(Flatten {
-        attachment: owner.name.clone(),
-        addon: owner.addon_name.clone(),
-        hosted,
-        vars: names,
-    }))
 }
 
 impl Flatten {
@@ -149,6 +147,38 @@ impl Flatten {
         let suffix = var.strip_prefix(&self.attachment).unwrap_or("_URL");
         format!("{}{suffix}", self.hosted)
     }
+}
+
+/// The old values that the change itself keeps, by the plain var that receives each. A var that names the endpoint already was copied by an earlier run.
+pub fn copies(moved: &[Moved], vars: &ConfigVars, endpoint: (&str, u16)) -> Result<BTreeMap<String, Secret>> {
+    let mut copies = BTreeMap::new();
+    for moved in moved.iter().filter(|moved| moved.copied) {
+        let (Some(kept_in), Some(value)) = (&moved.kept_in, vars.get(&moved.var)?) else {
+            continue;
+        };
+        if points(Some(value), &[], endpoint) != Points::Endpoint {
+            copies.insert(kept_in.clone(), value.clone());
+        }
+    }
+    Ok(copies)
+}
+
+/// The old value of every var that was moved, read from where each is kept.
+pub fn old_values(moved: &[Moved], vars: &ConfigVars, config_var: &str) -> Result<BTreeMap<String, Secret>> {
+    let hosted = hosted_var(config_var);
+    let mut old = BTreeMap::new();
+    for moved in moved {
+        let kept_in = moved.kept_in.as_ref().unwrap_or(&hosted);
+        let Some(kept) = vars.get(kept_in)? else {
+            return Err(Error::failed(format!(
+                "set {} back: {kept_in}, which keeps the old value, is not there",
+                moved.var
+            ))
+            .hint("set that var to the source's URL, then run the same command again"));
+        };
+        old.insert(moved.var.clone(), restored(kept, &moved.path));
+    }
+    Ok(old)
 }
 
 /// The next step of a flattening, told from what is there. An interrupted one goes on from it.
@@ -171,30 +201,6 @@ pub fn next_flatten_step(plan: &Flatten, vars: &ConfigVars, attachments: &[Attac
     } else {
         FlattenStep::Done
     }
-}
-
-/// The vars that will name the endpoint: the app's own, and every plain one that names the same server.
-pub fn moved(
-    vars: &ConfigVars,
-    attachments: &[Attachment],
-    app: &str,
-    config_var: &str,
-    source: (&str, u16),
-) -> Vec<Moved> {
-    let owned = |var: &str| owner(attachments, app, var).is_some();
-    let mut moved = Vec::new();
-    for (var, value) in vars.readable() {
-        if var == hosted_var(config_var) || (owned(var) && var != config_var) {
-            continue;
-        }
-        let Some((host, port, path)) = place(value) else {
-            continue;
-        };
-        if var == config_var || (host.as_str(), port) == source {
-            moved.push(Moved { var: var.into(), path });
-        }
-    }
-    moved
 }
 
 #[cfg(test)]

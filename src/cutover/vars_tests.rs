@@ -1,6 +1,5 @@
 use super::*;
 
-const SOURCE: (&str, u16) = ("hosted.test", 6390);
 const URL: &str = "rediss://:hunter2@hosted.test:6390";
 
 fn vars(pairs: &[(&str, &str)]) -> ConfigVars {
@@ -18,35 +17,8 @@ fn attached(name: &str, addon: &str) -> Attachment {
         app: "demo".into(),
         addon_id: format!("id-{addon}"),
         addon_name: addon.into(),
+        config_vars: Some(vec!["REDIS_URL".into()]),
     }
-}
-
-#[test]
-fn a_plain_var_needs_no_flattening() {
-    let attachments = [attached("REDISTOGO", "redis-1")];
-    let vars = vars(&[("REDIS_URL", URL), ("REDISTOGO_URL", URL)]);
-    assert_eq!(flatten(&vars, &attachments, "demo", "REDIS_URL").unwrap(), None);
-}
-
-#[test]
-fn flattening_keeps_the_further_urls_of_the_attachment() {
-    let attachments = [attached("REDIS", "redis-1"), attached("REDIS_CACHE", "redis-2")];
-    let vars = vars(&[
-        ("REDIS_URL", URL),
-        ("REDIS_TLS_URL", URL),
-        ("REDIS_CACHE_URL", "redis://other.test"),
-        ("REDIS_POOL", "5"),
-    ]);
-    let plan = flatten(&vars, &attachments, "demo", "REDIS_URL").unwrap().unwrap();
-    assert_eq!(plan.vars, ["REDIS_TLS_URL", "REDIS_URL"]);
-    assert_eq!(plan.hosted_twin("REDIS_TLS_URL"), "HOSTED_REDIS_TLS_URL");
-}
-
-#[test]
-fn another_add_on_under_the_hosted_name_is_refused_and_named() {
-    let attachments = [attached("REDIS", "redis-1"), attached("HOSTED_REDIS", "redis-2")];
-    let error = flatten(&vars(&[("REDIS_URL", URL)]), &attachments, "demo", "REDIS_URL").unwrap_err();
-    assert!(error.to_string().contains("redis-2"), "{error}");
 }
 
 #[test]
@@ -69,19 +41,72 @@ fn an_interrupted_flattening_goes_on_from_what_is_there() {
 }
 
 #[test]
-fn every_plain_var_that_names_the_source_moves_and_keeps_its_database() {
-    let attachments = [attached("HOSTED_REDIS", "redis-1"), attached("REDISTOGO", "redis-1")];
+fn an_old_value_is_the_kept_one_with_the_database_of_its_own() {
+    let kept = Secret::new("rediss://:hunter2@hosted.test:6391/1?ssl_cert_reqs=none");
+    assert_eq!(restored(&kept, "/1"), kept, "the query is lost");
+    assert_eq!(restored(&kept, "/3").expose(), "rediss://:hunter2@hosted.test:6391/3");
+}
+
+fn moved(var: &str, path: &str, kept_in: Option<&str>, copied: bool) -> Moved {
+    Moved {
+        var: var.into(),
+        path: path.into(),
+        kept_in: kept_in.map(str::to_string),
+        copied,
+    }
+}
+
+#[test]
+fn every_moved_var_gets_its_own_old_value_again() {
+    let tls = "rediss://:hunter2@hosted.test:6391";
     let vars = vars(&[
         ("HOSTED_REDIS_URL", URL),
-        ("REDISTOGO_URL", URL),
-        ("REDIS_URL", URL),
-        ("SIDEKIQ_URL", "rediss://:hunter2@hosted.test:6390/3"),
-        ("OTHER_URL", "redis://hosted.test:6391"),
-        ("PORT", "5000"),
+        ("HOSTED_REDIS_TLS_URL", tls),
+        ("REDIS_URL", "rediss://app:x@192.0.2.1:6379"),
     ]);
-    let moved = moved(&vars, &attachments, "demo", "REDIS_URL", SOURCE);
-    let names: Vec<_> = moved.iter().map(|m| (m.var.as_str(), m.path.as_str())).collect();
-    assert_eq!(names, [("REDIS_URL", ""), ("SIDEKIQ_URL", "/3")]);
+    let switched = [
+        moved("REDIS_URL", "", Some("HOSTED_REDIS_URL"), false),
+        moved("REDIS_TLS_URL", "", Some("HOSTED_REDIS_TLS_URL"), false),
+        moved("SIDEKIQ_URL", "/3", None, false),
+    ];
+    let old = old_values(&switched, &vars, "REDIS_URL").unwrap();
+    let shown: Vec<(&str, &str)> = old.iter().map(|(var, value)| (var.as_str(), value.expose())).collect();
+    assert_eq!(
+        shown,
+        [
+            ("REDIS_TLS_URL", tls),
+            ("REDIS_URL", URL),
+            ("SIDEKIQ_URL", "rediss://:hunter2@hosted.test:6390/3")
+        ]
+    );
+    let gone = [moved("REDIS_URL", "", Some("HOSTED_CACHE_URL"), false)];
+    let error = old_values(&gone, &vars, "REDIS_URL").unwrap_err();
+    assert!(error.to_string().contains("HOSTED_CACHE_URL"), "{error}");
+}
+
+#[test]
+fn an_entry_of_before_is_read_and_names_the_config_vars_own_keeper() {
+    let read: Moved = serde_json::from_str(r#"{"var":"CACHE_URL","path":"/2"}"#).unwrap();
+    assert_eq!(read, moved("CACHE_URL", "/2", None, false));
+    assert_eq!(
+        serde_json::to_string(&read).unwrap(),
+        r#"{"var":"CACHE_URL","path":"/2"}"#
+    );
+}
+
+#[test]
+fn a_value_is_copied_by_the_change_and_never_the_endpoint_over_it() {
+    let switched = [
+        moved("CACHE_URL", "/2", Some("HOSTED_CACHE_URL"), true),
+        moved("REDIS_URL", "", Some("HOSTED_REDIS_URL"), false),
+    ];
+    let endpoint = ("192.0.2.1", 6379);
+    let before = vars(&[("CACHE_URL", "redis://hosted.test:6390/2?a=b"), ("REDIS_URL", URL)]);
+    let copied = copies(&switched, &before, endpoint).unwrap();
+    assert_eq!(copied.len(), 1);
+    assert_eq!(copied["HOSTED_CACHE_URL"].expose(), "redis://hosted.test:6390/2?a=b");
+    let after = vars(&[("CACHE_URL", "rediss://app:x@192.0.2.1:6379/2")]);
+    assert!(copies(&switched, &after, endpoint).unwrap().is_empty());
 }
 
 #[test]
@@ -93,10 +118,13 @@ fn the_database_part_is_exchanged_and_nothing_else() {
 
 #[test]
 fn a_var_points_by_host_and_port() {
-    let at = |url: &str| points(Some(&Secret::new(url)), SOURCE, ("192.0.2.1", 6379));
+    let source = [("hosted.test".to_string(), 6390), ("hosted.test".to_string(), 6391)];
+    let at = |url: &str| points(Some(&Secret::new(url)), &source, ("192.0.2.1", 6379));
     assert_eq!(at(URL), Points::Source);
+    assert_eq!(at("rediss://:hunter2@HOSTED.test:6391"), Points::Source);
+    assert_eq!(at("rediss://:hunter2@hosted.test:6392"), Points::Elsewhere);
     assert_eq!(at("rediss://app:x@192.0.2.1:6379/0"), Points::Endpoint);
     assert_eq!(at("rediss://app:x@192.0.2.1:6380"), Points::Elsewhere);
     assert_eq!(at("nonsense"), Points::Elsewhere);
-    assert_eq!(points(None, SOURCE, ("192.0.2.1", 6379)), Points::Absent);
+    assert_eq!(points(None, &source, ("192.0.2.1", 6379)), Points::Absent);
 }

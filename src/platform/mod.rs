@@ -74,6 +74,14 @@ impl Platform {
         }
     }
 
+    /// An error where the platform says beforehand that it would refuse a change of vars. Changes nothing.
+    pub async fn refusal_foreseen(&self) -> Result<()> {
+        match self {
+            Platform::Heroku(heroku) => heroku.refusal_foreseen().await,
+            Platform::Command(_) => Ok(()),
+        }
+    }
+
     pub async fn attachments(&self) -> Result<Vec<Attachment>> {
         match self {
             Platform::Heroku(heroku) => heroku.attachments().await,

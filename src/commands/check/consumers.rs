@@ -2,10 +2,11 @@
 
 use super::super::context::Context;
 use super::gather::source_place;
-use crate::cutover::vars;
+use crate::cutover::vars::{Naming, Place};
 use crate::error::Result;
 use crate::plan::preflight::consumers::{Intent, judge, nobody_can_tell};
-use crate::plan::preflight::{Finding, Severity};
+use crate::plan::preflight::{Finding, Severity, vars};
+use crate::platform::Platform;
 
 /// Looks for every app and var that names the source. A blocker among the findings means that somebody would be left behind; see [`super::refuse_blockers`].
 pub async fn consumers(context: &Context, leave: &[String]) -> Result<Vec<Finding>> {
@@ -15,16 +16,17 @@ pub async fn consumers(context: &Context, leave: &[String]) -> Result<Vec<Findin
     let step = context.ui.step("who else uses the source");
     let config = &context.config;
     let place = source_place(context).await?;
-    let own = &config.app.config_var;
-    let mut expected = vec![own.clone(), vars::hosted_var(own)];
-    expected.extend(config.source.config_var.clone());
-    let found = heroku.consumers((&place.0, place.1), &expected).await?;
+    let apps = readable(context.apps()?).await;
+    let naming = context.naming(&apps, &place, leave).await?;
+    let mut places = vec![place];
+    places.extend(naming.others.iter().cloned());
+    let found = heroku.consumers(&places).await?;
     let intent = Intent {
-        app: &config.app.name,
         also: &config.app.also,
         leave,
     };
-    let findings = judge(&found, intent);
+    let mut findings = judge(&found, intent);
+    findings.extend(vars::judge(&outlooks(context, &apps, &naming, &places).await?, leave));
     let blockers = findings
         .iter()
         .filter(|finding| finding.severity == Severity::Blocker)
@@ -41,4 +43,43 @@ pub async fn consumers(context: &Context, leave: &[String]) -> Result<Vec<Findin
         step.failed(format!("{text}, {blockers} would be left behind"));
     }
     Ok(findings)
+}
+
+/// The apps whose vars can be read; why another cannot is told where those are judged that use the source.
+async fn readable(apps: Vec<Platform>) -> Vec<Platform> {
+    let mut readable = Vec::new();
+    for (at, app) in apps.into_iter().enumerate() {
+        // An error of the app itself is one of the command.
+        if at == 0 || (app.config_vars().await.is_ok() && app.attachments().await.is_ok()) {
+            readable.push(app);
+        }
+    }
+    readable
+}
+
+/// What becomes of the vars of every app that is switched.
+async fn outlooks(
+    context: &Context,
+    apps: &[Platform],
+    naming: &Naming,
+    places: &[Place],
+) -> Result<Vec<vars::Outlook>> {
+    let app = &context.config.app;
+    let mut outlooks = Vec::new();
+    for (at, platform) in apps.iter().enumerate() {
+        let (config_vars, attachments) = tokio::try_join!(platform.config_vars(), platform.attachments())?;
+        let app_vars = naming.of_app(places, platform.app_name(), &app.config_var, &config_vars, &attachments);
+        let mut outlook = vars::outlook(&app_vars, &app.ca_config_var());
+        // The first one is looked at with everything else of the app.
+        if at > 0
+            && let Err(error) = platform.refusal_foreseen().await
+        {
+            outlook.refused.push(vars::Refused {
+                found: error.chain().join(": "),
+                remedy: error.next_step().unwrap_or("see the cause above").to_string(),
+            });
+        }
+        outlooks.push(outlook);
+    }
+    Ok(outlooks)
 }

@@ -13,6 +13,7 @@ use crate::platform::heroku::{AppSurvey, owner};
 use crate::platform::{Attachment, ConfigVars};
 use crate::redis::{Connection, Info, Server, Survey, control, shown_certificate};
 use crate::rehearsal::Record;
+use crate::secret::Secret;
 use crate::setup::access;
 use crate::state::{Role, State};
 use jiff::Timestamp;
@@ -221,6 +222,11 @@ async fn platform(context: &Context, state: Option<&State>) -> Result<(Owner, Co
         Some(attachment) => Owner::Attachment {
             attachment: attachment.name.clone(),
             addon: attachment.addon_name.clone(),
+            vars: vars
+                .names()
+                .filter(|var| owner(&attachments, &app.name, var).is_some_and(|owner| owner.id == attachment.id))
+                .map(str::to_string)
+                .collect(),
         },
         None if vars.has(&app.config_var) => Owner::Plain,
         None => Owner::Absent,
@@ -243,11 +249,16 @@ fn copy(context: &Context, vars: &ConfigVars, attachments: &[Attachment], endpoi
     } else {
         named.to_string()
     };
+    let read = |var: &str| vars.get(var).ok().flatten();
     // Only what an attachment owns is kept up to date by the provider.
-    if original == app.config_var || owner(attachments, &app.name, &original).is_none() {
+    let owned = |var: &str| owner(attachments, &app.name, var).is_some();
+    let original = match original == app.config_var && !owned(&original) {
+        true => owned_twin(vars, &app.config_var, owned).unwrap_or(original),
+        false => original,
+    };
+    if original == app.config_var || !owned(&original) {
         return Copy::Fresh;
     }
-    let read = |var: &str| vars.get(var).ok().flatten();
     let (Some(copied), Some(hosted)) = (read(&app.config_var), read(&original)) else {
         return Copy::Fresh;
     };
@@ -271,6 +282,15 @@ fn copy(context: &Context, vars: &ConfigVars, attachments: &[Attachment], endpoi
     } else {
         Copy::Fresh
     }
+}
+
+/// An add-on's own var that names the same server as a plain one.
+fn owned_twin(vars: &ConfigVars, copied: &str, owned: impl Fn(&str) -> bool) -> Option<String> {
+    let at = |value: &Secret| vars::place(value).map(|(host, port, _)| (host, port));
+    let place = at(vars.get(copied).ok().flatten()?)?;
+    vars.readable()
+        .find(|(var, value)| owned(var) && at(value).as_ref() == Some(&place))
+        .map(|(var, _)| var.to_string())
 }
 
 /// The source's place, for those who look who else names it.

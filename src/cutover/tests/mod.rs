@@ -8,6 +8,7 @@ mod platform_fence;
 mod preview;
 mod refusals;
 mod source;
+mod several_vars;
 mod stage;
 
 use super::{Command, Phase};

@@ -6,7 +6,8 @@ use super::super::history::{Entry, History};
 use super::super::pair::Pair;
 use super::super::record::Record;
 use super::super::run::Cutover;
-use super::super::{Command, Limits, Outcome, Phase, Setup};
+use super::super::vars::{Naming, place_of};
+use super::super::{Command, Limits, Outcome, Phase, Setup, Staying, naming};
 use crate::error::{Error, Result};
 use crate::interrupt::Interrupt;
 use crate::platform::{Formation, Heroku, Platform};
@@ -49,6 +50,54 @@ pub struct Asked {
     pub ago_ms: u64,
 }
 
+/// How the app's Redis is rented, and which vars its processes read.
+#[derive(Clone, Copy)]
+pub struct Rented {
+    pub attachment: &'static str,
+    /// The add-on gives `TLS_URL` too, which names the source at another port.
+    pub second_port: bool,
+    /// The app has REDIS_URL as a plain copy of the add-on's URL, with this behind it.
+    pub copy: Option<&'static str>,
+    /// As infra.yml names it.
+    pub config_var: &'static str,
+    pub web_reads: &'static str,
+    pub worker_reads: &'static str,
+}
+
+impl Default for Rented {
+    fn default() -> Self {
+        Rented {
+            attachment: "REDIS",
+            second_port: false,
+            copy: None,
+            config_var: "REDIS_URL",
+            web_reads: "REDIS_URL",
+            worker_reads: "REDIS_URL",
+        }
+    }
+}
+
+/// A script that writes, reading its URL in this var.
+fn reading(writer: &str, var: &str) -> String {
+    writer.replace("REDIS_URL", var)
+}
+
+/// Leads a second port of loopback to the first.
+async fn relay(to: u16) -> u16 {
+    let listener = tokio::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    tokio::spawn(async move {
+        while let Ok((mut from, _)) = listener.accept().await {
+            tokio::spawn(async move {
+                if let Ok(mut to) = tokio::net::TcpStream::connect((Ipv4Addr::LOCALHOST, to)).await {
+                    let _ = tokio::io::copy_bidirectional(&mut from, &mut to).await;
+                }
+            });
+        }
+    });
+    port
+}
+
 pub struct Stage {
     pub source: TestServer,
     pub master: TestServer,
@@ -66,6 +115,8 @@ pub struct Stage {
     pub apps: Vec<Heroku>,
     pub limits: Limits,
     writer: String,
+    pub naming: Naming,
+    rented: Rented,
     folder: tempfile::TempDir,
     api: String,
     shutdown: CancellationToken,
@@ -80,7 +131,7 @@ impl Stage {
 
     /// The same with servers of another engine; `None` if it cannot be had here.
     pub async fn of(engine: Engine, scale: f64) -> Option<Stage> {
-        Self::of_engine(engine, scale, &WRITER.replace("PAUSE", BUSY)).await
+        Self::raise(engine, scale, &WRITER.replace("PAUSE", BUSY), Rented::default()).await
     }
 
     /// The same with so many seconds between two writes of a process.
@@ -90,10 +141,16 @@ impl Stage {
 
     /// The same with this script as every process.
     pub async fn with_writer(scale: f64, writer: &str) -> Stage {
-        Self::of_engine(Engine::Redis7, scale, writer).await.unwrap()
+        Self::raise(Engine::Redis7, scale, writer, Rented::default()).await.unwrap()
     }
 
-    async fn of_engine(engine: Engine, scale: f64, writer: &str) -> Option<Stage> {
+    /// The same with an add-on and processes of this kind.
+    pub async fn renting(scale: f64, rented: Rented) -> Stage {
+        let writer = WRITER.replace("PAUSE", BUSY);
+        Self::raise(Engine::Redis7, scale, &writer, rented).await.unwrap()
+    }
+
+    async fn raise(engine: Engine, scale: f64, writer: &str, rented: Rented) -> Option<Stage> {
         let start = async |arguments: &[&str]| match engine {
             Engine::Redis7 => Some(TestServer::start(arguments).await),
             other => TestServer::start_engine(other, arguments).await,
@@ -141,7 +198,9 @@ impl Stage {
         }
         let api = format!("http://{address}");
         let heroku = Heroku::new(&api, Secret::new(KEY), "demo").unwrap();
-        let stage = Stage {
+        let mut stage = Stage {
+            naming: Naming::default(),
+            rented,
             apps: vec![heroku.clone()],
             heroku,
             source,
@@ -169,19 +228,72 @@ impl Stage {
             serving: Some(serving),
         };
         stage.create_app().await;
+        stage.look_at_vars().await;
         stage.await_following().await;
         Some(stage)
     }
 
     async fn create_app(&self) {
-        let formation =
-            json!({"web": {"command": ["sh", "-c", self.writer]}, "worker": {"command": ["sh", "-c", self.writer]}});
-        self.admin("apps", json!({"name": "demo", "region": "us", "formation": formation}))
-            .await;
+        let Rented {
+            attachment,
+            second_port,
+            copy,
+            web_reads,
+            worker_reads,
+            ..
+        } = self.rented;
         let url = self.source().url();
-        let addon =
-            json!({"name": "redis-oval-1", "plan": "hosted-redis:mini", "url": url.expose(), "attachment": "REDIS"});
+        let formation = json!({
+            "web": {"command": ["sh", "-c", reading(&self.writer, web_reads)]},
+            "worker": {"command": ["sh", "-c", reading(&self.writer, worker_reads)]},
+        });
+        let config = match copy {
+            Some(tail) => json!({"REDIS_URL": format!("{}{tail}", url.expose())}),
+            None => json!({}),
+        };
+        let app = json!({"name": "demo", "region": "us", "formation": formation, "config": config});
+        self.admin("apps", app).await;
+        let values = match second_port {
+            true => {
+                let twin = Server {
+                    port: relay(self.source.port).await,
+                    ..self.source()
+                };
+                json!({"TLS_URL": twin.url().expose(), "BASTIONS": "192.0.2.4"})
+            }
+            false => json!({}),
+        };
+        let addon = json!({
+            "name": "redis-oval-1", "plan": "hosted-redis:mini", "url": url.expose(), "attachment": attachment, "values": values,
+        });
         self.admin("apps/demo/addons", addon).await;
+    }
+
+    /// Looks at the apps' vars, as every command does when it begins.
+    pub async fn look_at_vars(&mut self) {
+        let apps: Vec<Platform> = self.apps.iter().cloned().map(Platform::Heroku).collect();
+        let stay = self.naming.stay.clone();
+        let staying = Staying { vars: &stay, apps: &[] };
+        self.naming = naming(&apps, self.rented.config_var, &place_of(&self.source()), staying)
+            .await
+            .unwrap();
+    }
+
+    /// Another app that the add-on is attached to, with a process that reads that attachment's var, and a plain REDIS_URL.
+    pub async fn attached_app(&mut self, attachment: &str) -> Heroku {
+        let formation = json!({"web": {"command": ["sh", "-c", reading(&self.writer, &format!("{attachment}_URL"))]}});
+        let config = json!({"REDIS_URL": self.source().url().expose()});
+        self.admin(
+            "apps",
+            json!({"name": "second", "region": "us", "formation": formation, "config": config}),
+        )
+        .await;
+        let second = Heroku::new(&self.api, Secret::new(KEY), "second").unwrap();
+        second.attach("redis-oval-1", attachment).await.unwrap();
+        second.scale(&Formation::from([("web".into(), 1)])).await.unwrap();
+        self.apps.push(second.clone());
+        self.look_at_vars().await;
+        second
     }
 
     async fn admin(&self, path: &str, body: serde_json::Value) {
@@ -375,7 +487,8 @@ impl Stage {
                 sneaks_in: self.pause_ends_with.map(|phase| (phase, self.source())),
             },
             apps: self.apps.iter().cloned().map(Platform::Heroku).collect(),
-            config_var: "REDIS_URL".into(),
+            config_var: self.rented.config_var.into(),
+            naming: self.naming.clone(),
             fence: None,
             accept_loss: false,
             folder: self.folder.path().into(),
@@ -407,7 +520,7 @@ impl Stage {
 
     /// Whether the app's var names this server.
     pub async fn app_is_on(&self, server: &TestServer) -> bool {
-        let url = self.var("REDIS_URL").await.unwrap_or_default();
+        let url = self.var(self.rented.config_var).await.unwrap_or_default();
         url.contains(&format!(":{}", server.port))
     }
 

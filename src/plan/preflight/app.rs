@@ -8,8 +8,12 @@ use serde::Serialize;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(tag = "kind", rename_all = "lowercase")]
 pub enum Owner {
-    /// An attachment of an add-on: it must be flattened before the var can be set.
-    Attachment { attachment: String, addon: String },
+    /// An attachment of an add-on: it must be detached before the var can be set, and takes its other vars with it.
+    Attachment {
+        attachment: String,
+        addon: String,
+        vars: Vec<String>,
+    },
     /// A plain config var.
     Plain,
     /// The app has no such var.
@@ -57,10 +61,15 @@ fn judge_owner(facts: &Facts) -> Finding {
             "owner",
             format!("{var} is a plain config var: one change moves the app"),
         ),
-        Ok(Owner::Attachment { attachment, addon }) => Finding::ok(
+        Ok(Owner::Attachment {
+            attachment,
+            addon,
+            vars,
+        }) => Finding::ok(
             "owner",
             format!(
-                "{var} belongs to the attachment {attachment} of {addon}: `switch-app` attaches it as HOSTED_REDIS and sets {var} as a plain var first"
+                "{var} belongs to the attachment {attachment} of {addon}: `switch-app` attaches it as HOSTED_{attachment} and sets {} as plain vars first",
+                vars.join(", ")
             ),
         ),
         Ok(Owner::Absent) => Finding::blocker(
@@ -87,8 +96,8 @@ fn judge_app(app: &AppSurvey, facts: &Facts, findings: &mut Vec<Finding>) {
     if let ChangeProbe::Denied(reason) = &app.change {
         findings.push(Finding::blocker(
             "app-config",
-            format!("the platform's key may not change the app's config: {reason}"),
-            "use the key of an account that may deploy and configure the app",
+            format!("the platform would refuse a change of the app's config: {reason}"),
+            "settle what it says of the app or the account, or use the key of an account that may deploy and configure the app",
         ));
     }
     if !app.masked.is_empty() {

@@ -6,15 +6,13 @@ use crate::platform::heroku::{Consumer, Consumers};
 /// What infra.yml and the command line say of apps.
 #[derive(Clone, Copy, Debug)]
 pub struct Intent<'a> {
-    /// `app.name`
-    pub app: &'a str,
     /// `app.also`: switched in the same cutover.
     pub also: &'a [String],
     /// `--leave`: stay on the source on purpose.
     pub leave: &'a [String],
 }
 
-/// Judges what was found. Of the app itself only those vars are in it that the switch does not move.
+/// Judges what was found of other apps. The vars of those that are switched are for [`super::vars`].
 pub fn judge(found: &Consumers, intent: Intent<'_>) -> Vec<Finding> {
     let mut findings = Vec::new();
     let mut moved = Vec::new();
@@ -26,14 +24,6 @@ pub fn judge(found: &Consumers, intent: Intent<'_>) -> Vec<Finding> {
                 "left",
                 format!("{app} stays on the source as asked ({what})"),
                 "what it writes there is on no other side: it must not share data with the app that is moved",
-            ));
-        } else if app == intent.app {
-            findings.push(Finding::blocker(
-                "left-behind",
-                format!("{app} would keep the source in {what}: an attachment of its own owns that"),
-                format!(
-                    "detach it (`heroku addons:detach NAME --app {app}`) and, if the app reads it, set it as a plain var; or say that it does not with --leave {app}"
-                ),
             ));
         } else if intent.also.contains(app) {
             match &consumer.unreadable {
@@ -140,7 +130,6 @@ mod tests {
         let owned = |names: &[&str]| names.iter().map(ToString::to_string).collect::<Vec<_>>();
         let (also, leave) = (owned(also), owned(leave));
         let intent = Intent {
-            app: "shop",
             also: &also,
             leave: &leave,
         };
@@ -161,19 +150,6 @@ mod tests {
             (found(vec![other()]), &[], &[], vec![(Blocker, "left-behind")]),
             (found(vec![other()]), &["reports"], &[], vec![(Ok, "consumers")]),
             (found(vec![other()]), &[], &["reports"], vec![(Warning, "left")]),
-            // Its own other attachment is no less in the way.
-            (
-                found(vec![consumer("shop", &["CACHE_URL"], &["CACHE"])]),
-                &[],
-                &[],
-                vec![(Blocker, "left-behind")],
-            ),
-            (
-                found(vec![consumer("shop", &["CACHE_URL"], &["CACHE"])]),
-                &[],
-                &["shop"],
-                vec![(Warning, "left")],
-            ),
             // One that only the add-on tells of.
             (
                 found(vec![consumer("pr-17", &[], &["REDIS"])]),
@@ -218,11 +194,7 @@ mod tests {
     #[test]
     fn a_finding_names_the_vars_and_never_a_value() {
         let found = found(vec![consumer("reports", &["CACHE_URL", "JOBS_URL"], &["CACHE"])]);
-        let intent = Intent {
-            app: "shop",
-            also: &[],
-            leave: &[],
-        };
+        let intent = Intent { also: &[], leave: &[] };
         assert!(judge(&found, intent)[0].found.contains("(CACHE_URL, JOBS_URL)"));
     }
 }

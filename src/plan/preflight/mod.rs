@@ -1,7 +1,7 @@
 //! What stands in the way of a move, decided from what was seen. Pure.
 //!
 //! Every finding has a stable id for scripts, what was found, and what to do about it. [`version`], [`source`], [`fence`] and [`commands`] judge the hosted Redis, [`app`]
-//! the platform's side, [`consumers`] who else uses the same Redis, [`reach`] who will get in. A blocker is what makes a move unsafe or impossible; a warning is what its owner should know before.
+//! the platform's side, [`vars`] what becomes of the app's vars, [`consumers`] who else uses the same Redis, [`reach`] who will get in. A blocker is what makes a move unsafe or impossible; a warning is what its owner should know before.
 
 pub mod app;
 pub mod commands;
@@ -11,6 +11,7 @@ pub mod reach;
 mod source;
 #[cfg(test)]
 mod tests;
+pub mod vars;
 mod version;
 
 pub use app::{Copy, Owner};

@@ -5,17 +5,19 @@ use super::{Heroku, Named};
 use crate::error::{Error, Result};
 use crate::secret::{Secret, Shown};
 use serde::Deserialize;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Attachment {
     pub id: String,
-    /// The stem of the vars that it owns: `REDIS` owns `REDIS_URL`.
+    /// The stem of the vars that it owns: `REDIS` owns `REDIS_URL`, and whatever else its add-on gives.
     pub name: String,
     /// The app that it is attached to.
     pub app: String,
     pub addon_id: String,
     pub addon_name: String,
+    /// The add-on's own names of its vars (`config_vars`), which begin with the name of its first attachment; absent where the key may not see the add-on.
+    pub config_vars: Option<Vec<String>>,
 }
 
 impl Attachment {
@@ -23,13 +25,51 @@ impl Attachment {
     pub fn url_var(&self) -> String {
         format!("{}_URL", self.name)
     }
+
+    /// Whether the platform would refuse to set this var of its app. Of an add-on that cannot be seen, every var that begins with the attachment's name counts.
+    pub fn owns(&self, var: &str) -> bool {
+        let Some(suffix) = var
+            .strip_prefix(self.name.as_str())
+            .and_then(|rest| rest.strip_prefix('_'))
+        else {
+            return false;
+        };
+        match &self.config_vars {
+            Some(names) => suffixes(names, &self.name).contains(suffix),
+            None => true,
+        }
+    }
 }
 
-/// The attachment of `app` that owns a var. What an add-on lists as its vars is no proof: it may be attached under another name.
+/// Which attachment of `app` owns a var. Where one name begins with another, the longer one is meant.
 pub fn owner<'a>(attachments: &'a [Attachment], app: &str, var: &str) -> Option<&'a Attachment> {
     attachments
         .iter()
-        .find(|attachment| attachment.app == app && attachment.url_var() == var)
+        .filter(|attachment| attachment.app == app && attachment.owns(var))
+        .max_by_key(|attachment| attachment.name.len())
+}
+
+/// The add-on's vars without the name of its first attachment: `URL` and `TLS_URL` of `REDIS_URL` and `REDIS_TLS_URL`. The API does not tell that name, and the attachment may be
+/// gone: it is any beginning that all vars share, and where several fit, each of them counts, so that no owned var is taken for a plain one.
+fn suffixes<'a>(names: &'a [String], attachment: &str) -> BTreeSet<&'a str> {
+    let Some(first) = names.first() else {
+        return BTreeSet::new();
+    };
+    let shared: Vec<usize> = first
+        .match_indices('_')
+        .map(|(at, _)| at + 1)
+        .filter(|&length| names.iter().all(|name| name.starts_with(&first[..length])))
+        .collect();
+    // The attachment that is asked about may be the first one itself.
+    let own = shared.last().filter(|&&length| first[..length - 1] == *attachment);
+    let lengths = match own {
+        Some(own) => std::slice::from_ref(own),
+        None => &shared,
+    };
+    lengths
+        .iter()
+        .flat_map(|&length| names.iter().map(move |name| &name[length..]))
+        .collect()
 }
 
 #[derive(Deserialize)]
@@ -46,32 +86,70 @@ struct AddonReply {
     name: String,
 }
 
-impl From<AttachmentReply> for Attachment {
-    fn from(reply: AttachmentReply) -> Self {
+impl AttachmentReply {
+    fn known(self, config_vars: Option<Vec<String>>) -> Attachment {
         Attachment {
-            id: reply.id,
-            name: reply.name,
-            app: reply.app.name,
-            addon_id: reply.addon.id,
-            addon_name: reply.addon.name,
+            id: self.id,
+            name: self.name,
+            app: self.app.name,
+            addon_id: self.addon.id,
+            addon_name: self.addon.name,
+            config_vars,
         }
     }
 }
 
+/// An add-on, with the names of its vars.
+#[derive(Deserialize)]
+struct AddonVars {
+    id: String,
+    #[serde(default)]
+    config_vars: Option<Vec<String>>,
+}
+
 impl Heroku {
-    /// All attachments of this app.
+    /// All attachments of this app, each with the names that its add-on gives to vars.
     pub async fn attachments(&self) -> Result<Vec<Attachment>> {
         let doing = format!("list the attachments of app {}", self.app);
-        let replies: Vec<AttachmentReply> = self.http.list(&self.path("/addon-attachments"), &doing).await?;
-        Ok(replies.into_iter().map(Attachment::from).collect())
+        let (attachments_path, addons_path) = (self.path("/addon-attachments"), self.path("/addons"));
+        let (replies, addons): (Vec<AttachmentReply>, Vec<AddonVars>) = tokio::try_join!(
+            self.http.list(&attachments_path, &doing),
+            self.http.list(&addons_path, &doing)
+        )?;
+        let mut known: BTreeMap<String, Vec<String>> = addons
+            .into_iter()
+            .filter_map(|addon| Some((addon.id, addon.config_vars?)))
+            .collect();
+        // The list may hold only the add-ons that this app pays for.
+        for reply in &replies {
+            if !known.contains_key(&reply.addon.id)
+                && let Some(names) = self.addon_vars(&reply.addon.id).await?
+            {
+                known.insert(reply.addon.id.clone(), names);
+            }
+        }
+        Ok(replies
+            .into_iter()
+            .map(|reply| {
+                let names = known.get(&reply.addon.id).cloned();
+                reply.known(names)
+            })
+            .collect())
     }
 
-    /// All attachments of an add-on, those to other apps too.
-    pub async fn attachments_of_addon(&self, addon: &str) -> Result<Vec<Attachment>> {
+    /// The names of an add-on's vars; nothing where the key may not see the add-on.
+    async fn addon_vars(&self, addon: &str) -> Result<Option<Vec<String>>> {
+        let doing = format!("read add-on {addon}");
+        let reply: Option<AddonVars> = self.http.find_allowed(&format!("/addons/{addon}"), &doing).await?;
+        Ok(reply.and_then(|addon| addon.config_vars))
+    }
+
+    /// The apps that an add-on is attached to, and under which names.
+    pub async fn attachments_of_addon(&self, addon: &str) -> Result<Vec<(String, String)>> {
         let doing = format!("list the attachments of add-on {addon}");
         let path = format!("/addons/{addon}/addon-attachments");
         let replies: Vec<AttachmentReply> = self.http.list(&path, &doing).await?;
-        Ok(replies.into_iter().map(Attachment::from).collect())
+        Ok(replies.into_iter().map(|reply| (reply.app.name, reply.name)).collect())
     }
 
     /// What an add-on hands out, by the names it has at the add-on (not those of an attachment).
@@ -95,7 +173,13 @@ impl Heroku {
         let doing = format!("attach add-on {addon} to app {} as {name}", self.app);
         let mut lost = None;
         for _ in 0..3 {
-            if let Some(there) = self.attachments().await?.into_iter().find(|there| there.name == name) {
+            let attached = self.attachments().await?;
+            let of_addon = |other: &&Attachment| other.addon_id == addon || other.addon_name == addon;
+            let names = attached
+                .iter()
+                .find(of_addon)
+                .and_then(|other| other.config_vars.clone());
+            if let Some(there) = attached.into_iter().find(|there| there.name == name) {
                 if there.addon_id == addon || there.addon_name == addon {
                     return Ok(there);
                 }
@@ -110,7 +194,7 @@ impl Heroku {
             match self.http.change("POST", "/addon-attachments", Some(body)).await {
                 Changed::Done(reply) => {
                     if let Ok(attachment) = serde_json::from_value::<AttachmentReply>(reply) {
-                        return Ok(attachment.into());
+                        return Ok(attachment.known(names));
                     }
                 }
                 Changed::Refused(refusal) => return Err(refused(&refusal, &doing, lost)),

@@ -1,4 +1,4 @@
-//! Who else uses a Redis: every app that the key can see and every var of it that names the same server, and every app that the add-on is attached to.
+//! Who else uses a Redis: every other app that the key can see and every var of it that names the same server, and every app that the add-on is attached to.
 //!
 //! Bounded, since an account may see thousands of apps: what was not looked at is counted and said.
 
@@ -45,14 +45,13 @@ impl Heroku {
         }
     }
 
-    /// Every app that uses the server at this place. Of this app itself: the vars that would go on naming it after a switch, but for those
-    /// that are expected to.
-    pub async fn consumers(&self, place: (&str, u16), expected: &[String]) -> Result<Consumers> {
+    /// Every other app that uses the server, which answers at these places. The vars of this app itself are for the cutover's own look.
+    pub async fn consumers(&self, places: &[(String, u16)]) -> Result<Consumers> {
         let (vars, attachments) = tokio::try_join!(self.config_vars(), self.attachments())?;
         let mut attached: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
-        for addon in addons_at(&vars, &attachments, place) {
-            for attachment in self.attachments_of_addon(&addon).await? {
-                attached.entry(attachment.app).or_default().insert(attachment.name);
+        for addon in addons_at(&vars, &attachments, places) {
+            for (app, name) in self.attachments_of_addon(&addon).await? {
+                attached.entry(app).or_default().insert(name);
             }
         }
         let apps: Vec<Named> = self.http.list("/apps", "list the apps of this account").await?;
@@ -84,13 +83,12 @@ impl Heroku {
             looked_at: 1,
             ..Consumers::default()
         };
-        found.consumers.extend(self.own(&vars, &attachments, place, expected));
         for (app, vars) in read {
             let attachments: Vec<String> = attached.remove(&app).into_iter().flatten().collect();
             match vars {
                 Ok(vars) => {
                     found.looked_at += 1;
-                    let vars = vars_at(&vars, place);
+                    let vars = vars_at(&vars, places);
                     if !vars.is_empty() || !attachments.is_empty() {
                         found.consumers.push(Consumer {
                             app,
@@ -113,53 +111,27 @@ impl Heroku {
         found.unseen.sort();
         Ok(found)
     }
-
-    /// This app's own vars that an attachment of its own keeps: a plain one moves with the switch.
-    fn own(
-        &self,
-        vars: &ConfigVars,
-        attachments: &[Attachment],
-        place: (&str, u16),
-        expected: &[String],
-    ) -> Option<Consumer> {
-        let owner = |var: &str| {
-            attachments
-                .iter()
-                .find(|attachment| attachment.app == self.app && attachment.url_var() == var)
-        };
-        let mut kept = Consumer {
-            app: self.app.clone(),
-            ..Consumer::default()
-        };
-        for var in vars_at(vars, place) {
-            if expected.contains(&var) {
-                continue;
-            }
-            if let Some(owner) = owner(&var) {
-                kept.attachments.push(owner.name.clone());
-                kept.vars.push(var);
-            }
-        }
-        (!kept.vars.is_empty()).then_some(kept)
-    }
 }
 
 /// Ids of the add-ons whose attachments to this app name the server.
-fn addons_at(vars: &ConfigVars, attachments: &[Attachment], place: (&str, u16)) -> BTreeSet<String> {
-    let at = vars_at(vars, place);
+fn addons_at(vars: &ConfigVars, attachments: &[Attachment], places: &[(String, u16)]) -> BTreeSet<String> {
+    let at = vars_at(vars, places);
     attachments
         .iter()
-        .filter(|attachment| at.contains(&attachment.url_var()))
+        .filter(|attachment| at.iter().any(|var| attachment.owns(var)))
         .map(|attachment| attachment.addon_id.clone())
         .collect()
 }
 
-fn vars_at(vars: &ConfigVars, place: (&str, u16)) -> Vec<String> {
+fn vars_at(vars: &ConfigVars, places: &[(String, u16)]) -> Vec<String> {
     let names = |var: &(&str, &crate::secret::Secret)| {
         let url = var.1.expose().trim();
         (url.starts_with("redis://") || url.starts_with("rediss://"))
             && Server::place_of(var.1).is_ok_and(|(host, port)| {
-                host.trim_matches(['[', ']']).eq_ignore_ascii_case(place.0) && port == place.1
+                let host = host.trim_matches(['[', ']']);
+                places
+                    .iter()
+                    .any(|place| host.eq_ignore_ascii_case(&place.0) && port == place.1)
             })
     };
     vars.readable()
@@ -175,10 +147,11 @@ fn said(error: &Error) -> String {
 #[cfg(test)]
 mod tests {
     use super::super::tests::Stand;
-    use super::*;
     use serde_json::json;
 
-    const PLACE: (&str, u16) = ("hosted.test", 6390);
+    fn places() -> Vec<(String, u16)> {
+        vec![("hosted.test".into(), 6390)]
+    }
 
     async fn with_others() -> Stand {
         let stand = Stand::new().await;
@@ -204,15 +177,11 @@ mod tests {
         stand
     }
 
-    fn expected() -> Vec<String> {
-        vec!["REDIS_URL".into(), "HOSTED_REDIS_URL".into()]
-    }
-
     #[tokio::test]
     async fn every_app_is_found_by_its_vars_or_by_the_addon_s_attachments() {
         let stand = with_others().await;
         stand.admin("apps/demo/behaviour", json!({"page_size": 1})).await;
-        let found = stand.heroku.consumers(PLACE, &expected()).await.unwrap();
+        let found = stand.heroku.consumers(&places()).await.unwrap();
         let seen: Vec<(&str, Vec<&str>, Vec<&str>)> = found
             .consumers
             .iter()
@@ -235,28 +204,19 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_second_attachment_of_the_app_itself_counts_and_what_is_expected_does_not() {
+    async fn another_app_is_found_by_the_addon_s_other_port_too() {
         let stand = Stand::new().await;
-        stand.heroku.attach("redis-1", "HOSTED_REDIS").await.unwrap();
-        assert!(
-            stand
-                .heroku
-                .consumers(PLACE, &expected())
-                .await
-                .unwrap()
-                .consumers
-                .is_empty()
-        );
-        stand.heroku.attach("redis-1", "CACHE").await.unwrap();
-        let found = stand.heroku.consumers(PLACE, &expected()).await.unwrap();
-        assert_eq!(
-            found.consumers,
-            [Consumer {
-                app: "demo".into(),
-                vars: vec!["CACHE_URL".into()],
-                attachments: vec!["CACHE".into()],
-                unreadable: None
-            }]
-        );
+        let config = json!({"REDIS_URL": "rediss://:hunter2@hosted.test:6391"});
+        stand
+            .admin(
+                "apps",
+                json!({"name": "jobs", "region": "us", "formation": {}, "config": config}),
+            )
+            .await;
+        assert!(stand.heroku.consumers(&places()).await.unwrap().consumers.is_empty());
+        let both = [places(), vec![("hosted.test".into(), 6391)]].concat();
+        let found = stand.heroku.consumers(&both).await.unwrap();
+        let apps: Vec<&str> = found.consumers.iter().map(|consumer| consumer.app.as_str()).collect();
+        assert_eq!(apps, ["jobs"]);
     }
 }

@@ -89,7 +89,7 @@ impl Liar {
             8 => drop(heroku.egress().await),
             9 => drop(heroku.aws_region().await),
             10 => drop(heroku.log_of("web.1").await),
-            _ => drop(heroku.consumers(("192.0.2.1", 6379), &[]).await),
+            _ => drop(heroku.consumers(&[("192.0.2.1".into(), 6379)]).await),
         }
     }
 }

@@ -112,6 +112,15 @@ impl Http {
         }
     }
 
+    /// Reads one thing that may not exist, or that the key may not see.
+    pub(super) async fn find_allowed<T: DeserializeOwned>(&self, path: &str, doing: &str) -> Result<Option<T>> {
+        match self.read(path, None, doing).await? {
+            Ok(response) => parsed(response, path, doing).await.map(Some),
+            Err(refusal) if matches!(refusal.status, StatusCode::NOT_FOUND | StatusCode::FORBIDDEN) => Ok(None),
+            Err(refusal) => Err(refusal.error(doing)),
+        }
+    }
+
     /// Reads a list to its end, page by page.
     pub(super) async fn list<T: DeserializeOwned>(&self, path: &str, doing: &str) -> Result<Vec<T>> {
         let mut items = Vec::new();
@@ -318,6 +327,15 @@ impl Refusal {
         }
     }
 
+    /// Whether any change of the app would be refused, whatever it holds: a wrong key, an overdue account, missing rights, an app that is gone, suspended or locked, or an account that
+    /// has to be verified first.
+    pub(super) fn is_about_the_account(&self) -> bool {
+        match self.status.as_u16() {
+            401..=404 | 410 | 423 => true,
+            _ => self.id == "verification_needed",
+        }
+    }
+
     pub(super) fn error(&self, doing: &str) -> Error {
         let said = match (self.message.is_empty(), self.id.is_empty()) {
             (true, true) => self.status.to_string(),
@@ -338,9 +356,13 @@ impl Refusal {
             403 if self.id == "two_factor" => {
                 "the key needs a second factor: use an authorization made with `heroku authorizations:create`"
             }
+            403 if self.id == "suspended" => {
+                "the app or its account is suspended: see what the platform wrote about it"
+            }
             403 => "the key may not do this: use one of a collaborator who may deploy and manage the app",
             404 => "see that `app.name` in infra.yml is the app's name, and that the key's account can see it",
             409 => "another change is under way: wait for it and run the same command again",
+            423 => "the app is locked: join it, or have an administrator of its team unlock it",
             422 if self.id == "verification_needed" => "the platform wants the account verified first",
             429 => "the account's requests are used up: wait a minute and run the same command again",
             500.. => "see the platform's status page, then run the same command again",

@@ -1,5 +1,6 @@
 //! What a move must know of an app beside its vars: where it runs, what a change sets off, what would keep an old URL, and whether the key may change it at all.
 
+use super::http::Refusal;
 use super::{ConfigVars, Heroku};
 use crate::error::Result;
 use serde::Deserialize;
@@ -74,13 +75,27 @@ impl Heroku {
             .collect())
     }
 
-    /// Asks for a change whose body nobody can read, so that nothing can come of it. A key that may not change the app is told so; any other answer proves nothing.
+    /// Asks for a change whose body nobody can read, so that nothing can come of it. Who may not change the app is told so; any other answer proves nothing.
     async fn probe_change(&self) -> ChangeProbe {
-        let refusal = self.http.refusal_of_nothing(&self.path("/config-vars")).await;
-        match refusal.filter(|refusal| matches!(refusal.status.as_u16(), 401 | 403)) {
+        match self.denial().await {
+            Some(refusal) if refusal.message.is_empty() => ChangeProbe::Denied(refusal.status.to_string()),
             Some(refusal) => ChangeProbe::Denied(refusal.message),
             None => ChangeProbe::Open,
         }
+    }
+
+    /// The same as an error.
+    pub(in crate::platform) async fn refusal_foreseen(&self) -> Result<()> {
+        let doing = format!("change the config vars of app {}", self.app_name());
+        match self.denial().await {
+            Some(refusal) => Err(refusal.error(&doing)),
+            None => Ok(()),
+        }
+    }
+
+    async fn denial(&self) -> Option<Refusal> {
+        let refusal = self.http.refusal_of_nothing(&self.path("/config-vars")).await;
+        refusal.filter(Refusal::is_about_the_account)
     }
 }
 
@@ -89,6 +104,40 @@ mod tests {
     use super::super::tests::Stand;
     use super::*;
     use serde_json::json;
+
+    #[tokio::test]
+    async fn a_change_that_would_be_refused_is_told_beforehand_and_nothing_is_changed() {
+        let stand = Stand::new().await;
+        let release = stand.heroku.newest_release().await.unwrap();
+        for (status, id, denied) in [
+            (401, "unauthorized", true),
+            (402, "delinquent", true),
+            (403, "forbidden", true),
+            (403, "suspended", true),
+            (404, "not_found", true),
+            (422, "verification_needed", true),
+            (423, "locked", true),
+            // A body that cannot be read may be told so.
+            (400, "bad_request", false),
+            (422, "invalid_params", false),
+            (429, "rate_limit", false),
+            (503, "service_unavailable", false),
+        ] {
+            let failures = json!({"status": status, "id": id, "count": 1, "method": "PATCH"});
+            stand
+                .admin("apps/demo/behaviour", json!({"api_failures": failures}))
+                .await;
+            let foreseen = stand.heroku.refusal_foreseen().await;
+            assert_eq!(foreseen.is_err(), denied, "{status} {id}: {foreseen:?}");
+            if let Err(error) = foreseen {
+                assert!(
+                    error.to_string().contains(&status.to_string()) && error.next_step().is_some(),
+                    "{error:?}"
+                );
+            }
+        }
+        assert_eq!(stand.heroku.newest_release().await.unwrap(), release);
+    }
 
     #[tokio::test]
     async fn an_app_is_seen_as_it_is_and_looking_changes_nothing() {

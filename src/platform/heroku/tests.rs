@@ -114,6 +114,42 @@ async fn an_owned_var_cannot_be_set_and_the_error_says_who_owns_it() {
 }
 
 #[tokio::test]
+async fn what_an_attachment_owns_is_what_the_platform_refuses() {
+    let stand = Stand::new().await;
+    for (name, attachment, values) in [
+        (
+            "redis-2",
+            "QUEUE",
+            json!({"URL": URL, "TLS_URL": URL, "BASTIONS": "192.0.2.4"}),
+        ),
+        ("cloud-1", "REDISCLOUD", json!({"URL": URL})),
+        ("memory-1", "MEMORY", json!({"SERVERS": "192.0.2.5:11211"})),
+    ] {
+        let addon = json!({"name": name, "plan": "p:q", "attachment": attachment, "values": values});
+        stand.admin("apps/demo/addons", addon).await;
+    }
+    stand.heroku.attach("redis-2", "HOSTED_QUEUE").await.unwrap();
+    stand.heroku.attach("cloud-1", "HOSTED").await.unwrap();
+    // The name that the add-on's own vars begin with is gone then.
+    let gone = stand.heroku.attachments().await.unwrap();
+    let gone = gone.into_iter().find(|attachment| attachment.name == "QUEUE").unwrap();
+    stand.heroku.detach(&gone).await.unwrap();
+    stand.set("QUEUE_URL", Some("redis://plain.test")).await.unwrap();
+    let attachments = stand.heroku.attachments().await.unwrap();
+    let vars = stand.heroku.config_vars().await.unwrap();
+    let more = ["QUEUE_TLS_URL", "MEMORY_URL", "HOSTED_QUEUE_SIZE", "HOSTED_TLS_URL"];
+    for var in vars.names().chain(more) {
+        let owned = owner(&attachments, "demo", var).is_some();
+        let refused = stand.set(var, Some("x")).await.is_err();
+        assert_eq!(owned, refused, "{var}");
+    }
+    assert_eq!(
+        owner(&attachments, "demo", "HOSTED_QUEUE_TLS_URL").unwrap().name,
+        "HOSTED_QUEUE"
+    );
+}
+
+#[tokio::test]
 async fn a_change_makes_one_release_also_when_its_answer_is_lost() {
     let stand = Stand::new().await;
     let before = stand.release().await;

@@ -1,0 +1,304 @@
+use super::*;
+
+const URL: &str = "rediss://:hunter2@hosted.test:6390";
+const TLS_URL: &str = "rediss://:hunter2@hosted.test:6391";
+
+fn vars(pairs: &[(&str, &str)]) -> ConfigVars {
+    ConfigVars::new(
+        pairs
+            .iter()
+            .map(|(name, value)| (name.to_string(), Some(Secret::new(*value)))),
+    )
+}
+
+/// An attachment of an add-on whose vars have these names at the add-on.
+fn attached(name: &str, addon: &str, config_vars: &[&str]) -> Attachment {
+    Attachment {
+        id: format!("id-{name}"),
+        name: name.into(),
+        app: "demo".into(),
+        addon_id: format!("id-{addon}"),
+        addon_name: addon.into(),
+        config_vars: Some(config_vars.iter().map(ToString::to_string).collect()),
+    }
+}
+
+const TWO: [&str; 2] = ["REDIS_URL", "REDIS_TLS_URL"];
+
+/// Looks at the app as a cutover from URL does.
+fn look<T>(vars: &ConfigVars, attachments: &[Attachment], config_var: &str, see: impl FnOnce(AppVars<'_>) -> T) -> T {
+    look_staying(vars, attachments, config_var, &[], see)
+}
+
+fn look_staying<T>(
+    vars: &ConfigVars,
+    attachments: &[Attachment],
+    config_var: &str,
+    stay: &[&str],
+    see: impl FnOnce(AppVars<'_>) -> T,
+) -> T {
+    let source = ("hosted.test".to_string(), 6390);
+    let mut places = vec![source.clone()];
+    places.extend(places_beside(vars, attachments, "demo", &source));
+    let stay: Vec<String> = stay.iter().map(ToString::to_string).collect();
+    see(AppVars {
+        app: "demo",
+        config_var,
+        vars,
+        attachments,
+        places: &places,
+        stay: &stay,
+    })
+}
+
+fn names(moved: &[Moved]) -> Vec<&str> {
+    moved.iter().map(|moved| moved.var.as_str()).collect()
+}
+
+#[test]
+fn an_attachment_takes_all_its_vars_with_it_and_no_other() {
+    let attachments = [
+        attached("REDIS", "redis-1", &["REDIS_URL", "REDIS_TLS_URL", "REDIS_BASTIONS"]),
+        attached("REDIS_CACHE", "redis-2", &["REDIS_CACHE_URL"]),
+    ];
+    let vars = vars(&[
+        ("REDIS_URL", URL),
+        ("REDIS_TLS_URL", TLS_URL),
+        ("REDIS_BASTIONS", "192.0.2.4"),
+        ("REDIS_CACHE_URL", "redis://other.test"),
+        ("REDIS_POOL", "5"),
+    ]);
+    look(&vars, &attachments, "REDIS_URL", |app| {
+        let plan = app.flatten().unwrap().unwrap();
+        assert_eq!(
+            (plan.attachment.as_str(), plan.hosted.as_str()),
+            ("REDIS", "HOSTED_REDIS")
+        );
+        assert_eq!(plan.vars, ["REDIS_BASTIONS", "REDIS_TLS_URL", "REDIS_URL"]);
+        assert_eq!(plan.hosted_twin("REDIS_TLS_URL"), "HOSTED_REDIS_TLS_URL");
+        let moving: Vec<String> = app.will_move().into_iter().map(|(var, _)| var).collect();
+        assert_eq!(moving, ["REDIS_TLS_URL", "REDIS_URL"]);
+    });
+}
+
+#[test]
+fn a_second_attachments_vars_are_owned_and_in_no_change() {
+    let attachments = [attached("HOSTED_REDIS", "redis-1", &TWO)];
+    let vars = vars(&[
+        ("HOSTED_REDIS_URL", URL),
+        ("HOSTED_REDIS_TLS_URL", TLS_URL),
+        ("REDIS_URL", URL),
+        ("REDIS_TLS_URL", TLS_URL),
+        ("SIDEKIQ_URL", "rediss://:hunter2@hosted.test:6391/3"),
+        ("OTHER_URL", "redis://hosted.test:6392"),
+        ("PORT", "5000"),
+    ]);
+    look(&vars, &attachments, "REDIS_URL", |app| {
+        let change = app.change(&["REDIS_CA"]).unwrap();
+        assert_eq!(names(&change.moved), ["REDIS_TLS_URL", "REDIS_URL", "SIDEKIQ_URL"]);
+        let kept: Vec<&str> = change
+            .moved
+            .iter()
+            .map(|moved| moved.kept_in.as_deref().unwrap())
+            .collect();
+        assert_eq!(
+            kept,
+            ["HOSTED_REDIS_TLS_URL", "HOSTED_REDIS_URL", "HOSTED_REDIS_TLS_URL"]
+        );
+        assert!(change.moved.iter().all(|moved| !moved.copied) && change.keep_in.is_none());
+    });
+}
+
+#[test]
+fn the_name_of_the_first_attachment_is_told_from_what_its_vars_share() {
+    // The first attachment is gone, and the others have names of their own.
+    for (first, expected) in [
+        (
+            &["REDIS_URL", "REDIS_TLS_URL"][..],
+            &["HOSTED_REDIS_TLS_URL", "HOSTED_REDIS_URL"][..],
+        ),
+        (&["REDISCLOUD_URL"], &["HOSTED_REDIS_URL"]),
+        (
+            &["HEROKU_REDIS_AMBER_URL", "HEROKU_REDIS_AMBER_TLS_URL"],
+            &["HOSTED_REDIS_TLS_URL", "HOSTED_REDIS_URL"],
+        ),
+        (&["REDISGREEN_SERVERS"], &["HOSTED_REDIS_SERVERS"]),
+        (&[], &[]),
+    ] {
+        let hosted = attached("HOSTED_REDIS", "redis-1", first);
+        let all = [
+            "HOSTED_REDIS_SERVERS",
+            "HOSTED_REDIS_TLS_URL",
+            "HOSTED_REDIS_URL",
+            "REDIS_URL",
+        ];
+        let owned: Vec<&str> = all.into_iter().filter(|var| hosted.owns(var)).collect();
+        assert_eq!(owned, expected, "{first:?}");
+    }
+    let unseen = Attachment {
+        config_vars: None,
+        ..attached("CACHE", "redis-9", &[])
+    };
+    assert!(unseen.owns("CACHE_URL") && unseen.owns("CACHE_ANYTHING") && !unseen.owns("CACHED_URL"));
+}
+
+#[test]
+fn a_twin_as_the_apps_own_var_keeps_its_own_value() {
+    let attachments = [attached("REDIS", "redis-1", &TWO)];
+    let vars = vars(&[("REDIS_URL", URL), ("REDIS_TLS_URL", TLS_URL)]);
+    look(&vars, &attachments, "REDIS_TLS_URL", |app| {
+        let plan = app.flatten().unwrap().unwrap();
+        // The source's URL is read in hosted_var afterwards: it must be the same port.
+        assert_eq!(plan.hosted_twin("REDIS_TLS_URL"), hosted_var("REDIS_TLS_URL"));
+    });
+}
+
+#[test]
+fn an_owned_var_beside_a_plain_copy_is_detached_and_moves_too() {
+    let attachments = [attached("REDISCLOUD", "redis-1", &["REDISCLOUD_URL"])];
+    let before = vars(&[("REDIS_URL", URL), ("REDISCLOUD_URL", URL)]);
+    look(&before, &attachments, "REDIS_URL", |app| {
+        let plan = app.flatten().unwrap().unwrap();
+        assert_eq!(
+            (plan.attachment.as_str(), plan.hosted.as_str()),
+            ("REDISCLOUD", "HOSTED_REDISCLOUD")
+        );
+        let error = app.change(&[]).unwrap_err();
+        assert!(error.to_string().contains("REDISCLOUD_URL"), "{error}");
+    });
+    look_staying(&before, &attachments, "REDIS_URL", &["REDISCLOUD_URL"], |app| {
+        assert_eq!(app.flatten().unwrap(), None);
+        assert_eq!(names(&app.change(&[]).unwrap().moved), ["REDIS_URL"]);
+        assert_eq!(app.left(), [("REDISCLOUD_URL".to_string(), Left::OnPurpose)]);
+    });
+    let attachments = [attached("HOSTED_REDISCLOUD", "redis-1", &["REDISCLOUD_URL"])];
+    let after = vars(&[
+        ("REDIS_URL", URL),
+        ("REDISCLOUD_URL", URL),
+        ("HOSTED_REDISCLOUD_URL", URL),
+    ]);
+    look(&after, &attachments, "REDIS_URL", |app| {
+        assert_eq!(app.flatten().unwrap(), None);
+        let change = app.change(&[]).unwrap();
+        assert_eq!(names(&change.moved), ["REDISCLOUD_URL", "REDIS_URL"]);
+        assert_eq!(change.keep_in.as_deref(), Some("HOSTED_REDIS_URL"));
+    });
+}
+
+#[test]
+fn a_second_attachment_needs_no_second_name() {
+    let attachments = [
+        attached("CACHE", "redis-1", &TWO),
+        attached("HOSTED_REDIS", "redis-1", &TWO),
+    ];
+    let vars = vars(&[
+        ("REDIS_URL", URL),
+        ("CACHE_URL", URL),
+        ("CACHE_TLS_URL", TLS_URL),
+        ("HOSTED_REDIS_URL", URL),
+    ]);
+    look(&vars, &attachments, "REDIS_URL", |app| {
+        let plan = app.flatten().unwrap().unwrap();
+        assert_eq!(
+            (plan.attachment.as_str(), plan.hosted.as_str()),
+            ("CACHE", "HOSTED_REDIS")
+        );
+        assert_eq!(plan.vars, ["CACHE_TLS_URL", "CACHE_URL"]);
+    });
+}
+
+#[test]
+fn a_value_that_no_other_var_holds_is_copied() {
+    let attachments = [attached("HOSTED_REDIS", "redis-1", &["REDIS_URL"])];
+    let with_query = "rediss://:hunter2@hosted.test:6390/2?ssl_cert_reqs=none";
+    let vars = vars(&[
+        ("HOSTED_REDIS_URL", URL),
+        ("REDIS_URL", with_query),
+        ("CACHE", with_query),
+        ("HOSTED_CACHE", "mine"),
+    ]);
+    look(&vars, &attachments, "REDIS_URL", |app| {
+        let change = app.change(&[]).unwrap();
+        let kept: Vec<_> = change
+            .moved
+            .iter()
+            .map(|moved| (moved.kept_in.as_deref().unwrap(), moved.copied))
+            .collect();
+        // Neither what an attachment owns nor what is the app's own is written over.
+        assert_eq!(kept, [("HOSTED_CACHE_COPY", true), ("HOSTED_REDIS_URL_COPY", true)]);
+    });
+}
+
+#[test]
+fn another_name_or_var_in_the_way_is_found_before_anything_is_detached() {
+    let redis = || attached("REDIS", "redis-1", &["REDIS_URL"]);
+    let taken = [redis(), attached("HOSTED_REDIS", "redis-2", &["CACHE_URL"])];
+    let error = look(&vars(&[("REDIS_URL", URL)]), &taken, "REDIS_URL", |app| {
+        app.flatten().unwrap_err()
+    });
+    assert!(error.to_string().contains("redis-2"), "{error}");
+    let plain = vars(&[("REDIS_URL", URL), ("HOSTED_REDIS_URL", URL)]);
+    let error = look(&plain, &[redis()], "REDIS_URL", |app| app.flatten().unwrap_err());
+    assert!(error.to_string().contains("HOSTED_REDIS_URL of its own"), "{error}");
+    let masked = ConfigVars::new([("REDIS_URL".to_string(), None)]);
+    let error = look(&masked, &[redis()], "REDIS_URL", |app| app.flatten().unwrap_err());
+    assert!(error.to_string().contains("masks"), "{error}");
+}
+
+#[test]
+fn the_certificate_is_not_sent_to_an_owned_var() {
+    let attachments = [
+        attached("HOSTED_REDIS", "redis-1", &TWO),
+        attached("REDIS", "redis-7", &["REDIS_CA"]),
+    ];
+    let vars = vars(&[("REDIS_URL", URL), ("HOSTED_REDIS_URL", URL)]);
+    let error = look(&vars, &attachments, "REDIS_URL", |app| {
+        app.change(&["REDIS_CA"]).unwrap_err()
+    });
+    assert!(
+        error
+            .to_string()
+            .contains("set REDIS_CA of app demo: the attachment REDIS"),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_var_that_stays_has_its_reason() {
+    let attachments = [
+        attached("REDIS", "redis-1", &["REDIS_URL"]),
+        Attachment {
+            config_vars: None,
+            ..attached("JOBS", "redis-8", &[])
+        },
+    ];
+    let password = "correct-horse";
+    let url = format!("rediss://:{password}@hosted.test:6390");
+    let vars = vars(&[
+        ("REDIS_URL", url.as_str()),
+        ("READ_HERE_URL", url.as_str()),
+        ("JOBS_PRIMARY", url.as_str()),
+        ("TLS", "rediss://:correct-horse@hosted.test:6399"),
+        ("REDIS_PASSWORD", password),
+        ("REDIS_HOST", "hosted.test"),
+        ("NODES", "hosted.test:6390,other.test:1"),
+        ("STRANGER_URL", "rediss://:other@hosted.test:6399"),
+        ("COLOUR", "red"),
+    ]);
+    look_staying(&vars, &attachments, "REDIS_URL", &["READ_HERE_URL"], |app| {
+        let left: Vec<(String, Left)> = app.left();
+        let left: Vec<(&str, Left)> = left.iter().map(|(var, left)| (var.as_str(), *left)).collect();
+        assert_eq!(
+            left,
+            [
+                ("JOBS_PRIMARY", Left::UnknownAddon),
+                ("NODES", Left::NoUrl),
+                ("READ_HERE_URL", Left::OnPurpose),
+                ("REDIS_HOST", Left::NoUrl),
+                ("REDIS_PASSWORD", Left::NoUrl),
+                ("TLS", Left::AnotherPort),
+            ]
+        );
+        assert_eq!(app.flatten().unwrap().unwrap().attachment, "REDIS");
+    });
+}
