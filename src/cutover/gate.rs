@@ -8,8 +8,8 @@ use super::fence::Fence;
 use super::ground::Ground;
 use super::history::Promotion;
 use super::logs;
-use super::pair::Pair;
 use super::look;
+use super::pair::Pair;
 use super::phase::FenceKind;
 use super::removals;
 use super::watch::Watch;
@@ -20,13 +20,15 @@ use crate::redis::key::{Key, printable};
 use crate::redis::tap::DirtyKeys;
 use crate::redis::{Connection, Server};
 use crate::ui::Step;
-use crate::wait::{Look, Wait};
+use crate::wait::{Instant, Look, Wait};
 use jiff::Timestamp;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 /// How long master and replica may take to apply what the source had at the fence.
 const DRAIN: Duration = Duration::from_secs(8);
+/// How long a replica may take to follow a master that was just promoted.
+const JOINING: Duration = Duration::from_secs(3);
 /// How often the keys that were written meanwhile are compared before the fence, to leave few of them for inside it.
 const SHRINKING: u32 = 3;
 
@@ -337,7 +339,7 @@ pub async fn prove_still<P: Pair>(
     pair: &mut P,
 ) -> Result<Proof> {
     let (watch, stillness) = source;
-    let (now, (master, replica)) = tokio::try_join!(fence.check(), sides.pair())?;
+    let (now, (master, replica)) = tokio::try_join!(fence.check(), joined_pair(sides))?;
     watch.reach(now.master_repl_offset, DRAIN).await?;
     let mut wrong = logs::objections_of(&master, &replica, pair).await;
     if stillness != Stillness::Still || watch.seen().writes > 0 {
@@ -352,7 +354,7 @@ pub async fn prove_still<P: Pair>(
     if master.role != ServerRole::Master {
         wrong.push("the master is no master".into());
     }
-    if !replica.link.as_ref().is_some_and(|link| link.up) || replica.replid != master.replid {
+    if !has_joined(&master, &replica) {
         wrong.push("the replica does not follow the master".into());
     }
     if !wrong.is_empty() {
@@ -368,6 +370,22 @@ pub async fn prove_still<P: Pair>(
         last_write_at: promotion.last_write_at,
         source_removals: promotion.source_removals,
     })
+}
+
+fn has_joined(master: &Info, replica: &Info) -> bool {
+    replica.link.as_ref().is_some_and(|link| link.up) && replica.replid == master.replid
+}
+
+/// A promoted master has a new replication id, which its replica takes over when it has connected anew, about a second later.
+async fn joined_pair(sides: &Sides) -> Result<(Info, Info)> {
+    let end = Instant::now().after(JOINING);
+    loop {
+        let (master, replica) = sides.pair().await?;
+        if has_joined(&master, &replica) || end.has_passed() {
+            return Ok((master, replica));
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
 }
 
 fn differs(when: &str, comparison: &Comparison) -> Error {

@@ -66,6 +66,19 @@ fn a_small_database_may_lose_a_few_keys() {
 }
 
 #[test]
+fn a_source_that_was_demoted_is_named() {
+    let well = follower("up", 900);
+    let demoted = Info {
+        role: ServerRole::Replica,
+        ..master(1000)
+    };
+    assert_eq!(
+        objections(&demoted, &well, &well),
+        ["the source follows another server"]
+    );
+}
+
+#[test]
 fn each_thing_that_changed_is_named() {
     let (well, source) = (follower("up", 900), master(1000));
     let restarted = Info {

@@ -21,6 +21,10 @@ impl Ground<'_> {
         if source.run_id != self.run_id {
             wrong.push("the source was restarted since the comparison".to_string());
         }
+        // A master that was demoted keeps its ids until it has copied its new master.
+        if source.role != ServerRole::Master {
+            wrong.push("the source follows another server".into());
+        }
         if source.replid != self.replid {
             wrong.push("the source has another replication id than at the comparison".into());
         }

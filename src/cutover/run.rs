@@ -418,12 +418,13 @@ impl<R: Record, P: Pair> Cutover<R, P> {
                 .map_or(Stillness::Unknown, |(stillness, _)| stillness),
             None => Stillness::Unknown,
         };
-        if self.history.switch.is_some() && ours == Stillness::Moved {
-            if let Err(third) = self.reopen().await {
-                self.setup
-                    .ui
-                    .warn(format!("the app may not log in to the new side yet: {third}"));
-            }
+        if self.history.switch.is_some()
+            && ours == Stillness::Moved
+            && let Err(third) = self.reopen().await
+        {
+            self.setup
+                .ui
+                .warn(format!("the app may not log in to the new side yet: {third}"));
         }
         Error::partial(format!("go back after this: {first}"))
             .because(second)

@@ -1,14 +1,14 @@
 //! Whole cutovers against real servers, while an app's real processes write.
 
-mod lock_and_log;
 mod expiry;
 mod gate;
+mod lock_and_log;
 mod others;
 mod platform_fence;
 mod preview;
 mod refusals;
-mod source;
 mod several_vars;
+mod source;
 mod stage;
 
 use super::{Command, Phase};

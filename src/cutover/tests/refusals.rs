@@ -240,7 +240,7 @@ async fn run_until_done(stage: &Stage, command: Command) -> Result<()> {
 /// The same number for the same seed and case.
 fn drawn(seed: u64, number: u64) -> bool {
     let mixed = (seed ^ number.wrapping_mul(0x9e37_79b9_7f4a_7c15)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    (mixed ^ (mixed >> 31)) % SAMPLE == 0
+    (mixed ^ (mixed >> 31)).is_multiple_of(SAMPLE)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -141,7 +141,9 @@ impl Stage {
 
     /// The same with this script as every process.
     pub async fn with_writer(scale: f64, writer: &str) -> Stage {
-        Self::raise(Engine::Redis7, scale, writer, Rented::default()).await.unwrap()
+        Self::raise(Engine::Redis7, scale, writer, Rented::default())
+            .await
+            .unwrap()
     }
 
     /// The same with an add-on and processes of this kind.
