@@ -9,7 +9,7 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
-use rig::{acknowledged, connect, dyno, end, rent, wait_until};
+use rig::{acknowledged, connect, dyno, dyno_with, end, rent, wait_until};
 use sandbox::addon::{Addon, Profile};
 use sandbox::children::Launcher;
 use sandbox::connect::Target;
@@ -225,6 +225,64 @@ async fn an_orphaned_job_is_taken_over_when_its_workers_lease_is_over() {
         .await
         .unwrap();
     assert!(left.is_empty(), "{left:?}");
+}
+
+fn acknowledged_of(ledgers: &Path, kind: &str) -> u64 {
+    if !ledgers.exists() {
+        return 0;
+    }
+    let report = ledger::report(&ledger::read_folder(ledgers).unwrap());
+    report.acknowledged_by_kind.get(kind).copied().unwrap_or(0)
+}
+
+async fn names_of_clients(redis: &mut redis::aio::MultiplexedConnection) -> usize {
+    let list: String = redis::cmd("CLIENT").arg("LIST").query_async(redis).await.unwrap();
+    list.lines().count()
+}
+
+#[tokio::test]
+async fn a_worker_puts_its_long_job_back_over_a_fresh_connection_shortly_before_it_would_be_killed() {
+    let folder = tempfile::tempdir().unwrap();
+    let ledgers = folder.path().join("ledger");
+    let addon = rent(folder.path(), "redis", true, Profile::Default).await;
+    let launcher = Launcher::new().unwrap();
+    let mut web = dyno(&launcher, &ledgers, &addon, "web", "web.1").await;
+    let farewell = [("SANDBOX_KILL_AFTER_SECONDS", "2.4")];
+    let mut worker = dyno_with(&launcher, &ledgers, &addon, "worker", "worker.1", &farewell).await;
+    wait_until("a job is held", || acknowledged_of(&ledgers, "job_held") == 1).await;
+    wait_until("jobs are done", || acknowledged_of(&ledgers, "job_done") > 20).await;
+    end(&mut web, Signal::SIGTERM).await;
+    assert!(verdict(&ledgers, &addon).await.is_clean());
+
+    let mut redis = connect(&addon, 0).await;
+    let asked = Instant::now();
+    let ending = async {
+        end(&mut worker, Signal::SIGTERM).await;
+        asked.elapsed()
+    };
+    let looking = async {
+        // Long after the worker has let go of its connection, and before it is back.
+        tokio::time::sleep(Duration::from_millis(1600)).await;
+        let others = names_of_clients(&mut redis.commands).await - 1;
+        (others, acknowledged_of(&ledgers, "job_put_back"))
+    };
+    let (took, seen) = tokio::join!(ending, looking);
+    assert_eq!(seen, (0, 0), "clients and put-backs in between");
+    assert!((2.0..2.4).contains(&took.as_secs_f64()), "{took:?}");
+    assert_eq!(acknowledged_of(&ledgers, "job_put_back"), 1);
+    assert!(verdict(&ledgers, &addon).await.is_clean());
+
+    let queue: Vec<String> = redis::cmd("LRANGE")
+        .arg(keys::QUEUE)
+        .arg(-1)
+        .arg(-1)
+        .query_async(&mut redis.commands)
+        .await
+        .unwrap();
+    let mut removal = redis::cmd("LREM");
+    removal.arg(keys::QUEUE).arg(1).arg(&queue);
+    removal.exec_async(&mut redis.commands).await.unwrap();
+    assert_eq!(verdict(&ledgers, &addon).await.by_kind[&FindingKind::LostJob], 1);
 }
 
 #[derive(clap::Parser)]

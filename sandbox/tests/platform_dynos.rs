@@ -216,6 +216,9 @@ async fn the_demo_app_loses_nothing_over_restarts_crashes_and_a_move_of_its_vari
 
     let expectations = ledger::read_folder(&ledgers).unwrap();
     assert!(expectations.processes.len() >= 9, "{:?}", expectations.processes);
+    // Each worker that was told to end had a long job; the one that was killed could not put its own back.
+    let traffic = ledger::report(&expectations).acknowledged_by_kind;
+    assert!(traffic["job_put_back"] >= 2, "{traffic:?}");
     let target = Target::parse(addon.url(), addon.certificate()).unwrap();
     let observed = ledger::observe(&target, &expectations).await.unwrap();
     let verdict = ledger::judge(&expectations, &expectations, &observed);

@@ -7,6 +7,7 @@ mod check;
 mod command;
 pub mod keys;
 pub mod ledger;
+mod long_job;
 mod operate;
 mod seed;
 pub mod settings;

@@ -27,7 +27,13 @@ pub struct Settings {
     pub shutdown_timeout: Duration,
     /// DEMO_LEASE_SECONDS: how long after its last sign of life a worker's jobs may be taken over.
     pub lease: Duration,
+    /// DEMO_PUT_BACK_SECONDS: how long after SIGTERM a worker puts its long job back. Otherwise 25 of each 30 seconds that
+    /// the platform gives by SANDBOX_KILL_AFTER_SECONDS; without either there is no long job.
+    pub put_back_after: Option<Duration>,
 }
+
+/// Sidekiq, Resque and RQ stop waiting for a job 25 s after SIGTERM; the platform kills after 30 s.
+const PUT_BACK_AFTER: f64 = 25.0 / 30.0;
 
 impl Settings {
     pub fn from_environment() -> Result<Self> {
@@ -41,8 +47,15 @@ impl Settings {
             response_timeout: Duration::from_secs(number("DEMO_RESPONSE_TIMEOUT", 60)?),
             shutdown_timeout: Duration::from_secs(number("DEMO_SHUTDOWN_SECONDS", 5)?),
             lease: Duration::from_secs(number("DEMO_LEASE_SECONDS", 90)?),
+            put_back_after: put_back_after()?,
         })
     }
+}
+
+fn put_back_after() -> Result<Option<Duration>> {
+    let given: f64 = number("SANDBOX_KILL_AFTER_SECONDS", -1.0)?;
+    let seconds: f64 = number("DEMO_PUT_BACK_SECONDS", given * PUT_BACK_AFTER)?;
+    Ok(Duration::try_from_secs_f64(seconds).ok())
 }
 
 fn required(name: &str) -> Result<String> {

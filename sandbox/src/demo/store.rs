@@ -113,6 +113,11 @@ impl Store {
         }
     }
 
+    /// Closes the connection, if there is one.
+    pub async fn disconnect(&self) {
+        *self.current.lock().await = None;
+    }
+
     /// The server is well: the next reconnection need not wait.
     pub fn succeeded(&self) {
         self.failures.store(0, Ordering::Relaxed);

@@ -121,9 +121,11 @@ fn command(write: &Write) -> (usize, Cmd) {
             index(database),
             redis::cmd("ZADD").arg(key).arg(*score).arg(member).take(),
         ),
-        Write::Push { job } | Write::Take { job } | Write::Done { job } => {
-            (0, redis::cmd("LPUSH").arg(keys::QUEUE).arg(job).take())
-        }
+        Write::Push { job }
+        | Write::Take { job }
+        | Write::Done { job }
+        | Write::Hold { job }
+        | Write::PutBack { job } => (0, redis::cmd("LPUSH").arg(keys::QUEUE).arg(job).take()),
     }
 }
 

@@ -4,6 +4,8 @@
 //! done. Whatever a worker was doing when its connection broke stands in its list, and is finished from there. A worker
 //! without a sign of life for the time of a lease is taken for dead, and its list goes back to the queue. Should it live
 //! after all, the WATCH on its list keeps it from completing what is no longer its own.
+//!
+//! Its first job is a long one, which it puts back when it is shut down: see [`super::long_job`].
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,27 +18,33 @@ use tokio_util::sync::CancellationToken;
 
 use super::keys;
 use super::ledger::{Ledger, format::Write};
+use super::long_job::LongJob;
 use super::settings::Settings;
 use super::store::{Store, reason};
 
 /// How long Redis holds a request for a job when there is none, in seconds.
 const TAKE_TIMEOUT: u32 = 1;
 
-/// Works until told to stop, then finishes the job in hand.
+/// Works until told to stop, then finishes the job in hand, and puts the long one back when its time has come.
 pub async fn run(settings: Settings, stop: CancellationToken) -> Result<()> {
+    let own_list = keys::processing(settings.ledger.process());
+    let long_job = LongJob::new(&settings, &own_list);
     let Settings {
         target,
         ledger,
         response_timeout,
+        shutdown_timeout,
         lease,
+        put_back_after,
         ..
     } = settings;
+    let address = target.address();
     let store = Store::new(target, keys::QUEUE_DATABASE, response_timeout, Arc::clone(&ledger));
-    let own_list = keys::processing(ledger.process());
     let worker = Worker {
         ledger: &ledger,
-        address: store.address(),
+        address: &address,
         own_list,
+        long_job: &long_job,
         lease,
         stop: &stop,
     };
@@ -57,7 +65,17 @@ pub async fn run(settings: Settings, stop: CancellationToken) -> Result<()> {
     };
     let cut_off = async {
         stop.cancelled().await;
-        tokio::time::sleep(settings.shutdown_timeout).await;
+        tokio::time::sleep(put_back_after.map_or(shutdown_timeout, |after| after.min(shutdown_timeout))).await;
+    };
+    let work = async {
+        tokio::select! {
+            () = work => {}
+            () = cut_off => {}
+        }
+    };
+    let asked_to_stop = async {
+        stop.cancelled().await;
+        Instant::now()
     };
     let flushing = async {
         loop {
@@ -67,18 +85,24 @@ pub async fn run(settings: Settings, stop: CancellationToken) -> Result<()> {
             }
         }
     };
+    let life = async {
+        let (asked_to_stop, ()) = tokio::join!(asked_to_stop, work);
+        // From here until the put-back the worker has no connection, and no server lists it.
+        store.disconnect().await;
+        long_job.put_back(asked_to_stop).await;
+    };
     tokio::select! {
-        () = work => {}
-        () = cut_off => {}
+        () = life => {}
         error = flushing => return Err(error),
     }
-    ledger.close(store.address())
+    ledger.close(&address)
 }
 
 struct Worker<'run> {
     ledger: &'run Ledger,
     address: &'run str,
     own_list: String,
+    long_job: &'run LongJob,
     lease: Duration,
     stop: &'run CancellationToken,
 }
@@ -94,6 +118,7 @@ impl Worker<'_> {
             .arg(-1)
             .query_async(redis)
             .await?;
+        self.long_job.look_back(&left_over);
         for job in left_over {
             self.finish(redis, job).await?;
         }
@@ -104,7 +129,9 @@ impl Worker<'_> {
                 self.take_over_from_the_dead(redis).await?;
                 sign_of_life_due = Instant::now() + self.lease / 6;
             }
-            if let Some(job) = self.take(redis).await? {
+            if let Some(job) = self.take(redis).await?
+                && !self.long_job.hold(redis, &job).await?
+            {
                 self.finish(redis, job).await?;
             }
         }

@@ -291,7 +291,12 @@ fn command(
     command
         .env("DYNO", dyno)
         .env("PORT", free_port(IpAddr::V4(Ipv4Addr::LOCALHOST))?.to_string());
-    command.env("SANDBOX_LEDGER_DIR", server.options.state_dir.join("ledger").join(app));
+    command
+        .env("SANDBOX_LEDGER_DIR", server.options.state_dir.join("ledger").join(app))
+        .env(
+            "SANDBOX_KILL_AFTER_SECONDS",
+            server.scaled(SIGTERM_TO_SIGKILL).as_secs_f64().to_string(),
+        );
     let other = log.try_clone().with_context(|| format!("share the log of {dyno}"))?;
     command.stdin(Stdio::null()).stdout(log).stderr(other);
     Ok(command)

@@ -39,6 +39,18 @@ pub async fn rent(folder: &Path, name: &str, tls: bool, profile: Profile) -> Add
 
 /// A process of the demo, as the platform starts it.
 pub async fn dyno(launcher: &Launcher, ledgers: &Path, addon: &Addon, role: &str, name: &str) -> Child {
+    dyno_with(launcher, ledgers, addon, role, name, &[]).await
+}
+
+/// The same with further variables.
+pub async fn dyno_with(
+    launcher: &Launcher,
+    ledgers: &Path,
+    addon: &Addon,
+    role: &str,
+    name: &str,
+    variables: &[(&str, &str)],
+) -> Child {
     let mut command = children::command(env!("CARGO_BIN_EXE_demo-app"), [role]);
     command
         .env("DYNO", name)
@@ -47,7 +59,7 @@ pub async fn dyno(launcher: &Launcher, ledgers: &Path, addon: &Addon, role: &str
     if let Some(certificate) = addon.certificate() {
         command.env("REDIS_CA", certificate);
     }
-    command.stdin(Stdio::null());
+    command.envs(variables.iter().copied()).stdin(Stdio::null());
     launcher.start(command).await.unwrap()
 }
 

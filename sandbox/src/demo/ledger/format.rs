@@ -34,6 +34,10 @@ pub enum Write {
     Take { job: String },
     /// A job taken off this worker's list and counted as done, in one transaction.
     Done { job: String },
+    /// A long job taken off this worker's list into the worker's memory: from here Redis need not have it.
+    Hold { job: String },
+    /// A long job pushed back into the queue by a worker that shuts down.
+    PutBack { job: String },
 }
 
 impl Write {
@@ -46,6 +50,8 @@ impl Write {
             Self::Push { .. } => "job_pushed",
             Self::Take { .. } => "job_taken",
             Self::Done { .. } => "job_done",
+            Self::Hold { .. } => "job_held",
+            Self::PutBack { .. } => "job_put_back",
         }
     }
 }
@@ -110,6 +116,8 @@ impl fmt::Display for Record {
                     Write::Push { job } => write!(line, "p {job}"),
                     Write::Take { job } => write!(line, "t {job}"),
                     Write::Done { job } => write!(line, "d {job}"),
+                    Write::Hold { job } => write!(line, "o {job}"),
+                    Write::PutBack { job } => write!(line, "b {job}"),
                 }
             }
             Self::Acknowledged {
@@ -245,6 +253,8 @@ impl<'line> Fields<'line> {
             "p" => Write::Push { job: self.owned()? },
             "t" => Write::Take { job: self.owned()? },
             "d" => Write::Done { job: self.owned()? },
+            "o" => Write::Hold { job: self.owned()? },
+            "b" => Write::PutBack { job: self.owned()? },
             other => bail!("ledger line {:?} names an unknown kind of write {other:?}", self.line),
         })
     }
@@ -293,6 +303,12 @@ mod tests {
             }),
             write(Write::Done {
                 job: "web.1.mfx-5".into(),
+            }),
+            write(Write::Hold {
+                job: "web.1.mfx-6".into(),
+            }),
+            write(Write::PutBack {
+                job: "web.1.mfx-6".into(),
             }),
             Record::Acknowledged {
                 operation: 17,

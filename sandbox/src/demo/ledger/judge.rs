@@ -31,7 +31,7 @@ pub enum FindingKind {
     CounterWentBack,
     /// An acknowledged member of a sorted set is missing or older.
     LostScore,
-    /// A pushed job is neither done nor waiting.
+    /// A job that was pushed, or put back by the worker that held it, is neither done nor waiting.
     LostJob,
     /// A job was done, and Redis does not know.
     LostCompletion,
@@ -198,6 +198,8 @@ fn judge_jobs(verdict: &mut Verdict, before: &Expectations, after: &Expectations
         // Two workers may each have had a job's completion acknowledged, by two different servers.
         let reported = u64::from(after.jobs.get(id).unwrap_or(job).done_acknowledged);
         let found = format!("done {done} times, waiting {queued} times, reported done {reported} times");
+        // A job that a worker may still hold in its memory need not be in Redis.
+        let in_hand = after.jobs.get(id).unwrap_or(job).holds_attempted > job.put_backs_acknowledged;
         if job.done_acknowledged > 0 && done == 0 {
             verdict.add(
                 FindingKind::LostCompletion,
@@ -207,7 +209,7 @@ fn judge_jobs(verdict: &mut Verdict, before: &Expectations, after: &Expectations
                 "done once",
                 found.clone(),
             );
-        } else if job.pushed && done == 0 && queued == 0 {
+        } else if (job.pushed || job.put_backs_acknowledged > 0) && done == 0 && queued == 0 && !in_hand {
             verdict.add(
                 FindingKind::LostJob,
                 1,

@@ -32,6 +32,10 @@ pub struct Count {
 pub struct Job {
     pub pushed: bool,
     pub done_acknowledged: u32,
+    /// How often a worker tried to take it into its own memory.
+    pub holds_attempted: u32,
+    /// How often a Redis confirmed that it is back in the queue.
+    pub put_backs_acknowledged: u32,
 }
 
 /// What the ledgers demand of Redis.
@@ -232,9 +236,10 @@ impl Expectations {
             Write::Counter { database, key } => {
                 self.counters.entry((*database, key.clone())).or_default().attempted += 1;
             }
-            Write::Push { job } | Write::Take { job } | Write::Done { job } => {
+            Write::Push { job } | Write::Take { job } | Write::Done { job } | Write::PutBack { job } => {
                 self.jobs.entry(job.clone()).or_default();
             }
+            Write::Hold { job } => self.jobs.entry(job.clone()).or_default().holds_attempted += 1,
         }
     }
 
@@ -264,7 +269,8 @@ impl Expectations {
             }
             Write::Push { job } => self.jobs.entry(job.clone()).or_default().pushed = true,
             Write::Done { job } => self.jobs.entry(job.clone()).or_default().done_acknowledged += 1,
-            Write::Take { .. } => {}
+            Write::PutBack { job } => self.jobs.entry(job.clone()).or_default().put_backs_acknowledged += 1,
+            Write::Take { .. } | Write::Hold { .. } => {}
         }
         Ok(())
     }

@@ -110,11 +110,12 @@ fn job_verdict(job: Job, done: u8, waiting: usize) -> Verdict {
 fn a_pushed_job_is_done_once_or_waits_once() {
     let pushed = || Job {
         pushed: true,
-        done_acknowledged: 0,
+        ..Job::default()
     };
     let finished = || Job {
         pushed: true,
         done_acknowledged: 1,
+        ..Job::default()
     };
     assert!(job_verdict(pushed(), 0, 1).is_clean());
     assert!(job_verdict(pushed(), 1, 0).is_clean());
@@ -131,6 +132,7 @@ fn a_job_that_ran_or_stands_twice_is_doubled() {
     let finished = |done_acknowledged| Job {
         pushed: true,
         done_acknowledged,
+        ..Job::default()
     };
     for (job, done, waiting) in [
         (finished(1), 2, 0),
@@ -145,6 +147,24 @@ fn a_job_that_ran_or_stands_twice_is_doubled() {
             "{job:?} done {done} waiting {waiting}"
         );
     }
+}
+
+#[test]
+fn a_held_job_need_not_be_in_redis_until_it_was_put_back() {
+    let job = |holds_attempted, put_backs_acknowledged| Job {
+        pushed: true,
+        holds_attempted,
+        put_backs_acknowledged,
+        ..Job::default()
+    };
+    assert!(job_verdict(job(1, 0), 0, 0).is_clean());
+    assert!(job_verdict(job(1, 1), 0, 1).is_clean());
+    assert!(job_verdict(job(1, 1), 1, 0).is_clean());
+    assert!(job_verdict(job(2, 1), 0, 0).is_clean());
+    for lost in [job(1, 1), job(2, 2)] {
+        assert_eq!(job_verdict(lost, 0, 0).by_kind[&FindingKind::LostJob], 1);
+    }
+    assert_eq!(job_verdict(job(1, 1), 1, 1).by_kind[&FindingKind::DoubledJob], 1);
 }
 
 #[test]
@@ -167,7 +187,7 @@ fn only_the_first_findings_of_a_kind_are_listed_and_all_are_counted() {
             format!("web.1-{number}"),
             Job {
                 pushed: true,
-                done_acknowledged: 0,
+                ..Job::default()
             },
         );
     }
