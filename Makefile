@@ -5,6 +5,8 @@ BIN := $(CARGO_TARGET_DIR)/debug
 MACHINE := $(shell uname -m)
 ORDER ?= switch-only
 FENCE ?= pause
+# Milliseconds of a round trip between `infra` and everything that it talks to.
+RTT ?= 0
 
 # Machines, bridges and mounts need root; whoever is not root is asked by sudo, and builds as himself all the same.
 SUDO := $(shell [ "$$(id -u)" -eq 0 ] || echo sudo -E env "PATH=$$PATH")
@@ -31,7 +33,7 @@ agent:
 	install -D -C -m 755 $(CARGO_TARGET_DIR)/agent/libinfra_module.so $(BIN)/infra-module-$(MACHINE).so
 
 demo: build
-	$(SUDO) $(BIN)/sandbox demo --order $(ORDER) --fence $(FENCE)
+	$(SUDO) $(BIN)/sandbox demo --order $(ORDER) --fence $(FENCE) --rtt $(RTT)
 
 # The whole suite: the sandbox's AWS API, then everything in Rust; the tests that boot machines raise one sandbox after the other.
 test: image test-aws

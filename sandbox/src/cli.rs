@@ -68,6 +68,9 @@ pub struct Settings {
     /// What the add-on's host lets its renter do
     #[arg(long, value_enum, default_value_t = Profile::Default, value_name = "PROFILE")]
     pub addon_profile: Profile,
+    /// Milliseconds of a round trip between what `sandbox run` runs and everything else; 80 is another continent
+    #[arg(long, default_value_t = 0, value_name = "MS", value_parser = clap::value_parser!(u64).range(..=10_000))]
+    pub rtt: u64,
     /// Do not create the demo app and its add-on
     #[arg(long)]
     pub no_app: bool,
@@ -96,6 +99,7 @@ impl Settings {
             format!("--addon-tls={switch}"),
             format!("--addon-engine={}", self.addon_engine.name()),
             format!("--addon-profile={}", self.addon_profile.name()),
+            format!("--rtt={}", self.rtt),
         ];
         arguments.extend(self.no_app.then(|| "--no-app".to_owned()));
         arguments
@@ -161,6 +165,7 @@ mod tests {
             "off",
             "--addon-engine=redis-6.2",
             "--addon-profile=no-pause",
+            "--rtt=80",
             "--no-app",
         ];
         let Verb::Up(settings) = Arguments::try_parse_from(given).unwrap().verb else {
@@ -173,8 +178,8 @@ mod tests {
             panic!("not supervise")
         };
         assert_eq!(
-            (passed.time_scale, passed.addon_tls, passed.no_app),
-            (0.25, Switch::Off, true)
+            (passed.time_scale, passed.addon_tls, passed.rtt, passed.no_app),
+            (0.25, Switch::Off, 80, true)
         );
         assert_eq!(
             (passed.addon_engine, passed.addon_profile),

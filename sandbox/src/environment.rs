@@ -5,6 +5,7 @@ use std::fs;
 use anyhow::{Context, Result};
 
 use crate::aws::{Operator, PORT, TLS_PORT};
+use crate::hosting::PLATFORM_PORT;
 use crate::network::BRIDGE_ADDRESS;
 use crate::paths::{Paths, STATE_VARIABLE};
 use crate::record::write_private;
@@ -15,6 +16,17 @@ pub const ID_VARIABLE: &str = "INFRA_SANDBOX_ID";
 const REGION: &str = "us-east-1";
 /// Marks what people run against the sandbox as theirs: `down` spares it.
 pub const OPERATOR_VARIABLE: &str = "INFRA_SANDBOX_OPERATOR";
+
+/// Where clients of the platform find it.
+const PLATFORM_VARIABLE: &str = "HEROKU_API_URL";
+
+/// The platform where a process in another network namespace finds it.
+pub fn platform_on_bridge() -> (String, String) {
+    (
+        PLATFORM_VARIABLE.to_owned(),
+        format!("http://{BRIDGE_ADDRESS}:{PLATFORM_PORT}"),
+    )
+}
 
 /// Writes the variables as lines for a shell.
 pub fn write(paths: &Paths, id: &str, operator: &Operator, platform_key: &str) -> Result<()> {
@@ -38,7 +50,7 @@ pub fn write(paths: &Paths, id: &str, operator: &Operator, platform_key: &str) -
         // The name that clients built on botocore read.
         ("AWS_DEFAULT_REGION", REGION),
         ("AWS_EC2_METADATA_DISABLED", "true"),
-        ("HEROKU_API_URL", "http://127.0.0.1:5000"),
+        (PLATFORM_VARIABLE, "http://127.0.0.1:5000"),
         ("HEROKU_API_KEY", platform_key),
         (ID_VARIABLE, id),
         (STATE_VARIABLE, state.as_ref()),

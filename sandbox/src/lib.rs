@@ -13,6 +13,7 @@ pub mod cleanup;
 pub mod cli;
 mod command;
 pub mod connect;
+pub mod delay;
 pub mod demo;
 mod down;
 mod environment;

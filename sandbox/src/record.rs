@@ -44,6 +44,9 @@ pub struct Record {
     /// What is being done while starting; why it failed after that.
     pub detail: String,
     pub parts: Vec<Part>,
+    /// The round trip between what `sandbox run` runs and everything else, in milliseconds; none is kept back at 0.
+    #[serde(default)]
+    pub rtt_ms: u64,
     pub machines: BTreeMap<String, MachineStatus>,
 }
 
@@ -56,6 +59,7 @@ impl Record {
             phase: Phase::Starting,
             detail: "supervisor".to_owned(),
             parts: Vec::new(),
+            rtt_ms: 0,
             machines: BTreeMap::new(),
         }
     }

@@ -1,4 +1,4 @@
-//! `sandbox run`: a command with the sandbox's variables. It becomes the command; signals and exit code are the command's own.
+//! `sandbox run`: a command with the sandbox's variables, at the operator's distance if there is one. It becomes the command; signals and exit code are the command's own.
 
 use std::ffi::OsString;
 use std::os::unix::process::CommandExt;
@@ -6,6 +6,7 @@ use std::process::{Command, ExitCode};
 
 use anyhow::{Context, Result, bail};
 
+use crate::delay;
 use crate::environment;
 use crate::paths::Paths;
 use crate::record::{Phase, Record};
@@ -15,8 +16,8 @@ pub fn run(paths: &Paths, command: &[OsString]) -> Result<ExitCode> {
     let Some((program, arguments)) = command.split_first() else {
         bail!("`sandbox run` needs a command")
     };
-    match Record::read(paths) {
-        Some(record) if record.phase == Phase::Ready && record.supervisor_lives() => {}
+    let record = match Record::read(paths) {
+        Some(record) if record.phase == Phase::Ready && record.supervisor_lives() => record,
         Some(_) => bail!(
             "the sandbox in {} is not ready: see `sandbox status`",
             paths.state().display()
@@ -25,10 +26,13 @@ pub fn run(paths: &Paths, command: &[OsString]) -> Result<ExitCode> {
             "no sandbox is up in {}: raise one with `sandbox up`",
             paths.state().display()
         ),
+    };
+    let mut variables = environment::read(paths)?;
+    if record.rtt_ms > 0 {
+        delay::enter()?;
+        // Loopback is another one there.
+        variables.push(environment::platform_on_bridge());
     }
-    let error = Command::new(program)
-        .args(arguments)
-        .envs(environment::read(paths)?)
-        .exec();
+    let error = Command::new(program).args(arguments).envs(variables).exec();
     Err(error).with_context(|| format!("run {}", program.to_string_lossy()))
 }

@@ -14,6 +14,7 @@ use tokio::task::JoinHandle;
 
 use crate::aws::{self, Aws};
 use crate::cli::{Settings, runtime};
+use crate::delay::Delay;
 use crate::environment::{self, ID_VARIABLE};
 use crate::hosting::{ADDON_PORT, Hosting, PLATFORM_PORT};
 use crate::machines::{self, Board, Site, control_group};
@@ -50,6 +51,7 @@ struct Parts {
     board: Arc<Board>,
     machines: JoinHandle<()>,
     hosting: Hosting,
+    _delay: Option<Delay>,
 }
 
 async fn run(paths: &Paths, settings: &Settings, record: &mut Record) -> Result<()> {
@@ -135,6 +137,15 @@ async fn raise(paths: &Paths, settings: &Settings, record: &mut Record) -> Resul
             .map(|addon| part("hosted redis", ADDON_PORT, addon.pid())),
     );
 
+    let delay = match settings.rtt {
+        0 => None,
+        milliseconds => {
+            begin(paths, record, "operator's distance")?;
+            Some(Delay::raise(Duration::from_millis(milliseconds)).await?)
+        }
+    };
+    record.rtt_ms = settings.rtt;
+
     environment::write(paths, &record.id, &operator, &platform_key)?;
     record.phase = Phase::Ready;
     record.detail = "ready".to_owned();
@@ -144,6 +155,7 @@ async fn raise(paths: &Paths, settings: &Settings, record: &mut Record) -> Resul
         board,
         machines,
         hosting,
+        _delay: delay,
     })
 }
 

@@ -12,6 +12,7 @@ use super::disk::Disk;
 use super::step::{Step, next};
 use super::{MachineStatus, Site, addresses_of, control_group};
 use crate::aws::{Instance, authority};
+use crate::delay::Delay;
 use crate::metadata;
 use crate::network::{self, Namespace, Rule};
 
@@ -83,6 +84,7 @@ async fn ended(container: &mut Option<Container>) -> End {
 /// Nobody may go on looking for an address at the machine that had it before.
 async fn announce_addresses(site: &Site) {
     network::forget_neighbours().await;
+    Delay::forget_neighbours().await;
     site.moved.send_modify(|count| *count += 1);
 }
 

@@ -12,7 +12,7 @@ use crate::command::run;
 use crate::paths::Paths;
 
 pub use firewall::Rule;
-pub use namespace::Namespace;
+pub use namespace::{Namespace, in_namespace};
 
 /// Every interface and namespace of the sandbox begins so; `down` finds them by it.
 pub const PREFIX: &str = "infra-sb";

@@ -29,6 +29,19 @@ impl Namespace {
         format!("{PREFIX}{tail}")
     }
 
+    /// A namespace of this name, whether it stands or not.
+    pub fn named(name: String) -> Self {
+        Self { name }
+    }
+
+    /// Makes it, with nothing in it, and without link-local addresses of the kernel's own.
+    pub async fn add(&self) -> Result<()> {
+        run(Command::new("ip").args(["netns", "add", &self.name]), "").await?;
+        self.inside("sysctl", &["-q", "-w", "net.ipv6.conf.all.disable_ipv6=1"])
+            .await
+            .map(drop)
+    }
+
     /// Makes the namespace with its link up, without addresses yet and with everything that comes in refused.
     pub async fn create(instance: &str, mac: &str) -> Result<Self> {
         let name = Self::name_for(instance);
@@ -110,24 +123,14 @@ impl Namespace {
     /// A listener on an address of the namespace. The socket stays in it whoever serves it.
     pub async fn listen(&self, address: SocketAddr) -> Result<TcpListener> {
         let path = self.path();
-        let bound = tokio::task::spawn_blocking(move || {
-            // A thread of its own, since it stays in the namespace.
-            std::thread::spawn(move || -> Result<TcpListener> {
-                let file = std::fs::File::open(&path).with_context(|| format!("open {path}"))?;
-                nix::sched::setns(file, nix::sched::CloneFlags::CLONE_NEWNET)
-                    .with_context(|| format!("enter {path}"))?;
-                let listener = TcpListener::bind(address).with_context(|| format!("listen on {address} in {path}"))?;
-                listener
-                    .set_nonblocking(true)
-                    .context("make the listener non-blocking")?;
-                Ok(listener)
-            })
-            .join()
-        });
-        bound
-            .await
-            .context("wait for the listener")?
-            .map_err(|_| anyhow!("open a listener in {}: its thread failed", self.name))?
+        in_namespace(path.clone(), move || {
+            let listener = TcpListener::bind(address).with_context(|| format!("listen on {address} in {path}"))?;
+            listener
+                .set_nonblocking(true)
+                .context("make the listener non-blocking")?;
+            Ok(listener)
+        })
+        .await
     }
 
     /// Takes the namespace away; its veth pair goes with it.
@@ -139,7 +142,8 @@ impl Namespace {
             .map(drop)
     }
 
-    async fn batch(&self, script: &str) -> Result<()> {
+    /// Runs `ip` commands in it.
+    pub async fn batch(&self, script: &str) -> Result<()> {
         run(Command::new("ip").args(["-n", &self.name, "-batch", "-"]), script)
             .await
             .map(drop)
@@ -154,6 +158,27 @@ impl Namespace {
         )
         .await
     }
+}
+
+/// Runs `work` in the network namespace that `path` is the file of. Sockets and devices made there stay there.
+pub async fn in_namespace<T: Send + 'static>(
+    path: String,
+    work: impl FnOnce() -> Result<T> + Send + 'static,
+) -> Result<T> {
+    let entered = path.clone();
+    let done = tokio::task::spawn_blocking(move || {
+        // A thread of its own, since it stays in the namespace.
+        std::thread::spawn(move || {
+            let file = std::fs::File::open(&entered).with_context(|| format!("open {entered}"))?;
+            nix::sched::setns(file, nix::sched::CloneFlags::CLONE_NEWNET)
+                .with_context(|| format!("enter {entered}"))?;
+            work()
+        })
+        .join()
+    });
+    done.await
+        .with_context(|| format!("wait for the thread in {path}"))?
+        .map_err(|_| anyhow!("work in {path}: its thread failed"))?
 }
 
 fn addresses_in(json: &str) -> Result<Vec<(String, u64)>> {

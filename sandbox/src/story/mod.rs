@@ -9,7 +9,7 @@ mod report;
 use anyhow::{Context, Result, bail};
 use clap::{Args, ValueEnum};
 use commands::Runner;
-use report::{Report, Seconds};
+use report::{Conditions, Report, Seconds};
 use serde::Serialize;
 use serde_json::Value;
 use std::path::PathBuf;
@@ -58,6 +58,9 @@ pub struct Arguments {
     /// ten times as quick as the real one
     #[arg(long, default_value_t = 1.0)]
     time_scale: f64,
+    /// Milliseconds of a round trip between infra and everything that it talks to
+    #[arg(long, default_value_t = 0, value_name = "MS")]
+    rtt: u64,
     /// Where the report is written
     #[arg(long, default_value = "demo-report.json", value_name = "FILE")]
     report: PathBuf,
@@ -91,6 +94,7 @@ fn tell(runner: &Runner, arguments: &Arguments) -> Result<Report> {
     let scale = arguments.time_scale.to_string();
     chapter("A sandbox: AWS, machines, a hosted Redis, an app platform");
     let (engine, profile) = (arguments.addon_engine.name(), arguments.fence.profile());
+    let rtt = arguments.rtt.to_string();
     let mut up = vec![
         "up",
         "--time-scale",
@@ -99,6 +103,8 @@ fn tell(runner: &Runner, arguments: &Arguments) -> Result<Report> {
         &engine,
         "--addon-profile",
         profile,
+        "--rtt",
+        &rtt,
     ];
     if arguments.addon_engine == Engine::Redis62 {
         up.extend(["--addon-tls", "off"]);
@@ -137,7 +143,12 @@ fn tell(runner: &Runner, arguments: &Arguments) -> Result<Report> {
     chapter("The ledgers: is every acknowledged write there, once?");
     runner.sandbox(&["app", "scale", "web=0", "worker=0"])?;
     let judged = seconds.time("ledger", || runner.ledger())?;
-    let report = Report::new(arguments.fence, &switched, &judged, arguments.time_scale, seconds)?;
+    let conditions = Conditions {
+        fence: arguments.fence,
+        time_scale: arguments.time_scale,
+        rtt_ms: arguments.rtt,
+    };
+    let report = Report::new(conditions, &switched, &judged, seconds)?;
     report.write(&arguments.report)?;
     Ok(report)
 }

@@ -25,12 +25,23 @@ impl Seconds {
     }
 }
 
+/// How the demo was set up.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub struct Conditions {
+    /// How nothing could be written to the source: by its own pause, or by the platform.
+    pub fence: Fence,
+    /// Factor on the platform's delays.
+    pub time_scale: f64,
+    /// A round trip between infra and everything that it talks to.
+    pub rtt_ms: u64,
+}
+
 /// The form of `demo-report.json`.
 #[derive(Debug, Serialize)]
 pub struct Report {
     schema_version: u32,
-    /// How nothing could be written to the source: by its own pause, or by the platform.
-    fence: Fence,
+    #[serde(flatten)]
+    conditions: Conditions,
     /// Writes that a Redis confirmed to the app, by the app's own ledgers.
     pub acknowledged: u64,
     pub lost: u64,
@@ -45,8 +56,6 @@ pub struct Report {
     pub app_write_gap_ms: f64,
     pub keys_compared: u64,
     pub late_writes: u64,
-    /// Factor on the platform's delays.
-    pub time_scale: f64,
     pub seconds: Seconds,
     /// The word of whoever judged the ledgers.
     #[serde(skip)]
@@ -54,7 +63,7 @@ pub struct Report {
 }
 
 impl Report {
-    pub fn new(fence: Fence, switched: &Value, judged: &Judged, time_scale: f64, seconds: Seconds) -> Result<Self> {
+    pub fn new(conditions: Conditions, switched: &Value, judged: &Judged, seconds: Seconds) -> Result<Self> {
         let count = |value: &Value, name: &str| {
             value[name]
                 .as_u64()
@@ -68,7 +77,7 @@ impl Report {
         let figures = &judged.figures;
         Ok(Report {
             schema_version: 1,
-            fence,
+            conditions,
             acknowledged: count(figures, "acknowledged")?,
             lost: count(figures, "lost")?,
             duplicated: count(figures, "duplicated")?,
@@ -78,7 +87,6 @@ impl Report {
             app_write_gap_ms: number(figures, "app_write_gap_ms")?,
             keys_compared: count(switched, "keys_compared")?,
             late_writes: count(switched, "late_writes")?,
-            time_scale,
             seconds,
             is_clean: judged.is_clean,
         })
@@ -124,7 +132,11 @@ impl Report {
             format!("  keys compared         {:>10}", self.keys_compared),
             format!("  late writes           {:>10}", self.late_writes),
             format!("  seconds               {}", seconds.join("  ")),
-            format!("  platform's delays at  {:>10} of the real ones", self.time_scale),
+            format!(
+                "  platform's delays at  {:>10} of the real ones",
+                self.conditions.time_scale
+            ),
+            format!("  infra's round trip    {:>10} ms", self.conditions.rtt_ms),
             String::new(),
             self.verdict(),
         ];
@@ -146,7 +158,12 @@ mod tests {
                 "app_write_gap_ms": 2_000.0,
             }),
         };
-        Report::new(Fence::Pause, &switched, &judged, 1.0, Seconds::default()).unwrap()
+        let conditions = Conditions {
+            fence: Fence::Pause,
+            time_scale: 1.0,
+            rtt_ms: 80,
+        };
+        Report::new(conditions, &switched, &judged, Seconds::default()).unwrap()
     }
 
     #[test]
@@ -161,5 +178,6 @@ mod tests {
             unexplained.verdict()
         );
         assert_eq!(json!(unexplained)["unexplained"], 2);
+        assert_eq!(json!(unexplained)["rtt_ms"], 80);
     }
 }
