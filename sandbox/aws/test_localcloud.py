@@ -1,5 +1,6 @@
 """Who is let in, what roles may do, planned failures, parameters, and the supervisor's door."""
 
+import http.client
 import json
 import subprocess
 import tempfile
@@ -47,6 +48,18 @@ class Authentication(CloudTest):
     def test_the_callers_address_is_told_as_text_and_alone(self) -> None:
         with urllib.request.urlopen(f"{self.cloud.endpoint}/_hv/address", timeout=10) as response:
             self.assertEqual(response.read(), b"127.0.0.1\n")
+
+    def test_a_connection_serves_one_request_after_the_other(self) -> None:
+        host, port = self.cloud.endpoint.removeprefix("http://").split(":")
+        connection = http.client.HTTPConnection(host, int(port), timeout=5)
+        connection.connect()
+        socket = connection.sock
+        for method, path, status in (("GET", "/_hv/address", 200), ("POST", "/some-bucket?x", 403), ("HEAD", "/", 403)):
+            connection.request(method, path, body=b"left unread" if method == "POST" else None)
+            response = connection.getresponse()
+            response.read()
+            self.assertEqual((response.status, connection.sock), (status, socket), path)
+        connection.close()
 
     def test_caller_identity_names_the_operator(self) -> None:
         identity = self.sts.get_caller_identity()

@@ -26,14 +26,48 @@ from moto.moto_server.werkzeug_app import MotoRequestHandler  # noqa: E402
 from . import images, key_pairs, launch, lifecycle, network, s3, security_groups, ssm  # noqa: E402
 from .front import Front  # noqa: E402
 
+IDLE_SECONDS = 30  # AWS's services close a connection on which nothing comes for some time, too
+
 
 class Handler(MotoRequestHandler):
     """Answers at once instead of waiting to fill packets, and logs nothing: requests carry signatures."""
 
     disable_nagle_algorithm = True
 
+    protocol_version = "HTTP/1.1"
+    timeout = IDLE_SECONDS
+
     def handle_expect_100(self) -> bool:
-        return True  # werkzeug's own loop answers 100 Continue; once is enough
+        return True  # run_wsgi answers 100 Continue; once is enough
+
+    def run_wsgi(self) -> None:
+        """Answers one request and keeps the connection for the next, as AWS does; werkzeug's own closes each."""
+        if self.headers.get("Expect", "").strip().lower() == "100-continue":
+            self.wfile.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        self.environ = environ = self.make_environ()
+        answer: list[tuple[str, list[tuple[str, str]]]] = []
+        body = self.server.app(environ, lambda status, headers, _=None: answer.append((status, headers)))
+        try:
+            # What the application left of the request's body would be taken for the next request.
+            self.close_connection = self.close_connection or "Transfer-Encoding" in self.headers
+            content = b"".join(body)
+        finally:
+            if hasattr(body, "close"):
+                body.close()
+        status, headers = answer[-1]
+        code, _, message = status.partition(" ")
+        self.send_response(int(code), message)
+        names = {name.lower() for name, _ in headers}
+        for name, value in headers:
+            self.send_header(name, value)
+        if "content-length" not in names and self.command != "HEAD" and int(code) not in (204, 304):
+            self.send_header("Content-Length", str(len(content)))
+        if self.close_connection:
+            self.send_header("Connection", "close")
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(content)
+        self.wfile.flush()
 
     def log_request(self, *_: object) -> None:
         pass
