@@ -40,7 +40,7 @@ impl Tap {
     pub async fn read(&self, frame: &mut [u8]) -> io::Result<usize> {
         loop {
             let mut ready = self.file.readable().await?;
-            if let Ok(done) = ready.try_io(|file| (&*file.get_ref()).read(frame)) {
+            if let Ok(done) = ready.try_io(|file| file.get_ref().read(frame)) {
                 return done;
             }
         }

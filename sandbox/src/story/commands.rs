@@ -104,6 +104,19 @@ impl Runner {
         command
     }
 
+    /// Whether a process of the app was told to end and is still there.
+    pub fn is_any_process_ending(&self) -> Result<bool> {
+        let output = Command::new(&self.sandbox)
+            .args(["app", "report"])
+            .stderr(Stdio::inherit())
+            .output()
+            .context("start sandbox")?;
+        let report: Value = serde_json::from_slice(&output.stdout).context("read what `sandbox app report` printed")?;
+        let processes = report["platform"]["apps"].as_array().into_iter().flatten();
+        let mut processes = processes.flat_map(|app| app["processes"].as_array().into_iter().flatten());
+        Ok(processes.any(|process| process["state"] == "retiring"))
+    }
+
     /// Holds the ledgers against the Redis that the app uses now. A loss is a finding and not an error here.
     pub fn ledger(&self) -> Result<Judged> {
         let output = Command::new(&self.sandbox)

@@ -135,6 +135,7 @@ fn tell(runner: &Runner, arguments: &Arguments) -> Result<Report> {
 
     chapter("The app goes on writing, to its own Redis");
     wait_for_writes(runner, arguments.writes)?;
+    wait_for_last_farewell(runner, arguments)?;
     chapter("infra status");
     seconds.time("status", || runner.infra(&config, &["status"]))?;
     chapter("The replica is rebooted, and follows again");
@@ -215,6 +216,19 @@ fn wait_for_writes(runner: &Runner, wanted: u64) -> Result<()> {
         }
         std::thread::sleep(Duration::from_secs(2));
     }
+}
+
+/// Waits until every process that was told to end is gone. A worker puts a job back in its last seconds, with the URL that
+/// it was started with; judged before that, the ledgers could not show its loss.
+fn wait_for_last_farewell(runner: &Runner, arguments: &Arguments) -> Result<()> {
+    let end = Instant::now() + Duration::from_secs(arguments.longest_farewell() + 5);
+    while runner.is_any_process_ending()? {
+        if Instant::now() > end {
+            bail!("wait for the app's old processes to end: some are still there after their time");
+        }
+        std::thread::sleep(Duration::from_millis(500));
+    }
+    Ok(())
 }
 
 /// Reboots the replica's machine and waits until Redis there follows the master again.
