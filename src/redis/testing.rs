@@ -12,6 +12,8 @@ use std::net::TcpListener;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -167,6 +169,28 @@ impl TestServer {
             .map(|password| Secret::new(password.as_str()))
     }
 
+    /// The same server at a distance: each way takes half of `round_trip`, and what is sent together arrives together.
+    pub async fn far(&self, round_trip: Duration) -> Server {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let far = Server {
+            port: listener.local_addr().unwrap().port(),
+            ..self.server()
+        };
+        let port = self.port;
+        tokio::spawn(async move {
+            while let Ok((client, _)) = listener.accept().await {
+                let server = tokio::net::TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+                client.set_nodelay(true).unwrap();
+                server.set_nodelay(true).unwrap();
+                let (from_client, to_client) = client.into_split();
+                let (from_server, to_server) = server.into_split();
+                tokio::spawn(carry(from_client, to_server, round_trip / 2));
+                tokio::spawn(carry(from_server, to_client, round_trip / 2));
+            }
+        });
+        far
+    }
+
     pub async fn connect(&self, database: u32) -> Connection {
         self.server().connect(database).await.unwrap()
     }
@@ -187,6 +211,25 @@ impl TestServer {
             assert!(!matches!(answer, Value::ServerError(_)), "{line}: {answer:?}");
         }
     }
+}
+
+async fn carry(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, one_way: Duration) {
+    let (sender, mut under_way) = tokio::sync::mpsc::unbounded_channel::<(tokio::time::Instant, Vec<u8>)>();
+    let taking = async move {
+        let mut bytes = vec![0; 64 * 1024];
+        while let Ok(length @ 1..) = from.read(&mut bytes).await {
+            let _ = sender.send((tokio::time::Instant::now() + one_way, bytes[..length].to_vec()));
+        }
+    };
+    let giving = async move {
+        while let Some((due, bytes)) = under_way.recv().await {
+            tokio::time::sleep_until(due).await;
+            if to.write_all(&bytes).await.is_err() {
+                return;
+            }
+        }
+    };
+    tokio::join!(taking, giving);
 }
 
 impl Drop for TestServer {

@@ -2,13 +2,16 @@
 //!
 //! Most keys of most data sets are short strings. So the first look asks for each key's expiry and its first bytes, in one round trip: that
 //! compares short strings at once, tells strings from all else, and cannot fill the memory. What is longer, or no string, is looked into after.
+//!
+//! Where few keys are looked at and each round trip counts, the first look asks for types and sizes too: a second round trip then does for all small values.
 
 use super::super::key::Key;
-use super::collections;
+use super::collections::{self, Shaped};
 use super::difference::{Later, Reason};
 use super::expiry::{Expiry, Standing, standing, time};
 use super::pair::{Pair, Side};
-use super::replies::{Trouble, array, ask, bytes, integer, moved};
+use super::replies::{Trouble, array, ask, bytes, integer, moved, text};
+use super::windows;
 use crate::error::{Error, Result};
 use ::redis::{Pipeline, Value, cmd, pipe};
 
@@ -39,17 +42,36 @@ impl Verdicts {
         };
         self.differing.push((key, reason));
     }
+
+    pub fn add(&mut self, more: Verdicts) {
+        self.compared += more.compared;
+        self.expired += more.expired;
+        self.later.add(more.later);
+        self.differing.extend(more.differing);
+    }
 }
 
 /// Looks at these keys on both sides.
 pub(super) async fn compare(pair: &Pair, keys: &[Vec<u8>]) -> Result<Verdicts> {
+    look(pair, keys, false).await
+}
+
+/// The same in as few round trips as can be, for few keys: two, if none of them is large.
+pub(super) async fn compare_quickly(pair: &Pair, keys: &[Vec<u8>]) -> Result<Verdicts> {
+    look(pair, keys, true).await
+}
+
+async fn look(pair: &Pair, keys: &[Vec<u8>], shapes: bool) -> Result<Verdicts> {
     let mut verdicts = Verdicts::default();
     if keys.is_empty() {
         return Ok(verdicts);
     }
-    let (source, target) = tokio::try_join!(first_look(&pair.source, keys), first_look(&pair.target, keys))?;
-    let (mut longer, mut others) = (Vec::new(), Vec::new());
-    for ((name, here), there) in keys.iter().zip(&source.keys).zip(&target.keys) {
+    let (source, target) = tokio::try_join!(
+        first_look(&pair.source, keys, shapes),
+        first_look(&pair.target, keys, shapes)
+    )?;
+    let (mut longer, mut others, mut shaped) = (Vec::new(), Vec::new(), Vec::new());
+    for ((name, here), there) in keys.iter().zip(source.keys).zip(target.keys) {
         let stands = standing(here.expiry, there.expiry, source.now, target.now, pair.tolerance);
         verdicts.compared += u64::from(stands != Standing::Neither);
         if let Standing::Later(by) = stands {
@@ -61,15 +83,30 @@ pub(super) async fn compare(pair: &Pair, keys: &[Vec<u8>]) -> Result<Verdicts> {
             Standing::Expiring => verdicts.expired += 1,
             Standing::Differs(reason) => verdicts.differs(pair, name, reason),
             Standing::Both | Standing::Later(_) => match (&here.start, &there.start) {
-                (Some(here), Some(there)) if here.len() == START || there.len() == START => longer.push(name),
+                (Some(start), Some(other)) if start.len() == START || other.len() == START => {
+                    longer.push((name, here.shape.and_then(|shape| shape.length)));
+                }
                 (Some(here), Some(there)) if here == there => {}
                 (Some(here), Some(there)) => verdicts.differs(pair, name, string_reason(here, there)),
-                _ => others.push(name),
+                _ => match (here.shape, there.shape) {
+                    (Some(here), Some(there)) => shaped.push(Shaped {
+                        name,
+                        source: here.kind,
+                        target: there.kind,
+                        bytes: here.bytes,
+                        // Of unlike lengths the lengths themselves are told.
+                        elements: here.elements.filter(|_| here.elements == there.elements),
+                    }),
+                    _ => others.push(name),
+                },
             },
         }
     }
-    drop((source, target));
-    others.extend(longer_strings(pair, &longer, &mut verdicts).await?);
+    let (more, (rest, unlike)) =
+        tokio::try_join!(collections::compare_shaped(pair, shaped), longer_strings(pair, &longer))?;
+    verdicts.add(more);
+    verdicts.add(rest);
+    others.extend(unlike);
     collections::compare(pair, &others, &mut verdicts).await?;
     Ok(verdicts)
 }
@@ -100,50 +137,85 @@ struct AtFirst {
     expiry: Expiry,
     /// The first bytes of a string; none for other types.
     start: Option<Vec<u8>>,
+    /// Absent where it was not asked for.
+    shape: Option<Shape>,
 }
 
-async fn first_look(side: &Side, keys: &[Vec<u8>]) -> Result<FirstLook> {
-    let mut commands = Pipeline::with_capacity(1 + 2 * keys.len());
+struct Shape {
+    kind: String,
+    /// Of a string.
+    length: Option<i64>,
+    /// Of a list or a sorted set.
+    elements: Option<i64>,
+    /// By the server's own estimate; none where it does not tell.
+    bytes: Option<i64>,
+}
+
+async fn first_look(side: &Side, keys: &[Vec<u8>], shapes: bool) -> Result<FirstLook> {
+    let mut commands = Pipeline::with_capacity(1 + 7 * keys.len());
     commands.cmd("TIME");
     for key in keys {
         // Both about the same key: the server then has it at hand.
         commands.cmd(side.clock.command()).arg(key);
         commands.cmd("GETRANGE").arg(key).arg(0).arg(START - 1);
+        if shapes {
+            commands.cmd("TYPE").arg(key).cmd("STRLEN").arg(key);
+            commands.cmd("LLEN").arg(key).cmd("ZCARD").arg(key);
+            commands.cmd("MEMORY").arg("USAGE").arg(key);
+        }
     }
     let mut connection = side.connection.clone();
     let mut answers = connection.ask_all(&commands).await?.into_iter();
     let unreadable = || Error::failed(format!("read when keys of {} expire", connection.place()));
-    let mut next = || match answers.next() {
+    let next = |answers: &mut std::vec::IntoIter<Value>| match answers.next() {
         Some(Value::ServerError(error)) if !moved(&error) => {
             Err(connection.explain("TIME, PEXPIRETIME, PTTL or GETRANGE", error.into()))
         }
         Some(answer) => Ok(answer),
         None => Err(unreadable()),
     };
-    let now = time(&next()?).ok_or_else(unreadable)?;
+    let now = time(&next(&mut answers)?).ok_or_else(unreadable)?;
     let mut found = Vec::with_capacity(keys.len());
     for _ in keys {
-        found.push(AtFirst {
-            expiry: side.clock.read(&next()?, now).ok_or_else(unreadable)?,
-            start: bytes(next()?),
-        });
+        let expiry = side.clock.read(&next(&mut answers)?, now).ok_or_else(unreadable)?;
+        let start = bytes(next(&mut answers)?);
+        let shape = if shapes {
+            Some(Shape {
+                kind: text(&next(&mut answers)?).unwrap_or_default(),
+                length: integer(&next(&mut answers)?),
+                elements: {
+                    let (list, sorted_set) = (integer(&next(&mut answers)?), integer(&next(&mut answers)?));
+                    list.or(sorted_set)
+                },
+                // A host may forbid this one.
+                bytes: answers.next().as_ref().and_then(integer),
+            })
+        } else {
+            None
+        };
+        found.push(AtFirst { expiry, start, shape });
     }
     Ok(FirstLook { now, keys: found })
 }
 
-/// Compares strings of which only the start is known; gives back those that are no strings any more.
-async fn longer_strings<'a>(pair: &Pair, names: &[&'a Vec<u8>], verdicts: &mut Verdicts) -> Result<Vec<&'a Vec<u8>>> {
+/// Compares strings of which only the start, and perhaps the length, is known. Returns those that are no strings any more beside the verdicts.
+async fn longer_strings<'a>(pair: &Pair, names: &[(&'a Vec<u8>, Option<i64>)]) -> Result<(Verdicts, Vec<&'a Vec<u8>>)> {
+    let mut verdicts = Verdicts::default();
     let mut unlike = Vec::new();
-    if names.is_empty() {
-        return Ok(unlike);
-    }
-    let mut commands = Pipeline::with_capacity(names.len());
-    for name in names {
-        commands.cmd("STRLEN").arg(name);
+    let mut sorted = Sorted::default();
+    let mut commands = Pipeline::new();
+    let mut unknown = Vec::new();
+    for (name, length) in names {
+        match length {
+            Some(length) => sorted.put(name, *length),
+            None => {
+                unknown.push(*name);
+                commands.cmd("STRLEN").arg(name);
+            }
+        }
     }
     let mut source = pair.source.connection.clone();
-    let mut sorted = Sorted::default();
-    for (name, answer) in names.iter().zip(source.ask_all(&commands).await?) {
+    for (name, answer) in unknown.iter().zip(source.ask_all(&commands).await?) {
         match answer {
             Value::ServerError(error) if !moved(&error) => return Err(source.explain("STRLEN", error.into())),
             answer => match integer(&answer) {
@@ -153,13 +225,13 @@ async fn longer_strings<'a>(pair: &Pair, names: &[&'a Vec<u8>], verdicts: &mut V
         }
     }
     for group in &sorted.small {
-        unlike.extend(small_strings(pair, group, verdicts).await?);
+        unlike.extend(small_strings(pair, group, &mut verdicts).await?);
     }
     for name in sorted.large {
-        let found = collections::long_string(pair, name).await;
-        settle(pair, name, found, verdicts)?;
+        let found = windows::long_string(pair, name).await;
+        settle(pair, name, found, &mut verdicts)?;
     }
-    Ok(unlike)
+    Ok((verdicts, unlike))
 }
 
 /// Strings by how they are to be compared.

@@ -1,14 +1,17 @@
-//! Looking into values: whole where they are small, in windows where they are not, so that a hash of ten million fields takes no more memory than another.
+//! Looking into values: whole where they are small, in `windows` where they are not.
 
 use super::super::key::printable;
 use super::batch::{self, BUDGET, Verdicts, settle};
 use super::difference::Reason;
 use super::fields;
 use super::pair::{Pair, Side};
-use super::replies::{Trouble, array, ask, bytes, integer, moved, scanned};
+use super::replies::{Trouble, array, ask, bytes, integer, moved};
 use super::streams;
+use super::sweep::AT_ONCE;
+use super::windows::{large, long_string};
 use crate::error::Result;
 use ::redis::{Cmd, Pipeline, Value, cmd, pipe};
+use futures_util::{StreamExt, stream};
 use std::collections::HashSet;
 
 /// Larger collections are compared in windows.
@@ -18,9 +21,6 @@ pub(super) const SMALL_COLLECTION: i64 = 128 * 1024;
 const ASSUMED_ELEMENT: i64 = 1024;
 
 const LARGEST_WINDOW: i64 = 10_000;
-
-/// A window of a long string, in bytes.
-const STRING_WINDOW: i64 = 1 << 20;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
@@ -51,7 +51,20 @@ impl Kind {
         cmd(command).arg(name).to_owned()
     }
 
-    /// Never more than the elements that were counted, where a command can be told so: another client may add a million meanwhile.
+    /// Returns whether it may be got whole: a list or a sorted set only by the number of its elements.
+    fn is_counted(self, elements: Option<i64>) -> bool {
+        matches!(self, Kind::Set | Kind::Hash) || elements.is_some()
+    }
+
+    /// How many values a reply has for each element.
+    fn parts(self) -> usize {
+        match self {
+            Kind::List | Kind::Set => 1,
+            Kind::Hash | Kind::SortedSet => 2,
+        }
+    }
+
+    /// Returns the command for all elements; for a list or a sorted set never more than were counted, since another client may add a million meanwhile.
     fn whole(self, name: &[u8], length: i64) -> Cmd {
         match self {
             Kind::List => window("LRANGE", name, 0, length - 1),
@@ -84,7 +97,7 @@ impl Kind {
     }
 }
 
-fn window(command: &str, name: &[u8], first: i64, last: i64) -> Cmd {
+pub(super) fn window(command: &str, name: &[u8], first: i64, last: i64) -> Cmd {
     cmd(command).arg(name).arg(first).arg(last).to_owned()
 }
 
@@ -93,7 +106,7 @@ pub(super) fn pairs(flat: Vec<Value>) -> impl Iterator<Item = (Vec<u8>, Vec<u8>)
     std::iter::from_fn(move || Some((flat.next()?, flat.next()?)))
 }
 
-fn unlike_element(source: &[Value], target: &[Value], first: i64) -> Option<Reason> {
+pub(super) fn unlike_element(source: &[Value], target: &[Value], first: i64) -> Option<Reason> {
     if source.len() != target.len() {
         return Some(Reason::Moving);
     }
@@ -108,7 +121,7 @@ fn unlike_element(source: &[Value], target: &[Value], first: i64) -> Option<Reas
 }
 
 /// Servers of different versions write the same score in different ways: compared as the numbers that they are.
-fn unlike_score(source: &[Value], target: &[Value], first: i64) -> Option<Reason> {
+pub(super) fn unlike_score(source: &[Value], target: &[Value], first: i64) -> Option<Reason> {
     if source.len() != target.len() {
         return Some(Reason::Moving);
     }
@@ -131,42 +144,127 @@ fn score(value: Option<&Value>) -> Option<f64> {
     }
 }
 
+/// A key with its types on both sides, `none` for what is not there.
+pub(super) struct Shaped<'a> {
+    pub name: &'a Vec<u8>,
+    pub source: String,
+    pub target: String,
+    /// Of the source's value, by the server's own estimate; none where that is not known yet.
+    pub bytes: Option<i64>,
+    /// Of a list or a sorted set, where both sides have as many.
+    pub elements: Option<i64>,
+}
+
 /// Compares keys that exist on both sides and are not strings on both.
 pub(super) async fn compare(pair: &Pair, names: &[&Vec<u8>], verdicts: &mut Verdicts) -> Result<()> {
     if names.is_empty() {
         return Ok(());
     }
     let (sources, targets) = tokio::try_join!(batch::types(&pair.source, names), batch::types(&pair.target, names))?;
-    let (mut known, mut expiring) = (Vec::new(), Vec::new());
-    for ((name, source), target) in names.iter().zip(sources).zip(targets) {
-        let found = match (source.as_str(), target.as_str()) {
+    let shaped = names.iter().zip(sources).zip(targets);
+    let shaped = shaped.map(|((name, source), target)| Shaped {
+        name,
+        source,
+        target,
+        bytes: None,
+        elements: None,
+    });
+    verdicts.add(compare_shaped(pair, shaped.collect()).await?);
+    Ok(())
+}
+
+/// The same for keys whose types are known; those whose sizes are known and small cost one round trip together.
+pub(super) async fn compare_shaped(pair: &Pair, keys: Vec<Shaped<'_>>) -> Result<Verdicts> {
+    let mut verdicts = Verdicts::default();
+    let (mut weighed, mut unweighed, mut windows) = (Vec::new(), Vec::new(), Vec::new());
+    let mut expiring = Vec::new();
+    for key in keys {
+        let name = key.name;
+        let found = match (key.source.as_str(), key.target.as_str()) {
             ("none", "none") => Ok(None),
             ("none", _) | (_, "none") => Err(Trouble::Moved),
-            _ if source != target => Ok(Some(Reason::Type { source, target })),
-            ("string", _) => long_string(pair, name).await,
-            ("stream", _) => streams::compare(pair, name).await,
-            (other, _) => match Kind::named(other) {
-                None => Ok(Some(Reason::Uncomparable(source))),
-                Some(Kind::Hash) if pair.expiring_fields => {
-                    expiring.push(*name);
+            _ if key.source != key.target => Ok(Some(Reason::Type {
+                source: key.source,
+                target: key.target,
+            })),
+            ("string" | "stream", _) => {
+                windows.push((name, key.source == "stream"));
+                continue;
+            }
+            (other, _) => match (Kind::named(other), key.bytes) {
+                (None, _) => Ok(Some(Reason::Uncomparable(key.source))),
+                (Some(Kind::Hash), _) if pair.expiring_fields => {
+                    expiring.push(name);
                     continue;
                 }
-                Some(kind) => {
-                    known.push((*name, kind));
+                (Some(kind), Some(bytes)) if bytes <= SMALL_COLLECTION && kind.is_counted(key.elements) => {
+                    weighed.push((name, kind, bytes, key.elements.unwrap_or(0)));
+                    continue;
+                }
+                (Some(kind), _) => {
+                    unweighed.push((name, kind));
                     continue;
                 }
             },
         };
-        settle(pair, name, found, verdicts)?;
+        settle(pair, name, found, &mut verdicts)?;
     }
-    fields::compare(pair, &expiring, verdicts).await?;
-    known_kinds(pair, &known, verdicts).await
+    let (small, known, long, hashes) = tokio::try_join!(
+        in_groups(pair, &weighed),
+        known_kinds(pair, &unweighed),
+        in_windows(pair, windows),
+        async {
+            let mut verdicts = Verdicts::default();
+            fields::compare(pair, &expiring, &mut verdicts).await?;
+            Ok(verdicts)
+        }
+    )?;
+    for more in [small, known, long, hashes] {
+        verdicts.add(more);
+    }
+    Ok(verdicts)
 }
 
-async fn known_kinds(pair: &Pair, keys: &[(&Vec<u8>, Kind)], verdicts: &mut Verdicts) -> Result<()> {
-    let (sources, targets) = tokio::try_join!(sizes(&pair.source, keys, true), sizes(&pair.target, keys, false))?;
+/// Compares streams and strings, some at the same time: each takes several round trips.
+async fn in_windows(pair: &Pair, keys: Vec<(&Vec<u8>, bool)>) -> Result<Verdicts> {
+    let mut verdicts = Verdicts::default();
+    let mut looks = stream::iter(keys)
+        .map(|(name, is_stream)| async move {
+            let found = if is_stream {
+                streams::compare(pair, name).await
+            } else {
+                long_string(pair, name).await
+            };
+            (name, found)
+        })
+        .buffer_unordered(AT_ONCE);
+    while let Some((name, found)) = looks.next().await {
+        settle(pair, name, found, &mut verdicts)?;
+    }
+    Ok(verdicts)
+}
+
+/// Compares collections of known sizes, as many at once as the budget allows.
+async fn in_groups(pair: &Pair, keys: &[(&Vec<u8>, Kind, i64, i64)]) -> Result<Verdicts> {
+    let mut verdicts = Verdicts::default();
     let mut group = Vec::new();
     let mut weight = 0;
+    for (name, kind, bytes, length) in keys {
+        group.push((*name, *kind, *length));
+        weight += bytes;
+        if weight > BUDGET {
+            small(pair, &std::mem::take(&mut group), &mut verdicts).await?;
+            weight = 0;
+        }
+    }
+    small(pair, &group, &mut verdicts).await?;
+    Ok(verdicts)
+}
+
+async fn known_kinds(pair: &Pair, keys: &[(&Vec<u8>, Kind)]) -> Result<Verdicts> {
+    let mut verdicts = Verdicts::default();
+    let (sources, targets) = tokio::try_join!(sizes(&pair.source, keys, true), sizes(&pair.target, keys, false))?;
+    let mut weighed = Vec::new();
     for ((key, source), target) in keys.iter().zip(sources).zip(targets) {
         let (name, kind) = *key;
         let (Some(length), Some(target)) = (source.length, target.length) else {
@@ -180,18 +278,14 @@ async fn known_kinds(pair: &Pair, keys: &[(&Vec<u8>, Kind)], verdicts: &mut Verd
         }
         let bytes = source.estimate(length);
         if bytes <= SMALL_COLLECTION {
-            group.push((name, kind, length));
-            weight += bytes;
-            if weight > BUDGET {
-                small(pair, &std::mem::take(&mut group), verdicts).await?;
-                weight = 0;
-            }
+            weighed.push((name, kind, bytes, length));
         } else {
             let found = large(pair, name, kind, length, step_of(bytes, length)).await;
-            settle(pair, name, found, verdicts)?;
+            settle(pair, name, found, &mut verdicts)?;
         }
     }
-    small(pair, &group, verdicts).await
+    verdicts.add(in_groups(pair, &weighed).await?);
+    Ok(verdicts)
 }
 
 /// How many elements to get at once.
@@ -246,10 +340,11 @@ async fn small(pair: &Pair, keys: &[(&Vec<u8>, Kind, i64)], verdicts: &mut Verdi
     let (source, target) = both(pair, &commands).await?;
     for (((name, kind, _), source), target) in keys.iter().zip(source).zip(target) {
         let found = match (source, target) {
-            (Value::Array(source), Value::Array(target)) => match source.len() == target.len() {
-                true => Ok(kind.unlike(source, target)),
-                false => Err(Trouble::Moved),
-            },
+            (Value::Array(source), Value::Array(target)) if source.len() != target.len() => Ok(Some(Reason::Length {
+                source: (source.len() / kind.parts()) as u64,
+                target: (target.len() / kind.parts()) as u64,
+            })),
+            (Value::Array(source), Value::Array(target)) => Ok(kind.unlike(source, target)),
             (Value::ServerError(error), _) if !moved(&error) => Err(Trouble::Failed(
                 pair.source.connection.explain("a read of a collection", error.into()),
             )),
@@ -277,121 +372,4 @@ pub(super) async fn both_arrays(pair: &Pair, command: Cmd) -> Result<(Vec<Value>
     let (source, target) = tokio::try_join!(ask(&mut source, &commands), ask(&mut target, &commands))?;
     let only = |answers: Vec<Value>| answers.into_iter().next().and_then(array).ok_or(Trouble::Moved);
     Ok((only(source)?, only(target)?))
-}
-
-/// Compares a collection in windows of `step` elements.
-async fn large(pair: &Pair, name: &[u8], kind: Kind, length: i64, step: i64) -> Result<Option<Reason>, Trouble> {
-    match kind {
-        Kind::List | Kind::SortedSet => ordered(pair, name, kind, length, step).await,
-        Kind::Set | Kind::Hash => unordered(pair, name, kind, step).await,
-    }
-}
-
-async fn ordered(pair: &Pair, name: &[u8], kind: Kind, length: i64, step: i64) -> Result<Option<Reason>, Trouble> {
-    let mut first = 0;
-    while first < length {
-        let last = first + step - 1;
-        let unlike = match kind {
-            Kind::SortedSet => {
-                let command = window("ZRANGE", name, first, last).arg("WITHSCORES").to_owned();
-                let (source, target) = both_arrays(pair, command).await?;
-                unlike_score(&source, &target, first)
-            }
-            _ => {
-                let (source, target) = both_arrays(pair, window("LRANGE", name, first, last)).await?;
-                unlike_element(&source, &target, first)
-            }
-        };
-        if unlike.is_some() {
-            return Ok(unlike);
-        }
-        first += step;
-    }
-    Ok(None)
-}
-
-/// Every member of the source is looked up on the target. As both have the same number of them, the target has no others.
-async fn unordered(pair: &Pair, name: &[u8], kind: Kind, step: i64) -> Result<Option<Reason>, Trouble> {
-    let (mut source, mut target) = (pair.source.connection.clone(), pair.target.connection.clone());
-    let mut cursor = 0;
-    loop {
-        let scan = if kind == Kind::Hash { "HSCAN" } else { "SSCAN" };
-        let mut commands = pipe();
-        commands.cmd(scan).arg(name).arg(cursor).arg("COUNT").arg(step);
-        let answer = ask(&mut source, &commands).await?.into_iter().next();
-        let (next, found) = answer.and_then(scanned).ok_or(Trouble::Moved)?;
-        let unlike = match kind {
-            Kind::Hash => unlike_fields(&mut target, name, &found).await?,
-            _ => absent_members(&mut target, name, &found).await?,
-        };
-        if unlike.is_some() || next == 0 {
-            return Ok(unlike);
-        }
-        cursor = next;
-    }
-}
-
-async fn unlike_fields(
-    target: &mut super::super::Connection,
-    name: &[u8],
-    flat: &[Vec<u8>],
-) -> Result<Option<Reason>, Trouble> {
-    if flat.is_empty() {
-        return Ok(None);
-    }
-    let mut commands = pipe();
-    commands.cmd("HMGET").arg(name);
-    for pair in flat.chunks(2) {
-        commands.arg(&pair[0]);
-    }
-    let answer = ask(target, &commands).await?.into_iter().next();
-    let there = answer.and_then(array).ok_or(Trouble::Moved)?;
-    let mut both = flat.chunks(2).zip(there);
-    let unlike = both.find(|(source, target)| match target {
-        Value::BulkString(target) => source.get(1) != Some(target),
-        _ => true,
-    });
-    Ok(unlike.map(|(source, _)| Reason::Content(format!("field {}", printable(&source[0])))))
-}
-
-async fn absent_members(
-    target: &mut super::super::Connection,
-    name: &[u8],
-    members: &[Vec<u8>],
-) -> Result<Option<Reason>, Trouble> {
-    let mut commands = pipe();
-    for member in members {
-        commands.cmd("SISMEMBER").arg(name).arg(member);
-    }
-    let there = ask(target, &commands).await?;
-    let absent = members.iter().zip(there).find(|(_, there)| integer(there) != Some(1));
-    Ok(absent.map(|(member, _)| Reason::Content(format!("member {}", printable(member)))))
-}
-
-/// Compares a string of any length in windows.
-pub(super) async fn long_string(pair: &Pair, name: &[u8]) -> Result<Option<Reason>, Trouble> {
-    let mut first = 0;
-    loop {
-        let mut commands = pipe();
-        commands.cmd("STRLEN").arg(name);
-        commands.add_command(window("GETRANGE", name, first, first + STRING_WINDOW - 1));
-        let (mut source, mut target) = (pair.source.connection.clone(), pair.target.connection.clone());
-        let (source, target) = tokio::try_join!(ask(&mut source, &commands), ask(&mut target, &commands))?;
-        let [Some(source_length), Some(target_length)] =
-            [source.first().and_then(integer), target.first().and_then(integer)]
-        else {
-            return Err(Trouble::Moved);
-        };
-        if source_length != target_length {
-            let (source, target) = (source_length.unsigned_abs(), target_length.unsigned_abs());
-            return Ok(Some(Reason::Length { source, target }));
-        }
-        if source.get(1) != target.get(1) {
-            return Ok(Some(Reason::Content(format!("the string from byte {first} on"))));
-        }
-        first += STRING_WINDOW;
-        if first >= source_length {
-            return Ok(None);
-        }
-    }
 }

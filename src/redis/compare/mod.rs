@@ -4,7 +4,7 @@
 //! expired or were deleted meanwhile are no differences when they are looked at again. Memory does not grow with the data: keys come in batches,
 //! large values in windows, and of the differing keys a bounded number is kept (when that bound is passed, the next round is full again).
 //!
-//! `sweep` walks through a database, `quick` sorts out what is plainly equal, `batch` decides about some keys, `collections`, `fields` and `streams` look into values, `expiry` knows the clocks.
+//! `sweep` walks through a database, `quick` sorts out what is plainly equal, `batch` decides about some keys, `collections`, `fields`, `windows` and `streams` look into values, `expiry` knows the clocks.
 //! Deliberately not here: any statement about writes *after* a key was looked at; that is the tap's.
 
 mod batch;
@@ -22,6 +22,7 @@ mod streams;
 mod sweep;
 #[cfg(test)]
 mod tests;
+mod windows;
 
 pub use super::key::Key;
 pub use difference::{DifferenceKind, Reason};

@@ -4,10 +4,11 @@ use super::super::key::{Key, printable};
 use super::batch::{self, Verdicts};
 use super::difference::{DifferenceKind, Findings, Later};
 use super::pair::{Comparator, Pair};
-use super::sweep::{self, BATCH};
+use super::sweep::{self, AT_ONCE, BATCH};
 use super::{Comparison, DatabaseCounts, DifferingKey, Options, Progress, Round};
 use crate::error::Result;
 use crate::wait::Instant;
+use futures_util::{StreamExt, TryStreamExt, stream};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -53,11 +54,13 @@ async fn run(
             progress,
         };
         let mut compared = BTreeMap::new();
-        comparator.refresh().await?;
         let (findings, full) = match (&narrowed, &widest) {
             (Some(keys), _) => (look.at_keys(comparator, keys, &mut compared).await?, false),
             (None, Scope::Keys(keys)) => (look.at_keys(comparator, keys, &mut compared).await?, false),
-            (None, Scope::Everything) => (look.at_everything(comparator, &mut compared).await?, true),
+            (None, Scope::Everything) => {
+                comparator.refresh().await?;
+                (look.at_everything(comparator, &mut compared).await?, true)
+            }
         };
         if rounds.is_empty() {
             databases = key_counts(comparator);
@@ -177,15 +180,20 @@ impl<P: Fn(Progress) + Send + Sync> Look<'_, P> {
         for key in keys {
             names.entry(key.database).or_default().push(key.name.clone());
         }
+        let mut batches: Vec<(Pair, &[Vec<u8>])> = Vec::new();
+        for (database, names) in &names {
+            let pair = comparator.pair(*database).await?;
+            batches.extend(names.chunks(BATCH).map(|names| (pair.clone(), names)));
+        }
+        // All at once: each would cost a far operator several round trips, with the source's writes waiting.
+        let mut looks = stream::iter(batches)
+            .map(|(pair, names)| async move { Ok((pair.database, batch::compare_quickly(&pair, names).await?)) })
+            .buffered(AT_ONCE);
         let mut findings = Findings::default();
-        for (database, names) in names {
-            let pair: Pair = comparator.pair(database).await?;
-            let before = findings.compared;
-            for names in names.chunks(BATCH) {
-                self.take(batch::compare(&pair, names).await?, &mut findings);
-                self.tell(database, total as u64, &findings);
-            }
-            compared.insert(database, findings.compared - before);
+        while let Some((database, verdicts)) = looks.try_next().await? {
+            *compared.entry(database).or_default() += verdicts.compared;
+            self.take(verdicts, &mut findings);
+            self.tell(database, total as u64, &findings);
         }
         Ok(findings)
     }

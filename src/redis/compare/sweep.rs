@@ -12,7 +12,7 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 pub(super) const BATCH: usize = 1_000;
 
 /// Batches under way at the same time: hides the way to the servers and keeps both busy.
-const AT_ONCE: usize = 6;
+pub(super) const AT_ONCE: usize = 6;
 
 /// Looks at every key of the source on both sides, then for keys that only the target has. `seen` gets each batch's verdicts.
 pub(super) async fn database(pair: &Pair, mut seen: impl FnMut(Verdicts)) -> Result<()> {

@@ -629,3 +629,61 @@ async fn strings_of_every_length_differ_by_their_last_byte_and_by_one_byte_more(
         tokio::join!(source.script("DEL text"), target.script("DEL text"));
     }
 }
+
+#[tokio::test]
+async fn a_few_keys_of_all_types_and_databases_are_compared_in_two_round_trips() {
+    const ROUND_TRIP: Duration = Duration::from_millis(150);
+    let (source, target) = alike().await;
+    for server in [&source, &target] {
+        server.script(&format!("SET longer {}", "x".repeat(10_000))).await;
+    }
+    let mut comparator = Comparator::connect(&source.far(ROUND_TRIP).await, &target.far(ROUND_TRIP).await)
+        .await
+        .unwrap();
+    comparator.warm().await.unwrap();
+    let names = [
+        "string",
+        "empty-ttl",
+        "longer",
+        "hyperloglog",
+        "list",
+        "set",
+        "integers",
+        "hash",
+        "zset",
+    ];
+    let keys = names
+        .map(|name| (0, name))
+        .into_iter()
+        .chain([(3, "string"), (20, "hash")]);
+    let keys: Vec<Key> = keys
+        .map(|(database, name)| Key {
+            database,
+            name: name.into(),
+        })
+        .collect();
+    let begun = Instant::now();
+    let comparison = comparator.keys(&keys, &once()).await.unwrap();
+    let took = begun.elapsed();
+    assert!(comparison.identical() && comparison.compared == 11, "{comparison:?}");
+    assert!((ROUND_TRIP * 2..ROUND_TRIP * 3).contains(&took), "{took:?}");
+
+    target.script("ZADD zset 2 a").await;
+    target.script("RPUSH list d").await;
+    target.script("SET longer y").await;
+    let comparison = comparator.keys(&keys, &once()).await.unwrap();
+    let mut reasons: Vec<String> = comparison
+        .first
+        .iter()
+        .map(|key| format!("{}: {}", key.key, key.reason))
+        .collect();
+    reasons.sort();
+    assert_eq!(
+        reasons,
+        [
+            "list: length 3 on the source, 4 on the target",
+            "longer: length 10000 on the source, 1 on the target",
+            "zset: differs in member or score at rank 2",
+        ]
+    );
+}
