@@ -8,10 +8,13 @@ use super::run::Cutover;
 use super::settle::Late;
 use super::steps::{READING, milliseconds, out_of_order};
 use super::watch::Watch;
-use crate::error::{Error, Result};
-use crate::redis::Connection;
+use crate::error::{Doing, Error, Result};
 use crate::redis::info::Info;
+use crate::redis::tap::{CommandTable, Dialled};
+use crate::redis::{Connection, Server};
 use jiff::Timestamp;
+use std::sync::Arc;
+use tokio::task::JoinHandle;
 
 impl<R: Record, P: Pair> Cutover<R, P> {
     pub(super) async fn open_door(&mut self) -> Result<()> {
@@ -22,31 +25,21 @@ impl<R: Record, P: Pair> Cutover<R, P> {
         if let Some(fence) = &self.fence {
             fence.holds()?;
         }
-        // Whoever writes waits meanwhile: what can be asked at once is, and over connections that are there.
-        let mut master = match &self.sides {
-            Some(sides) => sides.master.clone(),
-            None => self.setup.master.connect(0).await?,
-        };
-        let mut asked = master.clone();
-        let (our_watch, through, ours) = tokio::join!(
-            self.watch_of_ours(&mut asked, &promotion),
+        // Whoever writes waits meanwhile: what can be asked at once is, over connections that are there, and most of it was asked since the promotion.
+        if self.our_look.is_none() {
+            self.look_at_ours(&promotion).await?;
+        }
+        let (looked, through, ours) = tokio::join!(
+            looked_at(self.our_look.take()),
             self.came_through(),
             self.setup.record.confirm()
         );
         ours?;
-        if self.our_watch.is_none() {
-            self.our_watch = our_watch?;
-        }
         self.nothing_came_through(&through?)?;
-        self.foreign_writes(&mut master).await?;
+        self.foreign_writes(looked?).await?;
         self.access_opened = true;
+        // The hosts answer when the app may log in.
         self.setup.pair.set_door(true).await?;
-        if !look::door_is_open(&mut master).await? {
-            return Err(Error::failed(format!(
-                "let the app log in to {}: it still may not",
-                self.setup.master
-            )));
-        }
         let fenced = match (&self.fence, self.outcome.fenced_ms) {
             // Promoted in this run: both moments are on one clock.
             (Some(fence), Some(_)) => milliseconds(fence.raised.elapsed()),
@@ -59,17 +52,20 @@ impl<R: Record, P: Pair> Cutover<R, P> {
         Ok(())
     }
 
-    /// Our master's stream from where it is its own, where it is not watched yet and can be.
-    async fn watch_of_ours(&self, master: &mut Connection, promotion: &Promotion) -> Result<Option<Watch>> {
-        if self.our_watch.is_some() {
-            return Ok(None);
-        }
-        let info = Info::read(master).await?;
-        let from = look::own_from(&info, promotion);
-        // Whoever writes waits: the table of the other watch will do, and without one a command that is not listed counts as a write, as it should.
+    /// Begins to look at our master; the answers come while other things are done.
+    pub(super) async fn look_at_ours(&mut self, promotion: &Promotion) -> Result<()> {
+        let (connection, dialled) = match &mut self.sides {
+            Some(sides) => (sides.master.clone(), sides.dialled.take()),
+            None => (self.setup.master.connect(0).await?, None),
+        };
+        let (server, promotion) = (self.setup.master.clone(), promotion.clone());
+        let is_watched = self.our_watch.is_some();
+        // The table of the other watch will do, and without one a command that is not listed counts as a write, as it should.
         let table = self.source_watch.as_ref().map(Watch::table).unwrap_or_default();
-        let begun = Watch::begin_with(&self.setup.master, table, info, &promotion.source_replid, from).await;
-        Ok(begun.unwrap_or_default())
+        self.our_look = Some(tokio::spawn(async move {
+            our_look(&server, table, connection, dialled, &promotion, is_watched).await
+        }));
+        Ok(())
     }
 
     /// What the source took since the proof. An earlier run that announced the switch has made this look.
@@ -77,12 +73,15 @@ impl<R: Record, P: Pair> Cutover<R, P> {
         let Some(watch) = &self.source_watch else {
             return Ok(Late::default());
         };
-        let mut source = match &self.fence {
-            Some(fence) => fence.connection(),
-            None => self.setup.source.connect(0).await?,
+        let offset = match &self.fence {
+            Some(fence) => fence.latest_offset().await?,
+            None => {
+                Info::read(&mut self.setup.source.connect(0).await?)
+                    .await?
+                    .master_repl_offset
+            }
         };
-        let info = Info::read(&mut source).await?;
-        watch.reach(info.master_repl_offset, READING).await?;
+        watch.reach(offset, READING).await?;
         self.late(&watch.seen()).await
     }
 
@@ -100,20 +99,62 @@ impl<R: Record, P: Pair> Cutover<R, P> {
     }
 
     /// What our side took while its door was shut. It is all there and stays; the source is fenced, so going on loses nothing.
-    async fn foreign_writes(&mut self, master: &mut Connection) -> Result<()> {
+    async fn foreign_writes(&mut self, look: OurLook) -> Result<()> {
+        if self.our_watch.is_none() {
+            self.our_watch = look.watch;
+        }
         let Some(watch) = &self.our_watch else {
             return Ok(());
         };
-        if look::door_is_open(master).await? {
+        if look.door_is_open {
             return Ok(());
         }
-        let info = Info::read(master).await?;
-        watch.reach(info.master_repl_offset, READING).await?;
+        watch.reach(look.offset, READING).await?;
         let seen = watch.seen();
         if seen.writes > 0 && self.outcome.foreign_writes == 0 {
             self.outcome.tell_foreign(&seen);
         }
         Ok(())
+    }
+}
+
+/// Our master before the app may log in.
+pub(super) struct OurLook {
+    /// Its stream from where it is its own, where it is not watched yet and can be.
+    watch: Option<Watch>,
+    door_is_open: bool,
+    offset: u64,
+}
+
+async fn our_look(
+    server: &Server,
+    table: Arc<CommandTable>,
+    connection: Connection,
+    dialled: Option<Dialled>,
+    promotion: &Promotion,
+    is_watched: bool,
+) -> Result<OurLook> {
+    let (mut asked, mut also_asked) = (connection.clone(), connection);
+    let (info, door_is_open) = tokio::try_join!(Info::read(&mut asked), look::door_is_open(&mut also_asked))?;
+    let offset = info.master_repl_offset;
+    let watch = if is_watched {
+        None
+    } else {
+        let from = look::own_from(&info, promotion);
+        let begun = Watch::begin_over(dialled, server, table, info, &promotion.source_replid, from).await;
+        begun.unwrap_or_default()
+    };
+    Ok(OurLook {
+        watch,
+        door_is_open,
+        offset,
+    })
+}
+
+async fn looked_at(look: Option<JoinHandle<Result<OurLook>>>) -> Result<OurLook> {
+    match look {
+        Some(look) => look.await.doing(|| "look at our master".into())?,
+        None => Err(out_of_order("open the door before our master was looked at")),
     }
 }
 

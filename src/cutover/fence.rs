@@ -17,10 +17,11 @@ use jiff::Timestamp;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::task::JoinHandle;
+use tokio::time::MissedTickBehavior;
 
 /// How long one pause lasts.
 const TERM: Duration = Duration::from_secs(3);
-const RENEWAL: Duration = Duration::from_secs(1);
+const RENEWAL: Duration = Duration::from_millis(500);
 /// What a pause must have left at a point of no return.
 const RESERVE: Duration = Duration::from_millis(1200);
 
@@ -50,17 +51,22 @@ struct Hold {
     broken: Option<String>,
     run_id: String,
     replid: String,
+    /// Of the source's stream, when it was asked last.
+    offset: u64,
 }
 
 impl Fence {
-    /// Pauses the source's writes and captures how far its stream is, in one round trip.
-    pub async fn raise(source: &Server) -> Result<Fence> {
-        let mut connection = source.connect(0).await?;
+    /// Pauses the source's writes and captures how far its stream is, in one round trip. `open` is a connection to the
+    /// source that stands already: dialling would give the app time to write more that is to be compared inside the fence.
+    pub async fn raise(source: &Server, open: Option<Connection>) -> Result<Fence> {
+        let mut connection = match open {
+            Some(connection) => connection,
+            None => source.connect(0).await?,
+        };
         connection.answer_within(Duration::from_secs(2));
         let raised = Instant::now();
         let raised_at = Timestamp::now();
-        control::pause_writes(&mut connection, TERM).await?;
-        let captured = Info::read(&mut connection).await?;
+        let captured = control::pause_writes_and_read(&mut connection, TERM).await?;
         if captured.role != ServerRole::Master {
             // The pause ends by itself; ending it here could end that of an earlier run too.
             return Err(not_a_master(&connection));
@@ -70,6 +76,7 @@ impl Fence {
             broken: None,
             run_id: captured.run_id.clone(),
             replid: captured.replid.clone(),
+            offset: captured.master_repl_offset,
         }));
         let renewing = tokio::spawn(renew(source.clone(), connection.clone(), shared.clone()));
         Ok(Fence {
@@ -112,7 +119,7 @@ impl Fence {
         let mut connection = self.connection.clone();
         match &self.keeping {
             Keeping::Pause { shared, .. } => {
-                let info = renew_once(&mut connection, shared).await?;
+                let info = renew_once(&mut connection, shared, TERM).await?;
                 self.holds()?;
                 Ok(info)
             }
@@ -129,6 +136,14 @@ impl Fence {
                     )),
                 }
             }
+        }
+    }
+
+    /// How far the source's stream was when it was asked last: a pause is renewed all the time, and was a moment ago when it was made longer.
+    pub async fn latest_offset(&self) -> Result<u64> {
+        match &self.keeping {
+            Keeping::Pause { shared, .. } => Ok(read(shared).offset),
+            Keeping::Platform(_) => Ok(Info::read(&mut self.connection.clone()).await?.master_repl_offset),
         }
     }
 
@@ -153,13 +168,8 @@ impl Fence {
         let Keeping::Pause { shared, .. } = &self.keeping else {
             return Ok(());
         };
-        let asked = Instant::now();
-        let mut connection = self.connection.clone();
-        control::pause_writes(&mut connection, duration).await?;
-        renew_once(&mut connection, shared).await?;
-        self.holds()?;
-        change(shared, |hold| hold.until = hold.until.max(asked.after(duration)));
-        Ok(())
+        renew_once(&mut self.connection.clone(), shared, duration.max(TERM)).await?;
+        self.holds()
     }
 
     /// Ends a pause at once. Whatever waited is served by the source.
@@ -187,9 +197,12 @@ impl Drop for Fence {
 }
 
 async fn renew(source: Server, mut connection: Connection, shared: Arc<Mutex<Hold>>) {
+    // From question to question: a source far away must not be asked less often.
+    let mut due = tokio::time::interval_at(tokio::time::Instant::now() + RENEWAL, RENEWAL);
+    due.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
-        tokio::time::sleep(RENEWAL).await;
-        if renew_once(&mut connection, &shared).await.is_ok() {
+        due.tick().await;
+        if renew_once(&mut connection, &shared, TERM).await.is_ok() {
             continue;
         }
         // The fence is broken, and whoever depends on it finds out. Once the app was told to move, a source that restarted is better paused again than open.
@@ -208,9 +221,9 @@ async fn renew(source: Server, mut connection: Connection, shared: Arc<Mutex<Hol
     }
 }
 
-async fn renew_once(connection: &mut Connection, shared: &Mutex<Hold>) -> Result<Info> {
+async fn renew_once(connection: &mut Connection, shared: &Mutex<Hold>, term: Duration) -> Result<Info> {
     let asked = Instant::now();
-    control::pause_writes(connection, TERM).await?;
+    let info = control::pause_writes_and_read(connection, term).await?;
     let before = read(shared);
     // The reply came later than the renewal was carried out: if even now the old pause would still run, there was no moment without one.
     if before.until.has_passed() {
@@ -219,10 +232,10 @@ async fn renew_once(connection: &mut Connection, shared: &Mutex<Hold>) -> Result
                 .get_or_insert("the pause ended before it was renewed".into());
         });
     }
-    let info = Info::read(connection).await?;
     let changed = changed(&info, &before.run_id, &before.replid);
     change(shared, |hold| {
-        hold.until = hold.until.max(asked.after(TERM));
+        hold.until = hold.until.max(asked.after(term));
+        hold.offset = hold.offset.max(info.master_repl_offset);
         if let (None, Some(changed)) = (&hold.broken, changed) {
             hold.broken = Some(changed.into());
         }
@@ -260,3 +273,7 @@ fn read(shared: &Mutex<Hold>) -> Hold {
 fn change(shared: &Mutex<Hold>, change: impl FnOnce(&mut Hold)) {
     change(&mut shared.lock().unwrap_or_else(PoisonError::into_inner));
 }
+
+#[cfg(test)]
+#[path = "fence_tests.rs"]
+mod tests;

@@ -17,18 +17,21 @@ use crate::error::{Error, Result};
 use crate::redis::compare::{Comparator, Comparison, Options};
 use crate::redis::info::{Info, OwnRemovals, ServerRole};
 use crate::redis::key::{Key, printable};
-use crate::redis::tap::DirtyKeys;
+use crate::redis::tap::{Dialled, DirtyKeys};
 use crate::redis::{Connection, Server};
 use crate::ui::Step;
 use crate::wait::{Instant, Look, Wait};
 use jiff::Timestamp;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
+use tokio::task::JoinHandle;
 
 /// How long master and replica may take to apply what the source had at the fence.
 const DRAIN: Duration = Duration::from_secs(8);
 /// How long a replica may take to follow a master that was just promoted.
 const JOINING: Duration = Duration::from_secs(3);
+/// When our two sides are asked while the fence is under way to the source.
+const AHEAD: [Duration; 2] = [Duration::from_millis(3), Duration::from_millis(20)];
 /// How often the keys that were written meanwhile are compared before the fence, to leave few of them for inside it.
 const SHRINKING: u32 = 3;
 
@@ -42,15 +45,23 @@ pub struct Sides {
     pub source: Connection,
     pub master: Connection,
     pub replica: Connection,
+    /// To the master, for its stream once it is its own; none where it could not be dialled.
+    pub dialled: Option<Dialled>,
+    /// Questions to our two sides that are under way; see [`Sides::ask_ahead`].
+    ahead: Vec<JoinHandle<Result<(Info, Info)>>>,
 }
 
 impl Sides {
     pub async fn connect(source: &Server, master: &Server, replica: &Server) -> Result<Sides> {
-        let (source, master, replica) = tokio::try_join!(source.connect(0), master.connect(0), replica.connect(0))?;
+        let dialling = async { Ok(Dialled::open(master).await.ok()) };
+        let (source, master, replica, dialled) =
+            tokio::try_join!(source.connect(0), master.connect(0), replica.connect(0), dialling)?;
         Ok(Sides {
+            dialled,
             source,
             master,
             replica,
+            ahead: Vec::new(),
         })
     }
 
@@ -58,6 +69,19 @@ impl Sides {
     pub async fn pair(&self) -> Result<(Info, Info)> {
         let (mut master, mut replica) = (self.master.clone(), self.replica.clone());
         tokio::try_join!(Info::read(&mut master), Info::read(&mut replica))
+    }
+
+    /// Asks our two sides how far they are while the fence is under way to the source, some milliseconds behind it: far from
+    /// all three, their answers are there with the source's, and the drain need not ask again.
+    pub fn ask_ahead(&mut self) {
+        let ask = |behind: Duration| {
+            let (mut master, mut replica) = (self.master.clone(), self.replica.clone());
+            tokio::spawn(async move {
+                tokio::time::sleep(behind).await;
+                tokio::try_join!(Info::read(&mut master), Info::read(&mut replica))
+            })
+        };
+        self.ahead = AHEAD.map(ask).into();
     }
 }
 
@@ -244,9 +268,17 @@ impl Baseline {
 }
 
 /// Waits until master and replica have applied, and the watch has read, all that the source had at the fence.
-pub async fn drain(fence: &Fence, sides: &Sides, baseline: &Baseline, step: &Step) -> Result<()> {
+pub async fn drain(fence: &Fence, sides: &mut Sides, baseline: &Baseline, step: &Step) -> Result<()> {
     let wanted = fence.captured.master_repl_offset;
     let applied = |info: &Info| info.applied_offset.unwrap_or(0);
+    for asked in std::mem::take(&mut sides.ahead) {
+        if let Ok(Ok((master, replica))) = asked.await
+            && applied(&master).min(applied(&replica)) >= wanted
+        {
+            return baseline.watch.reach(wanted, DRAIN).await;
+        }
+    }
+    let sides = &*sides;
     let wait = Wait {
         what: "master and replica to apply all that the source had",
         deadline: DRAIN,
@@ -277,18 +309,32 @@ pub async fn prove<P: Pair>(fence: &Fence, sides: &Sides, baseline: &mut Baselin
         )
         .hint("the source is open again; run the same command again when FLUSHDB, SWAPDB, scripts of old servers or modules are not in use"));
     };
-    if !keys.is_empty() {
-        let options = Options {
-            rounds: 2,
-            pause: Duration::from_millis(5),
-            ..Options::default()
-        };
-        let comparison = baseline.comparator.keys(&keys, &options).await?;
-        if !comparison.identical() {
-            return Err(differs("inside the fence", &comparison));
+    let options = Options {
+        rounds: 2,
+        pause: Duration::from_millis(5),
+        ..Options::default()
+    };
+    let comparing = async {
+        if keys.is_empty() {
+            return Ok(());
         }
-    }
-    let (source, (master, replica)) = tokio::try_join!(fence.check(), sides.pair())?;
+        let comparison = baseline.comparator.keys(&keys, &options).await?;
+        if comparison.identical() {
+            return Ok(());
+        }
+        Err(differs("inside the fence", &comparison))
+    };
+    let asking = async { tokio::try_join!(fence.check(), sides.pair()) };
+    let (source, (master, replica)) = match fence.kind() {
+        // The source is asked while keys are compared: what a pause that somebody ended lets through after that is in the stream, which is looked at once more
+        // before the app may write to the other side.
+        FenceKind::Pause => tokio::try_join!(comparing, asking)?.1,
+        FenceKind::Platform => {
+            comparing.await?;
+            asking.await?
+        }
+    };
+    fence.holds()?;
     let ground = Ground {
         run_id: &baseline.run_id,
         replid: &baseline.replid,
@@ -305,7 +351,11 @@ pub async fn prove<P: Pair>(fence: &Fence, sides: &Sides, baseline: &mut Baselin
         );
     }
     // The stream up to now holds nothing but what a source says by itself.
-    baseline.watch.reach(source.master_repl_offset, DRAIN).await?;
+    let latest = match fence.kind() {
+        FenceKind::Pause => fence.latest_offset().await?,
+        FenceKind::Platform => source.master_repl_offset,
+    };
+    baseline.watch.reach(latest, DRAIN).await?;
     // Marked before it is looked at: what comes in between is in both, and what comes later is late.
     let last_write_at = baseline.watch.seen().last_write_at;
     baseline.watch.mark();

@@ -2,6 +2,7 @@
 
 use super::app::Sent;
 use super::decide::{self, Failure, Next, Refusal, Stillness, World};
+use super::door::OurLook;
 use super::fence::Fence;
 use super::figures::Outcome;
 use super::gate::{Baseline, Proof, Sides};
@@ -21,6 +22,7 @@ use crate::error::{Error, Kind, Result};
 use crate::fault;
 use crate::wait::Instant;
 use std::collections::BTreeSet;
+use tokio::task::JoinHandle;
 
 /// A cutover as it runs: what was given, what the journal says, and what is held at the moment.
 pub struct Cutover<R: Record, P: Pair> {
@@ -35,6 +37,8 @@ pub struct Cutover<R: Record, P: Pair> {
     pub(super) source_watch: Option<Watch>,
     /// Our own master's stream since its promotion.
     pub(super) our_watch: Option<Watch>,
+    /// A look at our own master that is under way since its promotion.
+    pub(super) our_look: Option<JoinHandle<Result<OurLook>>>,
     pub(super) outcome: Outcome,
     /// How the source is fenced, or would be; looked at before each decision.
     pub(super) fence_kind: FenceKind,
@@ -113,6 +117,7 @@ impl<R: Record, P: Pair> Cutover<R, P> {
             proof: None,
             source_watch: None,
             our_watch: None,
+            our_look: None,
             outcome: Outcome::default(),
             fence_kind: FenceKind::Pause,
             sent: Sent::default(),

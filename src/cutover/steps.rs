@@ -185,11 +185,11 @@ impl<R: Record, P: Pair> Cutover<R, P> {
                 Entry::Fenced { fence, switch, clients }
             }
             Phase::Promoted => {
-                self.hold_on().await?;
+                self.hold_on_without_asking().await?;
                 Entry::Promoted(self.promotion()?)
             }
             Phase::Switching => {
-                self.hold_on().await?;
+                self.hold_on_without_asking().await?;
                 Entry::Switching(self.switch().await?)
             }
             Phase::Switched => Entry::Switched {
@@ -238,6 +238,18 @@ impl<R: Record, P: Pair> Cutover<R, P> {
         tokio::try_join!(self.setup.record.confirm(), fence.check()).map(drop)
     }
 
+    /// The same by what is known of a pause, which is renewed and looked after all the time: asking once more would only make the app wait longer. The proof before
+    /// a promotion, and the long pause of a switch, ask the source themselves.
+    async fn hold_on_without_asking(&self) -> Result<()> {
+        match &self.fence {
+            Some(fence) if fence.kind() == FenceKind::Pause => {
+                self.setup.record.still_ours()?;
+                fence.holds()
+            }
+            _ => self.hold_on().await,
+        }
+    }
+
     fn promotion(&self) -> Result<Promotion> {
         let hold = jiff::SignedDuration::try_from(self.setup.limits.hold).unwrap_or(jiff::SignedDuration::ZERO);
         let hold_until = match self.command {
@@ -270,7 +282,13 @@ impl<R: Record, P: Pair> Cutover<R, P> {
     async fn raise_fence(&mut self) -> Result<()> {
         let step = self.setup.ui.step("fence");
         let fence = match self.fence_kind {
-            FenceKind::Pause => Fence::raise(&self.setup.source).await?,
+            FenceKind::Pause => {
+                let open = self.sides.as_mut().map(|sides| {
+                    sides.ask_ahead();
+                    sides.source.clone()
+                });
+                Fence::raise(&self.setup.source, open).await?
+            }
             FenceKind::Platform => {
                 // Much was written since the last look, and nobody waits on us for a few milliseconds.
                 if let Some(baseline) = &mut self.baseline {
@@ -296,7 +314,7 @@ impl<R: Record, P: Pair> Cutover<R, P> {
 
     async fn drain(&mut self) -> Result<()> {
         let step = self.setup.ui.step("drain");
-        let (Some(fence), Some(sides), Some(baseline)) = (&self.fence, &self.sides, &self.baseline) else {
+        let (Some(fence), Some(sides), Some(baseline)) = (&self.fence, &mut self.sides, &self.baseline) else {
             return Err(out_of_order("drain"));
         };
         gate::drain(fence, sides, baseline, &step).await?;
@@ -351,24 +369,21 @@ impl<R: Record, P: Pair> Cutover<R, P> {
 
     async fn promote(&mut self) -> Result<()> {
         let step = self.setup.ui.step("promote");
-        let (Some(fence), Some(proof), Some(sides)) = (&self.fence, &self.proof, &self.sides) else {
+        let (Some(fence), Some(proof)) = (&self.fence, &self.proof) else {
             return Err(out_of_order("promote"));
         };
         self.setup.record.still_ours()?;
         fence.holds()?;
+        // Its answer is the role that runs.
         self.setup.pair.promote(proof, fence).await?;
-        let info = Info::read(&mut sides.master.clone()).await?;
-        if info.role != ServerRole::Master {
-            return Err(Error::failed(format!(
-                "promote {}: it is still a replica",
-                self.setup.master
-            )));
-        }
         let fenced = milliseconds(fence.raised.elapsed());
         self.outcome.fenced_ms = Some(fenced);
         // It was marked by the proof: whatever it shows since is late.
         self.source_watch = self.baseline.take().map(super::gate::Baseline::into_watch);
         step.done(format!("the master follows no more, {fenced} ms after the fence began"));
+        if let (Command::SwitchApp, Some(promotion)) = (self.command, self.history.promotion.clone()) {
+            self.look_at_ours(&promotion).await?;
+        }
         Ok(())
     }
 
@@ -408,7 +423,7 @@ impl<R: Record, P: Pair> Cutover<R, P> {
     async fn long_pause(&mut self) -> Result<()> {
         let step = self.setup.ui.step("hold the source");
         if self.fence.is_none() {
-            match Fence::raise(&self.setup.source).await {
+            match Fence::raise(&self.setup.source, None).await {
                 Ok(fence) => {
                     self.fence = Some(fence);
                     self.still_since_promotion().await?;

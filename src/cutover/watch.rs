@@ -2,7 +2,7 @@
 
 use crate::error::{Kind, Result};
 use crate::redis::key::{Key, printable};
-use crate::redis::tap::{CommandTable, DirtyKeys, Effect, Event, Place, Tap, Touched};
+use crate::redis::tap::{CommandTable, Dialled, DirtyKeys, Effect, Event, Place, Tap, Touched};
 use crate::redis::{Info, Server};
 use jiff::Timestamp;
 use std::collections::HashSet;
@@ -121,6 +121,18 @@ impl Watch {
         replid: &str,
         offset: u64,
     ) -> Result<Option<Watch>> {
+        Watch::begin_over(None, server, table, info, replid, offset).await
+    }
+
+    /// The same over a connection that was dialled before, while nobody waited.
+    pub async fn begin_over(
+        open: Option<Dialled>,
+        server: &Server,
+        table: Arc<CommandTable>,
+        info: Info,
+        replid: &str,
+        offset: u64,
+    ) -> Result<Option<Watch>> {
         let knows = info.replid == replid || info.previous_replid.as_deref() == Some(replid);
         // A server that cannot continue would begin a full copy: it is not even asked.
         if !knows || info.master_repl_offset < offset {
@@ -134,7 +146,7 @@ impl Watch {
         let seen = Arc::new(Mutex::new(Seen::default()));
         let shown = seen.clone();
         let observer = move |event: &Event| lock(&shown).add(event);
-        match Tap::observed(server, &from, table.clone(), observer).await {
+        match Tap::over(open, server, &from, table.clone(), observer).await {
             Ok(tap) => Ok(Some(Watch { tap, seen, table })),
             Err(error) if error.kind() == Kind::Unproven => Ok(None),
             Err(error) => Err(error),

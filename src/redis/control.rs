@@ -1,6 +1,7 @@
 //! Steering a server that is not ours: pausing its writes, seeing and severing its clients, and finding out what its host forbids.
 
 use super::connection::Connection;
+use super::info::Info;
 use crate::error::{Error, Result};
 use crate::secret::Secret;
 use ::redis::{Cmd, Value, cmd};
@@ -11,10 +12,29 @@ use std::time::Duration;
 /// Makes every write of every client wait (`CLIENT PAUSE … WRITE`, Redis 6.2 and later). It ends by itself, and a shorter pause does not shorten a longer one.
 /// EVAL and PUBLISH wait too, and keys do not expire meanwhile.
 pub async fn pause_writes(connection: &mut Connection, duration: Duration) -> Result<()> {
-    let milliseconds = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
     connection
-        .query(cmd("CLIENT").arg("PAUSE").arg(milliseconds).arg("WRITE"))
+        .query(cmd("CLIENT").arg("PAUSE").arg(milliseconds(duration)).arg("WRITE"))
         .await
+}
+
+fn milliseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// The same, and what the server says of itself right after it, in one round trip.
+pub async fn pause_writes_and_read(connection: &mut Connection, duration: Duration) -> Result<Info> {
+    let mut commands = ::redis::pipe();
+    commands
+        .cmd("CLIENT")
+        .arg("PAUSE")
+        .arg(milliseconds(duration))
+        .arg("WRITE")
+        .cmd("INFO");
+    let mut answers = connection.ask_all(&commands).await?.into_iter();
+    if let Some(Value::ServerError(error)) = answers.next() {
+        return Err(connection.explain("CLIENT PAUSE", error.into()));
+    }
+    Info::from_reply(connection, answers.next().unwrap_or(Value::Nil))
 }
 
 /// Ends a pause at once. Whatever waited is served.

@@ -2,6 +2,7 @@
 
 use super::connection::Connection;
 use crate::error::{Error, Result};
+use ::redis::Value;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
@@ -202,7 +203,16 @@ impl Persistence {
 impl Info {
     /// Asks the server.
     pub async fn read(connection: &mut Connection) -> Result<Info> {
-        let text: String = connection.query(&::redis::cmd("INFO")).await?;
+        let reply = connection.ask(&::redis::cmd("INFO")).await?;
+        Info::from_reply(connection, reply)
+    }
+
+    /// Reads a reply to INFO that came over this connection.
+    pub(super) fn from_reply(connection: &Connection, reply: Value) -> Result<Info> {
+        let text: String = match reply {
+            Value::ServerError(error) => return Err(connection.explain("INFO", error.into())),
+            reply => ::redis::from_redis_value(reply).map_err(|cause| connection.explain("INFO", cause.into()))?,
+        };
         Info::parse(&text).map_err(|missing| {
             Error::failed(format!("read INFO of {}: {missing}", connection.place()))
                 .hint("the provider may hide a part of INFO: without it nothing can be proven about this server")

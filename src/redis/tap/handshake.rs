@@ -6,19 +6,38 @@ use super::super::server::Server;
 use super::super::stream::Stream;
 use crate::error::{Error, Result};
 
-/// Asks the server to continue its stream after the offset in `info`; gives the stream and its replication id.
-pub(super) async fn continued(server: &Server, info: &Info) -> Result<(Stream, String)> {
-    let doing = format!("tap the replication stream of {server}");
+const FORBIDDEN: &str = "the server's access rules must allow PSYNC and REPLCONF to our user";
+
+/// A connection on which only the stream is left to be asked for.
+pub struct Dialled(Bare);
+
+impl Dialled {
+    /// Dials, logs in and says what we understand.
+    pub async fn open(server: &Server) -> Result<Dialled> {
+        let mut bare = Bare::open(server, doing(server)).await?;
+        bare.expect_ok("REPLCONF", &[&b"REPLCONF"[..], b"capa", b"psync2"], FORBIDDEN)
+            .await?;
+        Ok(Dialled(bare))
+    }
+}
+
+fn doing(server: &Server) -> String {
+    format!("tap the replication stream of {server}")
+}
+
+/// Asks the server to continue its stream after the offset in `info`, over an open connection if there is one. Returns the stream and its replication id.
+pub(super) async fn continued(server: &Server, info: &Info, open: Option<Dialled>) -> Result<(Stream, String)> {
+    let doing = doing(server);
     // Without a backlog, or before its start, the server would answer with a copy of everything, and fork for it.
     let from = info.master_repl_offset + 1;
     if !info.backlog_active || from < info.backlog_first_byte_offset {
         return Err(Error::unproven(format!("{doing}: it keeps no backlog"))
             .hint("a server keeps one once a replica follows it: run `infra up` first"));
     }
-    let mut bare = Bare::open(server, doing.clone()).await?;
-    let forbidden = "the server's access rules must allow PSYNC and REPLCONF to our user";
-    bare.expect_ok("REPLCONF", &[&b"REPLCONF"[..], b"capa", b"psync2"], forbidden)
-        .await?;
+    let Dialled(mut bare) = match open {
+        Some(open) => open,
+        None => Dialled::open(server).await?,
+    };
     let answer = bare
         .ask(
             "PSYNC",
@@ -37,6 +56,6 @@ pub(super) async fn continued(server: &Server, info: &Info) -> Result<(Stream, S
             info.replid
         ))
         .hint("it was restarted, or its backlog is too small for its writes: try again")),
-        None => Err(bare.refused("PSYNC", &answer, forbidden)),
+        None => Err(bare.refused("PSYNC", &answer, FORBIDDEN)),
     }
 }

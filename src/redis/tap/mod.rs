@@ -20,6 +20,7 @@ pub use commands::CommandTable;
 pub use decoder::{Argument, Command, Decoder};
 pub use dirty::{DirtyKeys, Seen};
 pub use effect::{Effect, Place, Touched, effect};
+pub use handshake::Dialled;
 
 use super::info::Info;
 use super::server::Server;
@@ -87,7 +88,18 @@ impl Tap {
         table: Arc<CommandTable>,
         observer: impl FnMut(&Event) + Send + 'static,
     ) -> Result<Tap> {
-        let (stream, replid) = handshake::continued(server, info).await?;
+        Tap::over(None, server, info, table, observer).await
+    }
+
+    /// The same over a connection that was dialled before, while nobody waited.
+    pub async fn over(
+        open: Option<Dialled>,
+        server: &Server,
+        info: &Info,
+        table: Arc<CommandTable>,
+        observer: impl FnMut(&Event) + Send + 'static,
+    ) -> Result<Tap> {
+        let (stream, replid) = handshake::continued(server, info, open).await?;
         let position = info.master_repl_offset;
         let record = Arc::new(Mutex::new(Record::new(position, table)));
         let (sender, progress) = watch::channel(Progress { position, broken: None });
