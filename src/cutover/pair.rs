@@ -69,10 +69,11 @@ impl Pair for Hosts {
         }
         let epoch = self.epoch;
         let (master, replica) = self.sessions().await?;
+        // The first line of a conversation takes three round trips, and the next ones take one.
         let tell_replica = async {
             match epoch {
                 Some(epoch) => role::raise_epoch(replica, epoch).await,
-                None => Ok(()),
+                None => role::observe(replica).await.map(drop),
             }
         };
         tokio::try_join!(role::prepare_promotion(master, epoch), tell_replica)?;

@@ -267,7 +267,7 @@ async fn a_source_that_was_demoted_is_never_fenced() {
     let error = stage.run(Command::Promote).await.unwrap_err();
     // Its stream ended when it was demoted, so that even the comparison cannot begin.
     assert_eq!(error.kind(), Kind::Unproven, "{error:?}");
-    let fence = super::super::fence::Fence::raise(&stage.source()).await.err().unwrap();
+    let fence = super::super::fence::Fence::raise(&stage.source(), None).await.err().unwrap();
     assert!(fence.to_string().contains("follows another server"), "{fence:?}");
     let info = Info::read(&mut stage.master.connect(0).await).await.unwrap();
     assert_eq!(info.role, ServerRole::Replica);

@@ -5,11 +5,12 @@ use super::super::info::Info;
 use super::super::server::Server;
 use super::super::stream::Stream;
 use crate::error::{Error, Result};
+use std::sync::{Mutex, PoisonError};
 
 const FORBIDDEN: &str = "the server's access rules must allow PSYNC and REPLCONF to our user";
 
-/// A connection on which only the stream is left to be asked for.
-pub struct Dialled(Bare);
+/// A connection on which only the stream is left to be asked for. Never locked: the mutex alone makes it one that threads may share.
+pub struct Dialled(Mutex<Bare>);
 
 impl Dialled {
     /// Dials, logs in and says what we understand.
@@ -17,7 +18,7 @@ impl Dialled {
         let mut bare = Bare::open(server, doing(server)).await?;
         bare.expect_ok("REPLCONF", &[&b"REPLCONF"[..], b"capa", b"psync2"], FORBIDDEN)
             .await?;
-        Ok(Dialled(bare))
+        Ok(Dialled(Mutex::new(bare)))
     }
 }
 
@@ -34,10 +35,11 @@ pub(super) async fn continued(server: &Server, info: &Info, open: Option<Dialled
         return Err(Error::unproven(format!("{doing}: it keeps no backlog"))
             .hint("a server keeps one once a replica follows it: run `infra up` first"));
     }
-    let Dialled(mut bare) = match open {
+    let Dialled(bare) = match open {
         Some(open) => open,
         None => Dialled::open(server).await?,
     };
+    let mut bare = bare.into_inner().unwrap_or_else(PoisonError::into_inner);
     let answer = bare
         .ask(
             "PSYNC",
