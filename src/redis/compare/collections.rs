@@ -228,20 +228,24 @@ pub(super) async fn compare_shaped(pair: &Pair, keys: Vec<Shaped<'_>>) -> Result
 /// Compares streams and strings, some at the same time: each takes several round trips.
 async fn in_windows(pair: &Pair, keys: Vec<(&Vec<u8>, bool)>) -> Result<Verdicts> {
     let mut verdicts = Verdicts::default();
-    let mut looks = stream::iter(keys)
-        .map(|(name, is_stream)| async move {
-            let found = if is_stream {
-                streams::compare(pair, name).await
-            } else {
-                long_string(pair, name).await
-            };
-            (name, found)
-        })
-        .buffer_unordered(AT_ONCE);
+    let keys = keys.into_iter();
+    let looks: Vec<_> = keys
+        .map(|(name, is_stream)| in_window(pair.clone(), name.clone(), is_stream))
+        .collect();
+    let mut looks = stream::iter(looks).buffer_unordered(AT_ONCE);
     while let Some((name, found)) = looks.next().await {
-        settle(pair, name, found, &mut verdicts)?;
+        settle(pair, &name, found, &mut verdicts)?;
     }
     Ok(verdicts)
+}
+
+async fn in_window(pair: Pair, name: Vec<u8>, is_stream: bool) -> (Vec<u8>, Result<Option<Reason>, Trouble>) {
+    let found = if is_stream {
+        streams::compare(&pair, &name).await
+    } else {
+        long_string(&pair, &name).await
+    };
+    (name, found)
 }
 
 /// Compares collections of known sizes, as many at once as the budget allows.

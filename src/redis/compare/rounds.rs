@@ -124,6 +124,10 @@ fn key_counts(comparator: &Comparator) -> BTreeMap<u32, DatabaseCounts> {
     counts
 }
 
+async fn in_database(pair: Pair, names: Vec<Vec<u8>>) -> Result<(u32, Verdicts)> {
+    Ok((pair.database, batch::compare_quickly(&pair, &names).await?))
+}
+
 /// One round.
 struct Look<'a, P> {
     number: u32,
@@ -180,15 +184,15 @@ impl<P: Fn(Progress) + Send + Sync> Look<'_, P> {
         for key in keys {
             names.entry(key.database).or_default().push(key.name.clone());
         }
-        let mut batches: Vec<(Pair, &[Vec<u8>])> = Vec::new();
+        let mut batches = Vec::new();
         for (database, names) in &names {
             let pair = comparator.pair(*database).await?;
-            batches.extend(names.chunks(BATCH).map(|names| (pair.clone(), names)));
+            for names in names.chunks(BATCH) {
+                batches.push(in_database(pair.clone(), names.to_vec()));
+            }
         }
         // All at once: each would cost a far operator several round trips, with the source's writes waiting.
-        let mut looks = stream::iter(batches)
-            .map(|(pair, names)| async move { Ok((pair.database, batch::compare_quickly(&pair, names).await?)) })
-            .buffered(AT_ONCE);
+        let mut looks = stream::iter(batches).buffered(AT_ONCE);
         let mut findings = Findings::default();
         while let Some((database, verdicts)) = looks.try_next().await? {
             *compared.entry(database).or_default() += verdicts.compared;
