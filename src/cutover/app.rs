@@ -60,6 +60,7 @@ impl<R: Record, P: Pair> Cutover<R, P> {
             ))
             .hint("remove it from `app.also` until this cutover is done, then move it by one of its own"));
         }
+        self.just_confirmed = false;
         self.setup.record.confirm().await?;
         if let Some(fence) = &self.fence {
             fence.holds()?;

@@ -168,6 +168,10 @@ pub fn decide(command: Command, past: &Past, world: &World) -> Next {
             Points::Endpoint => Next::Do([lists.resume_settle, lists.settle].concat()),
             _ => Next::Refuse(Refusal::ChangedAfterSwitch),
         },
+        // Promotion and switch were announced together, and neither happened.
+        (Some(Phase::Switching), Following) if world.app == Points::Source && !world.release_pending => {
+            begin(command, past, world)
+        }
         (Some(Phase::Switching | Phase::Switched | Phase::Settled), Following) => {
             Next::Refuse(Refusal::FollowsAfterSwitch)
         }
@@ -183,7 +187,7 @@ pub fn decide(command: Command, past: &Past, world: &World) -> Next {
 
 fn begin(command: Command, past: &Past, world: &World) -> Next {
     let lists = lists(world.fence);
-    let announced = past.phase == Some(Phase::Promoted);
+    let announced = matches!(past.phase, Some(Phase::Promoted | Phase::Switching));
     if past.stopped {
         // Whatever the vars say by now, we were about to set them: the app is down, and the next run ends that one way or the other.
         let mend: &[Step] = if past.flattening { MEND } else { &[] };
@@ -224,8 +228,7 @@ fn begin(command: Command, past: &Past, world: &World) -> Next {
             [
                 before,
                 mend_role(announced),
-                lists.promote,
-                lists.switch(world.several),
+                lists.straight(world.several),
                 lists.settle,
             ]
             .concat(),

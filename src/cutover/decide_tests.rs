@@ -54,10 +54,8 @@ fn switch_app_alone_keeps_the_order_of_the_doors() {
         Fence,
         Drain,
         Prove,
-        Announce(Phase::Promoted),
-        Promote,
-        Announce(Phase::Switching),
-        LongPause,
+        AnnounceSwitch,
+        PromoteAndHold,
         OpenDoor,
         SetVars,
         AwaitRelease,
@@ -79,7 +77,7 @@ fn of_several_apps_every_change_is_sent_before_access_opens_and_the_pause_outlas
         ..world()
     };
     let steps = steps(decide(Command::SwitchApp, &past(None), &several));
-    let order = [LongPause, SetVars, StayPaused, OpenDoor, AwaitRelease];
+    let order = [PromoteAndHold, SetVars, StayPaused, OpenDoor, AwaitRelease];
     let positions: Vec<_> = order.iter().map(|step| position(&steps, *step)).collect();
     assert!(positions.is_sorted(), "{steps:?}");
 }
@@ -100,6 +98,23 @@ fn a_switch_that_was_announced_can_be_given_up_while_the_new_side_is_unused() {
             Next::Refuse(Refusal::SwitchIsHalfDone)
         );
     }
+}
+
+#[test]
+fn a_promotion_and_switch_that_were_announced_and_did_not_happen_begin_again() {
+    let followed = steps(decide(Command::SwitchApp, &past(Some(Phase::Switching)), &world()));
+    assert!(
+        position(&followed, Follow) < position(&followed, Compare),
+        "{followed:?}"
+    );
+    let moved = World {
+        app: Points::Endpoint,
+        ..world()
+    };
+    assert_eq!(
+        decide(Command::SwitchApp, &past(Some(Phase::Switching)), &moved),
+        Next::Refuse(Refusal::FollowsAfterSwitch)
+    );
 }
 
 #[test]

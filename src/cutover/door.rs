@@ -25,18 +25,14 @@ impl<R: Record, P: Pair> Cutover<R, P> {
         if let Some(fence) = &self.fence {
             fence.holds()?;
         }
-        // Whoever writes waits meanwhile: what can be asked at once is, over connections that are there, and most of it was asked since the promotion.
-        if self.our_look.is_none() {
-            self.look_at_ours(&promotion).await?;
+        // A promotion of a moment ago, with app access closed all the time: nobody can have come in since, and the look at our side need not be waited for.
+        let just_promoted = std::mem::take(&mut self.just_confirmed);
+        if just_promoted {
+            let through = self.came_through().await?;
+            self.nothing_came_through(&through)?;
+        } else {
+            self.look_before_access(&promotion).await?;
         }
-        let (looked, through, ours) = tokio::join!(
-            looked_at(self.our_look.take()),
-            self.came_through(),
-            self.setup.record.confirm()
-        );
-        ours?;
-        self.nothing_came_through(&through?)?;
-        self.foreign_writes(looked?).await?;
         self.access_opened = true;
         // The hosts answer when the app may log in.
         self.setup.pair.set_door(true).await?;
@@ -49,7 +45,26 @@ impl<R: Record, P: Pair> Cutover<R, P> {
         step.done(format!(
             "the app may write to the master, {fenced} ms after the fence began"
         ));
+        if just_promoted && self.our_watch.is_none() {
+            // Its stream reaches back to the promotion. Without it only the figure of the gap is missing.
+            self.our_watch = looked_at(self.our_look.take()).await.ok().and_then(|look| look.watch);
+        }
         Ok(())
+    }
+
+    /// The last look at both sides, with the bucket's word that the lock is ours: all at once, and over connections that are there, since whoever writes waits.
+    async fn look_before_access(&mut self, promotion: &Promotion) -> Result<()> {
+        if self.our_look.is_none() {
+            self.look_at_ours(promotion).await?;
+        }
+        let (looked, through, ours) = tokio::join!(
+            looked_at(self.our_look.take()),
+            self.came_through(),
+            self.setup.record.confirm()
+        );
+        ours?;
+        self.nothing_came_through(&through?)?;
+        self.foreign_writes(looked?).await
     }
 
     /// Begins to look at our master; the answers come while other things are done.

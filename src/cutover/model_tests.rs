@@ -325,6 +325,16 @@ impl Model {
                     _ => {}
                 }
             }
+            AnnounceSwitch => {
+                if !self.fence_holds() {
+                    return Some("fence");
+                }
+                self.phase = Some(Phase::Switching);
+                self.switch_journaled = true;
+            }
+            PromoteAndHold => {
+                return self.perform(Promote, run).or_else(|| self.perform(LongPause, run));
+            }
             StopApp => {
                 self.stopped = true;
                 for at in 0..self.apps.len() {
@@ -565,6 +575,11 @@ fn all(model: &mut Model, run: &Run, steps: &[Step], taken: &mut usize) -> Optio
     for step in steps {
         model.app_writes(run.replicate);
         if *taken == run.dies_after {
+            // Of two requests that do not wait for each other either may be the one that was made.
+            if *step == PromoteAndHold {
+                let _ = model.perform(if run.replicate { LongPause } else { Promote }, run);
+                model.app_writes(run.replicate);
+            }
             return None;
         }
         if *taken == run.sleeps_after {

@@ -45,6 +45,14 @@ impl Hosts {
         }
     }
 
+    async fn drop_broken_sessions(&mut self) {
+        if let Some((master, replica)) = &self.sessions
+            && tokio::try_join!(role::observe(master), role::observe(replica)).is_err()
+        {
+            self.sessions = None;
+        }
+    }
+
     async fn sessions(&mut self) -> Result<&(Session, Session)> {
         if self.sessions.is_none() {
             let both = tokio::try_join!(
@@ -62,11 +70,7 @@ impl Hosts {
 impl Pair for Hosts {
     async fn ready(&mut self) -> Result<()> {
         // A session that broke since is found out here, and not inside the fence.
-        if let Some((master, replica)) = &self.sessions
-            && tokio::try_join!(role::observe(master), role::observe(replica)).is_err()
-        {
-            self.sessions = None;
-        }
+        self.drop_broken_sessions().await;
         let epoch = self.epoch;
         let (master, replica) = self.sessions().await?;
         // The first line of a conversation takes three round trips, and the next ones take one.
@@ -95,6 +99,9 @@ impl Pair for Hosts {
 
     async fn set_door(&mut self, open: bool) -> Result<()> {
         let door = if open { Door::Open } else { Door::Closed };
+        if !open {
+            self.drop_broken_sessions().await;
+        }
         let epoch = self.epoch;
         let (master, replica) = self.sessions().await?;
         tokio::try_join!(
@@ -105,6 +112,7 @@ impl Pair for Hosts {
     }
 
     async fn follow_source(&mut self) -> Result<()> {
+        self.drop_broken_sessions().await;
         let epoch = self.epoch;
         let (master, _) = self.sessions().await?;
         role::follow_source(master, epoch).await?;

@@ -12,8 +12,8 @@ const LOCK_RESERVE: Duration = Duration::from_secs(20);
 pub trait Record: Send {
     /// The entries so far.
     fn history(&self) -> Result<History>;
-    /// Durable when it returns.
-    fn write(&mut self, entry: &Entry) -> impl Future<Output = Result<()>> + Send;
+    /// Writes these entries together. Durable when it returns.
+    fn write(&mut self, entries: &[Entry]) -> impl Future<Output = Result<()>> + Send;
     /// An error when somebody else may have taken over, by this computer's own clock. Asks nobody.
     fn still_ours(&self) -> Result<()>;
     /// The same by the bucket's own answer, for whatever could erase or open something: this computer's clock may have stood still. One request.
@@ -41,14 +41,18 @@ impl Record for Ledger<'_> {
         read(&self.journal)
     }
 
-    async fn write(&mut self, entry: &Entry) -> Result<()> {
+    async fn write(&mut self, entries: &[Entry]) -> Result<()> {
         self.lock.check(Duration::ZERO)?;
-        let detail = serde_json::to_value(entry).doing(|| "put an entry of the journal into JSON".into())?;
-        let phase = match entry.phase() {
-            Some(phase) => phase.name(),
-            None => self.history()?.phase.map_or("", |phase| phase.name()),
-        };
-        self.journal.append(phase, entry.step(), detail).await
+        let mut appended = Vec::new();
+        for entry in entries {
+            let detail = serde_json::to_value(entry).doing(|| "put an entry of the journal into JSON".into())?;
+            let phase = match entry.phase() {
+                Some(phase) => phase.name(),
+                None => self.history()?.phase.map_or("", |phase| phase.name()),
+            };
+            appended.push((phase, entry.step(), detail));
+        }
+        self.journal.append_all(appended).await
     }
 
     fn still_ours(&self) -> Result<()> {
@@ -68,10 +72,11 @@ impl Record for Reading {
         self.0.as_ref().map_or_else(|| Ok(History::default()), read)
     }
 
-    async fn write(&mut self, entry: &Entry) -> Result<()> {
+    async fn write(&mut self, entries: &[Entry]) -> Result<()> {
+        let steps: Vec<&str> = entries.iter().map(Entry::step).collect();
         Err(Error::failed(format!(
             "write {} into a journal that is only looked at",
-            entry.step()
+            steps.join(", ")
         )))
     }
 

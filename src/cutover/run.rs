@@ -6,7 +6,7 @@ use super::door::OurLook;
 use super::fence::Fence;
 use super::figures::Outcome;
 use super::gate::{Baseline, Proof, Sides};
-use super::history::{Entry, History};
+use super::history::{Entry, History, Switch};
 use super::interrupt::Interrupt;
 use super::look;
 use super::onlookers::Onlookers;
@@ -37,6 +37,10 @@ pub struct Cutover<R: Record, P: Pair> {
     pub(super) source_watch: Option<Watch>,
     /// Our own master's stream since its promotion.
     pub(super) our_watch: Option<Watch>,
+    /// The change of the apps' vars, found out before the fence.
+    pub(super) planned_switch: Option<Switch>,
+    /// The bucket has just said that the lock is ours.
+    pub(super) just_confirmed: bool,
     /// A look at our own master that is under way since its promotion.
     pub(super) our_look: Option<JoinHandle<Result<OurLook>>>,
     pub(super) outcome: Outcome,
@@ -117,6 +121,8 @@ impl<R: Record, P: Pair> Cutover<R, P> {
             proof: None,
             source_watch: None,
             our_watch: None,
+            planned_switch: None,
+            just_confirmed: false,
             our_look: None,
             outcome: Outcome::default(),
             fence_kind: FenceKind::Pause,
@@ -438,8 +444,13 @@ impl<R: Record, P: Pair> Cutover<R, P> {
 
     /// Writes an entry before what it announces is done.
     pub(super) async fn write(&mut self, entry: Entry) -> Result<()> {
-        self.setup.record.write(&entry).await?;
-        self.history.add(&entry);
+        self.write_all(&[entry]).await
+    }
+
+    /// The same for several entries, in one write.
+    pub(super) async fn write_all(&mut self, entries: &[Entry]) -> Result<()> {
+        self.setup.record.write(entries).await?;
+        entries.iter().for_each(|entry| self.history.add(entry));
         Ok(())
     }
 
@@ -452,6 +463,9 @@ impl<R: Record, P: Pair> Cutover<R, P> {
 fn name(step: Step) -> String {
     let text = match step {
         Step::Announce(phase) => return format!("journal {phase}"),
+        // The last of the two entries that it writes.
+        Step::AnnounceSwitch => return format!("journal {}", Phase::Switching),
+        Step::PromoteAndHold => format!("{:?}", Step::Promote),
         other => format!("{other:?}"),
     };
     text.char_indices().fold(String::new(), |mut name, (at, letter)| {

@@ -23,6 +23,10 @@ pub enum Step {
     /// For a promotion that was made earlier: nothing was written on either side since.
     ProveStill,
     Promote,
+    /// The journal's entries of the promotion and of the switch, in one write, while writers wait.
+    AnnounceSwitch,
+    /// The promotion while the pause is made long, both at once.
+    PromoteAndHold,
     /// The pause for as long as `--hold` says; the command ends here.
     Hold,
     LongPause,
@@ -72,6 +76,8 @@ impl Step {
             Prove => "compare again what was written meanwhile; prove that nothing moved",
             ProveStill => "prove that neither side was written to since the promotion",
             Promote => "promote the master",
+            AnnounceSwitch => "write to the journal: promoted, and switching",
+            PromoteAndHold => "promote the master, and pause the source for as long as the switch can take",
             Hold => "let the pause run for `infra switch-app`",
             LongPause => "pause the source for as long as the switch can take",
             StayPaused => "pause the source until every app has moved, however long that takes",
@@ -92,9 +98,9 @@ impl Step {
 }
 
 use Step::{
-    Announce, AwaitClients, AwaitGone, AwaitRelease, AwaitRunning, AwaitSync, CloseDoor, Compare, Drain, Fence,
-    Flatten, Follow, Hold, LongPause, OpenDoor, PrebootOff, PrebootOn, Promote, Prove, ProveStill, ProveUnwritten,
-    Ready, SetVars, Sever, StartApp, StayPaused, StopApp, Unpause, VarsBack, Watch,
+    Announce, AnnounceSwitch, AwaitClients, AwaitGone, AwaitRelease, AwaitRunning, AwaitSync, CloseDoor, Compare,
+    Drain, Fence, Flatten, Follow, Hold, LongPause, OpenDoor, PrebootOff, PrebootOn, Promote, PromoteAndHold, Prove,
+    ProveStill, ProveUnwritten, Ready, SetVars, Sever, StartApp, StayPaused, StopApp, Unpause, VarsBack, Watch,
 };
 
 /// The lists of one kind of fence. They are what is executed, shown by `--dry-run` and tried against the model.
@@ -102,6 +108,8 @@ pub(super) struct Lists {
     /// Before the promotion and apart from it.
     pub before: &'static [Step],
     pub promote: &'static [Step],
+    straight_one: &'static [Step],
+    straight_several: &'static [Step],
     /// The promotion's list for a fence that stands already, in part or whole.
     pub resume: &'static [Step],
     pub hold: &'static [Step],
@@ -122,6 +130,15 @@ pub(super) struct Lists {
 }
 
 impl Lists {
+    /// From following to switched, with as little as can be inside the fence.
+    pub fn straight(&self, several: bool) -> &'static [Step] {
+        if several {
+            self.straight_several
+        } else {
+            self.straight_one
+        }
+    }
+
     pub fn switch(&self, several: bool) -> &'static [Step] {
         if several { self.switch_several } else { self.switch_one }
     }
@@ -149,6 +166,42 @@ const PAUSE: Lists = Lists {
         Announce(Phase::Promoted),
         Promote,
     ],
+    straight_one: &[
+        CloseDoor,
+        Announce(Phase::Following),
+        Ready,
+        Compare,
+        Announce(Phase::Fenced),
+        Fence,
+        Drain,
+        Prove,
+        AnnounceSwitch,
+        PromoteAndHold,
+        // One app gets its change last: its new processes find app access open however soon they start.
+        OpenDoor,
+        SetVars,
+        AwaitRelease,
+        AwaitRunning,
+        Announce(Phase::Switched),
+    ],
+    straight_several: &[
+        CloseDoor,
+        Announce(Phase::Following),
+        Ready,
+        Compare,
+        Announce(Phase::Fenced),
+        Fence,
+        Drain,
+        Prove,
+        AnnounceSwitch,
+        PromoteAndHold,
+        SetVars,
+        StayPaused,
+        OpenDoor,
+        AwaitRelease,
+        AwaitRunning,
+        Announce(Phase::Switched),
+    ],
     // A pause ends by itself: it always begins anew.
     resume: &[],
     hold: &[Hold],
@@ -156,7 +209,6 @@ const PAUSE: Lists = Lists {
     // The new fence only begins here; the old pause may still run, and a shorter one does not shorten it. Flattening comes after the proof, while nothing can be
     // written.
     take_over: &[PrebootOff, Ready, Fence, ProveStill, Flatten],
-    // One app gets its change last: its new processes find app access open however soon they start.
     switch_one: &[
         Announce(Phase::Switching),
         LongPause,
@@ -243,6 +295,8 @@ const PLATFORM: Lists = Lists {
         Announce(Phase::Promoted),
         Promote,
     ],
+    straight_one: PLATFORM_STRAIGHT,
+    straight_several: PLATFORM_STRAIGHT,
     resume: &[
         CloseDoor,
         Ready,
@@ -273,6 +327,28 @@ const PLATFORM: Lists = Lists {
 };
 
 const PLATFORM_SWITCH: &[Step] = &[
+    Announce(Phase::Switching),
+    OpenDoor,
+    StartApp,
+    AwaitRunning,
+    Announce(Phase::Switched),
+];
+
+const PLATFORM_STRAIGHT: &[Step] = &[
+    CloseDoor,
+    Announce(Phase::Following),
+    Ready,
+    Compare,
+    Announce(Phase::Fenced),
+    StopApp,
+    SetVars,
+    AwaitRelease,
+    AwaitGone,
+    Fence,
+    Drain,
+    Prove,
+    Announce(Phase::Promoted),
+    Promote,
     Announce(Phase::Switching),
     OpenDoor,
     StartApp,

@@ -41,6 +41,8 @@ impl<R: Record, P: Pair> Cutover<R, P> {
             Doing::Prove => self.prove().await?,
             Doing::ProveStill => self.prove_still().await?,
             Doing::Promote => self.promote().await?,
+            Doing::AnnounceSwitch => self.announce_switch().await?,
+            Doing::PromoteAndHold => self.promote_and_hold().await?,
             Doing::Hold => self.hold().await?,
             Doing::LongPause => self.long_pause().await?,
             Doing::StayPaused => self.stay_paused().await?,
@@ -182,6 +184,10 @@ impl<R: Record, P: Pair> Cutover<R, P> {
                     FenceKind::Pause => None,
                     FenceKind::Platform => Some(self.switch().await?),
                 };
+                // What the switch changes is found out while nobody waits for it.
+                if fence == FenceKind::Pause && self.command == Command::SwitchApp {
+                    self.planned_switch = Some(self.switch().await?);
+                }
                 Entry::Fenced { fence, switch, clients }
             }
             Phase::Promoted => {
@@ -202,6 +208,17 @@ impl<R: Record, P: Pair> Cutover<R, P> {
             Phase::Drained | Phase::Proven => return Ok(()),
         };
         self.write(entry).await
+    }
+
+    /// The promotion and the switch in one write: writers wait meanwhile. A run that dies before the promotion leaves an announcement that did not happen.
+    async fn announce_switch(&mut self) -> Result<()> {
+        self.hold_on_without_asking().await?;
+        let promoted = Entry::Promoted(self.promotion()?);
+        let switch = match self.planned_switch.take() {
+            Some(planned) => planned,
+            None => self.switch().await?,
+        };
+        self.write_all(&[promoted, Entry::Switching(switch)]).await
     }
 
     /// An app that could not be moved back or started keeps the way back open: it is not over before it is there.
@@ -376,6 +393,34 @@ impl<R: Record, P: Pair> Cutover<R, P> {
         fence.holds()?;
         // Its answer is the role that runs.
         self.setup.pair.promote(proof, fence).await?;
+        self.promoted(&step).await
+    }
+
+    /// Three requests that do not wait for each other: the promotion, the long pause, and the proof that the lock is still ours, without which app access does not open.
+    async fn promote_and_hold(&mut self) -> Result<()> {
+        let step = self.setup.ui.step("promote");
+        let (Some(fence), Some(proof)) = (&self.fence, &self.proof) else {
+            return Err(out_of_order("promote"));
+        };
+        self.setup.record.still_ours()?;
+        fence.holds()?;
+        let setup = &mut self.setup;
+        let (promoted, held, ours) = tokio::join!(
+            setup.pair.promote(proof, fence),
+            fence.extend(setup.limits.long_pause),
+            setup.record.confirm()
+        );
+        ours?;
+        promoted?;
+        held?;
+        self.just_confirmed = true;
+        self.promoted(&step).await
+    }
+
+    async fn promoted(&mut self, step: &crate::ui::Step) -> Result<()> {
+        let Some(fence) = &self.fence else {
+            return Err(out_of_order("promote"));
+        };
         let fenced = milliseconds(fence.raised.elapsed());
         self.outcome.fenced_ms = Some(fenced);
         // It was marked by the proof: whatever it shows since is late.

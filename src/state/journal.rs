@@ -88,20 +88,29 @@ impl Journal {
 
     /// Writes one more entry; when this returns it is durable. An error means that it may or may not be: look again before the effect.
     pub async fn append(&mut self, phase: &str, step: &str, detail: Value) -> Result<()> {
+        self.append_all(vec![(phase, step, detail)]).await
+    }
+
+    /// The same for several entries, each with its phase and its step, in one write.
+    pub async fn append_all(&mut self, entries: Vec<(&str, &str, Value)>) -> Result<()> {
         let mut record = self.record.clone();
-        record.entries.push(Entry {
-            at: Timestamp::now(),
-            phase: phase.to_string(),
-            step: step.to_string(),
-            detail,
-        });
+        let steps: Vec<&str> = entries.iter().map(|(_, step, _)| *step).collect();
+        let steps = steps.join(", ");
+        for (phase, step, detail) in entries {
+            record.entries.push(Entry {
+                at: Timestamp::now(),
+                phase: phase.to_string(),
+                step: step.to_string(),
+                detail,
+            });
+        }
         let etag = self
             .store
             .write(&file(&record.id), &record, Some(&self.etag))
             .await?
             .ok_or_else(|| {
                 Error::locked(format!(
-                    "write {step:?} ({phase}) to the journal {}: another process has written to it",
+                    "write {steps:?} to the journal {}: another process has written to it",
                     self.record.id
                 ))
                 .hint("let the other one finish; `infra status` says what it is doing")

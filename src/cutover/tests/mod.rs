@@ -121,7 +121,7 @@ async fn a_tool_that_is_killed_at_any_step_is_finished_by_running_it_again() {
 #[tokio::test]
 async fn a_tool_that_is_killed_around_the_change_goes_forward() {
     // From before the door opens to the end of the pause.
-    for steps in 15..23 {
+    for steps in 12..20 {
         let stage = Stage::new(0.02).await;
         stage.load().await;
         let error = stage.killed_after(steps, Command::SwitchApp).await.unwrap_err();

@@ -267,7 +267,10 @@ async fn a_source_that_was_demoted_is_never_fenced() {
     let error = stage.run(Command::Promote).await.unwrap_err();
     // Its stream ended when it was demoted, so that even the comparison cannot begin.
     assert_eq!(error.kind(), Kind::Unproven, "{error:?}");
-    let fence = super::super::fence::Fence::raise(&stage.source(), None).await.err().unwrap();
+    let fence = super::super::fence::Fence::raise(&stage.source(), None)
+        .await
+        .err()
+        .unwrap();
     assert!(fence.to_string().contains("follows another server"), "{fence:?}");
     let info = Info::read(&mut stage.master.connect(0).await).await.unwrap();
     assert_eq!(info.role, ServerRole::Replica);
@@ -314,7 +317,7 @@ async fn a_client_that_did_no_more_than_its_ready_check_is_disconnected_before_t
 #[tokio::test]
 async fn two_apps_left_between_two_sides_never_both_write_however_long_nobody_comes_back() {
     // From when both changes were sent to when app access is open.
-    for steps in 15..18 {
+    for steps in 13..16 {
         let mut stage = Stage::new(0.02).await;
         stage.second_app().await;
         stage.load().await;
@@ -326,7 +329,7 @@ async fn two_apps_left_between_two_sides_never_both_write_however_long_nobody_co
         assert!(error.to_string().contains("killed"), "after {steps} steps: {error:?}");
         tokio::time::sleep(Duration::from_secs(4)).await;
         // Before access opens the pause ends by itself; from right before it on, by no clock.
-        let shut = steps >= 16;
+        let shut = steps >= 14;
         assert_ne!(stage.source_takes_writes().await, shut, "after {steps} steps");
         stage
             .behave_as("second", serde_json::json!({"release_phase": null}))

@@ -575,25 +575,24 @@ impl Record for Kept {
         Ok(History::of(&self.entries.lock().unwrap()))
     }
 
-    async fn write(&mut self, entry: &Entry) -> Result<()> {
+    async fn write(&mut self, entries: &[Entry]) -> Result<()> {
         self.still_ours()?;
-        let stored = serde_json::to_string(entry).unwrap();
-        assert!(
-            !stored.contains(SOURCE_PASSWORD) && !stored.contains(APP_PASSWORD),
-            "a secret is journaled: {stored}"
-        );
-        self.entries
-            .lock()
-            .unwrap()
-            .push(serde_json::from_str(&stored).unwrap());
-        if entry.phase().is_some() && entry.phase() == self.ends_with {
+        for entry in entries {
+            let stored = serde_json::to_string(entry).unwrap();
+            assert!(
+                !stored.contains(SOURCE_PASSWORD) && !stored.contains(APP_PASSWORD),
+                "a secret is journaled: {stored}"
+            );
+            self.entries
+                .lock()
+                .unwrap()
+                .push(serde_json::from_str(&stored).unwrap());
+        }
+        let begins = |wanted: Option<Phase>| wanted.is_some() && entries.iter().any(|entry| entry.phase() == wanted);
+        if begins(self.ends_with) {
             self.ours.store(false, Ordering::SeqCst);
         }
-        if let Some((_, source)) = self
-            .sneaks_in
-            .as_ref()
-            .filter(|(phase, _)| entry.phase() == Some(*phase))
-        {
+        if let Some((_, source)) = self.sneaks_in.as_ref().filter(|(phase, _)| begins(Some(*phase))) {
             let mut connection = source.connect(0).await?;
             for words in ["CLIENT UNPAUSE", "SET sneaked 1"] {
                 connection.query::<Value>(&command(words)).await?;
