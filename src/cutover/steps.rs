@@ -344,7 +344,14 @@ impl<R: Record, P: Pair> Cutover<R, P> {
         let (Some(fence), Some(sides), Some(baseline)) = (&self.fence, &self.sides, &mut self.baseline) else {
             return Err(out_of_order("prove"));
         };
-        let proof = gate::prove(fence, sides, baseline, &mut self.setup.pair).await?;
+        // The bucket is asked meanwhile whether the lock is still ours: what is proven is done at once.
+        let setup = &mut self.setup;
+        let (proof, ours) = tokio::join!(
+            gate::prove(fence, sides, baseline, &mut setup.pair),
+            setup.record.confirm()
+        );
+        ours?;
+        let proof = proof?;
         step.done(format!(
             "{} keys written meanwhile are identical, the source has not moved",
             size::count(proof.keys_compared_in_fence())
@@ -396,7 +403,8 @@ impl<R: Record, P: Pair> Cutover<R, P> {
         self.promoted(&step).await
     }
 
-    /// Three requests that do not wait for each other: the promotion, the long pause, and the proof that the lock is still ours, without which app access does not open.
+    /// Three requests that do not wait for each other: the promotion, the long pause, and once more the bucket's word that the lock is ours, without which app access does not
+    /// open.
     async fn promote_and_hold(&mut self) -> Result<()> {
         let step = self.setup.ui.step("promote");
         let (Some(fence), Some(proof)) = (&self.fence, &self.proof) else {

@@ -17,9 +17,9 @@ use std::time::Duration;
 /// The bound within which the source is open again and the app on it, after a refusal.
 const OPEN_AGAIN: Duration = Duration::from_secs(10);
 /// Cases at the same time: most of each is waiting.
-const AT_ONCE: usize = 4;
+const AT_ONCE: usize = 6;
 /// One case of so many is in the sample.
-const SAMPLE: u64 = 9;
+const SAMPLE: u64 = 12;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Fence {
@@ -258,7 +258,9 @@ async fn whatever_the_platform_refuses_nobody_is_blocked_and_nothing_is_lost() {
                 let calls = log(fence, apps, command).await;
                 assert!(!calls.is_empty(), "{fence:?} {apps} {command}: no change was logged");
                 println!("{fence:?}, {apps} apps, {command}: {} changes", calls.len());
-                let of_this = (0..calls.len()).flat_map(|at| MODES.map(|mode| (at, mode)));
+                // A request that has no readable body only asks whether a change would be refused.
+                let changes = (0..calls.len()).filter(|at| calls[*at].status != 400);
+                let of_this = changes.flat_map(|at| MODES.map(|mode| (at, mode)));
                 cases.extend(of_this.map(|(at, mode)| Case {
                     fence,
                     apps,
