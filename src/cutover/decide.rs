@@ -144,7 +144,7 @@ pub fn decide(command: Command, past: &Past, world: &World) -> Next {
             (_, Command::Back) => Next::Do(lists.give_back.to_vec()),
             (Stillness::Still, Command::Promote) => Next::Do(lists.hold_again.to_vec()),
             (Stillness::Still, Command::SwitchApp) => {
-                Next::Do([lists.take_over, lists.switch(world.several), lists.settle].concat())
+                Next::Do(joined(&[lists.take_over, &lists.switch(world.several), lists.settle]))
             }
             (Stillness::Moved | Stillness::Unknown, _) => Next::Then(lists.give_back.to_vec()),
         },
@@ -194,17 +194,14 @@ fn begin(command: Command, past: &Past, world: &World) -> Next {
         return match command {
             Command::Back if announced => Next::Do(lists.give_back.to_vec()),
             Command::Back => Next::Do(RESTART.to_vec()),
-            Command::Promote => Next::Do([mend, mend_role(announced), lists.resume, lists.hold].concat()),
-            Command::SwitchApp => Next::Do(
-                [
-                    mend,
-                    mend_role(announced),
-                    lists.resume,
-                    lists.switch(world.several),
-                    lists.settle,
-                ]
-                .concat(),
-            ),
+            Command::Promote => Next::Do(joined(&[mend, mend_role(announced), &lists.resume(), lists.hold])),
+            Command::SwitchApp => Next::Do(joined(&[
+                mend,
+                mend_role(announced),
+                &lists.resume(),
+                &lists.switch(world.several),
+                lists.settle,
+            ])),
         };
     }
     match world.app {
@@ -223,16 +220,13 @@ fn begin(command: Command, past: &Past, world: &World) -> Next {
         Command::Back if announced => Next::Do([before, lists.give_back].concat()),
         Command::Back if past.flattening => Next::Do(MEND.to_vec()),
         Command::Back => Next::Nothing("the app runs on the source; there is nothing to go back from"),
-        Command::Promote => Next::Do([before, mend_role(announced), lists.promote, lists.hold].concat()),
-        Command::SwitchApp => Next::Do(
-            [
-                before,
-                mend_role(announced),
-                lists.straight(world.several),
-                lists.settle,
-            ]
-            .concat(),
-        ),
+        Command::Promote => Next::Do(joined(&[before, mend_role(announced), &lists.promote(), lists.hold])),
+        Command::SwitchApp => Next::Do(joined(&[
+            before,
+            mend_role(announced),
+            &lists.straight(world.several),
+            lists.settle,
+        ])),
     }
 }
 
@@ -244,6 +238,10 @@ fn returning(lists: &Lists, world: &World) -> &'static [Step] {
     }
 }
 
+fn joined(parts: &[&[Step]]) -> Vec<Step> {
+    parts.concat()
+}
+
 /// An announced promotion may have reached the host's file; that is made to say again what is true.
 fn mend_role(announced: bool) -> &'static [Step] {
     if announced { MEND_ROLE } else { &[] }
@@ -252,13 +250,13 @@ fn mend_role(announced: bool) -> &'static [Step] {
 fn switching(lists: &Lists, world: &World) -> Next {
     match (world.app, world.release_pending, world.source, world.ours) {
         (Points::Endpoint, ..) | (Points::Mixed, _, Stillness::Still, _) | (_, true, Stillness::Still, _) => {
-            Next::Do([lists.forward(world.several), lists.settle].concat())
+            Next::Do(joined(&[&lists.forward(world.several), lists.settle]))
         }
         (_, false, Stillness::Still, Stillness::Still) => {
-            Next::Do([lists.take_over, lists.switch(world.several), lists.settle].concat())
+            Next::Do(joined(&[lists.take_over, &lists.switch(world.several), lists.settle]))
         }
         // Somebody came through the door that was open: going on loses nothing, since the source has not moved; going back might.
-        (_, false, Stillness::Still, _) => Next::Do([lists.forward(world.several), lists.settle].concat()),
+        (_, false, Stillness::Still, _) => Next::Do(joined(&[&lists.forward(world.several), lists.settle])),
         // The pause ended before the app was moved: it went on writing on its old side, and the new one is unused. With the door closed, what a release
         // that is still under way starts can only fail.
         (.., Stillness::Still) => Next::Then(lists.give_back.to_vec()),

@@ -2,7 +2,7 @@
 //!
 //! Both sides have a door, and never are both open. The old one is the source's writes, shut by the [`fence`]: a pause, or the app's platform where the source allows none.
 //! The new one is the `app` user on the endpoint. `phase` has the words, `history` what the journal says, `look` what the world shows, [`sequence`] the lists of steps, and
-//! [`decide`] chooses among them. `run` performs such a list and goes back when a step fails; what each does is in `steps` (up to the promotion), `app` and `flatten` (vars and
+//! [`decide`] chooses among them. `run` performs such a list, and `failed` goes back when a step of it fails; what each does is in `announce` (the journal), `steps` (up to the promotion), `app` and `flatten` (vars and
 //! attachments), `stop` (processes), `settle` (after the switch) and `back`. The [`gate`] alone makes the proof that a promotion wants. Everything is resumable: a
 //! rerun after a kill anywhere looks, decides and goes on or back, and the tests of `decide` die at every step to show it.
 //!
@@ -18,12 +18,14 @@
 //!
 //! Deliberately not here: making hosts (`host`), comparing (`redis::compare`), and a planned failover between our own hosts.
 
+mod announce;
 mod app;
 pub mod app_vars;
 mod back;
 mod clients;
 pub mod decide;
 mod door;
+mod failed;
 pub mod fence;
 pub mod figures;
 mod flatten;

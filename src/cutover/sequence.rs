@@ -107,20 +107,23 @@ use Step::{
 pub(super) struct Lists {
     /// Before the promotion and apart from it.
     pub before: &'static [Step],
-    pub promote: &'static [Step],
-    straight_one: &'static [Step],
-    straight_several: &'static [Step],
-    /// The promotion's list for a fence that stands already, in part or whole.
-    pub resume: &'static [Step],
+    /// From following to the proof.
+    proving: &'static [Step],
+    /// The same for a fence that stands already, in part or whole.
+    proving_again: &'static [Step],
+    promoting: &'static [Step],
+    /// The promotion when the switch follows at once, with as little as can be inside the fence.
+    promoting_to_switch: &'static [Step],
     pub hold: &'static [Step],
     pub hold_again: &'static [Step],
     pub take_over: &'static [Step],
-    switch_one: &'static [Step],
-    /// Every change is sent before app access opens: until then each of them can be taken back.
-    switch_several: &'static [Step],
+    /// The switch after a promotion of its own.
+    announcing: &'static [Step],
     /// The switch was announced already.
-    forward_one: &'static [Step],
-    forward_several: &'static [Step],
+    announced: &'static [Step],
+    moving_one: &'static [Step],
+    /// Every change is sent before app access opens: until then each of them can be taken back.
+    moving_several: &'static [Step],
     pub settle: &'static [Step],
     pub resume_settle: &'static [Step],
     /// From a promotion back to following. The app is on the source, or its change was refused.
@@ -130,31 +133,37 @@ pub(super) struct Lists {
 }
 
 impl Lists {
-    /// From following to switched, with as little as can be inside the fence.
-    pub fn straight(&self, several: bool) -> &'static [Step] {
-        if several {
-            self.straight_several
-        } else {
-            self.straight_one
-        }
+    pub fn promote(&self) -> Vec<Step> {
+        [self.proving, self.promoting].concat()
     }
 
-    pub fn switch(&self, several: bool) -> &'static [Step] {
-        if several { self.switch_several } else { self.switch_one }
+    pub fn resume(&self) -> Vec<Step> {
+        [self.proving_again, self.promoting].concat()
     }
 
-    pub fn forward(&self, several: bool) -> &'static [Step] {
-        if several {
-            self.forward_several
-        } else {
-            self.forward_one
-        }
+    /// From following to switched.
+    pub fn straight(&self, several: bool) -> Vec<Step> {
+        [self.proving, self.promoting_to_switch, self.moving(several)].concat()
+    }
+
+    /// From a promotion to switched.
+    pub fn switch(&self, several: bool) -> Vec<Step> {
+        [self.announcing, self.moving(several)].concat()
+    }
+
+    /// From a switch that was announced to switched.
+    pub fn forward(&self, several: bool) -> Vec<Step> {
+        [self.announced, self.moving(several)].concat()
+    }
+
+    fn moving(&self, several: bool) -> &'static [Step] {
+        if several { self.moving_several } else { self.moving_one }
     }
 }
 
 const PAUSE: Lists = Lists {
     before: &[Flatten, PrebootOff],
-    promote: &[
+    proving: &[
         CloseDoor,
         Announce(Phase::Following),
         Ready,
@@ -163,84 +172,22 @@ const PAUSE: Lists = Lists {
         Fence,
         Drain,
         Prove,
-        Announce(Phase::Promoted),
-        Promote,
-    ],
-    straight_one: &[
-        CloseDoor,
-        Announce(Phase::Following),
-        Ready,
-        Compare,
-        Announce(Phase::Fenced),
-        Fence,
-        Drain,
-        Prove,
-        AnnounceSwitch,
-        PromoteAndHold,
-        // One app gets its change last: its new processes find app access open however soon they start.
-        OpenDoor,
-        SetVars,
-        AwaitRelease,
-        AwaitRunning,
-        Announce(Phase::Switched),
-    ],
-    straight_several: &[
-        CloseDoor,
-        Announce(Phase::Following),
-        Ready,
-        Compare,
-        Announce(Phase::Fenced),
-        Fence,
-        Drain,
-        Prove,
-        AnnounceSwitch,
-        PromoteAndHold,
-        SetVars,
-        StayPaused,
-        OpenDoor,
-        AwaitRelease,
-        AwaitRunning,
-        Announce(Phase::Switched),
     ],
     // A pause ends by itself: it always begins anew.
-    resume: &[],
+    proving_again: &[],
+    promoting: &[Announce(Phase::Promoted), Promote],
+    promoting_to_switch: &[AnnounceSwitch, PromoteAndHold],
     hold: &[Hold],
     hold_again: &[Ready, Fence, ProveStill, Announce(Phase::Promoted), Hold],
     // The new fence only begins here; the old pause may still run, and a shorter one does not shorten it. Flattening comes after the proof, while nothing can be
     // written.
     take_over: &[PrebootOff, Ready, Fence, ProveStill, Flatten],
-    switch_one: &[
-        Announce(Phase::Switching),
-        LongPause,
-        OpenDoor,
-        SetVars,
-        AwaitRelease,
-        AwaitRunning,
-        Announce(Phase::Switched),
-    ],
-    switch_several: &[
-        Announce(Phase::Switching),
-        LongPause,
-        SetVars,
-        StayPaused,
-        OpenDoor,
-        AwaitRelease,
-        AwaitRunning,
-        Announce(Phase::Switched),
-    ],
+    announcing: &[Announce(Phase::Switching), LongPause],
     // The release decides. The pause is made long again first, should it have ended.
-    forward_one: &[
-        Ready,
-        LongPause,
-        OpenDoor,
-        SetVars,
-        AwaitRelease,
-        AwaitRunning,
-        Announce(Phase::Switched),
-    ],
-    forward_several: &[
-        Ready,
-        LongPause,
+    announced: &[Ready, LongPause],
+    // One app gets its change last: its new processes find app access open however soon they start.
+    moving_one: &[OpenDoor, SetVars, AwaitRelease, AwaitRunning, Announce(Phase::Switched)],
+    moving_several: &[
         SetVars,
         StayPaused,
         OpenDoor,
@@ -279,7 +226,7 @@ const PAUSE: Lists = Lists {
 /// The change of vars is part of the fence: whatever starts from then on meets the closed door instead of the source.
 const PLATFORM: Lists = Lists {
     before: &[Flatten, PrebootOff],
-    promote: &[
+    proving: &[
         CloseDoor,
         Announce(Phase::Following),
         Ready,
@@ -292,12 +239,8 @@ const PLATFORM: Lists = Lists {
         Fence,
         Drain,
         Prove,
-        Announce(Phase::Promoted),
-        Promote,
     ],
-    straight_one: PLATFORM_STRAIGHT,
-    straight_several: PLATFORM_STRAIGHT,
-    resume: &[
+    proving_again: &[
         CloseDoor,
         Ready,
         Compare,
@@ -309,62 +252,24 @@ const PLATFORM: Lists = Lists {
         Fence,
         Drain,
         Prove,
-        Announce(Phase::Promoted),
-        Promote,
     ],
+    promoting: &[Announce(Phase::Promoted), Promote],
+    promoting_to_switch: &[Announce(Phase::Promoted), Promote, Announce(Phase::Switching)],
     hold: &[Hold],
     hold_again: &[Hold],
     take_over: &[Ready, StopApp, SetVars, AwaitRelease, AwaitGone, Fence, ProveStill],
+    announcing: &[Announce(Phase::Switching)],
+    announced: &[Ready, SetVars, AwaitRelease],
     // The vars of every app were changed behind the fence, and no app has a process: there is nothing to tell apart by their number.
-    switch_one: PLATFORM_SWITCH,
-    switch_several: PLATFORM_SWITCH,
-    forward_one: PLATFORM_FORWARD,
-    forward_several: PLATFORM_FORWARD,
+    moving_one: PLATFORM_MOVING,
+    moving_several: PLATFORM_MOVING,
     settle: &[Watch, PrebootOn, Announce(Phase::Settled)],
     resume_settle: &[Ready],
     give_back: PLATFORM_BACK,
     back_from_switch: PLATFORM_BACK,
 };
 
-const PLATFORM_SWITCH: &[Step] = &[
-    Announce(Phase::Switching),
-    OpenDoor,
-    StartApp,
-    AwaitRunning,
-    Announce(Phase::Switched),
-];
-
-const PLATFORM_STRAIGHT: &[Step] = &[
-    CloseDoor,
-    Announce(Phase::Following),
-    Ready,
-    Compare,
-    Announce(Phase::Fenced),
-    StopApp,
-    SetVars,
-    AwaitRelease,
-    AwaitGone,
-    Fence,
-    Drain,
-    Prove,
-    Announce(Phase::Promoted),
-    Promote,
-    Announce(Phase::Switching),
-    OpenDoor,
-    StartApp,
-    AwaitRunning,
-    Announce(Phase::Switched),
-];
-
-const PLATFORM_FORWARD: &[Step] = &[
-    Ready,
-    SetVars,
-    AwaitRelease,
-    OpenDoor,
-    StartApp,
-    AwaitRunning,
-    Announce(Phase::Switched),
-];
+const PLATFORM_MOVING: &[Step] = &[OpenDoor, StartApp, AwaitRunning, Announce(Phase::Switched)];
 
 const PLATFORM_BACK: &[Step] = &[
     Announce(Phase::Returning),
