@@ -249,7 +249,7 @@ impl Memory {
                 continue;
             }
             if chunk.number < self.next {
-                // What is known under that number is another segment: this one's write failed.
+                // Another segment is known under that number: the write of this one failed.
                 if self.named(chunk.number).is_some_and(|name| name != item.name) {
                     spool.remove(&item)?;
                 }

@@ -4,7 +4,7 @@
 //! what was read in between would be a mixture. Whenever run, role or file change, the files are held against what was shipped, and a new timeline says how far
 //! that is still true.
 //!
-//! That nothing more comes for a second is claimed only if the engine said *before* the file was
+//! A second counts as complete only if the engine said *before* the file was
 //! read that its log was in force and written, and the list read after that answer still ends with
 //! this increment. The engine writes its log before it answers, so what ran before the answer is in
 //! the file; and a log that was stopped in between would have come back with a new increment.

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 /// For how long it may be unclear whether the log is in force before that is reported.
 const UNCLEAR: Duration = Duration::from_secs(60);
 
-/// What the engine says of the log that is followed.
+/// The engine's own account of the log that is followed.
 pub enum Standing {
     /// It is in force, and what was written so far is in its file.
     Sure,

@@ -32,7 +32,7 @@ async fn a_command_whose_time_is_over_is_asked_to_stop_and_ends_in_order() {
     assert_eq!(done.unwrap(), ExitCode::Done);
 }
 
-/// Somebody who holds the lock.
+/// A holder of the lock.
 pub fn holder() -> LockRecord {
     LockRecord {
         id: "00ff".into(),

@@ -44,7 +44,7 @@ pub async fn run(context: &Context, arguments: &Unlock) -> Result<ExitCode> {
     Ok(ExitCode::Done)
 }
 
-/// Who holds the lock, from where and since when, and whether it still renews it.
+/// Describes the holder of the lock: who, from where, since when, and whether it still renews it.
 fn described(standing: &Standing) -> String {
     let renewed = match standing.renewed_ago {
         Some(ago) => format!("renewed {} ago", size::duration(ago)),

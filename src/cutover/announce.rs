@@ -44,7 +44,7 @@ impl<R: Record, P: Pair> Cutover<R, P> {
                     FenceKind::Pause => None,
                     FenceKind::Platform => Some(self.switch().await?),
                 };
-                // What the switch changes is found out while nobody waits for it.
+                // The switch's changes are planned while nobody waits for them.
                 if fence == FenceKind::Pause && self.command == Command::SwitchApp {
                     self.planned_switch = Some(self.switch().await?);
                 }

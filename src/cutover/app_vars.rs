@@ -26,7 +26,7 @@ pub struct AppVars<'a> {
     pub stay: &'a [String],
 }
 
-/// What one change of vars sets, by name.
+/// The values that one change of vars sets, by name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Change {
     pub moved: Vec<Moved>,
@@ -267,7 +267,7 @@ impl<'a> AppVars<'a> {
         all
     }
 
-    /// What the one change sets, `further` vars beside those that move; an error where the platform would refuse it, or where a var of the source would be left.
+    /// Returns the values of the one change, `further` vars beside those that move; an error where the platform would refuse it, or where a var of the source would be left.
     pub fn change(&self, further: &[&str]) -> Result<Change> {
         let app = self.app;
         if let Some(attachment) = self.detached().first() {

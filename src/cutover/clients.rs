@@ -14,13 +14,13 @@ const SEVERING: Duration = Duration::from_secs(20);
 /// How long nobody may be there, and nothing be written, before a source counts as left by everybody.
 const AWAY: Duration = Duration::from_secs(2);
 
-/// What only looks: a provider's own agents, and people.
+/// Commands of clients that only look: a provider's own agents, and people.
 const LOOKING: [&str; 14] = [
     "info", "client", "config", "slowlog", "memory", "latency", "dbsize", "role", "command", "acl", "monitor",
     "lastsave", "cluster", "replconf",
 ];
 
-/// What every client says before it does anything, or to keep a connection alive.
+/// Commands that every client sends before it does anything, or to keep a connection alive.
 const GREETINGS: [&str; 12] = [
     "NULL",
     "auth",
@@ -132,10 +132,10 @@ pub async fn await_grace(source: &mut Connection, onlookers: &Baseline, end: Ins
     Ok(())
 }
 
-/// What came of disconnecting the source's last clients.
+/// The result of disconnecting the source's last clients.
 pub struct Severed {
     pub disconnected: usize,
-    /// Who came back again and again, and only looked.
+    /// Clients that came back again and again, and only looked.
     pub persistent: Option<String>,
 }
 

@@ -150,7 +150,7 @@ pub fn decide(command: Command, past: &Past, world: &World) -> Next {
         },
         (Some(Phase::Returning), _) if command == Command::Back => Next::Do(returning(lists, world).to_vec()),
         (Some(Phase::Returning), _) => Next::Then(returning(lists, world).to_vec()),
-        // Nothing that an app wrote is on the new side: whatever became of the change, it can be taken back.
+        // No app wrote to the new side: whatever became of the change, it can be taken back.
         (Some(Phase::Switching), Promoted) if command == Command::Back => match world.ours {
             Stillness::Still => Next::Do(lists.give_back.to_vec()),
             Stillness::Moved | Stillness::Unknown => Next::Refuse(Refusal::SwitchIsHalfDone),
@@ -264,7 +264,7 @@ fn switching(lists: &Lists, world: &World) -> Next {
     }
 }
 
-/// What is known when a step fails after the switch was announced.
+/// The facts when a step fails after the switch was announced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Failure {
     /// The platform ended the release badly, or the source was written to: the switch is given up.

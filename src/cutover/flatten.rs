@@ -42,7 +42,7 @@ impl<R: Record, P: Pair> Cutover<R, P> {
                 let Some(plan) = self.app_vars(&places, &name, &vars, &attachments).flatten()? else {
                     return Ok(false);
                 };
-                // What is detached must come back as plain vars: not where no var may be set.
+                // Detached vars must come back as plain ones, so an app whose vars may not be set keeps its attachment.
                 app.refusal_foreseen().await?;
                 let maintenance_was_on = app.maintenance().await?;
                 self.write(Entry::Flattening {

@@ -11,7 +11,7 @@ use super::vars::{Naming, Place};
 use crate::error::{Error, Result};
 use crate::platform::{Attachment, ConfigVars, Platform};
 
-/// What was said of vars that do not move.
+/// Findings about vars that do not move.
 #[derive(Clone, Copy, Default)]
 pub struct Staying<'a> {
     /// Vars by name, in every app.
@@ -58,7 +58,7 @@ impl<R: Record, P: Pair> Cutover<R, P> {
             return Ok(());
         }
         for app in &self.setup.apps {
-            // What was sent already is decided by its release.
+            // A change that was sent already is decided by its release.
             if self.history.switch.is_none() {
                 self.foresee_refusals_of(app).await?;
             }

@@ -107,7 +107,7 @@ pub struct Proof {
     keys_compared_in_fence: u64,
     /// When the last write before the fence was seen; absent where none was while the stream was watched, or an earlier run watched it.
     last_write_at: Option<Timestamp>,
-    /// What the source had expired and evicted by itself at the offset; absent where an older journal does not tell.
+    /// Keys and fields that the source had removed by itself up to the offset; absent in an older journal.
     source_removals: Option<OwnRemovals>,
 }
 

@@ -1,10 +1,10 @@
-//! What was noted before the fence, held against what the servers say inside it. Pure.
+//! Holds the state before the fence against the servers' answers inside it. Pure.
 
 use super::keys::too_many_gone;
 use crate::redis::info::{Info, ServerRole};
 use std::collections::BTreeMap;
 
-/// What was noted before the fence.
+/// The state before the fence.
 pub(super) struct Ground<'a> {
     pub run_id: &'a str,
     pub replid: &'a str,
@@ -15,7 +15,7 @@ pub(super) struct Ground<'a> {
 }
 
 impl Ground<'_> {
-    /// What is found inside the fence and is not as it was, in words.
+    /// Returns what is not as it was, in words.
     pub fn objections(&self, source: &Info, master: &Info, replica: &Info) -> Vec<String> {
         let mut wrong = Vec::new();
         if source.run_id != self.run_id {

@@ -81,7 +81,7 @@ pub struct Promotion {
     /// How many keys the source had, over all databases.
     #[serde(default)]
     pub source_keys: u64,
-    /// What the source had expired and evicted by itself up to that point; absent in older journals.
+    /// Keys and fields that the source had removed by itself up to that point; absent in older journals.
     #[serde(default)]
     pub source_removals: Option<OwnRemovals>,
     pub keys_compared: u64,

@@ -67,7 +67,7 @@ pub async fn world<R: Record, P: Pair>(setup: &Setup<R, P>, command: Command, hi
     })
 }
 
-/// What the vars of the apps name together, and whether a release of any of them is under way.
+/// Returns which side the vars of all apps name, and whether a release of any of them is under way.
 pub async fn apps<R: Record, P: Pair>(setup: &Setup<R, P>) -> Result<(Points, bool)> {
     let (mut points, mut release_pending) = (Vec::new(), false);
     for app in &setup.apps {
@@ -180,7 +180,7 @@ async fn stream_since(
     Ok(read.is_ok().then_some((watch, info)))
 }
 
-/// What our master says of its commands: it has to apply whatever stands in the source's stream.
+/// The commands as our master knows them: it has to apply whatever stands in the source's stream.
 pub async fn command_table(master: &Server) -> Result<Arc<CommandTable>> {
     Ok(Arc::new(CommandTable::of(&mut master.connect(0).await?).await))
 }

@@ -62,7 +62,7 @@ struct App {
     lingering: bool,
     new_processes: bool,
     stopped: bool,
-    /// What this run knows of its change.
+    /// This run's knowledge of its change.
     sent: bool,
     unclear: bool,
     not_back: bool,
@@ -129,7 +129,7 @@ struct Model {
     proven: bool,
     access_opened: bool,
     given_up: bool,
-    /// What the run saw before it decided.
+    /// The look before the run decided.
     seen: Option<(Points, bool)>,
     /// Changes that this run asked for.
     calls: usize,
@@ -287,7 +287,7 @@ impl Model {
         }
     }
 
-    /// What must be put back is asked for again when it is refused.
+    /// Asks again for a change that puts something back.
     fn insist(&mut self, run: &Run) -> bool {
         (0..4).any(|_| self.call(run) == Answer::Done)
     }

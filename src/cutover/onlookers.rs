@@ -79,7 +79,7 @@ async fn list(source: &mut Connection) -> Result<Vec<Client>> {
     Ok(clients.into_iter().filter(|client| is_strange(client, own)).collect())
 }
 
-/// What the lists showed, by group: ports and ids change with every connection. Pure.
+/// The clients in the lists, by group: ports and ids change with every connection. Pure.
 #[derive(Default)]
 struct Sightings {
     lists: usize,

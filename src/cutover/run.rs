@@ -45,7 +45,7 @@ pub struct Cutover<R: Record, P: Pair> {
     /// How the source is fenced, or would be; looked at before each decision.
     pub(super) fence_kind: FenceKind,
     pub(super) sent: Sent,
-    /// What this run saw before it decided.
+    /// The look before this run decided.
     pub(super) seen: Option<World>,
     /// Whether this run let the app log in to the master, or may have.
     pub(super) access_opened: bool,
@@ -55,9 +55,9 @@ pub struct Cutover<R: Record, P: Pair> {
     pub(super) replaced_at: Option<Instant>,
     /// Apps whose vars may still name the endpoint after the way back.
     pub(super) vars_not_back: BTreeSet<String>,
-    /// What the platform refused to put back, each with what to do about it.
+    /// Changes that the platform refused to take back, each with a remedy.
     pub(super) not_put_back: Vec<String>,
-    /// Who only looks at the source, found while everything is compared.
+    /// Finds the clients that only look at the source while everything is compared.
     pub(super) onlookers: Option<Onlookers>,
     /// How many keys the source had expired when the pause ended.
     pub(super) expired_before: Option<u64>,

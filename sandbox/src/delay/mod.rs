@@ -1,6 +1,6 @@
 //! Distance between the operator and everything else, on one computer.
 //!
-//! What `sandbox run` runs gets a network namespace of its own with one interface. Each Ethernet frame between that interface
+//! A command of `sandbox run` gets a network namespace of its own with one interface. Each Ethernet frame between that interface
 //! and the sandbox's bridge passes through this process and is kept back for half a round trip. So the delay holds for every
 //! connection, handshakes and refusals included; addresses and certificates stay as they are, and nothing waits in line:
 //! as many frames as are sent are under way at once. Machines, add-on and app go on talking to each other directly.

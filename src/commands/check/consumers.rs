@@ -57,7 +57,7 @@ async fn readable(apps: Vec<Platform>) -> Vec<Platform> {
     readable
 }
 
-/// What becomes of the vars of every app that is switched.
+/// Plans the vars of every app that is switched.
 async fn outlooks(
     context: &Context,
     apps: &[Platform],

@@ -1,4 +1,4 @@
-//! What a server expires or evicts by itself is nobody's write, however late it comes.
+//! A key that a server expires or evicts by itself is nobody's write, however late that comes.
 
 use super::super::Command;
 use super::expect_moved;

@@ -1,4 +1,4 @@
-//! What has to stand behind a promotion beside the source: the hosts' append-only logs, and the lock by the bucket's word.
+//! A promotion also needs the hosts' append-only logs in force, and the lock by the bucket's word.
 
 use super::super::{Command, Phase};
 use super::stage::{Stage, unfinished_log};

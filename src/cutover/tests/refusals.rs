@@ -174,7 +174,7 @@ async fn expect_open(stage: &Stage, case: Case, error: &Error, refused_ago: Opti
         "{case:?}: {kind:?} {said}"
     );
     if kind == Kind::Failed && history.phase != Some(Phase::Settled) {
-        // Nothing changed: the source is open, and every app is on it as it stood.
+        // The refusal changed nothing: the source is open, and every app is on it as it stood.
         assert!(stage.source_takes_writes().await, "{case:?}: {said}");
         assert!(
             refused_ago.is_some_and(|ago| ago < OPEN_AGAIN),

@@ -1,4 +1,4 @@
-//! What is sent to a source: nothing that can hold it up.
+//! Holds that no command which can hold up a source is sent to it.
 
 use super::super::Command;
 use super::expect_moved;
@@ -117,7 +117,7 @@ async fn no_command_of_ours_can_hold_up_a_source() {
     let mut stage = Stage::new(0.02).await;
     fill(&stage).await;
     let (seen, watching) = monitor(&stage).await;
-    // What `check` and `up` ask.
+    // The questions of `check` and `up`.
     let mut connection = stage.source().connect(0).await.unwrap();
     Survey::read(&stage.source(), &mut connection).await.unwrap();
     survey::followed_settings(&stage.source(), &mut connection)

@@ -88,7 +88,7 @@ fn each_attachment_owns_a_set_of_its_own_with_every_value_of_the_add_on() {
         "Cannot overwrite attachment values REDIS_TLS_URL, REDIS_URL."
     );
     platform.patch_vars("demo", set("REDIS_POOL", "5"), now()).unwrap();
-    // What the add-on calls its own does not change with its attachments.
+    // An add-on's own names do not change with its attachments.
     let redis = attachment(&platform, "REDIS").to_string();
     platform.detach(&redis, now()).unwrap();
     let addon = platform.addon("redis-oval-1").unwrap();
