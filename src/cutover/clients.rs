@@ -11,9 +11,6 @@ use std::time::Duration;
 /// How long disconnected clients may come back before it is said that they do not go.
 const SEVERING: Duration = Duration::from_secs(20);
 
-/// How long nobody may be there, and nothing be written, before a source counts as left by everybody.
-const AWAY: Duration = Duration::from_secs(2);
-
 /// Commands of clients that only look: a provider's own agents, and people.
 const LOOKING: [&str; 14] = [
     "info", "client", "config", "slowlog", "memory", "latency", "dbsize", "role", "command", "acl", "monitor",
@@ -80,6 +77,7 @@ pub async fn await_gone(
     baseline: &Baseline,
     end: Instant,
     quiet: impl Fn() -> Result<Option<Duration>>,
+    away: Duration,
     step: &Step,
 ) -> Result<usize> {
     await_grace(source, baseline, end, step).await?;
@@ -97,11 +95,11 @@ pub async fn await_gone(
     let begun = Instant::now();
     loop {
         let left = left(source, baseline).await?;
-        let silent = quiet()?.is_none_or(|quiet| quiet >= AWAY);
-        if left.is_empty() && silent && begun.elapsed() >= AWAY {
+        let silent = quiet()?.is_none_or(|quiet| quiet >= away);
+        if left.is_empty() && silent && begun.elapsed() >= away {
             return Ok(severed);
         }
-        if begun.elapsed() >= 3 * AWAY {
+        if begun.elapsed() >= 3 * away.max(Duration::from_secs(1)) {
             let who = match left.is_empty() {
                 true => "somebody who connects for single commands".to_string(),
                 false => left,
@@ -139,8 +137,8 @@ pub struct Severed {
     pub persistent: Option<String>,
 }
 
-/// Disconnects whoever may write until nobody was seen for some seconds. The pause must still run: whoever reconnects waits with its writes.
-pub async fn sever(source: &mut Connection, onlookers: &Baseline, step: &Step) -> Result<Severed> {
+/// Disconnects whoever may write until nobody was seen for `away`. The pause must still run: whoever reconnects waits with its writes.
+pub async fn sever(source: &mut Connection, onlookers: &Baseline, away: Duration, step: &Step) -> Result<Severed> {
     let own = control::own_id(source).await?;
     let end = Instant::now().after(SEVERING);
     let mut quiet_since = Instant::now();
@@ -148,7 +146,7 @@ pub async fn sever(source: &mut Connection, onlookers: &Baseline, step: &Step) -
     loop {
         let clients = control::clients(source).await?;
         let left = may_write(&clients, own, onlookers);
-        if left.is_empty() && quiet_since.elapsed() >= AWAY {
+        if left.is_empty() && quiet_since.elapsed() >= away {
             return Ok(Severed {
                 disconnected,
                 persistent: None,

@@ -48,7 +48,14 @@ impl<R: Record, P: Pair> Cutover<R, P> {
             true => Instant::now(),
             false => stopped.after(self.setup.limits.grace),
         };
-        let gone = clients::await_gone(&mut connection, &self.history.clients, end, quiet, &step);
+        let gone = clients::await_gone(
+            &mut connection,
+            &self.history.clients,
+            end,
+            quiet,
+            self.setup.limits.away,
+            &step,
+        );
         match self.interrupt.or(self.command, gone).await? {
             0 => step.done("nobody who could write is left"),
             severed => step.done(format!("{severed} severed, and nobody came back")),
@@ -103,7 +110,7 @@ impl<R: Record, P: Pair> Cutover<R, P> {
         fence.check().await?;
         let step = self.setup.ui.step("disconnect");
         let mut connection = fence.connection();
-        let severing = clients::sever(&mut connection, &self.history.clients, &step);
+        let severing = clients::sever(&mut connection, &self.history.clients, self.setup.limits.away, &step);
         let severed = self.interrupt.or(self.command, severing).await?;
         step.done(format!(
             "{} disconnected before the pause ends, and nobody came back to write",

@@ -71,6 +71,8 @@ pub struct Limits {
     pub release: Duration,
     /// How long a process that was asked to stop may live on, unseen by its platform: Heroku kills it after 30 s. The source stays shut for so long.
     pub grace: Duration,
+    /// How long nobody may be seen on the source, and nothing be written there, before it counts as left by everybody.
+    pub away: Duration,
     /// How long a client that has only looked so far is watched before the fence, to see whether it does anything else.
     pub onlookers: Duration,
     /// How long late writes are watched for after the pause.
@@ -88,6 +90,7 @@ impl Default for Limits {
             long_pause: Duration::from_secs(65 * 60),
             release: Duration::from_secs(30 * 60),
             grace: Duration::from_secs(31),
+            away: Duration::from_secs(2),
             onlookers: Duration::from_secs(15),
             settle: Duration::from_secs(5),
             sync: Duration::from_secs(60 * 60),

@@ -87,7 +87,6 @@ struct Case {
 /// A stage with so many apps, the first with preboot on. Apps write unless they shall be moved back, which only an unused endpoint allows.
 async fn stage(fence: Fence, apps: usize, command: Command) -> Stage {
     let mut stage = Stage::with_pace(0.01, "0.4").await;
-    stage.limits.grace = Duration::from_millis(500);
     stage.limits.hold = Duration::from_secs(20);
     for name in ["second", "third"].iter().take(apps - 1) {
         stage.further_app(name, json!(null), 0).await;

@@ -217,7 +217,9 @@ impl Stage {
                 hold: Duration::from_secs(60),
                 long_pause: Duration::from_secs(120),
                 release: Duration::from_secs(60),
-                grace: Duration::from_secs(2),
+                // The platform kills after 30 s of its own time.
+                grace: Duration::from_secs_f64(30.0 * scale * 1.2) + Duration::from_millis(500),
+                away: Duration::from_secs(1),
                 onlookers: Duration::from_secs(1),
                 settle: Duration::from_millis(400),
                 sync: Duration::from_secs(60),
