@@ -17,9 +17,9 @@ status=$?
 kill -CONT $PPID
 exit $status"#;
 
-/// Where it is frozen: right before the bucket is asked once more, and right before a host is told, where only the host can refuse.
+/// Where it is frozen: right before the bucket is asked once more, and right before a host is told, where the host refuses too.
 const POINTS: [&str; 3] = [
-    "before journal promoted",
+    "before prove",
     "before role promote on master",
     "before role door open on master",
 ];
