@@ -11,9 +11,9 @@ const PATIENCE: Duration = Duration::from_secs(15);
 /// Each key that a child of the engine writes takes so long, in microseconds: with [`KEYS`] of them a rewrite takes about 400 ms.
 const SLOW: &str = "2000";
 const KEYS: usize = 200;
-/// Promotes as soon as the host lets it, once the link is up.
+/// Promotes as soon as the host lets it, once it has applied the source's last write, as the gate would.
 const PROMOTING: &str = r#"
-until redis-cli -s "$1" --user admin --no-auth-warning INFO replication 2>/dev/null | grep -q master_link_status:up; do sleep 0.002; done
+until [ "$(redis-cli -s "$1" --user admin --no-auth-warning GET round 2>/dev/null)" = "$2" ]; do sleep 0.002; done
 while ! bash "$0" promote >/dev/null 2>&1; do sleep 0.002; done"#;
 
 /// A hosted Redis that the host follows.
@@ -257,6 +257,7 @@ fn a_promotion_after_a_lapsed_hold_that_is_killed_at_any_moment_brings_no_old_da
             .args(["-c", PROMOTING])
             .arg(host.path("bin/infra-role"))
             .arg(host.path("redis-server.sock"))
+            .arg(&last)
             .env("REDISCLI_AUTH", "admin-password")
             .stdin(Stdio::null())
             .process_group(0)
