@@ -51,7 +51,7 @@ impl<R: Record, P: Pair> Cutover<R, P> {
         }
         self.interrupt.ignore();
         if self.setup.record.confirm().await.is_err() {
-            // Somebody else may be at work: the pause ends by itself, all else is theirs.
+            // Another command may be at work: the pause ends by itself, and all else is that command's.
             return error;
         }
         if self.history.phase == Some(Phase::Returning) && !self.vars_not_back.is_empty() {

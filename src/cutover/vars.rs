@@ -1,4 +1,4 @@
-//! What config vars name, and how one that an attachment owns becomes a plain one. Pure. Which vars of an app move is decided in `app_vars`.
+//! Tells which side config vars name, and how one that an attachment owns becomes a plain one. Pure. Which vars of an app move is decided in `app_vars`.
 //!
 //! The source's URL stays readable under `HOSTED_…_URL` through all of it, so that no old value has to be written down.
 
@@ -129,7 +129,7 @@ impl Points {
     }
 }
 
-/// What a var names, by host and port. `source` holds every place that the source answers at.
+/// Returns which side a var names, by host and port. `source` holds every place that the source answers at.
 pub fn points(value: Option<&Secret>, source: &[Place], endpoint: (&str, u16)) -> Points {
     let Some(value) = value else {
         return Points::Absent;

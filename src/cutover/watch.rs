@@ -14,7 +14,7 @@ const LISTED: usize = 10_000;
 /// More deletions than this are only counted, of keys and of fields.
 pub(super) const MOST_DELETED: usize = 100_000;
 
-/// What the stream showed since the mark. Deletions count apart: the end of an expired key or field looks the same.
+/// The writes and removals in the stream since the mark. Deletions count apart: the end of an expired key or field looks the same.
 #[derive(Clone, Debug, Default)]
 pub struct Seen {
     pub writes: u64,
@@ -153,7 +153,7 @@ impl Watch {
         }
     }
 
-    /// What an engine of ours says of its commands, for another watch.
+    /// Returns our engine's table of commands, for another watch.
     pub fn table(&self) -> Arc<CommandTable> {
         self.table.clone()
     }

@@ -142,7 +142,7 @@ impl Action {
         !matches!(self.name, "show" | "log" | "epoch")
     }
 
-    /// What a fault point calls it.
+    /// The name that a fault point has for it.
     fn words(&self) -> String {
         match self.argument {
             Some(argument) => format!("{} {argument}", self.name),

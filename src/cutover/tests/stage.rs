@@ -620,7 +620,7 @@ impl Record for Kept {
     }
 }
 
-/// What an engine writes to after a full copy, until its log is in force.
+/// The file that an engine writes to after a full copy, until its log is in force.
 pub fn unfinished_log(server: &TestServer) -> PathBuf {
     server.folder().join("appendonlydir/temp-appendonly.aof.incr")
 }

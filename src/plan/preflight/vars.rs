@@ -5,7 +5,7 @@ use crate::cutover::app_vars::{AppVars, Left};
 use crate::secret::Secret;
 use std::collections::BTreeMap;
 
-/// What was found of one app's vars.
+/// Facts about one app's vars.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Outlook {
     pub app: String,
@@ -16,7 +16,7 @@ pub struct Outlook {
     pub refused: Vec<Refused>,
 }
 
-/// What is in the way of a change, and what to do about it.
+/// An obstacle to a change, and its remedy.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refused {
     pub found: String,
