@@ -349,6 +349,8 @@ impl<R: Record, P: Pair> Cutover<R, P> {
             }
         }
         if let Some(fence) = &self.fence {
+            // By the bucket's word: whoever took the lock over may have given the source back to its app.
+            self.setup.record.confirm().await?;
             fence.extend(self.setup.limits.long_pause).await?;
             step.done(format!(
                 "paused for {} should this command die",

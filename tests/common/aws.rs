@@ -32,7 +32,7 @@ impl Aws {
         let free = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = free.local_addr().unwrap();
         drop(free);
-        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("sandbox/aws/localcloud.py");
+        let script = PathBuf::from(std::env::var_os("CARGO_MANIFEST_DIR").unwrap()).join("sandbox/aws/localcloud.py");
         let python = cache().join("venv/bin/python");
         assert!(
             python.exists(),

@@ -14,7 +14,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 pub fn templates() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("templates")
+    PathBuf::from(std::env::var_os("CARGO_MANIFEST_DIR").unwrap()).join("templates")
 }
 
 /// The one that lies beside the program.

@@ -7,7 +7,7 @@ use crate::ssh::{
 };
 use crate::world::World;
 use infra::host::lockdown;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
@@ -274,7 +274,7 @@ fn was_made_as_asked(instance: &str) {
 
 #[test]
 fn the_settings_of_needrestart_are_its_language() {
-    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("templates/needrestart.conf");
+    let file = PathBuf::from(std::env::var_os("CARGO_MANIFEST_DIR").unwrap()).join("templates/needrestart.conf");
     let script = "use strict; our %nrconf; do $ARGV[0]; die $@ if $@; my @never = grep { 'redis-server.service' =~ $_ } keys %{$nrconf{override_rc}}; \
                   print $nrconf{override_rc}{$never[0]}";
     let output = Command::new("perl").args(["-e", script]).arg(file).output().unwrap();

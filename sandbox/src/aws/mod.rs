@@ -2,12 +2,12 @@
 
 pub mod authority;
 mod hypervisor;
+mod plugin;
 mod python;
 
 pub use hypervisor::{Hypervisor, Instance, Operator, World};
 pub use python::ensure as ensure_python;
 
-use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -24,11 +24,6 @@ pub const PORT: u16 = 4566;
 pub const TLS_PORT: u16 = 4567;
 const READY_WITHIN: Duration = Duration::from_secs(45);
 
-/// Folder of the Python plugin in this checkout.
-pub fn plugin_folder() -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("aws")
-}
-
 /// The running plugin; killed when dropped.
 pub struct Aws {
     process: Child,
@@ -43,7 +38,7 @@ impl Aws {
         let log = std::fs::File::create(&log_path).with_context(|| format!("make {}", log_path.display()))?;
         let errors = log.try_clone().context("open the AWS part's log")?;
         let mut process = Command::new(paths.python_environment().join("bin/python"))
-            .arg(plugin_folder().join("localcloud.py"))
+            .arg(plugin::lay_out(paths)?.join("localcloud.py"))
             .args(["--listen", &format!("{BRIDGE_ADDRESS}:{PORT}")])
             .args(["--listen-tls", &format!("{BRIDGE_ADDRESS}:{TLS_PORT}")])
             .arg("--certificate")

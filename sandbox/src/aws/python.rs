@@ -7,19 +7,12 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result, bail};
 use sha2::{Digest, Sha256};
 
-use super::plugin_folder;
+use super::plugin::REQUIREMENTS;
 use crate::paths::Paths;
 
 /// Makes the environment unless a complete one of the same requirements is there. `say` gets one line for each step.
 pub fn ensure(paths: &Paths, say: &dyn Fn(&str)) -> Result<()> {
-    let requirements = plugin_folder().join("requirements.txt");
-    let wanted = fs::read(&requirements).with_context(|| {
-        format!(
-            "read {}: `sandbox` is run from the checkout that it was built in",
-            requirements.display()
-        )
-    })?;
-    let wanted: String = Sha256::digest(&wanted)
+    let wanted: String = Sha256::digest(REQUIREMENTS)
         .iter()
         .map(|byte| format!("{byte:02x}"))
         .collect();
@@ -32,6 +25,8 @@ pub fn ensure(paths: &Paths, say: &dyn Fn(&str)) -> Result<()> {
     fs::create_dir_all(paths.cache()).with_context(|| format!("make {}", paths.cache().display()))?;
     // An environment knows its own path: it is made in place, and counts only with its stamp.
     crate::cleanup::remove_tree(&environment)?;
+    let requirements = paths.cache().join("requirements.txt");
+    fs::write(&requirements, REQUIREMENTS).with_context(|| format!("write {}", requirements.display()))?;
     let log = paths.cache().join("venv.log");
     run_logged(Command::new("python3").args(["-m", "venv"]).arg(&environment), &log)?;
     let mut install = Command::new(environment.join("bin/python"));

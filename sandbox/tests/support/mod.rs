@@ -75,7 +75,7 @@ impl Sandbox {
     }
 
     pub fn aws(&self) -> Aws {
-        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/aws.py");
+        let script = &format!("{}/tests/support/aws.py", std::env::var("CARGO_MANIFEST_DIR").unwrap());
         let python = self.cache.join("venv/bin/python");
         let mut process = self
             .command(&["run", python.to_str().unwrap(), script])
