@@ -80,6 +80,30 @@ async fn seconds_before_the_first_rewrite_after_a_full_copy_are_not_claimed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_log_that_was_off_while_the_agent_was_dead_is_a_gap() {
+    let (mut world, writer, first) = begin(1, "").await;
+    sleep(3);
+    let before = timeline(&world);
+    world.kill_agent();
+    let stopped = now();
+    set(&world, "appendonly", "no");
+    sleep(4);
+    set(&world, "appendonly", "yes");
+    within(Duration::from_secs(20), "the log is in force again", || {
+        info(&world, "aof_rewrite_in_progress") == "0" && info(&world, "aof_rewrite_scheduled") == "0"
+    });
+    world.start_agent();
+    until_based(&world, &before);
+    sleep(3);
+    let diary = end(&world, writer).await;
+    let (exact, refused) = all_seconds(&world, first, &diary).await;
+    assert!(
+        exact > 4 && refused.contains(&(stopped + 2)),
+        "{exact} exact, {refused:?} refused"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_crash_while_the_log_is_not_in_force_declares_a_gap() {
     for watched in [true, false] {
         let mut world = World::new(1).await;

@@ -11,6 +11,7 @@
 #[path = "../common/access.rs"]
 mod access;
 mod codes;
+mod contract;
 mod past;
 mod secrets;
 mod world;
@@ -102,6 +103,7 @@ fn an_app_moves_with_one_command_and_nothing_is_lost() {
     past::comes_back_in_parts(&world);
     an_empty_master_does_not_start(&world);
     world.no_secret_was_shown();
+    contract::is_kept(&world);
     going_down_is_refused_until_the_app_is_elsewhere(&world);
 }
 

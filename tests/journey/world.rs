@@ -17,6 +17,8 @@ pub struct World {
     folder: tempfile::TempDir,
     /// Everything that infra ever printed here.
     printed: RefCell<String>,
+    /// The words, exit code and content of every answer in JSON.
+    json_answers: RefCell<Vec<(String, i32, Value)>>,
     /// Every secret that was looked for, by its name; those of an environment that was removed too.
     secrets: RefCell<BTreeMap<String, String>>,
     /// Whose keys infra runs with, where they are not the sandbox's operator's.
@@ -63,6 +65,11 @@ impl Answer {
     /// All that it printed.
     pub fn printed(&self) -> String {
         format!("`infra {}` printed:\n{}\n{}", self.shown, self.out, self.err)
+    }
+
+    /// What it printed to standard output.
+    pub fn output(&self) -> &str {
+        &self.out
     }
 
     #[track_caller]
@@ -114,6 +121,7 @@ impl World {
         let world = World {
             folder: tempfile::tempdir().unwrap(),
             printed: RefCell::default(),
+            json_answers: RefCell::default(),
             secrets: RefCell::default(),
             user: RefCell::default(),
             _turn: turn(),
@@ -219,7 +227,8 @@ impl World {
     /// The same, with these variables where the sandbox has none of their names.
     pub fn infra_under(&self, variables: &[(&str, &str)], arguments: &[&str]) -> Answer {
         let mut command = Command::new(sandbox());
-        command.arg("run").envs(variables.iter().copied());
+        command.arg("run").env("INFRA_FAULT_LOG", self.fault_log());
+        command.envs(variables.iter().copied());
         if let Some(keys) = self.user.borrow().as_ref() {
             // In the place of what `sandbox run` sets; nobody reads them among the arguments.
             let script = "export AWS_ACCESS_KEY_ID=\"$TEST_ID\" AWS_SECRET_ACCESS_KEY=\"$TEST_SECRET\"; unset TEST_ID TEST_SECRET; exec \"$@\"";
@@ -245,6 +254,15 @@ impl World {
             out: String::from_utf8_lossy(&output.stdout).into_owned(),
             err: String::from_utf8_lossy(&output.stderr).into_owned(),
         };
+        if let (true, Some(code), Ok(json)) = (
+            arguments.contains(&"--json"),
+            answer.code,
+            serde_json::from_str(&answer.out),
+        ) {
+            let words = arguments.iter().take_while(|word| !word.starts_with('-'));
+            let words: Vec<&str> = words.copied().collect();
+            self.json_answers.borrow_mut().push((words.join(" "), code, json));
+        }
         let mut printed = self.printed.borrow_mut();
         printed.push_str(&answer.out);
         printed.push_str(&answer.err);
@@ -258,6 +276,16 @@ impl World {
 
     pub fn status(&self) -> Value {
         self.infra(&["status", "--json"]).exits(0).json()
+    }
+
+    /// Every answer in JSON so far: the command's words, its exit code, and what it printed.
+    pub fn json_answers(&self) -> Vec<(String, i32, Value)> {
+        self.json_answers.borrow().clone()
+    }
+
+    /// Where a build for tests writes the name of each point that it reaches.
+    pub fn fault_log(&self) -> PathBuf {
+        self.folder.path().join("fault-points.log")
     }
 
     /// Everything that infra ever printed here.

@@ -1,0 +1,158 @@
+//! The names that outlive a version of the program: keys of its JSON, objects in the bucket, files on hosts, entries of the journal, points at which tests kill it. Scripts,
+//! environments that stand and older versions rely on them, so a change shows here as a changed snapshot.
+
+use crate::access;
+use crate::world::World;
+use infra::cloud::s3::Bucket;
+use infra::plan::names::Names;
+use serde_json::{Map, Value};
+use std::collections::{BTreeMap, BTreeSet};
+use tokio::runtime::Runtime;
+
+/// Checks what the world has printed, stored and reached so far against the snapshots.
+pub fn is_kept(world: &World) {
+    let mut shapes: BTreeMap<String, Value> = BTreeMap::new();
+    for (command, code, json) in world.json_answers() {
+        let shape = shape(&json);
+        let command = format!("{command}, exit code {code}");
+        shapes
+            .entry(command)
+            .and_modify(|known| *known = merged(known, &shape))
+            .or_insert(shape);
+    }
+    insta::assert_json_snapshot!("keys of json", shapes);
+
+    let points = std::fs::read_to_string(world.fault_log()).unwrap();
+    insta::assert_snapshot!("fault points", normal_lines(points.lines()));
+
+    let runtime = Runtime::new().unwrap();
+    let cloud = runtime.block_on(access::connect());
+    let names = Names::new("demo", "production", cloud.account(), cloud.region()).unwrap();
+    let bucket = Bucket::new(&cloud, names.bucket());
+    let listed = runtime.block_on(bucket.list("")).unwrap();
+    let keys: Vec<String> = listed.into_iter().map(|object| object.key).collect();
+    insta::assert_snapshot!("objects", normal_lines(keys.iter().map(String::as_str)));
+    let read = |key: &str| runtime.block_on(bucket.get(key)).unwrap().unwrap().body;
+    let mut stored = BTreeMap::new();
+    for key in keys.iter().filter(|key| key.ends_with(".json")) {
+        let shape = shape(&serde_json::from_slice(&read(key)).unwrap());
+        stored
+            .entry(normal(key))
+            .and_modify(|known| *known = merged(known, &shape))
+            .or_insert(shape);
+    }
+    insta::assert_json_snapshot!("stored json", stored);
+
+    let script =
+        "find /etc/infra /etc/redis /usr/local /var/lib/infra* /etc/systemd/system -type f -printf '%M %u:%g %p\\n'";
+    for host in ["master", "replica"] {
+        let found = world
+            .infra(&["ssh", host, "--", "sudo", "sh", "-c", &format!("'{script}'")])
+            .exits(0);
+        insta::assert_snapshot!(format!("files on the {host}"), normal_lines(found.output().lines()));
+    }
+}
+
+/// What kind of value stands under each key; elements of a list count as one.
+fn shape(value: &Value) -> Value {
+    match value {
+        Value::Null => "null".into(),
+        Value::Bool(_) => "boolean".into(),
+        Value::Number(_) => "number".into(),
+        Value::String(_) => "text".into(),
+        Value::Array(elements) => {
+            let shapes = elements.iter().map(shape);
+            Value::Array(shapes.reduce(|one, other| merged(&one, &other)).into_iter().collect())
+        }
+        Value::Object(object) => {
+            let mut shapes = Map::new();
+            for (key, value) in object {
+                let shape = shape(value);
+                let known = shapes.entry(normal(key)).or_insert_with(|| shape.clone());
+                *known = merged(known, &shape);
+            }
+            Value::Object(shapes)
+        }
+    }
+}
+
+fn merged(one: &Value, other: &Value) -> Value {
+    match (one, other) {
+        (Value::Object(one), Value::Object(other)) => {
+            let mut all = one.clone();
+            for (key, shape) in other {
+                let known = all.entry(key).or_insert_with(|| shape.clone());
+                *known = merged(known, shape);
+            }
+            Value::Object(all)
+        }
+        (Value::Array(one), Value::Array(other)) => {
+            let elements = one.iter().chain(other).cloned();
+            Value::Array(elements.reduce(|one, other| merged(&one, &other)).into_iter().collect())
+        }
+        (Value::Array(_) | Value::Object(_), Value::String(null)) if null == "null" => one.clone(),
+        (Value::String(null), Value::Array(_) | Value::Object(_)) if null == "null" => other.clone(),
+        (one, other) => {
+            let words = |value: &Value| -> BTreeSet<String> {
+                let text = value.as_str().map_or_else(|| value.to_string(), String::from);
+                text.split(" or ").map(String::from).collect()
+            };
+            let all: Vec<String> = words(one).union(&words(other)).cloned().collect();
+            all.join(" or ").into()
+        }
+    }
+}
+
+fn normal_lines<'a>(lines: impl Iterator<Item = &'a str>) -> String {
+    let lines: BTreeSet<String> = lines.map(normal).collect();
+    lines.into_iter().collect::<Vec<_>>().join("\n")
+}
+
+/// Without what differs from run to run: words of digits, ids in hexadecimal, addresses.
+fn normal(text: &str) -> String {
+    text.split_inclusive(|at: char| !(at.is_alphanumeric() || matches!(at, '-' | '.' | '_')))
+        .map(|word| {
+            let name = word.trim_end_matches(|at: char| !(at.is_alphanumeric() || matches!(at, '-' | '.' | '_')));
+            let parts: Vec<String> = name
+                .split(['-', '.', '_'])
+                .map(|part| normal_part(part).into())
+                .collect();
+            let separators: Vec<&str> = name.matches(['-', '.', '_']).collect();
+            let mut normal = String::new();
+            for (at, part) in parts.iter().enumerate() {
+                normal.push_str(part);
+                normal.push_str(separators.get(at).copied().unwrap_or_default());
+            }
+            normal + &word[name.len()..]
+        })
+        .collect()
+}
+
+fn normal_part(part: &str) -> &str {
+    let digits = part.bytes().filter(u8::is_ascii_digit).count();
+    let is_hexadecimal = part.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let is_time = part.len() > 8 && digits * 3 > part.len() * 2;
+    match () {
+        () if !part.is_empty() && digits == part.len() => "N",
+        () if (is_hexadecimal && digits > 0 && part.len() >= 8) || is_time => "ID",
+        () => part,
+    }
+}
+
+#[test]
+fn what_differs_from_run_to_run_is_left_out() {
+    assert_eq!(normal("before POST /apps/demo/dynos"), "before POST /apps/demo/dynos");
+    assert_eq!(
+        normal("backups/production/20261129T010203Z-0a1b2c3d4e5f/base.00001.zst"),
+        "backups/production/ID-ID/base.N.zst"
+    );
+    assert_eq!(normal("after ec2 i-0f123456789abcdef"), "after ec2 i-ID");
+    let (one, other) = (
+        shape(&serde_json::json!({"a": [1], "b": null})),
+        shape(&serde_json::json!({"a": ["x"], "b": {"c": 1}})),
+    );
+    assert_eq!(
+        merged(&one, &other),
+        serde_json::json!({"a": ["number or text"], "b": {"c": "number"}})
+    );
+}
