@@ -43,8 +43,7 @@ pub fn is_kept(world: &World) {
     }
     insta::assert_json_snapshot!("stored json", stored);
 
-    let script =
-        "find /etc/infra /etc/redis /usr/local /var/lib/infra* /etc/systemd/system -type f -printf '%M %u:%g %p\\n'";
+    let script = "find /etc/infra /etc/redis /usr/local/sbin /usr/local/lib/infra /etc/systemd/system -type f -exec stat -c %A:%U:%G:%n {} +";
     for host in ["master", "replica"] {
         let found = world
             .infra(&["ssh", host, "--", "sudo", "sh", "-c", &format!("'{script}'")])
@@ -133,7 +132,9 @@ fn normal_part(part: &str) -> &str {
     let is_hexadecimal = part.bytes().all(|byte| byte.is_ascii_hexdigit());
     let is_time = part.len() > 8 && digits * 3 > part.len() * 2;
     match () {
-        () if !part.is_empty() && digits == part.len() => "N",
+        () if digits > 0 && digits == part.trim_end_matches('Z').len() => "N",
+        // Which class a base is of depends on the time of day.
+        () if matches!(part, "hourly" | "daily" | "monthly") => "CLASS",
         () if (is_hexadecimal && digits > 0 && part.len() >= 8) || is_time => "ID",
         () => part,
     }

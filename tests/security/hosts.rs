@@ -7,7 +7,7 @@ use crate::ssh::{
 };
 use crate::world::World;
 use infra::host::lockdown;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
