@@ -4,8 +4,8 @@
 //!
 //! With a file the figures of each run are written there as JSON, beside what redis-benchmark reads from the same server.
 
-use infra::redis::Server;
-use infra::redis::compare::{Options, compare};
+use infra::effects::redis::Server;
+use infra::effects::redis::compare::{Options, compare};
 use std::error::Error;
 use std::net::TcpListener;
 use std::process::{Child, Command, Stdio};
@@ -142,7 +142,7 @@ async fn main() -> Outcome<()> {
     connection
         .query::<()>(redis::cmd("REPLICAOF").arg("127.0.0.1").arg(one.port))
         .await?;
-    while infra::redis::Info::read(&mut connection).await?.keys() < keys as u64 {
+    while infra::effects::redis::Info::read(&mut connection).await?.keys() < keys as u64 {
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     connection

@@ -1,31 +1,13 @@
 //! `infra`: takes an app off a hosted Redis and onto a master and replica of its own, without losing a write.
 //!
-//! Layers, each knowing only those below: `commands` → `cutover`, `host`, `backup` → `cloud`, `remote`, `redis`, `platform`, `state` → nothing of
-//! ours. `plan` and the decisions of `cutover` are pure. `docs/architecture.md` has the picture.
+//! The folders are layers, the lowest first: `model`, `ui`, `effects`, `decide`, `sequences`, `commands`. A file imports only from its own layer and from those below;
+//! `tests/layers.rs` holds that. `docs/architecture.md` has the picture.
 
-pub mod backup;
-pub mod cli;
-pub mod cloud;
 pub mod commands;
-pub mod config;
-pub mod cutover;
-pub mod error;
-pub mod fault;
-pub mod files;
+pub mod decide;
+pub mod effects;
 #[cfg(test)]
-mod garbage;
-pub mod host;
-pub mod http;
-pub mod interrupt;
-pub mod inventory;
-pub mod plan;
-pub mod platform;
-pub mod redis;
-pub mod rehearsal;
-pub mod remote;
-pub mod rotation;
-pub mod secret;
-pub mod setup;
-pub mod state;
+mod fuzz;
+pub mod model;
+pub mod sequences;
 pub mod ui;
-pub mod wait;

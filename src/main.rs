@@ -1,6 +1,6 @@
 use clap::Parser;
-use infra::cli::Cli;
-use infra::error::ExitCode;
+use infra::commands::cli::Cli;
+use infra::model::error::ExitCode;
 use std::process::ExitCode as ProcessExitCode;
 
 fn main() -> ProcessExitCode {

@@ -34,7 +34,7 @@ fn help_names_every_verb_and_every_exit_code() {
 #[test]
 fn the_help_of_every_verb_says_what_it_takes() {
     let folder = tempfile::tempdir().unwrap();
-    let cli = infra::cli::Cli::command();
+    let cli = infra::commands::cli::Cli::command();
     let verbs: Vec<&str> = cli.get_subcommands().map(|verb| verb.get_name()).collect();
     assert!(verbs.contains(&"switch-app"), "{verbs:?}");
     for verb in verbs {

@@ -6,8 +6,8 @@
     reason = "a test stops at what it did not expect"
 )]
 
-use infra::error::Kind;
-use infra::remote::{HostKey, KeyPair, Session, Target};
+use infra::effects::remote::{HostKey, KeyPair, Session, Target};
+use infra::model::error::Kind;
 use std::net::TcpListener;
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
@@ -107,7 +107,7 @@ fn write_private(path: &Path, text: &str) {
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).unwrap();
 }
 
-async fn refusal(target: &Target, patience: Duration) -> infra::error::Error {
+async fn refusal(target: &Target, patience: Duration) -> infra::model::error::Error {
     Session::connect(target, patience).await.map(|_| ()).unwrap_err()
 }
 

@@ -6,7 +6,7 @@ use crate::force::{self, Force};
 use crate::generation::Place;
 use crate::memory::Proven;
 use crate::shared::{Start, Wanted};
-use crate::ship::Shipper;
+use crate::shipper::Shipper;
 use crate::spool::second_name;
 use crate::watch::Watch;
 use anyhow::{Context, Result, bail};

@@ -19,6 +19,7 @@ mod select;
 mod settings;
 mod shared;
 mod ship;
+mod shipper;
 mod spool;
 mod standing;
 mod upload;
@@ -142,7 +143,7 @@ fn ship(settings: &Settings, shared: &Arc<Shared>) -> Result<Shipping> {
     });
     let (requests, bases) = channel();
 
-    let mut shipper = ship::Shipper {
+    let mut shipper = shipper::Shipper {
         engine: engine::Engine::new(settings)?,
         settings: settings.clone(),
         spool: spool.clone(),

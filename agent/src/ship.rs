@@ -11,23 +11,16 @@
 
 use crate::attach::Attached;
 use crate::clock;
-use crate::engine::Engine;
 use crate::follow::{Follow, LARGEST, Read};
-use crate::generation::Place;
-use crate::memory::Memory;
-use crate::settings::Settings;
-use crate::shared::{Shared, Start};
-use crate::spool::Spool;
+use crate::shared::Start;
+use crate::shipper::Shipper;
 use crate::standing::Standing;
-use crate::watch::Watch;
 use anyhow::{Context, Result};
 use infra_agent::digest;
-use infra_agent::manifest::{FILE, FOLDER, Manifest};
+use infra_agent::manifest::Manifest;
 use infra_agent::name::Chunk;
 use infra_agent::record::Gap;
 use infra_agent::scan::Boundary;
-use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// How often the file is looked at. An engine writes its log at every turn of its loop.
@@ -36,24 +29,6 @@ const POLL: Duration = Duration::from_millis(100);
 const ASK: Duration = Duration::from_secs(1);
 /// How long after its second a write may still come into the file: `appendfsync everysec` holds it back for up to two seconds while the disk is slow.
 pub const LATE: Duration = Duration::from_secs(3);
-
-pub struct Shipper {
-    pub settings: Settings,
-    pub engine: Engine,
-    pub spool: Arc<Spool>,
-    pub shared: Arc<Shared>,
-    pub memory: Memory,
-    /// Tells how increments come to be; nothing where the kernel refuses.
-    pub watch: Option<Watch>,
-    /// The folder that is watched.
-    pub place: Option<Place>,
-    /// Since when it has not been clear whether the log is in force.
-    pub unsure_since: Option<Instant>,
-    /// Which seconds are over.
-    pub passed: clock::Passed,
-    /// The files on the disk are of no use to begin with.
-    pub needs_rewrite: bool,
-}
 
 /// Why a piece is cut.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -136,16 +111,6 @@ impl Shipper {
         while self.spool.size().0 > 0 {
             std::thread::sleep(Duration::from_secs(1));
         }
-    }
-
-    pub fn folder(&self) -> PathBuf {
-        self.settings.data.join(FOLDER)
-    }
-
-    pub fn manifest(&self) -> Result<Manifest> {
-        let path = self.folder().join(FILE);
-        let text = std::fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))?;
-        Manifest::parse(&text).with_context(|| format!("understand {}", path.display()))
     }
 
     fn follow(&mut self, attached: Attached) -> Result<End> {

@@ -3,7 +3,7 @@
 use crate::engine::Look;
 use crate::follow::Follow;
 use crate::force::{self, Force};
-use crate::ship::Shipper;
+use crate::shipper::Shipper;
 use std::time::{Duration, Instant};
 
 /// For how long it may be unclear whether the log is in force before that is reported.

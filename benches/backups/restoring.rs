@@ -3,8 +3,8 @@
 use crate::Outcome;
 use crate::figures::Figures;
 use crate::world::{ENV, World};
-use infra::backup::catalogue::Wish;
-use infra::backup::{load, restore};
+use infra::effects::backup::catalogue::Wish;
+use infra::effects::backup::{load, restore};
 use infra_agent::rebuild::{Built, Plan};
 use std::io::Write;
 use std::path::Path;

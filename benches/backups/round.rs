@@ -7,7 +7,7 @@ use crate::figures::Figures;
 use crate::pipe::Uploader;
 use crate::world::{ENV, World, within};
 use crate::{process, restoring};
-use infra::backup::read;
+use infra::effects::backup::read;
 use infra_agent::record::Commit;
 use jiff::Timestamp;
 use nix::sys::signal::{Signal, kill};

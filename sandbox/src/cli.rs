@@ -3,11 +3,11 @@
 use std::ffi::OsString;
 use std::process::ExitCode;
 
-use anyhow::{Context, Result};
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use anyhow::Result;
+use clap::{Parser, Subcommand};
 
-use crate::addon::{Engine, Profile};
 use crate::paths::Paths;
+use crate::settings::{Settings, runtime};
 
 /// A local cloud on this computer: AWS APIs, real machines behind them, and no way out.
 #[derive(Parser)]
@@ -53,59 +53,6 @@ enum Verb {
     Supervise(Settings),
 }
 
-/// How the sandbox is raised.
-#[derive(Debug, Clone, Args)]
-pub struct Settings {
-    /// Factor on the platform's delays, such as a dyno's boot; 1 is as slow as the real one
-    #[arg(long, default_value_t = 1.0, value_name = "FACTOR", value_parser = time_scale)]
-    pub time_scale: f64,
-    /// Whether the hosted add-on speaks TLS
-    #[arg(long, value_enum, default_value_t = Switch::On, value_name = "SWITCH")]
-    pub addon_tls: Switch,
-    /// What the hosted add-on is; fetched once if it is not this computer's own
-    #[arg(long, value_enum, default_value_t = Engine::Redis7, value_name = "ENGINE")]
-    pub addon_engine: Engine,
-    /// What the add-on's host lets its renter do
-    #[arg(long, value_enum, default_value_t = Profile::Default, value_name = "PROFILE")]
-    pub addon_profile: Profile,
-    /// Milliseconds of a round trip between what `sandbox run` runs and everything else; 80 is another continent
-    #[arg(long, default_value_t = 0, value_name = "MS", value_parser = clap::value_parser!(u64).range(..=10_000))]
-    pub rtt: u64,
-    /// Do not create the demo app and its add-on
-    #[arg(long)]
-    pub no_app: bool,
-}
-
-/// On or off.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Switch {
-    On,
-    Off,
-}
-
-fn time_scale(text: &str) -> Result<f64, String> {
-    match text.parse::<f64>() {
-        Ok(factor) if factor.is_finite() && factor >= 0.0 => Ok(factor),
-        _ => Err("a number that is not negative, such as 0.1".to_owned()),
-    }
-}
-
-impl Settings {
-    /// The same settings as arguments.
-    pub fn as_arguments(&self) -> Vec<String> {
-        let switch = if self.addon_tls == Switch::On { "on" } else { "off" };
-        let mut arguments = vec![
-            format!("--time-scale={}", self.time_scale),
-            format!("--addon-tls={switch}"),
-            format!("--addon-engine={}", self.addon_engine.name()),
-            format!("--addon-profile={}", self.addon_profile.name()),
-            format!("--rtt={}", self.rtt),
-        ];
-        arguments.extend(self.no_app.then(|| "--no-app".to_owned()));
-        arguments
-    }
-}
-
 /// Parses, runs, tells the exit code: 0 done, 1 failed, 64 usage.
 pub fn main() -> ExitCode {
     let arguments = match Arguments::try_parse() {
@@ -145,14 +92,11 @@ fn run(verb: Verb) -> Result<ExitCode> {
     }
 }
 
-/// The runtime that each verb blocks on.
-pub(crate) fn runtime() -> Result<tokio::runtime::Runtime> {
-    tokio::runtime::Runtime::new().context("start the asynchronous runtime")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::addon::{Engine, Profile};
+    use crate::settings::Switch;
 
     #[test]
     fn settings_survive_the_way_to_the_supervisor() {

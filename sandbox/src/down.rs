@@ -8,9 +8,9 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use crate::cleanup;
-use crate::cli::runtime;
 use crate::paths::Paths;
 use crate::record::Record;
+use crate::settings::runtime;
 
 /// The supervisor only has to end its parts in order; what it does not manage is swept after it.
 const PATIENCE: Duration = Duration::from_secs(3);

@@ -5,10 +5,10 @@ use std::fs;
 use anyhow::{Context, Result};
 
 use crate::aws::{Operator, PORT, TLS_PORT};
+use crate::files::write_private;
 use crate::hosting::PLATFORM_PORT;
 use crate::network::BRIDGE_ADDRESS;
 use crate::paths::{Paths, STATE_VARIABLE};
-use crate::record::write_private;
 
 /// The run's id, in the environment of every process that the sandbox starts.
 pub const ID_VARIABLE: &str = "INFRA_SANDBOX_ID";

@@ -12,11 +12,11 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::addon::{self, Addon};
-use crate::cli::{Settings, Switch};
 use crate::network::BRIDGE_ADDRESS;
 use crate::paths::Paths;
 use crate::platform;
 use crate::random;
+use crate::settings::{Settings, Switch};
 
 /// The platform's API.
 pub const PLATFORM_PORT: u16 = 5000;

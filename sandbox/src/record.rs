@@ -2,13 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::Write;
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
 
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 
+use crate::files::write_private;
 use crate::machines::MachineStatus;
 use crate::paths::Paths;
 
@@ -74,26 +72,4 @@ impl Record {
         let text = serde_json::to_string_pretty(self).context("write down the sandbox's record")?;
         write_private(&paths.record(), &text)
     }
-
-    /// Whether the supervisor of this record runs: its process id may belong to another process by now.
-    pub fn supervisor_lives(&self) -> bool {
-        self.supervisor
-            .is_some_and(|pid| crate::cleanup::carries_id(pid, &self.id))
-    }
-}
-
-/// Writes a file of mode 0600 so that no reader ever sees half of it.
-pub fn write_private(path: &Path, text: &str) -> Result<()> {
-    let unfinished = path.with_extension("unfinished");
-    let write = || -> std::io::Result<()> {
-        let mut file = fs::File::options()
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .mode(0o600)
-            .open(&unfinished)?;
-        file.write_all(text.as_bytes())?;
-        fs::rename(&unfinished, path)
-    };
-    write().with_context(|| format!("write {}", path.display()))
 }

@@ -13,7 +13,6 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::aws::{self, Aws};
-use crate::cli::{Settings, runtime};
 use crate::delay::Delay;
 use crate::environment::{self, ID_VARIABLE};
 use crate::hosting::{ADDON_PORT, Hosting, PLATFORM_PORT};
@@ -21,6 +20,7 @@ use crate::machines::{self, Board, Site, control_group};
 use crate::network::{self, BRIDGE_ADDRESS};
 use crate::paths::Paths;
 use crate::record::{Part, Phase, Record};
+use crate::settings::{Settings, runtime};
 
 /// Runs until SIGTERM or SIGINT.
 pub fn supervise(paths: &Paths, settings: &Settings) -> Result<ExitCode> {

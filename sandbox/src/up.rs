@@ -8,10 +8,10 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use nix::fcntl::{Flock, FlockArg};
 
-use crate::cli::{Settings, runtime};
 use crate::environment::{ID_VARIABLE, OPERATOR_VARIABLE};
 use crate::paths::{CACHE_VARIABLE, Paths, STATE_VARIABLE};
 use crate::record::{Phase, Record};
+use crate::settings::{Settings, runtime};
 use crate::{cleanup, network, tools};
 
 const READY_WITHIN: Duration = Duration::from_secs(90);

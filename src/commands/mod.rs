@@ -1,37 +1,24 @@
 //! One file per verb, each thin: load, look, plan, show, apply, report. No AWS call, no shell text and no parsing here.
 
-mod backup;
-mod before;
-mod check;
-mod context;
-mod down;
-mod first;
-mod move_app;
+pub mod cli;
 mod policy;
 mod promote;
-mod redis_cli;
-mod rehearse;
-mod restore;
-mod rotate;
-mod ssh;
-mod status;
 mod switch_app;
 mod unlock;
-mod up;
-mod verify;
 
-pub use context::Context;
-
-use crate::cli::{Cli, Color, Common, Verb};
-use crate::error::{Error, ExitCode, Kind, Result};
-use crate::interrupt::Interrupt;
-use crate::ui::{Ui, UiOptions, size};
+use crate::commands::cli::{Cli, Verb};
+use crate::effects::interrupt::Interrupt;
+use crate::model::error::{Error, ExitCode, Kind, Result};
+use crate::model::size;
+use crate::sequences::arguments::{Color, Common};
+use crate::sequences::context::Context;
+use crate::sequences::{backup, check, down, redis_cli, restore, rotation, ssh, status, up, verify};
+use crate::ui::JSON_SCHEMA_VERSION;
+use crate::ui::{Ui, UiOptions};
 use serde_json::{Value, json};
 use std::io::IsTerminal;
 use std::time::Duration;
 
-/// The form of what `--json` prints.
-pub const JSON_SCHEMA_VERSION: u32 = 1;
 /// How long a command whose time is over may take to give its lock back.
 const RELEASING: Duration = Duration::from_secs(6);
 /// The same for a cutover, which may have to go back before.
@@ -85,7 +72,7 @@ async fn dispatch(cli: Cli, ui: Ui) -> Result<ExitCode> {
             Verb::SwitchApp(arguments) => switch_app::run(&context, &arguments).await,
             Verb::Backup(verb) => backup::run(&context, &verb).await,
             Verb::Restore(arguments) => restore::run(&context, &arguments).await,
-            Verb::Rotate(arguments) => rotate::run(&context, &arguments).await,
+            Verb::Rotate(arguments) => rotation::run::run(&context, &arguments).await,
             Verb::Unlock(arguments) => unlock::run(&context, &arguments).await,
             Verb::Down(arguments) => down::run(&context, &arguments).await,
             Verb::Policy(arguments) => policy::run(&context, &arguments).await,

@@ -1,9 +1,9 @@
 //! `infra policy`: the least that AWS must allow whoever runs this program on this environment. Looks at nothing but whose credentials these are.
 
-use super::context::Context;
-use crate::cli::{Audience, Policy};
-use crate::error::{ExitCode, Result};
-use crate::plan::cloud::{Who, operator_policy};
+use crate::decide::cloud::{Who, operator_policy};
+use crate::model::error::{ExitCode, Result};
+use crate::sequences::arguments::{Audience, Policy};
+use crate::sequences::context::Context;
 
 pub async fn run(context: &Context, arguments: &Policy) -> Result<ExitCode> {
     let environment = context.environment().await?;

@@ -1,11 +1,11 @@
 //! `infra promote`: the self-run master takes over from the source, and the source stays paused for `switch-app`.
 
-use super::before;
-use super::context::Context;
-use super::move_app::{Plan, run as run_cutover};
-use crate::cli::Promote;
-use crate::cutover::{Command, Limits};
-use crate::error::{ExitCode, Result};
+use crate::model::error::{ExitCode, Result};
+use crate::sequences::arguments::Promote;
+use crate::sequences::context::Context;
+use crate::sequences::cutover::{Command, Limits};
+use crate::sequences::move_app::before;
+use crate::sequences::move_app::{Plan, run as run_cutover};
 
 pub async fn run(context: &Context, arguments: &Promote) -> Result<ExitCode> {
     before::promote(context, &arguments.leave.leave).await?;

@@ -1,17 +1,17 @@
 //! `infra switch-app`: the app's Redis URL moves to the endpoint; the cutover of the data is part of it where `promote` did not run before.
 
-use super::before;
-use super::context::Context;
-use super::first;
-use super::move_app::{Plan, run as run_cutover};
-use super::rehearse;
-use crate::cli::SwitchApp;
-use crate::cutover::{Command, Limits};
-use crate::error::{ExitCode, Result};
+use crate::model::error::{ExitCode, Result};
+use crate::sequences::arguments::SwitchApp;
+use crate::sequences::context::Context;
+use crate::sequences::cutover::{Command, Limits};
+use crate::sequences::move_app::before;
+use crate::sequences::move_app::first;
+use crate::sequences::move_app::{Plan, run as run_cutover};
+use crate::sequences::rehearsal;
 
 pub async fn run(context: &Context, arguments: &SwitchApp) -> Result<ExitCode> {
     if arguments.rehearse {
-        return rehearse::run(context).await;
+        return rehearsal::run::run(context).await;
     }
     if context.config.source.none {
         return first::switch(context, &arguments.confirmed).await;

@@ -1,8 +1,8 @@
 //! How every command ends: when its time is over, and how it tells that it failed.
 
-use super::*;
-use crate::error::Doing;
-use crate::state::LockRecord;
+use crate::commands::*;
+use crate::effects::state::LockRecord;
+use crate::model::error::Doing;
 
 #[tokio::test]
 async fn a_command_whose_time_is_over_is_asked_to_stop_and_ends_in_order() {

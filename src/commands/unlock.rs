@@ -1,11 +1,11 @@
 //! `infra unlock`: removes the lock of an owner who is gone, named by its id.
 
-use super::JSON_SCHEMA_VERSION;
-use super::context::Context;
-use crate::cli::Unlock;
-use crate::error::{Error, ExitCode, Result};
-use crate::state::{Lock, LockRecord, Standing};
-use crate::ui::size;
+use crate::effects::state::{Lock, LockRecord, Standing};
+use crate::model::error::{Error, ExitCode, Result};
+use crate::model::size;
+use crate::sequences::arguments::Unlock;
+use crate::sequences::context::Context;
+use crate::ui::JSON_SCHEMA_VERSION;
 use serde_json::json;
 
 pub async fn run(context: &Context, arguments: &Unlock) -> Result<ExitCode> {

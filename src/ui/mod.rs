@@ -4,6 +4,8 @@
 //! every ten seconds before. Data goes to stdout by [`Ui::data`], in the form that was asked for.
 
 mod progress;
-pub mod size;
 
 pub use progress::{Step, Ui, UiOptions};
+
+/// The form of what `--json` prints.
+pub const JSON_SCHEMA_VERSION: u32 = 1;

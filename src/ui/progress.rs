@@ -1,7 +1,7 @@
 //! Steps and their two renderings.
 
-use super::size;
-use crate::wait::Instant;
+use crate::model::clock::Instant;
+use crate::model::size;
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use std::io::{IsTerminal, Write};
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -5,8 +5,8 @@
 
 use crate::world::{Environment, World, until, within};
 use crate::writer::{Diary, differs, transaction};
-use infra::backup::catalogue::{Catalogue, Wish};
-use infra::backup::restore;
+use infra::effects::backup::catalogue::{Catalogue, Wish};
+use infra::effects::backup::restore;
 use jiff::Timestamp;
 use redis::Value;
 use std::collections::BTreeSet;

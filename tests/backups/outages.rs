@@ -2,8 +2,8 @@
 
 use crate::world::{ENV, World, until, within};
 use crate::writer::{Diary, Writer, differs};
-use infra::backup::catalogue::Wish;
-use infra::backup::restore;
+use infra::effects::backup::catalogue::Wish;
+use infra::effects::backup::restore;
 use jiff::Timestamp;
 use serde_json::json;
 use std::process::Command;
@@ -260,7 +260,7 @@ async fn a_disk_that_is_full_is_told_and_nothing_is_lost_once_there_is_room() {
     // Its own folder is in a mount of its own: what it shipped is asked of the bucket.
     let mut shipped = 0;
     for _ in 0..100 {
-        shipped = infra::backup::log(&world.bucket, ENV)
+        shipped = infra::effects::backup::log(&world.bucket, ENV)
             .await
             .unwrap()
             .unwrap()

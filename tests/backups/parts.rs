@@ -1,8 +1,9 @@
 //! Some keys of a restore, as the commands that put them in their place.
 
 use crate::world::{ENV, World, until};
-use infra::backup::catalogue::Wish;
-use infra::backup::restore::{self, Altered, COMMANDS};
+use infra::effects::backup::catalogue::Wish;
+use infra::effects::backup::restore;
+use infra::effects::backup::restore::{Altered, COMMANDS};
 use infra::ui::Ui;
 use std::process::{Command, Stdio};
 use std::time::Duration;

@@ -2,7 +2,7 @@
 
 use crate::world::{World, until, within};
 use crate::writer::{Diary, Writer, differs};
-use infra::backup::catalogue::Wish;
+use infra::effects::backup::catalogue::Wish;
 use jiff::Timestamp;
 use std::io::Write;
 use std::time::{Duration, Instant};

@@ -135,7 +135,7 @@ async fn a_crash_while_the_log_is_not_in_force_declares_a_gap() {
         until("it is shipped", || world.shipped_until() >= after);
         let catalogue = world.catalogue().await;
         let covered = catalogue.covered();
-        let claims = |range: &infra::backup::catalogue::Range| {
+        let claims = |range: &infra::effects::backup::catalogue::Range| {
             (range.from.as_second()..=range.until.as_second()).contains(&lost)
         };
         assert!(
@@ -324,7 +324,7 @@ async fn what_was_known_of_a_folder_is_forgotten_when_another_takes_its_place() 
     world.ask(&["SET", "after", "1"]);
     until("it is shipped", || world.shipped_until() >= written);
     let catalogue = world.catalogue().await;
-    let wish = infra::backup::catalogue::Wish::Latest;
+    let wish = infra::effects::backup::catalogue::Wish::Latest;
     let (_folder, engine) = world.restored(&catalogue, &wish).await.unwrap();
     let mut connection = engine.connection();
     for key in ["old", "restored", "unlogged", "after"] {

@@ -1,11 +1,11 @@
 //! A real engine, the real agent and the sandbox's AWS API on loopback; no machine is booted.
 
 use crate::aws::{Aws, call, up, wanted};
-use infra::backup::catalogue::{Catalogue, Wish};
-use infra::backup::load::Engine;
-use infra::backup::{read, restore};
-use infra::cloud::s3::Bucket;
-use infra::state::Role;
+use infra::effects::backup::catalogue::{Catalogue, Wish};
+use infra::effects::backup::load::Engine;
+use infra::effects::backup::{read, restore};
+use infra::effects::cloud::s3::Bucket;
+use infra::model::role::Role;
 use infra::ui::Ui;
 use sandbox::aws::Hypervisor;
 use sandbox::metadata;
@@ -243,7 +243,7 @@ impl World {
         &self,
         catalogue: &Catalogue,
         wish: &Wish,
-    ) -> infra::error::Result<(tempfile::TempDir, Engine)> {
+    ) -> infra::model::error::Result<(tempfile::TempDir, Engine)> {
         let folder = tempfile::tempdir().unwrap();
         let choice = restore::choose(catalogue, wish)?;
         let (nothing, step) = (restore::Altered::default(), Ui::silent().step("restore"));

@@ -2,9 +2,9 @@
 
 use super::aws::{Aws, call};
 use super::store;
-use infra::cloud::s3::If;
-use infra::error::Kind;
-use infra::state::{Held, Lock, Store};
+use infra::effects::cloud::s3::If;
+use infra::effects::state::{Held, Lock, Store};
+use infra::model::error::Kind;
 use infra::ui::Ui;
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};

@@ -2,9 +2,9 @@
 
 use super::aws::Aws;
 use super::store;
-use infra::cloud::s3::If;
-use infra::error::{Error, Kind};
-use infra::state::{Held, LOCK_TERM, Lock, LockRecord, ProcessIdentity, Store};
+use infra::effects::cloud::s3::If;
+use infra::effects::state::{Held, LOCK_TERM, Lock, LockRecord, ProcessIdentity, Store};
+use infra::model::error::{Error, Kind};
 use infra::ui::Ui;
 use std::process::{Child, Command};
 use std::time::{Duration, Instant};

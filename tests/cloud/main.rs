@@ -13,11 +13,14 @@ mod lock;
 mod retention;
 
 use aws::{Aws, SECRET, make_parameter, up, user_data, wanted};
-use infra::cloud::s3::{Bucket, If, Written};
-use infra::cloud::{Cloud, apply, ec2, find, teardown};
-use infra::error::{Error, Kind};
-use infra::plan::cloud::{Rule, Source, plan};
-use infra::state::{Journal, Lock, Role, State, Store};
+use infra::decide::cloud::plan;
+use infra::effects::cloud::s3::{Bucket, If, Written};
+use infra::effects::cloud::{Cloud, apply, ec2, find, teardown};
+use infra::effects::state::{Journal, Lock, Store};
+use infra::model::cloud::{Rule, Source};
+use infra::model::error::{Error, Kind};
+use infra::model::role::Role;
+use infra::model::state::State;
 use infra::ui::Ui;
 use serde_json::json;
 use std::collections::BTreeSet;
@@ -221,14 +224,14 @@ async fn teardown_leaves_nothing_but_backups_and_those_only_until_they_are_named
         .unwrap();
 
     let standing = teardown::find(&cloud, names).await.unwrap();
-    let down = infra::plan::teardown::teardown(names, &standing, false);
+    let down = infra::decide::teardown::teardown(names, &standing, false);
     println!("{down}");
     let removed = teardown::apply(&cloud, names, &down, Some(&held), &Ui::silent())
         .await
         .unwrap();
     assert_eq!(removed.removed.len(), down.removals.len(), "{removed:?}");
     let left = teardown::find(&cloud, names).await.unwrap();
-    let only_backups = infra::plan::teardown::Standing {
+    let only_backups = infra::model::cloud::Standing {
         bucket: true,
         backups: 1,
         backup_bytes: 4,
@@ -237,18 +240,18 @@ async fn teardown_leaves_nothing_but_backups_and_those_only_until_they_are_named
     };
     assert_eq!(left, only_backups);
     assert!(
-        infra::plan::teardown::teardown(names, &left, false).is_empty(),
+        infra::decide::teardown::teardown(names, &left, false).is_empty(),
         "a second down has nothing to do"
     );
 
-    let down = infra::plan::teardown::teardown(names, &left, true);
+    let down = infra::decide::teardown::teardown(names, &left, true);
     let removed = teardown::apply(&cloud, names, &down, None, &Ui::silent())
         .await
         .unwrap();
     assert!(removed.kept.is_empty(), "{removed:?}");
     assert_eq!(
         teardown::find(&cloud, names).await.unwrap(),
-        infra::plan::teardown::Standing::default()
+        infra::model::cloud::Standing::default()
     );
     assert!(
         aws.machines().iter().all(|machine| machine["state"] == "terminated"),
@@ -267,7 +270,7 @@ async fn a_bucket_that_another_environment_uses_stays() {
     let names = wanted(&cloud, "production").names;
     let held = Lock::acquire(&ours, &Ui::silent(), "infra down").await.unwrap();
     let standing = teardown::find(&cloud, &names).await.unwrap();
-    let down = infra::plan::teardown::teardown(&names, &standing, true);
+    let down = infra::decide::teardown::teardown(&names, &standing, true);
     let removed = teardown::apply(&cloud, &names, &down, Some(&held), &Ui::silent())
         .await
         .unwrap();
@@ -348,7 +351,7 @@ async fn wrong_credentials_and_wrong_fields_are_named() {
     for (field, change) in [
         (
             "hosts.instance_type",
-            (|wanted| wanted.instance_type = "t9.huge".into()) as fn(&mut infra::plan::cloud::Wanted),
+            (|wanted| wanted.instance_type = "t9.huge".into()) as fn(&mut infra::model::cloud::Wanted),
         ),
         ("hosts.image", |wanted| wanted.image = "ami-0123456789abcdef0".into()),
         ("hosts.image", |wanted| wanted.image = "plan9".into()),

@@ -1,11 +1,14 @@
 //! A bucket that locks its objects: what `down` removes of it, what it leaves and says.
 
 use crate::aws::{Aws, up, wanted};
-use infra::cloud::s3::{Bucket, If};
-use infra::cloud::{Cloud, find, teardown};
-use infra::plan::cloud::{LockMode, ObjectLock, Wanted, plan};
-use infra::plan::teardown::{TeardownPlan, teardown as plan_teardown};
-use infra::state::{Lock, State, Store};
+use infra::decide::cloud::plan;
+use infra::decide::teardown::teardown as plan_teardown;
+use infra::effects::cloud::s3::{Bucket, If};
+use infra::effects::cloud::{Cloud, find, teardown};
+use infra::effects::state::{Lock, Store};
+use infra::model::cloud::TeardownPlan;
+use infra::model::cloud::{LockMode, ObjectLock, Wanted};
+use infra::model::state::State;
 use infra::ui::Ui;
 
 const BACKUP: &str = "backups/production/hourly/1";

@@ -1,7 +1,7 @@
 //! The running sandbox, as a client that was given its variables.
 
 use aws_smithy_http_client::{Builder, tls};
-use infra::cloud::Cloud;
+use infra::effects::cloud::Cloud;
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::path::PathBuf;

@@ -1,10 +1,12 @@
 //! The sandbox's AWS API, one server for each test, and an impatient supervisor of machines that are not there.
 
-use infra::cloud::Cloud;
-use infra::plan::cloud::{Expiry, Plan, Wanted, plan};
-use infra::plan::names::Names;
-use infra::secret::Secret;
-use infra::state::{RedisUser, Role, Secrets, parameter};
+use infra::decide::cloud::plan;
+use infra::effects::cloud::Cloud;
+use infra::model::cloud::{Expiry, Plan, Wanted};
+use infra::model::names::Names;
+use infra::model::role::Role;
+use infra::model::secret::Secret;
+use infra::model::secrets::{RedisUser, Secrets, parameter};
 use infra::ui::Ui;
 use serde_json::{Value, json};
 use std::io::{Read, Write};
@@ -82,10 +84,10 @@ impl Aws {
         self.connect_as(id, secret).await.unwrap()
     }
 
-    pub async fn connect_as(&self, id: &str, secret: &str) -> infra::error::Result<Cloud> {
+    pub async fn connect_as(&self, id: &str, secret: &str) -> infra::model::error::Result<Cloud> {
         let credentials = aws_sdk_s3::config::Credentials::new(id, secret, None, None, "test");
         let config = aws_config::defaults(aws_config::BehaviorVersion::v2026_01_12())
-            .http_client(infra::cloud::http_client())
+            .http_client(infra::effects::cloud::http_client())
             .credentials_provider(credentials)
             .region(aws_config::Region::new("us-east-1"))
             .endpoint_url(format!("http://{}", self.address))
@@ -174,7 +176,7 @@ pub fn wanted(cloud: &Cloud, env: &str) -> Wanted {
     }
 }
 
-pub fn make_parameter(name: &str, secrets: &Secrets) -> infra::error::Result<Secret> {
+pub fn make_parameter(name: &str, secrets: &Secrets) -> infra::model::error::Result<Secret> {
     Ok(Secret::new(match name {
         parameter::SSH_PUBLIC_KEY => {
             secrets.ssh_key()?;
@@ -188,7 +190,7 @@ pub fn make_parameter(name: &str, secrets: &Secrets) -> infra::error::Result<Sec
     }))
 }
 
-pub fn user_data(role: Role, secrets: &Secrets) -> infra::error::Result<Secret> {
+pub fn user_data(role: Role, secrets: &Secrets) -> infra::model::error::Result<Secret> {
     secrets.password(RedisUser::App)?;
     let key = secrets
         .bootstrap_host_key(role)
@@ -197,13 +199,16 @@ pub fn user_data(role: Role, secrets: &Secrets) -> infra::error::Result<Secret> 
 }
 
 /// Finds, plans and applies; gives the plan that was carried out.
-pub async fn up(cloud: &Cloud, wanted: &Wanted) -> infra::error::Result<(Plan, infra::cloud::apply::Outcome)> {
-    let found = infra::cloud::find::find(cloud, wanted).await?;
+pub async fn up(
+    cloud: &Cloud,
+    wanted: &Wanted,
+) -> infra::model::error::Result<(Plan, infra::effects::cloud::apply::Outcome)> {
+    let found = infra::effects::cloud::find::find(cloud, wanted).await?;
     let plan = plan(wanted, &found)?;
-    let inputs = infra::cloud::apply::Inputs {
+    let inputs = infra::effects::cloud::apply::Inputs {
         parameter: &make_parameter,
         user_data: &user_data,
     };
-    let outcome = infra::cloud::apply::apply(cloud, wanted, &found, &plan, &inputs, &Ui::silent()).await?;
+    let outcome = infra::effects::cloud::apply::apply(cloud, wanted, &found, &plan, &inputs, &Ui::silent()).await?;
     Ok((plan, outcome))
 }

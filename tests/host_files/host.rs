@@ -1,11 +1,11 @@
 //! A host's files in a folder of their own, its scripts, and a real engine that reads them.
 
-use infra::config::Engine;
-use infra::host::description::Description;
-use infra::host::programs::Binary;
-use infra::host::settings::{AppRights, MODULE_FILE, Password, Passwords};
-use infra::host::{Door, Position, Settings, Upstream, tls};
-use infra::secret::Secret;
+use infra::effects::host::description::Description;
+use infra::effects::host::programs::Binary;
+use infra::effects::host::settings::{AppRights, MODULE_FILE, Password, Passwords};
+use infra::effects::host::{Door, Position, Settings, Upstream, tls};
+use infra::model::config::Engine;
+use infra::model::secret::Secret;
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::net::TcpListener;

@@ -2,7 +2,7 @@
 //! for it. A master that crashes then would come back with the data of before the copy.
 
 use super::host::{Host, settings};
-use infra::host::{Door, Position, Upstream};
+use infra::effects::host::{Door, Position, Upstream};
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};

@@ -11,7 +11,7 @@ mod log;
 mod role;
 
 use host::{Host, settings, source, templates};
-use infra::host::{Door, Position, Settings, redis_conf};
+use infra::effects::host::{Door, Position, Settings, redis_conf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 

@@ -1,7 +1,7 @@
 //! The epochs of the environment's lock, as a host keeps them.
 
 use super::host::{Host, settings, source};
-use infra::host::{Door, Position};
+use infra::effects::host::{Door, Position};
 use std::io::Write;
 use std::process::{Command, Stdio};
 

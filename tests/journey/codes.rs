@@ -2,8 +2,8 @@
 
 use crate::access;
 use crate::world::World;
-use infra::cloud::s3::{Bucket, If};
-use infra::plan::names::Names;
+use infra::effects::cloud::s3::{Bucket, If};
+use infra::model::names::Names;
 use tokio::runtime::Runtime;
 
 /// On an environment whose backups are whole; leaves them so.

@@ -3,8 +3,8 @@
 
 use crate::access;
 use crate::world::World;
-use infra::cloud::s3::Bucket;
-use infra::plan::names::Names;
+use infra::effects::cloud::s3::Bucket;
+use infra::model::names::Names;
 use serde_json::{Map, Value};
 use std::collections::{BTreeMap, BTreeSet};
 use tokio::runtime::Runtime;

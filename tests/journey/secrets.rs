@@ -4,7 +4,7 @@
 
 use crate::access;
 use base64::Engine;
-use infra::plan::names::Names;
+use infra::model::names::Names;
 use std::collections::BTreeMap;
 use tokio::runtime::Runtime;
 
@@ -80,7 +80,7 @@ async fn state_objects() -> BTreeMap<String, String> {
         .force_path_style(true)
         .build();
     let client = aws_sdk_s3::Client::from_conf(s3);
-    let bucket = infra::cloud::s3::Bucket::new(&cloud, names.bucket());
+    let bucket = infra::effects::cloud::s3::Bucket::new(&cloud, names.bucket());
     let mut objects = BTreeMap::new();
     for version in bucket.versions("state/").await.unwrap() {
         let get = client
@@ -133,7 +133,7 @@ pub fn traces(secret: &str) -> Vec<&str> {
 #[test]
 fn a_secret_is_found_in_every_form_and_the_bootstrap_key_only_excused_where_it_belongs() {
     let key = |comment| {
-        infra::remote::KeyPair::generate(comment)
+        infra::effects::remote::KeyPair::generate(comment)
             .unwrap()
             .private
             .expose()

@@ -4,7 +4,7 @@ use crate::doors::{self, Doors, Write};
 use crate::points;
 use crate::sides::{Sides, stop_the_app};
 use crate::world::World;
-use infra::plan::teardown::Standing;
+use infra::model::cloud::Standing;
 use std::time::{Duration, Instant};
 
 /// The platform kills what ignores SIGTERM in a fiftieth of its real time.

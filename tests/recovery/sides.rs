@@ -2,12 +2,15 @@
 
 use crate::access::{self, connect, state_dir};
 use crate::world::World;
-use infra::cloud::{Cloud, ec2, find, teardown};
-use infra::plan::cloud::Wanted;
-use infra::plan::names::Names;
-use infra::plan::teardown::Standing;
-use infra::redis::{Info, Server, Trust};
-use infra::state::{RedisUser, Role, Secrets, State, Store};
+use infra::effects::cloud::{Cloud, ec2, find, teardown};
+use infra::effects::redis::{Info, Server, Trust};
+use infra::effects::state::Store;
+use infra::model::cloud::Standing;
+use infra::model::cloud::Wanted;
+use infra::model::names::Names;
+use infra::model::role::Role;
+use infra::model::secrets::{RedisUser, Secrets};
+use infra::model::state::State;
 use sandbox::connect::Target;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -157,7 +160,10 @@ impl Sides {
     async fn forget_the_cutover(&self) {
         let bucket = self.store.bucket();
         for listed in bucket.list("state/production/journal/").await.unwrap() {
-            bucket.delete(&listed.key, &infra::cloud::s3::If::Always).await.unwrap();
+            bucket
+                .delete(&listed.key, &infra::effects::cloud::s3::If::Always)
+                .await
+                .unwrap();
         }
         if let Some(stored) = self.store.state().await.unwrap() {
             let state = State {

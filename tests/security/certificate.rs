@@ -4,11 +4,12 @@ use crate::access;
 use crate::pair::Pair;
 use crate::world::World;
 use base64::Engine;
-use infra::cloud::ssm;
-use infra::host::engine::Layout;
-use infra::host::tls;
-use infra::secret::Secret;
-use infra::state::{Role, parameter};
+use infra::effects::cloud::ssm;
+use infra::effects::host::engine::Layout;
+use infra::effects::host::tls;
+use infra::model::role::Role;
+use infra::model::secret::Secret;
+use infra::model::secrets::parameter;
 use jiff::Timestamp;
 
 /// Both hosts and SSM have one that ends tomorrow: it is told, renewed by the next `up` without a restart, and no client notices.
@@ -84,7 +85,7 @@ fn age(world: &World) {
             }
         });
         let encoded = |text: &str| base64::engine::general_purpose::STANDARD.encode(text);
-        let layout = Layout::of(infra::config::Engine::Redis);
+        let layout = Layout::of(infra::model::config::Engine::Redis);
         let (certificate, key) = (layout.certificate_file(), layout.key_file());
         for (path, text) in [(&certificate, issued.certificate.as_str()), (&key, issued.key.expose())] {
             let script = format!(

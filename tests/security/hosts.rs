@@ -6,7 +6,7 @@ use crate::ssh::{
     the_key_that_a_host_was_born_with_is_dead,
 };
 use crate::world::World;
-use infra::host::lockdown;
+use infra::effects::host::lockdown;
 use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;

@@ -5,7 +5,7 @@ use crate::access;
 use crate::secrets::{self, traces};
 use crate::watch::Watch;
 use crate::world::World;
-use infra::secret::Secret;
+use infra::model::secret::Secret;
 use std::collections::BTreeMap;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};

@@ -1,7 +1,7 @@
 //! The machines behind the hosts, from the side of this computer's root, and machines that belong to nobody.
 
 use crate::world::World;
-use infra::secret::Secret;
+use infra::model::secret::Secret;
 use std::process::{Command, Output, Stdio};
 
 /// One machine of the pair, or beside it.

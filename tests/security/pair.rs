@@ -2,12 +2,13 @@
 
 use crate::access;
 use crate::world::World;
-use infra::cloud::{ec2, find};
-use infra::plan::cloud::Wanted;
-use infra::plan::names::Names;
-use infra::redis::{Server, Trust};
-use infra::secret::Secret;
-use infra::state::{RedisUser, Role, Secrets};
+use infra::effects::cloud::{ec2, find};
+use infra::effects::redis::{Server, Trust};
+use infra::model::cloud::Wanted;
+use infra::model::names::Names;
+use infra::model::role::Role;
+use infra::model::secret::Secret;
+use infra::model::secrets::{RedisUser, Secrets};
 use std::collections::BTreeMap;
 use tokio::runtime::Runtime;
 

@@ -3,11 +3,12 @@
 use crate::machine::Machine;
 use crate::pair::Pair;
 use crate::world::World;
-use infra::platform::Heroku;
-use infra::redis::Server;
-use infra::redis::connection::is_refused_login;
-use infra::secret::Secret;
-use infra::state::{RedisUser, Role};
+use infra::effects::platform::Heroku;
+use infra::effects::redis::Server;
+use infra::effects::redis::connection::is_refused_login;
+use infra::model::role::Role;
+use infra::model::secret::Secret;
+use infra::model::secrets::RedisUser;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;

@@ -2,9 +2,9 @@
 
 use crate::access;
 use crate::world::World;
-use infra::cloud::{Cloud, ec2};
-use infra::plan::cloud::{Rule, Source};
-use infra::plan::names::Names;
+use infra::effects::cloud::{Cloud, ec2};
+use infra::model::cloud::{Rule, Source};
+use infra::model::names::Names;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::io::{Read, Write};

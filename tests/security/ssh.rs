@@ -3,11 +3,11 @@
 use crate::machine::{Machine, parameter, text};
 use crate::world::World;
 use base64::Engine as _;
-use infra::host::description::{Content, Description, File, Reaction};
-use infra::host::engine::Layout;
-use infra::host::{apply, lockdown};
-use infra::remote::{Session, Target};
-use infra::secret::Secret;
+use infra::effects::host::description::{Content, Description, File, Reaction};
+use infra::effects::host::engine::Layout;
+use infra::effects::host::{apply, lockdown};
+use infra::effects::remote::{Session, Target};
+use infra::model::secret::Secret;
 use std::os::unix::fs::PermissionsExt;
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -67,7 +67,7 @@ pub fn ssh_takes_the_operators_key_and_nothing_else(world: &World, machine: &Mac
     assert_eq!(login(world, machine, "127.0.0.2", "admin", Some(&key), &[]), "inside");
     assert_eq!(login(world, machine, "127.0.0.3", "root", Some(&key), &[]), REFUSED);
     assert_eq!(login(world, machine, "127.0.0.4", "intruder", Some(&key), &[]), REFUSED);
-    let stranger = infra::remote::KeyPair::generate("stranger").unwrap();
+    let stranger = infra::effects::remote::KeyPair::generate("stranger").unwrap();
     let stranger = stranger.private.expose();
     assert_eq!(
         login(world, machine, "127.0.0.5", "admin", Some(stranger), &[]),
@@ -133,7 +133,7 @@ pub fn the_key_that_a_host_was_born_with_is_dead(world: &World, machine: &Machin
 fn only_ssh_settings(content: &str) -> Description {
     Description {
         label: "replica".into(),
-        engine: Layout::of(infra::config::Engine::Redis),
+        engine: Layout::of(infra::model::config::Engine::Redis),
         packages: Vec::new(),
         directories: Vec::new(),
         files: vec![File {

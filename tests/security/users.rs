@@ -3,9 +3,10 @@
 use crate::machine::Machine;
 use crate::pair::Pair;
 use crate::world::World;
-use infra::redis::{Server, Trust};
-use infra::secret::Secret;
-use infra::state::{RedisUser, Role};
+use infra::effects::redis::{Server, Trust};
+use infra::model::role::Role;
+use infra::model::secret::Secret;
+use infra::model::secrets::RedisUser;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::process::{Command, Stdio};
@@ -108,8 +109,8 @@ fn without_a_password(pair: &Pair, role: Role) {
 
 /// A client refuses a server with another authority's certificate, and one whose certificate names somebody else.
 fn impostors(pair: &Pair, app: &Server) {
-    let key = infra::host::tls::authority_key().unwrap();
-    let other = infra::host::tls::make_authority("another", &key, jiff::Timestamp::now()).unwrap();
+    let key = infra::effects::host::tls::authority_key().unwrap();
+    let other = infra::effects::host::tls::make_authority("another", &key, jiff::Timestamp::now()).unwrap();
     let refusal = pair.refusal(&Server {
         trust: Some(Trust::Authority(other)),
         ..app.clone()

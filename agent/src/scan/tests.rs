@@ -111,7 +111,7 @@ proptest! {
     }
 
     #[test]
-    fn garbage_never_panics(bytes in prop::collection::vec(any::<u8>(), 0..400)) {
+    fn malformed_input_never_panics(bytes in prop::collection::vec(any::<u8>(), 0..400)) {
         let _ = start().feed(&bytes);
     }
 }

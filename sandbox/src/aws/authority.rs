@@ -10,9 +10,9 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, KeyUsagePurpose};
 
+use crate::files::write_private;
 use crate::network::BRIDGE_ADDRESS;
 use crate::paths::Paths;
-use crate::record::write_private;
 
 /// The authorities that this computer trusts already, and those of a machine.
 const SYSTEM_BUNDLE: &str = "etc/ssl/certs/ca-certificates.crt";

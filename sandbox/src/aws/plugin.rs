@@ -68,7 +68,7 @@ pub fn lay_out(paths: &Paths) -> Result<PathBuf> {
     if folder.exists() {
         return Ok(folder);
     }
-    crate::cleanup::remove_tree(&all)?;
+    crate::files::remove_tree(&all)?;
     let unfinished = all.join("unfinished");
     for (name, text) in FILES {
         let path = unfinished.join(name);

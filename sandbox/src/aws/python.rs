@@ -24,7 +24,7 @@ pub fn ensure(paths: &Paths, say: &dyn Fn(&str)) -> Result<()> {
     say("making the Python environment of the AWS part, once");
     fs::create_dir_all(paths.cache()).with_context(|| format!("make {}", paths.cache().display()))?;
     // An environment knows its own path: it is made in place, and counts only with its stamp.
-    crate::cleanup::remove_tree(&environment)?;
+    crate::files::remove_tree(&environment)?;
     let requirements = paths.cache().join("requirements.txt");
     fs::write(&requirements, REQUIREMENTS).with_context(|| format!("write {}", requirements.display()))?;
     let log = paths.cache().join("venv.log");

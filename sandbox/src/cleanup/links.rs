@@ -53,7 +53,7 @@ fn remove_container_traces() {
     ] {
         for name in named(folder) {
             let trace = Path::new(folder).join(name);
-            let _ = super::remove_tree(&trace);
+            let _ = crate::files::remove_tree(&trace);
             let _ = fs::remove_file(&trace);
         }
     }

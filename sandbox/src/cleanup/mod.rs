@@ -5,15 +5,11 @@
 //! `up` after a supervisor that was killed.
 
 mod links;
-mod mounts;
 mod processes;
 
-use std::fs;
-use std::path::Path;
-
-use anyhow::{Context, Result, bail};
-
+use crate::files::remove_tree;
 use crate::machines::control_group;
+use crate::mounts;
 use crate::network;
 use crate::paths::Paths;
 use crate::record::Record;
@@ -85,16 +81,9 @@ async fn left_over(paths: &Paths, owner: &Owner, files: Files) -> Vec<String> {
     left
 }
 
-/// Removes a folder with everything in it, unless something is mounted below it. An absent folder is no error.
-pub fn remove_tree(folder: &Path) -> Result<()> {
-    let mounted = mounts::below(folder);
-    if let Some(mount) = mounted.first() {
-        bail!("remove {}: {} is still mounted", folder.display(), mount.display());
-    }
-    match fs::remove_dir_all(folder) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            Err(error).with_context(|| format!("remove {}", folder.display()))
-        }
-        _ => Ok(()),
+impl Record {
+    /// Whether the supervisor of this record runs: its process id may belong to another process by now.
+    pub fn supervisor_lives(&self) -> bool {
+        self.supervisor.is_some_and(|pid| carries_id(pid, &self.id))
     }
 }

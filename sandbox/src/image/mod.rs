@@ -97,7 +97,7 @@ fn remove_leftovers(paths: &Paths) -> Result<()> {
                 .is_ok_and(|time| time.elapsed().is_ok_and(|age| age > KEPT))
         };
         if name.starts_with("image.unfinished.") || (name.starts_with("image-") && is_old()) {
-            crate::cleanup::remove_tree(&entry.path())?;
+            crate::files::remove_tree(&entry.path())?;
         }
     }
     Ok(())

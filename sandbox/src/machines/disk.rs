@@ -80,6 +80,6 @@ impl Disk {
     /// Removes the disk with everything on it.
     pub fn remove(&self) -> Result<()> {
         self.unmount()?;
-        crate::cleanup::remove_tree(&self.folder)
+        crate::files::remove_tree(&self.folder)
     }
 }

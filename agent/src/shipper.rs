@@ -1,0 +1,45 @@
+//! What follows the log, cuts it and declares its gaps.
+
+use crate::clock;
+use crate::engine::Engine;
+use crate::generation::Place;
+use crate::memory::Memory;
+use crate::settings::Settings;
+use crate::shared::Shared;
+use crate::spool::Spool;
+use crate::watch::Watch;
+use anyhow::{Context, Result};
+use infra_agent::manifest::{FILE, FOLDER, Manifest};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Instant;
+
+pub struct Shipper {
+    pub settings: Settings,
+    pub engine: Engine,
+    pub spool: Arc<Spool>,
+    pub shared: Arc<Shared>,
+    pub memory: Memory,
+    /// Tells how increments come to be; nothing where the kernel refuses.
+    pub watch: Option<Watch>,
+    /// The folder that is watched.
+    pub place: Option<Place>,
+    /// Since when it has not been clear whether the log is in force.
+    pub unsure_since: Option<Instant>,
+    /// Which seconds are over.
+    pub passed: clock::Passed,
+    /// The files on the disk are of no use to begin with.
+    pub needs_rewrite: bool,
+}
+
+impl Shipper {
+    pub fn folder(&self) -> PathBuf {
+        self.settings.data.join(FOLDER)
+    }
+
+    pub fn manifest(&self) -> Result<Manifest> {
+        let path = self.folder().join(FILE);
+        let text = std::fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))?;
+        Manifest::parse(&text).with_context(|| format!("understand {}", path.display()))
+    }
+}

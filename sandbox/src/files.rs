@@ -1,0 +1,40 @@
+//! Files and folders, written and removed so that nothing is left half done.
+
+use std::fs;
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
+use anyhow::{Context, Result, bail};
+
+use crate::mounts;
+
+/// Writes a file of mode 0600 so that no reader ever sees half of it.
+pub fn write_private(path: &Path, text: &str) -> Result<()> {
+    let unfinished = path.with_extension("unfinished");
+    let write = || -> std::io::Result<()> {
+        let mut file = fs::File::options()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(0o600)
+            .open(&unfinished)?;
+        file.write_all(text.as_bytes())?;
+        fs::rename(&unfinished, path)
+    };
+    write().with_context(|| format!("write {}", path.display()))
+}
+
+/// Removes a folder with everything in it, unless something is mounted below it. An absent folder is no error.
+pub fn remove_tree(folder: &Path) -> Result<()> {
+    let mounted = mounts::below(folder);
+    if let Some(mount) = mounted.first() {
+        bail!("remove {}: {} is still mounted", folder.display(), mount.display());
+    }
+    match fs::remove_dir_all(folder) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(error).with_context(|| format!("remove {}", folder.display()))
+        }
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,360 @@
+//! Which config vars of one app name the source, which of them a switch moves, and which attachments have to go before it can. Pure.
+//!
+//! An attachment owns its vars, and the platform refuses to set them. So an attachment of which a var names the source is detached first, after its add-on was attached once
+//! more under `HOSTED_…`; its vars come back as plain ones. A var that nobody can be sure of stays, and [`AppVars::left`] says why.
+
+use super::vars::{Flatten, Moved, Naming, Place, hosted_var, place, restored};
+use crate::effects::platform::heroku::owner;
+use crate::effects::platform::{Attachment, ConfigVars};
+use crate::model::error::{Error, Result};
+use crate::model::secret::Secret;
+
+/// Vars and attachments with this beginning are ours: they keep the source's URL.
+const HOSTED: &str = "HOSTED_";
+
+/// One app's vars and attachments, and how the source is named in them.
+#[derive(Clone, Copy)]
+pub struct AppVars<'a> {
+    pub app: &'a str,
+    /// The var that the app reads, as infra.yml says.
+    pub config_var: &'a str,
+    pub vars: &'a ConfigVars,
+    pub attachments: &'a [Attachment],
+    /// Where the source answers; its own place first.
+    pub places: &'a [Place],
+    /// Vars that stay on the source on purpose.
+    pub stay: &'a [String],
+}
+
+/// The values that one change of vars sets, by name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Change {
+    pub moved: Vec<Moved>,
+    /// The plain var that will keep the source's URL, where there is none yet.
+    pub keep_in: Option<String>,
+}
+
+/// Why a var goes on naming the source.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Left {
+    /// infra.yml or `--leave` says so.
+    OnPurpose,
+    /// The key may not see the add-on, so nobody knows which vars its attachment owns.
+    UnknownAddon,
+    /// The same host and password at a port that no add-on tells of.
+    AnotherPort,
+    /// The source's host or password stands in it, but it is no Redis URL.
+    NoUrl,
+}
+
+impl Naming {
+    /// The vars of one app.
+    pub fn of_app<'a>(
+        &'a self,
+        places: &'a [Place],
+        app: &'a str,
+        config_var: &'a str,
+        vars: &'a ConfigVars,
+        attachments: &'a [Attachment],
+    ) -> AppVars<'a> {
+        AppVars {
+            app,
+            config_var,
+            vars,
+            attachments,
+            places,
+            stay: &self.stay,
+        }
+    }
+}
+
+/// The places that the source's add-on gives to one app beside the source's own: every URL of an attachment of which one names the source.
+pub fn places_beside(vars: &ConfigVars, attachments: &[Attachment], app: &str, source: &Place) -> Vec<Place> {
+    let owned: Vec<(&str, Place)> = vars
+        .readable()
+        .filter_map(|(var, value)| {
+            let (host, port, _) = place(value)?;
+            Some((owner(attachments, app, var)?.addon_id.as_str(), (host, port)))
+        })
+        .collect();
+    let is_source = |addon: &str| owned.iter().any(|(of, at)| *of == addon && at == source);
+    let mut beside: Vec<Place> = owned
+        .iter()
+        .filter(|(addon, at)| at != source && is_source(addon))
+        .map(|(_, at)| at.clone())
+        .collect();
+    beside.sort();
+    beside.dedup();
+    beside
+}
+
+/// The vars that attachments own, but for those of the attachment that owns the app's own var.
+pub fn owned_beside(vars: &ConfigVars, attachments: &[Attachment], app: &str, config_var: &str) -> Vec<String> {
+    let own = owner(attachments, app, config_var).map(|owner| owner.id.as_str());
+    vars.names()
+        .filter(|var| owner(attachments, app, var).is_some_and(|owner| Some(owner.id.as_str()) != own))
+        .map(str::to_string)
+        .collect()
+}
+
+impl<'a> AppVars<'a> {
+    pub fn owner(&self, var: &str) -> Option<&'a Attachment> {
+        owner(self.attachments, self.app, var)
+    }
+
+    fn names_source(&self, value: &Secret) -> bool {
+        place(value).is_some_and(|(host, port, _)| self.places.contains(&(host, port)))
+    }
+
+    fn stays(&self, var: &str) -> bool {
+        var != self.config_var && self.stay.iter().any(|staying| staying == var)
+    }
+
+    /// Whether a var is one of those that keep the source's URL.
+    fn keeps(&self, var: &str) -> bool {
+        var != self.config_var && var.starts_with(HOSTED)
+    }
+
+    /// The attachments that have to go before the vars can be set, that of the app's own var first.
+    pub fn detached(&self) -> Vec<&'a Attachment> {
+        let own = self.owner(self.config_var);
+        let mut detached: Vec<&Attachment> = own.into_iter().collect();
+        for (var, value) in self.vars.readable() {
+            let Some(owner) = self.owner(var).filter(|_| self.names_source(value)) else {
+                continue;
+            };
+            let certain = owner.config_vars.is_some() || owner.url_var() == var;
+            let stays = self.stays(var) || owner.name.starts_with(HOSTED);
+            if certain && !stays && !detached.iter().any(|there| there.id == owner.id) {
+                detached.push(owner);
+            }
+        }
+        detached
+    }
+
+    /// The vars that an attachment owns and that are in force.
+    pub fn owned_by(&self, attachment: &Attachment) -> Vec<&'a str> {
+        self.vars
+            .names()
+            .filter(|var| self.owner(var).is_some_and(|owner| owner.id == attachment.id))
+            .collect()
+    }
+
+    /// How the next attachment that has to go becomes plain vars; nothing where none has to.
+    pub fn flatten(&self) -> Result<Option<Flatten>> {
+        let Some(attachment) = self.detached().first().copied() else {
+            return Ok(None);
+        };
+        let vars = self.owned_by(attachment);
+        for var in &vars {
+            self.vars.get(var)?;
+        }
+        Ok(Some(Flatten {
+            attachment: attachment.name.clone(),
+            addon: attachment.addon_name.clone(),
+            hosted: self.hosted_for(attachment, &vars)?,
+            vars: vars.into_iter().map(str::to_string).collect(),
+        }))
+    }
+
+    /// The name under which an attachment's add-on stays attached. With `HOSTED_` before its own name, the var of the app's becomes the one that [`hosted_var`] tells, with the same value;
+    /// a further attachment needs no further name.
+    fn hosted_for(&self, attachment: &Attachment, vars: &[&str]) -> Result<String> {
+        let hosted = format!("{HOSTED}{}", attachment.name);
+        let here = || self.attachments.iter().filter(|other| other.app == self.app);
+        let own = self
+            .owner(self.config_var)
+            .is_some_and(|owner| owner.id == attachment.id);
+        let kept = here().find(|other| {
+            other.addon_id == attachment.addon_id && other.name.starts_with(HOSTED) && (!own || other.name == hosted)
+        });
+        if let Some(kept) = kept {
+            return Ok(kept.name.clone());
+        }
+        let doing = format!("keep add-on {} attached as {hosted}", attachment.addon_name);
+        if let Some(other) = here().find(|other| other.name == hosted) {
+            return Err(
+                Error::failed(format!("{doing}: {} has that name", other.addon_name)).hint(format!(
+                    "detach it first: `heroku addons:detach {hosted} --app {}`",
+                    self.app
+                )),
+            );
+        }
+        match vars.iter().map(|var| format!("{HOSTED}{var}")).find(|twin| self.vars.has(twin)) {
+            Some(taken) => Err(
+                Error::failed(format!("{doing}: the app has a config var {taken} of its own")).hint(format!(
+                    "if it is a copy of the source's URL from an earlier cutover, remove it: `heroku config:unset {taken} --app {}`",
+                    self.app
+                )),
+            ),
+            None => Ok(hosted),
+        }
+    }
+
+    /// The plain vars that will name the endpoint: the app's own, and every other that names the source.
+    pub fn moved(&self) -> Vec<Moved> {
+        let keepers = self.keepers();
+        self.vars
+            .readable()
+            .filter(|(var, _)| !self.keeps(var) && !self.stays(var) && self.owner(var).is_none())
+            .filter(|(var, value)| *var == self.config_var || self.names_source(value))
+            .filter_map(|(var, value)| {
+                let (_, _, path) = place(value)?;
+                let keeper = keepers
+                    .iter()
+                    .find(|(_, kept)| restored(kept, &path) == *value)
+                    .map(|(name, _)| name.clone());
+                Some(Moved {
+                    var: var.into(),
+                    path,
+                    copied: keeper.is_none(),
+                    kept_in: Some(keeper.unwrap_or_else(|| self.copy_of(var))),
+                })
+            })
+            .collect()
+    }
+
+    /// The vars that keep a URL of the source through the switch, with what they hold: those of the add-on's attachment first, since its provider keeps them up to date.
+    fn keepers(&self) -> Vec<(String, &'a Secret)> {
+        let mut keepers: Vec<(String, &Secret)> = self
+            .vars
+            .readable()
+            .filter(|(var, value)| self.keeps(var) && self.owner(var).is_some() && self.names_source(value))
+            .map(|(var, value)| (var.to_string(), value))
+            .collect();
+        let hosted = hosted_var(self.config_var);
+        let value = match self.vars.has(&hosted) {
+            true => self.vars.get(&hosted),
+            // The change itself will set it.
+            false => self.vars.get(self.config_var),
+        };
+        if let Ok(Some(value)) = value
+            && !keepers.iter().any(|(name, _)| *name == hosted)
+        {
+            keepers.push((hosted, value));
+        }
+        keepers
+    }
+
+    /// The plain var that keeps the old value of one whose value no other var holds.
+    fn copy_of(&self, var: &str) -> String {
+        let name = format!("{HOSTED}{var}");
+        let ours = match self.vars.get(&name) {
+            Ok(None) => true,
+            Ok(Some(there)) => self.names_source(there),
+            Err(_) => false,
+        };
+        match ours && self.owner(&name).is_none() {
+            true => name,
+            false => format!("{name}_COPY"),
+        }
+    }
+
+    /// Every var that will name the endpoint in the end, those included that an attachment owns now.
+    pub fn will_move(&self) -> Vec<(String, String)> {
+        let mut all: Vec<(String, String)> = self.moved().into_iter().map(|moved| (moved.var, moved.path)).collect();
+        for attachment in self.detached() {
+            for var in self.owned_by(attachment) {
+                if let Ok(Some(value)) = self.vars.get(var)
+                    && let Some((_, _, path)) = place(value)
+                    && (var == self.config_var || (self.names_source(value) && !self.stays(var)))
+                {
+                    all.push((var.into(), path));
+                }
+            }
+        }
+        all.sort();
+        all
+    }
+
+    /// Returns the values of the one change, `further` vars beside those that move; an error where the platform would refuse it, or where a var of the source would be left.
+    pub fn change(&self, further: &[&str]) -> Result<Change> {
+        let app = self.app;
+        if let Some(attachment) = self.detached().first() {
+            let var = match self
+                .owner(self.config_var)
+                .is_some_and(|owner| owner.id == attachment.id)
+            {
+                true => self.config_var.to_string(),
+                false => self.owned_by(attachment).join(", "),
+            };
+            return Err(Error::failed(format!(
+                "change the vars of app {app}: the attachment {} of {} owns {var}",
+                attachment.name, attachment.addon_name
+            ))
+            .hint("nothing was changed by this; run the same command again: it detaches the attachment first"));
+        }
+        let hosted = hosted_var(self.config_var);
+        let change = Change {
+            moved: self.moved(),
+            keep_in: (!self.vars.has(&hosted)).then_some(hosted),
+        };
+        let copies = change
+            .moved
+            .iter()
+            .filter(|moved| moved.copied)
+            .filter_map(|moved| moved.kept_in.as_deref());
+        let names = change.moved.iter().map(|moved| moved.var.as_str()).chain(copies);
+        for var in names.chain(change.keep_in.as_deref()).chain(further.iter().copied()) {
+            if let Some(owner) = self.owner(var) {
+                return Err(Error::failed(format!(
+                    "set {var} of app {app}: the attachment {} of {} owns that var, and the platform refuses to change it",
+                    owner.name, owner.addon_name
+                ))
+                .hint("nothing was changed by this; attach the add-on under another name, detach it under this one, then run the same command again"));
+            }
+        }
+        Ok(change)
+    }
+
+    /// The vars that will go on naming the source, each with the reason.
+    pub fn left(&self) -> Vec<(String, Left)> {
+        let moving = self.will_move();
+        let own = self.vars.get(self.config_var).ok().flatten();
+        self.vars
+            .readable()
+            .filter(|(var, _)| !self.keeps(var) && !moving.iter().any(|(moved, _)| moved == var))
+            .filter_map(|(var, value)| {
+                let why = match place(value) {
+                    Some(_) if self.names_source(value) && self.stays(var) => Left::OnPurpose,
+                    Some(_) if self.names_source(value) => Left::UnknownAddon,
+                    Some(_) if own.is_some_and(|own| same_login(own, value)) => Left::AnotherPort,
+                    None if own.is_some_and(|own| self.names_source(own) && holds_part_of(own, value)) => Left::NoUrl,
+                    _ => return None,
+                };
+                Some((var.to_string(), why))
+            })
+            .collect()
+    }
+}
+
+/// Whether two URLs log in to one host by one password.
+fn same_login(one: &Secret, other: &Secret) -> bool {
+    let parts = |url: &Secret| {
+        let url = reqwest::Url::parse(url.expose().trim()).ok()?;
+        let password = url.password().filter(|password| !password.is_empty())?;
+        Some((url.host_str()?.to_ascii_lowercase(), Secret::new(password)))
+    };
+    parts(one).is_some() && parts(one) == parts(other)
+}
+
+/// Whether a value that is no URL holds the host with its port, or the password, of one that is; or is its host and nothing more.
+fn holds_part_of(url: &Secret, value: &Secret) -> bool {
+    let (Ok(parsed), value) = (reqwest::Url::parse(url.expose().trim()), value.expose().trim()) else {
+        return false;
+    };
+    let Some(host) = parsed.host_str() else {
+        return false;
+    };
+    let port = parsed.port().unwrap_or(6379);
+    let password = parsed.password().filter(|password| password.len() >= 8);
+    value.eq_ignore_ascii_case(host)
+        || value
+            .to_ascii_lowercase()
+            .contains(&format!("{}:{port}", host.to_ascii_lowercase()))
+        || password.is_some_and(|password| value.contains(password))
+}
+
+#[cfg(test)]
+#[path = "app_vars_tests.rs"]
+mod tests;

@@ -1,0 +1,832 @@
+//! The lists of steps against a small world in which an app writes all the time, pauses lapse, processes linger, and the tool dies anywhere.
+
+use super::*;
+use crate::decide::cutover::steps::Step::*;
+use proptest::prelude::*;
+use proptest::test_runner::{Config, RngAlgorithm, TestError, TestRng, TestRunner};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Steps that all runs took together.
+static STEPS: AtomicU64 = AtomicU64::new(0);
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Pause {
+    None,
+    /// Ends when the tool dies.
+    Short,
+    /// `--hold`: ends some time after the tool has gone.
+    Hold,
+    /// Outlasts every release.
+    Long,
+    /// Ends by no clock.
+    Endless,
+}
+
+/// What the platform does with a change.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Release {
+    /// New processes start at once; the old live on for a while.
+    AtOnce,
+    /// A release phase: values and processes change when it has succeeded.
+    Phased,
+    Fails,
+}
+
+/// How the platform treats the changes from one on.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Refusing {
+    Nothing,
+    Once,
+    ForGood,
+    /// The answer is lost, whether the change is made or not, and the next change is refused.
+    UnclearThenOnce {
+        made: bool,
+    },
+}
+
+/// How one change was answered.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Answer {
+    Done,
+    Refused,
+    Unclear { made: bool },
+}
+
+/// One app, with its processes.
+#[derive(Clone, Copy, Debug)]
+struct App {
+    var: Points,
+    pending: Option<Release>,
+    old_processes: bool,
+    /// Asked to stop, and not yet killed: it may connect again with its old URL.
+    lingering: bool,
+    new_processes: bool,
+    stopped: bool,
+    /// This run's knowledge of its change.
+    sent: bool,
+    unclear: bool,
+    not_back: bool,
+}
+
+impl App {
+    const RUNNING: App = App {
+        var: Points::Source,
+        pending: None,
+        old_processes: true,
+        lingering: false,
+        new_processes: false,
+        stopped: false,
+        sent: false,
+        unclear: false,
+        not_back: false,
+    };
+
+    fn replace_old(&mut self) {
+        self.lingering |= std::mem::take(&mut self.old_processes);
+    }
+
+    fn release_ends(&mut self) {
+        if matches!(self.pending.take(), Some(Release::AtOnce | Release::Phased)) {
+            self.var = Points::Endpoint;
+            self.replace_old();
+            self.new_processes = !self.stopped;
+        }
+    }
+
+    /// The platform takes the change.
+    fn change(&mut self, release: Release) {
+        self.pending = Some(release);
+        if release == Release::AtOnce {
+            self.var = Points::Endpoint;
+            self.new_processes = !self.stopped;
+        }
+    }
+
+    fn change_back(&mut self) {
+        self.pending = None;
+        self.var = Points::Source;
+        self.old_processes = !self.stopped;
+        self.new_processes = false;
+    }
+}
+
+#[derive(Debug)]
+struct Model {
+    fence: FenceKind,
+    phase: Option<Phase>,
+    stopped: bool,
+    switch_journaled: bool,
+    was_switched: bool,
+    master: MasterRole,
+    door: bool,
+    apps: Vec<App>,
+    /// A process with the old URL that no change of the app stops.
+    straggler: bool,
+    pause: Pause,
+    fenced: bool,
+    /// The pause of this run ended while it slept.
+    lapsed: bool,
+    proven: bool,
+    access_opened: bool,
+    given_up: bool,
+    /// The look before the run decided.
+    seen: Option<(Points, bool)>,
+    /// Changes that this run asked for.
+    calls: usize,
+    source: Vec<u32>,
+    ours: Vec<u32>,
+    /// Length of both when the master was promoted.
+    promoted_at: usize,
+    acknowledged: Vec<u32>,
+}
+
+impl Model {
+    fn new(fence: FenceKind, straggler: bool, apps: usize) -> Self {
+        Model {
+            fence,
+            phase: None,
+            stopped: false,
+            switch_journaled: false,
+            was_switched: false,
+            master: MasterRole::Following,
+            door: false,
+            apps: vec![App::RUNNING; apps],
+            // A pause holds him back and he is named when he stays; without one he stands in the way of the promotion itself.
+            straggler: straggler && fence == FenceKind::Platform,
+            pause: Pause::None,
+            fenced: false,
+            lapsed: false,
+            proven: false,
+            access_opened: false,
+            given_up: false,
+            seen: None,
+            calls: 0,
+            source: vec![],
+            ours: vec![],
+            promoted_at: 0,
+            acknowledged: vec![],
+        }
+    }
+
+    fn points(&self) -> Points {
+        Points::together(self.apps.iter().map(|app| app.var))
+    }
+
+    fn is_pending(&self) -> bool {
+        self.apps.iter().any(|app| app.pending.is_some())
+    }
+
+    fn old_side_writable(&self) -> bool {
+        let somebody = self.apps.iter().any(|app| app.old_processes || app.lingering);
+        (somebody || self.straggler) && self.pause == Pause::None
+    }
+
+    fn new_side_writable(&self) -> bool {
+        self.apps.iter().any(|app| app.new_processes) && self.door && self.master == MasterRole::Promoted
+    }
+
+    fn app_writes(&mut self, replicate: bool) {
+        assert!(
+            !(self.old_side_writable() && self.new_side_writable()),
+            "two doors are open: {self:?}"
+        );
+        let write = self.acknowledged.len() as u32;
+        if self.old_side_writable() {
+            self.source.push(write);
+            self.acknowledged.push(write);
+            if replicate && self.master == MasterRole::Following {
+                self.ours = self.source.clone();
+            }
+        } else if self.new_side_writable() {
+            self.ours.push(write);
+            self.acknowledged.push(write);
+        }
+    }
+
+    fn release_ends(&mut self) {
+        self.apps.iter_mut().for_each(App::release_ends);
+    }
+
+    fn grace_passes(&mut self) {
+        self.apps.iter_mut().for_each(|app| app.lingering = false);
+    }
+
+    fn die(&mut self, run: &Run) {
+        self.fenced = false;
+        self.lapsed = false;
+        self.proven = false;
+        self.straggler &= !run.straggler_goes;
+        // A long pause outlasts what the platform gives a release phase, and the processes that it replaces.
+        if run.release_ends || run.long_ends {
+            self.release_ends();
+        }
+        if run.long_ends {
+            self.grace_passes();
+        }
+        if self.pause == Pause::Short || (run.long_ends && self.pause != Pause::Endless) {
+            self.pause = Pause::None;
+        }
+    }
+
+    /// The computer slept: a short pause is over, and the fence knows it by its clock.
+    fn sleep(&mut self) {
+        if self.pause == Pause::Short {
+            self.pause = Pause::None;
+            self.lapsed = true;
+        }
+    }
+
+    fn past(&self) -> Past {
+        Past {
+            phase: self.phase,
+            flattening: false,
+            stopped: self.stopped,
+        }
+    }
+
+    fn world(&self) -> World {
+        let still = |now: usize| {
+            if now == self.promoted_at {
+                Stillness::Still
+            } else {
+                Stillness::Moved
+            }
+        };
+        World {
+            fence: self.fence,
+            master: self.master,
+            door_open: self.door,
+            several: self.apps.len() > 1,
+            app: self.points(),
+            release_pending: self.is_pending(),
+            source: still(self.source.len()),
+            ours: still(self.ours.len()),
+        }
+    }
+
+    /// What a fence is asked at every point that depends on it.
+    fn fence_holds(&self) -> bool {
+        self.fenced
+            && !self.lapsed
+            && match self.fence {
+                FenceKind::Pause => self.pause != Pause::None,
+                FenceKind::Platform => !self.straggler && self.apps.iter().all(|app| !app.lingering),
+            }
+    }
+
+    /// Asks the platform for one change.
+    fn call(&mut self, run: &Run) -> Answer {
+        let call = self.calls;
+        self.calls += 1;
+        match run.refusing {
+            Refusing::Once if call == run.refuses_at => Answer::Refused,
+            Refusing::ForGood if call >= run.refuses_at => Answer::Refused,
+            Refusing::UnclearThenOnce { made } if call == run.refuses_at => Answer::Unclear { made },
+            Refusing::UnclearThenOnce { .. } if call == run.refuses_at + 1 => Answer::Refused,
+            _ => Answer::Done,
+        }
+    }
+
+    /// Asks again for a change that puts something back.
+    fn insist(&mut self, run: &Run) -> bool {
+        (0..4).any(|_| self.call(run) == Answer::Done)
+    }
+
+    /// Nothing when the step went well; otherwise why the tool stops here.
+    fn perform(&mut self, step: Step, run: &Run) -> Option<&'static str> {
+        STEPS.fetch_add(1, Ordering::Relaxed);
+        match step {
+            Compare | Watch | Ready | AwaitRunning => {}
+            Flatten | PrebootOff => {
+                if self.phase != Some(Phase::Settled) && self.call(run) != Answer::Done {
+                    return Some("refused");
+                }
+            }
+            PrebootOn => {
+                if !self.insist(run) && self.phase == Some(Phase::Switched) {
+                    return Some("refused");
+                }
+            }
+            // Their connections end, not they: whoever was asked to stop may come back.
+            Sever => {}
+            AwaitClients => self.grace_passes(),
+            CloseDoor => self.door = false,
+            Announce(Phase::Promoted | Phase::Switching) if !self.fence_holds() => return Some("fence"),
+            Announce(phase) => {
+                if phase == Phase::Following && (self.stopped || self.apps.iter().any(|app| app.not_back)) {
+                    return Some("left");
+                }
+                self.phase = Some(phase);
+                match phase {
+                    Phase::Following => (self.switch_journaled, self.was_switched) = (false, false),
+                    Phase::Switched => self.was_switched = true,
+                    Phase::Switching => self.switch_journaled = true,
+                    Phase::Fenced => self.switch_journaled |= self.fence == FenceKind::Platform,
+                    _ => {}
+                }
+            }
+            AnnounceSwitch => {
+                if !self.fence_holds() {
+                    return Some("fence");
+                }
+                self.phase = Some(Phase::Switching);
+                self.switch_journaled = true;
+            }
+            PromoteAndHold => {
+                return self.perform(Promote, run).or_else(|| self.perform(LongPause, run));
+            }
+            StopApp => {
+                self.stopped = true;
+                for at in 0..self.apps.len() {
+                    match self.call(run) {
+                        Answer::Done | Answer::Unclear { made: true } => {
+                            self.apps[at].stopped = true;
+                            self.apps[at].replace_old();
+                            self.apps[at].new_processes = false;
+                        }
+                        Answer::Refused | Answer::Unclear { made: false } => return Some("refused"),
+                    }
+                }
+            }
+            StartApp => return self.start(run),
+            AwaitGone => {
+                if self.straggler {
+                    return Some("somebody is left");
+                }
+                self.grace_passes();
+            }
+            Fence => {
+                if self.fence == FenceKind::Platform && self.old_side_writable() {
+                    return Some("somebody is left");
+                }
+                self.fenced = true;
+                self.lapsed = false;
+                if self.fence == FenceKind::Pause && self.pause == Pause::None {
+                    self.pause = Pause::Short;
+                }
+            }
+            Drain => {
+                assert!(self.fenced && self.master == MasterRole::Following);
+                self.ours = self.source.clone();
+            }
+            Prove => {
+                // A pause that lapsed lets the source move on.
+                if !self.fence_holds() || self.ours != self.source {
+                    return Some("moved");
+                }
+                self.proven = true;
+            }
+            ProveStill => {
+                if !self.fence_holds() || self.source.len() != self.promoted_at {
+                    return Some("moved");
+                }
+                assert_eq!(
+                    self.ours.len(),
+                    self.promoted_at,
+                    "the app wrote through a door that was shut"
+                );
+                self.proven = true;
+            }
+            Promote => {
+                if !self.fence_holds() {
+                    return Some("fence");
+                }
+                assert!(self.proven && !self.door && !self.old_side_writable());
+                assert_eq!(self.ours, self.source, "promoted without all that was acknowledged");
+                self.master = MasterRole::Promoted;
+                self.promoted_at = self.ours.len();
+            }
+            Hold => {
+                if self.fence == FenceKind::Pause {
+                    if !self.fence_holds() {
+                        return Some("fence");
+                    }
+                    self.longer(Pause::Hold);
+                }
+            }
+            LongPause => {
+                if self.lapsed {
+                    return Some("fence");
+                }
+                let raised = !std::mem::replace(&mut self.fenced, true);
+                self.longer(Pause::Long);
+                let all_had_moved = self.seen == Some((Points::Endpoint, false));
+                if raised && !all_had_moved && self.source.len() != self.promoted_at {
+                    self.given_up = true;
+                    return Some("moved");
+                }
+            }
+            StayPaused => self.longer(Pause::Endless),
+            OpenDoor => {
+                let paused = matches!(self.pause, Pause::Long | Pause::Endless);
+                assert!(
+                    paused || (self.fence == FenceKind::Platform && !self.old_side_writable()),
+                    "the new door opens while the old one may"
+                );
+                assert!(
+                    self.apps.len() == 1
+                        || self
+                            .apps
+                            .iter()
+                            .all(|app| app.sent || app.var == Points::Endpoint || app.pending.is_some()),
+                    "of several apps one could write to the new side before all were sent there: {self:?}"
+                );
+                self.door = true;
+                self.access_opened = true;
+            }
+            SetVars => return self.set_vars(run),
+            AwaitRelease => {
+                self.release_ends();
+                if self.points() != Points::Endpoint {
+                    self.given_up = true;
+                    return Some("release failed");
+                }
+            }
+            Unpause => self.pause = Pause::None,
+            ProveUnwritten => {
+                assert!(!self.door);
+                if self.ours.len() != self.promoted_at && self.master == MasterRole::Promoted {
+                    return Some("written");
+                }
+            }
+            VarsBack => return self.vars_back(run),
+            Follow => {
+                let lost = self.acknowledged.iter().find(|write| !self.source.contains(write));
+                assert_eq!(lost, None, "following again drops an acknowledged write");
+                self.master = MasterRole::Following;
+            }
+            AwaitSync => self.ours = self.source.clone(),
+        }
+        None
+    }
+
+    /// A shorter pause does not shorten a longer one.
+    fn longer(&mut self, pause: Pause) {
+        if self.pause != Pause::Endless {
+            self.pause = pause;
+        }
+    }
+
+    fn set_vars(&mut self, run: &Run) -> Option<&'static str> {
+        let mut why = None;
+        for at in 0..self.apps.len() {
+            let there = self.apps[at].var == Points::Endpoint || self.apps[at].pending.is_some();
+            let answer = if there { Answer::Done } else { self.call(run) };
+            let app = &mut self.apps[at];
+            let release = run.releases[at];
+            match answer {
+                Answer::Done => {
+                    app.sent = true;
+                    if !there {
+                        app.change(release);
+                    }
+                }
+                Answer::Refused => why = why.or(Some("refused")),
+                Answer::Unclear { made } => {
+                    app.unclear = true;
+                    if made {
+                        app.change(release);
+                    }
+                    why = Some("unclear");
+                }
+            }
+        }
+        why
+    }
+
+    fn vars_back(&mut self, run: &Run) -> Option<&'static str> {
+        if !self.switch_journaled {
+            return None;
+        }
+        let mut moved_back = 0;
+        for at in 0..self.apps.len() {
+            let app = self.apps[at];
+            if app.var == Points::Source && app.pending.is_none_or(|release| release == Release::Fails) {
+                self.apps[at].pending = None;
+                continue;
+            }
+            if self.insist(run) {
+                moved_back += 1;
+                self.apps[at].change_back();
+                self.apps[at].not_back = false;
+                continue;
+            }
+            if run.command == Command::Back && self.was_switched && moved_back == 0 && self.points() == Points::Endpoint
+            {
+                return Some("stay");
+            }
+            self.apps[at].release_ends();
+            self.apps[at].not_back = true;
+        }
+        None
+    }
+
+    fn start(&mut self, run: &Run) -> Option<&'static str> {
+        if !self.stopped {
+            return None;
+        }
+        let on_the_way_back = self.phase != Some(Phase::Switching);
+        let mut left = false;
+        for at in 0..self.apps.len() {
+            if !self.apps[at].stopped {
+                continue;
+            }
+            let started = match on_the_way_back {
+                true => !self.apps[at].not_back && self.insist(run),
+                false => self.call(run) == Answer::Done,
+            };
+            if !started && !on_the_way_back {
+                return Some("refused");
+            }
+            left |= !started;
+            if started {
+                let app = &mut self.apps[at];
+                app.stopped = false;
+                app.new_processes = app.var == Points::Endpoint;
+                app.old_processes = !app.new_processes;
+            }
+        }
+        self.stopped = left;
+        None
+    }
+}
+
+/// One run of a command, with what happens to it.
+#[derive(Clone, Debug)]
+struct Run {
+    command: Command,
+    /// After how many steps the tool dies.
+    dies_after: usize,
+    /// After how many steps the computer sleeps for a while.
+    sleeps_after: usize,
+    long_ends: bool,
+    releases: [Release; 3],
+    release_ends: bool,
+    straggler_goes: bool,
+    replicate: bool,
+    writes_between: usize,
+    refusing: Refusing,
+    /// Which change is the first to be refused.
+    refuses_at: usize,
+}
+
+/// Runs through a list; whether all of it was done, and why not. Nothing when the tool died.
+fn all(model: &mut Model, run: &Run, steps: &[Step], taken: &mut usize) -> Option<Result<(), &'static str>> {
+    for step in steps {
+        model.app_writes(run.replicate);
+        if *taken == run.dies_after {
+            // Of two requests that do not wait for each other either may be the one that was made.
+            if *step == PromoteAndHold {
+                let _ = model.perform(if run.replicate { LongPause } else { Promote }, run);
+                model.app_writes(run.replicate);
+            }
+            return None;
+        }
+        if *taken == run.sleeps_after {
+            model.sleep();
+            model.app_writes(run.replicate);
+        }
+        *taken += 1;
+        let failed = model.perform(*step, run);
+        model.app_writes(run.replicate);
+        if let Some(why) = failed {
+            return Some(Err(why));
+        }
+    }
+    Some(Ok(()))
+}
+
+/// What the tool does after a step failed, as far as it lives.
+fn step_back(model: &mut Model, run: &Run, why: &'static str, taken: &mut usize) {
+    let left = model.apps.iter().any(|app| app.not_back);
+    if model.phase == Some(Phase::Returning) && left {
+        return;
+    }
+    if run.command == Command::Back
+        && model.phase == Some(Phase::Returning)
+        && model.was_switched
+        && model.points() == Points::Endpoint
+        && !model.is_pending()
+        && model.master == MasterRole::Promoted
+        && model.ours.len() == model.promoted_at
+        && model.apps.iter().all(|app| !app.sent && !app.unclear)
+    {
+        model.door = true;
+        model.phase = Some(Phase::Settled);
+        if model.fenced && model.fence == FenceKind::Pause {
+            model.pause = Pause::None;
+        }
+        return;
+    }
+    let may_go_back = match model.phase {
+        Some(Phase::Promoted | Phase::Returning) => true,
+        Some(Phase::Switching) => may_take_back(&Failure {
+            given_up: model.given_up,
+            nothing_changed: why == "refused",
+            sent: model.apps.iter().any(|app| app.sent),
+            unclear: model.apps.iter().any(|app| app.unclear),
+            moved_before: model.fence == FenceKind::Pause
+                && model
+                    .seen
+                    .is_some_and(|(app, pending)| pending || app != Points::Source),
+            access_opened: model.access_opened,
+            unused: model.ours.len() == model.promoted_at,
+        }),
+        _ => false,
+    };
+    if may_go_back {
+        let back = all(model, run, &way_back(model.fence), taken);
+        let written = model.ours.len() != model.promoted_at && model.master == MasterRole::Promoted;
+        if let (Some(Err(_)), true, true) = (back, written, model.switch_journaled) {
+            model.door = true;
+            model.phase = Some(match run.command {
+                Command::Back if model.was_switched => Phase::Settled,
+                _ => Phase::Switching,
+            });
+        }
+    } else if !matches!(model.phase, Some(Phase::Switching | Phase::Switched)) {
+        if model.stopped {
+            let _ = all(model, run, &restart(), taken);
+        } else if model.fenced {
+            model.pause = Pause::None;
+        }
+    }
+}
+
+fn run(model: &mut Model, run: &Run) -> Result<bool, Refusal> {
+    let mut taken = 0;
+    model.calls = 0;
+    model.access_opened = false;
+    model.given_up = false;
+    for app in &mut model.apps {
+        (app.sent, app.unclear, app.not_back) = (false, false, false);
+    }
+    for _ in 0..4 {
+        model.seen = Some((model.points(), model.is_pending()));
+        let (steps, again) = match decide(run.command, &model.past(), &model.world()) {
+            Next::Do(steps) => (steps, false),
+            Next::Then(steps) => (steps, true),
+            Next::Nothing(_) => return Ok(true),
+            Next::Refuse(refusal) => return Err(refusal),
+        };
+        match all(model, run, &steps, &mut taken) {
+            None => return Ok(false),
+            Some(Err(why)) => {
+                step_back(model, run, why, &mut taken);
+                return Ok(false);
+            }
+            Some(Ok(())) if !again => return Ok(true),
+            Some(Ok(())) => {}
+        }
+    }
+    panic!("decides in circles: {model:?}");
+}
+
+fn any_refusing() -> impl Strategy<Value = (Refusing, usize)> {
+    let kind = prop_oneof![
+        4 => Just(Refusing::Nothing),
+        2 => Just(Refusing::Once),
+        2 => Just(Refusing::ForGood),
+        1 => any::<bool>().prop_map(|made| Refusing::UnclearThenOnce { made }),
+    ];
+    (kind, 0usize..14)
+}
+
+fn any_run() -> impl Strategy<Value = Run> {
+    let command = prop_oneof![
+        3 => Just(Command::Promote),
+        5 => Just(Command::SwitchApp),
+        2 => Just(Command::Back)
+    ];
+    let release = || prop_oneof![Just(Release::AtOnce), Just(Release::Phased), Just(Release::Fails)];
+    let releases = (release(), release(), release());
+    let flags = (any::<bool>(), any::<bool>(), any::<bool>(), any::<bool>());
+    (
+        command,
+        0usize..60,
+        0usize..80,
+        releases,
+        flags,
+        0usize..3,
+        any_refusing(),
+    )
+        .prop_map(
+            |(command, dies_after, sleeps_after, releases, flags, writes_between, (refusing, refuses_at))| Run {
+                command,
+                dies_after,
+                sleeps_after,
+                long_ends: flags.0,
+                releases: [releases.0, releases.1, releases.2],
+                release_ends: flags.1,
+                straggler_goes: flags.2,
+                replicate: flags.3,
+                writes_between,
+                refusing,
+                refuses_at,
+            },
+        )
+}
+
+/// Whatever happened: a few more runs without a fault end it, and everything that was acknowledged is on the side that won.
+fn ends_well(fence: FenceKind, straggler: bool, apps: usize, runs: &[Run]) {
+    let mut model = Model::new(fence, straggler, apps);
+    for one in runs {
+        let refused = run(&mut model, one).err();
+        let expected = match one.command {
+            Command::Back => matches!(
+                refused,
+                None | Some(Refusal::SwitchIsHalfDone | Refusal::WrittenSinceSwitch)
+            ),
+            _ => matches!(refused, None | Some(Refusal::SwitchIsHalfDone)),
+        };
+        assert!(expected, "the tool refuses its own work: {refused:?} in {model:?}");
+        model.die(one);
+        for _ in 0..one.writes_between {
+            model.app_writes(one.replicate);
+        }
+    }
+    model.straggler = false;
+    let last = Run {
+        command: Command::SwitchApp,
+        dies_after: usize::MAX,
+        sleeps_after: usize::MAX,
+        long_ends: false,
+        releases: [Release::AtOnce; 3],
+        release_ends: true,
+        straggler_goes: true,
+        replicate: true,
+        writes_between: 0,
+        refusing: Refusing::Nothing,
+        refuses_at: 0,
+    };
+    let done = (0..3).any(|_| run(&mut model, &last) == Ok(true));
+    assert!(done, "never ends: {model:?}");
+    assert_eq!(model.phase, Some(Phase::Settled));
+    assert!(!model.stopped, "the app is left stopped");
+    model.app_writes(true);
+    assert!(model.new_side_writable());
+    let lost = model.acknowledged.iter().find(|write| !model.ours.contains(write));
+    assert_eq!(lost, None, "lost: {model:?}");
+}
+
+/// A single refusal, with nothing else that goes wrong, blocks nobody: some app can write when the command has ended.
+fn blocks_nobody(fence: FenceKind, apps: usize, one: &Run) {
+    let mut model = Model::new(fence, false, apps);
+    let whole = Run {
+        dies_after: usize::MAX,
+        sleeps_after: usize::MAX,
+        ..one.clone()
+    };
+    let _ = run(&mut model, &whole);
+    let unclear = matches!(one.refusing, Refusing::UnclearThenOnce { .. });
+    let held = one.command == Command::Promote;
+    let stopped = model.apps.iter().any(|app| app.stopped);
+    // A platform that refuses for good cannot be made to start what it stopped.
+    let cannot_start = one.refusing == Refusing::ForGood && (stopped || model.apps.iter().any(|app| app.not_back));
+    assert!(
+        unclear || held || cannot_start || model.old_side_writable() || model.new_side_writable(),
+        "nobody can write: {model:?}"
+    );
+    if one.refusing == Refusing::ForGood && model.phase != Some(Phase::Settled) {
+        assert!(
+            held || model.pause == Pause::None || model.new_side_writable(),
+            "the pause goes on: {model:?}"
+        );
+    }
+}
+
+/// The seed is printed, and INFRA_MODEL_SEED (64 hexadecimal digits) repeats a run.
+#[test]
+fn no_crash_opens_two_doors_or_loses_a_write_and_a_rerun_always_ends_it() {
+    let seed = match std::env::var("INFRA_MODEL_SEED") {
+        Ok(text) => text,
+        Err(_) => crate::model::secret::Secret::generate().expose().to_string(),
+    };
+    println!("INFRA_MODEL_SEED={seed}");
+    let bytes: Vec<u8> = (0..32)
+        .map(|at| u8::from_str_radix(&seed[2 * at..2 * at + 2], 16).unwrap())
+        .collect();
+    let config = Config {
+        cases: 40_000,
+        failure_persistence: None,
+        ..Config::default()
+    };
+    let mut runner = TestRunner::new_with_rng(config, TestRng::from_seed(RngAlgorithm::ChaCha, &bytes));
+    let fences = prop_oneof![Just(FenceKind::Pause), Just(FenceKind::Platform)];
+    let histories = (fences, any::<bool>(), 1usize..4, prop::collection::vec(any_run(), 0..6));
+    let result = runner.run(&histories, |(fence, straggler, apps, runs)| {
+        ends_well(fence, straggler, apps, &runs);
+        if let Some(first) = runs.first() {
+            blocks_nobody(fence, apps, first);
+        }
+        Ok(())
+    });
+    match result {
+        Ok(()) => {}
+        Err(TestError::Fail(why, history)) => panic!("seed {seed}: {why}\n{history:#?}"),
+        Err(TestError::Abort(why)) => panic!("seed {seed}: {why}"),
+    }
+    let steps = STEPS.load(Ordering::Relaxed);
+    println!("{steps} steps");
+    assert!(steps >= 1_000_000, "only {steps} steps were tried");
+}

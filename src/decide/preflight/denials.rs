@@ -1,0 +1,25 @@
+//! Commands that the app uses on the source and may not run on the endpoint.
+
+/// A command in use that our `app` user may not run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Denied {
+    /// In lower case, `client|list` for a subcommand.
+    pub command: String,
+    /// Calls since the source's start.
+    pub calls: u64,
+}
+
+/// Who said what the user may run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Told {
+    /// Our master, asked by ACL DRYRUN.
+    Master,
+    /// The rules that a host will be given.
+    Rules,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Denials {
+    pub told: Told,
+    pub commands: Vec<Denied>,
+}

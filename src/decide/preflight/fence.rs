@@ -1,0 +1,38 @@
+//! What the source's host lets us do to hold its writes back and to see who is there, and what follows where it does not.
+
+use super::{Finding, SourceFacts};
+use crate::effects::redis::control::Permission;
+
+pub(super) fn judge(source: &SourceFacts, findings: &mut Vec<Finding>) {
+    let permissions = &source.permissions;
+    findings.push(match &permissions.pause_writes {
+        Permission::Allowed => Finding::ok("pause", "the source lets its writes be paused"),
+        Permission::Denied(reason) | Permission::Unknown(reason) => Finding::warning(
+            "pause",
+            format!("the source's writes cannot be paused (CLIENT PAUSE … WRITE): {reason}"),
+            "the platform will be the fence: the app is stopped for the length of a release, about a minute or two; `promote` alone leaves it stopped until \
+             `switch-app` and so wants --hold. A source of Redis 6.2 or later that allows it avoids this",
+        ),
+    });
+    findings.push(match (&permissions.client_list, &permissions.pause_writes) {
+        (Permission::Allowed, _) => Finding::ok("clients", "the source shows its clients"),
+        (Permission::Denied(reason) | Permission::Unknown(reason), _) => Finding::blocker(
+            "clients",
+            format!("the source does not show its clients (CLIENT LIST): {reason}"),
+            "without it nobody can tell whether a process still writes to the old side after the switch; ask the provider to allow it",
+        ),
+    });
+    findings.push(match &permissions.client_kill {
+        Permission::Allowed => Finding::ok("kill", "the source lets its clients be severed"),
+        Permission::Denied(reason) => Finding::blocker(
+            "kill",
+            format!("the source does not let its clients be severed (CLIENT KILL): {reason}"),
+            "a process that stays connected to the old side must be severed before its writes are let through again; ask the provider to allow it",
+        ),
+        Permission::Unknown(reason) => Finding::warning(
+            "kill",
+            format!("it is not known whether the source lets its clients be severed (CLIENT KILL): {reason}"),
+            "the switch finds out before it fences anything, and stops where it may not",
+        ),
+    });
+}

@@ -1,0 +1,165 @@
+//! What stands in the way of a move, decided from what was seen. Pure.
+//!
+//! Every finding has a stable id for scripts, what was found, and what to do about it. [`version`], [`source`], [`fence`] and [`commands`] judge the hosted Redis, [`app`]
+//! the platform's side, [`vars`] what becomes of the app's vars, [`consumers`] who else uses the same Redis, [`reach`] who will get in. A blocker is what makes a move unsafe or impossible; a warning is what its owner should know before.
+
+pub mod app;
+pub mod commands;
+pub mod consumers;
+pub mod denials;
+mod fence;
+pub mod reach;
+mod source;
+#[cfg(test)]
+mod tests;
+pub mod vars;
+mod version;
+
+pub use app::{Copy, Owner};
+pub use denials::{Denied, Told};
+pub use source::{Certificate, SourceFacts, issued_by_an_authority};
+pub use version::{OwnEngine, own_engine};
+
+use super::access::{Admins, Apps};
+use crate::effects::platform::heroku::AppSurvey;
+use crate::model::size;
+use serde::Serialize;
+
+/// Everything that was looked at; `Err` holds why it could not be seen.
+pub struct Facts {
+    pub source: Result<SourceFacts, Unseen>,
+    pub own: OwnEngine,
+    /// What `redis.settings` of infra.yml says of eviction and of the number of databases, where it says anything.
+    pub own_policy: Option<String>,
+    pub own_databases: Option<u32>,
+    pub instance_type: String,
+    /// Memory of the instance type in bytes.
+    pub instance_memory: Result<u64, Unseen>,
+    pub image: String,
+    pub image_id: Result<String, Unseen>,
+    pub config_var: String,
+    pub owner: Result<Owner, Unseen>,
+    /// Nothing where the platform is known by commands alone.
+    pub app: Result<Option<AppSurvey>, Unseen>,
+    /// The app's var beside the add-on's own value.
+    pub copy: Copy,
+    /// The AWS region of the pair.
+    pub region: String,
+    /// Whether the last rehearsal of the app on the endpoint went well; absent where there was none.
+    pub rehearsed: Option<bool>,
+    /// Bytes that Redis may use on a host.
+    pub maxmemory: u64,
+    pub admins: Result<Admins, Unseen>,
+    pub apps: Result<Apps, Unseen>,
+    /// Days until the certificates end that our hosts show, by host; of those that stand and answer.
+    pub certificates: Vec<(&'static str, i64)>,
+}
+
+/// `up` renews certificates twice as early as this.
+const ENDING_DAYS: i64 = 30;
+
+/// Why something could not be seen, and what to try.
+#[derive(Clone, Debug)]
+pub struct Unseen {
+    pub why: String,
+    pub remedy: String,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Severity {
+    Ok,
+    Warning,
+    Blocker,
+}
+
+/// One thing that was looked at, and what it means for the move.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Finding {
+    pub severity: Severity,
+    /// A stable word for scripts.
+    pub id: &'static str,
+    pub found: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub remedy: Option<String>,
+}
+
+impl Finding {
+    fn ok(id: &'static str, found: impl Into<String>) -> Self {
+        Finding {
+            severity: Severity::Ok,
+            id,
+            found: found.into(),
+            remedy: None,
+        }
+    }
+
+    fn warning(id: &'static str, found: impl Into<String>, remedy: impl Into<String>) -> Self {
+        Finding {
+            severity: Severity::Warning,
+            id,
+            found: found.into(),
+            remedy: Some(remedy.into()),
+        }
+    }
+
+    fn blocker(id: &'static str, found: impl Into<String>, remedy: impl Into<String>) -> Self {
+        Finding {
+            severity: Severity::Blocker,
+            id,
+            found: found.into(),
+            remedy: Some(remedy.into()),
+        }
+    }
+
+    fn unseen(id: &'static str, unseen: &Unseen) -> Self {
+        Finding::blocker(id, unseen.why.clone(), unseen.remedy.clone())
+    }
+}
+
+/// Judges everything that was seen. The order is the order of the move.
+pub fn judge(facts: &Facts) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    match &facts.source {
+        Err(unseen) => findings.push(Finding::unseen("source", unseen)),
+        Ok(source) => {
+            source::judge(source, facts, &mut findings);
+            fence::judge(source, &mut findings);
+            commands::judge(source, &mut findings);
+            findings.extend(commands::login(source, facts.rehearsed));
+        }
+    }
+    findings.push(match &facts.instance_memory {
+        Ok(memory) => Finding::ok(
+            "instance-type",
+            format!(
+                "{} has {}; Redis may use {}",
+                facts.instance_type,
+                size::bytes(*memory),
+                size::bytes(facts.maxmemory)
+            ),
+        ),
+        Err(unseen) => Finding::unseen("instance-type", unseen),
+    });
+    findings.push(match &facts.image_id {
+        Ok(id) => Finding::ok("image", format!("{} is {id}", facts.image)),
+        Err(unseen) => Finding::unseen("image", unseen),
+    });
+    findings.extend(judge_certificates(&facts.certificates));
+    findings.extend(reach::judge(&facts.admins, &facts.apps));
+    app::judge(facts, &mut findings);
+    findings
+}
+
+/// Ours are renewed long before their end by whichever `up` comes by: one that is near it says that none did.
+fn judge_certificates(certificates: &[(&'static str, i64)]) -> Option<Finding> {
+    let (host, days) = certificates.iter().min_by_key(|(_, days)| *days)?;
+    Some(match *days < ENDING_DAYS {
+        true => Finding::warning(
+            "certificates",
+            format!("the certificate of the {host} ends in {days} days; clients refuse it then"),
+            "run `infra up`: it renews certificates without a restart",
+        ),
+        false => Finding::ok("certificates", format!("the hosts' certificates have {days} days left")),
+    })
+}

@@ -1,0 +1,79 @@
+//! Who would come in: the operators by ssh, the app by Redis. Also what is nobody's mistake is said, since a wrong one is found out only when somebody else got in.
+
+use super::{Finding, Severity, Unseen};
+use crate::decide::access::{Access, Admins, Apps};
+
+pub fn judge(admins: &Result<Admins, Unseen>, apps: &Result<Apps, Unseen>) -> [Finding; 2] {
+    [
+        match admins {
+            Ok(admins) => judge_admins(admins),
+            Err(unseen) => Finding::unseen("admin-cidrs", unseen),
+        },
+        match apps {
+            Ok(apps) => judge_apps(apps),
+            Err(unseen) => Finding::unseen("app-cidrs", unseen),
+        },
+    ]
+}
+
+/// What should be known before the rules are made so, as sentences.
+pub fn warnings(access: &Access) -> Vec<String> {
+    let findings = [judge_admins(&access.admins), judge_apps(&access.apps)];
+    findings
+        .into_iter()
+        .filter(|finding| finding.severity != Severity::Ok)
+        .map(|finding| match finding.remedy {
+            Some(remedy) => format!("{}: {}: {remedy}", finding.id, finding.found),
+            None => format!("{}: {}", finding.id, finding.found),
+        })
+        .collect()
+}
+
+fn judge_admins(admins: &Admins) -> Finding {
+    match admins {
+        Admins::Own(address) => Finding::ok(
+            "admin-cidrs",
+            format!("ssh only from your own address, {address}: hosts.admin_cidrs names nobody else"),
+        ),
+        Admins::Named(cidrs) if cidrs.is_empty() => Finding::warning(
+            "admin-nobody",
+            "nobody may reach ssh, nor Redis to verify and promote: hosts.admin_cidrs is empty",
+            "let ssh and Redis come another way, such as Session Manager or a VPN into the hosts' network; or leave hosts.admin_cidrs out, which means your own address",
+        ),
+        Admins::Named(cidrs) => match admins.world() {
+            Some(block) => Finding::warning(
+                "admin-world",
+                format!("the whole world may reach ssh: hosts.admin_cidrs has {block}"),
+                "narrow hosts.admin_cidrs to your own addresses, or leave it out",
+            ),
+            None => Finding::ok("admin-cidrs", format!("ssh only from {}", cidrs.join(", "))),
+        },
+    }
+}
+
+fn judge_apps(apps: &Apps) -> Finding {
+    match apps {
+        Apps::Anywhere => Finding::ok(
+            "app-cidrs",
+            "Redis from anywhere, by TLS and password: the app's processes have no fixed address",
+        ),
+        Apps::Spaces { names, addresses } => {
+            let names: Vec<&str> = names.iter().map(String::as_str).collect();
+            let addresses: Vec<String> = addresses.iter().map(ToString::to_string).collect();
+            Finding::ok(
+                "app-cidrs",
+                format!(
+                    "Redis only from the addresses of {}: {}",
+                    names.join(" and "),
+                    addresses.join(", ")
+                ),
+            )
+        }
+        Apps::Named(cidrs) if cidrs.is_empty() => Finding::warning(
+            "app-nobody",
+            "no app may reach Redis: hosts.app_cidrs is empty",
+            "name the app's addresses there, or leave it out",
+        ),
+        Apps::Named(cidrs) => Finding::ok("app-cidrs", format!("Redis only from {}", cidrs.join(", "))),
+    }
+}

@@ -1,0 +1,197 @@
+//! An app's vars that name the source: which attachments the switch detaches for them, which vars stay there, and what the platform would refuse. Pure.
+
+use super::Finding;
+use crate::decide::app_vars::{AppVars, Left};
+use crate::model::secret::Secret;
+use std::collections::BTreeMap;
+
+/// Facts about one app's vars.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Outlook {
+    pub app: String,
+    /// Attachments that go, with their add-on and the vars that become plain ones; that of the app's own var is not among them.
+    pub detached: Vec<(String, String, Vec<String>)>,
+    pub left: Vec<(String, Left)>,
+    /// Why no change of vars could be sent.
+    pub refused: Vec<Refused>,
+}
+
+/// An obstacle to a change, and its remedy.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refused {
+    pub found: String,
+    pub remedy: String,
+}
+
+/// Looks at the vars of one app. `ca_var` will receive the certificate of the endpoint's authority.
+pub fn outlook(vars: &AppVars<'_>, ca_var: &str) -> Outlook {
+    let own = vars.owner(vars.config_var).map(|owner| &owner.id);
+    let detached = vars.detached();
+    let mut refused = Vec::new();
+    if let Err(error) = vars.flatten() {
+        refused.push(Refused {
+            found: format!("{}: {}", vars.app, error.chain().join(": ")),
+            remedy: error.next_step().unwrap_or("see the cause above").to_string(),
+        });
+    }
+    if !vars.vars.has(vars.config_var) {
+        let instead: Vec<String> = vars.will_move().into_iter().map(|(var, _)| var).collect();
+        refused.push(Refused {
+            found: format!(
+                "{} has no config var {}{}",
+                vars.app,
+                vars.config_var,
+                match instead.as_slice() {
+                    [] => String::new(),
+                    some => format!("; it names this Redis in {}", some.join(", ")),
+                }
+            ),
+            remedy: format!(
+                "set {} of {} to the source's URL: `switch-app` tells by that var where an app is",
+                vars.config_var, vars.app
+            ),
+        });
+    }
+    refused.extend(ca_in_use(
+        vars,
+        ca_var,
+        &detached.iter().map(|gone| gone.id.as_str()).collect::<Vec<_>>(),
+    ));
+    Outlook {
+        app: vars.app.into(),
+        detached: detached
+            .into_iter()
+            .filter(|attachment| Some(&attachment.id) != own)
+            .map(|attachment| {
+                let owned = vars.owned_by(attachment);
+                (
+                    attachment.name.clone(),
+                    attachment.addon_name.clone(),
+                    owned.into_iter().map(str::to_string).collect(),
+                )
+            })
+            .collect(),
+        left: vars.left(),
+        refused,
+    }
+}
+
+/// The var for the certificate must be free: owned by nobody who stays, and holding nothing but a certificate.
+fn ca_in_use(vars: &AppVars<'_>, ca_var: &str, gone: &[&str]) -> Option<Refused> {
+    let found = match vars.owner(ca_var) {
+        Some(owner) => format!(
+            "{ca_var} of {} is to receive the endpoint's certificate authority, and the attachment {} of {} owns it{}",
+            vars.app,
+            owner.name,
+            owner.addon_name,
+            match gone.contains(&owner.id.as_str()) {
+                true => "; the app may still want the add-on's value",
+                false => "",
+            }
+        ),
+        None => {
+            let holds_certificate = |value: &Secret| value.expose().contains("BEGIN CERTIFICATE");
+            match vars.vars.get(ca_var) {
+                Ok(Some(value)) if !holds_certificate(value) => {
+                    format!(
+                        "{ca_var} of {} is in use for something that is no certificate",
+                        vars.app
+                    )
+                }
+                _ => return None,
+            }
+        }
+    };
+    Some(Refused {
+        found,
+        remedy: "name another var in app.ca_config_var of infra.yml".into(),
+    })
+}
+
+/// Judges the apps that are switched.
+pub fn judge(outlooks: &[Outlook], leave: &[String]) -> Vec<Finding> {
+    outlooks
+        .iter()
+        .flat_map(|outlook| {
+            let mut findings = Vec::new();
+            findings.extend(
+                outlook
+                    .refused
+                    .iter()
+                    .map(|refused| Finding::blocker("refused-vars", refused.found.clone(), refused.remedy.clone())),
+            );
+            findings.extend(
+                outlook
+                    .detached
+                    .iter()
+                    .map(|detached| judge_detached(outlook, detached)),
+            );
+            findings.extend(judge_left(outlook, leave));
+            findings
+        })
+        .collect()
+}
+
+fn judge_detached(outlook: &Outlook, (attachment, addon, vars): &(String, String, Vec<String>)) -> Finding {
+    Finding::warning(
+        "owned-vars",
+        format!(
+            "{} of {} belongs to the attachment {attachment} of {addon}: `switch-app` detaches that attachment first, and sets the plain var {} to the endpoint with the rest",
+            vars.join(", "),
+            outlook.app,
+            vars.join(", "),
+        ),
+        format!(
+            "nothing to do: no process stays on the source, whichever var it reads. If none reads it, --leave {} keeps the attachment as it is",
+            outlook.app
+        ),
+    )
+}
+
+fn judge_left(outlook: &Outlook, leave: &[String]) -> Vec<Finding> {
+    let app = &outlook.app;
+    let mut by_reason: BTreeMap<&str, (Vec<&str>, String)> = BTreeMap::new();
+    for (var, left) in &outlook.left {
+        let (reason, remedy) = match left {
+            Left::OnPurpose if leave.contains(app) => (
+                "--leave says so",
+                "make sure that no process reads it: what it writes would be on the old side only".to_string(),
+            ),
+            Left::OnPurpose => (
+                "source.config_var of infra.yml reads the source's URL there",
+                "make sure that no process reads it; if one does, name the app's own var in source.config_var, and the switch moves both".to_string(),
+            ),
+            Left::UnknownAddon => (
+                "the key may not see the add-on of its attachment",
+                format!("use a key that may see the add-on, or detach the attachment and set the var as a plain one; or see that no process of {app} reads it"),
+            ),
+            Left::AnotherPort => (
+                "it has the source's host and password and another port, and no add-on says that this is the same server",
+                "if a process reads it, set it to the same URL as the app's own var before the switch".to_string(),
+            ),
+            Left::NoUrl => (
+                "it holds the source's address or password and is no Redis URL",
+                "if a process reads it, let that process read the URL, or set the var by hand when the switch is done".to_string(),
+            ),
+        };
+        by_reason
+            .entry(reason)
+            .or_insert_with(|| (Vec::new(), remedy))
+            .0
+            .push(var);
+    }
+    by_reason
+        .into_iter()
+        .map(|(reason, (vars, remedy))| {
+            Finding::warning(
+                "left-vars",
+                format!("the switch leaves {} of {app} as it is: {reason}", vars.join(", ")),
+                remedy,
+            )
+        })
+        .collect()
+}
+
+#[cfg(test)]
+#[path = "vars_tests.rs"]
+mod tests;

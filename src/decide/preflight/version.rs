@@ -1,0 +1,132 @@
+//! Which data can be read where.
+//!
+//! A copy begins with an RDB file, and its version is what a server refuses. Redis 5 to 6.2 write version 9, 7.0 writes 10, 7.2 and Valkey 7.2 to 8 write 11, Redis 7.4 and
+//! later 12 and more, which no Valkey reads. Valkey 9 writes a format of its own (`VALKEY080`), which no Redis and no older Valkey reads.
+
+use super::Finding;
+use crate::effects::redis::info::{Engine, Version};
+use crate::model::config::Engine as Choice;
+use serde::Serialize;
+
+/// The engine that the pair runs and the oldest version of it that the image brings.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct OwnEngine {
+    pub engine: Engine,
+    pub version: Version,
+}
+
+/// What an image installs. Of an image that is given by its id nothing is known; it is taken for a Debian 13.
+pub fn own_engine(choice: Choice, image: &str) -> OwnEngine {
+    let (engine, version) = match (choice, image) {
+        (Choice::Redis, "debian-12") => (Engine::Redis, Version::new(7, 0, 0)),
+        (Choice::Redis, _) => (Engine::Redis, Version::new(8, 0, 0)),
+        (Choice::Valkey, _) => (Engine::Valkey, Version::new(8, 1, 0)),
+    };
+    OwnEngine { engine, version }
+}
+
+/// The format that a server writes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Format {
+    /// The common one, by its version.
+    Rdb(u32),
+    /// Valkey's own.
+    Valkey,
+}
+
+fn written(engine: Engine, version: Version) -> Format {
+    match (engine, version.major, version.minor) {
+        (Engine::Valkey, 9.., _) => Format::Valkey,
+        (Engine::Valkey, ..) => Format::Rdb(11),
+        (Engine::Redis, ..5, _) => Format::Rdb(8),
+        (Engine::Redis, 5..=6, _) => Format::Rdb(9),
+        (Engine::Redis, 7, ..2) => Format::Rdb(10),
+        (Engine::Redis, 7, 2..=3) => Format::Rdb(11),
+        (Engine::Redis, ..) => Format::Rdb(12),
+    }
+}
+
+fn reads(own: OwnEngine, format: Format) -> bool {
+    match (own.engine, format) {
+        (Engine::Valkey, Format::Valkey) => own.version.major >= 9,
+        (Engine::Redis, Format::Valkey) => false,
+        // Valkey keeps away from the versions that Redis took after their ways parted.
+        (Engine::Valkey, Format::Rdb(version)) => version <= 11,
+        (Engine::Redis, Format::Rdb(version)) => match written(own.engine, own.version) {
+            Format::Rdb(newest) => version <= newest,
+            Format::Valkey => false,
+        },
+    }
+}
+
+pub fn judge(engine: Engine, version: Version, own: OwnEngine) -> Finding {
+    let found = format!("source {engine:?} {version}, pair {:?} {}", own.engine, own.version);
+    // Within one engine a newer minor version may hold what the older one does not know, also where the file's version is the same.
+    let newer = engine == own.engine && (version.major, version.minor) > (own.version.major, own.version.minor);
+    if !reads(own, written(engine, version)) || newer {
+        let remedy = match (engine, own.engine) {
+            (Engine::Valkey, _) if version.major >= 9 => {
+                "Valkey 9 writes a format that only itself reads: take an image with a Valkey that is not older (redis.engine, hosts.image)"
+            }
+            (Engine::Redis, Engine::Valkey) => {
+                "set redis.engine to redis: from 7.4 on its data cannot be read by Valkey"
+            }
+            _ => "choose an engine and image that are not older than the source (redis.engine, hosts.image)",
+        };
+        return Finding::blocker(
+            "version",
+            format!("the pair cannot read the source's data: {found}"),
+            remedy,
+        );
+    }
+    if engine == Engine::Redis && version < Version::new(5, 0, 0) {
+        return Finding::warning(
+            "version",
+            format!("{found}: nobody tried a source this old"),
+            "ask the provider for an upgrade first, or run `infra up` and `infra verify` and see",
+        );
+    }
+    Finding::ok("version", found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Severity;
+    use super::*;
+
+    #[test]
+    fn data_travels_only_to_a_format_that_can_be_read() {
+        use Engine::{Redis, Valkey};
+        let own = |engine, major, minor| OwnEngine {
+            engine,
+            version: Version::new(major, minor, 0),
+        };
+        let cases = [
+            (Redis, (7, 2, 5), own(Valkey, 8, 1), true),
+            (Redis, (7, 3, 240), own(Valkey, 8, 1), true),
+            (Redis, (7, 4, 0), own(Valkey, 8, 1), false),
+            (Redis, (8, 0, 0), own(Valkey, 9, 0), false),
+            (Redis, (6, 2, 1), own(Valkey, 9, 0), true),
+            (Valkey, (7, 2, 5), own(Redis, 8, 0), true),
+            (Valkey, (8, 1, 0), own(Redis, 8, 0), true),
+            (Valkey, (8, 1, 0), own(Redis, 7, 0), false),
+            (Valkey, (9, 0, 0), own(Redis, 8, 0), false),
+            (Valkey, (9, 0, 0), own(Valkey, 8, 1), false),
+            (Valkey, (9, 0, 3), own(Valkey, 9, 0), true),
+            (Valkey, (8, 0, 1), own(Valkey, 9, 0), true),
+            (Redis, (8, 0, 9), own(Redis, 8, 0), true),
+            (Redis, (8, 2, 0), own(Redis, 8, 0), false),
+            (Redis, (7, 4, 2), own(Redis, 8, 0), true),
+            (Redis, (7, 2, 0), own(Redis, 7, 0), false),
+            (Redis, (6, 0, 16), own(Redis, 7, 0), true),
+        ];
+        for (engine, (major, minor, patch), own, readable) in cases {
+            let finding = judge(engine, Version::new(major, minor, patch), own);
+            assert_eq!(
+                finding.severity != Severity::Blocker,
+                readable,
+                "{finding:?} of {own:?}"
+            );
+        }
+    }
+}

@@ -1,0 +1,208 @@
+//! Tells which side config vars name, and how one that an attachment owns becomes a plain one. Pure. Which vars of an app move is decided in `app_vars`.
+//!
+//! The source's URL stays readable under `HOSTED_…_URL` through all of it, so that no old value has to be written down.
+
+use crate::effects::platform::{Attachment, ConfigVars};
+use crate::effects::redis::Server;
+use crate::model::error::{Error, Result};
+use crate::model::secret::Secret;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// How the var of an attachment becomes a plain one.
+#[derive(Clone, Debug, Deserialize, Serialize, PartialEq, Eq)]
+pub struct Flatten {
+    /// The attachment that owns the app's var, such as `REDIS`.
+    pub attachment: String,
+    /// The add-on's name.
+    pub addon: String,
+    /// The name under which the add-on stays attached, such as `HOSTED_REDIS`.
+    pub hosted: String,
+    /// Vars that vanish with the attachment: each is set to what `HOSTED_…` holds.
+    pub vars: Vec<String>,
+}
+
+/// Host and port, the host in lower case.
+pub type Place = (String, u16);
+
+/// How the apps' vars name the source, as it was found when the command began.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Naming {
+    /// Places beside the source's own: an add-on's `TLS_URL` may have another port than its `URL`.
+    pub others: Vec<Place>,
+    /// Vars that stay on the source on purpose.
+    pub stay: Vec<String>,
+}
+
+impl Naming {
+    /// Every place that the source answers at, its own first.
+    pub fn places(&self, source: &Server) -> Vec<Place> {
+        std::iter::once(place_of(source))
+            .chain(self.others.iter().cloned())
+            .collect()
+    }
+}
+
+/// A var that names the source and will name the endpoint.
+#[derive(Clone, Debug, Deserialize, Serialize, PartialEq, Eq)]
+pub struct Moved {
+    pub var: String,
+    /// The database part of its URL: empty or `/3`.
+    pub path: String,
+    /// The var in which the old value is found again, with `path` as its database part. Journals of before have none: it is then the config var's `HOSTED_…`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kept_in: Option<String>,
+    /// `kept_in` is a plain var that the change itself sets to the old value.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub copied: bool,
+}
+
+/// The var that keeps the source's URL: `HOSTED_REDIS_URL` for `REDIS_URL`.
+pub fn hosted_var(config_var: &str) -> String {
+    format!("HOSTED_{}_URL", config_var.strip_suffix("_URL").unwrap_or(config_var))
+}
+
+/// The var in which the source's URL is to be read: the hosted one as soon as it is there, since the app's own may name the endpoint.
+pub fn source_var(vars: &ConfigVars, config_var: &str) -> String {
+    let hosted = hosted_var(config_var);
+    if vars.has(&hosted) { hosted } else { config_var.into() }
+}
+
+/// Host and port of a Redis URL, and its database part. Nothing for what is not one. Values are never quoted.
+pub fn place(url: &Secret) -> Option<(String, u16, String)> {
+    let parsed = reqwest::Url::parse(url.expose().trim()).ok()?;
+    if !matches!(parsed.scheme(), "redis" | "rediss") {
+        return None;
+    }
+    let host = parsed.host_str()?.trim_matches(['[', ']']).to_ascii_lowercase();
+    let path = match parsed.path() {
+        "/" => String::new(),
+        path => path.to_string(),
+    };
+    Some((host, parsed.port().unwrap_or(6379), path))
+}
+
+/// Where a server answers, as vars name it.
+pub fn place_of(server: &Server) -> Place {
+    (server.host.to_ascii_lowercase(), server.port)
+}
+
+/// The URL with another database part; without the query, which belongs to the old server's ways.
+pub fn with_path(url: &Secret, path: &str) -> Secret {
+    let base = url.expose().trim();
+    let base = base.split(['?', '#']).next().unwrap_or(base);
+    let authority = base.find("://").map_or(0, |at| at + 3);
+    let end = base[authority..].find('/').map_or(base.len(), |at| authority + at);
+    Secret::new(format!("{}{path}", &base[..end]))
+}
+
+/// The URL that a kept one stands for: with this database part, and unchanged where that is its own.
+pub fn restored(kept: &Secret, path: &str) -> Secret {
+    match place(kept) {
+        Some((_, _, own)) if own != path => with_path(kept, path),
+        _ => kept.clone(),
+    }
+}
+
+/// What the app's var names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Points {
+    Source,
+    Endpoint,
+    Absent,
+    Elsewhere,
+    /// Some apps name the source and some the endpoint.
+    Mixed,
+}
+
+impl Points {
+    /// What several apps name together.
+    pub fn together(all: impl IntoIterator<Item = Points>) -> Points {
+        all.into_iter()
+            .reduce(|one, other| match (one, other) {
+                (one, other) if one == other => one,
+                (Points::Absent, _) | (_, Points::Absent) => Points::Absent,
+                (Points::Elsewhere, _) | (_, Points::Elsewhere) => Points::Elsewhere,
+                _ => Points::Mixed,
+            })
+            .unwrap_or(Points::Absent)
+    }
+}
+
+/// Returns which side a var names, by host and port. `source` holds every place that the source answers at.
+pub fn points(value: Option<&Secret>, source: &[Place], endpoint: (&str, u16)) -> Points {
+    let Some(value) = value else {
+        return Points::Absent;
+    };
+    match place(value) {
+        Some((host, port, _)) if (host.as_str(), port) == endpoint => Points::Endpoint,
+        Some((host, port, _)) if source.contains(&(host.clone(), port)) => Points::Source,
+        _ => Points::Elsewhere,
+    }
+}
+
+impl Flatten {
+    /// Where the value of a var that vanished is to be found again.
+    pub fn hosted_twin(&self, var: &str) -> String {
+        let suffix = var.strip_prefix(&self.attachment).unwrap_or("_URL");
+        format!("{}{suffix}", self.hosted)
+    }
+}
+
+/// The old values that the change itself keeps, by the plain var that receives each. A var that names the endpoint already was copied by an earlier run.
+pub fn copies(moved: &[Moved], vars: &ConfigVars, endpoint: (&str, u16)) -> Result<BTreeMap<String, Secret>> {
+    let mut copies = BTreeMap::new();
+    for moved in moved.iter().filter(|moved| moved.copied) {
+        let (Some(kept_in), Some(value)) = (&moved.kept_in, vars.get(&moved.var)?) else {
+            continue;
+        };
+        if points(Some(value), &[], endpoint) != Points::Endpoint {
+            copies.insert(kept_in.clone(), value.clone());
+        }
+    }
+    Ok(copies)
+}
+
+/// The old value of every var that was moved, read from where each is kept.
+pub fn old_values(moved: &[Moved], vars: &ConfigVars, config_var: &str) -> Result<BTreeMap<String, Secret>> {
+    let hosted = hosted_var(config_var);
+    let mut old = BTreeMap::new();
+    for moved in moved {
+        let kept_in = moved.kept_in.as_ref().unwrap_or(&hosted);
+        let Some(kept) = vars.get(kept_in)? else {
+            return Err(Error::failed(format!(
+                "set {} back: {kept_in}, which keeps the old value, is not there",
+                moved.var
+            ))
+            .hint("set that var to the source's URL, then run the same command again"));
+        };
+        old.insert(moved.var.clone(), restored(kept, &moved.path));
+    }
+    Ok(old)
+}
+
+/// The next step of a flattening, told from what is there. An interrupted one goes on from it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FlattenStep {
+    Attach,
+    Detach,
+    Set,
+    Done,
+}
+
+pub fn next_flatten_step(plan: &Flatten, vars: &ConfigVars, attachments: &[Attachment], app: &str) -> FlattenStep {
+    let attached = |name: &str| attachments.iter().any(|there| there.app == app && there.name == name);
+    if !attached(&plan.hosted) {
+        FlattenStep::Attach
+    } else if attached(&plan.attachment) {
+        FlattenStep::Detach
+    } else if plan.vars.iter().any(|var| !vars.has(var)) {
+        FlattenStep::Set
+    } else {
+        FlattenStep::Done
+    }
+}
+
+#[cfg(test)]
+#[path = "vars_tests.rs"]
+mod tests;

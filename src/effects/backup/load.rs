@@ -1,0 +1,307 @@
+//! Has a real engine on this computer load a data folder, over a socket that nobody else can open.
+
+use crate::effects::redis::Server;
+use crate::model::error::{Doing, Error, Result};
+use crate::model::secret::Secret;
+use infra_agent::manifest::{self, Manifest};
+use redis::IntoConnectionInfo;
+use serde::Serialize;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+use tokio::io::AsyncWriteExt;
+use tokio::process::{Child, Command};
+
+/// What an engine found in the folder.
+#[derive(Clone, Debug, Serialize, PartialEq, Eq)]
+pub struct Loaded {
+    /// Over all databases; so many are alive.
+    pub keys: u64,
+    /// By database.
+    pub keyspace: BTreeMap<u32, u64>,
+    /// How many more had reached the end of their time when they were counted.
+    pub expired: u64,
+    /// The program and its version.
+    pub engine: String,
+}
+
+/// An engine that holds a folder; it is stopped when dropped.
+pub struct Engine {
+    process: Child,
+    socket: tempfile::TempDir,
+    connection: redis::aio::MultiplexedConnection,
+    version: String,
+    /// Where it can be reached over the network of this computer alone.
+    reach: Option<(u16, Secret)>,
+}
+
+/// The server program at hand: `INFRA_REDIS_SERVER`, redis-server or valkey-server.
+pub fn server() -> Option<String> {
+    if let Ok(named) = std::env::var("INFRA_REDIS_SERVER") {
+        return Some(named);
+    }
+    let path = std::env::var_os("PATH")?;
+    ["redis-server", "valkey-server"]
+        .iter()
+        .find(|name| std::env::split_paths(&path).any(|folder| folder.join(name).is_file()))
+        .map(|name| (*name).to_string())
+}
+
+/// Loads and stops again.
+pub async fn load(folder: &Path, patience: Duration) -> Result<Loaded> {
+    let mut engine = Engine::start(folder, patience).await?;
+    let loaded = engine.look().await;
+    engine.stop().await;
+    loaded
+}
+
+impl Engine {
+    /// Starts it on a folder that holds `appendonlydir` and waits until all is loaded. What it holds is not changed on the disk, and nothing in it reaches its end.
+    pub async fn start(folder: &Path, patience: Duration) -> Result<Engine> {
+        Engine::begin(folder, patience, None).await
+    }
+
+    /// The same, and it listens on this computer's own address, behind a password.
+    pub async fn start_reachable(folder: &Path, patience: Duration) -> Result<Engine> {
+        let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).doing(|| "find a free port".into())?;
+        let port = listener.local_addr().doing(|| "find a free port".into())?.port();
+        drop(listener);
+        Engine::begin(folder, patience, Some((port, Secret::generate()))).await
+    }
+
+    async fn begin(folder: &Path, patience: Duration, reach: Option<(u16, Secret)>) -> Result<Engine> {
+        let doing = || format!("have an engine load {}", folder.display());
+        let program = server().ok_or_else(|| {
+            Error::failed(format!("{}: there is no redis-server or valkey-server here", doing()))
+                .hint("install one, name it by INFRA_REDIS_SERVER, or leave the proof out with --without-load")
+        })?;
+        let socket = tempfile::tempdir().map_err(|error| Error::failed(doing()).because(error))?;
+        let path = socket.path().join("s");
+        let log = socket.path().join("log");
+        let mut process = Command::new(&program)
+            .args(["--bind", "127.0.0.1", "--unixsocket"])
+            .arg(&path)
+            .args([
+                "--unixsocketperm",
+                "700",
+                "--appendonly",
+                "yes",
+                "--appendfilename",
+                "appendonly.aof",
+            ])
+            .args([
+                "--aof-load-truncated",
+                "no",
+                "--save",
+                "",
+                "--auto-aof-rewrite-percentage",
+                "0",
+                "--databases",
+                "1024",
+                "--aof-use-rdb-preamble",
+                "no",
+                // The replica of nobody: what has reached its end stays until its master deletes it, so that everything can be counted.
+                "--replicaof",
+                "127.0.0.1",
+                "1",
+                "--dir",
+            ])
+            .arg(folder)
+            .arg("--logfile")
+            .arg(&log)
+            // The rest by the standard input: arguments are there for everybody to read.
+            .arg("-")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .kill_on_drop(true)
+            .spawn()
+            .map_err(|error| Error::failed(format!("{}: start {program}", doing())).because(error))?;
+        if let Some(mut stdin) = process.stdin.take() {
+            let settings = match &reach {
+                Some((port, password)) => format!("port {port}\nrequirepass {}\n", password.expose()),
+                None => "port 0\n".into(),
+            };
+            stdin.write_all(settings.as_bytes()).await.doing(doing)?;
+        }
+        let end = Instant::now() + patience;
+        loop {
+            if let Ok(Some(status)) = process.try_wait() {
+                let said = std::fs::read_to_string(&log).unwrap_or_default();
+                let tail: Vec<&str> = said.lines().rev().filter(|line| line.contains('#')).take(3).collect();
+                if said.contains("Can't handle RDB format version") {
+                    return Err(Error::failed(format!(
+                        "{}: {program} is older than the engine that wrote it",
+                        doing()
+                    ))
+                    .hint("install the version that the hosts have, or name it by INFRA_REDIS_SERVER"));
+                }
+                return Err(Error::unproven(format!("{}: {program} ended with {status}", doing()))
+                    .because(tail.join("; "))
+                    .hint("the data is damaged: `infra backup verify` names what is, and another base may serve"));
+            }
+            if let Some((connection, version)) = loaded(&path, reach.as_ref().map(|(_, password)| password)).await {
+                return Ok(Engine {
+                    process,
+                    socket,
+                    connection,
+                    version: format!("{program} {version}"),
+                    reach,
+                });
+            }
+            if Instant::now() > end {
+                return Err(Error::failed(format!(
+                    "{}: not done after {} s",
+                    doing(),
+                    patience.as_secs()
+                )));
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// Where it listens, if it does.
+    pub fn server(&self) -> Result<Server> {
+        let (port, password) = self
+            .reach
+            .as_ref()
+            .ok_or_else(|| Error::failed("reach an engine that listens to nobody"))?;
+        Ok(Server {
+            label: "restored".into(),
+            host: "127.0.0.1".into(),
+            port: *port,
+            user: None,
+            password: Some(password.clone()),
+            trust: None,
+        })
+    }
+
+    pub fn connection(&self) -> redis::aio::MultiplexedConnection {
+        self.connection.clone()
+    }
+
+    /// Of the folder that holds its socket, for as long as it lives.
+    pub fn socket(&self) -> std::path::PathBuf {
+        self.socket.path().join("s")
+    }
+
+    pub async fn look(&mut self) -> Result<Loaded> {
+        let look = count(&mut self.connection).await;
+        let (keyspace, expired) =
+            look.map_err(|error| Error::failed("ask the engine what it loaded").because(error))?;
+        Ok(Loaded {
+            keys: keyspace.values().sum(),
+            keyspace,
+            expired,
+            engine: self.version.clone(),
+        })
+    }
+
+    /// Has it write all that it holds as commands, in the place of what it has loaded; gives the file.
+    pub async fn write_commands(&mut self, folder: &Path, patience: Duration) -> Result<PathBuf> {
+        let doing = || format!("have an engine write {} as commands", folder.display());
+        let failed = |error: redis::RedisError| Error::failed(doing()).because(error);
+        redis::cmd("BGREWRITEAOF")
+            .exec_async(&mut self.connection)
+            .await
+            .map_err(failed)?;
+        let end = Instant::now() + patience;
+        loop {
+            let text: String = redis::cmd("INFO")
+                .arg("persistence")
+                .query_async(&mut self.connection)
+                .await
+                .map_err(failed)?;
+            let is = |field: &str| text.lines().any(|line| line.trim() == field);
+            if is("aof_rewrite_in_progress:0") && is("aof_rewrite_scheduled:0") {
+                if is("aof_last_bgrewrite_status:ok") {
+                    break;
+                }
+                return Err(Error::failed(doing())
+                    .because("it failed")
+                    .hint("see that the disk has room for the data once more"));
+            }
+            if Instant::now() > end {
+                return Err(Error::failed(format!(
+                    "{}: not done after {} s",
+                    doing(),
+                    patience.as_secs()
+                )));
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        let log = folder.join(manifest::FOLDER);
+        let text = std::fs::read_to_string(log.join(manifest::FILE)).doing(doing)?;
+        let base = Manifest::parse(&text).and_then(|manifest| manifest.base);
+        let base = base.ok_or_else(|| Error::failed(doing()).because("its manifest names no base"))?;
+        Ok(log.join(base.name))
+    }
+
+    pub async fn stop(mut self) {
+        let _ = self.process.kill().await;
+    }
+}
+
+/// The keys by database that are alive, and how many more have reached their end. A replica counts those as well, and shows them to nobody.
+async fn count(connection: &mut redis::aio::MultiplexedConnection) -> redis::RedisResult<(BTreeMap<u32, u64>, u64)> {
+    let text: String = redis::cmd("INFO").arg("keyspace").query_async(connection).await?;
+    let (mut keyspace, mut expired) = (BTreeMap::new(), 0);
+    for line in text.lines().filter_map(|line| line.trim().strip_prefix("db")) {
+        let Some((database, counts)) = line.split_once(':') else {
+            continue;
+        };
+        let value = |name: &str| -> u64 {
+            let mut counts = counts.split(',');
+            let found = counts.find_map(|count| count.strip_prefix(name)?.strip_prefix('='));
+            found.and_then(|text| text.parse().ok()).unwrap_or(0)
+        };
+        let (Ok(database), all) = (database.parse::<u32>(), value("keys")) else {
+            continue;
+        };
+        let mut alive = all;
+        if value("expires") > 0 {
+            redis::cmd("SELECT").arg(database).exec_async(connection).await?;
+            alive = 0;
+            let mut cursor = 0_u64;
+            loop {
+                let mut scan = redis::cmd("SCAN");
+                let (next, names): (u64, Vec<redis::Value>) =
+                    scan.arg(cursor).arg("COUNT").arg(1000).query_async(connection).await?;
+                alive += names.len() as u64;
+                cursor = next;
+                if cursor == 0 {
+                    break;
+                }
+            }
+        }
+        keyspace.insert(database, alive);
+        expired += all.saturating_sub(alive);
+    }
+    Ok((keyspace, expired))
+}
+
+/// A connection to an engine that has loaded everything, and its version.
+async fn loaded(socket: &Path, password: Option<&Secret>) -> Option<(redis::aio::MultiplexedConnection, String)> {
+    let mut login = redis::RedisConnectionInfo::default();
+    if let Some(password) = password {
+        login = login.set_password(password.expose());
+    }
+    let info = redis::ConnectionAddr::Unix(socket.into()).into_connection_info().ok()?;
+    let client = redis::Client::open(info.set_redis_settings(login)).ok()?;
+    let mut connection = client.get_multiplexed_async_connection().await.ok()?;
+    let text: String = redis::cmd("INFO")
+        .arg("everything")
+        .query_async(&mut connection)
+        .await
+        .ok()?;
+    let field = |name: &str| {
+        let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+        line.map(|value| value.trim().to_string())
+    };
+    if field("loading")? != "0" || field("async_loading").is_some_and(|loading| loading != "0") {
+        return None;
+    }
+    let version = field("valkey_version").or_else(|| field("redis_version"))?;
+    Some((connection, version))
+}

@@ -1,0 +1,144 @@
+//! The operator's side of backups: what stands in the bucket, whether it is whole, and what is built from it.
+//!
+//! Making bases and shipping the log is the agent's work on the hosts; how its objects are named and recorded is the `infra_agent` library's, which both sides use.
+//! `catalogue` decides without touching anything; `read`, `prove` and `restore` touch the bucket.
+
+pub mod catalogue;
+pub mod drill;
+pub mod load;
+pub mod prove;
+pub mod read;
+pub mod restore;
+pub mod sample;
+
+use crate::effects::cloud::s3::{Bucket, LARGEST_OBJECT};
+use crate::model::error::{Doing, Error, Result};
+use infra_agent::digest;
+use infra_agent::name::{COMMIT, Chunk, Class, TIMELINE};
+use infra_agent::record::{Commit, Timeline};
+use jiff::Timestamp;
+use serde::Serialize;
+
+/// A base as its record in the bucket tells it.
+#[derive(Clone, Debug, Serialize)]
+pub struct BackupSummary {
+    /// Of the folder that holds it.
+    pub key: String,
+    pub class: String,
+    pub host: String,
+    /// Of all parts, compressed.
+    pub bytes: u64,
+    pub keys: u64,
+    /// Of the base, uncompressed.
+    pub sha256: String,
+    pub finished_at: Timestamp,
+    /// How many keys the base before it had, where this one has less than a tenth of them.
+    pub fell_from: Option<u64>,
+}
+
+/// The newest base that was committed, if there is one of this generation of the pair (seconds since 1970): what an earlier pair left says nothing of this one.
+pub async fn newest(bucket: &Bucket, env: &str, generation: u64) -> Result<Option<BackupSummary>> {
+    let mut newest = None;
+    // The log is not listed: it has thousands of objects.
+    for class in [Class::Hourly, Class::Daily, Class::Monthly] {
+        let listed = bucket.list(&format!("{}{}/", read::prefix(env), class.name())).await?;
+        let committed = listed.into_iter().filter(|listed| listed.key.ends_with(COMMIT));
+        newest = newest
+            .into_iter()
+            .chain(committed)
+            .max_by_key(|listed| (listed.written_at, made_at(&listed.key).to_string()));
+    }
+    let Some(newest) = newest else { return Ok(None) };
+    let Some(commit) = read::commit(bucket, &newest.key).await? else {
+        return Ok(None);
+    };
+    let born = i64::try_from(generation).unwrap_or(i64::MAX);
+    Ok(Some(summary(&commit)?).filter(|summary| summary.finished_at.as_second() >= born))
+}
+
+/// The time in a record's key: S3 tells whole seconds only.
+fn made_at(key: &str) -> &str {
+    key.rsplit('/').nth(1).unwrap_or_default()
+}
+
+/// What a short look at the log tells.
+#[derive(Clone, Debug, Default)]
+pub struct Log {
+    /// The newest piece covers up to this second; nothing where there is no piece.
+    pub until: Option<Timestamp>,
+    /// Gaps that the agent declared, as far back as the log reaches.
+    pub gaps: Vec<String>,
+}
+
+/// The end of the log and its gaps, without listing its thousands of pieces; nothing where there is no log.
+pub async fn log(bucket: &Bucket, env: &str) -> Result<Option<Log>> {
+    let timelines = bucket.folders(&read::log_prefix(env)).await?;
+    if timelines.is_empty() {
+        return Ok(None);
+    }
+    let mut log = Log::default();
+    for timeline in timelines.iter().rev() {
+        let last = bucket.last_numbered(timeline).await?;
+        let chunk = last.and_then(|key| key.rsplit('/').next()?.parse::<Chunk>().ok());
+        if let Some(chunk) = chunk {
+            log.until = Timestamp::from_second(chunk.until).ok();
+            break;
+        }
+    }
+    for timeline in &timelines {
+        if let Some(object) = bucket.get(&format!("{timeline}{TIMELINE}")).await?
+            && let Ok(record) = serde_json::from_slice::<Timeline>(&object.body)
+            && let Some(gap) = record.gap
+        {
+            log.gaps.push(format!(
+                "after {}, before {}: {}",
+                catalogue::moment(gap.after),
+                record.started_at,
+                gap.why
+            ));
+        }
+    }
+    Ok(Some(log))
+}
+
+/// Reads a base back from the bucket, whole, and holds it against its record.
+pub async fn read_back(bucket: &Bucket, commit: &Commit) -> Result<BackupSummary> {
+    let place = bucket.url(&commit.place);
+    let unproven = |found: String| {
+        Err(Error::unproven(format!("prove the backup {place}: {found}"))
+            .hint("run `infra up` again; `journalctl -u infra-agent` on the host says more"))
+    };
+    for part in &commit.parts {
+        let Some(object) = bucket
+            .get_within(&format!("{}/{}", commit.place, part.name), LARGEST_OBJECT)
+            .await?
+        else {
+            return unproven(format!("{} is not there", part.name));
+        };
+        let digest = digest::of(&object.body);
+        if digest != part.sha256 {
+            return unproven(format!(
+                "the SHA-256 of {} is {digest}, its record says {}",
+                part.name, part.sha256
+            ));
+        }
+    }
+    summary(commit)
+}
+
+fn summary(commit: &Commit) -> Result<BackupSummary> {
+    let finished_at = commit
+        .finished
+        .parse()
+        .doing(|| format!("read when the backup {} was finished", commit.place))?;
+    Ok(BackupSummary {
+        key: commit.place.clone(),
+        class: commit.class.clone(),
+        host: commit.host.clone(),
+        bytes: commit.bytes,
+        keys: commit.keys,
+        sha256: commit.plain_sha256.clone(),
+        finished_at,
+        fell_from: commit.fell_from,
+    })
+}

@@ -1,0 +1,268 @@
+//! Builds a data folder from the bucket: chooses, signs, builds in a new place, and has an engine load it.
+
+use super::catalogue::{Catalogue, Choice, Uncovered, Wish};
+use super::load::{self, Loaded};
+use crate::effects::cloud::s3::Bucket;
+use crate::model::error::{Error, Result};
+use crate::ui::Step;
+use futures_util::{StreamExt, TryStreamExt, stream};
+use infra_agent::manifest::FOLDER;
+use infra_agent::pick::{self, Picked, Unpicked, Wanted};
+use infra_agent::rebuild::{self, Base, Built, Piece, Plan, Unbuilt};
+use jiff::Timestamp;
+use serde::Serialize;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// Long enough for a large restore over a slow link; whoever holds an address can read for that long.
+const LIFETIME: Duration = Duration::from_secs(6 * 3600);
+
+/// An engine that loads as much as a host's memory holds is done long before.
+pub const LOADING: Duration = Duration::from_secs(3600);
+/// The file that holds the commands of the keys that were asked for.
+pub const COMMANDS: &str = "commands.resp";
+
+/// What a restore was built from, and what it holds.
+#[derive(Clone, Debug, Serialize)]
+pub struct Restored {
+    /// The base's folder in the bucket.
+    pub base: String,
+    pub pieces: usize,
+    /// What was asked for; nothing: all there is.
+    pub at: Option<Timestamp>,
+    /// The second of the last write in it.
+    pub last_write_at: Option<Timestamp>,
+    pub base_bytes: u64,
+    pub log_bytes: u64,
+    /// Nothing where no engine was at hand and that was allowed.
+    pub loaded: Option<Loaded>,
+    /// How much later keys end than they would have, seconds; nothing where that was not asked for.
+    pub later_s: Option<i64>,
+    /// The keys that were asked for, where not all were.
+    pub picked: Option<Picked>,
+    pub build_s: f64,
+    pub load_s: f64,
+}
+
+/// What is done to the data beside bringing it back.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Altered {
+    /// Only these keys.
+    pub keys: Option<String>,
+    /// Keys keep the remaining life that they had at the time that is restored.
+    pub keep_life: bool,
+}
+
+impl Altered {
+    pub fn is_nothing(&self) -> bool {
+        *self == Altered::default()
+    }
+
+    /// The same for whoever does it, with the data as of a second.
+    pub fn wanted(&self, choice: &Choice<'_>, built: &Built) -> Wanted {
+        let now_ms = Timestamp::now().as_millisecond();
+        // The base alone tells only when it was finished.
+        let of_base = || choice.base.finished.parse::<Timestamp>().ok();
+        let as_of = choice.until.or(built.last_second).map(|second| second * 1000);
+        let as_of = as_of.or_else(|| Some(of_base()?.as_millisecond())).unwrap_or(now_ms);
+        Wanted {
+            keys: self.keys.clone(),
+            shift_ms: if self.keep_life { (now_ms - as_of).max(0) } else { 0 },
+            now_ms,
+        }
+    }
+}
+
+/// What serves the wish, or an error that names the nearest seconds that are covered.
+pub fn choose<'a>(catalogue: &'a Catalogue, wish: &Wish) -> Result<Choice<'a>> {
+    catalogue.choose(wish).map_err(|why| {
+        let error = |what: &str| Error::failed(format!("find a backup to restore: {what}"));
+        match why {
+            Uncovered::NoBackup => error("there is none").hint("run `infra backup now`, and see `infra status`"),
+            Uncovered::NoSuchBase => error("there is none of this name").hint("`infra backup list` names them"),
+            Uncovered::Between { before, after } => {
+                let nearest = match (before, after) {
+                    (Some(before), Some(after)) => {
+                        format!("the nearest seconds that are covered are {before} and {after}")
+                    }
+                    (Some(before), None) => format!("the last second that is covered is {before}"),
+                    (None, Some(after)) => format!("the first second that is covered is {after}"),
+                    (None, None) => "no second is covered by a log".into(),
+                };
+                error(&format!("that second is not covered; {nearest}"))
+                    .hint("name one of them with --at, take everything with --latest, or a base alone with --backup")
+            }
+        }
+    })
+}
+
+/// The plan with signed addresses, for whoever builds.
+pub async fn plan(bucket: &Bucket, env: &str, choice: &Choice<'_>, parallel: usize) -> Result<Plan> {
+    let base = choice.base;
+    let sign =
+        |key: String| async move { Ok::<_, Error>(bucket.signed_url(&key, LIFETIME).await?.expose().to_string()) };
+    let urls = |keys: Vec<String>| async move {
+        stream::iter(keys)
+            .map(sign)
+            .buffered(32)
+            .try_collect::<Vec<String>>()
+            .await
+    };
+    let parts = urls(
+        base.parts
+            .iter()
+            .map(|part| format!("{}/{}", base.place, part.name))
+            .collect(),
+    )
+    .await?;
+    let log = super::read::log_prefix(env);
+    let pieces = urls(
+        (choice.steps.iter())
+            .map(|step| format!("{log}{}/{}", step.timeline, step.piece.chunk))
+            .collect(),
+    )
+    .await?;
+    Ok(Plan {
+        base: Base {
+            parts: base.parts.iter().cloned().zip(parts).collect(),
+            plain_sha256: base.plain_sha256.clone(),
+            plain_bytes: base.plain_bytes,
+            second: (base.covers_from > 0).then_some(base.covers_from),
+        },
+        pieces: (choice.steps.iter().zip(pieces))
+            .map(|(step, url)| Piece {
+                name: step.piece.chunk.to_string(),
+                url,
+                up_to: step.up_to,
+            })
+            .collect(),
+        until: choice.until,
+        parallel,
+    })
+}
+
+/// Builds into a folder on this computer.
+pub async fn build(plan: Plan, folder: &Path, step: &Step) -> Result<Built> {
+    let folder: PathBuf = folder.into();
+    let (sender, mut heard) = tokio::sync::mpsc::unbounded_channel();
+    let building = tokio::task::spawn_blocking(move || {
+        rebuild::build(&plan, &folder, &mut |done, all| {
+            let _ = sender.send((done, all));
+        })
+    });
+    while let Some((done, all)) = heard.recv().await {
+        step.update(format!("{done} of {all} objects"));
+    }
+    building
+        .await
+        .map_err(|error| Error::failed("build the data folder").because(error))?
+        .map_err(unbuilt)
+}
+
+/// What came of a build that failed, as a proof that failed wherever the bucket is to blame.
+pub fn unbuilt(error: Unbuilt) -> Error {
+    let hint = match &error {
+        Unbuilt::Disk { .. } => {
+            return Error::failed("build the data folder")
+                .because(error)
+                .hint("see that the disk has room for the data, and name a folder that is not there yet");
+        }
+        Unbuilt::Unread(infra_agent::download::Unread::Unreachable { .. }) => {
+            return Error::failed("build the data folder")
+                .because(error)
+                .hint("see that S3 can be reached from there, then run it again");
+        }
+        Unbuilt::Unread(_) | Unbuilt::Corrupt { .. } | Unbuilt::Gap { .. } | Unbuilt::Malformed { .. } => {
+            "`infra backup verify` names all that is damaged; choose a time that another base serves, or a base alone with --backup"
+        }
+    };
+    Error::unproven("build the data folder from the backup")
+        .because(error)
+        .hint(hint)
+}
+
+/// Builds a choice into a folder here and has an engine load it, if there is one. Of some keys only their commands are left, in a file of the folder.
+pub async fn to_folder(
+    bucket: &Bucket,
+    env: &str,
+    choice: &Choice<'_>,
+    folder: &Path,
+    load: bool,
+    altered: &Altered,
+    step: &Step,
+) -> Result<Restored> {
+    let begun = std::time::Instant::now();
+    let plan = plan(bucket, env, choice, 8).await?;
+    let built = build(plan, folder, step).await?;
+    let build_s = begun.elapsed().as_secs_f64();
+    let second = |second: i64| Timestamp::from_second(second).ok();
+    let mut restored = Restored {
+        base: choice.base.place.clone(),
+        pieces: choice.steps.len(),
+        at: choice.until.and_then(second),
+        last_write_at: built.last_second.and_then(second),
+        base_bytes: built.base_bytes,
+        log_bytes: built.log_bytes,
+        loaded: None,
+        later_s: None,
+        picked: None,
+        build_s,
+        load_s: 0.0,
+    };
+    if !load {
+        return Ok(restored);
+    }
+    step.update("an engine loads it");
+    let begun = std::time::Instant::now();
+    let mut engine = load::Engine::start(folder, LOADING).await?;
+    let work = async {
+        let loaded = engine.look().await?;
+        restored.load_s = begun.elapsed().as_secs_f64();
+        // Without a log the count is known; with one, writes have changed it.
+        if built.log_bytes == 0 && choice.steps.is_empty() && loaded.keys + loaded.expired != choice.base.keys {
+            return Err(Error::unproven(format!(
+                "load the restored data: {} keys are there and {} have expired, the base's record says {}",
+                loaded.keys, loaded.expired, choice.base.keys
+            ))
+            .hint("`infra backup verify` says more"));
+        }
+        restored.loaded = Some(loaded);
+        if altered.is_nothing() {
+            return Ok(None);
+        }
+        step.update("an engine writes its keys as commands");
+        engine.write_commands(folder, LOADING).await.map(Some)
+    };
+    let base = work.await;
+    engine.stop().await;
+    let Some(base) = base? else { return Ok(restored) };
+    let wanted = altered.wanted(choice, &built);
+    restored.later_s = altered.keep_life.then_some(wanted.shift_ms / 1000);
+    let (folder, picks) = (folder.to_path_buf(), altered.keys.is_some());
+    let doing = || format!("write the keys that were asked for into {}", folder.display());
+    let altering = {
+        let folder = folder.clone();
+        tokio::task::spawn_blocking(move || alter(&folder, &base, &wanted, picks))
+    };
+    restored.picked = altering
+        .await
+        .map_err(|error| Error::failed(doing()).because(error))?
+        .map_err(|error| Error::failed(doing()).because(error))?;
+    Ok(restored)
+}
+
+fn alter(folder: &Path, base: &Path, wanted: &Wanted, picks: bool) -> std::result::Result<Option<Picked>, Unpicked> {
+    if !picks {
+        let new = base.with_extension("new");
+        let mut file = std::fs::File::create(&new)?;
+        pick::shift(base, wanted.shift_ms, &mut file)?;
+        file.sync_all()?;
+        std::fs::rename(&new, base)?;
+        return Ok(None);
+    }
+    let mut file = std::fs::File::create_new(folder.join(COMMANDS))?;
+    let picked = pick::commands(base, wanted, &mut file)?;
+    file.sync_all()?;
+    std::fs::remove_dir_all(folder.join(FOLDER))?;
+    Ok(Some(picked))
+}

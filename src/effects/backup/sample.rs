@@ -1,0 +1,55 @@
+//! Some keys of a restored engine, held against the live master: a restore that loads may still be another app's.
+
+use crate::effects::redis::compare;
+use crate::effects::redis::compare::{Key, Options};
+use crate::effects::redis::{Info, Server, sample};
+use crate::model::error::Result;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
+use std::hash::{BuildHasher, RandomState};
+
+/// So many keys are looked at.
+pub const KEYS: usize = 100;
+
+/// What became of the restored keys on the live master since.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Serialize, PartialEq, Eq)]
+pub struct Sampled {
+    pub keys: u64,
+    /// With the same value and the same end.
+    pub same: u64,
+    /// Written to since.
+    pub different: u64,
+    /// Not there any more.
+    pub missing: u64,
+}
+
+/// Looks at some keys of `restored`, of each database as many as it has a share of the keys.
+pub async fn against(restored: &Server, live: &Server) -> Result<Sampled> {
+    let info = Info::read(&mut restored.connect(0).await?).await?;
+    let all = info.keys().max(1);
+    let mut keys = BTreeSet::new();
+    // Others than the last time.
+    let start = RandomState::new().hash_one(all);
+    for (database, counts) in &info.keyspace {
+        let mut connection = restored.connect(*database).await?;
+        let share = usize::try_from((KEYS as u64).saturating_mul(counts.keys).div_ceil(all)).unwrap_or(KEYS);
+        let names = sample::keys(&mut connection, share, start).await?;
+        keys.extend(names.into_iter().map(|name| Key {
+            database: *database,
+            name,
+        }));
+    }
+    let keys: Vec<Key> = keys.into_iter().collect();
+    let options = Options {
+        rounds: 1,
+        ..Options::default()
+    };
+    let found = compare::compare_keys(restored, live, &keys, &options).await?;
+    let keys = keys.len() as u64;
+    Ok(Sampled {
+        keys,
+        same: keys.saturating_sub(found.missing + found.different + found.uncomparable + found.expired),
+        different: found.different + found.uncomparable,
+        missing: found.missing + found.expired,
+    })
+}

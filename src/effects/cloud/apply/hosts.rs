@@ -1,0 +1,118 @@
+//! The two machines.
+
+use super::Inputs;
+use super::work::Work;
+use crate::effects::cloud::ec2;
+use crate::effects::cloud::ec2::Run;
+use crate::effects::wait::{Look, Wait};
+use crate::model::cloud::{Action, Found, HostSpec, Instance};
+use crate::model::error::{Error, Result};
+use crate::model::role::Role;
+use crate::model::secrets::Secrets;
+use crate::ui::Step;
+use std::time::Duration;
+
+/// How long EC2 may take to see a profile, group or key that was just made.
+const SEEN: Duration = Duration::from_secs(90);
+/// How long a machine may take to run, or to stop before it is started.
+const RUNNING: Duration = Duration::from_secs(300);
+
+/// The host of this role, running: made or started where the plan says so.
+pub(super) async fn host(
+    work: &Work<'_>,
+    found: &Found,
+    role: Role,
+    group: &str,
+    secrets: &Secrets,
+    inputs: &Inputs<'_>,
+) -> Result<Instance> {
+    let ours = |action: &Action| match action {
+        Action::CreateInstance(host) => host.role == role,
+        Action::StartInstance { role: other, .. } => *other == role,
+        _ => false,
+    };
+    let there = found.instances.iter().find(|instance| instance.role == role);
+    let Some(action) = work.actions(ours).into_iter().next() else {
+        let there =
+            there.ok_or_else(|| Error::failed(format!("find the {role}")).hint("run the same command again"))?;
+        if there.state == "running" && there.private_ip.is_some() {
+            return Ok(there.clone());
+        }
+        let step = work.ui.step(format!("{role} {}", there.id));
+        return running(work, &step, &there.id).await;
+    };
+    let step = work.ui.step(format!("{role} {}", work.wanted.names.host(role)));
+    let id = match action {
+        Action::StartInstance { id, .. } => {
+            stopped(work, &step, id).await?;
+            ec2::start(work.cloud, id).await?;
+            id.clone()
+        }
+        Action::CreateInstance(host) => make(work, &step, host, group, secrets, inputs).await?,
+        _ => return Err(Error::failed(format!("make the {role}"))),
+    };
+    work.did(action);
+    step.update(&id);
+    running(work, &step, &id).await
+}
+
+async fn make(
+    work: &Work<'_>,
+    step: &Step,
+    host: &HostSpec,
+    group: &str,
+    secrets: &Secrets,
+    inputs: &Inputs<'_>,
+) -> Result<String> {
+    let user_data = &(inputs.user_data)(host.role, secrets)?;
+    let what = format!("EC2 to take the {}", host.role);
+    let mut wait = Wait::new(&what, SEEN, "run the same command again");
+    wait.first_pause = Duration::from_millis(500);
+    wait.until(step, || async {
+        Ok(
+            match ec2::run(work.cloud, &work.wanted.names, host, group, user_data).await? {
+                Run::Made(id) => Look::Ready(id),
+                Run::NotYet(seen) => Look::NotYet(seen),
+            },
+        )
+    })
+    .await
+}
+
+async fn running(work: &Work<'_>, step: &Step, id: &str) -> Result<Instance> {
+    let what = format!("{id} to run");
+    let hint = format!("see what EC2 says about it with `aws ec2 describe-instance-status --instance-ids {id}`");
+    let instance = Wait::new(&what, RUNNING, &hint)
+        .until(step, || async {
+            Ok(match ec2::instance(work.cloud, id).await? {
+                Some(instance) if instance.state == "running" && instance.private_ip.is_some() => Look::Ready(instance),
+                Some(instance) if matches!(instance.state.as_str(), "pending" | "running") => {
+                    Look::NotYet(format!("{id} is {}", instance.state))
+                }
+                Some(instance) => {
+                    let why = instance.reason.unwrap_or_else(|| "EC2 does not say why".into());
+                    return Err(Error::failed(format!("start {id}: it is {}", instance.state))
+                        .because(why)
+                        .hint("run the same command again; if it happens twice, name another zone or instance type"));
+                }
+                None => Look::NotYet(format!("{id} is not listed yet")),
+            })
+        })
+        .await?;
+    step.done(format!("{id} runs in {}", instance.zone));
+    Ok(instance)
+}
+
+/// A machine that is stopping cannot be started yet.
+async fn stopped(work: &Work<'_>, step: &Step, id: &str) -> Result<()> {
+    let what = format!("{id} to stop before it is started again");
+    let hint = format!("stop it hard with `aws ec2 stop-instances --force --instance-ids {id}`");
+    Wait::new(&what, RUNNING, &hint)
+        .until(step, || async {
+            Ok(match ec2::instance(work.cloud, id).await? {
+                Some(instance) if instance.state == "stopping" => Look::NotYet(format!("{id} is stopping")),
+                _ => Look::Ready(()),
+            })
+        })
+        .await
+}

@@ -1,0 +1,120 @@
+//! Carrying a plan out.
+//!
+//! What does not depend on each other is done at once: bucket, parameters with the key pair, security group, role with its profile, address; then
+//! both hosts; then the address leads to the master. Everything is tagged in the call that makes it, and every call may be repeated: after a
+//! failure the same plan is found again, without what was done.
+
+mod base;
+mod hosts;
+mod work;
+
+pub use base::make_bucket;
+
+use super::{Cloud, ec2};
+use crate::model::cloud::{Action, Address, Change, Found, Instance, Plan, Wanted};
+use crate::model::error::{Error, Result};
+use crate::model::role::Role;
+use crate::model::secret::Secret;
+use crate::model::secrets::Secrets;
+use crate::ui::Ui;
+use std::collections::BTreeMap;
+use work::Work;
+
+/// What only the caller knows how to make. Both are given the secrets that stand by then.
+pub struct Inputs<'a> {
+    /// The value of the parameter with this name.
+    pub parameter: &'a (dyn Fn(&str, &Secrets) -> Result<Secret> + Sync),
+    /// The user-data of the host of this role, as plain text. The same secrets must give the same text.
+    pub user_data: &'a (dyn Fn(Role, &Secrets) -> Result<Secret> + Sync),
+}
+
+/// What stands when a plan was carried out.
+#[derive(Clone, Debug)]
+pub struct Outcome {
+    pub hosts: BTreeMap<Role, Instance>,
+    /// The endpoint.
+    pub address: Address,
+    pub secrets: Secrets,
+    /// What was done, as in the plan; empty when nothing was to be done.
+    pub done: Vec<Change>,
+}
+
+impl Outcome {
+    pub fn host(&self, role: Role) -> Result<&Instance> {
+        self.hosts
+            .get(&role)
+            .ok_or_else(|| Error::failed(format!("find the {role}")).hint("run `infra up`: it makes it"))
+    }
+
+    /// Where the operator reaches the host from outside: the endpoint's address for the master, else the instance's own.
+    pub fn public_address(&self, role: Role) -> Result<&str> {
+        let host = self.host(role)?;
+        if self.address.instance.as_ref() == Some(&host.id) {
+            return Ok(&self.address.public_ip);
+        }
+        host.public_ip.as_deref().ok_or_else(|| {
+            Error::failed(format!("reach the {role} ({}): it has no public address", host.id))
+                .hint("put the hosts into a subnet with an internet gateway")
+        })
+    }
+}
+
+/// Makes the cloud what the plan says. When some of it failed, the error is a partial one that says what was done.
+pub async fn apply(
+    cloud: &Cloud,
+    wanted: &Wanted,
+    found: &Found,
+    plan: &Plan,
+    inputs: &Inputs<'_>,
+    ui: &Ui,
+) -> Result<Outcome> {
+    let work = Work::new(cloud, wanted, plan, ui);
+    match carry_out(&work, found, inputs).await {
+        Ok(outcome) => Ok(outcome),
+        Err(error) => Err(work.partly(error)),
+    }
+}
+
+async fn carry_out(work: &Work<'_>, found: &Found, inputs: &Inputs<'_>) -> Result<Outcome> {
+    // Each goes on to its end when another fails, so that what was done is what is said to be done.
+    let (bucket, secrets, group, role, address) = tokio::join!(
+        base::bucket(work),
+        base::parameters_and_key_pair(work, found, inputs),
+        base::group(work, found),
+        base::role_and_profile(work),
+        base::address(work, found),
+    );
+    bucket?;
+    let (secrets, group, mut address) = (secrets?, group?, address?);
+    role?;
+    let (master, replica) = tokio::join!(
+        hosts::host(work, found, Role::Master, &group, &secrets, inputs),
+        hosts::host(work, found, Role::Replica, &group, &secrets, inputs),
+    );
+    let mut hosts = BTreeMap::from([(Role::Master, master?), (Role::Replica, replica?)]);
+    if let Some(action @ Action::Associate { name, role, .. }) = work
+        .plan
+        .actions
+        .iter()
+        .find(|action| matches!(action, Action::Associate { .. }))
+    {
+        let step = work.ui.step(format!("address {name}"));
+        let instance = hosts[role].id.clone();
+        ec2::associate(work.cloud, &address, &instance).await?;
+        address.instance = Some(instance);
+        work.did(action);
+        step.done(format!("{} leads to the {role}", address.public_ip));
+    }
+    for host in hosts
+        .values_mut()
+        .filter(|host| address.instance.as_ref() == Some(&host.id))
+    {
+        host.public_ip = Some(address.public_ip.clone());
+    }
+    Ok(Outcome {
+        hosts,
+        address,
+        secrets,
+        done: work.done(),
+    })
+}

@@ -1,0 +1,401 @@
+//! The bucket itself: made, set up, and looked at. Its objects are in `s3`.
+
+use super::Cloud;
+use super::failure::{Explain, code, explained, status};
+use crate::model::cloud::{BucketFound, BucketSetting, LifecycleRule, Permission, is_bucket_statement, lifecycle};
+use crate::model::error::{Doing, Error, Result};
+use crate::model::names::Names;
+use aws_sdk_s3::types::{
+    AbortIncompleteMultipartUpload, BucketLifecycleConfiguration, BucketLocationConstraint, BucketVersioningStatus,
+    CreateBucketConfiguration, ExpirationStatus, LifecycleExpiration, LifecycleRule as SdkRule, LifecycleRuleFilter,
+    NoncurrentVersionExpiration, PublicAccessBlockConfiguration, ServerSideEncryption, ServerSideEncryptionByDefault,
+    ServerSideEncryptionConfiguration, ServerSideEncryptionRule, Tag, Tagging, VersioningConfiguration,
+};
+use serde_json::{Value, json};
+use std::time::Duration;
+
+/// The bucket and how it is set up; nothing where there is none. One that is somebody else's is an error.
+pub async fn bucket(cloud: &Cloud, names: &Names, wanted_ids: &[String]) -> Result<Option<BucketFound>> {
+    let name = names.bucket();
+    if !exists(cloud, names).await? {
+        return Ok(None);
+    }
+    let (versioned, encrypted, public_access_blocked, tagged, statements, rules, object_lock) = tokio::try_join!(
+        versioned(cloud, name),
+        encrypted(cloud, name),
+        public_access_blocked(cloud, name),
+        tagged(cloud, names),
+        statements(cloud, name),
+        rules(cloud, name),
+        super::retention::of_bucket(cloud, name),
+    )?;
+    let ours = |rule: &&SdkRule| rule.id().is_some_and(|id| wanted_ids.iter().any(|wanted| wanted == id));
+    Ok(Some(BucketFound {
+        versioned,
+        encrypted,
+        public_access_blocked,
+        tagged,
+        statements: statements.into_iter().filter(is_bucket_statement).collect(),
+        object_lock: object_lock.default,
+        lifecycle: rules.iter().filter(ours).map(from_sdk).collect(),
+    }))
+}
+
+/// Whether the bucket exists and is ours, in our region.
+pub async fn exists(cloud: &Cloud, names: &Names) -> Result<bool> {
+    let name = names.bucket();
+    let looked = cloud
+        .s3
+        .head_bucket()
+        .bucket(name)
+        .expected_bucket_owner(cloud.account())
+        .send()
+        .await;
+    let error = match looked {
+        Ok(answer) => {
+            let region = answer.bucket_region().unwrap_or(cloud.region());
+            return if region == cloud.region() {
+                Ok(true)
+            } else {
+                Err(elsewhere(name, region))
+            };
+        }
+        Err(error) => error,
+    };
+    match status(&error) {
+        404 => Ok(false),
+        301 | 400 if error.raw_response().is_some_and(|raw| raw.headers().get("x-amz-bucket-region").is_some()) => {
+            let region = error.raw_response().and_then(|raw| raw.headers().get("x-amz-bucket-region"));
+            Err(elsewhere(name, region.unwrap_or_default()))
+        }
+        403 => Err(Error::failed(format!("use the bucket {name}"))
+            .because("it exists, and either belongs to another account or may not be used with these credentials")
+            .hint("allow `s3:ListBucket` to the credentials in use; if the bucket is not yours, choose another `name` in infra.yml")),
+        _ => Err(explained(&error, Permission::ListBucket, format!("look for the bucket {name}"))),
+    }
+}
+
+fn elsewhere(name: &str, region: &str) -> Error {
+    Error::failed(format!("use the bucket {name}: it is in {region}"))
+        .hint("correct `region` in infra.yml, or choose another `name`")
+}
+
+pub async fn create(cloud: &Cloud, name: &str) -> Result<()> {
+    let mut create = cloud.s3.create_bucket().bucket(name);
+    // The oldest region is the one that must not be named.
+    if cloud.region() != "us-east-1" {
+        let place = CreateBucketConfiguration::builder()
+            .location_constraint(BucketLocationConstraint::from(cloud.region()))
+            .build();
+        create = create.create_bucket_configuration(place);
+    }
+    let mut tries = 0;
+    loop {
+        match create.clone().send().await {
+            Ok(_) => return Ok(()),
+            Err(error) if code(&error) == "BucketAlreadyOwnedByYou" => return Ok(()),
+            Err(error) if code(&error) == "BucketAlreadyExists" => {
+                return Err(Error::failed(format!("create the bucket {name}"))
+                    .because("it exists and belongs to another account")
+                    .hint("choose another `name` in infra.yml"));
+            }
+            // Right after a bucket of this name was removed, S3 asks to try again.
+            Err(error) if code(&error) == "OperationAborted" && tries < 20 => {
+                tries += 1;
+                tokio::time::sleep(Duration::from_secs(3)).await;
+            }
+            Err(error) => {
+                return Err(explained(
+                    &error,
+                    Permission::CreateBucket,
+                    format!("create the bucket {name}"),
+                ));
+            }
+        }
+    }
+}
+
+/// Removes the bucket; false while there is anything in it, also old versions.
+pub async fn delete(cloud: &Cloud, name: &str) -> Result<bool> {
+    match cloud
+        .s3
+        .delete_bucket()
+        .bucket(name)
+        .expected_bucket_owner(cloud.account())
+        .send()
+        .await
+    {
+        Err(error) if code(&error) == "NoSuchBucket" => Ok(true),
+        Err(error) if code(&error) == "BucketNotEmpty" => Ok(false),
+        answer => answer
+            .map(|_| true)
+            .explain(Permission::DeleteBucket, || format!("remove the bucket {name}")),
+    }
+}
+
+/// Makes one setting what it should be; what others set beside ours stays.
+pub async fn set(cloud: &Cloud, names: &Names, setting: &BucketSetting) -> Result<()> {
+    let name = names.bucket();
+    let doing = || format!("set up the bucket {name}: {setting}");
+    match setting {
+        BucketSetting::Versioned => {
+            let on = VersioningConfiguration::builder()
+                .status(BucketVersioningStatus::Enabled)
+                .build();
+            let put = cloud
+                .s3
+                .put_bucket_versioning()
+                .bucket(name)
+                .versioning_configuration(on);
+            put.send()
+                .await
+                .map(|_| ())
+                .explain(Permission::PutBucketVersioning, doing)
+        }
+        BucketSetting::Encrypted => {
+            let by = ServerSideEncryptionByDefault::builder()
+                .sse_algorithm(ServerSideEncryption::Aes256)
+                .build()
+                .doing(doing)?;
+            let rule = ServerSideEncryptionRule::builder()
+                .apply_server_side_encryption_by_default(by)
+                .build();
+            let rules = ServerSideEncryptionConfiguration::builder()
+                .rules(rule)
+                .build()
+                .doing(doing)?;
+            let put = cloud
+                .s3
+                .put_bucket_encryption()
+                .bucket(name)
+                .server_side_encryption_configuration(rules);
+            put.send()
+                .await
+                .map(|_| ())
+                .explain(Permission::PutEncryptionConfiguration, doing)
+        }
+        BucketSetting::PublicAccessBlocked => {
+            let block = PublicAccessBlockConfiguration::builder()
+                .block_public_acls(true)
+                .ignore_public_acls(true)
+                .block_public_policy(true)
+                .restrict_public_buckets(true)
+                .build();
+            let put = cloud
+                .s3
+                .put_public_access_block()
+                .bucket(name)
+                .public_access_block_configuration(block);
+            put.send()
+                .await
+                .map(|_| ())
+                .explain(Permission::PutBucketPublicAccessBlock, doing)
+        }
+        BucketSetting::Tagged => {
+            let mut tags = tags(cloud, name).await?;
+            tags.retain(|tag| tag.key() != super::ec2::TAG_NAME);
+            tags.push(
+                Tag::builder()
+                    .key(super::ec2::TAG_NAME)
+                    .value(&names.name)
+                    .build()
+                    .doing(doing)?,
+            );
+            let tagging = Tagging::builder().set_tag_set(Some(tags)).build().doing(doing)?;
+            let put = cloud.s3.put_bucket_tagging().bucket(name).tagging(tagging);
+            put.send()
+                .await
+                .map(|_| ())
+                .explain(Permission::PutBucketTagging, doing)
+        }
+        BucketSetting::Lifecycle(wanted) => {
+            let mut all = rules(cloud, name).await?;
+            all.retain(|rule| !wanted.iter().any(|wanted| rule.id() == Some(wanted.id.as_str())));
+            for rule in wanted {
+                all.push(to_sdk(rule).doing(doing)?);
+            }
+            let rules = BucketLifecycleConfiguration::builder()
+                .set_rules(Some(all))
+                .build()
+                .doing(doing)?;
+            let put = cloud
+                .s3
+                .put_bucket_lifecycle_configuration()
+                .bucket(name)
+                .lifecycle_configuration(rules);
+            put.send()
+                .await
+                .map(|_| ())
+                .explain(Permission::PutLifecycleConfiguration, doing)
+        }
+        BucketSetting::ObjectLock(lock) => super::retention::set_default(cloud, name, *lock, doing).await,
+        BucketSetting::Policy(ours) => {
+            let mut all = statements(cloud, name).await?;
+            all.retain(|other| !ours.iter().any(|own| own["Sid"] == other["Sid"]));
+            all.extend(ours.iter().cloned());
+            let policy = json!({"Version": "2012-10-17", "Statement": all}).to_string();
+            let put = cloud.s3.put_bucket_policy().bucket(name).policy(policy);
+            put.send().await.map(|_| ()).explain(Permission::PutBucketPolicy, doing)
+        }
+    }
+}
+
+/// The ids of the rules that this environment keeps in the bucket's lifecycle.
+pub fn rule_ids(names: &Names, expiry: crate::model::cloud::Expiry) -> Vec<String> {
+    lifecycle(names, expiry).into_iter().map(|rule| rule.id).collect()
+}
+
+async fn versioned(cloud: &Cloud, name: &str) -> Result<bool> {
+    let answer = cloud.s3.get_bucket_versioning().bucket(name).send().await;
+    let answer = answer.explain(Permission::GetBucketVersioning, || {
+        format!("ask whether the bucket {name} keeps versions")
+    })?;
+    Ok(answer.status == Some(BucketVersioningStatus::Enabled))
+}
+
+async fn encrypted(cloud: &Cloud, name: &str) -> Result<bool> {
+    match cloud.s3.get_bucket_encryption().bucket(name).send().await {
+        Err(error) if code(&error) == "ServerSideEncryptionConfigurationNotFoundError" => Ok(false),
+        answer => {
+            let doing = || format!("ask whether the bucket {name} is encrypted");
+            let answer = answer.explain(Permission::GetEncryptionConfiguration, doing)?;
+            Ok(answer
+                .server_side_encryption_configuration
+                .is_some_and(|found| !found.rules.is_empty()))
+        }
+    }
+}
+
+async fn public_access_blocked(cloud: &Cloud, name: &str) -> Result<bool> {
+    match cloud.s3.get_public_access_block().bucket(name).send().await {
+        Err(error) if code(&error) == "NoSuchPublicAccessBlockConfiguration" => Ok(false),
+        answer => {
+            let doing = || format!("ask whether public access to the bucket {name} is blocked");
+            let found = answer
+                .explain(Permission::GetBucketPublicAccessBlock, doing)?
+                .public_access_block_configuration;
+            Ok(found.is_some_and(|block| {
+                let all = [
+                    block.block_public_acls,
+                    block.ignore_public_acls,
+                    block.block_public_policy,
+                    block.restrict_public_buckets,
+                ];
+                all.iter().all(|on| *on == Some(true))
+            }))
+        }
+    }
+}
+
+async fn tagged(cloud: &Cloud, names: &Names) -> Result<bool> {
+    let tags = tags(cloud, names.bucket()).await?;
+    Ok(tags
+        .iter()
+        .any(|tag| tag.key() == super::ec2::TAG_NAME && tag.value() == names.name))
+}
+
+async fn tags(cloud: &Cloud, name: &str) -> Result<Vec<Tag>> {
+    match cloud.s3.get_bucket_tagging().bucket(name).send().await {
+        Err(error) if code(&error) == "NoSuchTagSet" => Ok(Vec::new()),
+        answer => Ok(answer
+            .explain(Permission::GetBucketTagging, || {
+                format!("read the tags of the bucket {name}")
+            })?
+            .tag_set),
+    }
+}
+
+async fn statements(cloud: &Cloud, name: &str) -> Result<Vec<Value>> {
+    let policy = match cloud.s3.get_bucket_policy().bucket(name).send().await {
+        Err(error) if code(&error) == "NoSuchBucketPolicy" => return Ok(Vec::new()),
+        answer => {
+            answer
+                .explain(Permission::GetBucketPolicy, || {
+                    format!("read the policy of the bucket {name}")
+                })?
+                .policy
+        }
+    };
+    let policy: Value = serde_json::from_str(policy.as_deref().unwrap_or("{}"))
+        .doing(|| format!("understand the policy of the bucket {name}"))?;
+    Ok(match &policy["Statement"] {
+        Value::Array(all) => all.clone(),
+        Value::Null => Vec::new(),
+        one => vec![one.clone()],
+    })
+}
+
+async fn rules(cloud: &Cloud, name: &str) -> Result<Vec<SdkRule>> {
+    match cloud.s3.get_bucket_lifecycle_configuration().bucket(name).send().await {
+        Err(error) if code(&error) == "NoSuchLifecycleConfiguration" => Ok(Vec::new()),
+        answer => {
+            let doing = || format!("read the lifecycle of the bucket {name}");
+            Ok(answer
+                .explain(Permission::GetLifecycleConfiguration, doing)?
+                .rules
+                .unwrap_or_default())
+        }
+    }
+}
+
+fn days(days: Option<i32>) -> Option<u32> {
+    days.and_then(|days| u32::try_from(days).ok()).filter(|days| *days > 0)
+}
+
+fn from_sdk(rule: &SdkRule) -> LifecycleRule {
+    let enabled = *rule.status() == ExpirationStatus::Enabled;
+    LifecycleRule {
+        // A rule that is switched off is not the one that is wanted.
+        id: if enabled {
+            rule.id().unwrap_or_default().to_string()
+        } else {
+            String::new()
+        },
+        prefix: rule
+            .filter()
+            .and_then(|filter| filter.prefix())
+            .unwrap_or_default()
+            .to_string(),
+        expire_days: days(rule.expiration().and_then(|expiration| expiration.days())),
+        expire_noncurrent_days: days(
+            rule.noncurrent_version_expiration()
+                .and_then(|old| old.noncurrent_days()),
+        ),
+        abort_uploads_days: days(
+            rule.abort_incomplete_multipart_upload()
+                .and_then(|abort| abort.days_after_initiation()),
+        ),
+        clean_markers: rule
+            .expiration()
+            .and_then(|expiration| expiration.expired_object_delete_marker())
+            == Some(true),
+    }
+}
+
+fn to_sdk(rule: &LifecycleRule) -> Result<SdkRule, aws_sdk_s3::error::BuildError> {
+    let whole = |days: u32| i32::try_from(days).unwrap_or(i32::MAX);
+    let mut sdk = SdkRule::builder()
+        .id(&rule.id)
+        .status(ExpirationStatus::Enabled)
+        .filter(LifecycleRuleFilter::builder().prefix(&rule.prefix).build());
+    if rule.expire_days.is_some() || rule.clean_markers {
+        let mut expiration = LifecycleExpiration::builder().set_days(rule.expire_days.map(whole));
+        if rule.clean_markers {
+            expiration = expiration.expired_object_delete_marker(true);
+        }
+        sdk = sdk.expiration(expiration.build());
+    }
+    if let Some(days) = rule.expire_noncurrent_days {
+        let old = NoncurrentVersionExpiration::builder()
+            .noncurrent_days(whole(days))
+            .build();
+        sdk = sdk.noncurrent_version_expiration(old);
+    }
+    if let Some(days) = rule.abort_uploads_days {
+        let abort = AbortIncompleteMultipartUpload::builder()
+            .days_after_initiation(whole(days))
+            .build();
+        sdk = sdk.abort_incomplete_multipart_upload(abort);
+    }
+    sdk.build()
+}

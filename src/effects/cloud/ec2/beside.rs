@@ -1,0 +1,112 @@
+//! Instances beside the pair, made for a restore. They have the environment's tags, so that `down` finds them, and a purpose in the place of a role, so that nobody takes
+//! them for hosts of the pair. They get no role of IAM: there is nothing that they have to put anywhere.
+
+use super::{Asked, Run, TAG_ENV, TAG_NAME, filter, is_gone, ours, run_asked, tag, tags};
+use crate::effects::cloud::Cloud;
+use crate::effects::cloud::failure::Explain;
+use crate::model::cloud::{HostSpec, Permission};
+use crate::model::error::Result;
+use crate::model::names::Names;
+use crate::model::secret::Secret;
+use jiff::Timestamp;
+use serde::Serialize;
+use std::fmt;
+
+const TAG_PURPOSE: &str = "infra:purpose";
+
+/// What an instance beside the pair is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Purpose {
+    /// Thrown away by the drill that made it.
+    Drill,
+    /// Kept until somebody removes it.
+    Restored,
+}
+
+impl Purpose {
+    const ALL: [Purpose; 2] = [Purpose::Drill, Purpose::Restored];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Purpose::Drill => "drill",
+            Purpose::Restored => "restored",
+        }
+    }
+}
+
+impl fmt::Display for Purpose {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+/// An instance beside the pair.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Beside {
+    pub instance: String,
+    pub purpose: Purpose,
+    pub state: String,
+    pub private_ip: Option<String>,
+    pub public_ip: Option<String>,
+    pub launched_at: Option<Timestamp>,
+}
+
+/// Those of an environment that are not gone, oldest first.
+pub async fn besides(cloud: &Cloud, names: &Names) -> Result<Vec<Beside>> {
+    let mut filters = ours(names);
+    filters.push(filter("tag-key", TAG_PURPOSE));
+    let answer = cloud.ec2.describe_instances().set_filters(Some(filters)).send().await;
+    let answer = answer.explain(Permission::DescribeInstances, || {
+        format!("look for instances beside the pair, by {TAG_NAME} and {TAG_ENV}")
+    })?;
+    let reservations = answer.reservations.unwrap_or_default().into_iter();
+    let instances = reservations.flat_map(|reservation| reservation.instances.unwrap_or_default());
+    let mut all: Vec<Beside> = instances
+        .filter_map(from_ec2)
+        .filter(|beside| !is_gone(&beside.state))
+        .collect();
+    all.sort_by_key(|beside| beside.launched_at);
+    Ok(all)
+}
+
+/// Asks for one. Its name, which has the time in it, makes asking twice give one.
+pub async fn run_beside(
+    cloud: &Cloud,
+    names: &Names,
+    host: &HostSpec,
+    purpose: Purpose,
+    group: &str,
+    user_data: &Secret,
+) -> Result<Run> {
+    let mut tags = tags(names, &host.name, None);
+    tags.push((TAG_PURPOSE.to_string(), purpose.to_string()));
+    let asked = Asked {
+        host,
+        group,
+        user_data,
+        tags,
+        with_role: false,
+    };
+    let token = infra_agent::digest::of(format!("{}/{}/{}", names.name, names.env, host.name).as_bytes());
+    run_asked(cloud, names, &asked, |_| token.clone()).await
+}
+
+fn from_ec2(instance: aws_sdk_ec2::types::Instance) -> Option<Beside> {
+    let tags = instance.tags.unwrap_or_default();
+    let purpose = tag(&tags, TAG_PURPOSE)?;
+    Some(Beside {
+        instance: instance.instance_id?,
+        purpose: Purpose::ALL.into_iter().find(|known| known.name() == purpose)?,
+        state: instance
+            .state
+            .and_then(|state| state.name)
+            .map(|name| name.as_str().to_string())
+            .unwrap_or_default(),
+        private_ip: instance.private_ip_address,
+        public_ip: instance.public_ip_address.filter(|address| !address.is_empty()),
+        launched_at: instance
+            .launch_time
+            .and_then(|time| Timestamp::from_second(time.secs()).ok()),
+    })
+}

@@ -1,0 +1,310 @@
+//! Instances: found by tag, made under a client token, so that asking twice gives one.
+
+use super::{TAG_GENERATION, TAG_IMAGE, TAG_ROLE, filter, ours, specification, tag, tags};
+use crate::effects::cloud::Cloud;
+use crate::effects::cloud::failure::{Explain, code, explained};
+use crate::model::cloud::{HostSpec, Instance, Permission, client_token};
+use crate::model::error::{Error, Result};
+use crate::model::names::Names;
+use crate::model::secret::Secret;
+use aws_sdk_ec2::types::{
+    BlockDeviceMapping, EbsBlockDevice, Filter, HttpTokensState, IamInstanceProfileSpecification,
+    InstanceMetadataEndpointState, InstanceMetadataOptionsRequest, InstanceNetworkInterfaceSpecification, InstanceType,
+    ResourceType, VolumeType,
+};
+use std::collections::BTreeMap;
+
+/// So many machines of one token may have been terminated before we stop asking for the next.
+const ATTEMPTS: u32 = 16;
+
+/// The environment's instances, without those that are terminated or about to be.
+pub async fn instances(cloud: &Cloud, names: &Names) -> Result<Vec<Instance>> {
+    let (mut instances, disks) = tokio::try_join!(
+        describe(cloud, ours(names), "look for the environment's instances"),
+        disks(cloud, names)
+    )?;
+    instances.retain(|instance| !is_gone(&instance.state));
+    for instance in &mut instances {
+        instance.disk_gb = disks.get(&instance.id).copied();
+    }
+    Ok(instances)
+}
+
+/// Every instance with the environment's tags that still takes up room, also those without a role.
+pub async fn instance_ids(cloud: &Cloud, names: &Names) -> Result<Vec<(String, String)>> {
+    let answer = cloud
+        .ec2
+        .describe_instances()
+        .set_filters(Some(ours(names)))
+        .send()
+        .await
+        .explain(Permission::DescribeInstances, || {
+            "look for the environment's instances".into()
+        })?;
+    let reservations = answer.reservations.unwrap_or_default().into_iter();
+    let instances = reservations.flat_map(|reservation| reservation.instances.unwrap_or_default());
+    let states = instances.filter_map(|instance| {
+        let state = instance
+            .state
+            .and_then(|state| state.name)
+            .map(|name| name.as_str().to_string());
+        Some((instance.instance_id?, state.unwrap_or_default()))
+    });
+    Ok(states.filter(|(_, state)| state != "terminated").collect())
+}
+
+/// The instance with this id; nothing right after it was made, while EC2 does not know it yet everywhere.
+pub async fn instance(cloud: &Cloud, id: &str) -> Result<Option<Instance>> {
+    let found = describe(cloud, vec![filter("instance-id", id)], "look for an instance").await?;
+    Ok(found.into_iter().next())
+}
+
+/// Asks for a host and gives its id. EC2 refusing for now (`NotYet`) is told apart from an error.
+pub async fn run(cloud: &Cloud, names: &Names, host: &HostSpec, group: &str, user_data: &Secret) -> Result<Run> {
+    let mut tags = tags(names, &host.name, Some(host.role));
+    tags.push((TAG_GENERATION.to_string(), host.generation.to_string()));
+    tags.push((TAG_IMAGE.to_string(), host.image_name.clone()));
+    let asked = Asked {
+        host,
+        group,
+        user_data,
+        tags,
+        with_role: true,
+    };
+    run_asked(cloud, names, &asked, |attempt| {
+        client_token(names, host.role, host.generation, attempt)
+    })
+    .await
+}
+
+/// An instance as it is asked for.
+pub(super) struct Asked<'a> {
+    pub host: &'a HostSpec,
+    pub group: &'a str,
+    pub user_data: &'a Secret,
+    pub tags: Vec<(String, String)>,
+    /// Whether it gets the environment's role of IAM.
+    pub with_role: bool,
+}
+
+/// Asks under the token of each attempt, until the machine of one is not gone already.
+pub(super) async fn run_asked(
+    cloud: &Cloud,
+    names: &Names,
+    asked: &Asked<'_>,
+    token: impl Fn(u32) -> String,
+) -> Result<Run> {
+    use base64::Engine;
+    let Asked { host, group, tags, .. } = asked;
+    let user_data = base64::engine::general_purpose::STANDARD.encode(asked.user_data.expose());
+    let interface = InstanceNetworkInterfaceSpecification::builder()
+        .device_index(0)
+        .subnet_id(&host.subnet)
+        .groups(*group)
+        .associate_public_ip_address(true)
+        .delete_on_termination(true)
+        .build();
+    let disk = EbsBlockDevice::builder()
+        .volume_type(VolumeType::Gp3)
+        .volume_size(i32::try_from(host.disk_gb).unwrap_or(i32::MAX))
+        .encrypted(true)
+        .delete_on_termination(true)
+        .build();
+    let disk = BlockDeviceMapping::builder()
+        .device_name(&host.root_device)
+        .ebs(disk)
+        .build();
+    // One hop: a process in a container on the host does not get the host's credentials.
+    let metadata = InstanceMetadataOptionsRequest::builder()
+        .http_endpoint(InstanceMetadataEndpointState::Enabled)
+        .http_tokens(HttpTokensState::Required)
+        .http_put_response_hop_limit(1)
+        .build();
+    let profile = IamInstanceProfileSpecification::builder()
+        .name(names.resource())
+        .build();
+    let profile = asked.with_role.then_some(profile);
+    for attempt in 0..ATTEMPTS {
+        let token = token(attempt);
+        let answer = cloud
+            .ec2
+            .run_instances()
+            .client_token(&token)
+            .image_id(&host.image_id)
+            .instance_type(InstanceType::from(host.instance_type.as_str()))
+            .min_count(1)
+            .max_count(1)
+            .key_name(names.resource())
+            .set_iam_instance_profile(profile.clone())
+            .network_interfaces(interface.clone())
+            .block_device_mappings(disk.clone())
+            .metadata_options(metadata.clone())
+            .user_data(&user_data)
+            .tag_specifications(specification(ResourceType::Instance, tags))
+            .tag_specifications(specification(ResourceType::Volume, tags))
+            .send()
+            .await;
+        let id = match answer {
+            Ok(answer) => answer
+                .instances
+                .unwrap_or_default()
+                .into_iter()
+                .next()
+                .and_then(|made| made.instance_id),
+            // Asked for before with other words (the image moved on, infra.yml was edited): the machine of that time is the one.
+            Err(error) if code(&error) == "IdempotentParameterMismatch" => by_token(cloud, &token).await?,
+            Err(error) => return not_yet(&error, host),
+        };
+        let id =
+            id.ok_or_else(|| Error::failed(format!("make the instance {}", host.name)).because("EC2 gave no id"))?;
+        match instance(cloud, &id).await? {
+            Some(instance) if is_gone(&instance.state) => {}
+            _ => return Ok(Run::Made(id)),
+        }
+    }
+    Err(Error::failed(format!("make the instance {}", host.name))
+        .because(format!(
+            "{ATTEMPTS} machines of generation {} were terminated",
+            host.generation
+        ))
+        .hint("remove the environment with `infra down` and make it again"))
+}
+
+/// What came of asking for an instance.
+pub enum Run {
+    Made(String),
+    /// What EC2 does not see yet, though it was just made.
+    NotYet(String),
+}
+
+fn not_yet<E>(
+    error: &aws_sdk_ec2::error::SdkError<E, aws_sdk_ec2::config::http::HttpResponse>,
+    host: &HostSpec,
+) -> Result<Run>
+where
+    E: aws_smithy_types::error::metadata::ProvideErrorMetadata + std::error::Error + 'static,
+{
+    let message = error
+        .as_service_error()
+        .and_then(|error| error.message())
+        .unwrap_or_default();
+    let profile = code(error) == "InvalidParameterValue" && message.to_ascii_lowercase().contains("instance profile");
+    let waiting_for = match code(error) {
+        _ if profile => "the instance profile",
+        "InvalidKeyPair.NotFound" => "the key pair",
+        "InvalidGroup.NotFound" => "the security group",
+        _ => {
+            let what = format!(
+                "make the instance {} ({} in {})",
+                host.name, host.instance_type, host.zone
+            );
+            return Err(explained(error, Permission::RunInstances, what));
+        }
+    };
+    Ok(Run::NotYet(format!("EC2 does not see {waiting_for} yet")))
+}
+
+pub async fn start(cloud: &Cloud, id: &str) -> Result<()> {
+    cloud
+        .ec2
+        .start_instances()
+        .instance_ids(id)
+        .send()
+        .await
+        .explain(Permission::StartInstances, || format!("start {id}"))?;
+    Ok(())
+}
+
+/// Asks EC2 to end these instances; those that are gone already are fine.
+pub async fn terminate(cloud: &Cloud, ids: &[String]) -> Result<()> {
+    for id in ids {
+        match cloud.ec2.terminate_instances().instance_ids(id).send().await {
+            Err(error) if code(&error) == "InvalidInstanceID.NotFound" => {}
+            answer => {
+                answer.explain(Permission::TerminateInstances, || format!("terminate {id}"))?;
+            }
+        }
+    }
+    Ok(())
+}
+
+pub(crate) fn is_gone(state: &str) -> bool {
+    matches!(state, "terminated" | "shutting-down")
+}
+
+async fn by_token(cloud: &Cloud, token: &str) -> Result<Option<String>> {
+    let found = describe(
+        cloud,
+        vec![filter("client-token", token)],
+        "look for an instance by its client token",
+    )
+    .await?;
+    Ok(found.into_iter().next().map(|instance| instance.id))
+}
+
+async fn describe(cloud: &Cloud, filters: Vec<Filter>, what: &str) -> Result<Vec<Instance>> {
+    let answer = cloud.ec2.describe_instances().set_filters(Some(filters)).send().await;
+    let answer = match answer {
+        Err(error) if code(&error) == "InvalidInstanceID.NotFound" => return Ok(Vec::new()),
+        answer => answer.explain(Permission::DescribeInstances, || what.to_string())?,
+    };
+    let reservations = answer.reservations.unwrap_or_default().into_iter();
+    let instances = reservations.flat_map(|reservation| reservation.instances.unwrap_or_default());
+    Ok(instances.filter_map(from_ec2).collect())
+}
+
+/// Nothing for an instance without a role: it is not a host of the pair.
+fn from_ec2(instance: aws_sdk_ec2::types::Instance) -> Option<Instance> {
+    let tags = instance.tags.unwrap_or_default();
+    Some(Instance {
+        id: instance.instance_id?,
+        role: tag(&tags, TAG_ROLE)?.parse().ok()?,
+        state: instance
+            .state
+            .and_then(|state| state.name)
+            .map(|name| name.as_str().to_string())
+            .unwrap_or_default(),
+        instance_type: instance
+            .instance_type
+            .map(|kind| kind.as_str().to_string())
+            .unwrap_or_default(),
+        image_id: instance.image_id.unwrap_or_default(),
+        image_name: tag(&tags, TAG_IMAGE).map(str::to_string),
+        disk_gb: None,
+        zone: instance
+            .placement
+            .and_then(|placement| placement.availability_zone)
+            .unwrap_or_default(),
+        private_ip: instance.private_ip_address,
+        public_ip: instance.public_ip_address.filter(|address| !address.is_empty()),
+        generation: tag(&tags, TAG_GENERATION).and_then(|generation| generation.parse().ok()),
+        reason: instance
+            .state_reason
+            .and_then(|reason| reason.message)
+            .filter(|reason| !reason.is_empty()),
+    })
+}
+
+/// Sizes of the root volumes, by instance.
+async fn disks(cloud: &Cloud, names: &Names) -> Result<BTreeMap<String, u32>> {
+    let answer = cloud
+        .ec2
+        .describe_volumes()
+        .set_filters(Some(ours(names)))
+        .send()
+        .await
+        .explain(Permission::DescribeVolumes, || {
+            "look for the environment's disks".into()
+        })?;
+    let mut disks = BTreeMap::new();
+    for volume in answer.volumes.unwrap_or_default() {
+        let instance = volume
+            .attachments()
+            .first()
+            .and_then(|attachment| attachment.instance_id());
+        if let (Some(instance), Some(size)) = (instance, volume.size()) {
+            disks.insert(instance.to_string(), u32::try_from(size).unwrap_or_default());
+        }
+    }
+    Ok(disks)
+}

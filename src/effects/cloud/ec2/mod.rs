@@ -1,0 +1,64 @@
+//! EC2, found by tag.
+
+mod address;
+mod beside;
+mod group;
+mod image;
+mod instances;
+mod key_pair;
+mod network;
+
+pub use address::*;
+pub use beside::*;
+pub use group::*;
+pub use image::*;
+pub use instances::*;
+pub use key_pair::*;
+pub use network::*;
+
+pub(crate) use crate::model::cloud::{TAG_ENV, TAG_NAME, TAG_ROLE};
+use crate::model::names::Names;
+use crate::model::role::Role;
+use aws_sdk_ec2::types::{Filter, ResourceType, Tag, TagSpecification};
+
+pub(crate) const TAG_GENERATION: &str = "infra:generation";
+/// The image's name in infra.yml at the time the instance was made.
+pub(crate) const TAG_IMAGE: &str = "infra:image";
+
+/// The tags of everything in one environment, with the name that the console shows.
+pub(crate) fn tags(names: &Names, shown: &str, role: Option<Role>) -> Vec<(String, String)> {
+    let mut tags = vec![
+        ("Name".to_string(), shown.to_string()),
+        (TAG_NAME.to_string(), names.name.clone()),
+        (TAG_ENV.to_string(), names.env.clone()),
+    ];
+    tags.extend(role.map(|role| (TAG_ROLE.to_string(), role.to_string())));
+    tags
+}
+
+fn specification(kind: ResourceType, tags: &[(String, String)]) -> TagSpecification {
+    let tags = tags
+        .iter()
+        .map(|(key, value)| Tag::builder().key(key).value(value).build())
+        .collect();
+    TagSpecification::builder()
+        .resource_type(kind)
+        .set_tags(Some(tags))
+        .build()
+}
+
+fn filter(name: &str, value: &str) -> Filter {
+    Filter::builder().name(name).values(value).build()
+}
+
+/// Only what carries the tags of this environment.
+fn ours(names: &Names) -> Vec<Filter> {
+    vec![
+        filter(&format!("tag:{TAG_NAME}"), &names.name),
+        filter(&format!("tag:{TAG_ENV}"), &names.env),
+    ]
+}
+
+fn tag<'a>(tags: &'a [Tag], key: &str) -> Option<&'a str> {
+    tags.iter().find(|tag| tag.key() == Some(key)).and_then(Tag::value)
+}

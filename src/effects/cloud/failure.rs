@@ -1,0 +1,181 @@
+//! What AWS answered, in words for the person who reads it: the action, what was found, what to try.
+
+use crate::model::cloud::Permission;
+use crate::model::error::{Error, Result};
+use aws_sdk_sts::config::http::HttpResponse;
+use aws_sdk_sts::error::SdkError;
+use aws_smithy_types::error::metadata::ProvideErrorMetadata;
+use std::error::Error as StdError;
+
+/// The longest answer that is shown; some carry kilobytes of encoded policy.
+const LONGEST: usize = 400;
+
+pub(crate) trait Explain<T> {
+    /// `permission` is what the call needs; `what` fits after "failed to".
+    fn explain(self, permission: Permission, what: impl FnOnce() -> String) -> Result<T>;
+}
+
+impl<T, E> Explain<T> for Result<T, SdkError<E, HttpResponse>>
+where
+    E: ProvideErrorMetadata + StdError + Send + Sync + 'static,
+{
+    fn explain(self, permission: Permission, what: impl FnOnce() -> String) -> Result<T> {
+        self.map_err(|error| explained(&error, permission, what()))
+    }
+}
+
+/// AWS's code for a refusal, such as `InvalidInstanceID.NotFound`; empty where there was no answer or the answer had none.
+pub(crate) fn code<E: ProvideErrorMetadata>(error: &SdkError<E, HttpResponse>) -> &str {
+    error.as_service_error().and_then(|e| e.code()).unwrap_or_default()
+}
+
+/// The HTTP status of the answer; zero where there was none.
+pub(crate) fn status<E>(error: &SdkError<E, HttpResponse>) -> u16 {
+    error.raw_response().map_or(0, |response| response.status().as_u16())
+}
+
+pub(crate) fn explained<E>(error: &SdkError<E, HttpResponse>, permission: Permission, what: String) -> Error
+where
+    E: ProvideErrorMetadata + StdError + 'static,
+{
+    let action = permission.action();
+    let Some(service) = error.as_service_error() else {
+        return unanswered(error, what);
+    };
+    let status = status(error);
+    let code = service.code().unwrap_or_default();
+    let said = match (code, service.message()) {
+        ("", None) => match causes(error).last() {
+            Some(cause) => format!(
+                "{action} answered HTTP {status}, and not what AWS would: {}",
+                shortened(cause)
+            ),
+            None => format!("{action} answered HTTP {status} without saying why"),
+        },
+        (code, None) => format!("{action} answered {code}"),
+        ("", Some(message)) => format!("{action} answered HTTP {status}: {}", shortened(message)),
+        (code, Some(message)) => format!("{action} answered {code}: {}", shortened(message)),
+    };
+    let failed = Error::failed(what).because(said);
+    match hint(action, code, status) {
+        Some(hint) => failed.hint(hint),
+        None => failed,
+    }
+}
+
+fn hint(action: &str, code: &str, status: u16) -> Option<String> {
+    Some(match code {
+        "AccessDenied" | "AccessDeniedException" | "UnauthorizedOperation" | "Forbidden" | "AllAccessDisabled" => {
+            format!("allow `{action}` to the credentials in use; `aws sts get-caller-identity` tells whose they are")
+        }
+        "ExpiredToken" | "ExpiredTokenException" | "RequestExpired" => {
+            "log in to AWS again: the session has ended, or this computer's clock is wrong".into()
+        }
+        "InvalidClientTokenId"
+        | "InvalidAccessKeyId"
+        | "SignatureDoesNotMatch"
+        | "AuthFailure"
+        | "UnrecognizedClientException"
+        | "IncompleteSignature"
+        | "InvalidToken" => {
+            "AWS does not accept these credentials: set AWS_PROFILE or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY to \
+             ones that belong to this account and endpoint"
+                .into()
+        }
+        "RequestLimitExceeded" | "Throttling" | "ThrottlingException" | "SlowDown" | "TooManyRequestsException" => {
+            "AWS is limiting the rate of calls of this account: run the same command again in a minute".into()
+        }
+        "VcpuLimitExceeded" | "InstanceLimitExceeded" | "AddressLimitExceeded" => {
+            "the account's quota is used up: ask AWS for more in Service Quotas, or remove what is not needed".into()
+        }
+        "InsufficientInstanceCapacity" | "Unsupported" => {
+            "name other zones in `hosts.zones`, or another `hosts.instance_type`".into()
+        }
+        "OptInRequired" => "the region or the image must be enabled for this account first".into(),
+        "NoSuchBucket" => "run `infra up` first: it makes the bucket".into(),
+        _ if status == 403 => {
+            format!("allow `{action}` to the credentials in use; `aws sts get-caller-identity` tells whose they are")
+        }
+        _ => return None,
+    })
+}
+
+/// No answer came: nobody there, too slow, no credentials, or not understood.
+fn unanswered<E>(error: &SdkError<E, HttpResponse>, what: String) -> Error
+where
+    E: StdError + 'static,
+{
+    let chain = causes(error);
+    let said = match chain.last() {
+        Some(root) => root.clone(),
+        None => error.to_string(),
+    };
+    let all = chain.join(": ");
+    let failed = Error::failed(what).because(shortened(&all));
+    if all.contains("credential") || all.contains("identity") {
+        return failed.hint(
+            "log in to AWS: set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or run `aws login`",
+        );
+    }
+    match error {
+        SdkError::TimeoutError(_) => {
+            failed.hint("AWS did not answer in time: check the network, then run the same command again")
+        }
+        SdkError::DispatchFailure(_) => failed.hint(format!(
+            "check the network and, where one is set, AWS_ENDPOINT_URL ({})",
+            shortened(&said)
+        )),
+        SdkError::ResponseError(_) => {
+            failed.hint("the answer was cut off or is not AWS's: check AWS_ENDPOINT_URL, then try again")
+        }
+        _ => failed,
+    }
+}
+
+/// The messages under an error that says nothing itself ("dispatch failure", "service error").
+fn causes(error: &(dyn StdError + 'static)) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let line = error.to_string();
+        if !line.is_empty() && lines.last().is_none_or(|last| !last.contains(&line)) {
+            lines.push(line);
+        }
+        cause = error.source();
+    }
+    if lines.is_empty() {
+        lines.push(error.to_string());
+    }
+    lines
+}
+
+fn shortened(text: &str) -> String {
+    let text = text
+        .split("Encoded authorization failure message")
+        .next()
+        .unwrap_or(text)
+        .trim();
+    match text.char_indices().nth(LONGEST) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_names_the_action_that_must_be_allowed() {
+        let text = hint("ec2:RunInstances", "UnauthorizedOperation", 403).unwrap();
+        assert!(text.contains("`ec2:RunInstances`"), "{text}");
+        assert!(hint("ec2:RunInstances", "InvalidParameterValue", 400).is_none());
+    }
+
+    #[test]
+    fn encoded_policies_are_not_shown() {
+        let shown = shortened("You are not authorized. Encoded authorization failure message: AAAA");
+        assert_eq!(shown, "You are not authorized.");
+        assert!(shortened(&"é".repeat(1000)).ends_with('…'));
+    }
+}

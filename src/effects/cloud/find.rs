@@ -1,0 +1,57 @@
+//! Everything that stands of one environment, asked for at once.
+
+use super::{Cloud, bucket, ec2, iam, ssm};
+use crate::model::cloud::{Found, ParameterWanted, Wanted};
+use crate::model::error::Result;
+use crate::model::names::Names;
+use crate::model::secret::Secret;
+use crate::model::secrets::Secrets;
+use std::collections::BTreeMap;
+
+/// Looks for what the environment has. Takes about as long as three calls, one after the other.
+pub async fn find(cloud: &Cloud, wanted: &Wanted) -> Result<Found> {
+    let names = &wanted.names;
+    let resource = names.resource();
+    let rule_ids = bucket::rule_ids(names, wanted.expiry);
+    let (bucket, secrets, key_pair, network, group, role, profile, instances, addresses, machine_and_image) = tokio::try_join!(
+        bucket::bucket(cloud, names, &rule_ids),
+        secrets(cloud, names, &wanted.parameters),
+        ec2::key_pair(cloud, &resource),
+        ec2::network(cloud, wanted.subnet.as_deref(), &wanted.instance_type),
+        ec2::group(cloud, names),
+        iam::role(cloud, &resource),
+        iam::profile(cloud, &resource),
+        ec2::instances(cloud, names),
+        ec2::addresses(cloud, names),
+        ec2::machine_and_image(cloud, &wanted.instance_type, &wanted.image),
+    )?;
+    let (machine_type, image) = machine_and_image;
+    Ok(Found {
+        bucket,
+        secrets,
+        key_pair,
+        network,
+        group,
+        role,
+        profile,
+        instances,
+        addresses,
+        image,
+        machine_type,
+    })
+}
+
+/// The environment's secrets as SSM holds them; what is not there yet is left out.
+pub async fn secrets(cloud: &Cloud, names: &Names, parameters: &[ParameterWanted]) -> Result<Secrets> {
+    let prefix = names.parameters();
+    let full: Vec<String> = parameters
+        .iter()
+        .map(|parameter| format!("{prefix}{}", parameter.name))
+        .collect();
+    let values: BTreeMap<String, Secret> = ssm::read(cloud, &full)
+        .await?
+        .into_iter()
+        .filter_map(|(name, value)| Some((name.strip_prefix(&prefix)?.to_string(), value)))
+        .collect();
+    Ok(Secrets::new(prefix, values))
+}

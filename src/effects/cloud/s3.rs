@@ -1,0 +1,400 @@
+//! Objects in one bucket, written under conditions.
+//!
+//! Whole objects in memory: state, journals, locks and small records. The bucket itself is made in `bucket`.
+
+use super::Cloud;
+use super::failure::{Explain, code, explained, status};
+use crate::model::cloud::Permission;
+use crate::model::error::{Error, Result};
+use crate::model::secret::Secret;
+use aws_sdk_s3::config::interceptors::BeforeDeserializationInterceptorContextRef;
+use aws_sdk_s3::config::{Intercept, RuntimeComponents};
+use aws_sdk_s3::presigning::PresigningConfig;
+use aws_sdk_s3::primitives::{ByteStream, DateTime};
+use aws_smithy_types::config_bag::ConfigBag;
+use jiff::Timestamp;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+/// How often a write is repeated that met another one at the same moment (409).
+const CONFLICTS: u32 = 6;
+
+/// Above every number of ten digits.
+const HIGHEST: u64 = 10_000_000_000;
+
+/// State, journals, locks and records of backups. A journal grows by a few hundred bytes with each step; a base's record names its parts.
+const LARGEST_RECORD: usize = 8 << 20;
+
+/// A part of a base, or a piece of the log.
+pub const LARGEST_OBJECT: usize = infra_agent::download::LARGEST as usize;
+
+/// One bucket of one account. Cheap to clone.
+#[derive(Clone)]
+pub struct Bucket {
+    pub(super) client: aws_sdk_s3::Client,
+    pub(super) name: String,
+    pub(super) account: String,
+}
+
+/// What identifies the content of an object that was read or written.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Etag(String);
+
+/// When a write may happen.
+#[derive(Clone, Debug)]
+pub enum If {
+    Always,
+    /// Only when there is no such object.
+    Absent,
+    /// Only when the object is still what was read.
+    Unchanged(Etag),
+}
+
+pub struct Object {
+    pub body: Vec<u8>,
+    pub etag: Etag,
+    /// When it was written and when this answer was made, both by the clock of S3.
+    pub written_at: Option<Timestamp>,
+    pub answered_at: Option<Timestamp>,
+}
+
+/// What came of a write under a condition.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Written {
+    Done(Etag),
+    /// The condition did not hold (412): nothing was written.
+    Refused,
+}
+
+/// One line of a listing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listed {
+    pub key: String,
+    pub bytes: u64,
+    pub written_at: Option<Timestamp>,
+}
+
+impl Bucket {
+    pub fn new(cloud: &Cloud, name: &str) -> Self {
+        Bucket {
+            client: cloud.s3.clone(),
+            name: name.to_string(),
+            account: cloud.account().to_string(),
+        }
+    }
+
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// A record of ours, or nothing where neither it nor its bucket exists. What is larger than any of them is an error.
+    pub async fn get(&self, key: &str) -> Result<Option<Object>> {
+        self.get_within(key, LARGEST_RECORD).await
+    }
+
+    /// The same of an object that may have `most` bytes.
+    pub async fn get_within(&self, key: &str, most: usize) -> Result<Option<Object>> {
+        tracing::debug!("s3: get {key}");
+        let clock = ServerClock::default();
+        let answer = self
+            .client
+            .get_object()
+            .bucket(&self.name)
+            .key(key)
+            .expected_bucket_owner(&self.account)
+            .customize()
+            .interceptor(clock.clone())
+            .send()
+            .await;
+        let answer = match answer {
+            Err(error) if matches!(code(&error), "NoSuchKey" | "NoSuchBucket") => return Ok(None),
+            answer => answer.explain(Permission::GetObject, || format!("read {}", self.url(key)))?,
+        };
+        let etag = Etag(answer.e_tag.unwrap_or_default());
+        let written_at = answer.last_modified.as_ref().and_then(timestamp);
+        let announced = answer.content_length.unwrap_or(0);
+        let too_large = || {
+            Error::failed(format!("read {}: it has more than {most} bytes", self.url(key)))
+                .hint("this program did not write it: see who did")
+        };
+        if usize::try_from(announced).is_ok_and(|announced| announced > most) {
+            return Err(too_large());
+        }
+        let mut body = Vec::new();
+        let mut stream = answer.body;
+        while let Some(bytes) = stream
+            .try_next()
+            .await
+            .map_err(|error| Error::failed(format!("read {}", self.url(key))).because(error))?
+        {
+            if body.len() + bytes.len() > most {
+                return Err(too_large());
+            }
+            body.extend_from_slice(&bytes);
+        }
+        Ok(Some(Object {
+            body,
+            etag,
+            written_at,
+            answered_at: clock.seen(),
+        }))
+    }
+
+    /// An address at which whoever has it can read the object for a while. It is a credential, and does what its maker may do ([`Permission::GetObject`]).
+    pub async fn signed_url(&self, key: &str, lifetime: Duration) -> Result<Secret> {
+        let doing = || format!("sign an address of {}", self.url(key));
+        let lifetime = PresigningConfig::expires_in(lifetime).map_err(|error| Error::failed(doing()).because(error))?;
+        let request = self
+            .client
+            .get_object()
+            .bucket(&self.name)
+            .key(key)
+            .presigned(lifetime)
+            .await
+            .map_err(|error| Error::failed(doing()).because(error))?;
+        Ok(Secret::new(request.uri().to_string()))
+    }
+
+    /// The last key under a prefix, by the order of keys, in few questions however many there are: keys go on from a number of ten digits.
+    pub async fn last_numbered(&self, prefix: &str) -> Result<Option<String>> {
+        let mut found = self.first_from(prefix, 0).await?;
+        let (mut low, mut step) = (0_u64, 1024_u64);
+        // Doubling steps up, then halving ones down.
+        while step < HIGHEST
+            && let Some(key) = self.first_from(prefix, low + step).await?
+        {
+            low += step;
+            found = Some(key);
+            step *= 2;
+        }
+        while step > 1 {
+            step /= 2;
+            if let Some(key) = self.first_from(prefix, low + step).await? {
+                low += step;
+                found = Some(key);
+            }
+        }
+        Ok(found)
+    }
+
+    /// The first key under a prefix whose number is at least this.
+    async fn first_from(&self, prefix: &str, number: u64) -> Result<Option<String>> {
+        let before = format!("{prefix}{:010}", number);
+        let page = self
+            .client
+            .list_objects_v2()
+            .bucket(&self.name)
+            .prefix(prefix)
+            .start_after(before)
+            .max_keys(1)
+            .expected_bucket_owner(&self.account)
+            .send()
+            .await;
+        let page = match page {
+            Err(error) if code(&error) == "NoSuchBucket" => return Ok(None),
+            page => page.explain(Permission::ListBucket, || format!("list {}", self.url(prefix)))?,
+        };
+        let key = page
+            .contents
+            .unwrap_or_default()
+            .into_iter()
+            .find_map(|object| object.key);
+        let numbered = |key: &String| key.as_bytes().get(prefix.len()).is_some_and(u8::is_ascii_digit);
+        Ok(key.filter(numbered))
+    }
+
+    /// The folders right under a prefix, in their order; empty where the bucket is absent.
+    pub async fn folders(&self, prefix: &str) -> Result<Vec<String>> {
+        let mut folders = Vec::new();
+        let mut pages = self
+            .client
+            .list_objects_v2()
+            .bucket(&self.name)
+            .prefix(prefix)
+            .delimiter("/")
+            .expected_bucket_owner(&self.account)
+            .into_paginator()
+            .send();
+        while let Some(page) = pages.next().await {
+            let page = match page {
+                Err(error) if code(&error) == "NoSuchBucket" => return Ok(Vec::new()),
+                page => page.explain(Permission::ListBucket, || format!("list {}", self.url(prefix)))?,
+            };
+            folders.extend(
+                page.common_prefixes
+                    .unwrap_or_default()
+                    .into_iter()
+                    .filter_map(|folder| folder.prefix),
+            );
+        }
+        Ok(folders)
+    }
+
+    /// Writes the whole object. A write that S3 did not decide on because another came at the same moment (409) is repeated.
+    pub async fn put(&self, key: &str, body: &[u8], when: &If) -> Result<Written> {
+        tracing::debug!("s3: put {key}, {} bytes", body.len());
+        let mut conflicts = 0;
+        loop {
+            let mut put = self
+                .client
+                .put_object()
+                .bucket(&self.name)
+                .key(key)
+                .expected_bucket_owner(&self.account)
+                .content_type("application/json")
+                .body(ByteStream::from(body.to_vec()));
+            put = match when {
+                If::Always => put,
+                If::Absent => put.if_none_match("*"),
+                If::Unchanged(etag) => put.if_match(&etag.0),
+            };
+            match put.send().await {
+                Ok(answer) => return Ok(Written::Done(Etag(answer.e_tag.unwrap_or_default()))),
+                Err(error) => match refusal(&error) {
+                    Refusal::Condition if !matches!(when, If::Always) => return self.own_write(key, body).await,
+                    // What should be unchanged is gone.
+                    Refusal::Gone if matches!(when, If::Unchanged(_)) => return self.own_write(key, body).await,
+                    Refusal::Conflict if conflicts < CONFLICTS => {
+                        conflicts += 1;
+                        tokio::time::sleep(Duration::from_millis(40) * conflicts).await;
+                    }
+                    _ => {
+                        return Err(explained(
+                            &error,
+                            Permission::PutObject,
+                            format!("write {}", self.url(key)),
+                        ));
+                    }
+                },
+            }
+        }
+    }
+
+    /// A repeated request is refused by its own first success: what stands there is then exactly what was to be written.
+    async fn own_write(&self, key: &str, body: &[u8]) -> Result<Written> {
+        Ok(match self.get(key).await? {
+            Some(there) if there.body == body => Written::Done(there.etag),
+            _ => Written::Refused,
+        })
+    }
+
+    /// Removes the object; false when the condition did not hold. An object that is not there is as good as removed.
+    pub async fn delete(&self, key: &str, when: &If) -> Result<bool> {
+        let mut conflicts = 0;
+        loop {
+            let mut delete = self
+                .client
+                .delete_object()
+                .bucket(&self.name)
+                .key(key)
+                .expected_bucket_owner(&self.account);
+            if let If::Unchanged(etag) = when {
+                delete = delete.if_match(&etag.0);
+            }
+            match delete.send().await {
+                Ok(_) => return Ok(true),
+                Err(error) => match refusal(&error) {
+                    Refusal::Gone => return Ok(true),
+                    Refusal::Condition => return Ok(false),
+                    Refusal::Conflict if conflicts < CONFLICTS => {
+                        conflicts += 1;
+                        tokio::time::sleep(Duration::from_millis(40) * conflicts).await;
+                    }
+                    Refusal::Conflict | Refusal::Other => {
+                        return Err(explained(
+                            &error,
+                            Permission::DeleteObject,
+                            format!("remove {}", self.url(key)),
+                        ));
+                    }
+                },
+            }
+        }
+    }
+
+    /// Everything under a prefix, in the order of keys; empty where the bucket is absent.
+    pub async fn list(&self, prefix: &str) -> Result<Vec<Listed>> {
+        let mut listed = Vec::new();
+        let mut pages = self
+            .client
+            .list_objects_v2()
+            .bucket(&self.name)
+            .prefix(prefix)
+            .expected_bucket_owner(&self.account)
+            .into_paginator()
+            .send();
+        while let Some(page) = pages.next().await {
+            let page = match page {
+                Err(error) if code(&error) == "NoSuchBucket" => return Ok(Vec::new()),
+                page => page.explain(Permission::ListBucket, || format!("list {}", self.url(prefix)))?,
+            };
+            listed.extend(page.contents.unwrap_or_default().into_iter().filter_map(|object| {
+                Some(Listed {
+                    bytes: object
+                        .size
+                        .and_then(|size| u64::try_from(size).ok())
+                        .unwrap_or_default(),
+                    written_at: object.last_modified.as_ref().and_then(timestamp),
+                    key: object.key?,
+                })
+            }));
+        }
+        Ok(listed)
+    }
+
+    /// How this object is named to people.
+    pub fn url(&self, key: &str) -> String {
+        format!("s3://{}/{key}", self.name)
+    }
+}
+
+enum Refusal {
+    Condition,
+    Conflict,
+    Gone,
+    Other,
+}
+
+fn refusal<E: aws_smithy_types::error::metadata::ProvideErrorMetadata>(
+    error: &aws_sdk_s3::error::SdkError<E, aws_sdk_s3::config::http::HttpResponse>,
+) -> Refusal {
+    match (status(error), code(error)) {
+        (_, "NoSuchBucket") => Refusal::Other,
+        (412, _) | (_, "PreconditionFailed") => Refusal::Condition,
+        (409, _) | (_, "ConditionalRequestConflict" | "OperationAborted") => Refusal::Conflict,
+        (404, _) => Refusal::Gone,
+        _ => Refusal::Other,
+    }
+}
+
+pub(super) fn timestamp(time: &DateTime) -> Option<Timestamp> {
+    Timestamp::from_second(time.secs()).ok()
+}
+
+/// Reads the `Date` of an answer: ages are told by one clock, that of S3, and not by those of two laptops.
+#[derive(Clone, Debug, Default)]
+struct ServerClock(Arc<Mutex<Option<Timestamp>>>);
+
+impl ServerClock {
+    fn seen(&self) -> Option<Timestamp> {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Intercept for ServerClock {
+    fn name(&self) -> &'static str {
+        "server clock"
+    }
+
+    fn read_before_deserialization(
+        &self,
+        context: &BeforeDeserializationInterceptorContextRef<'_>,
+        _: &RuntimeComponents,
+        _: &mut ConfigBag,
+    ) -> Result<(), aws_sdk_s3::error::BoxError> {
+        let date = context.response().headers().get("date");
+        let date = date.and_then(|date| jiff::fmt::rfc2822::parse(date).ok());
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = date.map(|date| date.timestamp());
+        Ok(())
+    }
+}

@@ -1,0 +1,154 @@
+//! SSM parameters: read many at once, made where there are none, never overwritten.
+
+use super::Cloud;
+use super::failure::{Explain, code, explained};
+use crate::model::cloud::Permission;
+use crate::model::error::{Error, Result};
+use crate::model::names::Names;
+use crate::model::secret::Secret;
+use aws_sdk_ssm::types::{ParameterType, Tag};
+use futures_util::future::try_join_all;
+use std::collections::BTreeMap;
+
+/// SSM reads no more at once.
+const AT_ONCE: usize = 10;
+
+/// Values by full name; what is not there is left out.
+pub async fn read(cloud: &Cloud, names: &[String]) -> Result<BTreeMap<String, Secret>> {
+    let chunks = names.chunks(AT_ONCE).map(|some| async move {
+        let answer = cloud
+            .ssm
+            .get_parameters()
+            .set_names(Some(some.to_vec()))
+            .with_decryption(true)
+            .send()
+            .await
+            .explain(Permission::GetParameters, || {
+                format!("read {} SSM parameters, {} first", some.len(), some[0])
+            })?;
+        Ok::<_, Error>(answer.parameters.unwrap_or_default())
+    });
+    let found = try_join_all(chunks).await?.into_iter().flatten();
+    Ok(found
+        .filter_map(|parameter| Some((parameter.name?, Secret::new(parameter.value?))))
+        .collect())
+}
+
+/// Makes a parameter that was not there. Where somebody else was faster the value is theirs: what is given back is what is stored.
+pub async fn make(cloud: &Cloud, names: &Names, name: &str, value: &Secret, secure: bool) -> Result<Secret> {
+    let tag = |key: &str, value: &str| Tag::builder().key(key).value(value).build();
+    let tags = [
+        tag(super::ec2::TAG_NAME, &names.name),
+        tag(super::ec2::TAG_ENV, &names.env),
+    ];
+    let tags: Result<Vec<Tag>, _> = tags.into_iter().collect();
+    let tags = tags.map_err(|error| Error::failed(format!("tag the SSM parameter {name}")).because(error))?;
+    let made = cloud
+        .ssm
+        .put_parameter()
+        .name(name)
+        .value(value.expose())
+        .r#type(if secure {
+            ParameterType::SecureString
+        } else {
+            ParameterType::String
+        })
+        .overwrite(false)
+        .set_tags(Some(tags))
+        .send()
+        .await;
+    match made {
+        Ok(_) => Ok(value.clone()),
+        Err(error) if code(&error) == "ParameterAlreadyExists" => {
+            let stored = read(cloud, &[name.to_string()]).await?.remove(name);
+            stored.ok_or_else(|| {
+                Error::failed(format!("make the SSM parameter {name}"))
+                    .because("SSM says that it exists, and does not give it")
+                    .hint("run the same command again")
+            })
+        }
+        Err(error) => Err(refused(&error, name, value)),
+    }
+}
+
+/// Replaces the value of a parameter that may be there, such as a certificate that was made anew.
+pub async fn replace(cloud: &Cloud, names: &Names, name: &str, value: &Secret, secure: bool) -> Result<()> {
+    // SSM takes tags only when it makes a parameter: so make it first, and overwrite it only when it was there.
+    if make(cloud, names, name, value, secure).await? == *value {
+        return Ok(());
+    }
+    let done = cloud
+        .ssm
+        .put_parameter()
+        .name(name)
+        .value(value.expose())
+        .r#type(if secure {
+            ParameterType::SecureString
+        } else {
+            ParameterType::String
+        })
+        .overwrite(true)
+        .send()
+        .await;
+    done.map(|_| ()).map_err(|error| refused(&error, name, value))
+}
+
+/// Full names of everything under a prefix.
+pub async fn names_under(cloud: &Cloud, prefix: &str) -> Result<Vec<String>> {
+    let mut names = Vec::new();
+    let mut pages = cloud
+        .ssm
+        .get_parameters_by_path()
+        .path(prefix)
+        .recursive(true)
+        .into_paginator()
+        .send();
+    while let Some(page) = pages.next().await {
+        let page = page.explain(Permission::GetParametersByPath, || {
+            format!("list the SSM parameters under {prefix}")
+        })?;
+        names.extend(
+            page.parameters
+                .unwrap_or_default()
+                .into_iter()
+                .filter_map(|parameter| parameter.name),
+        );
+    }
+    Ok(names)
+}
+
+/// Removes parameters; those that are gone already are fine.
+pub async fn delete(cloud: &Cloud, names: &[String]) -> Result<()> {
+    for some in names.chunks(AT_ONCE) {
+        cloud
+            .ssm
+            .delete_parameters()
+            .set_names(Some(some.to_vec()))
+            .send()
+            .await
+            .explain(Permission::DeleteParameters, || {
+                format!("remove {} SSM parameters, {} first", some.len(), some[0])
+            })?;
+    }
+    Ok(())
+}
+
+/// SSM may quote a value that it does not like: such an answer is not shown.
+fn refused<E>(
+    error: &aws_sdk_ssm::error::SdkError<E, aws_sdk_ssm::config::http::HttpResponse>,
+    name: &str,
+    value: &Secret,
+) -> Error
+where
+    E: aws_smithy_types::error::metadata::ProvideErrorMetadata + std::error::Error + 'static,
+{
+    let what = format!("make the SSM parameter {name}");
+    let said = error
+        .as_service_error()
+        .and_then(|error| error.message())
+        .unwrap_or_default();
+    if said.contains(value.expose()) {
+        return Error::failed(what).because(format!("ssm:PutParameter answered {}", code(error)));
+    }
+    explained(error, Permission::PutParameter, what)
+}

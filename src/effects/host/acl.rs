@@ -1,0 +1,224 @@
+//! Which commands a user's rules let through, read as Redis reads them. Pure.
+//!
+//! Only for saying beforehand what would be refused: whether a command belongs to `@admin` or `@dangerous` stands in a table here, as Redis 7.0 has it. Once a master
+//! stands, it is asked itself (`ACL DRYRUN`).
+
+use std::fmt;
+
+/// Commands of `@dangerous` that are not of `@admin`: on a shared server they are slow or destroy much.
+const DANGEROUS: [&str; 10] = [
+    "flushall",
+    "flushdb",
+    "info",
+    "keys",
+    "migrate",
+    "restore",
+    "restore-asking",
+    "sort",
+    "sort_ro",
+    "swapdb",
+];
+
+/// Commands of `@admin`; all of them are of `@dangerous` too. A name without `|` stands for its subcommands.
+const ADMIN: [&str; 65] = [
+    "acl|deluser",
+    "acl|dryrun",
+    "acl|getuser",
+    "acl|list",
+    "acl|load",
+    "acl|log",
+    "acl|save",
+    "acl|setuser",
+    "acl|users",
+    "bgrewriteaof",
+    "bgsave",
+    "client|kill",
+    "client|list",
+    "client|no-evict",
+    "client|pause",
+    "client|unblock",
+    "client|unpause",
+    "cluster|addslots",
+    "cluster|addslotsrange",
+    "cluster|bumpepoch",
+    "cluster|count-failure-reports",
+    "cluster|delslots",
+    "cluster|delslotsrange",
+    "cluster|failover",
+    "cluster|flushslots",
+    "cluster|forget",
+    "cluster|meet",
+    "cluster|replicas",
+    "cluster|replicate",
+    "cluster|reset",
+    "cluster|saveconfig",
+    "cluster|set-config-epoch",
+    "cluster|setslot",
+    "cluster|slaves",
+    "config",
+    "debug",
+    "failover",
+    "lastsave",
+    "latency|doctor",
+    "latency|graph",
+    "latency|histogram",
+    "latency|history",
+    "latency|latest",
+    "latency|reset",
+    "module|list",
+    "module|load",
+    "module|loadex",
+    "module|unload",
+    "monitor",
+    "pfdebug",
+    "pfselftest",
+    "psync",
+    "replconf",
+    "replicaof",
+    "role",
+    "save",
+    "shutdown",
+    "slaveof",
+    "slowlog|get",
+    "slowlog|len",
+    "slowlog|reset",
+    "sync",
+    // Valkey's names.
+    "commandlog",
+    "cluster|syncslots",
+    "cluster|migrateslots",
+];
+
+/// A user's rules about commands, in their order: the last that fits decides.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rules(Vec<Rule>);
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Rule {
+    allows: bool,
+    /// A command, a subcommand or `@category`, in lower case.
+    what: String,
+}
+
+impl Rules {
+    /// Takes the rules about commands out of a line of users.acl; what is about passwords, keys and channels is passed over.
+    pub fn read(line: &str) -> Rules {
+        let rules = line.split_whitespace().filter_map(|word| {
+            let (allows, what) = match word {
+                "allcommands" => (true, "@all"),
+                "nocommands" => (false, "@all"),
+                _ if word.starts_with('+') => (true, &word[1..]),
+                _ if word.starts_with('-') => (false, &word[1..]),
+                _ => return None,
+            };
+            Some(Rule {
+                allows,
+                what: what.to_lowercase(),
+            })
+        });
+        Rules(rules.collect())
+    }
+
+    /// Whether a command may be run: `get`, or `config|get` with its subcommand. All keys are taken to be allowed.
+    pub fn allow(&self, command: &str) -> bool {
+        let command = command.to_lowercase();
+        let mut allowed = false;
+        for rule in &self.0 {
+            let fits = match rule.what.strip_prefix('@') {
+                Some("all") => true,
+                Some("admin") => listed(&ADMIN, &command),
+                Some("dangerous") => listed(&ADMIN, &command) || listed(&DANGEROUS, &command),
+                Some(_) => false,
+                None => covers(&rule.what, &command),
+            };
+            if fits {
+                allowed = rule.allows;
+            }
+        }
+        allowed
+    }
+}
+
+impl fmt::Display for Rules {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, rule) in self.0.iter().enumerate() {
+            let gap = if index == 0 { "" } else { " " };
+            let sign = if rule.allows { '+' } else { '-' };
+            write!(f, "{gap}{sign}{}", rule.what)?;
+        }
+        Ok(())
+    }
+}
+
+fn listed(table: &[&str], command: &str) -> bool {
+    table.iter().any(|entry| covers(entry, command))
+}
+
+/// A command covers itself and its subcommands.
+fn covers(rule: &str, command: &str) -> bool {
+    command == rule || command.strip_prefix(rule).is_some_and(|rest| rest.starts_with('|'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::effects::host::users::app_rules;
+    use crate::effects::redis::testing::TestServer;
+
+    #[test]
+    fn the_last_rule_that_fits_decides() {
+        let rules = Rules::read("user app on #00 ~* &* +@all -@admin -@dangerous +info +client|list -get");
+        for (command, allowed) in [
+            ("set", true),
+            ("get", false),
+            ("INFO", true),
+            ("keys", false),
+            ("client|list", true),
+            ("client|kill", false),
+            ("client|setname", true),
+            ("config|get", false),
+            ("evalsha", true),
+            ("json.set", true),
+        ] {
+            assert_eq!(rules.allow(command), allowed, "{command}");
+        }
+    }
+
+    #[test]
+    fn the_app_may_what_infra_yml_adds() {
+        let usual = app_rules(&[]).unwrap();
+        assert!(usual.allow("set") && usual.allow("info") && !usual.allow("keys") && !usual.allow("flushdb"));
+        let more = app_rules(&["keys".into(), "client|list".into()]).unwrap();
+        assert!(more.allow("keys") && more.allow("client|list") && !more.allow("flushdb"));
+    }
+
+    /// The table against the server that the rules are written for: every command of both categories.
+    #[tokio::test]
+    async fn the_table_says_what_a_server_says() {
+        let server = TestServer::start(&[]).await;
+        let rules = app_rules(&[]).unwrap();
+        server
+            .script("ACL SETUSER app on nopass ~* &* +@all -@admin -@dangerous +info")
+            .await;
+        let dangerous: Vec<String> = server.run("ACL CAT dangerous").await;
+        assert!(dangerous.len() > 60);
+        for command in dangerous {
+            assert_eq!(rules.allow(&command), command == "info", "{command}");
+        }
+        for category in [
+            "read",
+            "write",
+            "connection",
+            "scripting",
+            "pubsub",
+            "transaction",
+            "stream",
+        ] {
+            let commands: Vec<String> = server.run(&format!("ACL CAT {category}")).await;
+            let dangerous: Vec<String> = server.run("ACL CAT dangerous").await;
+            for command in commands.into_iter().filter(|command| !dangerous.contains(command)) {
+                assert!(rules.allow(&command), "{command}");
+            }
+        }
+    }
+}

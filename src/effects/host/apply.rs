@@ -1,0 +1,191 @@
+//! Makes a host what its plan says, in one round trip. Everything travels by standard input, secrets included.
+
+use super::description::{Content, Description, File};
+use super::facts::Facts;
+use super::lockdown;
+use super::plan::{Action, Plan, plan};
+use super::templates;
+use crate::effects::fault;
+use crate::effects::remote::Session;
+use crate::model::error::{Error, Result};
+use crate::ui;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use std::fmt::Write;
+use std::time::Duration;
+use zeroize::Zeroizing;
+
+/// Packages over a slow mirror, or another apt that holds the lock, take this long at most.
+const APPLY: Duration = Duration::from_secs(15 * 60);
+
+/// A few megabytes over a slow link.
+const SEND: Duration = Duration::from_secs(10 * 60);
+
+/// What came of it.
+#[derive(Clone, Debug, Default)]
+pub struct Outcome {
+    /// Steps that were done; 0 means that nothing was written.
+    pub changes: usize,
+    pub warnings: Vec<String>,
+}
+
+/// Looks, compares, applies: one round trip for a host that is as it should be, two for any other.
+pub async fn converge(session: &Session, description: &Description, step: &ui::Step) -> Result<Outcome> {
+    step.update("looking");
+    let facts = Facts::fetch(session, description).await?;
+    let plan = plan(description, &facts)?;
+    apply(session, description, &facts, &plan, None, step).await
+}
+
+/// Applies a plan made from `facts`. A plan without steps costs nothing. With the `epoch` of a lock, a host that has seen a higher one refuses all of it.
+pub async fn apply(
+    session: &Session,
+    description: &Description,
+    facts: &Facts,
+    plan: &Plan,
+    epoch: Option<u64>,
+    step: &ui::Step,
+) -> Result<Outcome> {
+    let mut outcome = Outcome {
+        changes: plan.steps.len(),
+        warnings: plan.warnings.clone(),
+    };
+    let pending = plan.pending(facts, description);
+    if plan.is_empty() && pending.is_empty() {
+        return Ok(outcome);
+    }
+    send_programs(session, plan, step).await?;
+    let input = script(plan, &pending, epoch);
+    let watched = step.clone();
+    let doing = format!("make {} what it should be", session.label());
+    fault::point(format_args!("before apply on {}", session.label()));
+    let applied = session
+        .run_within("sudo -n bash -s", Some(input.as_bytes()), APPLY, move |line| {
+            if let Some(text) = line.strip_prefix("doing ") {
+                watched.update(text);
+            }
+        })
+        .await;
+    fault::point(format_args!("after apply on {}", session.label()));
+    let output = applied?;
+    let text = output.text();
+    outcome.warnings.extend(
+        text.lines()
+            .filter_map(|line| line.strip_prefix("warning "))
+            .map(String::from),
+    );
+    if let Some(failure) = text.lines().find_map(|line| line.strip_prefix("failed ")) {
+        let last = text.lines().filter_map(|line| line.strip_prefix("doing ")).next_back();
+        return Err(Error::partial(doing)
+            .because(format!("{}: {}", last.unwrap_or("its first step"), failure.trim()))
+            .hint("what was done stays and is right: run the same command again"));
+    }
+    let output = output.expect_success(&doing)?;
+    if output.text().lines().next_back() != Some("done") {
+        return Err(Error::partial(doing)
+            .because("its answer broke off")
+            .hint("run the same command again"));
+    }
+    Ok(outcome)
+}
+
+/// Programs travel by themselves, before anything is changed: a list of actions is read line by line.
+async fn send_programs(session: &Session, plan: &Plan, step: &ui::Step) -> Result<()> {
+    for planned in &plan.steps {
+        let Action::PutFile(File {
+            path,
+            content: Content::Program(program),
+            ..
+        }) = &planned.action
+        else {
+            continue;
+        };
+        let doing = format!("send {path} to {}", session.label());
+        step.update(format!(
+            "sending {path}, {}",
+            crate::model::size::bytes(program.bytes().len() as u64)
+        ));
+        let incoming = "/var/lib/infra/incoming";
+        let command = format!(
+            "sudo -n sh -c 'umask 077 && mkdir -p {incoming} && cat >{incoming}/{}'",
+            program.sha256()
+        );
+        session
+            .run_within(&command, Some(program.bytes()), SEND, |_| ())
+            .await?
+            .expect_success(&doing)?;
+    }
+    Ok(())
+}
+
+/// The host's script and its list of actions. What a file's change asks for is remembered on the host before the first file is touched.
+fn script(plan: &Plan, pending: &[String], epoch: Option<u64>) -> Zeroizing<String> {
+    let mut lines = Zeroizing::new(templates::APPLY.to_string());
+    if let Some(epoch) = epoch {
+        line(&mut lines, format_args!("epoch {epoch}"));
+    }
+    if !pending.is_empty() {
+        line(&mut lines, format_args!("pending {}", pending.join(" ")));
+    }
+    for step in &plan.steps {
+        line(&mut lines, format_args!("say {}", step.text));
+        match &step.action {
+            Action::InstallPackages(names) => line(&mut lines, format_args!("packages {}", names.join(" "))),
+            Action::PutDirectory { path, owner, mode } => {
+                // Five digits: with fewer chmod leaves a folder its setgid bit, which the distribution's packages set.
+                line(&mut lines, format_args!("directory {path} {owner} {mode:05o}"));
+            }
+            Action::PutFile(
+                file @ File {
+                    content: Content::Program(program),
+                    ..
+                },
+            ) => line(
+                &mut lines,
+                format_args!(
+                    "program {} {}:{} {:04o} {}",
+                    file.path,
+                    file.owner,
+                    file.group,
+                    file.mode,
+                    program.sha256()
+                ),
+            ),
+            Action::PutFile(file) => {
+                let content = Zeroizing::new(STANDARD.encode(file.content.text()));
+                line(
+                    &mut lines,
+                    format_args!(
+                        "file {} {}:{} {:04o} {}",
+                        file.path,
+                        file.owner,
+                        file.group,
+                        file.mode,
+                        content.as_str()
+                    ),
+                );
+            }
+            Action::ReloadSsh => line(&mut lines, format_args!("reload-ssh {}", lockdown::SSH_SETTINGS)),
+            Action::ReloadUnits => line(&mut lines, format_args!("reload-units")),
+            Action::SetSysctl { key, value } => line(&mut lines, format_args!("sysctl {key} {value}")),
+            Action::TellEngine(commands) => {
+                let commands = Zeroizing::new(STANDARD.encode(commands.expose()));
+                line(&mut lines, format_args!("engine {}", commands.as_str()));
+            }
+            Action::ApplyRole => line(&mut lines, format_args!("role")),
+            Action::Enable(unit) => line(&mut lines, format_args!("enable {unit}")),
+            Action::Disable(unit) => line(&mut lines, format_args!("disable {unit}")),
+            Action::Start(unit) => line(&mut lines, format_args!("start {unit}")),
+            Action::Stop(unit) => line(&mut lines, format_args!("stop {unit}")),
+            Action::Restart(unit) => line(&mut lines, format_args!("restart {unit}")),
+        }
+    }
+    line(&mut lines, format_args!("settled"));
+    line(&mut lines, format_args!("end"));
+    lines
+}
+
+fn line(lines: &mut String, words: std::fmt::Arguments) {
+    // Writing to a String cannot fail.
+    let _ = writeln!(lines, "{words}");
+}

@@ -1,0 +1,254 @@
+//! The agent that ships the log and makes bases, or beside a replica only keeps what a full copy replaces: what is put on a host for it, and what it says of itself.
+//! Restoring is the operator's side.
+
+use super::description::{Content, Description, File, Reaction, Unit, root_file};
+use super::engine::Layout;
+use super::programs::Binary;
+use super::templates;
+use crate::effects::fault;
+use crate::effects::remote::Session;
+use crate::model::error::{Doing, Result};
+use crate::model::secret::Secret;
+use infra_agent::record::{AgentStatus, Commit};
+use serde::{Deserialize, Serialize};
+use std::time::Duration;
+
+/// The host's own deadline for one base, and a little more.
+const RUN: Duration = Duration::from_secs(52 * 60);
+
+/// Where a host's backups go, and how often.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// Whether this host's data goes to the bucket; a replica's does not.
+    pub ships: bool,
+    /// The bucket as hosts reach it, without a slash at its end; see [`bucket_url`].
+    pub bucket_url: String,
+    pub region: String,
+    /// `backups/<env>`: the only place where the host's role may put objects.
+    pub prefix: String,
+    pub period: Duration,
+    /// Longest time that a write may be on the host alone.
+    pub rpo_s: u64,
+    /// How much of the log may wait on the disk while S3 is away.
+    pub backlog_mb: u64,
+    pub agent: Binary,
+}
+
+/// The address of a bucket: AWS's own, or by path under an emulator's endpoint.
+pub fn bucket_url(bucket: &str, region: &str, endpoint: Option<&str>) -> String {
+    match endpoint {
+        Some(endpoint) => format!("{}/{bucket}", endpoint.trim_end_matches('/')),
+        None => format!("https://{bucket}.s3.{region}.amazonaws.com"),
+    }
+}
+
+/// What a host knows of its backups.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Backups {
+    pub agent: Option<AgentStatus>,
+    /// When the newest attempt at a base failed, and why; nothing where it did not.
+    pub failed: Option<Failure>,
+    /// Why the host did not start its engine, where it refused to.
+    pub refused: Option<String>,
+}
+
+#[derive(Clone, Debug, Deserialize, Serialize, PartialEq, Eq)]
+pub struct Failure {
+    pub at: String,
+    pub error: String,
+}
+
+/// Has the host's agent make one base now. Gives its record.
+pub async fn run_now(session: &Session) -> Result<Commit> {
+    let doing = format!("back up {}", session.label());
+    fault::point(format_args!("before back up {}", session.label()));
+    let made = session
+        .run_within("sudo -n /usr/local/sbin/infra-agent base", None, RUN, |_| ())
+        .await;
+    fault::point(format_args!("after back up {}", session.label()));
+    let output = made?
+        .expect_success(&doing)
+        .map_err(|error| error.hint("`journalctl -u infra-agent` on the host says more"))?;
+    serde_json::from_str(output.text().trim()).doing(|| doing)
+}
+
+/// What the agent says of itself, and the newest failure to make a base.
+pub async fn look(session: &Session) -> Result<Backups> {
+    let doing = format!("ask {} for its backups", session.label());
+    let command = "sudo -n sh -c 'for f in agent/status.json agent/failed.json refused; do printf \"%s \" $f; cat /var/lib/infra/$f 2>/dev/null | tr -d \
+                   \"\\n\"; echo; done'";
+    let output = session.run(command, None).await?.expect_success(&doing)?;
+    let mut backups = Backups::default();
+    for line in output.text().lines() {
+        match line.split_once(' ') {
+            Some((_, "")) | None => {}
+            Some(("refused", why)) => backups.refused = Some(why.into()),
+            Some(("agent/status.json", json)) => {
+                backups.agent = Some(serde_json::from_str(json).doing(|| doing.clone())?)
+            }
+            Some((_, json)) => backups.failed = Some(serde_json::from_str(json).doing(|| doing.clone())?),
+        }
+    }
+    Ok(backups)
+}
+
+/// Adds the agent to a host, and where it ships, the timer of its bases.
+pub(super) fn describe(
+    settings: &Settings,
+    label: &str,
+    layout: &Layout,
+    password: &Secret,
+    description: &mut Description,
+) -> Result<()> {
+    #[derive(Serialize)]
+    struct Values<'a> {
+        ships: bool,
+        label: &'a str,
+        bucket_url: &'a str,
+        region: &'a str,
+        prefix: &'a str,
+        rpo_s: u64,
+        backlog_kb: u64,
+        data_folder: &'a str,
+        socket: &'a str,
+        config_file: &'a str,
+        users_file: String,
+        rdb_check: &'a str,
+        unit: &'a str,
+    }
+    let values = Values {
+        ships: settings.ships,
+        label,
+        bucket_url: &settings.bucket_url,
+        region: &settings.region,
+        prefix: &settings.prefix,
+        rpo_s: settings.rpo_s,
+        backlog_kb: settings.backlog_mb << 10,
+        data_folder: layout.data_folder,
+        socket: layout.socket,
+        config_file: layout.config_file,
+        users_file: layout.users_file(),
+        rdb_check: layout.rdb_check,
+        unit: layout.unit,
+    };
+    let restart = || Some(Reaction::Restart(AGENT.into()));
+    let env = templates::render("agent.env", templates::AGENT_ENV, &values)?;
+    let service = templates::render(AGENT, templates::AGENT_SERVICE, &values)?;
+    description.files.extend([
+        root_file("/etc/infra/agent.env", 0o600, env, restart()),
+        File {
+            content: Content::Secret(password.clone()),
+            ..root_file("/etc/infra/backup.password", 0o600, String::new(), restart())
+        },
+        root_file(
+            "/etc/infra/nsswitch.conf",
+            0o644,
+            "hosts: files dns\n".into(),
+            restart(),
+        ),
+        root_file("/etc/systemd/system/infra-agent.service", 0o644, service, restart()),
+    ]);
+    let unit = |name: &str| Unit {
+        name: name.into(),
+        enabled: true,
+        active: Some(true),
+    };
+    description.files.extend(restoring(&settings.agent, restart()));
+    description.units.push(unit(AGENT));
+    if !settings.ships {
+        return Ok(());
+    }
+    description.files.extend([
+        root_file(
+            "/etc/systemd/system/infra-backup.service",
+            0o644,
+            templates::BACKUP_SERVICE.into(),
+            Some(Reaction::ReloadUnits),
+        ),
+        root_file(
+            "/etc/systemd/system/infra-backup.timer",
+            0o644,
+            timer(settings.period)?,
+            Some(Reaction::Restart("infra-backup.timer".into())),
+        ),
+    ]);
+    description.units.push(unit("infra-backup.timer"));
+    Ok(())
+}
+
+/// What a restore needs on a host.
+pub(super) fn restoring(agent: &Binary, on_change: Option<Reaction>) -> [File; 2] {
+    [
+        File {
+            content: Content::Program(agent.clone()),
+            ..root_file("/usr/local/sbin/infra-agent", 0o755, String::new(), on_change)
+        },
+        root_file("/usr/local/sbin/infra-restore", 0o755, templates::RESTORE.into(), None),
+    ]
+}
+
+const AGENT: &str = "infra-agent.service";
+
+fn timer(period: Duration) -> Result<String> {
+    #[derive(Serialize)]
+    struct Values {
+        period: String,
+        calendar: Option<String>,
+        seconds: u64,
+    }
+    let values = Values {
+        period: crate::model::size::duration(period),
+        calendar: calendar(period),
+        seconds: period.as_secs(),
+    };
+    templates::render("infra-backup.timer", templates::BACKUP_TIMER, &values)
+}
+
+/// systemd's calendar expression for a period that divides an hour or a day; others count from the last run.
+fn calendar(period: Duration) -> Option<String> {
+    let minutes = period.as_secs() / 60;
+    match minutes {
+        0 => None,
+        1..60 if 60 % minutes == 0 => Some(format!("*:0/{minutes}:00")),
+        60 => Some("*:00:00".into()),
+        1440 => Some("00:00:00".into()),
+        61..1440 if minutes.is_multiple_of(60) && 24 % (minutes / 60) == 0 => Some(format!("0/{}:00:00", minutes / 60)),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn periods_that_fit_the_clock_follow_it() {
+        for (minutes, expression) in [
+            (5, Some("*:0/5:00")),
+            (30, Some("*:0/30:00")),
+            (60, Some("*:00:00")),
+            (120, Some("0/2:00:00")),
+            (1440, Some("00:00:00")),
+            (7, None),
+            (90, None),
+        ] {
+            assert_eq!(
+                calendar(Duration::from_secs(minutes * 60)).as_deref(),
+                expression,
+                "{minutes} min"
+            );
+        }
+    }
+
+    #[test]
+    fn a_bucket_is_reached_by_name_on_aws_and_by_path_elsewhere() {
+        assert_eq!(
+            bucket_url("b", "eu-west-1", None),
+            "https://b.s3.eu-west-1.amazonaws.com"
+        );
+        assert_eq!(
+            bucket_url("b", "eu-west-1", Some("http://192.0.2.1:4566/")),
+            "http://192.0.2.1:4566/b"
+        );
+    }
+}

@@ -1,0 +1,108 @@
+//! Where the distribution puts the engine: names and paths of Debian's packages.
+
+use crate::model::config::Engine;
+
+/// Names and paths of one engine on Debian.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Layout {
+    pub server_package: &'static str,
+    pub tools_package: &'static str,
+    /// The user and group that the engine runs as.
+    pub user: &'static str,
+    pub unit: &'static str,
+    pub client: &'static str,
+    pub rdb_check: &'static str,
+    pub config_folder: &'static str,
+    pub config_file: &'static str,
+    pub data_folder: &'static str,
+    /// Where root speaks to the engine without TLS; nobody else may open it.
+    pub socket: &'static str,
+}
+
+impl Layout {
+    pub fn of(engine: Engine) -> Self {
+        match engine {
+            Engine::Redis => Layout {
+                server_package: "redis-server",
+                tools_package: "redis-tools",
+                user: "redis",
+                unit: "redis-server.service",
+                client: "redis-cli",
+                rdb_check: "redis-check-rdb",
+                config_folder: "/etc/redis",
+                config_file: "/etc/redis/redis.conf",
+                data_folder: "/var/lib/redis",
+                socket: "/run/redis/redis-server.sock",
+            },
+            Engine::Valkey => Layout {
+                server_package: "valkey-server",
+                tools_package: "valkey-tools",
+                user: "valkey",
+                unit: "valkey-server.service",
+                client: "valkey-cli",
+                rdb_check: "valkey-check-rdb",
+                config_folder: "/etc/valkey",
+                config_file: "/etc/valkey/valkey.conf",
+                data_folder: "/var/lib/valkey",
+                socket: "/run/valkey/valkey-server.sock",
+            },
+        }
+    }
+
+    /// The unit of the engine that this one is not: both on one host would be one too many.
+    pub fn other_unit(&self) -> &'static str {
+        match self.unit {
+            "valkey-server.service" => "redis-server.service",
+            _ => "valkey-server.service",
+        }
+    }
+
+    /// Whether a version of the package has modules asked at a login: Redis 7.2 and later, and every Valkey. One that cannot be read is taken for a new one.
+    pub fn asks_at_login(&self, version: &str) -> bool {
+        let upstream = version.split_once(':').map_or(version, |(_, rest)| rest);
+        let mut numbers = upstream
+            .split(['.', '-', '+', '~'])
+            .map_while(|word| word.parse::<u32>().ok());
+        let (Some(major), Some(minor)) = (numbers.next(), numbers.next()) else {
+            return true;
+        };
+        (major, minor) >= (7, 2)
+    }
+
+    pub fn users_file(&self) -> String {
+        format!("{}/users.acl", self.config_folder)
+    }
+
+    pub fn certificate_file(&self) -> String {
+        format!("{}/tls/host.crt", self.config_folder)
+    }
+
+    pub fn key_file(&self) -> String {
+        format!("{}/tls/host.key", self.config_folder)
+    }
+
+    pub fn authorities_file(&self) -> String {
+        format!("{}/tls/trusted.crt", self.config_folder)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_engines_that_ask_a_module_at_a_login_are_known_by_the_versions_of_their_packages() {
+        let asks = |version| Layout::of(Engine::Redis).asks_at_login(version);
+        for (version, expected) in [
+            ("5:7.0.15-1~deb12u5", false),
+            ("5:6.0.16-1+deb11u2", false),
+            ("7.2~rc1-1", true),
+            ("5:8.0.2-3", true),
+            ("10.0-1", true),
+            ("8.1.1+dfsg1-3", true),
+            ("unknown", true),
+        ] {
+            assert_eq!(asks(version), expected, "{version}");
+        }
+    }
+}

@@ -1,0 +1,208 @@
+//! What is on a host, fetched in one round trip.
+
+use super::description::Description;
+use super::templates;
+use crate::effects::remote::Session;
+use crate::model::error::{Error, Result};
+use crate::model::secret::Secret;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// What a host said of itself.
+#[derive(Clone, Debug, Default)]
+pub struct Facts {
+    /// Files and directories that are there.
+    pub files: BTreeMap<String, FoundFile>,
+    /// Version by package, installed ones only.
+    pub packages: BTreeMap<String, String>,
+    /// The version that could be had, by package, where that is another than is installed.
+    pub upgrades: BTreeMap<String, String>,
+    pub units: BTreeMap<String, FoundUnit>,
+    pub sysctls: BTreeMap<String, FoundSysctl>,
+    /// Words of reactions that an earlier run began and did not finish.
+    pub pending: Vec<String>,
+    /// The running engine's INFO, or what it said instead; nothing where none runs.
+    pub engine: Option<String>,
+    pub memory_kb: u64,
+    pub boot_id: String,
+    /// Whether the machine is a container, which may not change its kernel.
+    pub container: bool,
+    /// Whether the kernel has our rules.
+    pub firewall: bool,
+    /// Whether the system says that it wants a reboot.
+    pub reboot_required: bool,
+    /// Whether the engine runs with libraries that are no longer on the disk.
+    pub outdated_libraries: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FoundFile {
+    pub mode: u32,
+    pub owner: String,
+    pub group: String,
+    /// Hexadecimal; `-` for a directory.
+    pub sha256: String,
+    /// Only of files that have to be compared line by line.
+    pub text: Option<Secret>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FoundUnit {
+    pub enabled: bool,
+    pub exists: bool,
+    pub active: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FoundSysctl {
+    pub value: String,
+    pub writable: bool,
+}
+
+impl Facts {
+    /// Asks the host for everything that `description` names.
+    pub async fn fetch(session: &Session, description: &Description) -> Result<Self> {
+        let script = templates::FACTS.to_string() + &questions(description);
+        let doing = format!("look at what is on {}", session.label());
+        let output = session
+            .run_within(
+                "sudo -n bash -s",
+                Some(script.as_bytes()),
+                Duration::from_secs(60),
+                |_| (),
+            )
+            .await?
+            .expect_success(&doing)?;
+        Self::parse(&output.text()).map_err(|error| error.while_doing(doing))
+    }
+
+    fn parse(text: &str) -> Result<Self> {
+        let mut facts = Facts::default();
+        let mut ended = false;
+        for line in text.lines() {
+            let words: Vec<&str> = line.split_whitespace().collect();
+            match words.as_slice() {
+                ["file", path, mode, owner, group, sha256, rest @ ..] => {
+                    let found = FoundFile {
+                        mode: u32::from_str_radix(mode, 8).map_err(|_| misread(line))?,
+                        owner: (*owner).into(),
+                        group: (*group).into(),
+                        sha256: (*sha256).into(),
+                        text: rest.first().map(|encoded| decode(encoded)).transpose()?,
+                    };
+                    facts.files.insert((*path).into(), found);
+                }
+                ["missing", ..] => {}
+                ["package", name, version] => {
+                    facts.packages.insert((*name).into(), (*version).into());
+                }
+                ["upgrade", name, version] => {
+                    facts.upgrades.insert((*name).into(), (*version).into());
+                }
+                ["unit", name, enabled, active] => {
+                    let unit = FoundUnit {
+                        enabled: *enabled == "enabled",
+                        exists: *enabled != "absent",
+                        active: matches!(*active, "active" | "activating" | "reloading"),
+                    };
+                    facts.units.insert((*name).into(), unit);
+                }
+                ["sysctl", key, access, value @ ..] => {
+                    let found = FoundSysctl {
+                        value: value.join(" "),
+                        writable: *access == "writable",
+                    };
+                    facts.sysctls.insert((*key).into(), found);
+                }
+                ["pending", words @ ..] => facts.pending = words.iter().map(|word| (*word).into()).collect(),
+                ["engine", encoded] => facts.engine = Some(decode(encoded)?.expose().into()),
+                ["engine"] => facts.engine = Some(String::new()),
+                ["system", "memory_kb", amount] => facts.memory_kb = amount.parse().map_err(|_| misread(line))?,
+                ["system", "boot_id", id] => facts.boot_id = (*id).into(),
+                ["system", "container", kind] => facts.container = *kind != "none",
+                ["system", "firewall", answer] => facts.firewall = *answer == "yes",
+                ["system", "reboot_required", answer] => facts.reboot_required = *answer == "yes",
+                ["system", "outdated_libraries", answer] => facts.outdated_libraries = *answer == "yes",
+                ["end"] => ended = true,
+                _ => return Err(misread(line)),
+            }
+        }
+        if !ended {
+            return Err(Error::failed("read its answer: it broke off"));
+        }
+        Ok(facts)
+    }
+}
+
+fn questions(description: &Description) -> String {
+    let mut lines = String::new();
+    let mut ask = |kind: &str, name: &str| {
+        lines.push_str(&format!("{kind} {name}\n"));
+    };
+    for file in &description.files {
+        let by_line = file.on_change == Some(super::description::Reaction::Configure);
+        ask(if by_line { "text" } else { "file" }, &file.path);
+    }
+    for directory in &description.directories {
+        ask("directory", &directory.path);
+    }
+    for package in &description.packages {
+        ask("package", package);
+    }
+    for unit in &description.units {
+        ask("unit", &unit.name);
+    }
+    ask("unit", description.engine.other_unit());
+    for sysctl in &description.sysctls {
+        ask("sysctl", &sysctl.key);
+    }
+    lines + "end\n"
+}
+
+fn decode(encoded: &str) -> Result<Secret> {
+    let bytes = STANDARD.decode(encoded).map_err(|_| misread("(encoded text)"))?;
+    Ok(Secret::new(String::from_utf8_lossy(&bytes)))
+}
+
+fn misread(line: &str) -> Error {
+    let shown: String = line.chars().take(60).collect();
+    Error::failed(format!("understand its answer {shown:?}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_becomes_facts() {
+        let text = "file /etc/a 640 root redis abc aGkK\nmissing /etc/b\nfile /etc/c 750 root root -\npackage curl 8.14\nupgrade curl 8.15\nunit x.service enabled active\n\
+                    unit y.timer absent inactive\nsysctl vm.overcommit_memory fixed 0\npending configure restart=x\nsystem memory_kb 1024\nsystem boot_id \
+                    b\nsystem container systemd-nspawn\nsystem firewall yes\nsystem reboot_required no\nsystem outdated_libraries yes\nend\n";
+        let facts = Facts::parse(text).unwrap();
+        assert_eq!(facts.files["/etc/a"].mode, 0o640);
+        assert_eq!(facts.files["/etc/a"].text.as_ref().unwrap().expose(), "hi\n");
+        assert!(!facts.files.contains_key("/etc/b"));
+        assert!(facts.units["x.service"].enabled && facts.units["x.service"].active);
+        assert!(!facts.units["y.timer"].exists);
+        assert!(!facts.sysctls["vm.overcommit_memory"].writable);
+        assert_eq!(facts.pending, ["configure", "restart=x"]);
+        assert!(facts.container);
+        assert_eq!(facts.upgrades["curl"], "8.15");
+        assert!(facts.firewall && !facts.reboot_required && facts.outdated_libraries);
+    }
+
+    #[test]
+    fn nothing_that_a_host_says_harms() {
+        let answer = "file /etc/a 640 root redis abc aGkK\nunit x.service enabled active\nsysctl a fixed 0\nengine aGkK\nsystem memory_kb 1024\nend\n";
+        let words = ["file ", "engine ", "system memory_kb ", "pending ", "end\n", "aGkK"];
+        crate::fuzz::text(&[answer], &words, |input| drop(Facts::parse(input)));
+    }
+
+    #[test]
+    fn an_answer_that_breaks_off_is_none() {
+        let error = Facts::parse("system memory_kb 1\n").unwrap_err();
+        assert!(error.to_string().contains("broke off"), "{error}");
+    }
+}

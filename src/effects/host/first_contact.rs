@@ -1,0 +1,141 @@
+//! A host's first contact: logged in to with the key that we gave it, it makes a key of its own, and forgets ours.
+//!
+//! In three steps, so that the tool may die between any two: [`prepare`] makes the key and tells it, the caller stores it beside the old pin, [`activate`] lets
+//! the host show it and drops the old one. Connect with both pins until then; a host that already shows its own key makes both steps do nothing.
+
+use super::templates;
+use crate::effects::fault;
+use crate::effects::remote::{HostKey, Session};
+use crate::model::error::{Error, Result};
+use std::time::Duration;
+
+/// cloud-init on a slow small instance, and a little more.
+const PATIENCE: Duration = Duration::from_secs(11 * 60);
+
+/// Settings of sshd that name the one key that the host shows.
+pub const OWN_KEY: &str = "/etc/ssh/sshd_config.d/00-infra-host-key.conf";
+
+/// What [`prepare`] found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Prepared {
+    /// The key that the host made for itself.
+    pub own_key: HostKey,
+    /// Whether it already shows that key to new connections.
+    pub active: bool,
+    /// What cloud-init complained of although it ended.
+    pub warnings: Vec<String>,
+}
+
+/// Waits for cloud-init to end and has the host make its own key, if it has not. Changes nothing that others see.
+pub async fn prepare(session: &Session) -> Result<Prepared> {
+    let text = ask(session, "prepare").await?;
+    let warnings = match text.lines().find_map(|line| line.strip_prefix("cloud-init ")) {
+        Some(status) => {
+            judge_cloud_init(status).map_err(|error| error.while_doing(format!("set up {}", session.label())))?
+        }
+        None => Vec::new(),
+    };
+    let (own_key, active) = read(&text)?;
+    Ok(Prepared {
+        own_key,
+        active,
+        warnings,
+    })
+}
+
+/// Lets the host show its own key and no other. Store the pin before: the key that it was born with is worth nothing afterwards.
+pub async fn activate(session: &Session) -> Result<HostKey> {
+    let text = ask(session, "activate").await?;
+    match read(&text)? {
+        (key, true) => Ok(key),
+        (_, false) => Err(Error::failed(format!(
+            "let {} show its own host key: it does not say that it does",
+            session.label()
+        ))),
+    }
+}
+
+async fn ask(session: &Session, action: &str) -> Result<String> {
+    let doing = format!("{action} the own host key of {}", session.label());
+    let script = format!("{}{action}\n", templates::FIRST_CONTACT);
+    fault::point(format_args!("before {action} the host key of {}", session.label()));
+    let answer = session
+        .run_within("sudo -n bash -s", Some(script.as_bytes()), PATIENCE, |_| ())
+        .await;
+    fault::point(format_args!("after {action} the host key of {}", session.label()));
+    let output = answer?.expect_success(&doing)?;
+    let text = output.text();
+    match text.lines().find_map(|line| line.strip_prefix("failed ")) {
+        Some(failure) => Err(Error::failed(doing).because(failure.to_string())),
+        None => Ok(text),
+    }
+}
+
+fn read(text: &str) -> Result<(HostKey, bool)> {
+    let key = text.lines().find_map(|line| line.strip_prefix("key "));
+    let key = key.ok_or_else(|| Error::failed("read the host's own key: its answer has none"))?;
+    Ok((key.parse()?, text.lines().any(|line| line == "active yes")))
+}
+
+/// "degraded" stands for harmless warnings too: only errors, and an end that was not reached, count. Gives the recoverable complaints.
+fn judge_cloud_init(status: &str) -> Result<Vec<String>> {
+    let hint = "see /var/log/cloud-init.log on the host";
+    let value: serde_json::Value = serde_json::from_str(status).map_err(|error| {
+        Error::failed("understand cloud-init's status")
+            .because(error)
+            .hint(hint)
+    })?;
+    let texts = |value: &serde_json::Value| -> Vec<String> {
+        let list = value.as_array().map(Vec::as_slice).unwrap_or_default();
+        list.iter().filter_map(|text| text.as_str().map(String::from)).collect()
+    };
+    let errors = texts(&value["errors"]);
+    if !errors.is_empty() {
+        return Err(Error::failed(format!("let cloud-init end well: {}", errors.join("; "))).hint(hint));
+    }
+    match value["status"].as_str() {
+        Some("done" | "disabled") => {}
+        found => {
+            return Err(Error::failed(format!(
+                "let cloud-init end: its status is {}",
+                found.unwrap_or("missing")
+            ))
+            .hint(hint));
+        }
+    }
+    let recoverable = value["recoverable_errors"].as_object();
+    Ok(recoverable
+        .into_iter()
+        .flat_map(|kinds| kinds.values())
+        .flat_map(texts)
+        .collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_that_a_new_host_says_harms() {
+        let line = crate::effects::remote::KeyPair::generate("a").unwrap().public;
+        let answer = format!("key {line}\nactive yes\n");
+        crate::fuzz::text(&[&answer], &["key ", "ssh-ed25519 ", "AAAA"], |input| drop(read(input)));
+        let status = r#"{"status":"done","errors":["a"],"recoverable_errors":{"WARNING":["b"]}}"#;
+        crate::fuzz::text(&[status], &["\"errors\":", "\"recoverable_errors\":"], |input| {
+            drop(judge_cloud_init(input))
+        });
+    }
+
+    #[test]
+    fn a_degraded_cloud_init_without_errors_is_good_enough() {
+        let status = r#"{"status":"done","extended_status":"degraded done","errors":[],"recoverable_errors":{"WARNING":["a route is missing"]}}"#;
+        assert_eq!(judge_cloud_init(status).unwrap(), ["a route is missing"]);
+    }
+
+    #[test]
+    fn errors_of_cloud_init_are_told() {
+        let error = judge_cloud_init(r#"{"status":"error","errors":["no keys"]}"#).unwrap_err();
+        assert!(error.to_string().contains("no keys"), "{error}");
+        assert!(judge_cloud_init(r#"{"status":"running","errors":[]}"#).is_err());
+    }
+}

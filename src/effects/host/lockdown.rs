@@ -1,0 +1,60 @@
+//! What keeps others out of a host, and keeps it mended: the way in by ssh, the metadata service closed to all but root, security fixes without a restart of
+//! the engine. What confines the engine and our own programs stands in their units. Pure.
+
+use super::description::{Description, Directory, Reaction, Unit, root_file};
+use super::templates;
+
+/// Behind the host key's own file, which is made at first contact, and before those of the image.
+pub const SSH_SETTINGS: &str = "/etc/ssh/sshd_config.d/01-infra.conf";
+/// Its rules outlive a reboot by the unit, and are looked at by what the kernel has.
+pub const FIREWALL: &str = "infra-firewall.service";
+
+pub(super) fn describe(description: &mut Description) {
+    description
+        .packages
+        .extend(["nftables", "unattended-upgrades"].map(String::from));
+    // There whether needrestart is or not: it may come as a part of something else.
+    for path in ["/etc/needrestart", "/etc/needrestart/conf.d"] {
+        description.directories.push(Directory {
+            path: path.into(),
+            owner: "root".into(),
+            group: "root".into(),
+            mode: 0o755,
+        });
+    }
+    let reread = || Some(Reaction::Restart(FIREWALL.into()));
+    description.files.extend([
+        root_file(SSH_SETTINGS, 0o644, templates::SSH.into(), Some(Reaction::ReloadSsh)),
+        root_file("/etc/infra/firewall.nft", 0o600, templates::FIREWALL.into(), reread()),
+        root_file(
+            "/etc/systemd/system/infra-firewall.service",
+            0o644,
+            templates::FIREWALL_UNIT.into(),
+            reread(),
+        ),
+        root_file(
+            "/etc/apt/apt.conf.d/60infra-upgrades",
+            0o644,
+            templates::UPGRADES.into(),
+            None,
+        ),
+        root_file(
+            "/etc/needrestart/conf.d/60-infra.conf",
+            0o644,
+            templates::NEEDRESTART.into(),
+            None,
+        ),
+    ]);
+    description.units.push(Unit {
+        name: FIREWALL.into(),
+        enabled: true,
+        active: Some(true),
+    });
+    for timer in ["apt-daily.timer", "apt-daily-upgrade.timer"] {
+        description.units.push(Unit {
+            name: timer.into(),
+            enabled: true,
+            active: Some(true),
+        });
+    }
+}

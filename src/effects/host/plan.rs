@@ -1,0 +1,395 @@
+//! What has to be done on a host: the difference between its description and its facts. Pure; the same value is printed by a dry run and applied.
+
+use super::description::{Description, File, Reaction};
+use super::engine::Layout;
+use super::facts::Facts;
+use super::lockdown::FIREWALL;
+use super::redis_conf::{self, Consequence};
+use crate::model::error::{Error, Result};
+use crate::model::secret::Secret;
+use serde::Serialize;
+use std::collections::BTreeSet;
+use std::fmt;
+
+/// What to do, in order. No secret shows in its Debug, its Display or its JSON.
+#[derive(Clone, Debug, Default)]
+pub struct Plan {
+    pub label: String,
+    pub steps: Vec<Step>,
+    /// What the machine does not allow: told, not hidden, and no change.
+    pub warnings: Vec<String>,
+}
+
+/// One action, with its text for people.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Step {
+    pub text: String,
+    pub action: Action,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Action {
+    InstallPackages(Vec<String>),
+    PutDirectory {
+        path: String,
+        owner: String,
+        mode: u32,
+    },
+    PutFile(File),
+    ReloadUnits,
+    ReloadSsh,
+    SetSysctl {
+        key: String,
+        value: String,
+    },
+    /// Commands for the running engine, as redis-cli reads them from its standard input.
+    TellEngine(Secret),
+    /// The running engine takes the role that stands in its file.
+    ApplyRole,
+    Enable(String),
+    Disable(String),
+    Start(String),
+    Stop(String),
+    Restart(String),
+}
+
+impl Plan {
+    pub fn is_empty(&self) -> bool {
+        self.steps.is_empty()
+    }
+
+    /// Words of the reactions that must be remembered until all is done.
+    pub fn pending(&self, facts: &Facts, description: &Description) -> Vec<String> {
+        let changed = changed_files(description, facts);
+        let mut words: BTreeSet<String> = facts.pending.iter().cloned().collect();
+        words.extend(
+            changed
+                .iter()
+                .filter_map(|file| file.on_change.as_ref())
+                .map(Reaction::word),
+        );
+        words.into_iter().collect()
+    }
+}
+
+/// For people: one line a step.
+impl fmt::Display for Plan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for step in &self.steps {
+            writeln!(f, "{}: {}", self.label, step.text)?;
+        }
+        for warning in &self.warnings {
+            writeln!(f, "{}: warning: {warning}", self.label)?;
+        }
+        Ok(())
+    }
+}
+
+impl Serialize for Plan {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+        use serde::ser::SerializeStruct;
+        let texts: Vec<&str> = self.steps.iter().map(|step| step.text.as_str()).collect();
+        let mut plan = serializer.serialize_struct("Plan", 3)?;
+        plan.serialize_field("host", &self.label)?;
+        plan.serialize_field("steps", &texts)?;
+        plan.serialize_field("warnings", &self.warnings)?;
+        plan.end()
+    }
+}
+
+/// Compares. An error means that making the host so would be dangerous.
+pub fn plan(description: &Description, facts: &Facts) -> Result<Plan> {
+    refuse_another_engine(description, facts)?;
+    refuse_demotion(description, facts)?;
+    let mut plan = Plan {
+        label: description.label.clone(),
+        ..Plan::default()
+    };
+    let missing: Vec<String> = description
+        .packages
+        .iter()
+        .filter(|name| !facts.packages.contains_key(*name))
+        .cloned()
+        .collect();
+    if !missing.is_empty() {
+        plan.add(
+            format!("install {}", missing.join(", ")),
+            Action::InstallPackages(missing),
+        );
+    }
+    for directory in &description.directories {
+        let wanted = (directory.mode, directory.owner.as_str(), directory.group.as_str());
+        let found = facts.files.get(&directory.path);
+        if found.map(|found| (found.mode, found.owner.as_str(), found.group.as_str())) != Some(wanted) {
+            let verb = if found.is_some() {
+                "set owner and mode of"
+            } else {
+                "make"
+            };
+            plan.add(
+                format!("{verb} the folder {}", directory.path),
+                Action::PutDirectory {
+                    path: directory.path.clone(),
+                    owner: format!("{}:{}", directory.owner, directory.group),
+                    mode: directory.mode,
+                },
+            );
+        }
+    }
+    let mut reactions: BTreeSet<Reaction> = facts.pending.iter().map(|word| Reaction::from_word(word)).collect();
+    let resumed = !reactions.is_empty();
+    let mut consequence = Consequence::default();
+    for file in changed_files(description, facts) {
+        let found = facts.files.get(&file.path);
+        if content_differs(file, facts) {
+            reactions.extend(file.on_change.clone());
+        }
+        let mut text = format!("{} {}", verb(file, facts), file.path);
+        if file.on_change == Some(Reaction::Configure) {
+            let before = found.and_then(|found| found.text.as_ref()).map(Secret::expose);
+            consequence = redis_conf::consequence(before, file.content.text());
+            text += &consequence.names();
+        }
+        plan.add(text, Action::PutFile(file.clone()));
+    }
+    if resumed
+        && reactions.contains(&Reaction::Configure)
+        && let Some(file) = configuration(description)
+    {
+        consequence = Consequence {
+            restart_for: consequence.restart_for,
+            ..redis_conf::everything(file.content.text())
+        };
+    }
+    plan.origins(description, facts);
+    plan.kernel(description, facts);
+    plan.react(&reactions, &consequence, facts, &description.engine);
+    plan.units(description, facts);
+    Ok(plan)
+}
+
+impl Plan {
+    fn add(&mut self, text: impl Into<String>, action: Action) {
+        self.steps.push(Step {
+            text: text.into(),
+            action,
+        });
+    }
+
+    /// Without the module's part, passwords alone keep out whoever reaches the port.
+    fn origins(&mut self, description: &Description, facts: &Facts) {
+        let package = description.engine.server_package;
+        if let Some(version) = facts.packages.get(package)
+            && !description.engine.asks_at_login(version)
+        {
+            self.warnings.push(format!(
+                "{package} {version} cannot tell from where a user logs in: whoever has the password of `replication` may copy the data from anywhere that \
+                 `hosts.app_cidrs` lets in; an image with Redis 7.2 or later, as Debian 13's, can"
+            ));
+        }
+    }
+
+    fn kernel(&mut self, description: &Description, facts: &Facts) {
+        for wanted in &description.sysctls {
+            match facts.sysctls.get(&wanted.key) {
+                Some(found) if found.value == wanted.value => {}
+                Some(found) if !found.writable => self.warnings.push(format!(
+                    "this machine does not let its kernel setting {} be changed from {} to {}",
+                    wanted.key, found.value, wanted.value
+                )),
+                found => {
+                    let before = found.map_or("nothing", |found| found.value.as_str());
+                    self.add(
+                        format!("set the kernel's {} from {before} to {}", wanted.key, wanted.value),
+                        Action::SetSysctl {
+                            key: wanted.key.clone(),
+                            value: wanted.value.clone(),
+                        },
+                    );
+                }
+            }
+        }
+    }
+
+    fn react(&mut self, reactions: &BTreeSet<Reaction>, consequence: &Consequence, facts: &Facts, engine: &Layout) {
+        let about_units = |reaction: &Reaction| {
+            matches!(
+                reaction,
+                Reaction::ReloadUnits | Reaction::RestartEngine | Reaction::Restart(_)
+            )
+        };
+        if reactions.iter().any(about_units) {
+            self.add("let systemd read its units again", Action::ReloadUnits);
+        }
+        if reactions.contains(&Reaction::ReloadSsh) {
+            self.add("let sshd read its settings again", Action::ReloadSsh);
+        }
+        let engine_unit = engine.unit;
+        let running = facts.units.get(engine_unit).is_some_and(|unit| unit.active);
+        if running {
+            if !consequence.restart_for.is_empty() {
+                self.add(
+                    format!("restart {engine_unit} for {}", consequence.restart_for.join(", ")),
+                    Action::Restart(engine_unit.into()),
+                );
+            } else if reactions.contains(&Reaction::RestartEngine) {
+                self.add(
+                    format!("restart {engine_unit} for its unit"),
+                    Action::Restart(engine_unit.into()),
+                );
+            } else {
+                self.tell(reactions, consequence, engine);
+            }
+        }
+        for reaction in reactions {
+            if let Reaction::Restart(unit) = reaction
+                && facts.units.get(unit).is_some_and(|unit| unit.active)
+            {
+                self.add(format!("restart {unit}"), Action::Restart(unit.clone()));
+            }
+        }
+    }
+
+    /// What a running engine is told without a restart.
+    fn tell(&mut self, reactions: &BTreeSet<Reaction>, consequence: &Consequence, engine: &Layout) {
+        if reactions.contains(&Reaction::LoadCertificates) {
+            // Setting a path again, even the same, makes the engine read the file; together, since a key without its certificate is refused.
+            let command = format!(
+                "CONFIG SET tls-cert-file {} tls-key-file {} tls-ca-cert-file {}\n",
+                engine.certificate_file(),
+                engine.key_file(),
+                engine.authorities_file()
+            );
+            self.add(
+                "let the engine read its certificates again",
+                Action::TellEngine(Secret::new(command)),
+            );
+        }
+        if reactions.contains(&Reaction::LoadUsers) {
+            self.add(
+                "let the engine read its users again",
+                Action::TellEngine(Secret::new("ACL LOAD\n")),
+            );
+        }
+        if !consequence.live.is_empty() {
+            let names: BTreeSet<&str> = consequence.live.iter().map(|(name, _)| name.as_str()).collect();
+            let commands: String = consequence
+                .live
+                .iter()
+                .map(|(name, value)| format!("CONFIG SET {name} {}\n", value.expose()))
+                .collect();
+            self.add(
+                format!(
+                    "set {} in the running engine",
+                    names.into_iter().collect::<Vec<_>>().join(", ")
+                ),
+                Action::TellEngine(Secret::new(commands)),
+            );
+        }
+        if consequence.role {
+            self.add("tell the running engine its role", Action::ApplyRole);
+        }
+    }
+
+    fn units(&mut self, description: &Description, facts: &Facts) {
+        for unit in &description.units {
+            let found = facts.units.get(&unit.name);
+            let enabled = found.is_some_and(|found| found.enabled);
+            match (enabled, unit.enabled) {
+                (false, true) => self.add(format!("enable {}", unit.name), Action::Enable(unit.name.clone())),
+                (true, false) => self.add(format!("disable {}", unit.name), Action::Disable(unit.name.clone())),
+                _ => {}
+            }
+            let active = found.is_some_and(|found| found.active);
+            match unit.active {
+                Some(true) if !active => self.add(format!("start {}", unit.name), Action::Start(unit.name.clone())),
+                // It has run, and what it set is gone: somebody flushed the rules of others with their own.
+                Some(true) if unit.name == FIREWALL && !facts.firewall => {
+                    self.add(format!("restart {}", unit.name), Action::Restart(unit.name.clone()));
+                }
+                Some(false) if active => self.add(format!("stop {}", unit.name), Action::Stop(unit.name.clone())),
+                // A oneshot that has just been enabled for the next boots is run for this one too.
+                None if unit.enabled && !enabled => {
+                    self.add(format!("run {}", unit.name), Action::Start(unit.name.clone()));
+                }
+                _ => {}
+            }
+        }
+    }
+}
+
+/// The one file whose change is judged line by line.
+fn configuration(description: &Description) -> Option<&File> {
+    description
+        .files
+        .iter()
+        .find(|file| file.on_change == Some(Reaction::Configure))
+}
+
+/// The data is in the files of the engine that runs; another one beside it would be empty, and on the same port.
+fn refuse_another_engine(description: &Description, facts: &Facts) -> Result<()> {
+    let other = description.engine.other_unit();
+    if !facts.units.get(other).is_some_and(|unit| unit.active) {
+        return Ok(());
+    }
+    Err(Error::failed(format!(
+        "run {} on {}: {other} runs there, with the data",
+        description.engine.unit, description.label
+    ))
+    .hint("set `redis.engine` back to what it was; another engine wants a pair of its own (another `--env`)"))
+}
+
+/// A host that was promoted holds writes that its old upstream does not have: only an explicit step back may make it follow again.
+fn refuse_demotion(description: &Description, facts: &Facts) -> Result<()> {
+    let Some(file) = configuration(description) else {
+        return Ok(());
+    };
+    let found = facts.files.get(&file.path).and_then(|found| found.text.as_ref());
+    let found = found.and_then(|text| redis_conf::role_of(text.expose()));
+    let wanted = redis_conf::role_of(file.content.text());
+    if found == Some("master") && wanted != Some("master") {
+        return Err(Error::failed(format!(
+            "make {} follow somebody: it is a promoted master, and what was written to it would be gone",
+            description.label
+        ))
+        .hint("`infra status` shows who is what; `infra switch-app --back` is the way back before the app has written to it"));
+    }
+    Ok(())
+}
+
+fn changed_files<'a>(description: &'a Description, facts: &Facts) -> Vec<&'a File> {
+    description
+        .files
+        .iter()
+        .filter(|file| content_differs(file, facts) || about_differs(file, facts))
+        .collect()
+}
+
+fn content_differs(file: &File, facts: &Facts) -> bool {
+    facts
+        .files
+        .get(&file.path)
+        .is_none_or(|found| found.sha256 != file.content.digest())
+}
+
+fn about_differs(file: &File, facts: &Facts) -> bool {
+    facts.files.get(&file.path).is_none_or(|found| {
+        (found.mode, found.owner.as_str(), found.group.as_str())
+            != (file.mode, file.owner.as_str(), file.group.as_str())
+    })
+}
+
+fn verb(file: &File, facts: &Facts) -> &'static str {
+    if !facts.files.contains_key(&file.path) {
+        "write"
+    } else if content_differs(file, facts) {
+        "change the content of"
+    } else {
+        "set owner and mode of"
+    }
+}
+
+#[cfg(test)]
+mod listed;
+#[cfg(test)]
+mod tests;

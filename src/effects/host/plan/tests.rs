@@ -1,0 +1,291 @@
+use super::*;
+use crate::effects::host::facts::{FoundFile, FoundSysctl, FoundUnit};
+use crate::effects::host::settings::{AppRights, Door, Password, Passwords, Position, Settings, Upstream};
+use crate::model::config::Engine;
+use std::collections::BTreeMap;
+
+const PASSWORDS: [&str; 6] = [
+    "app-secret",
+    "replication-secret",
+    "backup-secret",
+    "admin-secret",
+    "source-secret",
+    "monitoring-secret",
+];
+
+fn password(index: usize) -> Password {
+    Password::only(Secret::new(PASSWORDS[index]))
+}
+
+pub(super) fn settings() -> Settings {
+    let source = Upstream {
+        host: "192.0.2.7".into(),
+        port: 6390,
+        user: None,
+        password: Some(Secret::new(PASSWORDS[4])),
+        tls: true,
+    };
+    Settings {
+        label: "master".into(),
+        engine: Engine::Redis,
+        position: Position::FollowsSource(source),
+        door: Door::Closed,
+        maxmemory: 100,
+        settings: BTreeMap::new(),
+        authority: "authority".into(),
+        source_certificate: Some("source".into()),
+        certificate: "certificate".into(),
+        certificate_key: Secret::new("key-secret"),
+        passwords: Passwords {
+            app: password(0),
+            replication: password(1),
+            backup: password(2),
+            monitoring: password(5),
+            admin: password(3),
+        },
+        app: AppRights::default(),
+        backup: Some(crate::effects::host::backup::Settings {
+            ships: true,
+            bucket_url: "http://192.0.2.1/bucket".into(),
+            region: "us-east-1".into(),
+            prefix: "backups/test".into(),
+            period: std::time::Duration::from_secs(3600),
+            rpo_s: 10,
+            backlog_mb: 512,
+            agent: crate::effects::host::programs::Binary::new(b"program".to_vec()),
+        }),
+        restored_by: None,
+        module: crate::effects::host::programs::Binary::new(b"module".to_vec()),
+        replicas: vec![[192, 0, 2, 8].into(), [192, 0, 2, 9].into()],
+    }
+}
+
+/// What a host says that is exactly as described.
+fn facts_of(description: &Description) -> Facts {
+    let mut facts = Facts::default();
+    for file in &description.files {
+        let found = FoundFile {
+            mode: file.mode,
+            owner: file.owner.clone(),
+            group: file.group.clone(),
+            sha256: file.content.digest(),
+            text: (file.on_change == Some(Reaction::Configure)).then(|| Secret::new(file.content.text())),
+        };
+        facts.files.insert(file.path.clone(), found);
+    }
+    for directory in &description.directories {
+        let found = FoundFile {
+            mode: directory.mode,
+            owner: directory.owner.clone(),
+            group: directory.group.clone(),
+            sha256: "-".into(),
+            text: None,
+        };
+        facts.files.insert(directory.path.clone(), found);
+    }
+    for package in &description.packages {
+        facts.packages.insert(package.clone(), "1".into());
+    }
+    for unit in &description.units {
+        let found = FoundUnit {
+            enabled: unit.enabled,
+            exists: true,
+            active: unit.active.unwrap_or(false),
+        };
+        facts.units.insert(unit.name.clone(), found);
+    }
+    facts.firewall = true;
+    for sysctl in &description.sysctls {
+        let found = FoundSysctl {
+            value: sysctl.value.clone(),
+            writable: true,
+        };
+        facts.sysctls.insert(sysctl.key.clone(), found);
+    }
+    facts
+}
+
+fn texts(wanted: &Settings, facts: &Facts) -> Vec<String> {
+    let plan = plan(&wanted.describe().unwrap(), facts).unwrap();
+    plan.steps.into_iter().map(|step| step.text).collect()
+}
+
+#[test]
+fn a_host_that_is_as_described_has_nothing_to_do() {
+    let description = settings().describe().unwrap();
+    let facts = facts_of(&description);
+    let plan = plan(&description, &facts).unwrap();
+    assert!(plan.is_empty() && plan.warnings.is_empty(), "{plan}");
+    assert!(plan.pending(&facts, &description).is_empty());
+}
+
+#[test]
+fn a_bare_host_gets_everything_and_its_engine_is_started_once() {
+    let texts = texts(&settings(), &Facts::default());
+    assert!(texts[0].starts_with("install redis-server"), "{texts:?}");
+    let about_engine: Vec<_> = texts
+        .iter()
+        .filter(|text| text.contains("redis-server.service"))
+        .collect();
+    assert_eq!(
+        about_engine[about_engine.len() - 2..],
+        ["enable redis-server.service", "start redis-server.service"]
+    );
+    assert!(!texts.iter().any(|text| text.starts_with("restart")), "{texts:?}");
+    assert!(!texts.iter().any(|text| text.contains("running engine")), "{texts:?}");
+}
+
+#[test]
+fn more_memory_is_told_to_the_running_engine() {
+    let facts = facts_of(&settings().describe().unwrap());
+    let mut wanted = settings();
+    wanted.maxmemory = 200;
+    assert_eq!(
+        texts(&wanted, &facts),
+        [
+            "change the content of /etc/redis/redis.conf (maxmemory)",
+            "set maxmemory in the running engine"
+        ]
+    );
+}
+
+#[test]
+fn a_setting_that_needs_it_restarts_the_engine_once_and_tells_nothing_before() {
+    let facts = facts_of(&settings().describe().unwrap());
+    let mut wanted = settings();
+    wanted.maxmemory = 200;
+    wanted.door = Door::Open;
+    wanted.settings.insert("databases".into(), "32".into());
+    assert_eq!(
+        texts(&wanted, &facts),
+        [
+            "change the content of /etc/redis/users.acl",
+            "change the content of /etc/redis/redis.conf (databases, maxmemory)",
+            "restart redis-server.service for databases"
+        ]
+    );
+}
+
+#[test]
+fn users_and_certificates_are_read_again_without_a_restart() {
+    let facts = facts_of(&settings().describe().unwrap());
+    let mut wanted = settings();
+    wanted.door = Door::Open;
+    wanted.certificate = "another".into();
+    let texts = texts(&wanted, &facts);
+    assert_eq!(
+        texts[2..],
+        [
+            "let the engine read its certificates again",
+            "let the engine read its users again"
+        ]
+    );
+}
+
+#[test]
+fn a_changed_period_restarts_the_timer_alone() {
+    let facts = facts_of(&settings().describe().unwrap());
+    let mut wanted = settings();
+    wanted.backup.as_mut().unwrap().period = std::time::Duration::from_secs(1800);
+    assert_eq!(
+        texts(&wanted, &facts),
+        [
+            "change the content of /etc/systemd/system/infra-backup.timer",
+            "let systemd read its units again",
+            "restart infra-backup.timer"
+        ]
+    );
+}
+
+#[test]
+fn a_promoted_master_is_never_made_to_follow() {
+    let mut master = settings();
+    master.position = Position::Master;
+    let facts = facts_of(&master.describe().unwrap());
+    let error = plan(&settings().describe().unwrap(), &facts).unwrap_err();
+    assert!(error.to_string().contains("promoted master"), "{error}");
+    assert!(texts(&master, &facts).is_empty());
+}
+
+#[test]
+fn what_an_interrupted_run_left_undone_is_done_by_the_next() {
+    let description = settings().describe().unwrap();
+    let mut facts = facts_of(&description);
+    facts.pending = vec!["configure".into(), "load-users".into()];
+    let plan = plan(&description, &facts).unwrap();
+    let texts: Vec<_> = plan.steps.iter().map(|step| step.text.as_str()).collect();
+    assert_eq!(texts[0], "let the engine read its users again");
+    assert!(
+        texts[1].starts_with("set ") && texts[1].contains("maxmemory"),
+        "{texts:?}"
+    );
+    assert_eq!(texts[2], "tell the running engine its role");
+    assert_eq!(plan.pending(&facts, &description), ["configure", "load-users"]);
+}
+
+#[test]
+fn a_kernel_setting_that_the_machine_refuses_is_told_and_is_no_change() {
+    let description = settings().describe().unwrap();
+    let mut facts = facts_of(&description);
+    let refused = FoundSysctl {
+        value: "0".into(),
+        writable: false,
+    };
+    facts.sysctls.insert("vm.overcommit_memory".into(), refused);
+    let plan = plan(&description, &facts).unwrap();
+    assert!(plan.is_empty());
+    assert_eq!(plan.warnings.len(), 1);
+    assert!(plan.warnings[0].contains("vm.overcommit_memory"), "{:?}", plan.warnings);
+}
+
+#[test]
+fn the_plan_of_a_new_host_and_of_one_changed_file_read_well() {
+    let wanted = settings().describe().unwrap();
+    insta::assert_snapshot!("new host", plan(&wanted, &Facts::default()).unwrap());
+
+    let mut facts = facts_of(&wanted);
+    let refused = FoundSysctl {
+        value: "0".into(),
+        writable: false,
+    };
+    facts.sysctls.insert("vm.overcommit_memory".into(), refused);
+    let mut more = settings();
+    more.maxmemory = 200;
+    let changed = plan(&more.describe().unwrap(), &facts).unwrap();
+    insta::assert_snapshot!("one changed file", changed);
+    insta::assert_json_snapshot!("one changed file as json", changed);
+}
+
+#[test]
+fn no_form_of_a_plan_shows_a_secret() {
+    let plan = plan(&settings().describe().unwrap(), &Facts::default()).unwrap();
+    let shown = format!("{plan} {plan:?} {}", serde_json::to_string(&plan).unwrap());
+    assert!(shown.contains("/etc/redis/users.acl"));
+    for secret in PASSWORDS.into_iter().chain(["key-secret"]) {
+        assert!(!shown.contains(secret), "{secret} is shown");
+    }
+}
+
+#[test]
+fn a_replica_has_the_agent_that_keeps_and_nothing_that_ships() {
+    let mut wanted = settings();
+    wanted.backup.as_mut().unwrap().ships = false;
+    let description = wanted.describe().unwrap();
+    let text = |path: &str| {
+        let file = description.files.iter().find(|file| file.path == path);
+        file.map(|file| file.content.text().to_string())
+    };
+    assert!(text("/etc/infra/agent.env").unwrap().ends_with("\nINFRA_SHIPS=no\n"));
+    assert!(
+        text("/etc/systemd/system/infra-agent.service")
+            .unwrap()
+            .contains("Description=Keeps what")
+    );
+    assert!(text("/usr/local/sbin/infra-agent").is_some());
+    assert_eq!(text("/etc/systemd/system/infra-backup.timer"), None);
+    let units: Vec<&str> = description.units.iter().map(|unit| unit.name.as_str()).collect();
+    assert!(
+        units.contains(&"infra-agent.service") && !units.contains(&"infra-backup.timer"),
+        "{units:?}"
+    );
+}

@@ -1,0 +1,163 @@
+//! The programs that are sent to the hosts: found beside this one, or named. The agent must run there whatever libraries the host has.
+
+use crate::model::error::{Error, Result};
+use sha2::{Digest, Sha256};
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// Larger is none of ours.
+const LARGEST: u64 = 64 << 20;
+
+/// A program as it is put on a host. Cheap to clone.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Binary {
+    bytes: Arc<[u8]>,
+    sha256: Arc<str>,
+}
+
+impl Binary {
+    pub fn new(bytes: Vec<u8>) -> Self {
+        let sha256 = infra_agent::digest::hex(&Sha256::digest(&bytes));
+        Binary {
+            bytes: bytes.into(),
+            sha256: sha256.into(),
+        }
+    }
+
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// Hexadecimal.
+    pub fn sha256(&self) -> &str {
+        &self.sha256
+    }
+}
+
+impl fmt::Debug for Binary {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} bytes, sha256 {}", self.bytes.len(), self.sha256)
+    }
+}
+
+/// What hosts are given beside packages and scripts.
+#[derive(Clone, Debug)]
+pub struct Programs {
+    /// Ships the log, makes bases and builds data back.
+    pub agent: Binary,
+    /// Loaded by the engine.
+    pub module: Binary,
+}
+
+/// The programs for hosts of an architecture (`amd64` or `arm64`): the agent in the file that is named, or beside this program; the module beside the agent.
+pub fn find(named: Option<&Path>, architecture: &str) -> Result<Programs> {
+    let beside = || {
+        let own = std::env::current_exe().ok()?;
+        Some(own.parent()?.join(format!("infra-agent-{}", machine(architecture))))
+    };
+    let agent = match named {
+        Some(path) => path.to_path_buf(),
+        None => beside().unwrap_or_else(|| PathBuf::from("infra-agent")),
+    };
+    let module = agent.with_file_name(format!("infra-module-{}.so", machine(architecture)));
+    Ok(Programs {
+        agent: read("agent", &agent, architecture)?,
+        module: read("module", &module, architecture)?,
+    })
+}
+
+fn read(what: &str, path: &Path, architecture: &str) -> Result<Binary> {
+    let doing = format!("find the {what} for the hosts at {}", path.display());
+    let hint = format!(
+        "`make build` makes it beside `infra`; another place is named by `infra up --agent FILE`, with the module in the same folder, for hosts of the kind {}",
+        machine(architecture)
+    );
+    let size = std::fs::metadata(path)
+        .map_err(|error| Error::failed(doing.clone()).because(error).hint(hint.clone()))?
+        .len();
+    if size > LARGEST {
+        return Err(Error::failed(doing).because(format!("it has {size} bytes")).hint(hint));
+    }
+    let bytes = std::fs::read(path).map_err(|error| Error::failed(doing.clone()).because(error).hint(hint.clone()))?;
+    match unfit(&bytes, architecture) {
+        Some(why) => Err(Error::failed(doing).because(why).hint(hint)),
+        None => Ok(Binary::new(bytes)),
+    }
+}
+
+/// As the kernel names an architecture.
+fn machine(architecture: &str) -> &'static str {
+    match architecture {
+        "arm64" => "aarch64",
+        _ => "x86_64",
+    }
+}
+
+/// Why a program cannot run on a host of an architecture; nothing where it can. Source: ELF-64 object file format.
+fn unfit(bytes: &[u8], architecture: &str) -> Option<String> {
+    let number = |at: usize, length: usize| -> Option<u64> {
+        let field = bytes.get(at..at.checked_add(length)?)?;
+        Some(
+            field
+                .iter()
+                .rev()
+                .fold(0, |number, byte| number << 8 | u64::from(*byte)),
+        )
+    };
+    if !bytes.starts_with(b"\x7fELF\x02\x01") {
+        return Some("it is no program for a 64-bit Linux".into());
+    }
+    let wanted = match machine(architecture) {
+        "aarch64" => 183,
+        _ => 62,
+    };
+    if number(18, 2) != Some(wanted) {
+        return Some(format!("it is no program for {}", machine(architecture)));
+    }
+    let (Some(table), Some(entry), Some(entries)) = (number(32, 8), number(54, 2), number(56, 2)) else {
+        return Some("it is cut off".into());
+    };
+    // A program that names an interpreter needs the libraries of the machine that it was made on.
+    let needs_libraries = (0..entries).any(|index| {
+        let at = usize::try_from(table + index * entry).unwrap_or(usize::MAX);
+        number(at, 4) == Some(3)
+    });
+    needs_libraries.then(|| "it is not linked statically: it may not run on the hosts".into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The head of a program with one entry in its table.
+    fn program(machine: u16, entry_kind: u32) -> Vec<u8> {
+        let mut bytes = vec![0; 128];
+        bytes[..6].copy_from_slice(b"\x7fELF\x02\x01");
+        bytes[18..20].copy_from_slice(&machine.to_le_bytes());
+        bytes[32..40].copy_from_slice(&64_u64.to_le_bytes());
+        bytes[54..56].copy_from_slice(&56_u16.to_le_bytes());
+        bytes[56..58].copy_from_slice(&1_u16.to_le_bytes());
+        bytes[64..68].copy_from_slice(&entry_kind.to_le_bytes());
+        bytes
+    }
+
+    #[test]
+    fn only_a_static_program_of_the_right_kind_is_sent() {
+        assert_eq!(unfit(&program(62, 1), "amd64"), None);
+        assert_eq!(unfit(&program(183, 1), "arm64"), None);
+        assert!(unfit(&program(62, 1), "arm64").unwrap().contains("aarch64"));
+        assert!(unfit(&program(62, 3), "amd64").unwrap().contains("statically"));
+        assert!(unfit(b"#!/bin/sh\n", "amd64").unwrap().contains("no program"));
+        for cut in 0..64 {
+            let _ = unfit(&program(62, 1)[..cut], "amd64");
+        }
+    }
+
+    #[test]
+    fn an_agent_that_is_not_there_says_how_to_get_one() {
+        let error = find(Some(Path::new("/nonexistent/agent")), "amd64").unwrap_err();
+        assert!(error.to_string().contains("/nonexistent/agent"), "{error}");
+        assert!(format!("{error:?}").contains("--agent FILE"), "{error:?}");
+    }
+}

@@ -1,0 +1,329 @@
+//! redis.conf: its rendering, and what has to happen when it changes. Pure.
+
+use super::settings::{MODULE_FILE, Position, Settings, Upstream};
+use super::templates;
+use crate::model::error::{Error, Result};
+use crate::model::secret::Secret;
+use serde::Serialize;
+use std::collections::BTreeMap;
+
+/// The whole file. It holds the upstream's password: never shown.
+pub fn render(settings: &Settings) -> Result<Secret> {
+    let layout = settings.layout();
+    for (name, value) in &settings.settings {
+        let well_formed = !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
+        if !well_formed || value.contains(['\n', '\r', '\0']) {
+            return Err(Error::usage(format!(
+                "accept `redis.settings.{name}`: a setting is one word and a value on one line"
+            )));
+        }
+    }
+    let (role, upstream, tls_replication) = match &settings.position {
+        Position::FollowsSource(source) => ("follows-source", Some(RenderedUpstream::of(source)?), source.tls),
+        Position::FollowsMaster { address } => {
+            let master = Upstream {
+                host: address.clone(),
+                port: 6379,
+                user: Some("replication".into()),
+                password: Some(settings.passwords.replication.used.clone()),
+                tls: true,
+            };
+            ("follows-master", Some(RenderedUpstream::of(&master)?), true)
+        }
+        Position::Master => ("master", None, true),
+    };
+    let values = Values {
+        certificate_file: layout.certificate_file(),
+        key_file: layout.key_file(),
+        authorities_file: layout.authorities_file(),
+        socket: layout.socket,
+        users_file: layout.users_file(),
+        data_folder: layout.data_folder,
+        module_file: MODULE_FILE,
+        replicas: settings
+            .replicas
+            .iter()
+            .map(ToString::to_string)
+            .collect::<Vec<_>>()
+            .join(" "),
+        maxmemory: settings.maxmemory,
+        settings: settings
+            .settings
+            .iter()
+            .map(|(name, value)| Setting {
+                name: name.clone(),
+                value: if value.is_empty() { "\"\"".into() } else { value.clone() },
+            })
+            .collect(),
+        role,
+        upstream,
+        tls_replication: if tls_replication { "yes" } else { "no" },
+    };
+    templates::render("redis.conf", templates::REDIS_CONF, &values).map(Secret::new)
+}
+
+#[derive(Serialize)]
+struct Values {
+    certificate_file: String,
+    key_file: String,
+    authorities_file: String,
+    socket: &'static str,
+    users_file: String,
+    data_folder: &'static str,
+    module_file: &'static str,
+    replicas: String,
+    maxmemory: u64,
+    settings: Vec<Setting>,
+    role: &'static str,
+    upstream: Option<RenderedUpstream>,
+    tls_replication: &'static str,
+}
+
+#[derive(Serialize)]
+struct Setting {
+    name: String,
+    value: String,
+}
+
+#[derive(Serialize)]
+struct RenderedUpstream {
+    host: String,
+    port: u16,
+    user: Option<String>,
+    password: Option<String>,
+}
+
+impl RenderedUpstream {
+    fn of(upstream: &Upstream) -> Result<Self> {
+        if upstream.host.is_empty() || upstream.host.bytes().any(|b| b.is_ascii_whitespace() || b == b'"') {
+            return Err(Error::usage(format!(
+                "replicate from {:?}: it is no host name",
+                upstream.host
+            )));
+        }
+        Ok(RenderedUpstream {
+            host: upstream.host.clone(),
+            port: upstream.port,
+            user: upstream.user.as_deref().map(quote),
+            password: upstream.password.as_ref().map(|password| quote(password.expose())),
+        })
+    }
+}
+
+/// A word as redis.conf and redis-cli read it, whatever bytes it holds.
+pub fn quote(word: &str) -> String {
+    use std::fmt::Write;
+    let mut quoted = String::with_capacity(word.len() + 2);
+    quoted.push('"');
+    for byte in word.bytes() {
+        match byte {
+            b'"' | b'\\' => {
+                quoted.push('\\');
+                quoted.push(byte as char);
+            }
+            0x20..0x7f => quoted.push(byte as char),
+            _ => {
+                let _ = write!(quoted, "\\x{byte:02x}");
+            }
+        }
+    }
+    quoted.push('"');
+    quoted
+}
+
+/// What a changed redis.conf asks for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Consequence {
+    /// Names of settings whose change Redis takes only when it starts.
+    pub restart_for: Vec<String>,
+    /// `CONFIG SET` of the rest: name, value as in the file.
+    pub live: Vec<(String, Secret)>,
+    /// The role section changed: whom to follow, or how.
+    pub role: bool,
+}
+
+impl Consequence {
+    /// Names of what changed, in brackets; empty where that is the whole file or nothing.
+    pub fn names(&self) -> String {
+        let mut names: Vec<&str> = self.live.iter().map(|(name, _)| name.as_str()).collect();
+        names.extend(self.restart_for.iter().map(String::as_str));
+        if self.role {
+            names.push("role");
+        }
+        names.sort_unstable();
+        names.dedup();
+        if names.is_empty() {
+            String::new()
+        } else {
+            format!(" ({})", names.join(", "))
+        }
+    }
+}
+
+/// Settings that Redis takes only when it starts. `dir`, `aclfile` and the like are here although a newer Redis might take some of them live.
+const AT_START: [&str; 29] = [
+    "aclfile",
+    "always-show-logo",
+    "appenddirname",
+    "appendfilename",
+    "cluster-enabled",
+    "daemonize",
+    "databases",
+    "dbfilename",
+    "dir",
+    "disable-thp",
+    "enable-debug-command",
+    "enable-module-command",
+    "enable-protected-configs",
+    "include",
+    "io-threads",
+    "io-threads-do-reads",
+    "loadmodule",
+    "logfile",
+    "pidfile",
+    "port",
+    "rdbchecksum",
+    "rename-command",
+    "set-proc-title",
+    "supervised",
+    "tcp-backlog",
+    "unixsocket",
+    "unixsocketperm",
+    "syslog-enabled",
+    "bind",
+];
+
+/// Part of the role, which `infra-role` applies in the right order.
+const ROLE: [&str; 4] = ["replicaof", "masteruser", "masterauth", "tls-replication"];
+
+/// Compares the file on the host with the one that is wanted. Without a file on the host the engine has not run yet: there is nothing to tell it.
+pub fn consequence(found: Option<&str>, wanted: &str) -> Consequence {
+    let Some(found) = found else {
+        return Consequence::default();
+    };
+    differences(&directives(found), &directives(wanted))
+}
+
+/// What brings a running engine to the file again after a run that broke off: everything that can be told live.
+pub fn everything(wanted: &str) -> Consequence {
+    let mut consequence = differences(&BTreeMap::new(), &directives(wanted));
+    consequence.restart_for.clear();
+    consequence.role = true;
+    consequence
+}
+
+/// Which role the file says: `follows-source`, `follows-master`, `master`, or nothing where it is not ours.
+pub fn role_of(text: &str) -> Option<&str> {
+    text.lines().find_map(|line| line.strip_prefix("# role: "))
+}
+
+fn differences(found: &BTreeMap<String, Vec<String>>, wanted: &BTreeMap<String, Vec<String>>) -> Consequence {
+    let mut consequence = Consequence::default();
+    for (name, values) in wanted {
+        if found.get(name) == Some(values) {
+        } else if ROLE.contains(&name.as_str()) {
+            consequence.role = true;
+        } else if AT_START.contains(&name.as_str()) {
+            consequence.restart_for.push(name.clone());
+        } else {
+            consequence.live.extend(
+                values
+                    .iter()
+                    .map(|value| (name.clone(), Secret::new(live_value(name, value)))),
+            );
+        }
+    }
+    for name in found.keys().filter(|name| !wanted.contains_key(*name)) {
+        if ROLE.contains(&name.as_str()) {
+            consequence.role = true;
+        } else {
+            // Its default is Redis's own knowledge, which a start brings back.
+            consequence.restart_for.push(name.clone());
+        }
+    }
+    consequence
+}
+
+/// A value as `CONFIG SET` takes it: one word, where the file may have several.
+fn live_value(name: &str, value: &str) -> String {
+    let several = matches!(
+        name,
+        "client-output-buffer-limit" | "save" | "bind" | "oom-score-adj-values"
+    );
+    if several && value.contains(' ') && !value.starts_with('"') {
+        quote(value)
+    } else {
+        value.to_string()
+    }
+}
+
+/// Settings by name; the few that may be given several times keep every value.
+fn directives(text: &str) -> BTreeMap<String, Vec<String>> {
+    let mut directives: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for line in text.lines().map(str::trim) {
+        if line.is_empty() || line.starts_with('#') {
+            continue;
+        }
+        let (name, value) = line.split_once(char::is_whitespace).unwrap_or((line, ""));
+        directives
+            .entry(name.to_ascii_lowercase())
+            .or_default()
+            .push(value.trim().to_string());
+    }
+    directives
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BEFORE: &str = "maxmemory 100\nmaxmemory-policy noeviction\nport 0\nclient-output-buffer-limit replica 128mb 64mb 60\n# role: master\ntls-replication yes\n";
+
+    #[test]
+    fn an_equal_file_has_no_consequence() {
+        assert_eq!(consequence(Some(BEFORE), BEFORE), Consequence::default());
+        assert_eq!(consequence(None, BEFORE), Consequence::default());
+    }
+
+    #[test]
+    fn memory_and_limits_are_told_live_and_a_port_is_not() {
+        let after = BEFORE
+            .replace("maxmemory 100", "maxmemory 200")
+            .replace("128mb 64mb 60", "256mb 64mb 60")
+            .replace("port 0", "port 1");
+        let got = consequence(Some(BEFORE), &after);
+        let live: Vec<_> = got
+            .live
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.expose()))
+            .collect();
+        assert_eq!(
+            live,
+            [
+                ("client-output-buffer-limit", "\"replica 256mb 64mb 60\""),
+                ("maxmemory", "200")
+            ]
+        );
+        assert_eq!(got.restart_for, ["port"]);
+        assert!(!got.role);
+    }
+
+    #[test]
+    fn another_upstream_is_a_matter_of_role_and_of_no_restart() {
+        let after = BEFORE.to_string() + "replicaof 192.0.2.1 6379\n";
+        let got = consequence(Some(BEFORE), &after);
+        assert!(got.role && got.restart_for.is_empty() && got.live.is_empty());
+        assert!(consequence(Some(&after), BEFORE).role);
+    }
+
+    #[test]
+    fn a_setting_that_is_taken_back_needs_a_start() {
+        let got = consequence(Some(&(BEFORE.to_string() + "hz 50\n")), BEFORE);
+        assert_eq!(got.restart_for, ["hz"]);
+    }
+
+    #[test]
+    fn passwords_of_any_bytes_stay_one_word() {
+        assert_eq!(quote("a b\"c\\d\n#é"), r#""a b\"c\\d\x0a#\xc3\xa9""#);
+    }
+}

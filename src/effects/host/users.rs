@@ -1,0 +1,180 @@
+//! users.acl: the users of the pair, each with the least that it needs. Passwords go in as SHA-256, so that the file alone opens nothing. Pure.
+//!
+//! Nobody can log in as the default user, which is off and has no password. It keeps its commands all the same: Redis replays its append-only log as
+//! that user, and checks a transaction's commands against its rules once more. Without them every MULTI in the log is refused at a restart, and what it
+//! wrote is gone without an error.
+
+use super::acl::Rules;
+use super::settings::{AppRights, Door, Password, Passwords};
+use super::templates;
+use crate::model::error::Result;
+use crate::model::secret::Secret;
+use serde::Serialize;
+use sha2::{Digest, Sha256};
+
+/// The user that the app logs in as.
+pub const APP: &str = "app";
+
+pub fn render(passwords: &Passwords, door: Door, rights: &AppRights) -> Result<Secret> {
+    let digests = |password: &Password| password.accepted().into_iter().map(digest).collect();
+    let values = Values {
+        app_commands: &rights.commands,
+        app_keys: rights.keys.iter().map(|pattern| key_rule(pattern)).collect(),
+        app_channels: &rights.channels,
+        app_state: match door {
+            Door::Open => "on",
+            Door::Closed => "off",
+        },
+        app: digests(&passwords.app),
+        replication: digests(&passwords.replication),
+        backup: digests(&passwords.backup),
+        monitoring: digests(&passwords.monitoring),
+        admin: digests(&passwords.admin),
+    };
+    templates::render("users.acl", templates::USERS_ACL, &values).map(Secret::new)
+}
+
+/// Which commands the user `app` may run, read from the same file that a host is given.
+pub fn app_rules(app_commands: &[String]) -> Result<Rules> {
+    let nobody = || Password::only(Secret::new(""));
+    let passwords = Passwords {
+        app: nobody(),
+        replication: nobody(),
+        backup: nobody(),
+        monitoring: nobody(),
+        admin: nobody(),
+    };
+    let rights = AppRights {
+        commands: app_commands.to_vec(),
+        ..AppRights::default()
+    };
+    let file = render(&passwords, Door::Open, &rights)?;
+    let line = file.expose().lines().find(|line| line.starts_with("user app "));
+    Ok(Rules::read(line.unwrap_or_default()))
+}
+
+#[derive(Serialize)]
+struct Values<'a> {
+    app_state: &'static str,
+    app: Vec<String>,
+    replication: Vec<String>,
+    backup: Vec<String>,
+    monitoring: Vec<String>,
+    admin: Vec<String>,
+    app_commands: &'a [String],
+    app_keys: Vec<String>,
+    app_channels: &'a [String],
+}
+
+/// A pattern of keys as Redis's rules have it: plain ones may be read and written, `%R~` and `%W~` say otherwise.
+fn key_rule(pattern: &str) -> String {
+    match pattern.starts_with("%R~") || pattern.starts_with("%W~") {
+        true => pattern.into(),
+        false => format!("~{pattern}"),
+    }
+}
+
+/// What stands in users.acl for a password.
+pub fn digest(password: &Secret) -> String {
+    use std::fmt::Write;
+    Sha256::digest(password.expose().as_bytes())
+        .iter()
+        .fold(String::with_capacity(64), |mut text, byte| {
+            let _ = write!(text, "{byte:02x}");
+            text
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::effects::redis::testing::TestServer;
+
+    fn passwords() -> Passwords {
+        let one = |name: &str| Password::only(Secret::new(format!("{name}-secret")));
+        Passwords {
+            app: Password {
+                used: Secret::new("old"),
+                also: Some(Secret::new("new")),
+            },
+            replication: one("replication"),
+            backup: one("backup"),
+            monitoring: one("monitoring"),
+            admin: one("admin"),
+        }
+    }
+
+    #[test]
+    fn two_passwords_are_accepted_while_one_replaces_the_other_whichever_is_used() {
+        let swapped = Passwords {
+            app: Password {
+                used: Secret::new("new"),
+                also: Some(Secret::new("old")),
+            },
+            ..passwords()
+        };
+        let file = |passwords: Passwords| render(&passwords, Door::Open, &AppRights::default()).unwrap();
+        assert_eq!(file(passwords()), file(swapped));
+        let same = Passwords {
+            app: Password {
+                used: Secret::new("new"),
+                also: Some(Secret::new("new")),
+            },
+            ..passwords()
+        };
+        assert_eq!(file(same).expose().matches(&digest(&Secret::new("new"))).count(), 1);
+        let both = [digest(&Secret::new("old")), digest(&Secret::new("new"))];
+        assert!(both.iter().all(|digest| file(passwords()).expose().contains(digest)));
+        assert!(!file(passwords()).expose().contains("secret"));
+    }
+
+    /// The whole file, by the engine that is to read it.
+    #[tokio::test]
+    async fn an_engine_grants_each_user_what_the_file_says_and_no_more() {
+        let server = TestServer::start(&[]).await;
+        let rights = AppRights {
+            commands: vec!["keys".into()],
+            keys: vec!["shop:*".into(), "%R~shared:*".into()],
+            channels: vec!["news.*".into()],
+        };
+        let file = render(&passwords(), Door::Open, &rights).unwrap();
+        for line in file.expose().lines().filter(|line| !line.starts_with("user default ")) {
+            let line = line.trim_start_matches("user ");
+            server.script(&format!("ACL SETUSER {line}")).await;
+        }
+        for (user, command, allowed) in [
+            ("app", "SET shop:1 x", true),
+            ("app", "GET shared:1", true),
+            ("app", "SET shared:1 x", false),
+            ("app", "GET other:1", false),
+            ("app", "PUBLISH news.uk x", true),
+            ("app", "PUBLISH weather x", false),
+            ("app", "KEYS shop:*", true),
+            ("app", "FLUSHALL", false),
+            ("app", "CONFIG GET requirepass", false),
+            ("app", "DEBUG SLEEP 0", false),
+            ("app", "ACL LIST", false),
+            ("app", "ACL WHOAMI", true),
+            ("app", "SHUTDOWN", false),
+            ("app", "REPLICAOF NO ONE", false),
+            ("app", "MODULE LIST", false),
+            ("app", "MONITOR", false),
+            ("replication", "PSYNC ? -1", true),
+            ("replication", "GET shop:1", false),
+            ("replication", "INFO", false),
+            ("backup", "BGREWRITEAOF", true),
+            ("backup", "GET shop:1", false),
+            ("backup", "CONFIG GET masterauth", false),
+            ("monitoring", "INFO", true),
+            ("monitoring", "LATENCY LATEST", true),
+            ("monitoring", "GET shop:1", false),
+            ("monitoring", "SLOWLOG GET", false),
+            ("monitoring", "CONFIG GET masterauth", false),
+            ("monitoring", "CLIENT LIST", false),
+            ("admin", "CONFIG GET masterauth", true),
+        ] {
+            let answer: String = server.run(&format!("ACL DRYRUN {user} {command}")).await;
+            assert_eq!(answer == "OK", allowed, "{user}: {command}: {answer}");
+        }
+    }
+}

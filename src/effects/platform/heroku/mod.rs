@@ -1,0 +1,155 @@
+//! The Heroku Platform API, as far as moving one app's Redis needs it.
+
+mod attachments;
+mod config_vars;
+mod consumers;
+mod egress;
+#[cfg(test)]
+mod fuzz;
+mod http;
+mod one_off;
+mod processes;
+mod releases;
+mod survey;
+#[cfg(test)]
+mod tests;
+
+pub use attachments::{Attachment, owner};
+pub use config_vars::ConfigVars;
+pub use consumers::{Consumer, Consumers};
+pub use processes::{Dyno, Formation};
+pub use releases::{Release, ReleaseStatus};
+pub use survey::{AppSurvey, ChangeProbe};
+
+use crate::model::error::{Error, Result};
+use crate::model::secret::Secret;
+use http::{Changed, Http, not_taken, refused};
+use serde::Deserialize;
+
+/// Where the public API answers; HEROKU_API_URL names another.
+pub const PUBLIC_API: &str = "https://api.heroku.com";
+
+/// One app on the platform, with the key that may change it.
+#[derive(Clone)]
+pub struct Heroku {
+    http: Http,
+    app: String,
+}
+
+/// What the platform says of the app itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct App {
+    pub name: String,
+    /// The platform's name of the region, such as `us`.
+    pub region: String,
+    /// The Private Space, where the app runs in one: its processes are then restarted a quarter at a time.
+    pub space: Option<String>,
+    pub maintenance: bool,
+}
+
+#[derive(Deserialize)]
+struct AppReply {
+    name: String,
+    region: Named,
+    #[serde(default)]
+    space: Option<Named>,
+    #[serde(default)]
+    maintenance: bool,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+struct Named {
+    name: String,
+}
+
+impl Heroku {
+    /// Uses HEROKU_API_URL (default: the public API) and HEROKU_API_KEY.
+    pub fn from_env(app: &str) -> Result<Self> {
+        let key = std::env::var("HEROKU_API_KEY")
+            .ok()
+            .filter(|key| !key.trim().is_empty());
+        let Some(key) = key else {
+            return Err(Error::usage(format!(
+                "speak to the platform about app {app}: HEROKU_API_KEY is not set"
+            ))
+            .hint("set it in the environment; `heroku authorizations:create` makes one"));
+        };
+        let api = std::env::var("HEROKU_API_URL")
+            .ok()
+            .filter(|url| !url.trim().is_empty());
+        Self::new(api.as_deref().unwrap_or(PUBLIC_API), Secret::new(key.trim()), app)
+    }
+
+    pub fn new(api: &str, key: Secret, app: &str) -> Result<Self> {
+        Ok(Heroku {
+            http: Http::new(api, key)?,
+            app: app.into(),
+        })
+    }
+
+    pub fn app_name(&self) -> &str {
+        &self.app
+    }
+
+    pub async fn app(&self) -> Result<App> {
+        let reply: AppReply = self.http.get(&self.path(""), &format!("read app {}", self.app)).await?;
+        Ok(App {
+            name: reply.name,
+            region: reply.region.name,
+            space: reply.space.map(|space| space.name),
+            maintenance: reply.maintenance,
+        })
+    }
+
+    /// Visitors of an app under maintenance see a page of the platform; workers go on.
+    pub async fn set_maintenance(&self, on: bool) -> Result<()> {
+        let doing = format!("turn maintenance {} for app {}", on_off(on), self.app);
+        // Setting it twice is as good as once, so an answer that was lost is simply asked for again.
+        let mut lost = None;
+        for _ in 0..3 {
+            let body = serde_json::json!({ "maintenance": on });
+            match self.http.change("PATCH", &self.path(""), Some(body)).await {
+                Changed::Done(_) => return Ok(()),
+                Changed::Refused(refusal) => return Err(refused(&refusal, &doing, lost)),
+                Changed::Unclear(_) if self.app().await?.maintenance == on => return Ok(()),
+                Changed::Unclear(cause) => lost = Some(cause),
+            }
+        }
+        Err(not_taken(&doing, lost))
+    }
+
+    /// The AWS region that the app runs in, such as `us-east-1`.
+    pub async fn aws_region(&self) -> Result<String> {
+        #[derive(Deserialize)]
+        struct Region {
+            provider: Provider,
+        }
+        #[derive(Deserialize)]
+        struct Provider {
+            region: String,
+        }
+        let region = self.app().await?.region;
+        let known = match region.as_str() {
+            "us" => Some("us-east-1"),
+            "eu" => Some("eu-west-1"),
+            _ => None,
+        };
+        if let Some(known) = known {
+            return Ok(known.into());
+        }
+        let reply: Region = self
+            .http
+            .get(&format!("/regions/{region}"), &format!("look up the region {region}"))
+            .await?;
+        Ok(reply.provider.region)
+    }
+
+    /// A path under this app.
+    fn path(&self, rest: &str) -> String {
+        format!("/apps/{}{rest}", self.app)
+    }
+}
+
+fn on_off(on: bool) -> &'static str {
+    if on { "on" } else { "off" }
+}

@@ -1,0 +1,216 @@
+//! Where the app runs: its config vars, processes and releases, read and changed one step at a time.
+//!
+//! [`Platform`] is either the Heroku API as one app sees it, or a set of commands of the user's own. Whatever may hold a URL is a [`crate::model::secret::Secret`] from
+//! the moment it is read. A change whose answer was lost is looked for before it is sent again, since platforms know no idempotency keys and every change restarts
+//! the app.
+//!
+//! Deliberately not here: what to change and when (`cutover` decides that), destroying an add-on, and rolling back to a release, which would roll back code too.
+
+pub mod command;
+pub mod heroku;
+
+pub use command::Hook;
+pub use heroku::{Attachment, ConfigVars, Dyno, Formation, Heroku, Release, ReleaseStatus};
+
+use crate::model::error::Result;
+use crate::model::secret::Secret;
+use crate::ui::Step;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
+use std::time::Duration;
+
+/// One app, by the means of the platform that runs it.
+#[derive(Clone)]
+pub enum Platform {
+    Heroku(Heroku),
+    Command(Hook),
+}
+
+/// Where an app's processes come from, as others see them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Egress {
+    /// From anywhere: nothing is promised.
+    Anywhere,
+    /// From the addresses of this Private Space alone.
+    Space { name: String, addresses: Vec<Ipv4Addr> },
+}
+
+/// How an app stood before it was stopped.
+#[derive(Clone, Debug, Default, Deserialize, Serialize, PartialEq, Eq)]
+pub struct Standing {
+    pub formation: Formation,
+    pub maintenance: bool,
+}
+
+impl Platform {
+    pub fn app_name(&self) -> &str {
+        match self {
+            Platform::Heroku(heroku) => heroku.app_name(),
+            Platform::Command(hook) => hook.app_name(),
+        }
+    }
+
+    /// Nothing where the app runs on another platform.
+    pub fn heroku(&self) -> Option<&Heroku> {
+        match self {
+            Platform::Heroku(heroku) => Some(heroku),
+            Platform::Command(_) => None,
+        }
+    }
+
+    pub async fn config_vars(&self) -> Result<ConfigVars> {
+        match self {
+            Platform::Heroku(heroku) => heroku.config_vars().await,
+            Platform::Command(hook) => hook.config_vars().await,
+        }
+    }
+
+    /// Sets and (by nothing) removes vars in one change. Gives the number of the newest release before it; nothing where all vars are as wanted already.
+    pub async fn set_config_vars(&self, wanted: &BTreeMap<String, Option<Secret>>) -> Result<Option<u64>> {
+        match self {
+            Platform::Heroku(heroku) => heroku.set_config_vars(wanted).await,
+            Platform::Command(hook) => hook.set_config_vars(wanted).await,
+        }
+    }
+
+    /// An error where the platform says beforehand that it would refuse a change of vars. Changes nothing.
+    pub async fn refusal_foreseen(&self) -> Result<()> {
+        match self {
+            Platform::Heroku(heroku) => heroku.refusal_foreseen().await,
+            Platform::Command(_) => Ok(()),
+        }
+    }
+
+    pub async fn attachments(&self) -> Result<Vec<Attachment>> {
+        match self {
+            Platform::Heroku(heroku) => heroku.attachments().await,
+            Platform::Command(_) => Ok(Vec::new()),
+        }
+    }
+
+    /// The AWS region that the app runs in, where the platform tells it.
+    pub async fn aws_region(&self) -> Result<Option<String>> {
+        match self {
+            Platform::Heroku(heroku) => heroku.aws_region().await.map(Some),
+            Platform::Command(_) => Ok(None),
+        }
+    }
+
+    /// Where its processes come from. Of a platform that is known by commands alone nothing is known.
+    pub async fn egress(&self) -> Result<Egress> {
+        match self {
+            Platform::Heroku(heroku) => heroku.egress().await,
+            Platform::Command(_) => Ok(Egress::Anywhere),
+        }
+    }
+
+    pub async fn maintenance(&self) -> Result<bool> {
+        match self {
+            Platform::Heroku(heroku) => Ok(heroku.app().await?.maintenance),
+            Platform::Command(_) => Ok(false),
+        }
+    }
+
+    pub async fn set_maintenance(&self, on: bool) -> Result<()> {
+        match self {
+            Platform::Heroku(heroku) => heroku.set_maintenance(on).await,
+            Platform::Command(_) => Ok(()),
+        }
+    }
+
+    /// Whether old processes outlive a change unseen.
+    pub async fn preboot(&self) -> Result<bool> {
+        match self {
+            Platform::Heroku(heroku) => heroku.preboot().await,
+            Platform::Command(_) => Ok(false),
+        }
+    }
+
+    pub async fn set_preboot(&self, on: bool) -> Result<()> {
+        match self {
+            Platform::Heroku(heroku) => heroku.set_preboot(on).await,
+            Platform::Command(_) => Ok(()),
+        }
+    }
+
+    pub async fn newest_release(&self) -> Result<Option<Release>> {
+        match self {
+            Platform::Heroku(heroku) => heroku.newest_release().await,
+            Platform::Command(_) => Ok(None),
+        }
+    }
+
+    /// Waits until the newest release after number `after` has ended, well or badly.
+    pub async fn terminal_release(&self, after: u64, deadline: Duration, step: &Step) -> Result<Release> {
+        match self {
+            Platform::Heroku(heroku) => heroku.terminal_release(after, deadline, step).await,
+            Platform::Command(_) => Ok(Release {
+                version: after,
+                status: ReleaseStatus::Succeeded,
+                description: String::new(),
+            }),
+        }
+    }
+
+    /// Waits until every process that should run runs release `release`, or a later one, and nothing of an older one is shown. One-off processes keep what they were
+    /// started with: the source's list of clients tells of them.
+    pub async fn await_processes(&self, release: u64, deadline: Duration, step: &Step) -> Result<()> {
+        match self {
+            Platform::Heroku(heroku) => heroku.await_processes(release, deadline, step).await,
+            Platform::Command(hook) => hook.await_processes(deadline, step).await,
+        }
+    }
+
+    /// How the app stands, for [`Platform::start`] to give back. An error where it could not be stopped at all.
+    pub async fn standing(&self) -> Result<Standing> {
+        match self {
+            Platform::Heroku(heroku) => {
+                let (app, formation) = tokio::try_join!(heroku.app(), heroku.formation())?;
+                Ok(Standing {
+                    formation,
+                    maintenance: app.maintenance,
+                })
+            }
+            Platform::Command(hook) => hook.may_stop().map(|()| Standing::default()),
+        }
+    }
+
+    /// Stops every process that the platform keeps running. Stopping twice is as good as once.
+    pub async fn stop(&self) -> Result<()> {
+        match self {
+            Platform::Heroku(heroku) => {
+                let (app, formation) = tokio::try_join!(heroku.app(), heroku.formation())?;
+                if !app.maintenance {
+                    heroku.set_maintenance(true).await?;
+                }
+                let running: Formation = formation
+                    .into_iter()
+                    .filter(|(_, quantity)| *quantity > 0)
+                    .map(|(kind, _)| (kind, 0))
+                    .collect();
+                match running.is_empty() {
+                    true => Ok(()),
+                    false => heroku.scale(&running).await,
+                }
+            }
+            Platform::Command(hook) => hook.stop().await,
+        }
+    }
+
+    /// Lets the app run again as it did. Starting twice is as good as once.
+    pub async fn start(&self, standing: &Standing) -> Result<()> {
+        match self {
+            Platform::Heroku(heroku) => {
+                if heroku.formation().await? != standing.formation && !standing.formation.is_empty() {
+                    heroku.scale(&standing.formation).await?;
+                }
+                match standing.maintenance {
+                    true => Ok(()),
+                    false => heroku.set_maintenance(false).await,
+                }
+            }
+            Platform::Command(hook) => hook.start().await,
+        }
+    }
+}

@@ -1,0 +1,145 @@
+//! The first words on a bare stream, each answered by one line: for conversations that then go another way than one command after the other.
+
+use super::server::Server;
+use super::stream::Stream;
+use crate::model::error::{Doing, Error, Result};
+use std::time::Duration;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+/// For each answer.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The answers here are short.
+const LONGEST_ANSWER: usize = 4096;
+
+pub(super) struct Bare {
+    /// What the conversation is for, as errors say it.
+    doing: String,
+    stream: Stream,
+}
+
+impl Bare {
+    /// Dials, and logs in where the server has a password.
+    pub async fn open(server: &Server, doing: String) -> Result<Bare> {
+        let mut bare = Bare {
+            doing,
+            stream: server.dial().await?,
+        };
+        if let Some(password) = &server.password {
+            let user = server.user.as_deref().map(str::as_bytes);
+            let words: Vec<&[u8]> = std::iter::once(&b"AUTH"[..])
+                .chain(user)
+                .chain([password.expose().as_bytes()])
+                .collect();
+            bare.expect_ok("AUTH", &words, "user name and password do not fit")
+                .await?;
+        }
+        Ok(bare)
+    }
+
+    /// Over a stream that is open already.
+    #[cfg(test)]
+    pub fn over(stream: Stream, doing: String) -> Bare {
+        Bare { doing, stream }
+    }
+
+    /// The stream, of which nothing after the last answer's line was read.
+    pub fn into_stream(self) -> Stream {
+        self.stream
+    }
+
+    pub async fn expect_ok(&mut self, command: &str, words: &[&[u8]], hint: &str) -> Result<()> {
+        match self.ask(command, words).await? {
+            answer if answer == "+OK" => Ok(()),
+            answer => Err(self.refused(command, &answer, hint)),
+        }
+    }
+
+    /// An error for an answer that is not the wanted one.
+    pub fn refused(&self, command: &str, answer: &str, hint: &str) -> Error {
+        Error::unproven(format!("{}: {command} was answered {answer:?}", self.doing)).hint(hint)
+    }
+
+    /// Sends a command and gives the line that answers it. Nothing after that line is read.
+    pub async fn ask(&mut self, command: &str, words: &[&[u8]]) -> Result<String> {
+        let mut bytes = Vec::new();
+        encode(&mut bytes, words);
+        let asking = async {
+            self.stream.write_all(&bytes).await?;
+            self.stream.flush().await?;
+            line(&mut self.stream).await
+        };
+        match tokio::time::timeout(ANSWER_TIMEOUT, asking).await {
+            Ok(answer) => answer.doing(|| format!("{}: {command}", self.doing)),
+            Err(_) => Err(Error::failed(format!(
+                "{}: {command}: no answer within {} s",
+                self.doing,
+                ANSWER_TIMEOUT.as_secs()
+            ))),
+        }
+    }
+}
+
+/// A bare stream on which the login is done, for a program that is led through us.
+pub async fn logged_in(server: &Server) -> Result<Stream> {
+    let bare = Bare::open(server, format!("log in to {server}")).await?;
+    Ok(bare.into_stream())
+}
+
+/// Adds a command, as it goes over the wire.
+pub(super) fn encode(bytes: &mut Vec<u8>, words: &[&[u8]]) {
+    header(bytes, b'*', words.len());
+    for word in words {
+        header(bytes, b'$', word.len());
+        bytes.extend_from_slice(word);
+        bytes.extend_from_slice(b"\r\n");
+    }
+}
+
+fn header(bytes: &mut Vec<u8>, sign: u8, number: usize) {
+    bytes.push(sign);
+    decimal(bytes, number);
+    bytes.extend_from_slice(b"\r\n");
+}
+
+/// Formatting machinery costs more than the digits where this is done a million times.
+fn decimal(bytes: &mut Vec<u8>, mut number: usize) {
+    let start = bytes.len();
+    loop {
+        bytes.push(b'0' + u8::try_from(number % 10).unwrap_or(0));
+        number /= 10;
+        if number == 0 {
+            break;
+        }
+    }
+    bytes[start..].reverse();
+}
+
+async fn line(stream: &mut Stream) -> std::io::Result<String> {
+    let mut line = Vec::new();
+    loop {
+        match stream.read_u8().await? {
+            // Before its answer a busy server sends blank lines, so that we do not give up.
+            b'\n' if line.iter().all(|byte| *byte == b'\r') => line.clear(),
+            b'\n' => break,
+            _ if line.len() == LONGEST_ANSWER => return Err(std::io::Error::other("the answer has no end")),
+            byte => line.push(byte),
+        }
+    }
+    Ok(String::from_utf8_lossy(&line).trim_end().to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_command_is_encoded_with_the_lengths_of_its_words_in_bytes() {
+        let mut bytes = Vec::new();
+        encode(&mut bytes, &[b"SET", b"", "\u{e9}\r\n789012".as_bytes()]);
+        assert_eq!(
+            bytes,
+            "*3\r\n$3\r\nSET\r\n$0\r\n\r\n$10\r\n\u{e9}\r\n789012\r\n".as_bytes()
+        );
+    }
+}

@@ -1,0 +1,195 @@
+//! The two sides of a comparison, with a connection to each for every database that is looked at.
+
+use super::super::info::Version;
+use super::super::{Connection, Info, Server};
+use super::expiry::{Clock, Tolerance};
+use super::replies::{Trouble, array, ask};
+use super::{DEAD_IDS, NOT_COMPARED};
+use crate::model::error::{Error, Result};
+use ::redis::{Cmd, Pipeline, Value, pipe};
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// A reply may be a window of a large value from a busy server far away.
+pub(super) const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Batches under way at the same time: hides the way to the servers and keeps both busy.
+pub(super) const AT_ONCE: usize = 6;
+
+/// Two servers to be compared; keeps its connections, so that a second look costs no handshake.
+pub struct Comparator {
+    source: Server,
+    target: Server,
+    pub(super) source_info: Info,
+    pub(super) target_info: Info,
+    pairs: BTreeMap<u32, Pair>,
+}
+
+/// One database on both sides.
+#[derive(Clone)]
+pub(super) struct Pair {
+    pub database: u32,
+    pub source: Side,
+    pub target: Side,
+    pub tolerance: Tolerance,
+    /// Fields of hashes may have a time to live in this database, on either side.
+    pub expiring_fields: bool,
+    /// The target drops pending ids whose entry is gone, as servers do from Redis 7, and the source keeps them.
+    pub drops_dead_ids: bool,
+}
+
+#[derive(Clone)]
+pub(super) struct Side {
+    pub server: Server,
+    pub connection: Connection,
+    pub clock: Clock,
+    /// Fields can have a time to live: Redis 7.4, Valkey 9.
+    pub field_times: bool,
+}
+
+impl Comparator {
+    /// Connects to both and asks what they are.
+    pub async fn connect(source: &Server, target: &Server) -> Result<Comparator> {
+        let ask = async |server: &Server| Info::read(&mut server.connect(0).await?).await;
+        let (source_info, target_info) = tokio::try_join!(ask(source), ask(target))?;
+        let mut comparator = Comparator {
+            source: source.clone(),
+            target: target.clone(),
+            source_info,
+            target_info,
+            pairs: BTreeMap::new(),
+        };
+        comparator.pair(0).await?;
+        Ok(comparator)
+    }
+
+    /// Opens the connections that looking at all databases will need, so that it is not paid for later.
+    pub async fn warm(&mut self) -> Result<()> {
+        self.refresh().await?;
+        for database in self.databases() {
+            self.pair(database).await?;
+        }
+        Ok(())
+    }
+
+    /// Every database that either side has keys in now: where a key may be that the tap saw before it knew the database.
+    pub async fn databases_now(&mut self) -> Result<Vec<u32>> {
+        self.refresh().await?;
+        Ok(self.databases())
+    }
+
+    /// Every database that either side had keys in when it was asked last.
+    pub(super) fn databases(&self) -> Vec<u32> {
+        let both = self.source_info.keyspace.keys().chain(self.target_info.keyspace.keys());
+        let mut databases: Vec<u32> = both.copied().collect();
+        databases.sort_unstable();
+        databases.dedup();
+        databases
+    }
+
+    pub(super) fn tolerance(&self) -> Tolerance {
+        Tolerance::between(Clock::of(self.source_info.version), Clock::of(self.target_info.version))
+    }
+
+    /// What of a key or a server is not looked at between these two.
+    pub(super) fn not_compared(&self) -> Vec<&'static str> {
+        let mut parts = NOT_COMPARED.to_vec();
+        if self.drops_dead_ids() {
+            parts.push(DEAD_IDS);
+        }
+        parts
+    }
+
+    fn drops_dead_ids(&self) -> bool {
+        Clock::of(self.source_info.version) == Clock::Relative && Clock::of(self.target_info.version) == Clock::Absolute
+    }
+
+    /// Whether any hash of this database had fields with a time to live when the two sides were asked last.
+    fn expiring_fields(&self, database: u32) -> bool {
+        let any = |info: &Info| {
+            let keyspace = info.keyspace.get(&database);
+            // A server that does not say how many may have some.
+            knows_field_times(info) && keyspace.is_some_and(|keyspace| keyspace.expiring_fields != Some(0))
+        };
+        any(&self.source_info) || any(&self.target_info)
+    }
+
+    pub(super) async fn pair(&mut self, database: u32) -> Result<Pair> {
+        let expiring_fields = self.expiring_fields(database);
+        if let Some(pair) = self.pairs.get(&database) {
+            return Ok(Pair {
+                expiring_fields,
+                ..pair.clone()
+            });
+        }
+        let (mut source, mut target) =
+            tokio::try_join!(connect(&self.source, database), connect(&self.target, database))?;
+        source.answer_within(ANSWER_TIMEOUT);
+        target.answer_within(ANSWER_TIMEOUT);
+        let clocks = [Clock::of(self.source_info.version), Clock::of(self.target_info.version)];
+        let pair = Pair {
+            database,
+            source: Side {
+                server: self.source.clone(),
+                connection: source,
+                clock: clocks[0],
+                field_times: knows_field_times(&self.source_info),
+            },
+            target: Side {
+                server: self.target.clone(),
+                connection: target,
+                clock: clocks[1],
+                field_times: knows_field_times(&self.target_info),
+            },
+            tolerance: self.tolerance(),
+            expiring_fields,
+            drops_dead_ids: self.drops_dead_ids(),
+        };
+        self.pairs.insert(database, pair.clone());
+        Ok(pair)
+    }
+
+    /// Asks both what they are now.
+    pub(super) async fn refresh(&mut self) -> Result<()> {
+        let mut pair = self.pair(0).await?;
+        (self.source_info, self.target_info) = tokio::try_join!(
+            Info::read(&mut pair.source.connection),
+            Info::read(&mut pair.target.connection)
+        )?;
+        Ok(())
+    }
+}
+
+fn knows_field_times(info: &Info) -> bool {
+    match info.valkey_version {
+        Some(version) => version >= Version::new(9, 0, 0),
+        None => info.version >= Version::new(7, 4, 0),
+    }
+}
+
+async fn connect(server: &Server, database: u32) -> Result<Connection> {
+    server.connect(database).await.map_err(|cause| {
+        if database == 0 {
+            return cause;
+        }
+        Error::failed(format!("look into database {database} of {server}"))
+            .because(cause)
+            .hint("both servers must allow as many databases as the source uses: see `databases` in redis.conf")
+    })
+}
+
+/// The same commands on both sides at once; errors of the servers are among the answers.
+pub(super) async fn both(pair: &Pair, commands: &Pipeline) -> Result<(Vec<Value>, Vec<Value>)> {
+    let (mut source, mut target) = (pair.source.connection.clone(), pair.target.connection.clone());
+    tokio::try_join!(source.ask_all(commands), target.ask_all(commands))
+}
+
+/// The same command on both sides, with an array as its answer.
+pub(super) async fn both_arrays(pair: &Pair, command: Cmd) -> Result<(Vec<Value>, Vec<Value>), Trouble> {
+    let mut commands = pipe();
+    commands.add_command(command);
+    let (mut source, mut target) = (pair.source.connection.clone(), pair.target.connection.clone());
+    let (source, target) = tokio::try_join!(ask(&mut source, &commands), ask(&mut target, &commands))?;
+    let only = |answers: Vec<Value>| answers.into_iter().next().and_then(array).ok_or(Trouble::Moved);
+    Ok((only(source)?, only(target)?))
+}

@@ -1,0 +1,366 @@
+//! The quick way through many keys: it tells those that are plainly equal on both sides from those that want a closer look.
+//!
+//! Most keys of most data sets are short strings, and nearly all are equal. What a comparison then costs is the way of its commands and replies through
+//! this program. So both servers get the same commands as bytes, several batches ahead, and their replies are held against each other as bytes. Nothing is
+//! concluded here but "equal": whatever else a reply says, an error or an expired key, `batch` looks at that key again and finds the words for it.
+
+use super::super::Server;
+use super::super::bare::{Bare, encode};
+use super::super::connection::own_name;
+use super::super::stream::Stream;
+use super::batch::{self, START};
+use super::collections;
+use super::expiry::Clock;
+use super::pair::{ANSWER_TIMEOUT, Pair};
+use super::verdicts::Verdicts;
+use crate::model::error::{Doing, Error, Result};
+use futures_util::{Stream as Many, StreamExt, TryStreamExt, stream};
+use std::collections::VecDeque;
+use std::io;
+use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf};
+
+/// Batches that the servers have before the first of them is answered: hides the way to them and keeps both busy.
+const AHEAD: usize = 6;
+
+/// Commands for each key: when it expires, and its first bytes.
+const REPLIES: usize = 2;
+
+/// What is read at once.
+const CHUNK: usize = 64 * 1024;
+
+/// Only the start of a string is asked for; a longer reply, or line, is no reply to that.
+const LONGEST_LINE: usize = 4096;
+
+/// The first bytes of a string that a reply may be short of and still show the whole string.
+const WHOLE: usize = START + b"$4096\r\n".len() + b"\r\n".len();
+
+/// Bare connections to both sides of a pair, in its database.
+pub(super) struct Quick {
+    source: Wire,
+    target: Wire,
+    absolute: bool,
+}
+
+/// What was seen of a batch.
+pub(super) struct Looked {
+    keys: Vec<Vec<u8>>,
+    /// Short strings, equal with their expiry.
+    equal: u64,
+    /// Places in `keys` of what expires at the same time on both sides and is no string there.
+    others: Vec<usize>,
+    /// Places in `keys` of all the rest.
+    unclear: Vec<usize>,
+}
+
+impl Quick {
+    pub async fn open(pair: &Pair) -> Result<Quick> {
+        let (source, target) = tokio::try_join!(
+            Wire::open(&pair.source.server, pair.database, pair.source.clock),
+            Wire::open(&pair.target.server, pair.database, pair.target.clock)
+        )?;
+        Ok(Quick {
+            absolute: pair.source.clock == Clock::Absolute && pair.target.clock == Clock::Absolute,
+            source,
+            target,
+        })
+    }
+
+    /// Looks at the keys of all these batches, in their order.
+    pub fn through<'a>(
+        self,
+        batches: impl Many<Item = Result<Vec<Vec<u8>>>> + Unpin + Send + 'a,
+    ) -> impl Many<Item = Result<Looked>> + Send + 'a {
+        let start = (self, batches, VecDeque::new(), false);
+        stream::try_unfold(start, |(mut quick, mut batches, mut asked, mut all)| async move {
+            while !all && asked.len() < AHEAD {
+                match batches.try_next().await? {
+                    Some(keys) => {
+                        tokio::try_join!(quick.source.ask(&keys), quick.target.ask(&keys))?;
+                        asked.push_back(keys);
+                    }
+                    None => all = true,
+                }
+            }
+            let Some(keys) = asked.pop_front() else { return Ok(None) };
+            let looked = quick.look(keys).await?;
+            Ok(Some((looked, (quick, batches, asked, all))))
+        })
+        .boxed()
+    }
+
+    async fn look(&mut self, keys: Vec<Vec<u8>>) -> Result<Looked> {
+        let count = keys.len() * REPLIES;
+        tokio::try_join!(self.source.await_replies(count), self.target.await_replies(count))?;
+        let mut looked = Looked {
+            equal: 0,
+            others: Vec::new(),
+            unclear: Vec::new(),
+            keys,
+        };
+        for at in 0..looked.keys.len() {
+            let both = |number| (self.source.reply(number), self.target.reply(number));
+            match judge(both(at * REPLIES), both(at * REPLIES + 1), self.absolute) {
+                Judgement::Equal => looked.equal += 1,
+                Judgement::NoString => looked.others.push(at),
+                Judgement::Unclear => looked.unclear.push(at),
+            }
+        }
+        self.source.forget_replies();
+        self.target.forget_replies();
+        Ok(looked)
+    }
+}
+
+impl Looked {
+    /// Looks closer where that is wanted.
+    pub async fn settle(mut self, pair: &Pair) -> Result<Verdicts> {
+        let mut verdicts = Verdicts::default();
+        if !self.unclear.is_empty() {
+            let unclear: Vec<Vec<u8>> = self
+                .unclear
+                .iter()
+                .map(|at| std::mem::take(&mut self.keys[*at]))
+                .collect();
+            verdicts = batch::compare(pair, &unclear).await?;
+        }
+        verdicts.compared += self.equal + self.others.len() as u64;
+        let others: Vec<&Vec<u8>> = self.others.iter().map(|at| &self.keys[*at]).collect();
+        collections::compare(pair, &others, &mut verdicts).await?;
+        Ok(verdicts)
+    }
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Judgement {
+    Equal,
+    NoString,
+    Unclear,
+}
+
+/// Holds the replies about one key against each other. `absolute`: both sides told when it expires, and not how long it has left.
+fn judge(expiries: (&[u8], &[u8]), starts: (&[u8], &[u8]), absolute: bool) -> Judgement {
+    let never = expiries.0 == b":-1\r\n";
+    let at_a_time = absolute && expiries.0.first() == Some(&b':') && expiries.0.get(1) != Some(&b'-');
+    if expiries.0 != expiries.1 || !(never || at_a_time) {
+        return Judgement::Unclear;
+    }
+    let both = |sign: &[u8]| starts.0.starts_with(sign) && starts.1.starts_with(sign);
+    if both(b"$") && starts.0 == starts.1 && starts.0.len() < WHOLE {
+        Judgement::Equal
+    } else if both(b"-WRONGTYPE ") {
+        Judgement::NoString
+    } else {
+        Judgement::Unclear
+    }
+}
+
+/// One side: commands go out and replies come in as they are.
+struct Wire {
+    place: String,
+    clock: Clock,
+    writer: WriteHalf<Stream>,
+    reader: ReadHalf<Stream>,
+    commands: Vec<u8>,
+    received: Vec<u8>,
+    /// Where each whole reply in `received` ends.
+    ends: Vec<usize>,
+}
+
+impl Wire {
+    async fn open(server: &Server, database: u32, clock: Clock) -> Result<Wire> {
+        let mut bare = Bare::open(server, format!("compare with {server}")).await?;
+        // Where a host forbids names, ours is taken for a stranger's: nothing worse.
+        bare.ask("CLIENT SETNAME", &[&b"CLIENT"[..], b"SETNAME", own_name().as_bytes()])
+            .await?;
+        if database > 0 {
+            let hint = "both servers must allow as many databases as the source uses: see `databases` in redis.conf";
+            bare.expect_ok("SELECT", &[&b"SELECT"[..], database.to_string().as_bytes()], hint)
+                .await?;
+        }
+        let (reader, writer) = tokio::io::split(bare.into_stream());
+        Ok(Wire {
+            place: server.to_string(),
+            clock,
+            writer,
+            reader,
+            commands: Vec::new(),
+            received: Vec::new(),
+            ends: Vec::new(),
+        })
+    }
+
+    /// Asks for expiry and start of each key. Both about the same key: the server then has it at hand.
+    async fn ask(&mut self, keys: &[Vec<u8>]) -> Result<()> {
+        let last = (START - 1).to_string();
+        self.commands.clear();
+        for key in keys {
+            encode(&mut self.commands, &[self.clock.command().as_bytes(), key]);
+            encode(&mut self.commands, &[&b"GETRANGE"[..], key, b"0", last.as_bytes()]);
+        }
+        let sending = async {
+            self.writer.write_all(&self.commands).await?;
+            self.writer.flush().await
+        };
+        within(&self.place, sending).await
+    }
+
+    /// Waits until so many replies are there.
+    async fn await_replies(&mut self, count: usize) -> Result<()> {
+        let (reader, received, ends) = (&mut self.reader, &mut self.received, &mut self.ends);
+        let receiving = async {
+            loop {
+                while ends.len() < count {
+                    match end_of_reply(received, ends.last().copied().unwrap_or(0))? {
+                        Some(end) => ends.push(end),
+                        None => break,
+                    }
+                }
+                if ends.len() == count {
+                    return Ok(());
+                }
+                received.reserve(CHUNK);
+                if reader.read_buf(received).await? == 0 {
+                    return Err(io::Error::new(
+                        io::ErrorKind::UnexpectedEof,
+                        "the server closed the connection",
+                    ));
+                }
+            }
+        };
+        within(&self.place, receiving).await
+    }
+
+    fn reply(&self, number: usize) -> &[u8] {
+        let start = number.checked_sub(1).map_or(0, |before| self.ends[before]);
+        &self.received[start..self.ends[number]]
+    }
+
+    /// Makes room for the next ones, which may have come in already.
+    fn forget_replies(&mut self) {
+        self.received.drain(..self.ends.last().copied().unwrap_or(0));
+        self.ends.clear();
+    }
+}
+
+async fn within<T>(place: &str, doing: impl Future<Output = io::Result<T>>) -> Result<T> {
+    match tokio::time::timeout(ANSWER_TIMEOUT, doing).await {
+        Ok(done) => done.doing(|| format!("compare keys of {place}")),
+        Err(_) => Err(Error::failed(format!(
+            "compare keys of {place}: no answer within {} s",
+            ANSWER_TIMEOUT.as_secs()
+        ))
+        .hint("see whether it is overloaded, paused or cut off, and run the same command again")),
+    }
+}
+
+/// Where the reply that begins at `start` ends, if all of it is there: an integer, a bulk string or an error.
+fn end_of_reply(received: &[u8], start: usize) -> io::Result<Option<usize>> {
+    let wrong = || io::Error::new(io::ErrorKind::InvalidData, "the server's reply is none of Redis");
+    let rest = &received[start..];
+    let Some(line) = rest.iter().position(|byte| *byte == b'\n') else {
+        return if rest.len() > LONGEST_LINE {
+            Err(wrong())
+        } else {
+            Ok(None)
+        };
+    };
+    let end = start + line + 1;
+    match rest.first() {
+        Some(b':' | b'-') => Ok(Some(end)),
+        Some(b'$') => {
+            let digits = std::str::from_utf8(&rest[1..line]).map_err(|_| wrong())?;
+            let length: usize = digits.trim_end().parse().map_err(|_| wrong())?;
+            if length > START {
+                return Err(wrong());
+            }
+            let end = end + length + 2;
+            Ok((end <= received.len()).then_some(end))
+        }
+        _ => Err(wrong()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn only_what_is_whole_and_the_same_on_both_sides_is_equal() {
+        let never: (&[u8], &[u8]) = (b":-1\r\n", b":-1\r\n");
+        let whole: (&[u8], &[u8]) = (b"$2\r\nab\r\n", b"$2\r\nab\r\n");
+        assert_eq!(judge(never, whole, false), Judgement::Equal);
+        let at: (&[u8], &[u8]) = (b":1700000000000\r\n", b":1700000000000\r\n");
+        assert_eq!(judge(at, whole, true), Judgement::Equal);
+        for (expiries, starts, absolute) in [
+            // The time left says nothing: the two sides were asked at different times.
+            (at, whole, false),
+            (
+                (&b":-2\r\n"[..], &b":-2\r\n"[..]),
+                (&b"$0\r\n\r\n"[..], &b"$0\r\n\r\n"[..]),
+                true,
+            ),
+            ((b":-1\r\n", b":1700000000000\r\n"), whole, true),
+            (never, (b"$2\r\nab\r\n", b"$2\r\nac\r\n"), true),
+            (never, (b"$2\r\nab\r\n", b"-WRONGTYPE x\r\n"), true),
+            (never, (b"-NOPERM x\r\n", b"-NOPERM x\r\n"), true),
+            ((b"-NOPERM x\r\n", b"-NOPERM x\r\n"), whole, true),
+        ] {
+            assert_eq!(
+                judge(expiries, starts, absolute),
+                Judgement::Unclear,
+                "{expiries:?} {starts:?}"
+            );
+        }
+        let other: (&[u8], &[u8]) = (b"-WRONGTYPE one's words\r\n", b"-WRONGTYPE another's\r\n");
+        assert_eq!(judge(never, other, false), Judgement::NoString);
+    }
+
+    #[test]
+    fn a_string_that_may_go_on_after_its_start_is_not_called_equal() {
+        let reply = |length: usize| format!("${length}\r\n{}\r\n", "x".repeat(length)).into_bytes();
+        let never: (&[u8], &[u8]) = (b":-1\r\n", b":-1\r\n");
+        for (length, judgement) in [
+            (0, Judgement::Equal),
+            (START - 1, Judgement::Equal),
+            (START, Judgement::Unclear),
+        ] {
+            let reply = reply(length);
+            assert_eq!(judge(never, (&reply, &reply), true), judgement, "{length}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn replies_are_cut_where_they_end_however_many_bytes_are_there(
+            values in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..40), 1..6),
+        ) {
+            let (mut bytes, mut ends) = (Vec::new(), Vec::new());
+            for (at, value) in values.iter().enumerate() {
+                match at % 3 {
+                    0 => bytes.extend_from_slice(format!(":-{}\r\n", value.len()).as_bytes()),
+                    1 => bytes.extend_from_slice(b"-ERR no\r\n"),
+                    _ => {
+                        bytes.extend_from_slice(format!("${}\r\n", value.len()).as_bytes());
+                        bytes.extend_from_slice(value);
+                        bytes.extend_from_slice(b"\r\n");
+                    }
+                }
+                ends.push(bytes.len());
+            }
+            for there in 0..=bytes.len() {
+                let mut found = Vec::new();
+                while let Some(end) = end_of_reply(&bytes[..there], found.last().copied().unwrap_or(0)).unwrap() {
+                    found.push(end);
+                }
+                let whole: Vec<usize> = ends.iter().copied().filter(|end| *end <= there).collect();
+                prop_assert_eq!(found, whole);
+            }
+        }
+
+        #[test]
+        fn no_bytes_make_it_panic(bytes: Vec<u8>) {
+            let _ = end_of_reply(&bytes, 0);
+        }
+    }
+}

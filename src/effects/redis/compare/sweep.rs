@@ -1,0 +1,71 @@
+//! A walk through one database, both ways.
+
+use super::batch;
+use super::pair::{AT_ONCE, Pair};
+use super::quick::Quick;
+use super::replies::{integer, scanned};
+use super::verdicts::Verdicts;
+use crate::model::error::{Error, Result};
+use ::redis::{Value, cmd};
+use futures_util::{StreamExt, TryStreamExt, stream};
+
+/// Keys asked for at once.
+pub(super) const BATCH: usize = 1_000;
+
+/// Looks at every key of the source on both sides, then for keys that only the target has. `seen` gets each batch's verdicts.
+pub(super) async fn database(pair: &Pair, mut seen: impl FnMut(Verdicts)) -> Result<()> {
+    let mut compared = Quick::open(pair)
+        .await?
+        .through(scan(&pair.source.connection))
+        .map_ok(|looked| looked.settle(pair))
+        .try_buffer_unordered(AT_ONCE);
+    while let Some(verdicts) = compared.try_next().await? {
+        seen(verdicts);
+    }
+    let mut extra = scan(&pair.target.connection)
+        .map_ok(|keys| extra(pair, keys))
+        .try_buffer_unordered(AT_ONCE);
+    while let Some(verdicts) = extra.try_next().await? {
+        seen(verdicts);
+    }
+    Ok(())
+}
+
+/// All keys of a database, in batches.
+fn scan(connection: &super::super::Connection) -> impl stream::Stream<Item = Result<Vec<Vec<u8>>>> + use<> {
+    let start = (connection.clone(), Some(0u64));
+    let batches = stream::try_unfold(start, |(mut connection, cursor)| async move {
+        let Some(cursor) = cursor else { return Ok(None) };
+        let answer: Value = connection
+            .query(cmd("SCAN").arg(cursor).arg("COUNT").arg(BATCH))
+            .await?;
+        let Some((next, keys)) = scanned(answer) else {
+            return Err(Error::failed(format!(
+                "read the answer to SCAN of {}",
+                connection.place()
+            )));
+        };
+        Ok(Some((keys, (connection, Some(next).filter(|next| *next != 0)))))
+    });
+    batches.boxed()
+}
+
+/// Looks closer at those of the target's keys that the source does not have: they may be about to expire, or be gone on both sides by now.
+async fn extra(pair: &Pair, mut keys: Vec<Vec<u8>>) -> Result<Verdicts> {
+    if keys.is_empty() {
+        return Ok(Verdicts::default());
+    }
+    let mut source = pair.source.connection.clone();
+    // Mostly all are there, and one number says so.
+    let there: usize = source.query(cmd("EXISTS").arg(&keys)).await?;
+    if there == keys.len() {
+        return Ok(Verdicts::default());
+    }
+    let mut each = ::redis::pipe();
+    for key in &keys {
+        each.cmd("EXISTS").arg(key);
+    }
+    let mut answers = source.ask_all(&each).await?.into_iter();
+    keys.retain(|_| answers.next().and_then(|answer| integer(&answer)) != Some(1));
+    batch::compare(pair, &keys).await
+}

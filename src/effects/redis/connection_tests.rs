@@ -1,0 +1,205 @@
+use crate::effects::redis::testing::{TestCertificate, TestServer, command};
+use crate::effects::redis::{Digest, Server, Trust, shown_certificate};
+use crate::model::secret::Secret;
+use std::time::{Duration, Instant};
+
+fn text_of(error: &crate::model::error::Error) -> String {
+    format!(
+        "{} | {}",
+        error.chain().join(": "),
+        error.next_step().unwrap_or_default()
+    )
+}
+
+async fn refused(server: &Server) -> String {
+    match server.connect(0).await {
+        Ok(_) => panic!("{server} let us in"),
+        Err(error) => text_of(&error),
+    }
+}
+
+#[tokio::test]
+async fn a_connection_is_in_its_database() {
+    let server = TestServer::start(&["--databases", "40"]).await;
+    server.script("33>SET a there").await;
+    let found: String = server.connect(33).await.query(&command("GET a")).await.unwrap();
+    assert_eq!(found, "there");
+}
+
+#[tokio::test]
+async fn an_authority_is_held_to_the_address_that_was_dialled() {
+    let ours = TestCertificate::for_names(&["127.0.0.1"]);
+    let server = TestServer::start_tls(&ours.certificate, &ours.key, Trust::Authority(ours.authority.clone())).await;
+    server.run::<String>("PING").await;
+
+    let mut by_another_name = server.server();
+    by_another_name.host = "localhost".into();
+    let text = refused(&by_another_name).await;
+    assert!(text.contains("localhost") && text.contains("certificate"), "{text}");
+
+    let mut by_another_authority = server.server();
+    by_another_authority.trust = Some(Trust::Authority(TestCertificate::for_names(&["127.0.0.1"]).authority));
+    let text = refused(&by_another_authority).await;
+    assert!(text.contains("certificate"), "{text}");
+}
+
+#[tokio::test]
+async fn a_pin_accepts_that_certificate_under_any_name_and_no_other() {
+    let ours = TestCertificate::for_names(&["nobody.test"]);
+    let server = TestServer::start_tls(&ours.certificate, &ours.key, Trust::Pin(ours.digest)).await;
+    server.run::<String>("PING").await;
+    assert_eq!(
+        Digest::of(&shown_certificate("127.0.0.1", server.port).await.unwrap()),
+        ours.digest
+    );
+
+    let other = Digest::of(b"another certificate");
+    let mut wrong = server.server();
+    wrong.trust = Some(Trust::Pin(other));
+    let text = refused(&wrong).await;
+    assert!(
+        text.contains(&ours.digest.to_string()) && text.contains(&other.to_string()),
+        "{text}"
+    );
+}
+
+#[tokio::test]
+async fn a_pinned_certificate_without_its_private_key_is_refused() {
+    // Somebody in between shows the right certificate, which is public, but cannot sign for it.
+    let real = TestCertificate::for_names(&["127.0.0.1"]);
+    let thief = rcgen::KeyPair::generate().unwrap();
+    let chain = vec![rustls::pki_types::pem::PemObject::from_pem_slice(real.certificate.as_bytes()).unwrap()];
+    let provider = rustls::crypto::ring::default_provider();
+    let key = rustls::pki_types::PrivateKeyDer::try_from(thief.serialize_der()).unwrap();
+    let signer = provider.key_provider.load_private_key(key).unwrap();
+    #[derive(Debug)]
+    struct Shows(std::sync::Arc<rustls::sign::CertifiedKey>);
+    impl rustls::server::ResolvesServerCert for Shows {
+        fn resolve(&self, _: rustls::server::ClientHello<'_>) -> Option<std::sync::Arc<rustls::sign::CertifiedKey>> {
+            Some(self.0.clone())
+        }
+    }
+    let resolver = Shows(std::sync::Arc::new(rustls::sign::CertifiedKey::new(chain, signer)));
+    let config = rustls::ServerConfig::builder_with_provider(std::sync::Arc::new(provider))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_cert_resolver(std::sync::Arc::new(resolver));
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let acceptor = tokio_rustls::TlsAcceptor::from(std::sync::Arc::new(config));
+    let served = tokio::spawn(async move {
+        let (stream, _) = listener.accept().await.unwrap();
+        acceptor.accept(stream).await.map(|_| ())
+    });
+    let server = Server {
+        label: "source".into(),
+        host: "127.0.0.1".into(),
+        port,
+        user: None,
+        password: None,
+        trust: Some(Trust::Pin(real.digest)),
+    };
+    assert!(server.dial().await.is_err());
+    assert!(served.await.unwrap().is_err());
+}
+
+#[tokio::test]
+async fn every_cause_of_a_failed_connection_has_its_own_hint_and_none_shows_the_password() {
+    let server = TestServer::start(&["--requirepass", "right"]).await;
+    let with = |password: Option<&str>| Server {
+        password: password.map(Secret::new),
+        ..server.server()
+    };
+    let nobody = Server {
+        port: 1,
+        ..with(Some("hunter2"))
+    };
+    let tls_to_plain = Server {
+        trust: Some(Trust::Pin(Digest::of(b""))),
+        ..with(Some("hunter2"))
+    };
+    let cases = [
+        (refused(&nobody).await, "listens on that address"),
+        (refused(&with(Some("hunter2"))).await, "do not fit"),
+        (refused(&tls_to_plain).await, "speaks TLS"),
+    ];
+    for (text, hint) in cases {
+        assert!(text.contains("test (127.0.0.1:"), "{text}");
+        assert!(text.contains(hint), "{hint}: {text}");
+        assert!(!text.contains("hunter2"), "{text}");
+    }
+    let mut without = with(None).connect(0).await.unwrap();
+    let text = text_of(&without.query::<String>(&command("GET a")).await.unwrap_err());
+    assert!(text.contains("wants a password"), "{text}");
+}
+
+#[tokio::test]
+async fn a_denied_command_is_named_without_its_arguments() {
+    let server = TestServer::start(&[]).await;
+    server.script("ACL SETUSER app on >pw ~* +@all -set").await;
+    let user = Server {
+        user: Some("app".into()),
+        password: Some(Secret::new("pw")),
+        ..server.server()
+    };
+    let error = user
+        .connect(0)
+        .await
+        .unwrap()
+        .query::<()>(&command("SET key hunter2"))
+        .await
+        .unwrap_err();
+    let text = text_of(&error);
+    assert!(
+        text.contains("run SET on test (127.0.0.1:") && text.contains("access rules"),
+        "{text}"
+    );
+    assert!(!text.contains("hunter2"), "{text}");
+}
+
+#[tokio::test]
+async fn a_silent_server_is_given_up_in_time() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let silent = Server {
+        label: "source".into(),
+        host: "127.0.0.1".into(),
+        port: listener.local_addr().unwrap().port(),
+        user: None,
+        password: Some(Secret::new("hunter2")),
+        trust: None,
+    };
+    let begun = Instant::now();
+    let text = refused(&silent).await;
+    assert!(text.contains("no answer within 5 s"), "{text}");
+    assert!(begun.elapsed() < Duration::from_secs(15));
+}
+
+#[tokio::test]
+async fn a_dropped_connection_closes_even_with_a_command_still_waiting() {
+    let server = TestServer::start(&[]).await;
+    let mut waiting = server.connect(0).await;
+    let blocked = tokio::time::timeout(
+        Duration::from_millis(100),
+        waiting.query::<()>(&command("BLPOP nothing 0")),
+    )
+    .await;
+    assert!(blocked.is_err());
+    drop(waiting);
+    let mut ours = server.connect(0).await;
+    let begun = Instant::now();
+    while crate::effects::redis::control::clients(&mut ours).await.unwrap().len() > 1 {
+        assert!(begun.elapsed() < Duration::from_secs(5), "the connection is still open");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+/// As hosts do after five minutes; a comparison may take longer.
+#[tokio::test]
+async fn an_idle_connection_outlives_the_time_after_which_the_server_closes_idle_ones() {
+    let server = TestServer::start(&["--timeout", "1"]).await;
+    let mut idle = server.connect(0).await;
+    tokio::time::sleep(Duration::from_secs(4)).await;
+    let answer: String = idle.query(&command("ECHO here")).await.unwrap();
+    assert_eq!(answer, "here");
+}

@@ -1,0 +1,317 @@
+//! Steering a server that is not ours: pausing its writes, seeing and severing its clients, and finding out what its host forbids.
+
+use super::connection::Connection;
+use super::info::Info;
+use crate::model::error::{Error, Result};
+use crate::model::secret::Secret;
+use ::redis::{Cmd, Value, cmd};
+use serde::Serialize;
+use std::collections::HashMap;
+use std::time::Duration;
+
+/// Makes every write of every client wait (`CLIENT PAUSE … WRITE`, Redis 6.2 and later). It ends by itself, and a shorter pause does not shorten a longer one.
+/// EVAL and PUBLISH wait too, and keys do not expire meanwhile.
+pub async fn pause_writes(connection: &mut Connection, duration: Duration) -> Result<()> {
+    connection
+        .query(cmd("CLIENT").arg("PAUSE").arg(milliseconds(duration)).arg("WRITE"))
+        .await
+}
+
+fn milliseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// The same, and what the server says of itself right after it, in one round trip.
+pub async fn pause_writes_and_read(connection: &mut Connection, duration: Duration) -> Result<Info> {
+    let mut commands = ::redis::pipe();
+    commands
+        .cmd("CLIENT")
+        .arg("PAUSE")
+        .arg(milliseconds(duration))
+        .arg("WRITE")
+        .cmd("INFO");
+    let mut answers = connection.ask_all(&commands).await?.into_iter();
+    if let Some(Value::ServerError(error)) = answers.next() {
+        return Err(connection.explain("CLIENT PAUSE", error.into()));
+    }
+    Info::from_reply(connection, answers.next().unwrap_or(Value::Nil))
+}
+
+/// Ends a pause at once. Whatever waited is served.
+pub async fn unpause(connection: &mut Connection) -> Result<()> {
+    connection.query(cmd("CLIENT").arg("UNPAUSE")).await
+}
+
+/// Who this connection is logged in as.
+pub async fn whoami(connection: &mut Connection) -> Result<String> {
+    connection.query(cmd("ACL").arg("WHOAMI")).await
+}
+
+/// The id of this connection.
+pub async fn own_id(connection: &mut Connection) -> Result<u64> {
+    connection.query(cmd("CLIENT").arg("ID")).await
+}
+
+/// One line of CLIENT LIST.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Client {
+    pub id: u64,
+    /// `address:port` as the server sees it.
+    pub addr: String,
+    pub name: String,
+    /// Empty before Redis 6.
+    pub user: String,
+    /// The last command, such as `get` or `client|list`.
+    pub cmd: String,
+    pub flags: String,
+    /// The client's library, where it says so (Redis 7.2 and later).
+    pub lib: String,
+    pub db: u32,
+    pub age_seconds: u64,
+    pub idle_seconds: u64,
+}
+
+impl Client {
+    /// An idle one, for tests that tell clients apart.
+    #[cfg(test)]
+    pub(crate) fn idle(id: u64, addr: &str, user: &str, name: &str) -> Self {
+        Client {
+            id,
+            addr: addr.into(),
+            name: name.into(),
+            user: user.into(),
+            cmd: "get".into(),
+            flags: "N".into(),
+            lib: String::new(),
+            db: 0,
+            age_seconds: 1,
+            idle_seconds: 0,
+        }
+    }
+
+    /// A replica, the server's own master or a monitor: severing those does harm, or nothing.
+    pub fn is_replication(&self) -> bool {
+        self.flags.contains(['S', 'M', 'O'])
+    }
+
+    /// Waits in a blocking command such as BLPOP, which is served after a pause ends.
+    pub fn is_blocked(&self) -> bool {
+        self.flags.contains('b')
+    }
+}
+
+/// Everybody who is connected, ourselves included.
+pub async fn clients(connection: &mut Connection) -> Result<Vec<Client>> {
+    let text: String = connection.query(cmd("CLIENT").arg("LIST")).await?;
+    parse_clients(&text).map_err(|wrong| Error::failed(format!("read CLIENT LIST of {}: {wrong}", connection.place())))
+}
+
+pub(super) fn parse_clients(text: &str) -> Result<Vec<Client>, String> {
+    text.lines()
+        .filter(|line| !line.trim().is_empty())
+        .map(parse_client)
+        .collect()
+}
+
+fn parse_client(line: &str) -> Result<Client, String> {
+    let fields: HashMap<&str, &str> = line.split(' ').filter_map(|pair| pair.split_once('=')).collect();
+    let text = |name: &str| fields.get(name).copied().unwrap_or_default();
+    let number = |name: &str| text(name).parse::<u64>();
+    Ok(Client {
+        id: number("id").map_err(|_| format!("a line has no id: {line:?}"))?,
+        addr: text("addr").into(),
+        name: text("name").into(),
+        user: text("user").into(),
+        cmd: text("cmd").into(),
+        flags: text("flags").into(),
+        lib: text("lib-name").into(),
+        db: text("db").parse().unwrap_or(0),
+        age_seconds: number("age").unwrap_or(0),
+        idle_seconds: number("idle").unwrap_or(0),
+    })
+}
+
+/// A setting, kept as a secret since some are; nothing where the server does not tell.
+pub async fn setting(connection: &mut Connection, name: &str) -> Result<Option<Secret>> {
+    let pair = match connection.ask(cmd("CONFIG").arg("GET").arg(name)).await? {
+        Value::Array(pair) => pair,
+        _ => return Ok(None),
+    };
+    Ok(match pair.into_iter().nth(1) {
+        Some(Value::BulkString(value)) => String::from_utf8(value).ok().map(Secret::new),
+        Some(Value::SimpleString(value)) => Some(Secret::new(value)),
+        _ => None,
+    })
+}
+
+/// Severs these clients; gives how many were still there.
+pub async fn kill_clients(connection: &mut Connection, ids: &[u64]) -> Result<usize> {
+    let mut commands = ::redis::pipe();
+    for id in ids {
+        commands.cmd("CLIENT").arg("KILL").arg("ID").arg(*id);
+    }
+    let mut killed = 0;
+    for answer in connection.ask_all(&commands).await? {
+        match answer {
+            Value::Int(count) => killed += usize::try_from(count).unwrap_or(0),
+            Value::ServerError(error) => return Err(connection.explain("CLIENT KILL", error.into())),
+            _ => {}
+        }
+    }
+    Ok(killed)
+}
+
+/// Severs every client but these ids, this connection, and those of replication; gives whom it severed.
+pub async fn kill_all_but(connection: &mut Connection, spared: &[u64]) -> Result<Vec<Client>> {
+    let own = own_id(connection).await?;
+    let mut severed = clients(connection).await?;
+    severed.retain(|client| client.id != own && !spared.contains(&client.id) && !client.is_replication());
+    let ids: Vec<u64> = severed.iter().map(|client| client.id).collect();
+    kill_clients(connection, &ids).await?;
+    Ok(severed)
+}
+
+/// Which of these commands a user of the server may not run, by `ACL DRYRUN`; nothing where the server has no such command (before Redis 7). Commands that it
+/// does not know are among the refused.
+pub async fn refused_to(connection: &mut Connection, user: &str, commands: &[&str]) -> Result<Option<Vec<String>>> {
+    let mut arities = ::redis::pipe();
+    for command in commands {
+        arities.cmd("COMMAND").arg("INFO").arg(*command);
+    }
+    let arities = connection.ask_all(&arities).await?;
+    let mut dry_runs = ::redis::pipe();
+    for (command, answer) in commands.iter().zip(&arities) {
+        let words: Vec<&str> = command.split('|').collect();
+        let run = dry_runs.cmd("ACL").arg("DRYRUN").arg(user).arg(&words);
+        // The number of arguments is looked at before the rules.
+        for _ in words.len()..arity(answer).unwrap_or(1) {
+            run.arg("1");
+        }
+    }
+    let mut refused = Vec::new();
+    for (command, answer) in commands.iter().zip(connection.ask_all(&dry_runs).await?) {
+        match answer {
+            Value::Okay => {}
+            Value::ServerError(error) if error.details().is_some_and(|text| text.contains("DRYRUN")) => {
+                return Ok(None);
+            }
+            _ => refused.push((*command).to_string()),
+        }
+    }
+    Ok(Some(refused))
+}
+
+/// The least number of words of a command, by COMMAND INFO.
+fn arity(answer: &Value) -> Option<usize> {
+    let Value::Array(commands) = answer else { return None };
+    let Some(Value::Array(command)) = commands.first() else {
+        return None;
+    };
+    match command.get(1) {
+        Some(Value::Int(words)) => usize::try_from(words.unsigned_abs()).ok(),
+        _ => None,
+    }
+}
+
+/// Whether a command may be used.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(tag = "answer", content = "reason", rename_all = "lowercase")]
+pub enum Permission {
+    Allowed,
+    /// What the server answered.
+    Denied(String),
+    /// Could not be told without trying it for real.
+    Unknown(String),
+}
+
+impl Permission {
+    pub fn is_allowed(&self) -> bool {
+        *self == Permission::Allowed
+    }
+}
+
+/// What the host lets us do, found out without doing it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Permissions {
+    pub info: Permission,
+    /// Replicas of ours can follow: what REPLICAOF on our side needs on this one.
+    pub psync: Permission,
+    /// CLIENT PAUSE with its WRITE mode.
+    pub pause_writes: Permission,
+    pub client_list: Permission,
+    pub client_kill: Permission,
+    pub replicaof: Permission,
+    pub config_get: Permission,
+}
+
+/// Asks for each command in a form that is checked against the access rules and then refused for an argument that cannot be right.
+///
+/// A wrong *number* of arguments would be answered before the rules are looked at and reveal nothing.
+pub async fn permissions(connection: &mut Connection) -> Result<Permissions> {
+    Ok(Permissions {
+        info: probe(connection, &cmd("INFO")).await?,
+        psync: probe_psync(connection).await?,
+        pause_writes: probe(connection, cmd("CLIENT").arg("PAUSE").arg("probe").arg("WRITE")).await?,
+        client_list: probe(connection, cmd("CLIENT").arg("LIST")).await?,
+        // No client has the id 0.
+        client_kill: probe(connection, cmd("CLIENT").arg("KILL").arg("ID").arg(0)).await?,
+        replicaof: probe(connection, cmd("REPLICAOF").arg("probe").arg("probe")).await?,
+        config_get: probe(connection, cmd("CONFIG").arg("GET").arg("maxmemory")).await?,
+    })
+}
+
+async fn probe(connection: &mut Connection, command: &Cmd) -> Result<Permission> {
+    Ok(judge(&connection.ask(command).await?))
+}
+
+/// From Redis 7 an offset that is no number is refused. Before, it would begin a full copy; there the command is only queued, and the queue thrown away.
+async fn probe_psync(connection: &mut Connection) -> Result<Permission> {
+    let mut queued = ::redis::pipe();
+    queued.cmd("MULTI").cmd("PSYNC").arg("?").arg(-1).cmd("DISCARD");
+    let answers = connection.ask_all(&queued).await?;
+    if answers.first() != Some(&Value::Okay) {
+        return Ok(Permission::Unknown(
+            "MULTI is not allowed, in which PSYNC would be tried".into(),
+        ));
+    }
+    match answers.get(1) {
+        // Redis 7 refuses it in a transaction, before it asks the access rules.
+        Some(Value::ServerError(error))
+            if error
+                .details()
+                .is_some_and(|text| text.contains("inside a transaction")) =>
+        {
+            probe(connection, cmd("PSYNC").arg("?").arg("probe")).await
+        }
+        Some(answer) => Ok(judge(answer)),
+        None => Ok(Permission::Unknown("no answer".into())),
+    }
+}
+
+fn judge(answer: &Value) -> Permission {
+    let Value::ServerError(error) = answer else {
+        return Permission::Allowed;
+    };
+    let details = error.details().unwrap_or_default();
+    let text = details.to_lowercase();
+    let refused = [
+        "unknown",
+        "unsupported",
+        "not supported",
+        "disabled",
+        "not allowed",
+        "no permission",
+        "denied",
+        "restricted",
+        "forbidden",
+    ];
+    // `syntax error` is what CLIENT PAUSE says before 6.2 of its WRITE mode.
+    if error.code() == "NOPERM" || text.contains("syntax error") || refused.iter().any(|word| text.contains(word)) {
+        return Permission::Denied(format!("{} {details}", error.code()));
+    }
+    Permission::Allowed
+}
+
+#[cfg(test)]
+#[path = "control_tests.rs"]
+mod tests;

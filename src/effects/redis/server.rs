@@ -1,0 +1,235 @@
+//! A Redis server as an address: where it is, who we are there, and which certificate it must show.
+
+use super::connection::Connection;
+use super::stream::{self, Stream};
+use super::trust::{Digest, Trust};
+use crate::model::error::{Error, Result};
+use crate::model::secret::Secret;
+use ::redis::{ConnectionAddr, IntoConnectionInfo, ProtocolVersion, RedisConnectionInfo};
+use std::fmt;
+
+#[derive(Clone, Debug)]
+pub struct Server {
+    /// What people call it: `source`, `master`, `replica`.
+    pub label: String,
+    /// Name or address; an IPv6 address without brackets.
+    pub host: String,
+    pub port: u16,
+    /// Absent: the server's default user.
+    pub user: Option<String>,
+    pub password: Option<Secret>,
+    /// Absent: plain TCP.
+    pub trust: Option<Trust>,
+}
+
+impl fmt::Display for Server {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.host.contains(':') {
+            true => write!(f, "{} ([{}]:{})", self.label, self.host, self.port),
+            false => write!(f, "{} ({}:{})", self.label, self.host, self.port),
+        }
+    }
+}
+
+impl Server {
+    /// Host and port that a URL names, whatever else stands in it.
+    pub fn place_of(url: &Secret) -> Result<(String, u16)> {
+        let parsed = url
+            .expose()
+            .trim()
+            .into_connection_info()
+            .map_err(|_| Error::usage("read a Redis URL: it is not of the form redis://user:password@host:port"))?;
+        match parsed.addr() {
+            ConnectionAddr::Tcp(host, port) | ConnectionAddr::TcpTls { host, port, .. } => Ok((host.clone(), *port)),
+            _ => Err(Error::usage("read a Redis URL: it names no host")),
+        }
+    }
+
+    /// Reads a `redis://` or `rediss://` URL. The second needs a trust, the first must not have one. A database in it is ignored.
+    pub fn from_url(label: &str, url: &Secret, trust: Option<Trust>) -> Result<Server> {
+        // The parser's own error may quote the URL, which holds a password.
+        let parsed = url.expose().trim().into_connection_info().map_err(|_| {
+            Error::usage(format!("read the URL of {label}: it is not of the form redis://user:password@host:port"))
+                .hint("look at the variable that holds it; characters such as @ / : # in a password are written %40 %2F %3A %23")
+        })?;
+        let (host, port, tls) = match parsed.addr() {
+            ConnectionAddr::Tcp(host, port) => (host, *port, false),
+            ConnectionAddr::TcpTls { host, port, .. } => (host, *port, true),
+            _ => return Err(Error::usage(format!("read the URL of {label}: it names no host"))),
+        };
+        match (tls, &trust) {
+            (true, None) => Err(Error::usage(format!(
+                "trust the certificate of {label}: the URL asks for TLS and no certificate is pinned"
+            ))
+            .hint("run `infra check --pin` and compare what it writes with what the provider says")),
+            (false, Some(_)) => Err(Error::usage(format!(
+                "trust the certificate of {label}: one is pinned, but the URL asks for no TLS"
+            ))
+            .hint("use the rediss:// URL, or remove the pin")),
+            _ => Ok(()),
+        }?;
+        let settings = parsed.redis_settings();
+        Ok(Server {
+            label: label.into(),
+            host: host.trim_matches(['[', ']']).to_owned(),
+            port,
+            user: settings.username().filter(|user| !user.is_empty()).map(str::to_owned),
+            password: settings.password().map(Secret::new),
+            trust,
+        })
+    }
+
+    /// The URL that an app would be given, password included.
+    pub fn url(&self) -> Secret {
+        let scheme = if self.trust.is_some() { "rediss" } else { "redis" };
+        let user = self.user.as_deref().map(escaped).unwrap_or_default();
+        let credentials = match &self.password {
+            Some(password) => format!("{user}:{}@", escaped(password.expose())),
+            None if user.is_empty() => String::new(),
+            None => format!("{user}@"),
+        };
+        let host = match self.host.contains(':') {
+            true => format!("[{}]", self.host),
+            false => self.host.clone(),
+        };
+        Secret::new(format!("{scheme}://{credentials}{host}:{}", self.port))
+    }
+
+    /// Opens the bare stream, TLS handshake included, within 5 s. No Redis was spoken yet.
+    pub async fn dial(&self) -> Result<Stream> {
+        stream::open(&self.to_string(), &self.host, self.port, self.trust.as_ref()).await
+    }
+
+    /// Connects, authenticates and selects a database. Commands answer within 10 s or fail; see [`Connection::answer_within`].
+    pub async fn connect(&self, database: u32) -> Result<Connection> {
+        tracing::info!("connect to {self}");
+        let stream = self.dial().await?;
+        Connection::establish(self.to_string(), &self.settings(database), stream).await
+    }
+
+    fn settings(&self, database: u32) -> RedisConnectionInfo {
+        // RESP2: every server speaks it, and replies have one form each.
+        let mut settings = RedisConnectionInfo::default()
+            .set_protocol(ProtocolVersion::RESP2)
+            .set_lib_name("infra", env!("CARGO_PKG_VERSION"))
+            .set_db(i64::from(database));
+        if let Some(user) = &self.user {
+            settings = settings.set_username(user);
+        }
+        if let Some(password) = &self.password {
+            settings = settings.set_password(password.expose());
+        }
+        settings
+    }
+}
+
+/// The certificate that a server shows, in DER form: to look at it, or to pin it. Nothing is sent over the connection.
+pub async fn shown_certificate(host: &str, port: u16) -> Result<Vec<u8>> {
+    stream::shown_certificate(&format!("{host}:{port}"), host, port).await
+}
+
+/// The certificate with this digest as PEM, for those who have to be given it whole. A server that shows another one is an error.
+pub async fn pinned_certificate(host: &str, port: u16, pin: Digest) -> Result<String> {
+    use base64::Engine;
+    let place = format!("{host}:{port}");
+    let shown = stream::shown_certificate(&place, host, port).await?;
+    if Digest::of(&shown) != pin {
+        return Err(Error::failed(format!(
+            "trust {place}: the certificate shown is {}, the one pinned is {pin}",
+            Digest::of(&shown)
+        ))
+        .hint("if the provider says that it changed its certificate, run `infra check --pin`"));
+    }
+    let text = base64::engine::general_purpose::STANDARD.encode(&shown);
+    let lines: Vec<&str> = text
+        .as_bytes()
+        .chunks(64)
+        .filter_map(|line| std::str::from_utf8(line).ok())
+        .collect();
+    Ok(format!(
+        "-----BEGIN CERTIFICATE-----\n{}\n-----END CERTIFICATE-----\n",
+        lines.join("\n")
+    ))
+}
+
+/// Percent-encodes all but what RFC 3986 calls unreserved.
+fn escaped(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        match byte {
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => out.push(char::from(byte)),
+            other => out.push_str(&format!("%{other:02X}")),
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn read(url: &str) -> Result<Server> {
+        Server::from_url("source", &Secret::new(url), None)
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_written_into_a_url_is_read_back(user in "[a-z]{1,8}|", password in "\\PC{1,20}", port in 1u16..) {
+            let server = Server {
+                label: "source".into(),
+                host: "redis.test".into(),
+                port,
+                user: Some(user).filter(|user| !user.is_empty()),
+                password: Some(Secret::new(password)),
+                trust: None,
+            };
+            let back = read(server.url().expose()).unwrap();
+            prop_assert_eq!((&back.host, back.port), (&server.host, server.port));
+            prop_assert_eq!(back.user, server.user);
+            prop_assert_eq!(back.password, server.password);
+        }
+    }
+
+    #[test]
+    fn a_hosted_url_with_an_empty_user_means_the_default_user() {
+        let server = read("redis://:pa%40ss@host.test:6390/0").unwrap();
+        assert_eq!(
+            (server.host.as_str(), server.port, server.user),
+            ("host.test", 6390, None)
+        );
+        assert_eq!(server.password.unwrap().expose(), "pa@ss");
+    }
+
+    #[test]
+    fn an_ipv6_address_keeps_its_brackets_only_in_text() {
+        let server = read("redis://[::1]:6390").unwrap();
+        assert_eq!(server.host, "::1");
+        assert_eq!(server.url().expose(), "redis://[::1]:6390");
+        assert_eq!(server.to_string(), "source ([::1]:6390)");
+    }
+
+    #[test]
+    fn tls_without_a_pin_and_a_pin_without_tls_are_refused() {
+        let pin = Some(Trust::Pin(Digest::of(b"")));
+        for (url, trust) in [("rediss://:x@h.test:1", None), ("redis://:x@h.test:1", pin)] {
+            let error = Server::from_url("source", &Secret::new(url), trust).unwrap_err();
+            assert_eq!(error.kind(), crate::model::error::Kind::Usage);
+            assert!(error.next_step().is_some());
+        }
+    }
+
+    #[test]
+    fn a_url_that_cannot_be_read_is_not_repeated_in_the_error() {
+        for url in [
+            "http://u:hunter2@h.test",
+            "redis://u:hunter2@h.test:99999",
+            "hunter2",
+            "redis+unix:///hunter2",
+        ] {
+            let error = read(url).unwrap_err();
+            let text = format!("{:?} {error:?}", error.chain());
+            assert!(!text.contains("hunter2"), "{text}");
+        }
+    }
+}

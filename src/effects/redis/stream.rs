@@ -1,0 +1,110 @@
+//! The bytes between us and a server: TCP, or TLS over it.
+
+use super::trust::{self, Trust};
+use crate::model::error::{Doing, Error, Result};
+use rustls::ClientConfig;
+use rustls::pki_types::ServerName;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio::time::{Instant, timeout_at};
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+
+/// For name, TCP and TLS handshake together.
+pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// What both kinds of stream can do.
+pub trait Duplex: AsyncRead + AsyncWrite + Unpin + Send {}
+impl<T: AsyncRead + AsyncWrite + Unpin + Send> Duplex for T {}
+
+/// An open connection before any Redis was spoken.
+pub type Stream = Box<dyn Duplex>;
+
+/// Opens a stream. `place` names the server in errors.
+pub(super) async fn open(place: &str, host: &str, port: u16, trust: Option<&Trust>) -> Result<Stream> {
+    let config = trust.map(Trust::client_config).transpose()?;
+    let deadline = Instant::now() + CONNECT_TIMEOUT;
+    let tcp = tcp(place, host, port, deadline).await?;
+    Ok(match config {
+        None => Box::new(tcp),
+        Some(config) => Box::new(tls(place, tcp, host, config, deadline).await?),
+    })
+}
+
+/// The certificate that a server shows, in DER form, without trusting it: nothing is sent after the handshake.
+pub(super) async fn shown_certificate(place: &str, host: &str, port: u16) -> Result<Vec<u8>> {
+    let deadline = Instant::now() + CONNECT_TIMEOUT;
+    let tcp = tcp(place, host, port, deadline).await?;
+    let stream = tls(place, tcp, host, trust::any_certificate()?, deadline).await?;
+    let (_, session) = stream.get_ref();
+    let leaf = session.peer_certificates().and_then(|chain| chain.first());
+    leaf.map(|certificate| certificate.to_vec())
+        .ok_or_else(|| Error::failed(format!("read the certificate of {place}: it showed none")))
+}
+
+async fn tcp(place: &str, host: &str, port: u16, deadline: Instant) -> Result<TcpStream> {
+    let opening = async {
+        let stream = TcpStream::connect((host, port)).await?;
+        stream.set_nodelay(true)?;
+        let keepalive = socket2::TcpKeepalive::new()
+            .with_time(Duration::from_secs(15))
+            .with_interval(Duration::from_secs(5))
+            .with_retries(3);
+        socket2::SockRef::from(&stream).set_tcp_keepalive(&keepalive)?;
+        Ok(stream)
+    };
+    match timeout_at(deadline, opening).await {
+        Ok(opened) => opened.map_err(|cause| explain(place, cause)),
+        Err(_) => Err(no_answer("connect to", place).hint(
+            "see whether a firewall or security group lets this computer reach that port, and whether the server is up",
+        )),
+    }
+}
+
+async fn tls(
+    place: &str,
+    stream: TcpStream,
+    host: &str,
+    config: ClientConfig,
+    deadline: Instant,
+) -> Result<TlsStream<TcpStream>> {
+    let name = ServerName::try_from(host.to_owned()).doing(|| format!("connect to {place}"))?;
+    match timeout_at(deadline, TlsConnector::from(Arc::new(config)).connect(name, stream)).await {
+        Ok(opened) => opened.map_err(|cause| explain(place, cause)),
+        Err(_) => Err(no_answer("begin TLS with", place).hint("see whether the server speaks TLS on this port")),
+    }
+}
+
+fn no_answer(doing: &str, place: &str) -> Error {
+    Error::failed(format!(
+        "{doing} {place}: no answer within {} s",
+        CONNECT_TIMEOUT.as_secs()
+    ))
+}
+
+fn explain(place: &str, cause: io::Error) -> Error {
+    let refused_certificate = cause
+        .get_ref()
+        .and_then(|inner| inner.downcast_ref::<rustls::Error>())
+        .map(|error| match error {
+            rustls::Error::InvalidCertificate(_) | rustls::Error::General(_) => {
+                "the server's certificate is not the trusted one: find out who changed it before trusting the new one"
+            }
+            _ => "see whether the server speaks TLS on this port",
+        });
+    let hint = match (refused_certificate, cause.kind()) {
+        (Some(hint), _) => hint,
+        (None, io::ErrorKind::ConnectionRefused) => "see whether Redis runs there and listens on that address and port",
+        (None, io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset) => {
+            "see whether the server speaks TLS on this port and allows this computer's address"
+        }
+        (None, io::ErrorKind::TimedOut | io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable) => {
+            "see whether this computer has a way to that address"
+        }
+        (None, _) => "see whether host and port are right",
+    };
+    Error::failed(format!("connect to {place}")).because(cause).hint(hint)
+}

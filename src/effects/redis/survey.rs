@@ -1,0 +1,368 @@
+//! What a copy of a server would leave out or choke on: modules, fields that expire, functions, the room for replicas, the commands in use. Changes nothing.
+//!
+//! All of it comes from INFO, from CONFIG GET where the host allows that, and from a sample of keys. What cannot be seen is absent, never assumed.
+
+use super::connection::Connection;
+use super::info::{Fields, Info};
+use super::sample;
+use super::server::Server;
+use crate::model::error::Result;
+use ::redis::{Value, cmd};
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
+
+/// Time between the two looks that a rate is taken from.
+const SAMPLE: Duration = Duration::from_millis(500);
+/// Keys that are asked for their kind, over all databases.
+const SAMPLED_KEYS: u64 = 1_000;
+/// Nobody configures more databases than this; the search for their number ends here.
+const MOST_DATABASES: u32 = 65_536;
+/// Kinds of values that every Redis and Valkey has.
+const KINDS: [&str; 6] = ["string", "list", "set", "zset", "hash", "stream"];
+/// Settings that are read where CONFIG GET is allowed.
+const SETTINGS: [&str; 4] = [
+    "notify-keyspace-events",
+    "client-output-buffer-limit",
+    "databases",
+    "timeout",
+];
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Survey {
+    /// Split over several servers.
+    pub cluster: bool,
+    /// Modules that are loaded.
+    pub modules: Vec<String>,
+    /// Kinds of values, found in a sample, that are not Redis's own.
+    pub foreign_kinds: BTreeSet<String>,
+    /// How many keys the sample looked at.
+    pub sampled: u64,
+    /// Keys with fields that expire by themselves (Redis 7.4, Valkey 9 and later); absent where the server does not count them.
+    pub expiring_fields: Option<u64>,
+    pub functions: u64,
+    pub cached_scripts: u64,
+    /// Calls by command, in lower case, `config|get` for subcommands.
+    pub commands: BTreeMap<String, u64>,
+    pub syncs: Syncs,
+    pub backlog_bytes: u64,
+    pub writes: Rate,
+    /// Writes are refused unless this many replicas are near; absent where the server asks for none.
+    pub near_replicas: Option<u64>,
+    /// Absent where CONFIG GET is denied.
+    pub settings: Option<BTreeMap<String, String>>,
+    /// How many databases the server allows; absent where that cannot be told.
+    pub databases: Option<u32>,
+}
+
+/// Full copies that the server made for replicas.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Syncs {
+    pub full: u64,
+    /// Replicas that wanted to go on where they were and could not.
+    pub refused: u64,
+    pub uptime_seconds: u64,
+    /// Another one began while we looked.
+    pub growing: bool,
+}
+
+/// Bytes of writes in a second.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Rate {
+    pub bytes_per_s: u64,
+    /// Taken from the replication offset. Otherwise it is everything that clients sent: at least as much as the writes among it.
+    pub measured: bool,
+}
+
+impl Survey {
+    pub async fn read(server: &Server, connection: &mut Connection) -> Result<Survey> {
+        let begun = Instant::now();
+        let first = text(connection).await?;
+        let mut survey = Survey::parse(&first);
+        survey.settings = settings(connection).await?;
+        survey.databases = databases(server, survey.settings.as_ref()).await?;
+        survey.sample(server, &first).await?;
+        tokio::time::sleep(SAMPLE.saturating_sub(begun.elapsed())).await;
+        let second = text(connection).await?;
+        survey.compare(&first, &second, begun.elapsed());
+        Ok(survey)
+    }
+
+    pub(super) fn parse(text: &str) -> Survey {
+        let fields = Fields::read(text);
+        let number = |name: &str| fields.number::<u64>(name).unwrap_or(0);
+        Survey {
+            cluster: fields.flag("cluster_enabled"),
+            modules: modules(text),
+            expiring_fields: expiring_fields(text),
+            functions: number("number_of_functions"),
+            cached_scripts: number("number_of_cached_scripts"),
+            commands: commands(text),
+            syncs: Syncs {
+                full: number("sync_full"),
+                refused: number("sync_partial_err"),
+                uptime_seconds: number("uptime_in_seconds"),
+                growing: false,
+            },
+            backlog_bytes: number("repl_backlog_size"),
+            // The line is there only where min-replicas-to-write is set.
+            near_replicas: fields.number("min_slaves_good_slaves").ok(),
+            ..Survey::default()
+        }
+    }
+
+    /// What two looks at INFO say of the time between them.
+    fn compare(&mut self, first: &str, second: &str, between: Duration) {
+        let (first, second) = (Fields::read(first), Fields::read(second));
+        let number = |fields: &Fields, name: &str| fields.number::<u64>(name).unwrap_or(0);
+        self.syncs.growing = number(&second, "sync_full") > number(&first, "sync_full");
+        self.writes = if first.flag("repl_backlog_active") && first.said("role") == Some("master") {
+            let bytes = number(&second, "master_repl_offset").saturating_sub(number(&first, "master_repl_offset"));
+            let milliseconds = u64::try_from(between.as_millis()).unwrap_or(u64::MAX).max(1);
+            Rate {
+                bytes_per_s: bytes.saturating_mul(1000) / milliseconds,
+                measured: true,
+            }
+        } else {
+            let kilobytes: f64 = second.number("instantaneous_input_kbps").unwrap_or(0.0);
+            Rate {
+                #[expect(
+                    clippy::cast_possible_truncation,
+                    clippy::cast_sign_loss,
+                    reason = "a rate that a float holds, not below zero; the cast saturates"
+                )]
+                bytes_per_s: (kilobytes.max(0.0) * 1024.0) as u64,
+                measured: false,
+            }
+        };
+    }
+
+    /// Asks some keys of every database for their kind.
+    async fn sample(&mut self, server: &Server, info: &str) -> Result<()> {
+        let databases = databases_with_keys(info);
+        let Some(each) = SAMPLED_KEYS.checked_div(databases.len() as u64) else {
+            return Ok(());
+        };
+        for database in databases {
+            let mut connection = server.connect(database).await?;
+            let mut kinds = ::redis::pipe();
+            let many = usize::try_from(each).unwrap_or(usize::MAX).max(1);
+            for key in sample::keys(&mut connection, many, 0).await? {
+                kinds.cmd("TYPE").arg(key);
+            }
+            for answer in connection.ask_all(&kinds).await? {
+                if let Value::SimpleString(kind) = answer
+                    && kind != "none"
+                {
+                    self.sampled += 1;
+                    if !KINDS.contains(&kind.as_str()) {
+                        self.foreign_kinds.insert(kind);
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// INFO with the calls by command; the shorter one where a host knows no `everything`.
+async fn text(connection: &mut Connection) -> Result<String> {
+    match connection.ask(cmd("INFO").arg("everything")).await? {
+        Value::BulkString(bytes) if bytes.windows(5).any(|window| window == b"role:") => {
+            Ok(String::from_utf8_lossy(&bytes).into_owned())
+        }
+        Value::VerbatimString { text, .. } => Ok(text),
+        _ => connection.query(&cmd("INFO")).await,
+    }
+}
+
+async fn settings(connection: &mut Connection) -> Result<Option<BTreeMap<String, String>>> {
+    let mut asked = ::redis::pipe();
+    for name in SETTINGS {
+        asked.cmd("CONFIG").arg("GET").arg(name);
+    }
+    let mut settings = BTreeMap::new();
+    for answer in connection.ask_all(&asked).await? {
+        match ::redis::from_redis_value::<Vec<String>>(answer) {
+            Ok(pair) if pair.len() == 2 => settings.insert(pair[0].clone(), pair[1].clone()),
+            Ok(_) => None,
+            Err(_) => return Ok(None),
+        };
+    }
+    Ok(Some(settings))
+}
+
+/// What our side should take over from the source: its databases where they are more than the usual 16, and its keyspace notifications. Absent where it cannot be told.
+pub async fn followed_settings(server: &Server, connection: &mut Connection) -> Result<BTreeMap<String, String>> {
+    let seen = settings(connection).await?;
+    let databases = databases(server, seen.as_ref()).await?;
+    Ok(followed(seen.as_ref(), databases))
+}
+
+fn followed(seen: Option<&BTreeMap<String, String>>, databases: Option<u32>) -> BTreeMap<String, String> {
+    let mut settings = BTreeMap::new();
+    if let Some(databases) = databases.filter(|databases| *databases > 16) {
+        settings.insert("databases".into(), databases.to_string());
+    }
+    if let Some(events) = seen.and_then(|seen| seen.get("notify-keyspace-events"))
+        && !events.is_empty()
+    {
+        settings.insert("notify-keyspace-events".into(), events.clone());
+    }
+    settings
+}
+
+/// How many databases there may be: what CONFIG says, or else what SELECT takes. The connection is one of its own, since a selected database stays selected.
+async fn databases(server: &Server, settings: Option<&BTreeMap<String, String>>) -> Result<Option<u32>> {
+    if let Some(databases) = settings
+        .and_then(|settings| settings.get("databases"))
+        .and_then(|text| text.parse().ok())
+    {
+        return Ok(Some(databases));
+    }
+    let mut connection = server.connect(0).await?;
+    let mut takes =
+        async |database: u32| -> Result<bool> { Ok(connection.ask(cmd("SELECT").arg(database)).await? == Value::Okay) };
+    if !takes(0).await? {
+        return Ok(None);
+    }
+    // The highest that is taken and the lowest that is not.
+    let (mut taken, mut refused) = (0, 16);
+    while takes(refused).await? {
+        taken = refused;
+        refused *= 2;
+        if refused > MOST_DATABASES {
+            return Ok(Some(MOST_DATABASES));
+        }
+    }
+    // Fewer than the usual sixteen are no matter to anybody.
+    while taken >= 16 && refused - taken > 1 {
+        let middle = taken + (refused - taken) / 2;
+        if takes(middle).await? {
+            taken = middle;
+        } else {
+            refused = middle;
+        }
+    }
+    Ok(Some(refused))
+}
+
+/// `module:name=ReJSON,ver=20607,…`
+fn modules(text: &str) -> Vec<String> {
+    text.lines()
+        .filter_map(|line| line.strip_prefix("module:name="))
+        .filter_map(|rest| rest.trim_end().split(',').next().map(str::to_string))
+        .collect()
+}
+
+/// `cmdstat_get:calls=7,…`. What was refused and never ran does not count.
+fn commands(text: &str) -> BTreeMap<String, u64> {
+    text.lines()
+        .filter_map(|line| {
+            let (name, rest) = line.strip_prefix("cmdstat_")?.split_once(':')?;
+            let calls = rest.strip_prefix("calls=")?.split(',').next()?.parse().ok()?;
+            Some((name.to_lowercase(), calls))
+        })
+        .filter(|(_, calls)| *calls > 0)
+        .collect()
+}
+
+fn databases_with_keys(text: &str) -> Vec<u32> {
+    Info::parse(text)
+        .map(|info| info.keyspace.into_keys())
+        .into_iter()
+        .flatten()
+        .collect()
+}
+
+/// The hashes with such fields over all databases.
+fn expiring_fields(text: &str) -> Option<u64> {
+    let counts: Vec<u64> = text
+        .lines()
+        .filter(|line| line.starts_with("db") && line.contains(":keys="))
+        .filter_map(|line| {
+            // Redis names it one way, Valkey the other.
+            let names = ["subexpiry=", "keys_with_volatile_items="];
+            let mut pairs = line.trim_end().split(',');
+            pairs.find_map(|pair| names.iter().find_map(|name| pair.strip_prefix(name)))
+        })
+        .filter_map(|count| count.parse().ok())
+        .collect();
+    (!counts.is_empty()).then(|| counts.iter().fold(0, |all: u64, count| all.saturating_add(*count)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::effects::redis::testing::TestServer;
+    use crate::model::secret::Secret;
+
+    #[test]
+    fn modules_fields_and_commands_are_read_from_info() {
+        let text = "role:master\r\n# Modules\r\nmodule:name=ReJSON,ver=20607,api=1\r\nmodule:name=bf,ver=2\r\ncluster_enabled:1\r\nmin_slaves_good_slaves:2\r\n\
+                    # Commandstats\r\ncmdstat_get:calls=7,usec=1\r\ncmdstat_config|get:calls=2,usec=1\r\ncmdstat_keys:calls=0,usec=0,rejected_calls=3\r\n\
+                    # Keyspace\r\ndb0:keys=5,expires=1,avg_ttl=0,subexpiry=2\r\ndb3:keys=1,expires=0,avg_ttl=0,subexpiry=4\r\n";
+        let survey = Survey::parse(text);
+        assert_eq!(survey.modules, ["ReJSON", "bf"]);
+        assert_eq!(survey.expiring_fields, Some(6));
+        assert_eq!(survey.near_replicas, Some(2));
+        assert!(survey.cluster);
+        assert_eq!(
+            survey.commands,
+            BTreeMap::from([("get".into(), 7), ("config|get".into(), 2)])
+        );
+        let fields = |text: &str| Survey::parse(text).expiring_fields;
+        assert_eq!(fields("db0:keys=1,expires=0,avg_ttl=0\r\n"), None);
+        assert_eq!(fields("db0:keys=1,avg_ttl=0,keys_with_volatile_items=3\r\n"), Some(3));
+    }
+
+    #[tokio::test]
+    async fn a_real_server_tells_its_databases_settings_and_rate() {
+        let server = TestServer::start(&[
+            "--databases",
+            "37",
+            "--notify-keyspace-events",
+            "Ex",
+            "--timeout",
+            "300",
+        ])
+        .await;
+        let replica = TestServer::replica_of(&server).await;
+        server.script("SET a 1\n20> HSET b f v\n20> XADD c * f v").await;
+        let mut connection = server.connect(0).await;
+        let survey = Survey::read(&server.server(), &mut connection).await.unwrap();
+        assert_eq!(survey.databases, Some(37));
+        // One key in one database and two in the other.
+        assert_eq!(survey.sampled, 3, "{survey:?}");
+        assert!(survey.foreign_kinds.is_empty() && survey.modules.is_empty() && !survey.cluster);
+        assert!(survey.writes.measured && survey.commands["set"] == 1, "{survey:?}");
+        // A replica of a busy computer may have begun twice.
+        assert!(survey.syncs.full >= 1);
+        let settings = survey.settings.unwrap();
+        assert_eq!(settings["timeout"], "300");
+        assert!(
+            settings["client-output-buffer-limit"].contains("slave 268435456"),
+            "{settings:?}"
+        );
+        assert_eq!(
+            followed_settings(&server.server(), &mut connection).await.unwrap(),
+            BTreeMap::from([
+                ("databases".into(), "37".into()),
+                ("notify-keyspace-events".into(), "xE".into())
+            ])
+        );
+        drop(replica);
+    }
+
+    #[tokio::test]
+    async fn where_config_is_denied_the_databases_are_found_by_selecting() {
+        for (databases, found) in [("4", 16), ("16", 16), ("17", 17), ("100", 100)] {
+            let server = TestServer::start(&["--databases", databases]).await;
+            server.script("ACL SETUSER app on >pw ~* &* +@all -config").await;
+            let mut bound = server.server();
+            (bound.user, bound.password) = (Some("app".into()), Some(Secret::new("pw")));
+            let mut connection = bound.connect(0).await.unwrap();
+            let survey = Survey::read(&bound, &mut connection).await.unwrap();
+            assert_eq!((survey.settings, survey.databases), (None, Some(found)), "{databases}");
+        }
+    }
+}

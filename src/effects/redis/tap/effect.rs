@@ -1,0 +1,278 @@
+//! What a command of a replication stream does to which keys. Pure.
+//!
+//! Servers send effects, not requests: an expiry is a DEL, SPOP an SREM, a script what it wrote. Commands are listed with where their keys stand;
+//! any other is looked up in the table of an engine, and what that does not know either may have changed anything.
+
+use super::commands::CommandTable;
+use super::decoder::Argument;
+use super::touched::{Effect, Place, Touched};
+
+/// Returns the effect of a command, by its name and arguments; `table` is asked for those that are not listed here. The error says what could not be
+/// understood.
+pub fn effect(arguments: &[Argument], table: &CommandTable) -> Result<Effect, String> {
+    let Some(name) = arguments.first().and_then(Argument::bytes) else {
+        return Ok(Effect::Everything);
+    };
+    let name = String::from_utf8_lossy(name).to_ascii_uppercase();
+    let from = |first: usize, step: usize| selected((first..arguments.len()).step_by(step).map(|at| arguments.get(at)));
+    let at = |places: &[usize]| selected(places.iter().map(|at| arguments.get(*at)));
+    let keys = match name.as_str() {
+        // OPINFO is a provider's: it stands in the streams of Alibaba Cloud's servers and names no key.
+        "PING" | "REPLCONF" | "MULTI" | "EXEC" | "OPINFO" => return Ok(Effect::Nothing),
+        "PUBLISH" | "SPUBLISH" | "SCRIPT" | "FUNCTION" => return Ok(Effect::Message),
+        "SELECT" => {
+            let number = arguments.get(1).and_then(number);
+            return number
+                .map(Effect::Select)
+                .ok_or_else(|| "a SELECT without a number".to_owned());
+        }
+        "DEL" | "UNLINK" => return Ok(from(1, 1).map_or(Effect::Everything, Effect::Removal)),
+        "HDEL" => return Ok(fields_removed(arguments).unwrap_or(Effect::Everything)),
+        "MSET" | "MSETNX" => from(1, 2),
+        "PFCOUNT" => from(1, 1),
+        "RENAME" | "RENAMENX" | "LMOVE" | "RPOPLPUSH" | "SMOVE" | "BLMOVE" | "BRPOPLPUSH" => at(&[1, 2]),
+        "BITOP" | "XGROUP" => at(&[2]),
+        "MOVE" => moved(arguments),
+        "COPY" => copied(arguments),
+        "SORT" | "GEORADIUS" | "GEORADIUSBYMEMBER" => stored(arguments),
+        name if FIRST_KEY.contains(&name) => at(&[1]),
+        // They change whole databases, whatever an engine says of their keys.
+        "FLUSHALL" | "FLUSHDB" | "SWAPDB" => None,
+        name => return Ok(table.effect(name, arguments).unwrap_or(Effect::Everything)),
+    };
+    Ok(keys.map_or(Effect::Everything, Effect::Write))
+}
+
+/// Commands that write one key, which is their first argument; of those that store a result, its destination.
+const FIRST_KEY: &[&str] = &[
+    // strings
+    "SET",
+    "SETEX",
+    "PSETEX",
+    "SETNX",
+    "GETSET",
+    "GETDEL",
+    "GETEX",
+    "APPEND",
+    "INCR",
+    "DECR",
+    "INCRBY",
+    "DECRBY",
+    "INCRBYFLOAT",
+    "SETRANGE",
+    "SETBIT",
+    "BITFIELD",
+    "PFADD",
+    "PFMERGE", // any type
+    "EXPIRE",
+    "PEXPIRE",
+    "EXPIREAT",
+    "PEXPIREAT",
+    "PERSIST",
+    "RESTORE",
+    "RESTORE-ASKING", // lists
+    "LPUSH",
+    "RPUSH",
+    "LPUSHX",
+    "RPUSHX",
+    "LPOP",
+    "RPOP",
+    "LREM",
+    "LSET",
+    "LTRIM",
+    "LINSERT", // sets
+    "SADD",
+    "SREM",
+    "SPOP",
+    "SDIFFSTORE",
+    "SINTERSTORE",
+    "SUNIONSTORE", // hashes
+    "HSET",
+    "HMSET",
+    "HSETNX",
+    "HINCRBY",
+    "HINCRBYFLOAT",
+    "HEXPIRE",
+    "HPEXPIRE",
+    "HEXPIREAT",
+    "HPEXPIREAT",
+    "HPERSIST",
+    "HGETDEL",
+    "HGETEX",
+    "HSETEX", // sorted sets
+    "ZADD",
+    "ZINCRBY",
+    "ZREM",
+    "ZREMRANGEBYSCORE",
+    "ZREMRANGEBYRANK",
+    "ZREMRANGEBYLEX",
+    "ZPOPMIN",
+    "ZPOPMAX",
+    "ZDIFFSTORE",
+    "ZINTERSTORE",
+    "ZUNIONSTORE",
+    "ZRANGESTORE",
+    "GEOADD",
+    "GEOSEARCHSTORE", // streams
+    "XADD",
+    "XTRIM",
+    "XDEL",
+    "XACK",
+    "XCLAIM",
+    "XAUTOCLAIM",
+    "XSETID",
+];
+
+/// These arguments as keys of the selected database; nothing where one is absent or was too long to keep.
+fn selected<'a>(keys: impl Iterator<Item = Option<&'a Argument>>) -> Option<Vec<Touched>> {
+    keys.map(|key| touched(Place::Selected, key)).collect()
+}
+
+fn touched(place: Place, key: Option<&Argument>) -> Option<Touched> {
+    Some(Touched {
+        place,
+        name: key?.bytes()?.to_vec(),
+    })
+}
+
+/// HDEL key field [field …]. Fields that were too long to keep make it a write.
+fn fields_removed(arguments: &[Argument]) -> Option<Effect> {
+    let key = touched(Place::Selected, arguments.get(1))?;
+    let fields = arguments.get(2..).unwrap_or_default().iter();
+    let fields: Option<Vec<Vec<u8>>> = fields.map(|field| Some(field.bytes()?.to_vec())).collect();
+    Some(match fields {
+        Some(fields) if !fields.is_empty() => Effect::FieldRemoval(key, fields),
+        _ => Effect::Write(vec![key]),
+    })
+}
+
+fn number(argument: &Argument) -> Option<u32> {
+    std::str::from_utf8(argument.bytes()?).ok()?.parse().ok()
+}
+
+fn moved(arguments: &[Argument]) -> Option<Vec<Touched>> {
+    let there = Place::Database(arguments.get(2).and_then(number)?);
+    let key = arguments.get(1);
+    Some(vec![touched(Place::Selected, key)?, touched(there, key)?])
+}
+
+/// COPY source destination [DB number] [REPLACE]: the source stays as it is.
+fn copied(arguments: &[Argument]) -> Option<Vec<Touched>> {
+    let place = match option(arguments, 3, &["DB"]) {
+        None => Place::Selected,
+        Some(at) => Place::Database(arguments.get(at).and_then(number)?),
+    };
+    Some(vec![touched(place, arguments.get(2))?])
+}
+
+/// SORT and GEORADIUS write only where they store. GET and BY patterns of SORT may be the word STORE itself, so every such word counts.
+fn stored(arguments: &[Argument]) -> Option<Vec<Touched>> {
+    let destinations =
+        (2..arguments.len()).filter(|at| option(&arguments[..=*at], *at, &["STORE", "STOREDIST"]).is_some());
+    let keys: Vec<Touched> = destinations
+        .filter_map(|at| arguments.get(at + 1))
+        .map(|key| touched(Place::Selected, Some(key)))
+        .collect::<Option<_>>()?;
+    (!keys.is_empty()).then_some(keys)
+}
+
+/// Where the value of an option stands: after one of these words, looked for from `first` on.
+fn option(arguments: &[Argument], first: usize, words: &[&str]) -> Option<usize> {
+    let is_word = |argument: &Argument| {
+        let bytes = argument.bytes().unwrap_or_default();
+        words.iter().any(|word| bytes.eq_ignore_ascii_case(word.as_bytes()))
+    };
+    let at = arguments.iter().skip(first).position(is_word)?;
+    Some(first + at + 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(words: &str) -> Effect {
+        let arguments: Vec<Argument> = words.split(' ').map(|word| Argument::Kept(word.into())).collect();
+        effect(&arguments, &CommandTable::default()).unwrap()
+    }
+
+    fn here(names: &[&str]) -> Vec<Touched> {
+        names
+            .iter()
+            .map(|name| Touched {
+                place: Place::Selected,
+                name: (*name).into(),
+            })
+            .collect()
+    }
+
+    fn there(database: u32, name: &str) -> Touched {
+        Touched {
+            place: Place::Database(database),
+            name: name.into(),
+        }
+    }
+
+    #[test]
+    fn keys_are_found_where_each_command_has_them() {
+        for (command, keys) in [
+            ("set a 1 PXAT 5", here(&["a"])),
+            ("MSET a 1 b 2", here(&["a", "b"])),
+            ("RENAME a b", here(&["a", "b"])),
+            ("SMOVE a b member", here(&["a", "b"])),
+            ("LMOVE a b LEFT RIGHT", here(&["a", "b"])),
+            ("BITOP AND to a b", here(&["to"])),
+            ("ZUNIONSTORE to 2 a b", here(&["to"])),
+            ("XGROUP CREATE a group 0", here(&["a"])),
+            ("COPY a b", here(&["b"])),
+            ("COPY a b REPLACE DB 3", vec![there(3, "b")]),
+            ("MOVE a 2", vec![here(&["a"]).remove(0), there(2, "a")]),
+            ("SORT a BY w STORE to", here(&["to"])),
+            ("SORT a BY store STORE to", here(&["STORE", "to"])),
+            ("GEORADIUS a 1 1 5 km STOREDIST to", here(&["to"])),
+        ] {
+            assert_eq!(of(command), Effect::Write(keys), "{command}");
+        }
+        assert_eq!(of("UNLINK a b"), Effect::Removal(here(&["a", "b"])));
+        let fields = vec![b"f".to_vec(), b"g".to_vec()];
+        assert_eq!(of("HDEL a f g"), Effect::FieldRemoval(here(&["a"]).remove(0), fields));
+    }
+
+    #[test]
+    fn what_is_not_known_may_have_changed_anything() {
+        for command in [
+            "FLUSHALL",
+            "FLUSHDB async",
+            "SWAPDB 0 1",
+            "EVAL script 1 a",
+            "JSON.SET a $ 1",
+            "SORT a",
+            "MOVE a x",
+            "SET",
+            "COPY a b DB",
+        ] {
+            assert_eq!(of(command), Effect::Everything, "{command}");
+        }
+        let skipped = [Argument::Kept(b"SET".to_vec()), Argument::Skipped(1 << 20)];
+        assert_eq!(effect(&skipped, &CommandTable::default()), Ok(Effect::Everything));
+        let long_field = [
+            Argument::Kept(b"HDEL".to_vec()),
+            Argument::Kept(b"a".to_vec()),
+            Argument::Skipped(1 << 20),
+        ];
+        assert_eq!(
+            effect(&long_field, &CommandTable::default()),
+            Ok(Effect::Write(here(&["a"])))
+        );
+    }
+
+    #[test]
+    fn pings_and_wrappers_change_nothing_and_a_wrong_select_is_an_error() {
+        for command in ["ping", "REPLCONF GETACK *", "MULTI", "EXEC", "opinfo {}"] {
+            assert_eq!(of(command), Effect::Nothing);
+        }
+        assert_eq!(of("SELECT 12"), Effect::Select(12));
+        assert_eq!(of("PUBLISH a b"), Effect::Message);
+        let select = [Argument::Kept(b"SELECT".to_vec()), Argument::Kept(b"x".to_vec())];
+        assert!(effect(&select, &CommandTable::default()).is_err());
+    }
+}

@@ -1,0 +1,126 @@
+//! Commands that stay open: one line in, one answer out, over a channel that is already there. Blocking, with a deadline.
+
+use super::channel::{Connection, drain, in_time, patiently, wait_for_socket};
+use super::target::Output;
+use crate::model::clock::Instant;
+use crate::model::error::{Doing, Error, Result};
+use std::io::{ErrorKind, Write};
+
+/// Says `line` to `command` and gives its answer, whose last line `= STATUS` becomes the status.
+pub fn ask(connection: &mut Connection, command: &str, line: &str, deadline: Instant) -> Result<Output> {
+    connection.ready()?;
+    let kept = connection.conversations.remove(command);
+    let was_kept = kept.is_some();
+    let result = match say(connection, kept, command, line, deadline) {
+        // It ended since the last line (a reboot of the engine does not do that, an update of the script may).
+        Ok(Answer::Ended(_)) if was_kept => say(connection, None, command, line, deadline),
+        other => other,
+    };
+    match result {
+        Ok(Answer::Whole(output, channel)) => {
+            connection.conversations.insert(command.into(), channel);
+            Ok(output)
+        }
+        Ok(Answer::Ended(output)) => {
+            let said = String::from_utf8_lossy(&output.stderr).trim().to_string();
+            Err(Error::failed("get an answer: the command ended").because(said))
+        }
+        Err(error) => {
+            connection.broken = true;
+            Err(error)
+        }
+    }
+}
+
+enum Answer {
+    Whole(Output, ssh2::Channel),
+    Ended(Output),
+}
+
+fn say(
+    connection: &Connection,
+    kept: Option<ssh2::Channel>,
+    command: &str,
+    line: &str,
+    deadline: Instant,
+) -> Result<Answer> {
+    let mut channel = match kept {
+        Some(channel) => channel,
+        None => {
+            let mut channel = patiently(connection, deadline, || connection.session.channel_session())?;
+            patiently(connection, deadline, || channel.exec(command))?;
+            channel
+        }
+    };
+    let mut output = Output::default();
+    let text = format!("{line}\n");
+    let mut unsent = text.as_bytes();
+    loop {
+        in_time(deadline)?;
+        let mut moved = false;
+        if !unsent.is_empty() && !channel.eof() {
+            match channel.write(unsent) {
+                Ok(count) => {
+                    unsent = &unsent[count..];
+                    moved = count > 0;
+                }
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+                Err(_) if channel.eof() => {}
+                Err(error) => return Err(error).doing(|| "send the line".into()),
+            }
+        }
+        moved |= drain(&mut channel.stream(0), &mut output.stdout)?;
+        moved |= drain(&mut channel.stderr(), &mut output.stderr)?;
+        if let Some(status) = take_status(&mut output.stdout) {
+            output.status = status;
+            // Where an answer's end is told on the same stream, its failure is as well.
+            if status != 0 {
+                output.stderr.extend_from_slice(&output.stdout);
+            }
+            return Ok(Answer::Whole(output, channel));
+        }
+        if channel.eof() {
+            return Ok(Answer::Ended(output));
+        }
+        if !moved && channel.read_window().available == 0 {
+            wait_for_socket(connection, deadline)?;
+        }
+    }
+}
+
+/// The status in the last line, once that line is whole; takes the line off.
+fn take_status(stdout: &mut Vec<u8>) -> Option<i32> {
+    let whole = stdout.strip_suffix(b"\n")?;
+    let begin = whole.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
+    let status = std::str::from_utf8(whole[begin..].strip_prefix(b"= ")?).ok()?;
+    let status = status.parse().ok()?;
+    stdout.truncate(begin);
+    Some(status)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_that_a_command_says_harms() {
+        crate::fuzz::bytes(&["role master\n= 0\n"], &["= ", "\n= "], |input| {
+            let _ = take_status(&mut input.to_vec());
+        });
+    }
+
+    #[test]
+    fn an_answer_ends_with_its_status_and_not_before() {
+        for (text, status, rest) in [
+            ("role master\n= 0\n", Some(0), "role master\n"),
+            ("= 3\n", Some(3), ""),
+            ("role master\n= 0", None, "role master\n= 0"),
+            ("role master\n", None, "role master\n"),
+            ("= x\n", None, "= x\n"),
+        ] {
+            let mut bytes = text.as_bytes().to_vec();
+            assert_eq!(take_status(&mut bytes), status);
+            assert_eq!(bytes, rest.as_bytes());
+        }
+    }
+}

@@ -1,0 +1,106 @@
+//! Waiting for something outside: always with a deadline, a heartbeat and an error that says what was waited for.
+
+use crate::model::clock::Instant;
+use crate::model::error::{Error, Result};
+use crate::ui::Step;
+use std::future::Future;
+use std::time::Duration;
+
+/// What a wait is for, how long it may take and what to try when it does not come.
+pub struct Wait<'a> {
+    /// Fits after "waiting for".
+    pub what: &'a str,
+    pub deadline: Duration,
+    pub hint: &'a str,
+    /// First pause between two looks; grows by half up to two seconds.
+    pub first_pause: Duration,
+}
+
+impl<'a> Wait<'a> {
+    pub fn new(what: &'a str, deadline: Duration, hint: &'a str) -> Self {
+        Wait {
+            what,
+            deadline,
+            hint,
+            first_pause: Duration::from_millis(50),
+        }
+    }
+
+    /// Looks again and again until `look` gives a value. What `look` says meanwhile is shown on `step`.
+    pub async fn until<T, F, Fut>(&self, step: &Step, mut look: F) -> Result<T>
+    where
+        F: FnMut() -> Fut,
+        Fut: Future<Output = Result<Look<T>>>,
+    {
+        let begun = Instant::now();
+        let end = begun.after(self.deadline);
+        let mut pause = self.first_pause;
+        loop {
+            let seen = match look().await? {
+                Look::Ready(value) => return Ok(value),
+                Look::NotYet(seen) => seen,
+            };
+            if end.has_passed() {
+                return Err(Error::failed(format!(
+                    "wait for {}: still not there after {} s; last seen: {seen}",
+                    self.what,
+                    self.deadline.as_secs()
+                ))
+                .hint(self.hint));
+            }
+            step.update(&seen);
+            tokio::time::sleep(pause.min(end.remaining())).await;
+            pause = pause.mul_f64(1.5).min(Duration::from_secs(2));
+        }
+    }
+}
+
+/// What one look at the outside found.
+pub enum Look<T> {
+    Ready(T),
+    /// What is there instead, in a few words.
+    NotYet(String),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ui::Ui;
+
+    #[tokio::test]
+    async fn a_wait_ends_at_its_deadline_and_says_what_was_last_seen() {
+        let step = Ui::silent().step("test");
+        let wait = Wait::new("the tide", Duration::from_millis(30), "go home");
+        let error = wait
+            .until::<(), _, _>(&step, || async { Ok(Look::NotYet("ebb".into())) })
+            .await
+            .unwrap_err();
+        assert!(
+            error.to_string().contains("the tide") && error.to_string().contains("ebb"),
+            "{error}"
+        );
+        assert_eq!(error.next_step(), Some("go home"));
+    }
+
+    #[tokio::test]
+    async fn a_wait_gives_what_came() {
+        let step = Ui::silent().step("test");
+        let mut looks = 0;
+        let wait = Wait::new("three", Duration::from_secs(5), "");
+        let got = wait
+            .until(&step, || {
+                looks += 1;
+                let now = looks;
+                async move {
+                    Ok(if now == 3 {
+                        Look::Ready(now)
+                    } else {
+                        Look::NotYet(format!("{now}"))
+                    })
+                }
+            })
+            .await
+            .unwrap();
+        assert_eq!(got, 3);
+    }
+}

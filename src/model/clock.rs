@@ -1,0 +1,41 @@
+//! The clock by which this program measures how long something takes.
+
+use std::time::Duration;
+
+/// A moment on the clock that keeps counting while a laptop sleeps (`CLOCK_BOOTTIME`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Instant(Duration);
+
+impl Instant {
+    pub fn now() -> Self {
+        match nix::time::clock_gettime(nix::time::ClockId::CLOCK_BOOTTIME) {
+            Ok(time) => Instant(time.into()),
+            // Only a kernel without the clock answers an error here; the monotonic clock is then the best there is.
+            Err(_) => Instant(
+                nix::time::clock_gettime(nix::time::ClockId::CLOCK_MONOTONIC).map_or(Duration::ZERO, Into::into),
+            ),
+        }
+    }
+
+    pub fn elapsed(self) -> Duration {
+        Self::now().0.saturating_sub(self.0)
+    }
+
+    #[must_use]
+    pub fn after(self, duration: Duration) -> Self {
+        Instant(self.0.saturating_add(duration))
+    }
+
+    pub fn has_passed(self) -> bool {
+        Self::now() >= self
+    }
+
+    /// Time left until this moment; zero when it has passed.
+    pub fn remaining(self) -> Duration {
+        self.0.saturating_sub(Self::now().0)
+    }
+
+    pub fn since(self, earlier: Instant) -> Duration {
+        self.0.saturating_sub(earlier.0)
+    }
+}

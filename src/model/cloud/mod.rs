@@ -1,0 +1,24 @@
+//! The cloud of one environment as values: what is wanted, what was found, and the changes between them.
+
+mod action;
+mod found;
+mod permission;
+mod policy;
+mod rule;
+mod show;
+mod teardown;
+mod wanted;
+
+pub use action::{Action, BucketSetting, HostSpec};
+pub use found::{
+    Address, BucketFound, Found, Group, Image, Instance, KeyPair, MachineType, Network, Profile, RoleFound, Subnet,
+};
+pub use permission::{Duty, Permission, Scope, When};
+pub use policy::{HOST_POLICY, backup_policy, bucket_statements, ec2_service, is_bucket_statement, trust_policy};
+pub use rule::{REDIS_PORT, REHEARSAL_PORT, Rule, SSH_PORT, Source, rehearsal_rules, wanted_rules};
+pub use show::{Change, Drift, Plan, Sign};
+pub use teardown::{Locked, Removal, Standing, TeardownPlan};
+pub use wanted::{
+    Expiry, LifecycleRule, LockMode, Make, ObjectLock, ParameterWanted, TAG_ENV, TAG_NAME, TAG_ROLE, Wanted,
+    client_token, lifecycle,
+};

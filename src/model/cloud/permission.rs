@@ -1,0 +1,192 @@
+//! Every permission of AWS that this program uses: one for each kind of call, and those that AWS asks for beside it. `effects::cloud` makes no call without
+//! naming one, and the policies of operators are made from them: see `decide::cloud`.
+//!
+//! Actions, resources and condition keys: AWS's Service Authorization Reference.
+
+use Scope::{Any, Backups, Bucket, Ec2, Image, KeyPair, Newly, Parameters, Path, Profile, Publics, Role, State};
+use When::{Always, Asked, AskedWithTokens, InRegion, MadeHere, Tagged, ToEc2};
+
+/// What an action is done to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Scope {
+    Any,
+    Bucket,
+    /// Objects of this environment's state.
+    State,
+    /// Objects of this environment's backups.
+    Backups,
+    /// This environment's SSM parameters.
+    Parameters,
+    /// Those of them that hold the key of a host's first contact.
+    FirstContact,
+    /// The folder of them, which is asked about when they are listed.
+    Path,
+    /// Parameters by which images are published.
+    Publics,
+    Role,
+    Profile,
+    KeyPair,
+    Image,
+    /// Every resource of EC2 of one kind.
+    Ec2(&'static str),
+    /// Whatever EC2 makes.
+    Newly,
+}
+
+/// What must hold beside.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum When {
+    Always,
+    InRegion,
+    /// It carries this environment's tags.
+    Tagged,
+    /// It is to carry them.
+    Asked,
+    /// The same, and its metadata service answers only to whoever has a token (IMDSv2).
+    AskedWithTokens,
+    /// The same, and it is to be a host of the pair.
+    AskedAsHost,
+    /// It is to carry them, and is made by the very call.
+    MadeHere,
+    /// The role is for an instance.
+    ToEc2,
+}
+
+/// What a permission is for, which says who needs it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Duty {
+    /// Looking at what is there.
+    Look,
+    /// Changes to an environment that stands: its rules, its state, a lost host that is made anew.
+    Work,
+    /// What is made once, who may do what, and what protects the bucket.
+    Found,
+    /// `down`, and what takes away.
+    Remove,
+    /// Retention of backups, where infra.yml asks for one.
+    Lock,
+    /// Removal of what is under a retention in governance mode.
+    Bypass,
+}
+
+macro_rules! permissions {
+    ($($name:ident $service:literal $duty:ident [$(($scope:expr, $when:expr)),*];)*) => {
+        /// One action of AWS.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+        pub enum Permission { $($name),* }
+
+        impl Permission {
+            pub const ALL: &[Permission] = &[$(Permission::$name),*];
+
+            /// As policies name it.
+            pub fn action(self) -> &'static str {
+                match self { $(Permission::$name => concat!($service, ":", stringify!($name))),* }
+            }
+
+            pub fn duty(self) -> Duty {
+                match self { $(Permission::$name => Duty::$duty),* }
+            }
+
+            /// On what, and under which condition.
+            pub fn grants(self) -> &'static [(Scope, When)] {
+                match self { $(Permission::$name => &[$(($scope, $when)),*]),* }
+            }
+        }
+    };
+}
+
+permissions! {
+    // AWS tells everybody who they are.
+    GetCallerIdentity "sts" Look [];
+
+    ListBucket "s3" Look [(Bucket, Always)];
+    GetBucketVersioning "s3" Look [(Bucket, Always)];
+    GetEncryptionConfiguration "s3" Look [(Bucket, Always)];
+    GetBucketPublicAccessBlock "s3" Look [(Bucket, Always)];
+    GetBucketTagging "s3" Look [(Bucket, Always)];
+    GetBucketPolicy "s3" Look [(Bucket, Always)];
+    GetLifecycleConfiguration "s3" Look [(Bucket, Always)];
+    GetBucketObjectLockConfiguration "s3" Look [(Bucket, Always)];
+    GetObject "s3" Look [(State, Always), (Backups, Always)];
+    PutObject "s3" Work [(State, Always)];
+    DeleteObject "s3" Work [(State, Always)];
+    CreateBucket "s3" Found [(Bucket, Always)];
+    PutBucketVersioning "s3" Found [(Bucket, Always)];
+    PutEncryptionConfiguration "s3" Found [(Bucket, Always)];
+    PutBucketPublicAccessBlock "s3" Found [(Bucket, Always)];
+    PutBucketTagging "s3" Found [(Bucket, Always)];
+    PutBucketPolicy "s3" Found [(Bucket, Always)];
+    PutLifecycleConfiguration "s3" Found [(Bucket, Always)];
+    PutBucketObjectLockConfiguration "s3" Lock [(Bucket, Always)];
+    GetObjectRetention "s3" Lock [(State, Always), (Backups, Always)];
+    BypassGovernanceRetention "s3" Bypass [(State, Always), (Backups, Always)];
+    ListBucketVersions "s3" Remove [(Bucket, Always)];
+    DeleteObjectVersion "s3" Remove [(State, Always), (Backups, Always)];
+    DeleteBucket "s3" Remove [(Bucket, Always)];
+
+    GetParameters "ssm" Look [(Parameters, Always), (Publics, Always)];
+    PutParameter "ssm" Work [(Parameters, Always)];
+    AddTagsToResource "ssm" Work [(Parameters, Always)];
+    GetParametersByPath "ssm" Remove [(Parameters, Always), (Path, Always)];
+    DeleteParameters "ssm" Remove [(Parameters, Always)];
+
+    GetRole "iam" Look [(Role, Always)];
+    GetRolePolicy "iam" Look [(Role, Always)];
+    GetInstanceProfile "iam" Look [(Profile, Always)];
+    // A host gets its role when it is made.
+    PassRole "iam" Work [(Role, ToEc2)];
+    CreateRole "iam" Found [(Role, Always)];
+    TagRole "iam" Found [(Role, Always)];
+    UpdateAssumeRolePolicy "iam" Found [(Role, Always)];
+    PutRolePolicy "iam" Found [(Role, Always)];
+    CreateInstanceProfile "iam" Found [(Profile, Always)];
+    TagInstanceProfile "iam" Found [(Profile, Always)];
+    AddRoleToInstanceProfile "iam" Found [(Profile, Always)];
+    RemoveRoleFromInstanceProfile "iam" Remove [(Profile, Always)];
+    DeleteInstanceProfile "iam" Remove [(Profile, Always)];
+    ListRolePolicies "iam" Remove [(Role, Always)];
+    DeleteRolePolicy "iam" Remove [(Role, Always)];
+    DeleteRole "iam" Remove [(Role, Always)];
+
+    // EC2 knows no resources in calls that look.
+    DescribeAddresses "ec2" Look [(Any, InRegion)];
+    DescribeImages "ec2" Look [(Any, InRegion)];
+    DescribeInstances "ec2" Look [(Any, InRegion)];
+    DescribeInstanceTypes "ec2" Look [(Any, InRegion)];
+    DescribeInstanceTypeOfferings "ec2" Look [(Any, InRegion)];
+    DescribeKeyPairs "ec2" Look [(Any, InRegion)];
+    DescribeSecurityGroups "ec2" Look [(Any, InRegion)];
+    DescribeSubnets "ec2" Look [(Any, InRegion)];
+    DescribeVolumes "ec2" Look [(Any, InRegion)];
+    RunInstances "ec2" Work [
+        (Ec2("instance"), AskedWithTokens), (Ec2("volume"), Asked), (Ec2("security-group"), Tagged), (KeyPair, Always),
+        (Ec2("network-interface"), Always), (Ec2("subnet"), Always), (Image, Always)
+    ];
+    // Only in the call that makes what is tagged.
+    CreateTags "ec2" Work [(Newly, MadeHere)];
+    StartInstances "ec2" Work [(Ec2("instance"), Tagged)];
+    AssociateAddress "ec2" Work [(Ec2("elastic-ip"), Tagged), (Ec2("instance"), Tagged)];
+    AuthorizeSecurityGroupIngress "ec2" Work [(Ec2("security-group"), Tagged)];
+    RevokeSecurityGroupIngress "ec2" Work [(Ec2("security-group"), Tagged)];
+    AllocateAddress "ec2" Found [(Ec2("elastic-ip"), Asked)];
+    CreateSecurityGroup "ec2" Found [(Ec2("security-group"), Asked), (Ec2("vpc"), Always)];
+    ImportKeyPair "ec2" Found [(KeyPair, Always)];
+    // Also to put another key in its place.
+    DeleteKeyPair "ec2" Remove [(KeyPair, Always)];
+    TerminateInstances "ec2" Remove [(Ec2("instance"), Tagged)];
+    ReleaseAddress "ec2" Remove [(Ec2("elastic-ip"), Tagged)];
+    DeleteSecurityGroup "ec2" Remove [(Ec2("security-group"), Tagged)];
+}
+
+impl Permission {
+    /// Whether the call brings the tags of what it makes.
+    pub fn makes_tagged(self) -> bool {
+        matches!(
+            self,
+            Permission::RunInstances
+                | Permission::AllocateAddress
+                | Permission::CreateSecurityGroup
+                | Permission::ImportKeyPair
+        )
+    }
+}

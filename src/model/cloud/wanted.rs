@@ -1,0 +1,189 @@
+//! What should stand.
+
+use crate::model::names::Names;
+use crate::model::role::Role;
+use crate::model::secrets::{RedisUser, parameter};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use std::fmt;
+
+/// The tags by which everything of an environment is found.
+pub const TAG_NAME: &str = "infra:name";
+pub const TAG_ENV: &str = "infra:env";
+/// The tag that only hosts of the pair carry.
+pub const TAG_ROLE: &str = "infra:role";
+
+/// Everything that an environment should have in the cloud.
+#[derive(Clone, Debug)]
+pub struct Wanted {
+    pub names: Names,
+    /// From the state, stored before the first machine is asked for.
+    pub generation: u64,
+    /// Whether S3 is spoken over https, so that the bucket can refuse anything else.
+    pub tls_only: bool,
+    pub expiry: Expiry,
+    /// How long nobody may remove what is in the bucket; where none is wanted, one that is there stays.
+    pub object_lock: Option<ObjectLock>,
+    pub parameters: Vec<ParameterWanted>,
+    /// Who may reach ssh and the Redis port.
+    pub admin_cidrs: Vec<String>,
+    /// Who may reach the Redis port.
+    pub app_cidrs: Vec<String>,
+    /// The block among `admin_cidrs` that is the operator's own address, looked up and not named.
+    pub own_address: Option<String>,
+    pub instance_type: String,
+    /// `debian-13`, `debian-12` or an AMI id.
+    pub image: String,
+    pub disk_gb: u32,
+    /// Letters or whole names of zones, the master's first; empty: two different ones.
+    pub zones: Vec<String>,
+    /// Default: the default VPC's subnet in each zone.
+    pub subnet: Option<String>,
+}
+
+impl Wanted {
+    /// The parameters of every environment, in the order in which they can be made: each is made from those before it.
+    pub fn standard_parameters() -> Vec<ParameterWanted> {
+        let secret = |name: String, make| ParameterWanted {
+            name,
+            secure: true,
+            make,
+            derived: false,
+        };
+        let public = |name: &str| ParameterWanted {
+            name: name.into(),
+            secure: false,
+            make: Make::Always,
+            derived: true,
+        };
+        let mut all = vec![
+            secret(parameter::SSH_KEY.into(), Make::Always),
+            secret(parameter::CA_KEY.into(), Make::Always),
+        ];
+        all.extend(RedisUser::ALL.map(|user| secret(parameter::password(user), Make::Always)));
+        all.extend(Role::ALL.map(|role| secret(parameter::bootstrap_host_key(role), Make::ForNewHost(role))));
+        all.push(public(parameter::SSH_PUBLIC_KEY));
+        all.push(public(parameter::CA_CERT));
+        all.extend(RedisUser::ALL.map(|user| secret(parameter::next_password(user), Make::Elsewhere)));
+        all.extend(Role::ALL.map(|role| secret(parameter::tls_key(role), Make::Elsewhere)));
+        all.extend(Role::ALL.map(|role| secret(parameter::tls_cert(role), Make::Elsewhere)));
+        all
+    }
+}
+
+/// One SSM parameter below the environment's prefix.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ParameterWanted {
+    pub name: String,
+    /// SecureString, or String.
+    pub secure: bool,
+    pub make: Make,
+    /// Computed from other parameters, and so stored after them.
+    pub derived: bool,
+}
+
+/// When a missing parameter is made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Make {
+    Always,
+    /// Only while the host of this role is still to be made.
+    ForNewHost(Role),
+    /// By somebody else, when more is known: it is only read here.
+    Elsewhere,
+}
+
+/// After how many days a backup expires, by its class.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Expiry {
+    pub hourly_days: u32,
+    pub daily_days: u32,
+    pub monthly_days: u32,
+}
+
+impl Expiry {
+    /// The days that hold this many backups of each class; `period_s` is the time between two hourly ones, in seconds. S3 counts whole days.
+    pub fn keeping(hourly: u32, daily: u32, monthly: u32, period_s: u64) -> Self {
+        let hourly_days = (u64::from(hourly) * period_s).div_ceil(86_400).max(1);
+        Expiry {
+            hourly_days: u32::try_from(hourly_days).unwrap_or(u32::MAX),
+            daily_days: daily.max(1),
+            monthly_days: monthly.max(1).saturating_mul(31),
+        }
+    }
+}
+
+/// The retention that every new object of the bucket gets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ObjectLock {
+    pub mode: LockMode,
+    pub days: u32,
+}
+
+/// Who may remove an object before its time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LockMode {
+    /// Whoever has the permission to.
+    Governance,
+    /// Nobody, the account's root user included.
+    Compliance,
+}
+
+impl fmt::Display for LockMode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            LockMode::Governance => "governance",
+            LockMode::Compliance => "compliance",
+        })
+    }
+}
+
+/// One rule of a bucket's lifecycle, as far as we make such rules.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct LifecycleRule {
+    pub id: String,
+    pub prefix: String,
+    pub expire_days: Option<u32>,
+    pub expire_noncurrent_days: Option<u32>,
+    pub abort_uploads_days: Option<u32>,
+    /// Whether the marks of deleted objects go when no version is left behind them.
+    pub clean_markers: bool,
+}
+
+/// The rules that this environment wants in the bucket's lifecycle; the first serves every environment of the bucket.
+pub fn lifecycle(names: &Names, expiry: Expiry) -> Vec<LifecycleRule> {
+    let class = |class: &str, days: u32| LifecycleRule {
+        id: format!("infra {} {class}", names.env),
+        prefix: format!("{}{class}/", names.backups()),
+        expire_days: Some(days),
+        ..LifecycleRule::default()
+    };
+    vec![
+        LifecycleRule {
+            id: "infra housekeeping".into(),
+            prefix: String::new(),
+            expire_days: None,
+            expire_noncurrent_days: Some(7),
+            abort_uploads_days: Some(1),
+            clean_markers: true,
+        },
+        class("hourly", expiry.hourly_days),
+        // The log serves the bases of the same days.
+        class("log", expiry.hourly_days),
+        class("daily", expiry.daily_days),
+        class("monthly", expiry.monthly_days),
+    ]
+}
+
+/// The client token that makes asking twice for the same machine give one machine. `attempt` rises when a token's machine has been terminated.
+pub fn client_token(names: &Names, role: Role, generation: u64, attempt: u32) -> String {
+    use std::fmt::Write;
+    let text = format!("{}/{}/{role}/{generation}/{attempt}", names.name, names.env);
+    Sha256::digest(text.as_bytes())
+        .iter()
+        .fold(String::with_capacity(64), |mut hex, byte| {
+            let _ = write!(hex, "{byte:02x}");
+            hex
+        })
+}

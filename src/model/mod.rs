@@ -1,0 +1,15 @@
+//! The words of the domain as types: roles, names, secrets, configuration, what stands in the cloud and how it is to change. Nothing here does I/O.
+
+pub mod clock;
+pub mod cloud;
+pub mod config;
+pub mod error;
+pub mod files;
+pub mod names;
+pub mod phase;
+pub mod role;
+pub mod rotation;
+pub mod secret;
+pub mod secrets;
+pub mod size;
+pub mod state;

@@ -1,0 +1,393 @@
+//! What each command may be asked for, as arguments of the command line.
+
+use crate::model::secrets::RedisUser;
+use crate::sequences::cutover::FenceKind;
+use clap::{Args, Subcommand, ValueEnum};
+use std::path::PathBuf;
+use std::time::Duration;
+
+#[derive(Clone, Debug, Args)]
+pub struct Common {
+    /// Environment: its state, inventory and resources are apart from every other's
+    #[arg(
+        long,
+        global = true,
+        default_value = "production",
+        env = "INFRA_ENV",
+        value_name = "NAME",
+        help_heading = "Common options"
+    )]
+    pub env: String,
+    /// What is wanted
+    #[arg(
+        long,
+        global = true,
+        default_value = "infra.yml",
+        value_name = "FILE",
+        help_heading = "Common options"
+    )]
+    pub config: PathBuf,
+    /// Folder that the inventory is written to
+    #[arg(
+        long,
+        global = true,
+        default_value = "inventory",
+        value_name = "DIR",
+        help_heading = "Common options"
+    )]
+    pub inventory: PathBuf,
+    /// Print data as JSON on stdout
+    #[arg(long, global = true, help_heading = "Common options")]
+    pub json: bool,
+    /// Give up on the whole command after this long, such as 90s or 30m
+    #[arg(long, global = true, value_parser = duration, default_value = "30m", value_name = "TIME", help_heading = "Common options")]
+    pub timeout: Duration,
+    /// Say more on stderr; twice for every request
+    #[arg(short, long, global = true, action = clap::ArgAction::Count, help_heading = "Common options")]
+    pub verbose: u8,
+    /// Say nothing on stderr but warnings and errors
+    #[arg(
+        short,
+        long,
+        global = true,
+        conflicts_with = "verbose",
+        help_heading = "Common options"
+    )]
+    pub quiet: bool,
+    /// Colour on stderr and in tables; NO_COLOR is honoured
+    #[arg(long, global = true, value_enum, default_value_t = Color::Auto, value_name = "WHEN", help_heading = "Common options")]
+    pub color: Color,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Color {
+    Auto,
+    Always,
+    Never,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum BackupVerb {
+    /// Have the master make a base now, and read it back
+    Now,
+    /// Show bases, the seconds that can be restored, gaps, sizes and cost
+    List,
+    /// Read every object and prove it: exit 20 stale, 21 gap, 22 checksum, 23 does not load, 24 unreachable
+    Verify(VerifyBackups),
+    /// Restore a random covered second, load it for real, hold keys of it against the live master, and throw it away
+    Drill(Drill),
+}
+
+#[derive(Debug, Args)]
+pub struct VerifyBackups {
+    /// Do not have an engine on this computer load the newest state
+    #[arg(long)]
+    pub without_load: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Drill {
+    /// On this computer, with the redis-server or valkey-server at hand, instead of an instance that is made for it
+    #[arg(long)]
+    pub local: bool,
+    /// The second to restore, such as 2026-11-28T01:02:03Z; default: a random one
+    #[arg(long, value_name = "TIME", conflicts_with = "latest")]
+    pub at: Option<jiff::Timestamp>,
+    /// Everything that there is
+    #[arg(long)]
+    pub latest: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Restore {
+    /// The data as it was at the end of this second, such as 2026-11-28T01:02:03Z
+    #[arg(long, value_name = "TIME", group = "what")]
+    pub at: Option<jiff::Timestamp>,
+    /// Everything that there is
+    #[arg(long, group = "what")]
+    pub latest: bool,
+    /// A base alone, as `backup list` names it
+    #[arg(long, value_name = "ID", group = "what")]
+    pub backup: Option<String>,
+    /// Data from somewhere else: an RDB file, such as a hosted provider lets you download. It takes the place of the master's data
+    #[arg(long, value_name = "FILE", group = "what", conflicts_with_all = ["keys", "shift_ttl", "without_load"])]
+    pub from: Option<PathBuf>,
+    /// Where: `file DIR`, a data folder on this computer; `instance`, a new one beside the pair; or `live`, the master itself
+    #[arg(long, num_args = 1..=2, value_names = ["WHERE", "DIR"], required_unless_present_any = ["remove", "from"])]
+    pub to: Vec<String>,
+    /// End the instances that `--to instance` has made
+    #[arg(long, conflicts_with_all = ["what", "to", "keys", "shift_ttl", "without_load"])]
+    pub remove: bool,
+    /// Only the keys of this pattern, such as 'user:*' (*, ? and [a-z] as in Redis): into the live master beside all that is there, or with `--to file` as a file of commands
+    #[arg(long, value_name = "PATTERN")]
+    pub keys: Option<String>,
+    /// Let keys keep the remaining life that they had at that time, instead of ending when they were to end
+    #[arg(long)]
+    pub shift_ttl: bool,
+    /// Do not have an engine on this computer load it
+    #[arg(long, conflicts_with_all = ["keys", "shift_ttl"])]
+    pub without_load: bool,
+    #[command(flatten)]
+    pub confirmed: Confirmed,
+}
+
+/// Where a restore goes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Target {
+    File(PathBuf),
+    Instance,
+    Live,
+}
+
+impl Restore {
+    pub fn target(&self) -> crate::model::error::Result<Target> {
+        match self.to.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
+            [] | ["live"] if self.from.is_some() => Ok(Target::Live),
+            _ if self.from.is_some() => Err(crate::model::error::Error::usage("restore an RDB file elsewhere than into the master")
+                .hint("leave --to out; a data folder of it is `appendonlydir` with the file as its base, see docs/backups.md")),
+            ["file", folder] => Ok(Target::File(folder.into())),
+            ["instance"] => Ok(Target::Instance),
+            ["live"] => Ok(Target::Live),
+            ["file"] => Err(crate::model::error::Error::usage("accept --to file: it needs a folder")
+                .hint("such as `--to file ./restored`")),
+            _ => Err(crate::model::error::Error::usage(format!("accept --to {}", self.to.join(" ")))
+                .hint("`--to file DIR` builds a data folder on this computer, `--to instance` on a new one beside the pair, `--to live` puts it in the place of the master's data")),
+        }
+    }
+}
+
+#[derive(Debug, Args)]
+pub struct Check {
+    /// Print the digest of the source's TLS certificate and write it into infra.yml as source.tls_pin
+    #[arg(long)]
+    pub pin: bool,
+    #[command(flatten)]
+    pub leave: Leave,
+}
+
+#[derive(Clone, Debug, Default, Args)]
+pub struct Leave {
+    /// An app that may stay on the source although it uses the same Redis; can be given several times
+    #[arg(long, value_name = "APP")]
+    pub leave: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct Up {
+    #[command(flatten)]
+    pub change: Change,
+    /// With --dry-run: exit 2 when there are changes to make
+    #[arg(long, requires = "dry_run")]
+    pub detailed_exitcode: bool,
+    /// The agent for the hosts, and beside it the engine's module; default: infra-agent-x86_64 or infra-agent-aarch64 beside this program
+    #[arg(long, value_name = "FILE", env = "INFRA_AGENT")]
+    pub agent: Option<PathBuf>,
+}
+
+#[derive(Clone, Debug, Args)]
+pub struct Change {
+    /// Print what would be done, and do nothing
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Do not ask before ordinary changes
+    #[arg(long, short = 'y')]
+    pub yes: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Verify {
+    /// Rounds to let differences converge in; later rounds look only at the keys that differed
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub rounds: u32,
+    /// Pause between two rounds
+    #[arg(long, value_parser = duration, default_value = "1s", value_name = "TIME")]
+    pub pause: Duration,
+    /// How many of the differing keys to name
+    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(0..=10_000))]
+    pub first: u32,
+}
+
+#[derive(Clone, Debug, Args)]
+pub struct Confirmed {
+    /// Name of the environment's deployment (`name` in infra.yml), instead of being asked for it
+    #[arg(long, value_name = "NAME")]
+    pub confirm: Option<String>,
+    /// Print the steps that would be taken, and take none
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Promote {
+    #[command(flatten)]
+    pub confirmed: Confirmed,
+    #[command(flatten)]
+    pub leave: Leave,
+    /// How long the source's writes stay paused for `switch-app` to take over; then the app is back on its old master
+    ///
+    /// Default: 120s. Where the source cannot be paused the app is stopped instead, and stays so until `switch-app`: then the flag must be given, as a sign that
+    /// this is wanted.
+    #[arg(long, value_parser = duration, value_name = "TIME")]
+    pub hold: Option<Duration>,
+    /// How nothing can write to the source: it pauses its writes, or the app is stopped. Default: a pause where the source allows one
+    #[arg(long, value_enum, value_name = "KIND")]
+    pub fence: Option<FenceKind>,
+    /// Follow a source that lost more than a tenth of its keys since it was last compared, although the master would lose them too
+    #[arg(long)]
+    pub accept_loss: bool,
+    /// How long a process that was asked to stop may live on; counts where the app is stopped. Heroku kills it after 30 s
+    #[arg(long, value_parser = duration, default_value = "31s", value_name = "TIME")]
+    pub grace: Duration,
+    /// Rounds in which the full comparison may converge before the fence
+    #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub rounds: u32,
+}
+
+#[derive(Debug, Args)]
+pub struct SwitchApp {
+    #[command(flatten)]
+    pub confirmed: Confirmed,
+    #[command(flatten)]
+    pub leave: Leave,
+    /// Try the app's way into its new Redis with a one-off process of its own, and change nothing
+    #[arg(long, conflicts_with_all = ["dry_run", "confirm"])]
+    pub rehearse: bool,
+    /// Go on although the last rehearsal failed
+    #[arg(long, conflicts_with = "rehearse")]
+    pub without_rehearsal: bool,
+    /// Set the app's vars back to the source and follow it again; refused once the new side was written to
+    #[arg(long, conflicts_with_all = ["longest_pause", "rounds", "watch", "rehearse"])]
+    pub back: bool,
+    /// How nothing can write to the source: it pauses its writes, or the app is stopped. Default: a pause where the source allows one
+    #[arg(long, value_enum, value_name = "KIND")]
+    pub fence: Option<FenceKind>,
+    /// Follow a source that lost more than a tenth of its keys since it was last compared, although the master would lose them too
+    #[arg(long)]
+    pub accept_loss: bool,
+    /// How long a process that was replaced or stopped may live on; the source stays shut for so long. Heroku kills it after 30 s
+    #[arg(long, value_parser = duration, default_value = "31s", value_name = "TIME")]
+    pub grace: Duration,
+    /// How long the source is watched for late writes once the app has moved
+    #[arg(long, value_parser = duration, default_value = "5s", value_name = "TIME")]
+    pub watch: Duration,
+    /// Longest pause of the source's writes while release and restarts are under way
+    #[arg(long, value_parser = duration, default_value = "1h", value_name = "TIME")]
+    pub longest_pause: Duration,
+    /// Rounds in which the full comparison may converge before the fence
+    #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub rounds: u32,
+}
+
+#[derive(Debug, Args)]
+pub struct Rotate {
+    /// Whose password; without a name, everybody's, one after the other
+    #[arg(value_enum)]
+    pub user: Option<RedisUser>,
+    #[command(flatten)]
+    pub change: Change,
+    /// How long a process that was asked to stop may live on. Heroku kills it after 30 s
+    #[arg(long, value_parser = duration, default_value = "31s", value_name = "TIME")]
+    pub grace: Duration,
+    /// How long one-off processes and others that hold the app's old password may take to go; both passwords are accepted meanwhile
+    #[arg(long, value_parser = duration, default_value = "10m", value_name = "TIME")]
+    pub wait: Duration,
+    /// Sever whoever still holds the app's old password, for one that got into wrong hands
+    #[arg(long)]
+    pub cut_off: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Unlock {
+    /// The lock's id, as a command that was refused shows it with who holds it, where and since when
+    #[arg(value_name = "ID")]
+    pub id: String,
+    /// Do not ask
+    #[arg(long, short = 'y')]
+    pub yes: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Down {
+    #[command(flatten)]
+    pub confirmed: Confirmed,
+    /// Also delete every backup of this deployment, named once more
+    #[arg(long, value_name = "NAME")]
+    pub delete_backups: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct Policy {
+    /// For whom: `operator`, every command; `ci`, those that change neither permissions nor the bucket's protection and take nothing away
+    #[arg(value_enum, default_value_t = Audience::Operator)]
+    pub audience: Audience,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Audience {
+    Operator,
+    Ci,
+}
+
+#[derive(Debug, Args)]
+pub struct Ssh {
+    /// Which host
+    #[arg(value_enum)]
+    pub host: Host,
+    /// Command to run instead of a shell
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "COMMAND")]
+    pub command: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct RedisCli {
+    /// Which host
+    #[arg(value_enum, default_value_t = Host::Master)]
+    pub host: Host,
+    /// Arguments for redis-cli
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "ARGS")]
+    pub arguments: Vec<String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Host {
+    Master,
+    Replica,
+    /// The newest instance that `infra restore --to instance` has made
+    Restored,
+}
+
+/// A span such as `90s`, `2m` or `1h`; a bare number is seconds.
+fn duration(text: &str) -> Result<Duration, String> {
+    let wrong = || format!("{text:?} is not a time such as 500ms, 90s, 2m or 1h");
+    let split = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let (digits, unit) = text.split_at(split);
+    let number: u64 = digits.parse().map_err(|_| wrong())?;
+    let milliseconds: u64 = match unit {
+        "ms" => 1,
+        "" | "s" => 1_000,
+        "m" => 60_000,
+        "h" => 3_600_000,
+        _ => return Err(wrong()),
+    };
+    let span = Duration::from_millis(number.checked_mul(milliseconds).ok_or_else(wrong)?);
+    if span > Duration::from_secs(7 * 86_400) {
+        Err(format!("{text:?} is more than a week"))
+    } else {
+        Ok(span)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_read_with_their_unit() {
+        assert_eq!(duration("90"), Ok(Duration::from_secs(90)));
+        assert_eq!(duration("500ms"), Ok(Duration::from_millis(500)));
+        assert_eq!(duration("2m"), Ok(Duration::from_secs(120)));
+        assert!(duration("soon").is_err());
+        assert!(duration("99999999999999999h").is_err());
+        assert!(duration("8760h").is_err());
+    }
+}

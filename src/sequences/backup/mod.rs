@@ -1,0 +1,169 @@
+//! `infra backup`: bases on demand, what there is, whether it is whole, and whether it really comes back.
+
+mod drill;
+mod verify;
+
+use crate::effects::backup;
+use crate::effects::backup::catalogue::moment;
+use crate::effects::backup::read;
+use crate::effects::host;
+use crate::model::error::{Error, ExitCode, Result};
+use crate::model::role::Role;
+use crate::model::size;
+use crate::sequences::arguments::BackupVerb;
+use crate::sequences::context::{Context, Environment, host_record};
+use crate::ui::JSON_SCHEMA_VERSION;
+use serde_json::json;
+use std::time::Duration;
+
+/// A host that was set up answers at once, or is in trouble.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+pub async fn run(context: &Context, verb: &BackupVerb) -> Result<ExitCode> {
+    let environment = context.environment().await?;
+    let work = async {
+        match verb {
+            BackupVerb::Now => now(context, &environment).await,
+            BackupVerb::List => list(context, &environment).await,
+            BackupVerb::Verify(arguments) => verify::run(context, &environment, arguments).await,
+            BackupVerb::Drill(arguments) => return drill::run(context, &environment, arguments).await,
+        }
+    };
+    context.interrupt.or(work).await
+}
+
+async fn now(context: &Context, environment: &Environment) -> Result<ExitCode> {
+    let step = context.ui.step("base");
+    let session = context.log_in(environment, Role::Master).await?;
+    let commit = host::backup::run_now(&session).await?;
+    step.update("reading it back");
+    let summary = backup::read_back(environment.store.bucket(), &commit).await?;
+    step.done(format!(
+        "{} keys, {} in {} parts, read back and every SHA-256 matches",
+        size::count(summary.keys),
+        size::bytes(summary.bytes),
+        commit.parts.len()
+    ));
+    match context.ui.json() {
+        true => context
+            .ui
+            .data(json!({"schema_version": JSON_SCHEMA_VERSION, "backup": summary}).to_string()),
+        false => context.ui.data(summary.key),
+    }
+    Ok(ExitCode::Done)
+}
+
+async fn list(context: &Context, environment: &Environment) -> Result<ExitCode> {
+    let step = context.ui.step("read the bucket");
+    let catalogue = read::catalogue(environment.store.bucket(), context.env()).await?;
+    step.done(format!(
+        "{} bases, {} timelines",
+        catalogue.bases.len(),
+        catalogue.timelines.len()
+    ));
+    let holdings = backup::drill::holdings(
+        &catalogue,
+        context.config.backup_period_s(),
+        context.config.backup.rpo_s,
+    );
+    let covered = catalogue.covered();
+    let gaps: Vec<_> = catalogue
+        .declared_gaps()
+        .iter()
+        .filter_map(|timeline| Some((timeline.id.clone(), timeline.gap.clone()?)))
+        .collect();
+    if context.ui.json() {
+        let bases: Vec<_> = (catalogue.lines().iter())
+            .map(|line| {
+                json!({"id": line.base.generation, "key": line.base.place, "class": line.base.class, "timeline": line.base.timeline,
+                       "finished_at": line.base.finished, "keys": line.base.keys, "bytes": line.base.bytes,
+                       "restores_from": moment(line.from), "restores_until": (line.until >= line.from).then(|| moment(line.until))})
+            })
+            .collect();
+        let told = json!({
+            "schema_version": JSON_SCHEMA_VERSION,
+            "bases": bases,
+            "covered": covered,
+            "gaps": gaps.iter().map(|(timeline, gap)| json!({"timeline": timeline, "after": moment(gap.after), "why": gap.why})).collect::<Vec<_>>(),
+            "findings": catalogue.findings,
+            "holdings": holdings,
+        });
+        context.ui.data(told.to_string());
+        return Ok(ExitCode::Done);
+    }
+    let mut table = comfy_table::Table::new();
+    table.load_style(comfy_table::presets::NOTHING);
+    table.set_header([
+        "base",
+        "class",
+        "finished",
+        "keys",
+        "size",
+        "restores every second until",
+    ]);
+    for line in catalogue.lines() {
+        table.add_row([
+            line.base.generation.clone(),
+            line.base.class.clone(),
+            line.base.finished.clone(),
+            size::count(line.base.keys),
+            size::bytes(line.base.bytes),
+            if line.until >= line.from {
+                moment(line.until)
+            } else {
+                "only itself".into()
+            },
+        ]);
+    }
+    context.ui.data(table.to_string());
+    for range in &covered {
+        context.ui.data(format!("covered: {} to {}", range.from, range.until));
+    }
+    for pair in covered.windows(2) {
+        context
+            .ui
+            .data(format!("not covered: {} to {}", pair[0].until, pair[1].from));
+    }
+    for (timeline, gap) in &gaps {
+        context.ui.data(format!(
+            "gap before {timeline}, after {}: {}",
+            moment(gap.after),
+            gap.why
+        ));
+    }
+    for finding in &catalogue.findings {
+        context
+            .ui
+            .data(format!("{} {}", context.ui.paint_data("31", "FOUND"), finding.what));
+    }
+    context.ui.data(format!(
+        "{} objects, {}; about {:.2} $ a month to store and {:.2} $ to put, at the prices of us-east-1",
+        size::count(holdings.objects),
+        size::bytes(holdings.bytes),
+        holdings.storage_usd_month,
+        holdings.puts_usd_month
+    ));
+    Ok(ExitCode::Done)
+}
+
+/// A folder for what is thrown away again.
+fn temporary() -> Result<tempfile::TempDir> {
+    tempfile::Builder::new()
+        .prefix("infra-restore-")
+        .tempdir()
+        .map_err(|error| Error::failed("make a temporary folder").because(error))
+}
+
+impl Context {
+    /// A session on a host, with its pinned key.
+    pub async fn log_in(&self, environment: &Environment, role: Role) -> Result<crate::effects::remote::Session> {
+        let (state, secrets, addresses) = tokio::try_join!(
+            environment.state(),
+            self.secrets(environment),
+            self.addresses(environment)
+        )?;
+        let target =
+            crate::sequences::context::target(role, addresses.of(role)?, host_record(&state, role)?, &secrets)?;
+        crate::effects::remote::Session::connect(&target, PATIENCE).await
+    }
+}

@@ -1,0 +1,138 @@
+//! `infra backup verify`: every object read and proven, the newest state loaded, and the exit code of the first finding.
+
+use super::temporary;
+use crate::effects::backup::catalogue::{Catalogue, Finding, Wish, Wrong, moment};
+use crate::effects::backup::{prove, read, restore};
+use crate::model::cloud::Expiry;
+use crate::model::error::{Error, ExitCode, Kind, Result};
+use crate::model::size;
+use crate::sequences::arguments::VerifyBackups;
+use crate::sequences::context::{Context, Environment};
+use crate::ui::JSON_SCHEMA_VERSION;
+use crate::ui::Step;
+use jiff::Timestamp;
+use serde_json::json;
+
+pub async fn run(context: &Context, environment: &Environment, arguments: &VerifyBackups) -> Result<ExitCode> {
+    let bucket = environment.store.bucket();
+    let mut proof = match checked(context, environment).await {
+        Ok(proof) => proof,
+        Err(error) if error.kind() == Kind::Failed => return Err(error.with_kind(Kind::BackupUnreachable)),
+        Err(error) => return Err(error),
+    };
+    let catalogue = read::catalogue(bucket, context.env()).await?;
+    if !arguments.without_load && proof.findings.iter().all(|finding| finding.kind == Wrong::Stale) {
+        let step = context.ui.step("load");
+        match load_latest(context, environment, &catalogue, &step).await {
+            Ok(restored) => step.done(format!(
+                "the newest state loads: {} keys in {:.1} s",
+                size::count(restored.loaded.as_ref().map_or(0, |loaded| loaded.keys)),
+                restored.load_s
+            )),
+            Err(error) if error.kind() == Kind::Unproven => {
+                step.failed("it does not load");
+                proof.findings.push(Finding {
+                    kind: Wrong::Load,
+                    what: error.chain().join(": "),
+                });
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    proof.findings.sort();
+    if context.ui.json() {
+        context
+            .ui
+            .data(json!({"schema_version": JSON_SCHEMA_VERSION, "proof": proof}).to_string());
+    } else {
+        for finding in &proof.findings {
+            context
+                .ui
+                .data(format!("{} {}", context.ui.paint_data("31", "FOUND"), finding.what));
+        }
+        context.ui.data(format!(
+            "{} objects with {} were read; {}",
+            size::count(proof.objects),
+            size::bytes(proof.bytes),
+            match proof.findings.len() {
+                0 => "every one is what it was put as, and none is missing".into(),
+                count => format!("{count} findings"),
+            }
+        ));
+    }
+    match proof.findings.first() {
+        None => Ok(ExitCode::Done),
+        Some(first) => Err(Error::new(kind(first.kind), format!("prove the backups: {}", first.what))
+            .hint("`infra backup now` makes a base that does not depend on what is damaged; `infra backup list` shows what can still be restored")),
+    }
+}
+
+/// The kind, and so the exit code, of a finding.
+fn kind(wrong: Wrong) -> Kind {
+    match wrong {
+        Wrong::Stale => Kind::BackupStale,
+        Wrong::Gap => Kind::BackupGap,
+        Wrong::Checksum => Kind::BackupChecksum,
+        Wrong::Load => Kind::BackupLoad,
+        Wrong::Unreachable => Kind::BackupUnreachable,
+    }
+}
+
+/// Names, digests, holes and age.
+async fn checked(context: &Context, environment: &Environment) -> Result<prove::Proof> {
+    let bucket = environment.store.bucket();
+    let step = context.ui.step("read every object");
+    let catalogue = read::catalogue(bucket, context.env()).await?;
+    let mut proof = prove::everything(bucket, context.env(), &catalogue, &step).await?;
+    proof.findings.extend(catalogue.findings.iter().cloned());
+    let keep = &context.config.backup.keep;
+    let expiry = Expiry::keeping(keep.hourly, keep.daily, keep.monthly, context.config.backup_period_s());
+    let kept_since = Timestamp::now().as_second() - i64::from(expiry.hourly_days) * 86_400;
+    proof.findings.extend(catalogue.holes(kept_since));
+    let gaps = catalogue.declared_gaps();
+    proof.findings.extend(gaps.iter().filter_map(|timeline| {
+        let gap = timeline.gap.as_ref()?;
+        Some(Finding {
+            kind: Wrong::Gap,
+            what: format!(
+                "the agent itself declared a gap after {}: {}",
+                moment(gap.after),
+                gap.why
+            ),
+        })
+    }));
+    proof.findings.extend(prove::stale(
+        &catalogue,
+        Timestamp::now(),
+        context.config.backup_period_s(),
+        context.config.backup.rpo_s,
+    ));
+    proof.findings.sort();
+    proof.findings.dedup();
+    let done = format!("{} objects, {}", size::count(proof.objects), size::bytes(proof.bytes));
+    match proof.findings.is_empty() {
+        true => step.done(done),
+        false => step.failed(format!("{done}: {} findings", proof.findings.len())),
+    }
+    Ok(proof)
+}
+
+async fn load_latest(
+    context: &Context,
+    environment: &Environment,
+    catalogue: &Catalogue,
+    step: &Step,
+) -> Result<restore::Restored> {
+    let folder = temporary()?;
+    let choice = restore::choose(catalogue, &Wish::Latest)?;
+    restore::to_folder(
+        environment.store.bucket(),
+        context.env(),
+        &choice,
+        folder.path(),
+        true,
+        &restore::Altered::default(),
+        step,
+    )
+    .await
+}

@@ -1,0 +1,85 @@
+//! Who else uses the source, judged by what infra.yml and the command line say of them.
+
+use super::gather::source_place;
+use crate::decide::preflight::consumers::{Intent, judge, nobody_can_tell};
+use crate::decide::preflight::{Finding, Severity, vars};
+use crate::decide::vars::{Naming, Place};
+use crate::effects::platform::Platform;
+use crate::model::error::Result;
+use crate::sequences::context::Context;
+
+/// Looks for every app and var that names the source. A blocker among the findings means that somebody would be left behind; see [`super::refuse_blockers`].
+pub async fn consumers(context: &Context, leave: &[String]) -> Result<Vec<Finding>> {
+    let Some(heroku) = context.platform.heroku() else {
+        return Ok(vec![nobody_can_tell()]);
+    };
+    let step = context.ui.step("who else uses the source");
+    let config = &context.config;
+    let place = source_place(context).await?;
+    let apps = readable(context.apps()?).await;
+    let naming = context.naming(&apps, &place, leave).await?;
+    let mut places = vec![place];
+    places.extend(naming.others.iter().cloned());
+    let found = heroku.consumers(&places).await?;
+    let intent = Intent {
+        also: &config.app.also,
+        leave,
+    };
+    let mut findings = judge(&found, intent);
+    findings.extend(vars::judge(&outlooks(context, &apps, &naming, &places).await?, leave));
+    let blockers = findings
+        .iter()
+        .filter(|finding| finding.severity == Severity::Blocker)
+        .count();
+    let text = format!(
+        "{} apps looked at, {} use it beside {}",
+        found.looked_at,
+        found.consumers.len(),
+        config.app.name
+    );
+    if blockers == 0 {
+        step.done(text);
+    } else {
+        step.failed(format!("{text}, {blockers} would be left behind"));
+    }
+    Ok(findings)
+}
+
+/// The apps whose vars can be read; why another cannot is told where those are judged that use the source.
+async fn readable(apps: Vec<Platform>) -> Vec<Platform> {
+    let mut readable = Vec::new();
+    for (at, app) in apps.into_iter().enumerate() {
+        // An error of the app itself is one of the command.
+        if at == 0 || (app.config_vars().await.is_ok() && app.attachments().await.is_ok()) {
+            readable.push(app);
+        }
+    }
+    readable
+}
+
+/// Plans the vars of every app that is switched.
+async fn outlooks(
+    context: &Context,
+    apps: &[Platform],
+    naming: &Naming,
+    places: &[Place],
+) -> Result<Vec<vars::Outlook>> {
+    let app = &context.config.app;
+    let mut outlooks = Vec::new();
+    for (at, platform) in apps.iter().enumerate() {
+        let (config_vars, attachments) = tokio::try_join!(platform.config_vars(), platform.attachments())?;
+        let app_vars = naming.of_app(places, platform.app_name(), &app.config_var, &config_vars, &attachments);
+        let mut outlook = vars::outlook(&app_vars, &app.ca_config_var());
+        // The first one is looked at with everything else of the app.
+        if at > 0
+            && let Err(error) = platform.refusal_foreseen().await
+        {
+            outlook.refused.push(vars::Refused {
+                found: error.chain().join(": "),
+                remedy: error.next_step().unwrap_or("see the cause above").to_string(),
+            });
+        }
+        outlooks.push(outlook);
+    }
+    Ok(outlooks)
+}

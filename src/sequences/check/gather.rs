@@ -1,0 +1,305 @@
+//! Looking at everything that a move meets. Every look is bounded; what cannot be seen becomes a finding with its reason.
+
+use crate::decide::preflight::commands::is_administrative;
+use crate::decide::preflight::denials::{Denials, Denied};
+use crate::decide::preflight::{Certificate, Copy, Facts, Owner, SourceFacts, Told, Unseen, own_engine};
+use crate::decide::vars;
+use crate::effects::cloud::ec2;
+use crate::effects::host::users::app_rules;
+use crate::effects::host::{default_maxmemory, tls, users};
+use crate::effects::platform::heroku::{AppSurvey, owner};
+use crate::effects::platform::{Attachment, ConfigVars};
+use crate::effects::redis::{Connection, Info, Server, Survey, control, shown_certificate};
+use crate::model::config;
+use crate::model::error::{Error, Result};
+use crate::model::role::Role;
+use crate::model::secret::Secret;
+use crate::model::state::State;
+use crate::sequences::context::{Context, Environment, REDIS_PORT, host_server, source_url};
+use crate::sequences::rehearsal::Record;
+use crate::sequences::setup::access;
+use jiff::Timestamp;
+use std::collections::BTreeMap;
+
+pub async fn facts(context: &Context, environment: &Environment) -> Result<Facts> {
+    let config = &context.config;
+    let cloud = &environment.cloud;
+    // Where nothing was ever made there is no state, and no master to ask.
+    let state = environment
+        .store
+        .state()
+        .await
+        .ok()
+        .flatten()
+        .map(|stored| stored.value);
+    let moved = context.apps()?;
+    let (source, machine, platform, admins, apps) = tokio::join!(
+        source(context, environment, state.as_ref()),
+        ec2::machine_and_image(cloud, &config.hosts.instance_type, &config.hosts.image),
+        platform(context, state.as_ref()),
+        access::admins(config, cloud),
+        access::apps(config, &moved),
+    );
+    let (memory, image) = match machine {
+        Ok((machine, image)) => (
+            machine.map(|machine| machine.memory_bytes).ok_or_else(|| {
+                absent(
+                    "instance type",
+                    &config.hosts.instance_type,
+                    cloud.region(),
+                    "hosts.instance_type",
+                )
+            }),
+            image
+                .map(|image| image.id)
+                .ok_or_else(|| absent("image", &config.hosts.image, cloud.region(), "hosts.image")),
+        ),
+        Err(error) => {
+            let unseen = unseen(error);
+            (Err(unseen.clone()), Err(unseen))
+        }
+    };
+    let maxmemory = match (&config.redis.maxmemory, &memory) {
+        (Some(given), _) => config::parse_memory(given).unwrap_or(0),
+        (None, Ok(bytes)) => default_maxmemory(*bytes),
+        (None, Err(_)) => 0,
+    };
+    let (owner, copy, app) = match platform {
+        Ok((owner, copy, app)) => (Ok(owner), copy, Ok(app)),
+        Err(error) => {
+            let unseen = unseen(error);
+            (Err(unseen.clone()), Copy::Fresh, Err(unseen))
+        }
+    };
+    let setting = |name: &str| config.redis.settings.get(name);
+    Ok(Facts {
+        source: source.map_err(unseen),
+        own: own_engine(config.redis.engine, &config.hosts.image),
+        own_policy: setting("maxmemory-policy").cloned(),
+        own_databases: setting("databases").and_then(|text| text.parse().ok()),
+        instance_type: config.hosts.instance_type.clone(),
+        instance_memory: memory,
+        image: config.hosts.image.clone(),
+        image_id: image,
+        config_var: config.app.config_var.clone(),
+        owner,
+        app,
+        copy,
+        region: cloud.region().to_string(),
+        rehearsed: match &state {
+            Some(_) => Record::load(&environment.store, config).await.ok().flatten(),
+            None => None,
+        }
+        .map(|record| record.verdict.passed()),
+        maxmemory,
+        admins: admins.map_err(unseen),
+        apps: apps.map_err(unseen),
+        certificates: certificates(context, environment, state.as_ref()).await,
+    })
+}
+
+fn absent(kind: &str, name: &str, region: &str, field: &str) -> Unseen {
+    Unseen {
+        why: format!("{region} has no {kind} {name}"),
+        remedy: format!("correct {field} in infra.yml"),
+    }
+}
+
+pub(super) fn unseen(error: Error) -> Unseen {
+    Unseen {
+        why: error.chain().join(": "),
+        remedy: error.next_step().unwrap_or("see the cause above").to_string(),
+    }
+}
+
+async fn source(context: &Context, environment: &Environment, state: Option<&State>) -> Result<SourceFacts> {
+    let server = context.source().await?;
+    let mut connection = server.connect(0).await?;
+    let info = Info::read(&mut connection).await?;
+    // Before anything of ours is counted among the commands in use.
+    let survey = Survey::read(&server, &mut connection).await?;
+    let permissions = control::permissions(&mut connection).await?;
+    let certificate = match server.trust {
+        Some(_) => {
+            let shown = tls::shown(&shown_certificate(&server.host, server.port).await?, Timestamp::now())?;
+            Some(Certificate {
+                days_left: shown.days_left,
+                self_signed: shown.self_signed,
+                issuer: shown.issuer,
+            })
+        }
+        None => None,
+    };
+    let denied = denials(context, environment, state, &survey.commands).await?;
+    Ok(SourceFacts {
+        address: format!("{}:{}", server.host, server.port),
+        engine: info.engine,
+        version: info.own_version(),
+        follows: info.link.as_ref().map(|link| format!("{}:{}", link.host, link.port)),
+        used_memory: info.used_memory,
+        maxmemory: info.maxmemory,
+        policy: info.maxmemory_policy,
+        evicted_keys: info.evicted_keys,
+        databases: info.keyspace.keys().copied().collect(),
+        permissions,
+        tls: server.trust.is_some(),
+        certificate,
+        names_user: server.user.is_some(),
+        survey,
+        denied,
+    })
+}
+
+/// Of the hosts that stand. One that does not answer is for `status` to tell.
+async fn certificates(context: &Context, environment: &Environment, state: Option<&State>) -> Vec<(&'static str, i64)> {
+    let mut found = Vec::new();
+    if state.is_none() {
+        return found;
+    }
+    let Ok(addresses) = context.addresses(environment).await else {
+        return found;
+    };
+    for role in Role::ALL {
+        if let Ok(address) = addresses.of(role)
+            && let Ok(certificate) = shown_certificate(address, REDIS_PORT).await
+            && let Ok(shown) = tls::shown(&certificate, Timestamp::now())
+        {
+            found.push((role.name(), shown.days_left));
+        }
+    }
+    found
+}
+
+/// The commands in use that our `app` user may not run: our master is asked where it stands, otherwise the rules are read that it will have.
+async fn denials(
+    context: &Context,
+    environment: &Environment,
+    state: Option<&State>,
+    used: &BTreeMap<String, u64>,
+) -> Result<Denials> {
+    let used: Vec<(&String, u64)> = used
+        .iter()
+        .filter(|(command, _)| !is_administrative(command))
+        .map(|(command, calls)| (command, *calls))
+        .collect();
+    let (usual, rules) = (app_rules(&[])?, app_rules(&context.config.redis.app_commands)?);
+    let names: Vec<&str> = used.iter().map(|(command, _)| command.as_str()).collect();
+    let told = match state {
+        // A master that does not answer is no reason to say less than the rules do.
+        Some(_) => by_master(context, environment, &names).await.ok().flatten(),
+        None => None,
+    };
+    // What infra.yml allows and the hosts do not have yet comes with the next `up`.
+    let comes = |command: &str| rules.allow(command) && !usual.allow(command);
+    let refused = |command: &String| match &told {
+        Some(refused) => refused.contains(command) && !comes(command),
+        None => !rules.allow(command),
+    };
+    let commands: Vec<Denied> = used
+        .into_iter()
+        .filter(|(command, _)| refused(command))
+        .map(|(command, calls)| Denied {
+            command: command.clone(),
+            calls,
+        })
+        .collect();
+    Ok(Denials {
+        told: if told.is_some() { Told::Master } else { Told::Rules },
+        commands,
+    })
+}
+
+/// Which of these commands our master refuses to its user `app`; nothing where it cannot be asked.
+async fn by_master(context: &Context, environment: &Environment, commands: &[&str]) -> Result<Option<Vec<String>>> {
+    let (secrets, addresses) = tokio::try_join!(context.secrets(environment), context.addresses(environment))?;
+    let master = host_server(Role::Master, addresses.of(Role::Master)?, &secrets)?;
+    let mut connection: Connection = master.connect(0).await?;
+    control::refused_to(&mut connection, users::APP, commands).await
+}
+
+async fn platform(context: &Context, state: Option<&State>) -> Result<(Owner, Copy, Option<AppSurvey>)> {
+    let app = &context.config.app;
+    let (vars, attachments) = tokio::try_join!(context.platform.config_vars(), context.platform.attachments())?;
+    let owned = match owner(&attachments, &app.name, &app.config_var) {
+        Some(attachment) => Owner::Attachment {
+            attachment: attachment.name.clone(),
+            addon: attachment.addon_name.clone(),
+            vars: vars
+                .names()
+                .filter(|var| owner(&attachments, &app.name, var).is_some_and(|owner| owner.id == attachment.id))
+                .map(str::to_string)
+                .collect(),
+        },
+        None if vars.has(&app.config_var) => Owner::Plain,
+        None => Owner::Absent,
+    };
+    let survey = match context.platform.heroku() {
+        Some(heroku) => Some(heroku.survey(&vars).await?),
+        None => None,
+    };
+    let endpoint = state.and_then(|state| state.endpoint.as_deref());
+    let copy = copy(context, &vars, &attachments, endpoint);
+    Ok((owned, copy, survey))
+}
+
+/// Whether the app's var is a copy of what the add-on said once and no longer says.
+fn copy(context: &Context, vars: &ConfigVars, attachments: &[Attachment], endpoint: Option<&str>) -> Copy {
+    let (app, config) = (&context.config.app, &context.config);
+    let named = config.source.config_var.as_deref().unwrap_or(&app.config_var);
+    let original = if named == app.config_var {
+        vars::source_var(vars, named)
+    } else {
+        named.to_string()
+    };
+    let read = |var: &str| vars.get(var).ok().flatten();
+    // Only what an attachment owns is kept up to date by the provider.
+    let owned = |var: &str| owner(attachments, &app.name, var).is_some();
+    let original = match original == app.config_var && !owned(&original) {
+        true => owned_twin(vars, &app.config_var, owned).unwrap_or(original),
+        false => original,
+    };
+    if original == app.config_var || !owned(&original) {
+        return Copy::Fresh;
+    }
+    let (Some(copied), Some(hosted)) = (read(&app.config_var), read(&original)) else {
+        return Copy::Fresh;
+    };
+    let (Ok(ours), Ok(theirs)) = (Server::place_of(copied), Server::place_of(hosted)) else {
+        return Copy::Fresh;
+    };
+    if endpoint.is_some_and(|endpoint| ours == (endpoint.to_string(), REDIS_PORT)) {
+        return Copy::Fresh;
+    }
+    let (var, hosted_var) = (app.config_var.clone(), original);
+    if ours != theirs {
+        Copy::Moved {
+            var,
+            hosted: hosted_var,
+        }
+    } else if vars::with_path(copied, "") != vars::with_path(hosted, "") {
+        Copy::Rotated {
+            var,
+            hosted: hosted_var,
+        }
+    } else {
+        Copy::Fresh
+    }
+}
+
+/// An add-on's own var that names the same server as a plain one.
+fn owned_twin(vars: &ConfigVars, copied: &str, owned: impl Fn(&str) -> bool) -> Option<String> {
+    let at = |value: &Secret| vars::place(value).map(|(host, port, _)| (host, port));
+    let place = at(vars.get(copied).ok().flatten()?)?;
+    vars.readable()
+        .find(|(var, value)| owned(var) && at(value).as_ref() == Some(&place))
+        .map(|(var, _)| var.to_string())
+}
+
+/// The source's place, for those who look who else names it.
+pub async fn source_place(context: &Context) -> Result<(String, u16)> {
+    if context.config.source.url_env.is_some() {
+        let server = context.source().await?;
+        return Ok((server.host, server.port));
+    }
+    Server::place_of(&source_url(&context.platform.config_vars().await?, &context.config)?)
+}

@@ -1,0 +1,176 @@
+//! `infra check`: what stands in the way, each with its remedy. Changes nothing.
+
+mod consumers;
+mod gather;
+
+pub use consumers::consumers;
+
+use crate::decide::preflight;
+use crate::decide::preflight::{Finding, Severity, judge};
+use crate::effects::host::tls;
+use crate::effects::redis::{Digest, Server, shown_certificate};
+use crate::model::config;
+use crate::model::error::{Error, ExitCode, Result};
+use crate::sequences::arguments::Check;
+use crate::sequences::context::{Context, Environment, source_url};
+use crate::ui::JSON_SCHEMA_VERSION;
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+pub async fn run(context: &Context, arguments: &Check) -> Result<ExitCode> {
+    context.interrupt.or(look(context, arguments)).await
+}
+
+async fn look(context: &Context, arguments: &Check) -> Result<ExitCode> {
+    if arguments.pin {
+        return pin(context).await;
+    }
+    let environment = context.environment().await?;
+    let (mut findings, consumers) = tokio::join!(
+        findings(context, &environment),
+        consumers(context, &arguments.leave.leave)
+    );
+    match (&mut findings, consumers) {
+        (Ok(findings), Ok(consumers)) => findings.extend(consumers),
+        // Why the source is not known stands among the findings already.
+        (Ok(findings), Err(_)) if findings.iter().any(is_source_unseen) => {}
+        (_, Err(error)) => return Err(error),
+        (Err(_), Ok(_)) => {}
+    }
+    let findings = findings?;
+    show(context, &findings);
+    let blockers = findings
+        .iter()
+        .filter(|finding| finding.severity == Severity::Blocker)
+        .count();
+    Ok(if blockers == 0 {
+        ExitCode::Done
+    } else {
+        ExitCode::Failed
+    })
+}
+
+fn is_source_unseen(finding: &Finding) -> bool {
+    finding.id == "source" && finding.severity == Severity::Blocker
+}
+
+/// Looks at everything that a move needs, but for who else uses the source. `up` calls it too.
+pub async fn findings(context: &Context, environment: &Environment) -> Result<Vec<Finding>> {
+    let step = context.ui.step("check");
+    let findings = judge(&gather::facts(context, environment).await?);
+    let count = |severity| findings.iter().filter(|finding| finding.severity == severity).count();
+    let (blockers, warnings) = (count(Severity::Blocker), count(Severity::Warning));
+    let text = format!("{} looked at, {blockers} blockers, {warnings} warnings", findings.len());
+    if blockers == 0 {
+        step.done(text)
+    } else {
+        step.failed(text)
+    }
+    Ok(findings)
+}
+
+/// The blockers as one error, for commands that cannot go on with them.
+pub fn refuse_blockers(findings: &[Finding]) -> Result<()> {
+    let blockers: Vec<_> = findings
+        .iter()
+        .filter(|finding| finding.severity == Severity::Blocker)
+        .collect();
+    let Some(first) = blockers.first() else { return Ok(()) };
+    let more = if blockers.len() > 1 {
+        format!(" (and {} more: `infra check` lists them)", blockers.len() - 1)
+    } else {
+        String::new()
+    };
+    Err(Error::failed(format!("begin: {}: {}{more}", first.id, first.found))
+        .hint(first.remedy.clone().unwrap_or_default()))
+}
+
+fn as_json(findings: &[Finding]) -> Value {
+    json!({ "schema_version": JSON_SCHEMA_VERSION, "findings": findings })
+}
+
+fn show(context: &Context, findings: &[Finding]) {
+    let ui = &context.ui;
+    if ui.json() {
+        ui.data(as_json(findings).to_string());
+        return;
+    }
+    for finding in findings {
+        let mark = match finding.severity {
+            Severity::Ok => ui.paint_data("32", "ok     "),
+            Severity::Warning => ui.paint_data("33", "warning"),
+            Severity::Blocker => ui.paint_data("31", "BLOCKER"),
+        };
+        ui.data(format!("{mark}  {:<16}  {}", finding.id, finding.found));
+        if let Some(remedy) = &finding.remedy {
+            ui.data(format!("         {:<16}  → {remedy}", ""));
+        }
+    }
+}
+
+/// Shows which certificate the source presents now, and puts it into infra.yml where that file has a place for it.
+async fn pin(context: &Context) -> Result<ExitCode> {
+    let url = source_url(&context.platform.config_vars().await?, &context.config)?;
+    let (host, port) = Server::place_of(&url)?;
+    if !url.expose().trim_start().starts_with("rediss://") {
+        return Err(
+            Error::usage(format!("pin a certificate: the source {host}:{port} speaks no TLS")).hint("no pin is needed"),
+        );
+    }
+    let certificate = shown_certificate(&host, port).await?;
+    let digest = Digest::of(&certificate);
+    let shown = tls::shown(&certificate, Timestamp::now())?;
+    if !shown.self_signed {
+        return Err(preflight::issued_by_an_authority(
+            &format!("{host}:{port}"),
+            &shown.issuer,
+        ));
+    }
+    let written = config::write_pin(&context.common.config, &digest.to_string())?;
+    if context.ui.json() {
+        context.ui.data(
+            json!({ "schema_version": JSON_SCHEMA_VERSION, "tls_pin": digest.to_string(), "written": written })
+                .to_string(),
+        );
+    } else {
+        context.ui.data(digest.to_string());
+    }
+    let file = context.common.config.display();
+    context.ui.note(if written {
+        format!("pinned in {file}; compare it with what the provider says before you trust it")
+    } else {
+        format!("put it into {file} as source.tls_pin, after comparing it with what the provider says")
+    });
+    Ok(ExitCode::Done)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_json_of_findings_has_a_remedy_where_there_is_something_to_do() {
+        let finding = |severity, id, found: &str, remedy: Option<&str>| Finding {
+            severity,
+            id,
+            found: found.into(),
+            remedy: remedy.map(str::to_string),
+        };
+        let findings = [
+            finding(Severity::Ok, "image", "debian-13 is ami-1", None),
+            finding(
+                Severity::Warning,
+                "admin-world",
+                "the whole world may reach ssh",
+                Some("narrow hosts.admin_cidrs to your own address"),
+            ),
+            finding(
+                Severity::Blocker,
+                "source",
+                "192.0.2.7:6390 does not answer",
+                Some("see the cause above"),
+            ),
+        ];
+        insta::assert_json_snapshot!("check", as_json(&findings));
+    }
+}

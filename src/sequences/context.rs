@@ -1,0 +1,351 @@
+//! What every verb begins with: the configuration, and from it the platform, the cloud, the state and the servers.
+
+use crate::decide::vars;
+use crate::decide::vars::{Naming, Place};
+use crate::effects::cloud::{Cloud, ec2, find};
+use crate::effects::interrupt::Interrupt;
+use crate::effects::inventory::Inventory;
+use crate::effects::platform::{ConfigVars, Heroku, Hook, Platform};
+use crate::effects::redis::{Digest, Server, Trust};
+use crate::effects::remote::{HostKey, Target};
+use crate::effects::state::{Journal, Store};
+use crate::model::cloud::Wanted;
+use crate::model::config::Config;
+use crate::model::config::PlatformKind;
+use crate::model::error::{Error, Result};
+use crate::model::names::Names;
+use crate::model::role::Role;
+use crate::model::secret::Secret;
+use crate::model::secrets::{RedisUser, Secrets};
+use crate::model::state::{HostRecord, State};
+use crate::sequences::arguments::Common;
+use crate::sequences::cutover::history::History;
+use crate::sequences::cutover::record as entries;
+use crate::sequences::cutover::{Phase, Staying, naming};
+use crate::ui::Ui;
+use std::collections::BTreeMap;
+use std::io::{IsTerminal, Write};
+use std::path::PathBuf;
+
+/// The port of Redis over TLS on every host.
+pub const REDIS_PORT: u16 = 6379;
+pub use crate::sequences::setup::hosts::LOGIN;
+
+pub struct Context {
+    pub common: Common,
+    pub config: Config,
+    pub ui: Ui,
+    pub interrupt: Interrupt,
+    pub platform: Platform,
+    /// The agent for the hosts, where it is not the one beside this program.
+    pub agent: Option<PathBuf>,
+}
+
+/// Where the operator reaches the hosts: the master at the endpoint's address.
+pub struct Addresses(BTreeMap<Role, String>);
+
+impl Addresses {
+    pub fn of(&self, role: Role) -> Result<&str> {
+        self.0.get(&role).map(String::as_str).ok_or_else(|| {
+            Error::failed(format!(
+                "find the {role}: no instance with a public address carries its tags"
+            ))
+            .hint("run `infra up`: it makes or starts it")
+        })
+    }
+}
+
+/// The cloud side of an environment.
+pub struct Environment {
+    pub cloud: Cloud,
+    pub store: Store,
+}
+
+impl Context {
+    pub fn new(common: Common, ui: Ui, interrupt: Interrupt) -> Result<Self> {
+        if !crate::model::config::is_name(&common.env, 24) {
+            return Err(Error::usage(format!(
+                "accept --env {:?}: it is not 1 to 24 lower-case letters, digits and hyphens",
+                common.env
+            )));
+        }
+        let config = Config::load(&common.config)?;
+        let platform = match (config.app.platform, &config.app.commands) {
+            (PlatformKind::Command, Some(commands)) => Platform::Command(Hook::new(&config.app.name, commands.clone())),
+            _ => Platform::Heroku(Heroku::from_env(&config.app.name)?),
+        };
+        Ok(Context {
+            common,
+            config,
+            ui,
+            interrupt,
+            platform,
+            agent: std::env::var_os("INFRA_AGENT").map(PathBuf::from),
+        })
+    }
+
+    pub fn env(&self) -> &str {
+        &self.common.env
+    }
+
+    pub fn inventory_path(&self) -> PathBuf {
+        Inventory::path(&self.common.inventory, self.env())
+    }
+
+    /// Connects to the cloud in the region of `infra.yml`, or else in the app's.
+    pub async fn environment(&self) -> Result<Environment> {
+        let region = match &self.config.region {
+            Some(region) => region.clone(),
+            None => self.platform.aws_region().await?.ok_or_else(|| {
+                Error::usage("choose a region: the app's platform tells none").hint("set `region` in infra.yml")
+            })?,
+        };
+        let cloud = Cloud::connect(Some(&region), self.config.aws.endpoint.as_deref()).await?;
+        let names = Names::new(&self.config.name, self.env(), cloud.account(), cloud.region())?;
+        let store = Store::new(&cloud, names.bucket(), self.env());
+        Ok(Environment { cloud, store })
+    }
+
+    pub fn names(&self, environment: &Environment) -> Result<Names> {
+        Names::new(
+            &self.config.name,
+            self.env(),
+            environment.cloud.account(),
+            environment.cloud.region(),
+        )
+    }
+
+    /// The environment's secrets, as far as they were made.
+    pub async fn secrets(&self, environment: &Environment) -> Result<Secrets> {
+        let names = self.names(environment)?;
+        find::secrets(&environment.cloud, &names, &Wanted::standard_parameters()).await
+    }
+
+    /// Where the hosts are, asked of EC2.
+    pub async fn addresses(&self, environment: &Environment) -> Result<Addresses> {
+        let names = self.names(environment)?;
+        let (instances, addresses) = tokio::try_join!(
+            ec2::instances(&environment.cloud, &names),
+            ec2::addresses(&environment.cloud, &names)
+        )?;
+        let mut found = BTreeMap::new();
+        for instance in &instances {
+            let elastic = addresses
+                .iter()
+                .find(|address| address.instance.as_deref() == Some(&instance.id));
+            if let Some(address) = elastic
+                .map(|address| &address.public_ip)
+                .or(instance.public_ip.as_ref())
+            {
+                found.insert(instance.role, address.clone());
+            }
+        }
+        Ok(Addresses(found))
+    }
+
+    /// How far the cutover is, by its journal; nothing where none was ever begun.
+    pub async fn phase(&self, environment: &Environment) -> Result<Option<Phase>> {
+        Ok(self.history(environment).await?.phase)
+    }
+
+    /// What its journal says; empty where none was ever begun.
+    pub async fn history(&self, environment: &Environment) -> Result<History> {
+        match Journal::latest(&environment.store).await? {
+            Some(journal) => entries::read(&journal),
+            None => Ok(History::default()),
+        }
+    }
+
+    /// The app, and those that move with it.
+    pub fn apps(&self) -> Result<Vec<Platform>> {
+        let mut apps = vec![self.platform.clone()];
+        for also in &self.config.app.also {
+            apps.push(Platform::Heroku(Heroku::from_env(also)?));
+        }
+        Ok(apps)
+    }
+
+    /// The same, for looking without being seen.
+    pub fn quietly(&self) -> Context {
+        Context {
+            common: self.common.clone(),
+            config: self.config.clone(),
+            ui: Ui::silent(),
+            interrupt: self.interrupt.clone(),
+            platform: self.platform.clone(),
+            agent: self.agent.clone(),
+        }
+    }
+
+    /// What the endpoint goes by in an app's URL: its address, and the user's own domain.
+    pub fn endpoint_names(&self, address: Option<&str>) -> Vec<String> {
+        let names = address.map(String::from).into_iter();
+        names.chain(self.config.hosts.domain.clone()).collect()
+    }
+
+    /// The source as the app's config vars or our own environment name it.
+    pub async fn source(&self) -> Result<Server> {
+        if self.config.source.none {
+            return Err(Error::usage("ask the source: infra.yml says that there is none").hint(
+                "this pair got its first data from a file; to move an app off a hosted Redis, name that as `source`",
+            ));
+        }
+        let url = match &self.config.source.url_env {
+            Some(name) => Secret::new(std::env::var(name).map_err(|_| {
+                Error::usage(format!(
+                    "read the source's URL: the environment variable {name} is not set"
+                ))
+                .hint(format!("set {name} to the redis:// URL of the hosted Redis"))
+            })?),
+            None => source_url(&self.platform.config_vars().await?, &self.config)?,
+        };
+        self.source_server(&url)
+    }
+
+    /// How the vars of these apps name the source. `leave` are the apps that `--leave` names.
+    pub async fn naming(&self, apps: &[Platform], source: &Place, leave: &[String]) -> Result<Naming> {
+        let own = &self.config.app.config_var;
+        // The source's URL is read there after the switch too.
+        let read = self.config.source.config_var.clone().filter(|var| var != own);
+        let staying = Staying {
+            vars: read.as_slice(),
+            apps: leave,
+        };
+        naming(apps, own, source, staying).await
+    }
+
+    pub fn source_server(&self, url: &Secret) -> Result<Server> {
+        let tls = url.expose().trim_start().starts_with("rediss://");
+        let pin = self
+            .config
+            .source
+            .tls_pin
+            .as_deref()
+            .map(str::parse::<Digest>)
+            .transpose()?;
+        Server::from_url("source", url, pin.filter(|_| tls).map(Trust::Pin))
+    }
+
+    /// For what failed after the command's own work was done: it is told, and changes nothing of the result.
+    pub fn warn_of<T>(&self, result: Result<T>) -> Option<T> {
+        result
+            .map_err(|error| self.ui.warn(format!("could not {}", error.chain().join(": "))))
+            .ok()
+    }
+
+    /// Asks for the deployment's name before something that cannot be undone, unless it was given.
+    pub fn confirm(&self, given: Option<&str>, what: &str) -> Result<()> {
+        let name = &self.config.name;
+        let answer = match given {
+            Some(answer) => answer.to_string(),
+            None => ask(
+                &self.ui,
+                &format!("{what}\nType the name of the deployment ({name}) to go on: "),
+                &format!("--confirm {name}"),
+            )?,
+        };
+        if answer.trim() == name {
+            Ok(())
+        } else {
+            Err(
+                Error::usage(format!("go on: {:?} is not the name of this deployment", answer.trim()))
+                    .hint(format!("confirm with --confirm {name}")),
+            )
+        }
+    }
+
+    /// Asks yes or no before an ordinary change.
+    pub fn agree(&self, yes: bool, question: &str) -> Result<()> {
+        if yes
+            || matches!(
+                ask(&self.ui, &format!("{question} [y/N] "), "--yes")?.trim(),
+                "y" | "Y" | "yes"
+            )
+        {
+            Ok(())
+        } else {
+            Err(Error::usage("go on: the answer was no").hint("nothing was changed"))
+        }
+    }
+}
+
+/// Where the source's URL stands: the var of `infra.yml`, unless the app has been moved off it and the add-on stays attached under the name that the
+/// switch gave it.
+pub fn source_url(config_vars: &ConfigVars, config: &Config) -> Result<Secret> {
+    let named = config.source.config_var.as_deref().unwrap_or(&config.app.config_var);
+    let var = if named == config.app.config_var {
+        vars::source_var(config_vars, named)
+    } else {
+        named.to_string()
+    };
+    config_vars.get(&var)?.cloned().ok_or_else(|| {
+        Error::usage(format!("read the source's URL: the app has no config var {var}"))
+            .hint("correct source.config_var in infra.yml; `heroku config` lists the app's vars")
+    })
+}
+
+fn ask(ui: &Ui, question: &str, flag: &str) -> Result<String> {
+    if !std::io::stdin().is_terminal() {
+        return Err(Error::usage("ask before going on: there is no terminal to ask on")
+            .hint(format!("give the answer with {flag}")));
+    }
+    let _ = ui;
+    eprint!("{question}");
+    let _ = std::io::stderr().flush();
+    let mut answer = String::new();
+    std::io::stdin()
+        .read_line(&mut answer)
+        .map_err(|error| Error::usage("read the answer").because(error))?;
+    Ok(answer)
+}
+
+impl Environment {
+    /// The state of an environment that `up` has made, or an error that says to run it.
+    pub async fn state(&self) -> Result<State> {
+        self.store.state().await?.map(|stored| stored.value).ok_or_else(|| {
+            Error::failed(format!("read the state of {}: there is none", self.store.env())).hint("run `infra up` first")
+        })
+    }
+}
+
+/// The record of a host that `up` has made.
+pub fn host_record(state: &State, role: Role) -> Result<&HostRecord> {
+    state
+        .hosts
+        .get(&role)
+        .filter(|host| !host.instance_id.is_empty())
+        .ok_or_else(|| {
+            Error::failed(format!("find the {role}: this environment has none yet")).hint("run `infra up` first")
+        })
+}
+
+/// Redis on one of our hosts, as its admin.
+pub fn host_server(role: Role, address: &str, secrets: &Secrets) -> Result<Server> {
+    Ok(Server {
+        label: role.name().into(),
+        host: address.into(),
+        port: REDIS_PORT,
+        user: Some("admin".into()),
+        password: Some(secrets.password(RedisUser::Admin)?.clone()),
+        trust: Some(Trust::Authority(secrets.ca_cert()?.to_string())),
+    })
+}
+
+/// How to log in to one of our hosts: with the environment's key, and only when it shows a pinned one.
+pub fn target(role: Role, address: &str, record: &HostRecord, secrets: &Secrets) -> Result<Target> {
+    let keys = [Some(&record.host_key), record.next_host_key.as_ref()];
+    let pinned: Vec<HostKey> = keys
+        .into_iter()
+        .flatten()
+        .filter(|key| !key.is_empty())
+        .map(|key| key.parse())
+        .collect::<Result<_>>()?;
+    Ok(Target {
+        label: role.name().into(),
+        address: address.into(),
+        port: 22,
+        user: LOGIN.into(),
+        private_key: secrets.ssh_key()?.clone(),
+        pinned,
+    })
+}

@@ -1,0 +1,158 @@
+//! The journal's entries that begin a phase, and what has to hold before they are written.
+
+use super::history::{Entry, Known, Promotion};
+use super::pair::Pair;
+use super::record::Record;
+use super::state::Cutover;
+use super::state::out_of_order;
+use crate::effects::redis::info::Info;
+use crate::model::error::{Error, Result};
+use crate::model::phase::{Command, FenceKind, Phase};
+use jiff::Timestamp;
+
+impl<R: Record, P: Pair> Cutover<R, P> {
+    /// Writes the entry that begins a phase. Before the two points of no return, lock and fence are looked at once more.
+    pub(super) async fn announce(&mut self, phase: Phase) -> Result<()> {
+        let entry = match phase {
+            Phase::Following => {
+                self.all_is_back()?;
+                Entry::Following {
+                    source: self.begin_with_source().await?,
+                }
+            }
+            Phase::Returning => Entry::Returning {
+                why: std::mem::take(&mut self.why_back),
+            },
+            Phase::Fenced => {
+                self.foresee_refusals().await?;
+                let Some(onlookers) = self.onlookers.take() else {
+                    return Err(out_of_order("fence before all are ready"));
+                };
+                let step = self.setup.ui.step("onlookers");
+                let known = onlookers.known(self.setup.limits.onlookers, &step);
+                let clients = self.interrupt.or(self.command, known).await?;
+                step.done(format!(
+                    "{} of the source's clients only look, and may stay",
+                    clients.len()
+                ));
+                // As few keys as can be are left for the comparison inside the fence.
+                if let Some(baseline) = &mut self.baseline {
+                    baseline.shrink().await?;
+                }
+                let fence = self.fence_kind;
+                let switch = match fence {
+                    FenceKind::Pause => None,
+                    FenceKind::Platform => Some(self.switch().await?),
+                };
+                // The switch's changes are planned while nobody waits for them.
+                if fence == FenceKind::Pause && self.command == Command::SwitchApp {
+                    self.planned_switch = Some(self.switch().await?);
+                }
+                Entry::Fenced { fence, switch, clients }
+            }
+            Phase::Promoted => {
+                self.hold_on_without_asking().await?;
+                Entry::Promoted(self.promotion()?)
+            }
+            Phase::Switching => {
+                self.hold_on_without_asking().await?;
+                Entry::Switching(self.switch().await?)
+            }
+            Phase::Switched => Entry::Switched {
+                release: self.outcome.release,
+            },
+            Phase::Settled => Entry::Settled {
+                late_writes: self.outcome.late_writes,
+            },
+            // Without an effect of their own.
+            Phase::Drained | Phase::Proven => return Ok(()),
+        };
+        self.write(entry).await
+    }
+
+    /// The promotion and the switch in one write: writers wait meanwhile. A run that dies before the promotion leaves an announcement that did not happen.
+    pub(super) async fn announce_switch(&mut self) -> Result<()> {
+        self.hold_on_without_asking().await?;
+        let promoted = Entry::Promoted(self.promotion()?);
+        let switch = match self.planned_switch.take() {
+            Some(planned) => planned,
+            None => self.switch().await?,
+        };
+        self.write_all(&[promoted, Entry::Switching(switch)]).await
+    }
+
+    /// An app that could not be moved back or started keeps the way back open: it is not over before it is there.
+    fn all_is_back(&mut self) -> Result<()> {
+        if self.vars_not_back.is_empty() && self.history.stopped.is_none() {
+            return Ok(());
+        }
+        Err(Error::partial("put everything back as it was").because(self.not_put_back.join("; ")))
+    }
+
+    /// The source as a cutover finds it. One that restarted and lost its keys has emptied its followers: all would be equal, and it would be a disaster.
+    async fn begin_with_source(&self) -> Result<Option<Known>> {
+        let on_the_way_back = self.command == Command::Back || self.history.phase == Some(Phase::Returning);
+        if on_the_way_back || self.sides.is_some() {
+            return Ok(None);
+        }
+        let info = Info::read(&mut self.setup.source.connect(0).await?).await?;
+        if let Some(known) = &self.history.source
+            && known.run_id != info.run_id
+        {
+            self.not_shrunk(known.keys, info.keys())?;
+        }
+        Ok(Some(Known {
+            keys: info.keys(),
+            run_id: info.run_id,
+        }))
+    }
+
+    /// The lock is ours, and nothing can write to the source.
+    async fn hold_on(&self) -> Result<()> {
+        let Some(fence) = &self.fence else {
+            return Err(out_of_order("go on without a fence"));
+        };
+        tokio::try_join!(self.setup.record.confirm(), fence.check()).map(drop)
+    }
+
+    /// The same by what is known of a pause, which is renewed and looked after all the time: asking once more would only make the app wait longer. The proof before
+    /// a promotion, and the long pause of a switch, ask the source themselves.
+    async fn hold_on_without_asking(&self) -> Result<()> {
+        match &self.fence {
+            Some(fence) if fence.kind() == FenceKind::Pause => {
+                self.setup.record.still_ours()?;
+                fence.holds()
+            }
+            _ => self.hold_on().await,
+        }
+    }
+
+    fn promotion(&self) -> Result<Promotion> {
+        let hold = jiff::SignedDuration::try_from(self.setup.limits.hold).unwrap_or(jiff::SignedDuration::ZERO);
+        let hold_until = match self.command {
+            Command::Promote => Timestamp::now().checked_add(hold).ok(),
+            Command::SwitchApp | Command::Back => None,
+        };
+        // A hold that is made longer keeps the point that was proven.
+        if let Some(earlier) = &self.history.promotion {
+            return Ok(Promotion {
+                hold_until,
+                ..earlier.clone()
+            });
+        }
+        match (&self.fence, &self.proof) {
+            (Some(fence), Some(proof)) => Ok(Promotion {
+                source_run_id: fence.captured.run_id.clone(),
+                source_replid: fence.captured.replid.clone(),
+                offset: proof.offset(),
+                fenced_at: fence.raised_at,
+                last_write_at: proof.last_write_at(),
+                source_keys: fence.captured.keys(),
+                source_removals: proof.source_removals(),
+                keys_compared: proof.keys_compared(),
+                hold_until,
+            }),
+            _ => Err(out_of_order("promote without proof")),
+        }
+    }
+}

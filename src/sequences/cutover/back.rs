@@ -1,0 +1,139 @@
+//! The way back on the side of Redis: the new door closes, our side is proven unused, and the master follows the source again.
+
+use super::keys::too_many_gone;
+use super::look;
+use super::pair::Pair;
+use super::record::Record;
+use super::state::Cutover;
+use super::state::out_of_order;
+use crate::decide::cutover::Stillness;
+use crate::effects::redis::info::{Info, ServerRole};
+use crate::effects::wait::{Look, Wait};
+use crate::model::error::{Error, Result};
+use crate::model::size;
+
+impl<R: Record, P: Pair> Cutover<R, P> {
+    pub(super) async fn close_door(&mut self) -> Result<()> {
+        if look::door_is_open(&mut self.setup.master.connect(0).await?).await? {
+            let step = self.setup.ui.step("close the new door");
+            self.setup.pair.set_door(false).await?;
+            step.done("the app may not log in to the master");
+        }
+        Ok(())
+    }
+
+    pub(super) async fn prove_unwritten(&mut self) -> Result<()> {
+        let info = Info::read(&mut self.setup.master.connect(0).await?).await?;
+        if info.role == ServerRole::Replica {
+            return Ok(());
+        }
+        let step = self.setup.ui.step("prove that our side is unused");
+        let Some(promotion) = &self.history.promotion else {
+            return Err(out_of_order("give up a promotion that was not journaled"));
+        };
+        match look::our_stillness(&self.setup.master, &self.setup.source, promotion)
+            .await?
+            .0
+        {
+            Stillness::Still => step.done("its stream shows no write since the promotion"),
+            // The door was never opened by anybody: only an administrator could have written.
+            Stillness::Unknown if self.history.switch.is_none() => {
+                step.done("its door was never opened; its stream does not reach back to the promotion");
+            }
+            Stillness::Unknown | Stillness::Moved => {
+                return Err(Error::unproven(format!(
+                    "follow the source again: {} may have been written to since its promotion, and that would be gone",
+                    self.setup.master
+                ))
+                .hint("run `infra verify` to see how the sides differ"));
+            }
+        }
+        Ok(())
+    }
+
+    /// The source has about as many keys as it had, or somebody said that it may have fewer. One that had keys and has none counts as emptied, however few they were.
+    pub(super) fn not_shrunk(&self, before: u64, now: u64) -> Result<()> {
+        let emptied = before > 0 && now == 0;
+        if !(emptied || too_many_gone(before, now)) || self.setup.accept_loss {
+            return Ok(());
+        }
+        Err(Error::unproven(format!(
+            "follow {}: it has {now} keys and had {before}; what it lost would be lost here too",
+            self.setup.source
+        ))
+        .hint("look at the source first: a master that was promoted, or the last backup, still has those keys. If they may be gone, give --accept-loss"))
+    }
+
+    /// Of our keys, which were all its own, the source still has nearly every one. A source that came back empty may have taken as many new ones meanwhile.
+    async fn kept_its_keys(&self) -> Result<()> {
+        if self.setup.accept_loss {
+            return Ok(());
+        }
+        let (looked_at, missing) = look::missing_there(&self.setup.master, &self.setup.source).await?;
+        let none_left = looked_at > 0 && missing == looked_at;
+        if !(none_left || too_many_gone(looked_at, looked_at.saturating_sub(missing))) {
+            return Ok(());
+        }
+        Err(Error::unproven(format!(
+            "follow {}: of {looked_at} keys that it had it has lost {missing}; they would be lost here too",
+            self.setup.source
+        ))
+        .hint("look at the source first: a master that was promoted, or the last backup, still has those keys. If they may be gone, give --accept-loss"))
+    }
+
+    pub(super) async fn follow(&mut self) -> Result<()> {
+        let step = self.setup.ui.step("follow");
+        if let Some(promotion) = &self.history.promotion {
+            let source = Info::read(&mut self.setup.source.connect(0).await?).await?;
+            let before = promotion.source_keys;
+            self.not_shrunk(before, source.keys())?;
+            self.kept_its_keys().await?;
+        }
+        self.setup.record.confirm().await?;
+        self.setup.pair.follow_source().await?;
+        step.done("the master follows the source");
+        Ok(())
+    }
+
+    pub(super) async fn await_sync(&mut self) -> Result<()> {
+        let step = self.setup.ui.step("sync");
+        let setup = &self.setup;
+        let (mut source, mut master, mut replica) = tokio::try_join!(
+            setup.source.connect(0),
+            setup.master.connect(0),
+            setup.replica.connect(0)
+        )?;
+        let wait = Wait::new(
+            "master and replica to have a copy of the source",
+            setup.limits.sync,
+            "see the links with `infra status`, then run the same command again",
+        );
+        let syncing = wait.until(&step, || {
+            let (mut source, mut master, mut replica) = (source.clone(), master.clone(), replica.clone());
+            async move {
+                let (source, master, replica) = tokio::try_join!(
+                    Info::read(&mut source),
+                    Info::read(&mut master),
+                    Info::read(&mut replica)
+                )?;
+                let up = |info: &Info| info.link.as_ref().is_some_and(|link| link.up) && info.replid == source.replid;
+                let left = [&master, &replica]
+                    .into_iter()
+                    .filter_map(|info| info.link.as_ref()?.sync?.left_bytes)
+                    .sum();
+                Ok(
+                    match up(&master) && up(&replica) && !master.loading && !replica.loading {
+                        true => Look::Ready(()),
+                        false => Look::NotYet(format!("{} left to copy", size::bytes(left))),
+                    },
+                )
+            }
+        });
+        // What is asked while a server loads its copy may fail; the connections are the look-out's own.
+        self.interrupt.or(self.command, syncing).await?;
+        (source, master, replica) = (source, master, replica);
+        drop((source, master, replica));
+        step.done("master and replica follow");
+        Ok(())
+    }
+}

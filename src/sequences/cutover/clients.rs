@@ -1,0 +1,249 @@
+//! Who is still connected to the source, and which of them could write.
+
+use crate::effects::redis::clients::Baseline;
+use crate::effects::redis::connection::{Connection, own_name};
+use crate::effects::redis::control;
+use crate::effects::redis::control::Client;
+use crate::model::clock::Instant;
+use crate::model::error::{Error, Result};
+use crate::ui::Step;
+use std::time::Duration;
+
+/// How long disconnected clients may come back before it is said that they do not go.
+const SEVERING: Duration = Duration::from_secs(20);
+
+/// Commands of clients that only look: a provider's own agents, and people.
+const LOOKING: [&str; 14] = [
+    "info", "client", "config", "slowlog", "memory", "latency", "dbsize", "role", "command", "acl", "monitor",
+    "lastsave", "cluster", "replconf",
+];
+
+/// Commands that every client sends before it does anything, or to keep a connection alive.
+const GREETINGS: [&str; 12] = [
+    "NULL",
+    "auth",
+    "hello",
+    "ping",
+    "echo",
+    "select",
+    "quit",
+    "reset",
+    "client|setname",
+    "client|setinfo",
+    "client|id",
+    "client|getname",
+];
+
+/// Clients that are neither ours, nor part of replication, nor onlookers of the baseline that still only look. They may write, now or when a pause ends. Pure.
+pub fn may_write<'a>(clients: &'a [Client], own: u64, onlookers: &Baseline) -> Vec<&'a Client> {
+    let strange = clients.iter().filter(|client| is_strange(client, own));
+    let (quiet, mut left): (Vec<&Client>, Vec<&Client>) =
+        strange.partition(|client| (only_looks(client) || does_nothing(client)) && !client.is_blocked());
+    left.extend(onlookers.strangers(quiet));
+    left.sort_by_key(|client| client.id);
+    left
+}
+
+pub(super) fn is_strange(client: &Client, own: u64) -> bool {
+    client.id != own && client.name != own_name() && !client.is_replication()
+}
+
+/// Returns whether the last command of a client was a look.
+pub(super) fn only_looks(client: &Client) -> bool {
+    let command = client.cmd.split('|').next().unwrap_or_default();
+    LOOKING.contains(&command) && !does_nothing(client)
+}
+
+/// Returns whether the last command of a client tells nothing about what it is there for.
+pub(super) fn does_nothing(client: &Client) -> bool {
+    GREETINGS.contains(&client.cmd.as_str())
+}
+
+/// Who is connected and may write, in words; empty for nobody.
+pub async fn left(source: &mut Connection, baseline: &Baseline) -> Result<String> {
+    let own = control::own_id(source).await?;
+    let clients = control::clients(source).await?;
+    let left = may_write(&clients, own, baseline);
+    Ok(if left.is_empty() {
+        String::new()
+    } else {
+        describe(&left)
+    })
+}
+
+/// Waits until whoever may write has gone and stays away, for a source that cannot hold them back. Not before `end`, until when a process that was asked to stop
+/// may still live unseen; then whoever is left is severed once, and that somebody comes back is an error that names him. `quiet` says for how long nothing was written.
+pub async fn await_gone(
+    source: &mut Connection,
+    baseline: &Baseline,
+    end: Instant,
+    quiet: impl Fn() -> Result<Option<Duration>>,
+    away: Duration,
+    step: &Step,
+) -> Result<usize> {
+    await_grace(source, baseline, end, step).await?;
+    let own = control::own_id(source).await?;
+    let clients = control::clients(source).await?;
+    let ids: Vec<u64> = may_write(&clients, own, baseline)
+        .iter()
+        .map(|client| client.id)
+        .collect();
+    let severed = match ids.is_empty() {
+        true => 0,
+        false => control::kill_clients(source, &ids).await?,
+    };
+    // Who connects for a single command is seldom seen among the clients; what he writes is seen in the stream.
+    let begun = Instant::now();
+    loop {
+        let left = left(source, baseline).await?;
+        let silent = quiet()?.is_none_or(|quiet| quiet >= away);
+        if left.is_empty() && silent && begun.elapsed() >= away {
+            return Ok(severed);
+        }
+        if begun.elapsed() >= 3 * away.max(Duration::from_secs(1)) {
+            let who = match left.is_empty() {
+                true => "somebody who connects for single commands".to_string(),
+                false => left,
+            };
+            return Err(Error::unproven(format!(
+                "keep everybody from {}: the app is stopped, and there is still {who}",
+                source.place()
+            ))
+            .hint("one-off and scheduled processes keep the old URL: stop them, or whatever else that is, then run the same command again"));
+        }
+        step.update("listening for anybody who is left");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
+/// Waits until `end`, whoever is connected meanwhile: a process that was asked to stop may live, and come back, until then.
+pub async fn await_grace(source: &mut Connection, onlookers: &Baseline, end: Instant, step: &Step) -> Result<()> {
+    let own = control::own_id(source).await?;
+    while !end.has_passed() {
+        let clients = control::clients(source).await?;
+        step.update(format!(
+            "{} clients of the app are on the source; processes that were replaced may live for {} s more",
+            may_write(&clients, own, onlookers).len(),
+            end.remaining().as_secs()
+        ));
+        tokio::time::sleep(end.remaining().min(Duration::from_secs(1))).await;
+    }
+    Ok(())
+}
+
+/// The result of disconnecting the source's last clients.
+pub struct Severed {
+    pub disconnected: usize,
+    /// Clients that came back again and again, and only looked.
+    pub persistent: Option<String>,
+}
+
+/// Disconnects whoever may write until nobody was seen for `away`. The pause must still run: whoever reconnects waits with its writes.
+pub async fn sever(source: &mut Connection, onlookers: &Baseline, away: Duration, step: &Step) -> Result<Severed> {
+    let own = control::own_id(source).await?;
+    let end = Instant::now().after(SEVERING);
+    let mut quiet_since = Instant::now();
+    let mut disconnected = 0;
+    loop {
+        let clients = control::clients(source).await?;
+        let left = may_write(&clients, own, onlookers);
+        if left.is_empty() && quiet_since.elapsed() >= away {
+            return Ok(Severed {
+                disconnected,
+                persistent: None,
+            });
+        }
+        if !left.is_empty() {
+            if end.has_passed() {
+                return came_back(&left, disconnected);
+            }
+            step.update(describe(&left));
+            let ids: Vec<u64> = left.iter().map(|client| client.id).collect();
+            disconnected += control::kill_clients(source, &ids).await?;
+            quiet_since = Instant::now();
+        }
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+}
+
+/// An agent that nobody could watch long enough before is let be, and named. Anybody else keeps the source shut.
+fn came_back(left: &[&Client], disconnected: usize) -> Result<Severed> {
+    if left.iter().all(|client| only_looks(client) && !client.is_blocked()) {
+        return Ok(Severed {
+            disconnected,
+            persistent: Some(describe(left)),
+        });
+    }
+    Err(Error::partial(format!(
+        "end the source's pause: after {} s somebody still comes back to it: {}",
+        SEVERING.as_secs(),
+        describe(left)
+    ))
+    .hint("stop what still connects there (one-off and scheduled processes keep the old URL), then run the same command again; until then the source stays paused"))
+}
+
+fn describe(clients: &[&Client]) -> String {
+    let shown: Vec<String> = clients
+        .iter()
+        .take(3)
+        .map(|client| format!("{} ({})", client.addr, client.cmd))
+        .collect();
+    format!("{} clients: {}", clients.len(), shown.join(", "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn client(id: u64, cmd: &str, flags: &str) -> Client {
+        Client {
+            id,
+            addr: "192.0.2.1:1".into(),
+            name: String::new(),
+            user: "default".into(),
+            cmd: cmd.into(),
+            flags: flags.into(),
+            lib: String::new(),
+            db: 0,
+            age_seconds: 1,
+            idle_seconds: 1,
+        }
+    }
+
+    #[test]
+    fn everybody_but_replicas_and_ourselves_may_write() {
+        let clients = [
+            client(1, "client|list", "N"),
+            client(2, "info", "N"),
+            client(3, "replconf", "S"),
+            client(4, "set", "N"),
+            client(5, "blpop", "b"),
+            client(6, "NULL", "N"),
+            client(7, "client|setname", "N"),
+            client(8, "ping", "N"),
+        ];
+        let left: Vec<u64> = may_write(&clients, 1, &Baseline::default())
+            .iter()
+            .map(|client| client.id)
+            .collect();
+        assert_eq!(left, [2, 4, 5, 6, 7, 8]);
+    }
+
+    #[test]
+    fn an_onlooker_may_stay_for_as_long_as_it_only_looks() {
+        let known = client(2, "info", "N");
+        let onlookers = Baseline::of([&known]);
+        let left = |cmd: &str, flags: &str| may_write(&[client(9, cmd, flags)], 1, &onlookers).len();
+        assert_eq!((left("info", "N"), left("ping", "N")), (0, 0));
+        assert_eq!((left("set", "N"), left("get", "N"), left("info", "b")), (1, 1, 1));
+        let two = [client(9, "info", "N"), client(10, "info", "N")];
+        assert_eq!(may_write(&two, 1, &onlookers).len(), 1);
+    }
+
+    #[test]
+    fn only_who_looks_is_let_be_after_coming_back() {
+        let (looks, writes) = (client(2, "info", "N"), client(3, "set", "N"));
+        assert!(came_back(&[&looks], 4).unwrap().persistent.is_some());
+        assert!(came_back(&[&looks, &writes], 4).is_err());
+    }
+}

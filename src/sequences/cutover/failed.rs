@@ -1,0 +1,200 @@
+//! After a step failed: whether to go back or to stay, what must not be left as it is, and the error as a person should read it.
+
+use super::history::Entry;
+use super::look;
+use super::pair::Pair;
+use super::record::Record;
+use super::state::Cutover;
+use super::state::out_of_order;
+use crate::decide::cutover as decide;
+use crate::decide::cutover::{Failure, Stillness, World};
+use crate::decide::vars::Points;
+use crate::model::error::{Error, Kind, Result};
+use crate::model::phase::{Command, FenceKind, Phase};
+
+impl<R: Record, P: Pair> Cutover<R, P> {
+    /// Returns whether the way back is open: nothing that an app wrote is on the new side, and no change is under way that could still move an app there.
+    async fn may_go_back(&self, error: &Error) -> bool {
+        match self.history.phase {
+            Some(Phase::Promoted | Phase::Returning) => true,
+            Some(Phase::Switching) if error.kind() != Kind::Locked => {
+                let moved_before =
+                    |seen: World| seen.release_pending || !matches!(seen.app, Points::Source | Points::Absent);
+                decide::may_take_back(&Failure {
+                    given_up: !self.why_back.is_empty(),
+                    nothing_changed: error.nothing_changed(),
+                    sent: !self.sent.accepted.is_empty(),
+                    unclear: !self.sent.unclear.is_empty(),
+                    moved_before: self.fence_kind == FenceKind::Pause && self.seen.is_some_and(moved_before),
+                    access_opened: self.access_opened,
+                    unused: self.is_unused().await,
+                })
+            }
+            _ => false,
+        }
+    }
+
+    /// Returns whether our side's stream proves that nobody wrote there since the promotion.
+    async fn is_unused(&self) -> bool {
+        let Some(promotion) = &self.history.promotion else {
+            return false;
+        };
+        look::our_stillness(&self.setup.master, &self.setup.source, promotion)
+            .await
+            .is_ok_and(|(stillness, _)| stillness == Stillness::Still)
+    }
+
+    /// After a step failed: what must not stay as it is, and the error as the person should read it.
+    pub(super) async fn step_back(&mut self, error: Error) -> Error {
+        #[cfg(test)]
+        if self.dies_after.is_some() {
+            return error;
+        }
+        self.interrupt.ignore();
+        if self.setup.record.confirm().await.is_err() {
+            // Another command may be at work: the pause ends by itself, and all else is that command's.
+            return error;
+        }
+        if self.history.phase == Some(Phase::Returning) && !self.vars_not_back.is_empty() {
+            return self.put_back(error);
+        }
+        if self.command == Command::Back && self.history.phase == Some(Phase::Returning) && self.apps_stayed().await {
+            return self.stay_on_endpoint(error).await;
+        }
+        if self.may_go_back(&error).await {
+            if self.why_back.is_empty() {
+                self.why_back = error.to_string();
+            }
+            return match self.all(&decide::way_back(self.fence_kind)).await {
+                Ok(()) => self.put_back(error),
+                Err(second) => self.stuck_on_the_way_back(error, second).await,
+            };
+        }
+        match self.history.phase {
+            Some(Phase::Switching | Phase::Switched) => self.half_done(error),
+            _ if self.history.stopped.is_some() => {
+                if self.why_back.is_empty() {
+                    self.why_back = error.to_string();
+                }
+                match self.all(&decide::restart()).await {
+                    Ok(()) => self.put_back(error),
+                    Err(second) => Error::partial(format!("start the app again after this: {error}"))
+                        .because(second)
+                        .hint("the app is stopped: run the same command again, or `infra switch-app --back` to let it run on the source"),
+                }
+            }
+            _ => {
+                if let Some(fence) = self.fence.take()
+                    && let Err(lifting) = fence.lift().await
+                {
+                    self.setup.ui.warn(format!(
+                        "the pause of the source ends by itself within seconds: {lifting}"
+                    ));
+                }
+                match self.preboot_on().await {
+                    Ok(()) => self.put_back(error),
+                    Err(preboot) => {
+                        self.setup
+                            .ui
+                            .warn(format!("preboot is still off; the next run turns it on: {preboot}"));
+                        error
+                    }
+                }
+            }
+        }
+    }
+
+    /// The error of a switch that can only go forward.
+    fn half_done(&self, error: Error) -> Error {
+        let refused = error.nothing_changed();
+        let error = match error.kind() {
+            Kind::Interrupted => error,
+            _ => error.with_kind(Kind::Partial),
+        };
+        if refused {
+            return error
+                .while_doing("finish the switch: the platform refused a change, and the new side is in use, so nothing was taken back")
+                .hint("mend what the platform says, then run `infra switch-app` with the same --confirm: it goes on where this one stopped");
+        }
+        error
+            .while_doing("finish the switch: the change of the app was announced, and from there the way is forward")
+            .hint("run `infra switch-app` with the same --confirm: it goes on where this one stopped")
+    }
+
+    /// The error after everything was put back, or the one that names what could not be.
+    fn put_back(&mut self, error: Error) -> Error {
+        if self.not_put_back.is_empty() {
+            return error;
+        }
+        let left = std::mem::take(&mut self.not_put_back).join("; ");
+        Error::partial(format!("put everything back after this: {error}"))
+            .because(left)
+            .hint("mend what the platform says, then run the same command again: it puts the rest back first")
+    }
+
+    /// Returns whether every app is still on the endpoint, after a way back that the platform did not let begin.
+    pub(super) async fn apps_stayed(&self) -> bool {
+        let sent = !self.sent.accepted.is_empty() || !self.sent.unclear.is_empty();
+        if sent || !self.history.was_switched || !self.is_unused().await {
+            return false;
+        }
+        match look::apps(&self.setup).await {
+            Ok((points, pending)) => points == Points::Endpoint && !pending,
+            // The platform does not even let us look: what was seen before is what there is, since nothing was sent.
+            Err(_) => self
+                .seen
+                .is_some_and(|seen| seen.app == Points::Endpoint && !seen.release_pending),
+        }
+    }
+
+    /// Opens app access again for apps that could not be moved back, and journals that they are where they were.
+    async fn stay_on_endpoint(&mut self, error: Error) -> Error {
+        match self.reopen().await {
+            Ok(()) => error.while_doing("move the app back: it stays on the endpoint, as before"),
+            Err(second) => Error::partial(format!("let the app go on at the endpoint after this: {error}"))
+                .because(second)
+                .hint("the app may not log in to the master now: run `infra switch-app` at once"),
+        }
+    }
+
+    async fn reopen(&mut self) -> Result<()> {
+        let Some(switch) = self.history.switch.clone() else {
+            return Err(out_of_order("open app access without a switch"));
+        };
+        let was_switched = self.history.was_switched;
+        self.write(Entry::Switching(switch)).await?;
+        self.setup.record.confirm().await?;
+        self.setup.pair.set_door(true).await?;
+        if self.command == Command::Back && was_switched {
+            // The switch had been done before somebody wanted it back.
+            let (release, late_writes) = (self.history.release, self.history.late_writes);
+            self.write(Entry::Switched { release }).await?;
+            self.write(Entry::Settled { late_writes }).await?;
+            if let Some(fence) = self.fence.take() {
+                fence.lift().await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The way back failed too. If our side has writes by now, its door opens again and the way is forward.
+    async fn stuck_on_the_way_back(&mut self, first: Error, second: Error) -> Error {
+        let ours = match &self.history.promotion {
+            Some(promotion) => look::our_stillness(&self.setup.master, &self.setup.source, promotion)
+                .await
+                .map_or(Stillness::Unknown, |(stillness, _)| stillness),
+            None => Stillness::Unknown,
+        };
+        if self.history.switch.is_some()
+            && ours == Stillness::Moved
+            && let Err(third) = self.reopen().await
+        {
+            self.setup
+                .ui
+                .warn(format!("the app may not log in to the new side yet: {third}"));
+        }
+        Error::partial(format!("go back after this: {first}"))
+            .because(second)
+            .hint("run the same command again: it goes on or back from here, whichever is safe")
+    }
+}

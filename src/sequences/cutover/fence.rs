@@ -1,0 +1,279 @@
+//! The fence: nothing can write to the source.
+//!
+//! By **pause**: the source holds writes back, for a short time that is renewed, so that it ends by itself when we die. A renewal also asks whether the source is
+//! still the same process: one that restarted has forgotten the pause. Lifting is explicit; dropping a fence only stops renewing it.
+//!
+//! By **platform**, where the source cannot be paused: the app is stopped and its vars name the endpoint already, so that nobody is left who writes. Here the fence
+//! only sees to it: whoever may write and is connected breaks it. Stopping and starting are steps of their own.
+
+use super::clients;
+use crate::effects::redis::clients::Baseline;
+use crate::effects::redis::info::ServerRole;
+use crate::effects::redis::{Connection, Info, Server, control};
+use crate::model::clock::Instant;
+use crate::model::error::{Error, Result};
+use crate::model::phase::FenceKind;
+use jiff::Timestamp;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::task::JoinHandle;
+use tokio::time::MissedTickBehavior;
+
+/// How long one pause lasts.
+const TERM: Duration = Duration::from_secs(3);
+const RENEWAL: Duration = Duration::from_millis(500);
+/// What a pause must have left at a point of no return.
+const RESERVE: Duration = Duration::from_millis(1200);
+
+pub struct Fence {
+    connection: Connection,
+    keeping: Keeping,
+    /// What the source said right after the first pause, or when nobody was left.
+    pub captured: Info,
+    pub raised: Instant,
+    pub raised_at: Timestamp,
+}
+
+enum Keeping {
+    Pause {
+        shared: Arc<Mutex<Hold>>,
+        renewing: JoinHandle<()>,
+    },
+    /// Who may stay connected.
+    Platform(Baseline),
+}
+
+/// What is known of the pause.
+#[derive(Clone, Debug)]
+struct Hold {
+    /// Until when it lasts at least, counted from before it was asked for.
+    until: Instant,
+    broken: Option<String>,
+    run_id: String,
+    replid: String,
+    /// Of the source's stream, when it was asked last.
+    offset: u64,
+}
+
+impl Fence {
+    /// Pauses the source's writes and captures how far its stream is, in one round trip. `open` is a connection to the
+    /// source that stands already: dialling would give the app time to write more that is to be compared inside the fence.
+    pub async fn raise(source: &Server, open: Option<Connection>) -> Result<Fence> {
+        let mut connection = match open {
+            Some(connection) => connection,
+            None => source.connect(0).await?,
+        };
+        connection.answer_within(Duration::from_secs(2));
+        let raised = Instant::now();
+        let raised_at = Timestamp::now();
+        let captured = control::pause_writes_and_read(&mut connection, TERM).await?;
+        if captured.role != ServerRole::Master {
+            // The pause ends by itself; ending it here could end that of an earlier run too.
+            return Err(not_a_master(&connection));
+        }
+        let shared = Arc::new(Mutex::new(Hold {
+            until: raised.after(TERM),
+            broken: None,
+            run_id: captured.run_id.clone(),
+            replid: captured.replid.clone(),
+            offset: captured.master_repl_offset,
+        }));
+        let renewing = tokio::spawn(renew(source.clone(), connection.clone(), shared.clone()));
+        Ok(Fence {
+            connection,
+            keeping: Keeping::Pause { shared, renewing },
+            captured,
+            raised,
+            raised_at,
+        })
+    }
+
+    /// Captures how far the source's stream is while the app is stopped. `stopped` is the moment when stopping began.
+    pub async fn of_stopped_app(source: &Server, clients: Baseline, stopped: (Instant, Timestamp)) -> Result<Fence> {
+        let mut connection = source.connect(0).await?;
+        connection.answer_within(Duration::from_secs(5));
+        let captured = Info::read(&mut connection).await?;
+        if captured.role != ServerRole::Master {
+            return Err(not_a_master(&connection));
+        }
+        let fence = Fence {
+            connection,
+            keeping: Keeping::Platform(clients),
+            captured,
+            raised: stopped.0,
+            raised_at: stopped.1,
+        };
+        fence.check().await?;
+        Ok(fence)
+    }
+
+    pub fn kind(&self) -> FenceKind {
+        match self.keeping {
+            Keeping::Pause { .. } => FenceKind::Pause,
+            Keeping::Platform(_) => FenceKind::Platform,
+        }
+    }
+
+    /// Makes sure that it never was down and that the source is the one that was fenced; renews a pause. Gives what the source says of itself.
+    pub async fn check(&self) -> Result<Info> {
+        let mut connection = self.connection.clone();
+        match &self.keeping {
+            Keeping::Pause { shared, .. } => {
+                let info = renew_once(&mut connection, shared, TERM).await?;
+                self.holds()?;
+                Ok(info)
+            }
+            Keeping::Platform(baseline) => {
+                let info = Info::read(&mut connection).await?;
+                if let Some(changed) = changed(&info, &self.captured.run_id, &self.captured.replid) {
+                    return Err(unfenced(&self.connection, changed));
+                }
+                match clients::left(&mut connection, baseline).await? {
+                    left if left.is_empty() => Ok(info),
+                    left => Err(unfenced(
+                        &self.connection,
+                        &format!("the app is stopped, and there is {left}"),
+                    )),
+                }
+            }
+        }
+    }
+
+    /// How far the source's stream was when it was asked last: a pause is renewed all the time, and was a moment ago when it was made longer.
+    pub async fn latest_offset(&self) -> Result<u64> {
+        match &self.keeping {
+            Keeping::Pause { shared, .. } => Ok(read(shared).offset),
+            Keeping::Platform(_) => Ok(Info::read(&mut self.connection.clone()).await?.master_repl_offset),
+        }
+    }
+
+    /// What is known without asking: for the moment between a check and what depends on it.
+    pub fn holds(&self) -> Result<()> {
+        let Keeping::Pause { shared, .. } = &self.keeping else {
+            return Ok(());
+        };
+        let hold = read(shared);
+        if let Some(broken) = hold.broken {
+            return Err(unfenced(&self.connection, &broken));
+        }
+        if hold.until.remaining() < RESERVE {
+            return Err(unfenced(&self.connection, "the pause could not be renewed in time"));
+        }
+        Ok(())
+    }
+
+    /// Pauses for so long from now on, whatever becomes of us. An app that is stopped stays so by itself.
+    pub async fn extend(&self, duration: Duration) -> Result<()> {
+        self.holds()?;
+        let Keeping::Pause { shared, .. } = &self.keeping else {
+            return Ok(());
+        };
+        renew_once(&mut self.connection.clone(), shared, duration.max(TERM)).await?;
+        self.holds()
+    }
+
+    /// Ends a pause at once. Whatever waited is served by the source.
+    pub async fn lift(self) -> Result<()> {
+        match &self.keeping {
+            Keeping::Pause { renewing, .. } => {
+                renewing.abort();
+                control::unpause(&mut self.connection.clone()).await
+            }
+            Keeping::Platform(_) => Ok(()),
+        }
+    }
+
+    pub fn connection(&self) -> Connection {
+        self.connection.clone()
+    }
+}
+
+impl Drop for Fence {
+    fn drop(&mut self) {
+        if let Keeping::Pause { renewing, .. } = &self.keeping {
+            renewing.abort();
+        }
+    }
+}
+
+async fn renew(source: Server, mut connection: Connection, shared: Arc<Mutex<Hold>>) {
+    // From question to question: a source far away must not be asked less often.
+    let mut due = tokio::time::interval_at(tokio::time::Instant::now() + RENEWAL, RENEWAL);
+    due.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        due.tick().await;
+        if renew_once(&mut connection, &shared, TERM).await.is_ok() {
+            continue;
+        }
+        // The fence is broken, and whoever depends on it finds out. Once the app was told to move, a source that restarted is better paused again than open.
+        if let Ok(mut again) = source.connect(0).await {
+            again.answer_within(Duration::from_secs(2));
+            let duration = read(&shared).until.remaining().max(TERM);
+            if control::pause_writes(&mut again, duration).await.is_ok() {
+                change(&shared, |hold| {
+                    hold.broken.get_or_insert(
+                        "the connection to the source broke, and with it the certainty of its pause".into(),
+                    );
+                });
+                connection = again;
+            }
+        }
+    }
+}
+
+async fn renew_once(connection: &mut Connection, shared: &Mutex<Hold>, term: Duration) -> Result<Info> {
+    let asked = Instant::now();
+    let info = control::pause_writes_and_read(connection, term).await?;
+    let before = read(shared);
+    // The reply came later than the renewal was carried out: if even now the old pause would still run, there was no moment without one.
+    if before.until.has_passed() {
+        change(shared, |hold| {
+            hold.broken
+                .get_or_insert("the pause ended before it was renewed".into());
+        });
+    }
+    let changed = changed(&info, &before.run_id, &before.replid);
+    change(shared, |hold| {
+        hold.until = hold.until.max(asked.after(term));
+        hold.offset = hold.offset.max(info.master_repl_offset);
+        if let (None, Some(changed)) = (&hold.broken, changed) {
+            hold.broken = Some(changed.into());
+        }
+    });
+    Ok(info)
+}
+
+fn changed(info: &Info, run_id: &str, replid: &str) -> Option<&'static str> {
+    match (info.run_id == run_id, info.replid == replid) {
+        // A master that was demoted keeps its ids until it has copied its new master.
+        (true, true) if info.role != ServerRole::Master => Some("the source follows another server since"),
+        (true, true) => None,
+        (false, _) => Some("the source was restarted since; a pause would be forgotten"),
+        (true, false) => Some("the source has another replication id than when it was fenced"),
+    }
+}
+
+fn not_a_master(connection: &Connection) -> Error {
+    Error::unproven(format!(
+        "fence {}: it follows another server, which takes the app's writes now or soon",
+        connection.place()
+    ))
+    .hint("the provider may have failed over: wait until it is done, see that the app's URL still names its master, then run the same command again")
+}
+
+fn unfenced(connection: &Connection, why: &str) -> Error {
+    Error::unproven(format!("keep {} from being written to: {why}", connection.place()))
+        .hint("nothing was decided on it; run the same command again")
+}
+
+fn read(shared: &Mutex<Hold>) -> Hold {
+    shared.lock().unwrap_or_else(PoisonError::into_inner).clone()
+}
+
+fn change(shared: &Mutex<Hold>, change: impl FnOnce(&mut Hold)) {
+    change(&mut shared.lock().unwrap_or_else(PoisonError::into_inner));
+}
+
+#[cfg(test)]
+#[path = "fence_tests.rs"]
+mod tests;

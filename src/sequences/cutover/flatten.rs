@@ -1,0 +1,194 @@
+//! Making an app's vars plain ones where attachments own them: attach under another name, detach, set, for each attachment of which a var names the source. Between the last two the
+//! vars are absent, so the app is under maintenance meanwhile. The next step is decided from what is there; `app_vars` decides which attachments have to go.
+
+use super::app::{insist, newest_release};
+use super::history::Entry;
+use super::pair::Pair;
+use super::record::Record;
+use super::state::Cutover;
+use crate::decide::vars;
+use crate::decide::vars::{Flatten, FlattenStep};
+use crate::effects::platform::{ConfigVars, Platform};
+use crate::model::error::{Error, Result};
+use crate::model::phase::Command;
+use crate::ui::Step;
+use std::collections::BTreeMap;
+
+/// How many attachments of one app are detached in a run; more is a platform that shows none of it.
+const MOST_ATTACHMENTS: usize = 20;
+
+impl<R: Record, P: Pair> Cutover<R, P> {
+    pub(super) async fn flatten(&mut self) -> Result<()> {
+        for app in self.setup.apps.clone() {
+            // Each round detaches one attachment; an app has a handful at most.
+            for _ in 0..MOST_ATTACHMENTS {
+                if !self.flatten_next(&app).await? {
+                    break;
+                }
+            }
+        }
+        self.foresee_refusals().await
+    }
+
+    /// Detaches the next attachment that has to go; false where none is left.
+    async fn flatten_next(&mut self, app: &Platform) -> Result<bool> {
+        let name = app.app_name().to_string();
+        let (plan, maintenance_was_on) = match self.history.flattening.get(&name).cloned() {
+            Some(begun) => begun,
+            // Only what was begun is finished on the way back.
+            None if self.command == Command::Back => return Ok(false),
+            None => {
+                let (vars, attachments) = tokio::try_join!(app.config_vars(), app.attachments())?;
+                let places = self.setup.source_places();
+                let Some(plan) = self.app_vars(&places, &name, &vars, &attachments).flatten()? else {
+                    return Ok(false);
+                };
+                // Detached vars must come back as plain ones, so an app whose vars may not be set keeps its attachment.
+                app.refusal_foreseen().await?;
+                let maintenance_was_on = app.maintenance().await?;
+                self.write(Entry::Flattening {
+                    app: name.clone(),
+                    plan: plan.clone(),
+                    maintenance_was_on,
+                })
+                .await?;
+                (plan, maintenance_was_on)
+            }
+        };
+        let step = self.setup.ui.step(format!("keep {} as {}", plan.addon, plan.hosted));
+        let before = newest_release(app).await?;
+        if !maintenance_was_on {
+            app.set_maintenance(true).await?;
+        }
+        let changed = self.flatten_steps(app, &plan, &step).await;
+        let changed = match maintenance_was_on {
+            true => changed,
+            false => changed.and(self.end_maintenance(app).await),
+        };
+        if let Err(error) = changed {
+            step.failed("not done");
+            return Err(error);
+        }
+        // While the source is fenced its writers wait: the processes are about to be restarted by the switch anyway.
+        if self.fence.is_none() && newest_release(app).await? > before {
+            let release = app.terminal_release(before, self.setup.limits.release, &step).await?;
+            self.interrupt
+                .or(
+                    self.command,
+                    app.await_processes(release.version, self.setup.limits.release, &step),
+                )
+                .await?;
+        }
+        self.write(Entry::Flattened { app: name }).await?;
+        step.done(match plan.vars.as_slice() {
+            [var] => format!("{var} is a plain var now, with the same value"),
+            vars => format!("{} are plain vars now, with the same values", vars.join(" and ")),
+        });
+        Ok(true)
+    }
+
+    /// The app must not stay under maintenance, whatever became of its vars.
+    async fn end_maintenance(&mut self, app: &Platform) -> Result<()> {
+        let ended = insist(|| app.set_maintenance(false)).await;
+        if ended.is_err() {
+            let name = app.app_name();
+            self.not_put_back.push(format!(
+                "app {name} is under maintenance (`heroku maintenance:off --app {name}`)"
+            ));
+        }
+        ended
+    }
+
+    async fn flatten_steps(&mut self, app: &Platform, plan: &Flatten, step: &Step) -> Result<()> {
+        let name = app.app_name();
+        // One step each, and a look between: at most attach, detach, set.
+        for _ in 0..6 {
+            // With a release phase a change shows only when its release has ended.
+            self.settled_release(app, step).await?;
+            let (vars, attachments) = tokio::try_join!(app.config_vars(), app.attachments())?;
+            self.setup.record.confirm().await?;
+            match vars::next_flatten_step(plan, &vars, &attachments, name) {
+                FlattenStep::Attach => {
+                    step.update(format!("attaching {} as {}", plan.addon, plan.hosted));
+                    heroku(app)?.attach(&plan.addon, &plan.hosted).await?;
+                }
+                FlattenStep::Detach => {
+                    // What is about to vanish must be readable under the other name first.
+                    let kept = plan
+                        .vars
+                        .iter()
+                        .map(|var| plan.hosted_twin(var))
+                        .find(|twin| !vars.has(twin));
+                    if let Some(missing) = kept {
+                        return Err(Error::failed(format!(
+                            "detach {}: the var {missing} that should keep its value is not there",
+                            plan.attachment
+                        ))
+                        .hint("nothing was detached; see the app's config vars and releases on the platform"));
+                    }
+                    let Some(old) = attachments
+                        .iter()
+                        .find(|there| there.app == name && there.name == plan.attachment)
+                    else {
+                        continue;
+                    };
+                    step.update(format!("detaching {}", plan.attachment));
+                    heroku(app)?.detach(old).await?;
+                }
+                FlattenStep::Set => {
+                    step.update("setting the plain vars");
+                    if let Err(error) = set_plain(app, plan, &vars).await {
+                        return Err(self.reattach(app, plan, error).await);
+                    }
+                }
+                FlattenStep::Done => return Ok(()),
+            }
+        }
+        Err(Error::failed(format!(
+            "keep {} as {}: the platform does not show what was changed",
+            plan.addon, plan.hosted
+        ))
+        .hint("run the same command again; the app's var may be absent until then"))
+    }
+
+    /// The app must not stay without its var: the old attachment comes back.
+    async fn reattach(&self, app: &Platform, plan: &Flatten, error: Error) -> Error {
+        let attaching = insist(|| async { heroku(app)?.attach(&plan.addon, &plan.attachment).await });
+        match attaching.await {
+            Ok(_) => error.while_doing(format!(
+                "make {} plain; what was detached was put back as it was",
+                plan.vars.join(" and ")
+            )),
+            Err(second) => Error::partial(format!(
+                "give the app its {} back after this: {error}",
+                plan.vars.join(" and ")
+            ))
+            .because(second)
+            .hint("the app has no such var now: run the same command again at once"),
+        }
+    }
+}
+
+async fn set_plain(app: &Platform, plan: &Flatten, vars: &ConfigVars) -> Result<()> {
+    let mut wanted = BTreeMap::new();
+    for var in &plan.vars {
+        let twin = plan.hosted_twin(var);
+        let Some(value) = vars.get(&twin)? else {
+            return Err(Error::failed(format!(
+                "set {var}: {twin}, which keeps its value, is not there"
+            )));
+        };
+        wanted.insert(var.clone(), Some(value.clone()));
+    }
+    app.set_config_vars(&wanted).await?;
+    Ok(())
+}
+
+fn heroku(app: &Platform) -> Result<&crate::effects::platform::Heroku> {
+    app.heroku().ok_or_else(|| {
+        Error::failed(format!(
+            "change the attachments of app {}: its platform has none",
+            app.app_name()
+        ))
+    })
+}

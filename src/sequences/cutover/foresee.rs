@@ -1,0 +1,117 @@
+//! Looking for refusals of the platform while nothing is fenced yet: the change of vars is made up as it will be sent, and held against what attachments own and what the key may do.
+
+use super::app::newest_release;
+use super::history::AppSwitch;
+use super::pair::Pair;
+use super::record::Record;
+use super::state::Cutover;
+use crate::decide::app_vars::{AppVars, owned_beside, places_beside};
+use crate::decide::vars::{Naming, Place};
+use crate::effects::platform::{Attachment, ConfigVars, Platform};
+use crate::model::error::{Error, Result};
+use crate::model::phase::{Command, FenceKind};
+
+/// Findings about vars that do not move.
+#[derive(Clone, Copy, Default)]
+pub struct Staying<'a> {
+    /// Vars by name, in every app.
+    pub vars: &'a [String],
+    /// Apps whose attachments stay, but for the one that owns the app's own var.
+    pub apps: &'a [String],
+}
+
+/// Asks every app how its vars name the source.
+pub async fn naming(apps: &[Platform], config_var: &str, source: &Place, staying: Staying<'_>) -> Result<Naming> {
+    let mut naming = Naming {
+        others: Vec::new(),
+        stay: staying.vars.to_vec(),
+    };
+    for app in apps {
+        let name = app.app_name();
+        let (vars, attachments) = tokio::try_join!(app.config_vars(), app.attachments())?;
+        naming.others.extend(places_beside(&vars, &attachments, name, source));
+        if staying.apps.iter().any(|staying| staying == name) {
+            naming.stay.extend(owned_beside(&vars, &attachments, name, config_var));
+        }
+    }
+    naming.others.sort();
+    naming.others.dedup();
+    Ok(naming)
+}
+
+impl<R: Record, P: Pair> Cutover<R, P> {
+    pub(super) fn app_vars<'a>(
+        &'a self,
+        places: &'a [Place],
+        app: &'a str,
+        vars: &'a ConfigVars,
+        attachments: &'a [Attachment],
+    ) -> AppVars<'a> {
+        self.setup
+            .naming
+            .of_app(places, app, &self.setup.config_var, vars, attachments)
+    }
+
+    /// An error where the platform would refuse the change of vars of any app. It changes nothing, and is called before the fence, when an error costs nothing.
+    pub(super) async fn foresee_refusals(&self) -> Result<()> {
+        if self.command == Command::Back {
+            return Ok(());
+        }
+        for app in &self.setup.apps {
+            // A change that was sent already is decided by its release.
+            if self.history.switch.is_none() {
+                self.foresee_refusals_of(app).await?;
+            }
+            app.refusal_foreseen().await?;
+        }
+        Ok(())
+    }
+
+    async fn foresee_refusals_of(&self, app: &Platform) -> Result<()> {
+        if self.command == Command::Promote && self.fence_kind == FenceKind::Pause {
+            // The attachments are left to `switch-app`; only that it can detach them is looked at.
+            let (vars, attachments) = tokio::try_join!(app.config_vars(), app.attachments())?;
+            let places = self.setup.source_places();
+            return self
+                .app_vars(&places, app.app_name(), &vars, &attachments)
+                .flatten()
+                .map(|_| ());
+        }
+        self.app_switch(app).await.map(|_| ())
+    }
+
+    /// The one change of vars of an app, for the journal: names only.
+    pub(super) async fn app_switch(&self, app: &Platform) -> Result<AppSwitch> {
+        let setup = &self.setup;
+        let (vars, attachments) = tokio::try_join!(app.config_vars(), app.attachments())?;
+        let name = app.app_name();
+        if let Some(authority) = &setup.authority
+            && vars
+                .get(&authority.var)?
+                .is_some_and(|there| there.expose().trim() != authority.pem.trim())
+        {
+            return Err(Error::failed(format!(
+                "set {} of app {name}: the app uses that var for something else",
+                authority.var
+            ))
+            .hint("name another in `app.ca_config_var` of infra.yml"));
+        }
+        let ca_var = setup
+            .authority
+            .as_ref()
+            .map(|authority| authority.var.clone())
+            .unwrap_or_default();
+        let further: Vec<&str> = Some(ca_var.as_str())
+            .filter(|var| !var.is_empty())
+            .into_iter()
+            .collect();
+        let places = setup.source_places();
+        let change = self.app_vars(&places, name, &vars, &attachments).change(&further)?;
+        Ok(AppSwitch {
+            moved: change.moved,
+            ca_var,
+            keep_in: change.keep_in,
+            release_before: newest_release(app).await?,
+        })
+    }
+}

@@ -1,0 +1,410 @@
+//! The gate: what must hold before the master may take over. A [`Proof`] is made here and nowhere else.
+//!
+//! What it proves: master and replica have applied all of the source's stream up to the fence; every key was compared while following, and every key that the
+//! stream touched since was compared again inside the fence; the source is the process that was compared. What a comparison does not look at, it says itself.
+
+use super::fence::Fence;
+use super::ground::Ground;
+use super::history::Promotion;
+use super::logs::{self, Logs};
+use super::removals;
+use super::sides::Sides;
+use super::watch::{Watch, command_table};
+use crate::decide::cutover::Stillness;
+use crate::effects::redis::Server;
+use crate::effects::redis::compare::{Comparator, Comparison, Options};
+use crate::effects::redis::info::{Info, OwnRemovals, ServerRole};
+use crate::effects::redis::key::{Key, printable};
+use crate::effects::redis::tap::DirtyKeys;
+use crate::effects::wait::{Look, Wait};
+use crate::model::clock::Instant;
+use crate::model::error::{Error, Result};
+use crate::model::phase::FenceKind;
+use crate::ui::Step;
+use jiff::Timestamp;
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+/// How long master and replica may take to apply what the source had at the fence.
+const DRAIN: Duration = Duration::from_secs(8);
+/// How long a replica may take to follow a master that was just promoted.
+const JOINING: Duration = Duration::from_secs(3);
+/// How often the keys that were written meanwhile are compared before the fence, to leave few of them for inside it.
+const SHRINKING: u32 = 3;
+
+/// So many keys may still differ after the last round, if they are written all the time.
+const MOST_HOT: usize = 1_000;
+/// Names up to this length are shown whole.
+const UNCUT: usize = 100;
+
+/// What was true when everything was last compared.
+pub struct Baseline {
+    source: Server,
+    master: Server,
+    run_id: String,
+    replid: String,
+    keys: BTreeMap<u32, u64>,
+    pub comparison: Comparison,
+    /// Every key was found equal after its last write up to this offset.
+    equal_until: u64,
+    watch: Watch,
+    comparator: Comparator,
+}
+
+/// That the gate held. Its offset is the source's at the fence.
+#[derive(Debug)]
+pub struct Proof {
+    offset: u64,
+    keys_compared: u64,
+    keys_compared_in_fence: u64,
+    /// When the last write before the fence was seen; absent where none was while the stream was watched, or an earlier run watched it.
+    last_write_at: Option<Timestamp>,
+    /// Keys and fields that the source had removed by itself up to the offset; absent in an older journal.
+    source_removals: Option<OwnRemovals>,
+}
+
+impl Proof {
+    pub fn offset(&self) -> u64 {
+        self.offset
+    }
+
+    /// Over both comparisons.
+    pub fn keys_compared(&self) -> u64 {
+        self.keys_compared + self.keys_compared_in_fence
+    }
+
+    pub fn keys_compared_in_fence(&self) -> u64 {
+        self.keys_compared_in_fence
+    }
+
+    pub fn last_write_at(&self) -> Option<Timestamp> {
+        self.last_write_at
+    }
+
+    pub fn source_removals(&self) -> Option<OwnRemovals> {
+        self.source_removals
+    }
+}
+
+/// Compares everything while following, with the stream watched from before the first key was looked at.
+pub async fn compare(
+    source: &Server,
+    master: &Server,
+    sides: &mut Sides,
+    rounds: u32,
+    step: &Step,
+) -> Result<Baseline> {
+    let info = Info::read(&mut sides.source).await?;
+    let table = command_table(master).await?;
+    let Some(watch) = Watch::begin(source, table, &info.replid, info.master_repl_offset).await? else {
+        return Err(Error::unproven(format!("watch the stream of writes of {source}: it does not continue from where it is"))
+            .hint("the source keeps no backlog, or too small a one: see `repl-backlog-size` there, then run the same command again"));
+    };
+    let mut comparator = Comparator::connect(source, master).await?;
+    comparator.warm().await?;
+    let options = Options {
+        rounds,
+        first: MOST_HOT,
+        ..Options::default()
+    };
+    let comparison = comparator
+        .everything(&options, &|progress| {
+            step.update(format!(
+                "{} of {} keys, {} differ",
+                progress.done, progress.total, progress.differing
+            ));
+        })
+        .await?;
+    let databases = comparator.databases_now().await?;
+    if !comparison.identical() && !only_hot(&comparison, &watch.dirty_since(info.master_repl_offset)?, &databases) {
+        return Err(differs("while following", &comparison));
+    }
+    let baseline = Baseline {
+        source: source.clone(),
+        master: master.clone(),
+        run_id: info.run_id,
+        replid: info.replid,
+        equal_until: info.master_repl_offset,
+        keys: info
+            .keyspace
+            .iter()
+            .map(|(database, keyspace)| (*database, keyspace.keys))
+            .collect(),
+        comparison,
+        watch,
+        comparator,
+    };
+    Ok(baseline)
+}
+
+/// Whether all that differs is being written all the time: over a slow line such a key is never seen equal while it follows. The stream saw each of them since the
+/// comparison began, so they are compared again inside the fence, where they hold still. Pure.
+fn only_hot(comparison: &Comparison, dirty: &DirtyKeys, databases: &[u32]) -> bool {
+    let differing = comparison.missing + comparison.extra + comparison.different;
+    let Some(written) = dirty.within(databases) else {
+        return false;
+    };
+    let written: BTreeSet<(u32, String)> = written.iter().map(|key| (key.database, printable(&key.name))).collect();
+    comparison.uncomparable == 0
+        && !comparison.counts_are_approximate
+        && comparison.first.len() as u64 == differing
+        // Longer names are cut when they are shown, and one could be taken for another.
+        && comparison
+            .first
+            .iter()
+            .all(|key| key.key.len() <= UNCUT && written.contains(&(key.database, key.key.clone())))
+}
+
+impl Baseline {
+    /// Compares again what was written meanwhile, so that little is left for inside the fence.
+    pub async fn shrink(&mut self) -> Result<()> {
+        let options = Options {
+            rounds: 2,
+            pause: Duration::from_millis(20),
+            ..Options::default()
+        };
+        for _ in 0..SHRINKING {
+            let until = self.watch.position();
+            // A key whose database the stream has not told may be in one that had no keys when everything was compared.
+            let databases = self.comparator.databases_now().await?;
+            let Some(keys) = self.dirty(databases)? else {
+                return Ok(());
+            };
+            // Keys that did not get equal in time are compared again inside the fence, with those written since.
+            if keys.is_empty() || self.comparator.keys(&keys, &options).await?.identical() {
+                self.equal_until = until;
+                self.watch.forget(until);
+            }
+        }
+        Ok(())
+    }
+
+    /// The keys to be compared again, in these databases and those that had keys when everything was compared; nothing when that is all keys.
+    fn dirty(&self, databases: impl IntoIterator<Item = u32>) -> Result<Option<Vec<Key>>> {
+        let databases: BTreeSet<u32> = databases
+            .into_iter()
+            .chain(self.keys.keys().copied())
+            .chain([0])
+            .collect();
+        let databases: Vec<u32> = databases.into_iter().collect();
+        Ok(self.watch.dirty_since(self.equal_until)?.within(&databases))
+    }
+
+    pub fn watch(&self) -> &Watch {
+        &self.watch
+    }
+
+    /// Whether the source's stream shows nothing since the fence but what the source expired or evicted by itself. It is read anew from there, and that
+    /// watch takes the place of the other: what it counts belongs to the counters that the source told at the fence.
+    async fn only_removed_by_itself(&mut self, fenced: &Info) -> Result<bool> {
+        let begun = Watch::begin(
+            &self.source,
+            self.watch.table(),
+            &self.replid,
+            fenced.master_repl_offset,
+        );
+        let Some(watch) = begun.await? else { return Ok(false) };
+        let info = Info::read(&mut self.source.connect(0).await?).await?;
+        watch.reach(info.master_repl_offset, DRAIN).await?;
+        let by_itself = info.own_removals.since(fenced.own_removals);
+        let seen = watch.seen();
+        let harmless = seen.writes == 0 && removals::by_clients(&seen, by_itself, &self.master).await?.is_none();
+        self.watch = watch;
+        Ok(harmless)
+    }
+
+    /// The watch alone, for what comes after the promotion.
+    pub fn into_watch(self) -> Watch {
+        self.watch
+    }
+}
+
+/// Waits until master and replica have applied, and the watch has read, all that the source had at the fence.
+pub async fn drain(fence: &Fence, sides: &mut Sides, baseline: &Baseline, step: &Step) -> Result<()> {
+    let wanted = fence.captured.master_repl_offset;
+    let applied = |info: &Info| info.applied_offset.unwrap_or(0);
+    for asked in std::mem::take(&mut sides.ahead) {
+        if let Ok(Ok((master, replica))) = asked.await
+            && applied(&master).min(applied(&replica)) >= wanted
+        {
+            return baseline.watch.reach(wanted, DRAIN).await;
+        }
+    }
+    let sides = &*sides;
+    let wait = Wait {
+        what: "master and replica to apply all that the source had",
+        deadline: DRAIN,
+        hint: "the source is open again; see the lag with `infra status`, then run the same command again",
+        first_pause: Duration::from_millis(1),
+    };
+    wait.until(step, || async {
+        let (master, replica) = sides.pair().await?;
+        Ok(match applied(&master) >= wanted && applied(&replica) >= wanted {
+            true => Look::Ready(()),
+            false => Look::NotYet(format!(
+                "master {} bytes behind, replica {} bytes",
+                wanted.saturating_sub(applied(&master)),
+                wanted.saturating_sub(applied(&replica))
+            )),
+        })
+    })
+    .await?;
+    baseline.watch.reach(wanted, DRAIN).await
+}
+
+/// Holds everything against everything, inside the fence.
+pub async fn prove<P: Logs>(fence: &Fence, sides: &Sides, baseline: &mut Baseline, pair: &mut P) -> Result<Proof> {
+    let offset = fence.captured.master_repl_offset;
+    let Some(keys) = baseline.dirty(fence.captured.keyspace.keys().copied())? else {
+        return Err(Error::unproven(
+            "compare what was written since the comparison: a command was used that does not say which keys it wrote, or too many were written",
+        )
+        .hint("the source is open again; run the same command again when FLUSHDB, SWAPDB, scripts of old servers or modules are not in use"));
+    };
+    let options = Options {
+        rounds: 2,
+        pause: Duration::from_millis(5),
+        ..Options::default()
+    };
+    let comparing = async {
+        if keys.is_empty() {
+            return Ok(());
+        }
+        let comparison = baseline.comparator.keys(&keys, &options).await?;
+        if comparison.identical() {
+            return Ok(());
+        }
+        Err(differs("inside the fence", &comparison))
+    };
+    let asking = async { tokio::try_join!(fence.check(), sides.pair()) };
+    let (source, (master, replica)) = match fence.kind() {
+        // The source is asked while keys are compared: what a pause that somebody ended lets through after that is in the stream, which is looked at once more
+        // before the app may write to the other side.
+        FenceKind::Pause => tokio::try_join!(comparing, asking)?.1,
+        FenceKind::Platform => {
+            comparing.await?;
+            asking.await?
+        }
+    };
+    fence.holds()?;
+    let ground = Ground {
+        run_id: &baseline.run_id,
+        replid: &baseline.replid,
+        keys: &baseline.keys,
+        removed: baseline.watch.seen().deletions,
+        offset,
+    };
+    let mut wrong = ground.objections(&source, &master, &replica);
+    wrong.extend(logs::objections_of(&master, &replica, pair).await);
+    if !wrong.is_empty() {
+        return Err(
+            Error::unproven(format!("prove that the master may take over: {}", wrong.join("; ")))
+                .hint("nothing was changed; see `infra status`, then run the same command again"),
+        );
+    }
+    // The stream up to now holds nothing but what a source says by itself.
+    let latest = match fence.kind() {
+        FenceKind::Pause => fence.latest_offset().await?,
+        FenceKind::Platform => source.master_repl_offset,
+    };
+    baseline.watch.reach(latest, DRAIN).await?;
+    // Marked before it is looked at: what comes in between is in both, and what comes later is late.
+    let last_write_at = baseline.watch.seen().last_write_at;
+    baseline.watch.mark();
+    let since = baseline.watch.dirty_since(offset)?;
+    // A source that is not paused goes on expiring keys. One that is paused does not.
+    let harmless = since.is_empty()
+        || (fence.kind() == FenceKind::Platform && baseline.only_removed_by_itself(&fence.captured).await?);
+    if !harmless {
+        return Err(
+            Error::unproven("prove that the source is fenced: it was written to since")
+                .hint("somebody may have ended the pause, or writes with the old URL; run the same command again"),
+        );
+    }
+    Ok(Proof {
+        offset,
+        keys_compared: baseline.comparison.compared,
+        keys_compared_in_fence: keys.len() as u64,
+        last_write_at,
+        source_removals: Some(fence.captured.own_removals),
+    })
+}
+
+/// A promotion that was made earlier holds still: nothing was written to the source since, and the replica follows its master. What somebody wrote to our own side
+/// is there and stays there; it is for the caller to tell.
+pub async fn prove_still<P: Logs>(
+    fence: &Fence,
+    sides: &Sides,
+    promotion: &Promotion,
+    source: (&Watch, Stillness),
+    ours: Stillness,
+    pair: &mut P,
+) -> Result<Proof> {
+    let (watch, stillness) = source;
+    let (now, (master, replica)) = tokio::try_join!(fence.check(), joined_pair(sides))?;
+    watch.reach(now.master_repl_offset, DRAIN).await?;
+    let mut wrong = logs::objections_of(&master, &replica, pair).await;
+    if stillness != Stillness::Still || watch.seen().writes > 0 {
+        wrong.push("the source was written to since the promotion".to_string());
+    }
+    if ours == Stillness::Unknown {
+        wrong.push("our side's stream does not tell whether it was written to since the promotion".into());
+    }
+    if now.run_id != promotion.source_run_id || now.replid != promotion.source_replid {
+        wrong.push("the source was restarted since the promotion".into());
+    }
+    if master.role != ServerRole::Master {
+        wrong.push("the master is no master".into());
+    }
+    if !has_joined(&master, &replica) {
+        wrong.push("the replica does not follow the master".into());
+    }
+    if !wrong.is_empty() {
+        return Err(
+            Error::unproven(format!("take over the promotion: {}", wrong.join("; ")))
+                .hint("run the same command again: it follows the source again first"),
+        );
+    }
+    Ok(Proof {
+        offset: promotion.offset,
+        keys_compared: promotion.keys_compared,
+        keys_compared_in_fence: 0,
+        last_write_at: promotion.last_write_at,
+        source_removals: promotion.source_removals,
+    })
+}
+
+fn has_joined(master: &Info, replica: &Info) -> bool {
+    replica.link.as_ref().is_some_and(|link| link.up) && replica.replid == master.replid
+}
+
+/// A promoted master has a new replication id, which its replica takes over when it has connected anew, about a second later.
+async fn joined_pair(sides: &Sides) -> Result<(Info, Info)> {
+    let end = Instant::now().after(JOINING);
+    loop {
+        let (master, replica) = sides.pair().await?;
+        if has_joined(&master, &replica) || end.has_passed() {
+            return Ok((master, replica));
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+fn differs(when: &str, comparison: &Comparison) -> Error {
+    let first: Vec<String> = comparison
+        .first
+        .iter()
+        .take(5)
+        .map(|key| format!("database {} key {}: {}", key.database, key.key, key.reason))
+        .collect();
+    Error::unproven(format!(
+        "find source and master identical {when}: {} missing, {} extra, {} different, {} not comparable",
+        comparison.missing, comparison.extra, comparison.different, comparison.uncomparable
+    ))
+    .because(first.join("; "))
+    .hint("run `infra verify` to see the keys; the app was left on its old side")
+}
+
+#[cfg(test)]
+#[path = "gate_tests.rs"]
+mod tests;

@@ -1,0 +1,42 @@
+//! A signal while a cutover runs: a step is not cut off in the middle, waits are, and what comes then depends on the phase.
+
+use crate::model::error::{Error, Result};
+use crate::model::phase::Command;
+
+pub struct Interrupt {
+    signal: crate::effects::interrupt::Interrupt,
+    ignored: bool,
+}
+
+impl Interrupt {
+    pub fn new(signal: crate::effects::interrupt::Interrupt) -> Self {
+        Interrupt { signal, ignored: false }
+    }
+
+    /// On the way back nothing is stopped half way.
+    pub fn ignore(&mut self) {
+        self.ignored = true;
+    }
+
+    pub fn check(&self, command: Command) -> Result<()> {
+        match self.signal.requested() && !self.ignored {
+            true => Err(interrupted(command)),
+            false => Ok(()),
+        }
+    }
+
+    /// Does some work that may be dropped at any await.
+    pub async fn or<T>(&self, command: Command, work: impl Future<Output = Result<T>>) -> Result<T> {
+        if self.ignored {
+            return work.await;
+        }
+        tokio::select! {
+            result = work => result,
+            () = self.signal.wait() => Err(interrupted(command)),
+        }
+    }
+}
+
+fn interrupted(command: Command) -> Error {
+    Error::interrupted(format!("finish {command}: it was interrupted")).hint("run the same command again to go on")
+}

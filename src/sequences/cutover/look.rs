@@ -1,0 +1,266 @@
+//! Looking at the world before a decision, and at single facts of it.
+
+use super::history::{History, Promotion};
+use super::pair::Pair;
+use super::record::Record;
+use super::removals;
+use super::setup::Setup;
+use super::sides::Sides;
+use super::watch::{READING, Seen, Watch, command_table};
+use crate::decide::cutover::{MasterRole, Past, Stillness, World};
+use crate::decide::vars;
+use crate::decide::vars::Points;
+use crate::effects::platform::{ConfigVars, Platform};
+use crate::effects::redis::control;
+use crate::effects::redis::control::Permission;
+use crate::effects::redis::info::{Info, OwnRemovals, ServerRole};
+use crate::effects::redis::{Connection, Server};
+use crate::model::clock::Instant;
+use crate::model::error::{Error, Result};
+use crate::model::phase::{Command, FenceKind, Phase};
+use crate::ui::Step;
+use ::redis::{Value, cmd};
+use std::time::Duration;
+
+/// How long a link that is down may take to come up when nothing is being copied.
+const LINKING: Duration = Duration::from_secs(15);
+
+/// What is there now. Whether anything moved since a promotion is asked only where that matters.
+pub async fn world<R: Record, P: Pair>(setup: &Setup<R, P>, command: Command, history: &History) -> Result<World> {
+    let mut master = setup.master.connect(0).await?;
+    let info = Info::read(&mut master).await?;
+    let role = match info.role {
+        ServerRole::Master => MasterRole::Promoted,
+        ServerRole::Replica => MasterRole::Following,
+    };
+    let door_open = door_is_open(&mut master).await?;
+    let (app, release_pending) = apps(setup).await?;
+    let promotion = match history.phase {
+        Some(Phase::Promoted | Phase::Switching) => history.promotion.as_ref(),
+        Some(Phase::Switched | Phase::Settled) if command == Command::Back => history.promotion.as_ref(),
+        _ => None,
+    };
+    let (source, ours) = match (role, promotion) {
+        (MasterRole::Promoted, Some(promotion)) => (
+            // A source that cannot be reached proves nothing; whether that matters is the decision's.
+            source_stillness(&setup.source, &setup.master, promotion)
+                .await
+                .map_or(Stillness::Unknown, |(stillness, _)| stillness),
+            our_stillness(&setup.master, &setup.source, promotion)
+                .await
+                .map_or(Stillness::Unknown, |(stillness, _)| stillness),
+        ),
+        _ => (Stillness::Unknown, Stillness::Unknown),
+    };
+    Ok(World {
+        fence: fence_kind(setup, history).await,
+        master: role,
+        door_open,
+        several: setup.apps.len() > 1,
+        app,
+        release_pending,
+        source,
+        ours,
+    })
+}
+
+/// Returns which side the vars of all apps name, and whether a release of any of them is under way.
+pub async fn apps<R: Record, P: Pair>(setup: &Setup<R, P>) -> Result<(Points, bool)> {
+    let (mut points, mut release_pending) = (Vec::new(), false);
+    for app in &setup.apps {
+        points.push(vars_point(setup, &app.config_vars().await?)?);
+        release_pending |= release_is_pending(app).await?;
+    }
+    Ok((Points::together(points), release_pending))
+}
+
+/// The journal as a decision wants it.
+pub fn past(history: &History) -> Past {
+    Past {
+        phase: history.phase,
+        flattening: !history.flattening.is_empty(),
+        stopped: history.stopped.is_some(),
+    }
+}
+
+/// The fence that was begun; else the one that is wanted; else a pause where the source allows one.
+pub async fn fence_kind<R: Record, P: Pair>(setup: &Setup<R, P>, history: &History) -> FenceKind {
+    if history.stopped.is_some() {
+        return FenceKind::Platform;
+    }
+    if let Some(kind) = history.fence.or(setup.fence) {
+        return kind;
+    }
+    let probing = async {
+        let permissions = control::permissions(&mut setup.source.connect(0).await?).await?;
+        Ok::<_, Error>(permissions.pause_writes)
+    };
+    match probing.await {
+        Ok(Permission::Denied(_)) => FenceKind::Platform,
+        // A source that is not there is an error of the steps that want it.
+        Ok(Permission::Allowed | Permission::Unknown(_)) | Err(_) => FenceKind::Pause,
+    }
+}
+
+/// What the vars of one app name.
+pub fn vars_point<R: Record, P: Pair>(setup: &Setup<R, P>, vars: &ConfigVars) -> Result<Points> {
+    let endpoint = vars::place_of(&setup.endpoint);
+    let value = vars.get(&setup.config_var)?;
+    let by_domain = (value.and_then(vars::place))
+        .is_some_and(|(host, port, _)| setup.domain.as_ref() == Some(&host) && port == endpoint.1);
+    Ok(match by_domain {
+        true => Points::Endpoint,
+        false => vars::points(value, &setup.source_places(), (&endpoint.0, endpoint.1)),
+    })
+}
+
+/// Whether the source's stream shows any write of a client since the promotion's point, with the watch that goes on telling. What the source expired or evicted by itself is none.
+pub async fn source_stillness(
+    source: &Server,
+    master: &Server,
+    promotion: &Promotion,
+) -> Result<(Stillness, Option<Watch>)> {
+    let Some((watch, info)) = stream_since(source, master, promotion, promotion.offset).await? else {
+        return Ok((Stillness::Unknown, None));
+    };
+    let before = promotion.source_removals;
+    let by_itself = before.map_or_else(OwnRemovals::default, |before| info.own_removals.since(before));
+    Ok((stillness(&watch.seen(), by_itself, master).await?, Some(watch)))
+}
+
+/// Whether our master was written to since its promotion, by its own stream, which continues the source's. It expires keys by itself: a key that is gone on the source
+/// too is no write. Gives what it saw, for people.
+pub async fn our_stillness(master: &Server, source: &Server, promotion: &Promotion) -> Result<(Stillness, Seen)> {
+    let from = own_from(&Info::read(&mut master.connect(0).await?).await?, promotion);
+    let Some((watch, _)) = stream_since(master, master, promotion, from).await? else {
+        return Ok((Stillness::Unknown, Seen::default()));
+    };
+    let seen = watch.seen();
+    Ok((stillness(&seen, OwnRemovals::default(), source).await?, seen))
+}
+
+async fn stillness(seen: &Seen, by_itself: OwnRemovals, other: &Server) -> Result<Stillness> {
+    Ok(
+        match seen.writes == 0 && removals::by_clients(seen, by_itself, other).await?.is_none() {
+            true => Stillness::Still,
+            false => Stillness::Moved,
+        },
+    )
+}
+
+/// The offset from which our master's stream is its own. Up to the moment at which it stopped following, whatever it has came from the source, also what somebody
+/// wrote there after the proof.
+pub fn own_from(master: &Info, promotion: &Promotion) -> u64 {
+    let until = match master.role {
+        ServerRole::Replica => Some(master.master_repl_offset),
+        ServerRole::Master if master.previous_replid.as_deref() == Some(&promotion.source_replid) => {
+            master.promoted_at_offset
+        }
+        ServerRole::Master => None,
+    };
+    until.unwrap_or(0).max(promotion.offset)
+}
+
+/// A server's stream since an offset, read up to now, with what the server says of itself now. Source and master continue the same stream from the promotion's point.
+async fn stream_since(
+    server: &Server,
+    master: &Server,
+    promotion: &Promotion,
+    offset: u64,
+) -> Result<Option<(Watch, Info)>> {
+    let table = command_table(master).await?;
+    let Some(watch) = Watch::begin(server, table, &promotion.source_replid, offset).await? else {
+        return Ok(None);
+    };
+    let info = Info::read(&mut server.connect(0).await?).await?;
+    let read = watch.reach(info.master_repl_offset, READING).await;
+    Ok(read.is_ok().then_some((watch, info)))
+}
+
+/// Waits for the link of a master that follows: one that was just told to follow, or lost its link, needs a moment, and a full copy as long as it takes.
+pub async fn link(name: &Server, sides: &Sides, sync: Duration, step: &Step) -> Result<()> {
+    let begun = Instant::now();
+    loop {
+        let (master, _) = sides.pair().await?;
+        let copying = match &master.link {
+            _ if master.role == ServerRole::Master => return Ok(()),
+            Some(link) if link.up && !master.loading => return Ok(()),
+            Some(link) => link.sync.is_some() || master.loading,
+            None => false,
+        };
+        if begun.elapsed() > if copying { sync } else { LINKING } {
+            return Err(
+                Error::failed(format!("begin: {name} follows, and its link to the source is down"))
+                    .hint("the provider may have changed the source's address or password: run `infra up`, which points the master at it anew, then the same command again"),
+            );
+        }
+        step.update(match copying {
+            true => "the master copies the source",
+            false => "the master's link to the source is down",
+        });
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+}
+
+/// How many keys a server has expired since it started: for a promotion whose journal does not tell.
+pub async fn expired_keys(connection: &mut Connection) -> Result<u64> {
+    let text: String = connection.query(cmd("INFO").arg("stats")).await?;
+    let line = text.lines().find_map(|line| line.strip_prefix("expired_keys:"));
+    Ok(line.and_then(|number| number.trim().parse().ok()).unwrap_or(0))
+}
+
+/// How many keys of a server were looked at, and how many of them another one has not. The first ones that it walks past are as good as any: the order is that of a hash.
+pub async fn missing_there(here: &Server, there: &Server) -> Result<(u64, u64)> {
+    const KEYS: usize = 500;
+    let info = Info::read(&mut here.connect(0).await?).await?;
+    let (mut looked_at, mut missing) = (0, 0);
+    for database in info.keyspace.keys() {
+        let mut connection = here.connect(*database).await?;
+        let (_, names): (u64, Vec<Vec<u8>>) = connection.query(cmd("SCAN").arg(0).arg("COUNT").arg(KEYS)).await?;
+        if names.is_empty() {
+            continue;
+        }
+        let has: u64 = there.connect(*database).await?.query(cmd("EXISTS").arg(&names)).await?;
+        // What has reached its end meanwhile is missing nowhere.
+        let had: u64 = connection.query(cmd("EXISTS").arg(&names)).await?;
+        looked_at += had;
+        missing += had.saturating_sub(has);
+    }
+    Ok((looked_at, missing))
+}
+
+/// Whether the `app` user may log in.
+pub async fn door_is_open(master: &mut Connection) -> Result<bool> {
+    let reply: Value = master.query(cmd("ACL").arg("GETUSER").arg("app")).await?;
+    door_flag(&reply).ok_or_else(|| {
+        Error::failed(format!(
+            "see whether the app may log in to {}: there is no user `app`",
+            master.place()
+        ))
+        .hint("run `infra up`: it puts the users on the host")
+    })
+}
+
+/// Reads the flags of a reply to ACL GETUSER, a list of names and values by turns.
+fn door_flag(reply: &Value) -> Option<bool> {
+    let text = |value: &Value| match value {
+        Value::BulkString(bytes) => String::from_utf8_lossy(bytes).into_owned(),
+        Value::SimpleString(text) => text.clone(),
+        _ => String::new(),
+    };
+    let Value::Array(fields) = reply else {
+        return None;
+    };
+    let at = fields.iter().position(|field| text(field) == "flags")?;
+    match fields.get(at + 1)? {
+        Value::Array(flags) | Value::Set(flags) => Some(flags.iter().any(|flag| text(flag) == "on")),
+        _ => None,
+    }
+}
+
+pub(super) async fn release_is_pending(app: &Platform) -> Result<bool> {
+    Ok(app
+        .newest_release()
+        .await?
+        .is_some_and(|release| !release.status.is_terminal()))
+}

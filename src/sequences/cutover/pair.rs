@@ -1,0 +1,121 @@
+//! Changing the roles of our two hosts. The decision is made elsewhere: a promotion wants its proof and the fence that still stands.
+
+use super::fence::Fence;
+use super::gate::Proof;
+use super::logs::Logs;
+use crate::effects::host::role;
+use crate::effects::host::settings::Door;
+use crate::effects::remote::{Session, Target};
+use crate::model::error::{Error, Result};
+use std::time::Duration;
+
+/// How long a host may take to let us in.
+const LOGIN: Duration = Duration::from_secs(30);
+
+/// The roles and the door of the pair. Every change is in the host's files before it is in force.
+pub trait Pair: Logs + Send {
+    /// Whatever makes a promotion short: sessions open, settings prepared. May be called again.
+    fn ready(&mut self) -> impl Future<Output = Result<()>> + Send;
+    /// The master follows nobody from here on.
+    fn promote(&mut self, proof: &Proof, fence: &Fence) -> impl Future<Output = Result<()>> + Send;
+    /// Whether the app may log in, on both hosts.
+    fn set_door(&mut self, open: bool) -> impl Future<Output = Result<()>> + Send;
+    /// The master follows the source again. What was written to it since is gone: the caller has proven that nothing was.
+    fn follow_source(&mut self) -> impl Future<Output = Result<()>> + Send;
+}
+
+/// The pair as it stands in the cloud, reached by ssh.
+pub struct Hosts {
+    master: Target,
+    replica: Target,
+    /// The epoch of the lock under which the roles are changed; `None` for a look that changes nothing.
+    epoch: Option<u64>,
+    sessions: Option<(Session, Session)>,
+}
+
+impl Hosts {
+    pub fn new(master: Target, replica: Target, epoch: Option<u64>) -> Self {
+        Hosts {
+            master,
+            replica,
+            epoch,
+            sessions: None,
+        }
+    }
+
+    async fn drop_broken_sessions(&mut self) {
+        if let Some((master, replica)) = &self.sessions
+            && tokio::try_join!(role::observe(master), role::observe(replica)).is_err()
+        {
+            self.sessions = None;
+        }
+    }
+
+    async fn sessions(&mut self) -> Result<&(Session, Session)> {
+        if self.sessions.is_none() {
+            let both = tokio::try_join!(
+                Session::connect(&self.master, LOGIN),
+                Session::connect(&self.replica, LOGIN)
+            )?;
+            self.sessions = Some(both);
+        }
+        self.sessions
+            .as_ref()
+            .ok_or_else(|| Error::failed("keep the sessions to the hosts"))
+    }
+}
+
+impl Logs for Hosts {
+    async fn logs_in_force(&mut self) -> Result<bool> {
+        let (master, replica) = self.sessions().await?;
+        let (master, replica) = tokio::try_join!(role::log_is_in_force(master), role::log_is_in_force(replica))?;
+        Ok(master && replica)
+    }
+}
+
+impl Pair for Hosts {
+    async fn ready(&mut self) -> Result<()> {
+        // A session that broke since is found out here, and not inside the fence.
+        self.drop_broken_sessions().await;
+        let epoch = self.epoch;
+        let (master, replica) = self.sessions().await?;
+        // The first line of a conversation takes three round trips, and the next ones take one.
+        let tell_replica = async {
+            match epoch {
+                Some(epoch) => role::raise_epoch(replica, epoch).await,
+                None => role::observe(replica).await.map(drop),
+            }
+        };
+        tokio::try_join!(role::prepare_promotion(master, epoch), tell_replica)?;
+        Ok(())
+    }
+
+    async fn promote(&mut self, _proof: &Proof, _fence: &Fence) -> Result<()> {
+        let epoch = self.epoch;
+        let (master, _) = self.sessions().await?;
+        role::promote(master, epoch).await?;
+        Ok(())
+    }
+
+    async fn set_door(&mut self, open: bool) -> Result<()> {
+        let door = if open { Door::Open } else { Door::Closed };
+        if !open {
+            self.drop_broken_sessions().await;
+        }
+        let epoch = self.epoch;
+        let (master, replica) = self.sessions().await?;
+        tokio::try_join!(
+            role::set_door(master, door, epoch),
+            role::set_door(replica, door, epoch)
+        )?;
+        Ok(())
+    }
+
+    async fn follow_source(&mut self) -> Result<()> {
+        self.drop_broken_sessions().await;
+        let epoch = self.epoch;
+        let (master, _) = self.sessions().await?;
+        role::follow_source(master, epoch).await?;
+        Ok(())
+    }
+}

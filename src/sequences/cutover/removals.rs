@@ -1,0 +1,151 @@
+//! Removals in a server's stream that no client made: an expired or evicted key, or an expired field, looks there like a client's DEL or HDEL.
+
+use super::watch::{MOST_DELETED, Seen};
+use crate::effects::redis::info::{Info, OwnRemovals};
+use crate::effects::redis::{Connection, Server};
+use crate::model::clock::Instant;
+use crate::model::error::Result;
+use ::redis::{Value, cmd, pipe};
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// How much later than on one side something may expire on the other: their clocks differ, and a time that was sent as time left arrived later.
+const PATIENCE: Duration = Duration::from_secs(2);
+const PAUSE: Duration = Duration::from_millis(200);
+/// Keys or fields asked for at once.
+const AT_ONCE: usize = 500;
+
+/// A key and a field of its hash.
+type Field<'a> = (&'a [u8], &'a [u8]);
+
+/// How many keys and fields of hashes there are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Count {
+    pub keys: u64,
+    pub fields: u64,
+}
+
+impl Count {
+    pub fn is_none(self) -> bool {
+        self == Count::default()
+    }
+
+    fn at_most(self, other: Count) -> Count {
+        Count {
+            keys: self.keys.min(other.keys),
+            fields: self.fields.min(other.fields),
+        }
+    }
+}
+
+/// Returns how many removals of a stream only a client can have made: more than the server says it made by itself since, and of what the other side
+/// still has a while later.
+pub(super) async fn by_clients(seen: &Seen, by_itself: OwnRemovals, other: &Server) -> Result<Count> {
+    let unexplained = unexplained(seen, by_itself);
+    if unexplained.is_none() {
+        return Ok(unexplained);
+    }
+    let end = Instant::now().after(PATIENCE);
+    loop {
+        let left = unexplained.at_most(still_there(other, seen).await?);
+        if left.is_none() || end.has_passed() {
+            return Ok(left);
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+}
+
+/// The removals beyond those that the server counted itself. A hash that loses its last field goes as a key, and no counter of keys has it.
+fn unexplained(seen: &Seen, by_itself: OwnRemovals) -> Count {
+    let keys = by_itself.expired_keys + by_itself.evicted_keys + by_itself.expired_fields;
+    Count {
+        keys: seen.deletions.saturating_sub(keys),
+        fields: seen.field_deletions.saturating_sub(by_itself.expired_fields),
+    }
+}
+
+/// How much of what was removed a server has. What is not listed may be there.
+async fn still_there(server: &Server, seen: &Seen) -> Result<Count> {
+    let mut keys: BTreeMap<u32, Vec<&[u8]>> = BTreeMap::new();
+    let mut fields: BTreeMap<u32, Vec<Field>> = BTreeMap::new();
+    // A key whose database the stream had not told is in one of those that exist.
+    let databases: Vec<u32> =
+        match seen.unplaced.is_empty() && seen.deleted_fields.iter().all(|at| at.database.is_some()) {
+            true => Vec::new(),
+            false => {
+                let info = Info::read(&mut server.connect(0).await?).await?;
+                info.keyspace.keys().copied().collect()
+            }
+        };
+    for key in &seen.deleted {
+        keys.entry(key.database).or_default().push(&key.name);
+    }
+    for database in &databases {
+        let names = seen.unplaced.iter().map(Vec::as_slice);
+        keys.entry(*database).or_default().extend(names);
+    }
+    for at in &seen.deleted_fields {
+        let places = at.database.as_ref().map_or(databases.as_slice(), std::slice::from_ref);
+        for database in places {
+            fields.entry(*database).or_default().push((&at.key, &at.field));
+        }
+    }
+    let mut count = Count {
+        keys: unlisted(seen.deletions, seen.deleted.len() + seen.unplaced.len()),
+        fields: unlisted(seen.field_deletions, seen.deleted_fields.len()),
+    };
+    for (database, names) in keys {
+        let mut connection = server.connect(database).await?;
+        for some in names.chunks(AT_ONCE) {
+            count.keys += connection.query::<u64>(cmd("EXISTS").arg(some)).await?;
+        }
+    }
+    for (database, names) in fields {
+        let mut connection = server.connect(database).await?;
+        for some in names.chunks(AT_ONCE) {
+            count.fields += existing_fields(&mut connection, some).await?;
+        }
+    }
+    Ok(count)
+}
+
+fn unlisted(all: u64, listed: usize) -> u64 {
+    match listed < MOST_DELETED {
+        true => 0,
+        false => all.saturating_sub(listed as u64),
+    }
+}
+
+/// A key that is no hash has no fields.
+async fn existing_fields(connection: &mut Connection, names: &[Field<'_>]) -> Result<u64> {
+    let mut asked = pipe();
+    for (key, field) in names {
+        asked.cmd("HEXISTS").arg(*key).arg(*field);
+    }
+    let answers = connection.ask_all(&asked).await?;
+    Ok(answers.iter().filter(|answer| **answer == Value::Int(1)).count() as u64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_server_counted_itself_is_explained_and_no_more_than_that() {
+        let mut seen = Seen::default();
+        (seen.deletions, seen.field_deletions) = (5, 3);
+        let by_itself = |expired_keys, evicted_keys, expired_fields| OwnRemovals {
+            expired_keys,
+            evicted_keys,
+            expired_fields,
+        };
+        for (own, keys, fields) in [
+            (by_itself(0, 0, 0), 5, 3),
+            (by_itself(2, 1, 0), 2, 3),
+            (by_itself(3, 1, 1), 0, 2),
+            (by_itself(9, 9, 9), 0, 0),
+        ] {
+            assert_eq!(unexplained(&seen, own), Count { keys, fields }, "{own:?}");
+        }
+    }
+}

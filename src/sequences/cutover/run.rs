@@ -1,0 +1,196 @@
+//! One run of a command: look, decide, do, and go back when a step before the switch fails.
+
+use super::figures::Outcome;
+use super::history::Entry;
+use super::look;
+use super::pair::Pair;
+use super::record::Record;
+use super::setup::Setup;
+use super::state::{Cutover, Flow};
+use crate::decide::cutover as decide;
+use crate::decide::cutover::steps::Step;
+use crate::decide::cutover::{Next, Refusal, Stillness};
+use crate::effects::fault;
+use crate::model::clock::Instant;
+use crate::model::error::{Error, Result};
+use crate::model::phase::{Command, FenceKind, Phase};
+
+/// Runs `promote` or `switch-app` until it is done, went back, or cannot go on. The lock stays the caller's.
+pub async fn run<R: Record, P: Pair>(setup: Setup<R, P>, command: Command) -> Result<Outcome> {
+    Cutover::new(setup, command)?.finish().await
+}
+
+/// By what the source is fenced, or would be.
+pub async fn fence_kind<R: Record, P: Pair>(setup: &Setup<R, P>) -> Result<FenceKind> {
+    Ok(look::fence_kind(setup, &setup.record.history()?).await)
+}
+
+/// The steps that [`run`] would take now, decided by the same function from the same look; changes nothing.
+pub async fn preview<R: Record, P: Pair>(setup: &Setup<R, P>, command: Command) -> Result<Vec<String>> {
+    let history = setup.record.history()?;
+    let world = look::world(setup, command, &history).await?;
+    Ok(match decide::decide(command, &look::past(&history), &world) {
+        Next::Nothing(why) => vec![format!("nothing to do: {why}")],
+        Next::Refuse(refusal) => {
+            let (found, hint) = refusal.explain();
+            vec![format!("refuses: {found}; {hint}")]
+        }
+        Next::Do(steps) => steps.into_iter().map(Step::describe).collect(),
+        Next::Then(steps) => steps
+            .into_iter()
+            .map(Step::describe)
+            .chain(["and then decides again".to_string()])
+            .collect(),
+    })
+}
+
+impl<R: Record, P: Pair> Cutover<R, P> {
+    pub(super) async fn finish(mut self) -> Result<Outcome> {
+        let mut begun = false;
+        // Each round but the last is a way back, after which there is another decision.
+        for _ in 0..4 {
+            let world = look::world(&self.setup, self.command, &self.history).await?;
+            self.fence_kind = world.fence;
+            self.seen = Some(world);
+            let (steps, again) = match decide::decide(self.command, &look::past(&self.history), &world) {
+                Next::Nothing(why) => {
+                    self.outcome.phase = self.history.phase;
+                    self.outcome.late_writes = self.history.late_writes;
+                    self.outcome.release = self.history.release;
+                    self.outcome.notes.push(why.into());
+                    return self.claim(false);
+                }
+                Next::Refuse(refusal) => return Err(self.refused(refusal).await),
+                Next::Do(steps) => (steps, false),
+                Next::Then(steps) => (steps, true),
+            };
+            if !std::mem::replace(&mut begun, true) {
+                self.write(Entry::Begun { command: self.command }).await?;
+            }
+            if again {
+                self.why_back = match world.source {
+                    Stillness::Moved => "the source was written to after the promotion".into(),
+                    _ => "it is not proven that the source was not written to after the promotion".into(),
+                };
+                self.setup.ui.note(format!(
+                    "going back first: {}; the new side was never used",
+                    self.why_back
+                ));
+            }
+            if let Err(error) = self.all(&steps).await {
+                return Err(self.step_back(error).await);
+            }
+            if !again {
+                self.outcome.phase = self.history.phase;
+                let settled_now = self.outcome.phase == Some(Phase::Settled);
+                return self.claim(settled_now);
+            }
+        }
+        Err(
+            Error::failed(format!("{}: the world changes under our feet", self.command))
+                .hint("see who else works here, then run the same command again"),
+        )
+    }
+
+    async fn refused(&self, refusal: Refusal) -> Error {
+        let (found, hint) = refusal.explain();
+        let error = Error::failed(format!("begin {}: {found}", self.command)).hint(hint);
+        let (Refusal::WrittenSinceSwitch, Some(promotion)) = (refusal, &self.history.promotion) else {
+            return error;
+        };
+        error.because(
+            match look::our_stillness(&self.setup.master, &self.setup.source, promotion).await {
+                Ok((Stillness::Unknown, _)) => {
+                    "its stream does not reach back to the promotion, so it is not known how many".into()
+                }
+                Ok((_, seen)) => format!("{} writes are at stake", seen.writes.max(1)),
+                Err(error) => error.to_string(),
+            },
+        )
+    }
+
+    /// The outcome, unless it says that something was lost, or written where nobody should have; or, for a switch that ends now, cannot say so.
+    fn claim(self, settled_now: bool) -> Result<Outcome> {
+        if self.outcome.foreign_writes > 0 {
+            return Err(Error::unproven(format!(
+                "answer for every write: somebody else wrote to the master {} times before its door was open",
+                self.outcome.foreign_writes
+            ))
+            .because(self.outcome.notes.join("; "))
+            .hint("the app was moved and nothing of its own is lost; look at those keys, and at who has the master's administrator's password"));
+        }
+        match self.outcome.late_writes {
+            Some(late) if late > 0 => Err(Error::unproven(format!(
+                "move every write: the source took {late} after the fence"
+            ))
+            .because(self.outcome.notes.join("; "))
+            .hint("the app runs on the new side; write those keys there by hand if they matter, and stop what still writes to the source")),
+            None if settled_now => Err(Error::unproven(
+                "know whether the source was written to after the fence: its stream could not be watched to the end",
+            )
+            .because("the app runs on the new side, and nothing of what was proven before is in doubt")
+            .hint("a source that restarted, or is gone, ends its stream; see who else may still have its URL. Running it again changes nothing")),
+            _ => Ok(self.outcome),
+        }
+    }
+
+    pub(super) async fn all(&mut self, steps: &[Step]) -> Result<()> {
+        for step in steps {
+            #[cfg(test)]
+            if let Some(left) = self.dies_after.as_mut() {
+                if *left == 0 {
+                    return Err(Error::interrupted("killed by the test"));
+                }
+                *left -= 1;
+            }
+            self.stop_if_asked()?;
+            let begun = Instant::now();
+            fault::point(format_args!("before {}", name(*step)));
+            let flow = self.perform(*step).await;
+            fault::point(format_args!("after {}", name(*step)));
+            let seconds = begun.elapsed().as_secs_f64();
+            *self.outcome.seconds.entry(name(*step)).or_default() += (seconds * 1000.0).round() / 1000.0;
+            if let Flow::ReleaseFailed(what) = flow? {
+                self.why_back = what.clone();
+                return Err(Error::failed(what).hint(
+                    "see the release's output on the platform; the app is back on the source and nothing was lost",
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes an entry before what it announces is done.
+    pub(super) async fn write(&mut self, entry: Entry) -> Result<()> {
+        self.write_all(&[entry]).await
+    }
+
+    /// The same for several entries, in one write.
+    pub(super) async fn write_all(&mut self, entries: &[Entry]) -> Result<()> {
+        self.setup.record.write(entries).await?;
+        entries.iter().for_each(|entry| self.history.add(entry));
+        Ok(())
+    }
+
+    /// Before the switch an interruption goes back; after it, the rest is for the next run.
+    fn stop_if_asked(&self) -> Result<()> {
+        self.interrupt.check(self.command)
+    }
+}
+
+fn name(step: Step) -> String {
+    let text = match step {
+        Step::Announce(phase) => return format!("journal {phase}"),
+        // The last of the two entries that it writes.
+        Step::AnnounceSwitch => return format!("journal {}", Phase::Switching),
+        Step::PromoteAndHold => format!("{:?}", Step::Promote),
+        other => format!("{other:?}"),
+    };
+    text.char_indices().fold(String::new(), |mut name, (at, letter)| {
+        if letter.is_uppercase() && at > 0 {
+            name.push(' ');
+        }
+        name.push(letter.to_ascii_lowercase());
+        name
+    })
+}

@@ -1,0 +1,249 @@
+//! After the switch: the source's last clients go, its pause ends, and its stream is watched for late writes.
+
+use super::clients;
+use super::look::{self, vars_point};
+use super::pair::Pair;
+use super::record::Record;
+use super::removals;
+use super::state::Cutover;
+use super::state::Late;
+use super::watch::{READING, Seen, Watch, command_table};
+use crate::decide::vars::Points;
+use crate::effects::redis::control;
+use crate::effects::redis::info::{Info, OwnRemovals};
+use crate::model::clock::Instant;
+use crate::model::error::Result;
+use crate::model::phase::Phase;
+use crate::model::size;
+use jiff::Timestamp;
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+use std::time::Duration;
+
+/// So many late writes are shown.
+const SHOWN: usize = 20;
+
+impl<R: Record, P: Pair> Cutover<R, P> {
+    pub(super) async fn await_gone(&mut self) -> Result<()> {
+        let step = self.setup.ui.step("source's clients");
+        let mut connection = self.setup.source.connect(0).await?;
+        let stopped = self.stopped_at.map_or_else(Instant::now, |(moment, _)| moment);
+        let baseline = &self.baseline;
+        let quiet = || {
+            let Some(baseline) = baseline else { return Ok(None) };
+            // A broken stream would show no write either.
+            baseline.watch().unbroken()?;
+            Ok(baseline.watch().quiet_for())
+        };
+        let end = match self.is_empty_since_the_promotion().await? {
+            true => Instant::now(),
+            false => stopped.after(self.setup.limits.grace),
+        };
+        let gone = clients::await_gone(
+            &mut connection,
+            &self.history.clients,
+            end,
+            quiet,
+            self.setup.limits.away,
+            &step,
+        );
+        match self.interrupt.or(self.command, gone).await? {
+            0 => step.done("nobody who could write is left"),
+            severed => step.done(format!("{severed} severed, and nobody came back")),
+        }
+        Ok(())
+    }
+
+    /// Whether every process that knew the source's URL was already waited for: a promotion behind the platform's fence did that, and each app has had no
+    /// release since but the one that set the endpoint's.
+    async fn is_empty_since_the_promotion(&self) -> Result<bool> {
+        let (Some(_), Some(switch)) = (&self.history.promotion, &self.history.switch) else {
+            return Ok(false);
+        };
+        for app in &self.setup.apps {
+            let ours = switch.apps.get(app.app_name()).map(|app| app.release_before + 1);
+            let newest = app.newest_release().await?.map(|release| release.version);
+            if ours.is_none()
+                || newest != ours
+                || vars_point(&self.setup, &app.config_vars().await?)? != Points::Endpoint
+            {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// A process that was asked to stop closes its connection, finishes its work, and may put it back over a new one until the platform kills it. The app runs on the new side
+    /// meanwhile, so that waiting costs it nothing.
+    pub(super) async fn await_clients(&mut self) -> Result<()> {
+        let Some(fence) = &self.fence else {
+            return Ok(());
+        };
+        let step = self.setup.ui.step("source's clients");
+        let end = self
+            .replaced_at
+            .unwrap_or_else(Instant::now)
+            .after(self.setup.limits.grace);
+        let mut connection = fence.connection();
+        let waiting = clients::await_grace(&mut connection, &self.history.clients, end, &step);
+        self.interrupt.or(self.command, waiting).await?;
+        step.done(format!(
+            "no process that was replaced can be alive after {}",
+            size::duration(self.setup.limits.grace)
+        ));
+        Ok(())
+    }
+
+    pub(super) async fn sever(&mut self) -> Result<()> {
+        let Some(fence) = &self.fence else {
+            return Ok(());
+        };
+        fence.check().await?;
+        let step = self.setup.ui.step("disconnect");
+        let mut connection = fence.connection();
+        let severing = clients::sever(&mut connection, &self.history.clients, self.setup.limits.away, &step);
+        let severed = self.interrupt.or(self.command, severing).await?;
+        step.done(format!(
+            "{} disconnected before the pause ends, and nobody came back to write",
+            severed.disconnected
+        ));
+        if let Some(who) = severed.persistent {
+            self.outcome
+                .notes
+                .push(format!("still connected to the source, and only looking: {who}"));
+        }
+        fence.check().await?;
+        Ok(())
+    }
+
+    pub(super) async fn unpause(&mut self) -> Result<()> {
+        let step = self.setup.ui.step("end the pause");
+        if let Some(fence) = &self.fence {
+            // Keys do not expire while the pause runs; those that are due go when it ends.
+            self.expired_before = Some(look::expired_keys(&mut fence.connection()).await?);
+        }
+        self.setup.record.confirm().await?;
+        match self.fence.take() {
+            Some(fence) => fence.lift().await?,
+            None if self.history.phase == Some(Phase::Switched) => {
+                step.unchanged("the source is out of reach");
+                return Ok(());
+            }
+            None => control::unpause(&mut self.setup.source.connect(0).await?).await?,
+        }
+        step.done("the source takes writes again");
+        Ok(())
+    }
+
+    /// Looks at the source's stream for a while after the pause; and takes the figure of the gap.
+    pub(super) async fn watch_late_writes(&mut self) -> Result<()> {
+        let step = self.setup.ui.step("settle");
+        if let (None, Some(promotion)) = (&self.source_watch, &self.history.promotion) {
+            // An earlier run promoted. A source that is gone can be neither written to nor watched.
+            let table = command_table(&self.setup.master).await?;
+            self.source_watch = Watch::begin(&self.setup.source, table, &promotion.source_replid, promotion.offset)
+                .await
+                .unwrap_or_default();
+        }
+        let Some(watch) = self.source_watch.take() else {
+            step.failed("the source's stream could not be watched");
+            return Ok(());
+        };
+        let end = Instant::now().after(self.setup.limits.settle);
+        let watching = async {
+            while !end.has_passed() {
+                step.update(format!(
+                    "watching for late writes for {} more",
+                    size::duration(end.remaining())
+                ));
+                tokio::time::sleep(end.remaining().min(Duration::from_secs(1))).await;
+                watch.unbroken()?;
+            }
+            Ok(())
+        };
+        self.interrupt.or(self.command, watching).await?;
+        let info = Info::read(&mut self.setup.source.connect(0).await?).await?;
+        watch.reach(info.master_repl_offset, READING).await?;
+        let late = self.late(&watch.seen()).await?;
+        self.outcome.late_writes = Some(late.writes);
+        self.tell_late(&late);
+        let last = self
+            .history
+            .promotion
+            .as_ref()
+            .and_then(|promotion| promotion.last_write_at);
+        let first = self.our_watch.take().and_then(|watch| watch.seen().first_write_at);
+        self.outcome.app_write_gap_ms = match (last, first) {
+            (Some(last), Some(first)) => u64::try_from(first.duration_since(last).as_millis()).ok(),
+            _ => None,
+        };
+        step.done(format!(
+            "{} late writes in the source's stream since the fence",
+            late.writes
+        ));
+        Ok(())
+    }
+
+    /// The writes among what the source's stream showed. Keys and fields that the source expired or evicted by itself since the fence are none, nor are removals of
+    /// what our side does not have either.
+    pub(super) async fn late(&self, seen: &Seen) -> Result<Late> {
+        let mut late = Late {
+            writes: seen.writes,
+            lines: seen.lines.clone(),
+        };
+        if seen.deletions + seen.field_deletions == 0 {
+            return Ok(late);
+        }
+        let now = Info::read(&mut self.setup.source.connect(0).await?).await?.own_removals;
+        let promotion = self.history.promotion.as_ref();
+        let before = match promotion.and_then(|promotion| promotion.source_removals) {
+            Some(before) => before,
+            // An older journal does not tell; the moment before the pause ended is nearly as good.
+            None => OwnRemovals {
+                expired_keys: self.expired_before.unwrap_or(now.expired_keys),
+                ..now
+            },
+        };
+        let removed = removals::by_clients(seen, now.since(before), &self.setup.master).await?;
+        late.writes += removed.keys + removed.fields;
+        for (count, what) in [(removed.keys, "keys"), (removed.fields, "fields of hashes")] {
+            if count > 0 {
+                late.lines.push(format!("{count} {what} were deleted"));
+            }
+        }
+        Ok(late)
+    }
+
+    /// The first few go to whoever looks; where there are more, all of them into a file, for whoever has to carry them over.
+    fn tell_late(&mut self, late: &Late) {
+        for line in late.lines.iter().take(SHOWN) {
+            self.outcome.notes.push(format!("late write: {line}"));
+        }
+        if late.lines.len() <= SHOWN {
+            return;
+        }
+        let (more, text) = (late.lines.len() - SHOWN, late.lines.join("\n") + "\n");
+        let name = format!("late-writes-{}.txt", Timestamp::now().strftime("%Y%m%dT%H%M%SZ"));
+        let path = self.setup.folder.join(name);
+        self.outcome.notes.push(match write_private(&path, &text) {
+            Ok(()) => format!("{more} more late writes: all are listed in {}", path.display()),
+            // The list itself is what matters now: it goes out whole.
+            Err(error) => format!(
+                "the list could not be written to {}: {error}; {}",
+                path.display(),
+                late.lines[SHOWN..].join("; ")
+            ),
+        });
+    }
+}
+
+/// Keys' names are the app's own business.
+fn write_private(path: &Path, text: &str) -> std::io::Result<()> {
+    let mut file = std::fs::OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path)?;
+    file.write_all(text.as_bytes())
+}

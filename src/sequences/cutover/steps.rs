@@ -1,0 +1,398 @@
+//! What each step does on the side of Redis and of the hosts. Those that touch the app are in `app`.
+
+use super::fence::Fence;
+use super::gate;
+use super::logs;
+use super::look;
+use super::onlookers::Onlookers;
+use super::pair::Pair;
+use super::record::Record;
+use super::sides::Sides;
+use super::state::{Cutover, Flow, milliseconds, out_of_order};
+use crate::decide::cutover::Stillness;
+use crate::decide::cutover::steps::Step as Doing;
+use crate::decide::vars::Points;
+use crate::effects::redis::control;
+use crate::effects::redis::control::Permission;
+use crate::effects::redis::info::ServerRole;
+use crate::model::error::{Error, Result};
+use crate::model::phase::{Command, FenceKind};
+use crate::model::size;
+use jiff::Timestamp;
+use std::time::Duration;
+
+/// A pause that nobody waits for: only running the command again ends it.
+const UNTIL_ALL_HAVE_MOVED: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+
+impl<R: Record, P: Pair> Cutover<R, P> {
+    pub(super) async fn perform(&mut self, step: Doing) -> Result<Flow> {
+        match step {
+            Doing::Flatten => self.flatten().await?,
+            Doing::PrebootOff => self.preboot_off().await?,
+            Doing::PrebootOn => self.preboot_on().await?,
+            Doing::CloseDoor => self.close_door().await?,
+            Doing::Ready => self.ready().await?,
+            Doing::Compare => self.compare().await?,
+            Doing::Announce(phase) => self.announce(phase).await?,
+            Doing::Fence => self.raise_fence().await?,
+            Doing::Drain => self.drain().await?,
+            Doing::Prove => self.prove().await?,
+            Doing::ProveStill => self.prove_still().await?,
+            Doing::Promote => self.promote().await?,
+            Doing::AnnounceSwitch => self.announce_switch().await?,
+            Doing::PromoteAndHold => self.promote_and_hold().await?,
+            Doing::Hold => self.hold().await?,
+            Doing::LongPause => self.long_pause().await?,
+            Doing::StayPaused => self.stay_paused().await?,
+            Doing::OpenDoor => self.open_door().await?,
+            Doing::SetVars => self.set_vars().await?,
+            Doing::AwaitRelease => return self.await_release().await,
+            Doing::StopApp => self.stop_app().await?,
+            Doing::StartApp => self.start_app().await?,
+            Doing::AwaitRunning => self.await_running().await?,
+            Doing::AwaitClients => self.await_clients().await?,
+            Doing::AwaitGone => self.await_gone().await?,
+            Doing::Sever => self.sever().await?,
+            Doing::Unpause => self.unpause().await?,
+            Doing::Watch => self.watch_late_writes().await?,
+            Doing::ProveUnwritten => self.prove_unwritten().await?,
+            Doing::VarsBack => self.vars_back().await?,
+            Doing::Follow => self.follow().await?,
+            Doing::AwaitSync => self.await_sync().await?,
+        }
+        Ok(Flow::On)
+    }
+
+    async fn ready(&mut self) -> Result<()> {
+        let step = self.setup.ui.step("ready");
+        let setup = &mut self.setup;
+        let mut sides = Sides::connect(&setup.source, &setup.master, &setup.replica).await?;
+        let permissions = control::permissions(&mut sides.source).await?;
+        for (what, permission, needed) in [
+            (
+                "CLIENT PAUSE … WRITE",
+                &permissions.pause_writes,
+                self.fence_kind == FenceKind::Pause,
+            ),
+            ("PSYNC", &permissions.psync, true),
+            ("CLIENT LIST", &permissions.client_list, true),
+            ("CLIENT KILL", &permissions.client_kill, true),
+        ] {
+            if let (Permission::Denied(reason), true) = (permission, needed) {
+                return Err(
+                    Error::failed(format!("fence {}: {what} is not allowed there: {reason}", setup.source))
+                        .hint("ask the provider to allow it; without it no write can be kept from being lost"),
+                );
+            }
+        }
+        let (master, _) = sides.pair().await?;
+        // A link that still stands hides a password that was changed: it would not come back.
+        let known = control::setting(&mut sides.master, "masterauth").await?;
+        let wanted = setup.source.password.as_ref().map_or("", |password| password.expose());
+        if master.role == ServerRole::Replica && known.is_some_and(|known| known.expose() != wanted) {
+            return Err(Error::failed(format!(
+                "begin: {} follows {} by a password that was changed since",
+                setup.master, setup.source
+            ))
+            .hint("run `infra up`, which points the master at it anew, then the same command again"));
+        }
+        look::link(&setup.master, &sides, setup.limits.sync, &step).await?;
+        if master.role == ServerRole::Replica {
+            let waiting = logs::wait(&sides, setup.limits.sync, &step);
+            self.interrupt.or(self.command, waiting).await?;
+        }
+        // A replica ignores its limit, a master enforces it at once.
+        if master.maxmemory > 0 && master.used_memory > master.maxmemory {
+            return Err(Error::failed(format!(
+                "let the master take over: it uses {} of memory and may use {}",
+                size::bytes(master.used_memory),
+                size::bytes(master.maxmemory)
+            ))
+            .hint("take a larger `hosts.instance_type`, or raise `redis.maxmemory`"));
+        }
+        setup.pair.ready().await?;
+        self.onlookers = Some(Onlookers::watch(sides.source.clone()));
+        self.sides = Some(sides);
+        step.done("hosts and source answer; what the fence and its proof need is allowed");
+        Ok(())
+    }
+
+    async fn compare(&mut self) -> Result<()> {
+        let step = self.setup.ui.step("compare");
+        let sides = self.sides.as_mut().ok_or_else(|| out_of_order("compare"))?;
+        let comparing = async {
+            let mut baseline = gate::compare(
+                &self.setup.source,
+                &self.setup.master,
+                sides,
+                self.setup.limits.rounds,
+                &step,
+            )
+            .await?;
+            baseline.shrink().await?;
+            Ok(baseline)
+        };
+        let baseline = self.interrupt.or(self.command, comparing).await?;
+        let comparison = &baseline.comparison;
+        let hot = comparison.missing + comparison.extra + comparison.different;
+        let but = match hot {
+            0 => String::new(),
+            hot => format!(" but {hot} that are written all the time and follow inside the fence"),
+        };
+        step.done(format!(
+            "{} keys identical{but}, {} rounds",
+            size::count(comparison.compared),
+            comparison.rounds.len()
+        ));
+        self.outcome.notes.extend(comparison.later_said());
+        self.baseline = Some(baseline);
+        Ok(())
+    }
+
+    async fn raise_fence(&mut self) -> Result<()> {
+        let step = self.setup.ui.step("fence");
+        let fence = match self.fence_kind {
+            FenceKind::Pause => {
+                let open = self.sides.as_mut().map(|sides| {
+                    sides.ask_ahead();
+                    sides.source.clone()
+                });
+                Fence::raise(&self.setup.source, open).await?
+            }
+            FenceKind::Platform => {
+                // Much was written since the last look, and nobody waits on us for a few milliseconds.
+                if let Some(baseline) = &mut self.baseline {
+                    baseline.shrink().await?;
+                }
+                let now = || (crate::model::clock::Instant::now(), Timestamp::now());
+                Fence::of_stopped_app(
+                    &self.setup.source,
+                    self.history.clients.clone(),
+                    self.stopped_at.unwrap_or_else(now),
+                )
+                .await?
+            }
+        };
+        let offset = fence.captured.master_repl_offset;
+        step.done(match fence.kind() {
+            FenceKind::Pause => format!("source paused at offset {offset}"),
+            FenceKind::Platform => format!("nobody is left who writes to the source; its offset is {offset}"),
+        });
+        self.fence = Some(fence);
+        Ok(())
+    }
+
+    async fn drain(&mut self) -> Result<()> {
+        let step = self.setup.ui.step("drain");
+        let (Some(fence), Some(sides), Some(baseline)) = (&self.fence, &mut self.sides, &self.baseline) else {
+            return Err(out_of_order("drain"));
+        };
+        gate::drain(fence, sides, baseline, &step).await?;
+        step.done("master and replica have applied all of it");
+        Ok(())
+    }
+
+    async fn prove(&mut self) -> Result<()> {
+        let step = self.setup.ui.step("prove");
+        let (Some(fence), Some(sides), Some(baseline)) = (&self.fence, &self.sides, &mut self.baseline) else {
+            return Err(out_of_order("prove"));
+        };
+        // The bucket is asked meanwhile whether the lock is still ours: what is proven is done at once.
+        let setup = &mut self.setup;
+        let (proof, ours) = tokio::join!(
+            gate::prove(fence, sides, baseline, &mut setup.pair),
+            setup.record.confirm()
+        );
+        ours?;
+        let proof = proof?;
+        step.done(format!(
+            "{} keys written meanwhile are identical, the source has not moved",
+            size::count(proof.keys_compared_in_fence())
+        ));
+        self.outcome.keys_compared = Some(proof.keys_compared());
+        self.outcome.keys_compared_in_fence = Some(proof.keys_compared_in_fence());
+        self.outcome.source_offset = Some(proof.offset());
+        self.proof = Some(proof);
+        Ok(())
+    }
+
+    async fn prove_still(&mut self) -> Result<()> {
+        let step = self.setup.ui.step("prove");
+        let (Some(fence), Some(sides), Some(promotion)) = (&self.fence, &self.sides, &self.history.promotion) else {
+            return Err(out_of_order("prove the promotion"));
+        };
+        let (ours, seen) = look::our_stillness(&self.setup.master, &self.setup.source, promotion).await?;
+        let (source, watch) = look::source_stillness(&self.setup.source, &self.setup.master, promotion).await?;
+        let Some(watch) = watch else {
+            return Err(
+                Error::unproven("take over the promotion: the source's stream does not continue from there")
+                    .hint("run the same command again: it follows the source again first"),
+            );
+        };
+        let proof = gate::prove_still(fence, sides, promotion, (&watch, source), ours, &mut self.setup.pair).await?;
+        step.done(match ours {
+            Stillness::Moved => "nothing was written on the source since the promotion; somebody wrote to our side",
+            _ => "nothing was written on either side since the promotion",
+        });
+        if ours == Stillness::Moved {
+            self.outcome.tell_foreign(&seen);
+        }
+        self.outcome.keys_compared = Some(proof.keys_compared());
+        self.outcome.source_offset = Some(proof.offset());
+        self.source_watch = Some(watch);
+        self.proof = Some(proof);
+        Ok(())
+    }
+
+    async fn promote(&mut self) -> Result<()> {
+        let step = self.setup.ui.step("promote");
+        let (Some(fence), Some(proof)) = (&self.fence, &self.proof) else {
+            return Err(out_of_order("promote"));
+        };
+        self.setup.record.still_ours()?;
+        fence.holds()?;
+        // Its answer is the role that runs.
+        self.setup.pair.promote(proof, fence).await?;
+        self.promoted(&step).await
+    }
+
+    /// Three requests that do not wait for each other: the promotion, the long pause, and once more the bucket's word that the lock is ours, without which app access does not
+    /// open.
+    async fn promote_and_hold(&mut self) -> Result<()> {
+        let step = self.setup.ui.step("promote");
+        let (Some(fence), Some(proof)) = (&self.fence, &self.proof) else {
+            return Err(out_of_order("promote"));
+        };
+        self.setup.record.still_ours()?;
+        fence.holds()?;
+        let setup = &mut self.setup;
+        let (promoted, held, ours) = tokio::join!(
+            setup.pair.promote(proof, fence),
+            fence.extend(setup.limits.long_pause),
+            setup.record.confirm()
+        );
+        ours?;
+        promoted?;
+        held?;
+        self.just_confirmed = true;
+        self.promoted(&step).await
+    }
+
+    async fn promoted(&mut self, step: &crate::ui::Step) -> Result<()> {
+        let Some(fence) = &self.fence else {
+            return Err(out_of_order("promote"));
+        };
+        let fenced = milliseconds(fence.raised.elapsed());
+        self.outcome.fenced_ms = Some(fenced);
+        // It was marked by the proof: whatever it shows since is late.
+        self.source_watch = self.baseline.take().map(super::gate::Baseline::into_watch);
+        step.done(format!("the master follows no more, {fenced} ms after the fence began"));
+        if let (Command::SwitchApp, Some(promotion)) = (self.command, self.history.promotion.clone()) {
+            self.look_at_ours(&promotion).await?;
+        }
+        Ok(())
+    }
+
+    async fn hold(&mut self) -> Result<()> {
+        if self.fence_kind == FenceKind::Platform {
+            self.outcome.notes.push(
+                "the app is stopped, and nothing starts it by itself: run `infra switch-app` to let it run on the master, or `infra switch-app --back` on the source"
+                    .into(),
+            );
+            return Ok(());
+        }
+        let Some(fence) = self.fence.take() else {
+            return Err(out_of_order("hold"));
+        };
+        fence.extend(self.setup.limits.hold).await?;
+        let until = self
+            .history
+            .promotion
+            .as_ref()
+            .and_then(|promotion| promotion.hold_until);
+        self.outcome.held_until = until;
+        if self.outcome.fenced_ms.is_none() {
+            self.outcome
+                .notes
+                .push("it was promoted before; the pause was made longer".into());
+        }
+        if let Some(until) = until {
+            self.outcome.notes.push(format!(
+                "writes of the app wait until {}; run `infra switch-app` before that. Later the app is back on its old master, and `switch-app` follows and \
+                 promotes again",
+                until.strftime("%H:%M:%S UTC")
+            ));
+        }
+        Ok(())
+    }
+
+    async fn long_pause(&mut self) -> Result<()> {
+        let step = self.setup.ui.step("hold the source");
+        if self.fence.is_none() {
+            match Fence::raise(&self.setup.source, None).await {
+                Ok(fence) => {
+                    self.fence = Some(fence);
+                    self.still_since_promotion().await?;
+                }
+                // Every app runs on the endpoint: a source that is out of our reach has nobody left who writes there.
+                Err(error) if self.all_have_moved() => {
+                    step.failed("not reachable");
+                    let line = format!("the source cannot be paused any more, nor watched: {error}");
+                    self.setup.ui.warn(&line);
+                    self.outcome.notes.push(line);
+                    return Ok(());
+                }
+                Err(error) => {
+                    return Err(error.while_doing("hold the source while an app may still write there"));
+                }
+            }
+        }
+        if let Some(fence) = &self.fence {
+            // By the bucket's word: whoever took the lock over may have given the source back to its app.
+            self.setup.record.confirm().await?;
+            fence.extend(self.setup.limits.long_pause).await?;
+            step.done(format!(
+                "paused for {} should this command die",
+                size::duration(self.setup.limits.long_pause)
+            ));
+        }
+        Ok(())
+    }
+
+    /// The pause of an earlier run may have ended before this one's began: an app that is still on the source may have written there meanwhile.
+    async fn still_since_promotion(&mut self) -> Result<()> {
+        let Some(promotion) = self.history.promotion.clone().filter(|_| !self.all_have_moved()) else {
+            return Ok(());
+        };
+        let (stillness, watch) = look::source_stillness(&self.setup.source, &self.setup.master, &promotion).await?;
+        if stillness == Stillness::Still {
+            self.source_watch = watch;
+            return Ok(());
+        }
+        let what = match stillness {
+            Stillness::Moved => "the source was written to after the promotion, before its pause began again",
+            _ => "it is not proven that the source was not written to after the promotion",
+        };
+        self.why_back = what.into();
+        Err(Error::unproven(format!("switch the app: {what}"))
+            .hint("run the same command again: it follows the source again first"))
+    }
+
+    /// Returns whether every app was seen on the endpoint when this run began, with no release under way.
+    fn all_have_moved(&self) -> bool {
+        self.seen
+            .is_some_and(|seen| seen.app == Points::Endpoint && !seen.release_pending)
+    }
+
+    /// Once one of several apps may write to the master, another must not be given back the source by a pause that ends.
+    async fn stay_paused(&mut self) -> Result<()> {
+        let Some(fence) = &self.fence else {
+            // Out of reach, and every app has moved: see `long_pause`.
+            return Ok(());
+        };
+        let step = self.setup.ui.step("hold the source");
+        fence.extend(UNTIL_ALL_HAVE_MOVED).await?;
+        step.done("paused until every app has moved, also should this command die");
+        Ok(())
+    }
+}

@@ -1,0 +1,130 @@
+//! Preboot off and on, and the app stopped and started: what is done to its processes, each remembered in the journal before it is done.
+
+use super::app::insist;
+use super::history::Entry;
+use super::pair::Pair;
+use super::record::Record;
+use super::state::Cutover;
+use crate::model::clock::Instant;
+use crate::model::error::{Error, Result};
+use crate::model::phase::Phase;
+use jiff::Timestamp;
+use std::collections::BTreeMap;
+
+impl<R: Record, P: Pair> Cutover<R, P> {
+    pub(super) async fn preboot_off(&mut self) -> Result<()> {
+        for app in self.setup.apps.clone() {
+            if !app.preboot().await? {
+                continue;
+            }
+            let name = app.app_name().to_string();
+            if !self.history.preboot_to_restore.contains(&name) {
+                self.write(Entry::PrebootOff { app: name }).await?;
+            }
+            app.set_preboot(false).await?;
+            self.setup
+                .ui
+                .step(format!("preboot of {}", app.app_name()))
+                .done("off until the switch is done");
+        }
+        Ok(())
+    }
+
+    pub(super) async fn preboot_on(&mut self) -> Result<()> {
+        let after_the_switch = self.history.phase == Some(Phase::Switched);
+        for app in self.setup.apps.clone() {
+            let name = app.app_name().to_string();
+            if !self.history.preboot_to_restore.contains(&name) {
+                continue;
+            }
+            match insist(|| app.set_preboot(true)).await {
+                Ok(()) => {}
+                Err(error) if after_the_switch => return Err(error),
+                Err(error) => {
+                    self.not_put_back.push(format!(
+                        "app {name}: preboot is off (`heroku features:enable preboot --app {name}`; {})",
+                        error.chain().join(": ")
+                    ));
+                    continue;
+                }
+            }
+            self.write(Entry::PrebootOn { app: name }).await?;
+            self.setup
+                .ui
+                .step(format!("preboot of {}", app.app_name()))
+                .done("on again");
+        }
+        Ok(())
+    }
+
+    /// Maintenance on and no process left that the platform keeps running. Those that got their SIGTERM may still write: the source's clients tell.
+    pub(super) async fn stop_app(&mut self) -> Result<()> {
+        let step = self.setup.ui.step(format!("stop {}", self.setup.app_names()));
+        self.setup.record.confirm().await?;
+        let mut standing = BTreeMap::new();
+        for app in &self.setup.apps {
+            standing.insert(app.app_name().to_string(), app.standing().await?);
+        }
+        self.write(Entry::Stopping { apps: standing }).await?;
+        self.stopped_at = Some((Instant::now(), Timestamp::now()));
+        for app in &self.setup.apps {
+            app.stop().await?;
+        }
+        step.done("under maintenance, no processes; how it stood is in the journal");
+        Ok(())
+    }
+
+    pub(super) async fn start_app(&mut self) -> Result<()> {
+        let Some(standing) = self.history.stopped.clone() else {
+            return Ok(());
+        };
+        let step = self.setup.ui.step(format!("start {}", self.setup.app_names()));
+        // After the switch a refusal decides whether to go back; on the way back every app that can be started is.
+        let on_the_way_back = self.history.phase != Some(Phase::Switching);
+        self.setup.record.confirm().await?;
+        let mut left = 0;
+        for app in self.setup.apps.clone() {
+            let name = app.app_name();
+            let Some(standing) = standing.get(name) else {
+                continue;
+            };
+            if !on_the_way_back {
+                app.start(standing).await?;
+                continue;
+            }
+            let started = match self.vars_not_back.contains(name) {
+                true => Err(Error::failed("its vars are not those of the source yet")),
+                false => insist(|| app.start(standing)).await,
+            };
+            if let Err(error) = started {
+                left += 1;
+                self.not_put_back.push(format!(
+                    "app {name} is stopped or under maintenance ({})",
+                    error.chain().join(": ")
+                ));
+            }
+        }
+        if left > 0 {
+            step.failed(format!("{left} could not be started"));
+            return Ok(());
+        }
+        self.write(Entry::Started).await?;
+        step.done("as it stood before");
+        Ok(())
+    }
+
+    /// What was started runs the newest release.
+    pub(super) async fn await_running(&mut self) -> Result<()> {
+        let step = self.setup.ui.step("processes");
+        let deadline = self.setup.limits.release;
+        for app in &self.setup.apps {
+            let release = app.newest_release().await?.map_or(0, |release| release.version);
+            self.interrupt
+                .or(self.command, app.await_processes(release, deadline, &step))
+                .await?;
+        }
+        self.replaced_at = Some(Instant::now());
+        step.done("all that should run runs on the endpoint");
+        Ok(())
+    }
+}

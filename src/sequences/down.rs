@@ -1,0 +1,127 @@
+//! `infra down`: removes what `up` made, in a safe order. Refuses while the app uses the endpoint; backups stay unless they are named.
+
+use crate::decide::teardown::teardown as plan;
+use crate::effects::cloud::{ec2, teardown};
+use crate::effects::redis::Server;
+use crate::effects::state::Lock;
+use crate::model::cloud::TeardownPlan;
+use crate::model::error::{Error, ExitCode, Result};
+use crate::model::secret::Secret;
+use crate::sequences::arguments::Down;
+use crate::sequences::context::{Context, Environment};
+use crate::ui::JSON_SCHEMA_VERSION;
+use jiff::Timestamp;
+use serde_json::json;
+use std::collections::BTreeSet;
+
+pub async fn run(context: &Context, arguments: &Down) -> Result<ExitCode> {
+    let environment = context.environment().await?;
+    let names = context.names(&environment)?;
+    if let Some(named) = &arguments.delete_backups
+        && *named != context.config.name
+    {
+        return Err(Error::usage(format!(
+            "delete the backups of {named:?}: this deployment is {:?}",
+            context.config.name
+        ))
+        .hint(format!("to delete them say --delete-backups {}", context.config.name)));
+    }
+    refuse_while_in_use(context, &environment).await?;
+    let standing = teardown::find(&environment.cloud, &names).await?;
+    let plan = plan(&names, &standing, arguments.delete_backups.is_some());
+    if plan.removals.is_empty() {
+        show(context, &plan, &[], &plan.kept);
+        return Ok(ExitCode::Done);
+    }
+    if arguments.confirmed.dry_run {
+        show(context, &plan, &[], &plan.kept);
+        return Ok(ExitCode::Done);
+    }
+    if !context.ui.json() {
+        context.ui.data(plan.to_string());
+    }
+    context.confirm(
+        arguments.confirmed.confirm.as_deref(),
+        "This removes what is listed above.",
+    )?;
+    let lock = match standing.bucket {
+        true => Some(Lock::acquire(&environment.store, &context.ui, "infra down").await?),
+        false => None,
+    };
+    let work = async {
+        // Once more, now that nobody else can switch the app.
+        refuse_while_in_use(context, &environment).await?;
+        teardown::apply(&environment.cloud, &names, &plan, lock.as_ref(), &context.ui).await
+    };
+    let result = context.interrupt.or(work).await;
+    if let Some(lock) = lock {
+        context.warn_of(lock.release().await);
+    }
+    let removed = result?;
+    let inventory = context.inventory_path();
+    if inventory.exists() {
+        std::fs::remove_file(&inventory)
+            .map_err(|error| Error::partial(format!("remove {}", inventory.display())).because(error))?;
+    }
+    show(context, &plan, &removed.removed, &removed.kept);
+    Ok(ExitCode::Done)
+}
+
+/// An app that names the endpoint would lose its Redis, and every write since the last backup with it; one that was stopped half way would stay so, since
+/// only the journal says how it stood.
+async fn refuse_while_in_use(context: &Context, environment: &Environment) -> Result<()> {
+    let stored = environment.store.state().await?;
+    if stored.is_some()
+        && let Some(unfinished) = context.history(environment).await?.unfinished(Timestamp::now())
+    {
+        return Err(Error::failed(format!("remove {}: {unfinished}", context.config.name))
+            .hint("bring the cutover to its end, or back, before the pair goes"));
+    }
+    // What is remembered, and what stands: either alone may be what an app still names.
+    let mut endpoints: BTreeSet<String> = stored.and_then(|stored| stored.value.endpoint).into_iter().collect();
+    let found = ec2::addresses(&environment.cloud, &context.names(environment)?).await?;
+    endpoints.extend(found.into_iter().map(|address| address.public_ip));
+    endpoints.extend(context.endpoint_names(None));
+    if endpoints.is_empty() {
+        return Ok(());
+    }
+    for app in context.apps()? {
+        let vars = app.config_vars().await?;
+        // One that cannot be read may name anything.
+        vars.get(&context.config.app.config_var)?;
+        let names_it = |value: &Secret| Server::place_of(value).is_ok_and(|(host, _)| endpoints.contains(&host));
+        if let Some((var, _)) = vars.readable().find(|(_, value)| names_it(value)) {
+            return Err(Error::failed(format!(
+                "remove {}: the config var {var} of the app {} names its endpoint",
+                context.config.name,
+                app.app_name()
+            ))
+            .hint(format!(
+                "move the app to another Redis first and set {var} to it, then run `infra down` again"
+            )));
+        }
+    }
+    Ok(())
+}
+
+fn show(context: &Context, plan: &TeardownPlan, removed: &[String], kept: &[String]) {
+    if context.ui.json() {
+        context.ui.data(
+            json!({ "schema_version": JSON_SCHEMA_VERSION, "plan": plan, "removed": removed, "kept": kept })
+                .to_string(),
+        );
+        return;
+    }
+    if removed.is_empty() {
+        context.ui.data(if plan.removals.is_empty() {
+            "nothing to remove".to_string()
+        } else {
+            plan.to_string()
+        });
+    } else {
+        context.ui.data(format!("{} things removed", removed.len()));
+    }
+    for kept in kept {
+        context.ui.data(format!("kept: {kept}"));
+    }
+}

@@ -1,0 +1,70 @@
+//! What has to be known before the first change of a cutover: that nobody is left behind, and that the app will get in. One that is on its way already goes on.
+
+use crate::decide::preflight::Severity;
+use crate::model::error::{Error, Result};
+use crate::sequences::check;
+use crate::sequences::context::{Context, Environment};
+use crate::sequences::cutover::Phase;
+use crate::sequences::rehearsal::{Record, Verdict};
+
+pub async fn promote(context: &Context, leave: &[String]) -> Result<()> {
+    let environment = context.environment().await?;
+    if has_begun(context, &environment).await? {
+        return Ok(());
+    }
+    nobody_is_left_behind(context, leave).await
+}
+
+pub async fn switch(context: &Context, leave: &[String], without_rehearsal: bool) -> Result<()> {
+    let environment = context.environment().await?;
+    if has_begun(context, &environment).await? {
+        return Ok(());
+    }
+    rehearsed(context, &environment, without_rehearsal).await?;
+    nobody_is_left_behind(context, leave).await
+}
+
+/// Whether the way is forward already, whatever is found now; or the app is waiting for the end of a pause.
+async fn has_begun(context: &Context, environment: &Environment) -> Result<bool> {
+    Ok(context
+        .phase(environment)
+        .await?
+        .is_some_and(|phase| phase >= Phase::Promoted))
+}
+
+async fn nobody_is_left_behind(context: &Context, leave: &[String]) -> Result<()> {
+    let findings = context.interrupt.or(check::consumers(context, leave)).await?;
+    for finding in findings.iter().filter(|finding| finding.severity == Severity::Warning) {
+        context.ui.warn(format!("{}: {}", finding.id, finding.found));
+    }
+    check::refuse_blockers(&findings)
+}
+
+async fn rehearsed(context: &Context, environment: &Environment, without: bool) -> Result<()> {
+    match Record::load(&environment.store, &context.config).await? {
+        Some(Record {
+            verdict: Verdict::Passed { .. },
+            ..
+        }) => Ok(()),
+        Some(Record {
+            at,
+            verdict: Verdict::Failed { reason, remedy },
+            ..
+        }) if !without => Err(Error::unproven(format!(
+            "switch the app: its rehearsal at {} failed: {reason}",
+            at.strftime("%F %H:%M UTC")
+        ))
+        .hint(format!(
+            "{remedy}; then run `infra switch-app --rehearse` again, or go on with --without-rehearsal"
+        ))),
+        Some(_) => Ok(()),
+        None => {
+            if !without {
+                context.ui.warn(
+                    "this way in was never rehearsed: `infra switch-app --rehearse` tries it with a process of the app itself",
+                );
+            }
+            Ok(())
+        }
+    }
+}

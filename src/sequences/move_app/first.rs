@@ -1,0 +1,118 @@
+//! `infra switch-app` for a pair without a source: its data came from a file, so there is nobody to fence and nothing to compare. The app's vars are set, in one change.
+
+use crate::effects::platform::Platform;
+use crate::effects::platform::heroku::owner;
+use crate::effects::redis::{Server, Trust};
+use crate::effects::state::Lock;
+use crate::model::error::{Error, ExitCode, Kind, Result};
+use crate::model::secret::Secret;
+use crate::model::secrets::RedisUser;
+use crate::sequences::arguments::Confirmed;
+use crate::sequences::context::{Context, REDIS_PORT};
+use crate::ui::JSON_SCHEMA_VERSION;
+use serde_json::json;
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// How long a release may take, and after it the processes to run it.
+const RELEASE: Duration = Duration::from_secs(30 * 60);
+
+pub async fn switch(context: &Context, confirmed: &Confirmed) -> Result<ExitCode> {
+    let environment = context.environment().await?;
+    let (state, secrets) = tokio::try_join!(environment.state(), context.secrets(&environment))?;
+    crate::sequences::rotation::run::refuse_unfinished(&state)?;
+    let endpoint = state
+        .endpoint
+        .clone()
+        .ok_or_else(|| Error::failed("find the endpoint: there is none yet").hint("run `infra up` first"))?;
+    let authority = secrets.ca_cert()?.to_string();
+    let server = Server {
+        label: "endpoint".into(),
+        host: endpoint.clone(),
+        port: REDIS_PORT,
+        user: Some(RedisUser::App.name().into()),
+        password: Some(secrets.password(RedisUser::App)?.clone()),
+        trust: Some(Trust::Authority(authority.clone())),
+    };
+    let vars = [
+        context.config.app.config_var.clone(),
+        context.config.app.ca_config_var(),
+    ];
+    let what = format!(
+        "set {} of {} to {endpoint}, which restarts its processes",
+        vars.join(" and "),
+        context.config.app.name
+    );
+    if confirmed.dry_run {
+        context.ui.data(format!("would {what}"));
+        return Ok(ExitCode::Done);
+    }
+    context.confirm(
+        confirmed.confirm.as_deref(),
+        &format!("This would {what}. What the app has written elsewhere since the file was made is not there: stop it before you download the file."),
+    )?;
+    for app in context.apps()? {
+        for var in &vars {
+            refuse_owned(&app, var).await?;
+        }
+    }
+    // The door before the way to it.
+    server.connect(0).await?;
+    let lock = Lock::acquire(&environment.store, &context.ui, "infra switch-app").await?;
+    let work = async {
+        let mut releases = BTreeMap::new();
+        for app in context.apps()? {
+            let step = context.ui.step(format!("vars of {}", app.app_name()));
+            let wanted: BTreeMap<String, Option<Secret>> = [
+                (vars[0].clone(), Some(server.url())),
+                (vars[1].clone(), Some(Secret::new(authority.clone()))),
+            ]
+            .into();
+            lock.confirm(Duration::ZERO).await?;
+            let set = app.set_config_vars(&wanted).await;
+            // Apps before this one have moved already.
+            let Some(before) = set.map_err(|error| partly(error, !releases.is_empty()))? else {
+                step.unchanged("they name the endpoint already");
+                continue;
+            };
+            let release = app.terminal_release(before, RELEASE, &step).await?;
+            app.await_processes(release.version, RELEASE, &step).await?;
+            step.done(format!("release v{} runs on the endpoint", release.version));
+            releases.insert(app.app_name().to_string(), release.version);
+        }
+        Ok::<_, Error>(releases)
+    };
+    let done = context.interrupt.or(work).await;
+    context.warn_of(lock.release().await);
+    let releases = done?;
+    match context.ui.json() {
+        true => context
+            .ui
+            .data(json!({"schema_version": JSON_SCHEMA_VERSION, "releases": releases}).to_string()),
+        false => context.ui.data(format!("{} uses {endpoint}", context.config.app.name)),
+    }
+    Ok(ExitCode::Done)
+}
+
+fn partly(error: Error, some_have_moved: bool) -> Error {
+    if !some_have_moved {
+        return error;
+    }
+    error
+        .with_kind(Kind::Partial)
+        .while_doing("move every app to the endpoint: some run there already")
+        .hint("mend what the platform says, then run the same command again: it goes on where this one stopped")
+}
+
+/// A var that an add-on's attachment owns cannot be set. Whoever has an add-on there has a source, and may want to keep it in sight.
+async fn refuse_owned(app: &Platform, var: &str) -> Result<()> {
+    let name = app.app_name();
+    let attachments = app.attachments().await?;
+    let Some(owner) = owner(&attachments, name, var) else {
+        return Ok(());
+    };
+    Err(Error::failed(format!("set {var} of {name}: the add-on {} owns it", owner.addon_name)).hint(format!(
+        "keep the add-on under another name first: `heroku addons:attach {} --as HOSTED_{} -a {name}`, then `heroku addons:detach {} -a {name}`",
+        owner.addon_name, owner.name, owner.name
+    )))
+}

@@ -1,0 +1,239 @@
+//! What `promote` and `switch-app` share: gather both sides, take the lock, open the journal, run the cutover, report.
+
+pub mod before;
+pub mod first;
+
+use crate::decide::vars::place_of;
+use crate::effects::redis::{Server, Trust};
+use crate::effects::state::{Held, Journal, Lock};
+use crate::model::error::{Error, ExitCode, Result};
+use crate::model::role::Role;
+use crate::model::secrets::RedisUser;
+use crate::model::state::State;
+use crate::sequences::arguments::Confirmed;
+use crate::sequences::context::{Context, Environment, REDIS_PORT, host_record, host_server, target};
+use crate::sequences::cutover;
+use crate::sequences::cutover::record::{Reading, Record};
+use crate::sequences::cutover::{Authority, Command, FenceKind, Hosts, Ledger, Limits, Outcome, Phase, Setup};
+use crate::sequences::setup::keeper::Keeper;
+use crate::ui::JSON_SCHEMA_VERSION;
+use serde_json::{Value, json};
+
+/// What one of the two commands was asked to do.
+pub struct Plan<'a> {
+    pub command: Command,
+    pub limits: Limits,
+    /// How to fence the source; where nothing is named, by its pause if it allows one.
+    pub fence: Option<FenceKind>,
+    /// `--hold` was given: whoever promotes alone and cannot pause the source knows that the app stays stopped.
+    pub hold_was_asked_for: bool,
+    /// A source that lost a good part of its keys is followed all the same.
+    pub accept_loss: bool,
+    /// The apps that `--leave` names.
+    pub leave: &'a [String],
+    pub confirmed: &'a Confirmed,
+    /// What is about to happen, for whoever has to confirm it.
+    pub what: &'a str,
+}
+
+pub async fn run(context: &Context, plan: Plan<'_>) -> Result<ExitCode> {
+    let environment = context.environment().await?;
+    let state = environment.state().await?;
+    crate::sequences::rotation::run::refuse_unfinished(&state)?;
+    let phase = context.phase(&environment).await?;
+    refuse_unwanted_stop(context, &environment, &state, &plan).await?;
+    if plan.confirmed.dry_run {
+        return preview(context, &environment, &state, &plan).await;
+    }
+    if phase != Some(Phase::Settled) {
+        context.confirm(plan.confirmed.confirm.as_deref(), plan.what)?;
+    }
+    let lock = Lock::acquire(&environment.store, &context.ui, &format!("infra {}", plan.command)).await?;
+    let result = cut_over(context, &environment, &state, &plan, &lock).await;
+    if let Ok(outcome) = &result {
+        show(context, outcome);
+    }
+    context.warn_of(lock.release().await);
+    result.map(|_| ExitCode::Done)
+}
+
+/// Who promotes alone without a word about a hold has not been told that the app will stand still.
+async fn refuse_unwanted_stop(
+    context: &Context,
+    environment: &Environment,
+    state: &State,
+    plan: &Plan<'_>,
+) -> Result<()> {
+    if plan.hold_was_asked_for {
+        return Ok(());
+    }
+    let record = Reading(Journal::latest(&environment.store).await?);
+    let setup = setup(context, environment, state, plan, record, None).await?;
+    if cutover::fence_kind(&setup).await? != FenceKind::Platform {
+        return Ok(());
+    }
+    Err(Error::usage(format!(
+        "promote alone: {} cannot be paused, so the app is stopped instead, and stays stopped until `infra switch-app`",
+        setup.source
+    ))
+    .hint("run `infra switch-app`, which does both at once; or give --hold to say that the app may stay stopped"))
+}
+
+async fn preview(context: &Context, environment: &Environment, state: &State, plan: &Plan<'_>) -> Result<ExitCode> {
+    let record = Reading(Journal::latest(&environment.store).await?);
+    let setup = setup(context, environment, state, plan, record, None).await?;
+    let steps = cutover::preview(&setup, plan.command).await?;
+    if context.ui.json() {
+        context
+            .ui
+            .data(json!({ "schema_version": JSON_SCHEMA_VERSION, "steps": steps }).to_string());
+    } else {
+        steps.iter().for_each(|step| context.ui.data(step));
+    }
+    Ok(ExitCode::Done)
+}
+
+async fn cut_over(
+    context: &Context,
+    environment: &Environment,
+    state: &State,
+    plan: &Plan<'_>,
+    lock: &Held,
+) -> Result<Outcome> {
+    let journal = match Journal::latest(&environment.store).await? {
+        Some(journal) => journal,
+        None => Journal::begin(&environment.store, plan.command.name()).await?,
+    };
+    let keeper = Keeper::open(&environment.store, state.clone()).await?;
+    let id = journal.id().to_string();
+    keeper.change(|state| state.cutover = Some(id)).await?;
+    let record = Ledger::new(journal, lock);
+    let setup = setup(context, environment, state, plan, record, Some(lock.epoch())).await?;
+    let result = cutover::run(setup, plan.command).await;
+    // The journal is the truth; the state keeps the word for whoever only wants to look.
+    if let Some(phase) = context.warn_of(context.phase(environment).await).flatten() {
+        let kept = keeper.change(|state| state.phase = phase.name().into()).await;
+        context.warn_of(kept);
+    }
+    result
+}
+
+/// Both sides, the app and the hosts, as the cutover wants them.
+async fn setup<R: Record>(
+    context: &Context,
+    environment: &Environment,
+    state: &State,
+    plan: &Plan<'_>,
+    record: R,
+    epoch: Option<u64>,
+) -> Result<Setup<R, Hosts>> {
+    let (secrets, addresses, source) = tokio::try_join!(
+        context.secrets(environment),
+        context.addresses(environment),
+        context.source()
+    )?;
+    let apps = context.apps()?;
+    let naming = context.naming(&apps, &place_of(&source), plan.leave).await?;
+    let endpoint = state
+        .endpoint
+        .clone()
+        .ok_or_else(|| Error::failed("find the endpoint: there is none yet").hint("run `infra up` first"))?;
+    let authority = secrets.ca_cert()?.to_string();
+    let host_target = |role| target(role, addresses.of(role)?, host_record(state, role)?, &secrets);
+    Ok(Setup {
+        source,
+        master: host_server(Role::Master, addresses.of(Role::Master)?, &secrets)?,
+        replica: host_server(Role::Replica, addresses.of(Role::Replica)?, &secrets)?,
+        endpoint: Server {
+            label: "endpoint".into(),
+            host: endpoint,
+            port: REDIS_PORT,
+            user: Some(RedisUser::App.name().into()),
+            password: Some(secrets.password(RedisUser::App)?.clone()),
+            trust: Some(Trust::Authority(authority.clone())),
+        },
+        domain: context.config.hosts.domain.clone(),
+        authority: Some(Authority {
+            var: context.config.app.ca_config_var(),
+            pem: authority,
+        }),
+        pair: Hosts::new(host_target(Role::Master)?, host_target(Role::Replica)?, epoch),
+        record,
+        apps,
+        naming,
+        fence: plan.fence,
+        accept_loss: plan.accept_loss,
+        folder: context.common.inventory.clone(),
+        config_var: context.config.app.config_var.clone(),
+        limits: plan.limits,
+        ui: context.ui.clone(),
+        interrupt: context.interrupt.clone(),
+    })
+}
+
+fn as_json(outcome: &Outcome) -> Value {
+    let mut value = json!(outcome);
+    value["schema_version"] = JSON_SCHEMA_VERSION.into();
+    value
+}
+
+fn show(context: &Context, outcome: &Outcome) {
+    if context.ui.json() {
+        context.ui.data(as_json(outcome).to_string());
+        return;
+    }
+    for line in outcome.lines() {
+        context.ui.data(line);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn settled() -> Outcome {
+        Outcome {
+            phase: Some(Phase::Settled),
+            fenced_ms: Some(412),
+            app_write_gap_ms: Some(2_350),
+            keys_compared: Some(100_240),
+            keys_compared_in_fence: Some(240),
+            late_writes: Some(0),
+            foreign_writes: 0,
+            source_offset: Some(73_400_320),
+            release: Some(17),
+            held_until: None,
+            seconds: [("compare".into(), 1.5), ("await release".into(), 4.25)].into(),
+            notes: vec!["the add-on stays attached as HOSTED_REDIS".into()],
+        }
+    }
+
+    /// The source is held for `switch-app`; nobody has switched yet.
+    fn promoted() -> Outcome {
+        Outcome {
+            phase: Some(Phase::Promoted),
+            app_write_gap_ms: None,
+            late_writes: None,
+            release: None,
+            held_until: Some("2026-03-01T12:02:00Z".parse().unwrap()),
+            notes: Vec::new(),
+            ..settled()
+        }
+    }
+
+    #[test]
+    fn the_json_of_a_cutover_keeps_every_figure_also_those_that_are_not_known() {
+        insta::assert_json_snapshot!("a switch", as_json(&settled()));
+        insta::assert_json_snapshot!("a promotion", as_json(&promoted()));
+    }
+
+    #[test]
+    fn a_cutover_is_told_with_the_figures_of_each_claim() {
+        let unwatched = Outcome {
+            late_writes: None,
+            ..settled()
+        };
+        let told = [settled(), unwatched, promoted()].map(|outcome| outcome.lines().join("\n"));
+        insta::assert_snapshot!("told", told.join("\n\n"));
+    }
+}

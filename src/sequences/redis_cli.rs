@@ -1,0 +1,66 @@
+//! `infra redis-cli [HOST]`: redis-cli here, as the host's admin user, over TLS that is verified by the environment's authority.
+//!
+//! It is led through a socket of our own, in a folder that is open to nobody else: TLS and login are ours, so that the password is neither in its arguments nor in
+//! its environment, where `ps` and /proc show them.
+
+use crate::effects::redis::{Server, logged_in};
+use crate::model::error::{Doing, ExitCode, Result};
+use crate::sequences::arguments::RedisCli;
+use crate::sequences::context::{Context, host_server};
+use crate::sequences::setup::beside;
+use crate::sequences::ssh::{answer_with, restored, role, without_credentials};
+use tokio::net::{UnixListener, UnixStream};
+
+pub async fn run(context: &Context, arguments: &RedisCli) -> Result<ExitCode> {
+    let environment = context.environment().await?;
+    let secrets = context.secrets(&environment).await?;
+    let server = match role(arguments.host) {
+        Some(role) => host_server(role, context.addresses(&environment).await?.of(role)?, &secrets)?,
+        None => beside::server("restored", &restored(context, &environment).await?.1, &secrets)?,
+    };
+    // What is wrong with the server is told by us, not by a program that knows a socket alone.
+    server.connect(0).await?;
+    let folder = tempfile::Builder::new()
+        .prefix("infra-redis-")
+        .tempdir()
+        .doing(|| "make a temporary folder".into())?;
+    let socket = folder.path().join(&server.label);
+    let listener = UnixListener::bind(&socket).doing(|| format!("listen at {}", socket.display()))?;
+    let mut command = tokio::process::Command::new("redis-cli");
+    command.arg("-s").arg(&socket).args(&arguments.arguments);
+    without_credentials(&mut command);
+    context.interrupt.leave_terminal_to_another();
+    let running = async {
+        let leading = tokio::spawn(lead(listener, server));
+        let status = command.kill_on_drop(true).status().await;
+        leading.abort();
+        status.doing(|| "start redis-cli".into())
+    };
+    let status = context
+        .interrupt
+        .or(running)
+        .await
+        .map_err(|error| error.hint("install redis-cli (Debian: redis-tools), or use `infra ssh`"))?;
+    drop(folder);
+    answer_with(status)
+}
+
+/// Each connection to the socket becomes one to the server, logged in.
+async fn lead(listener: UnixListener, server: Server) {
+    while let Ok((near, _)) = listener.accept().await {
+        let server = server.clone();
+        tokio::spawn(async move {
+            if let Err(error) = join(near, &server).await {
+                tracing::warn!("{}", error.chain().join(": "));
+            }
+        });
+    }
+}
+
+async fn join(mut near: UnixStream, server: &Server) -> Result<()> {
+    let mut far = logged_in(server).await?;
+    tokio::io::copy_bidirectional(&mut near, &mut far)
+        .await
+        .map(drop)
+        .doing(|| format!("lead redis-cli to {server}"))
+}

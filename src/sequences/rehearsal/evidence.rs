@@ -1,0 +1,70 @@
+//! What a scratch server says of whoever came to it: its counters, its log of refusals, its log of handshakes.
+
+use super::verdict::{Evidence, Refusal, Refused, handshake};
+use crate::effects::redis::Connection;
+use crate::model::error::Result;
+use ::redis::{Value, cmd};
+
+/// Reads it. Our own looking leaves no trace in any of these: it touches no key and is refused nothing.
+pub async fn gather(connection: &mut Connection, log: &str) -> Result<Evidence> {
+    let info: String = connection.query(cmd("INFO").arg("everything")).await?;
+    let number = |name: &str| {
+        info.lines()
+            .find_map(|line| line.trim_end().strip_prefix(name)?.strip_prefix(':'))
+            .and_then(|value| value.strip_prefix("count=").unwrap_or(value).parse().ok())
+            .unwrap_or(0)
+    };
+    let mut evidence = Evidence {
+        // Nothing is ever saved there, so this counts every change since the start.
+        writes: number("rdb_changes_since_last_save"),
+        reads: number("keyspace_hits") + number("keyspace_misses"),
+        without_login: number("errorstat_NOAUTH"),
+        handshakes: log.lines().filter_map(handshake).collect(),
+        ..Evidence::default()
+    };
+    // Newest first; the first that happened says most.
+    let entries: Vec<Value> = connection.query(cmd("ACL").arg("LOG").arg(256)).await?;
+    for entry in entries.into_iter().rev() {
+        let fields = fields(entry);
+        let said = |name: &str| {
+            fields
+                .iter()
+                .find(|(key, _)| key == name)
+                .map(|(_, value)| value.clone())
+                .unwrap_or_default()
+        };
+        let kind = match said("reason").as_str() {
+            "auth" => {
+                evidence.refused_logins.push(said("username"));
+                continue;
+            }
+            "command" => Refused::Command,
+            "key" => Refused::Key,
+            "channel" => Refused::Channel,
+            _ => continue,
+        };
+        evidence.refusals.push(Refusal {
+            kind,
+            what: said("object"),
+        });
+    }
+    Ok(evidence)
+}
+
+/// The pairs of an entry, those whose value is text.
+fn fields(entry: Value) -> Vec<(String, String)> {
+    let Value::Array(items) = entry else {
+        return Vec::new();
+    };
+    let text = |value: &Value| match value {
+        Value::BulkString(bytes) => Some(String::from_utf8_lossy(bytes).into_owned()),
+        Value::SimpleString(text) => Some(text.clone()),
+        _ => None,
+    };
+    items
+        .as_chunks::<2>()
+        .0
+        .iter()
+        .filter_map(|[key, value]| Some((text(key)?, text(value)?)))
+        .collect()
+}

@@ -1,0 +1,104 @@
+//! What the last rehearsal came to, kept in the bucket for the switch.
+
+use super::verdict::Verdict;
+use crate::effects::cloud::s3::If;
+use crate::effects::state::Store;
+use crate::model::config::Config;
+use crate::model::error::{Doing, Result};
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+#[derive(Clone, Debug, Deserialize, Serialize, PartialEq, Eq)]
+pub struct Record {
+    pub at: Timestamp,
+    #[serde(flatten)]
+    pub verdict: Verdict,
+    /// Of what the rehearsal depends on: after a change of that it tells nothing.
+    pub digest: String,
+}
+
+impl Record {
+    pub fn new(verdict: Verdict, config: &Config, at: Timestamp) -> Self {
+        Record {
+            at,
+            verdict,
+            digest: digest(config),
+        }
+    }
+
+    /// The last rehearsal of this app in this form; nothing where there was none.
+    pub async fn load(store: &Store, config: &Config) -> Result<Option<Record>> {
+        let key = key(store);
+        let Some(object) = store.bucket().get(&key).await? else {
+            return Ok(None);
+        };
+        let record: Record =
+            serde_json::from_slice(&object.body).doing(|| format!("understand {}", store.bucket().url(&key)))?;
+        Ok(Some(record).filter(|record| record.digest == digest(config)))
+    }
+
+    pub async fn save(&self, store: &Store) -> Result<()> {
+        let key = key(store);
+        let body = serde_json::to_vec_pretty(self).doing(|| "put the rehearsal's result into JSON".into())?;
+        store.bucket().put(&key, &body, &If::Always).await.map(drop)
+    }
+}
+
+fn key(store: &Store) -> String {
+    format!("state/{}/rehearsal.json", store.env())
+}
+
+/// The parts of infra.yml that change what an app meets at the endpoint.
+fn digest(config: &Config) -> String {
+    let app = &config.app;
+    let parts = [
+        app.name.clone(),
+        app.config_var.clone(),
+        app.ca_config_var(),
+        app.rehearse.clone().unwrap_or_default(),
+        config.redis.app_commands.join(" "),
+        format!("{:?}", config.redis.engine),
+    ];
+    let hash = Sha256::digest(parts.join("\n").as_bytes());
+    hash.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config(more: &str) -> Config {
+        Config::parse(&format!(
+            "name: demo\nsource: {{config_var: REDIS_URL}}\napp: {{name: demo, rehearse: bin/check{more}}}\n"
+        ))
+        .unwrap()
+    }
+
+    #[test]
+    fn another_way_in_makes_an_old_rehearsal_worthless() {
+        let first = Record::new(
+            Verdict::Passed { writes: 1, reads: 1 },
+            &config(""),
+            Timestamp::UNIX_EPOCH,
+        );
+        assert_eq!(first.digest, digest(&config("")));
+        assert_ne!(first.digest, digest(&config(", ca_config_var: OTHER_CA")));
+        assert_ne!(first.digest, digest(&config(", config_var: JOBS_URL")));
+    }
+
+    #[test]
+    fn it_is_read_back_as_it_was_written() {
+        for verdict in [
+            Verdict::Passed { writes: 1, reads: 2 },
+            Verdict::Failed {
+                reason: "a".into(),
+                remedy: "b".into(),
+            },
+        ] {
+            let record = Record::new(verdict, &config(""), Timestamp::UNIX_EPOCH);
+            let text = serde_json::to_string(&record).unwrap();
+            assert_eq!(serde_json::from_str::<Record>(&text).unwrap(), record);
+        }
+    }
+}

@@ -1,0 +1,114 @@
+//! `infra switch-app --rehearse`.
+
+use crate::decide::vars;
+use crate::effects::platform::Heroku;
+use crate::effects::remote::Session;
+use crate::effects::state::Lock;
+use crate::model::error::{Error, ExitCode, Result};
+use crate::model::role::Role;
+use crate::sequences::context::{Context, Environment, host_record, target};
+use crate::sequences::rehearsal::scratch::Scratch;
+use crate::sequences::rehearsal::{Record, Setup, Verdict};
+use crate::sequences::setup::access;
+use crate::ui::JSON_SCHEMA_VERSION;
+use jiff::Timestamp;
+use serde_json::json;
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+const LOGIN: Duration = Duration::from_secs(30);
+
+pub async fn run(context: &Context) -> Result<ExitCode> {
+    let config = &context.config;
+    let Some(command) = config.app.rehearse.as_deref() else {
+        return Err(
+            Error::usage("rehearse the switch: `app.rehearse` in infra.yml does not say what to run")
+                .hint(include_str!("../../../templates/rehearsal-examples.txt").trim_end()),
+        );
+    };
+    let Some(platform) = context.platform.heroku() else {
+        return Err(
+            Error::usage("rehearse the switch: only an app on heroku can be given a process of its own")
+                .hint("run the app's own check by hand, after `infra up`"),
+        );
+    };
+    let environment = context.environment().await?;
+    let lock = Lock::acquire(&environment.store, &context.ui, "infra switch-app --rehearse").await?;
+    let result = rehearse(context, platform, &environment, command).await;
+    let released = lock.release().await;
+    let verdict = result?;
+    released?;
+    if context.ui.json() {
+        context
+            .ui
+            .data(json!({ "schema_version": JSON_SCHEMA_VERSION, "rehearsal": verdict }).to_string());
+    }
+    match verdict {
+        Verdict::Passed { writes, reads } => {
+            if !context.ui.json() {
+                context.ui.data(format!(
+                    "the app gets in: {writes} writes and {reads} reads over TLS as the user app, by `{command}`"
+                ));
+            }
+            Ok(ExitCode::Done)
+        }
+        Verdict::Failed { reason, remedy } => {
+            Err(Error::unproven(format!("get the app into its new Redis: {reason}")).hint(remedy))
+        }
+    }
+}
+
+async fn rehearse(context: &Context, platform: &Heroku, environment: &Environment, command: &str) -> Result<Verdict> {
+    let config = &context.config;
+    let state = environment.state().await?;
+    let names = context.names(environment)?;
+    let apps = context.apps()?;
+    let (secrets, addresses, source, vars, attachments, access) = tokio::try_join!(
+        context.secrets(environment),
+        context.addresses(environment),
+        context.source(),
+        platform.config_vars(),
+        platform.attachments(),
+        access::access(config, &environment.cloud, &apps),
+    )?;
+    let host = target(
+        Role::Master,
+        addresses.of(Role::Master)?,
+        host_record(&state, Role::Master)?,
+        &secrets,
+    )?;
+    let session = Session::connect(&host, LOGIN).await?;
+    let naming = context.naming(&apps, &vars::place_of(&source), &[]).await?;
+    let places = naming.places(&source);
+    let app_vars = naming.of_app(&places, &config.app.name, &config.app.config_var, &vars, &attachments);
+    let mut settings = state.source.settings.clone();
+    settings.extend(config.redis.settings.clone());
+    let setup = Setup {
+        cloud: &environment.cloud,
+        names: &names,
+        platform,
+        session: &session,
+        scratch: Scratch::new(config.redis.engine, settings, config.redis.app_commands.clone()),
+        endpoint: addresses.of(Role::Master)?,
+        authority: secrets.ca_cert()?,
+        ca_var: &config.app.ca_config_var(),
+        vars: app_vars.will_move().into_iter().collect::<BTreeMap<_, _>>(),
+        command,
+        admin_cidrs: &access.admins.cidrs(),
+        app_cidrs: &access.apps.cidrs(),
+        ui: &context.ui,
+    };
+    let verdict = context.interrupt.or(setup.run()).await;
+    // However it ended: the port does not stay open.
+    if let Err(error) = setup.clear_away().await {
+        context.ui.warn(format!(
+            "the scratch server or its port may be left: {}; the next rehearsal and `infra up` remove them",
+            error.chain().join(": ")
+        ));
+    }
+    let verdict = verdict?;
+    Record::new(verdict.clone(), config, Timestamp::now())
+        .save(&environment.store)
+        .await?;
+    Ok(verdict)
+}

@@ -1,0 +1,299 @@
+//! On an instance beside the pair: made for it, and kept until it is removed, or thrown away by a drill.
+
+use super::name;
+use crate::decide::access::Access;
+use crate::effects::backup::catalogue::{Choice, Wish, moment};
+use crate::effects::backup::{read, restore};
+use crate::effects::cloud::ec2;
+use crate::effects::cloud::ec2::Purpose;
+use crate::effects::cloud::find;
+use crate::effects::host;
+use crate::effects::host::restore as on_host;
+use crate::effects::host::restore::Checked;
+use crate::effects::redis::Server;
+use crate::effects::remote::KeyPair;
+use crate::effects::state::Lock;
+use crate::model::cloud::Found;
+use crate::model::error::{Error, ExitCode, Result};
+use crate::model::names::Names;
+use crate::model::size;
+use crate::model::state::{HostRecord, State};
+use crate::sequences::arguments::Confirmed;
+use crate::sequences::context::{Context, Environment};
+use crate::sequences::setup::beside;
+use crate::sequences::setup::beside::Maker;
+use crate::sequences::setup::keeper::Keeper;
+use crate::sequences::setup::wanted;
+use crate::ui::JSON_SCHEMA_VERSION;
+use serde_json::json;
+
+pub async fn restore(
+    context: &Context,
+    environment: &Environment,
+    wish: &Wish,
+    altered: &restore::Altered,
+    confirmed: &Confirmed,
+) -> Result<ExitCode> {
+    if altered.keys.is_some() {
+        return Err(Error::usage("restore some keys onto an instance of its own").hint(
+            "leave --keys out: the instance gets all of it, and `infra redis-cli restored` reaches it; or use --keys with `--to file DIR` or `--to live`",
+        ));
+    }
+    let catalogue = context
+        .interrupt
+        .or(read::catalogue(environment.store.bucket(), context.env()))
+        .await?;
+    let choice = restore::choose(&catalogue, wish)?;
+    let words = super::words(&choice, altered);
+    if confirmed.dry_run {
+        context.ui.data(format!(
+            "would make an instance beside the pair and put {words} on it, from {} and {} pieces of the log",
+            choice.base.place,
+            choice.steps.len()
+        ));
+        return Ok(ExitCode::Done);
+    }
+    let instance = Instance::begin(context, environment, Purpose::Restored).await?;
+    let work = async {
+        let ready = instance.set_up(context).await?;
+        let restored = ready.restore(context, environment, &choice, altered).await?;
+        // It is found again by this: which key it shows, and so that it is it.
+        let lock = Lock::acquire(&environment.store, &context.ui, "infra restore").await?;
+        let record = HostRecord {
+            instance_id: instance.id.clone(),
+            host_key: ready.0.host_key.to_string(),
+            next_host_key: None,
+        };
+        let kept = async {
+            let keeper = Keeper::open(&environment.store, environment.state().await?).await?;
+            keeper
+                .change(|state| {
+                    state.restored.insert(record.instance_id.clone(), record.clone());
+                })
+                .await
+        };
+        let kept = kept.await;
+        context.warn_of(lock.release().await);
+        kept?;
+        Ok::<_, Error>((ready.0.address.clone(), restored))
+    };
+    match context.interrupt.or(work).await {
+        Ok((address, restored)) => {
+            let alive = restored.keys.saturating_sub(restored.expired);
+            if context.ui.json() {
+                context.ui.data(
+                    json!({"schema_version": JSON_SCHEMA_VERSION, "instance": instance.id, "address": address, "keys": alive, "expired": restored.expired})
+                        .to_string(),
+                );
+                return Ok(ExitCode::Done);
+            }
+            context.ui.data(format!(
+                "{} at {address} serves {words}: {} keys{}",
+                instance.id,
+                size::count(alive),
+                super::expired(restored.expired)
+            ));
+            context.ui.data("look at it with `infra redis-cli restored` or `infra ssh restored`; remove it with `infra restore --remove`: until then it costs what a host costs");
+            Ok(ExitCode::Done)
+        }
+        Err(error) => {
+            context.warn_of(instance.end(context, environment).await);
+            Err(error)
+        }
+    }
+}
+
+/// Ends all that restores have made beside the pair.
+pub async fn remove(context: &Context, environment: &Environment, confirmed: &Confirmed) -> Result<ExitCode> {
+    let names = context.names(environment)?;
+    let all = ec2::besides(&environment.cloud, &names).await?;
+    let ids: Vec<String> = (all.into_iter())
+        .filter(|beside| beside.purpose == Purpose::Restored)
+        .map(|beside| beside.instance)
+        .collect();
+    if ids.is_empty() {
+        context.ui.data("there is no instance of a restore");
+        return Ok(ExitCode::Done);
+    }
+    if confirmed.dry_run {
+        context.ui.data(format!("would end {}", ids.join(", ")));
+        return Ok(ExitCode::Done);
+    }
+    context.confirm(
+        confirmed.confirm.as_deref(),
+        &format!("This ends {} with the data that was restored onto it.", ids.join(", ")),
+    )?;
+    ec2::terminate(&environment.cloud, &ids).await?;
+    let lock = Lock::acquire(&environment.store, &context.ui, "infra restore").await?;
+    let keeper = Keeper::open(&environment.store, environment.state().await?).await?;
+    let forgotten = keeper
+        .change(|state| state.restored.retain(|id, _| !ids.contains(id)))
+        .await;
+    context.warn_of(lock.release().await);
+    forgotten?;
+    context.ui.data(format!("ended {}", ids.join(", ")));
+    Ok(ExitCode::Done)
+}
+
+/// An instance beside the pair, from the moment at which it costs.
+pub struct Instance {
+    id: String,
+    purpose: Purpose,
+    bootstrap: KeyPair,
+    names: Names,
+    state: State,
+    found: Found,
+    programs: host::programs::Programs,
+    cloud: crate::effects::cloud::Cloud,
+}
+
+/// One that is set up.
+pub struct Ready(beside::Ready);
+
+/// What an engine on it has loaded.
+pub struct Restored {
+    /// Also those that have reached their end.
+    pub keys: u64,
+    pub expired: u64,
+    pub version: String,
+}
+
+impl Instance {
+    pub async fn begin(context: &Context, environment: &Environment, purpose: Purpose) -> Result<Instance> {
+        let step = context.ui.step("instance");
+        let state = environment.state().await?;
+        let names = context.names(environment)?;
+        let wanted = wanted::wanted(
+            &context.config,
+            &names,
+            state.generation,
+            environment.cloud.s3_over_tls(),
+            // It joins the group as that stands.
+            &Access::untouched(),
+        );
+        let found = find::find(&environment.cloud, &wanted).await?;
+        let architecture = found
+            .machine_type
+            .as_ref()
+            .map_or("amd64", |machine| &machine.architecture);
+        let programs = host::programs::find(context.agent.as_deref(), architecture)?;
+        let cloud = environment.cloud.clone();
+        let maker = Maker {
+            cloud: &cloud,
+            config: &context.config,
+            names: &names,
+            state: &state,
+            found: &found,
+            programs: &programs,
+        };
+        let (id, bootstrap) = maker.begin(purpose, &step).await?;
+        step.done(format!("{id}, beside the pair"));
+        Ok(Instance {
+            id,
+            purpose,
+            bootstrap,
+            names,
+            state,
+            found,
+            programs,
+            cloud,
+        })
+    }
+
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    pub async fn set_up(&self, context: &Context) -> Result<Ready> {
+        let step = context.ui.step(format!("host {}", self.purpose));
+        let maker = Maker {
+            cloud: &self.cloud,
+            config: &context.config,
+            names: &self.names,
+            state: &self.state,
+            found: &self.found,
+            programs: &self.programs,
+        };
+        let ready = maker.set_up(&self.id, self.purpose, &self.bootstrap, &step).await?;
+        step.done(format!("{} is set up", ready.address));
+        Ok(Ready(ready))
+    }
+
+    /// Ends it.
+    pub async fn end(&self, context: &Context, environment: &Environment) -> Result<()> {
+        let step = context.ui.step("end the instance");
+        ec2::terminate(&environment.cloud, std::slice::from_ref(&self.id)).await?;
+        step.done(&self.id);
+        Ok(())
+    }
+}
+
+impl Ready {
+    pub fn server(&self) -> Server {
+        self.0.server.clone()
+    }
+
+    /// Builds a choice there, has an engine try it, and serves it.
+    pub async fn restore(
+        &self,
+        context: &Context,
+        environment: &Environment,
+        choice: &Choice<'_>,
+        altered: &restore::Altered,
+    ) -> Result<Restored> {
+        let (ui, session) = (&context.ui, &self.0.session);
+        let name = name();
+        let log: u64 = choice.steps.iter().map(|step| step.up_to - step.piece.chunk.from).sum();
+        on_host::room(session, choice.base.plain_bytes + log).await?;
+        let step = ui.step("build");
+        let plan = restore::plan(environment.store.bucket(), context.env(), choice, 4).await?;
+        let built = on_host::build(session, &name, &plan, &step).await?;
+        step.done(format!(
+            "{} of base and {} of log, last write {}",
+            size::bytes(built.base_bytes),
+            size::bytes(built.log_bytes),
+            built.last_second.map_or("in the base".into(), moment)
+        ));
+        let step = ui.step("load");
+        let checked = match altered.keep_life {
+            true => on_host::plain(session, &name).await?,
+            false => on_host::check(session, &name).await?,
+        };
+        if altered.keep_life {
+            if let Checked::NoRoom(why) = &checked {
+                return Err(Error::failed(format!("let keys end later: {why}"))
+                    .hint("take a larger `hosts.instance_type`, or leave --shift-ttl out"));
+            }
+            on_host::shift(session, &name, &altered.wanted(choice, &built)).await?;
+        }
+        let served = on_host::place(session, &name).await?;
+        let restored = match checked {
+            Checked::Loads {
+                keys, expired, version, ..
+            } => Restored {
+                keys,
+                expired: if altered.keep_life { 0 } else { expired },
+                version,
+            },
+            Checked::NoRoom(_) => Restored {
+                keys: served,
+                expired: 0,
+                version: String::new(),
+            },
+        };
+        // Without a log the count is known.
+        if built.log_bytes == 0
+            && choice.steps.is_empty()
+            && !restored.version.is_empty()
+            && restored.keys != choice.base.keys
+        {
+            return Err(Error::unproven(format!(
+                "load the restored data: {} keys are there, the base's record says {}",
+                restored.keys, choice.base.keys
+            ))
+            .hint("`infra backup verify` says more"));
+        }
+        step.done(format!("{} keys", size::count(restored.keys)));
+        Ok(restored)
+    }
+}

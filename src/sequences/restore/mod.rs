@@ -1,0 +1,80 @@
+//! `infra restore`: any covered second of the past, built in a new place, checked, and put where it was asked for.
+
+mod file;
+mod import;
+pub mod instance;
+mod live;
+
+use crate::effects::backup::catalogue::{Choice, Wish, moment};
+use crate::effects::backup::restore::Altered;
+use crate::model::error::{Error, ExitCode, Result};
+use crate::model::size;
+use crate::sequences::arguments::{Restore, Target};
+use crate::sequences::context::Context;
+use jiff::Timestamp;
+
+pub async fn run(context: &Context, arguments: &Restore) -> Result<ExitCode> {
+    if arguments.remove {
+        let environment = context.environment().await?;
+        return context
+            .interrupt
+            .or(instance::remove(context, &environment, &arguments.confirmed))
+            .await;
+    }
+    if let Some(file) = &arguments.from {
+        arguments.target()?;
+        let environment = context.environment().await?;
+        return import::import(context, &environment, file, &arguments.confirmed).await;
+    }
+    let wish = match (arguments.at, arguments.latest, &arguments.backup) {
+        (Some(at), false, None) => Wish::At(at),
+        (None, true, None) => Wish::Latest,
+        (None, false, Some(base)) => Wish::Base(base.clone()),
+        _ => {
+            return Err(Error::usage("know what to restore")
+                .hint("name one of --at TIME, --latest, --backup ID and --from FILE"));
+        }
+    };
+    let altered = Altered {
+        keys: arguments.keys.clone(),
+        keep_life: arguments.shift_ttl,
+    };
+    let environment = context.environment().await?;
+    match arguments.target()? {
+        Target::Instance => instance::restore(context, &environment, &wish, &altered, &arguments.confirmed).await,
+        Target::Live => live::restore(context, &environment, &wish, &altered, &arguments.confirmed).await,
+        Target::File(folder) => {
+            let work = file::restore(context, &environment, &wish, &altered, &folder, arguments.without_load);
+            context.interrupt.or(work).await
+        }
+    }
+}
+
+/// The name of what is built on a host, by the time.
+fn name() -> String {
+    Timestamp::now().strftime("%Y%m%dT%H%M%SZ").to_string()
+}
+
+/// What is restored, in words.
+fn words(choice: &Choice<'_>, altered: &Altered) -> String {
+    let time = choice
+        .until
+        .map_or("everything that is in the bucket".into(), |second| {
+            format!("the data as of {}", moment(second))
+        });
+    match &altered.keys {
+        Some(pattern) => format!("the keys {pattern} of {time}"),
+        None => time,
+    }
+}
+
+/// What became of keys whose time was over.
+fn expired(count: u64) -> String {
+    match count {
+        0 => String::new(),
+        count => format!(
+            "; {} more have reached the end of their time since and are gone, unless --shift-ttl lets them live on",
+            size::count(count)
+        ),
+    }
+}

@@ -1,0 +1,485 @@
+//! `infra rotate`: a new password in the place of an old one, with no error for whoever uses it. One user after the other, each in stages that are stored before
+//! their effect, so that a run that died is gone on with by the next.
+
+use crate::effects::cloud::ssm;
+use crate::effects::host;
+use crate::effects::redis::{Info, Server, control};
+use crate::effects::state::{Held, Lock};
+use crate::effects::wait::{Look, Wait};
+use crate::model::error::{Error, ExitCode, Kind, Result};
+use crate::model::names::Names;
+use crate::model::role::Role;
+use crate::model::rotation::{Rotation, Stage, Told};
+use crate::model::secret::Secret;
+use crate::model::secrets::{RedisUser, Secrets, parameter};
+use crate::model::size;
+use crate::model::state::State;
+use crate::sequences::arguments::Rotate;
+use crate::sequences::context::{Context, Environment, host_server};
+use crate::sequences::rotation::{app, proof};
+use crate::sequences::setup::keeper::Keeper;
+use crate::sequences::up;
+use crate::ui::JSON_SCHEMA_VERSION;
+use jiff::Timestamp;
+use serde::Serialize;
+use serde_json::json;
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+/// How long a release may take, and after it the processes to run it.
+const RELEASE: Duration = Duration::from_secs(30 * 60);
+/// An agent that was given another password says within so long how it is.
+const AGENT: Duration = Duration::from_secs(60);
+
+/// What was done for one user.
+#[derive(Serialize)]
+struct Rotated {
+    user: RedisUser,
+    seconds: f64,
+    /// Of each app that was handed the new password.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    releases: BTreeMap<String, u64>,
+    /// Connections that were severed because they would not go.
+    severed: usize,
+}
+
+pub async fn run(context: &Context, arguments: &Rotate) -> Result<ExitCode> {
+    let environment = context.environment().await?;
+    let state = environment.state().await?;
+    refuse_during_a_cutover(context, &environment).await?;
+    let asked = match arguments.user {
+        Some(user) => vec![user],
+        None => RedisUser::ALL.to_vec(),
+    };
+    let rotation = goes_on_or_begins(&state, &asked);
+    if arguments.change.dry_run {
+        for line in lines(context, &rotation, state.rotation.is_some()) {
+            context.ui.data(line);
+        }
+        return Ok(ExitCode::Done);
+    }
+    if state.rotation.is_none() {
+        up::refuse_changes(context, &environment).await?;
+    }
+    for line in lines(context, &rotation, state.rotation.is_some()) {
+        context.ui.note(line);
+    }
+    context.agree(arguments.change.yes, "Go on?")?;
+    let lock = Lock::acquire(&environment.store, &context.ui, "infra rotate").await?;
+    let work = async {
+        let stored = environment.state().await?;
+        if stored.rotation != state.rotation {
+            return Err(
+                Error::failed("replace passwords: another run went on with it meanwhile")
+                    .hint("run `infra rotate` again"),
+            );
+        }
+        let work = Work {
+            context,
+            environment: &environment,
+            names: context.names(&environment)?,
+            keeper: Keeper::open(&environment.store, stored).await?,
+            lock: &lock,
+            limits: app::Limits {
+                release: RELEASE,
+                grace: arguments.grace,
+                leaving: arguments.wait,
+            },
+            cut_off: arguments.cut_off,
+        };
+        work.rotate(rotation).await
+    };
+    let result = context.interrupt.or(work).await;
+    context.warn_of(lock.release().await);
+    let rotated = result?;
+    match context.ui.json() {
+        true => context
+            .ui
+            .data(json!({ "schema_version": JSON_SCHEMA_VERSION, "rotated": rotated }).to_string()),
+        false => rotated.iter().for_each(|one| {
+            context.ui.data(format!(
+                "{:<12} has a new password, the old one is refused ({})",
+                one.user,
+                size::duration(Duration::from_secs_f64(one.seconds))
+            ));
+        }),
+    }
+    Ok(ExitCode::Done)
+}
+
+/// A cutover hands out the app's password and counts the master's users: nothing else changes either meanwhile.
+async fn refuse_during_a_cutover(context: &Context, environment: &Environment) -> Result<()> {
+    match context.history(environment).await?.unfinished(Timestamp::now()) {
+        Some(unfinished) => Err(Error::failed(format!("replace passwords: {unfinished}"))
+            .hint("bring the cutover to its end, or back, then run `infra rotate` again")),
+        None => Ok(()),
+    }
+}
+
+/// What was begun is brought to its end first; what is asked for beside it comes after.
+fn goes_on_or_begins(state: &State, asked: &[RedisUser]) -> Rotation {
+    let now = Timestamp::now();
+    match &state.rotation {
+        Some(begun) => {
+            let mut rotation = begun.clone();
+            // Without a name everybody is asked for, which is what the begun one has in its list or has behind it.
+            if let [user] = asked
+                && *user != begun.user
+                && !begun.left.contains(user)
+            {
+                rotation.left.push(*user);
+            }
+            rotation
+        }
+        None => Rotation::begin(asked[0], asked[1..].to_vec(), now),
+    }
+}
+
+fn lines(context: &Context, rotation: &Rotation, was_begun: bool) -> Vec<String> {
+    let mut lines = Vec::new();
+    if was_begun {
+        lines.push(format!(
+            "goes on with {}, begun at {}: {}",
+            rotation.user, rotation.begun_at, rotation.stage
+        ));
+    }
+    for user in std::iter::once(&rotation.user).chain(&rotation.left) {
+        lines.push(match user {
+            RedisUser::App => format!(
+                "app: both passwords are accepted, the vars of {} that name the endpoint are changed, which restarts its processes, then the old one is refused",
+                context.config.app.name
+            ),
+            user => format!("{user}: both passwords are accepted, the hosts use the new one, then the old one is refused"),
+        });
+    }
+    lines
+}
+
+struct Work<'a> {
+    context: &'a Context,
+    environment: &'a Environment,
+    names: Names,
+    keeper: Keeper,
+    lock: &'a Held,
+    limits: app::Limits,
+    cut_off: bool,
+}
+
+impl Work<'_> {
+    async fn rotate(&self, first: Rotation) -> Result<Vec<Rotated>> {
+        let mut rotated = Vec::new();
+        let mut rotation = first;
+        loop {
+            rotated.push(self.one(&rotation).await?);
+            match rotation.next(Timestamp::now()) {
+                Some(next) => rotation = next,
+                None => return Ok(rotated),
+            }
+        }
+    }
+
+    async fn one(&self, rotation: &Rotation) -> Result<Rotated> {
+        let (user, begun) = (rotation.user, Instant::now());
+        let mut rotated = Rotated {
+            user,
+            seconds: 0.0,
+            releases: BTreeMap::new(),
+            severed: 0,
+        };
+        if rotation.stage <= Stage::Adding {
+            self.add(rotation).await?;
+        }
+        if rotation.stage <= Stage::Switching {
+            self.switch(rotation, &mut rotated).await?;
+        }
+        self.remove(rotation).await?;
+        rotated.seconds = begun.elapsed().as_secs_f64();
+        Ok(rotated)
+    }
+
+    /// Both hosts come to accept a new password beside the old one.
+    async fn add(&self, rotation: &Rotation) -> Result<()> {
+        let user = rotation.user;
+        let step = self.context.ui.step(format!("{user}: a second password"));
+        let name = self.full(&parameter::next_password(user));
+        if self.keeper.state().await.rotation.is_none() {
+            // What an earlier rotation left at its very end is the password in use.
+            ssm::delete(&self.environment.cloud, std::slice::from_ref(&name)).await?;
+        }
+        ssm::make(&self.environment.cloud, &self.names, &name, &Secret::generate(), true).await?;
+        self.enter(rotation, Stage::Adding).await?;
+        up::bring_hosts(self.context, self.environment, self.lock, &step).await?;
+        let secrets = self.secrets().await?;
+        let (old, new) = (secrets.password(user)?, secrets.next_password(user)?);
+        for admin in self.servers(&secrets).await? {
+            proof::accepts(&admin, user, &[old, new]).await?;
+        }
+        step.done("both hosts accept both");
+        Ok(())
+    }
+
+    /// Whoever uses the password comes to use the new one.
+    async fn switch(&self, rotation: &Rotation, rotated: &mut Rotated) -> Result<()> {
+        let user = rotation.user;
+        let step = self.context.ui.step(format!("{user}: the new one in use"));
+        let agents = self.agents(user).await?;
+        self.enter(rotation, Stage::Switching).await?;
+        up::bring_hosts(self.context, self.environment, self.lock, &step).await?;
+        match user {
+            RedisUser::App => self.hand_over(&step, rotated).await?,
+            RedisUser::Backup => self.await_agents(&agents, &step).await?,
+            RedisUser::Replication => self.await_link(&step).await?,
+            RedisUser::Monitoring => self.leave_to_the_user().await?,
+            RedisUser::Admin => {}
+        }
+        step.done(match user {
+            RedisUser::App => format!("{} apps, and nobody holds the old one", rotated.releases.len()),
+            _ => "on both hosts".into(),
+        });
+        Ok(())
+    }
+
+    /// The old password comes to be refused.
+    async fn remove(&self, rotation: &Rotation) -> Result<()> {
+        let user = rotation.user;
+        let step = self.context.ui.step(format!("{user}: the old one away"));
+        self.lock.confirm(Duration::ZERO).await?;
+        let secrets = self.secrets().await?;
+        let (old, new) = (secrets.password(user)?.clone(), secrets.next_password(user)?.clone());
+        // Before anybody may take the old one from a host: whoever reads it from now on, `infra up` after a run that died here too, can log in before and after.
+        ssm::replace(
+            &self.environment.cloud,
+            &self.names,
+            &self.full(&parameter::password(user)),
+            &new,
+            true,
+        )
+        .await?;
+        self.enter(rotation, Stage::Removing).await?;
+        up::bring_hosts(self.context, self.environment, self.lock, &step).await?;
+        for admin in self.servers(&self.secrets().await?).await? {
+            proof::accepts(&admin, user, &[&new]).await?;
+            if old != new {
+                proof::refuses(&admin, user, &old).await?;
+            }
+        }
+        let next = rotation.next(Timestamp::now());
+        let name = self.full(&parameter::next_password(user));
+        if let Some(next) = &next {
+            // The next one's own must be there before it is begun.
+            let name = self.full(&parameter::next_password(next.user));
+            ssm::delete(&self.environment.cloud, std::slice::from_ref(&name)).await?;
+            ssm::make(&self.environment.cloud, &self.names, &name, &Secret::generate(), true).await?;
+        }
+        self.keeper.change(|state| state.rotation = next).await?;
+        ssm::delete(&self.environment.cloud, &[name]).await?;
+        step.done("both hosts refuse it");
+        Ok(())
+    }
+
+    async fn enter(&self, rotation: &Rotation, stage: Stage) -> Result<()> {
+        self.keeper
+            .change(|state| {
+                let told = state.rotation.take().and_then(|begun| begun.told);
+                state.rotation = Some(Rotation {
+                    stage,
+                    told,
+                    ..rotation.clone()
+                });
+            })
+            .await
+    }
+
+    /// Every app that logs in at the endpoint gets the new password, and whoever holds only the old one has gone when this returns.
+    async fn hand_over(&self, step: &crate::ui::Step, rotated: &mut Rotated) -> Result<()> {
+        let state = self.keeper.state().await;
+        let endpoints = self.context.endpoint_names(state.endpoint.as_deref());
+        let secrets = self.secrets().await?;
+        let password = secrets.next_password(RedisUser::App)?;
+        let master = self.master(&secrets).await?;
+        for app in self.context.apps()? {
+            app::settle(&app, self.limits, step).await?;
+            let vars = app.config_vars().await?;
+            // One that cannot be read may hold the password.
+            vars.get(&self.context.config.app.config_var)?;
+            let wanted = app::renewed(&vars, &endpoints, password);
+            if wanted.is_empty() {
+                continue;
+            }
+            if !app::knows(&app, &wanted).await? {
+                self.remember(app::mark(&master).await?).await?;
+            }
+            step.update(format!("{} gets it", app.app_name()));
+            self.lock.confirm(Duration::ZERO).await?;
+            let handed_over = app::tell(&app, &wanted, self.limits, step).await;
+            let release = handed_over.map_err(|error| refused(error, !rotated.releases.is_empty()))?;
+            rotated.releases.insert(app.app_name().to_string(), release);
+        }
+        if let Some(told) = self.keeper.state().await.rotation.and_then(|rotation| rotation.told) {
+            rotated.severed = app::await_gone(&master, &told, self.limits.leaving, self.cut_off, step).await?;
+        }
+        Ok(())
+    }
+
+    /// When each host's agent last said how it is.
+    async fn agents(&self, user: RedisUser) -> Result<Vec<(Role, i64)>> {
+        let mut agents = Vec::new();
+        if user == RedisUser::Backup {
+            for role in Role::ALL {
+                let seen = host::backup::look(&self.context.log_in(self.environment, role).await?).await?;
+                agents.extend(seen.agent.map(|agent| (role, agent.at)));
+            }
+        }
+        Ok(agents)
+    }
+
+    async fn await_agents(&self, before: &[(Role, i64)], step: &crate::ui::Step) -> Result<()> {
+        for (role, before) in before {
+            let what = format!("the agent of the {role} to work with its new password");
+            let session = self.context.log_in(self.environment, *role).await?;
+            Wait::new(
+                &what,
+                AGENT,
+                "`journalctl -u infra-agent` on the host says more; then run `infra rotate` again",
+            )
+            .until(step, || async {
+                let seen = host::backup::look(&session).await?.agent;
+                Ok(match seen {
+                    Some(agent) if agent.at > *before && agent.troubles.is_empty() => Look::Ready(()),
+                    Some(agent) => Look::NotYet(format!("the {role}'s agent: {}", agent.troubles.join("; "))),
+                    None => Look::NotYet(format!("the {role}'s agent says nothing")),
+                })
+            })
+            .await?;
+        }
+        Ok(())
+    }
+
+    /// What watches the pair is the user's own: only they can give it the new password. Running the command again says that they did.
+    async fn leave_to_the_user(&self) -> Result<()> {
+        let was_told = |state: State| state.rotation.is_some_and(|rotation| rotation.told.is_some());
+        if was_told(self.keeper.state().await) || self.cut_off {
+            return Ok(());
+        }
+        let secrets = self.secrets().await?;
+        let mut watching = 0;
+        for admin in self.servers(&secrets).await? {
+            let clients = control::clients(&mut admin.connect(0).await?).await?;
+            watching += clients
+                .iter()
+                .filter(|client| client.user == RedisUser::Monitoring.name())
+                .count();
+        }
+        if watching == 0 {
+            return Ok(());
+        }
+        let told = app::mark(&self.master(&secrets).await?).await?;
+        self.remember(told).await?;
+        Err(Error::partial(format!(
+            "replace the password of monitoring: {watching} connections use it, and nobody here knows whose they are"
+        ))
+        .hint(format!(
+            "both are accepted: give whatever watches the pair the new one (SSM parameter {}), then run `infra rotate` again",
+            self.full(&parameter::next_password(RedisUser::Monitoring))
+        )))
+    }
+
+    async fn remember(&self, told: Told) -> Result<()> {
+        self.keeper
+            .change(|state| {
+                if let Some(rotation) = &mut state.rotation {
+                    rotation.told = Some(told);
+                }
+            })
+            .await
+    }
+
+    async fn await_link(&self, step: &crate::ui::Step) -> Result<()> {
+        let secrets = self.secrets().await?;
+        let addresses = self.context.addresses(self.environment).await?;
+        let replica = host_server(Role::Replica, addresses.of(Role::Replica)?, &secrets)?;
+        Wait::new("the replica's link to be up", AGENT, "`infra status` shows the link")
+            .until(step, || async {
+                let info = Info::read(&mut replica.connect(0).await?).await?;
+                Ok(match info.link.is_some_and(|link| link.up) {
+                    true => Look::Ready(()),
+                    false => Look::NotYet("the link is down".into()),
+                })
+            })
+            .await
+    }
+
+    async fn secrets(&self) -> Result<Secrets> {
+        self.context.secrets(self.environment).await
+    }
+
+    async fn master(&self, secrets: &Secrets) -> Result<Server> {
+        let addresses = self.context.addresses(self.environment).await?;
+        host_server(Role::Master, addresses.of(Role::Master)?, secrets)
+    }
+
+    async fn servers(&self, secrets: &Secrets) -> Result<Vec<Server>> {
+        let addresses = self.context.addresses(self.environment).await?;
+        Role::ALL
+            .into_iter()
+            .map(|role| host_server(role, addresses.of(role)?, secrets))
+            .collect()
+    }
+
+    fn full(&self, parameter: &str) -> String {
+        format!("{}{parameter}", self.names.parameters())
+    }
+}
+
+/// Whoever is about to hand out the app's password does not do it while that is being replaced.
+pub fn refuse_unfinished(state: &State) -> Result<()> {
+    match &state.rotation {
+        Some(rotation) => Err(Error::failed(format!(
+            "go on: the password of {} is being replaced since {}",
+            rotation.user, rotation.begun_at
+        ))
+        .hint("run `infra rotate` to bring that to its end")),
+        None => Ok(()),
+    }
+}
+
+/// A platform that refuses the new password blocks nobody: both are accepted until the rotation goes on.
+fn refused(error: Error, some_have_it: bool) -> Error {
+    if !error.nothing_changed() {
+        return error;
+    }
+    let error = match some_have_it {
+        true => error.with_kind(Kind::Partial),
+        false => error,
+    };
+    error
+        .while_doing("hand the app its new password: the app runs on with the old one, and both are accepted")
+        .hint("mend what the platform says, then run `infra rotate app` again")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_begun_comes_first_and_nobody_twice() {
+        let mut state = State::begin(Timestamp::UNIX_EPOCH);
+        let fresh = goes_on_or_begins(&state, &[RedisUser::App, RedisUser::Admin]);
+        assert_eq!(
+            (fresh.user, fresh.left.clone()),
+            (RedisUser::App, vec![RedisUser::Admin])
+        );
+        state.rotation = Some(Rotation {
+            stage: Stage::Switching,
+            ..fresh
+        });
+        let all = goes_on_or_begins(&state, &RedisUser::ALL);
+        assert_eq!(
+            (all.user, all.stage, all.left.len()),
+            (RedisUser::App, Stage::Switching, 1)
+        );
+        let one = goes_on_or_begins(&state, &[RedisUser::Backup]);
+        assert_eq!(one.left, [RedisUser::Admin, RedisUser::Backup]);
+        assert_eq!(goes_on_or_begins(&state, &[RedisUser::App]).left, [RedisUser::Admin]);
+    }
+}

@@ -1,0 +1,201 @@
+//! A host beside the pair, from nothing to an engine that waits for restored data: for a drill, or to look into the past while the pair goes on.
+
+use super::hosts::{BOOT, LOGIN, app_rights, passwords, subjects};
+use crate::effects::cloud::Cloud;
+use crate::effects::cloud::ec2;
+use crate::effects::cloud::ec2::{Beside, Purpose, Run};
+use crate::effects::host::programs::Programs;
+use crate::effects::host::{
+    Door, Facts, Position, Settings, apply, default_maxmemory, first_contact, plan, tls, user_data,
+};
+use crate::effects::redis::{Server, Trust};
+use crate::effects::remote::{HostKey, KeyPair, Session, Target};
+use crate::effects::wait::{Look, Wait};
+use crate::model::cloud::{Found, HostSpec};
+use crate::model::config::{Config, parse_memory};
+use crate::model::error::{Error, Result};
+use crate::model::names::Names;
+use crate::model::role::Role;
+use crate::model::secrets::RedisUser;
+use crate::model::state::State;
+use crate::ui::Step;
+use jiff::Timestamp;
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// How long EC2 may take to have an instance run.
+const RUNNING: Duration = Duration::from_secs(300);
+const PORT: u16 = 6379;
+
+/// What it is made from: all that the pair was made from.
+pub struct Maker<'a> {
+    pub cloud: &'a Cloud,
+    pub config: &'a Config,
+    pub names: &'a Names,
+    pub state: &'a State,
+    pub found: &'a Found,
+    pub programs: &'a Programs,
+}
+
+/// One that is ready for a restore.
+pub struct Ready {
+    pub address: String,
+    pub session: Session,
+    pub host_key: HostKey,
+    /// Its engine, once it runs.
+    pub server: Server,
+}
+
+impl Maker<'_> {
+    /// Asks for the instance; from here on it costs, and is to be ended by whoever asked.
+    pub async fn begin(&self, purpose: Purpose, step: &Step) -> Result<(String, KeyPair)> {
+        let missing = |what: &str| {
+            Error::failed(format!("make a host beside the pair: there is no {what}"))
+                .hint("run `infra up` first: it is made in the same network, from the same secrets")
+        };
+        let group = self.found.group.as_ref().ok_or_else(|| missing("security group"))?;
+        let image = self.found.image.as_ref().ok_or_else(|| missing("image"))?;
+        let master = self
+            .found
+            .instances
+            .iter()
+            .find(|instance| instance.role == Role::Master);
+        let subnets = &self.found.network.subnets;
+        let subnet = (subnets.iter())
+            .find(|subnet| master.is_some_and(|master| master.zone == subnet.zone))
+            .or_else(|| subnets.first())
+            .ok_or_else(|| missing("subnet"))?;
+        let now = Timestamp::now().strftime("%Y%m%dt%H%M%S");
+        let host = HostSpec {
+            role: Role::Master,
+            name: format!("{}-{purpose}-{now}", self.names.resource()),
+            instance_type: self.config.hosts.instance_type.clone(),
+            image_id: image.id.clone(),
+            image_name: self.config.hosts.image.clone(),
+            root_device: image.root_device.clone(),
+            disk_gb: self.config.hosts.disk_gb,
+            zone: subnet.zone.clone(),
+            subnet: subnet.id.clone(),
+            generation: self.state.generation,
+        };
+        let bootstrap = KeyPair::generate("infra-bootstrap")?;
+        let user_data = user_data::render(&host.name, &bootstrap)?;
+        step.update("asking EC2 for an instance");
+        match ec2::run_beside(self.cloud, self.names, &host, purpose, &group.id, &user_data).await? {
+            Run::Made(id) => Ok((id, bootstrap)),
+            Run::NotYet(why) => Err(Error::failed(format!("make the instance {}: {why}", host.name))
+                .hint("run `infra up`, then this again")),
+        }
+    }
+
+    /// Waits for it to run, and sets it up.
+    pub async fn set_up(&self, id: &str, purpose: Purpose, bootstrap: &KeyPair, step: &Step) -> Result<Ready> {
+        let beside = self.running(id, step).await?;
+        let (Some(public), Some(private)) = (&beside.public_ip, &beside.private_ip) else {
+            return Err(Error::failed(format!("reach {id}: it has no public address"))
+                .hint("put the hosts into a subnet with an internet gateway"));
+        };
+        let secrets = &self.found.secrets;
+        let mut target = Target {
+            label: purpose.to_string(),
+            address: public.clone(),
+            port: 22,
+            user: LOGIN.into(),
+            private_key: secrets.ssh_key()?.clone(),
+            pinned: vec![bootstrap.host_key()?],
+        };
+        step.update("logging in");
+        let session = Session::connect_watched(&target, BOOT, step).await?;
+        step.update("waiting for cloud-init");
+        let prepared = first_contact::prepare(&session).await?;
+        // The key that it was born with stands in its user-data: it is worth nothing from here on.
+        let host_key = first_contact::activate(&session).await?;
+        if host_key != prepared.own_key {
+            return Err(Error::failed(format!(
+                "pin the host key of {id}: it shows another one than it made"
+            )));
+        }
+        target.pinned = vec![host_key.clone()];
+        let session = Session::connect_watched(&target, BOOT, step).await?;
+        let description = self.settings(purpose, public, private)?.describe()?;
+        let facts = Facts::fetch(&session, &description).await?;
+        let plan = plan::plan(&description, &facts)?;
+        apply::apply(&session, &description, &facts, &plan, None, step).await?;
+        Ok(Ready {
+            server: server(purpose.name(), public, secrets)?,
+            address: public.clone(),
+            session,
+            host_key,
+        })
+    }
+
+    async fn running(&self, id: &str, step: &Step) -> Result<Beside> {
+        let what = format!("{id} to run");
+        let hint = format!("see what EC2 says about it with `aws ec2 describe-instance-status --instance-ids {id}`");
+        Wait::new(&what, RUNNING, &hint)
+            .until(step, || async {
+                let all = ec2::besides(self.cloud, self.names).await?;
+                let found = all.into_iter().find(|beside| beside.instance == id);
+                Ok(match found {
+                    Some(beside) if beside.state == "running" && beside.public_ip.is_some() => Look::Ready(beside),
+                    Some(beside) => Look::NotYet(format!("{id} is {}", beside.state)),
+                    None => Look::NotYet(format!("{id} is not listed yet")),
+                })
+            })
+            .await
+    }
+
+    fn settings(&self, purpose: Purpose, public: &str, private: &str) -> Result<Settings> {
+        let secrets = &self.found.secrets;
+        let subjects = subjects(self.config, self.names, public, private)?;
+        let authority = tls::Issued {
+            certificate: secrets.ca_cert()?.to_string(),
+            key: secrets.ca_key()?.clone(),
+        };
+        let issued = tls::issue(
+            &authority,
+            &format!("{}-{purpose}", self.names.resource()),
+            &subjects,
+            Timestamp::now(),
+        )?;
+        let mut settings: BTreeMap<String, String> = self.state.source.settings.clone();
+        settings.extend(self.config.redis.settings.clone());
+        let memory = self
+            .found
+            .machine_type
+            .as_ref()
+            .map_or(1 << 30, |machine| machine.memory_bytes);
+        let wanted = self.config.redis.maxmemory.as_deref().and_then(parse_memory);
+        Ok(Settings {
+            label: purpose.to_string(),
+            engine: self.config.redis.engine,
+            position: Position::Master,
+            door: Door::Closed,
+            maxmemory: wanted.unwrap_or_else(|| default_maxmemory(memory)),
+            settings,
+            authority: authority.certificate,
+            source_certificate: None,
+            certificate: issued.certificate,
+            certificate_key: issued.key,
+            passwords: passwords(secrets, self.state.rotation.as_ref())?,
+            app: app_rights(self.config),
+            backup: None,
+            restored_by: Some(self.programs.agent.clone()),
+            module: self.programs.module.clone(),
+            // Nobody replicates from it.
+            replicas: Vec::new(),
+        })
+    }
+}
+
+/// The engine of a host beside the pair, as its administrator.
+pub fn server(label: &str, address: &str, secrets: &crate::model::secrets::Secrets) -> Result<Server> {
+    Ok(Server {
+        label: label.into(),
+        host: address.into(),
+        port: PORT,
+        user: Some(RedisUser::Admin.name().into()),
+        password: Some(secrets.password(RedisUser::Admin)?.clone()),
+        trust: Some(Trust::Authority(secrets.ca_cert()?.to_string())),
+    })
+}

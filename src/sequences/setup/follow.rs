@@ -1,0 +1,68 @@
+//! Waiting until the data is there, with bytes and seconds shown.
+
+use crate::effects::redis::info::ServerRole;
+use crate::effects::redis::{Info, Server};
+use crate::effects::wait::{Look, Wait};
+use crate::model::error::{Error, Result};
+use crate::model::size;
+use crate::ui::{Step, Ui};
+use std::time::Duration;
+
+/// Waits until `follower` follows with its link up and has everything that `upstream` had when this was asked.
+pub async fn in_sync(ui: &Ui, upstream: &Server, follower: &Server, deadline: Duration) -> Result<Info> {
+    let step = ui.step(format!("{} follows {}", follower.label, upstream.label));
+    let wait = Wait::new(
+        "the data to arrive",
+        deadline,
+        "`infra status` shows the link; `infra ssh` and `journalctl -u redis-server` on the host say why it is down",
+    );
+    let seen = wait.until(&step, || look(upstream, follower, &step)).await?;
+    let offset = seen.applied_offset.unwrap_or(seen.master_repl_offset);
+    step.done(format!(
+        "in sync at offset {offset}: {} keys, {}",
+        size::count(seen.keys()),
+        size::bytes(seen.used_memory)
+    ));
+    Ok(seen)
+}
+
+async fn look(upstream: &Server, follower: &Server, step: &Step) -> Result<Look<Info>> {
+    let wanted = read(upstream).await?;
+    let seen = match read(follower).await {
+        Ok(seen) => seen,
+        // It restarts when its settings change, and answers LOADING while it reads its files.
+        Err(error) => return Ok(Look::NotYet(error.chain().join(": "))),
+    };
+    if seen.role != ServerRole::Replica {
+        return Err(
+            Error::failed(format!("have {follower} follow {upstream}: it is a master"))
+                .hint("`infra status` shows the roles; run `infra up` again"),
+        );
+    }
+    let Some(link) = &seen.link else {
+        return Ok(Look::NotYet("no link yet".into()));
+    };
+    if let Some(sync) = &link.sync {
+        let total = sync.total_bytes.map_or("?".into(), size::bytes);
+        return Ok(Look::NotYet(format!(
+            "{} of {total} copied in {}",
+            size::bytes(sync.read_bytes),
+            size::duration(step.elapsed())
+        )));
+    }
+    if !link.up {
+        return Ok(Look::NotYet(format!("the link to {}:{} is down", link.host, link.port)));
+    }
+    let applied = seen.applied_offset.unwrap_or(0);
+    if applied < wanted.master_repl_offset {
+        return Ok(Look::NotYet(format!(
+            "{} behind",
+            size::bytes(wanted.master_repl_offset - applied)
+        )));
+    }
+    Ok(Look::Ready(seen))
+}
+
+async fn read(server: &Server) -> Result<Info> {
+    Info::read(&mut server.connect(0).await?).await
+}

@@ -1,0 +1,374 @@
+//! One host, from an instance that boots to what it should be.
+
+use super::keeper::Keeper;
+use super::source::Known;
+use crate::effects::cloud::{Cloud, ssm};
+use crate::effects::host::programs::Programs;
+use crate::effects::host::settings::{AppRights, Password, Passwords};
+use crate::effects::host::{
+    Description, Door, Facts, Plan, Position, Settings, apply, backup, default_maxmemory, first_contact, plan, tls,
+};
+use crate::effects::remote::{HostKey, KeyPair, Session, Target};
+use crate::model::cloud::Instance;
+use crate::model::config::{Config, parse_memory};
+use crate::model::error::{Doing, Error, Result};
+use crate::model::names::Names;
+use crate::model::role::Role;
+use crate::model::rotation::{Rotation, Stage};
+use crate::model::secret::Secret;
+use crate::model::secrets::{RedisUser, Secrets, parameter};
+use crate::model::state::HostRecord;
+use crate::sequences::cutover::Phase;
+use crate::ui::Step;
+use jiff::Timestamp;
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::time::Duration;
+
+/// The user that Debian's images log in as.
+pub const LOGIN: &str = "admin";
+/// A small instance boots in well under a minute; EC2 may be slow to begin.
+pub const BOOT: Duration = Duration::from_secs(300);
+
+/// What both hosts are made from.
+pub struct Pair<'a> {
+    pub config: &'a Config,
+    pub cloud: &'a Cloud,
+    pub names: &'a Names,
+    pub secrets: &'a Secrets,
+    /// The password that is being replaced, where one is.
+    pub rotation: Option<&'a Rotation>,
+    pub source: &'a Known,
+    /// How far the cutover is: it decides who follows whom, and whether the app may log in.
+    pub phase: Option<Phase>,
+    pub instances: &'a BTreeMap<Role, Instance>,
+    /// Where the operator reaches each host; the master's is the endpoint.
+    pub addresses: &'a BTreeMap<Role, String>,
+    /// Bytes of the instance type.
+    pub memory: u64,
+    pub programs: &'a Programs,
+    /// Of the lock under which the hosts are changed; 0 for a look. A host refuses a lower one than the highest it has seen.
+    pub epoch: u64,
+}
+
+/// A host that was reached, what it should be, what it is, and the difference.
+pub struct Looked {
+    pub session: Session,
+    pub description: Description,
+    pub facts: Facts,
+    pub plan: Plan,
+    certificate: Certificate,
+}
+
+impl Pair<'_> {
+    /// Logs in, with the pinned key or, at first contact, the one that the host was born with.
+    pub async fn log_in(&self, role: Role, record: &HostRecord, patience: Duration, step: &Step) -> Result<Session> {
+        Session::connect_watched(&self.target(role, record)?, patience, step).await
+    }
+
+    fn target(&self, role: Role, record: &HostRecord) -> Result<Target> {
+        let mut pinned: Vec<HostKey> = Vec::new();
+        for key in [Some(&record.host_key), record.next_host_key.as_ref()]
+            .into_iter()
+            .flatten()
+        {
+            if !key.is_empty() {
+                pinned.push(key.parse()?);
+            }
+        }
+        // It is gone once the host has shown the key that it made, which may not be noted as the only one yet.
+        let bootstrap = match self.secrets.bootstrap_host_key(role) {
+            None if pinned.is_empty() => Some(self.secrets.get(&parameter::bootstrap_host_key(role))?),
+            bootstrap => bootstrap.filter(|_| record.host_key.is_empty()),
+        };
+        if let Some(bootstrap) = bootstrap {
+            pinned.push(KeyPair::from_private(bootstrap)?.host_key()?);
+        }
+        Ok(Target {
+            label: role.name().into(),
+            address: self.address(role)?.to_string(),
+            port: 22,
+            user: LOGIN.into(),
+            private_key: self.secrets.ssh_key()?.clone(),
+            pinned,
+        })
+    }
+
+    fn address(&self, role: Role) -> Result<&str> {
+        self.addresses
+            .get(&role)
+            .map(String::as_str)
+            .ok_or_else(|| Error::failed(format!("reach the {role}: it has no address")).hint("run `infra up` again"))
+    }
+
+    fn private_address(&self, role: Role) -> Result<&str> {
+        self.instances
+            .get(&role)
+            .and_then(|instance| instance.private_ip.as_deref())
+            .ok_or_else(|| {
+                Error::failed(format!(
+                    "reach the {role} from its other host: it has no private address"
+                ))
+                .hint("run `infra up` again")
+            })
+    }
+
+    /// Of the hosts that there are: a lost one's successor gets another.
+    fn private_addresses(&self) -> Result<Vec<IpAddr>> {
+        let known = self
+            .instances
+            .values()
+            .filter_map(|instance| instance.private_ip.as_deref());
+        known
+            .map(|text| text.parse().doing(|| format!("read the address {text:?}")))
+            .collect()
+    }
+
+    /// Makes sure that the host shows a key that was made on it and that is pinned; see `host::first_contact`.
+    pub async fn first_contact(&self, role: Role, session: Session, keeper: &Keeper, step: &Step) -> Result<Session> {
+        if keeper
+            .state()
+            .await
+            .hosts
+            .get(&role)
+            .is_some_and(|record| !record.host_key.is_empty() && record.next_host_key.is_none())
+        {
+            return Ok(session);
+        }
+        step.update("waiting for cloud-init");
+        let prepared = first_contact::prepare(&session).await?;
+        let own_key = prepared.own_key.to_string();
+        keeper
+            .change(|state| state.hosts.entry(role).or_default().next_host_key = Some(own_key.clone()))
+            .await?;
+        step.update("replacing the host key that it was born with");
+        let active = first_contact::activate(&session).await?;
+        if active != prepared.own_key {
+            return Err(Error::failed(format!(
+                "pin the host key of the {role}: it shows another one than it made"
+            )));
+        }
+        // First, so that it does not stay behind when we die here: from now on `next_host_key` leads to the host.
+        ssm::delete(
+            self.cloud,
+            &[format!(
+                "{}{}",
+                self.names.parameters(),
+                parameter::bootstrap_host_key(role)
+            )],
+        )
+        .await?;
+        keeper
+            .change(|state| {
+                let record = state.hosts.entry(role).or_default();
+                record.host_key = own_key;
+                record.next_host_key = None;
+            })
+            .await?;
+        // The session that knows the old key is worth nothing to prove that the new one is in force.
+        let record = keeper.state().await.hosts.get(&role).cloned().unwrap_or_default();
+        let mut target = self.target(role, &record)?;
+        target.pinned = vec![prepared.own_key];
+        Session::connect_watched(&target, BOOT, step).await
+    }
+
+    /// The host's certificate with its key: the stored one as long as it serves, else a new one that is stored nowhere yet.
+    fn certificate(&self, role: Role) -> Result<Certificate> {
+        let subjects = subjects(
+            self.config,
+            self.names,
+            self.address(role)?,
+            self.private_address(role)?,
+        )?;
+        let authority = self.secrets.ca_cert()?;
+        let now = Timestamp::now();
+        if let (Some(certificate), Some(key)) = (self.secrets.tls_cert(role), self.secrets.tls_key(role))
+            && tls::renewal_reason(certificate, authority, &subjects, now).is_none()
+        {
+            let issued = tls::Issued {
+                certificate: certificate.to_string(),
+                key: key.clone(),
+            };
+            return Ok(Certificate { issued, stored: true });
+        }
+        let authority = tls::Issued {
+            certificate: authority.to_string(),
+            key: self.secrets.ca_key()?.clone(),
+        };
+        let issued = tls::issue(&authority, &self.names.host(role), &subjects, now)?;
+        Ok(Certificate { issued, stored: false })
+    }
+
+    async fn store_certificate(&self, role: Role, issued: &tls::Issued) -> Result<()> {
+        let full = |name: String| format!("{}{name}", self.names.parameters());
+        let certificate = Secret::new(issued.certificate.clone());
+        // The key first: a certificate without its key would be taken for a whole pair.
+        ssm::replace(
+            self.cloud,
+            self.names,
+            &full(parameter::tls_key(role)),
+            &issued.key,
+            true,
+        )
+        .await?;
+        ssm::replace(
+            self.cloud,
+            self.names,
+            &full(parameter::tls_cert(role)),
+            &certificate,
+            true,
+        )
+        .await
+    }
+
+    /// What the host should be.
+    fn settings(&self, role: Role, issued: &tls::Issued) -> Result<Settings> {
+        let taken_over = self.phase.is_some_and(|phase| phase >= Phase::Promoted);
+        let position = match role {
+            Role::Replica => Position::FollowsMaster {
+                address: self.private_address(Role::Master)?.into(),
+            },
+            Role::Master if taken_over || self.config.source.none => Position::Master,
+            Role::Master => Position::FollowsSource(self.source.upstream.clone().ok_or_else(|| {
+                Error::failed("say whom the master follows: the source is not known")
+                    .hint("correct `source` in infra.yml, then run `infra check`")
+            })?),
+        };
+        let mut settings = self.source.record.settings.clone();
+        settings.extend(self.config.redis.settings.clone());
+        Ok(Settings {
+            label: role.name().into(),
+            engine: self.config.redis.engine,
+            position,
+            door: if self.config.source.none || self.phase.is_some_and(|phase| phase >= Phase::Switching) {
+                Door::Open
+            } else {
+                Door::Closed
+            },
+            maxmemory: self
+                .config
+                .redis
+                .maxmemory
+                .as_deref()
+                .and_then(parse_memory)
+                .unwrap_or_else(|| default_maxmemory(self.memory)),
+            settings,
+            authority: self.secrets.ca_cert()?.to_string(),
+            source_certificate: self.source.record.certificate.clone(),
+            certificate: issued.certificate.clone(),
+            certificate_key: issued.key.clone(),
+            passwords: passwords(self.secrets, self.rotation)?,
+            app: app_rights(self.config),
+            backup: Some(self.backup(role)),
+            restored_by: None,
+            module: self.programs.module.clone(),
+            replicas: self.private_addresses()?,
+        })
+    }
+
+    fn backup(&self, role: Role) -> backup::Settings {
+        let endpoint = self.config.aws.host_s3_endpoint.as_deref().or(self.cloud.s3_endpoint());
+        backup::Settings {
+            ships: role == Role::Master,
+            bucket_url: backup::bucket_url(self.names.bucket(), &self.names.region, endpoint),
+            region: self.names.region.clone(),
+            prefix: self.names.backups().trim_end_matches('/').into(),
+            period: Duration::from_secs(self.config.backup_period_s()),
+            rpo_s: self.config.backup.rpo_s,
+            backlog_mb: self.config.backup.backlog_mb,
+            agent: self.programs.agent.clone(),
+        }
+    }
+
+    /// Looks at a host in one round trip and says what is to be done there. Changes nothing.
+    pub async fn look(&self, role: Role, session: Session) -> Result<Looked> {
+        let certificate = self.certificate(role)?;
+        let description = self.settings(role, &certificate.issued)?.describe()?;
+        let facts = Facts::fetch(&session, &description).await?;
+        let plan = plan::plan(&description, &facts)?;
+        Ok(Looked {
+            session,
+            description,
+            facts,
+            plan,
+            certificate,
+        })
+    }
+
+    /// Does what the look found to be done; gives the session back for what comes next.
+    pub async fn bring(&self, role: Role, looked: Looked, step: &Step) -> Result<(Session, apply::Outcome)> {
+        let Looked {
+            session,
+            description,
+            facts,
+            plan,
+            certificate,
+        } = looked;
+        if !certificate.stored {
+            self.store_certificate(role, &certificate.issued).await?;
+        }
+        let outcome = apply::apply(&session, &description, &facts, &plan, Some(self.epoch), step).await?;
+        Ok((session, outcome))
+    }
+}
+
+/// Those of the users of Redis on every host: one each, but for the user whose password is being replaced.
+pub(super) fn passwords(secrets: &Secrets, rotation: Option<&Rotation>) -> Result<Passwords> {
+    let password = |user| -> Result<Password> {
+        let (old, stage) = (
+            secrets.password(user)?.clone(),
+            rotation.filter(|under_way| under_way.user == user),
+        );
+        let Some(stage) = stage.map(|rotation| rotation.stage) else {
+            return Ok(Password::only(old));
+        };
+        let new = secrets.next_password(user)?.clone();
+        Ok(match stage {
+            Stage::Adding => Password {
+                used: old,
+                also: Some(new),
+            },
+            Stage::Switching => Password {
+                used: new,
+                also: Some(old),
+            },
+            Stage::Removing => Password::only(new),
+        })
+    };
+    Ok(Passwords {
+        app: password(RedisUser::App)?,
+        replication: password(RedisUser::Replication)?,
+        backup: password(RedisUser::Backup)?,
+        monitoring: password(RedisUser::Monitoring)?,
+        admin: password(RedisUser::Admin)?,
+    })
+}
+
+/// What a host's certificate names. The own domain stands in both hosts' certificates: it goes where the endpoint goes.
+pub(super) fn subjects(config: &Config, names: &Names, public: &str, private: &str) -> Result<tls::Subjects> {
+    let read = |text: &str| text.parse().doing(|| format!("read the address {text:?}"));
+    let addresses: Vec<IpAddr> = vec![read(public)?, read(private)?];
+    let domains = names
+        .public_domain(public)
+        .into_iter()
+        .chain(config.hosts.domain.clone());
+    Ok(tls::Subjects {
+        addresses,
+        domains: domains.collect(),
+    })
+}
+
+/// What the app may do, by infra.yml.
+pub(super) fn app_rights(config: &Config) -> AppRights {
+    AppRights {
+        commands: config.redis.app_commands.clone(),
+        keys: config.redis.app_keys.clone(),
+        channels: config.redis.app_channels.clone(),
+    }
+}
+
+/// A host's certificate, and whether it is the one that SSM holds.
+struct Certificate {
+    issued: tls::Issued,
+    stored: bool,
+}

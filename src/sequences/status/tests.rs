@@ -1,0 +1,133 @@
+//! The form of `infra status --json`, which scripts and monitors read.
+
+use super::*;
+use crate::effects::cloud::ec2::Purpose;
+
+fn redis(role: ServerRole) -> Redis {
+    Redis {
+        address: "192.0.2.7:6379".into(),
+        version: "7.2.5".into(),
+        role,
+        run_id: "5a1c".into(),
+        replid: "9f0e".into(),
+        offset: 73_400_320,
+        link_up: None,
+        lag_bytes: None,
+        used_memory: 300 << 20,
+        maxmemory: 600 << 20,
+        keys: [(
+            0,
+            Keyspace {
+                keys: 100_000,
+                expires: 250,
+                expiring_fields: None,
+            },
+        )]
+        .into(),
+        connected_clients: 12,
+        replicas: 1,
+        certificate_days_left: Some(390),
+    }
+}
+
+fn status() -> Status {
+    let master = Redis {
+        link_up: Some(true),
+        lag_bytes: Some(14),
+        ..redis(ServerRole::Replica)
+    };
+    Status {
+        schema_version: JSON_SCHEMA_VERSION,
+        name: "demo".into(),
+        env: "production".into(),
+        phase: "following".into(),
+        endpoint: Some("192.0.2.1".into()),
+        app: "source",
+        servers: [
+            ("source", Seen::Up(Box::new(redis(ServerRole::Master)))),
+            ("master", Seen::Up(Box::new(master))),
+            (
+                "replica",
+                Seen::Down {
+                    error: "connect to replica: timed out".into(),
+                },
+            ),
+        ]
+        .into(),
+        backup: Some(BackupSummary {
+            key: "backups/production/hourly/20260301T000000.000Z-master-5a1c/20260301T120000.000Z".into(),
+            class: "hourly".into(),
+            host: "replica".into(),
+            bytes: 41_943_040,
+            keys: 100_000,
+            sha256: "00ff".into(),
+            finished_at: "2026-03-01T12:00:09Z".parse().unwrap(),
+            fell_from: None,
+        }),
+        backup_age_s: Some(600),
+        log_until: Some("2026-03-01T12:10:04Z".parse().unwrap()),
+        log_age_s: Some(5),
+        drill: Some(drill::Report {
+            drilled_at: "2026-02-27T09:00:00Z".parse().unwrap(),
+            at: Some("2026-02-26T17:21:05Z".parse().unwrap()),
+            base: "backups/production/daily/x/y".into(),
+            keys: 99_000,
+            expired: 3,
+            seconds: 4.2,
+            engine: "redis-server 8.0.2".into(),
+            place: "the instance i-drill".into(),
+            sampled: Some(crate::effects::backup::sample::Sampled {
+                keys: 100,
+                same: 90,
+                different: 8,
+                missing: 2,
+            }),
+        }),
+        beside: vec![Beside {
+            instance: "i-restored".into(),
+            purpose: Purpose::Restored,
+            state: "running".into(),
+            private_ip: Some("10.0.0.9".into()),
+            public_ip: Some("192.0.2.9".into()),
+            launched_at: Some("2026-03-01T11:00:00Z".parse().unwrap()),
+        }],
+        kept: [(
+            "replica",
+            KeptGeneration {
+                replaced_at: "2026-03-01T07:00:00Z".parse().unwrap(),
+                bytes: 314_572_800,
+                folder: "/var/lib/infra/agent/kept/last-20260301T070000.000Z".into(),
+            },
+        )]
+        .into(),
+        drift: Some(vec!["~ address infra-demo-production: move it to i-master".into()]),
+        upkeep: vec!["replica: redis-server 5:8.0.2-3 could become 5:8.0.4-1: `infra ssh replica -- …` does it".into()],
+        alarms: vec!["replica does not answer: connect to replica: timed out".into()],
+    }
+}
+
+#[test]
+fn every_server_is_told_by_itself_also_one_that_does_not_answer() {
+    insta::assert_json_snapshot!("status", status());
+}
+
+#[test]
+fn what_could_not_be_looked_at_is_null_and_not_empty() {
+    let unknown = Status {
+        endpoint: None,
+        app: "unknown",
+        servers: BTreeMap::new(),
+        backup: None,
+        backup_age_s: None,
+        log_until: None,
+        log_age_s: None,
+        drill: None,
+        beside: Vec::new(),
+        kept: BTreeMap::new(),
+        drift: None,
+        upkeep: Vec::new(),
+        alarms: vec!["there is no backup".into()],
+        ..status()
+    };
+    insta::assert_json_snapshot!("status unknown", unknown);
+}

@@ -1,0 +1,245 @@
+//! What was shown, done: the cloud, both hosts, the data, the backup.
+
+use super::show::{host_lines, report};
+use super::{Reached, Seen, inventory, look, pair};
+use crate::effects::backup;
+use crate::effects::backup::BackupSummary;
+use crate::effects::cloud;
+use crate::effects::cloud::apply::Inputs;
+use crate::effects::host;
+use crate::effects::redis::Info;
+use crate::effects::state::{Held, Lock};
+use crate::model::error::{Error, ExitCode, Result};
+use crate::model::role::Role;
+use crate::model::size;
+use crate::sequences::context::{Context, Environment, host_server};
+use crate::sequences::cutover::Phase;
+use crate::sequences::setup::hosts::{BOOT, Looked, Pair};
+use crate::sequences::setup::keeper::Keeper;
+use crate::sequences::setup::{follow, wanted};
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+/// What stands in the place of a cutover's phase where there will be none.
+const WITHOUT_SOURCE: &str = "without a source";
+/// A first copy of a small instance's memory over the internet, and some patience.
+const SYNC: Duration = Duration::from_secs(20 * 60);
+
+pub(super) async fn apply(context: &Context, environment: &Environment, seen: Seen) -> Result<ExitCode> {
+    cloud::apply::make_bucket(&environment.cloud, &seen.wanted, &seen.plan, &context.ui).await?;
+    let lock = Lock::acquire(&environment.store, &context.ui, "infra up").await?;
+    let work = async {
+        let again = look(&context.quietly(), environment).await?;
+        refuse_surprises(&seen, &again)?;
+        apply_locked(context, environment, again, &lock).await
+    };
+    let result = context.interrupt.or(work).await;
+    context.warn_of(lock.release().await);
+    result.map(|()| ExitCode::Done)
+}
+
+/// What was shown is what may be done. Between the plan and the lock somebody else may have worked here: less to do is fine, something else is not.
+fn refuse_surprises(shown: &Seen, now: &Seen) -> Result<()> {
+    // Of hosts that could not be looked at before, everything was announced.
+    let hosts_too = shown.hosts.is_some();
+    let lines = |seen: &Seen| -> BTreeSet<String> {
+        let cloud = seen.plan.changes().iter().map(ToString::to_string).collect::<Vec<_>>();
+        let hosts = host_lines(seen).filter(|_| hosts_too);
+        cloud.into_iter().chain(hosts).collect()
+    };
+    let (shown_lines, now_lines) = (lines(shown), lines(now));
+    if now.phase != shown.phase {
+        return Err(Error::failed("apply the plan: the cutover went on since it was made")
+            .hint("run `infra up` again to see the new plan"));
+    }
+    match now_lines.difference(&shown_lines).next() {
+        Some(surprise) => Err(Error::failed(format!(
+            "apply the plan: there is more to do than was shown: {surprise}"
+        ))
+        .hint("somebody else changed this environment meanwhile: run `infra up` again to see the new plan")),
+        None => Ok(()),
+    }
+}
+
+async fn apply_locked(context: &Context, environment: &Environment, mut seen: Seen, lock: &Held) -> Result<()> {
+    // What was planned for the hosts is what is done there, over the sessions that looked.
+    let mut looked = seen.hosts.take().unwrap_or_default();
+    let seen = &seen;
+    let keeper = Keeper::open(&environment.store, seen.state.clone()).await?;
+    // The generation is stored before the first machine is asked for: it is part of the token that makes asking twice safe.
+    let source = seen.source.record.clone();
+    keeper.change(|state| state.source = source).await?;
+    let names = &seen.wanted.names;
+    let inputs = Inputs {
+        parameter: &|name, secrets| wanted::parameter_value(names, name, secrets),
+        user_data: &|role, secrets| wanted::user_data(names, role, secrets),
+    };
+    let stood = cloud::apply::apply(
+        &environment.cloud,
+        &seen.wanted,
+        &seen.found,
+        &seen.plan,
+        &inputs,
+        &context.ui,
+    )
+    .await?;
+    let mut addresses = BTreeMap::new();
+    for role in Role::ALL {
+        addresses.insert(role, stood.public_address(role)?.to_string());
+    }
+    let reached = Reached {
+        instances: stood.hosts.clone(),
+        addresses,
+    };
+    let endpoint = reached.addresses.get(&Role::Master).cloned();
+    let ids: Vec<(Role, String)> = reached
+        .instances
+        .iter()
+        .map(|(role, instance)| (*role, instance.id.clone()))
+        .collect();
+    keeper
+        .change(|state| {
+            state.endpoint = endpoint;
+            for (role, id) in ids {
+                let record = state.hosts.entry(role).or_default();
+                if record.instance_id != id {
+                    // Another machine: what was pinned belongs to the one that is gone.
+                    *record = crate::model::state::HostRecord {
+                        instance_id: id,
+                        ..Default::default()
+                    };
+                }
+            }
+        })
+        .await?;
+    let pair = pair(context, environment, seen, &stood.secrets, &reached, lock.epoch());
+    let (master, replica) = tokio::try_join!(
+        set_up(
+            context,
+            &pair,
+            Role::Master,
+            looked.remove(&Role::Master),
+            &keeper,
+            lock
+        ),
+        set_up(
+            context,
+            &pair,
+            Role::Replica,
+            looked.remove(&Role::Replica),
+            &keeper,
+            lock
+        )
+    )?;
+    let mut warnings = master.warnings;
+    warnings.extend(replica.warnings);
+    let servers = follow(context, seen, &reached, &stood.secrets).await?;
+    let backup = prove_backup(
+        context,
+        environment,
+        &master.session,
+        seen.state.generation,
+        master.changes > 0,
+    )
+    .await?;
+    if seen.phase.is_none() {
+        keeper
+            .change(|state| {
+                state.phase = match context.config.source.none {
+                    true => WITHOUT_SOURCE.into(),
+                    false => Phase::Following.name().into(),
+                };
+            })
+            .await?;
+    }
+    inventory(&reached, &keeper.state().await).save(&context.inventory_path())?;
+    let changes = stood.done.len() + master.changes + replica.changes;
+    report(context, seen, &reached, &servers, Some(&backup), changes, &warnings);
+    Ok(())
+}
+
+struct SetUp {
+    session: crate::effects::remote::Session,
+    changes: usize,
+    warnings: Vec<String>,
+}
+
+async fn set_up(
+    context: &Context,
+    pair: &Pair<'_>,
+    role: Role,
+    looked: Option<Looked>,
+    keeper: &Keeper,
+    lock: &Held,
+) -> Result<SetUp> {
+    let step = context.ui.step(format!("host {role}"));
+    let record = keeper.state().await.hosts.get(&role).cloned().unwrap_or_default();
+    let work = async {
+        let looked = match looked {
+            Some(looked) => looked,
+            None => {
+                let session = pair.log_in(role, &record, BOOT, &step).await?;
+                let session = pair.first_contact(role, session, keeper, &step).await?;
+                pair.look(role, session).await?
+            }
+        };
+        // A host may be made to follow, which erases what it had.
+        lock.confirm(Duration::ZERO).await?;
+        pair.bring(role, looked, &step).await
+    };
+    let (session, outcome) = work
+        .await
+        .map_err(|error| error.while_doing(format!("set up the host {role}")))?;
+    if outcome.changes == 0 {
+        step.unchanged("as it should be");
+    } else {
+        step.done(format!("{} changes", outcome.changes));
+    }
+    Ok(SetUp {
+        session,
+        changes: outcome.changes,
+        warnings: outcome.warnings,
+    })
+}
+
+async fn follow(
+    context: &Context,
+    seen: &Seen,
+    reached: &Reached,
+    secrets: &crate::model::secrets::Secrets,
+) -> Result<BTreeMap<&'static str, Info>> {
+    let server = |role: Role| host_server(role, &reached.addresses[&role], secrets);
+    let (master, replica) = (server(Role::Master)?, server(Role::Replica)?);
+    let follows_nobody = seen.phase.is_some_and(|phase| phase >= Phase::Promoted) || context.config.source.none;
+    let master_seen = if follows_nobody {
+        Info::read(&mut master.connect(0).await?).await?
+    } else {
+        follow::in_sync(&context.ui, &context.source().await?, &master, SYNC).await?
+    };
+    let replica_seen = follow::in_sync(&context.ui, &master, &replica, SYNC).await?;
+    Ok(BTreeMap::from([("master", master_seen), ("replica", replica_seen)]))
+}
+
+/// A backup that was never read back is a hope. One is made when the job is new or changed, or none stands.
+async fn prove_backup(
+    context: &Context,
+    environment: &Environment,
+    master: &crate::effects::remote::Session,
+    generation: u64,
+    anew: bool,
+) -> Result<BackupSummary> {
+    let bucket = environment.store.bucket();
+    if !anew && let Some(newest) = backup::newest(bucket, context.env(), generation).await? {
+        return Ok(newest);
+    }
+    let step = context.ui.step("backup");
+    let report = host::backup::run_now(master).await?;
+    step.update("reading it back");
+    let proven = backup::read_back(bucket, &report).await?;
+    step.done(format!(
+        "{} keys in {}, read back and its SHA-256 matches",
+        size::count(proven.keys),
+        size::bytes(proven.bytes)
+    ));
+    Ok(proven)
+}

@@ -1,0 +1,363 @@
+//! `infra up`: look, plan, show, ask, apply, wait for the data, prove the backup, write the inventory.
+
+mod apply;
+mod show;
+
+use crate::decide::cloud::plan;
+use crate::decide::preflight::reach;
+use crate::effects::backup;
+use crate::effects::cloud;
+use crate::effects::host;
+use crate::effects::host::programs::Programs;
+use crate::effects::host::upkeep;
+use crate::effects::inventory::{Host, Inventory};
+use crate::effects::redis::Info;
+use crate::effects::state::Held;
+use crate::model::cloud::{Found, Instance, Plan, Wanted};
+use crate::model::error::{Error, ExitCode, Result};
+use crate::model::role::Role;
+use crate::model::state::State;
+use crate::sequences::arguments::Up;
+use crate::sequences::check;
+use crate::sequences::context::{Context, Environment, host_server};
+use crate::sequences::cutover::Phase;
+use crate::sequences::setup::hosts::{LOGIN, Looked, Pair};
+use crate::sequences::setup::source::Known;
+use crate::sequences::setup::{access, wanted};
+use crate::ui::Step;
+use apply::apply;
+use jiff::Timestamp;
+use show::{host_lines, report, show_plan};
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// A host that was set up answers at once, or is in trouble; after a reboot it may take a moment.
+const ANSWER: Duration = Duration::from_secs(20);
+
+/// What stands before anything is done.
+struct Seen {
+    state: State,
+    phase: Option<Phase>,
+    source: Known,
+    /// What its owner should know of who gets in.
+    warnings: Vec<String>,
+    wanted: Wanted,
+    found: Found,
+    plan: Plan,
+    programs: Programs,
+    /// Only where the cloud is as it should be: otherwise there is nobody to log in to, or not for long.
+    hosts: Option<BTreeMap<Role, Looked>>,
+}
+
+impl Seen {
+    fn changes(&self) -> usize {
+        let hosts = match &self.hosts {
+            Some(hosts) => hosts.values().map(|looked| looked.plan.steps.len()).sum(),
+            None => self.unknown_hosts().count(),
+        };
+        self.plan.actions.len() + hosts
+    }
+
+    /// Hosts that nobody has set up to the end of their first contact.
+    fn unknown_hosts(&self) -> impl Iterator<Item = Role> {
+        Role::ALL.into_iter().filter(|role| {
+            !self
+                .state
+                .hosts
+                .get(role)
+                .is_some_and(|record| !record.host_key.is_empty() && record.next_host_key.is_none())
+        })
+    }
+}
+
+pub async fn run(context: &Context, arguments: &Up) -> Result<ExitCode> {
+    let environment = context.environment().await?;
+    let seen = context.interrupt.or(look(context, &environment)).await?;
+    let changes = seen.changes();
+    seen.warnings.iter().for_each(|warning| context.ui.warn(warning));
+    if changes > 0 || arguments.change.dry_run {
+        show_plan(context, &seen, arguments.change.dry_run);
+    }
+    if arguments.change.dry_run {
+        let pending = arguments.detailed_exitcode && changes > 0;
+        return Ok(if pending {
+            ExitCode::ChangesPending
+        } else {
+            ExitCode::Done
+        });
+    }
+    if changes > 0 {
+        if seen.phase.is_none_or(|phase| phase < Phase::Promoted) && !context.config.source.none {
+            check::refuse_blockers(&check::findings(context, &environment).await?)?;
+        }
+        context.agree(arguments.change.yes, "Make these changes?")?;
+    }
+    if changes == 0
+        && let Some(hosts) = &seen.hosts
+        && complete(context, &environment, &seen, hosts).await?
+    {
+        return Ok(ExitCode::Done);
+    }
+    apply(context, &environment, seen).await
+}
+
+/// Everything that is there, and the difference to what should be. Changes nothing.
+async fn look(context: &Context, environment: &Environment) -> Result<Seen> {
+    let step = context.ui.step("look at what is there");
+    let stored = environment.store.state().await?.map(|stored| stored.value);
+    let is_new = stored.is_none();
+    let state = stored.unwrap_or_else(|| State::begin(Timestamp::now()));
+    let names = context.names(environment)?;
+    let access = access::access(&context.config, &environment.cloud, &context.apps()?).await?;
+    let wanted = wanted::wanted(
+        &context.config,
+        &names,
+        state.generation,
+        environment.cloud.s3_over_tls(),
+        &access,
+    );
+    let (phase, found) = tokio::try_join!(
+        async {
+            if is_new {
+                Ok(None)
+            } else {
+                context.phase(environment).await
+            }
+        },
+        cloud::find::find(&environment.cloud, &wanted)
+    )?;
+    let source = match phase {
+        Some(phase) if phase >= Phase::Promoted => Known::remembered(&state.source),
+        _ if context.config.source.none => Known::remembered(&state.source),
+        _ => Known::ask(&context.source().await?, None).await?,
+    };
+    let plan = plan(&wanted, &found)?;
+    let architecture = found
+        .machine_type
+        .as_ref()
+        .map_or("amd64", |machine| &machine.architecture);
+    let programs = host::programs::find(context.agent.as_deref(), architecture)?;
+    let mut seen = Seen {
+        state,
+        phase,
+        source,
+        warnings: reach::warnings(&access),
+        wanted,
+        found,
+        plan,
+        programs,
+        hosts: None,
+    };
+    if seen.plan.actions.is_empty() {
+        let hosts = hosts_of(&seen.found)?;
+        if seen.unknown_hosts().next().is_none() {
+            let looked = look_at_hosts(context, environment, &seen, &hosts).await?;
+            seen.hosts = Some(looked);
+        }
+    }
+    step.done(format!(
+        "{} resources as they should be, {} changes",
+        seen.plan.unchanged.len(),
+        seen.changes()
+    ));
+    Ok(seen)
+}
+
+/// The hosts as instances with the addresses at which the operator reaches them.
+struct Reached {
+    instances: BTreeMap<Role, Instance>,
+    addresses: BTreeMap<Role, String>,
+}
+
+fn hosts_of(found: &Found) -> Result<Reached> {
+    let instances: BTreeMap<Role, Instance> = found
+        .instances
+        .iter()
+        .map(|instance| (instance.role, instance.clone()))
+        .collect();
+    let mut addresses = BTreeMap::new();
+    for (role, instance) in &instances {
+        let elastic = found
+            .addresses
+            .iter()
+            .find(|address| address.instance.as_deref() == Some(&instance.id))
+            .map(|address| &address.public_ip);
+        let address = elastic.or(instance.public_ip.as_ref()).ok_or_else(|| {
+            Error::failed(format!("reach the {role} ({}): it has no public address", instance.id))
+                .hint("put the hosts into a subnet with an internet gateway")
+        })?;
+        addresses.insert(*role, address.clone());
+    }
+    Ok(Reached { instances, addresses })
+}
+
+async fn look_at_hosts(
+    context: &Context,
+    environment: &Environment,
+    seen: &Seen,
+    reached: &Reached,
+) -> Result<BTreeMap<Role, Looked>> {
+    let secrets = &seen.found.secrets;
+    let pair = pair(context, environment, seen, secrets, reached, 0);
+    let step = context.ui.step("look at the hosts");
+    let one = |role: Role| {
+        let (pair, step, record) = (&pair, &step, seen.state.hosts.get(&role).cloned().unwrap_or_default());
+        async move {
+            let session = pair.log_in(role, &record, ANSWER, step).await?;
+            Ok::<_, Error>((role, pair.look(role, session).await?))
+        }
+    };
+    let (master, replica) = tokio::try_join!(one(Role::Master), one(Role::Replica))?;
+    step.done("both answer");
+    Ok(BTreeMap::from([master, replica]))
+}
+
+fn pair<'a>(
+    context: &'a Context,
+    environment: &'a Environment,
+    seen: &'a Seen,
+    secrets: &'a crate::model::secrets::Secrets,
+    reached: &'a Reached,
+    epoch: u64,
+) -> Pair<'a> {
+    Pair {
+        config: &context.config,
+        cloud: &environment.cloud,
+        names: &seen.wanted.names,
+        secrets,
+        rotation: seen.state.rotation.as_ref(),
+        source: &seen.source,
+        phase: seen.phase,
+        instances: &reached.instances,
+        addresses: &reached.addresses,
+        memory: seen
+            .found
+            .machine_type
+            .as_ref()
+            .map_or(1 << 30, |machine| machine.memory_bytes),
+        programs: &seen.programs,
+        epoch,
+    }
+}
+
+/// Whether nothing at all is left to do: both follow, and a backup stands. Says so with the figures.
+async fn complete(
+    context: &Context,
+    environment: &Environment,
+    seen: &Seen,
+    hosts: &BTreeMap<Role, Looked>,
+) -> Result<bool> {
+    let reached = hosts_of(&seen.found)?;
+    let Some(backup) = backup::newest(environment.store.bucket(), context.env(), seen.state.generation).await? else {
+        return Ok(false);
+    };
+    if seen.state.endpoint.as_deref() != reached.addresses.get(&Role::Master).map(String::as_str) {
+        return Ok(false);
+    }
+    let inventory = inventory(&reached, &seen.state);
+    if Inventory::load(&context.inventory_path())? != Some(inventory.clone()) {
+        inventory.save(&context.inventory_path())?;
+    }
+    let mut servers = BTreeMap::new();
+    for (role, address) in &reached.addresses {
+        let info = Info::read(&mut host_server(*role, address, &seen.found.secrets)?.connect(0).await?).await?;
+        let followers = *role == Role::Replica || seen.phase.is_none_or(|phase| phase < Phase::Promoted);
+        if followers && !info.link.as_ref().is_some_and(|link| link.up) {
+            return Ok(false);
+        }
+        servers.insert(role.name(), info);
+    }
+    let warnings: Vec<String> = hosts
+        .values()
+        .flat_map(|looked| looked.plan.warnings.iter().cloned())
+        .collect();
+    report(context, seen, &reached, &servers, Some(&backup), 0, &warnings);
+    Ok(true)
+}
+
+/// For commands that change one thing on hosts that are otherwise as they should be.
+pub async fn refuse_changes(context: &Context, environment: &Environment) -> Result<()> {
+    let seen = look(&context.quietly(), environment).await?;
+    if seen.changes() == 0 && seen.hosts.is_some() {
+        return Ok(());
+    }
+    Err(
+        Error::failed(format!("go on: {} things are not as infra.yml says", seen.changes()))
+            .hint("run `infra up` first"),
+    )
+}
+
+/// Brings both hosts to what the stored state says, for a command that has just changed that.
+pub async fn bring_hosts(context: &Context, environment: &Environment, lock: &Held, step: &Step) -> Result<()> {
+    let mut seen = look(&context.quietly(), environment).await?;
+    let Some(mut hosts) = seen.hosts.take() else {
+        return Err(
+            Error::failed("bring the hosts to a new state: the cloud is not as infra.yml says")
+                .hint("run `infra up`, then the same command again"),
+        );
+    };
+    let reached = hosts_of(&seen.found)?;
+    let pair = pair(context, environment, &seen, &seen.found.secrets, &reached, lock.epoch());
+    let mut looked = |role: Role| {
+        let looked = hosts.remove(&role);
+        looked.ok_or_else(|| Error::failed(format!("reach the {role}: it was not looked at")))
+    };
+    let (master, replica) = (looked(Role::Master)?, looked(Role::Replica)?);
+    lock.confirm(Duration::ZERO).await?;
+    tokio::try_join!(
+        pair.bring(Role::Master, master, step),
+        pair.bring(Role::Replica, replica, step)
+    )?;
+    Ok(())
+}
+
+/// What a look as before an `up` gives, for `infra status`.
+pub struct Drift {
+    /// What `up` would change.
+    pub lines: Vec<String>,
+    /// What only the operator may do on the hosts.
+    pub upkeep: Vec<String>,
+}
+
+pub async fn drift(context: &Context, environment: &Environment) -> Result<Drift> {
+    let quiet = context.quietly();
+    let seen = look(&quiet, environment).await?;
+    let mut lines: Vec<String> = seen.plan.changes().iter().map(ToString::to_string).collect();
+    lines.extend(seen.plan.drift.iter().map(ToString::to_string));
+    match &seen.hosts {
+        Some(_) => lines.extend(host_lines(&seen)),
+        None => lines.extend(
+            seen.unknown_hosts()
+                .map(|role| format!("host {role}  is not set up yet")),
+        ),
+    }
+    let hosts = seen.hosts.iter().flatten();
+    let upkeep = hosts
+        .flat_map(|(role, looked)| upkeep::wanted(role.name(), &looked.description.engine, &looked.facts))
+        .collect();
+    Ok(Drift { lines, upkeep })
+}
+
+fn inventory(reached: &Reached, state: &State) -> Inventory {
+    let mut inventory = Inventory::default();
+    inventory.all.vars.insert("ansible_user".into(), LOGIN.into());
+    let hosts = &mut inventory.all.children.entry("redis".into()).or_default().hosts;
+    for (role, instance) in &reached.instances {
+        hosts.insert(
+            role.name().into(),
+            Host {
+                ansible_host: reached.addresses.get(role).cloned().unwrap_or_default(),
+                ansible_user: LOGIN.into(),
+                infra_instance_id: instance.id.clone(),
+                infra_private_ip: instance.private_ip.clone().unwrap_or_default(),
+                infra_role: role.name().into(),
+                infra_host_key: state
+                    .hosts
+                    .get(role)
+                    .map(|record| record.host_key.clone())
+                    .unwrap_or_default(),
+            },
+        );
+    }
+    inventory
+}

@@ -1,0 +1,123 @@
+//! The plan before it is done, and what came of it.
+
+use super::{Reached, Seen};
+use crate::effects::backup::BackupSummary;
+use crate::effects::redis::Info;
+use crate::model::role::Role;
+use crate::model::size;
+use crate::sequences::context::Context;
+use crate::sequences::cutover::Phase;
+use crate::ui::JSON_SCHEMA_VERSION;
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+
+/// `alone`: nothing will follow it.
+pub(super) fn show_plan(context: &Context, seen: &Seen, alone: bool) {
+    let hosts: BTreeMap<&str, Vec<String>> = host_steps(seen);
+    if context.ui.json() && !alone {
+        // One document a command: this one's will say what was done.
+        seen.plan.to_string().lines().for_each(|line| context.ui.note(line));
+        host_lines(seen).for_each(|line| context.ui.note(format!("  ~ {line}")));
+        return;
+    }
+    if context.ui.json() {
+        context.ui.data(
+            json!({ "schema_version": JSON_SCHEMA_VERSION, "plan": { "cloud": seen.plan, "hosts": hosts } })
+                .to_string(),
+        );
+        return;
+    }
+    context.ui.data(seen.plan.to_string());
+    host_lines(seen).for_each(|line| context.ui.data(format!("  ~ {line}")));
+}
+
+pub(super) fn host_lines(seen: &Seen) -> impl Iterator<Item = String> {
+    host_steps(seen)
+        .into_iter()
+        .flat_map(|(host, steps)| steps.into_iter().map(move |step| format!("host {host}  {step}")))
+}
+
+/// What will be done on the hosts. Of a host that does not exist yet only that it will be set up can be said before it was looked at.
+fn host_steps(seen: &Seen) -> BTreeMap<&'static str, Vec<String>> {
+    match &seen.hosts {
+        Some(hosts) => hosts
+            .iter()
+            .map(|(role, looked)| {
+                (
+                    role.name(),
+                    looked.plan.steps.iter().map(|step| step.text.clone()).collect(),
+                )
+            })
+            .collect(),
+        None => Role::ALL
+            .into_iter()
+            .map(|role| {
+                (
+                    role.name(),
+                    vec!["is looked at once it answers, and made what it should be".into()],
+                )
+            })
+            .collect(),
+    }
+}
+
+pub(super) fn report(
+    context: &Context,
+    seen: &Seen,
+    reached: &Reached,
+    servers: &BTreeMap<&'static str, Info>,
+    backup: Option<&BackupSummary>,
+    changes: usize,
+    warnings: &[String],
+) {
+    let ui = &context.ui;
+    for warning in warnings {
+        ui.warn(warning);
+    }
+    for drift in &seen.plan.drift {
+        ui.warn(drift.to_string());
+    }
+    let endpoint = reached.addresses.get(&Role::Master).cloned().unwrap_or_default();
+    if ui.json() {
+        let warnings: Vec<&String> = seen.warnings.iter().chain(warnings).collect();
+        let servers: BTreeMap<_, Value> = servers
+            .iter()
+            .map(|(name, info)| (*name, json!({ "role": info.role, "version": info.own_version(), "keys": info.keys(), "used_memory": info.used_memory })))
+            .collect();
+        ui.data(
+            json!({ "schema_version": JSON_SCHEMA_VERSION, "changes": changes, "endpoint": endpoint, "servers": servers, "backup": backup, "warnings": warnings })
+                .to_string(),
+        );
+        return;
+    }
+    if changes == 0 && seen.plan.drift.is_empty() {
+        ui.data("nothing to change: cloud, hosts, replication and backup are as infra.yml says");
+    } else if changes == 0 {
+        ui.data("nothing changed: what infra.yml says otherwise of machines that stand, named above, is for new ones");
+    } else {
+        ui.data(format!("{changes} changes made"));
+    }
+    for (name, info) in servers {
+        ui.data(format!(
+            "{name:<8} {:?} {}, {} keys, {}",
+            info.role,
+            info.own_version(),
+            size::count(info.keys()),
+            size::bytes(info.used_memory)
+        ));
+    }
+    if let Some(backup) = backup {
+        ui.data(format!(
+            "backup   {} keys, {}, {}",
+            size::count(backup.keys),
+            size::bytes(backup.bytes),
+            backup.key
+        ));
+    }
+    ui.data(format!("endpoint {endpoint}:6379 (TLS)"));
+    ui.note(if seen.phase.is_some_and(|phase| phase >= Phase::Switched) {
+        ""
+    } else {
+        "next: `infra verify`, then `infra switch-app`"
+    });
+}
