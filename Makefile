@@ -1,4 +1,5 @@
 # The two commands that a newcomer needs are `make demo` and `make test`. Both need root, since the sandbox boots machines.
+# `make` alone builds; `make help` lists the targets by the comments that begin with two signs.
 # Build output lives outside the checkout, so that a fresh clone does not compile the AWS SDK again.
 export CARGO_TARGET_DIR ?= $(HOME)/.cache/infra/target
 BIN := $(CARGO_TARGET_DIR)/debug
@@ -19,49 +20,55 @@ RUNNER := $(if $(SUDO),CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER='$(SUDO)')
 
 ROUNDS ?= 3
 
-.PHONY: agent deny install bench demo test test-aws test-cutover test-refusals test-security build check tools image clean-sandbox
+# The target of `make` without one.
+.DEFAULT_GOAL := build
 
-build: tools agent
+.PHONY: help agent deny install bench demo test test-aws test-cutover test-refusals test-security build check tools image clean-sandbox
+
+help: ## list these targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+build: tools agent ## build infra, the agent, the engine's module and the sandbox
 	cargo build --workspace --bins --locked $(FEATURES)
 
 # What goes to the hosts lies beside `infra`: the agent, linked statically, and the engine's module. Both are of this computer's architecture: for another, build them on a
 # machine of that kind and name the agent by `infra up --agent FILE`, with the module in the same folder.
-agent:
+agent: ## build only what goes to the hosts: the agent and the engine's module
 	cargo rustc -p infra-agent --bin infra-agent --locked --profile agent -- -C target-feature=+crt-static
 	cargo rustc -p infra-module --lib --crate-type cdylib --locked --profile agent
 	install -D -C -m 755 $(CARGO_TARGET_DIR)/agent/infra-agent $(BIN)/infra-agent-$(MACHINE)
 	install -D -C -m 755 $(CARGO_TARGET_DIR)/agent/libinfra_module.so $(BIN)/infra-module-$(MACHINE).so
 
-demo: build
+demo: build ## move a demo app on this computer; ORDER=switch-only|promote-first FENCE=pause|platform RTT=MS
 	$(SUDO) $(BIN)/sandbox demo --order $(ORDER) --fence $(FENCE) --rtt $(RTT)
 
 # The whole suite: the sandbox's AWS API, then everything in Rust; the tests that boot machines raise one sandbox after the other.
-test: image test-aws
+test: image test-aws ## everything that is tested; boots machines, needs root
 	$(RUNNER) cargo test --workspace --locked --no-fail-fast $(FEATURES)
 
 # Kills every command before and after each of its effects, and does all that can go wrong to a cutover at each of its phases, under both fences. Takes hours.
 test-cutover: FENCE = pause,platform
-test-cutover: image
+test-cutover: image ## kill every command at each of its effects, and every fault at each phase; takes hours
 	$(RUNNER) RECOVERY=all FENCE=$(FENCE) cargo test --workspace --locked $(FEATURES) --test recovery -- --nocapture
 
 # Every change that a cutover asks the platform for, refused in every way; a part of `make test` is a sample of it. About twelve minutes.
-test-refusals: build
+test-refusals: build ## refuse every change that a cutover asks the platform for; about twelve minutes
 	REFUSALS=all cargo test -p infra --locked $(FEATURES) --lib cutover::tests::refusals -- --nocapture
 
 # Only what tries to get through where nobody should; a part of `make test`.
-test-security: image
+test-security: image ## only what tries to get through where nobody should
 	$(RUNNER) cargo test --workspace --locked --no-fail-fast $(FEATURES) --test security
 
 # Medians with their spread on this computer, best with nothing else running: a table, and bench-report.json.
-bench: image
+bench: image ## measure on this computer; writes bench-report.json; ROUNDS=N
 	cargo bench --profile dev --locked --workspace --bench compare -- --report $(CARGO_TARGET_DIR)/bench-verify.json
 	cargo bench --profile dev --locked --workspace --bench backups -- --rounds $(ROUNDS) --report $(CARGO_TARGET_DIR)/bench-backups.json
 	$(SUDO) $(BIN)/sandbox bench --rounds $(ROUNDS) --verify $(CARGO_TARGET_DIR)/bench-verify.json --backups $(CARGO_TARGET_DIR)/bench-backups.json
 
-test-aws: image
+test-aws: image ## only the sandbox's AWS
 	cd sandbox/aws && $(CACHE)/venv/bin/python -m unittest -q
 
-check: tools
+check: tools ## formatting and lints
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --locked -- -D warnings
 	cargo clippy --workspace --all-targets --locked $(TEST_FEATURES) -- -D warnings
@@ -78,24 +85,24 @@ $(DENY):
 	mv $(TOOLS)/bin/cargo-deny $@
 	rm -rf $(TOOLS)/build
 
-deny: $(DENY)
+deny: $(DENY) ## licences, bans and sources of all dependencies
 	cargo fetch --locked --quiet
 	$(DENY) --offline --workspace check --hide-inclusion-graph licenses bans sources
 	@if ls -d $(DENY_DB)/*/ >/dev/null 2>&1; then $(DENY) --offline --workspace check --disable-fetch advisories; \
 	else echo "known flaws were not looked at: there is no database in $(DENY_DB)"; fi
 
 # `infra`, and beside it what goes to the hosts, where cargo puts programs.
-install: agent
+install: agent ## put infra, and what goes to the hosts, into cargo's folder of programs
 	cargo install --path . --locked
 	install -m 755 $(BIN)/infra-agent-$(MACHINE) $(BIN)/infra-module-$(MACHINE).so $(or $(CARGO_INSTALL_ROOT),$(CARGO_HOME),$(HOME)/.cargo)/bin
 
 # Debian packages that the sandbox and the tests use; says what it installs, and does nothing when all are there.
-tools:
+tools: ## install the Debian packages that sandbox and tests use
 	@sh .ci/tools
 
 # The machines' image and the Python environment, built once into the cache.
-image: build
+image: build ## build the machines' image and the Python environment into the cache
 	$(SUDO) $(BIN)/sandbox image
 
-clean-sandbox: build
+clean-sandbox: build ## remove a sandbox that was left behind
 	$(SUDO) $(BIN)/sandbox down
