@@ -4,7 +4,7 @@ use crate::force::Mark;
 use crate::spool::{Item, Spool, write_durably};
 use anyhow::{Context, Result};
 use infra_agent::digest;
-use infra_agent::name::Chunk;
+use infra_agent::name::Segment;
 use infra_agent::record::{Gap, Position, Timeline};
 use infra_agent::scan::Boundary;
 use serde::{Deserialize, Serialize};
@@ -27,7 +27,7 @@ pub struct Cut {
 pub struct Memory {
     folder: PathBuf,
     pub timeline: Option<Timeline>,
-    cuts: Vec<(Chunk, Cut)>,
+    cuts: Vec<(Segment, Cut)>,
     /// The number that the next piece gets.
     pub next: u64,
     /// The gap that the next timeline has to declare.
@@ -57,7 +57,7 @@ impl Memory {
         // Half a record is no record: what it said is not relied on, and a new timeline begins.
         let timeline = serde_json::from_str(&read("timeline.json")).ok();
         let written = read("cuts.log");
-        let cuts: Vec<(Chunk, Cut)> = written.lines().filter_map(parse_cut).collect();
+        let cuts: Vec<(Segment, Cut)> = written.lines().filter_map(parse_cut).collect();
         let mut memory = Memory {
             folder: folder.into(),
             timeline,
@@ -66,7 +66,7 @@ impl Memory {
             gap: serde_json::from_str(&read(GAP)).ok(),
             temporary: serde_json::from_str(&read(TEMPORARY)).ok(),
         };
-        memory.next = memory.last().map_or(1, |chunk| chunk.number + 1);
+        memory.next = memory.last().map_or(1, |segment| segment.number + 1);
         if !written.is_empty() && !written.ends_with('\n') {
             // The next line would be written behind half a line, and be lost with it.
             memory.write_cuts()?;
@@ -115,7 +115,7 @@ impl Memory {
 
     /// Returns the name of the remembered segment of this timeline with that number.
     fn named(&self, number: u64) -> Option<&str> {
-        let mine = |(chunk, cut): &&(Chunk, Cut)| cut.timeline == self.id() && chunk.number == number;
+        let mine = |(segment, cut): &&(Segment, Cut)| cut.timeline == self.id() && segment.number == number;
         self.cuts.iter().find(mine).map(|(_, cut)| cut.name.as_str())
     }
 
@@ -127,10 +127,10 @@ impl Memory {
     pub fn begin(&mut self, timeline: &Timeline) -> Result<()> {
         match &timeline.parent {
             None => self.cuts.clear(),
-            Some(parent) => self.cuts.retain(|(chunk, _)| {
+            Some(parent) => self.cuts.retain(|(segment, _)| {
                 let end = Position {
-                    increment: chunk.increment,
-                    offset: chunk.to,
+                    increment: segment.increment,
+                    offset: segment.to,
                 };
                 end <= parent.up_to
             }),
@@ -158,22 +158,22 @@ impl Memory {
     }
 
     /// The newest piece of this timeline.
-    pub fn last(&self) -> Option<&Chunk> {
-        let (chunk, cut) = self.cuts.last()?;
-        (cut.timeline == self.id()).then_some(chunk)
+    pub fn last(&self) -> Option<&Segment> {
+        let (segment, cut) = self.cuts.last()?;
+        (cut.timeline == self.id()).then_some(segment)
     }
 
     /// The increment of the newest piece, of this timeline or of the one that it goes on from.
     pub fn increment(&self) -> Option<u64> {
-        self.cuts.last().map(|(chunk, _)| chunk.increment)
+        self.cuts.last().map(|(segment, _)| segment.increment)
     }
 
     /// The timeline whose piece ends there.
     pub fn owner_of(&self, end: Position) -> Option<String> {
-        let piece = self.cuts.iter().rev().find(|(chunk, _)| {
+        let piece = self.cuts.iter().rev().find(|(segment, _)| {
             let its_end = Position {
-                increment: chunk.increment,
-                offset: chunk.to,
+                increment: segment.increment,
+                offset: segment.to,
             };
             its_end == end
         });
@@ -184,7 +184,7 @@ impl Memory {
     pub fn covered_until(&self) -> i64 {
         let declared = || self.timeline.as_ref()?.gap.as_ref().map(|gap| gap.after);
         match self.cuts.last() {
-            Some((chunk, _)) => chunk.until,
+            Some((segment, _)) => segment.until,
             // Before its first segment, a timeline that begins with a gap covers what that says.
             None => declared().unwrap_or(0),
         }
@@ -193,31 +193,31 @@ impl Memory {
     /// Returns the last second that is covered if what waits is dropped but for the oldest item.
     /// `shipped`: the last second that is known to be in the bucket.
     pub fn covered_without(&self, waiting: &[Item], shipped: i64) -> i64 {
-        let chunk = |item: &Item| item.name.parse::<Chunk>().ok();
-        if let Some(kept) = waiting.first().and_then(chunk) {
+        let segment = |item: &Item| item.name.parse::<Segment>().ok();
+        if let Some(kept) = waiting.first().and_then(segment) {
             return kept.until;
         }
         let dropped = waiting
             .iter()
-            .find_map(|item| Some((item.timeline.as_str(), chunk(item)?)));
+            .find_map(|item| Some((item.timeline.as_str(), segment(item)?)));
         let Some((timeline, dropped)) = dropped else {
             return self.covered_until();
         };
-        let is_it = |(chunk, cut): &(Chunk, Cut)| cut.timeline == timeline && chunk.number == dropped.number;
+        let is_it = |(segment, cut): &(Segment, Cut)| cut.timeline == timeline && segment.number == dropped.number;
         let before = self.cuts.iter().position(is_it).and_then(|at| at.checked_sub(1));
         match before.and_then(|at| self.cuts.get(at)) {
-            Some((chunk, _)) => chunk.until,
+            Some((segment, _)) => segment.until,
             None => shipped,
         }
     }
 
     /// A piece was cut and lies in the spool.
-    pub fn add(&mut self, chunk: Chunk, plain_sha256: String) -> Result<()> {
+    pub fn add(&mut self, segment: Segment, plain_sha256: String) -> Result<()> {
         let path = self.folder.join("cuts.log");
         let doing = || format!("write {}", path.display());
         let cut = Cut {
             timeline: self.id().into(),
-            name: chunk.to_string(),
+            name: segment.to_string(),
             plain_sha256,
         };
         let line = serde_json::to_string(&cut).with_context(doing)? + "\n";
@@ -233,8 +233,8 @@ impl Memory {
             let _ = file.set_len(before);
             return Err(error).with_context(doing);
         }
-        self.next = chunk.number + 1;
-        self.cuts.push((chunk, cut));
+        self.next = segment.number + 1;
+        self.cuts.push((segment, cut));
         Ok(())
     }
 
@@ -242,22 +242,22 @@ impl Memory {
     /// disk was full, in between. The uploader gets none of them before.
     pub fn recover(&mut self, spool: &Spool) -> Result<()> {
         for item in spool.items() {
-            let Ok(chunk) = item.name.parse::<Chunk>() else {
+            let Ok(segment) = item.name.parse::<Segment>() else {
                 continue;
             };
             if item.timeline != self.id() {
                 continue;
             }
-            if chunk.number < self.next {
+            if segment.number < self.next {
                 // Another segment is known under that number: the write of this one failed.
-                if self.named(chunk.number).is_some_and(|name| name != item.name) {
+                if self.named(segment.number).is_some_and(|name| name != item.name) {
                     spool.remove(&item)?;
                 }
                 continue;
             }
             spool.hold(&item);
             match zstd::stream::decode_all(spool.read(&item)?.as_slice()) {
-                Ok(plain) if chunk.number == self.next => self.add(chunk, digest::of(&plain))?,
+                Ok(plain) if segment.number == self.next => self.add(segment, digest::of(&plain))?,
                 // The log itself has its bytes still.
                 _ => spool.remove(&item)?,
             }
@@ -272,9 +272,9 @@ impl Memory {
         // The newest stays, whatever it belongs to: it tells the number and the second.
         let last = self.cuts.len().saturating_sub(1);
         let mut index = 0;
-        self.cuts.retain(|(chunk, _)| {
+        self.cuts.retain(|(segment, _)| {
             index += 1;
-            chunk.increment >= increment || index - 1 == last
+            segment.increment >= increment || index - 1 == last
         });
         if self.cuts.len() < before {
             self.write_cuts()?;
@@ -310,25 +310,25 @@ impl Memory {
 
     /// Holds the pieces of an increment against a file: the longest run of them, from the first, that is there unchanged and ends at a boundary.
     pub fn prove(&self, increment: u64, file: &mut File) -> Option<Proven> {
-        let mine: Vec<&(Chunk, Cut)> = self
+        let mine: Vec<&(Segment, Cut)> = self
             .cuts
             .iter()
-            .filter(|(chunk, _)| chunk.increment == increment)
+            .filter(|(segment, _)| segment.increment == increment)
             .collect();
         let mut offset = mine.first()?.0.from;
         file.seek(SeekFrom::Start(offset)).ok()?;
         let mut proven = None;
-        for (index, (chunk, cut)) in mine.iter().enumerate() {
-            match digest::of_stream(file, chunk.to - chunk.from) {
-                Ok(found) if found == cut.plain_sha256 && chunk.from == offset => offset = chunk.to,
+        for (index, (segment, cut)) in mine.iter().enumerate() {
+            match digest::of_stream(file, segment.to - segment.from) {
+                Ok(found) if found == cut.plain_sha256 && segment.from == offset => offset = segment.to,
                 _ => break,
             }
-            if chunk.whole {
+            if segment.whole {
                 proven = Some(Proven {
                     position: Position { increment, offset },
                     boundary: Boundary {
                         offset,
-                        second: (chunk.last > 0).then_some(chunk.last),
+                        second: (segment.last > 0).then_some(segment.last),
                     },
                     all: index + 1 == mine.len(),
                 });
@@ -363,7 +363,7 @@ pub fn has_base(folder: &Path, timeline: &str) -> Result<()> {
     Ok(())
 }
 
-fn parse_cut(line: &str) -> Option<(Chunk, Cut)> {
+fn parse_cut(line: &str) -> Option<(Segment, Cut)> {
     let cut: Cut = serde_json::from_str(line).ok()?;
     Some((cut.name.parse().ok()?, cut))
 }

@@ -3,7 +3,7 @@
 //! | key | what |
 //! |---|---|
 //! | `log/<timeline>/timeline.json` | where a timeline begins, and from what it continues |
-//! | `log/<timeline>/<chunk>.zst` | some seconds of the log; see [`Chunk`] |
+//! | `log/<timeline>/<segment>.zst` | some seconds of the log; see [`Segment`] |
 //! | `<class>/<timeline>/<generation>/base.<n>.zst` | part of a base |
 //! | `<class>/<timeline>/<generation>/commit.json` | written last: the base is whole |
 
@@ -38,7 +38,7 @@ impl Class {
 
 /// A piece of one increment, named by all that a restore has to know of it. One that is empty says that nothing was written until then.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Chunk {
+pub struct Segment {
     /// Counts from 1 within a timeline, without a hole.
     pub number: u64,
     /// The engine's number of the increment.
@@ -51,15 +51,15 @@ pub struct Chunk {
     pub last: i64,
     /// Everything up to the end of this second is in the log up to here.
     pub until: i64,
-    /// Whether it ends at a boundary; a command larger than a chunk goes over several.
+    /// Whether it ends at a boundary; a command larger than a segment goes over several.
     pub whole: bool,
     /// Of the object, hexadecimal.
     pub sha256: String,
 }
 
-impl fmt::Display for Chunk {
+impl fmt::Display for Segment {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Chunk {
+        let Segment {
             number,
             increment,
             from,
@@ -87,7 +87,7 @@ const LAST_SECOND: i64 = 253_402_207_200;
 #[error("{0:?} is no name of a piece of the log")]
 pub struct Unnamed(String);
 
-impl FromStr for Chunk {
+impl FromStr for Segment {
     type Err = Unnamed;
 
     fn from_str(name: &str) -> Result<Self, Unnamed> {
@@ -96,7 +96,7 @@ impl FromStr for Chunk {
             let [number, increment, from, to, first, last, until, end, sha256] = fields.as_slice() else {
                 return None;
             };
-            let chunk = Chunk {
+            let segment = Segment {
                 number: number.parse().ok()?,
                 increment: increment.parse().ok()?,
                 from: from.parse().ok()?,
@@ -112,13 +112,13 @@ impl FromStr for Chunk {
                 sha256: (*sha256).to_string(),
             };
             let hexadecimal = sha256.len() == 64 && sha256.bytes().all(|byte| byte.is_ascii_hexdigit());
-            let seconds = [chunk.first, chunk.last, chunk.until]
+            let seconds = [segment.first, segment.last, segment.until]
                 .iter()
                 .all(|second| (0..=LAST_SECOND).contains(second));
-            let numbers = [chunk.number, chunk.increment, chunk.to]
+            let numbers = [segment.number, segment.increment, segment.to]
                 .iter()
                 .all(|number| *number <= HIGHEST);
-            (hexadecimal && seconds && numbers && chunk.from <= chunk.to).then_some(chunk)
+            (hexadecimal && seconds && numbers && segment.from <= segment.to).then_some(segment)
         };
         parse().ok_or_else(|| Unnamed(name.into()))
     }
@@ -135,7 +135,7 @@ mod tests {
 
     #[test]
     fn a_chunk_is_its_name() {
-        let chunk = Chunk {
+        let segment = Segment {
             number: 7,
             increment: 12,
             from: 100,
@@ -146,15 +146,15 @@ mod tests {
             whole: true,
             sha256: "ab".repeat(32),
         };
-        assert_eq!(chunk.to_string().parse(), Ok(chunk.clone()));
-        assert!(chunk.to_string().len() < 200);
+        assert_eq!(segment.to_string().parse(), Ok(segment.clone()));
+        assert!(segment.to_string().len() < 200);
         for wrong in [
             "",
             "timeline.json",
             "1-2-3.zst",
-            &chunk.to_string().replace("-w-", "-x-"),
+            &segment.to_string().replace("-w-", "-x-"),
         ] {
-            assert!(wrong.parse::<Chunk>().is_err(), "{wrong}");
+            assert!(wrong.parse::<Segment>().is_err(), "{wrong}");
         }
     }
 }

@@ -5,7 +5,7 @@
 
 use crate::download::{self, Unread, Wanted};
 use crate::manifest::{FILE, FOLDER, Manifest};
-use crate::name::Chunk;
+use crate::name::Segment;
 use crate::record::Part;
 use crate::scan::{Boundary, Malformed, Scanner};
 use crate::written::Written;
@@ -38,7 +38,7 @@ pub struct Base {
 
 #[derive(Clone, Deserialize, Serialize)]
 pub struct Piece {
-    /// The object's name; see [`Chunk`].
+    /// The object's name; see [`Segment`].
     pub name: String,
     pub url: String,
     /// Up to here it counts, in bytes of its increment: a later timeline took another way.
@@ -148,11 +148,11 @@ fn build_all(plan: &Plan, folder: &Path, progress: &mut dyn FnMut(usize, usize))
             second: plan.base.second,
         });
         for piece in &plan.pieces {
-            let chunk = parsed(&piece.name)?;
+            let segment = parsed(&piece.name)?;
             let object = next().ok_or_else(|| stopped(&piece.name))??;
-            let mut at_offset = chunk.from;
+            let mut at_offset = segment.from;
             let mut ended = false;
-            unpack(&piece.name, &object, chunk.to - chunk.from, |some| {
+            unpack(&piece.name, &object, segment.to - segment.from, |some| {
                 let left = usize::try_from(piece.up_to.saturating_sub(at_offset)).unwrap_or(usize::MAX);
                 at_offset += some.len() as u64;
                 let some = &some[..some.len().min(left)];
@@ -167,10 +167,10 @@ fn build_all(plan: &Plan, folder: &Path, progress: &mut dyn FnMut(usize, usize))
                 }
                 Ok(())
             })?;
-            if at_offset != chunk.to {
+            if at_offset != segment.to {
                 return Err(corrupt(
                     &piece.name,
-                    format!("it ends at {at_offset} instead of {}", chunk.to),
+                    format!("it ends at {at_offset} instead of {}", segment.to),
                 ));
             }
             done += 1;
@@ -202,11 +202,11 @@ fn build_all(plan: &Plan, folder: &Path, progress: &mut dyn FnMut(usize, usize))
 
 /// The pieces follow each other: by their numbers within a timeline, and by their offsets everywhere.
 fn contiguous(pieces: &[Piece]) -> Result<(), Unbuilt> {
-    let chunks = pieces
+    let segments = pieces
         .iter()
         .map(|piece| parsed(&piece.name))
         .collect::<Result<Vec<_>, _>>()?;
-    for (index, pair) in chunks.windows(2).enumerate() {
+    for (index, pair) in segments.windows(2).enumerate() {
         let follows = match pair[0].increment == pair[1].increment {
             true => pair[1].from == pair[0].to.min(pieces[index].up_to),
             // Where an increment ends is known by the number of the piece alone.
@@ -224,7 +224,7 @@ fn contiguous(pieces: &[Piece]) -> Result<(), Unbuilt> {
     Ok(())
 }
 
-fn parsed(name: &str) -> Result<Chunk, Unbuilt> {
+fn parsed(name: &str) -> Result<Segment, Unbuilt> {
     name.parse()
         .map_err(|error: crate::name::Unnamed| corrupt(name, error.to_string()))
 }
@@ -304,7 +304,7 @@ mod tests {
     use super::*;
 
     fn pieces(places: &[(u64, u64, u64, u64)]) -> Vec<Piece> {
-        let chunk = |(number, increment, from, to): (u64, u64, u64, u64)| Chunk {
+        let segment = |(number, increment, from, to): (u64, u64, u64, u64)| Segment {
             number,
             increment,
             from,
@@ -318,7 +318,7 @@ mod tests {
         places
             .iter()
             .map(|place| Piece {
-                name: chunk(*place).to_string(),
+                name: segment(*place).to_string(),
                 url: String::new(),
                 up_to: place.3,
             })

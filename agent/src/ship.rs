@@ -18,7 +18,7 @@ use crate::standing::Standing;
 use anyhow::{Context, Result};
 use infra_agent::digest;
 use infra_agent::manifest::Manifest;
-use infra_agent::name::Chunk;
+use infra_agent::name::Segment;
 use infra_agent::record::Gap;
 use infra_agent::scan::Boundary;
 use std::time::{Duration, Instant};
@@ -248,7 +248,7 @@ impl Shipper {
             return Ok(());
         }
         let body = zstd::bulk::compress(&follow.plain[..length], 1).context("compress a piece of the log")?;
-        let chunk = Chunk {
+        let segment = Segment {
             number: self.memory.next,
             increment: follow.increment,
             from: follow.cut.offset,
@@ -259,8 +259,8 @@ impl Shipper {
             whole: !partial,
             sha256: digest::of(&body),
         };
-        self.spool.add(&follow.timeline, &chunk.to_string(), &body)?;
-        self.memory.add(chunk, digest::of(&follow.plain[..length]))?;
+        self.spool.add(&follow.timeline, &segment.to_string(), &body)?;
+        self.memory.add(segment, digest::of(&follow.plain[..length]))?;
         self.spool.release();
         follow.in_vain = None;
         follow.plain.drain(..length);

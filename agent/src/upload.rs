@@ -3,7 +3,7 @@
 use crate::bucket::{Bucket, Refusal};
 use crate::shared::Shared;
 use crate::spool::Spool;
-use infra_agent::name::{Chunk, LOG};
+use infra_agent::name::{LOG, Segment};
 use infra_agent::record::Position;
 use std::sync::Arc;
 use std::time::Duration;
@@ -33,12 +33,12 @@ pub fn run(bucket: &Bucket, spool: &Spool, shared: &Arc<Shared>, prefix: &str) {
                 pause = Duration::from_millis(100);
                 let removed = spool.remove(&item);
                 shared.trouble("shipping", removed.err().map(|error| format!("{error:#}")));
-                if let Ok(chunk) = item.name.parse::<Chunk>() {
+                if let Ok(segment) = item.name.parse::<Segment>() {
                     shared.change(|state| {
-                        state.shipped_until = state.shipped_until.max(chunk.until);
+                        state.shipped_until = state.shipped_until.max(segment.until);
                         state.shipped = Position {
-                            increment: chunk.increment,
-                            offset: chunk.to,
+                            increment: segment.increment,
+                            offset: segment.to,
                         };
                     });
                 }

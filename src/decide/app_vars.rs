@@ -3,7 +3,7 @@
 //! An attachment owns its vars, and the platform refuses to set them. So an attachment of which a var names the source is detached first, after its add-on was attached once
 //! more under `HOSTED_…`; its vars come back as plain ones. A var that nobody can be sure of stays, and [`AppVars::left`] says why.
 
-use super::vars::{Flatten, Moved, Naming, Place, hosted_var, place, restored};
+use super::vars::{DetachVars, Moved, Naming, Place, hosted_var, place, restored};
 use crate::effects::platform::heroku::owner;
 use crate::effects::platform::{Attachment, ConfigVars};
 use crate::model::error::{Error, Result};
@@ -141,7 +141,7 @@ impl<'a> AppVars<'a> {
     }
 
     /// How the next attachment that has to go becomes plain vars; nothing where none has to.
-    pub fn flatten(&self) -> Result<Option<Flatten>> {
+    pub fn detachment(&self) -> Result<Option<DetachVars>> {
         let Some(attachment) = self.detached().first().copied() else {
             return Ok(None);
         };
@@ -149,7 +149,7 @@ impl<'a> AppVars<'a> {
         for var in &vars {
             self.vars.get(var)?;
         }
-        Ok(Some(Flatten {
+        Ok(Some(DetachVars {
             attachment: attachment.name.clone(),
             addon: attachment.addon_name.clone(),
             hosted: self.hosted_for(attachment, &vars)?,

@@ -69,7 +69,7 @@ fn an_attachment_takes_all_its_vars_with_it_and_no_other() {
         ("REDIS_POOL", "5"),
     ]);
     look(&vars, &attachments, "REDIS_URL", |app| {
-        let plan = app.flatten().unwrap().unwrap();
+        let plan = app.detachment().unwrap().unwrap();
         assert_eq!(
             (plan.attachment.as_str(), plan.hosted.as_str()),
             ("REDIS", "HOSTED_REDIS")
@@ -147,7 +147,7 @@ fn a_twin_as_the_apps_own_var_keeps_its_own_value() {
     let attachments = [attached("REDIS", "redis-1", &TWO)];
     let vars = vars(&[("REDIS_URL", URL), ("REDIS_TLS_URL", TLS_URL)]);
     look(&vars, &attachments, "REDIS_TLS_URL", |app| {
-        let plan = app.flatten().unwrap().unwrap();
+        let plan = app.detachment().unwrap().unwrap();
         // The source's URL is read in hosted_var afterwards: it must be the same port.
         assert_eq!(plan.hosted_twin("REDIS_TLS_URL"), hosted_var("REDIS_TLS_URL"));
     });
@@ -158,7 +158,7 @@ fn an_owned_var_beside_a_plain_copy_is_detached_and_moves_too() {
     let attachments = [attached("REDISCLOUD", "redis-1", &["REDISCLOUD_URL"])];
     let before = vars(&[("REDIS_URL", URL), ("REDISCLOUD_URL", URL)]);
     look(&before, &attachments, "REDIS_URL", |app| {
-        let plan = app.flatten().unwrap().unwrap();
+        let plan = app.detachment().unwrap().unwrap();
         assert_eq!(
             (plan.attachment.as_str(), plan.hosted.as_str()),
             ("REDISCLOUD", "HOSTED_REDISCLOUD")
@@ -167,7 +167,7 @@ fn an_owned_var_beside_a_plain_copy_is_detached_and_moves_too() {
         assert!(error.to_string().contains("REDISCLOUD_URL"), "{error}");
     });
     look_staying(&before, &attachments, "REDIS_URL", &["REDISCLOUD_URL"], |app| {
-        assert_eq!(app.flatten().unwrap(), None);
+        assert_eq!(app.detachment().unwrap(), None);
         assert_eq!(names(&app.change(&[]).unwrap().moved), ["REDIS_URL"]);
         assert_eq!(app.left(), [("REDISCLOUD_URL".to_string(), Left::OnPurpose)]);
     });
@@ -178,7 +178,7 @@ fn an_owned_var_beside_a_plain_copy_is_detached_and_moves_too() {
         ("HOSTED_REDISCLOUD_URL", URL),
     ]);
     look(&after, &attachments, "REDIS_URL", |app| {
-        assert_eq!(app.flatten().unwrap(), None);
+        assert_eq!(app.detachment().unwrap(), None);
         let change = app.change(&[]).unwrap();
         assert_eq!(names(&change.moved), ["REDISCLOUD_URL", "REDIS_URL"]);
         assert_eq!(change.keep_in.as_deref(), Some("HOSTED_REDIS_URL"));
@@ -198,7 +198,7 @@ fn a_second_attachment_needs_no_second_name() {
         ("HOSTED_REDIS_URL", URL),
     ]);
     look(&vars, &attachments, "REDIS_URL", |app| {
-        let plan = app.flatten().unwrap().unwrap();
+        let plan = app.detachment().unwrap().unwrap();
         assert_eq!(
             (plan.attachment.as_str(), plan.hosted.as_str()),
             ("CACHE", "HOSTED_REDIS")
@@ -234,14 +234,14 @@ fn another_name_or_var_in_the_way_is_found_before_anything_is_detached() {
     let redis = || attached("REDIS", "redis-1", &["REDIS_URL"]);
     let taken = [redis(), attached("HOSTED_REDIS", "redis-2", &["CACHE_URL"])];
     let error = look(&vars(&[("REDIS_URL", URL)]), &taken, "REDIS_URL", |app| {
-        app.flatten().unwrap_err()
+        app.detachment().unwrap_err()
     });
     assert!(error.to_string().contains("redis-2"), "{error}");
     let plain = vars(&[("REDIS_URL", URL), ("HOSTED_REDIS_URL", URL)]);
-    let error = look(&plain, &[redis()], "REDIS_URL", |app| app.flatten().unwrap_err());
+    let error = look(&plain, &[redis()], "REDIS_URL", |app| app.detachment().unwrap_err());
     assert!(error.to_string().contains("HOSTED_REDIS_URL of its own"), "{error}");
     let masked = ConfigVars::new([("REDIS_URL".to_string(), None)]);
-    let error = look(&masked, &[redis()], "REDIS_URL", |app| app.flatten().unwrap_err());
+    let error = look(&masked, &[redis()], "REDIS_URL", |app| app.detachment().unwrap_err());
     assert!(error.to_string().contains("masks"), "{error}");
 }
 
@@ -299,6 +299,6 @@ fn a_var_that_stays_has_its_reason() {
                 ("TLS", Left::AnotherPort),
             ]
         );
-        assert_eq!(app.flatten().unwrap().unwrap().attachment, "REDIS");
+        assert_eq!(app.detachment().unwrap().unwrap().attachment, "REDIS");
     });
 }

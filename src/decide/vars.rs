@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 
 /// How the var of an attachment becomes a plain one.
 #[derive(Clone, Debug, Deserialize, Serialize, PartialEq, Eq)]
-pub struct Flatten {
+pub struct DetachVars {
     /// The attachment that owns the app's var, such as `REDIS`.
     pub attachment: String,
     /// The add-on's name.
@@ -141,7 +141,7 @@ pub fn points(value: Option<&Secret>, source: &[Place], endpoint: (&str, u16)) -
     }
 }
 
-impl Flatten {
+impl DetachVars {
     /// Where the value of a var that vanished is to be found again.
     pub fn hosted_twin(&self, var: &str) -> String {
         let suffix = var.strip_prefix(&self.attachment).unwrap_or("_URL");
@@ -183,23 +183,23 @@ pub fn old_values(moved: &[Moved], vars: &ConfigVars, config_var: &str) -> Resul
 
 /// The next step of a flattening, told from what is there. An interrupted one goes on from it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum FlattenStep {
+pub enum DetachStep {
     Attach,
     Detach,
     Set,
     Done,
 }
 
-pub fn next_flatten_step(plan: &Flatten, vars: &ConfigVars, attachments: &[Attachment], app: &str) -> FlattenStep {
+pub fn next_detach_step(plan: &DetachVars, vars: &ConfigVars, attachments: &[Attachment], app: &str) -> DetachStep {
     let attached = |name: &str| attachments.iter().any(|there| there.app == app && there.name == name);
     if !attached(&plan.hosted) {
-        FlattenStep::Attach
+        DetachStep::Attach
     } else if attached(&plan.attachment) {
-        FlattenStep::Detach
+        DetachStep::Detach
     } else if plan.vars.iter().any(|var| !vars.has(var)) {
-        FlattenStep::Set
+        DetachStep::Set
     } else {
-        FlattenStep::Done
+        DetachStep::Done
     }
 }
 

@@ -23,7 +23,7 @@ fn attached(name: &str, addon: &str) -> Attachment {
 
 #[test]
 fn an_interrupted_flattening_goes_on_from_what_is_there() {
-    let plan = Flatten {
+    let plan = DetachVars {
         attachment: "REDIS".into(),
         addon: "redis-1".into(),
         hosted: "HOSTED_REDIS".into(),
@@ -33,11 +33,11 @@ fn an_interrupted_flattening_goes_on_from_what_is_there() {
     let hosted = attached("HOSTED_REDIS", "redis-1");
     let with = vars(&[("REDIS_URL", URL)]);
     let without = vars(&[("HOSTED_REDIS_URL", URL)]);
-    let step = |vars: &ConfigVars, there: &[Attachment]| next_flatten_step(&plan, vars, there, "demo");
-    assert_eq!(step(&with, std::slice::from_ref(&old)), FlattenStep::Attach);
-    assert_eq!(step(&with, &[old, hosted.clone()]), FlattenStep::Detach);
-    assert_eq!(step(&without, std::slice::from_ref(&hosted)), FlattenStep::Set);
-    assert_eq!(step(&with, &[hosted]), FlattenStep::Done);
+    let step = |vars: &ConfigVars, there: &[Attachment]| next_detach_step(&plan, vars, there, "demo");
+    assert_eq!(step(&with, std::slice::from_ref(&old)), DetachStep::Attach);
+    assert_eq!(step(&with, &[old, hosted.clone()]), DetachStep::Detach);
+    assert_eq!(step(&without, std::slice::from_ref(&hosted)), DetachStep::Set);
+    assert_eq!(step(&with, &[hosted]), DetachStep::Done);
 }
 
 #[test]

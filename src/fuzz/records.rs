@@ -6,7 +6,7 @@ use crate::effects::state::LockRecord;
 use crate::model::config::Config;
 use crate::model::state::State;
 use infra_agent::manifest::Manifest;
-use infra_agent::name::Chunk;
+use infra_agent::name::Segment;
 use infra_agent::record::{AgentStatus, Commit, Timeline};
 use infra_agent::scan::{Boundary, Scanner};
 use infra_agent::{pick, rdb};
@@ -115,13 +115,13 @@ fn names_of_pieces() {
         "ab".repeat(32)
     );
     text(&[&name], &["-w-", ".zst"], |input| {
-        if let Ok(chunk) = input.parse::<Chunk>() {
+        if let Ok(segment) = input.parse::<Segment>() {
             // Whoever reckons with it does so in 63 bits.
             let _ = (
-                chunk.to * 2 + chunk.number + chunk.increment,
-                chunk.until + chunk.first + chunk.last,
+                segment.to * 2 + segment.number + segment.increment,
+                segment.until + segment.first + segment.last,
             );
-            assert_eq!(chunk.to_string().parse(), Ok(chunk));
+            assert_eq!(segment.to_string().parse(), Ok(segment));
         }
     });
 }

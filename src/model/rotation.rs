@@ -15,12 +15,12 @@ pub struct Rotation {
     pub left: Vec<RedisUser>,
     /// What the master's connections were when whoever uses the password was told of the new one.
     #[serde(default)]
-    pub told: Option<Told>,
+    pub told: Option<ConnectionMark>,
 }
 
 /// A place in the order of a server's connections: ids rise as long as it runs.
 #[derive(Clone, Debug, Deserialize, Serialize, PartialEq, Eq)]
-pub struct Told {
+pub struct ConnectionMark {
     pub run_id: String,
     /// Connections with a lower id were made before.
     pub connection: u64,

@@ -291,7 +291,7 @@ pub struct Rotate {
     /// How long one-off processes and others that hold the app's old password may take to go; both passwords are accepted meanwhile
     #[arg(long, value_parser = duration, default_value = "10m", value_name = "TIME")]
     pub wait: Duration,
-    /// Sever whoever still holds the app's old password, for one that got into wrong hands
+    /// Disconnect whoever still holds the app's old password, for one that got into wrong hands
     #[arg(long)]
     pub cut_off: bool,
 }

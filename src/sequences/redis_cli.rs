@@ -7,7 +7,7 @@ use crate::effects::redis::{Server, logged_in};
 use crate::model::error::{Doing, ExitCode, Result};
 use crate::sequences::arguments::RedisCli;
 use crate::sequences::context::{Context, host_server};
-use crate::sequences::setup::beside;
+use crate::sequences::setup::restore_instance;
 use crate::sequences::ssh::{answer_with, restored, role, without_credentials};
 use tokio::net::{UnixListener, UnixStream};
 
@@ -16,7 +16,7 @@ pub async fn run(context: &Context, arguments: &RedisCli) -> Result<ExitCode> {
     let secrets = context.secrets(&environment).await?;
     let server = match role(arguments.host) {
         Some(role) => host_server(role, context.addresses(&environment).await?.of(role)?, &secrets)?,
-        None => beside::server("restored", &restored(context, &environment).await?.1, &secrets)?,
+        None => restore_instance::server("restored", &restored(context, &environment).await?.1, &secrets)?,
     };
     // What is wrong with the server is told by us, not by a program that knows a socket alone.
     server.connect(0).await?;

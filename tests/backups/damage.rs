@@ -76,7 +76,7 @@ async fn every_kind_of_object_that_is_gone_or_changed_is_found_and_no_wrong_rest
     assert_ne!(base.place, earlier.place);
     let (id, log) = whole.timelines.iter().next().unwrap();
     let middle = &log.pieces[log.pieces.len() / 2];
-    let piece = |piece: &infra::effects::backup::catalogue::Piece| format!("backups/{ENV}/log/{id}/{}", piece.chunk);
+    let piece = |piece: &infra::effects::backup::catalogue::Piece| format!("backups/{ENV}/log/{id}/{}", piece.segment);
     // What is damaged, and whether the newest second can still be had: from another base, or not at all.
     let objects = [
         ("a base's part", format!("{}/{}", base.place, base.parts[0].name)),

@@ -3,7 +3,7 @@
 use infra::effects::host::description::Description;
 use infra::effects::host::programs::Binary;
 use infra::effects::host::settings::{AppRights, MODULE_FILE, Password, Passwords};
-use infra::effects::host::{Door, Position, Settings, Upstream, tls};
+use infra::effects::host::{AppAccess, Position, Settings, Upstream, tls};
 use infra::model::config::Engine;
 use infra::model::secret::Secret;
 use std::collections::BTreeMap;
@@ -33,7 +33,7 @@ pub fn source() -> Position {
     })
 }
 
-pub fn settings(position: Position, door: Door) -> Settings {
+pub fn settings(position: Position, app_access: AppAccess) -> Settings {
     let now = "2026-11-23T00:00:00Z".parse().unwrap();
     let key = tls::authority_key().unwrap();
     let authority = tls::Issued {
@@ -49,7 +49,7 @@ pub fn settings(position: Position, door: Door) -> Settings {
         label: "master".into(),
         engine: Engine::Redis,
         position,
-        door,
+        app_access,
         maxmemory: 400 << 20,
         settings: BTreeMap::from([
             ("maxmemory-policy".into(), "noeviction".into()),

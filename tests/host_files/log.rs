@@ -2,7 +2,7 @@
 //! for it. A master that crashes then would come back with the data of before the copy.
 
 use super::host::{Host, settings};
-use infra::effects::host::{Door, Position, Upstream};
+use infra::effects::host::{AppAccess, Position, Upstream};
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -88,7 +88,7 @@ fn follower(source: &Source) -> Host {
         password: None,
         tls: false,
     });
-    let mut host = Host::with(&settings(position, Door::Closed).describe().unwrap());
+    let mut host = Host::with(&settings(position, AppAccess::Closed).describe().unwrap());
     host.start();
     until("the host to follow", || {
         host.ask(&["INFO", "replication"]).contains("master_link_status:up")

@@ -11,7 +11,7 @@ mod log;
 mod role;
 
 use host::{Host, settings, source, templates};
-use infra::effects::host::{Door, Position, Settings, redis_conf};
+use infra::effects::host::{AppAccess, Position, Settings, redis_conf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -59,7 +59,7 @@ fn the_settings_of_every_position_are_taken_by_an_engine() {
     for (position, role) in [(source(), "slave"), (replica, "slave"), (Position::Master, "master")] {
         let shown = format!("{position:?}");
         assert!(!shown.contains("quotes"), "{shown}");
-        let mut host = Host::with(&settings(position, Door::Closed).describe().unwrap());
+        let mut host = Host::with(&settings(position, AppAccess::Closed).describe().unwrap());
         host.start();
         assert!(
             host.ask(&["ROLE"]).starts_with(role),
@@ -73,7 +73,7 @@ fn the_settings_of_every_position_are_taken_by_an_engine() {
 
 #[test]
 fn everything_that_is_told_live_after_an_interruption_is_taken() {
-    let mut host = Host::with(&settings(source(), Door::Closed).describe().unwrap());
+    let mut host = Host::with(&settings(source(), AppAccess::Closed).describe().unwrap());
     host.start();
     let everything = redis_conf::everything(&host.text("etc/redis/redis.conf"));
     assert!(everything.live.len() > 20, "{everything:?}");
@@ -88,7 +88,7 @@ fn everything_that_is_told_live_after_an_interruption_is_taken() {
 
 #[test]
 fn a_source_password_of_any_bytes_reaches_the_engine_unchanged() {
-    let mut host = Host::with(&settings(source(), Door::Closed).describe().unwrap());
+    let mut host = Host::with(&settings(source(), AppAccess::Closed).describe().unwrap());
     host.start();
     assert_eq!(
         host.ask(&["CONFIG", "GET", "masterauth"]),
@@ -99,7 +99,7 @@ fn a_source_password_of_any_bytes_reaches_the_engine_unchanged() {
 
 #[test]
 fn only_tls_with_the_authority_gets_in_and_only_with_a_user() {
-    let mut host = Host::with(&settings(Position::Master, Door::Open).describe().unwrap());
+    let mut host = Host::with(&settings(Position::Master, AppAccess::Open).describe().unwrap());
     host.start();
     let ask = |user: &str, password: &str, words: &[&str]| host.ask_from_outside(user, password, words);
     assert_eq!(ask("app", "app-password", &["SET", "a", "1"]), "OK");
@@ -115,7 +115,7 @@ fn users_of_hosts_log_in_from_hosts_alone_and_do_one_thing() {
     let paths = sandbox::paths::Paths::from_environment().unwrap();
     for engine in [sandbox::addon::Engine::Redis8, sandbox::addon::Engine::Valkey8] {
         let program = engine.ensure(&paths, &|line| eprintln!("{line}")).unwrap();
-        let mut host = Host::with(&settings(Position::Master, Door::Open).describe().unwrap());
+        let mut host = Host::with(&settings(Position::Master, AppAccess::Open).describe().unwrap());
         host.start_by(program.command().unwrap().into_std());
         let outside = |user: &str| host.ask_from_outside(user, &format!("{user}-password"), &["PING"]);
         let inside = |user: &str, words: &[&str]| {
@@ -152,7 +152,7 @@ fn users_of_hosts_log_in_from_hosts_alone_and_do_one_thing() {
 
 #[test]
 fn a_promotion_by_the_host_leaves_the_file_that_up_would_write() {
-    let follower = settings(source(), Door::Closed);
+    let follower = settings(source(), AppAccess::Closed);
     let promoted = Settings {
         position: Position::Master,
         ..follower.clone()
@@ -195,7 +195,7 @@ fn a_promotion_by_the_host_leaves_the_file_that_up_would_write() {
 
 #[test]
 fn a_promotion_that_was_not_prepared_is_refused() {
-    let mut host = Host::with(&settings(source(), Door::Closed).describe().unwrap());
+    let mut host = Host::with(&settings(source(), AppAccess::Closed).describe().unwrap());
     host.start();
     let (done, text) = host.role(&["promote"]);
     assert!(!done && text.contains("not prepared"), "{text}");
@@ -204,9 +204,9 @@ fn a_promotion_that_was_not_prepared_is_refused() {
 
 #[test]
 fn the_door_opens_and_closes_as_up_would_write_it_and_closing_ends_connections() {
-    let closed = settings(Position::Master, Door::Closed);
+    let closed = settings(Position::Master, AppAccess::Closed);
     let open = Settings {
-        door: Door::Open,
+        app_access: AppAccess::Open,
         ..closed.clone()
     };
     let users = |settings: &Settings| {
@@ -249,10 +249,10 @@ fn the_door_opens_and_closes_as_up_would_write_it_and_closing_ends_connections()
 #[test]
 fn a_master_without_its_data_is_not_started_and_a_follower_is() {
     let guard = Host::guard;
-    let follower = Host::with(&settings(source(), Door::Closed).describe().unwrap());
+    let follower = Host::with(&settings(source(), AppAccess::Closed).describe().unwrap());
     assert!(guard(&follower).0);
     assert!(follower.path("started").exists());
-    let mut master = Host::with(&settings(Position::Master, Door::Closed).describe().unwrap());
+    let mut master = Host::with(&settings(Position::Master, AppAccess::Closed).describe().unwrap());
     // One that was never started has nothing to lose; from then on it has.
     assert!(guard(&master).0);
     let (allowed, text) = guard(&master);

@@ -1,13 +1,13 @@
 //! The epochs of the environment's lock, as a host keeps them.
 
 use super::host::{Host, settings, source};
-use infra::effects::host::{Door, Position};
+use infra::effects::host::{AppAccess, Position};
 use std::io::Write;
 use std::process::{Command, Stdio};
 
 #[test]
 fn what_was_sent_under_an_older_lock_is_refused_and_changes_nothing() {
-    let mut host = Host::with(&settings(source(), Door::Closed).describe().unwrap());
+    let mut host = Host::with(&settings(source(), AppAccess::Closed).describe().unwrap());
     host.start();
     // Without an epoch, as by hand or by a version of before.
     assert!(host.role(&["prepare"]).0);
@@ -43,7 +43,7 @@ fn what_was_sent_under_an_older_lock_is_refused_and_changes_nothing() {
 
 #[test]
 fn a_conversation_takes_the_epoch_of_each_line() {
-    let mut host = Host::with(&settings(Position::Master, Door::Closed).describe().unwrap());
+    let mut host = Host::with(&settings(Position::Master, AppAccess::Closed).describe().unwrap());
     host.start();
     let mut serving = Command::new("bash")
         .arg(host.path("bin/infra-role"))

@@ -10,7 +10,7 @@ use std::time::Duration;
 const PATIENCE: Duration = Duration::from_millis(700);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Door {
+pub enum AppAccess {
     Open,
     Shut,
     /// Not tried: whatever is written there from now on is a late write, and is reported as one.
@@ -19,22 +19,22 @@ pub enum Door {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Doors {
-    pub source: Door,
-    pub endpoint: Door,
+    pub source: AppAccess,
+    pub endpoint: AppAccess,
 }
 
 impl Doors {
     pub fn both_open(self) -> bool {
-        self.source == Door::Open && self.endpoint == Door::Open
+        self.source == AppAccess::Open && self.endpoint == AppAccess::Open
     }
 }
 
 impl fmt::Display for Doors {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let word = |door| match door {
-            Door::Open => "open",
-            Door::Shut => "shut",
-            Door::Left => "left",
+            AppAccess::Open => "open",
+            AppAccess::Shut => "shut",
+            AppAccess::Left => "left",
         };
         write!(f, "{}/{}", word(self.source), word(self.endpoint))
     }
@@ -52,12 +52,16 @@ pub enum Write {
 /// Tries the endpoint first: nothing opens it while no command runs, while the source's pause may end at any moment.
 pub fn try_both(sides: &Sides, write: Write, source_too: bool) -> Doors {
     let open = |target: &Target| match sides.runtime.block_on(takes(target, write)) {
-        true => Door::Open,
-        false => Door::Shut,
+        true => AppAccess::Open,
+        false => AppAccess::Shut,
     };
     Doors {
         endpoint: open(&sides.endpoint),
-        source: if source_too { open(&sides.source) } else { Door::Left },
+        source: if source_too {
+            open(&sides.source)
+        } else {
+            AppAccess::Left
+        },
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! Every change and every way of refusing it is tried in the library's tests, on engines without machines. These six show that hosts, bucket and ssh do not change that.
 
-use crate::doors::{self, Door, Write};
+use crate::doors::{self, AppAccess, Write};
 use crate::sides::{Sides, stop_the_app};
 use crate::world::World;
 use serde_json::{Value, json};
@@ -100,12 +100,12 @@ fn one(world: &World, sides: &Sides, case: &Case, wrong: &mut Vec<String>) {
     );
     let open = doors::try_both(sides, Write::WithoutTrace, true);
     expect(
-        (open.source == Door::Open) == case.source_is_open,
+        (open.source == AppAccess::Open) == case.source_is_open,
         "the source's door is not as it should be",
     );
     // While the change of a single app may still be made, its way in stays open and the source shut.
     expect(
-        !(case.source_is_open && open.endpoint == Door::Open),
+        !(case.source_is_open && open.endpoint == AppAccess::Open),
         "both let the app in",
     );
     expect(

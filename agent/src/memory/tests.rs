@@ -1,8 +1,8 @@
 use super::*;
 use infra_agent::record::Parent;
 
-fn chunk(number: u64, from: u64, to: u64, whole: bool) -> Chunk {
-    Chunk {
+fn segment(number: u64, from: u64, to: u64, whole: bool) -> Segment {
+    Segment {
         number,
         increment: 3,
         from,
@@ -26,7 +26,7 @@ fn a_file_is_proven_as_far_as_it_holds_what_was_shipped() {
         (3, 8, 12, false, "cccc"),
     ] {
         memory
-            .add(chunk(number, from, to, whole), digest::of(text.as_bytes()))
+            .add(segment(number, from, to, whole), digest::of(text.as_bytes()))
             .unwrap();
     }
     let memory = Memory::open(folder.path()).unwrap();
@@ -52,8 +52,8 @@ fn a_file_is_proven_as_far_as_it_holds_what_was_shipped() {
 fn what_is_done_with_is_forgotten_and_the_number_goes_on() {
     let folder = tempfile::tempdir().unwrap();
     let mut memory = Memory::open(folder.path()).unwrap();
-    memory.add(chunk(1, 0, 4, true), "x".into()).unwrap();
-    memory.add(chunk(2, 4, 8, true), "y".into()).unwrap();
+    memory.add(segment(1, 0, 4, true), "x".into()).unwrap();
+    memory.add(segment(2, 4, 8, true), "y".into()).unwrap();
     memory.forget_before(4).unwrap();
     let memory = Memory::open(folder.path()).unwrap();
     assert_eq!(memory.next, 3);
@@ -64,12 +64,12 @@ fn what_is_done_with_is_forgotten_and_the_number_goes_on() {
 fn half_a_line_does_not_take_the_next_one_with_it() {
     let folder = tempfile::tempdir().unwrap();
     let mut memory = Memory::open(folder.path()).unwrap();
-    memory.add(chunk(1, 0, 4, true), "x".into()).unwrap();
+    memory.add(segment(1, 0, 4, true), "x".into()).unwrap();
     let path = folder.path().join("cuts.log");
     let whole = fs::read_to_string(&path).unwrap();
     fs::write(&path, format!("{whole}{}", &whole[..30])).unwrap();
     let mut memory = Memory::open(folder.path()).unwrap();
-    memory.add(chunk(2, 4, 8, true), "y".into()).unwrap();
+    memory.add(segment(2, 4, 8, true), "y".into()).unwrap();
     assert_eq!(Memory::open(folder.path()).unwrap().cuts.len(), 2);
 }
 
@@ -88,15 +88,15 @@ fn a_gap_is_known_until_it_is_declared() {
 }
 
 /// A segment's object in a spool, and the segment.
-fn spooled(spool: &Spool, timeline: &str, number: u64, until: i64, plain: &[u8]) -> Chunk {
+fn spooled(spool: &Spool, timeline: &str, number: u64, until: i64, plain: &[u8]) -> Segment {
     let body = zstd::bulk::compress(plain, 1).unwrap();
-    let chunk = Chunk {
+    let segment = Segment {
         until,
         sha256: digest::of(&body),
-        ..chunk(number, (number - 1) * 4, number * 4, true)
+        ..segment(number, (number - 1) * 4, number * 4, true)
     };
-    spool.add(timeline, &chunk.to_string(), &body).unwrap();
-    chunk
+    spool.add(timeline, &segment.to_string(), &body).unwrap();
+    segment
 }
 
 fn timeline(id: &str, parent: Option<&str>) -> Timeline {
@@ -155,12 +155,12 @@ fn a_gap_claims_nothing_of_the_segments_that_were_dropped() {
     let spool = Spool::open(folder.path().join("spool")).unwrap();
     let mut memory = Memory::open(folder.path()).unwrap();
     memory.begin(&timeline("a", None)).unwrap();
-    memory.add(chunk(1, 0, 4, true), "x".into()).unwrap();
+    memory.add(segment(1, 0, 4, true), "x".into()).unwrap();
     memory.begin(&timeline("b", Some("a"))).unwrap();
     spool.add("b", "timeline.json", b"{}").unwrap();
     for (number, until) in [(1, 30), (2, 40)] {
-        let chunk = spooled(&spool, "b", number, until, b"cccc");
-        memory.add(chunk, digest::of(b"cccc")).unwrap();
+        let segment = spooled(&spool, "b", number, until, b"cccc");
+        memory.add(segment, digest::of(b"cccc")).unwrap();
     }
     assert_eq!(memory.covered_until(), 40);
     let waiting = spool.items();
@@ -171,8 +171,8 @@ fn a_gap_claims_nothing_of_the_segments_that_were_dropped() {
     );
     assert_eq!(memory.covered_without(&waiting[1..], 5), 30, "the oldest segment stays");
     memory.begin(&timeline("b", None)).unwrap();
-    let chunk = spooled(&spool, "b", 3, 50, b"dddd");
-    memory.add(chunk, digest::of(b"dddd")).unwrap();
+    let segment = spooled(&spool, "b", 3, 50, b"dddd");
+    memory.add(segment, digest::of(b"dddd")).unwrap();
     let waiting = [waiting[0].clone(), spool.items().pop().unwrap()];
     assert_eq!(
         memory.covered_without(&waiting, 5),

@@ -24,7 +24,7 @@ pub struct World {
     pub fence: FenceKind,
     pub master: MasterRole,
     /// Whether the `app` user may log in to the master.
-    pub door_open: bool,
+    pub access_open: bool,
     /// More than one app moves.
     pub several: bool,
     /// What the app's var names.

@@ -118,7 +118,7 @@ struct Model {
     switch_journaled: bool,
     was_switched: bool,
     master: MasterRole,
-    door: bool,
+    access: bool,
     apps: Vec<App>,
     /// A process with the old URL that no change of the app stops.
     straggler: bool,
@@ -149,7 +149,7 @@ impl Model {
             switch_journaled: false,
             was_switched: false,
             master: MasterRole::Following,
-            door: false,
+            access: false,
             apps: vec![App::RUNNING; apps],
             // A pause holds him back and he is named when he stays; without one he stands in the way of the promotion itself.
             straggler: straggler && fence == FenceKind::Platform,
@@ -182,7 +182,7 @@ impl Model {
     }
 
     fn new_side_writable(&self) -> bool {
-        self.apps.iter().any(|app| app.new_processes) && self.door && self.master == MasterRole::Promoted
+        self.apps.iter().any(|app| app.new_processes) && self.access && self.master == MasterRole::Promoted
     }
 
     fn app_writes(&mut self, replicate: bool) {
@@ -255,7 +255,7 @@ impl Model {
         World {
             fence: self.fence,
             master: self.master,
-            door_open: self.door,
+            access_open: self.access,
             several: self.apps.len() > 1,
             app: self.points(),
             release_pending: self.is_pending(),
@@ -297,7 +297,7 @@ impl Model {
         STEPS.fetch_add(1, Ordering::Relaxed);
         match step {
             Compare | Watch | Ready | AwaitRunning => {}
-            Flatten | PrebootOff => {
+            DetachVars | PrebootOff => {
                 if self.phase != Some(Phase::Settled) && self.call(run) != Answer::Done {
                     return Some("refused");
                 }
@@ -308,9 +308,9 @@ impl Model {
                 }
             }
             // Their connections end, not they: whoever was asked to stop may come back.
-            Sever => {}
+            Disconnect => {}
             AwaitClients => self.grace_passes(),
-            CloseDoor => self.door = false,
+            CloseAccess => self.access = false,
             Announce(Phase::Promoted | Phase::Switching) if !self.fence_holds() => return Some("fence"),
             Announce(phase) => {
                 if phase == Phase::Following && (self.stopped || self.apps.iter().any(|app| app.not_back)) {
@@ -383,7 +383,7 @@ impl Model {
                 assert_eq!(
                     self.ours.len(),
                     self.promoted_at,
-                    "the app wrote through a door that was shut"
+                    "the app wrote through app access that was shut"
                 );
                 self.proven = true;
             }
@@ -391,7 +391,7 @@ impl Model {
                 if !self.fence_holds() {
                     return Some("fence");
                 }
-                assert!(self.proven && !self.door && !self.old_side_writable());
+                assert!(self.proven && !self.access && !self.old_side_writable());
                 assert_eq!(self.ours, self.source, "promoted without all that was acknowledged");
                 self.master = MasterRole::Promoted;
                 self.promoted_at = self.ours.len();
@@ -417,11 +417,11 @@ impl Model {
                 }
             }
             StayPaused => self.longer(Pause::Endless),
-            OpenDoor => {
+            OpenAccess => {
                 let paused = matches!(self.pause, Pause::Long | Pause::Endless);
                 assert!(
                     paused || (self.fence == FenceKind::Platform && !self.old_side_writable()),
-                    "the new door opens while the old one may"
+                    "app access opens while the old side may"
                 );
                 assert!(
                     self.apps.len() == 1
@@ -431,7 +431,7 @@ impl Model {
                             .all(|app| app.sent || app.var == Points::Endpoint || app.pending.is_some()),
                     "of several apps one could write to the new side before all were sent there: {self:?}"
                 );
-                self.door = true;
+                self.access = true;
                 self.access_opened = true;
             }
             SetVars => return self.set_vars(run),
@@ -444,7 +444,7 @@ impl Model {
             }
             Unpause => self.pause = Pause::None,
             ProveUnwritten => {
-                assert!(!self.door);
+                assert!(!self.access);
                 if self.ours.len() != self.promoted_at && self.master == MasterRole::Promoted {
                     return Some("written");
                 }
@@ -611,7 +611,7 @@ fn step_back(model: &mut Model, run: &Run, why: &'static str, taken: &mut usize)
         && model.ours.len() == model.promoted_at
         && model.apps.iter().all(|app| !app.sent && !app.unclear)
     {
-        model.door = true;
+        model.access = true;
         model.phase = Some(Phase::Settled);
         if model.fenced && model.fence == FenceKind::Pause {
             model.pause = Pause::None;
@@ -638,7 +638,7 @@ fn step_back(model: &mut Model, run: &Run, why: &'static str, taken: &mut usize)
         let back = all(model, run, &way_back(model.fence), taken);
         let written = model.ours.len() != model.promoted_at && model.master == MasterRole::Promoted;
         if let (Some(Err(_)), true, true) = (back, written, model.switch_journaled) {
-            model.door = true;
+            model.access = true;
             model.phase = Some(match run.command {
                 Command::Back if model.was_switched => Phase::Settled,
                 _ => Phase::Switching,

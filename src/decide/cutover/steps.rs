@@ -6,11 +6,11 @@ use crate::model::phase::{FenceKind, Phase};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {
     /// Makes the app's var a plain one and keeps the add-on attached under HOSTED_….
-    Flatten,
+    DetachVars,
     PrebootOff,
     PrebootOn,
     /// The `app` user off, whoever used it severed.
-    CloseDoor,
+    CloseAccess,
     /// Sessions to the hosts open, everybody's identity and health noted.
     Ready,
     /// The full comparison while following.
@@ -32,7 +32,7 @@ pub enum Step {
     LongPause,
     /// The pause no longer ends by itself: several apps are between two sides.
     StayPaused,
-    OpenDoor,
+    OpenAccess,
     SetVars,
     AwaitRelease,
     /// The app without a process, under maintenance; how it stood is remembered.
@@ -45,7 +45,7 @@ pub enum Step {
     /// The same where nothing holds them back: nobody may return either.
     AwaitGone,
     /// Everybody who may write disconnected, until nobody was seen for some seconds.
-    Sever,
+    Disconnect,
     Unpause,
     /// Late writes on the source.
     Watch,
@@ -57,13 +57,53 @@ pub enum Step {
 }
 
 impl Step {
+    /// Returns its name as a fault point. The names are older than the words of the variants, and stay as they are.
+    pub fn name(self) -> String {
+        match self {
+            Announce(phase) => return format!("journal {phase}"),
+            // The last of the two entries that it writes.
+            AnnounceSwitch => return format!("journal {}", Phase::Switching),
+            PromoteAndHold => "promote",
+            DetachVars => "flatten",
+            PrebootOff => "preboot off",
+            PrebootOn => "preboot on",
+            CloseAccess => "close door",
+            Ready => "ready",
+            Compare => "compare",
+            Fence => "fence",
+            Drain => "drain",
+            Prove => "prove",
+            ProveStill => "prove still",
+            Promote => "promote",
+            Hold => "hold",
+            LongPause => "long pause",
+            StayPaused => "stay paused",
+            OpenAccess => "open door",
+            SetVars => "set vars",
+            AwaitRelease => "await release",
+            StopApp => "stop app",
+            StartApp => "start app",
+            AwaitRunning => "await running",
+            AwaitClients => "await clients",
+            AwaitGone => "await gone",
+            Disconnect => "sever",
+            Unpause => "unpause",
+            Watch => "watch",
+            ProveUnwritten => "prove unwritten",
+            VarsBack => "vars back",
+            Follow => "follow",
+            AwaitSync => "await sync",
+        }
+        .into()
+    }
+
     /// What it does, for whoever asks before it is done.
     pub fn describe(self) -> String {
         match self {
-            Flatten => "keep the add-on attached under HOSTED_…, and make the app's var a plain one where an attachment owns it",
+            DetachVars => "keep the add-on attached under HOSTED_…, and make the app's var a plain one where an attachment owns it",
             PrebootOff => "turn preboot off where it is on",
             PrebootOn => "turn preboot on again where it was",
-            CloseDoor => "keep the app out of the master",
+            CloseAccess => "keep the app out of the master",
             Ready => "open the sessions to the hosts; see that the source may be paused and watched",
             Compare => "compare every key of source and master while following",
             Announce(phase) => return format!("write to the journal: {phase}"),
@@ -81,11 +121,11 @@ impl Step {
             Hold => "let the pause run for `infra switch-app`",
             LongPause => "pause the source for as long as the switch can take",
             StayPaused => "pause the source until every app has moved, however long that takes",
-            OpenDoor => "let the app log in to the master",
+            OpenAccess => "let the app log in to the master",
             SetVars => "set the app's vars to the endpoint, in one change",
             AwaitRelease => "wait for the release and for every process to run it",
             AwaitClients => "wait until no process that was replaced can be alive; the source stays paused",
-            Sever => "disconnect whoever may still write to the source, until nobody comes back",
+            Disconnect => "disconnect whoever may still write to the source, until nobody comes back",
             Unpause => "end the pause",
             Watch => "watch the source for late writes",
             ProveUnwritten => "prove that nobody wrote to the master since its promotion",
@@ -98,9 +138,10 @@ impl Step {
 }
 
 use Step::{
-    Announce, AnnounceSwitch, AwaitClients, AwaitGone, AwaitRelease, AwaitRunning, AwaitSync, CloseDoor, Compare,
-    Drain, Fence, Flatten, Follow, Hold, LongPause, OpenDoor, PrebootOff, PrebootOn, Promote, PromoteAndHold, Prove,
-    ProveStill, ProveUnwritten, Ready, SetVars, Sever, StartApp, StayPaused, StopApp, Unpause, VarsBack, Watch,
+    Announce, AnnounceSwitch, AwaitClients, AwaitGone, AwaitRelease, AwaitRunning, AwaitSync, CloseAccess, Compare,
+    DetachVars, Disconnect, Drain, Fence, Follow, Hold, LongPause, OpenAccess, PrebootOff, PrebootOn, Promote,
+    PromoteAndHold, Prove, ProveStill, ProveUnwritten, Ready, SetVars, StartApp, StayPaused, StopApp, Unpause,
+    VarsBack, Watch,
 };
 
 /// The lists of one kind of fence. They are what is executed, shown by `--dry-run` and tried against the model.
@@ -162,9 +203,9 @@ impl Lists {
 }
 
 const PAUSE: Lists = Lists {
-    before: &[Flatten, PrebootOff],
+    before: &[DetachVars, PrebootOff],
     proving: &[
-        CloseDoor,
+        CloseAccess,
         Announce(Phase::Following),
         Ready,
         Compare,
@@ -181,26 +222,39 @@ const PAUSE: Lists = Lists {
     hold_again: &[Ready, Fence, ProveStill, Announce(Phase::Promoted), Hold],
     // The new fence only begins here; the old pause may still run, and a shorter one does not shorten it. Flattening comes after the proof, while nothing can be
     // written.
-    take_over: &[PrebootOff, Ready, Fence, ProveStill, Flatten],
+    take_over: &[PrebootOff, Ready, Fence, ProveStill, DetachVars],
     announcing: &[Announce(Phase::Switching), LongPause],
     // The release decides. The pause is made long again first, should it have ended.
     announced: &[Ready, LongPause],
     // One app gets its change last: its new processes find app access open however soon they start.
-    moving_one: &[OpenDoor, SetVars, AwaitRelease, AwaitRunning, Announce(Phase::Switched)],
-    moving_several: &[
+    moving_one: &[
+        OpenAccess,
         SetVars,
-        StayPaused,
-        OpenDoor,
         AwaitRelease,
         AwaitRunning,
         Announce(Phase::Switched),
     ],
-    settle: &[AwaitClients, Sever, Unpause, Watch, PrebootOn, Announce(Phase::Settled)],
+    moving_several: &[
+        SetVars,
+        StayPaused,
+        OpenAccess,
+        AwaitRelease,
+        AwaitRunning,
+        Announce(Phase::Switched),
+    ],
+    settle: &[
+        AwaitClients,
+        Disconnect,
+        Unpause,
+        Watch,
+        PrebootOn,
+        Announce(Phase::Settled),
+    ],
     resume_settle: &[Ready, LongPause],
     // The source opens before anything is asked of the platform: an app that is still there does not wait for a platform that refuses.
     give_back: &[
         Announce(Phase::Returning),
-        CloseDoor,
+        CloseAccess,
         ProveUnwritten,
         Unpause,
         VarsBack,
@@ -212,7 +266,7 @@ const PAUSE: Lists = Lists {
     back_from_switch: &[
         Announce(Phase::Returning),
         Fence,
-        CloseDoor,
+        CloseAccess,
         ProveUnwritten,
         VarsBack,
         Unpause,
@@ -225,9 +279,9 @@ const PAUSE: Lists = Lists {
 
 /// The change of vars is part of the fence: whatever starts from then on meets the closed door instead of the source.
 const PLATFORM: Lists = Lists {
-    before: &[Flatten, PrebootOff],
+    before: &[DetachVars, PrebootOff],
     proving: &[
-        CloseDoor,
+        CloseAccess,
         Announce(Phase::Following),
         Ready,
         Compare,
@@ -241,7 +295,7 @@ const PLATFORM: Lists = Lists {
         Prove,
     ],
     proving_again: &[
-        CloseDoor,
+        CloseAccess,
         Ready,
         Compare,
         Announce(Phase::Fenced),
@@ -269,11 +323,11 @@ const PLATFORM: Lists = Lists {
     back_from_switch: PLATFORM_BACK,
 };
 
-const PLATFORM_MOVING: &[Step] = &[OpenDoor, StartApp, AwaitRunning, Announce(Phase::Switched)];
+const PLATFORM_MOVING: &[Step] = &[OpenAccess, StartApp, AwaitRunning, Announce(Phase::Switched)];
 
 const PLATFORM_BACK: &[Step] = &[
     Announce(Phase::Returning),
-    CloseDoor,
+    CloseAccess,
     ProveUnwritten,
     VarsBack,
     StartApp,
@@ -285,7 +339,7 @@ const PLATFORM_BACK: &[Step] = &[
 
 /// An app that was stopped before anything was promoted: the old URL first, then its processes.
 pub(crate) const RESTART: &[Step] = &[VarsBack, StartApp, PrebootOn, Announce(Phase::Following)];
-pub(crate) const MEND: &[Step] = &[Flatten];
+pub(crate) const MEND: &[Step] = &[DetachVars];
 pub(crate) const MEND_ROLE: &[Step] = &[Ready, Follow, AwaitSync];
 
 pub(crate) fn lists(fence: FenceKind) -> &'static Lists {

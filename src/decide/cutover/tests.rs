@@ -5,7 +5,7 @@ fn world() -> World {
     World {
         fence: FenceKind::Pause,
         master: MasterRole::Following,
-        door_open: false,
+        access_open: false,
         several: false,
         app: Points::Source,
         release_pending: false,
@@ -48,7 +48,7 @@ fn position(steps: &[Step], step: Step) -> usize {
 fn switch_app_alone_keeps_the_order_of_the_doors() {
     let steps = steps(decide(Command::SwitchApp, &past(None), &world()));
     let order = [
-        Flatten,
+        DetachVars,
         Compare,
         Announce(Phase::Fenced),
         Fence,
@@ -56,12 +56,12 @@ fn switch_app_alone_keeps_the_order_of_the_doors() {
         Prove,
         AnnounceSwitch,
         PromoteAndHold,
-        OpenDoor,
+        OpenAccess,
         SetVars,
         AwaitRelease,
         Announce(Phase::Switched),
         AwaitClients,
-        Sever,
+        Disconnect,
         Unpause,
         Watch,
         Announce(Phase::Settled),
@@ -77,7 +77,7 @@ fn of_several_apps_every_change_is_sent_before_access_opens_and_the_pause_outlas
         ..world()
     };
     let steps = steps(decide(Command::SwitchApp, &past(None), &several));
-    let order = [PromoteAndHold, SetVars, StayPaused, OpenDoor, AwaitRelease];
+    let order = [PromoteAndHold, SetVars, StayPaused, OpenAccess, AwaitRelease];
     let positions: Vec<_> = order.iter().map(|step| position(&steps, *step)).collect();
     assert!(positions.is_sorted(), "{steps:?}");
 }
@@ -126,7 +126,7 @@ fn promote_never_opens_the_door_nor_touches_the_app() {
     ] {
         let steps = steps(decide(Command::Promote, &past(phase), &world));
         assert!(
-            !steps.contains(&OpenDoor) && !steps.contains(&SetVars) && !steps.contains(&Flatten),
+            !steps.contains(&OpenAccess) && !steps.contains(&SetVars) && !steps.contains(&DetachVars),
             "{steps:?}"
         );
     }
@@ -136,7 +136,7 @@ fn promote_never_opens_the_door_nor_touches_the_app() {
 fn a_running_hold_is_taken_over_only_after_proof_under_a_new_fence() {
     let steps = steps(decide(Command::SwitchApp, &past(Some(Phase::Promoted)), &promoted()));
     assert!(position(&steps, Fence) < position(&steps, ProveStill));
-    assert!(position(&steps, ProveStill) < position(&steps, OpenDoor));
+    assert!(position(&steps, ProveStill) < position(&steps, OpenAccess));
     assert!(!steps.contains(&Promote));
 }
 
@@ -146,7 +146,7 @@ fn a_hold_that_ended_leads_back_to_following_first() {
         for command in [Command::Promote, Command::SwitchApp] {
             let next = decide(command, &past(Some(Phase::Promoted)), &World { source, ..promoted() });
             let Next::Then(steps) = next else { panic!("{next:?}") };
-            assert!(position(&steps, CloseDoor) < position(&steps, ProveUnwritten));
+            assert!(position(&steps, CloseAccess) < position(&steps, ProveUnwritten));
             assert!(position(&steps, ProveUnwritten) < position(&steps, Follow));
         }
     }
@@ -157,7 +157,7 @@ fn once_the_change_was_sent_the_way_is_forward_whatever_the_source_did() {
     for source in [Stillness::Still, Stillness::Moved, Stillness::Unknown] {
         let sent = World {
             app: Points::Endpoint,
-            door_open: true,
+            access_open: true,
             source,
             ours: Stillness::Moved,
             ..promoted()
@@ -171,7 +171,7 @@ fn once_the_change_was_sent_the_way_is_forward_whatever_the_source_did() {
 fn a_switch_that_was_never_sent_goes_back_when_the_app_wrote_on_its_old_side() {
     let moved = World {
         source: Stillness::Moved,
-        door_open: true,
+        access_open: true,
         ..promoted()
     };
     assert_eq!(
@@ -199,7 +199,7 @@ fn two_written_sides_are_refused() {
 fn a_finished_switch_leaves_nothing_to_do() {
     let done = World {
         app: Points::Endpoint,
-        door_open: true,
+        access_open: true,
         ..promoted()
     };
     for command in [Command::Promote, Command::SwitchApp] {
@@ -230,7 +230,7 @@ fn an_absent_var_is_mended_when_a_flattening_was_begun_and_refused_when_not() {
                 },
                 &absent
             ))[0],
-            Flatten
+            DetachVars
         );
     }
 }
@@ -246,9 +246,9 @@ fn unpausable() -> World {
 fn without_a_pause_the_app_is_stopped_and_redirected_before_anything_is_proven() {
     let steps = steps(decide(Command::SwitchApp, &past(None), &unpausable()));
     let order = [
-        Flatten,
+        DetachVars,
         PrebootOff,
-        CloseDoor,
+        CloseAccess,
         Compare,
         Announce(Phase::Fenced),
         StopApp,
@@ -261,7 +261,7 @@ fn without_a_pause_the_app_is_stopped_and_redirected_before_anything_is_proven()
         Announce(Phase::Promoted),
         Promote,
         Announce(Phase::Switching),
-        OpenDoor,
+        OpenAccess,
         StartApp,
         AwaitRunning,
         Announce(Phase::Switched),
@@ -304,7 +304,7 @@ fn going_back_wants_proof_that_the_new_side_is_unused() {
         ] {
             let world = World {
                 app: Points::Endpoint,
-                door_open: true,
+                access_open: true,
                 ours,
                 ..promoted()
             };
@@ -312,7 +312,7 @@ fn going_back_wants_proof_that_the_new_side_is_unused() {
             match allowed {
                 true => {
                     let steps = steps(next);
-                    assert!(position(&steps, CloseDoor) < position(&steps, ProveUnwritten));
+                    assert!(position(&steps, CloseAccess) < position(&steps, ProveUnwritten));
                     assert!(position(&steps, ProveUnwritten) < position(&steps, VarsBack));
                     assert!(position(&steps, VarsBack) < position(&steps, Follow));
                 }
@@ -326,7 +326,7 @@ fn going_back_wants_proof_that_the_new_side_is_unused() {
 fn apps_of_which_some_are_moved_go_forward_while_the_source_is_still() {
     let mixed = |source| World {
         app: Points::Mixed,
-        door_open: true,
+        access_open: true,
         source,
         ours: Stillness::Moved,
         ..promoted()
@@ -355,7 +355,7 @@ fn apps_of_which_some_are_moved_go_forward_while_the_source_is_still() {
 fn a_switch_that_was_never_sent_goes_on_when_somebody_used_the_open_door() {
     for ours in [Stillness::Moved, Stillness::Unknown] {
         let world = World {
-            door_open: true,
+            access_open: true,
             ours,
             ..promoted()
         };

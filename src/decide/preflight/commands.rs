@@ -1,6 +1,6 @@
 //! What the app does with its Redis, held against what it may do on the endpoint: the commands that it runs, and how it logs in.
 
-use super::denials::{Denied, Told};
+use super::denials::{Denied, DeniedBy};
 use super::{Finding, SourceFacts};
 use crate::model::size;
 
@@ -48,8 +48,8 @@ pub fn is_administrative(command: &str) -> bool {
 
 pub(super) fn judge(source: &SourceFacts, findings: &mut Vec<Finding>) {
     let said = match source.denied.told {
-        Told::Master => "our master says",
-        Told::Rules => "by the rules that it will have",
+        DeniedBy::Master => "our master says",
+        DeniedBy::Rules => "by the rules that it will have",
     };
     if source.survey.commands.is_empty() {
         findings.push(Finding::warning(

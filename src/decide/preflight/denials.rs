@@ -11,7 +11,7 @@ pub struct Denied {
 
 /// Who said what the user may run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Told {
+pub enum DeniedBy {
     /// Our master, asked by ACL DRYRUN.
     Master,
     /// The rules that a host will be given.
@@ -20,6 +20,6 @@ pub enum Told {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Denials {
-    pub told: Told,
+    pub told: DeniedBy,
     pub commands: Vec<Denied>,
 }

@@ -16,7 +16,7 @@ pub mod vars;
 mod version;
 
 pub use app::{Copy, Owner};
-pub use denials::{Denied, Told};
+pub use denials::{Denied, DeniedBy};
 pub use source::{Certificate, SourceFacts, issued_by_an_authority};
 pub use version::{OwnEngine, own_engine};
 

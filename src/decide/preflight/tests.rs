@@ -74,7 +74,7 @@ fn good() -> Facts {
             names_user: true,
             survey: survey(),
             denied: Denials {
-                told: Told::Rules,
+                told: DeniedBy::Rules,
                 commands: Vec::new(),
             },
         }),

@@ -28,7 +28,7 @@ pub fn outlook(vars: &AppVars<'_>, ca_var: &str) -> Outlook {
     let own = vars.owner(vars.config_var).map(|owner| &owner.id);
     let detached = vars.detached();
     let mut refused = Vec::new();
-    if let Err(error) = vars.flatten() {
+    if let Err(error) = vars.detachment() {
         refused.push(Refused {
             found: format!("{}: {}", vars.app, error.chain().join(": ")),
             remedy: error.next_step().unwrap_or("see the cause above").to_string(),

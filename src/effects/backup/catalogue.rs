@@ -1,6 +1,6 @@
 //! What the bucket holds, as one value: bases, timelines and pieces of the log; which seconds they cover, and what serves a given one. Pure.
 
-use infra_agent::name::Chunk;
+use infra_agent::name::Segment;
 use infra_agent::record::{Commit, Position, Timeline};
 use jiff::Timestamp;
 use serde::Serialize;
@@ -26,7 +26,7 @@ pub struct Log {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Piece {
-    pub chunk: Chunk,
+    pub segment: Segment,
     /// Of the object.
     pub bytes: u64,
 }
@@ -124,34 +124,36 @@ impl Catalogue {
                 None => (None, None),
             };
             for piece in self.timelines.get(timeline).into_iter().flat_map(|log| &log.pieces) {
-                let chunk = &piece.chunk;
+                let segment = &piece.segment;
                 let begin = Position {
-                    increment: chunk.increment,
-                    offset: chunk.from,
+                    increment: segment.increment,
+                    offset: segment.from,
                 };
-                if begin < at || turn.is_some_and(|turn| begin >= turn && !(begin == turn && chunk.from == chunk.to)) {
+                if begin < at
+                    || turn.is_some_and(|turn| begin >= turn && !(begin == turn && segment.from == segment.to))
+                {
                     continue;
                 }
                 // Where an increment ends is known by the number of the piece alone.
                 let next = steps.last().is_some_and(|step: &Step<'_>| {
-                    step.timeline == timeline && step.piece.chunk.number + 1 == chunk.number
+                    step.timeline == timeline && step.piece.segment.number + 1 == segment.number
                 });
                 let follows = begin == at || (next && begin.increment == at.increment + 1 && begin.offset == 0);
                 if !follows {
                     return Line::new(base, steps, until);
                 }
                 let up_to = match turn {
-                    Some(turn) if turn.increment == chunk.increment => chunk.to.min(turn.offset),
-                    _ => chunk.to,
+                    Some(turn) if turn.increment == segment.increment => segment.to.min(turn.offset),
+                    _ => segment.to,
                 };
                 at = Position {
-                    increment: chunk.increment,
+                    increment: segment.increment,
                     offset: up_to,
                 };
-                until = until.max(if up_to == chunk.to {
-                    chunk.until
+                until = until.max(if up_to == segment.to {
+                    segment.until
                 } else {
-                    chunk.first - 1
+                    segment.first - 1
                 });
                 steps.push(Step { timeline, piece, up_to });
             }
@@ -242,7 +244,7 @@ impl Catalogue {
                     });
                 };
                 // A piece that begins in a later second has nothing for it.
-                let steps = line.steps.iter().take_while(|step| step.piece.chunk.first <= second);
+                let steps = line.steps.iter().take_while(|step| step.piece.segment.first <= second);
                 Ok(Choice {
                     base: line.base,
                     steps: steps.cloned().collect(),
@@ -265,7 +267,7 @@ impl Catalogue {
                 });
             }
             for pair in log.pieces.windows(2) {
-                let (before, after) = (&pair[0].chunk, &pair[1].chunk);
+                let (before, after) = (&pair[0].segment, &pair[1].segment);
                 let follows = match before.increment == after.increment {
                     true => after.from == before.to,
                     false => after.increment == before.increment + 1 && after.from == 0,
@@ -281,7 +283,7 @@ impl Catalogue {
                     });
                 }
             }
-            if let Some(first) = log.pieces.first().map(|piece| &piece.chunk)
+            if let Some(first) = log.pieces.first().map(|piece| &piece.segment)
                 && first.number != 1
                 && !(may_have_expired && first.first <= kept_since)
             {
@@ -335,7 +337,7 @@ impl<'a> Line<'a> {
 
     /// The last second that it has anything of.
     fn end(&self) -> i64 {
-        let last = self.steps.last().map_or(0, |step| step.piece.chunk.last);
+        let last = self.steps.last().map_or(0, |step| step.piece.segment.last);
         self.until.max(last).max(self.base.covers_from)
     }
 }

@@ -14,7 +14,7 @@ pub mod sample;
 use crate::effects::cloud::s3::{Bucket, LARGEST_OBJECT};
 use crate::model::error::{Doing, Error, Result};
 use infra_agent::digest;
-use infra_agent::name::{COMMIT, Chunk, Class, TIMELINE};
+use infra_agent::name::{COMMIT, Class, Segment, TIMELINE};
 use infra_agent::record::{Commit, Timeline};
 use jiff::Timestamp;
 use serde::Serialize;
@@ -79,9 +79,9 @@ pub async fn log(bucket: &Bucket, env: &str) -> Result<Option<Log>> {
     let mut log = Log::default();
     for timeline in timelines.iter().rev() {
         let last = bucket.last_numbered(timeline).await?;
-        let chunk = last.and_then(|key| key.rsplit('/').next()?.parse::<Chunk>().ok());
-        if let Some(chunk) = chunk {
-            log.until = Timestamp::from_second(chunk.until).ok();
+        let segment = last.and_then(|key| key.rsplit('/').next()?.parse::<Segment>().ok());
+        if let Some(segment) = segment {
+            log.until = Timestamp::from_second(segment.until).ok();
             break;
         }
     }

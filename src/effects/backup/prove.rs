@@ -38,7 +38,7 @@ pub async fn everything(bucket: &Bucket, env: &str, catalogue: &Catalogue, step:
         timeline
             .pieces
             .iter()
-            .map(move |piece| (format!("{log}{id}/{}", piece.chunk), piece.chunk.sha256.clone()))
+            .map(move |piece| (format!("{log}{id}/{}", piece.segment), piece.segment.sha256.clone()))
     });
     let wanted: Vec<(String, String)> = parts.chain(pieces).collect();
     let all = wanted.len();
@@ -108,7 +108,7 @@ pub fn stale(catalogue: &Catalogue, now: Timestamp, period_s: u64, rpo_s: u64) -
         .timelines
         .values()
         .flat_map(|log| &log.pieces)
-        .map(|piece| piece.chunk.until)
+        .map(|piece| piece.segment.until)
         .max();
     match shipped {
         None => tell("there is no log".into()),

@@ -4,7 +4,7 @@ use super::catalogue::{Catalogue, Finding, Log, Piece, Wrong};
 use crate::effects::cloud::s3::{Bucket, Listed};
 use crate::model::error::{Doing, Error, Result};
 use futures_util::{StreamExt, TryStreamExt, stream};
-use infra_agent::name::{COMMIT, Chunk, LOG, TIMELINE};
+use infra_agent::name::{COMMIT, LOG, Segment, TIMELINE};
 use infra_agent::record::{Commit, SCHEMA_VERSION, Timeline};
 use serde::de::DeserializeOwned;
 use std::collections::{BTreeMap, BTreeSet};
@@ -128,9 +128,9 @@ fn assemble(prefix: &str, listed: &[Listed], records: Vec<(String, Record)>) -> 
             continue;
         }
         match rest.split('/').collect::<Vec<_>>().as_slice() {
-            [LOG, timeline, name] => match name.parse::<Chunk>() {
-                Ok(chunk) => logs.entry((*timeline).into()).or_default().pieces.push(Piece {
-                    chunk,
+            [LOG, timeline, name] => match name.parse::<Segment>() {
+                Ok(segment) => logs.entry((*timeline).into()).or_default().pieces.push(Piece {
+                    segment,
                     bytes: object.bytes,
                 }),
                 Err(_) => finding(Wrong::Gap, format!("{} is no piece of a log", object.key)),
@@ -160,7 +160,7 @@ fn assemble(prefix: &str, listed: &[Listed], records: Vec<(String, Record)>) -> 
         }
     }
     for log in logs.values_mut() {
-        log.pieces.sort_by_key(|piece| piece.chunk.number);
+        log.pieces.sort_by_key(|piece| piece.segment.number);
     }
     bases.sort_by(|a, b| (a.covers_from, &a.generation).cmp(&(b.covers_from, &b.generation)));
     catalogue.bases = bases;

@@ -118,7 +118,7 @@ pub async fn plan(bucket: &Bucket, env: &str, choice: &Choice<'_>, parallel: usi
     let log = super::read::log_prefix(env);
     let pieces = urls(
         (choice.steps.iter())
-            .map(|step| format!("{log}{}/{}", step.timeline, step.piece.chunk))
+            .map(|step| format!("{log}{}/{}", step.timeline, step.piece.segment))
             .collect(),
     )
     .await?;
@@ -131,7 +131,7 @@ pub async fn plan(bucket: &Bucket, env: &str, choice: &Choice<'_>, parallel: usi
         },
         pieces: (choice.steps.iter().zip(pieces))
             .map(|(step, url)| Piece {
-                name: step.piece.chunk.to_string(),
+                name: step.piece.segment.to_string(),
                 url,
                 up_to: step.up_to,
             })

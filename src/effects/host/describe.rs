@@ -129,7 +129,7 @@ impl Settings {
             ),
             engine_file(
                 layout.users_file(),
-                Content::Secret(users::render(&self.passwords, self.door, &self.app)?),
+                Content::Secret(users::render(&self.passwords, self.app_access, &self.app)?),
                 Reaction::LoadUsers,
             ),
             engine_file(

@@ -30,4 +30,4 @@ pub mod users;
 pub use description::Description;
 pub use facts::Facts;
 pub use plan::Plan;
-pub use settings::{Door, Position, Settings, Upstream, default_maxmemory};
+pub use settings::{AppAccess, Position, Settings, Upstream, default_maxmemory};

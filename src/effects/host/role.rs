@@ -3,7 +3,7 @@
 //! The role is written into the engine's settings file and synced to disk before the running engine is told, so that no restart brings an old role back.
 //! Whether a role may change is not decided here: the gate is the cutover's. Every step may be repeated.
 
-use super::settings::Door;
+use super::settings::AppAccess;
 use crate::effects::fault;
 use crate::effects::remote::Session;
 use crate::model::error::{Error, Kind, Result};
@@ -89,10 +89,10 @@ pub async fn follow_source(session: &Session, epoch: Option<u64>) -> Result<Obse
 }
 
 /// Lets the app log in, or not; in the file first. Closing also ends the app's connections.
-pub async fn set_door(session: &Session, door: Door, epoch: Option<u64>) -> Result<()> {
-    let (word, doing) = match door {
-        Door::Open => ("open", "let the app log in to"),
-        Door::Closed => ("closed", "keep the app out of"),
+pub async fn set_app_access(session: &Session, access: AppAccess, epoch: Option<u64>) -> Result<()> {
+    let (word, doing) = match access {
+        AppAccess::Open => ("open", "let the app log in to"),
+        AppAccess::Closed => ("closed", "keep the app out of"),
     };
     let action = |epoch| Action {
         name: "door",
@@ -214,16 +214,16 @@ mod tests {
 
     #[test]
     fn a_line_names_action_argument_and_epoch_as_scripts_of_before_read_them() {
-        let door = |epoch| Action {
+        let access = |epoch| Action {
             name: "door",
             argument: Some("open"),
             epoch,
         };
-        assert_eq!(door(None).line(), "door open");
-        assert_eq!(door(Some(17)).line(), "door open 17");
+        assert_eq!(access(None).line(), "door open");
+        assert_eq!(access(Some(17)).line(), "door open 17");
         assert_eq!(Action::under("promote", Some(17)).line(), "promote - 17");
         assert_eq!(Action::plain("show").line(), "show");
-        assert_eq!(door(Some(17)).words(), "door open");
+        assert_eq!(access(Some(17)).words(), "door open");
     }
 
     #[test]

@@ -18,7 +18,7 @@ pub struct Settings {
     pub label: String,
     pub engine: Engine,
     pub position: Position,
-    pub door: Door,
+    pub app_access: AppAccess,
     /// Bytes.
     pub maxmemory: u64,
     /// Further lines of redis.conf: what the source has (`maxmemory-policy`, `notify-keyspace-events`, `databases`) under what `infra.yml` says.
@@ -122,7 +122,7 @@ pub fn default_maxmemory(machine: u64) -> u64 {
 
 /// Whether the app may log in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Door {
+pub enum AppAccess {
     Open,
     Closed,
 }

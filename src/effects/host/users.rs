@@ -5,7 +5,7 @@
 //! wrote is gone without an error.
 
 use super::acl::Rules;
-use super::settings::{AppRights, Door, Password, Passwords};
+use super::settings::{AppAccess, AppRights, Password, Passwords};
 use super::templates;
 use crate::model::error::Result;
 use crate::model::secret::Secret;
@@ -15,15 +15,15 @@ use sha2::{Digest, Sha256};
 /// The user that the app logs in as.
 pub const APP: &str = "app";
 
-pub fn render(passwords: &Passwords, door: Door, rights: &AppRights) -> Result<Secret> {
+pub fn render(passwords: &Passwords, app_access: AppAccess, rights: &AppRights) -> Result<Secret> {
     let digests = |password: &Password| password.accepted().into_iter().map(digest).collect();
     let values = Values {
         app_commands: &rights.commands,
         app_keys: rights.keys.iter().map(|pattern| key_rule(pattern)).collect(),
         app_channels: &rights.channels,
-        app_state: match door {
-            Door::Open => "on",
-            Door::Closed => "off",
+        app_state: match app_access {
+            AppAccess::Open => "on",
+            AppAccess::Closed => "off",
         },
         app: digests(&passwords.app),
         replication: digests(&passwords.replication),
@@ -48,7 +48,7 @@ pub fn app_rules(app_commands: &[String]) -> Result<Rules> {
         commands: app_commands.to_vec(),
         ..AppRights::default()
     };
-    let file = render(&passwords, Door::Open, &rights)?;
+    let file = render(&passwords, AppAccess::Open, &rights)?;
     let line = file.expose().lines().find(|line| line.starts_with("user app "));
     Ok(Rules::read(line.unwrap_or_default()))
 }
@@ -113,7 +113,7 @@ mod tests {
             },
             ..passwords()
         };
-        let file = |passwords: Passwords| render(&passwords, Door::Open, &AppRights::default()).unwrap();
+        let file = |passwords: Passwords| render(&passwords, AppAccess::Open, &AppRights::default()).unwrap();
         assert_eq!(file(passwords()), file(swapped));
         let same = Passwords {
             app: Password {
@@ -137,7 +137,7 @@ mod tests {
             keys: vec!["shop:*".into(), "%R~shared:*".into()],
             channels: vec!["news.*".into()],
         };
-        let file = render(&passwords(), Door::Open, &rights).unwrap();
+        let file = render(&passwords(), AppAccess::Open, &rights).unwrap();
         for line in file.expose().lines().filter(|line| !line.starts_with("user default ")) {
             let line = line.trim_start_matches("user ");
             server.script(&format!("ACL SETUSER {line}")).await;

@@ -2,7 +2,7 @@
 
 use crate::decide::preflight::commands::is_administrative;
 use crate::decide::preflight::denials::{Denials, Denied};
-use crate::decide::preflight::{Certificate, Copy, Facts, Owner, SourceFacts, Told, Unseen, own_engine};
+use crate::decide::preflight::{Certificate, Copy, DeniedBy, Facts, Owner, SourceFacts, Unseen, own_engine};
 use crate::decide::vars;
 use crate::effects::cloud::ec2;
 use crate::effects::host::users::app_rules;
@@ -204,7 +204,11 @@ async fn denials(
         })
         .collect();
     Ok(Denials {
-        told: if told.is_some() { Told::Master } else { Told::Rules },
+        told: if told.is_some() {
+            DeniedBy::Master
+        } else {
+            DeniedBy::Rules
+        },
         commands,
     })
 }

@@ -13,10 +13,10 @@ use crate::model::error::{Error, Result};
 use crate::model::size;
 
 impl<R: Record, P: Pair> Cutover<R, P> {
-    pub(super) async fn close_door(&mut self) -> Result<()> {
-        if look::door_is_open(&mut self.setup.master.connect(0).await?).await? {
+    pub(super) async fn close_access(&mut self) -> Result<()> {
+        if look::access_is_open(&mut self.setup.master.connect(0).await?).await? {
             let step = self.setup.ui.step("close the new door");
-            self.setup.pair.set_door(false).await?;
+            self.setup.pair.set_app_access(false).await?;
             step.done("the app may not log in to the master");
         }
         Ok(())

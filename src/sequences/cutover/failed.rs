@@ -164,7 +164,7 @@ impl<R: Record, P: Pair> Cutover<R, P> {
         let was_switched = self.history.was_switched;
         self.write(Entry::Switching(switch)).await?;
         self.setup.record.confirm().await?;
-        self.setup.pair.set_door(true).await?;
+        self.setup.pair.set_app_access(true).await?;
         if self.command == Command::Back && was_switched {
             // The switch had been done before somebody wanted it back.
             let (release, late_writes) = (self.history.release, self.history.late_writes);

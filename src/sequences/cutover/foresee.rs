@@ -74,7 +74,7 @@ impl<R: Record, P: Pair> Cutover<R, P> {
             let places = self.setup.source_places();
             return self
                 .app_vars(&places, app.app_name(), &vars, &attachments)
-                .flatten()
+                .detachment()
                 .map(|_| ());
         }
         self.app_switch(app).await.map(|_| ())

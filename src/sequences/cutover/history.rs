@@ -2,7 +2,7 @@
 //!
 //! Never a secret: vars by name, the source by its ids and offsets. An old value of a var is found again under the name that the journal tells.
 
-use crate::decide::vars::{Flatten, Moved};
+use crate::decide::vars::{DetachVars, Moved};
 use crate::effects::platform::Standing;
 use crate::effects::redis::clients::Baseline as ClientBaseline;
 use crate::effects::redis::info::OwnRemovals;
@@ -22,7 +22,7 @@ pub enum Entry {
     /// The var of an attachment becomes a plain one: attach under another name, detach, set.
     Flattening {
         app: String,
-        plan: Flatten,
+        plan: DetachVars,
         maintenance_was_on: bool,
     },
     Flattened {
@@ -167,7 +167,7 @@ pub struct History {
     /// The apps ran on the endpoint, and nothing since took that back.
     pub was_switched: bool,
     /// Flattenings that were begun and not finished, by app.
-    pub flattening: BTreeMap<String, (Flatten, bool)>,
+    pub flattening: BTreeMap<String, (DetachVars, bool)>,
     /// Apps whose preboot was on.
     pub preboot_to_restore: BTreeSet<String>,
     /// How the apps stood that were stopped and not started since.

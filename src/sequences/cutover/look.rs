@@ -33,7 +33,7 @@ pub async fn world<R: Record, P: Pair>(setup: &Setup<R, P>, command: Command, hi
         ServerRole::Master => MasterRole::Promoted,
         ServerRole::Replica => MasterRole::Following,
     };
-    let door_open = door_is_open(&mut master).await?;
+    let access_open = access_is_open(&mut master).await?;
     let (app, release_pending) = apps(setup).await?;
     let promotion = match history.phase {
         Some(Phase::Promoted | Phase::Switching) => history.promotion.as_ref(),
@@ -55,7 +55,7 @@ pub async fn world<R: Record, P: Pair>(setup: &Setup<R, P>, command: Command, hi
     Ok(World {
         fence: fence_kind(setup, history).await,
         master: role,
-        door_open,
+        access_open,
         several: setup.apps.len() > 1,
         app,
         release_pending,
@@ -230,7 +230,7 @@ pub async fn missing_there(here: &Server, there: &Server) -> Result<(u64, u64)> 
 }
 
 /// Whether the `app` user may log in.
-pub async fn door_is_open(master: &mut Connection) -> Result<bool> {
+pub async fn access_is_open(master: &mut Connection) -> Result<bool> {
     let reply: Value = master.query(cmd("ACL").arg("GETUSER").arg("app")).await?;
     door_flag(&reply).ok_or_else(|| {
         Error::failed(format!(

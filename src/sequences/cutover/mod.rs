@@ -18,15 +18,15 @@
 //!
 //! Deliberately not here: making hosts (`host`), comparing (`redis::compare`), and a planned failover between our own hosts.
 
+mod access;
 mod announce;
 mod app;
 mod back;
 mod clients;
-mod door;
+mod detach;
 mod failed;
 pub mod fence;
 pub mod figures;
-mod flatten;
 mod foresee;
 pub mod gate;
 mod ground;

@@ -4,7 +4,7 @@ use super::fence::Fence;
 use super::gate::Proof;
 use super::logs::Logs;
 use crate::effects::host::role;
-use crate::effects::host::settings::Door;
+use crate::effects::host::settings::AppAccess;
 use crate::effects::remote::{Session, Target};
 use crate::model::error::{Error, Result};
 use std::time::Duration;
@@ -19,7 +19,7 @@ pub trait Pair: Logs + Send {
     /// The master follows nobody from here on.
     fn promote(&mut self, proof: &Proof, fence: &Fence) -> impl Future<Output = Result<()>> + Send;
     /// Whether the app may log in, on both hosts.
-    fn set_door(&mut self, open: bool) -> impl Future<Output = Result<()>> + Send;
+    fn set_app_access(&mut self, open: bool) -> impl Future<Output = Result<()>> + Send;
     /// The master follows the source again. What was written to it since is gone: the caller has proven that nothing was.
     fn follow_source(&mut self) -> impl Future<Output = Result<()>> + Send;
 }
@@ -97,16 +97,16 @@ impl Pair for Hosts {
         Ok(())
     }
 
-    async fn set_door(&mut self, open: bool) -> Result<()> {
-        let door = if open { Door::Open } else { Door::Closed };
+    async fn set_app_access(&mut self, open: bool) -> Result<()> {
+        let door = if open { AppAccess::Open } else { AppAccess::Closed };
         if !open {
             self.drop_broken_sessions().await;
         }
         let epoch = self.epoch;
         let (master, replica) = self.sessions().await?;
         tokio::try_join!(
-            role::set_door(master, door, epoch),
-            role::set_door(replica, door, epoch)
+            role::set_app_access(master, door, epoch),
+            role::set_app_access(replica, door, epoch)
         )?;
         Ok(())
     }

@@ -145,11 +145,11 @@ impl<R: Record, P: Pair> Cutover<R, P> {
             }
             self.stop_if_asked()?;
             let begun = Instant::now();
-            fault::point(format_args!("before {}", name(*step)));
+            fault::point(format_args!("before {}", step.name()));
             let flow = self.perform(*step).await;
-            fault::point(format_args!("after {}", name(*step)));
+            fault::point(format_args!("after {}", step.name()));
             let seconds = begun.elapsed().as_secs_f64();
-            *self.outcome.seconds.entry(name(*step)).or_default() += (seconds * 1000.0).round() / 1000.0;
+            *self.outcome.seconds.entry(step.name()).or_default() += (seconds * 1000.0).round() / 1000.0;
             if let Flow::ReleaseFailed(what) = flow? {
                 self.why_back = what.clone();
                 return Err(Error::failed(what).hint(
@@ -176,21 +176,4 @@ impl<R: Record, P: Pair> Cutover<R, P> {
     fn stop_if_asked(&self) -> Result<()> {
         self.interrupt.check(self.command)
     }
-}
-
-fn name(step: Step) -> String {
-    let text = match step {
-        Step::Announce(phase) => return format!("journal {phase}"),
-        // The last of the two entries that it writes.
-        Step::AnnounceSwitch => return format!("journal {}", Phase::Switching),
-        Step::PromoteAndHold => format!("{:?}", Step::Promote),
-        other => format!("{other:?}"),
-    };
-    text.char_indices().fold(String::new(), |mut name, (at, letter)| {
-        if letter.is_uppercase() && at > 0 {
-            name.push(' ');
-        }
-        name.push(letter.to_ascii_lowercase());
-        name
-    })
 }

@@ -122,7 +122,7 @@ pub(super) struct Sent {
 pub(super) struct OurLook {
     /// Its stream from where it is its own, where it is not watched yet and can be.
     pub watch: Option<Watch>,
-    pub door_is_open: bool,
+    pub access_is_open: bool,
     pub offset: u64,
 }
 

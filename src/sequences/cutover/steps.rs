@@ -27,10 +27,10 @@ const UNTIL_ALL_HAVE_MOVED: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 impl<R: Record, P: Pair> Cutover<R, P> {
     pub(super) async fn perform(&mut self, step: Doing) -> Result<Flow> {
         match step {
-            Doing::Flatten => self.flatten().await?,
+            Doing::DetachVars => self.detach_vars().await?,
             Doing::PrebootOff => self.preboot_off().await?,
             Doing::PrebootOn => self.preboot_on().await?,
-            Doing::CloseDoor => self.close_door().await?,
+            Doing::CloseAccess => self.close_access().await?,
             Doing::Ready => self.ready().await?,
             Doing::Compare => self.compare().await?,
             Doing::Announce(phase) => self.announce(phase).await?,
@@ -44,7 +44,7 @@ impl<R: Record, P: Pair> Cutover<R, P> {
             Doing::Hold => self.hold().await?,
             Doing::LongPause => self.long_pause().await?,
             Doing::StayPaused => self.stay_paused().await?,
-            Doing::OpenDoor => self.open_door().await?,
+            Doing::OpenAccess => self.open_access().await?,
             Doing::SetVars => self.set_vars().await?,
             Doing::AwaitRelease => return self.await_release().await,
             Doing::StopApp => self.stop_app().await?,
@@ -52,7 +52,7 @@ impl<R: Record, P: Pair> Cutover<R, P> {
             Doing::AwaitRunning => self.await_running().await?,
             Doing::AwaitClients => self.await_clients().await?,
             Doing::AwaitGone => self.await_gone().await?,
-            Doing::Sever => self.sever().await?,
+            Doing::Disconnect => self.sever().await?,
             Doing::Unpause => self.unpause().await?,
             Doing::Watch => self.watch_late_writes().await?,
             Doing::ProveUnwritten => self.prove_unwritten().await?,

@@ -15,7 +15,7 @@ use crate::sequences::context::{Context, Environment, REDIS_PORT, host_record, h
 use crate::sequences::cutover;
 use crate::sequences::cutover::record::{Reading, Record};
 use crate::sequences::cutover::{Authority, Command, FenceKind, Hosts, Ledger, Limits, Outcome, Phase, Setup};
-use crate::sequences::setup::keeper::Keeper;
+use crate::sequences::setup::state_writer::StateWriter;
 use crate::ui::JSON_SCHEMA_VERSION;
 use serde_json::{Value, json};
 
@@ -104,15 +104,15 @@ async fn cut_over(
         Some(journal) => journal,
         None => Journal::begin(&environment.store, plan.command.name()).await?,
     };
-    let keeper = Keeper::open(&environment.store, state.clone()).await?;
+    let writer = StateWriter::open(&environment.store, state.clone()).await?;
     let id = journal.id().to_string();
-    keeper.change(|state| state.cutover = Some(id)).await?;
+    writer.change(|state| state.cutover = Some(id)).await?;
     let record = Ledger::new(journal, lock);
     let setup = setup(context, environment, state, plan, record, Some(lock.epoch())).await?;
     let result = cutover::run(setup, plan.command).await;
     // The journal is the truth; the state keeps the word for whoever only wants to look.
     if let Some(phase) = context.warn_of(context.phase(environment).await).flatten() {
-        let kept = keeper.change(|state| state.phase = phase.name().into()).await;
+        let kept = writer.change(|state| state.phase = phase.name().into()).await;
         context.warn_of(kept);
     }
     result

@@ -20,9 +20,9 @@ use crate::model::size;
 use crate::model::state::{HostRecord, State};
 use crate::sequences::arguments::Confirmed;
 use crate::sequences::context::{Context, Environment};
-use crate::sequences::setup::beside;
-use crate::sequences::setup::beside::Maker;
-use crate::sequences::setup::keeper::Keeper;
+use crate::sequences::setup::restore_instance;
+use crate::sequences::setup::restore_instance::Maker;
+use crate::sequences::setup::state_writer::StateWriter;
 use crate::sequences::setup::wanted;
 use crate::ui::JSON_SCHEMA_VERSION;
 use serde_json::json;
@@ -65,8 +65,8 @@ pub async fn restore(
             next_host_key: None,
         };
         let kept = async {
-            let keeper = Keeper::open(&environment.store, environment.state().await?).await?;
-            keeper
+            let writer = StateWriter::open(&environment.store, environment.state().await?).await?;
+            writer
                 .change(|state| {
                     state.restored.insert(record.instance_id.clone(), record.clone());
                 })
@@ -125,8 +125,8 @@ pub async fn remove(context: &Context, environment: &Environment, confirmed: &Co
     )?;
     ec2::terminate(&environment.cloud, &ids).await?;
     let lock = Lock::acquire(&environment.store, &context.ui, "infra restore").await?;
-    let keeper = Keeper::open(&environment.store, environment.state().await?).await?;
-    let forgotten = keeper
+    let writer = StateWriter::open(&environment.store, environment.state().await?).await?;
+    let forgotten = writer
         .change(|state| state.restored.retain(|id, _| !ids.contains(id)))
         .await;
     context.warn_of(lock.release().await);
@@ -148,7 +148,7 @@ pub struct Instance {
 }
 
 /// One that is set up.
-pub struct Ready(beside::Ready);
+pub struct Ready(restore_instance::Ready);
 
 /// What an engine on it has loaded.
 pub struct Restored {
@@ -243,7 +243,7 @@ impl Ready {
     ) -> Result<Restored> {
         let (ui, session) = (&context.ui, &self.0.session);
         let name = name();
-        let log: u64 = choice.steps.iter().map(|step| step.up_to - step.piece.chunk.from).sum();
+        let log: u64 = choice.steps.iter().map(|step| step.up_to - step.piece.segment.from).sum();
         on_host::room(session, choice.base.plain_bytes + log).await?;
         let step = ui.step("build");
         let plan = restore::plan(environment.store.bucket(), context.env(), choice, 4).await?;

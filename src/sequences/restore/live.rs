@@ -168,7 +168,7 @@ impl Live<'_> {
 
     async fn build(&self, name: &str) -> Result<Built> {
         let log: u64 = (self.choice.steps.iter())
-            .map(|step| step.up_to - step.piece.chunk.from)
+            .map(|step| step.up_to - step.piece.segment.from)
             .sum();
         on_host::room(&self.on.session, self.choice.base.plain_bytes + log).await?;
         let step = self.on.ui.step("build");

@@ -6,7 +6,7 @@ use crate::effects::redis::control::Client;
 use crate::effects::redis::{Server, control};
 use crate::effects::wait::{Look, Wait};
 use crate::model::error::{Error, Result};
-use crate::model::rotation::Told;
+use crate::model::rotation::ConnectionMark;
 use crate::model::secret::Secret;
 use crate::model::secrets::RedisUser;
 use crate::ui::Step;
@@ -113,17 +113,17 @@ async fn await_one_offs(app: &Platform, release: u64, deadline: Duration, step: 
 }
 
 /// Where the server's connections stand now.
-pub async fn mark(master: &Server) -> Result<Told> {
+pub async fn mark(master: &Server) -> Result<ConnectionMark> {
     let mut connection = master.connect(0).await?;
     let info = crate::effects::redis::Info::read(&mut connection).await?;
-    Ok(Told {
+    Ok(ConnectionMark {
         run_id: info.run_id,
         connection: control::own_id(&mut connection).await?,
     })
 }
 
 /// The app's connections from before the mark. Their processes know only the old password. Pure.
-pub fn from_before<'a>(clients: &'a [Client], told: &Told) -> Vec<&'a Client> {
+pub fn from_before<'a>(clients: &'a [Client], told: &ConnectionMark) -> Vec<&'a Client> {
     clients
         .iter()
         .filter(|client| client.user == RedisUser::App.name() && client.id < told.connection)
@@ -131,7 +131,13 @@ pub fn from_before<'a>(clients: &'a [Client], told: &Told) -> Vec<&'a Client> {
 }
 
 /// Waits until no connection is left that was made before the mark. With `cut_off` those that do not go are severed.
-pub async fn await_gone(master: &Server, told: &Told, deadline: Duration, cut_off: bool, step: &Step) -> Result<usize> {
+pub async fn await_gone(
+    master: &Server,
+    told: &ConnectionMark,
+    deadline: Duration,
+    cut_off: bool,
+    step: &Step,
+) -> Result<usize> {
     let run_id = &told.run_id;
     let left = || async {
         let mut connection = master.connect(0).await?;
@@ -173,7 +179,7 @@ mod tests {
 
     #[test]
     fn only_the_apps_own_connections_from_before_the_mark_are_waited_for() {
-        let told = Told {
+        let told = ConnectionMark {
             run_id: "r".into(),
             connection: 10,
         };

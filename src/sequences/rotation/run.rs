@@ -9,7 +9,7 @@ use crate::effects::wait::{Look, Wait};
 use crate::model::error::{Error, ExitCode, Kind, Result};
 use crate::model::names::Names;
 use crate::model::role::Role;
-use crate::model::rotation::{Rotation, Stage, Told};
+use crate::model::rotation::{ConnectionMark, Rotation, Stage};
 use crate::model::secret::Secret;
 use crate::model::secrets::{RedisUser, Secrets, parameter};
 use crate::model::size;
@@ -17,7 +17,7 @@ use crate::model::state::State;
 use crate::sequences::arguments::Rotate;
 use crate::sequences::context::{Context, Environment, host_server};
 use crate::sequences::rotation::{app, proof};
-use crate::sequences::setup::keeper::Keeper;
+use crate::sequences::setup::state_writer::StateWriter;
 use crate::sequences::up;
 use crate::ui::JSON_SCHEMA_VERSION;
 use jiff::Timestamp;
@@ -78,7 +78,7 @@ pub async fn run(context: &Context, arguments: &Rotate) -> Result<ExitCode> {
             context,
             environment: &environment,
             names: context.names(&environment)?,
-            keeper: Keeper::open(&environment.store, stored).await?,
+            writer: StateWriter::open(&environment.store, stored).await?,
             lock: &lock,
             limits: app::Limits {
                 release: RELEASE,
@@ -159,7 +159,7 @@ struct Work<'a> {
     context: &'a Context,
     environment: &'a Environment,
     names: Names,
-    keeper: Keeper,
+    writer: StateWriter,
     lock: &'a Held,
     limits: app::Limits,
     cut_off: bool,
@@ -202,7 +202,7 @@ impl Work<'_> {
         let user = rotation.user;
         let step = self.context.ui.step(format!("{user}: a second password"));
         let name = self.full(&parameter::next_password(user));
-        if self.keeper.state().await.rotation.is_none() {
+        if self.writer.state().await.rotation.is_none() {
             // What an earlier rotation left at its very end is the password in use.
             ssm::delete(&self.environment.cloud, std::slice::from_ref(&name)).await?;
         }
@@ -271,14 +271,14 @@ impl Work<'_> {
             ssm::delete(&self.environment.cloud, std::slice::from_ref(&name)).await?;
             ssm::make(&self.environment.cloud, &self.names, &name, &Secret::generate(), true).await?;
         }
-        self.keeper.change(|state| state.rotation = next).await?;
+        self.writer.change(|state| state.rotation = next).await?;
         ssm::delete(&self.environment.cloud, &[name]).await?;
         step.done("both hosts refuse it");
         Ok(())
     }
 
     async fn enter(&self, rotation: &Rotation, stage: Stage) -> Result<()> {
-        self.keeper
+        self.writer
             .change(|state| {
                 let told = state.rotation.take().and_then(|begun| begun.told);
                 state.rotation = Some(Rotation {
@@ -292,7 +292,7 @@ impl Work<'_> {
 
     /// Every app that logs in at the endpoint gets the new password, and whoever holds only the old one has gone when this returns.
     async fn hand_over(&self, step: &crate::ui::Step, rotated: &mut Rotated) -> Result<()> {
-        let state = self.keeper.state().await;
+        let state = self.writer.state().await;
         let endpoints = self.context.endpoint_names(state.endpoint.as_deref());
         let secrets = self.secrets().await?;
         let password = secrets.next_password(RedisUser::App)?;
@@ -315,7 +315,7 @@ impl Work<'_> {
             let release = handed_over.map_err(|error| refused(error, !rotated.releases.is_empty()))?;
             rotated.releases.insert(app.app_name().to_string(), release);
         }
-        if let Some(told) = self.keeper.state().await.rotation.and_then(|rotation| rotation.told) {
+        if let Some(told) = self.writer.state().await.rotation.and_then(|rotation| rotation.told) {
             rotated.severed = app::await_gone(&master, &told, self.limits.leaving, self.cut_off, step).await?;
         }
         Ok(())
@@ -358,7 +358,7 @@ impl Work<'_> {
     /// What watches the pair is the user's own: only they can give it the new password. Running the command again says that they did.
     async fn leave_to_the_user(&self) -> Result<()> {
         let was_told = |state: State| state.rotation.is_some_and(|rotation| rotation.told.is_some());
-        if was_told(self.keeper.state().await) || self.cut_off {
+        if was_told(self.writer.state().await) || self.cut_off {
             return Ok(());
         }
         let secrets = self.secrets().await?;
@@ -384,8 +384,8 @@ impl Work<'_> {
         )))
     }
 
-    async fn remember(&self, told: Told) -> Result<()> {
-        self.keeper
+    async fn remember(&self, told: ConnectionMark) -> Result<()> {
+        self.writer
             .change(|state| {
                 if let Some(rotation) = &mut state.rotation {
                     rotation.told = Some(told);

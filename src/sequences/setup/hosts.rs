@@ -1,12 +1,12 @@
 //! One host, from an instance that boots to what it should be.
 
-use super::keeper::Keeper;
 use super::source::Known;
+use super::state_writer::StateWriter;
 use crate::effects::cloud::{Cloud, ssm};
 use crate::effects::host::programs::Programs;
 use crate::effects::host::settings::{AppRights, Password, Passwords};
 use crate::effects::host::{
-    Description, Door, Facts, Plan, Position, Settings, apply, backup, default_maxmemory, first_contact, plan, tls,
+    AppAccess, Description, Facts, Plan, Position, Settings, apply, backup, default_maxmemory, first_contact, plan, tls,
 };
 use crate::effects::remote::{HostKey, KeyPair, Session, Target};
 use crate::model::cloud::Instance;
@@ -125,8 +125,14 @@ impl Pair<'_> {
     }
 
     /// Makes sure that the host shows a key that was made on it and that is pinned; see `host::first_contact`.
-    pub async fn first_contact(&self, role: Role, session: Session, keeper: &Keeper, step: &Step) -> Result<Session> {
-        if keeper
+    pub async fn first_contact(
+        &self,
+        role: Role,
+        session: Session,
+        writer: &StateWriter,
+        step: &Step,
+    ) -> Result<Session> {
+        if writer
             .state()
             .await
             .hosts
@@ -138,7 +144,7 @@ impl Pair<'_> {
         step.update("waiting for cloud-init");
         let prepared = first_contact::prepare(&session).await?;
         let own_key = prepared.own_key.to_string();
-        keeper
+        writer
             .change(|state| state.hosts.entry(role).or_default().next_host_key = Some(own_key.clone()))
             .await?;
         step.update("replacing the host key that it was born with");
@@ -158,7 +164,7 @@ impl Pair<'_> {
             )],
         )
         .await?;
-        keeper
+        writer
             .change(|state| {
                 let record = state.hosts.entry(role).or_default();
                 record.host_key = own_key;
@@ -166,7 +172,7 @@ impl Pair<'_> {
             })
             .await?;
         // The session that knows the old key is worth nothing to prove that the new one is in force.
-        let record = keeper.state().await.hosts.get(&role).cloned().unwrap_or_default();
+        let record = writer.state().await.hosts.get(&role).cloned().unwrap_or_default();
         let mut target = self.target(role, &record)?;
         target.pinned = vec![prepared.own_key];
         Session::connect_watched(&target, BOOT, step).await
@@ -240,10 +246,10 @@ impl Pair<'_> {
             label: role.name().into(),
             engine: self.config.redis.engine,
             position,
-            door: if self.config.source.none || self.phase.is_some_and(|phase| phase >= Phase::Switching) {
-                Door::Open
+            app_access: if self.config.source.none || self.phase.is_some_and(|phase| phase >= Phase::Switching) {
+                AppAccess::Open
             } else {
-                Door::Closed
+                AppAccess::Closed
             },
             maxmemory: self
                 .config

@@ -298,7 +298,7 @@ impl Status {
     }
 }
 
-type Told = (
+type BackupView = (
     Option<BackupSummary>,
     Option<Timestamp>,
     Option<drill::Report>,
@@ -306,7 +306,7 @@ type Told = (
 );
 
 /// What is known of backups; what is wrong with them goes to the alarms.
-fn judge_backups(context: &Context, backups: Backups, born: i64, alarms: &mut Vec<String>) -> Told {
+fn judge_backups(context: &Context, backups: Backups, born: i64, alarms: &mut Vec<String>) -> BackupView {
     let mut unknown =
         |what: &str, error: Error| alarms.push(format!("{what} could not be looked at: {}", error.chain().join(": ")));
     let newest = backups.newest.unwrap_or_else(|error| {

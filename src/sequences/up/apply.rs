@@ -15,7 +15,7 @@ use crate::model::size;
 use crate::sequences::context::{Context, Environment, host_server};
 use crate::sequences::cutover::Phase;
 use crate::sequences::setup::hosts::{BOOT, Looked, Pair};
-use crate::sequences::setup::keeper::Keeper;
+use crate::sequences::setup::state_writer::StateWriter;
 use crate::sequences::setup::{follow, wanted};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -65,10 +65,10 @@ async fn apply_locked(context: &Context, environment: &Environment, mut seen: Se
     // What was planned for the hosts is what is done there, over the sessions that looked.
     let mut looked = seen.hosts.take().unwrap_or_default();
     let seen = &seen;
-    let keeper = Keeper::open(&environment.store, seen.state.clone()).await?;
+    let writer = StateWriter::open(&environment.store, seen.state.clone()).await?;
     // The generation is stored before the first machine is asked for: it is part of the token that makes asking twice safe.
     let source = seen.source.record.clone();
-    keeper.change(|state| state.source = source).await?;
+    writer.change(|state| state.source = source).await?;
     let names = &seen.wanted.names;
     let inputs = Inputs {
         parameter: &|name, secrets| wanted::parameter_value(names, name, secrets),
@@ -97,7 +97,7 @@ async fn apply_locked(context: &Context, environment: &Environment, mut seen: Se
         .iter()
         .map(|(role, instance)| (*role, instance.id.clone()))
         .collect();
-    keeper
+    writer
         .change(|state| {
             state.endpoint = endpoint;
             for (role, id) in ids {
@@ -119,7 +119,7 @@ async fn apply_locked(context: &Context, environment: &Environment, mut seen: Se
             &pair,
             Role::Master,
             looked.remove(&Role::Master),
-            &keeper,
+            &writer,
             lock
         ),
         set_up(
@@ -127,7 +127,7 @@ async fn apply_locked(context: &Context, environment: &Environment, mut seen: Se
             &pair,
             Role::Replica,
             looked.remove(&Role::Replica),
-            &keeper,
+            &writer,
             lock
         )
     )?;
@@ -143,7 +143,7 @@ async fn apply_locked(context: &Context, environment: &Environment, mut seen: Se
     )
     .await?;
     if seen.phase.is_none() {
-        keeper
+        writer
             .change(|state| {
                 state.phase = match context.config.source.none {
                     true => WITHOUT_SOURCE.into(),
@@ -152,7 +152,7 @@ async fn apply_locked(context: &Context, environment: &Environment, mut seen: Se
             })
             .await?;
     }
-    inventory(&reached, &keeper.state().await).save(&context.inventory_path())?;
+    inventory(&reached, &writer.state().await).save(&context.inventory_path())?;
     let changes = stood.done.len() + master.changes + replica.changes;
     report(context, seen, &reached, &servers, Some(&backup), changes, &warnings);
     Ok(())
@@ -169,17 +169,17 @@ async fn set_up(
     pair: &Pair<'_>,
     role: Role,
     looked: Option<Looked>,
-    keeper: &Keeper,
+    writer: &StateWriter,
     lock: &Held,
 ) -> Result<SetUp> {
     let step = context.ui.step(format!("host {role}"));
-    let record = keeper.state().await.hosts.get(&role).cloned().unwrap_or_default();
+    let record = writer.state().await.hosts.get(&role).cloned().unwrap_or_default();
     let work = async {
         let looked = match looked {
             Some(looked) => looked,
             None => {
                 let session = pair.log_in(role, &record, BOOT, &step).await?;
-                let session = pair.first_contact(role, session, keeper, &step).await?;
+                let session = pair.first_contact(role, session, writer, &step).await?;
                 pair.look(role, session).await?
             }
         };

@@ -54,7 +54,7 @@ fn log(start: (u64, u64), parent: Option<(&str, (u64, u64))>, pieces: &[(u64, u6
             .iter()
             .enumerate()
             .map(|(index, (increment, from, to, first, last))| Piece {
-                chunk: Chunk {
+                segment: Segment {
                     number: index as u64 + 1,
                     increment: *increment,
                     from: *from,
@@ -143,7 +143,7 @@ fn a_later_timeline_replaces_what_its_files_did_not_hold_any_more() {
     let path: Vec<(&str, u64, u64)> = line
         .steps
         .iter()
-        .map(|step| (step.timeline, step.piece.chunk.from, step.up_to))
+        .map(|step| (step.timeline, step.piece.segment.from, step.up_to))
         .collect();
     assert_eq!(path, [("a", 0, 10), ("b", 10, 40)]);
     assert_eq!(line.until, 249);
@@ -182,7 +182,7 @@ fn a_missing_piece_ends_a_line_and_is_found() {
         } else {
             assert_eq!(found.len(), 1, "{missing}: {found:?}");
         }
-        let holds_nothing = removed.chunk.from == removed.chunk.to;
+        let holds_nothing = removed.segment.from == removed.segment.to;
         assert!(ended < before || holds_nothing, "{missing}: {ended}");
     }
 }

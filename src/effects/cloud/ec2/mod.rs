@@ -1,20 +1,20 @@
 //! EC2, found by tag.
 
 mod address;
-mod beside;
 mod group;
 mod image;
 mod instances;
 mod key_pair;
 mod network;
+mod restore_instance;
 
 pub use address::*;
-pub use beside::*;
 pub use group::*;
 pub use image::*;
 pub use instances::*;
 pub use key_pair::*;
 pub use network::*;
+pub use restore_instance::*;
 
 pub(crate) use crate::model::cloud::{TAG_ENV, TAG_NAME, TAG_ROLE};
 use crate::model::names::Names;

@@ -1,6 +1,6 @@
 use super::*;
 use crate::effects::host::facts::{FoundFile, FoundSysctl, FoundUnit};
-use crate::effects::host::settings::{AppRights, Door, Password, Passwords, Position, Settings, Upstream};
+use crate::effects::host::settings::{AppAccess, AppRights, Password, Passwords, Position, Settings, Upstream};
 use crate::model::config::Engine;
 use std::collections::BTreeMap;
 
@@ -29,7 +29,7 @@ pub(super) fn settings() -> Settings {
         label: "master".into(),
         engine: Engine::Redis,
         position: Position::FollowsSource(source),
-        door: Door::Closed,
+        app_access: AppAccess::Closed,
         maxmemory: 100,
         settings: BTreeMap::new(),
         authority: "authority".into(),
@@ -154,7 +154,7 @@ fn a_setting_that_needs_it_restarts_the_engine_once_and_tells_nothing_before() {
     let facts = facts_of(&settings().describe().unwrap());
     let mut wanted = settings();
     wanted.maxmemory = 200;
-    wanted.door = Door::Open;
+    wanted.app_access = AppAccess::Open;
     wanted.settings.insert("databases".into(), "32".into());
     assert_eq!(
         texts(&wanted, &facts),
@@ -170,7 +170,7 @@ fn a_setting_that_needs_it_restarts_the_engine_once_and_tells_nothing_before() {
 fn users_and_certificates_are_read_again_without_a_restart() {
     let facts = facts_of(&settings().describe().unwrap());
     let mut wanted = settings();
-    wanted.door = Door::Open;
+    wanted.app_access = AppAccess::Open;
     wanted.certificate = "another".into();
     let texts = texts(&wanted, &facts);
     assert_eq!(

@@ -661,7 +661,7 @@ impl Pair for Plain {
         self.say(&self.master, "REPLICAOF NO ONE").await
     }
 
-    async fn set_door(&mut self, open: bool) -> Result<()> {
+    async fn set_app_access(&mut self, open: bool) -> Result<()> {
         for server in [&self.master, &self.replica] {
             match open {
                 true => self.say(server, "ACL SETUSER app on").await?,

@@ -7,7 +7,7 @@ use super::pair::Pair;
 use super::record::Record;
 use super::state::Cutover;
 use crate::decide::vars;
-use crate::decide::vars::{Flatten, FlattenStep};
+use crate::decide::vars::{DetachStep, DetachVars};
 use crate::effects::platform::{ConfigVars, Platform};
 use crate::model::error::{Error, Result};
 use crate::model::phase::Command;
@@ -18,11 +18,11 @@ use std::collections::BTreeMap;
 const MOST_ATTACHMENTS: usize = 20;
 
 impl<R: Record, P: Pair> Cutover<R, P> {
-    pub(super) async fn flatten(&mut self) -> Result<()> {
+    pub(super) async fn detach_vars(&mut self) -> Result<()> {
         for app in self.setup.apps.clone() {
             // Each round detaches one attachment; an app has a handful at most.
             for _ in 0..MOST_ATTACHMENTS {
-                if !self.flatten_next(&app).await? {
+                if !self.detach_next(&app).await? {
                     break;
                 }
             }
@@ -31,7 +31,7 @@ impl<R: Record, P: Pair> Cutover<R, P> {
     }
 
     /// Detaches the next attachment that has to go; false where none is left.
-    async fn flatten_next(&mut self, app: &Platform) -> Result<bool> {
+    async fn detach_next(&mut self, app: &Platform) -> Result<bool> {
         let name = app.app_name().to_string();
         let (plan, maintenance_was_on) = match self.history.flattening.get(&name).cloned() {
             Some(begun) => begun,
@@ -40,7 +40,7 @@ impl<R: Record, P: Pair> Cutover<R, P> {
             None => {
                 let (vars, attachments) = tokio::try_join!(app.config_vars(), app.attachments())?;
                 let places = self.setup.source_places();
-                let Some(plan) = self.app_vars(&places, &name, &vars, &attachments).flatten()? else {
+                let Some(plan) = self.app_vars(&places, &name, &vars, &attachments).detachment()? else {
                     return Ok(false);
                 };
                 // Detached vars must come back as plain ones, so an app whose vars may not be set keeps its attachment.
@@ -60,7 +60,7 @@ impl<R: Record, P: Pair> Cutover<R, P> {
         if !maintenance_was_on {
             app.set_maintenance(true).await?;
         }
-        let changed = self.flatten_steps(app, &plan, &step).await;
+        let changed = self.detach_steps(app, &plan, &step).await;
         let changed = match maintenance_was_on {
             true => changed,
             false => changed.and(self.end_maintenance(app).await),
@@ -99,7 +99,7 @@ impl<R: Record, P: Pair> Cutover<R, P> {
         ended
     }
 
-    async fn flatten_steps(&mut self, app: &Platform, plan: &Flatten, step: &Step) -> Result<()> {
+    async fn detach_steps(&mut self, app: &Platform, plan: &DetachVars, step: &Step) -> Result<()> {
         let name = app.app_name();
         // One step each, and a look between: at most attach, detach, set.
         for _ in 0..6 {
@@ -107,12 +107,12 @@ impl<R: Record, P: Pair> Cutover<R, P> {
             self.settled_release(app, step).await?;
             let (vars, attachments) = tokio::try_join!(app.config_vars(), app.attachments())?;
             self.setup.record.confirm().await?;
-            match vars::next_flatten_step(plan, &vars, &attachments, name) {
-                FlattenStep::Attach => {
+            match vars::next_detach_step(plan, &vars, &attachments, name) {
+                DetachStep::Attach => {
                     step.update(format!("attaching {} as {}", plan.addon, plan.hosted));
                     heroku(app)?.attach(&plan.addon, &plan.hosted).await?;
                 }
-                FlattenStep::Detach => {
+                DetachStep::Detach => {
                     // What is about to vanish must be readable under the other name first.
                     let kept = plan
                         .vars
@@ -135,13 +135,13 @@ impl<R: Record, P: Pair> Cutover<R, P> {
                     step.update(format!("detaching {}", plan.attachment));
                     heroku(app)?.detach(old).await?;
                 }
-                FlattenStep::Set => {
+                DetachStep::Set => {
                     step.update("setting the plain vars");
                     if let Err(error) = set_plain(app, plan, &vars).await {
                         return Err(self.reattach(app, plan, error).await);
                     }
                 }
-                FlattenStep::Done => return Ok(()),
+                DetachStep::Done => return Ok(()),
             }
         }
         Err(Error::failed(format!(
@@ -152,7 +152,7 @@ impl<R: Record, P: Pair> Cutover<R, P> {
     }
 
     /// The app must not stay without its var: the old attachment comes back.
-    async fn reattach(&self, app: &Platform, plan: &Flatten, error: Error) -> Error {
+    async fn reattach(&self, app: &Platform, plan: &DetachVars, error: Error) -> Error {
         let attaching = insist(|| async { heroku(app)?.attach(&plan.addon, &plan.attachment).await });
         match attaching.await {
             Ok(_) => error.while_doing(format!(
@@ -169,7 +169,7 @@ impl<R: Record, P: Pair> Cutover<R, P> {
     }
 }
 
-async fn set_plain(app: &Platform, plan: &Flatten, vars: &ConfigVars) -> Result<()> {
+async fn set_plain(app: &Platform, plan: &DetachVars, vars: &ConfigVars) -> Result<()> {
     let mut wanted = BTreeMap::new();
     for var in &plan.vars {
         let twin = plan.hosted_twin(var);

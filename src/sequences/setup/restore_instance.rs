@@ -6,7 +6,7 @@ use crate::effects::cloud::ec2;
 use crate::effects::cloud::ec2::{Beside, Purpose, Run};
 use crate::effects::host::programs::Programs;
 use crate::effects::host::{
-    Door, Facts, Position, Settings, apply, default_maxmemory, first_contact, plan, tls, user_data,
+    AppAccess, Facts, Position, Settings, apply, default_maxmemory, first_contact, plan, tls, user_data,
 };
 use crate::effects::redis::{Server, Trust};
 use crate::effects::remote::{HostKey, KeyPair, Session, Target};
@@ -170,7 +170,7 @@ impl Maker<'_> {
             label: purpose.to_string(),
             engine: self.config.redis.engine,
             position: Position::Master,
-            door: Door::Closed,
+            app_access: AppAccess::Closed,
             maxmemory: wanted.unwrap_or_else(|| default_maxmemory(memory)),
             settings,
             authority: authority.certificate,

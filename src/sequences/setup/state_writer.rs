@@ -7,7 +7,7 @@ use crate::model::state::State;
 use tokio::sync::Mutex;
 
 /// The state that several tasks change, one at a time.
-pub struct Keeper {
+pub struct StateWriter {
     store: Store,
     held: Mutex<Held>,
 }
@@ -17,7 +17,7 @@ struct Held {
     etag: Option<Etag>,
 }
 
-impl Keeper {
+impl StateWriter {
     /// The stored state, or `fresh` where none was ever written. Nothing is written yet.
     pub async fn open(store: &Store, fresh: State) -> Result<Self> {
         let held = match store.state().await? {
@@ -30,7 +30,7 @@ impl Keeper {
                 etag: None,
             },
         };
-        Ok(Keeper {
+        Ok(StateWriter {
             store: store.clone(),
             held: Mutex::new(held),
         })

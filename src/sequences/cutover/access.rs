@@ -17,7 +17,7 @@ use std::sync::Arc;
 use tokio::task::JoinHandle;
 
 impl<R: Record, P: Pair> Cutover<R, P> {
-    pub(super) async fn open_door(&mut self) -> Result<()> {
+    pub(super) async fn open_access(&mut self) -> Result<()> {
         let step = self.setup.ui.step("open the new door");
         let Some(promotion) = self.history.promotion.clone() else {
             return Err(out_of_order("open the door of a master that was not promoted"));
@@ -35,7 +35,7 @@ impl<R: Record, P: Pair> Cutover<R, P> {
         }
         self.access_opened = true;
         // The hosts answer when the app may log in.
-        self.setup.pair.set_door(true).await?;
+        self.setup.pair.set_app_access(true).await?;
         let fenced = match (&self.fence, self.outcome.fenced_ms) {
             // Promoted in this run: both moments are on one clock.
             (Some(fence), Some(_)) => milliseconds(fence.raised.elapsed()),
@@ -121,7 +121,7 @@ impl<R: Record, P: Pair> Cutover<R, P> {
         let Some(watch) = &self.our_watch else {
             return Ok(());
         };
-        if look.door_is_open {
+        if look.access_is_open {
             return Ok(());
         }
         watch.reach(look.offset, READING).await?;
@@ -142,7 +142,7 @@ async fn our_look(
     is_watched: bool,
 ) -> Result<OurLook> {
     let (mut asked, mut also_asked) = (connection.clone(), connection);
-    let (info, door_is_open) = tokio::try_join!(Info::read(&mut asked), look::door_is_open(&mut also_asked))?;
+    let (info, access_is_open) = tokio::try_join!(Info::read(&mut asked), look::access_is_open(&mut also_asked))?;
     let offset = info.master_repl_offset;
     let watch = if is_watched {
         None
@@ -153,7 +153,7 @@ async fn our_look(
     };
     Ok(OurLook {
         watch,
-        door_is_open,
+        access_is_open,
         offset,
     })
 }
