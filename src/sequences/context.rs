@@ -8,7 +8,7 @@ use crate::effects::inventory::Inventory;
 use crate::effects::platform::{ConfigVars, Heroku, Hook, Platform};
 use crate::effects::redis::{Digest, Server, Trust};
 use crate::effects::remote::{HostKey, Target};
-use crate::effects::state::{Journal, Store};
+use crate::effects::state::{Held, Journal, Lock, Store};
 use crate::model::cloud::Wanted;
 use crate::model::config::Config;
 use crate::model::config::PlatformKind;
@@ -231,6 +231,20 @@ impl Context {
         result
             .map_err(|error| self.ui.warn(format!("could not {}", error.chain().join(": "))))
             .ok()
+    }
+
+    /// Does `work` under the environment's lock and gives the lock back, whatever comes of the work. A lock that
+    /// cannot be given back lapses by itself, so that is only a warning.
+    pub async fn locked<T>(
+        &self,
+        environment: &Environment,
+        command: &str,
+        work: impl AsyncFnOnce(&Held) -> Result<T>,
+    ) -> Result<T> {
+        let lock = Lock::acquire(&environment.store, &self.ui, command).await?;
+        let result = work(&lock).await;
+        self.warn_of(lock.release().await);
+        result
     }
 
     /// Asks for the deployment's name before something that cannot be undone, unless it was given.

@@ -3,7 +3,7 @@
 use crate::decide::teardown::teardown as plan;
 use crate::effects::cloud::{ec2, teardown};
 use crate::effects::redis::Server;
-use crate::effects::state::Lock;
+use crate::effects::state::Held;
 use crate::model::cloud::TeardownPlan;
 use crate::model::error::{Error, ExitCode, Result};
 use crate::model::secret::Secret;
@@ -44,20 +44,20 @@ pub async fn run(context: &Context, arguments: &Down) -> Result<ExitCode> {
         arguments.confirmed.confirm.as_deref(),
         "This removes what is listed above.",
     )?;
-    let lock = match standing.bucket {
-        true => Some(Lock::acquire(&environment.store, &context.ui, "infra down").await?),
-        false => None,
+    let work = async |lock: Option<&Held>| {
+        let removing = async {
+            // Once more, now that nobody else can switch the app.
+            refuse_while_in_use(context, &environment).await?;
+            teardown::apply(&environment.cloud, &names, &plan, lock, &context.ui).await
+        };
+        context.interrupt.or(removing).await
     };
-    let work = async {
-        // Once more, now that nobody else can switch the app.
-        refuse_while_in_use(context, &environment).await?;
-        teardown::apply(&environment.cloud, &names, &plan, lock.as_ref(), &context.ui).await
+    let removed = if standing.bucket {
+        let work = async |lock: &Held| work(Some(lock)).await;
+        context.locked(&environment, "infra down", work).await?
+    } else {
+        work(None).await?
     };
-    let result = context.interrupt.or(work).await;
-    if let Some(lock) = lock {
-        context.warn_of(lock.release().await);
-    }
-    let removed = result?;
     let inventory = context.inventory_path();
     if inventory.exists() {
         std::fs::remove_file(&inventory)

@@ -3,7 +3,7 @@
 use crate::effects::platform::Platform;
 use crate::effects::platform::heroku::owner;
 use crate::effects::redis::{Server, Trust};
-use crate::effects::state::Lock;
+use crate::effects::state::Held;
 use crate::model::error::{Error, ExitCode, Kind, Result};
 use crate::model::secret::Secret;
 use crate::model::secrets::RedisUser;
@@ -58,8 +58,7 @@ pub async fn switch(context: &Context, confirmed: &Confirmed) -> Result<ExitCode
     }
     // The door before the way to it.
     server.connect(0).await?;
-    let lock = Lock::acquire(&environment.store, &context.ui, "infra switch-app").await?;
-    let work = async {
+    let moving = async |lock: &Held| {
         let mut releases = BTreeMap::new();
         for app in context.apps()? {
             let step = context.ui.step(format!("vars of {}", app.app_name()));
@@ -82,9 +81,8 @@ pub async fn switch(context: &Context, confirmed: &Confirmed) -> Result<ExitCode
         }
         Ok::<_, Error>(releases)
     };
-    let done = context.interrupt.or(work).await;
-    context.warn_of(lock.release().await);
-    let releases = done?;
+    let work = async |lock: &Held| context.interrupt.or(moving(lock)).await;
+    let releases = context.locked(&environment, "infra switch-app", work).await?;
     match context.ui.json() {
         true => context
             .ui

@@ -5,7 +5,7 @@ pub mod first;
 
 use crate::decide::vars::place_of;
 use crate::effects::redis::{Server, Trust};
-use crate::effects::state::{Held, Journal, Lock};
+use crate::effects::state::{Held, Journal};
 use crate::model::error::{Error, ExitCode, Result};
 use crate::model::role::Role;
 use crate::model::secrets::RedisUser;
@@ -48,13 +48,14 @@ pub async fn run(context: &Context, plan: Plan<'_>) -> Result<ExitCode> {
     if phase != Some(Phase::Settled) {
         context.confirm(plan.confirmed.confirm.as_deref(), plan.what)?;
     }
-    let lock = Lock::acquire(&environment.store, &context.ui, &format!("infra {}", plan.command)).await?;
-    let result = cut_over(context, &environment, &state, &plan, &lock).await;
-    if let Ok(outcome) = &result {
-        show(context, outcome);
-    }
-    context.warn_of(lock.release().await);
-    result.map(|_| ExitCode::Done)
+    let work = async |lock: &Held| {
+        let outcome = cut_over(context, &environment, &state, &plan, lock).await?;
+        show(context, &outcome);
+        Ok(ExitCode::Done)
+    };
+    context
+        .locked(&environment, &format!("infra {}", plan.command), work)
+        .await
 }
 
 /// Who promotes alone without a word about a hold has not been told that the app will stand still.

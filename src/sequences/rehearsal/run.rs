@@ -3,7 +3,7 @@
 use crate::decide::vars;
 use crate::effects::platform::Heroku;
 use crate::effects::remote::Session;
-use crate::effects::state::Lock;
+use crate::effects::state::Held;
 use crate::model::error::{Error, ExitCode, Result};
 use crate::model::role::Role;
 use crate::sequences::context::{Context, Environment, host_record, target};
@@ -33,11 +33,10 @@ pub async fn run(context: &Context) -> Result<ExitCode> {
         );
     };
     let environment = context.environment().await?;
-    let lock = Lock::acquire(&environment.store, &context.ui, "infra switch-app --rehearse").await?;
-    let result = rehearse(context, platform, &environment, command).await;
-    let released = lock.release().await;
-    let verdict = result?;
-    released?;
+    let work = async |_: &Held| rehearse(context, platform, &environment, command).await;
+    let verdict = context
+        .locked(&environment, "infra switch-app --rehearse", work)
+        .await?;
     if context.ui.json() {
         context
             .ui

@@ -4,7 +4,7 @@ use super::live::Master;
 use super::name;
 use crate::effects::host::restore as on_host;
 use crate::effects::host::restore::Checked;
-use crate::effects::state::Lock;
+use crate::effects::state::Held;
 use crate::model::error::{Doing, Error, ExitCode, Result};
 use crate::model::size;
 use crate::sequences::arguments::Confirmed;
@@ -46,8 +46,7 @@ pub async fn import(
         confirmed.confirm.as_deref(),
         &format!("This stops the master for some seconds and puts {words} in the place of its data, which is kept on the host in a folder of its own."),
     )?;
-    let lock = Lock::acquire(&environment.store, ui, "infra restore").await?;
-    let work = async {
+    let importing = async |lock: &Held| {
         on.recover().await?;
         on_host::room(&on.session, file.len() as u64).await?;
         let name = name();
@@ -56,13 +55,12 @@ pub async fn import(
         on_host::import(&on.session, &name, &file).await?;
         step.done(format!("{} are there and whole", size::bytes(file.len() as u64)));
         let checked = on.load_beside(&name, context, false).await?;
-        on.still_ours(&lock).await?;
+        on.still_ours(lock).await?;
         let (kept, keys) = on.put_in_force(&name, &checked).await?;
         Ok::<_, Error>((kept, keys, checked))
     };
-    let done = context.interrupt.or(work).await;
-    context.warn_of(lock.release().await);
-    let (kept, keys, checked) = done?;
+    let work = async |lock: &Held| context.interrupt.or(importing(lock)).await;
+    let (kept, keys, checked) = context.locked(environment, "infra restore", work).await?;
     let expired = match checked {
         Checked::Loads { expired, .. } => expired,
         Checked::NoRoom(_) => 0,

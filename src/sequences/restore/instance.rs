@@ -12,7 +12,7 @@ use crate::effects::host::restore as on_host;
 use crate::effects::host::restore::Checked;
 use crate::effects::redis::Server;
 use crate::effects::remote::KeyPair;
-use crate::effects::state::Lock;
+use crate::effects::state::Held;
 use crate::model::cloud::Found;
 use crate::model::error::{Error, ExitCode, Result};
 use crate::model::names::Names;
@@ -58,13 +58,12 @@ pub async fn restore(
         let ready = instance.set_up(context).await?;
         let restored = ready.restore(context, environment, &choice, altered).await?;
         // It is found again by this: which key it shows, and so that it is it.
-        let lock = Lock::acquire(&environment.store, &context.ui, "infra restore").await?;
         let record = HostRecord {
             instance_id: instance.id.clone(),
             host_key: ready.0.host_key.to_string(),
             next_host_key: None,
         };
-        let kept = async {
+        let keep = async |_: &Held| {
             let writer = StateWriter::open(&environment.store, environment.state().await?).await?;
             writer
                 .change(|state| {
@@ -72,9 +71,7 @@ pub async fn restore(
                 })
                 .await
         };
-        let kept = kept.await;
-        context.warn_of(lock.release().await);
-        kept?;
+        context.locked(environment, "infra restore", keep).await?;
         Ok::<_, Error>((ready.0.address.clone(), restored))
     };
     match context.interrupt.or(work).await {
@@ -124,13 +121,13 @@ pub async fn remove(context: &Context, environment: &Environment, confirmed: &Co
         &format!("This ends {} with the data that was restored onto it.", ids.join(", ")),
     )?;
     ec2::terminate(&environment.cloud, &ids).await?;
-    let lock = Lock::acquire(&environment.store, &context.ui, "infra restore").await?;
-    let writer = StateWriter::open(&environment.store, environment.state().await?).await?;
-    let forgotten = writer
-        .change(|state| state.restored.retain(|id, _| !ids.contains(id)))
-        .await;
-    context.warn_of(lock.release().await);
-    forgotten?;
+    let forget = async |_: &Held| {
+        let writer = StateWriter::open(&environment.store, environment.state().await?).await?;
+        writer
+            .change(|state| state.restored.retain(|id, _| !ids.contains(id)))
+            .await
+    };
+    context.locked(environment, "infra restore", forget).await?;
     context.ui.data(format!("ended {}", ids.join(", ")));
     Ok(ExitCode::Done)
 }
@@ -243,7 +240,11 @@ impl Ready {
     ) -> Result<Restored> {
         let (ui, session) = (&context.ui, &self.0.session);
         let name = name();
-        let log: u64 = choice.steps.iter().map(|step| step.up_to - step.piece.segment.from).sum();
+        let log: u64 = choice
+            .steps
+            .iter()
+            .map(|step| step.up_to - step.piece.segment.from)
+            .sum();
         on_host::room(session, choice.base.plain_bytes + log).await?;
         let step = ui.step("build");
         let plan = restore::plan(environment.store.bucket(), context.env(), choice, 4).await?;

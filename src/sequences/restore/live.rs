@@ -13,7 +13,7 @@ use crate::effects::host::restore as on_host;
 use crate::effects::host::restore::Checked;
 use crate::effects::redis::Server;
 use crate::effects::remote::Session;
-use crate::effects::state::{Held, Lock};
+use crate::effects::state::Held;
 use crate::effects::wait::{Look, Wait};
 use crate::model::error::{Error, ExitCode, Result};
 use crate::model::role::Role;
@@ -85,17 +85,18 @@ pub async fn restore(
         true => format!("This stops the master for some seconds and puts {words} in the place of its data. What was written since is kept on the host, in a folder of its own."),
         false => format!("This puts {words} into the master while it serves: keys of the same names are replaced, all others stay."),
     })?;
-    let lock = Lock::acquire(&environment.store, ui, "infra restore").await?;
-    let work = async {
-        live.on.recover().await?;
-        match all {
-            true => live.all(&lock, context).await,
-            false => live.some(&lock, context).await,
-        }
+    let work = async |lock: &Held| {
+        let restoring = async {
+            live.on.recover().await?;
+            if all {
+                live.all(lock, context).await
+            } else {
+                live.some(lock, context).await
+            }
+        };
+        context.interrupt.or(restoring).await
     };
-    let done = context.interrupt.or(work).await;
-    context.warn_of(lock.release().await);
-    let (json, said) = done?;
+    let (json, said) = context.locked(environment, "infra restore", work).await?;
     match ui.json() {
         true => ui.data(json.to_string()),
         false => ui.data(said),

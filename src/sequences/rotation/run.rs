@@ -4,7 +4,7 @@
 use crate::effects::cloud::ssm;
 use crate::effects::host;
 use crate::effects::redis::{Info, Server, control};
-use crate::effects::state::{Held, Lock};
+use crate::effects::state::Held;
 use crate::effects::wait::{Look, Wait};
 use crate::model::error::{Error, ExitCode, Kind, Result};
 use crate::model::names::Names;
@@ -65,8 +65,7 @@ pub async fn run(context: &Context, arguments: &Rotate) -> Result<ExitCode> {
         context.ui.note(line);
     }
     context.agree(arguments.change.yes, "Go on?")?;
-    let lock = Lock::acquire(&environment.store, &context.ui, "infra rotate").await?;
-    let work = async {
+    let replacing = async |lock: &Held| {
         let stored = environment.state().await?;
         if stored.rotation != state.rotation {
             return Err(
@@ -79,7 +78,7 @@ pub async fn run(context: &Context, arguments: &Rotate) -> Result<ExitCode> {
             environment: &environment,
             names: context.names(&environment)?,
             writer: StateWriter::open(&environment.store, stored).await?,
-            lock: &lock,
+            lock,
             limits: app::Limits {
                 release: RELEASE,
                 grace: arguments.grace,
@@ -89,9 +88,8 @@ pub async fn run(context: &Context, arguments: &Rotate) -> Result<ExitCode> {
         };
         work.rotate(rotation).await
     };
-    let result = context.interrupt.or(work).await;
-    context.warn_of(lock.release().await);
-    let rotated = result?;
+    let work = async |lock: &Held| context.interrupt.or(replacing(lock)).await;
+    let rotated = context.locked(&environment, "infra rotate", work).await?;
     match context.ui.json() {
         true => context
             .ui

@@ -8,7 +8,7 @@ use crate::effects::cloud;
 use crate::effects::cloud::apply::Inputs;
 use crate::effects::host;
 use crate::effects::redis::Info;
-use crate::effects::state::{Held, Lock};
+use crate::effects::state::Held;
 use crate::model::error::{Error, ExitCode, Result};
 use crate::model::role::Role;
 use crate::model::size;
@@ -27,15 +27,16 @@ const SYNC: Duration = Duration::from_secs(20 * 60);
 
 pub(super) async fn apply(context: &Context, environment: &Environment, seen: Seen) -> Result<ExitCode> {
     cloud::apply::make_bucket(&environment.cloud, &seen.wanted, &seen.plan, &context.ui).await?;
-    let lock = Lock::acquire(&environment.store, &context.ui, "infra up").await?;
-    let work = async {
-        let again = look(&context.quietly(), environment).await?;
-        refuse_surprises(&seen, &again)?;
-        apply_locked(context, environment, again, &lock).await
+    let work = async |lock: &Held| {
+        let applying = async {
+            let again = look(&context.quietly(), environment).await?;
+            refuse_surprises(&seen, &again)?;
+            apply_locked(context, environment, again, lock).await
+        };
+        context.interrupt.or(applying).await
     };
-    let result = context.interrupt.or(work).await;
-    context.warn_of(lock.release().await);
-    result.map(|()| ExitCode::Done)
+    context.locked(environment, "infra up", work).await?;
+    Ok(ExitCode::Done)
 }
 
 /// What was shown is what may be done. Between the plan and the lock somebody else may have worked here: less to do is fine, something else is not.
