@@ -1,12 +1,11 @@
 //! From what is wanted and what was found to what is to be done.
 
 use super::subnets;
-use crate::model::cloud::{Action, BucketSetting, HostSpec};
-use crate::model::cloud::{Drift, Plan};
-use crate::model::cloud::{Found, Image, Instance, KeyPair, Subnet};
-use crate::model::cloud::{Make, Wanted, lifecycle};
-use crate::model::cloud::{Rule, SSH_PORT, Source, wanted_rules};
-use crate::model::cloud::{backup_policy, bucket_statements, trust_policy};
+use crate::model::cloud::{
+    Action, AddressAction, BucketAction, BucketSetting, Drift, Found, GroupAction, HostAction, HostSpec, Image,
+    Instance, KeyPair, KeyPairAction, Make, NewParameter, Plan, RoleAction, Rule, SSH_PORT, Source, Subnet, Wanted,
+    backup_policy, bucket_statements, lifecycle, trust_policy, wanted_rules,
+};
 use crate::model::error::{Error, Result};
 use crate::model::role::Role;
 use crate::model::secrets::parameter;
@@ -47,7 +46,8 @@ fn by_role(found: &Found) -> Result<BTreeMap<Role, &Instance>> {
 fn bucket(wanted: &Wanted, found: &Found, plan: &mut Plan) {
     let name = wanted.names.bucket().to_string();
     if found.bucket.is_none() {
-        plan.actions.push(Action::CreateBucket { name: name.clone() });
+        plan.actions
+            .push(Action::Bucket(BucketAction::Create { name: name.clone() }));
     }
     let there = found.bucket.clone().unwrap_or_default();
     let rules = lifecycle(&wanted.names, wanted.expiry);
@@ -78,11 +78,12 @@ fn bucket(wanted: &Wanted, found: &Found, plan: &mut Plan) {
     if found.bucket.is_some() && settings.is_empty() {
         plan.unchanged.push(format!("bucket {name}"));
     }
-    plan.actions
-        .extend(settings.into_iter().map(|setting| Action::SetBucket {
+    plan.actions.extend(settings.into_iter().map(|setting| {
+        Action::Bucket(BucketAction::Set {
             name: name.clone(),
             setting,
-        }));
+        })
+    }));
 }
 
 fn parameters(wanted: &Wanted, found: &Found, hosts: &BTreeMap<Role, &Instance>, plan: &mut Plan) {
@@ -97,12 +98,12 @@ fn parameters(wanted: &Wanted, found: &Found, hosts: &BTreeMap<Role, &Instance>,
         if found.secrets.find(&parameter.name).is_some() {
             there += 1;
         } else if needed {
-            plan.actions.push(Action::MakeParameter {
+            plan.actions.push(Action::Parameter(NewParameter {
                 prefix: prefix.clone(),
                 name: parameter.name.clone(),
                 secure: parameter.secure,
                 derived: parameter.derived,
-            });
+            }));
         }
     }
     if there > 0 {
@@ -114,12 +115,12 @@ fn key_pair(wanted: &Wanted, found: &Found, plan: &mut Plan) {
     let name = wanted.names.resource();
     let ours = found.secrets.find(parameter::SSH_PUBLIC_KEY);
     match (&found.key_pair, ours) {
-        (None, _) => plan.actions.push(Action::ImportKeyPair { name }),
+        (None, _) => plan.actions.push(Action::KeyPair(KeyPairAction::Import { name })),
         (Some(pair), Some(ours)) if is_key_of(ours.expose(), pair) => plan.unchanged.push(format!("key pair {name}")),
-        (Some(pair), _) => plan.actions.push(Action::ReplaceKeyPair {
+        (Some(pair), _) => plan.actions.push(Action::KeyPair(KeyPairAction::Replace {
             name,
             fingerprint: pair.fingerprint.clone(),
-        }),
+        })),
     }
 }
 
@@ -146,26 +147,26 @@ fn group(wanted: &Wanted, found: &Found, plan: &mut Plan) -> Result<()> {
         Some(group) => group.rules.clone(),
         None => {
             let vpc = found.network.vpc.clone().ok_or_else(|| subnets::no_network(wanted))?;
-            plan.actions.push(Action::CreateGroup {
+            plan.actions.push(Action::Group(GroupAction::Create {
                 name: name.clone(),
                 vpc,
-            });
+            }));
             BTreeSet::new()
         }
     };
     if found.group.is_some() && there == rules {
         plan.unchanged.push(format!("security group {name}"));
     }
-    plan.actions
-        .extend(rules.difference(&there).map(|rule| Action::Authorize {
-            group: name.clone(),
-            rule: rule.clone(),
-            why: own_address(wanted, rule, &there, &rules),
-        }));
-    plan.actions.extend(there.difference(&rules).map(|rule| Action::Revoke {
+    let added = rules.difference(&there).map(|rule| GroupAction::Authorize {
         group: name.clone(),
         rule: rule.clone(),
-    }));
+        why: own_address(wanted, rule, &there, &rules),
+    });
+    let removed = there.difference(&rules).map(|rule| GroupAction::Revoke {
+        group: name.clone(),
+        rule: rule.clone(),
+    });
+    plan.actions.extend(added.chain(removed).map(Action::Group));
     Ok(())
 }
 
@@ -191,28 +192,29 @@ fn role_and_profile(wanted: &Wanted, found: &Found, plan: &mut Plan) {
     let document = backup_policy(&wanted.names);
     let before = plan.actions.len();
     match &found.role {
-        None => plan.actions.push(Action::CreateRole {
+        None => plan.actions.push(Action::Role(RoleAction::Create {
             name: name.clone(),
             trust,
-        }),
-        Some(role) if role.trust != trust => plan.actions.push(Action::SetTrust {
+        })),
+        Some(role) if role.trust != trust => plan.actions.push(Action::Role(RoleAction::SetTrust {
             role: name.clone(),
             trust,
-        }),
+        })),
         Some(_) => {}
     }
     let policy_there = found.role.as_ref().and_then(|role| role.policy.as_ref());
     if policy_there != Some(&document) {
-        plan.actions.push(Action::SetRolePolicy {
+        plan.actions.push(Action::Role(RoleAction::SetPolicy {
             role: name.clone(),
             document,
-        });
+        }));
     }
     if plan.actions.len() == before {
         plan.unchanged.push(format!("role {name}"));
     }
     if found.profile.is_none() {
-        plan.actions.push(Action::CreateProfile { name: name.clone() });
+        plan.actions
+            .push(Action::Role(RoleAction::CreateProfile { name: name.clone() }));
     }
     if found
         .profile
@@ -221,10 +223,10 @@ fn role_and_profile(wanted: &Wanted, found: &Found, plan: &mut Plan) {
     {
         plan.unchanged.push(format!("instance profile {name}"));
     } else {
-        plan.actions.push(Action::PutRoleInProfile {
+        plan.actions.push(Action::Role(RoleAction::PutInProfile {
             profile: name.clone(),
             role: name,
-        });
+        }));
     }
 }
 
@@ -246,11 +248,11 @@ fn instances(wanted: &Wanted, found: &Found, hosts: &BTreeMap<Role, &Instance>, 
         match (hosts.get(&role), subnets.get(&role)) {
             (Some(instance), _) => {
                 if matches!(instance.state.as_str(), "stopped" | "stopping") {
-                    plan.actions.push(Action::StartInstance {
+                    plan.actions.push(Action::Host(HostAction::Start {
                         role,
                         name,
                         id: instance.id.clone(),
-                    });
+                    }));
                 } else {
                     plan.unchanged.push(format!("instance {name} ({})", instance.id));
                 }
@@ -258,8 +260,8 @@ fn instances(wanted: &Wanted, found: &Found, hosts: &BTreeMap<Role, &Instance>, 
             }
             (None, Some(subnet)) => {
                 let image = machine_and_image(wanted, found)?;
-                plan.actions
-                    .push(Action::CreateInstance(host_spec(wanted, image, role, subnet)));
+                let host = HostAction::Create(host_spec(wanted, image, role, subnet));
+                plan.actions.push(Action::Host(host));
             }
             (None, None) => {}
         }
@@ -359,16 +361,17 @@ fn address(wanted: &Wanted, found: &Found, hosts: &BTreeMap<Role, &Instance>, pl
     }
     let address = found.addresses.first();
     if address.is_none() {
-        plan.actions.push(Action::AllocateAddress { name: name.clone() });
+        plan.actions
+            .push(Action::Address(AddressAction::Allocate { name: name.clone() }));
     }
     let led_to = address.and_then(|address| address.instance.clone());
     match hosts.get(&Role::Master) {
         Some(master) if led_to.as_ref() == Some(&master.id) => plan.unchanged.push(format!("address {name}")),
-        _ => plan.actions.push(Action::Associate {
+        _ => plan.actions.push(Action::Address(AddressAction::Associate {
             name,
             role: Role::Master,
             away_from: led_to,
-        }),
+        })),
     }
     Ok(())
 }

@@ -384,7 +384,7 @@ fn zones_that_are_named_are_taken_and_those_without_the_type_are_not() {
         let actions = plan(&wanted, &found)?.actions.into_iter();
         Ok(actions
             .filter_map(|action| match action {
-                Action::CreateInstance(host) => Some(host.zone),
+                Action::Host(HostAction::Create(host)) => Some(host.zone),
                 _ => None,
             })
             .collect())

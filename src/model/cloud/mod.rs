@@ -9,7 +9,10 @@ mod show;
 mod teardown;
 mod wanted;
 
-pub use action::{Action, BucketSetting, HostSpec};
+pub use action::{
+    Action, AddressAction, BucketAction, BucketSetting, GroupAction, HostAction, HostSpec, KeyPairAction, NewParameter,
+    RoleAction, Sections,
+};
 pub use found::{
     Address, BucketFound, Found, Group, Image, Instance, KeyPair, MachineType, Network, Profile, RoleFound, Subnet,
 };

@@ -1,6 +1,9 @@
 //! A plan as people and scripts read it.
 
-use super::action::{Action, BucketSetting};
+use super::action::{
+    Action, AddressAction, BucketAction, BucketSetting, GroupAction, HostAction, KeyPairAction, NewParameter,
+    RoleAction, Sections,
+};
 use crate::model::role::Role;
 use serde::{Serialize, Serializer};
 use std::fmt;
@@ -49,6 +52,11 @@ pub struct Drift {
 }
 
 impl Plan {
+    /// Returns the actions by resource.
+    pub fn sections(&self) -> Sections<'_> {
+        Sections::of(&self.actions)
+    }
+
     /// Whether nothing is to be done. Drift that needs another command may still be there.
     pub fn is_empty(&self) -> bool {
         self.actions.is_empty()
@@ -151,70 +159,119 @@ impl Serialize for Plan {
     }
 }
 
+fn line(sign: Sign, resource: &'static str, name: &str, detail: impl Into<String>) -> Change {
+    Change {
+        sign,
+        resource,
+        name: name.to_string(),
+        detail: detail.into(),
+    }
+}
+
 impl Action {
     /// This action as a line of the plan.
     pub fn change(&self) -> Change {
-        use Sign::{Add, Change as Alter, Remove};
-        let line = |sign, resource, name: &str, detail: String| Change {
-            sign,
-            resource,
-            name: name.to_string(),
-            detail,
-        };
         match self {
-            Action::CreateBucket { name } => line(Add, "bucket", name, String::new()),
-            Action::SetBucket { name, setting } => line(Alter, "bucket", name, setting.to_string()),
-            Action::MakeParameter {
-                prefix, name, secure, ..
-            } => {
-                let kind = if *secure { "SecureString" } else { "String" };
-                line(Add, "parameter", &format!("{prefix}{name}"), kind.into())
+            Action::Bucket(action) => action.change(),
+            Action::Parameter(parameter) => parameter.change(),
+            Action::KeyPair(action) => action.change(),
+            Action::Group(action) => action.change(),
+            Action::Role(action) => action.change(),
+            Action::Host(action) => action.change(),
+            Action::Address(action) => action.change(),
+        }
+    }
+}
+
+impl BucketAction {
+    pub fn change(&self) -> Change {
+        match self {
+            BucketAction::Create { name } => line(Sign::Add, "bucket", name, ""),
+            BucketAction::Set { name, setting } => line(Sign::Change, "bucket", name, setting.to_string()),
+        }
+    }
+}
+
+impl NewParameter {
+    pub fn change(&self) -> Change {
+        let kind = if self.secure { "SecureString" } else { "String" };
+        line(Sign::Add, "parameter", &format!("{}{}", self.prefix, self.name), kind)
+    }
+}
+
+impl KeyPairAction {
+    pub fn change(&self) -> Change {
+        match self {
+            KeyPairAction::Import { name } => line(Sign::Add, "key pair", name, ""),
+            KeyPairAction::Replace { name, fingerprint } => {
+                let detail = format!("replace the key {fingerprint} by the environment's own");
+                line(Sign::Change, "key pair", name, detail)
             }
-            Action::ImportKeyPair { name } => line(Add, "key pair", name, String::new()),
-            Action::ReplaceKeyPair { name, fingerprint } => line(
-                Alter,
-                "key pair",
-                name,
-                format!("replace the key {fingerprint} by the environment's own"),
-            ),
-            Action::CreateGroup { name, vpc } => line(Add, "security group", name, format!("in {vpc}")),
-            Action::Authorize { group, rule, why } => {
+        }
+    }
+}
+
+impl GroupAction {
+    pub fn change(&self) -> Change {
+        match self {
+            GroupAction::Create { name, vpc } => line(Sign::Add, "security group", name, format!("in {vpc}")),
+            GroupAction::Authorize { group, rule, why } => {
                 let why = why.as_ref().map(|why| format!(" ({why})")).unwrap_or_default();
-                line(Add, "rule", group, format!("allow {rule}{why}"))
+                line(Sign::Add, "rule", group, format!("allow {rule}{why}"))
             }
-            Action::Revoke { group, rule } => line(Remove, "rule", group, format!("no longer allow {rule}")),
-            Action::CreateRole { name, .. } => line(Add, "role", name, "for EC2".into()),
-            Action::SetTrust { role, .. } => line(Alter, "role", role, "trust EC2 alone".into()),
-            Action::SetRolePolicy { role, document, .. } => {
+            GroupAction::Revoke { group, rule } => line(Sign::Remove, "rule", group, format!("no longer allow {rule}")),
+        }
+    }
+}
+
+impl RoleAction {
+    pub fn change(&self) -> Change {
+        match self {
+            RoleAction::Create { name, .. } => line(Sign::Add, "role", name, "for EC2"),
+            RoleAction::SetTrust { role, .. } => line(Sign::Change, "role", role, "trust EC2 alone"),
+            RoleAction::SetPolicy { role, document } => {
                 let resource = document["Statement"][0]["Resource"].as_str().unwrap_or_default();
-                line(
-                    Alter,
-                    "role",
-                    role,
-                    format!("may put objects under {resource} and nothing else"),
-                )
+                let detail = format!("may put objects under {resource} and nothing else");
+                line(Sign::Change, "role", role, detail)
             }
-            Action::CreateProfile { name } => line(Add, "instance profile", name, String::new()),
-            Action::PutRoleInProfile { profile, role } => {
-                line(Alter, "instance profile", profile, format!("gives the role {role}"))
-            }
-            Action::CreateInstance(host) => line(
-                Add,
-                "instance",
-                &host.name,
-                format!(
+            RoleAction::CreateProfile { name } => line(Sign::Add, "instance profile", name, ""),
+            RoleAction::PutInProfile { profile, role } => line(
+                Sign::Change,
+                "instance profile",
+                profile,
+                format!("gives the role {role}"),
+            ),
+        }
+    }
+}
+
+impl HostAction {
+    pub fn change(&self) -> Change {
+        match self {
+            HostAction::Create(host) => {
+                let detail = format!(
                     "{} in {}, {} ({}), {} GB encrypted gp3",
                     host.instance_type, host.zone, host.image_name, host.image_id, host.disk_gb
-                ),
-            ),
-            Action::StartInstance { name, id, .. } => line(Alter, "instance", name, format!("start {id}")),
-            Action::AllocateAddress { name } => line(Add, "address", name, String::new()),
-            Action::Associate { name, role, away_from } => {
-                let away = away_from
-                    .as_ref()
-                    .map(|id| format!(", no longer to {id}"))
-                    .unwrap_or_default();
-                line(Alter, "address", name, format!("leads to the {role}{away}"))
+                );
+                line(Sign::Add, "instance", &host.name, detail)
+            }
+            HostAction::Start { name, id, .. } => line(Sign::Change, "instance", name, format!("start {id}")),
+        }
+    }
+}
+
+impl AddressAction {
+    pub fn change(&self) -> Change {
+        match self {
+            AddressAction::Allocate { name } => line(Sign::Add, "address", name, ""),
+            AddressAction::Associate { name, role, away_from } => {
+                let away = away_from.as_ref().map(|id| format!(", no longer to {id}"));
+                line(
+                    Sign::Change,
+                    "address",
+                    name,
+                    format!("leads to the {role}{}", away.unwrap_or_default()),
+                )
             }
         }
     }

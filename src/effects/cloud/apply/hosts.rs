@@ -5,7 +5,7 @@ use super::work::Work;
 use crate::effects::cloud::ec2;
 use crate::effects::cloud::ec2::Run;
 use crate::effects::wait::{Look, Wait};
-use crate::model::cloud::{Action, Found, HostSpec, Instance};
+use crate::model::cloud::{Found, HostAction, HostSpec, Instance};
 use crate::model::error::{Error, Result};
 use crate::model::role::Role;
 use crate::model::secrets::Secrets;
@@ -20,19 +20,15 @@ const RUNNING: Duration = Duration::from_secs(300);
 /// The host of this role, running: made or started where the plan says so.
 pub(super) async fn host(
     work: &Work<'_>,
+    actions: &[&HostAction],
     found: &Found,
     role: Role,
     group: &str,
     secrets: &Secrets,
     inputs: &Inputs<'_>,
 ) -> Result<Instance> {
-    let ours = |action: &Action| match action {
-        Action::CreateInstance(host) => host.role == role,
-        Action::StartInstance { role: other, .. } => *other == role,
-        _ => false,
-    };
     let there = found.instances.iter().find(|instance| instance.role == role);
-    let Some(action) = work.actions(ours).into_iter().next() else {
+    let Some(action) = actions.iter().find(|action| action.role() == role) else {
         let there =
             there.ok_or_else(|| Error::failed(format!("find the {role}")).hint("run the same command again"))?;
         if there.state == "running" && there.private_ip.is_some() {
@@ -43,15 +39,14 @@ pub(super) async fn host(
     };
     let step = work.ui.step(format!("{role} {}", work.wanted.names.host(role)));
     let id = match action {
-        Action::StartInstance { id, .. } => {
+        HostAction::Start { id, .. } => {
             stopped(work, &step, id).await?;
             ec2::start(work.cloud, id).await?;
             id.clone()
         }
-        Action::CreateInstance(host) => make(work, &step, host, group, secrets, inputs).await?,
-        _ => return Err(Error::failed(format!("make the {role}"))),
+        HostAction::Create(host) => make(work, &step, host, group, secrets, inputs).await?,
     };
-    work.did(action);
+    work.did(action.change());
     step.update(&id);
     running(work, &step, &id).await
 }

@@ -11,7 +11,7 @@ mod work;
 pub use base::make_bucket;
 
 use super::{Cloud, ec2};
-use crate::model::cloud::{Action, Address, Change, Found, Instance, Plan, Wanted};
+use crate::model::cloud::{Address, AddressAction, Change, Found, Instance, Plan, Sections, Wanted};
 use crate::model::error::{Error, Result};
 use crate::model::role::Role;
 use crate::model::secret::Secret;
@@ -76,44 +76,54 @@ pub async fn apply(
 }
 
 async fn carry_out(work: &Work<'_>, found: &Found, inputs: &Inputs<'_>) -> Result<Outcome> {
+    // A section that is added to plans does not compile until it is taken here.
+    let Sections {
+        bucket,
+        parameters,
+        key_pair,
+        group,
+        role,
+        hosts,
+        address,
+    } = work.plan.sections();
     // Each goes on to its end when another fails, so that what was done is what is said to be done.
-    let (bucket, secrets, group, role, address) = tokio::join!(
-        base::bucket(work),
-        base::parameters_and_key_pair(work, found, inputs),
-        base::group(work, found),
-        base::role_and_profile(work),
+    let (made, secrets, group, given, endpoint) = tokio::join!(
+        base::bucket(work, &bucket),
+        base::parameters_and_key_pair(work, (&parameters, &key_pair), found, inputs),
+        base::group(work, &group, found),
+        base::role_and_profile(work, &role),
         base::address(work, found),
     );
-    bucket?;
-    let (secrets, group, mut address) = (secrets?, group?, address?);
-    role?;
+    made?;
+    let (secrets, group, mut endpoint) = (secrets?, group?, endpoint?);
+    given?;
     let (master, replica) = tokio::join!(
-        hosts::host(work, found, Role::Master, &group, &secrets, inputs),
-        hosts::host(work, found, Role::Replica, &group, &secrets, inputs),
+        hosts::host(work, &hosts, found, Role::Master, &group, &secrets, inputs),
+        hosts::host(work, &hosts, found, Role::Replica, &group, &secrets, inputs),
     );
     let mut hosts = BTreeMap::from([(Role::Master, master?), (Role::Replica, replica?)]);
-    if let Some(action @ Action::Associate { name, role, .. }) = work
-        .plan
-        .actions
-        .iter()
-        .find(|action| matches!(action, Action::Associate { .. }))
-    {
+    for action in address {
+        let (name, role) = match action {
+            AddressAction::Associate { name, role, .. } => (name, role),
+            // It was allocated while the other things were made.
+            AddressAction::Allocate { .. } => continue,
+        };
         let step = work.ui.step(format!("address {name}"));
         let instance = hosts[role].id.clone();
-        ec2::associate(work.cloud, &address, &instance).await?;
-        address.instance = Some(instance);
-        work.did(action);
-        step.done(format!("{} leads to the {role}", address.public_ip));
+        ec2::associate(work.cloud, &endpoint, &instance).await?;
+        endpoint.instance = Some(instance);
+        work.did(action.change());
+        step.done(format!("{} leads to the {role}", endpoint.public_ip));
     }
     for host in hosts
         .values_mut()
-        .filter(|host| address.instance.as_ref() == Some(&host.id))
+        .filter(|host| endpoint.instance.as_ref() == Some(&host.id))
     {
-        host.public_ip = Some(address.public_ip.clone());
+        host.public_ip = Some(endpoint.public_ip.clone());
     }
     Ok(Outcome {
         hosts,
-        address,
+        address: endpoint,
         secrets,
         done: work.done(),
     })

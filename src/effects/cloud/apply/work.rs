@@ -1,7 +1,7 @@
 //! A plan that is being carried out, and what of it is done.
 
 use crate::effects::cloud::Cloud;
-use crate::model::cloud::{Action, Change, Plan, Wanted};
+use crate::model::cloud::{Change, Plan, Wanted};
 use crate::model::error::Error;
 use crate::ui::Ui;
 use std::sync::{Mutex, PoisonError};
@@ -25,16 +25,8 @@ impl<'a> Work<'a> {
         }
     }
 
-    /// The plan's actions of one kind.
-    pub fn actions(&self, which: impl Fn(&Action) -> bool) -> Vec<&'a Action> {
-        self.plan.actions.iter().filter(|action| which(action)).collect()
-    }
-
-    pub fn did(&self, action: &Action) {
-        self.done
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .push(action.change());
+    pub fn did(&self, change: Change) {
+        self.done.lock().unwrap_or_else(PoisonError::into_inner).push(change);
     }
 
     pub fn done(&self) -> Vec<Change> {
