@@ -86,118 +86,159 @@ pub fn build(plan: &Plan, folder: &Path, progress: &mut dyn FnMut(usize, usize))
 
 fn build_all(plan: &Plan, folder: &Path, progress: &mut dyn FnMut(usize, usize)) -> Result<Built, Unbuilt> {
     contiguous(&plan.pieces)?;
-    let at = |path: &Path| {
-        let path = path.to_path_buf();
-        move |error| Unbuilt::Disk { path, error }
-    };
     let log = folder.join(FOLDER);
     fs::create_dir_all(&log).map_err(at(&log))?;
-    let wanted: Vec<Wanted<'_>> = (plan.base.parts.iter())
-        .map(|(part, url)| Wanted {
-            name: &part.name,
-            url,
-            sha256: &part.sha256,
-        })
-        .chain(plan.pieces.iter().map(|piece| {
-            Wanted {
-                name: &piece.name,
-                url: &piece.url,
-                // The name was looked at by `contiguous`.
-                sha256: piece
-                    .name
-                    .rsplit('-')
-                    .next()
-                    .unwrap_or_default()
-                    .trim_end_matches(".zst"),
-            }
-        }))
-        .collect();
-    let all = wanted.len();
+    let wanted = wanted(plan);
     std::thread::scope(|scope| {
-        let mut objects = in_order(scope, &wanted, plan.parallel.clamp(1, 16));
-        let mut next = move || objects.next();
-        let mut done = 0;
-        let mut built = Built::default();
-
-        let base = log.join(Manifest::BASE);
-        let mut file = Written::to(File::create_new(&base).map_err(at(&base))?);
-        for (part, _) in &plan.base.parts {
-            let object = next().ok_or_else(|| stopped(&part.name))??;
-            let bytes = unpack(&part.name, &object, part.plain_bytes, |some| {
-                file.add(some).map_err(at(&base))
-            })?;
-            if bytes != part.plain_bytes {
-                return Err(corrupt(
-                    &part.name,
-                    format!("{bytes} bytes instead of {}", part.plain_bytes),
-                ));
-            }
-            built.base_bytes += bytes;
-            done += 1;
-            progress(done, all);
-        }
-        let found = file.end().map_err(at(&base))?;
-        if found != plan.base.plain_sha256 || built.base_bytes != plan.base.plain_bytes {
-            return Err(corrupt("the base", format!("its SHA-256 is {found}")));
-        }
-
-        let increment = log.join(Manifest::INCREMENT);
-        let mut file = BufWriter::with_capacity(1 << 20, File::create_new(&increment).map_err(at(&increment))?);
-        let mut scanner = Scanner::at(Boundary {
-            offset: 0,
-            second: plan.base.second,
-        });
-        for piece in &plan.pieces {
-            let segment = parsed(&piece.name)?;
-            let object = next().ok_or_else(|| stopped(&piece.name))??;
-            let mut at_offset = segment.from;
-            let mut ended = false;
-            unpack(&piece.name, &object, segment.to - segment.from, |some| {
-                let left = usize::try_from(piece.up_to.saturating_sub(at_offset)).unwrap_or(usize::MAX);
-                at_offset += some.len() as u64;
-                let some = &some[..some.len().min(left)];
-                if !ended {
-                    file.write_all(some).map_err(at(&increment))?;
-                    ended = scanner
-                        .feed_until(some, plan.until)
-                        .map_err(|error| Unbuilt::Malformed {
-                            name: piece.name.clone(),
-                            error,
-                        })?;
-                }
-                Ok(())
-            })?;
-            if at_offset != segment.to {
-                return Err(corrupt(
-                    &piece.name,
-                    format!("it ends at {at_offset} instead of {}", segment.to),
-                ));
-            }
-            done += 1;
-            progress(done, all);
-            if ended {
-                built.cut = true;
-                break;
-            }
-        }
-        let end = scanner.boundary();
-        if !built.cut {
-            built.torn_bytes = scanner.offset() - end.offset;
-        }
-        built.log_bytes = end.offset;
-        built.last_second = end.second;
-        let file = file.into_inner().map_err(|error| at(&increment)(error.into_error()))?;
-        file.set_len(end.offset).map_err(at(&increment))?;
-        file.sync_all().map_err(at(&increment))?;
-
-        // Last: without it the engine would start empty, and whoever looks sees that the folder is not whole.
-        let manifest = log.join(FILE);
-        let mut file = File::create_new(&manifest).map_err(at(&manifest))?;
-        file.write_all(Manifest::rebuilt().as_bytes()).map_err(at(&manifest))?;
-        file.sync_all().map_err(at(&manifest))?;
-        File::open(&log).and_then(|log| log.sync_all()).map_err(at(&log))?;
-        Ok(built)
+        let mut objects = Objects {
+            read: in_order(scope, &wanted, plan.parallel.clamp(1, 16)),
+            done: 0,
+            all: wanted.len(),
+            progress,
+        };
+        let base_bytes = write_base(plan, &log, &mut objects)?;
+        let built = write_increment(plan, &log, &mut objects)?;
+        write_manifest(&log)?;
+        Ok(Built { base_bytes, ..built })
     })
+}
+
+/// Every object of the plan, in the order in which it is used.
+fn wanted(plan: &Plan) -> Vec<Wanted<'_>> {
+    let parts = plan.base.parts.iter().map(|(part, url)| Wanted {
+        name: &part.name,
+        url,
+        sha256: &part.sha256,
+    });
+    let segments = plan.pieces.iter().map(|piece| Wanted {
+        name: &piece.name,
+        url: &piece.url,
+        // `contiguous` has parsed the name.
+        sha256: piece
+            .name
+            .rsplit('-')
+            .next()
+            .unwrap_or_default()
+            .trim_end_matches(".zst"),
+    });
+    parts.chain(segments).collect()
+}
+
+/// The objects as they are read, one after the other.
+struct Objects<'a, R> {
+    read: R,
+    done: usize,
+    all: usize,
+    progress: &'a mut dyn FnMut(usize, usize),
+}
+
+impl<R: Iterator<Item = Result<Vec<u8>, Unread>>> Objects<'_, R> {
+    fn next(&mut self, name: &str) -> Result<Vec<u8>, Unbuilt> {
+        let object = self.read.next().ok_or_else(|| stopped(name))?;
+        Ok(object?)
+    }
+
+    fn written(&mut self) {
+        self.done += 1;
+        (self.progress)(self.done, self.all);
+    }
+}
+
+fn at(path: &Path) -> impl Fn(io::Error) -> Unbuilt + use<> {
+    let path = path.to_path_buf();
+    move |error| Unbuilt::Disk {
+        path: path.clone(),
+        error,
+    }
+}
+
+/// Writes the base and returns its bytes.
+fn write_base<R: Iterator<Item = Result<Vec<u8>, Unread>>>(
+    plan: &Plan,
+    log: &Path,
+    objects: &mut Objects<'_, R>,
+) -> Result<u64, Unbuilt> {
+    let base = log.join(Manifest::BASE);
+    let mut file = Written::to(File::create_new(&base).map_err(at(&base))?);
+    let mut written = 0;
+    for (part, _) in &plan.base.parts {
+        let object = objects.next(&part.name)?;
+        let bytes = unpack(&part.name, &object, part.plain_bytes, |some| {
+            file.add(some).map_err(at(&base))
+        })?;
+        if bytes != part.plain_bytes {
+            let what = format!("{bytes} bytes instead of {}", part.plain_bytes);
+            return Err(corrupt(&part.name, what));
+        }
+        written += bytes;
+        objects.written();
+    }
+    let found = file.end().map_err(at(&base))?;
+    if found != plan.base.plain_sha256 || written != plan.base.plain_bytes {
+        return Err(corrupt("the base", format!("its SHA-256 is {found}")));
+    }
+    Ok(written)
+}
+
+/// Writes the log behind the base, up to the wanted second or to its last whole command.
+fn write_increment<R: Iterator<Item = Result<Vec<u8>, Unread>>>(
+    plan: &Plan,
+    log: &Path,
+    objects: &mut Objects<'_, R>,
+) -> Result<Built, Unbuilt> {
+    let mut built = Built::default();
+    let increment = log.join(Manifest::INCREMENT);
+    let mut file = BufWriter::with_capacity(1 << 20, File::create_new(&increment).map_err(at(&increment))?);
+    let mut scanner = Scanner::at(Boundary {
+        offset: 0,
+        second: plan.base.second,
+    });
+    for piece in &plan.pieces {
+        let segment = parsed(&piece.name)?;
+        let object = objects.next(&piece.name)?;
+        let mut at_offset = segment.from;
+        unpack(&piece.name, &object, segment.to - segment.from, |some| {
+            let left = usize::try_from(piece.up_to.saturating_sub(at_offset)).unwrap_or(usize::MAX);
+            at_offset += some.len() as u64;
+            let some = &some[..some.len().min(left)];
+            if !built.cut {
+                file.write_all(some).map_err(at(&increment))?;
+                let fed = scanner.feed_until(some, plan.until);
+                built.cut = fed.map_err(|error| Unbuilt::Malformed {
+                    name: piece.name.clone(),
+                    error,
+                })?;
+            }
+            Ok(())
+        })?;
+        if at_offset != segment.to {
+            let what = format!("it ends at {at_offset} instead of {}", segment.to);
+            return Err(corrupt(&piece.name, what));
+        }
+        objects.written();
+        if built.cut {
+            break;
+        }
+    }
+    let end = scanner.boundary();
+    if !built.cut {
+        built.torn_bytes = scanner.offset() - end.offset;
+    }
+    built.log_bytes = end.offset;
+    built.last_second = end.second;
+    let file = file.into_inner().map_err(|error| at(&increment)(error.into_error()))?;
+    file.set_len(end.offset).map_err(at(&increment))?;
+    file.sync_all().map_err(at(&increment))?;
+    Ok(built)
+}
+
+/// Comes last: without it the engine would start empty, and whoever looks sees that the folder is not whole.
+fn write_manifest(log: &Path) -> Result<(), Unbuilt> {
+    let manifest = log.join(FILE);
+    let mut file = File::create_new(&manifest).map_err(at(&manifest))?;
+    file.write_all(Manifest::rebuilt().as_bytes()).map_err(at(&manifest))?;
+    file.sync_all().map_err(at(&manifest))?;
+    File::open(log).and_then(|log| log.sync_all()).map_err(at(log))
 }
 
 /// The pieces follow each other: by their numbers within a timeline, and by their offsets everywhere.

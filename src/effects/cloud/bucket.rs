@@ -5,6 +5,10 @@ use super::failure::{Explain, code, explained, status};
 use crate::model::cloud::{BucketFound, BucketSetting, LifecycleRule, Permission, is_bucket_statement, lifecycle};
 use crate::model::error::{Doing, Error, Result};
 use crate::model::names::Names;
+use aws_sdk_s3::config::http::HttpResponse;
+use aws_sdk_s3::error::{BuildError, SdkError};
+use aws_sdk_s3::operation::put_bucket_versioning::PutBucketVersioningError;
+use aws_sdk_s3::operation::put_public_access_block::PutPublicAccessBlockError;
 use aws_sdk_s3::types::{
     AbortIncompleteMultipartUpload, BucketLifecycleConfiguration, BucketLocationConstraint, BucketVersioningStatus,
     CreateBucketConfiguration, ExpirationStatus, LifecycleExpiration, LifecycleRule as SdkRule, LifecycleRuleFilter,
@@ -138,95 +142,30 @@ pub async fn set(cloud: &Cloud, names: &Names, setting: &BucketSetting) -> Resul
     let name = names.bucket();
     let doing = || format!("set up the bucket {name}: {setting}");
     match setting {
-        BucketSetting::Versioned => {
-            let on = VersioningConfiguration::builder()
-                .status(BucketVersioningStatus::Enabled)
-                .build();
-            let put = cloud
-                .s3
-                .put_bucket_versioning()
-                .bucket(name)
-                .versioning_configuration(on);
-            put.send()
-                .await
-                .map(|_| ())
-                .explain(Permission::PutBucketVersioning, doing)
-        }
+        BucketSetting::Versioned => keep_versions(cloud, name)
+            .await
+            .explain(Permission::PutBucketVersioning, doing),
         BucketSetting::Encrypted => {
-            let by = ServerSideEncryptionByDefault::builder()
-                .sse_algorithm(ServerSideEncryption::Aes256)
-                .build()
-                .doing(doing)?;
-            let rule = ServerSideEncryptionRule::builder()
-                .apply_server_side_encryption_by_default(by)
-                .build();
-            let rules = ServerSideEncryptionConfiguration::builder()
-                .rules(rule)
-                .build()
-                .doing(doing)?;
-            let put = cloud
-                .s3
-                .put_bucket_encryption()
-                .bucket(name)
-                .server_side_encryption_configuration(rules);
-            put.send()
-                .await
-                .map(|_| ())
-                .explain(Permission::PutEncryptionConfiguration, doing)
+            let put = cloud.s3.put_bucket_encryption().bucket(name);
+            let put = put.server_side_encryption_configuration(encryption().doing(doing)?);
+            let answer = put.send().await.map(drop);
+            answer.explain(Permission::PutEncryptionConfiguration, doing)
         }
         BucketSetting::PublicAccessBlocked => {
-            let block = PublicAccessBlockConfiguration::builder()
-                .block_public_acls(true)
-                .ignore_public_acls(true)
-                .block_public_policy(true)
-                .restrict_public_buckets(true)
-                .build();
-            let put = cloud
-                .s3
-                .put_public_access_block()
-                .bucket(name)
-                .public_access_block_configuration(block);
-            put.send()
-                .await
-                .map(|_| ())
-                .explain(Permission::PutBucketPublicAccessBlock, doing)
+            let answer = block_public_access(cloud, name).await;
+            answer.explain(Permission::PutBucketPublicAccessBlock, doing)
         }
         BucketSetting::Tagged => {
-            let mut tags = tags(cloud, name).await?;
-            tags.retain(|tag| tag.key() != super::ec2::TAG_NAME);
-            tags.push(
-                Tag::builder()
-                    .key(super::ec2::TAG_NAME)
-                    .value(&names.name)
-                    .build()
-                    .doing(doing)?,
-            );
-            let tagging = Tagging::builder().set_tag_set(Some(tags)).build().doing(doing)?;
+            let tagging = with_our_tag(tags(cloud, name).await?, &names.name).doing(doing)?;
             let put = cloud.s3.put_bucket_tagging().bucket(name).tagging(tagging);
-            put.send()
-                .await
-                .map(|_| ())
-                .explain(Permission::PutBucketTagging, doing)
+            let answer = put.send().await.map(drop);
+            answer.explain(Permission::PutBucketTagging, doing)
         }
         BucketSetting::Lifecycle(wanted) => {
-            let mut all = rules(cloud, name).await?;
-            all.retain(|rule| !wanted.iter().any(|wanted| rule.id() == Some(wanted.id.as_str())));
-            for rule in wanted {
-                all.push(to_sdk(rule).doing(doing)?);
-            }
-            let rules = BucketLifecycleConfiguration::builder()
-                .set_rules(Some(all))
-                .build()
-                .doing(doing)?;
-            let put = cloud
-                .s3
-                .put_bucket_lifecycle_configuration()
-                .bucket(name)
-                .lifecycle_configuration(rules);
-            put.send()
-                .await
-                .map(|_| ())
-                .explain(Permission::PutLifecycleConfiguration, doing)
+            let rules = with_our_rules(rules(cloud, name).await?, wanted).doing(doing)?;
+            let put = cloud.s3.put_bucket_lifecycle_configuration().bucket(name);
+            let answer = put.lifecycle_configuration(rules).send().await.map(drop);
+            answer.explain(Permission::PutLifecycleConfiguration, doing)
         }
         BucketSetting::ObjectLock(lock) => super::retention::set_default(cloud, name, *lock, doing).await,
         BucketSetting::Policy(ours) => {
@@ -235,9 +174,55 @@ pub async fn set(cloud: &Cloud, names: &Names, setting: &BucketSetting) -> Resul
             all.extend(ours.iter().cloned());
             let policy = json!({"Version": "2012-10-17", "Statement": all}).to_string();
             let put = cloud.s3.put_bucket_policy().bucket(name).policy(policy);
-            put.send().await.map(|_| ()).explain(Permission::PutBucketPolicy, doing)
+            put.send().await.map(drop).explain(Permission::PutBucketPolicy, doing)
         }
     }
+}
+
+async fn keep_versions(cloud: &Cloud, name: &str) -> Result<(), SdkError<PutBucketVersioningError, HttpResponse>> {
+    let on = VersioningConfiguration::builder()
+        .status(BucketVersioningStatus::Enabled)
+        .build();
+    let put = cloud.s3.put_bucket_versioning().bucket(name);
+    put.versioning_configuration(on).send().await.map(drop)
+}
+
+fn encryption() -> Result<ServerSideEncryptionConfiguration, BuildError> {
+    let by = ServerSideEncryptionByDefault::builder()
+        .sse_algorithm(ServerSideEncryption::Aes256)
+        .build()?;
+    let rule = ServerSideEncryptionRule::builder()
+        .apply_server_side_encryption_by_default(by)
+        .build();
+    ServerSideEncryptionConfiguration::builder().rules(rule).build()
+}
+
+async fn block_public_access(
+    cloud: &Cloud,
+    name: &str,
+) -> Result<(), SdkError<PutPublicAccessBlockError, HttpResponse>> {
+    let block = PublicAccessBlockConfiguration::builder()
+        .block_public_acls(true)
+        .ignore_public_acls(true)
+        .block_public_policy(true)
+        .restrict_public_buckets(true)
+        .build();
+    let put = cloud.s3.put_public_access_block().bucket(name);
+    put.public_access_block_configuration(block).send().await.map(drop)
+}
+
+fn with_our_tag(mut tags: Vec<Tag>, value: &str) -> Result<Tagging, BuildError> {
+    tags.retain(|tag| tag.key() != super::ec2::TAG_NAME);
+    tags.push(Tag::builder().key(super::ec2::TAG_NAME).value(value).build()?);
+    Tagging::builder().set_tag_set(Some(tags)).build()
+}
+
+fn with_our_rules(mut all: Vec<SdkRule>, ours: &[LifecycleRule]) -> Result<BucketLifecycleConfiguration, BuildError> {
+    all.retain(|rule| !ours.iter().any(|own| rule.id() == Some(own.id.as_str())));
+    for rule in ours {
+        all.push(to_sdk(rule)?);
+    }
+    BucketLifecycleConfiguration::builder().set_rules(Some(all)).build()
 }
 
 /// The ids of the rules that this environment keeps in the bucket's lifecycle.
@@ -372,7 +357,7 @@ fn from_sdk(rule: &SdkRule) -> LifecycleRule {
     }
 }
 
-fn to_sdk(rule: &LifecycleRule) -> Result<SdkRule, aws_sdk_s3::error::BuildError> {
+fn to_sdk(rule: &LifecycleRule) -> Result<SdkRule, BuildError> {
     let whole = |days: u32| i32::try_from(days).unwrap_or(i32::MAX);
     let mut sdk = SdkRule::builder()
         .id(&rule.id)
