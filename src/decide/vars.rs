@@ -75,9 +75,15 @@ pub fn place(url: &Secret) -> Option<(String, u16, String)> {
         return None;
     }
     let host = parsed.host_str()?.trim_matches(['[', ']']).to_ascii_lowercase();
-    let path = match parsed.path() {
-        "/" => String::new(),
-        path => path.to_string(),
+    // Clients that take a database from the query let it come before the path's.
+    let queried = parsed.query_pairs().find(|(name, _)| name == "db");
+    let path = match (
+        queried.and_then(|(_, number)| number.parse::<u32>().ok()),
+        parsed.path(),
+    ) {
+        (Some(0), _) | (None, "/") => String::new(),
+        (Some(number), _) => format!("/{number}"),
+        (None, path) => path.to_string(),
     };
     Some((host, parsed.port().unwrap_or(6379), path))
 }

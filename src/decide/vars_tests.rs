@@ -128,3 +128,22 @@ fn a_var_points_by_host_and_port() {
     assert_eq!(at("nonsense"), Points::Elsewhere);
     assert_eq!(points(None, &source, ("192.0.2.1", 6379)), Points::Absent);
 }
+
+#[test]
+fn a_database_is_found_in_the_path_and_in_the_query() {
+    let path = |url: &str| place(&Secret::new(url)).unwrap().2;
+    for (url, found) in [
+        ("redis://:x@h.test:1", ""),
+        ("redis://:x@h.test:1/", ""),
+        ("redis://:x@h.test:1/3", "/3"),
+        ("redis://:x@h.test:1?db=2", "/2"),
+        ("redis://:x@h.test:1/?ssl_cert_reqs=none&db=2", "/2"),
+        ("redis://:x@h.test:1/3?db=2", "/2"),
+        ("redis://:x@h.test:1/3?db=0", ""),
+        ("redis://:x@h.test:1/3?db=many", "/3"),
+    ] {
+        assert_eq!(path(url), found, "{url}");
+    }
+    let kept = Secret::new("redis://:x@h.test:1?db=2");
+    assert_eq!(restored(&kept, "/2").expose(), kept.expose());
+}
