@@ -2,6 +2,18 @@
 # came through user-data and was therefore known to the cloud's API as well. Both may be repeated.
 #   answers: cloud-init STATUS | cloud-init-error TEXT | key PUBLIC-KEY | active yes|no | failed TEXT
 # shellcheck shell=bash
+
+# Waits until new connections are shown the host's own key: a reload returns before sshd has read its settings. sshd closes its port for a while to who asks too often.
+shown() {
+    local try key
+    read -r _ key _ <"$own.pub"
+    for ((try = 0; try < 12; try++)); do
+        if ssh-keyscan -T 5 -t ed25519 127.0.0.1 2>/dev/null </dev/null | grep -qF "$key"; then return; fi
+        sleep 0.5
+    done
+    return 1
+}
+
 contact() {
     set -u
     umask 077
@@ -36,6 +48,7 @@ contact() {
         rm -f /etc/ssh/ssh_host_*_key /etc/ssh/ssh_host_*_key.pub
         sync /etc/ssh /etc/ssh/sshd_config.d
         said=$(systemctl reload ssh.service 2>&1 </dev/null) || { echo "failed reload of sshd: $said"; return; }
+        shown || { echo "failed sshd was reloaded and does not show $own.pub"; return; }
         ;;
     *)
         echo "failed unknown action $action"
