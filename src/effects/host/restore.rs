@@ -51,7 +51,10 @@ pub async fn build(session: &Session, name: &str, plan: &Plan, step: &Step) -> R
     // It holds signed addresses: by standard input alone.
     let plan = secret::json(plan).doing(|| doing.clone())?;
     let watched = step.clone();
-    let command = format!("sudo -n /usr/local/sbin/infra-agent rebuild /var/lib/redis/restore-{name}");
+    // The host knows where its engine keeps the data.
+    let command = format!(
+        "sudo -n bash -c '. /etc/infra/host.env && exec /usr/local/sbin/infra-agent rebuild \"$INFRA_DATA/restore-{name}\"'"
+    );
     fault::point(format_args!("before build on {}", session.label()));
     let built = session
         .run_within(&command, Some(&plan), LONG, move |line| {
