@@ -76,9 +76,17 @@ impl Engine {
             Error::failed(format!("{}: there is no redis-server or valkey-server here", doing()))
                 .hint("install one, name it by INFRA_REDIS_SERVER, or leave the proof out with --without-load")
         })?;
+        Engine::run(program, folder, patience, reach).await
+    }
+
+    async fn run(program: String, folder: &Path, patience: Duration, reach: Option<(u16, Secret)>) -> Result<Engine> {
+        let doing = || format!("have an engine load {}", folder.display());
         let socket = tempfile::tempdir().map_err(|error| Error::failed(doing()).because(error))?;
         let path = socket.path().join("s");
         let log = socket.path().join("log");
+        // What it says before it can open its log, such as that a library is missing.
+        let complaints = socket.path().join("complaints");
+        let stderr = std::fs::File::create(&complaints).doing(doing)?;
         let mut process = Command::new(&program)
             .args(["--bind", "127.0.0.1", "--unixsocket"])
             .arg(&path)
@@ -114,7 +122,7 @@ impl Engine {
             .arg("-")
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
-            .stderr(Stdio::null())
+            .stderr(stderr)
             .kill_on_drop(true)
             .spawn()
             .map_err(|error| Error::failed(format!("{}: start {program}", doing())).because(error))?;
@@ -123,13 +131,24 @@ impl Engine {
                 Some((port, password)) => format!("port {port}\nrequirepass {}\n", password.expose()),
                 None => "port 0\n".into(),
             };
-            stdin.write_all(settings.as_bytes()).await.doing(doing)?;
+            // A program that has ended already does not read them, which is found below.
+            let _ = stdin.write_all(settings.as_bytes()).await;
         }
         let end = Instant::now() + patience;
         loop {
             if let Ok(Some(status)) = process.try_wait() {
                 let said = std::fs::read_to_string(&log).unwrap_or_default();
                 let tail: Vec<&str> = said.lines().rev().filter(|line| line.contains('#')).take(3).collect();
+                // Only an engine that began to load and gave up by itself has judged the data.
+                if !said.contains("Server initialized") || status.code().is_none() {
+                    let complaints = std::fs::read_to_string(&complaints).unwrap_or_default();
+                    let last = complaints.lines().chain(said.lines()).last().unwrap_or_default();
+                    return Err(Error::failed(format!("{}: {program} ended with {status}", doing()))
+                        .because(last)
+                        .hint(format!(
+                            "nothing is known of the data: see that `{program}` runs here and has memory enough, or name another by INFRA_REDIS_SERVER"
+                        )));
+                }
                 if said.contains("Can't handle RDB format version") {
                     return Err(Error::failed(format!(
                         "{}: {program} is older than the engine that wrote it",
@@ -304,4 +323,36 @@ async fn loaded(socket: &Path, password: Option<&Secret>) -> Option<(redis::aio:
     }
     let version = field("valkey_version").or_else(|| field("redis_version"))?;
     Some((connection, version))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::error::Kind;
+
+    async fn error_of(program: &str) -> Error {
+        let folder = tempfile::tempdir().unwrap();
+        let run = Engine::run(program.into(), folder.path(), Duration::from_secs(20), None);
+        run.await.err().unwrap()
+    }
+
+    #[tokio::test]
+    async fn an_engine_that_does_not_run_says_nothing_of_the_data() {
+        let folder = tempfile::tempdir().unwrap();
+        let program = folder.path().join("engine");
+        for (script, because) in [
+            (
+                "echo 'error while loading shared libraries' >&2; exit 127",
+                "error while loading shared libraries",
+            ),
+            ("kill -KILL $$", ""),
+        ] {
+            std::fs::write(&program, format!("#!/bin/sh\n{script}\n")).unwrap();
+            let mode = std::os::unix::fs::PermissionsExt::from_mode(0o700);
+            std::fs::set_permissions(&program, mode).unwrap();
+            let error = error_of(program.to_str().unwrap()).await;
+            assert_eq!(error.kind(), Kind::Failed, "{error:?}");
+            assert!(error.chain().join(" ").contains(because), "{error:?}");
+        }
+    }
 }
