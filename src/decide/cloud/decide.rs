@@ -4,7 +4,7 @@ use super::subnets;
 use crate::model::cloud::{
     Action, AddressAction, BucketAction, BucketSetting, Drift, Found, GroupAction, HostAction, HostSpec, Image,
     Instance, KeyPair, KeyPairAction, Make, NewParameter, Plan, RoleAction, Rule, SSH_PORT, Source, Subnet, Wanted,
-    backup_policy, bucket_statements, lifecycle, trust_policy, wanted_rules,
+    backup_policy, bucket_statements, lifecycle, mean_the_same, trust_policy, wanted_rules,
 };
 use crate::model::error::{Error, Result};
 use crate::model::role::Role;
@@ -68,7 +68,9 @@ fn bucket(wanted: &Wanted, found: &Found, plan: &mut Plan) {
     );
     let statements = bucket_statements(&wanted.names, wanted.tls_only);
     unless(
-        statements.iter().all(|statement| there.statements.contains(statement)),
+        statements
+            .iter()
+            .all(|statement| there.statements.iter().any(|other| mean_the_same(statement, other))),
         BucketSetting::Policy(statements.clone()),
     );
     // Another environment of the bucket may have asked for a retention: it is never taken away here.
@@ -196,14 +198,14 @@ fn role_and_profile(wanted: &Wanted, found: &Found, plan: &mut Plan) {
             name: name.clone(),
             trust,
         })),
-        Some(role) if role.trust != trust => plan.actions.push(Action::Role(RoleAction::SetTrust {
+        Some(role) if !mean_the_same(&role.trust, &trust) => plan.actions.push(Action::Role(RoleAction::SetTrust {
             role: name.clone(),
             trust,
         })),
         Some(_) => {}
     }
     let policy_there = found.role.as_ref().and_then(|role| role.policy.as_ref());
-    if policy_there != Some(&document) {
+    if !policy_there.is_some_and(|policy| mean_the_same(policy, &document)) {
         plan.actions.push(Action::Role(RoleAction::SetPolicy {
             role: name.clone(),
             document,

@@ -75,3 +75,41 @@ fn tls_only_policy(names: &Names) -> Value {
         "Condition": {"Bool": {"aws:SecureTransport": "false"}},
     })
 }
+
+/// Whether two policies, or parts of them, mean the same. AWS gives them back in another order, and a list of one as its element.
+pub fn mean_the_same(one: &Value, other: &Value) -> bool {
+    normal(one) == normal(other)
+}
+
+fn normal(value: &Value) -> Value {
+    match value {
+        Value::Array(elements) => {
+            let mut elements: Vec<Value> = elements.iter().map(normal).collect();
+            elements.sort_by_key(Value::to_string);
+            elements.dedup();
+            match <[Value; 1]>::try_from(elements) {
+                Ok([only]) => only,
+                Err(elements) => Value::Array(elements),
+            }
+        }
+        Value::Object(fields) => fields
+            .iter()
+            .map(|(name, value)| (name.clone(), normal(value)))
+            .collect(),
+        other => other.clone(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn policies_are_compared_by_what_they_mean() {
+        let ours = json!({"Statement": [{"Action": ["s3:Put", "s3:Get"], "Resource": "a"}, {"Action": "x"}]});
+        let same = json!({"Statement": [{"Action": ["x"]}, {"Resource": ["a"], "Action": ["s3:Get", "s3:Put"]}]});
+        let more = json!({"Statement": [{"Action": ["x"]}, {"Resource": ["a"], "Action": ["s3:Get"]}]});
+        assert!(mean_the_same(&ours, &same));
+        assert!(!mean_the_same(&ours, &more));
+    }
+}
