@@ -16,7 +16,10 @@ impl Settings {
         let mut description = Description {
             label: self.label.clone(),
             engine: layout,
-            packages: [layout.server_package, layout.tools_package].map(String::from).to_vec(),
+            // Without authorities of the public kind the agent trusts no S3.
+            packages: [layout.server_package, layout.tools_package, "ca-certificates"]
+                .map(String::from)
+                .to_vec(),
             directories: self.directories(&layout),
             files: self.files(&layout)?,
             sysctls: sysctls(),

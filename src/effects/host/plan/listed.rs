@@ -20,6 +20,7 @@ const PURPOSES: &[(&str, &str)] = &[
         "redis-tools",
         "its client and `redis-check-rdb`; `valkey-tools` likewise",
     ),
+    ("ca-certificates", "the authorities by which the agent trusts S3"),
     ("nftables", "closes the metadata service"),
     ("unattended-upgrades", "security fixes by themselves"),
     ("/etc/infra", "what our own programs need, for root alone"),
