@@ -107,13 +107,14 @@ fn an_app_moves_with_one_command_and_nothing_is_lost() {
     going_down_is_refused_until_the_app_is_elsewhere(&world);
 }
 
-/// A provider that lets nobody replicate, but lets one download a file.
+/// A provider that lets nobody replicate, but lets one download a file; on Valkey, whose files and folders have other names.
 #[test]
 fn a_pair_without_a_source_gets_its_first_data_from_a_file() {
     let _alone = alone();
     let world = World::raise(10);
     world.scale(0, 0);
     world.without_a_source();
+    world.configure_engine("valkey");
     world.infra(&["up", "--yes"]).exits(0);
     assert_eq!(world.infra(&["up", "--yes", "--json"]).exits(0).json()["changes"], 0);
     world
@@ -146,6 +147,7 @@ fn a_pair_without_a_source_gets_its_first_data_from_a_file() {
         .infra(&["redis-cli", "master", "GET", "first"])
         .exits(0)
         .says("data");
+    past::mistake_is_taken_back(&world);
     world.no_secret_was_shown();
 }
 

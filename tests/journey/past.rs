@@ -3,8 +3,8 @@
 use crate::world::World;
 use std::time::Duration;
 
-/// A mistake is taken back: the live data is again what it was a moment before, and the log is shipped on.
-pub fn comes_back(world: &World) {
+/// Writes to the master, then makes a mistake there. Returns a second between the two, when the log up to it is shipped.
+fn a_mistake(world: &World) -> String {
     let redis = |arguments: &[&str]| world.infra(&[&["redis-cli", "master"], arguments].concat()).exits(0);
     redis(&["SET", "marker", "before"]);
     let before = jiff::Timestamp::now().as_second() + 1;
@@ -19,7 +19,24 @@ pub fn comes_back(world: &World) {
     redis(&["SET", "marker", "after"]);
     redis(&["SET", "mistake", "1"]);
     world.until(Duration::from_secs(60), "the log to be shipped", || covered(before));
-    let at = before.to_string();
+    before.to_string()
+}
+
+/// The live data becomes what it was before a mistake.
+pub fn mistake_is_taken_back(world: &World) {
+    let at = a_mistake(world);
+    let redis = |arguments: &[&str]| world.infra(&[&["redis-cli", "master"], arguments].concat()).exits(0);
+    world
+        .infra(&["restore", "--at", &at, "--to", "live", "--confirm", "demo"])
+        .exits(0);
+    redis(&["GET", "marker"]).says("before");
+    redis(&["EXISTS", "mistake"]).says("0");
+}
+
+/// A mistake is taken back: the live data is again what it was a moment before, and the log is shipped on.
+pub fn comes_back(world: &World) {
+    let redis = |arguments: &[&str]| world.infra(&[&["redis-cli", "master"], arguments].concat()).exits(0);
+    let at = a_mistake(world);
     // What is not covered is refused, and so is the wrong name.
     world
         .infra(&[

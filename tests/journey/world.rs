@@ -165,6 +165,13 @@ impl World {
         std::fs::write(path, text.replacen(old, new, 1)).unwrap();
     }
 
+    /// Lets the pair run this engine.
+    pub fn configure_engine(&self, engine: &str) {
+        let path = self.folder.path().join("infra.yml");
+        let text = std::fs::read_to_string(&path).unwrap();
+        std::fs::write(path, format!("{text}redis: {{engine: {engine}}}\n")).unwrap();
+    }
+
     /// infra.yml of a pair that follows nobody from the beginning.
     pub fn without_a_source(&self) {
         let path = self.folder.path().join("infra.yml");
