@@ -356,5 +356,4 @@ fn holds_part_of(url: &Secret, value: &Secret) -> bool {
 }
 
 #[cfg(test)]
-#[path = "app_vars_tests.rs"]
 mod tests;

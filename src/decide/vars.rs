@@ -210,5 +210,4 @@ pub fn next_detach_step(plan: &DetachVars, vars: &ConfigVars, attachments: &[Att
 }
 
 #[cfg(test)]
-#[path = "vars_tests.rs"]
 mod tests;

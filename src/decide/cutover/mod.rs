@@ -305,7 +305,6 @@ pub fn restart() -> Vec<Step> {
 }
 
 #[cfg(test)]
-#[path = "model_tests.rs"]
 mod model_tests;
 #[cfg(test)]
 mod tests;

@@ -193,5 +193,4 @@ fn judge_left(outlook: &Outlook, leave: &[String]) -> Vec<Finding> {
 }
 
 #[cfg(test)]
-#[path = "vars_tests.rs"]
 mod tests;

@@ -242,5 +242,4 @@ fn password(url: &str) -> &str {
 }
 
 #[cfg(test)]
-#[path = "command_tests.rs"]
 mod tests;

@@ -174,5 +174,4 @@ fn explain(doing: String, cause: RedisError) -> Error {
 }
 
 #[cfg(test)]
-#[path = "connection_tests.rs"]
 mod tests;

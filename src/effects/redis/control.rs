@@ -313,5 +313,4 @@ fn judge(answer: &Value) -> Permission {
 }
 
 #[cfg(test)]
-#[path = "control_tests.rs"]
 mod tests;

@@ -400,5 +400,4 @@ impl<'a> Fields<'a> {
 }
 
 #[cfg(test)]
-#[path = "info_tests.rs"]
 mod tests;

@@ -275,5 +275,4 @@ fn change(shared: &Mutex<Hold>, change: impl FnOnce(&mut Hold)) {
 }
 
 #[cfg(test)]
-#[path = "fence_tests.rs"]
 mod tests;

@@ -406,5 +406,4 @@ fn differs(when: &str, comparison: &Comparison) -> Error {
 }
 
 #[cfg(test)]
-#[path = "gate_tests.rs"]
 mod tests;

@@ -279,5 +279,4 @@ fn typed(value: Value) -> Option<(String, HashMap<String, Value>)> {
 }
 
 #[cfg(test)]
-#[path = "commands_tests.rs"]
 mod tests;
