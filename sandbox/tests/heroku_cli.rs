@@ -6,8 +6,7 @@
     reason = "a step that fails is a test that fails"
 )]
 
-#[path = "heroku_cli/install.rs"]
-mod install;
+mod heroku;
 mod rig;
 
 use std::path::PathBuf;
@@ -39,7 +38,7 @@ impl Cli {
 
     async fn try_run(&self, words: &[&str]) -> Output {
         let guard = format!(
-            "{}/tests/heroku_cli/loopback_only.cjs",
+            "{}/tests/heroku/loopback_only.cjs",
             std::env::var("CARGO_MANIFEST_DIR").unwrap()
         );
         let mut command = tokio::process::Command::new(&self.program);
@@ -81,7 +80,7 @@ impl Cli {
 
 #[tokio::test]
 async fn herokus_own_command_line_does_its_work_here() {
-    let program = match install::program() {
+    let program = match heroku::program() {
         Ok(program) => program,
         Err(reason) => {
             eprintln!("SKIPPED, the real Heroku CLI was not tried: {reason}");
