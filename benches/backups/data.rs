@@ -1,9 +1,10 @@
 //! Data as an app has it: short texts, hashes, lists and sorted sets, which compress as such things do.
 
 use crate::Outcome;
-use crate::world::{World, within};
 use std::path::Path;
 use std::time::Duration;
+use testkit::backups::World;
+use testkit::waiting::within;
 
 const WORDS: [&str; 24] = [
     "about", "after", "again", "because", "before", "between", "could", "every", "first", "friend", "great", "house",

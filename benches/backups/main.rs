@@ -13,14 +13,6 @@ mod process;
 mod restoring;
 mod round;
 
-// The same world as the tests' of backups, which fails as they do.
-#[allow(clippy::unwrap_used, clippy::expect_used, dead_code, reason = "shared with tests")]
-#[path = "../../tests/common/aws.rs"]
-mod aws;
-#[allow(clippy::unwrap_used, clippy::expect_used, dead_code, reason = "shared with tests")]
-#[path = "../../tests/backups/world.rs"]
-mod world;
-
 use figures::Figures;
 use std::error::Error;
 use std::time::Duration;

@@ -1,11 +1,12 @@
 //! What a base is held against: `redis-cli --rdb - | zstd -1 | aws s3 cp -`, as many hosts have it in a crontab.
 
 use crate::Outcome;
-use crate::aws::call;
-use crate::world::World;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::Instant;
+use testkit::access;
+use testkit::aws::call;
+use testkit::backups::World;
 
 /// For each of its programs, in seconds.
 const LONGEST: &str = "180";
@@ -36,13 +37,9 @@ impl Uploader {
                     .to_vec(),
             });
         }
-        let cache = match std::env::var_os("INFRA_SANDBOX_CACHE") {
-            Some(path) => PathBuf::from(path),
-            None => PathBuf::from(std::env::var_os("HOME").ok_or("HOME is not set")?).join(".cache/infra-sandbox"),
-        };
         Ok(Uploader {
             name: "boto3".into(),
-            program: cache.join("venv/bin/python"),
+            program: access::paths().python_environment().join("bin/python"),
             words: ["-c", UPLOAD, bucket, "bench/pipe.zst"].map(String::from).to_vec(),
         })
     }

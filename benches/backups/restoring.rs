@@ -2,7 +2,6 @@
 
 use crate::Outcome;
 use crate::figures::Figures;
-use crate::world::{ENV, World};
 use infra::effects::backup::catalogue::Wish;
 use infra::effects::backup::{load, restore};
 use infra_agent::rebuild::{Built, Plan};
@@ -10,6 +9,7 @@ use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
+use testkit::backups::{ENV, World};
 
 /// Objects that are read at once, as in `infra restore`.
 const PARALLEL: usize = 8;

@@ -5,7 +5,6 @@ use crate::clients::{Clients, RATE, Times};
 use crate::data::Data;
 use crate::figures::Figures;
 use crate::pipe::Uploader;
-use crate::world::{ENV, World, within};
 use crate::{process, restoring};
 use infra::effects::backup::read;
 use infra_agent::record::Commit;
@@ -16,6 +15,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
+use testkit::backups::{ENV, World};
+use testkit::waiting::within;
 
 /// Megabytes of data at which the agent's memory is looked at; what is measured beside clients is at the first, a base's speed at the last.
 const SIZES_MB: [u64; 2] = [100, 600];

@@ -2,17 +2,24 @@
 
 use aws_smithy_http_client::{Builder, tls};
 use infra::effects::cloud::Cloud;
+use infra::model::names::Names;
+use sandbox::paths::Paths;
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+/// Where the sandbox keeps its state and its cache.
+pub fn paths() -> Paths {
+    Paths::from_environment().unwrap()
+}
+
 pub fn state_dir() -> PathBuf {
-    std::env::var_os("INFRA_SANDBOX_DIR").map_or_else(|| "/var/lib/infra-sandbox".into(), PathBuf::from)
+    paths().state().to_owned()
 }
 
 /// The variables that the sandbox writes for its clients.
 pub fn variables() -> BTreeMap<String, String> {
-    let text = std::fs::read_to_string(state_dir().join("env")).unwrap();
+    let text = std::fs::read_to_string(paths().environment_file()).unwrap();
     text.lines()
         .filter_map(|line| line.strip_prefix("export ")?.split_once('='))
         .map(|(name, value)| (name.to_string(), value.trim_matches('\'').to_string()))
@@ -63,13 +70,19 @@ pub async fn connect() -> Cloud {
     Cloud::over(&config().await).await.unwrap()
 }
 
+/// Connects, and names what belongs to the environment of [`World`](crate::world::World).
+pub async fn environment() -> (Cloud, Names) {
+    let cloud = connect().await;
+    let names = Names::new("demo", "production", cloud.account(), cloud.region()).unwrap();
+    (cloud, names)
+}
+
 /// Every machine there ever was, also those without a tag, with what each was told by user-data.
 pub fn instances() -> Vec<Value> {
     door("world")["instances"].as_array().unwrap().clone()
 }
 
 /// Every permission that was ever asked for: caller, action, resource, and whether it was given.
-#[allow(dead_code, reason = "only those who look at permissions need it")]
 pub fn uses() -> Vec<Value> {
     door("uses")["uses"].as_array().unwrap().clone()
 }

@@ -1,5 +1,7 @@
 //! The sandbox's AWS API, one server for each test, and an impatient supervisor of machines that are not there.
 
+use crate::processes::bounded;
+use crate::{access, programs};
 use infra::decide::cloud::plan;
 use infra::effects::cloud::Cloud;
 use infra::model::cloud::{Expiry, Plan, Wanted};
@@ -11,7 +13,6 @@ use infra::ui::Ui;
 use serde_json::{Value, json};
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::path::PathBuf;
 use std::process::{Child, Command};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -34,21 +35,20 @@ impl Aws {
         let free = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = free.local_addr().unwrap();
         drop(free);
-        let script = PathBuf::from(std::env::var_os("CARGO_MANIFEST_DIR").unwrap()).join("sandbox/aws/localcloud.py");
-        let python = cache().join("venv/bin/python");
+        let script = programs::package().join("sandbox/aws/localcloud.py");
+        let python = access::paths().python_environment().join("bin/python");
         assert!(
             python.exists(),
             "{} is missing: `cargo run -p sandbox -- up` makes it",
             python.display()
         );
-        // The server must not outlive a test that was killed.
-        let server = Command::new("setpriv")
-            .args(["--pdeathsig", "KILL", "--"])
-            .arg(python)
-            .arg(script)
-            .args(["--listen", &address.to_string()])
-            .spawn()
-            .unwrap();
+        let server = bounded(
+            Command::new(python)
+                .arg(script)
+                .args(["--listen", &address.to_string()]),
+        )
+        .spawn()
+        .unwrap();
         let stop = Arc::new(AtomicBool::new(false));
         let mut aws = Aws {
             address,
@@ -109,13 +109,6 @@ impl Drop for Aws {
         let _ = self.supervisor.take().map(|thread| thread.join());
         let _ = self.server.kill();
         let _ = self.server.wait();
-    }
-}
-
-fn cache() -> PathBuf {
-    match std::env::var_os("INFRA_SANDBOX_CACHE") {
-        Some(path) => path.into(),
-        None => PathBuf::from(std::env::var_os("HOME").unwrap()).join(".cache/infra-sandbox"),
     }
 }
 

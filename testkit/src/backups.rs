@@ -1,6 +1,9 @@
 //! A real engine, the real agent and the sandbox's AWS API on loopback; no machine is booted.
 
 use crate::aws::{Aws, call, up, wanted};
+use crate::processes::{kill, spawn};
+use crate::programs;
+use crate::waiting::until;
 use infra::effects::backup::catalogue::{Catalogue, Wish};
 use infra::effects::backup::load::Engine;
 use infra::effects::backup::{read, restore};
@@ -10,11 +13,10 @@ use infra::ui::Ui;
 use sandbox::aws::Hypervisor;
 use sandbox::metadata;
 use serde_json::Value;
-use std::fs::File;
 use std::net::TcpListener;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
-use std::time::{Duration, Instant};
+use std::path::PathBuf;
+use std::process::{Child, Command, Output};
+use std::time::Duration;
 
 pub const ENV: &str = "production";
 
@@ -173,7 +175,15 @@ impl World {
         ));
     }
 
-    /// The same with a folder of its own of a few hundred kilobytes, in a mount namespace that ends with it.
+    /// The same; returns when the first base is in the bucket, so that seconds from now on can be restored.
+    pub fn start_shipping(&mut self) {
+        self.start_agent();
+        until("the first base is in the bucket", || {
+            self.path("agent/last.json").exists()
+        });
+    }
+
+    /// The same as [`start_agent`](Self::start_agent) with a folder of its own of a few hundred kilobytes, in a mount namespace that ends with it.
     pub fn start_agent_on_small_disk(&mut self) {
         let home = self.path("agent");
         std::fs::create_dir_all(&home).unwrap();
@@ -276,42 +286,7 @@ impl Drop for World {
     }
 }
 
+/// Where cargo puts the agent.
 pub fn agent() -> PathBuf {
-    Path::new(env!("CARGO_BIN_EXE_infra")).with_file_name("infra-agent")
-}
-
-pub fn spawn(command: &mut Command, output: &Path) -> Child {
-    let file = File::options().append(true).create(true).open(output).unwrap();
-    let mut wrapped = Command::new("setpriv");
-    // It must not outlive a test that was killed.
-    wrapped
-        .args(["--pdeathsig", "KILL", "--"])
-        .arg(command.get_program())
-        .args(command.get_args())
-        .envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
-    wrapped
-        .stdin(Stdio::null())
-        .stdout(file.try_clone().unwrap())
-        .stderr(file)
-        .spawn()
-        .unwrap()
-}
-
-pub fn kill(child: &mut Option<Child>) {
-    if let Some(mut child) = child.take() {
-        let _ = child.kill();
-        let _ = child.wait();
-    }
-}
-
-pub fn until(what: &str, mut is_so: impl FnMut() -> bool) {
-    within(Duration::from_secs(30), what, &mut is_so);
-}
-
-pub fn within(patience: Duration, what: &str, mut is_so: impl FnMut() -> bool) {
-    let end = Instant::now() + patience;
-    while !is_so() {
-        assert!(Instant::now() < end, "{what}: not within {patience:?}");
-        std::thread::sleep(Duration::from_millis(20));
-    }
+    programs::beside("infra-agent")
 }

@@ -4,7 +4,7 @@
 
 use crate::access;
 use base64::Engine;
-use infra::model::names::Names;
+use infra::effects::cloud::s3::Bucket;
 use std::collections::BTreeMap;
 use tokio::runtime::Runtime;
 
@@ -74,13 +74,12 @@ pub fn places() -> BTreeMap<String, String> {
 }
 
 async fn state_objects() -> BTreeMap<String, String> {
-    let (config, cloud) = (access::config().await, access::connect().await);
-    let names = Names::new("demo", "production", cloud.account(), cloud.region()).unwrap();
+    let (config, (cloud, names)) = (access::config().await, access::environment().await);
     let s3 = aws_sdk_s3::config::Builder::from(&config)
         .force_path_style(true)
         .build();
     let client = aws_sdk_s3::Client::from_conf(s3);
-    let bucket = infra::effects::cloud::s3::Bucket::new(&cloud, names.bucket());
+    let bucket = Bucket::new(&cloud, names.bucket());
     let mut objects = BTreeMap::new();
     for version in bucket.versions("state/").await.unwrap() {
         let get = client
@@ -129,36 +128,41 @@ pub fn traces(secret: &str) -> Vec<&str> {
     traces
 }
 
-/// The look itself is looked at: whatever form a secret takes, it is found, and nothing else is.
-#[test]
-fn a_secret_is_found_in_every_form_and_the_bootstrap_key_only_excused_where_it_belongs() {
-    let key = |comment| {
-        infra::effects::remote::KeyPair::generate(comment)
-            .unwrap()
-            .private
-            .expose()
-            .to_string()
-    };
-    let (operator, bootstrap) = (key("infra"), key("infra-bootstrap"));
-    let known = BTreeMap::from([
-        ("/infra/demo/production/ssh-key".to_string(), operator.clone()),
-        (format!("/infra/demo/production{BOOTSTRAP}master"), bootstrap.clone()),
-        ("HEROKU_API_KEY".to_string(), "0123456789abcdef".to_string()),
-    ]);
-    let in_place = |place: &str, text: String| shown(&known, &BTreeMap::from([(place.to_string(), text)]));
-    let indented = |key: &str| key.replace('\n', "\n    ");
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-    assert_eq!(in_place("what was printed", "all is well".into()), [] as [&str; 0]);
-    assert_eq!(in_place("user-data of i-1", indented(&bootstrap)), [] as [&str; 0]);
-    assert_eq!(in_place("user-data of i-1", indented(&operator)).len(), 1);
-    // By its own lines, and by its armour.
-    assert_eq!(in_place("what was printed", indented(&bootstrap)).len(), 2);
-    assert_eq!(
-        in_place("state.json", serde_json::json!({ "key": operator }).to_string()).len(),
-        2
-    );
-    assert_eq!(
-        in_place("the inventory", "bearer 0123456789abcdef".into()),
-        ["HEROKU_API_KEY stands in the inventory"]
-    );
+    /// The look itself is looked at: whatever form a secret takes, it is found, and nothing else is.
+    #[test]
+    fn a_secret_is_found_in_every_form_and_the_bootstrap_key_only_excused_where_it_belongs() {
+        let key = |comment| {
+            infra::effects::remote::KeyPair::generate(comment)
+                .unwrap()
+                .private
+                .expose()
+                .to_string()
+        };
+        let (operator, bootstrap) = (key("infra"), key("infra-bootstrap"));
+        let known = BTreeMap::from([
+            ("/infra/demo/production/ssh-key".to_string(), operator.clone()),
+            (format!("/infra/demo/production{BOOTSTRAP}master"), bootstrap.clone()),
+            ("HEROKU_API_KEY".to_string(), "0123456789abcdef".to_string()),
+        ]);
+        let in_place = |place: &str, text: String| shown(&known, &BTreeMap::from([(place.to_string(), text)]));
+        let indented = |key: &str| key.replace('\n', "\n    ");
+
+        assert_eq!(in_place("what was printed", "all is well".into()), [] as [&str; 0]);
+        assert_eq!(in_place("user-data of i-1", indented(&bootstrap)), [] as [&str; 0]);
+        assert_eq!(in_place("user-data of i-1", indented(&operator)).len(), 1);
+        // By its own lines, and by its armour.
+        assert_eq!(in_place("what was printed", indented(&bootstrap)).len(), 2);
+        assert_eq!(
+            in_place("state.json", serde_json::json!({ "key": operator }).to_string()).len(),
+            2
+        );
+        assert_eq!(
+            in_place("the inventory", "bearer 0123456789abcdef".into()),
+            ["HEROKU_API_KEY stands in the inventory"]
+        );
+    }
 }

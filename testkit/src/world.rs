@@ -1,9 +1,8 @@
-//! A sandbox for one test, with what the built binaries print in it.
+//! A sandbox for one test: raised with an app under load, used by the built `infra`, and taken down even if the test fails.
 
-#![allow(dead_code, reason = "several tests share it, and none uses all of it")]
-
-use crate::access::Keys;
-use crate::secrets;
+use crate::access::{self, Keys};
+use crate::answers::Answer;
+use crate::{programs, secrets, waiting};
 use nix::fcntl::{Flock, FlockArg};
 use serde_json::Value;
 use std::cell::RefCell;
@@ -11,7 +10,7 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 pub struct World {
     folder: tempfile::TempDir,
@@ -26,87 +25,13 @@ pub struct World {
     _turn: Flock<File>,
 }
 
-pub struct Answer {
-    shown: String,
-    code: Option<i32>,
-    out: String,
-    err: String,
-}
-
-impl Answer {
-    #[track_caller]
-    pub fn exits(self, code: i32) -> Self {
-        assert_eq!(
-            self.code,
-            Some(code),
-            "`infra {}` printed:\n{}\n{}",
-            self.shown,
-            self.out,
-            self.err
-        );
-        self
-    }
-
-    /// Whether it ended as by `kill -9`.
-    pub fn was_killed(&self) -> bool {
-        self.code.is_none()
-    }
-
-    pub fn code(&self) -> Option<i32> {
-        self.code
-    }
-
-    /// The first line of its error.
-    pub fn reason(&self) -> Option<String> {
-        let line = self.err.lines().find(|line| line.starts_with("error: "))?;
-        Some(line.trim_start_matches("error: ").to_string())
-    }
-
-    /// All that it printed.
-    pub fn printed(&self) -> String {
-        format!("`infra {}` printed:\n{}\n{}", self.shown, self.out, self.err)
-    }
-
-    /// What it printed to standard output.
-    pub fn output(&self) -> &str {
-        &self.out
-    }
-
-    #[track_caller]
-    pub fn says(&self, words: &str) {
-        assert!(
-            self.out.contains(words) || self.err.contains(words),
-            "`infra {}` printed:\n{}\n{}",
-            self.shown,
-            self.out,
-            self.err
-        );
-    }
-
-    #[track_caller]
-    pub fn json(&self) -> Value {
-        serde_json::from_str(&self.out)
-            .unwrap_or_else(|error| panic!("{error} in what `infra {}` printed:\n{}", self.shown, self.out))
-    }
-}
-
 fn sandbox() -> PathBuf {
-    let path = Path::new(env!("CARGO_BIN_EXE_infra")).with_file_name("sandbox");
-    assert!(
-        path.exists(),
-        "build the whole workspace: {} is missing",
-        path.display()
-    );
-    path
+    programs::built("sandbox")
 }
 
 /// There is room for one sandbox on a computer: tests wait for each other, whichever program they are in.
 fn turn() -> Flock<File> {
-    let cache = std::env::var_os("INFRA_SANDBOX_CACHE").map_or_else(
-        || std::env::home_dir().unwrap().join(".cache/infra-sandbox"),
-        PathBuf::from,
-    );
-    let file = File::create(cache.join("tests.lock")).unwrap();
+    let file = File::create(access::paths().cache().join("tests.lock")).unwrap();
     Flock::lock(file, FlockArg::LockExclusive).unwrap_or_else(|(_, error)| panic!("{error}"))
 }
 
@@ -135,34 +60,36 @@ impl World {
         world
     }
 
+    fn infra_yml(&self) -> String {
+        std::fs::read_to_string(self.folder.path().join("infra.yml")).unwrap()
+    }
+
+    fn write_infra_yml(&self, text: &str) {
+        std::fs::write(self.folder.path().join("infra.yml"), text).unwrap();
+    }
+
     /// Writes infra.yml with these lines behind what every test needs; the pin stays.
     pub fn configure(&self, more: &str) {
-        let path = self.folder.path().join("infra.yml");
-        let pin = std::fs::read_to_string(&path)
-            .ok()
-            .and_then(|text| Some(text.lines().find(|line| line.contains("tls_pin"))?.to_string()));
-        let text = format!(
-            "name: demo\nsource:\n{}\n  config_var: REDIS_URL\napp: {{name: demo}}\nhosts:\n  admin_cidrs: [10.77.0.1/32]\n  app_cidrs: [10.77.0.0/16]\n{more}",
-            pin.unwrap_or_default()
-        );
-        std::fs::write(path, text).unwrap();
+        let before = std::fs::read_to_string(self.folder.path().join("infra.yml")).unwrap_or_default();
+        let pin = before.lines().find(|line| line.contains("tls_pin")).unwrap_or_default();
+        self.write_infra_yml(&format!(
+            "name: demo\nsource:\n{pin}\n  config_var: REDIS_URL\napp: {{name: demo}}\nhosts:\n  admin_cidrs: [10.77.0.1/32]\n  app_cidrs: [10.77.0.0/16]\n{more}"
+        ));
     }
 
     /// Writes infra.yml with only this said of hosts; the pin stays.
     pub fn configure_hosts(&self, hosts: &str) {
         self.configure("");
-        let path = self.folder.path().join("infra.yml");
-        let text = std::fs::read_to_string(&path).unwrap();
+        let text = self.infra_yml();
         let before = text.find("hosts:").unwrap();
-        std::fs::write(path, format!("{}{hosts}", &text[..before])).unwrap();
+        self.write_infra_yml(&format!("{}{hosts}", &text[..before]));
     }
 
     /// Puts one text into infra.yml in the place of another.
     pub fn edit(&self, old: &str, new: &str) {
-        let path = self.folder.path().join("infra.yml");
-        let text = std::fs::read_to_string(&path).unwrap();
+        let text = self.infra_yml();
         assert!(text.contains(old), "{text}");
-        std::fs::write(path, text.replacen(old, new, 1)).unwrap();
+        self.write_infra_yml(&text.replacen(old, new, 1));
     }
 
     /// Lets the pair run this engine.
@@ -174,14 +101,13 @@ impl World {
 
     /// infra.yml of a pair that follows nobody from the beginning.
     pub fn without_a_source(&self) {
-        let path = self.folder.path().join("infra.yml");
-        let text = std::fs::read_to_string(&path).unwrap();
+        let text = self.infra_yml();
         let (before, after) = (text.find("source:").unwrap(), text.find("app:").unwrap());
-        std::fs::write(
-            path,
-            format!("{}source: {{none: true}}\n{}", &text[..before], &text[after..]),
-        )
-        .unwrap();
+        self.write_infra_yml(&format!(
+            "{}source: {{none: true}}\n{}",
+            &text[..before],
+            &text[after..]
+        ));
     }
 
     /// What a user does by `heroku addons:attach --as` and `addons:detach`.
@@ -201,23 +127,10 @@ impl World {
 
     /// Lets the app's own check, with one of the mistakes that apps make, be what a rehearsal runs.
     pub fn rehearse_by(&self, mistake: &str) {
-        let path = self.folder.path().join("infra.yml");
-        let text = std::fs::read_to_string(&path).unwrap();
-        let line = format!(
-            "app: {{name: demo, rehearse: \"{} app check {mistake}\"}}",
-            sandbox().display()
-        );
-        let lines: Vec<&str> = text
-            .lines()
-            .map(|there| {
-                if there.starts_with("app:") {
-                    line.as_str()
-                } else {
-                    there
-                }
-            })
-            .collect();
-        std::fs::write(path, lines.join("\n") + "\n").unwrap();
+        let text = self.infra_yml();
+        let old = text.lines().find(|line| line.starts_with("app:")).unwrap();
+        let check = format!("{} app check {mistake}", sandbox().display());
+        self.edit(old, &format!("app: {{name: demo, rehearse: \"{check}\"}}"));
     }
 
     pub fn infra(&self, arguments: &[&str]) -> Answer {
@@ -249,30 +162,25 @@ impl World {
 
     fn answer(&self, command: &mut Command, arguments: &[&str]) -> Answer {
         let output = command
-            .arg(env!("CARGO_BIN_EXE_infra"))
+            .arg(programs::built("infra"))
             .args(arguments)
             .current_dir(self.folder.path())
             .stdin(Stdio::null())
             .output()
             .unwrap();
-        let answer = Answer {
-            shown: arguments.join(" "),
-            code: output.status.code(),
-            out: String::from_utf8_lossy(&output.stdout).into_owned(),
-            err: String::from_utf8_lossy(&output.stderr).into_owned(),
-        };
+        let answer = Answer::of(arguments, &output);
         if let (true, Some(code), Ok(json)) = (
             arguments.contains(&"--json"),
-            answer.code,
-            serde_json::from_str(&answer.out),
+            answer.code(),
+            serde_json::from_str(answer.output()),
         ) {
             let words = arguments.iter().take_while(|word| !word.starts_with('-'));
             let words: Vec<&str> = words.copied().collect();
             self.json_answers.borrow_mut().push((words.join(" "), code, json));
         }
         let mut printed = self.printed.borrow_mut();
-        printed.push_str(&answer.out);
-        printed.push_str(&answer.err);
+        printed.push_str(answer.output());
+        printed.push_str(answer.errors());
         answer
     }
 
@@ -432,12 +340,9 @@ impl World {
     }
 
     #[track_caller]
-    pub fn until(&self, patience: Duration, what: &str, mut holds: impl FnMut() -> bool) {
-        let end = Instant::now() + patience;
-        while !holds() {
-            assert!(Instant::now() < end, "waited {patience:?} for {what}");
-            std::thread::sleep(Duration::from_millis(200));
-        }
+    pub fn until(&self, patience: Duration, what: &str, holds: impl FnMut() -> bool) {
+        // To ask often would take time from the machines.
+        waiting::every(Duration::from_millis(200), patience, what, holds);
     }
 
     #[track_caller]

@@ -3,7 +3,6 @@
 //! Engine and agent live under a clock of their own. A write belongs to the second that the engine's clock showed, or to the last one before it where the clock had been
 //! further: that is how the engine marks its log.
 
-use crate::world::{Environment, World, until, within};
 use crate::writer::{Diary, differs, transaction};
 use infra::effects::backup::catalogue::{Catalogue, Wish};
 use infra::effects::backup::restore;
@@ -17,6 +16,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
+use testkit::backups::{Environment, World};
+use testkit::waiting::{until, within};
 
 /// Microseconds. The engine reads its clock some times for one command; no write is near the turn of a second.
 const APART: std::ops::Range<u64> = 60_000..940_000;

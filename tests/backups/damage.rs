@@ -1,6 +1,5 @@
 //! What was put, damaged in every kind of object: found, named, and never restored as if it were right.
 
-use crate::world::{ENV, World, until};
 use crate::writer::{Diary, Writer, differs};
 use infra::effects::backup::catalogue::{Catalogue, Finding, Wish, Wrong};
 use infra::effects::backup::load::Engine;
@@ -9,6 +8,8 @@ use infra::effects::cloud::s3::If;
 use infra::ui::Ui;
 use jiff::Timestamp;
 use std::time::Duration;
+use testkit::backups::{ENV, World};
+use testkit::waiting::until;
 
 /// Everything that is found wrong, as `backup verify` would.
 async fn findings(world: &World, catalogue: &Catalogue) -> Vec<Finding> {
@@ -56,10 +57,7 @@ async fn restore(world: &World, catalogue: &Catalogue, second: i64, diary: &Diar
 #[tokio::test(flavor = "multi_thread")]
 async fn every_kind_of_object_that_is_gone_or_changed_is_found_and_no_wrong_restore_is_called_right() {
     let mut world = World::new(2).await;
-    world.start_agent();
-    until("the first base is in the bucket", || {
-        world.path("agent/last.json").exists()
-    });
+    world.start_shipping();
     let writer = Writer::start(&world.path("s"), Duration::from_millis(3));
     std::thread::sleep(Duration::from_secs(4));
     assert!(world.base().status.success());

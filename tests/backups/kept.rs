@@ -1,10 +1,11 @@
 //! A replica whose master comes up empty takes that over within a second: what it had before is kept, and loads.
 
 use crate::pair::{Pair, keys, load, names};
-use crate::world::{kill, until};
 use serde_json::Value;
 use std::os::unix::fs::MetadataExt;
 use std::time::Duration;
+use testkit::processes::kill;
+use testkit::waiting::until;
 
 #[test]
 fn a_master_that_comes_up_empty_does_not_take_the_last_copy_with_it() {

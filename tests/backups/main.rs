@@ -5,10 +5,6 @@
     clippy::expect_used,
     reason = "helpers of tests fail as tests do"
 )]
-// Each test file uses its own part of it.
-#[allow(dead_code, reason = "shared with other tests")]
-#[path = "../common/aws.rs"]
-mod aws;
 mod clock;
 mod damage;
 mod kept;
@@ -17,5 +13,4 @@ mod pair;
 mod parts;
 mod seconds;
 mod unlogged;
-mod world;
 mod writer;

@@ -1,6 +1,5 @@
 //! The world around the agent fails in every way, and heals: what was written meanwhile is restored exactly, or a gap is declared.
 
-use crate::world::{ENV, World, until, within};
 use crate::writer::{Diary, Writer, differs};
 use infra::effects::backup::catalogue::Wish;
 use infra::effects::backup::restore;
@@ -8,6 +7,8 @@ use jiff::Timestamp;
 use serde_json::json;
 use std::process::Command;
 use std::time::Duration;
+use testkit::backups::{ENV, World};
+use testkit::waiting::{until, within};
 
 pub fn sleep(seconds: u64) {
     std::thread::sleep(Duration::from_secs(seconds));
@@ -41,10 +42,7 @@ pub async fn all_seconds(world: &World, first: i64, diary: &Diary) -> (u64, Vec<
 
 pub async fn begin(rpo_s: u64, more: &str) -> (World, Writer, i64) {
     let mut world = World::with(rpo_s, more).await;
-    world.start_agent();
-    until("the first base is in the bucket", || {
-        world.path("agent/last.json").exists()
-    });
+    world.start_shipping();
     let first = now() + 1;
     let writer = Writer::start(&world.path("s"), Duration::from_millis(5));
     (world, writer, first)

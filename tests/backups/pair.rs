@@ -1,12 +1,14 @@
 //! A master and its replica on loopback, and the agent beside the replica. No bucket, no cloud.
 
-use crate::world::{agent, kill, spawn, until};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::net::TcpListener;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
+use testkit::backups::agent;
+use testkit::processes::{kill, spawn};
+use testkit::waiting::until;
 
 /// All keys with their values.
 pub type Data = BTreeMap<String, String>;

@@ -1,20 +1,18 @@
 //! Some keys of a restore, as the commands that put them in their place.
 
-use crate::world::{ENV, World, until};
 use infra::effects::backup::catalogue::Wish;
 use infra::effects::backup::restore;
 use infra::effects::backup::restore::{Altered, COMMANDS};
 use infra::ui::Ui;
 use std::process::{Command, Stdio};
 use std::time::Duration;
+use testkit::backups::{ENV, World};
+use testkit::waiting::until;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn some_keys_become_commands_that_an_engine_takes() {
     let mut world = World::new(2).await;
-    world.start_agent();
-    until("the first base is in the bucket", || {
-        world.path("agent/last.json").exists()
-    });
+    world.start_shipping();
     world.ask(&["SET", "user:1", "before", "EX", "3600"]);
     world.ask(&["RPUSH", "user:list", "a", "b", "c"]);
     world.ask(&["SET", "user:short", "before", "PX", "4000"]);

@@ -1,11 +1,12 @@
 //! Restoring every second of a run in which everything is killed that can be.
 
-use crate::world::{World, until, within};
 use crate::writer::{Diary, Writer, differs};
 use infra::effects::backup::catalogue::Wish;
 use jiff::Timestamp;
 use std::io::Write;
 use std::time::{Duration, Instant};
+use testkit::backups::World;
+use testkit::waiting::within;
 
 const RPO_S: u64 = 5;
 
@@ -27,10 +28,7 @@ fn now() -> i64 {
 #[tokio::test(flavor = "multi_thread")]
 async fn every_second_of_a_run_full_of_deaths_comes_back_exactly() {
     let mut world = World::new(RPO_S).await;
-    world.start_agent();
-    until("the first base is in the bucket", || {
-        world.path("agent/last.json").exists()
-    });
+    world.start_shipping();
     let first = now() + 1;
     let begun = Instant::now();
     let writer = Writer::start(&world.path("s"), Duration::from_millis(2));

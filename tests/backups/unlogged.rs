@@ -1,12 +1,14 @@
 //! The engine writes where the agent does not read, or not at all: no second of that is claimed.
 
 use crate::outages::{all_seconds, begin, end, now, sleep, troubles};
-use crate::world::{World, spawn, until, within};
 use crate::writer::Writer;
 use serde_json::json;
 use std::net::TcpListener;
 use std::process::{Child, Command};
 use std::time::Duration;
+use testkit::backups::World;
+use testkit::processes::spawn;
+use testkit::waiting::{until, within};
 
 /// A rewrite of the writer's two hundred keys then takes ten seconds.
 const SLOWLY: &str = "50000";
@@ -107,10 +109,7 @@ async fn a_log_that_was_off_while_the_agent_was_dead_is_a_gap() {
 async fn a_crash_while_the_log_is_not_in_force_declares_a_gap() {
     for watched in [true, false] {
         let mut world = World::new(1).await;
-        world.start_agent();
-        until("the first base is in the bucket", || {
-            world.path("agent/last.json").exists()
-        });
+        world.start_shipping();
         let keys = "for i = 1, 200 do redis.call('SET', 'key:' .. i, i) end";
         world.ask(&["EVAL", keys, "0"]);
         sleep(3);
@@ -158,10 +157,7 @@ async fn writes_that_the_engine_holds_back_are_not_claimed() {
     world.kill_engine();
     world.engine_under = vec!["env", "--ignore-signal=XFSZ"];
     world.start_engine();
-    world.start_agent();
-    until("the first base is in the bucket", || {
-        world.path("agent/last.json").exists()
-    });
+    world.start_shipping();
     // Its second is still to be closed.
     world.ask(&["SET", "a", "1"]);
     sleep(1);
@@ -222,7 +218,7 @@ impl Other {
 
 impl Drop for Other {
     fn drop(&mut self) {
-        crate::world::kill(&mut self.engine);
+        testkit::processes::kill(&mut self.engine);
     }
 }
 
@@ -235,10 +231,7 @@ async fn a_base_that_a_change_of_role_overtakes_serves_its_seconds() {
     assert_eq!(world.ask(&["REPLICAOF", "127.0.0.1", &other.port]), "OK");
     until("it has the other data", || world.ask(&["DBSIZE"]) == "200");
     until("its log is in force", || info(&world, "aof_rewrite_in_progress") == "0");
-    world.start_agent();
-    until("the first base is in the bucket", || {
-        world.path("agent/last.json").exists()
-    });
+    world.start_shipping();
     other.ask(&["SET", "followed", "1"]);
     sleep(2);
     set(&world, "rdb-key-save-delay", "30000");
@@ -286,10 +279,7 @@ async fn a_base_that_a_change_of_role_overtakes_serves_its_seconds() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_known_of_a_folder_is_forgotten_when_another_takes_its_place() {
     let mut world = World::new(1).await;
-    world.start_agent();
-    until("the first base is in the bucket", || {
-        world.path("agent/last.json").exists()
-    });
+    world.start_shipping();
     world.ask(&["SET", "old", "1"]);
     // From the first increment to the second, by an ordinary rewrite.
     assert!(world.base().status.success());

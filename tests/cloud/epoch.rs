@@ -1,6 +1,5 @@
 //! Who holds the lock by the bucket's own word: the number of each taking, and the removal of a lock whose owner is gone.
 
-use super::aws::{Aws, call};
 use super::store;
 use infra::effects::cloud::s3::If;
 use infra::effects::state::{Held, Lock, Store};
@@ -8,6 +7,7 @@ use infra::model::error::Kind;
 use infra::ui::Ui;
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};
+use testkit::aws::{Aws, call};
 
 const LOCK: &str = "state/production/lock.json";
 

@@ -1,6 +1,5 @@
 //! One command at a time, and what becomes of the lock of one that died.
 
-use super::aws::Aws;
 use super::store;
 use infra::effects::cloud::s3::If;
 use infra::effects::state::{Held, LOCK_TERM, Lock, LockRecord, ProcessIdentity, Store};
@@ -8,6 +7,7 @@ use infra::model::error::{Error, Kind};
 use infra::ui::Ui;
 use std::process::{Child, Command};
 use std::time::{Duration, Instant};
+use testkit::aws::Aws;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_lock_that_is_held_is_refused_with_its_holders_name_and_free_after_its_release() {

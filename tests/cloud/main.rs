@@ -1,18 +1,11 @@
 //! The cloud's part of `up` and `down`, and what is kept in the bucket, against the sandbox's AWS API.
 
-#![expect(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    reason = "helpers of tests fail as tests do"
-)]
+#![expect(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 
-#[path = "../common/aws.rs"]
-mod aws;
 mod epoch;
 mod lock;
 mod retention;
 
-use aws::{Aws, SECRET, make_parameter, up, user_data, wanted};
 use infra::decide::cloud::plan;
 use infra::effects::cloud::s3::{Bucket, If, Written};
 use infra::effects::cloud::{Cloud, apply, ec2, find, teardown};
@@ -25,6 +18,7 @@ use infra::ui::Ui;
 use serde_json::json;
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
+use testkit::aws::{Aws, SECRET, make_parameter, up, user_data, wanted};
 
 /// A store in a bucket of its own kind: only made, not set up.
 async fn store(cloud: &Cloud, env: &str) -> Store {

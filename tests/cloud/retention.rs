@@ -1,6 +1,5 @@
 //! A bucket that locks its objects: what `down` removes of it, what it leaves and says.
 
-use crate::aws::{Aws, up, wanted};
 use infra::decide::cloud::plan;
 use infra::decide::teardown::teardown as plan_teardown;
 use infra::effects::cloud::s3::{Bucket, If};
@@ -10,6 +9,7 @@ use infra::model::cloud::TeardownPlan;
 use infra::model::cloud::{LockMode, ObjectLock, Wanted};
 use infra::model::state::State;
 use infra::ui::Ui;
+use testkit::aws::{Aws, up, wanted};
 
 const BACKUP: &str = "backups/production/hourly/1";
 

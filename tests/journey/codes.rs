@@ -1,16 +1,14 @@
 //! What `infra backup verify` finds, each with a code of its own.
 
-use crate::access;
-use crate::world::World;
 use infra::effects::cloud::s3::{Bucket, If};
-use infra::model::names::Names;
+use testkit::access;
+use testkit::world::World;
 use tokio::runtime::Runtime;
 
 /// On an environment whose backups are whole; leaves them so.
 pub fn each_damage_has_its_own(world: &World) {
     let runtime = Runtime::new().unwrap();
-    let cloud = runtime.block_on(access::connect());
-    let names = Names::new("demo", "production", cloud.account(), cloud.region()).unwrap();
+    let (cloud, names) = runtime.block_on(access::environment());
     let bucket = Bucket::new(&cloud, names.bucket());
     let verify = || world.infra(&["backup", "verify", "--without-load"]);
     verify().exits(0);

@@ -1,12 +1,11 @@
 //! The names that outlive a version of the program: keys of its JSON, objects in the bucket, files on hosts, entries of the journal, points at which tests kill it. Scripts,
 //! environments that stand and older versions rely on them, so a change shows here as a changed snapshot.
 
-use crate::access;
-use crate::world::World;
 use infra::effects::cloud::s3::Bucket;
-use infra::model::names::Names;
 use serde_json::{Map, Value};
 use std::collections::{BTreeMap, BTreeSet};
+use testkit::access;
+use testkit::world::World;
 use tokio::runtime::Runtime;
 
 /// Checks what the world has printed, stored and reached so far against the snapshots.
@@ -26,8 +25,7 @@ pub fn is_kept(world: &World) {
     insta::assert_snapshot!("fault points", normal_lines(points.lines()));
 
     let runtime = Runtime::new().unwrap();
-    let cloud = runtime.block_on(access::connect());
-    let names = Names::new("demo", "production", cloud.account(), cloud.region()).unwrap();
+    let (cloud, names) = runtime.block_on(access::environment());
     let bucket = Bucket::new(&cloud, names.bucket());
     let listed = runtime.block_on(bucket.list("")).unwrap();
     let keys: Vec<String> = listed.into_iter().map(|object| object.key).collect();

@@ -8,18 +8,14 @@
     reason = "a test stops at what it did not expect"
 )]
 
-#[path = "../common/access.rs"]
-mod access;
 mod codes;
 mod contract;
 mod past;
-mod secrets;
-mod world;
 
 use serde_json::Value;
 use std::sync::Mutex;
 use std::time::Duration;
-use world::World;
+use testkit::world::World;
 
 static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 

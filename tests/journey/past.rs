@@ -1,7 +1,7 @@
 //! Restores, as a user makes them: all of the past, some keys of it, on an instance beside, and from a file.
 
-use crate::world::World;
 use std::time::Duration;
+use testkit::world::World;
 
 /// Writes to the master, then makes a mistake there. Returns a second between the two, when the log up to it is shipped.
 fn a_mistake(world: &World) -> String {

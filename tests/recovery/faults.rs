@@ -5,9 +5,9 @@ use crate::doors;
 use crate::points;
 use crate::sides::{Sides, stop_the_app};
 use crate::source::Source;
-use crate::world::World;
 use serde_json::json;
 use std::time::Instant;
+use testkit::world::World;
 
 /// The watch is long enough for a straggler that comes ten times a second.
 const SWITCH: &[&str] = &["switch-app", "--confirm", "demo", "--watch", "2s", "--grace", "2s"];

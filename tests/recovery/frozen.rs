@@ -2,8 +2,8 @@
 //! two renewals, so that its own clock tells it nothing, as on a machine that slept: it must change nothing more when it goes on.
 
 use crate::sides::Sides;
-use crate::world::World;
 use std::time::Instant;
+use testkit::world::World;
 
 const SWITCH: &[&str] = &["switch-app", "--confirm", "demo", "--watch", "500ms", "--grace", "2s"];
 

@@ -3,9 +3,9 @@
 use crate::doors::{self, Doors, Write};
 use crate::points;
 use crate::sides::{Sides, stop_the_app};
-use crate::world::World;
 use infra::model::cloud::Standing;
 use std::time::{Duration, Instant};
+use testkit::world::World;
 
 /// The platform kills what ignores SIGTERM in a fiftieth of its real time.
 const PROMOTE: &[&str] = &["promote", "--confirm", "demo", "--hold", "60s", "--grace", "2s"];

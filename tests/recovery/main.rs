@@ -10,8 +10,6 @@
     reason = "a test stops at what it did not expect"
 )]
 
-#[path = "../common/access.rs"]
-mod access;
 mod doors;
 mod faults;
 mod frozen;
@@ -20,19 +18,15 @@ mod points;
 mod refusals;
 mod restore;
 mod rotate;
-#[path = "../journey/secrets.rs"]
-mod secrets;
 mod sides;
 mod source;
 mod up;
-#[path = "../journey/world.rs"]
-mod world;
 
 use kill::{Fence, Order};
 use sides::{Sides, forget_the_ledgers, stop_the_app};
 use source::Source;
 use std::sync::Mutex;
-use world::World;
+use testkit::world::World;
 
 static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 

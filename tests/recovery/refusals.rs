@@ -4,8 +4,8 @@
 
 use crate::doors::{self, AppAccess, Write};
 use crate::sides::{Sides, stop_the_app};
-use crate::world::World;
 use serde_json::{Value, json};
+use testkit::world::World;
 
 /// The bound within which the source is open again after a refusal.
 const OPEN_AGAIN_MS: u64 = 10_000;

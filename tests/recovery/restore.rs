@@ -3,8 +3,8 @@
 
 use crate::points;
 use crate::sides::stop_the_app;
-use crate::world::World;
 use std::time::{Duration, Instant};
+use testkit::world::World;
 
 /// On a sandbox whose app was moved.
 pub fn table(world: &World, sample: usize) {

@@ -2,8 +2,8 @@
 //! app wrote all along and saw no error.
 
 use crate::points;
-use crate::world::World;
 use std::time::Instant;
+use testkit::world::World;
 
 const ROTATE: [&str; 4] = ["rotate", "--yes", "--grace", "1s"];
 

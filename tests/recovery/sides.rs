@@ -1,7 +1,5 @@
 //! Both sides, the bucket and the account, as the test reaches them past the program; and the way back to `following`.
 
-use crate::access::{self, connect, state_dir};
-use crate::world::World;
 use infra::effects::cloud::{Cloud, ec2, find, teardown};
 use infra::effects::redis::{Info, Server, Trust};
 use infra::effects::state::Store;
@@ -15,6 +13,8 @@ use sandbox::connect::Target;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::time::Duration;
+use testkit::access::{self, state_dir};
+use testkit::world::World;
 use tokio::runtime::Runtime;
 
 pub struct Sides {
@@ -41,8 +41,7 @@ pub struct Account {
 impl Account {
     pub fn new() -> Self {
         let runtime = Runtime::new().unwrap();
-        let cloud = runtime.block_on(connect());
-        let names = Names::new("demo", "production", cloud.account(), cloud.region()).unwrap();
+        let (cloud, names) = runtime.block_on(access::environment());
         Account { runtime, cloud, names }
     }
 
@@ -88,8 +87,7 @@ impl Sides {
         let runtime = Runtime::new().unwrap();
         let source = world.vars()["REDIS_URL"].clone();
         let (cloud, names, secrets, addresses) = runtime.block_on(async {
-            let cloud = connect().await;
-            let names = Names::new("demo", "production", cloud.account(), cloud.region()).unwrap();
+            let (cloud, names) = access::environment().await;
             let secrets = find::secrets(&cloud, &names, &Wanted::standard_parameters())
                 .await
                 .unwrap();

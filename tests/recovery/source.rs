@@ -2,8 +2,6 @@
 //!
 //! What happens to it is told as shell commands, since it has to happen at a point inside the program that is tried.
 
-use crate::access::state_dir;
-use crate::world::World;
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
@@ -11,6 +9,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
+use testkit::access::state_dir;
+use testkit::world::World;
 
 const HOST: &str = "10.77.0.1";
 /// Where the app and the pair find it.

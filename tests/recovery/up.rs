@@ -3,8 +3,9 @@
 
 use crate::points;
 use crate::sides::{Account, Sides};
-use crate::world::{Answer, World};
 use std::time::{Duration, Instant};
+use testkit::answers::Answer;
+use testkit::world::World;
 
 const UP: &[&str] = &["up", "--yes"];
 const DOWN: &[&str] = &["down", "--confirm", "demo", "--delete-backups", "demo"];

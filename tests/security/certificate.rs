@@ -1,8 +1,6 @@
 //! A certificate that is about to end, under an app that writes.
 
-use crate::access;
 use crate::pair::Pair;
-use crate::world::World;
 use base64::Engine;
 use infra::effects::cloud::ssm;
 use infra::effects::host::engine::Layout;
@@ -11,6 +9,8 @@ use infra::model::role::Role;
 use infra::model::secret::Secret;
 use infra::model::secrets::parameter;
 use jiff::Timestamp;
+use testkit::access;
+use testkit::world::World;
 
 /// Both hosts and SSM have one that ends tomorrow: it is told, renewed by the next `up` without a restart, and no client notices.
 pub fn is_renewed_under_load(world: &World) {

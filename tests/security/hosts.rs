@@ -5,11 +5,11 @@ use crate::ssh::{
     REFUSED, login, settings_of_ssh_that_would_lock_out_are_not_taken, ssh_takes_the_operators_key_and_nothing_else,
     the_key_that_a_host_was_born_with_is_dead,
 };
-use crate::world::World;
 use infra::effects::host::lockdown;
 use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
+use testkit::world::World;
 
 #[test]
 fn hosts_let_in_the_operator_alone_and_confine_what_runs_on_them() {
@@ -247,7 +247,7 @@ fn all_of_it_outlives_a_reboot(world: &World, machine: Machine) {
 /// As EC2 itself describes it.
 fn was_made_as_asked(instance: &str) {
     tokio::runtime::Runtime::new().unwrap().block_on(async {
-        let client = aws_sdk_ec2::Client::new(&crate::access::config().await);
+        let client = aws_sdk_ec2::Client::new(&testkit::access::config().await);
         let answer = client.describe_instances().instance_ids(instance).send().await.unwrap();
         let found = &answer.reservations()[0].instances()[0];
         let options = found.metadata_options().unwrap();

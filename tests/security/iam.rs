@@ -1,14 +1,14 @@
 //! What somebody can do who took the credentials of a host from its metadata service: make objects under its own backups, over https, where there are none.
 //! Nothing else; and as soon as a defence is taken away, something else.
 
-use crate::access::{Keys, config, config_of, variables};
-use crate::world::World;
 use aws_sdk_s3::Client;
 use aws_sdk_s3::error::SdkError;
 use aws_sdk_s3::types::{CompletedMultipartUpload, CompletedPart, Delete, ObjectIdentifier};
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 use std::collections::BTreeMap;
 use std::fmt::Debug;
+use testkit::access::{Keys, config, config_of, variables};
+use testkit::world::World;
 use tokio::runtime::Runtime;
 
 const OWN: &str = "backups/production/hourly/probe";

@@ -1,10 +1,10 @@
 //! Somebody else at the right address: an sshd that shows another key and would take anything, and a TLS server that another authority vouches for.
 
 use crate::machine::{Machine, text};
-use crate::world::World;
 use std::io::Read;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
+use testkit::world::World;
 
 #[test]
 fn nobody_begins_to_log_in_where_another_key_is_shown() {

@@ -1,14 +1,14 @@
 //! Every secret of a whole run, looked for wherever it could be read by somebody: what was printed, what was stored, what processes show, what machines and
 //! computer keep in files. The one exception is the bootstrap host key in user-data; see `secrets`.
 
-use crate::access;
-use crate::secrets::{self, traces};
 use crate::watch::Watch;
-use crate::world::World;
 use infra::model::secret::Secret;
 use std::collections::BTreeMap;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use testkit::access;
+use testkit::secrets::{self, traces};
+use testkit::world::World;
 
 type Known = BTreeMap<String, String>;
 type Places = BTreeMap<String, String>;

@@ -1,8 +1,8 @@
 //! The machines behind the hosts, from the side of this computer's root, and machines that belong to nobody.
 
-use crate::world::World;
 use infra::model::secret::Secret;
 use std::process::{Command, Output, Stdio};
+use testkit::world::World;
 
 /// One machine of the pair, or beside it.
 pub struct Machine {
@@ -15,7 +15,7 @@ pub struct Machine {
 impl Machine {
     /// The one with this tag that runs: `infra:role` and `master`.
     pub fn tagged(world: &World, tag: &str, value: &str) -> Self {
-        let instances = crate::access::instances();
+        let instances = testkit::access::instances();
         let found = (instances.iter()).find(|machine| machine["tags"][tag] == value && machine["state"] == "running");
         let found = found.unwrap_or_else(|| panic!("no machine {tag}={value} in {instances:#?}"));
         let instance = found["id"].as_str().unwrap();
@@ -112,7 +112,7 @@ pub fn text(output: &Output) -> String {
 /// A parameter of the environment.
 pub fn parameter(name: &str) -> String {
     tokio::runtime::Runtime::new().unwrap().block_on(async {
-        let client = aws_sdk_ssm::Client::new(&crate::access::config().await);
+        let client = aws_sdk_ssm::Client::new(&testkit::access::config().await);
         let full = format!("/infra/demo/production/{name}");
         let answer = client.get_parameter().name(full).with_decryption(true).send().await;
         answer.unwrap().parameter.unwrap().value.unwrap()

@@ -8,8 +8,6 @@
     reason = "a test stops at what it did not expect"
 )]
 
-#[path = "../common/access.rs"]
-mod access;
 mod certificate;
 mod hosts;
 mod iam;
@@ -22,17 +20,12 @@ mod policy;
 mod rotation;
 mod rules;
 mod scan;
-#[allow(dead_code, reason = "the journey uses the rest of it")]
-#[path = "../journey/secrets.rs"]
-mod secrets;
 mod ssh;
 mod users;
 mod watch;
-#[path = "../journey/world.rs"]
-mod world;
 
 use std::sync::Mutex;
-use world::World;
+use testkit::world::World;
 
 static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 

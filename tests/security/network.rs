@@ -5,8 +5,8 @@
 
 use crate::machine::{Machine, Outsider, parameter};
 use crate::scan::open_ports;
-use crate::world::World;
 use std::time::{Duration, Instant};
+use testkit::world::World;
 
 #[test]
 fn strangers_find_the_ports_of_the_rules_and_behind_them_nothing_without_a_password() {

@@ -1,7 +1,5 @@
 //! A pair whose app has moved, and what a test needs to try its doors from outside.
 
-use crate::access;
-use crate::world::World;
 use infra::effects::cloud::{ec2, find};
 use infra::effects::redis::{Server, Trust};
 use infra::model::cloud::Wanted;
@@ -10,6 +8,8 @@ use infra::model::role::Role;
 use infra::model::secret::Secret;
 use infra::model::secrets::{RedisUser, Secrets};
 use std::collections::BTreeMap;
+use testkit::access;
+use testkit::world::World;
 use tokio::runtime::Runtime;
 
 pub struct Pair {
@@ -24,8 +24,7 @@ impl Pair {
     pub fn of(_: &World) -> Self {
         let runtime = Runtime::new().unwrap();
         let (names, secrets, addresses) = runtime.block_on(async {
-            let cloud = access::connect().await;
-            let names = Names::new("demo", "production", cloud.account(), cloud.region()).unwrap();
+            let (cloud, names) = access::environment().await;
             let parameters = Wanted::standard_parameters();
             let secrets = find::secrets(&cloud, &names, &parameters).await.unwrap();
             let instances = ec2::instances(&cloud, &names).await.unwrap();

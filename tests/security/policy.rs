@@ -1,14 +1,14 @@
 //! The policies that `infra policy` prints, each given to a user who has nothing else: every command that it is for works, and nothing in it is too much.
 
-use crate::access::{Keys, config, uses};
 use crate::machine::Machine;
-use crate::world::World;
 use aws_sdk_ec2::types::IpPermission;
 use aws_sdk_ec2::types::IpRange;
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
+use testkit::access::{Keys, config, uses};
+use testkit::world::World;
 use tokio::runtime::Runtime;
 
 /// What the whole way does not use, and why it is needed all the same: action and the end of its resource.
@@ -222,7 +222,7 @@ fn try_the_way_ahead(world: &World) {
 
 /// The master's own program, run on this computer, whose own may be older than what it is to load.
 fn engine_of_the_master(world: &World) -> String {
-    let disk = crate::access::state_dir().join("machines");
+    let disk = testkit::access::state_dir().join("machines");
     let disk = disk.join(Machine::of_role(world, "master").instance).join("root/usr");
     let script = format!(
         "#!/bin/sh\nset -- {0}/lib/*-linux-gnu/ld-linux-*.so.* --library-path \"$(echo {0}/lib/*-linux-gnu)\" {0}/bin/redis-server \"$@\"\nexec \"$@\"\n",

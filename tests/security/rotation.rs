@@ -2,7 +2,6 @@
 
 use crate::machine::Machine;
 use crate::pair::Pair;
-use crate::world::World;
 use infra::effects::platform::Heroku;
 use infra::effects::redis::Server;
 use infra::effects::redis::connection::is_refused_login;
@@ -13,6 +12,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
+use testkit::world::World;
 use tokio::runtime::Runtime;
 
 /// A process of the app that loses its connection again and again, which the app's own never do: it logs in at any moment with what it was started with.
@@ -24,7 +24,7 @@ struct Reconnecting {
 impl Reconnecting {
     /// As one of the processes that run now. `app` is the server with the password that they have.
     fn begin(app: Server) -> Self {
-        let variables = crate::access::variables();
+        let variables = testkit::access::variables();
         let key = Secret::new(variables["HEROKU_API_KEY"].as_str());
         let platform = Heroku::new(&variables["HEROKU_API_URL"], key, "demo").unwrap();
         let ended = Arc::new(AtomicBool::new(false));

@@ -1,7 +1,5 @@
 //! Who gets in, by the rules of the pair's security group: the operator's own address, the app's Private Space, and nobody that somebody added by hand.
 
-use crate::access;
-use crate::world::World;
 use infra::effects::cloud::{Cloud, ec2};
 use infra::model::cloud::{Rule, Source};
 use infra::model::names::Names;
@@ -9,6 +7,8 @@ use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::io::{Read, Write};
 use std::net::TcpListener;
+use testkit::access;
+use testkit::world::World;
 use tokio::runtime::Runtime;
 
 const OPERATOR: &str = "10.77.0.1/32";
@@ -28,8 +28,7 @@ struct Group {
 impl Group {
     fn of_the_pair() -> Group {
         let runtime = Runtime::new().unwrap();
-        let cloud = runtime.block_on(access::connect());
-        let names = Names::new("demo", "production", cloud.account(), cloud.region()).unwrap();
+        let (cloud, names) = runtime.block_on(access::environment());
         Group { runtime, cloud, names }
     }
 

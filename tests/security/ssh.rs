@@ -1,7 +1,6 @@
 //! Who gets into a host by ssh: the operator's key, and neither what the host was born with nor a mistake of ours.
 
 use crate::machine::{Machine, parameter, text};
-use crate::world::World;
 use base64::Engine as _;
 use infra::effects::host::description::{Content, Description, File, Reaction};
 use infra::effects::host::engine::Layout;
@@ -11,6 +10,7 @@ use infra::model::secret::Secret;
 use std::os::unix::fs::PermissionsExt;
 use std::process::{Command, Stdio};
 use std::time::Duration;
+use testkit::world::World;
 
 /// sshd names what it would take: a key, and nothing else.
 pub const REFUSED: &str = "Permission denied (publickey).";
@@ -90,7 +90,7 @@ pub fn ssh_takes_the_operators_key_and_nothing_else(world: &World, machine: &Mac
 }
 
 pub fn the_key_that_a_host_was_born_with_is_dead(world: &World, machine: &Machine) {
-    let instances = crate::access::instances();
+    let instances = testkit::access::instances();
     let instance = instances
         .iter()
         .find(|one| one["id"] == machine.instance.as_str())
@@ -121,7 +121,7 @@ pub fn the_key_that_a_host_was_born_with_is_dead(world: &World, machine: &Machin
     assert_eq!(machine.root(&format!("grep -rl '{born}' /etc/ssh /home /root")), "");
     let private = told["ssh_keys"]["ed25519_private"].as_str().unwrap();
     assert_eq!(login(world, machine, "127.0.0.9", "admin", Some(private), &[]), REFUSED);
-    let known = crate::secrets::known(&world.vars());
+    let known = testkit::secrets::known(&world.vars());
     assert!(
         !known.keys().any(|name| name.contains("bootstrap-host-key")),
         "{:?}",

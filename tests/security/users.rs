@@ -2,7 +2,6 @@
 
 use crate::machine::Machine;
 use crate::pair::Pair;
-use crate::world::World;
 use infra::effects::redis::{Server, Trust};
 use infra::model::role::Role;
 use infra::model::secret::Secret;
@@ -11,6 +10,7 @@ use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::process::{Command, Stdio};
 use std::time::Duration;
+use testkit::world::World;
 
 /// What the app never runs on a server that others depend on.
 const DENIED: [&str; 14] = [

@@ -1,0 +1,21 @@
+//! What several test programs and measurements of `infra` share. A helper that one of them uses alone stays with it.
+//!
+//! Nothing here returns an error: a helper panics where a test would, with what it waited for or what was printed.
+//!
+//! The sandbox's own tests do not use it, since the sandbox knows nothing of `infra`.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "helpers of tests fail as tests do"
+)]
+
+pub mod access;
+pub mod answers;
+pub mod aws;
+pub mod backups;
+pub mod processes;
+pub mod programs;
+pub mod secrets;
+pub mod waiting;
+pub mod world;
