@@ -47,20 +47,12 @@ pub fn each_damage_has_its_own(world: &World) {
     put(part, &flipped);
     verify().exits(22).says(part.rsplit('/').nth(1).unwrap());
     put(part, &body);
-    let script = |what: &str| {
-        let output = std::process::Command::new("sh")
-            .args(["-c", what])
-            .envs(access::variables())
-            .output()
-            .unwrap();
-        assert!(output.status.success(), "{output:?}");
-    };
-    script(
+    world.in_the_sandbox(
         "curl -sf -d '{\"service\": \"s3\", \"operation\": \"ListObjectsV2\", \"status\": 403, \"count\": 100}' -H 'Content-Type: application/json' \
          \"$AWS_ENDPOINT_URL/_hv/fault\" >/dev/null",
     );
     let refused = verify();
-    script("curl -sf -X DELETE \"$AWS_ENDPOINT_URL/_hv/fault\" >/dev/null");
+    world.in_the_sandbox("curl -sf -X DELETE \"$AWS_ENDPOINT_URL/_hv/fault\" >/dev/null");
     refused.exits(24);
     verify().exits(0);
 }

@@ -1,30 +1,24 @@
 //! Both sides, the bucket and the account, as the test reaches them past the program; and the way back to `following`.
 
-use infra::effects::cloud::{Cloud, ec2, find, teardown};
-use infra::effects::redis::{Info, Server, Trust};
+use infra::effects::cloud::{Cloud, ec2, teardown};
+use infra::effects::redis::Info;
 use infra::effects::state::Store;
 use infra::model::cloud::Standing;
-use infra::model::cloud::Wanted;
 use infra::model::names::Names;
 use infra::model::role::Role;
-use infra::model::secrets::{RedisUser, Secrets};
+use infra::model::secrets::RedisUser;
 use infra::model::state::State;
 use sandbox::connect::Target;
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
 use std::time::Duration;
 use testkit::access::{self, state_dir};
+use testkit::pair::Pair;
 use testkit::world::World;
 use tokio::runtime::Runtime;
 
 pub struct Sides {
-    pub runtime: Runtime,
-    cloud: Cloud,
-    names: Names,
-    pub store: Store,
-    secrets: Secrets,
-    /// The public address of each host; the master's is the endpoint.
-    addresses: BTreeMap<Role, String>,
+    pub pair: Pair,
+    store: Store,
     /// As the app reaches it before it moves.
     pub source: Target,
     /// As the app reaches it afterwards.
@@ -84,53 +78,23 @@ impl Account {
 impl Sides {
     /// After `infra up`.
     pub fn of(world: &World) -> Self {
-        let runtime = Runtime::new().unwrap();
-        let source = world.vars()["REDIS_URL"].clone();
-        let (cloud, names, secrets, addresses) = runtime.block_on(async {
-            let (cloud, names) = access::environment().await;
-            let secrets = find::secrets(&cloud, &names, &Wanted::standard_parameters())
-                .await
-                .unwrap();
-            let instances = ec2::instances(&cloud, &names).await.unwrap();
-            let addresses = instances
-                .into_iter()
-                .filter_map(|instance| Some((instance.role, instance.public_ip?)))
-                .collect::<BTreeMap<_, _>>();
-            (cloud, names, secrets, addresses)
-        });
-        let store = Store::new(&cloud, names.bucket(), "production");
-        let authority = secrets.ca_cert().unwrap().to_string();
-        let sides = Sides {
-            source: Target::parse(&source, None).unwrap(),
-            endpoint: Target::parse("redis://127.0.0.1", None).unwrap(),
-            runtime,
-            cloud,
-            names,
-            store,
-            secrets,
-            addresses,
-        };
-        let endpoint = sides.server(Role::Master, RedisUser::App).url();
+        let pair = Pair::of(world);
+        let endpoint = pair.server(Role::Master, RedisUser::App).url();
         Sides {
-            endpoint: Target::parse(endpoint.expose(), Some(&authority)).unwrap(),
-            ..sides
-        }
-    }
-
-    pub fn server(&self, role: Role, user: RedisUser) -> Server {
-        Server {
-            label: role.name().into(),
-            host: self.addresses[&role].clone(),
-            port: 6379,
-            user: Some(user.name().into()),
-            password: Some(self.secrets.password(user).unwrap().clone()),
-            trust: Some(Trust::Authority(self.secrets.ca_cert().unwrap().to_string())),
+            store: Store::new(&pair.cloud, pair.names.bucket(), "production"),
+            source: Target::parse(&world.vars()["REDIS_URL"], None).unwrap(),
+            endpoint: Target::parse(endpoint.expose(), Some(pair.secrets.ca_cert().unwrap())).unwrap(),
+            pair,
         }
     }
 
     /// What stands in the account, but for the counts of what a run writes.
     pub fn standing(&self) -> Standing {
-        let mut standing = self.runtime.block_on(teardown::find(&self.cloud, &self.names)).unwrap();
+        let mut standing = self
+            .pair
+            .runtime
+            .block_on(teardown::find(&self.pair.cloud, &self.pair.names))
+            .unwrap();
         standing.state_versions = 0;
         standing.backups = 0;
         standing.backup_bytes = 0;
@@ -141,8 +105,9 @@ impl Sides {
     pub fn links_are_up(&self) -> bool {
         Role::ALL.into_iter().all(|role| {
             let info = self
+                .pair
                 .runtime
-                .block_on(async { Info::read(&mut self.server(role, RedisUser::Admin).connect(0).await?).await });
+                .block_on(async { Info::read(&mut self.pair.server(role, RedisUser::Admin).connect(0).await?).await });
             info.is_ok_and(|info| info.link.is_some_and(|link| link.up))
         })
     }
@@ -217,7 +182,7 @@ impl Sides {
             let words: Vec<&str> = ["ssh", host, "sudo"].into_iter().chain(command.split(' ')).collect();
             world.infra(&words).exits(0);
         }
-        self.runtime.block_on(async {
+        self.pair.runtime.block_on(async {
             self.empty_the_source().await;
             self.forget_the_cutover().await;
         });

@@ -1,6 +1,5 @@
 //! A certificate that is about to end, under an app that writes.
 
-use crate::pair::Pair;
 use base64::Engine;
 use infra::effects::cloud::ssm;
 use infra::effects::host::engine::Layout;
@@ -9,7 +8,7 @@ use infra::model::role::Role;
 use infra::model::secret::Secret;
 use infra::model::secrets::parameter;
 use jiff::Timestamp;
-use testkit::access;
+use testkit::pair::Pair;
 use testkit::world::World;
 
 /// Both hosts and SSM have one that ends tomorrow: it is told, renewed by the next `up` without a restart, and no client notices.
@@ -74,14 +73,15 @@ fn age(world: &World) {
         };
         let issued = tls::issue_for(&authority, &pair.names.host(role), &subjects, Timestamp::now(), 1).unwrap();
         pair.runtime.block_on(async {
-            let cloud = access::connect().await;
             let certificate = Secret::new(issued.certificate.clone());
             for (name, value) in [
                 (parameter::tls_key(role), &issued.key),
                 (parameter::tls_cert(role), &certificate),
             ] {
                 let full = format!("{}{name}", pair.names.parameters());
-                ssm::replace(&cloud, &pair.names, &full, value, true).await.unwrap();
+                ssm::replace(&pair.cloud, &pair.names, &full, value, true)
+                    .await
+                    .unwrap();
             }
         });
         let encoded = |text: &str| base64::engine::general_purpose::STANDARD.encode(text);

@@ -15,7 +15,6 @@ mod impostor;
 mod leaks;
 mod machine;
 mod network;
-mod pair;
 mod policy;
 mod rotation;
 mod rules;

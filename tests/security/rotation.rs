@@ -1,7 +1,6 @@
 //! Every password replaced while an app writes 2,000 times a second: nobody notices, and the old ones open nothing afterwards.
 
 use crate::machine::Machine;
-use crate::pair::Pair;
 use infra::effects::platform::Heroku;
 use infra::effects::redis::Server;
 use infra::effects::redis::connection::is_refused_login;
@@ -12,6 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
+use testkit::pair::Pair;
 use testkit::world::World;
 use tokio::runtime::Runtime;
 
@@ -64,7 +64,7 @@ pub fn of_everybody_is_not_noticed(world: &World) {
     let before = world.status();
     let errors = crate::client_errors(world);
     let written = world.ledger()["acknowledged"].as_u64().unwrap();
-    let reconnecting = Reconnecting::begin(old.server(Role::Master, "app", &old.password(RedisUser::App)));
+    let reconnecting = Reconnecting::begin(old.server(Role::Master, RedisUser::App));
     let begun = std::time::Instant::now();
     let done = world
         .infra(&["rotate", "--yes", "--grace", "4s", "--json"])
@@ -99,12 +99,12 @@ pub fn of_everybody_is_not_noticed(world: &World) {
     for role in Role::ALL {
         for user in RedisUser::ALL {
             if user.comes_from_anywhere() {
-                let was = old.server(role, user.name(), &old.password(user));
+                let was = old.server(role, user);
                 let why = new
                     .refusal(&was)
                     .unwrap_or_else(|| panic!("{role}: the old password of {user} is accepted"));
                 assert!(why.contains("do not fit"), "{role} {user}: {why}");
-                let is = new.server(role, user.name(), &new.password(user));
+                let is = new.server(role, user);
                 assert_eq!(new.refusal(&is), None, "{role} {user}");
             }
             let machine = Machine::of_role(world, role.name());

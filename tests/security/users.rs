@@ -1,7 +1,6 @@
 //! Whoever reaches the endpoint's port: without a password, with a wrong one, as a user who wants more than theirs, or with a client that expects somebody else.
 
 use crate::machine::Machine;
-use crate::pair::Pair;
 use infra::effects::redis::{Server, Trust};
 use infra::model::role::Role;
 use infra::model::secret::Secret;
@@ -10,6 +9,7 @@ use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::process::{Command, Stdio};
 use std::time::Duration;
+use testkit::pair::Pair;
 use testkit::world::World;
 
 /// What the app never runs on a server that others depend on.
@@ -37,14 +37,14 @@ pub fn nobody_gets_further_than_their_own(world: &World) {
         let wrong = Secret::new("0".repeat(64));
         for user in RedisUser::ALL {
             let refusal = pair
-                .refusal(&pair.server(role, user.name(), &wrong))
+                .refusal(&pair.server_with(role, user.name(), &wrong))
                 .unwrap_or_default();
             assert!(refusal.contains("do not fit"), "{role} {user}: {refusal}");
         }
-        let default = pair.refusal(&pair.server(role, "default", &wrong));
+        let default = pair.refusal(&pair.server_with(role, "default", &wrong));
         assert!(default.is_some_and(|why| why.contains("do not fit")), "{role} default");
     }
-    let app = pair.server(Role::Master, "app", &pair.password(RedisUser::App));
+    let app = pair.server(Role::Master, RedisUser::App);
     for command in DENIED {
         let answer = pair.answer(&app, command);
         // DEBUG is off in the engine, for everybody, before any rules are asked.
@@ -55,7 +55,7 @@ pub fn nobody_gets_further_than_their_own(world: &World) {
     // Each of the others may do its one thing, and read nobody's data.
     for user in [RedisUser::Replication, RedisUser::Backup] {
         for role in Role::ALL {
-            let refusal = pair.refusal(&pair.server(role, user.name(), &pair.password(user)));
+            let refusal = pair.refusal(&pair.server(role, user));
             let refusal = refusal.unwrap_or_else(|| panic!("{user} got into the {role} from outside"));
             assert!(refusal.contains("may not come from here"), "{role} {user}: {refusal}");
         }
@@ -82,7 +82,7 @@ fn without_a_password(pair: &Pair, role: Role) {
     let nobody = Server {
         user: None,
         password: None,
-        ..pair.server(role, "", &Secret::new(""))
+        ..pair.server_with(role, "", &Secret::new(""))
     };
     for command in [
         "PING",

@@ -1,6 +1,8 @@
-//! A pair whose app has moved, and what a test needs to try its doors from outside.
+//! The pair of the environment, as a test reaches it past the program: over the network, and in the account.
 
-use infra::effects::cloud::{ec2, find};
+use crate::access;
+use crate::world::World;
+use infra::effects::cloud::{Cloud, ec2, find};
 use infra::effects::redis::{Server, Trust};
 use infra::model::cloud::Wanted;
 use infra::model::names::Names;
@@ -8,14 +10,14 @@ use infra::model::role::Role;
 use infra::model::secret::Secret;
 use infra::model::secrets::{RedisUser, Secrets};
 use std::collections::BTreeMap;
-use testkit::access;
-use testkit::world::World;
 use tokio::runtime::Runtime;
 
 pub struct Pair {
     pub runtime: Runtime,
+    pub cloud: Cloud,
     pub names: Names,
     pub secrets: Secrets,
+    /// The public address of each host; the master's is the endpoint.
     pub addresses: BTreeMap<Role, String>,
 }
 
@@ -23,7 +25,7 @@ impl Pair {
     /// After `infra up`; the secrets are those of this moment.
     pub fn of(_: &World) -> Self {
         let runtime = Runtime::new().unwrap();
-        let (names, secrets, addresses) = runtime.block_on(async {
+        let (cloud, names, secrets, addresses) = runtime.block_on(async {
             let (cloud, names) = access::environment().await;
             let parameters = Wanted::standard_parameters();
             let secrets = find::secrets(&cloud, &names, &parameters).await.unwrap();
@@ -32,10 +34,11 @@ impl Pair {
                 .into_iter()
                 .filter_map(|instance| Some((instance.role, instance.public_ip?)))
                 .collect();
-            (names, secrets, addresses)
+            (cloud, names, secrets, addresses)
         });
         Pair {
             runtime,
+            cloud,
             names,
             secrets,
             addresses,
@@ -46,8 +49,13 @@ impl Pair {
         self.secrets.password(user).unwrap().clone()
     }
 
-    /// A host's engine for somebody who has this password.
-    pub fn server(&self, role: Role, user: &str, password: &Secret) -> Server {
+    /// Returns a host's engine for a user with its own password.
+    pub fn server(&self, role: Role, user: RedisUser) -> Server {
+        self.server_with(role, user.name(), &self.password(user))
+    }
+
+    /// Returns a host's engine for somebody who has this password.
+    pub fn server_with(&self, role: Role, user: &str, password: &Secret) -> Server {
         Server {
             label: role.name().into(),
             host: self.addresses[&role].clone(),
