@@ -3,7 +3,8 @@
 //! Engine and agent live under a clock of their own. A write belongs to the second that the engine's clock showed, or to the last one before it where the clock had been
 //! further: that is how the engine marks its log.
 
-use crate::writer::{Diary, differs, transaction};
+use crate::outages::sleep;
+use crate::writer::{Diary, at_end_of, differs, transaction};
 use infra::effects::backup::catalogue::{Catalogue, Wish};
 use infra::effects::backup::restore;
 use jiff::Timestamp;
@@ -137,12 +138,7 @@ async fn restored(
             continue;
         }
         let (_folder, engine) = world.restored(catalogue, &wish).await.unwrap();
-        let number = seen
-            .diary
-            .range(..=second)
-            .map(|(_, number)| *number)
-            .max()
-            .unwrap_or(0);
+        let number = at_end_of(&seen.diary, second);
         let wrong = differs(&mut engine.connection(), number).await;
         engine.stop().await;
         assert_eq!(
@@ -155,10 +151,6 @@ async fn restored(
         exact.push(second);
     }
     (exact, refused)
-}
-
-fn sleep(seconds: u64) {
-    std::thread::sleep(Duration::from_secs(seconds));
 }
 
 /// `of_engine`: more of the engine's environment.

@@ -1,9 +1,8 @@
 //! What was put, damaged in every kind of object: found, named, and never restored as if it were right.
 
-use crate::writer::{Diary, Writer, differs};
+use crate::writer::{Diary, Writer, at_end_of, differs};
 use infra::effects::backup::catalogue::{Catalogue, Finding, Wish, Wrong};
-use infra::effects::backup::load::Engine;
-use infra::effects::backup::{prove, restore};
+use infra::effects::backup::prove;
 use infra::effects::cloud::s3::If;
 use infra::ui::Ui;
 use jiff::Timestamp;
@@ -24,30 +23,11 @@ async fn findings(world: &World, catalogue: &Catalogue) -> Vec<Finding> {
 /// Restores and compares: nothing where it is right, the error where it is refused. A wrong restore fails the test.
 async fn restore(world: &World, catalogue: &Catalogue, second: i64, diary: &Diary) -> Option<String> {
     let wish = Wish::At(Timestamp::from_second(second).unwrap());
-    let folder = tempfile::tempdir().unwrap();
-    let choice = match restore::choose(catalogue, &wish) {
-        Ok(choice) => choice,
-        Err(error) => return Some(error.to_string()),
-    };
-    let step = Ui::silent().step("restore");
-    if let Err(error) = restore::to_folder(
-        &world.bucket,
-        ENV,
-        &choice,
-        folder.path(),
-        false,
-        &restore::Altered::default(),
-        &step,
-    )
-    .await
-    {
-        return Some(error.chain().join(": "));
-    }
-    let engine = match Engine::start(folder.path(), Duration::from_secs(30)).await {
-        Ok(engine) => engine,
+    let (_folder, engine) = match world.restored(catalogue, &wish).await {
+        Ok(restored) => restored,
         Err(error) => return Some(error.chain().join(": ")),
     };
-    let number = diary.range(..=second).map(|(_, number)| *number).max().unwrap_or(0);
+    let number = at_end_of(diary, second);
     let wrong = differs(&mut engine.connection(), number).await;
     engine.stop().await;
     assert_eq!(wrong, None, "a wrong restore of second {second} that says it is right");

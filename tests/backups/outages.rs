@@ -1,6 +1,6 @@
 //! The world around the agent fails in every way, and heals: what was written meanwhile is restored exactly, or a gap is declared.
 
-use crate::writer::{Diary, Writer, differs};
+use crate::writer::{Diary, Writer, at_end_of, differs};
 use infra::effects::backup::catalogue::Wish;
 use infra::effects::backup::restore;
 use jiff::Timestamp;
@@ -31,7 +31,7 @@ pub async fn all_seconds(world: &World, first: i64, diary: &Diary) -> (u64, Vec<
             continue;
         }
         let (_folder, engine) = world.restored(&catalogue, &wish).await.unwrap();
-        let number = diary.range(..=second).map(|(_, number)| *number).max().unwrap_or(0);
+        let number = at_end_of(diary, second);
         let wrong = differs(&mut engine.connection(), number).await;
         assert_eq!(wrong, None, "second {second}, {} after the first", second - first);
         engine.stop().await;
@@ -229,7 +229,7 @@ async fn a_full_copy_from_another_master_is_no_continuation() {
     for second in first..=last {
         let wish = Wish::At(Timestamp::from_second(second).unwrap());
         let (_folder, engine) = world.restored(&catalogue, &wish).await.unwrap();
-        let number = before.range(..=second).map(|(_, number)| *number).max().unwrap_or(0);
+        let number = at_end_of(&before, second);
         assert_eq!(differs(&mut engine.connection(), number).await, None, "second {second}");
         engine.stop().await;
         exact += 1;

@@ -1,6 +1,7 @@
 //! Restoring every second of a run in which everything is killed that can be.
 
-use crate::writer::{Diary, Writer, differs};
+use crate::outages::now;
+use crate::writer::{Writer, at_end_of, differs};
 use infra::effects::backup::catalogue::Wish;
 use jiff::Timestamp;
 use std::io::Write;
@@ -14,15 +15,6 @@ const RPO_S: u64 = 5;
 fn length() -> Duration {
     let seconds = std::env::var("BACKUP_RUN_S").ok().and_then(|text| text.parse().ok());
     Duration::from_secs(seconds.unwrap_or(180))
-}
-
-/// The number that the data had at the end of a second.
-fn at_end_of(diary: &Diary, second: i64) -> u64 {
-    diary.range(..=second).map(|(_, number)| *number).max().unwrap_or(0)
-}
-
-fn now() -> i64 {
-    Timestamp::now().as_second()
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -16,6 +16,11 @@ const APART_MS: u128 = 60;
 /// By second: the last number that was acknowledged in it.
 pub type Diary = BTreeMap<i64, u64>;
 
+/// The number that the data had at the end of a second.
+pub fn at_end_of(diary: &Diary, second: i64) -> u64 {
+    diary.range(..=second).map(|(_, number)| *number).max().unwrap_or(0)
+}
+
 pub struct Writer {
     stop: Arc<AtomicBool>,
     diary: Arc<Mutex<Diary>>,
