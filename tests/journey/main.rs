@@ -13,15 +13,8 @@ mod contract;
 mod past;
 
 use serde_json::Value;
-use std::sync::Mutex;
 use std::time::Duration;
 use testkit::world::World;
-
-static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
-
-fn alone() -> std::sync::MutexGuard<'static, ()> {
-    ONE_AT_A_TIME.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
-}
 
 fn plan_lines(plan: &Value) -> Vec<String> {
     let cloud = plan["plan"]["cloud"].to_string();
@@ -37,7 +30,6 @@ fn plan_lines(plan: &Value) -> Vec<String> {
 
 #[test]
 fn an_app_moves_with_one_command_and_nothing_is_lost() {
-    let _alone = alone();
     let world = World::raise(5_000);
 
     // A dry run plans and makes nothing: the second one finds as much to do as the first.
@@ -106,7 +98,6 @@ fn an_app_moves_with_one_command_and_nothing_is_lost() {
 /// A provider that lets nobody replicate, but lets one download a file; on Valkey, whose files and folders have other names.
 #[test]
 fn a_pair_without_a_source_gets_its_first_data_from_a_file() {
-    let _alone = alone();
     let world = World::raise(10);
     world.scale(0, 0);
     world.without_a_source();
@@ -149,7 +140,6 @@ fn a_pair_without_a_source_gets_its_first_data_from_a_file() {
 
 #[test]
 fn a_rehearsal_finds_out_whether_the_app_gets_in() {
-    let _alone = alone();
     let world = World::raise(1_000);
     world
         .infra(&["switch-app", "--rehearse"])
@@ -192,7 +182,6 @@ fn a_rehearsal_finds_out_whether_the_app_gets_in() {
 
 #[test]
 fn promote_first_holds_the_source_until_the_switch() {
-    let _alone = alone();
     let world = World::raise(2_000);
     world.infra(&["up", "--yes"]).exits(0);
     let promoted = world.infra(&["promote", "--confirm", "demo", "--json"]).exits(0).json();
@@ -209,7 +198,6 @@ fn promote_first_holds_the_source_until_the_switch() {
 
 #[test]
 fn a_promotion_that_nobody_used_is_taken_back_and_repeated() {
-    let _alone = alone();
     let world = World::raise(2_000);
     world.infra(&["up", "--yes"]).exits(0);
     world.infra(&["promote", "--confirm", "demo", "--hold", "2s"]).exits(0);

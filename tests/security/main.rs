@@ -23,14 +23,7 @@ mod ssh;
 mod users;
 mod watch;
 
-use std::sync::Mutex;
 use testkit::world::World;
-
-static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
-
-fn alone() -> std::sync::MutexGuard<'static, ()> {
-    ONE_AT_A_TIME.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
-}
 
 /// What the app's clients ever saw go wrong: refused commands and failed connections.
 fn client_errors(world: &World) -> (u64, u64) {
@@ -41,7 +34,6 @@ fn client_errors(world: &World) -> (u64, u64) {
 
 #[test]
 fn an_app_on_its_own_redis_is_safe_in_front_of_anyone() {
-    let _alone = alone();
     let world = World::raise(2_000);
     world.infra(&["up", "--yes"]).exits(0);
     world
