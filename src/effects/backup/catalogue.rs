@@ -1,4 +1,4 @@
-//! What the bucket holds, as one value: bases, timelines and pieces of the log; which seconds they cover, and what serves a given one. Pure.
+//! The bucket's content as one value: bases, timelines and segments, and covered seconds. Pure.
 
 use infra_agent::name::Segment;
 use infra_agent::record::{Commit, Position, Timeline};
@@ -8,41 +8,40 @@ use std::collections::BTreeMap;
 
 #[derive(Clone, Debug, Default)]
 pub struct Catalogue {
-    /// Whole ones, oldest first.
+    /// Complete bases, oldest first.
     pub bases: Vec<Commit>,
     pub timelines: BTreeMap<String, Log>,
-    /// What a look at the names alone finds wrong.
+    /// Findings from the names of objects alone.
     pub findings: Vec<Finding>,
 }
 
 /// The log of one timeline.
 #[derive(Clone, Debug, Default)]
 pub struct Log {
-    /// Nothing where its record is missing.
+    /// `None` if the record is missing.
     pub record: Option<Timeline>,
-    /// By their number.
+    /// Segments by their number.
     pub pieces: Vec<Piece>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Piece {
     pub segment: Segment,
-    /// Of the object.
+    /// Size of the object.
     pub bytes: u64,
 }
 
-/// Something that is not as it should be.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct Finding {
     pub kind: Wrong,
     pub what: String,
 }
 
-/// Kinds of findings, each with its own exit code of `backup verify`; the first that is found decides.
+/// Kinds of findings. Each has an exit code of `backup verify`; the first kind decides.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Wrong {
-    /// An object is not what its record says.
+    /// An object differs from its record.
     Checksum,
     /// Part of the log, or of a base, is missing.
     Gap,
@@ -54,22 +53,22 @@ pub enum Wrong {
     Unreachable,
 }
 
-/// A base with the log that follows it, as far as that is without a hole.
+/// A base with the log that follows it, up to the first gap.
 #[derive(Clone, Debug)]
 pub struct Line<'a> {
     pub base: &'a Commit,
     pub steps: Vec<Step<'a>>,
-    /// Seconds since 1970, both ends included; the end is before the beginning where only the base itself can be restored.
+    /// Seconds since 1970, both included. If `until` is before `from`, only the base is covered.
     pub from: i64,
     pub until: i64,
 }
 
-/// A piece of the log on a line.
+/// A segment of the log on a line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Step<'a> {
     pub timeline: &'a str,
     pub piece: &'a Piece,
-    /// Up to here it counts, in bytes of its increment.
+    /// The end of its useful part, in bytes of its increment.
     pub up_to: u64,
 }
 
@@ -80,26 +79,26 @@ pub struct Range {
     pub until: Timestamp,
 }
 
-/// What is restored.
+/// A choice of the data to restore.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Wish {
     At(Timestamp),
-    /// Everything that there is.
+    /// Everything up to the end of the log.
     Latest,
-    /// A base alone, by its generation.
+    /// A base alone, by its id.
     Base(String),
 }
 
-/// What serves a wish.
+/// The base and log for a wish.
 #[derive(Clone, Debug)]
 pub struct Choice<'a> {
     pub base: &'a Commit,
     pub steps: Vec<Step<'a>>,
-    /// The last second that shall be in it; nothing: all there is.
+    /// The last second to restore; `None`: up to the end.
     pub until: Option<i64>,
 }
 
-/// Nothing serves the wish.
+/// The reason why nothing serves a wish.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Uncovered {
     NoBackup,
@@ -112,7 +111,7 @@ pub enum Uncovered {
 }
 
 impl Catalogue {
-    /// The log that follows a base. Where a later timeline goes on from an earlier one, the later is what became of it.
+    /// Returns the log after a base. A later timeline replaces the end of its parent.
     pub fn line<'a>(&'a self, base: &'a Commit) -> Line<'a> {
         let mut steps: Vec<Step<'a>> = Vec::new();
         let mut at = base.start;
@@ -134,7 +133,7 @@ impl Catalogue {
                 {
                     continue;
                 }
-                // Where an increment ends is known by the number of the piece alone.
+                // Only the segments' numbers show where an increment ends.
                 let next = steps.last().is_some_and(|step: &Step<'_>| {
                     step.timeline == timeline && step.piece.segment.number + 1 == segment.number
                 });
@@ -164,7 +163,7 @@ impl Catalogue {
         }
     }
 
-    /// The newest timeline that goes on from this one, at or after a place.
+    /// Returns the newest timeline that continues this one at or after a place.
     fn child(&self, parent: &str, from: Position) -> Option<(&str, Position)> {
         self.timelines.iter().rev().find_map(|(id, log)| {
             let link = log.record.as_ref()?.parent.as_ref()?;
@@ -176,7 +175,7 @@ impl Catalogue {
         self.bases.iter().map(|base| self.line(base)).collect()
     }
 
-    /// The seconds that can be restored, without overlap, oldest first.
+    /// Returns the seconds that can be restored, without overlap, oldest first.
     pub fn covered(&self) -> Vec<Range> {
         let mut spans: Vec<(i64, i64)> = self
             .lines()
@@ -243,7 +242,7 @@ impl Catalogue {
                         after,
                     });
                 };
-                // A piece that begins in a later second has nothing for it.
+                // A segment that begins in a later second has nothing for this one.
                 let steps = line.steps.iter().take_while(|step| step.piece.segment.first <= second);
                 Ok(Choice {
                     base: line.base,
@@ -254,8 +253,8 @@ impl Catalogue {
         }
     }
 
-    /// Holes in the numbers of the pieces, and records that are missing. What is older than `kept_since` (seconds since 1970) may have expired: logs lose their
-    /// beginning first.
+    /// Returns missing segments and records. Those from before `kept_since` (seconds since 1970)
+    /// may have expired: a log loses its beginning first.
     pub fn holes(&self, kept_since: i64) -> Vec<Finding> {
         let mut found = Vec::new();
         for (id, log) in &self.timelines {
@@ -300,14 +299,14 @@ impl Catalogue {
         found
     }
 
-    /// Gaps that the agent itself declared, oldest first.
+    /// Returns the gaps that the agent declared, oldest first.
     pub fn declared_gaps(&self) -> Vec<&Timeline> {
         let records = self.timelines.values().filter_map(|log| log.record.as_ref());
         records.filter(|record| record.gap.is_some()).collect()
     }
 }
 
-/// When a timeline began, as its name says.
+/// Returns the second in which a timeline began, from its name.
 fn began(id: &str) -> Option<i64> {
     let time = id.split('-').next()?;
     let civil = jiff::civil::DateTime::strptime("%Y%m%dT%H%M%S%.fZ", time).ok()?;
@@ -316,8 +315,8 @@ fn began(id: &str) -> Option<i64> {
 
 fn count(pieces: u64) -> String {
     match pieces {
-        1 => "1 piece".into(),
-        pieces => format!("{pieces} pieces"),
+        1 => "1 segment".into(),
+        pieces => format!("{pieces} segments"),
     }
 }
 
@@ -335,7 +334,7 @@ impl<'a> Line<'a> {
         }
     }
 
-    /// The last second that it has anything of.
+    /// Returns the last second with data.
     fn end(&self) -> i64 {
         let last = self.steps.last().map_or(0, |step| step.piece.segment.last);
         self.until.max(last).max(self.base.covers_from)

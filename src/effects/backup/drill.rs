@@ -1,4 +1,4 @@
-//! Restores that are made to see that they work, and what the bucket holds and costs.
+//! Restores for practice, and the size and cost of the bucket's content.
 
 use super::catalogue::Catalogue;
 use super::restore::Restored;
@@ -9,37 +9,37 @@ use crate::model::error::{Doing, Result};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-/// Longest time that a drill may take, seconds.
+/// Longest time of a drill, in seconds.
 const LONGEST_S: i64 = 3 * 3600;
 
 /// The newest drill of an environment, as the bucket keeps it.
 #[derive(Clone, Debug, Deserialize, Serialize, PartialEq)]
 pub struct Report {
     pub drilled_at: Timestamp,
-    /// The second that was restored; nothing: the latest state.
+    /// The second that was restored; `None`: the latest state.
     pub at: Option<Timestamp>,
     pub base: String,
     pub keys: u64,
     pub expired: u64,
-    /// From the first question to the last key.
+    /// Time from the first request to the last key.
     pub seconds: f64,
     pub engine: String,
-    /// Where: an instance that was made for it, or the operator's computer.
+    /// The place of the restore: an instance of its own, or the operator's computer.
     #[serde(default)]
     pub place: String,
-    /// Some keys, held against the live master; nothing where that could not be asked.
+    /// The comparison with the live master; `None` if the master could not be asked.
     #[serde(default)]
     pub sampled: Option<Sampled>,
 }
 
-/// An instance of a drill that must have died: one that lives does not take that long.
+/// Returns true if the drill of an instance must have died, since no drill takes that long.
 pub fn is_left_over(beside: &Beside) -> bool {
     let age = |launched: Timestamp| Timestamp::now().duration_since(launched).as_secs();
     beside.purpose == Purpose::Drill && beside.launched_at.is_none_or(|launched| age(launched) > LONGEST_S)
 }
 
 impl Report {
-    /// Of a drill here, without what only its end shows.
+    /// Returns the report of a drill on this computer, without the fields that its end adds.
     pub fn new(restored: &Restored) -> Self {
         let loaded = restored.loaded.as_ref();
         Report {
@@ -73,7 +73,7 @@ pub async fn newest(bucket: &Bucket, env: &str) -> Result<Option<Report>> {
     Ok(Some(report))
 }
 
-/// A second that is covered, any of them alike.
+/// Returns a random covered second, each as likely as any other.
 pub fn some_second(catalogue: &Catalogue) -> Option<Timestamp> {
     let ranges = catalogue.covered();
     let length = |range: &super::catalogue::Range| {
@@ -83,7 +83,7 @@ pub fn some_second(catalogue: &Catalogue) -> Option<Timestamp> {
     if all == 0 {
         return None;
     }
-    // The hasher's keys are random, and good enough to pick a second.
+    // The hasher's keys are random enough to choose a second.
     let random = std::hash::BuildHasher::hash_one(&std::collections::hash_map::RandomState::new(), all);
     let mut nth = random % all;
     for range in &ranges {
@@ -95,13 +95,13 @@ pub fn some_second(catalogue: &Catalogue) -> Option<Timestamp> {
     None
 }
 
-/// What the bucket holds, and about what it costs. Prices: S3 standard storage in us-east-1, 2026: 0.023 $ a GB and month, 0.005 $ for 1,000 puts.
+/// Size and rough cost, by us-east-1 in 2026: 0.023 $ per GB and month, 0.005 $ per 1,000 puts.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Holdings {
     pub objects: u64,
     pub bytes: u64,
     pub storage_usd_month: f64,
-    /// At the most that the settings allow: a piece of the log whenever it is due.
+    /// The maximum by the settings, with a segment of the log whenever one is due.
     pub puts_usd_month: f64,
 }
 

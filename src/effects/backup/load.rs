@@ -1,4 +1,4 @@
-//! Has a real engine on this computer load a data folder, over a socket that nobody else can open.
+//! Loads a data folder in a real engine on this computer, over a socket that nobody else can open.
 
 use crate::effects::redis::Server;
 use crate::model::error::{Doing, Error, Result};
@@ -13,30 +13,30 @@ use std::time::{Duration, Instant};
 use tokio::io::AsyncWriteExt;
 use tokio::process::{Child, Command};
 
-/// What an engine found in the folder.
+/// The content that an engine found in the folder.
 #[derive(Clone, Debug, Serialize, PartialEq, Eq)]
 pub struct Loaded {
-    /// Over all databases; so many are alive.
+    /// Number of keys over all databases that have not expired.
     pub keys: u64,
-    /// By database.
+    /// Number of keys by database.
     pub keyspace: BTreeMap<u32, u64>,
-    /// How many more had reached the end of their time when they were counted.
+    /// Number of further keys that had expired when they were counted.
     pub expired: u64,
     /// The program and its version.
     pub engine: String,
 }
 
-/// An engine that holds a folder; it is stopped when dropped.
+/// An engine with a loaded folder; dropping it stops the engine.
 pub struct Engine {
     process: Child,
     socket: tempfile::TempDir,
     connection: redis::aio::MultiplexedConnection,
     version: String,
-    /// Where it can be reached over the network of this computer alone.
+    /// Its port and password, if it listens on this computer's own address.
     reach: Option<(u16, Secret)>,
 }
 
-/// The server program at hand: `INFRA_REDIS_SERVER`, redis-server or valkey-server.
+/// Returns the server program: `INFRA_REDIS_SERVER`, redis-server or valkey-server.
 pub fn server() -> Option<String> {
     if let Ok(named) = std::env::var("INFRA_REDIS_SERVER") {
         return Some(named);
@@ -48,7 +48,7 @@ pub fn server() -> Option<String> {
         .map(|name| (*name).to_string())
 }
 
-/// Loads and stops again.
+/// Loads a folder, counts its keys and stops the engine.
 pub async fn load(folder: &Path, patience: Duration) -> Result<Loaded> {
     let mut engine = Engine::start(folder, patience).await?;
     let loaded = engine.look().await;
@@ -57,12 +57,13 @@ pub async fn load(folder: &Path, patience: Duration) -> Result<Loaded> {
 }
 
 impl Engine {
-    /// Starts it on a folder that holds `appendonlydir` and waits until all is loaded. What it holds is not changed on the disk, and nothing in it reaches its end.
+    /// Starts an engine on a folder with `appendonlydir` and waits until it is loaded. The engine
+    /// changes no data on the disk, and no key expires.
     pub async fn start(folder: &Path, patience: Duration) -> Result<Engine> {
         Engine::begin(folder, patience, None).await
     }
 
-    /// The same, and it listens on this computer's own address, behind a password.
+    /// As `start`, and listens on this computer's own address, behind a password.
     pub async fn start_reachable(folder: &Path, patience: Duration) -> Result<Engine> {
         let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).doing(|| "find a free port".into())?;
         let port = listener.local_addr().doing(|| "find a free port".into())?.port();
@@ -109,7 +110,7 @@ impl Engine {
                 "1024",
                 "--aof-use-rdb-preamble",
                 "no",
-                // The replica of nobody: what has reached its end stays until its master deletes it, so that everything can be counted.
+                // As a replica of nothing it keeps expired keys, so that all keys can be counted.
                 "--replicaof",
                 "127.0.0.1",
                 "1",
@@ -118,7 +119,7 @@ impl Engine {
             .arg(folder)
             .arg("--logfile")
             .arg(&log)
-            // The rest by the standard input: arguments are there for everybody to read.
+            // The password goes through standard input, since everybody can read arguments.
             .arg("-")
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
@@ -180,7 +181,7 @@ impl Engine {
         }
     }
 
-    /// Where it listens, if it does.
+    /// Returns the address of the engine, if it listens.
     pub fn server(&self) -> Result<Server> {
         let (port, password) = self
             .reach
@@ -200,7 +201,7 @@ impl Engine {
         self.connection.clone()
     }
 
-    /// Of the folder that holds its socket, for as long as it lives.
+    /// Returns the path of its socket, which exists as long as the engine.
     pub fn socket(&self) -> std::path::PathBuf {
         self.socket.path().join("s")
     }
@@ -217,7 +218,7 @@ impl Engine {
         })
     }
 
-    /// Has it write all that it holds as commands, in the place of what it has loaded; gives the file.
+    /// Makes the engine replace the loaded data with all of it as commands. Returns their file.
     pub async fn write_commands(&mut self, folder: &Path, patience: Duration) -> Result<PathBuf> {
         let doing = || format!("have an engine write {} as commands", folder.display());
         let failed = |error: redis::RedisError| Error::failed(doing()).because(error);
@@ -262,7 +263,7 @@ impl Engine {
     }
 }
 
-/// The keys by database that are alive, and how many more have reached their end. A replica counts those as well, and shows them to nobody.
+/// Counts live keys by database, and expired ones, which a replica counts but does not show.
 async fn count(connection: &mut redis::aio::MultiplexedConnection) -> redis::RedisResult<(BTreeMap<u32, u64>, u64)> {
     let text: String = redis::cmd("INFO").arg("keyspace").query_async(connection).await?;
     let (mut keyspace, mut expired) = (BTreeMap::new(), 0);
@@ -300,7 +301,7 @@ async fn count(connection: &mut redis::aio::MultiplexedConnection) -> redis::Red
     Ok((keyspace, expired))
 }
 
-/// A connection to an engine that has loaded everything, and its version.
+/// Returns a connection to an engine that has loaded everything, and its version.
 async fn loaded(socket: &Path, password: Option<&Secret>) -> Option<(redis::aio::MultiplexedConnection, String)> {
     let mut login = redis::RedisConnectionInfo::default();
     if let Some(password) = password {

@@ -1,7 +1,7 @@
-//! The operator's side of backups: what stands in the bucket, whether it is whole, and what is built from it.
+//! The operator's side of backups: what the bucket holds, whether it is complete, and restores.
 //!
-//! Making bases and shipping the log is the agent's work on the hosts; how its objects are named and recorded is the `infra_agent` library's, which both sides use.
-//! `catalogue` decides without touching anything; `read`, `prove` and `restore` touch the bucket.
+//! The agent on the hosts makes bases and ships the log. `infra_agent` defines names and records.
+//! `catalogue` decides without effects; `read`, `prove` and `restore` use the bucket.
 
 pub mod catalogue;
 pub mod drill;
@@ -19,27 +19,28 @@ use infra_agent::record::{Commit, Timeline};
 use jiff::Timestamp;
 use serde::Serialize;
 
-/// A base as its record in the bucket tells it.
+/// A base by its record in the bucket.
 #[derive(Clone, Debug, Serialize)]
 pub struct BackupSummary {
-    /// Of the folder that holds it.
+    /// Key of the folder that holds it.
     pub key: String,
     pub class: String,
     pub host: String,
-    /// Of all parts, compressed.
+    /// Size of all parts, compressed.
     pub bytes: u64,
     pub keys: u64,
-    /// Of the base, uncompressed.
+    /// Digest of the base, uncompressed.
     pub sha256: String,
     pub finished_at: Timestamp,
-    /// How many keys the base before it had, where this one has less than a tenth of them.
+    /// Keys in the base before, if this one has less than a tenth of them.
     pub fell_from: Option<u64>,
 }
 
-/// The newest base that was committed, if there is one of this generation of the pair (seconds since 1970): what an earlier pair left says nothing of this one.
+/// Returns the newest committed base of this pair number (seconds since 1970); `None` if there is
+/// none. Bases of an earlier pair say nothing of this one.
 pub async fn newest(bucket: &Bucket, env: &str, generation: u64) -> Result<Option<BackupSummary>> {
     let mut newest = None;
-    // The log is not listed: it has thousands of objects.
+    // The log is not listed, since it has thousands of objects.
     for class in [Class::Hourly, Class::Daily, Class::Monthly] {
         let listed = bucket.list(&format!("{}{}/", read::prefix(env), class.name())).await?;
         let committed = listed.into_iter().filter(|listed| listed.key.ends_with(COMMIT));
@@ -56,21 +57,21 @@ pub async fn newest(bucket: &Bucket, env: &str, generation: u64) -> Result<Optio
     Ok(Some(summary(&commit)?).filter(|summary| summary.finished_at.as_second() >= born))
 }
 
-/// The time in a record's key: S3 tells whole seconds only.
+/// Returns the time in a record's key, since S3 reports whole seconds only.
 fn made_at(key: &str) -> &str {
     key.rsplit('/').nth(1).unwrap_or_default()
 }
 
-/// What a short look at the log tells.
+/// The result of a short look at the log.
 #[derive(Clone, Debug, Default)]
 pub struct Log {
-    /// The newest piece covers up to this second; nothing where there is no piece.
+    /// The second up to which the newest segment covers; `None` if there is no segment.
     pub until: Option<Timestamp>,
     /// Gaps that the agent declared, as far back as the log reaches.
     pub gaps: Vec<String>,
 }
 
-/// The end of the log and its gaps, without listing its thousands of pieces; nothing where there is no log.
+/// Returns the end of the log and its gaps without listing its segments; `None` if there is no log.
 pub async fn log(bucket: &Bucket, env: &str) -> Result<Option<Log>> {
     let timelines = bucket.folders(&read::log_prefix(env)).await?;
     if timelines.is_empty() {
@@ -101,7 +102,7 @@ pub async fn log(bucket: &Bucket, env: &str) -> Result<Option<Log>> {
     Ok(Some(log))
 }
 
-/// Reads a base back from the bucket, whole, and holds it against its record.
+/// Reads a whole base back from the bucket and compares it with its record.
 pub async fn read_back(bucket: &Bucket, commit: &Commit) -> Result<BackupSummary> {
     let place = bucket.url(&commit.place);
     let unproven = |found: String| {

@@ -1,4 +1,4 @@
-//! Holds everything in the bucket against what its records and names say.
+//! Compares everything in the bucket with its records and names.
 
 use super::catalogue::{Catalogue, Finding, Wrong, moment};
 use crate::effects::cloud::s3::{Bucket, LARGEST_OBJECT};
@@ -12,12 +12,12 @@ use serde::Serialize;
 use std::time::Duration;
 
 const PARALLEL: usize = 16;
-/// A base that is older than this many periods is an alarm.
+/// A base older than this many periods is an alarm.
 pub const LATE_PERIODS: u64 = 2;
-/// Without writes the log says so this often, by the agent's own clock; and some time to say it in.
+/// How often the log shows life without writes, by the agent's clock, and some time to upload that.
 pub const SILENT: Duration = Duration::from_secs(300 + 60);
 
-/// What was looked at.
+/// Holds how much was read, and the findings.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Proof {
     pub objects: u64,
@@ -25,7 +25,7 @@ pub struct Proof {
     pub findings: Vec<Finding>,
 }
 
-/// Reads every object and compares its digest with the one that its record, or its name, has.
+/// Reads every object and compares its digest with the one in its record or name.
 pub async fn everything(bucket: &Bucket, env: &str, catalogue: &Catalogue, step: &Step) -> Result<Proof> {
     let log = super::read::log_prefix(env);
     let parts = catalogue.bases.iter().flat_map(|base| {
@@ -82,7 +82,7 @@ async fn one(bucket: &Bucket, key: &str, sha256: &str) -> std::result::Result<u6
     }
 }
 
-/// What is too old.
+/// Returns findings about what is too old.
 pub fn stale(catalogue: &Catalogue, now: Timestamp, period_s: u64, rpo_s: u64) -> Vec<Finding> {
     let age = |second: i64| u64::try_from(now.as_second() - second).unwrap_or(0);
     let mut found = Vec::new();

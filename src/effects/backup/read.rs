@@ -9,10 +9,10 @@ use infra_agent::record::{Commit, SCHEMA_VERSION, Timeline};
 use serde::de::DeserializeOwned;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Records that are read at once.
+/// Number of records to read at once.
 const PARALLEL: usize = 16;
 
-/// Everything that an environment's hosts have put.
+/// Returns everything that an environment's hosts have uploaded.
 pub async fn catalogue(bucket: &Bucket, env: &str) -> Result<Catalogue> {
     let listed = bucket.list(&prefix(env)).await?;
     let records: Vec<(String, Record)> = stream::iter(listed.iter().filter_map(|object| record_key(&object.key)))
@@ -27,7 +27,6 @@ pub fn prefix(env: &str) -> String {
     format!("backups/{env}/")
 }
 
-/// The folder of an environment's logs.
 pub fn log_prefix(env: &str) -> String {
     format!("backups/{env}/{LOG}/")
 }
@@ -35,7 +34,7 @@ pub fn log_prefix(env: &str) -> String {
 enum Record {
     Base(Box<Commit>),
     Timeline(Box<Timeline>),
-    /// It is there and says nothing that is understood.
+    /// The record exists, but its content is not understood.
     Unknown(String),
 }
 
@@ -59,7 +58,7 @@ fn parse<T: DeserializeOwned>(body: &[u8]) -> std::result::Result<T, String> {
     serde_json::from_slice(body).map_err(|error| error.to_string())
 }
 
-/// One base's record.
+/// Reads the record of one base.
 pub async fn commit(bucket: &Bucket, key: &str) -> Result<Option<Commit>> {
     let Some(object) = bucket.get(key).await? else {
         return Ok(None);
@@ -85,7 +84,7 @@ fn assemble(prefix: &str, listed: &[Listed], records: Vec<(String, Record)>) -> 
             Record::Base(commit) => {
                 let place = key.trim_end_matches(COMMIT).trim_end_matches('/').to_string();
                 committed.insert(place.clone());
-                // What its record says of where it lies must be where it lies.
+                // A record must name its own place.
                 if commit.place != place || commit.schema_version > SCHEMA_VERSION {
                     finding(
                         Wrong::Checksum,
@@ -133,7 +132,7 @@ fn assemble(prefix: &str, listed: &[Listed], records: Vec<(String, Record)>) -> 
                     segment,
                     bytes: object.bytes,
                 }),
-                Err(_) => finding(Wrong::Gap, format!("{} is no piece of a log", object.key)),
+                Err(_) => finding(Wrong::Gap, format!("{} is no segment of a log", object.key)),
             },
             [_, _, _, _] => {
                 let place = object.key.rsplit_once('/').map_or("", |(place, _)| place);
@@ -150,7 +149,7 @@ fn assemble(prefix: &str, listed: &[Listed], records: Vec<(String, Record)>) -> 
         .max()
         .unwrap_or_default();
     for place in uncommitted {
-        // The newest may be on its way.
+        // The newest base may still be in upload.
         let generation = place.rsplit('/').next().unwrap_or_default();
         if generation < newest.as_str() {
             finding(

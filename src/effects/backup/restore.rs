@@ -1,4 +1,4 @@
-//! Builds a data folder from the bucket: chooses, signs, builds in a new place, and has an engine load it.
+//! Builds a data folder from the bucket: chooses, signs, builds, and loads it in an engine.
 
 use super::catalogue::{Catalogue, Choice, Uncovered, Wish};
 use super::load::{self, Loaded};
@@ -14,42 +14,42 @@ use serde::Serialize;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// Long enough for a large restore over a slow link; whoever holds an address can read for that long.
+/// Long enough for a large restore over a slow link. An address gives access for this long.
 const LIFETIME: Duration = Duration::from_secs(6 * 3600);
 
-/// An engine that loads as much as a host's memory holds is done long before.
+/// Time limit of loading; an engine loads the memory of a host in much less.
 pub const LOADING: Duration = Duration::from_secs(3600);
-/// The file that holds the commands of the keys that were asked for.
+/// The file with the commands of the chosen keys.
 pub const COMMANDS: &str = "commands.resp";
 
-/// What a restore was built from, and what it holds.
+/// The parts and the result of a restore.
 #[derive(Clone, Debug, Serialize)]
 pub struct Restored {
     /// The base's folder in the bucket.
     pub base: String,
     pub pieces: usize,
-    /// What was asked for; nothing: all there is.
+    /// The second that was asked for; `None`: up to the end of the log.
     pub at: Option<Timestamp>,
-    /// The second of the last write in it.
+    /// The second of the last restored write.
     pub last_write_at: Option<Timestamp>,
     pub base_bytes: u64,
     pub log_bytes: u64,
-    /// Nothing where no engine was at hand and that was allowed.
+    /// `None` if no engine was available and that was allowed.
     pub loaded: Option<Loaded>,
-    /// How much later keys end than they would have, seconds; nothing where that was not asked for.
+    /// How many seconds later keys expire than before; `None` if that was not asked for.
     pub later_s: Option<i64>,
-    /// The keys that were asked for, where not all were.
+    /// The chosen keys, if not all were asked for.
     pub picked: Option<Picked>,
     pub build_s: f64,
     pub load_s: f64,
 }
 
-/// What is done to the data beside bringing it back.
+/// Changes of the restored data.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Altered {
-    /// Only these keys.
+    /// A pattern: only these keys are restored.
     pub keys: Option<String>,
-    /// Keys keep the remaining life that they had at the time that is restored.
+    /// True if keys keep the time to live that they had at the restore point.
     pub keep_life: bool,
 }
 
@@ -58,10 +58,10 @@ impl Altered {
         *self == Altered::default()
     }
 
-    /// The same for whoever does it, with the data as of a second.
+    /// Returns these changes in the form for the agent, with the second of the data.
     pub fn wanted(&self, choice: &Choice<'_>, built: &Built) -> Wanted {
         let now_ms = Timestamp::now().as_millisecond();
-        // The base alone tells only when it was finished.
+        // The record of a base alone has only its end.
         let of_base = || choice.base.finished.parse::<Timestamp>().ok();
         let as_of = choice.until.or(built.last_second).map(|second| second * 1000);
         let as_of = as_of.or_else(|| Some(of_base()?.as_millisecond())).unwrap_or(now_ms);
@@ -73,7 +73,7 @@ impl Altered {
     }
 }
 
-/// What serves the wish, or an error that names the nearest seconds that are covered.
+/// Returns what serves the wish. The error names the nearest seconds that are covered.
 pub fn choose<'a>(catalogue: &'a Catalogue, wish: &Wish) -> Result<Choice<'a>> {
     catalogue.choose(wish).map_err(|why| {
         let error = |what: &str| Error::failed(format!("find a backup to restore: {what}"));
@@ -96,7 +96,7 @@ pub fn choose<'a>(catalogue: &'a Catalogue, wish: &Wish) -> Result<Choice<'a>> {
     })
 }
 
-/// The plan with signed addresses, for whoever builds.
+/// Returns the plan with signed addresses for the builder.
 pub async fn plan(bucket: &Bucket, env: &str, choice: &Choice<'_>, parallel: usize) -> Result<Plan> {
     let base = choice.base;
     let sign =
@@ -159,7 +159,7 @@ pub async fn build(plan: Plan, folder: &Path, step: &Step) -> Result<Built> {
         .map_err(unbuilt)
 }
 
-/// What came of a build that failed, as a proof that failed wherever the bucket is to blame.
+/// Returns the error of a failed build: a failed proof if the bucket is to blame.
 pub fn unbuilt(error: Unbuilt) -> Error {
     let hint = match &error {
         Unbuilt::Disk { .. } => {
@@ -181,7 +181,7 @@ pub fn unbuilt(error: Unbuilt) -> Error {
         .hint(hint)
 }
 
-/// Builds a choice into a folder here and has an engine load it, if there is one. Of some keys only their commands are left, in a file of the folder.
+/// Builds into a folder here and loads it. With chosen keys, only their commands remain.
 pub async fn to_folder(
     bucket: &Bucket,
     env: &str,
@@ -218,7 +218,7 @@ pub async fn to_folder(
     let work = async {
         let loaded = engine.look().await?;
         restored.load_s = begun.elapsed().as_secs_f64();
-        // Without a log the count is known; with one, writes have changed it.
+        // Without a log the number of keys is known; with one, writes have changed it.
         if built.log_bytes == 0 && choice.steps.is_empty() && loaded.keys + loaded.expired != choice.base.keys {
             return Err(Error::unproven(format!(
                 "load the restored data: {} keys are there and {} have expired, the base's record says {}",

@@ -1,4 +1,4 @@
-//! Some keys of a restored engine, held against the live master: a restore that loads may still be another app's.
+//! Compares keys of a restored engine with the live master: a restore may be another app's data.
 
 use crate::effects::redis::compare;
 use crate::effects::redis::compare::{Key, Options};
@@ -8,27 +8,27 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 use std::hash::{BuildHasher, RandomState};
 
-/// So many keys are looked at.
+/// Number of keys to compare.
 pub const KEYS: usize = 100;
 
-/// What became of the restored keys on the live master since.
+/// Says how restored keys compare with the live master.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Serialize, PartialEq, Eq)]
 pub struct Sampled {
     pub keys: u64,
-    /// With the same value and the same end.
+    /// Keys with the same value and expiry.
     pub same: u64,
-    /// Written to since.
+    /// Keys that were written to since.
     pub different: u64,
-    /// Not there any more.
+    /// Keys that the master no longer has.
     pub missing: u64,
 }
 
-/// Looks at some keys of `restored`, of each database as many as it has a share of the keys.
+/// Compares some keys of `restored`, from each database by its share of all keys.
 pub async fn against(restored: &Server, live: &Server) -> Result<Sampled> {
     let info = Info::read(&mut restored.connect(0).await?).await?;
     let all = info.keys().max(1);
     let mut keys = BTreeSet::new();
-    // Others than the last time.
+    // A different start each time.
     let start = RandomState::new().hash_one(all);
     for (database, counts) in &info.keyspace {
         let mut connection = restored.connect(*database).await?;

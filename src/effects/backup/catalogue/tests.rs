@@ -31,7 +31,7 @@ fn base(timeline: &str, increment: u64, from: i64) -> Commit {
     }
 }
 
-/// (increment, from, to, first, last)
+/// Each segment: (increment, from, to, first, last).
 fn log(start: (u64, u64), parent: Option<(&str, (u64, u64))>, pieces: &[(u64, u64, u64, i64, i64)]) -> Log {
     let position = |(increment, offset)| Position { increment, offset };
     Log {
@@ -75,7 +75,7 @@ fn at(second: i64) -> Wish {
     Wish::At(Timestamp::from_second(second).unwrap())
 }
 
-/// A base an hour, one log with a rewrite in it.
+/// Returns a base per hour and one log with a rewrite in it.
 fn plain() -> Catalogue {
     Catalogue {
         bases: vec![base("a", 1, 100), base("a", 2, 200)],
@@ -107,7 +107,7 @@ fn the_newest_base_before_a_second_serves_it_with_no_more_log_than_needed() {
     assert_eq!(chosen(149), (100, 1));
     assert_eq!(chosen(150), (100, 2));
     assert_eq!(chosen(199), (100, 2));
-    // The rewrite's second: its base, and the log behind it.
+    // The second of the rewrite uses its base, and the log behind it.
     assert_eq!(chosen(201), (200, 2));
     assert_eq!(chosen(299), (200, 2));
     assert_eq!(catalogue.covered().len(), 1);
@@ -132,8 +132,8 @@ fn a_second_that_is_not_covered_is_refused_with_its_neighbours() {
 }
 
 #[test]
-fn a_later_timeline_replaces_what_its_files_did_not_hold_any_more() {
-    // The machine lost its power: what was shipped behind byte 10 was never written there.
+fn a_later_timeline_replaces_what_its_files_had_lost() {
+    // The machine lost power: bytes after 10 were shipped and never written to its disk.
     let mut catalogue = plain();
     catalogue.bases.truncate(1);
     catalogue
@@ -177,7 +177,7 @@ fn a_missing_piece_ends_a_line_and_is_found() {
         let ended = catalogue.line(&catalogue.bases[0]).until;
         let found = catalogue.holes(0);
         if missing == 3 {
-            // The newest: only its age can tell.
+            // The newest segment: only the age of the log can show that it is missing.
             assert!(found.is_empty());
         } else {
             assert_eq!(found.len(), 1, "{missing}: {found:?}");
@@ -188,7 +188,7 @@ fn a_missing_piece_ends_a_line_and_is_found() {
 }
 
 #[test]
-fn a_base_can_be_had_by_its_name_and_the_latest_has_no_end() {
+fn a_base_can_be_chosen_by_its_id_and_the_latest_has_no_end() {
     let catalogue = plain();
     let alone = catalogue.choose(&Wish::Base("100".into())).unwrap();
     assert!(alone.steps.is_empty() && alone.until.is_none());
@@ -205,7 +205,7 @@ fn a_base_can_be_had_by_its_name_and_the_latest_has_no_end() {
 }
 
 #[test]
-fn a_log_that_has_lost_its_beginning_to_age_is_whole() {
+fn a_log_whose_beginning_has_expired_has_no_gap() {
     let id = "20010909T014640.000Z-master-0";
     assert_eq!(began(id), Some(1_000_000_000));
     let old = log(
@@ -224,7 +224,7 @@ fn a_log_that_has_lost_its_beginning_to_age_is_whole() {
     log.record = None;
     log.pieces.remove(0);
     assert_eq!(catalogue.holes(1_000_150_000), []);
-    // What is younger than everything that may have expired must be there.
+    // A segment too new to have expired must be there.
     assert_eq!(catalogue.holes(1_000_050_000).len(), 1);
     assert_eq!(catalogue.holes(0).len(), 2);
 }
