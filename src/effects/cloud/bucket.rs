@@ -1,4 +1,4 @@
-//! The bucket itself: made, set up, and looked at. Its objects are in `s3`.
+//! The bucket itself: its creation, settings and facts. Its objects are in `s3`.
 
 use super::Cloud;
 use super::failure::{Explain, code, explained, status};
@@ -18,7 +18,7 @@ use aws_sdk_s3::types::{
 use serde_json::{Value, json};
 use std::time::Duration;
 
-/// The bucket and how it is set up; nothing where there is none. One that is somebody else's is an error.
+/// Returns the bucket and its settings; `None` if there is none, an error if it is not ours.
 pub async fn bucket(cloud: &Cloud, names: &Names, wanted_ids: &[String]) -> Result<Option<BucketFound>> {
     let name = names.bucket();
     if !exists(cloud, names).await? {
@@ -45,7 +45,7 @@ pub async fn bucket(cloud: &Cloud, names: &Names, wanted_ids: &[String]) -> Resu
     }))
 }
 
-/// Whether the bucket exists and is ours, in our region.
+/// Returns true if the bucket exists and is ours, in our region.
 pub async fn exists(cloud: &Cloud, names: &Names) -> Result<bool> {
     let name = names.bucket();
     let looked = cloud
@@ -86,7 +86,7 @@ fn elsewhere(name: &str, region: &str) -> Error {
 
 pub async fn create(cloud: &Cloud, name: &str) -> Result<()> {
     let mut create = cloud.s3.create_bucket().bucket(name);
-    // The oldest region is the one that must not be named.
+    // The oldest region must not be named.
     if cloud.region() != "us-east-1" {
         let place = CreateBucketConfiguration::builder()
             .location_constraint(BucketLocationConstraint::from(cloud.region()))
@@ -103,7 +103,7 @@ pub async fn create(cloud: &Cloud, name: &str) -> Result<()> {
                     .because("it exists and belongs to another account")
                     .hint("choose another `name` in infra.yml"));
             }
-            // Right after a bucket of this name was removed, S3 asks to try again.
+            // S3 asks for a retry right after a bucket of this name was removed.
             Err(error) if code(&error) == "OperationAborted" && tries < 20 => {
                 tries += 1;
                 tokio::time::sleep(Duration::from_secs(3)).await;
@@ -119,7 +119,7 @@ pub async fn create(cloud: &Cloud, name: &str) -> Result<()> {
     }
 }
 
-/// Removes the bucket; false while there is anything in it, also old versions.
+/// Removes the bucket. Returns false while there is anything in it, also old versions.
 pub async fn delete(cloud: &Cloud, name: &str) -> Result<bool> {
     match cloud
         .s3
@@ -137,7 +137,7 @@ pub async fn delete(cloud: &Cloud, name: &str) -> Result<bool> {
     }
 }
 
-/// Makes one setting what it should be; what others set beside ours stays.
+/// Makes one setting as wanted. Other people's settings stay.
 pub async fn set(cloud: &Cloud, names: &Names, setting: &BucketSetting) -> Result<()> {
     let name = names.bucket();
     let doing = || format!("set up the bucket {name}: {setting}");
@@ -330,7 +330,7 @@ fn days(days: Option<i32>) -> Option<u32> {
 fn from_sdk(rule: &SdkRule) -> LifecycleRule {
     let enabled = *rule.status() == ExpirationStatus::Enabled;
     LifecycleRule {
-        // A rule that is switched off is not the one that is wanted.
+        // A rule that is switched off does not count as the wanted one.
         id: if enabled {
             rule.id().unwrap_or_default().to_string()
         } else {

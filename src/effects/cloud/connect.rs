@@ -12,7 +12,7 @@ use std::fmt;
 use std::net::IpAddr;
 use std::time::Duration;
 
-/// An account and region of AWS with the credentials to work in it. Cheap to clone.
+/// An account and region of AWS, with credentials. Cheap to clone.
 #[derive(Clone)]
 pub struct Cloud {
     pub(crate) ec2: aws_sdk_ec2::Client,
@@ -33,8 +33,8 @@ impl fmt::Debug for Cloud {
 }
 
 impl Cloud {
-    /// Connects with the usual chain of credentials (environment, profile, SSO, login, process) and asks whose account it is. `region` overrides
-    /// the environment's; `endpoint` is for emulators and gives way to AWS_ENDPOINT_URL.
+    /// Connects with the usual chain of credentials and asks for the account. `region` overrides
+    /// the environment's; AWS_ENDPOINT_URL overrides `endpoint`, for emulators.
     pub async fn connect(region: Option<&str>, endpoint: Option<&str>) -> Result<Self> {
         let timeouts = TimeoutConfig::builder()
             .connect_timeout(Duration::from_secs(5))
@@ -55,7 +55,7 @@ impl Cloud {
         Self::over(&config).await
     }
 
-    /// Connects as `config` says: region, credentials, endpoint and HTTP client are all its own.
+    /// Connects with the region, credentials, endpoint and HTTP client of `config`.
     pub async fn over(config: &SdkConfig) -> Result<Self> {
         let Some(region) = config.region().map(|region| region.to_string()) else {
             return Err(Error::usage(
@@ -97,7 +97,7 @@ impl Cloud {
         })
     }
 
-    /// The twelve digits of the account.
+    /// Returns the twelve digits of the account.
     pub fn account(&self) -> &str {
         &self.account
     }
@@ -106,22 +106,22 @@ impl Cloud {
         &self.region
     }
 
-    /// The ARN of whoever the credentials belong to.
+    /// Returns the ARN of the owner of the credentials.
     pub fn caller(&self) -> &str {
         &self.caller
     }
 
-    /// Where S3 is, if not at AWS itself.
+    /// Returns the address of S3, if it is not AWS's own.
     pub fn s3_endpoint(&self) -> Option<&str> {
         self.s3_endpoint.as_deref()
     }
 
-    /// Whether requests go elsewhere than to AWS.
+    /// Returns true if requests do not go to AWS.
     pub fn is_emulated(&self) -> bool {
         self.emulated
     }
 
-    /// Whether S3 is spoken over https, so that a TLS-only bucket policy can be kept.
+    /// Returns true if S3 uses https, so that a TLS-only bucket policy is possible.
     pub fn s3_over_tls(&self) -> bool {
         self.s3_endpoint
             .as_deref()
@@ -129,7 +129,7 @@ impl Cloud {
     }
 }
 
-/// HTTP with TLS by ring: named here, since a process-wide default would depend on who else installs one.
+/// Uses TLS by ring explicitly, since a process-wide default depends on what else installs one.
 pub fn http_client() -> SharedHttpClient {
     HttpClientBuilder::new()
         .tls_provider(tls::Provider::Rustls(CryptoMode::Ring))
@@ -148,12 +148,12 @@ fn s3_endpoint(config: &SdkConfig) -> Option<String> {
         .or_else(|| config.endpoint_url().map(str::to_string))
 }
 
-/// Whether the environment sends some service's requests to an endpoint of its own.
+/// Returns true if the environment names an endpoint for some service.
 fn names_an_endpoint(mut variables: impl Iterator<Item = (String, String)>) -> bool {
     variables.any(|(name, value)| name.starts_with("AWS_ENDPOINT_URL") && !value.is_empty())
 }
 
-/// Buckets cannot be host names under an IP literal: their names go into the path.
+/// Buckets cannot be host names under an IP address, so their names go into the path.
 fn names_an_ip(endpoint: &str) -> bool {
     let host = endpoint.split_once("://").map_or(endpoint, |(_, rest)| rest);
     let host = host.split('/').next().unwrap_or(host);
@@ -171,7 +171,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_ip_literals_ask_for_path_style() {
+    fn only_ip_addresses_need_path_style() {
         assert!(names_an_ip("http://10.77.0.1:4566"));
         assert!(names_an_ip("http://127.0.0.1"));
         assert!(names_an_ip("https://[::1]:4566/"));

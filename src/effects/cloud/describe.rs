@@ -1,17 +1,17 @@
-//! What `check` asks before anything is made. Only Describe calls: they change nothing and prove no permission to change.
+//! Facts for `check` before anything exists. Describe calls change nothing and prove no permission.
 
 use super::{Cloud, ec2};
 use crate::model::cloud::{Image, MachineType};
 use crate::model::error::{Error, Result};
 
-/// The machine type, or an error that names the field of infra.yml.
+/// Returns the machine type, or an error that names the field of infra.yml.
 pub async fn machine_type(cloud: &Cloud, instance_type: &str) -> Result<MachineType> {
     ec2::machine_type(cloud, instance_type)
         .await?
         .ok_or_else(|| no_machine_type(cloud, instance_type))
 }
 
-/// The image and the machine type that it is for; the one error or the other names the field of infra.yml.
+/// Returns the image and its machine type, or an error that names the field of infra.yml.
 pub async fn image(cloud: &Cloud, instance_type: &str, image: &str) -> Result<(MachineType, Image)> {
     let (machine, found) = ec2::machine_and_image(cloud, instance_type, image).await?;
     let machine = machine.ok_or_else(|| no_machine_type(cloud, instance_type))?;

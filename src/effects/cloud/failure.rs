@@ -1,4 +1,4 @@
-//! What AWS answered, in words for the person who reads it: the action, what was found, what to try.
+//! Turns answers of AWS into errors: the action, what was found, what to try.
 
 use crate::model::cloud::Permission;
 use crate::model::error::{Error, Result};
@@ -7,11 +7,11 @@ use aws_sdk_sts::error::SdkError;
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 use std::error::Error as StdError;
 
-/// The longest answer that is shown; some carry kilobytes of encoded policy.
+/// The longest answer to show, since some contain kilobytes of encoded policy.
 const LONGEST: usize = 400;
 
 pub(crate) trait Explain<T> {
-    /// `permission` is what the call needs; `what` fits after "failed to".
+    /// `permission` is the one that the call needs; `what` fits after "failed to".
     fn explain(self, permission: Permission, what: impl FnOnce() -> String) -> Result<T>;
 }
 
@@ -24,12 +24,12 @@ where
     }
 }
 
-/// AWS's code for a refusal, such as `InvalidInstanceID.NotFound`; empty where there was no answer or the answer had none.
+/// Returns AWS's code of an error, such as `InvalidInstanceID.NotFound`; empty if there is none.
 pub(crate) fn code<E: ProvideErrorMetadata>(error: &SdkError<E, HttpResponse>) -> &str {
     error.as_service_error().and_then(|e| e.code()).unwrap_or_default()
 }
 
-/// The HTTP status of the answer; zero where there was none.
+/// Returns the HTTP status of the answer; zero if there was none.
 pub(crate) fn status<E>(error: &SdkError<E, HttpResponse>) -> u16 {
     error.raw_response().map_or(0, |response| response.status().as_u16())
 }
@@ -100,7 +100,7 @@ fn hint(action: &str, code: &str, status: u16) -> Option<String> {
     })
 }
 
-/// No answer came: nobody there, too slow, no credentials, or not understood.
+/// Returns the error for a missing answer: nobody there, too slow, no credentials, not understood.
 fn unanswered<E>(error: &SdkError<E, HttpResponse>, what: String) -> Error
 where
     E: StdError + 'static,
@@ -132,7 +132,7 @@ where
     }
 }
 
-/// The messages under an error that says nothing itself ("dispatch failure", "service error").
+/// Returns the messages below an error that says nothing itself ("dispatch failure").
 fn causes(error: &(dyn StdError + 'static)) -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();
     let mut cause = error.source();

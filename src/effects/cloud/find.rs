@@ -1,4 +1,4 @@
-//! Everything that stands of one environment, asked for at once.
+//! Finds all resources of one environment in concurrent calls.
 
 use super::{Cloud, bucket, ec2, iam, ssm};
 use crate::model::cloud::{Found, ParameterWanted, Wanted};
@@ -8,7 +8,7 @@ use crate::model::secret::Secret;
 use crate::model::secrets::Secrets;
 use std::collections::BTreeMap;
 
-/// Looks for what the environment has. Takes about as long as three calls, one after the other.
+/// Finds the resources of an environment. Takes the time of about three calls in sequence.
 pub async fn find(cloud: &Cloud, wanted: &Wanted) -> Result<Found> {
     let names = &wanted.names;
     let resource = names.resource();
@@ -41,7 +41,7 @@ pub async fn find(cloud: &Cloud, wanted: &Wanted) -> Result<Found> {
     })
 }
 
-/// The environment's secrets as SSM holds them; what is not there yet is left out.
+/// Returns the environment's secrets from SSM, without those that do not exist yet.
 pub async fn secrets(cloud: &Cloud, names: &Names, parameters: &[ParameterWanted]) -> Result<Secrets> {
     let prefix = names.parameters();
     let full: Vec<String> = parameters

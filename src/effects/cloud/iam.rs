@@ -9,9 +9,9 @@ use aws_sdk_iam::error::BuildError;
 use aws_sdk_iam::types::Tag;
 use serde_json::Value;
 
-/// The role with its trust and our policy, as far as it has them.
+/// Returns the role with its trust and our policy, as far as they exist.
 pub async fn role(cloud: &Cloud, name: &str) -> Result<Option<RoleFound>> {
-    // Both at once: a role that is not there has no policy either.
+    // Both are asked at once: an absent role has no policy either.
     let (role, policy) = tokio::join!(
         cloud.iam.get_role().role_name(name).send(),
         cloud
@@ -125,7 +125,7 @@ pub async fn create_profile(cloud: &Cloud, names: &Names, name: &str) -> Result<
     }
 }
 
-/// A profile gives one role: one that is in the way is taken out.
+/// Puts the role into the profile, which holds only one; takes another role out first.
 pub async fn put_role_in_profile(cloud: &Cloud, name: &str, role: &str) -> Result<()> {
     let there = profile(cloud, name)
         .await?
@@ -150,7 +150,7 @@ pub async fn put_role_in_profile(cloud: &Cloud, name: &str, role: &str) -> Resul
     Ok(())
 }
 
-/// Removes the profile; one that is gone already is fine.
+/// Removes the profile. Does nothing if it is gone already.
 pub async fn delete_profile(cloud: &Cloud, name: &str) -> Result<()> {
     for role in profile(cloud, name)
         .await?
@@ -173,7 +173,7 @@ pub async fn delete_profile(cloud: &Cloud, name: &str) -> Result<()> {
     }
 }
 
-/// Removes the role with its inline policies; one that is gone already is fine.
+/// Removes the role with its inline policies. Does nothing if it is gone already.
 pub async fn delete_role(cloud: &Cloud, name: &str) -> Result<()> {
     let policies = match cloud.iam.list_role_policies().role_name(name).send().await {
         Err(error) if code(&error) == "NoSuchEntity" => return Ok(()),
@@ -237,7 +237,7 @@ fn tags(names: &Names) -> Result<Vec<Tag>> {
     tags.doing(|| "tag the role and the instance profile".into())
 }
 
-/// A policy document as IAM gives it: percent-encoded JSON. What is no such thing is equal to nothing that we want.
+/// Reads a policy document from IAM: percent-encoded JSON. Invalid text equals no wanted policy.
 fn document(text: Option<&str>) -> Value {
     let bytes = text.unwrap_or_default().as_bytes();
     let mut plain = Vec::with_capacity(bytes.len());

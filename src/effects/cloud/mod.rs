@@ -1,7 +1,7 @@
-//! Everything that is asked of AWS: EC2, S3, IAM, SSM and STS, as narrow functions that give our own types and never an SDK's.
+//! Requests to AWS: EC2, S3, IAM, SSM and STS. Narrow functions return our own types, not an SDK's.
 //!
-//! [`find`] looks at what stands, `plan::cloud` (pure) says what to change, [`apply`] changes it; [`teardown`] does the same for `down`. Nothing
-//! here knows `infra.yml`, hosts or Redis, and nothing is kept on this computer: what exists is found by tag.
+//! [`find`] reads what exists, `plan::cloud` (pure) decides changes, [`apply`] makes them;
+//! [`teardown`] does both for `down`. Nothing here knows Redis. Resources are found by tag.
 
 pub mod apply;
 mod bucket;

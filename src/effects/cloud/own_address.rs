@@ -1,4 +1,4 @@
-//! The address that AWS sees this computer come from.
+//! Finds the address that AWS sees for this computer.
 
 use super::Cloud;
 use crate::effects::http;
@@ -8,13 +8,13 @@ use std::time::Duration;
 
 /// AWS's own service; it answers with the caller's address and a line feed.
 const PUBLIC: &str = "https://checkip.amazonaws.com";
-/// Names another, as emulators need one: of theirs AWS would see nothing.
+/// Names another service, which emulators need.
 const VARIABLE: &str = "INFRA_CHECKIP_URL";
 const PATIENCE: Duration = Duration::from_secs(10);
-/// An address, white space, and nothing more.
+/// An address and white space.
 const LONGEST_ANSWER: usize = 64;
 
-/// Asks `checkip`, or what the environment names, or AWS. Where requests go to an endpoint other than AWS's, AWS is not asked either.
+/// Asks the service of the environment or `checkip`, else AWS unless there is an emulator.
 pub async fn of_caller(cloud: &Cloud, checkip: Option<&str>) -> Result<Ipv4Addr> {
     let named = std::env::var(VARIABLE).ok().filter(|url| !url.trim().is_empty());
     let url = match named.as_deref().or(checkip) {
@@ -35,12 +35,12 @@ const HINT: &str = "name who may use ssh in hosts.admin_cidrs of infra.yml, such
 async fn ask(url: &str) -> Result<Ipv4Addr> {
     let doing = || format!("ask {url} for this computer's own address");
     let failed = |cause: String| Error::failed(doing()).because(cause).hint(HINT);
-    // What decides who may use ssh is not asked over a line that others can answer on.
+    // The answer decides who may use ssh, so it must come over a safe connection.
     let parsed = reqwest::Url::parse(url).map_err(|error| failed(error.to_string()))?;
     if !http::is_safe(&parsed) {
         return Err(failed("it is not https".into()));
     }
-    // A proxy's address would be a proxy's: ssh goes without.
+    // No proxy is used, since ssh goes without one and needs its own address.
     let client = http::client(PATIENCE, PATIENCE, false).map_err(|error| error.while_doing(doing()))?;
     let response = client
         .get(parsed)
@@ -66,7 +66,7 @@ mod tests {
     use super::*;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-    /// Answers one request with this body, and gives where.
+    /// Answers one request with this body. Returns the address of the server.
     async fn answering(body: Vec<u8>) -> String {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -82,7 +82,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn only_an_address_is_taken_for_one() {
+    async fn only_an_address_is_accepted() {
         let url = answering(b"203.0.113.7\n".to_vec()).await;
         assert_eq!(ask(&url).await.unwrap(), Ipv4Addr::new(203, 0, 113, 7));
         for body in [
@@ -99,7 +99,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_line_that_others_can_answer_on_is_not_asked() {
+    async fn an_address_without_https_is_not_asked() {
         let error = ask("http://checkip.test/").await.unwrap_err();
         assert!(error.chain().join(": ").contains("not https"), "{error:?}");
     }

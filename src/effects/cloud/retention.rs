@@ -1,4 +1,4 @@
-//! Retention of objects: what the bucket gives new ones, and until when one may not be removed.
+//! Retention of objects: the bucket's default, and until when an object may not be removed.
 
 use super::Cloud;
 use super::failure::{Explain, code};
@@ -14,9 +14,9 @@ use aws_sdk_s3::types::{
 /// A bucket's object lock.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct BucketLock {
-    /// Whether its objects can have a retention at all.
+    /// True if its objects can have a retention.
     pub is_on: bool,
-    /// What new ones get.
+    /// The retention of new objects.
     pub default: Option<ObjectLock>,
 }
 
@@ -42,7 +42,7 @@ pub async fn of_bucket(cloud: &Cloud, name: &str) -> Result<BucketLock> {
     })
 }
 
-/// What new objects of the bucket get from now on.
+/// Sets the retention of new objects of the bucket.
 pub(super) async fn set_default(
     cloud: &Cloud,
     name: &str,
@@ -72,8 +72,8 @@ pub(super) async fn set_default(
 }
 
 impl Bucket {
-    /// Until when one of these may not be removed: told by the newest, since all got the bucket's default. S3 tells the second of writing: all of the newest second
-    /// are asked, some of which may be older than the bucket's lock.
+    /// Returns the latest retention. The newest version has it, since all got the bucket's default.
+    /// All of its second are asked, since some may be older than the bucket's lock.
     pub async fn locked(&self, versions: &[Version]) -> Result<Option<Locked>> {
         let objects = || versions.iter().filter(|version| !version.is_marker);
         let newest = objects().map(|version| version.written_at).max();
@@ -112,7 +112,7 @@ impl Bucket {
     }
 }
 
-/// Nothing for a mode that is not known here.
+/// Returns `None` for a mode that is not known here.
 fn mode(mode: &ObjectLockRetentionMode) -> Option<LockMode> {
     match mode {
         ObjectLockRetentionMode::Governance => Some(LockMode::Governance),

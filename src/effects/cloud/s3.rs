@@ -1,6 +1,6 @@
 //! Objects in one bucket, written under conditions.
 //!
-//! Whole objects in memory: state, journals, locks and small records. The bucket itself is made in `bucket`.
+//! Objects are held whole in memory: state, journals, locks, records. `bucket` makes the bucket.
 
 use super::Cloud;
 use super::failure::{Explain, code, explained, status};
@@ -16,16 +16,16 @@ use jiff::Timestamp;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-/// How often a write is repeated that met another one at the same moment (409).
+/// How often to repeat a write that met another one at the same moment (409).
 const CONFLICTS: u32 = 6;
 
-/// Above every number of ten digits.
+/// Above all numbers of ten digits.
 const HIGHEST: u64 = 10_000_000_000;
 
-/// State, journals, locks and records of backups. A journal grows by a few hundred bytes with each step; a base's record names its parts.
+/// Limit for records. A journal grows by some hundred bytes a step, a base's record by its parts.
 const LARGEST_RECORD: usize = 8 << 20;
 
-/// A part of a base, or a piece of the log.
+/// Limit for a part of a base, or a segment of the log.
 pub const LARGEST_OBJECT: usize = infra_agent::download::LARGEST as usize;
 
 /// One bucket of one account. Cheap to clone.
@@ -36,37 +36,36 @@ pub struct Bucket {
     pub(super) account: String,
 }
 
-/// What identifies the content of an object that was read or written.
+/// Identifies the content of an object that was read or written.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Etag(String);
 
-/// When a write may happen.
+/// The condition of a write.
 #[derive(Clone, Debug)]
 pub enum If {
     Always,
-    /// Only when there is no such object.
+    /// Only if there is no such object.
     Absent,
-    /// Only when the object is still what was read.
+    /// Only if the object is still the one that was read.
     Unchanged(Etag),
 }
 
 pub struct Object {
     pub body: Vec<u8>,
     pub etag: Etag,
-    /// When it was written and when this answer was made, both by the clock of S3.
+    /// When the object was written, and when S3 answered, both by the clock of S3.
     pub written_at: Option<Timestamp>,
     pub answered_at: Option<Timestamp>,
 }
 
-/// What came of a write under a condition.
+/// The outcome of a conditional write.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Written {
     Done(Etag),
-    /// The condition did not hold (412): nothing was written.
+    /// The condition did not hold (412), so nothing was written.
     Refused,
 }
 
-/// One line of a listing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Listed {
     pub key: String,
@@ -87,12 +86,12 @@ impl Bucket {
         &self.name
     }
 
-    /// A record of ours, or nothing where neither it nor its bucket exists. What is larger than any of them is an error.
+    /// Returns a record; `None` if it or the bucket does not exist, an error if it is too large.
     pub async fn get(&self, key: &str) -> Result<Option<Object>> {
         self.get_within(key, LARGEST_RECORD).await
     }
 
-    /// The same of an object that may have `most` bytes.
+    /// As `get`, for an object of at most `most` bytes.
     pub async fn get_within(&self, key: &str, most: usize) -> Result<Option<Object>> {
         tracing::debug!("s3: get {key}");
         let clock = ServerClock::default();
@@ -140,7 +139,8 @@ impl Bucket {
         }))
     }
 
-    /// An address at which whoever has it can read the object for a while. It is a credential, and does what its maker may do ([`Permission::GetObject`]).
+    /// Returns an address at which everybody can read the object for a while. It is a credential
+    /// with its maker's rights ([`Permission::GetObject`]).
     pub async fn signed_url(&self, key: &str, lifetime: Duration) -> Result<Secret> {
         let doing = || format!("sign an address of {}", self.url(key));
         let lifetime = PresigningConfig::expires_in(lifetime).map_err(|error| Error::failed(doing()).because(error))?;
@@ -155,11 +155,12 @@ impl Bucket {
         Ok(Secret::new(request.uri().to_string()))
     }
 
-    /// The last key under a prefix, by the order of keys, in few questions however many there are: keys go on from a number of ten digits.
+    /// Returns the highest key under a prefix by galloping search: O(log n) requests. A key
+    /// continues the prefix with a number of ten digits.
     pub async fn last_numbered(&self, prefix: &str) -> Result<Option<String>> {
         let mut found = self.first_from(prefix, 0).await?;
         let (mut low, mut step) = (0_u64, 1024_u64);
-        // Doubling steps up, then halving ones down.
+        // Steps double upwards first, and then halve.
         while step < HIGHEST
             && let Some(key) = self.first_from(prefix, low + step).await?
         {
@@ -177,7 +178,7 @@ impl Bucket {
         Ok(found)
     }
 
-    /// The first key under a prefix whose number is at least this.
+    /// Returns the first key under a prefix with at least this number.
     async fn first_from(&self, prefix: &str, number: u64) -> Result<Option<String>> {
         let before = format!("{prefix}{:010}", number);
         let page = self
@@ -203,7 +204,7 @@ impl Bucket {
         Ok(key.filter(numbered))
     }
 
-    /// The folders right under a prefix, in their order; empty where the bucket is absent.
+    /// Returns the folders right under a prefix, in order; empty if the bucket is absent.
     pub async fn folders(&self, prefix: &str) -> Result<Vec<String>> {
         let mut folders = Vec::new();
         let mut pages = self
@@ -230,7 +231,7 @@ impl Bucket {
         Ok(folders)
     }
 
-    /// Writes the whole object. A write that S3 did not decide on because another came at the same moment (409) is repeated.
+    /// Writes the whole object. Repeats it if S3 left it undecided because of another one (409).
     pub async fn put(&self, key: &str, body: &[u8], when: &If) -> Result<Written> {
         tracing::debug!("s3: put {key}, {} bytes", body.len());
         let mut conflicts = 0;
@@ -252,7 +253,7 @@ impl Bucket {
                 Ok(answer) => return Ok(Written::Done(Etag(answer.e_tag.unwrap_or_default()))),
                 Err(error) => match refusal(&error) {
                     Refusal::Condition if !matches!(when, If::Always) => return self.own_write(key, body).await,
-                    // What should be unchanged is gone.
+                    // The object that should be unchanged is gone.
                     Refusal::Gone if matches!(when, If::Unchanged(_)) => return self.own_write(key, body).await,
                     Refusal::Conflict if conflicts < CONFLICTS => {
                         conflicts += 1;
@@ -270,7 +271,7 @@ impl Bucket {
         }
     }
 
-    /// A repeated request is refused by its own first success: what stands there is then exactly what was to be written.
+    /// A repeated request is refused after its own success; the object then has this content.
     async fn own_write(&self, key: &str, body: &[u8]) -> Result<Written> {
         Ok(match self.get(key).await? {
             Some(there) if there.body == body => Written::Done(there.etag),
@@ -278,7 +279,7 @@ impl Bucket {
         })
     }
 
-    /// Removes the object; false when the condition did not hold. An object that is not there is as good as removed.
+    /// Removes the object. Returns false if the condition did not hold; true also if it is absent.
     pub async fn delete(&self, key: &str, when: &If) -> Result<bool> {
         let mut conflicts = 0;
         loop {
@@ -312,7 +313,7 @@ impl Bucket {
         }
     }
 
-    /// Everything under a prefix, in the order of keys; empty where the bucket is absent.
+    /// Returns everything under a prefix, in the order of keys; empty if the bucket is absent.
     pub async fn list(&self, prefix: &str) -> Result<Vec<Listed>> {
         let mut listed = Vec::new();
         let mut pages = self
@@ -342,7 +343,7 @@ impl Bucket {
         Ok(listed)
     }
 
-    /// How this object is named to people.
+    /// Returns the name of an object for people.
     pub fn url(&self, key: &str) -> String {
         format!("s3://{}/{key}", self.name)
     }
@@ -371,7 +372,7 @@ pub(super) fn timestamp(time: &DateTime) -> Option<Timestamp> {
     Timestamp::from_second(time.secs()).ok()
 }
 
-/// Reads the `Date` of an answer: ages are told by one clock, that of S3, and not by those of two laptops.
+/// Reads the `Date` of an answer, so that ages use one clock, that of S3, not those of two laptops.
 #[derive(Clone, Debug, Default)]
 struct ServerClock(Arc<Mutex<Option<Timestamp>>>);
 

@@ -1,4 +1,4 @@
-//! SSM parameters: read many at once, made where there are none, never overwritten.
+//! SSM parameters: read many at once, made if absent, never overwritten but by `replace`.
 
 use super::Cloud;
 use super::failure::{Explain, code, explained};
@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 /// SSM reads no more at once.
 const AT_ONCE: usize = 10;
 
-/// Values by full name; what is not there is left out.
+/// Returns values by full name, without those that do not exist.
 pub async fn read(cloud: &Cloud, names: &[String]) -> Result<BTreeMap<String, Secret>> {
     let chunks = names.chunks(AT_ONCE).map(|some| async move {
         let answer = cloud
@@ -34,7 +34,7 @@ pub async fn read(cloud: &Cloud, names: &[String]) -> Result<BTreeMap<String, Se
         .collect())
 }
 
-/// Makes a parameter that was not there. Where somebody else was faster the value is theirs: what is given back is what is stored.
+/// Makes a parameter if it is absent. Returns the stored value, which may be somebody else's.
 pub async fn make(cloud: &Cloud, names: &Names, name: &str, value: &Secret, secure: bool) -> Result<Secret> {
     let tag = |key: &str, value: &str| Tag::builder().key(key).value(value).build();
     let tags = [
@@ -71,9 +71,9 @@ pub async fn make(cloud: &Cloud, names: &Names, name: &str, value: &Secret, secu
     }
 }
 
-/// Replaces the value of a parameter that may be there, such as a certificate that was made anew.
+/// Replaces the value of a parameter that may exist, such as a renewed certificate.
 pub async fn replace(cloud: &Cloud, names: &Names, name: &str, value: &Secret, secure: bool) -> Result<()> {
-    // SSM takes tags only when it makes a parameter: so make it first, and overwrite it only when it was there.
+    // SSM takes tags only for new parameters, so it is made first, and then overwritten.
     if make(cloud, names, name, value, secure).await? == *value {
         return Ok(());
     }
@@ -93,7 +93,7 @@ pub async fn replace(cloud: &Cloud, names: &Names, name: &str, value: &Secret, s
     done.map(|_| ()).map_err(|error| refused(&error, name, value))
 }
 
-/// Full names of everything under a prefix.
+/// Returns the full names of everything under a prefix.
 pub async fn names_under(cloud: &Cloud, prefix: &str) -> Result<Vec<String>> {
     let mut names = Vec::new();
     let mut pages = cloud
@@ -117,7 +117,7 @@ pub async fn names_under(cloud: &Cloud, prefix: &str) -> Result<Vec<String>> {
     Ok(names)
 }
 
-/// Removes parameters; those that are gone already are fine.
+/// Removes parameters. Ignores those that are gone already.
 pub async fn delete(cloud: &Cloud, names: &[String]) -> Result<()> {
     for some in names.chunks(AT_ONCE) {
         cloud
@@ -133,7 +133,7 @@ pub async fn delete(cloud: &Cloud, names: &[String]) -> Result<()> {
     Ok(())
 }
 
-/// SSM may quote a value that it does not like: such an answer is not shown.
+/// Hides SSM's answer if it may quote the refused value.
 fn refused<E>(
     error: &aws_sdk_ssm::error::SdkError<E, aws_sdk_ssm::config::http::HttpResponse>,
     name: &str,

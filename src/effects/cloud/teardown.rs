@@ -1,4 +1,4 @@
-//! Removing an environment. Every step may be repeated; what a rerun needs to find its way goes last.
+//! Removes an environment. Steps may be repeated; resources that a rerun needs are removed last.
 
 use super::s3::{Bucket, If};
 use super::{Cloud, bucket, ec2, iam, retention, ssm};
@@ -14,17 +14,16 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 const TERMINATED: Duration = Duration::from_secs(600);
-/// Network interfaces outlive their instances by a little.
+/// Network interfaces exist a little longer than their instances.
 const UNUSED: Duration = Duration::from_secs(180);
 
-/// What came of a teardown.
 #[derive(Clone, Debug, Default)]
 pub struct Removed {
     pub removed: Vec<String>,
     pub kept: Vec<String>,
 }
 
-/// Everything of the environment that stands, found by tag, name and prefix.
+/// Finds all resources of the environment, by tag, name and prefix.
 pub async fn find(cloud: &Cloud, names: &Names) -> Result<Standing> {
     let resource = names.resource();
     let prefix = names.parameters();
@@ -61,7 +60,7 @@ pub async fn find(cloud: &Cloud, names: &Names) -> Result<Standing> {
         )?;
         if lock.is_on {
             let (of_state, of_backups) = tokio::try_join!(objects.locked(&state), objects.locked(&old))?;
-            // What is still to be written gets the bucket's own: the lock of this very command, the log that hosts ship until they end.
+            // Later objects get the bucket's default: this command's lock, and the last segments.
             let coming = lock.default.map(|default| Locked {
                 mode: default.mode,
                 until: Timestamp::now() + SignedDuration::from_hours(24 * i64::from(default.days)),
@@ -78,7 +77,7 @@ pub async fn find(cloud: &Cloud, names: &Names) -> Result<Standing> {
     Ok(standing)
 }
 
-/// The one that counts, of those that hold.
+/// Returns the stricter one of those that are in force.
 fn strictest(one: Option<Locked>, other: Option<Locked>) -> Option<Locked> {
     let holding = [one, other].into_iter().flatten();
     holding
@@ -86,7 +85,7 @@ fn strictest(one: Option<Locked>, other: Option<Locked>) -> Option<Locked> {
         .max_by_key(|locked| (locked.mode == LockMode::Compliance, locked.until))
 }
 
-/// Removes what the plan names. The lock is held until all but the bucket's own content is gone, and goes with it; where it stays, releasing it is the caller's.
+/// Removes what the plan names. The lock goes with its folder, or the caller releases it.
 pub async fn apply(cloud: &Cloud, names: &Names, plan: &TeardownPlan, lock: Option<&Held>, ui: &Ui) -> Result<Removed> {
     let work = Work {
         cloud,
@@ -113,7 +112,7 @@ struct Work<'a> {
 }
 
 impl Work<'_> {
-    /// Gives what had to be kept after all.
+    /// Returns what had to be kept after all.
     async fn remove(&self, lock: Option<&Held>) -> Result<Vec<String>> {
         let held = async || match lock {
             Some(lock) => lock.confirm(Duration::from_secs(5)).await,
@@ -250,7 +249,7 @@ impl Work<'_> {
         Ok(())
     }
 
-    /// The lock is the last thing in the environment's folder, and the renewing of it stops before it goes.
+    /// The lock is the last object in the environment's folder, and its renewal stops before.
     async fn state(&self, lock: Option<&Held>) -> Result<()> {
         let bucket = Bucket::new(self.cloud, self.names.bucket());
         let removal = self
@@ -264,7 +263,7 @@ impl Work<'_> {
         let is_lock = |key: &str| key.ends_with(crate::effects::state::LOCK_FILE);
         let erase = async |and_lock: bool| {
             if locked.is_some() {
-                // Nobody can remove what was written; what stands can be marked as gone.
+                // Locked versions cannot be removed, but their objects can be marked as deleted.
                 for object in bucket.list(prefix).await? {
                     if and_lock || !is_lock(&object.key) {
                         bucket.delete(&object.key, &If::Always).await?;

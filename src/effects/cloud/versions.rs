@@ -1,4 +1,4 @@
-//! Old versions of objects, and the marks of deleted ones: what is left when an object is gone.
+//! Old versions of objects and delete markers, which remain after an object is removed.
 
 use super::failure::{Explain, code};
 use super::s3::{Bucket, timestamp};
@@ -13,12 +13,12 @@ pub struct Version {
     pub key: String,
     pub id: String,
     pub written_at: Option<Timestamp>,
-    /// Whether it only marks that the object was deleted.
+    /// True if it only marks that the object was deleted.
     pub is_marker: bool,
 }
 
 impl Bucket {
-    /// Every version and delete marker under a prefix; empty where the bucket is absent.
+    /// Returns every version and delete marker under a prefix; empty if the bucket is absent.
     pub async fn versions(&self, prefix: &str) -> Result<Vec<Version>> {
         let mut found = Vec::new();
         let (mut key_marker, mut version_marker) = (None, None);
@@ -64,7 +64,7 @@ impl Bucket {
         }
     }
 
-    /// Removes these versions for good; `governed` also those that a retention in governance mode keeps.
+    /// Removes these versions for good; with `governed` also those in governance mode.
     pub async fn erase(&self, versions: &[Version], governed: bool) -> Result<()> {
         for some in versions.chunks(1000) {
             let ids = some

@@ -1,4 +1,4 @@
-//! What hosts need before they can be made.
+//! Makes what hosts need.
 
 use super::Inputs;
 use super::work::Work;
@@ -12,7 +12,7 @@ use crate::model::secrets::Secrets;
 use crate::ui::Ui;
 use futures_util::future::join_all;
 
-/// Only the bucket's part of a plan: state and lock live in it, so that it comes before the lock can be taken. May be repeated.
+/// Makes only the bucket of a plan, which the lock needs. May be repeated.
 pub async fn make_bucket(cloud: &Cloud, wanted: &Wanted, plan: &Plan, ui: &Ui) -> Result<()> {
     let work = Work::new(cloud, wanted, plan, ui);
     bucket(&work, &plan.sections().bucket)
@@ -128,7 +128,7 @@ pub(super) async fn group(work: &Work<'_>, actions: &[&GroupAction], found: &Fou
     Ok(id)
 }
 
-/// A group that was just made may not be seen everywhere yet.
+/// Retries, since EC2 may not see a new group everywhere yet.
 async fn authorize(cloud: &Cloud, group: Option<&str>, rule: &Rule) -> Result<()> {
     let group = group.unwrap_or_default();
     let mut tries = 0;

@@ -12,12 +12,12 @@ use crate::model::secrets::Secrets;
 use crate::ui::Step;
 use std::time::Duration;
 
-/// How long EC2 may take to see a profile, group or key that was just made.
+/// How long EC2 may take to see a new profile, group or key.
 const SEEN: Duration = Duration::from_secs(90);
-/// How long a machine may take to run, or to stop before it is started.
+/// How long a machine may take to run, or to stop before a start.
 const RUNNING: Duration = Duration::from_secs(300);
 
-/// The host of this role, running: made or started where the plan says so.
+/// Returns the running host of this role; makes or starts it if the plan says so.
 pub(super) async fn host(
     work: &Work<'_>,
     actions: &[&HostAction],
@@ -98,7 +98,7 @@ async fn running(work: &Work<'_>, step: &Step, id: &str) -> Result<Instance> {
     Ok(instance)
 }
 
-/// A machine that is stopping cannot be started yet.
+/// Waits for a machine that is stopping, since it cannot be started yet.
 async fn stopped(work: &Work<'_>, step: &Step, id: &str) -> Result<()> {
     let what = format!("{id} to stop before it is started again");
     let hint = format!("stop it hard with `aws ec2 stop-instances --force --instance-ids {id}`");

@@ -1,8 +1,8 @@
-//! Carrying a plan out.
+//! Carries out a plan.
 //!
-//! What does not depend on each other is done at once: bucket, parameters with the key pair, security group, role with its profile, address; then
-//! both hosts; then the address leads to the master. Everything is tagged in the call that makes it, and every call may be repeated: after a
-//! failure the same plan is found again, without what was done.
+//! Independent parts run at once: bucket, parameters with the key pair, security group, role with
+//! its profile, address. Then come both hosts, and last the address moves to the master. Each call
+//! tags what it makes and may be repeated: after a failure the next plan has only the rest.
 
 mod base;
 mod hosts;
@@ -20,22 +20,22 @@ use crate::ui::Ui;
 use std::collections::BTreeMap;
 use work::Work;
 
-/// What only the caller knows how to make. Both are given the secrets that stand by then.
+/// Values that only the caller can make. Both functions get the secrets that exist by then.
 pub struct Inputs<'a> {
-    /// The value of the parameter with this name.
+    /// Returns the value of the parameter with this name.
     pub parameter: &'a (dyn Fn(&str, &Secrets) -> Result<Secret> + Sync),
-    /// The user-data of the host of this role, as plain text. The same secrets must give the same text.
+    /// Returns a host's user-data as plain text. The same secrets must give the same text.
     pub user_data: &'a (dyn Fn(Role, &Secrets) -> Result<Secret> + Sync),
 }
 
-/// What stands when a plan was carried out.
+/// The resources after a plan was carried out.
 #[derive(Clone, Debug)]
 pub struct Outcome {
     pub hosts: BTreeMap<Role, Instance>,
     /// The endpoint.
     pub address: Address,
     pub secrets: Secrets,
-    /// What was done, as in the plan; empty when nothing was to be done.
+    /// The changes that were made, as in the plan; empty if there were none.
     pub done: Vec<Change>,
 }
 
@@ -46,7 +46,7 @@ impl Outcome {
             .ok_or_else(|| Error::failed(format!("find the {role}")).hint("run `infra up`: it makes it"))
     }
 
-    /// Where the operator reaches the host from outside: the endpoint's address for the master, else the instance's own.
+    /// Returns the operator's way to a host: the endpoint's address for the master, else its own.
     pub fn public_address(&self, role: Role) -> Result<&str> {
         let host = self.host(role)?;
         if self.address.instance.as_ref() == Some(&host.id) {
@@ -59,7 +59,7 @@ impl Outcome {
     }
 }
 
-/// Makes the cloud what the plan says. When some of it failed, the error is a partial one that says what was done.
+/// Carries out the plan. After a failure the error is partial and names the changes that were made.
 pub async fn apply(
     cloud: &Cloud,
     wanted: &Wanted,

@@ -1,4 +1,4 @@
-//! A plan that is being carried out, and what of it is done.
+//! A plan in progress, and its changes so far.
 
 use crate::effects::cloud::Cloud;
 use crate::model::cloud::{Change, Plan, Wanted};
@@ -33,7 +33,7 @@ impl<'a> Work<'a> {
         self.done.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// `error`, as one that says what was done before it.
+    /// Adds to `error` which changes were made before it.
     pub fn partly(&self, error: Error) -> Error {
         let done = self.done();
         if done.is_empty() {
@@ -54,7 +54,7 @@ impl<'a> Work<'a> {
     }
 }
 
-/// Each thing that was worked on once, and parameters only as a number.
+/// Names each changed resource once; counts parameters.
 fn things(done: &[Change]) -> String {
     let mut things: Vec<String> = Vec::new();
     let is_parameter = |change: &&Change| change.resource == "parameter";

@@ -29,8 +29,8 @@ pub async fn addresses(cloud: &Cloud, names: &Names) -> Result<Vec<Address>> {
     Ok(found.collect())
 }
 
-/// Allocates an address, or gives the one that carries the environment's tags by now. The call has no client token: it is not repeated blindly, and
-/// whoever comes after a lost answer finds its address by tag.
+/// Allocates an address, or returns one with the environment's tags. The call has no client token,
+/// so it is not repeated blindly: after a lost answer the next run finds the address by tag.
 pub async fn allocate_address(cloud: &Cloud, names: &Names, name: &str) -> Result<Address> {
     if let Some(there) = addresses(cloud, names).await?.into_iter().next() {
         return Ok(there);
@@ -56,7 +56,7 @@ pub async fn allocate_address(cloud: &Cloud, names: &Names, name: &str) -> Resul
     }
 }
 
-/// Leads the address to the instance, away from wherever it led to.
+/// Moves the address to the instance, from any other one.
 pub async fn associate(cloud: &Cloud, address: &Address, instance: &str) -> Result<()> {
     cloud
         .ec2
@@ -72,7 +72,7 @@ pub async fn associate(cloud: &Cloud, address: &Address, instance: &str) -> Resu
     Ok(())
 }
 
-/// Gives the address back; false while it still leads somewhere. One that is already gone is fine.
+/// Releases the address. Returns false while it is in use; true also if it is gone already.
 pub async fn release_address(cloud: &Cloud, address: &Address) -> Result<bool> {
     match cloud
         .ec2

@@ -9,7 +9,7 @@ use crate::model::names::Names;
 use aws_sdk_ec2::types::{Filter, IpPermission, IpRange, Ipv6Range, PrefixListId, ResourceType, UserIdGroupPair};
 use std::collections::BTreeSet;
 
-/// The environment's group: by its tags and its name.
+/// Returns the environment's group, by its tags and its name.
 pub async fn group(cloud: &Cloud, names: &Names) -> Result<Option<Group>> {
     let name = names.resource();
     let mut filters = ours(names);
@@ -26,7 +26,7 @@ pub async fn group(cloud: &Cloud, names: &Names) -> Result<Option<Group>> {
     Ok(found.pop())
 }
 
-/// Every group with the environment's tags.
+/// Returns all groups with the environment's tags.
 pub async fn groups(cloud: &Cloud, names: &Names) -> Result<Vec<Group>> {
     describe(cloud, ours(names), &names.resource()).await
 }
@@ -64,7 +64,7 @@ pub async fn create_group(cloud: &Cloud, names: &Names, name: &str, vpc: &str) -
         .send()
         .await;
     match created {
-        // A repeated request finds what its first attempt made; one without our tags is somebody else's.
+        // A repeated request finds its group; a group without our tags is not ours.
         Err(error) if code(&error) == "InvalidGroup.Duplicate" => match group(cloud, names).await? {
             Some(group) => Ok(group.id),
             None => Err(Error::failed(format!("create the security group {name} in {vpc}"))
@@ -82,7 +82,7 @@ pub async fn create_group(cloud: &Cloud, names: &Names, name: &str, vpc: &str) -
     }
 }
 
-/// Allows what the rule says; false while EC2 does not see the group yet.
+/// Allows the traffic of a rule. Returns false while EC2 does not see the group yet.
 pub async fn authorize(cloud: &Cloud, group: &str, rule: &Rule) -> Result<bool> {
     let permission = permission(group, rule);
     match cloud
@@ -120,7 +120,7 @@ pub async fn revoke(cloud: &Cloud, group: &str, rule: &Rule) -> Result<()> {
     }
 }
 
-/// Removes the group; false while something is still in it.
+/// Removes the group. Returns false while it is in use.
 pub async fn delete_group(cloud: &Cloud, id: &str) -> Result<bool> {
     match cloud.ec2.delete_security_group().group_id(id).send().await {
         Err(error) if code(&error) == "InvalidGroup.NotFound" => Ok(true),
@@ -191,7 +191,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_kind_of_rule_survives_the_way_to_ec2_and_back() {
+    fn every_kind_of_rule_is_read_back_from_ec2_s_form() {
         let sources = [
             Source::Ipv4("203.0.113.7/32".into()),
             Source::Ipv6("2001:db8::/32".into()),

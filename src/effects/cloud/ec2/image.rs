@@ -8,7 +8,7 @@ use crate::model::cloud::{Image, MachineType, Permission};
 use crate::model::error::{Error, Result};
 use aws_sdk_ec2::types::{ArchitectureType, InstanceType};
 
-/// The machine type and the image for it, each if the region has it. `image` is `debian-<release>` or an AMI id.
+/// Returns the machine type and its image, if found. `image` is `debian-<release>` or an AMI id.
 pub async fn machine_and_image(
     cloud: &Cloud,
     instance_type: &str,
@@ -24,7 +24,7 @@ pub async fn machine_and_image(
         return Err(Error::usage(format!("understand the image {image:?}"))
             .hint("correct `hosts.image` in infra.yml: `debian-13`, or an AMI id"));
     };
-    // Both architectures at once: which one is needed is being asked at the same time.
+    // Both architectures are read, since the machine type is only known after the same round trip.
     let folder = format!("/aws/service/debian/release/{release}/latest/");
     let parameters = ["amd64", "arm64"].map(|architecture| format!("{folder}{architecture}"));
     let (machine_type, ids) = tokio::try_join!(machine_type(cloud, instance_type), ssm::read(cloud, &parameters))?;
@@ -38,7 +38,7 @@ pub async fn machine_and_image(
     Ok((machine_type, image))
 }
 
-/// The machine type, or nothing where the region has none of this name.
+/// Returns the machine type; `None` if the region has none of this name.
 pub async fn machine_type(cloud: &Cloud, instance_type: &str) -> Result<Option<MachineType>> {
     let answer = cloud
         .ec2
@@ -67,7 +67,7 @@ pub async fn machine_type(cloud: &Cloud, instance_type: &str) -> Result<Option<M
     }))
 }
 
-/// The image with this id, if it can be used.
+/// Returns the image with this id, if it can be used.
 pub async fn describe_image(cloud: &Cloud, id: &str) -> Result<Option<Image>> {
     let answer = cloud.ec2.describe_images().filters(filter("image-id", id)).send().await;
     let answer = match answer {

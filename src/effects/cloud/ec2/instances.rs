@@ -1,4 +1,4 @@
-//! Instances: found by tag, made under a client token, so that asking twice gives one.
+//! Finds instances by tag, and makes them under a client token, so that requests can repeat.
 
 use super::{TAG_GENERATION, TAG_IMAGE, TAG_ROLE, filter, ours, specification, tag, tags};
 use crate::effects::cloud::Cloud;
@@ -14,10 +14,10 @@ use aws_sdk_ec2::types::{
 };
 use std::collections::BTreeMap;
 
-/// So many machines of one token may have been terminated before we stop asking for the next.
+/// Limit of tokens to try, while the machine of each has been terminated.
 const ATTEMPTS: u32 = 16;
 
-/// The environment's instances, without those that are terminated or about to be.
+/// Returns the environment's instances, without those that are terminated or about to be.
 pub async fn instances(cloud: &Cloud, names: &Names) -> Result<Vec<Instance>> {
     let (mut instances, disks) = tokio::try_join!(
         describe(cloud, ours(names), "look for the environment's instances"),
@@ -30,7 +30,7 @@ pub async fn instances(cloud: &Cloud, names: &Names) -> Result<Vec<Instance>> {
     Ok(instances)
 }
 
-/// Every instance with the environment's tags that still takes up room, also those without a role.
+/// Returns all instances of the environment but terminated ones, also those without a role.
 pub async fn instance_ids(cloud: &Cloud, names: &Names) -> Result<Vec<(String, String)>> {
     let answer = cloud
         .ec2
@@ -53,13 +53,13 @@ pub async fn instance_ids(cloud: &Cloud, names: &Names) -> Result<Vec<(String, S
     Ok(states.filter(|(_, state)| state != "terminated").collect())
 }
 
-/// The instance with this id; nothing right after it was made, while EC2 does not know it yet everywhere.
+/// Returns the instance with this id; `None` while EC2 does not know it everywhere yet.
 pub async fn instance(cloud: &Cloud, id: &str) -> Result<Option<Instance>> {
     let found = describe(cloud, vec![filter("instance-id", id)], "look for an instance").await?;
     Ok(found.into_iter().next())
 }
 
-/// Asks for a host and gives its id. EC2 refusing for now (`NotYet`) is told apart from an error.
+/// Requests a host and returns its id, or `NotYet` while EC2 does not see its parts.
 pub async fn run(cloud: &Cloud, names: &Names, host: &HostSpec, group: &str, user_data: &Secret) -> Result<Run> {
     let mut tags = tags(names, &host.name, Some(host.role));
     tags.push((TAG_GENERATION.to_string(), host.generation.to_string()));
@@ -77,17 +77,17 @@ pub async fn run(cloud: &Cloud, names: &Names, host: &HostSpec, group: &str, use
     .await
 }
 
-/// An instance as it is asked for.
+/// An instance to request.
 pub(super) struct Asked<'a> {
     pub host: &'a HostSpec,
     pub group: &'a str,
     pub user_data: &'a Secret,
     pub tags: Vec<(String, String)>,
-    /// Whether it gets the environment's role of IAM.
+    /// True if it gets the environment's IAM role.
     pub with_role: bool,
 }
 
-/// Asks under the token of each attempt, until the machine of one is not gone already.
+/// Tries one token after the other until its machine is not terminated.
 pub(super) async fn run_asked(
     cloud: &Cloud,
     names: &Names,
@@ -114,7 +114,7 @@ pub(super) async fn run_asked(
         .device_name(&host.root_device)
         .ebs(disk)
         .build();
-    // One hop: a process in a container on the host does not get the host's credentials.
+    // One hop, so that a container on the host cannot get the host's credentials.
     let metadata = InstanceMetadataOptionsRequest::builder()
         .http_endpoint(InstanceMetadataEndpointState::Enabled)
         .http_tokens(HttpTokensState::Required)
@@ -151,7 +151,7 @@ pub(super) async fn run_asked(
                 .into_iter()
                 .next()
                 .and_then(|made| made.instance_id),
-            // Asked for before with other words (the image moved on, infra.yml was edited): the machine of that time is the one.
+            // An earlier request with other parameters made it: that machine counts.
             Err(error) if code(&error) == "IdempotentParameterMismatch" => by_token(cloud, &token).await?,
             Err(error) => return not_yet(&error, host),
         };
@@ -170,10 +170,10 @@ pub(super) async fn run_asked(
         .hint("remove the environment with `infra down` and make it again"))
 }
 
-/// What came of asking for an instance.
+/// The outcome of a request for an instance.
 pub enum Run {
     Made(String),
-    /// What EC2 does not see yet, though it was just made.
+    /// Names what EC2 does not see yet, though it was just made.
     NotYet(String),
 }
 
@@ -215,7 +215,7 @@ pub async fn start(cloud: &Cloud, id: &str) -> Result<()> {
     Ok(())
 }
 
-/// Asks EC2 to end these instances; those that are gone already are fine.
+/// Terminates these instances. Ignores those that are gone already.
 pub async fn terminate(cloud: &Cloud, ids: &[String]) -> Result<()> {
     for id in ids {
         match cloud.ec2.terminate_instances().instance_ids(id).send().await {
@@ -253,7 +253,7 @@ async fn describe(cloud: &Cloud, filters: Vec<Filter>, what: &str) -> Result<Vec
     Ok(instances.filter_map(from_ec2).collect())
 }
 
-/// Nothing for an instance without a role: it is not a host of the pair.
+/// Returns `None` for an instance without a role, which is no host of the pair.
 fn from_ec2(instance: aws_sdk_ec2::types::Instance) -> Option<Instance> {
     let tags = instance.tags.unwrap_or_default();
     Some(Instance {
@@ -285,7 +285,7 @@ fn from_ec2(instance: aws_sdk_ec2::types::Instance) -> Option<Instance> {
     })
 }
 
-/// Sizes of the root volumes, by instance.
+/// Returns the sizes of the root volumes, by instance.
 async fn disks(cloud: &Cloud, names: &Names) -> Result<BTreeMap<String, u32>> {
     let answer = cloud
         .ec2

@@ -1,4 +1,4 @@
-//! The key pair that lets the operator in at the first boot.
+//! The key pair of the operator for the first boot.
 
 use super::{filter, specification, tags};
 use crate::effects::cloud::Cloud;
@@ -30,7 +30,7 @@ pub async fn key_pair(cloud: &Cloud, name: &str) -> Result<Option<KeyPair>> {
         }))
 }
 
-/// `public_key` is one line as in authorized_keys. A key pair of this name is replaced: it is only read when an instance is made.
+/// Imports `public_key`, a line of authorized_keys. Replaces a pair of this name.
 pub async fn import_key_pair(cloud: &Cloud, names: &Names, name: &str, public_key: &str) -> Result<()> {
     let import = cloud
         .ec2

@@ -1,4 +1,4 @@
-//! EC2, found by tag.
+//! EC2: resources are found by tag.
 
 mod address;
 mod group;
@@ -22,10 +22,10 @@ use crate::model::role::Role;
 use aws_sdk_ec2::types::{Filter, ResourceType, Tag, TagSpecification};
 
 pub(crate) const TAG_GENERATION: &str = "infra:generation";
-/// The image's name in infra.yml at the time the instance was made.
+/// The name of the image in infra.yml when the instance was made.
 pub(crate) const TAG_IMAGE: &str = "infra:image";
 
-/// The tags of everything in one environment, with the name that the console shows.
+/// Returns the tags of a resource of this environment, with its name for the console.
 pub(crate) fn tags(names: &Names, shown: &str, role: Option<Role>) -> Vec<(String, String)> {
     let mut tags = vec![
         ("Name".to_string(), shown.to_string()),
@@ -51,7 +51,7 @@ fn filter(name: &str, value: &str) -> Filter {
     Filter::builder().name(name).values(value).build()
 }
 
-/// Only what carries the tags of this environment.
+/// Returns filters for the tags of this environment.
 fn ours(names: &Names) -> Vec<Filter> {
     vec![
         filter(&format!("tag:{TAG_NAME}"), &names.name),

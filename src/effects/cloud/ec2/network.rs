@@ -1,4 +1,4 @@
-//! The network that is there already: VPC, subnets, and which zones have which machines.
+//! The existing network: VPC, subnets, and which zones have which machines.
 
 use super::filter;
 use crate::effects::cloud::Cloud;
@@ -8,7 +8,7 @@ use crate::model::error::Result;
 use aws_sdk_ec2::types::{InstanceType, LocationType};
 use std::collections::BTreeSet;
 
-/// The default VPC with its default subnets, or the subnet that is named with its VPC; and the zones that offer `instance_type`.
+/// Returns the default VPC and subnets, or the named ones, and the zones with `instance_type`.
 pub async fn network(cloud: &Cloud, subnet: Option<&str>, instance_type: &str) -> Result<Network> {
     let (subnets, offering_zones) = tokio::join!(subnets(cloud, subnet), offering_zones(cloud, instance_type));
     let (vpc, subnets) = subnets?;

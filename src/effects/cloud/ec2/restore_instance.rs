@@ -1,5 +1,5 @@
-//! Instances beside the pair, made for a restore. They have the environment's tags, so that `down` finds them, and a purpose in the place of a role, so that nobody takes
-//! them for hosts of the pair. They get no role of IAM: there is nothing that they have to put anywhere.
+//! Restore instances. They have the environment's tags, so that `down` finds them. A purpose in
+//! place of a role shows that they are no hosts of the pair. They need no IAM role.
 
 use super::{Asked, Run, TAG_ENV, TAG_NAME, filter, is_gone, ours, run_asked, tag, tags};
 use crate::effects::cloud::Cloud;
@@ -14,13 +14,13 @@ use std::fmt;
 
 const TAG_PURPOSE: &str = "infra:purpose";
 
-/// What an instance beside the pair is for.
+/// The purpose of a restore instance.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Purpose {
-    /// Thrown away by the drill that made it.
+    /// The drill that made it removes it.
     Drill,
-    /// Kept until somebody removes it.
+    /// It stays until somebody removes it.
     Restored,
 }
 
@@ -41,7 +41,7 @@ impl fmt::Display for Purpose {
     }
 }
 
-/// An instance beside the pair.
+/// A restore instance.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Beside {
     pub instance: String,
@@ -52,7 +52,7 @@ pub struct Beside {
     pub launched_at: Option<Timestamp>,
 }
 
-/// Those of an environment that are not gone, oldest first.
+/// Returns the existing ones of an environment, oldest first.
 pub async fn besides(cloud: &Cloud, names: &Names) -> Result<Vec<Beside>> {
     let mut filters = ours(names);
     filters.push(filter("tag-key", TAG_PURPOSE));
@@ -70,7 +70,7 @@ pub async fn besides(cloud: &Cloud, names: &Names) -> Result<Vec<Beside>> {
     Ok(all)
 }
 
-/// Asks for one. Its name, which has the time in it, makes asking twice give one.
+/// Requests one. Its name contains the time, so that a repeated request makes one instance.
 pub async fn run_beside(
     cloud: &Cloud,
     names: &Names,
