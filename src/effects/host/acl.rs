@@ -1,11 +1,11 @@
-//! Which commands a user's rules let through, read as Redis reads them. Pure.
+//! Decides which commands a user's rules allow, by Redis's own reading of rules. Pure.
 //!
-//! Only for saying beforehand what would be refused: whether a command belongs to `@admin` or `@dangerous` stands in a table here, as Redis 7.0 has it. Once a master
-//! stands, it is asked itself (`ACL DRYRUN`).
+//! It only predicts refusals, so `@admin` and `@dangerous` are tables here, as in Redis 7.0. A
+//! running master is asked itself (`ACL DRYRUN`).
 
 use std::fmt;
 
-/// Commands of `@dangerous` that are not of `@admin`: on a shared server they are slow or destroy much.
+/// Commands of `@dangerous` but not `@admin`: slow or destructive on a shared server.
 const DANGEROUS: [&str; 10] = [
     "flushall",
     "flushdb",
@@ -19,7 +19,7 @@ const DANGEROUS: [&str; 10] = [
     "swapdb",
 ];
 
-/// Commands of `@admin`; all of them are of `@dangerous` too. A name without `|` stands for its subcommands.
+/// Commands of `@admin`, all in `@dangerous` too. A name without `|` includes subcommands.
 const ADMIN: [&str; 65] = [
     "acl|deluser",
     "acl|dryrun",
@@ -83,13 +83,13 @@ const ADMIN: [&str; 65] = [
     "slowlog|len",
     "slowlog|reset",
     "sync",
-    // Valkey's names.
+    // Valkey's names of these commands.
     "commandlog",
     "cluster|syncslots",
     "cluster|migrateslots",
 ];
 
-/// A user's rules about commands, in their order: the last that fits decides.
+/// A user's rules about commands, in their order: the last one that matches decides.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rules(Vec<Rule>);
 
@@ -101,7 +101,7 @@ struct Rule {
 }
 
 impl Rules {
-    /// Takes the rules about commands out of a line of users.acl; what is about passwords, keys and channels is passed over.
+    /// Reads the rules about commands in a line of users.acl; ignores passwords, keys and channels.
     pub fn read(line: &str) -> Rules {
         let rules = line.split_whitespace().filter_map(|word| {
             let (allows, what) = match word {
@@ -119,7 +119,7 @@ impl Rules {
         Rules(rules.collect())
     }
 
-    /// Whether a command may be run: `get`, or `config|get` with its subcommand. All keys are taken to be allowed.
+    /// Returns true if a command, such as `get` or `config|get`, may be run. Ignores key rules.
     pub fn allow(&self, command: &str) -> bool {
         let command = command.to_lowercase();
         let mut allowed = false;
@@ -154,7 +154,7 @@ fn listed(table: &[&str], command: &str) -> bool {
     table.iter().any(|entry| covers(entry, command))
 }
 
-/// A command covers itself and its subcommands.
+/// Returns true if the rule names the command, or its parent command.
 fn covers(rule: &str, command: &str) -> bool {
     command == rule || command.strip_prefix(rule).is_some_and(|rest| rest.starts_with('|'))
 }
@@ -185,16 +185,16 @@ mod tests {
     }
 
     #[test]
-    fn the_app_may_what_infra_yml_adds() {
+    fn the_app_may_run_the_commands_that_infra_yml_adds() {
         let usual = app_rules(&[]).unwrap();
         assert!(usual.allow("set") && usual.allow("info") && !usual.allow("keys") && !usual.allow("flushdb"));
         let more = app_rules(&["keys".into(), "client|list".into()]).unwrap();
         assert!(more.allow("keys") && more.allow("client|list") && !more.allow("flushdb"));
     }
 
-    /// The table against the server that the rules are written for: every command of both categories.
+    /// Compares the table with the server of its version, for every command of both categories.
     #[tokio::test]
-    async fn the_table_says_what_a_server_says() {
+    async fn the_table_agrees_with_a_server() {
         let server = TestServer::start(&[]).await;
         let rules = app_rules(&[]).unwrap();
         server

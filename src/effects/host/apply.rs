@@ -1,4 +1,4 @@
-//! Makes a host what its plan says, in one round trip. Everything travels by standard input, secrets included.
+//! Applies a host's plan in one round trip. All input goes through stdin, also secrets.
 
 use super::description::{Content, Description, File};
 use super::facts::Facts;
@@ -15,21 +15,21 @@ use std::fmt::Write;
 use std::time::Duration;
 use zeroize::Zeroizing;
 
-/// Packages over a slow mirror, or another apt that holds the lock, take this long at most.
+/// Time limit for packages over a slow mirror, or while another apt holds the lock.
 const APPLY: Duration = Duration::from_secs(15 * 60);
 
-/// A few megabytes over a slow link.
+/// Time limit for a few megabytes over a slow link.
 const SEND: Duration = Duration::from_secs(10 * 60);
 
-/// What came of it.
+/// The result of an application.
 #[derive(Clone, Debug, Default)]
 pub struct Outcome {
-    /// Steps that were done; 0 means that nothing was written.
+    /// Number of steps that were done; with 0 nothing was written.
     pub changes: usize,
     pub warnings: Vec<String>,
 }
 
-/// Looks, compares, applies: one round trip for a host that is as it should be, two for any other.
+/// Looks, compares, applies. Takes one round trip if nothing is to do, two otherwise.
 pub async fn converge(session: &Session, description: &Description, step: &ui::Step) -> Result<Outcome> {
     step.update("looking");
     let facts = Facts::fetch(session, description).await?;
@@ -37,7 +37,7 @@ pub async fn converge(session: &Session, description: &Description, step: &ui::S
     apply(session, description, &facts, &plan, None, step).await
 }
 
-/// Applies a plan made from `facts`. A plan without steps costs nothing. With the `epoch` of a lock, a host that has seen a higher one refuses all of it.
+/// Applies a plan made from `facts`. A host that has seen a higher `epoch` refuses all of it.
 pub async fn apply(
     session: &Session,
     description: &Description,
@@ -89,7 +89,7 @@ pub async fn apply(
     Ok(outcome)
 }
 
-/// Programs travel by themselves, before anything is changed: a list of actions is read line by line.
+/// Sends programs before any change, since the list of actions is read line by line.
 async fn send_programs(session: &Session, plan: &Plan, step: &ui::Step) -> Result<()> {
     for planned in &plan.steps {
         let Action::PutFile(File {
@@ -118,7 +118,7 @@ async fn send_programs(session: &Session, plan: &Plan, step: &ui::Step) -> Resul
     Ok(())
 }
 
-/// The host's script and its list of actions. What a file's change asks for is remembered on the host before the first file is touched.
+/// Returns the script with its actions. The host remembers reactions before a file changes.
 fn script(plan: &Plan, pending: &[String], epoch: Option<u64>) -> Zeroizing<String> {
     let mut lines = Zeroizing::new(templates::APPLY.to_string());
     if let Some(epoch) = epoch {
@@ -132,7 +132,7 @@ fn script(plan: &Plan, pending: &[String], epoch: Option<u64>) -> Zeroizing<Stri
         match &step.action {
             Action::InstallPackages(names) => line(&mut lines, format_args!("packages {}", names.join(" "))),
             Action::PutDirectory { path, owner, mode } => {
-                // Five digits: with fewer chmod leaves a folder its setgid bit, which the distribution's packages set.
+                // With fewer than five digits chmod keeps the setgid bit of the packages.
                 line(&mut lines, format_args!("directory {path} {owner} {mode:05o}"));
             }
             Action::PutFile(

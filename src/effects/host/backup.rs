@@ -1,5 +1,5 @@
-//! The agent that ships the log and makes bases, or beside a replica only keeps what a full copy replaces: what is put on a host for it, and what it says of itself.
-//! Restoring is the operator's side.
+//! The agent on a host: its files, its status and its bases. It ships the log and makes bases; on a
+//! replica it only keeps the data that a full copy replaces. Operators restore.
 
 use super::description::{Content, Description, File, Reaction, Unit, root_file};
 use super::engine::Layout;
@@ -13,28 +13,28 @@ use infra_agent::record::{AgentStatus, Commit};
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
-/// The host's own deadline for one base, and a little more.
+/// Time limit of one base: the host's own, and a little more.
 const RUN: Duration = Duration::from_secs(52 * 60);
 
-/// Where a host's backups go, and how often.
+/// Says where a host's backups go, and how often.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
-    /// Whether this host's data goes to the bucket; a replica's does not.
+    /// True if this host's data goes to the bucket; false for a replica.
     pub ships: bool,
-    /// The bucket as hosts reach it, without a slash at its end; see [`bucket_url`].
+    /// The URL of the bucket for hosts, without a slash at its end; see [`bucket_url`].
     pub bucket_url: String,
     pub region: String,
-    /// `backups/<env>`: the only place where the host's role may put objects.
+    /// `backups/<env>`, the only place where the host's IAM role may put objects.
     pub prefix: String,
     pub period: Duration,
     /// Longest time that a write may be on the host alone.
     pub rpo_s: u64,
-    /// How much of the log may wait on the disk while S3 is away.
+    /// How much of the log may wait on the disk while S3 is unreachable.
     pub backlog_mb: u64,
     pub agent: Binary,
 }
 
-/// The address of a bucket: AWS's own, or by path under an emulator's endpoint.
+/// Returns the URL of a bucket: AWS's own, or a path under an emulator's endpoint.
 pub fn bucket_url(bucket: &str, region: &str, endpoint: Option<&str>) -> String {
     match endpoint {
         Some(endpoint) => format!("{}/{bucket}", endpoint.trim_end_matches('/')),
@@ -42,13 +42,13 @@ pub fn bucket_url(bucket: &str, region: &str, endpoint: Option<&str>) -> String 
     }
 }
 
-/// What a host knows of its backups.
+/// Holds what a host reports of its backups.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Backups {
     pub agent: Option<AgentStatus>,
-    /// When the newest attempt at a base failed, and why; nothing where it did not.
+    /// The newest failure to make a base; `None` if the newest attempt succeeded.
     pub failed: Option<Failure>,
-    /// Why the host did not start its engine, where it refused to.
+    /// The reason why the host refused to start its engine, if it did.
     pub refused: Option<String>,
 }
 
@@ -58,7 +58,7 @@ pub struct Failure {
     pub error: String,
 }
 
-/// Has the host's agent make one base now. Gives its record.
+/// Makes the host's agent take one base now. Returns its record.
 pub async fn run_now(session: &Session) -> Result<Commit> {
     let doing = format!("back up {}", session.label());
     fault::point(format_args!("before back up {}", session.label()));
@@ -72,7 +72,7 @@ pub async fn run_now(session: &Session) -> Result<Commit> {
     serde_json::from_str(output.text().trim()).doing(|| doing)
 }
 
-/// What the agent says of itself, and the newest failure to make a base.
+/// Returns the agent's status, and the newest failure to make a base.
 pub async fn look(session: &Session) -> Result<Backups> {
     let doing = format!("ask {} for its backups", session.label());
     let command = "sudo -n sh -c 'for f in agent/status.json agent/failed.json refused; do printf \"%s \" $f; cat /var/lib/infra/$f 2>/dev/null | tr -d \
@@ -92,7 +92,7 @@ pub async fn look(session: &Session) -> Result<Backups> {
     Ok(backups)
 }
 
-/// Adds the agent to a host, and where it ships, the timer of its bases.
+/// Adds the agent to a host, and the timer of its bases if the host ships.
 pub(super) fn describe(
     settings: &Settings,
     label: &str,
@@ -176,7 +176,7 @@ pub(super) fn describe(
     Ok(())
 }
 
-/// What a restore needs on a host.
+/// Returns the files that a restore needs on a host.
 pub(super) fn restoring(agent: &Binary, on_change: Option<Reaction>) -> [File; 2] {
     [
         File {
@@ -204,7 +204,7 @@ fn timer(period: Duration) -> Result<String> {
     templates::render("infra-backup.timer", templates::BACKUP_TIMER, &values)
 }
 
-/// systemd's calendar expression for a period that divides an hour or a day; others count from the last run.
+/// Returns systemd's expression for a period that divides an hour or a day; else `None`.
 fn calendar(period: Duration) -> Option<String> {
     let minutes = period.as_secs() / 60;
     match minutes {
@@ -222,7 +222,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn periods_that_fit_the_clock_follow_it() {
+    fn periods_that_divide_an_hour_or_a_day_follow_the_clock() {
         for (minutes, expression) in [
             (5, Some("*:0/5:00")),
             (30, Some("*:0/30:00")),

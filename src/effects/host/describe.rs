@@ -1,4 +1,4 @@
-//! The description that a host's settings make.
+//! Makes the description of a host from its settings.
 
 use super::description::{Content, Description, Directory, File, Reaction, Sysctl, Unit, root_file};
 use super::engine::Layout;
@@ -7,10 +7,9 @@ use super::{backup, lockdown, redis_conf, templates, users};
 use crate::model::error::Result;
 use serde::Serialize;
 
-/// Where the engine may load programs from beside the distribution's own folders.
+/// A folder of modules for the engine, beside the distribution's own.
 const MODULE_FOLDER: &str = "/usr/local/lib/infra";
 impl Settings {
-    /// The host as one value.
     pub fn describe(&self) -> Result<Description> {
         let layout = self.layout();
         let mut description = Description {
@@ -61,7 +60,7 @@ impl Settings {
         };
         vec![
             directory("/etc/infra", "root", 0o700),
-            // The engine reads its settings and cannot alter them: a role that Redis rewrites by itself is a role that nobody wrote down.
+            // The engine may not change its settings, so only `infra` decides the role.
             directory(layout.config_folder, layout.user, 0o750),
             directory(&format!("{}/tls", layout.config_folder), layout.user, 0o750),
             directory(&format!("/etc/systemd/system/{}.d", layout.unit), "root", 0o755),
@@ -103,7 +102,7 @@ impl Settings {
             ),
             File {
                 content: Content::Program(self.module.clone()),
-                // The engine that runs keeps the one that it has: `upkeep` tells that a restart is wanted.
+                // The running engine keeps its module; `upkeep` reports that it needs a restart.
                 ..root_file(MODULE_FILE, 0o755, String::new(), None)
             },
             root_file("/usr/local/sbin/infra-guard", 0o755, templates::GUARD.into(), None),
@@ -112,7 +111,7 @@ impl Settings {
                 &format!("/etc/systemd/system/{}.d/infra.conf", layout.unit),
                 0o644,
                 templates::render("the engine's unit", templates::ENGINE_DROP_IN, &Names::of(layout))?,
-                // systemd needs a restart of the engine for limits; they are set before its first start and hardly ever change.
+                // systemd sets limits only at a start of the engine, and they hardly ever change.
                 Some(Reaction::RestartEngine),
             ),
             engine_file(
@@ -148,7 +147,7 @@ impl Settings {
     }
 }
 
-/// The engine's names, as the templates call them.
+/// The engine's names for the templates.
 #[derive(Serialize)]
 struct Names {
     unit: &'static str,
@@ -176,7 +175,7 @@ impl Names {
     }
 }
 
-/// The kernel settings, read from the file that keeps them over a reboot, so that there is one list.
+/// Returns the kernel settings of the file that keeps them over a reboot: there is one list.
 fn sysctls() -> Vec<Sysctl> {
     templates::SYSCTL
         .lines()

@@ -1,17 +1,17 @@
-//! A host as one value. Pure.
+//! A description of a host, as one value. Pure.
 
 use super::engine::Layout;
 use super::programs::Binary;
 use crate::model::secret::Secret;
 
-/// What should be on a host. Applying it twice changes nothing the second time.
+/// Describes what should be on a host. Applying it a second time changes nothing.
 #[derive(Clone, Debug)]
 pub struct Description {
-    /// What messages call the host.
+    /// The host's name in messages.
     pub label: String,
-    /// Which engine reactions speak to.
+    /// The engine that reactions work on.
     pub engine: Layout,
-    /// Packages of the distribution, installed without starting what they bring.
+    /// Packages of the distribution, installed without a start of their units.
     pub packages: Vec<String>,
     pub directories: Vec<Directory>,
     pub files: Vec<File>,
@@ -34,11 +34,11 @@ pub struct File {
     pub group: String,
     pub mode: u32,
     pub content: Content,
-    /// What has to happen on the host when the content has changed.
+    /// The work on the host that a change of the content needs.
     pub on_change: Option<Reaction>,
 }
 
-/// What a file holds. Neither kind is ever shown; a plan says only that it changed.
+/// The content of a file. No kind is ever shown; a plan says only that it changed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Content {
     Plain(String),
@@ -47,7 +47,7 @@ pub enum Content {
 }
 
 impl Content {
-    /// Empty for a program.
+    /// Returns the text; empty for a program.
     pub fn text(&self) -> &str {
         match self {
             Content::Plain(text) => text,
@@ -56,7 +56,7 @@ impl Content {
         }
     }
 
-    /// SHA-256, hexadecimal.
+    /// Returns the SHA-256 in hexadecimal.
     pub fn digest(&self) -> String {
         match self {
             Content::Plain(_) | Content::Secret(_) => infra_agent::digest::of(self.text().as_bytes()),
@@ -65,20 +65,20 @@ impl Content {
     }
 }
 
-/// What follows from a changed file, softest first. A reaction that was interrupted is remembered on the host and done by the next run.
+/// The effect of a changed file, mildest first. Hosts remember interrupted ones for the next run.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Reaction {
     /// systemd reads its units again.
     ReloadUnits,
     /// The kernel settings are applied.
     LoadSysctls,
-    /// sshd takes its settings, if it finds nothing wrong with them; else those from before stay.
+    /// sshd reads its settings if they are valid; otherwise the old ones stay.
     ReloadSsh,
     /// Redis reads its users again.
     LoadUsers,
     /// Redis reads its certificates again.
     LoadCertificates,
-    /// Redis takes the changed settings; live where it can, by a restart where it must. [`super::redis_conf::consequence`] decides.
+    /// Redis takes changed settings, live or by a restart: see [`super::redis_conf::consequence`].
     Configure,
     /// The engine's unit is restarted.
     RestartEngine,
@@ -87,7 +87,7 @@ pub enum Reaction {
 }
 
 impl Reaction {
-    /// The word that stands for it in the host's list of unfinished work.
+    /// Returns the word for it in the host's list of unfinished work.
     pub fn word(&self) -> String {
         match self {
             Reaction::ReloadUnits => "reload-units".into(),
@@ -101,7 +101,7 @@ impl Reaction {
         }
     }
 
-    /// The reaction that a word stands for; a word of a newer version that we do not know means a restart, the strongest one.
+    /// Returns the reaction of a word. An unknown word means a restart, the strongest.
     pub fn from_word(word: &str) -> Self {
         match word {
             "reload-units" => Reaction::ReloadUnits,
@@ -118,7 +118,7 @@ impl Reaction {
     }
 }
 
-/// A kernel setting, as sysctl names it.
+/// A kernel setting by its sysctl name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Sysctl {
     pub key: String,
@@ -129,11 +129,11 @@ pub struct Sysctl {
 pub struct Unit {
     pub name: String,
     pub enabled: bool,
-    /// Whether it should run; nothing where that is the unit's own business (a oneshot job, one that a timer starts).
+    /// True if it should run; `None` if the unit decides (a oneshot, or one that a timer starts).
     pub active: Option<bool>,
 }
 
-/// A file that belongs to root alone.
+/// Returns a file that belongs to root.
 pub(super) fn root_file(path: &str, mode: u32, text: String, on_change: Option<Reaction>) -> File {
     File {
         path: path.into(),
@@ -150,7 +150,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_reaction_is_found_again_from_its_word() {
+    fn every_reaction_can_be_read_from_its_word() {
         let all = [
             Reaction::ReloadUnits,
             Reaction::LoadSysctls,

@@ -1,4 +1,4 @@
-//! Where the distribution puts the engine: names and paths of Debian's packages.
+//! Names and paths of the engines in Debian's packages.
 
 use crate::model::config::Engine;
 
@@ -15,7 +15,7 @@ pub struct Layout {
     pub config_folder: &'static str,
     pub config_file: &'static str,
     pub data_folder: &'static str,
-    /// Where root speaks to the engine without TLS; nobody else may open it.
+    /// The socket for root without TLS; nobody else may open it.
     pub socket: &'static str,
 }
 
@@ -49,7 +49,7 @@ impl Layout {
         }
     }
 
-    /// The unit of the engine that this one is not: both on one host would be one too many.
+    /// Returns the unit of the other engine: a host must not run both.
     pub fn other_unit(&self) -> &'static str {
         match self.unit {
             "valkey-server.service" => "redis-server.service",
@@ -57,7 +57,7 @@ impl Layout {
         }
     }
 
-    /// Whether a version of the package has modules asked at a login: Redis 7.2 and later, and every Valkey. One that cannot be read is taken for a new one.
+    /// Returns true if the version asks modules at logins: Redis 7.2 and up, Valkey, unknown ones.
     pub fn asks_at_login(&self, version: &str) -> bool {
         let upstream = version.split_once(':').map_or(version, |(_, rest)| rest);
         let mut numbers = upstream
@@ -91,7 +91,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_engines_that_ask_a_module_at_a_login_are_known_by_the_versions_of_their_packages() {
+    fn package_versions_show_which_engines_ask_a_module_at_a_login() {
         let asks = |version| Layout::of(Engine::Redis).asks_at_login(version);
         for (version, expected) in [
             ("5:7.0.15-1~deb12u5", false),

@@ -1,4 +1,4 @@
-//! What is on a host, fetched in one round trip.
+//! The facts of a host, fetched in one round trip.
 
 use super::description::Description;
 use super::templates;
@@ -10,30 +10,30 @@ use base64::engine::general_purpose::STANDARD;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// What a host said of itself.
+/// Holds what a host reported.
 #[derive(Clone, Debug, Default)]
 pub struct Facts {
-    /// Files and directories that are there.
+    /// Files and directories that exist.
     pub files: BTreeMap<String, FoundFile>,
-    /// Version by package, installed ones only.
+    /// Versions by package, installed ones only.
     pub packages: BTreeMap<String, String>,
-    /// The version that could be had, by package, where that is another than is installed.
+    /// The available version by package, if it is not the installed one.
     pub upgrades: BTreeMap<String, String>,
     pub units: BTreeMap<String, FoundUnit>,
     pub sysctls: BTreeMap<String, FoundSysctl>,
     /// Words of reactions that an earlier run began and did not finish.
     pub pending: Vec<String>,
-    /// The running engine's INFO, or what it said instead; nothing where none runs.
+    /// The running engine's INFO, or its error instead; `None` if no engine runs.
     pub engine: Option<String>,
     pub memory_kb: u64,
     pub boot_id: String,
-    /// Whether the machine is a container, which may not change its kernel.
+    /// True if the machine is a container, which may not change its kernel.
     pub container: bool,
-    /// Whether the kernel has our rules.
+    /// True if the kernel has our firewall rules.
     pub firewall: bool,
-    /// Whether the system says that it wants a reboot.
+    /// True if the system asks for a reboot.
     pub reboot_required: bool,
-    /// Whether the engine runs with libraries that are no longer on the disk.
+    /// True if the engine runs with libraries that are no longer on the disk.
     pub outdated_libraries: bool,
 }
 
@@ -42,9 +42,9 @@ pub struct FoundFile {
     pub mode: u32,
     pub owner: String,
     pub group: String,
-    /// Hexadecimal; `-` for a directory.
+    /// SHA-256 in hexadecimal; `-` for a directory.
     pub sha256: String,
-    /// Only of files that have to be compared line by line.
+    /// Only for files that are compared line by line.
     pub text: Option<Secret>,
 }
 
@@ -194,14 +194,14 @@ mod tests {
     }
 
     #[test]
-    fn nothing_that_a_host_says_harms() {
+    fn no_answer_of_a_host_does_harm() {
         let answer = "file /etc/a 640 root redis abc aGkK\nunit x.service enabled active\nsysctl a fixed 0\nengine aGkK\nsystem memory_kb 1024\nend\n";
         let words = ["file ", "engine ", "system memory_kb ", "pending ", "end\n", "aGkK"];
         crate::fuzz::text(&[answer], &words, |input| drop(Facts::parse(input)));
     }
 
     #[test]
-    fn an_answer_that_breaks_off_is_none() {
+    fn an_answer_that_breaks_off_is_an_error() {
         let error = Facts::parse("system memory_kb 1\n").unwrap_err();
         assert!(error.to_string().contains("broke off"), "{error}");
     }

@@ -1,7 +1,8 @@
-//! A host's first contact: logged in to with the key that we gave it, it makes a key of its own, and forgets ours.
+//! First contact: we log in by the host key that we gave, and the host makes its own instead.
 //!
-//! In three steps, so that the tool may die between any two: [`prepare`] makes the key and tells it, the caller stores it beside the old pin, [`activate`] lets
-//! the host show it and drops the old one. Connect with both pins until then; a host that already shows its own key makes both steps do nothing.
+//! Three steps, so that the tool may die between them: [`prepare`] makes and reports the key, the
+//! caller stores it beside the old pin, [`activate`] shows it and drops the old one. Connect with
+//! both pins until then. Both do nothing on a host that already shows its own key.
 
 use super::templates;
 use crate::effects::fault;
@@ -9,24 +10,24 @@ use crate::effects::remote::{HostKey, Session};
 use crate::model::error::{Error, Result};
 use std::time::Duration;
 
-/// cloud-init on a slow small instance, and a little more.
+/// Time limit for cloud-init on a slow small instance, and a little more.
 const PATIENCE: Duration = Duration::from_secs(11 * 60);
 
-/// Settings of sshd that name the one key that the host shows.
+/// Settings of sshd that name the only key that the host shows.
 pub const OWN_KEY: &str = "/etc/ssh/sshd_config.d/00-infra-host-key.conf";
 
-/// What [`prepare`] found.
+/// The result of [`prepare`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Prepared {
     /// The key that the host made for itself.
     pub own_key: HostKey,
-    /// Whether it already shows that key to new connections.
+    /// True if new connections already see that key.
     pub active: bool,
-    /// What cloud-init complained of although it ended.
+    /// Warnings of a cloud-init that ended well.
     pub warnings: Vec<String>,
 }
 
-/// Waits for cloud-init to end and has the host make its own key, if it has not. Changes nothing that others see.
+/// Waits for cloud-init, then makes the host's own key if it has none. Changes nothing visible.
 pub async fn prepare(session: &Session) -> Result<Prepared> {
     let text = ask(session, "prepare").await?;
     let warnings = match text.lines().find_map(|line| line.strip_prefix("cloud-init ")) {
@@ -43,7 +44,7 @@ pub async fn prepare(session: &Session) -> Result<Prepared> {
     })
 }
 
-/// Lets the host show its own key and no other. Store the pin before: the key that it was born with is worth nothing afterwards.
+/// Makes the host show only its own key. Store its pin before: the old key is then worthless.
 pub async fn activate(session: &Session) -> Result<HostKey> {
     let text = ask(session, "activate").await?;
     match read(&text)? {
@@ -77,7 +78,7 @@ fn read(text: &str) -> Result<(HostKey, bool)> {
     Ok((key.parse()?, text.lines().any(|line| line == "active yes")))
 }
 
-/// "degraded" stands for harmless warnings too: only errors, and an end that was not reached, count. Gives the recoverable complaints.
+/// Returns cloud-init's warnings. Errors and an unfinished run fail: "degraded" may be harmless.
 fn judge_cloud_init(status: &str) -> Result<Vec<String>> {
     let hint = "see /var/log/cloud-init.log on the host";
     let value: serde_json::Value = serde_json::from_str(status).map_err(|error| {
@@ -116,7 +117,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nothing_that_a_new_host_says_harms() {
+    fn no_answer_of_a_new_host_does_harm() {
         let line = crate::effects::remote::KeyPair::generate("a").unwrap().public;
         let answer = format!("key {line}\nactive yes\n");
         crate::fuzz::text(&[&answer], &["key ", "ssh-ed25519 ", "AAAA"], |input| drop(read(input)));
@@ -127,13 +128,13 @@ mod tests {
     }
 
     #[test]
-    fn a_degraded_cloud_init_without_errors_is_good_enough() {
+    fn a_degraded_cloud_init_without_errors_is_accepted() {
         let status = r#"{"status":"done","extended_status":"degraded done","errors":[],"recoverable_errors":{"WARNING":["a route is missing"]}}"#;
         assert_eq!(judge_cloud_init(status).unwrap(), ["a route is missing"]);
     }
 
     #[test]
-    fn errors_of_cloud_init_are_told() {
+    fn errors_of_cloud_init_are_reported() {
         let error = judge_cloud_init(r#"{"status":"error","errors":["no keys"]}"#).unwrap_err();
         assert!(error.to_string().contains("no keys"), "{error}");
         assert!(judge_cloud_init(r#"{"status":"running","errors":[]}"#).is_err());

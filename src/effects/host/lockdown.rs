@@ -1,19 +1,19 @@
-//! What keeps others out of a host, and keeps it mended: the way in by ssh, the metadata service closed to all but root, security fixes without a restart of
-//! the engine. What confines the engine and our own programs stands in their units. Pure.
+//! Protects a host: ssh settings, the metadata service closed to all but root, and security fixes
+//! without an engine restart. Units confine the engine and our programs themselves. Pure.
 
 use super::description::{Description, Directory, Reaction, Unit, root_file};
 use super::templates;
 
-/// Behind the host key's own file, which is made at first contact, and before those of the image.
+/// Read after the host key's file from first contact, and before the files of the image.
 pub const SSH_SETTINGS: &str = "/etc/ssh/sshd_config.d/01-infra.conf";
-/// Its rules outlive a reboot by the unit, and are looked at by what the kernel has.
+/// The unit sets the rules again after a reboot. Facts read them from the kernel.
 pub const FIREWALL: &str = "infra-firewall.service";
 
 pub(super) fn describe(description: &mut Description) {
     description
         .packages
         .extend(["nftables", "unattended-upgrades"].map(String::from));
-    // There whether needrestart is or not: it may come as a part of something else.
+    // Present without needrestart too, since another package may bring it.
     for path in ["/etc/needrestart", "/etc/needrestart/conf.d"] {
         description.directories.push(Directory {
             path: path.into(),

@@ -1,10 +1,11 @@
-//! What a host of the pair is made of, and how it becomes that.
+//! The content of a host of the pair, and how a host is brought to it.
 //!
-//! [`settings::Settings`] are the few values a host depends on; [`describe`](settings::Settings::describe) turns them into one [`Description`]: files,
-//! packages, units, kernel settings. [`facts`] fetches what is there in one round trip, [`plan`] compares without touching anything, [`apply`] makes the
-//! difference in a second round trip. Beside that stand the things that are no description: a host's first contact, its role, its backup.
+//! [`settings::Settings`] are the few values that a host depends on.
+//! [`describe`](settings::Settings::describe) turns them into a [`Description`]: files, packages,
+//! units, kernel settings. [`facts`] fetches what is there in one round trip, [`plan`] compares,
+//! [`apply`] makes the changes in a second one. First contact, role and backup are apart.
 //!
-//! Everything that is put on a host lies in `templates/`. What is not here: the cloud that the host runs in, and what Redis says over its own port.
+//! Texts for hosts are in `templates/`. Not here: the cloud of a host, and Redis's own port.
 
 pub mod acl;
 pub mod apply;

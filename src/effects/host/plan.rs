@@ -1,4 +1,4 @@
-//! What has to be done on a host: the difference between its description and its facts. Pure; the same value is printed by a dry run and applied.
+//! Finds the changes of a host: its description against its facts. Pure.
 
 use super::description::{Description, File, Reaction};
 use super::engine::Layout;
@@ -11,12 +11,12 @@ use serde::Serialize;
 use std::collections::BTreeSet;
 use std::fmt;
 
-/// What to do, in order. No secret shows in its Debug, its Display or its JSON.
+/// The steps in their order. Debug, Display and JSON show no secret.
 #[derive(Clone, Debug, Default)]
 pub struct Plan {
     pub label: String,
     pub steps: Vec<Step>,
-    /// What the machine does not allow: told, not hidden, and no change.
+    /// Changes that the machine does not allow. They are reported and not made.
     pub warnings: Vec<String>,
 }
 
@@ -44,7 +44,7 @@ pub enum Action {
     },
     /// Commands for the running engine, as redis-cli reads them from its standard input.
     TellEngine(Secret),
-    /// The running engine takes the role that stands in its file.
+    /// Gives the running engine the role in its file.
     ApplyRole,
     Enable(String),
     Disable(String),
@@ -58,7 +58,7 @@ impl Plan {
         self.steps.is_empty()
     }
 
-    /// Words of the reactions that must be remembered until all is done.
+    /// Returns the words of the reactions that the host must remember until all is done.
     pub fn pending(&self, facts: &Facts, description: &Description) -> Vec<String> {
         let changed = changed_files(description, facts);
         let mut words: BTreeSet<String> = facts.pending.iter().cloned().collect();
@@ -72,7 +72,7 @@ impl Plan {
     }
 }
 
-/// For people: one line a step.
+/// Writes one line per step, for people.
 impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for step in &self.steps {
@@ -97,7 +97,7 @@ impl Serialize for Plan {
     }
 }
 
-/// Compares. An error means that making the host so would be dangerous.
+/// Compares description and facts. Returns an error if the change would be dangerous.
 pub fn plan(description: &Description, facts: &Facts) -> Result<Plan> {
     refuse_another_engine(description, facts)?;
     refuse_demotion(description, facts)?;
@@ -176,7 +176,7 @@ impl Plan {
         });
     }
 
-    /// Without the module's part, passwords alone keep out whoever reaches the port.
+    /// Warns if the engine cannot use the module: only passwords then protect the port.
     fn origins(&mut self, description: &Description, facts: &Facts) {
         let package = description.engine.server_package;
         if let Some(version) = facts.packages.get(package)
@@ -250,10 +250,10 @@ impl Plan {
         }
     }
 
-    /// What a running engine is told without a restart.
+    /// Adds the commands that change a running engine without a restart.
     fn tell(&mut self, reactions: &BTreeSet<Reaction>, consequence: &Consequence, engine: &Layout) {
         if reactions.contains(&Reaction::LoadCertificates) {
-            // Setting a path again, even the same, makes the engine read the file; together, since a key without its certificate is refused.
+            // Setting these paths anew makes the engine read the files. Both files must match.
             let command = format!(
                 "CONFIG SET tls-cert-file {} tls-key-file {} tls-ca-cert-file {}\n",
                 engine.certificate_file(),
@@ -303,12 +303,12 @@ impl Plan {
             let active = found.is_some_and(|found| found.active);
             match unit.active {
                 Some(true) if !active => self.add(format!("start {}", unit.name), Action::Start(unit.name.clone())),
-                // It has run, and what it set is gone: somebody flushed the rules of others with their own.
+                // The unit has run and its rules are gone, so somebody flushed them.
                 Some(true) if unit.name == FIREWALL && !facts.firewall => {
                     self.add(format!("restart {}", unit.name), Action::Restart(unit.name.clone()));
                 }
                 Some(false) if active => self.add(format!("stop {}", unit.name), Action::Stop(unit.name.clone())),
-                // A oneshot that has just been enabled for the next boots is run for this one too.
+                // A oneshot that has just been enabled for the next boots also runs for this one.
                 None if unit.enabled && !enabled => {
                     self.add(format!("run {}", unit.name), Action::Start(unit.name.clone()));
                 }
@@ -318,7 +318,7 @@ impl Plan {
     }
 }
 
-/// The one file whose change is judged line by line.
+/// Returns redis.conf, the only file that is compared line by line.
 fn configuration(description: &Description) -> Option<&File> {
     description
         .files
@@ -326,7 +326,7 @@ fn configuration(description: &Description) -> Option<&File> {
         .find(|file| file.on_change == Some(Reaction::Configure))
 }
 
-/// The data is in the files of the engine that runs; another one beside it would be empty, and on the same port.
+/// Refuses another engine: its data would be empty, on the port of the engine with the data.
 fn refuse_another_engine(description: &Description, facts: &Facts) -> Result<()> {
     let other = description.engine.other_unit();
     if !facts.units.get(other).is_some_and(|unit| unit.active) {
@@ -339,7 +339,7 @@ fn refuse_another_engine(description: &Description, facts: &Facts) -> Result<()>
     .hint("set `redis.engine` back to what it was; another engine wants a pair of its own (another `--env`)"))
 }
 
-/// A host that was promoted holds writes that its old upstream does not have: only an explicit step back may make it follow again.
+/// Refuses to make a promoted host follow: it has writes that its old upstream lacks.
 fn refuse_demotion(description: &Description, facts: &Facts) -> Result<()> {
     let Some(file) = configuration(description) else {
         return Ok(());

@@ -1,4 +1,4 @@
-//! The programs that are sent to the hosts: found beside this one, or named. The agent must run there whatever libraries the host has.
+//! Finds the programs for the hosts, beside this one or by name. The agent must be static.
 
 use crate::model::error::{Error, Result};
 use sha2::{Digest, Sha256};
@@ -6,7 +6,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// Larger is none of ours.
+/// Size limit of a program.
 const LARGEST: u64 = 64 << 20;
 
 /// A program as it is put on a host. Cheap to clone.
@@ -29,7 +29,7 @@ impl Binary {
         &self.bytes
     }
 
-    /// Hexadecimal.
+    /// Returns the digest in hexadecimal.
     pub fn sha256(&self) -> &str {
         &self.sha256
     }
@@ -41,16 +41,17 @@ impl fmt::Debug for Binary {
     }
 }
 
-/// What hosts are given beside packages and scripts.
+/// The programs for hosts, beside packages and scripts.
 #[derive(Clone, Debug)]
 pub struct Programs {
-    /// Ships the log, makes bases and builds data back.
+    /// Ships the log, makes bases and restores data.
     pub agent: Binary,
-    /// Loaded by the engine.
+    /// The library that the engine loads.
     pub module: Binary,
 }
 
-/// The programs for hosts of an architecture (`amd64` or `arm64`): the agent in the file that is named, or beside this program; the module beside the agent.
+/// Finds the programs for an architecture (`amd64` or `arm64`): the agent in the named file or
+/// beside this program, and the module beside the agent.
 pub fn find(named: Option<&Path>, architecture: &str) -> Result<Programs> {
     let beside = || {
         let own = std::env::current_exe().ok()?;
@@ -86,7 +87,7 @@ fn read(what: &str, path: &Path, architecture: &str) -> Result<Binary> {
     }
 }
 
-/// As the kernel names an architecture.
+/// Returns the kernel's name of an architecture.
 fn machine(architecture: &str) -> &'static str {
     match architecture {
         "arm64" => "aarch64",
@@ -94,7 +95,7 @@ fn machine(architecture: &str) -> &'static str {
     }
 }
 
-/// Why a program cannot run on a host of an architecture; nothing where it can. Source: ELF-64 object file format.
+/// Returns why a program cannot run on an architecture; `None` if it can. Source: ELF-64.
 fn unfit(bytes: &[u8], architecture: &str) -> Option<String> {
     let number = |at: usize, length: usize| -> Option<u64> {
         let field = bytes.get(at..at.checked_add(length)?)?;
@@ -118,7 +119,7 @@ fn unfit(bytes: &[u8], architecture: &str) -> Option<String> {
     let (Some(table), Some(entry), Some(entries)) = (number(32, 8), number(54, 2), number(56, 2)) else {
         return Some("it is cut off".into());
     };
-    // A program that names an interpreter needs the libraries of the machine that it was made on.
+    // A program with an interpreter needs the libraries of the machine that it was made on.
     let needs_libraries = (0..entries).any(|index| {
         let at = usize::try_from(table + index * entry).unwrap_or(usize::MAX);
         number(at, 4) == Some(3)
@@ -130,7 +131,7 @@ fn unfit(bytes: &[u8], architecture: &str) -> Option<String> {
 mod tests {
     use super::*;
 
-    /// The head of a program with one entry in its table.
+    /// Returns the head of a program with one entry in its table.
     fn program(machine: u16, entry_kind: u32) -> Vec<u8> {
         let mut bytes = vec![0; 128];
         bytes[..6].copy_from_slice(b"\x7fELF\x02\x01");
@@ -155,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn an_agent_that_is_not_there_says_how_to_get_one() {
+    fn the_error_for_a_missing_agent_says_how_to_get_one() {
         let error = find(Some(Path::new("/nonexistent/agent")), "amd64").unwrap_err();
         assert!(error.to_string().contains("/nonexistent/agent"), "{error}");
         assert!(format!("{error:?}").contains("--agent FILE"), "{error:?}");

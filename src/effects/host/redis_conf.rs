@@ -1,4 +1,4 @@
-//! redis.conf: its rendering, and what has to happen when it changes. Pure.
+//! Renders redis.conf, and finds what a change of it needs. Pure.
 
 use super::settings::{MODULE_FILE, Position, Settings, Upstream};
 use super::templates;
@@ -7,7 +7,7 @@ use crate::model::secret::Secret;
 use serde::Serialize;
 use std::collections::BTreeMap;
 
-/// The whole file. It holds the upstream's password: never shown.
+/// Returns the whole file. It holds the upstream's password, so it is never shown.
 pub fn render(settings: &Settings) -> Result<Secret> {
     let layout = settings.layout();
     for (name, value) in &settings.settings {
@@ -110,7 +110,7 @@ impl RenderedUpstream {
     }
 }
 
-/// A word as redis.conf and redis-cli read it, whatever bytes it holds.
+/// Quotes any bytes as one word for redis.conf and redis-cli.
 pub fn quote(word: &str) -> String {
     use std::fmt::Write;
     let mut quoted = String::with_capacity(word.len() + 2);
@@ -131,19 +131,19 @@ pub fn quote(word: &str) -> String {
     quoted
 }
 
-/// What a changed redis.conf asks for.
+/// Holds the actions that a change of redis.conf needs.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Consequence {
-    /// Names of settings whose change Redis takes only when it starts.
+    /// Names of changed settings that Redis reads only at its start.
     pub restart_for: Vec<String>,
-    /// `CONFIG SET` of the rest: name, value as in the file.
+    /// `CONFIG SET` of the others: name, and value as in the file.
     pub live: Vec<(String, Secret)>,
-    /// The role section changed: whom to follow, or how.
+    /// True if the role section changed.
     pub role: bool,
 }
 
 impl Consequence {
-    /// Names of what changed, in brackets; empty where that is the whole file or nothing.
+    /// Returns the names of changed settings in brackets; empty for the whole file or none.
     pub fn names(&self) -> String {
         let mut names: Vec<&str> = self.live.iter().map(|(name, _)| name.as_str()).collect();
         names.extend(self.restart_for.iter().map(String::as_str));
@@ -160,7 +160,7 @@ impl Consequence {
     }
 }
 
-/// Settings that Redis takes only when it starts. `dir`, `aclfile` and the like are here although a newer Redis might take some of them live.
+/// Settings that Redis reads only at its start. Newer versions may take some of them live.
 const AT_START: [&str; 29] = [
     "aclfile",
     "always-show-logo",
@@ -193,10 +193,10 @@ const AT_START: [&str; 29] = [
     "bind",
 ];
 
-/// Part of the role, which `infra-role` applies in the right order.
+/// Settings of the role, which `infra-role` applies in the right order.
 const ROLE: [&str; 4] = ["replicaof", "masteruser", "masterauth", "tls-replication"];
 
-/// Compares the file on the host with the one that is wanted. Without a file on the host the engine has not run yet: there is nothing to tell it.
+/// Compares the file on the host with the wanted one. Without a file the engine has not run yet.
 pub fn consequence(found: Option<&str>, wanted: &str) -> Consequence {
     let Some(found) = found else {
         return Consequence::default();
@@ -204,7 +204,7 @@ pub fn consequence(found: Option<&str>, wanted: &str) -> Consequence {
     differences(&directives(found), &directives(wanted))
 }
 
-/// What brings a running engine to the file again after a run that broke off: everything that can be told live.
+/// Returns every live setting, to bring a running engine to its file after a run that broke off.
 pub fn everything(wanted: &str) -> Consequence {
     let mut consequence = differences(&BTreeMap::new(), &directives(wanted));
     consequence.restart_for.clear();
@@ -212,7 +212,7 @@ pub fn everything(wanted: &str) -> Consequence {
     consequence
 }
 
-/// Which role the file says: `follows-source`, `follows-master`, `master`, or nothing where it is not ours.
+/// Returns the file's role: `follows-source`, `follows-master` or `master`; `None` if not ours.
 pub fn role_of(text: &str) -> Option<&str> {
     text.lines().find_map(|line| line.strip_prefix("# role: "))
 }
@@ -237,14 +237,14 @@ fn differences(found: &BTreeMap<String, Vec<String>>, wanted: &BTreeMap<String, 
         if ROLE.contains(&name.as_str()) {
             consequence.role = true;
         } else {
-            // Its default is Redis's own knowledge, which a start brings back.
+            // Only a start brings back Redis's own default.
             consequence.restart_for.push(name.clone());
         }
     }
     consequence
 }
 
-/// A value as `CONFIG SET` takes it: one word, where the file may have several.
+/// Returns a value as `CONFIG SET` takes it: one word, even if the file has several.
 fn live_value(name: &str, value: &str) -> String {
     let several = matches!(
         name,
@@ -257,7 +257,7 @@ fn live_value(name: &str, value: &str) -> String {
     }
 }
 
-/// Settings by name; the few that may be given several times keep every value.
+/// Returns settings by name, with every value of the few that may repeat.
 fn directives(text: &str) -> BTreeMap<String, Vec<String>> {
     let mut directives: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for line in text.lines().map(str::trim) {
@@ -286,7 +286,7 @@ mod tests {
     }
 
     #[test]
-    fn memory_and_limits_are_told_live_and_a_port_is_not() {
+    fn memory_and_limits_are_set_live_and_a_port_is_not() {
         let after = BEFORE
             .replace("maxmemory 100", "maxmemory 200")
             .replace("128mb 64mb 60", "256mb 64mb 60")
@@ -309,7 +309,7 @@ mod tests {
     }
 
     #[test]
-    fn another_upstream_is_a_matter_of_role_and_of_no_restart() {
+    fn another_upstream_changes_the_role_and_needs_no_restart() {
         let after = BEFORE.to_string() + "replicaof 192.0.2.1 6379\n";
         let got = consequence(Some(BEFORE), &after);
         assert!(got.role && got.restart_for.is_empty() && got.live.is_empty());
@@ -317,7 +317,7 @@ mod tests {
     }
 
     #[test]
-    fn a_setting_that_is_taken_back_needs_a_start() {
+    fn a_removed_setting_needs_a_start() {
         let got = consequence(Some(&(BEFORE.to_string() + "hz 50\n")), BEFORE);
         assert_eq!(got.restart_for, ["hz"]);
     }

@@ -1,4 +1,4 @@
-//! A restore on the master itself: built beside the live data by the agent, tried, and swapped. What these do stands in `infra-restore` on the host.
+//! Restores on the master: the agent builds, a second engine tries, `infra-restore` swaps the data.
 
 use crate::effects::fault;
 use crate::effects::remote::Session;
@@ -12,28 +12,28 @@ use std::time::Duration;
 /// Objects are read over the host's own link, and then the engine loads them.
 const LONG: Duration = Duration::from_secs(2 * 3600);
 
-/// What a second engine found in what was built.
+/// The result of a second engine that loaded the built data.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Checked {
     Loads {
         keys: u64,
-        /// How many of them have an end, and may reach it before the live engine has loaded them.
+        /// Number of keys with an expiry, which may pass before the live engine has loaded them.
         expires: u64,
-        /// How many of them have reached it.
+        /// Number of keys that have expired.
         expired: u64,
         version: String,
     },
-    /// There was no room for a second engine; the swap itself will tell.
+    /// The host has no room for a second engine, so only the swap will show.
     NoRoom(String),
 }
 
-/// Live data that an earlier run moved aside and did not replace is put back; says what it was.
+/// Puts back live data that an interrupted run moved aside. Returns its name, if there was any.
 pub async fn recover(session: &Session) -> Result<Option<String>> {
     let text = ask(session, "recover", LONG, "put the data back on").await?;
     Ok(text.trim().strip_prefix("recovered ").map(String::from))
 }
 
-/// An error where the host's disk has no room for so many bytes more.
+/// Returns an error if the host's disk has no room for this many more bytes.
 pub async fn room(session: &Session, bytes: u64) -> Result<()> {
     ask(
         session,
@@ -45,10 +45,10 @@ pub async fn room(session: &Session, bytes: u64) -> Result<()> {
     .map(drop)
 }
 
-/// Has the agent build the data beside the live data, under this name.
+/// Makes the agent build the data beside the live data, under this name.
 pub async fn build(session: &Session, name: &str, plan: &Plan, step: &Step) -> Result<Built> {
     let doing = format!("build the restored data on {}", session.label());
-    // It holds signed addresses: by standard input alone.
+    // The plan holds signed addresses, so it goes through standard input only.
     let plan = secret::json(plan).doing(|| doing.clone())?;
     let watched = step.clone();
     // The host knows where its engine keeps the data.
@@ -74,7 +74,7 @@ pub async fn build(session: &Session, name: &str, plan: &Plan, step: &Step) -> R
     serde_json::from_str(last).doing(|| doing)
 }
 
-/// Sends an RDB file, which becomes the base of what is built under this name.
+/// Sends an RDB file, which becomes the base of the data under this name.
 pub async fn import(session: &Session, name: &str, file: &[u8]) -> Result<()> {
     let doing = format!("put the RDB file on {}", session.label());
     fault::point(format_args!("before import on {}", session.label()));
@@ -88,12 +88,12 @@ pub async fn import(session: &Session, name: &str, file: &[u8]) -> Result<()> {
     })
 }
 
-/// Has a second engine load what was built, where the host has room for two.
+/// Loads the built data in a second engine, if the host has room for two.
 pub async fn check(session: &Session, name: &str) -> Result<Checked> {
     loaded_beside(session, &format!("check {name}")).await
 }
 
-/// The same, and all of it is written as commands then, in the place of what was built.
+/// As [`check`], and then replaces the built data with all of it as commands.
 pub async fn plain(session: &Session, name: &str) -> Result<Checked> {
     loaded_beside(session, &format!("plain {name}")).await
 }
@@ -119,13 +119,13 @@ async fn loaded_beside(session: &Session, words: &str) -> Result<Checked> {
     }
 }
 
-/// Lets every key of what was written as commands end later.
+/// Delays the expiry of every key in the restored commands.
 pub async fn shift(session: &Session, name: &str, wanted: &Wanted) -> Result<()> {
     let doing = format!("let the restored keys end later on {}", session.label());
     tell(session, &format!("shift {name}"), wanted, &doing).await.map(drop)
 }
 
-/// Puts keys of what was written as commands in the place of the live ones of their names.
+/// Replaces live keys with the keys of the same names in the restored commands.
 pub async fn pick(session: &Session, name: &str, wanted: &Wanted) -> Result<Picked> {
     let doing = format!("put the restored keys into the engine on {}", session.label());
     fault::point(format_args!("before pick on {}", session.label()));
@@ -146,14 +146,14 @@ async fn tell(session: &Session, words: &str, wanted: &Wanted, doing: &str) -> R
     Ok(output.expect_success(doing)?.text().to_string())
 }
 
-/// Puts it in force; gives the folder that the data from before is kept in, and the keys that the engine has loaded.
+/// Puts the data in force. Returns the folder of the old data, and the number of loaded keys.
 pub async fn swap(session: &Session, name: &str, checked: &Checked) -> Result<(String, u64)> {
     let (keys, expires) = match checked {
         Checked::Loads { keys, expires, .. } => (i64::try_from(*keys).unwrap_or(i64::MAX), *expires),
         Checked::NoRoom(_) => (-1, 0),
     };
     let doing = format!("put the restored data in force on {}", session.label());
-    // Apart from this session: once begun it ends, also when we die.
+    // Runs apart from this session, so that it ends also if this process dies.
     let command = format!(
         "sudo -n systemd-run --quiet --wait --pipe --collect /usr/local/sbin/infra-restore swap {name} {keys} {expires}"
     );
@@ -171,7 +171,7 @@ pub async fn swap(session: &Session, name: &str, checked: &Checked) -> Result<(S
     }
 }
 
-/// Puts it in force on a host that has no data yet; gives the keys that the engine has loaded.
+/// Puts the data in force on a host without data. Returns the number of loaded keys.
 pub async fn place(session: &Session, name: &str) -> Result<u64> {
     let text = ask(
         session,
@@ -184,7 +184,7 @@ pub async fn place(session: &Session, name: &str) -> Result<u64> {
     number(keys.unwrap_or_default())
 }
 
-/// Removes what was built and not used.
+/// Removes built data that was not used.
 pub async fn forget(session: &Session, name: &str) -> Result<()> {
     ask(
         session,

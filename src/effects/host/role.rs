@@ -1,7 +1,8 @@
-//! The role of a host while the app is waiting: one command each, over a session that is already there. What they do stands in `infra-role` on the host.
+//! Reads and changes the role of a host, by one command each over an open session, while the app
+//! waits. The host's script `infra-role` does the work.
 //!
-//! The role is written into the engine's settings file and synced to disk before the running engine is told, so that no restart brings an old role back.
-//! Whether a role may change is not decided here: the gate is the cutover's. Every step may be repeated.
+//! The role goes into the settings file, synced to disk, before the engine gets it. So no restart
+//! brings an old role back. The cutover decides on changes. Steps can repeat.
 
 use super::settings::AppAccess;
 use crate::effects::fault;
@@ -9,10 +10,10 @@ use crate::effects::remote::Session;
 use crate::model::error::{Error, Kind, Result};
 use std::time::Duration;
 
-/// A host that does not answer within this is not answering.
+/// Time limit of an answer.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// The role of a host, as its file says and as it runs.
+/// The role of a host, in its file and as it runs.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Observed {
     /// `follows-source`, `follows-master` or `master`.
@@ -20,12 +21,12 @@ pub struct Observed {
     /// Redis's own word: `master` or `slave`.
     pub running: String,
     pub replication_id: String,
-    /// The running engine's replication offset, bytes.
+    /// The running engine's replication offset in bytes.
     pub offset: u64,
 }
 
 impl Observed {
-    /// A master in its file and running.
+    /// Returns true if the host is a master in its file and runs as one.
     pub fn is_master(&self) -> bool {
         self.file == "master" && self.running == "master"
     }
@@ -35,12 +36,12 @@ pub async fn observe(session: &Session) -> Result<Observed> {
     ask(session, &Action::plain("show"), "ask for the role of").await
 }
 
-/// Writes the settings of a master beside those in force. Changes nothing that runs; makes [`promote`] short.
+/// Writes a master's settings beside those in force, to make [`promote`] short.
 pub async fn prepare_promotion(session: &Session, epoch: Option<u64>) -> Result<Observed> {
     ask(session, &Action::under("prepare", epoch), "prepare the promotion of").await
 }
 
-/// Has the host refuse whatever is sent under an older lock from here on. Hosts whose script is older than epochs refuse nobody.
+/// Makes the host refuse commands of older locks. A host with a script without epochs refuses none.
 pub async fn raise_epoch(session: &Session, epoch: u64) -> Result<()> {
     let action = Action::under("epoch", Some(epoch));
     match run(session, &action, "tell the epoch of the lock to").await {
@@ -49,7 +50,7 @@ pub async fn raise_epoch(session: &Session, epoch: u64) -> Result<()> {
     }
 }
 
-/// From here on the host follows nobody, also after a restart.
+/// Makes the host follow nobody from here on, also after a restart.
 pub async fn promote(session: &Session, epoch: Option<u64>) -> Result<Observed> {
     let observed = ask(session, &Action::under("promote", epoch), "promote").await?;
     if observed.is_master() {
@@ -63,8 +64,8 @@ pub async fn promote(session: &Session, epoch: Option<u64>) -> Result<Observed> 
     )))
 }
 
-/// Returns whether the host's append-only log is in force: not waiting for the rewrite that follows a full copy. A host
-/// whose script is older than this question is taken for one whose log is not.
+/// Returns true if the host's append-only log is in force, and not waiting for the rewrite after a
+/// full copy. Returns false for an old script that does not know the question.
 pub async fn log_is_in_force(session: &Session) -> Result<bool> {
     match run(session, &Action::plain("log"), "ask for the append-only log of").await {
         Ok(answer) => Ok(answer.trim() == "log in-force"),
@@ -73,7 +74,7 @@ pub async fn log_is_in_force(session: &Session) -> Result<bool> {
     }
 }
 
-/// The host follows again whom it followed before its promotion. **What was written to it since is gone**: the caller has to know that nothing was.
+/// Makes the host follow its old source. **Writes since then are lost**: callers rule them out.
 pub async fn follow_source(session: &Session, epoch: Option<u64>) -> Result<Observed> {
     let action = Action::under("follow", epoch);
     let observed = ask(session, &action, "make follow its source again").await?;
@@ -88,7 +89,7 @@ pub async fn follow_source(session: &Session, epoch: Option<u64>) -> Result<Obse
     )))
 }
 
-/// Lets the app log in, or not; in the file first. Closing also ends the app's connections.
+/// Opens or closes app access, in the file first. Closing also disconnects the app.
 pub async fn set_app_access(session: &Session, access: AppAccess, epoch: Option<u64>) -> Result<()> {
     let (word, doing) = match access {
         AppAccess::Open => ("open", "let the app log in to"),
@@ -100,7 +101,7 @@ pub async fn set_app_access(session: &Session, access: AppAccess, epoch: Option<
         epoch,
     };
     let text = match run(session, &action(epoch), doing).await {
-        // A script that knows no epochs takes the number for a part of the word, and has done nothing.
+        // An old script without epochs refuses the number, and has done nothing.
         Err(error) if epoch.is_some() && said(&error, "door open or door closed") => {
             run(session, &action(None), doing).await?
         }
@@ -120,7 +121,7 @@ pub async fn set_app_access(session: &Session, access: AppAccess, epoch: Option<
 struct Action {
     name: &'static str,
     argument: Option<&'static str>,
-    /// The epoch of the lock under which it is sent. The host refuses it once it has seen a higher one.
+    /// The epoch of the lock of this command. The host refuses it once it has seen a higher one.
     epoch: Option<u64>,
 }
 
@@ -137,12 +138,12 @@ impl Action {
         }
     }
 
-    /// Only the actions that change something are fault points.
+    /// Returns true for actions that change something; only those are fault points.
     fn changes(&self) -> bool {
         !matches!(self.name, "show" | "log" | "epoch")
     }
 
-    /// The name that a fault point has for it.
+    /// Returns the name of the action in a fault point.
     fn words(&self) -> String {
         match self.argument {
             Some(argument) => format!("{} {argument}", self.name),
@@ -167,7 +168,7 @@ async fn ask(session: &Session, action: &Action, doing: &str) -> Result<Observed
     parse(&text).ok_or_else(|| Error::failed(format!("{doing} {}: it answers {:?}", session.label(), text.trim())))
 }
 
-/// One line to the host's role script, which stays open on the session: a single round trip once it has been spoken to.
+/// Sends one line to the host's role script, which stays open: one round trip after the first line.
 async fn run(session: &Session, action: &Action, doing: &str) -> Result<String> {
     let point = |when: &str| {
         if action.changes() {
@@ -207,13 +208,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nothing_that_a_host_says_harms() {
+    fn no_answer_of_a_host_does_harm() {
         let answer = "file master\nrunning master\nreplication-id ab\noffset 42\n";
         crate::fuzz::text(&[answer], &["file ", "offset "], |input| drop(parse(input)));
     }
 
     #[test]
-    fn a_line_names_action_argument_and_epoch_as_scripts_of_before_read_them() {
+    fn a_line_has_the_form_that_older_scripts_read() {
         let access = |epoch| Action {
             name: "door",
             argument: Some("open"),
@@ -227,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_is_a_role_or_none() {
+    fn an_answer_is_a_role_or_nothing() {
         let observed = parse("file master\nrunning master\nreplication-id ab\noffset 42\n").unwrap();
         assert!(observed.is_master());
         assert_eq!(observed.offset, 42);

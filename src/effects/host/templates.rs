@@ -1,4 +1,4 @@
-//! The texts of `templates/`, compiled in, and their rendering.
+//! The texts of `templates/`, compiled into the program, and their rendering.
 
 use crate::model::error::{Doing, Result};
 use serde::Serialize;
@@ -29,7 +29,7 @@ pub const UPGRADES: &str = include_str!("../../../templates/upgrades.conf");
 pub const NEEDRESTART: &str = include_str!("../../../templates/needrestart.conf");
 pub const CLOUD_CONFIG: &str = include_str!("../../../templates/cloud-config.tera");
 
-/// Fills in a template. Nothing is escaped: none of them is HTML.
+/// Fills in a template. Nothing is escaped, since none of them is HTML.
 pub fn render(name: &str, template: &str, values: &impl Serialize) -> Result<String> {
     tera::Context::from_serialize(values)
         .and_then(|context| tera::Tera::one_off(template, &context, false))

@@ -1,6 +1,6 @@
-//! The environment's own certificate authority and its hosts' certificates. Pure but for randomness: the time comes in as a value.
+//! The environment's certificate authority and its hosts' certificates. Pure but for randomness.
 //!
-//! Certificates name what anybody may connect to: the endpoint's address and DNS name, the private address, and a domain of the user's own.
+//! Certificates name all addresses of clients: endpoint, private address, the user's domain.
 
 use crate::model::error::{Doing, Error, Result};
 use crate::model::secret::Secret;
@@ -14,35 +14,35 @@ use rcgen::{
 use std::net::IpAddr;
 use x509_parser::prelude::{GeneralName, X509Certificate};
 
-/// Ten years: replacing an authority means handing a new one to every client.
+/// Ten years, since every client needs a new authority when it ends.
 const AUTHORITY_DAYS: i64 = 3650;
 const HOST_DAYS: i64 = 397;
-/// A host's certificate is renewed by whichever run of `up` comes within this many days of its end.
+/// Any run of `up` within this many days of the end renews a host's certificate.
 pub const RENEW_DAYS: i64 = 60;
-/// So near to its end nobody has run `up` for a month: that is told as a danger.
+/// Nobody has run `up` for a month by then, so the end is reported as a danger.
 pub const WARN_DAYS: i64 = 30;
 
-/// A certificate and its key, both PEM.
+/// A certificate and its key, both in PEM.
 #[derive(Clone, Debug)]
 pub struct Issued {
     pub certificate: String,
     pub key: Secret,
 }
 
-/// What a host's certificate is good for.
+/// The names and addresses in a host's certificate.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Subjects {
     pub addresses: Vec<IpAddr>,
     pub domains: Vec<String>,
 }
 
-/// A fresh private key for an authority, PEM.
+/// Makes a private key for an authority, in PEM.
 pub fn authority_key() -> Result<Secret> {
     let key = KeyPair::generate().doing(|| "make the authority's key".into())?;
     Ok(Secret::new(key.serialize_pem()))
 }
 
-/// The certificate of an environment's authority over its own key, PEM; `name` is what people see in it.
+/// Makes the certificate of an environment's authority, in PEM; `name` is its name for people.
 pub fn make_authority(name: &str, key: &Secret, now: Timestamp) -> Result<String> {
     let key = KeyPair::from_pem(key.expose()).doing(|| "read the authority's key".into())?;
     let mut params = parameters(name, now, AUTHORITY_DAYS)?;
@@ -54,12 +54,12 @@ pub fn make_authority(name: &str, key: &Secret, now: Timestamp) -> Result<String
     Ok(certificate.pem())
 }
 
-/// Issues a host's certificate, with a fresh key.
+/// Issues a host's certificate with a new key.
 pub fn issue(authority: &Issued, name: &str, subjects: &Subjects, now: Timestamp) -> Result<Issued> {
     issue_for(authority, name, subjects, now, HOST_DAYS)
 }
 
-/// The same, for so many days.
+/// Issues a certificate for this many days.
 pub fn issue_for(authority: &Issued, name: &str, subjects: &Subjects, now: Timestamp, days: i64) -> Result<Issued> {
     let authority_key = KeyPair::from_pem(authority.key.expose()).doing(|| "read the authority's key".into())?;
     let issuer = Issuer::from_ca_cert_pem(&authority.certificate, authority_key)
@@ -86,7 +86,7 @@ pub fn issue_for(authority: &Issued, name: &str, subjects: &Subjects, now: Times
     })
 }
 
-/// Why a stored certificate has to be made anew; nothing where it serves.
+/// Returns why a stored certificate must be replaced; `None` if it is good.
 pub fn renewal_reason(certificate: &str, authority: &str, subjects: &Subjects, now: Timestamp) -> Option<String> {
     let Ok(left) = days_left(certificate, now) else {
         return Some("it cannot be read".into());
@@ -107,13 +107,13 @@ pub fn renewal_reason(certificate: &str, authority: &str, subjects: &Subjects, n
         .map(|missing| format!("it does not name {missing}"))
 }
 
-/// Days until a certificate ends; negative when it has.
+/// Returns the days until a certificate ends; negative if it has ended.
 pub fn days_left(certificate: &str, now: Timestamp) -> Result<i64> {
     let not_after = with_parsed(certificate, |parsed| parsed.validity().not_after.timestamp())?;
     Ok((not_after - now.as_second()).div_euclid(86_400))
 }
 
-/// The same of a certificate in DER form, such as a server shows it, and whether it signed itself.
+/// Reads a certificate that a server shows, in DER form.
 pub fn shown(certificate: &[u8], now: Timestamp) -> Result<Shown> {
     let (_, parsed) = x509_parser::parse_x509_certificate(certificate).doing(|| "read a certificate".into())?;
     Ok(Shown {
@@ -123,10 +123,10 @@ pub fn shown(certificate: &[u8], now: Timestamp) -> Result<Shown> {
     })
 }
 
-/// What can be seen of a certificate without trusting it.
+/// Facts of a certificate that need no trust in it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Shown {
-    /// Until it ends; negative when it has.
+    /// Negative if it has ended.
     pub days_left: i64,
     pub self_signed: bool,
     pub issuer: String,
@@ -153,7 +153,7 @@ fn subjects_in(certificate: &str) -> Option<Subjects> {
     .flatten()
 }
 
-/// Whether the names fit together; the engine and its clients check the signature.
+/// Compares the names only; the engine and its clients check the signature.
 fn issued_by(certificate: &str, authority: &str) -> bool {
     let issuer = with_parsed(certificate, |parsed| parsed.issuer().to_string());
     let subject = with_parsed(authority, |parsed| parsed.subject().to_string());
@@ -195,7 +195,7 @@ fn with_parsed<T>(certificate: &str, read: impl FnOnce(&X509Certificate) -> T) -
 
 fn parameters(name: &str, now: Timestamp, days: i64) -> Result<CertificateParams> {
     let today = now.to_zoned(TimeZone::UTC).date();
-    // A day early: the clocks of hosts and clients differ.
+    // A day early, since the clocks of hosts and clients differ.
     let (begin, end) = (shifted(today, -1)?, shifted(today, days)?);
     let mut params = CertificateParams::default();
     params.not_before = rcgen::date_time_ymd(begin.year().into(), begin.month() as u8, begin.day() as u8);
@@ -207,7 +207,7 @@ fn parameters(name: &str, now: Timestamp, days: i64) -> Result<CertificateParams
 
 fn shifted(date: Date, days: i64) -> Result<Date> {
     date.checked_add(Span::new().days(days))
-        .map_err(|error| Error::failed("reckon how long a certificate lasts").because(error))
+        .map_err(|error| Error::failed("compute when a certificate ends").because(error))
 }
 
 #[cfg(test)]
@@ -229,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn a_certificate_serves_until_it_nears_its_end_or_an_address_changes() {
+    fn a_certificate_is_kept_until_it_nears_its_end_or_an_address_changes() {
         let authority = an_authority();
         let addresses = Subjects {
             addresses: vec!["10.77.144.2".parse().unwrap(), "10.77.16.4".parse().unwrap()],
@@ -264,7 +264,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_server_shows_tells_how_long_it_lasts_and_who_signed_it() {
+    fn a_shown_certificate_is_read_with_its_end_and_issuer() {
         let authority = an_authority();
         let issued = issue_for(&authority, "master", &Subjects::default(), now(), 1).unwrap();
         let der = |pem: &str| x509_parser::pem::parse_x509_pem(pem.as_bytes()).unwrap().1.contents;

@@ -1,9 +1,9 @@
-//! What a host waits for that only the operator may do, since the engine stands still meanwhile: an upgrade of the engine, a restart, a reboot. Pure.
+//! Finds work that stops the engine and so needs an operator: upgrade, restart, reboot. Pure.
 
 use super::engine::Layout;
 use super::facts::Facts;
 
-/// Each with what to do. `name` is what `infra ssh` calls the host.
+/// Returns each need with its remedy. `name` is the host's name for `infra ssh`.
 pub fn wanted(name: &str, engine: &Layout, facts: &Facts) -> Vec<String> {
     let order = "the replica first; once `infra status` shows it in sync, the master, whose app waits for some seconds";
     let mut all = Vec::new();
@@ -42,7 +42,7 @@ pub fn wanted(name: &str, engine: &Layout, facts: &Facts) -> Vec<String> {
     all
 }
 
-/// It was started before its settings named the module, or with others; nobody can unload one from an engine that runs. Settings that do not name it yet are `up`'s to change.
+/// Returns true if the engine started without the module that its settings name.
 fn lacks_its_module(engine: &Layout, facts: &Facts) -> bool {
     let config = facts.files.get(engine.config_file).and_then(|file| file.text.as_ref());
     let is_named = config.is_some_and(|text| text.expose().lines().any(|line| line.starts_with("loadmodule ")));
@@ -58,18 +58,18 @@ mod tests {
     use crate::model::secret::Secret;
 
     #[test]
-    fn what_waits_is_told_with_what_to_do_and_in_which_order() {
+    fn each_need_is_reported_with_its_remedy_and_the_order_of_hosts() {
         let engine = Layout::of(Engine::Redis);
         let mut facts = Facts::default();
         facts.packages.insert("redis-server".into(), "5:8.0.2-3".into());
         facts.packages.insert("nftables".into(), "1".into());
         assert_eq!(wanted("replica", &engine, &facts), [] as [&str; 0]);
-        // Other packages are mended by themselves.
+        // Other packages upgrade by themselves.
         facts.upgrades.insert("nftables".into(), "2".into());
         assert_eq!(wanted("replica", &engine, &facts), [] as [&str; 0]);
         facts.outdated_libraries = true;
         assert!(wanted("replica", &engine, &facts)[0].contains("systemctl restart redis-server.service"));
-        // The upgrade restarts it.
+        // The upgrade restarts the engine.
         facts.upgrades.insert("redis-server".into(), "5:8.0.4-1".into());
         let told = wanted("replica", &engine, &facts);
         assert_eq!(told.len(), 1);
@@ -82,7 +82,7 @@ mod tests {
     }
 
     #[test]
-    fn an_engine_without_its_module_is_told_once_its_settings_name_one() {
+    fn an_engine_without_its_module_is_reported_once_its_settings_name_one() {
         let engine = Layout::of(Engine::Redis);
         let facts = |config: &str, info: &str| {
             let mut facts = Facts::default();

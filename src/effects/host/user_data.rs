@@ -1,4 +1,4 @@
-//! What a new instance is told by user-data: the host key that it shows at first contact, and little else. Pure.
+//! Renders user-data of a new instance: the host key for first contact, and little else. Pure.
 
 use super::lockdown::SSH_SETTINGS;
 use super::templates;
@@ -7,7 +7,8 @@ use crate::model::error::Result;
 use crate::model::secret::Secret;
 use serde::Serialize;
 
-/// cloud-config for a host that is to show `bootstrap`, and to let in nobody but by a key. The one secret that travels by user-data; it is single-use, see [`super::first_contact`].
+/// Returns cloud-config with the host key `bootstrap` and logins by key only. That key is the only
+/// secret in user-data, and is used once; see [`super::first_contact`].
 pub fn render(hostname: &str, bootstrap: &KeyPair) -> Result<Secret> {
     #[derive(Serialize)]
     struct Values<'a> {
@@ -46,7 +47,7 @@ mod tests {
             Some(pair.private.expose())
         );
         assert_eq!(yaml["ssh_keys"]["ed25519_public"].as_str(), Some(pair.public.as_str()));
-        // In force before sshd first starts, and what `up` would write there.
+        // The file is in force before sshd first starts, and is the same that `up` writes.
         assert_eq!(yaml["write_files"][0]["path"].as_str(), Some(SSH_SETTINGS));
         assert_eq!(yaml["write_files"][0]["content"].as_str(), Some(templates::SSH));
         assert_eq!(yaml["hostname"].as_str(), Some("infra-demo-production-master"));

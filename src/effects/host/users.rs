@@ -1,8 +1,8 @@
-//! users.acl: the users of the pair, each with the least that it needs. Passwords go in as SHA-256, so that the file alone opens nothing. Pure.
+//! users.acl: the users of the pair with least privilege. It holds SHA-256 of passwords. Pure.
 //!
-//! Nobody can log in as the default user, which is off and has no password. It keeps its commands all the same: Redis replays its append-only log as
-//! that user, and checks a transaction's commands against its rules once more. Without them every MULTI in the log is refused at a restart, and what it
-//! wrote is gone without an error.
+//! The default user is off, so nobody can log in as it. It keeps its commands, since Redis replays
+//! the append-only log as this user and checks commands in transactions. Without them every MULTI
+//! in the log is refused at a restart, and its writes are lost without an error.
 
 use super::acl::Rules;
 use super::settings::{AppAccess, AppRights, Password, Passwords};
@@ -12,7 +12,7 @@ use crate::model::secret::Secret;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
-/// The user that the app logs in as.
+/// The name of the user that the app logs in as.
 pub const APP: &str = "app";
 
 pub fn render(passwords: &Passwords, app_access: AppAccess, rights: &AppRights) -> Result<Secret> {
@@ -34,7 +34,7 @@ pub fn render(passwords: &Passwords, app_access: AppAccess, rights: &AppRights) 
     templates::render("users.acl", templates::USERS_ACL, &values).map(Secret::new)
 }
 
-/// Which commands the user `app` may run, read from the same file that a host is given.
+/// Returns which commands the user `app` may run, read from the file for hosts.
 pub fn app_rules(app_commands: &[String]) -> Result<Rules> {
     let nobody = || Password::only(Secret::new(""));
     let passwords = Passwords {
@@ -66,7 +66,7 @@ struct Values<'a> {
     app_channels: &'a [String],
 }
 
-/// A pattern of keys as Redis's rules have it: plain ones may be read and written, `%R~` and `%W~` say otherwise.
+/// Returns a key pattern as an ACL rule: read and write, unless it begins with `%R~` or `%W~`.
 fn key_rule(pattern: &str) -> String {
     match pattern.starts_with("%R~") || pattern.starts_with("%W~") {
         true => pattern.into(),
@@ -74,7 +74,7 @@ fn key_rule(pattern: &str) -> String {
     }
 }
 
-/// What stands in users.acl for a password.
+/// Returns the form of a password in users.acl.
 pub fn digest(password: &Secret) -> String {
     use std::fmt::Write;
     Sha256::digest(password.expose().as_bytes())
@@ -105,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn two_passwords_are_accepted_while_one_replaces_the_other_whichever_is_used() {
+    fn both_passwords_are_accepted_during_a_rotation_whichever_is_used() {
         let swapped = Passwords {
             app: Password {
                 used: Secret::new("new"),
@@ -128,7 +128,7 @@ mod tests {
         assert!(!file(passwords()).expose().contains("secret"));
     }
 
-    /// The whole file, by the engine that is to read it.
+    /// Tests the whole file with a real engine.
     #[tokio::test]
     async fn an_engine_grants_each_user_what_the_file_says_and_no_more() {
         let server = TestServer::start(&[]).await;

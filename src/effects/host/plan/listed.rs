@@ -1,6 +1,6 @@
-//! `docs/hosts.md` lists what `up` puts on a host: held here against what the code puts there, so that neither says what the other does not.
+//! Compares the lists in `docs/hosts.md` with what `up` puts on a host, so that the two agree.
 //!
-//! `INSTA_UPDATE=always` writes the lists anew, as it does with other snapshots; what a thing is for is said here.
+//! `INSTA_UPDATE=always` writes the lists anew, as with other snapshots. Purposes are defined here.
 
 use super::tests::settings;
 use crate::effects::host::description::{Content, Reaction};
@@ -133,7 +133,7 @@ fn purpose(of: &str, used: &mut BTreeSet<&'static str>) -> &'static str {
     text
 }
 
-/// Those that have a thing: the master, the replica, a host beside the pair.
+/// Returns the kinds of hosts: the master, the replica, and a restore instance.
 fn hosts() -> [(&'static str, Description); 3] {
     let master = settings();
     let mut replica = master.clone();
@@ -149,7 +149,7 @@ fn hosts() -> [(&'static str, Description); 3] {
         .map(|(name, settings)| (name, settings.describe().unwrap()))
 }
 
-/// One of each, in the order of the hosts, with who has it.
+/// Returns each thing once, in the order of the hosts, with the hosts that have it.
 fn all<T: Clone>(of: impl Fn(&Description) -> Vec<T>, name: impl Fn(&T) -> String) -> Vec<(T, String)> {
     let hosts = hosts();
     let mut seen: Vec<(T, Vec<&str>)> = Vec::new();
@@ -249,14 +249,14 @@ fn the_document_lists_what_up_puts_on_a_host() {
         return;
     }
     assert_eq!(listed, lists, "INSTA_UPDATE=always writes it anew");
-    // What no description has: said in words, and named here.
+    // Things that no description has: the document must name them in words.
     for words in [first_contact::OWN_KEY, "infra_host_ed25519_key", "/var/lib/infra"] {
         assert!(document.contains(words), "{words}");
     }
 }
 
 #[test]
-fn the_other_engine_differs_in_names_alone() {
+fn the_other_engine_differs_only_in_names() {
     let other = Settings {
         engine: Engine::Valkey,
         ..settings()

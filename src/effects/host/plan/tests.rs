@@ -60,7 +60,7 @@ pub(super) fn settings() -> Settings {
     }
 }
 
-/// What a host says that is exactly as described.
+/// Returns the facts of a host that is exactly as described.
 fn facts_of(description: &Description) -> Facts {
     let mut facts = Facts::default();
     for file in &description.files {
@@ -136,7 +136,7 @@ fn a_bare_host_gets_everything_and_its_engine_is_started_once() {
 }
 
 #[test]
-fn more_memory_is_told_to_the_running_engine() {
+fn more_memory_is_set_in_the_running_engine() {
     let facts = facts_of(&settings().describe().unwrap());
     let mut wanted = settings();
     wanted.maxmemory = 200;
@@ -150,7 +150,7 @@ fn more_memory_is_told_to_the_running_engine() {
 }
 
 #[test]
-fn a_setting_that_needs_it_restarts_the_engine_once_and_tells_nothing_before() {
+fn a_setting_that_needs_a_restart_restarts_the_engine_once_and_sets_nothing_live() {
     let facts = facts_of(&settings().describe().unwrap());
     let mut wanted = settings();
     wanted.maxmemory = 200;
@@ -208,7 +208,7 @@ fn a_promoted_master_is_never_made_to_follow() {
 }
 
 #[test]
-fn what_an_interrupted_run_left_undone_is_done_by_the_next() {
+fn the_next_run_finishes_an_interrupted_one() {
     let description = settings().describe().unwrap();
     let mut facts = facts_of(&description);
     facts.pending = vec!["configure".into(), "load-users".into()];
@@ -224,7 +224,7 @@ fn what_an_interrupted_run_left_undone_is_done_by_the_next() {
 }
 
 #[test]
-fn a_kernel_setting_that_the_machine_refuses_is_told_and_is_no_change() {
+fn a_kernel_setting_that_the_machine_refuses_is_reported_and_is_no_change() {
     let description = settings().describe().unwrap();
     let mut facts = facts_of(&description);
     let refused = FoundSysctl {
@@ -239,7 +239,7 @@ fn a_kernel_setting_that_the_machine_refuses_is_told_and_is_no_change() {
 }
 
 #[test]
-fn the_plan_of_a_new_host_and_of_one_changed_file_read_well() {
+fn plans_of_a_new_host_and_of_one_changed_file_are_as_recorded() {
     let wanted = settings().describe().unwrap();
     insta::assert_snapshot!("new host", plan(&wanted, &Facts::default()).unwrap());
 
@@ -267,7 +267,7 @@ fn no_form_of_a_plan_shows_a_secret() {
 }
 
 #[test]
-fn a_replica_has_the_agent_that_keeps_and_nothing_that_ships() {
+fn a_replica_s_agent_keeps_replaced_data_and_ships_nothing() {
     let mut wanted = settings();
     wanted.backup.as_mut().unwrap().ships = false;
     let description = wanted.describe().unwrap();
