@@ -1,7 +1,7 @@
-//! A platform known only by commands of the user's own: how to read the app's vars, set them, see that they are in force, and restart, stop and start the app.
+//! A platform behind the user's own commands, which read and set vars, and restart the app.
 //!
-//! Secrets go to a command by its stdin and come from it by its stdout, never by arguments. What a command prints on stderr may be shown, without the values that
-//! it was given.
+//! Secrets go to a command by stdin and come back by stdout, never by arguments. Its stderr may be
+//! shown, without the values that it was given.
 
 use super::ConfigVars;
 use crate::effects::wait::{Look, Wait};
@@ -17,13 +17,13 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use zeroize::Zeroizing;
 
-/// How long one command may take; waiting for processes is done by asking again.
+/// Time limit of one command. Waiting for processes repeats a command instead.
 const PATIENCE: Duration = Duration::from_secs(10 * 60);
 
-/// A platform's vars are some kilobytes.
+/// The vars of a platform take some kilobytes.
 const MOST_PRINTED: usize = 1 << 20;
 
-/// One app behind such commands.
+/// An app behind such commands.
 #[derive(Clone)]
 pub struct Hook {
     app: String,
@@ -48,9 +48,9 @@ impl Hook {
             .run("read", &self.commands.read, &BTreeMap::new())
             .await
             .doing(doing)?;
-        // A mask is a value like others here: what a command prints is what there is.
+        // Masks are not recognised here: a command prints the real values.
         let reply: BTreeMap<String, Shown> = serde_json::from_slice(printed.expose().as_bytes()).map_err(|error| {
-            // Its text could quote what was printed.
+            // The parser's text could quote the output.
             Error::failed(doing())
                 .because(format!(
                     "what app.commands.read printed is no JSON object (line {}, column {})",
@@ -70,7 +70,7 @@ impl Hook {
         let names = wanted.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
         let doing = || format!("set {names} of app {}", self.app);
         if let Err(error) = self.run("set", &self.commands.set, wanted).await.doing(doing) {
-            // Only what is read afterwards says whether a command that failed has changed anything.
+            // A command that failed may have changed something, so the vars are read again.
             let now = self.config_vars().await?;
             return match (now.agrees_with(wanted), now.same_as(&before, wanted.keys())) {
                 (true, _) => Ok(Some(0)),
@@ -89,7 +89,8 @@ impl Hook {
         }
     }
 
-    /// Until the command that verifies is content. Where it is not, the processes are restarted first: whoever set the vars may have died before that.
+    /// Repeats the verify command until it succeeds. Restarts first if it fails, in case an earlier
+    /// run died before its restart.
     pub async fn await_processes(&self, deadline: Duration, step: &Step) -> Result<()> {
         let none = BTreeMap::new();
         if self.run("verify", &self.commands.verify, &none).await.is_ok() {
@@ -146,7 +147,7 @@ impl Hook {
         }
     }
 
-    /// Gives what the command printed, whole. A command that fails is an error with the last line that it printed on stderr.
+    /// Returns the whole output. The error of a failed command has its last line on stderr.
     async fn run(&self, name: &str, command: &str, given: &BTreeMap<String, Option<Secret>>) -> Result<Secret> {
         let doing = || format!("run app.commands.{name}");
         let mut child = tokio::process::Command::new("sh")
@@ -169,13 +170,13 @@ impl Hook {
         };
         let told = async move {
             if let (Some(mut stdin), Some(body)) = (stdin, body) {
-                // A command that reads nothing ends before all is written: its own status tells.
+                // A command that reads nothing ends before all is written; its own status decides.
                 let _ = stdin.write_all(&body).await;
             }
         };
         let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
         let heard = async {
-            // Together, so that neither pipe can fill while the other is read.
+            // Both are read together, so that neither pipe fills up.
             let (printed, said) = tokio::try_join!(printed(stdout, MOST_PRINTED), printed(stderr, MOST_PRINTED))?;
             Ok::<_, std::io::Error>((child.wait().await?, printed, said))
         };
@@ -204,9 +205,9 @@ impl Hook {
     }
 }
 
-/// What comes out of a pipe, to its end. One that goes on for ever is an error: dropping it ends who prints there.
+/// Reads a pipe to its end. Endless output is an error, and dropping the pipe ends the command.
 async fn printed(pipe: Option<impl AsyncRead + Unpin>, most: usize) -> std::io::Result<Zeroizing<Vec<u8>>> {
-    // At its full size from the beginning, so that growing leaves no copies of secrets behind. Pages that nobody writes to cost nothing.
+    // Full size from the start, so that growing leaves no copies of secrets. Unused pages are free.
     let mut bytes = Zeroizing::new(Vec::with_capacity(most + 1));
     if let Some(pipe) = pipe {
         pipe.take(most as u64 + 1).read_to_end(&mut bytes).await?;
@@ -217,7 +218,7 @@ async fn printed(pipe: Option<impl AsyncRead + Unpin>, most: usize) -> std::io::
     }
 }
 
-/// A line without the values that its command was given.
+/// Returns a line without the values that its command was given.
 fn without(line: &str, given: &BTreeMap<String, Option<Secret>>) -> String {
     let mut line = line.to_string();
     for value in given.values().flatten() {
@@ -230,7 +231,7 @@ fn without(line: &str, given: &BTreeMap<String, Option<Secret>>) -> String {
     line
 }
 
-/// The password of a URL; nothing for what is none.
+/// Returns the password of a URL; empty if the text is no URL.
 fn password(url: &str) -> &str {
     let Some((_, rest)) = url.split_once("://") else {
         return "";

@@ -1,10 +1,11 @@
-//! Where the app runs: its config vars, processes and releases, read and changed one step at a time.
+//! Where the app runs: its config vars, processes and releases, read and changed step by step.
 //!
-//! [`Platform`] is either the Heroku API as one app sees it, or a set of commands of the user's own. Whatever may hold a URL is a [`crate::model::secret::Secret`] from
-//! the moment it is read. A change whose answer was lost is looked for before it is sent again, since platforms know no idempotency keys and every change restarts
-//! the app.
+//! [`Platform`] is the Heroku API or the user's own commands. Values that may be URLs are
+//! [`crate::model::secret::Secret`]s. After a lost answer a change is looked for before it is
+//! repeated: platforms know no idempotency keys, and every change restarts the app.
 //!
-//! Deliberately not here: what to change and when (`cutover` decides that), destroying an add-on, and rolling back to a release, which would roll back code too.
+//! Deliberately not here: what to change and when (see `cutover`), removing an add-on, and rolling
+//! back to a release, which would roll back code too.
 
 pub mod command;
 pub mod heroku;
@@ -20,23 +21,23 @@ use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
-/// One app, by the means of the platform that runs it.
+/// One app, with access to the platform that runs it.
 #[derive(Clone)]
 pub enum Platform {
     Heroku(Heroku),
     Command(Hook),
 }
 
-/// Where an app's processes come from, as others see them.
+/// Where connections of an app's processes come from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Egress {
-    /// From anywhere: nothing is promised.
+    /// From any address.
     Anywhere,
-    /// From the addresses of this Private Space alone.
+    /// Only from the addresses of this Private Space.
     Space { name: String, addresses: Vec<Ipv4Addr> },
 }
 
-/// How an app stood before it was stopped.
+/// Holds how an app ran before it was stopped.
 #[derive(Clone, Debug, Default, Deserialize, Serialize, PartialEq, Eq)]
 pub struct Standing {
     pub formation: Formation,
@@ -51,7 +52,7 @@ impl Platform {
         }
     }
 
-    /// Nothing where the app runs on another platform.
+    /// Returns `None` if the app runs on another platform.
     pub fn heroku(&self) -> Option<&Heroku> {
         match self {
             Platform::Heroku(heroku) => Some(heroku),
@@ -66,7 +67,8 @@ impl Platform {
         }
     }
 
-    /// Sets and (by nothing) removes vars in one change. Gives the number of the newest release before it; nothing where all vars are as wanted already.
+    /// Sets vars, or removes those with `None`, in one change. Returns the newest release before
+    /// it; `None` if all vars are as wanted already.
     pub async fn set_config_vars(&self, wanted: &BTreeMap<String, Option<Secret>>) -> Result<Option<u64>> {
         match self {
             Platform::Heroku(heroku) => heroku.set_config_vars(wanted).await,
@@ -74,7 +76,7 @@ impl Platform {
         }
     }
 
-    /// An error where the platform says beforehand that it would refuse a change of vars. Changes nothing.
+    /// Returns an error if the platform would refuse a change of vars. Changes nothing.
     pub async fn refusal_foreseen(&self) -> Result<()> {
         match self {
             Platform::Heroku(heroku) => heroku.refusal_foreseen().await,
@@ -89,7 +91,7 @@ impl Platform {
         }
     }
 
-    /// The AWS region that the app runs in, where the platform tells it.
+    /// Returns the AWS region of the app, if the platform reports it.
     pub async fn aws_region(&self) -> Result<Option<String>> {
         match self {
             Platform::Heroku(heroku) => heroku.aws_region().await.map(Some),
@@ -97,7 +99,7 @@ impl Platform {
         }
     }
 
-    /// Where its processes come from. Of a platform that is known by commands alone nothing is known.
+    /// Returns where connections of the app come from: anywhere, if the platform has only commands.
     pub async fn egress(&self) -> Result<Egress> {
         match self {
             Platform::Heroku(heroku) => heroku.egress().await,
@@ -119,7 +121,7 @@ impl Platform {
         }
     }
 
-    /// Whether old processes outlive a change unseen.
+    /// Returns true if old processes outlive a change unseen.
     pub async fn preboot(&self) -> Result<bool> {
         match self {
             Platform::Heroku(heroku) => heroku.preboot().await,
@@ -141,7 +143,7 @@ impl Platform {
         }
     }
 
-    /// Waits until the newest release after number `after` has ended, well or badly.
+    /// Waits until the newest release after number `after` has ended, in success or failure.
     pub async fn terminal_release(&self, after: u64, deadline: Duration, step: &Step) -> Result<Release> {
         match self {
             Platform::Heroku(heroku) => heroku.terminal_release(after, deadline, step).await,
@@ -153,8 +155,8 @@ impl Platform {
         }
     }
 
-    /// Waits until every process that should run runs release `release`, or a later one, and nothing of an older one is shown. One-off processes keep what they were
-    /// started with: the source's list of clients tells of them.
+    /// Waits until all wanted processes run this release or a later one, and no older one is shown.
+    /// One-off processes keep their vars: see the source's list of clients for those.
     pub async fn await_processes(&self, release: u64, deadline: Duration, step: &Step) -> Result<()> {
         match self {
             Platform::Heroku(heroku) => heroku.await_processes(release, deadline, step).await,
@@ -162,7 +164,7 @@ impl Platform {
         }
     }
 
-    /// How the app stands, for [`Platform::start`] to give back. An error where it could not be stopped at all.
+    /// Returns how the app runs, for [`Platform::start`]. An error if nothing can stop it.
     pub async fn standing(&self) -> Result<Standing> {
         match self {
             Platform::Heroku(heroku) => {
@@ -176,7 +178,7 @@ impl Platform {
         }
     }
 
-    /// Stops every process that the platform keeps running. Stopping twice is as good as once.
+    /// Stops every process that the platform keeps running. May be repeated.
     pub async fn stop(&self) -> Result<()> {
         match self {
             Platform::Heroku(heroku) => {
@@ -198,7 +200,7 @@ impl Platform {
         }
     }
 
-    /// Lets the app run again as it did. Starting twice is as good as once.
+    /// Starts the app as it ran before. May be repeated.
     pub async fn start(&self, standing: &Standing) -> Result<()> {
         match self {
             Platform::Heroku(heroku) => {

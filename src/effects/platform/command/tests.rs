@@ -1,7 +1,7 @@
 use super::*;
 use crate::ui::Ui;
 
-/// An app whose vars stand in a file and whose processes "run" what was copied from it at the last restart.
+/// An app with its vars in a file; its processes run with the copy that the last restart made.
 fn hook(folder: &std::path::Path, edit: impl FnOnce(&mut AppCommands)) -> Hook {
     let at = |name: &str| folder.join(name).display().to_string();
     std::fs::write(
@@ -87,7 +87,7 @@ async fn neither_errors_nor_arguments_show_a_secret() {
 }
 
 #[tokio::test]
-async fn a_change_that_does_not_show_is_no_change() {
+async fn a_change_that_read_does_not_show_is_an_error() {
     let folder = tempfile::tempdir().unwrap();
     let hook = hook(folder.path(), |commands| commands.set = "true".into());
     let error = hook.set_config_vars(&wanted()).await.unwrap_err();
@@ -115,7 +115,7 @@ async fn a_command_that_prints_for_ever_is_ended() {
 }
 
 #[test]
-fn nothing_that_a_command_prints_harms() {
+fn no_output_of_a_command_does_harm() {
     let words = ["\"REDIS_URL\":", "{\"A\":"];
     crate::fuzz::bytes(
         &[r#"{"REDIS_URL":"redis://u:p@a:1","B":null,"C":{"D":[1]}}"#],
@@ -127,7 +127,7 @@ fn nothing_that_a_command_prints_harms() {
 }
 
 #[tokio::test]
-async fn a_set_that_fails_is_a_refusal_only_where_all_old_values_are_still_there() {
+async fn a_failed_set_changed_nothing_only_if_all_old_values_are_still_there() {
     let cases = [
         ("cat >/dev/null; exit 3", true),
         ("echo '{\"REDIS_URL\": \"half\"}' >vars; exit 3", false),
@@ -143,7 +143,7 @@ async fn a_set_that_fails_is_a_refusal_only_where_all_old_values_are_still_there
 }
 
 #[tokio::test]
-async fn a_set_that_fails_after_it_has_set_everything_counts_as_made() {
+async fn a_failed_set_that_has_set_everything_counts_as_made() {
     let folder = tempfile::tempdir().unwrap();
     let hook = hook(folder.path(), |commands| {
         commands.set = format!("{{ {}; }}; exit 3", commands.set)

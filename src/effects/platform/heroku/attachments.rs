@@ -1,4 +1,4 @@
-//! Add-on attachments: they own config vars, and the last one on the app that pays cannot go.
+//! Add-on attachments: they own config vars. The last one on the paying app cannot be removed.
 
 use super::http::{Changed, not_taken, refused};
 use super::{Heroku, Named};
@@ -10,23 +10,24 @@ use std::collections::{BTreeMap, BTreeSet};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Attachment {
     pub id: String,
-    /// The stem of the vars that it owns: `REDIS` owns `REDIS_URL`, and whatever else its add-on gives.
+    /// The stem of its vars: `REDIS` owns `REDIS_URL` and the other vars of its add-on.
     pub name: String,
     /// The app that it is attached to.
     pub app: String,
     pub addon_id: String,
     pub addon_name: String,
-    /// The add-on's own names of its vars (`config_vars`), which begin with the name of its first attachment; absent where the key may not see the add-on.
+    /// The add-on's var names, by its first attachment; `None` if the key cannot see them.
     pub config_vars: Option<Vec<String>>,
 }
 
 impl Attachment {
-    /// The var that holds the add-on's URL by this attachment.
+    /// Returns the var that holds the add-on's URL by this attachment.
     pub fn url_var(&self) -> String {
         format!("{}_URL", self.name)
     }
 
-    /// Whether the platform would refuse to set this var of its app. Of an add-on that cannot be seen, every var that begins with the attachment's name counts.
+    /// Returns true if the platform refuses to set this var. If the add-on cannot be seen, every
+    /// var with the attachment's name counts.
     pub fn owns(&self, var: &str) -> bool {
         let Some(suffix) = var
             .strip_prefix(self.name.as_str())
@@ -41,7 +42,7 @@ impl Attachment {
     }
 }
 
-/// Which attachment of `app` owns a var. Where one name begins with another, the longer one is meant.
+/// Returns the attachment of `app` that owns a var. Of two that fit, the longer name owns it.
 pub fn owner<'a>(attachments: &'a [Attachment], app: &str, var: &str) -> Option<&'a Attachment> {
     attachments
         .iter()
@@ -49,8 +50,8 @@ pub fn owner<'a>(attachments: &'a [Attachment], app: &str, var: &str) -> Option<
         .max_by_key(|attachment| attachment.name.len())
 }
 
-/// The add-on's vars without the name of its first attachment: `URL` and `TLS_URL` of `REDIS_URL` and `REDIS_TLS_URL`. The API does not tell that name, and the attachment may be
-/// gone: it is any beginning that all vars share, and where several fit, each of them counts, so that no owned var is taken for a plain one.
+/// Returns the add-on's var names without their shared stem: `URL` and `TLS_URL` of `REDIS_URL` and
+/// `REDIS_TLS_URL`. The API does not name the stem, so all possible stems count.
 fn suffixes<'a>(names: &'a [String], attachment: &str) -> BTreeSet<&'a str> {
     let Some(first) = names.first() else {
         return BTreeSet::new();
@@ -60,7 +61,7 @@ fn suffixes<'a>(names: &'a [String], attachment: &str) -> BTreeSet<&'a str> {
         .map(|(at, _)| at + 1)
         .filter(|&length| names.iter().all(|name| name.starts_with(&first[..length])))
         .collect();
-    // The attachment that is asked about may be the first one itself.
+    // The attachment in question may be the first one itself.
     let own = shared.last().filter(|&&length| first[..length - 1] == *attachment);
     let lengths = match own {
         Some(own) => std::slice::from_ref(own),
@@ -99,7 +100,6 @@ impl AttachmentReply {
     }
 }
 
-/// An add-on, with the names of its vars.
 #[derive(Deserialize)]
 struct AddonVars {
     id: String,
@@ -108,7 +108,7 @@ struct AddonVars {
 }
 
 impl Heroku {
-    /// All attachments of this app, each with the names that its add-on gives to vars.
+    /// Returns all attachments of this app, each with the var names of its add-on.
     pub async fn attachments(&self) -> Result<Vec<Attachment>> {
         let doing = format!("list the attachments of app {}", self.app);
         let (attachments_path, addons_path) = (self.path("/addon-attachments"), self.path("/addons"));
@@ -137,14 +137,14 @@ impl Heroku {
             .collect())
     }
 
-    /// The names of an add-on's vars; nothing where the key may not see the add-on.
+    /// Returns the names of an add-on's vars; `None` if the key may not see the add-on.
     async fn addon_vars(&self, addon: &str) -> Result<Option<Vec<String>>> {
         let doing = format!("read add-on {addon}");
         let reply: Option<AddonVars> = self.http.find_allowed(&format!("/addons/{addon}"), &doing).await?;
         Ok(reply.and_then(|addon| addon.config_vars))
     }
 
-    /// The apps that an add-on is attached to, and under which names.
+    /// Returns the apps that an add-on is attached to, with the names of the attachments.
     pub async fn attachments_of_addon(&self, addon: &str) -> Result<Vec<(String, String)>> {
         let doing = format!("list the attachments of add-on {addon}");
         let path = format!("/addons/{addon}/addon-attachments");
@@ -152,7 +152,7 @@ impl Heroku {
         Ok(replies.into_iter().map(|reply| (reply.app.name, reply.name)).collect())
     }
 
-    /// What an add-on hands out, by the names it has at the add-on (not those of an attachment).
+    /// Returns the vars of an add-on by the add-on's own names, not those of an attachment.
     pub async fn addon_config(&self, addon: &str) -> Result<BTreeMap<String, Secret>> {
         #[derive(Deserialize)]
         struct Entry {
@@ -168,7 +168,7 @@ impl Heroku {
         Ok(entries.into_iter().filter_map(readable).collect())
     }
 
-    /// Attaches an add-on to this app under a name; makes a release. One that is there already is taken as it is.
+    /// Attaches an add-on under a name, which makes a release. Takes an existing one as it is.
     pub async fn attach(&self, addon: &str, name: &str) -> Result<Attachment> {
         let doing = format!("attach add-on {addon} to app {} as {name}", self.app);
         let mut lost = None;
@@ -204,7 +204,7 @@ impl Heroku {
         Err(not_taken(&doing, lost))
     }
 
-    /// Removes an attachment, and with it the vars that it owns; makes a release. One that is gone already is done.
+    /// Removes an attachment and its vars, which makes a release. Does nothing if it is gone.
     pub async fn detach(&self, attachment: &Attachment) -> Result<()> {
         let doing = format!("detach {} from app {}", attachment.name, self.app);
         let path = format!("/addon-attachments/{}", attachment.id);

@@ -1,4 +1,4 @@
-//! The app's config vars. Every value is a secret, since any may be a URL with a password.
+//! The app's config vars. Every value is a secret, since any of them may be a URL with a password.
 
 use super::Heroku;
 use super::http::{Changed, not_taken, refused};
@@ -7,7 +7,7 @@ use crate::model::secret;
 use crate::model::secret::{Secret, Shown};
 use std::collections::BTreeMap;
 
-/// Names and values. A value that the platform masks is there and unreadable.
+/// Holds names and values; `None` is a value that the platform masks.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ConfigVars(BTreeMap<String, Option<Secret>>);
 
@@ -25,7 +25,7 @@ impl ConfigVars {
         self.0.contains_key(name)
     }
 
-    /// The value of a var; nothing where there is no such var, an error where it cannot be read.
+    /// Returns the value of a var; `None` if there is no such var, an error if it is masked.
     pub fn get(&self, name: &str) -> Result<Option<&Secret>> {
         match self.0.get(name) {
             None => Ok(None),
@@ -37,14 +37,14 @@ impl ConfigVars {
         }
     }
 
-    /// Vars whose value can be read.
+    /// Returns the vars whose values can be read.
     pub fn readable(&self) -> impl Iterator<Item = (&str, &Secret)> {
         self.0
             .iter()
             .filter_map(|(name, value)| Some((name.as_str(), value.as_ref()?)))
     }
 
-    /// Vars whose value the platform does not show.
+    /// Returns the vars whose values the platform does not show.
     pub fn masked(&self) -> impl Iterator<Item = &str> {
         self.0
             .iter()
@@ -61,7 +61,7 @@ impl ConfigVars {
         ConfigVars::new(reply.into_iter().map(|(name, shown)| (name, readable(shown))))
     }
 
-    /// Whether all vars are as wanted; nothing stands for one that should not be there.
+    /// Returns true if all vars are as wanted; `None` stands for an absent var.
     pub fn agrees_with(&self, wanted: &BTreeMap<String, Option<Secret>>) -> bool {
         wanted.iter().all(|(name, value)| match value {
             Some(value) => self.0.get(name).is_some_and(|there| there.as_ref() == Some(value)),
@@ -88,12 +88,12 @@ impl Heroku {
             .map(ConfigVars::of)
     }
 
-    /// Sets and (by nothing) removes vars in one change, which makes one release. Gives the number of the newest release before it: the change's own comes after
-    /// that one, and with a release phase the values show only when it has succeeded. Nothing where all vars are as wanted already.
+    /// Sets vars, or removes those with `None`, in one change, which makes one release. Returns the
+    /// newest release before it; `None` if all are as wanted. A release phase delays new values.
     pub async fn set_config_vars(&self, wanted: &BTreeMap<String, Option<Secret>>) -> Result<Option<u64>> {
         let names = wanted.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
         let doing = format!("set {names} of app {}", self.app);
-        // An error up to here comes before anything is sent.
+        // Errors up to here occur before anything is sent.
         let unsent = |error: Error| error.with_nothing_changed();
         if self.config_vars().await.map_err(unsent)?.agrees_with(wanted) {
             return Ok(None);

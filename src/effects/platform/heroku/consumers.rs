@@ -1,6 +1,6 @@
-//! Who else uses a Redis: every other app that the key can see and every var of it that names the same server, and every app that the add-on is attached to.
+//! Finds other users of a Redis: apps with its URL in a var, or an attachment of the add-on.
 //!
-//! Bounded, since an account may see thousands of apps: what was not looked at is counted and said.
+//! An account may see thousands of apps, so only some are read, and the rest is reported.
 
 use super::{Attachment, ConfigVars, Heroku, Named};
 use crate::effects::redis::Server;
@@ -8,19 +8,19 @@ use crate::model::error::{Error, Result};
 use futures_util::stream::{self, StreamExt};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Apps whose vars are read. Each is one request of the few thousand that an account may make in an hour.
+/// Apps whose vars are read. Each costs one of the few thousand requests per hour of an account.
 const MOST_APPS: usize = 200;
 const AT_ONCE: usize = 4;
 
-/// What was found of others, and how far it was looked.
+/// Holds the other users that were found, and how many apps were read.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Consumers {
     pub consumers: Vec<Consumer>,
-    /// Apps whose vars were read.
+    /// Number of apps whose vars were read.
     pub looked_at: usize,
-    /// Apps whose vars could not be read, and that no attachment gives away.
+    /// Apps whose vars could not be read and that have no attachment.
     pub unseen: Vec<String>,
-    /// Apps beyond the bound.
+    /// Number of apps beyond the limit.
     pub beyond: usize,
 }
 
@@ -28,16 +28,16 @@ pub struct Consumers {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Consumer {
     pub app: String,
-    /// Its vars that name the server, sorted.
+    /// Vars of the app that name the server, sorted.
     pub vars: Vec<String>,
-    /// Names of the add-on's attachments to it.
+    /// Names of the add-on's attachments to the app.
     pub attachments: Vec<String>,
-    /// Why its vars could not be read.
+    /// The reason why the vars of the app could not be read.
     pub unreadable: Option<String>,
 }
 
 impl Heroku {
-    /// The same platform and key for another app.
+    /// Returns a client with the same key for another app.
     pub fn of(&self, app: &str) -> Heroku {
         Heroku {
             http: self.http.clone(),
@@ -45,7 +45,7 @@ impl Heroku {
         }
     }
 
-    /// Every other app that uses the server, which answers at these places. The vars of this app itself are for the cutover's own look.
+    /// Returns every other app that uses the server at these places.
     pub async fn consumers(&self, places: &[(String, u16)]) -> Result<Consumers> {
         let (vars, attachments) = tokio::try_join!(self.config_vars(), self.attachments())?;
         let mut attached: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
@@ -60,7 +60,7 @@ impl Heroku {
             .map(|app| app.name)
             .filter(|name| *name != self.app)
             .collect();
-        // Those that the add-on is attached to first: they must not fall beyond the bound.
+        // Apps with an attachment come first, so that they stay within the limit.
         names.sort_by_key(|name| (!attached.contains_key(name), name.clone()));
         let beyond = names.len().saturating_sub(MOST_APPS);
         names.truncate(MOST_APPS);
@@ -113,7 +113,7 @@ impl Heroku {
     }
 }
 
-/// Ids of the add-ons whose attachments to this app name the server.
+/// Returns the ids of the add-ons whose attachments to this app name the server.
 fn addons_at(vars: &ConfigVars, attachments: &[Attachment], places: &[(String, u16)]) -> BTreeSet<String> {
     let at = vars_at(vars, places);
     attachments

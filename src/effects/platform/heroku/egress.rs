@@ -1,4 +1,4 @@
-//! The addresses that an app's processes come from: fixed in a Private Space, and anything elsewhere.
+//! The addresses that an app's processes come from: fixed in a Private Space, otherwise any.
 
 use super::Heroku;
 use crate::effects::platform::Egress;
@@ -21,7 +21,7 @@ impl Heroku {
         };
         let doing = format!("read the addresses of the Private Space {space}");
         let nat: Nat = self.http.get(&format!("/spaces/{space}/nat"), &doing).await?;
-        // The world instead would be a silent answer to a question that was meant otherwise.
+        // An error, since falling back to all addresses would open Redis to the world.
         let unknown = |why: String| {
             Error::failed(doing.clone())
                 .because(why)
@@ -29,7 +29,7 @@ impl Heroku {
         };
         if nat.state != "enabled" || nat.sources.is_empty() {
             return Err(unknown(format!(
-                "they are {:?} and {} of them are told",
+                "their state is {:?}, and the platform names {} of them",
                 nat.state,
                 nat.sources.len()
             )));
@@ -64,7 +64,7 @@ mod tests {
             panic!("it is in a space");
         };
         assert_eq!((name.as_str(), addresses.len()), ("quiet", 2));
-        // A space that tells none is no reason to let everybody in.
+        // A space without known addresses must not open Redis to everybody.
         stand.admin("spaces/quiet", json!({"sources": []})).await;
         let error = inside.egress().await.unwrap_err();
         assert!(error.next_step().unwrap().contains("hosts.app_cidrs"), "{error:?}");

@@ -1,4 +1,4 @@
-//! Replies that no platform should give, to every request that we send.
+//! Fuzzes every request with replies that no platform should give.
 
 use super::Heroku;
 use crate::fuzz;
@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
-/// What is answered to every request: the status line with headers of its own, and the body; without a body, bytes for ever.
+/// The status line with headers, and the body, of every reply; without a body, endless bytes.
 type Reply = Arc<Mutex<(String, Option<Vec<u8>>)>>;
 
 async fn serve(mut stream: TcpStream, reply: Reply) {
@@ -75,7 +75,7 @@ impl Liar {
         *self.reply.lock().unwrap() = (format!("HTTP/1.1 {head}\r\n"), body.map(<[u8]>::to_vec));
     }
 
-    /// Each request in its turn. What comes of it does not matter here.
+    /// Sends the request of this number. Its result does not matter here.
     async fn ask(&self, which: usize) {
         let heroku = &self.heroku;
         match which % 12 {
@@ -120,7 +120,7 @@ fn replies_of_every_request() {
     let mut runner = TestRunner::deterministic();
     for case in 0..fuzz::CASES as usize {
         let body = inputs.new_tree(&mut runner).unwrap().current();
-        // Refusals of 429 and 5xx are asked again, with pauses: that is tried elsewhere.
+        // 429 and 5xx are repeated with pauses; other tests cover them.
         let heads = [
             "200 OK",
             "200 OK",
@@ -147,7 +147,7 @@ fn replies_of_every_request() {
 }
 
 #[tokio::test]
-async fn pages_and_bodies_without_an_end_have_one_here() {
+async fn endless_pages_and_bodies_are_errors() {
     let liar = Liar::new().await;
     for body in [&b"[]"[..], &[&b"["[..], &b"0,".repeat(1_900_000)[..], b"0]"].concat()] {
         liar.say("206 Partial Content\r\nNext-Range: id ]a..", Some(body));
@@ -157,13 +157,13 @@ async fn pages_and_bodies_without_an_end_have_one_here() {
     liar.say("200 OK", None);
     let error = liar.heroku.app().await.unwrap_err();
     assert!(error.chain().join(": ").contains("more than"), "{error:?}");
-    // Also where the reply is only of interest for its status.
+    // The limit holds even if only the status of the reply matters.
     liar.say("403 No", None);
     assert!(liar.heroku.app().await.unwrap_err().to_string().contains("403"));
     assert!(liar.heroku.log_of("web.1").await.is_empty());
 }
 
-/// A parser quotes what it does not understand. Here that may be a password.
+/// A JSON parser may quote its input in an error, and the input may be a password.
 #[tokio::test]
 async fn a_reply_that_is_not_understood_is_not_quoted() {
     let liar = Liar::new().await;

@@ -1,4 +1,4 @@
-//! Requests and replies: authentication, paging, waiting when asked to, and telling a refusal from an answer that was lost.
+//! Sends requests, with paging and waiting. Distinguishes a refusal from a lost answer.
 
 use crate::effects::fault;
 use crate::effects::http;
@@ -14,23 +14,23 @@ use serde_json::Value;
 use std::time::Duration;
 use zeroize::Zeroizing;
 
-/// How long one request may take.
+/// Time limit of one request.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
-/// How long a request is tried again while the platform is out of reach or asks for patience. About 75 requests a minute come back to an account that
-/// used up its own, so a minute is enough for the few that a cutover makes.
+/// How long to repeat a request while the platform is out of reach or limits its rate. An account
+/// gets back about 75 requests a minute, which is enough for the few of a cutover.
 const PATIENCE: Duration = Duration::from_secs(60);
 const ACCEPT_VALUE: &str = "application/vnd.heroku+json; version=3";
-/// A list longer than this is a server that pages in circles.
+/// A server with a longer list sends the same pages again.
 const MOST_PAGES: usize = 100;
-/// So is one that takes this long.
+/// Time limit of a list.
 const LIST_TIMEOUT: Duration = Duration::from_secs(180);
-/// A reply: a page has a thousand entries of about a kilobyte at most, and the vars of an app have 64 KiB.
+/// A page has at most a thousand entries of about a kilobyte, and the vars of an app have 64 KiB.
 const LONGEST_REPLY: usize = 4 << 20;
-/// All pages of a list together.
+/// Limit of all pages of a list together.
 const LONGEST_LIST: usize = 16 << 20;
-/// Two texts.
+/// A refusal holds two texts.
 const LONGEST_REFUSAL: usize = 64 << 10;
-/// Of a log only the end is of use.
+/// Only the end of a log is useful.
 const LONGEST_LOG: usize = 1 << 20;
 
 #[derive(Clone)]
@@ -40,16 +40,16 @@ pub(super) struct Http {
     key: Secret,
 }
 
-/// What came of a request that changes something.
+/// The outcome of a request that changes something.
 pub(super) enum Changed {
     Done(Value),
-    /// The platform said no, so nothing has changed.
+    /// The platform refused, so nothing has changed.
     Refused(Refusal),
-    /// The answer was lost: it may have happened or not.
+    /// The answer was lost, so the change may have happened or not.
     Unclear(Error),
 }
 
-/// A reply of 4xx in the platform's own words.
+/// A reply of 4xx with the platform's own text.
 #[derive(Clone, Debug)]
 pub(super) struct Refusal {
     pub status: StatusCode,
@@ -91,7 +91,7 @@ impl Http {
         Ok(Http { client, base, key })
     }
 
-    /// Reads one thing.
+    /// Reads one resource.
     pub(super) async fn get<T: DeserializeOwned>(&self, path: &str, doing: &str) -> Result<T> {
         parsed(
             self.read(path, None, doing)
@@ -103,7 +103,7 @@ impl Http {
         .await
     }
 
-    /// Reads one thing that may not exist.
+    /// Reads one resource that may not exist.
     pub(super) async fn find<T: DeserializeOwned>(&self, path: &str, doing: &str) -> Result<Option<T>> {
         match self.read(path, None, doing).await? {
             Ok(response) => parsed(response, path, doing).await.map(Some),
@@ -112,7 +112,7 @@ impl Http {
         }
     }
 
-    /// Reads one thing that may not exist, or that the key may not see.
+    /// Reads one resource that may not exist or that the key may not see.
     pub(super) async fn find_allowed<T: DeserializeOwned>(&self, path: &str, doing: &str) -> Result<Option<T>> {
         match self.read(path, None, doing).await? {
             Ok(response) => parsed(response, path, doing).await.map(Some),
@@ -140,7 +140,7 @@ impl Http {
             .because(format!("{} entries in {bytes} bytes, and more to come", items.len())))
     }
 
-    /// Reads the first page of a list in the order that `range` asks for; all of it when the server orders it otherwise.
+    /// Reads the first page in the order of `range`; the whole list if the server orders otherwise.
     pub(super) async fn newest<T: DeserializeOwned>(
         &self,
         path: &str,
@@ -172,13 +172,13 @@ impl Http {
         })
     }
 
-    /// Sends a change once. It is sent again only where it certainly was not taken: no connection, or too many requests.
+    /// Sends a change. Repeats it only if it was not taken: no connection, or too many requests.
     pub(super) async fn change(&self, method: &str, path: &str, body: Option<Value>) -> Changed {
         self.exchange(method, path, body.map(|body| Bytes::from(body.to_string())))
             .await
     }
 
-    /// The same with a body that holds secrets: it is wiped once it is sent.
+    /// As `change`, with a body that holds secrets and is wiped once it is sent.
     pub(super) async fn change_secretly(&self, method: &str, path: &str, body: Zeroizing<Vec<u8>>) -> Changed {
         self.exchange(method, path, Some(Bytes::from_owner(body))).await
     }
@@ -211,7 +211,7 @@ impl Http {
                     };
                 }
                 Ok(response) => return Changed::Refused(Refusal::read(response).await),
-                // Nothing was sent: this alone may be tried again.
+                // Nothing was sent, so only this error is tried again.
                 Err(error) if error.is_connect() => Changed::Unclear(lost(&format!("{method} {path}"), error)),
                 Err(error) => return Changed::Unclear(lost(&format!("{method} {path}"), error)),
             };
@@ -223,7 +223,8 @@ impl Http {
         }
     }
 
-    /// What is said to a change that has no readable body: nothing can come of it. Nothing where it was not refused, or no answer came.
+    /// Returns the refusal of a change with an unreadable body, which changes nothing; `None` if it
+    /// was not refused or no answer came.
     pub(super) async fn refusal_of_nothing(&self, path: &str) -> Option<Refusal> {
         let request = self
             .client
@@ -238,7 +239,8 @@ impl Http {
         }
     }
 
-    /// What stands at an address that the platform gave out, such as a log's: the address is its own secret, so the key is not sent along. Empty where nothing comes.
+    /// Returns the text at an address from the platform, such as a log's; empty if there is none.
+    /// The address is its own secret, so the key is not sent.
     pub(super) async fn text_at(&self, url: &str) -> String {
         let Ok(url) = reqwest::Url::parse(url) else {
             return String::new();
@@ -255,7 +257,7 @@ impl Http {
         }
     }
 
-    /// Asks until there is an answer. The inner error is the platform's no.
+    /// Asks until there is an answer. The inner error is the platform's refusal.
     async fn read(
         &self,
         path: &str,
@@ -307,7 +309,7 @@ impl Http {
     }
 
     fn authorization(&self) -> HeaderValue {
-        // A key with control characters cannot be sent; the platform's 401 then says so better than we could.
+        // A key with control characters cannot be sent; the platform's 401 explains it better.
         let bearer = Zeroizing::new(format!("Bearer {}", self.key.expose()));
         let mut value = HeaderValue::from_str(&bearer).unwrap_or_else(|_| HeaderValue::from_static("Bearer"));
         value.set_sensitive(true);
@@ -327,8 +329,8 @@ impl Refusal {
         }
     }
 
-    /// Whether any change of the app would be refused, whatever it holds: a wrong key, an overdue account, missing rights, an app that is gone, suspended or locked, or an account that
-    /// has to be verified first.
+    /// Returns true if any change of the app would be refused: wrong key, overdue account, missing
+    /// rights, an app that is gone, suspended or locked, or an account that must be verified first.
     pub(super) fn is_about_the_account(&self) -> bool {
         match self.status.as_u16() {
             401..=404 | 410 | 423 => true,
@@ -371,7 +373,7 @@ impl Refusal {
     }
 }
 
-/// The error for a change that was refused. Where an earlier answer to the same change was lost, that first request may
+/// Returns the error of a refused change. If an earlier answer was lost, that first request may
 /// still be carried out.
 pub(super) fn refused(refusal: &Refusal, doing: &str, lost: Option<Error>) -> Error {
     match lost {
@@ -386,7 +388,7 @@ pub(super) fn refused(refusal: &Refusal, doing: &str, lost: Option<Error>) -> Er
     }
 }
 
-/// A change that was asked for several times and is not there.
+/// Returns the error of a change that was requested several times and is not there.
 pub(super) fn not_taken(doing: &str, lost: Option<Error>) -> Error {
     let error = Error::failed(format!("{doing}: the platform did not take the change"))
         .hint("see the platform's status page, then run the same command again");
@@ -401,7 +403,7 @@ async fn parsed<T: DeserializeOwned>(response: Response, path: &str, doing: &str
     understood(&body, path, doing)
 }
 
-/// The reply as a value. What is wrong with it is told by its place alone: the parser's own words may quote what stands there, such as a URL with a password.
+/// Parses a reply. Errors name only the place: the parser's text may quote a URL with a password.
 fn understood<T: DeserializeOwned>(body: &[u8], path: &str, doing: &str) -> Result<T> {
     serde_json::from_slice(body).map_err(|error| {
         Error::failed(format!("{doing}: the reply of {path} is not what it should be")).because(format!(

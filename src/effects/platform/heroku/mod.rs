@@ -1,4 +1,4 @@
-//! The Heroku Platform API, as far as moving one app's Redis needs it.
+//! The Heroku Platform API, as far as a move of one app's Redis needs it.
 
 mod attachments;
 mod config_vars;
@@ -26,23 +26,23 @@ use crate::model::secret::Secret;
 use http::{Changed, Http, not_taken, refused};
 use serde::Deserialize;
 
-/// Where the public API answers; HEROKU_API_URL names another.
+/// The address of the public API; HEROKU_API_URL names another.
 pub const PUBLIC_API: &str = "https://api.heroku.com";
 
-/// One app on the platform, with the key that may change it.
+/// One app on the platform, with a key that may change it.
 #[derive(Clone)]
 pub struct Heroku {
     http: Http,
     app: String,
 }
 
-/// What the platform says of the app itself.
+/// Holds the platform's facts of the app itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct App {
     pub name: String,
     /// The platform's name of the region, such as `us`.
     pub region: String,
-    /// The Private Space, where the app runs in one: its processes are then restarted a quarter at a time.
+    /// The Private Space of the app, if any; it restarts a quarter of the processes at a time.
     pub space: Option<String>,
     pub maintenance: bool,
 }
@@ -101,10 +101,10 @@ impl Heroku {
         })
     }
 
-    /// Visitors of an app under maintenance see a page of the platform; workers go on.
+    /// Turns maintenance on or off. Visitors then see a page of the platform; workers continue.
     pub async fn set_maintenance(&self, on: bool) -> Result<()> {
         let doing = format!("turn maintenance {} for app {}", on_off(on), self.app);
-        // Setting it twice is as good as once, so an answer that was lost is simply asked for again.
+        // Setting it twice has the effect of once, so it is set again if the answer was lost.
         let mut lost = None;
         for _ in 0..3 {
             let body = serde_json::json!({ "maintenance": on });
@@ -118,7 +118,7 @@ impl Heroku {
         Err(not_taken(&doing, lost))
     }
 
-    /// The AWS region that the app runs in, such as `us-east-1`.
+    /// Returns the AWS region that the app runs in, such as `us-east-1`.
     pub async fn aws_region(&self) -> Result<String> {
         #[derive(Deserialize)]
         struct Region {
@@ -144,7 +144,6 @@ impl Heroku {
         Ok(reply.provider.region)
     }
 
-    /// A path under this app.
     fn path(&self, rest: &str) -> String {
         format!("/apps/{}{rest}", self.app)
     }

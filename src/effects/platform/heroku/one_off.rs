@@ -1,4 +1,4 @@
-//! One-off processes: one command with an environment of its own, beside the formation.
+//! One-off processes: each runs one command with its own environment, beside the formation.
 
 use super::http::{Changed, not_taken};
 use super::{Dyno, Heroku};
@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-/// What is asked for.
+/// The body of the request.
 #[derive(Serialize)]
 struct Process<'a> {
     command: &'a str,
@@ -17,12 +17,11 @@ struct Process<'a> {
     attach: bool,
     #[serde(rename = "type")]
     kind: &'a str,
-    /// Seconds.
     time_to_live: u64,
 }
 
 impl Heroku {
-    /// Starts a one-off process with these vars over the app's own, and gives its name. The platform ends it after `lifetime` should nobody else.
+    /// Starts a one-off with these vars over the app's, for `lifetime` at most. Returns its name.
     pub async fn run_one_off(
         &self,
         command: &str,
@@ -57,7 +56,7 @@ impl Heroku {
                 Changed::Refused(refusal) => return Err(refusal.error(&doing)),
                 Changed::Unclear(cause) => {
                     lost = Some(cause);
-                    // It may run all the same: the one that is there now and was not.
+                    // It may run all the same; then it is the new one in the list.
                     if let Some(name) = self.one_offs().await?.difference(&before).next() {
                         return Ok(name.clone());
                     }
@@ -67,7 +66,7 @@ impl Heroku {
         Err(not_taken(&doing, lost))
     }
 
-    /// The state of one process; nothing once the platform shows it no more.
+    /// Returns the state of one process; `None` once the platform does not show it any more.
     pub async fn dyno_state(&self, name: &str) -> Result<Option<String>> {
         #[derive(Deserialize)]
         struct Reply {
@@ -78,7 +77,7 @@ impl Heroku {
         Ok(reply.map(|reply| reply.state))
     }
 
-    /// Ends a process; one that is gone already is done.
+    /// Ends a process. Does nothing if it is gone already.
     pub async fn stop_dyno(&self, name: &str) -> Result<()> {
         let doing = format!("stop {name} of app {}", self.app);
         let path = self.path(&format!("/dynos/{name}/actions/stop"));
@@ -94,7 +93,7 @@ impl Heroku {
         Err(not_taken(&doing, lost))
     }
 
-    /// What a process printed and the platform says about it, oldest first. Only for showing: nothing where the platform does not give it.
+    /// Returns log lines of a process to show, oldest first; empty if the platform gives none.
     pub async fn log_of(&self, name: &str) -> Vec<String> {
         let body = serde_json::json!({ "dyno": name, "lines": 100, "tail": false });
         let Changed::Done(session) = self.http.change("POST", &self.path("/log-sessions"), Some(body)).await else {

@@ -1,4 +1,4 @@
-//! The app's processes: how many of each type there should be, which run, and whether the old ones outlive a change.
+//! The app's processes: how many should run, which do, and if old ones outlive a change.
 
 use super::http::{Changed, not_taken, refused};
 use super::{Heroku, on_off};
@@ -15,13 +15,13 @@ pub type Formation = BTreeMap<String, u64>;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Dyno {
-    /// Such as `web.1`.
+    /// A name such as `web.1`.
     pub name: String,
     /// The process type; `run` for one-off processes, which a change of config does not restart.
     pub kind: String,
-    /// Such as `starting`, `up`, `crashed`.
+    /// A state such as `starting`, `up`, `crashed`.
     pub state: String,
-    /// The release that it runs.
+    /// The number of the release that it runs.
     pub release: u64,
 }
 
@@ -84,7 +84,7 @@ impl Heroku {
         Err(not_taken(&doing, lost))
     }
 
-    /// The processes that the platform shows. Those that got their SIGTERM are not among them, though they may live for 30 s more.
+    /// Returns the shown processes. One that got SIGTERM may live 30 s more unseen.
     pub async fn dynos(&self) -> Result<Vec<Dyno>> {
         let doing = format!("list the processes of app {}", self.app);
         let replies: Vec<DynoReply> = self.http.list(&self.path("/dynos"), &doing).await?;
@@ -99,7 +99,7 @@ impl Heroku {
             .collect())
     }
 
-    /// Waits until all that should run runs this release or a later one, and nothing of an older one is shown.
+    /// Waits until all wanted processes run this release or a later one, and no older one is shown.
     pub async fn await_processes(&self, release: u64, deadline: Duration, step: &Step) -> Result<()> {
         let what = format!("the processes of app {} to run release v{release}", self.app);
         let wait = Wait::new(
@@ -131,7 +131,7 @@ impl Heroku {
         .await
     }
 
-    /// Whether old web processes serve on for minutes beside the new ones, unseen in the list of processes.
+    /// Returns true if old web processes serve on for minutes, unseen in the list of processes.
     pub async fn preboot(&self) -> Result<bool> {
         #[derive(Deserialize)]
         struct Feature {

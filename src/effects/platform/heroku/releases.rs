@@ -1,4 +1,4 @@
-//! Releases: every change of config or attachments makes one, and only its terminal state tells what the app runs with.
+//! Releases: each change of vars or attachments makes one, in force only if it succeeds.
 
 use super::Heroku;
 use crate::effects::wait::{Look, Wait};
@@ -43,7 +43,7 @@ impl fmt::Display for ReleaseStatus {
 }
 
 impl Heroku {
-    /// The release with the highest number; nothing for an app that never had one.
+    /// Returns the release with the highest number; `None` if the app never had one.
     pub async fn newest_release(&self) -> Result<Option<Release>> {
         let doing = format!("list the releases of app {}", self.app);
         let newest_first =
@@ -60,7 +60,7 @@ impl Heroku {
         Ok(releases.into_iter().max_by_key(|release| release.version))
     }
 
-    /// Waits until the newest release after number `after` has succeeded, failed or expired. A release phase command may take long.
+    /// Waits until a release after number `after` has ended, which a release phase may delay.
     pub async fn terminal_release(&self, after: u64, deadline: Duration, step: &Step) -> Result<Release> {
         let what = format!("a release of app {} after v{after} to end", self.app);
         Wait::new(

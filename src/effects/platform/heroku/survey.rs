@@ -1,4 +1,4 @@
-//! What a move must know of an app beside its vars: where it runs, what a change sets off, what would keep an old URL, and whether the key may change it at all.
+//! Facts of an app beside its vars: where it runs, what a change starts, who keeps an old URL.
 
 use super::http::Refusal;
 use super::{ConfigVars, Heroku};
@@ -9,31 +9,31 @@ use serde::Deserialize;
 pub struct AppSurvey {
     /// AWS's name of the region.
     pub region: String,
-    /// The Private Space it runs in.
+    /// The Private Space of the app, if it runs in one.
     pub space: Option<String>,
     pub maintenance: bool,
     pub preboot: bool,
-    /// A command runs before each release takes effect, and may fail.
+    /// True if a command runs before each release takes effect. It may fail.
     pub release_phase: bool,
-    /// Running one-off processes, such as `run.4711`.
+    /// Names of running one-off processes, such as `run.4711`.
     pub one_offs: Vec<String>,
     /// Add-ons that start processes by themselves.
     pub schedulers: Vec<String>,
-    /// Vars whose value the platform does not show.
+    /// Vars whose values the platform does not show.
     pub masked: Vec<String>,
     pub change: ChangeProbe,
 }
 
-/// Whether the key may change the app's config.
+/// Says if the key may change the app's config.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum ChangeProbe {
     Denied(String),
-    /// Nothing speaks against it.
+    /// No reason for a refusal was found.
     #[default]
     Open,
 }
 
-/// Services whose names say that they start processes at set times.
+/// Parts of the names of services that start processes at set times.
 const SCHEDULERS: [&str; 3] = ["scheduler", "cron", "temporize"];
 
 impl Heroku {
@@ -75,7 +75,7 @@ impl Heroku {
             .collect())
     }
 
-    /// Asks for a change whose body nobody can read, so that nothing can come of it. Who may not change the app is told so; any other answer proves nothing.
+    /// Sends a change that cannot be parsed, so nothing changes. Only a refusal proves anything.
     async fn probe_change(&self) -> ChangeProbe {
         match self.denial().await {
             Some(refusal) if refusal.message.is_empty() => ChangeProbe::Denied(refusal.status.to_string()),
@@ -84,7 +84,7 @@ impl Heroku {
         }
     }
 
-    /// The same as an error.
+    /// Returns an error if a change of the config vars would be refused.
     pub(in crate::effects::platform) async fn refusal_foreseen(&self) -> Result<()> {
         let doing = format!("change the config vars of app {}", self.app_name());
         match self.denial().await {
@@ -106,7 +106,7 @@ mod tests {
     use serde_json::json;
 
     #[tokio::test]
-    async fn a_change_that_would_be_refused_is_told_beforehand_and_nothing_is_changed() {
+    async fn a_refusal_of_changes_is_found_beforehand_and_nothing_is_changed() {
         let stand = Stand::new().await;
         let release = stand.heroku.newest_release().await.unwrap();
         for (status, id, denied) in [
@@ -117,7 +117,7 @@ mod tests {
             (404, "not_found", true),
             (422, "verification_needed", true),
             (423, "locked", true),
-            // A body that cannot be read may be told so.
+            // The platform may answer so to an unreadable body.
             (400, "bad_request", false),
             (422, "invalid_params", false),
             (429, "rate_limit", false),
@@ -170,7 +170,7 @@ mod tests {
         let busy = stand.heroku.of("busy");
         busy.set_preboot(true).await.unwrap();
         busy.set_maintenance(true).await.unwrap();
-        // The app's release phase is running; only what has ended holds still.
+        // The release phase still runs, and only an ended release has stable facts.
         let step = crate::ui::Ui::silent().step("");
         let before = busy
             .terminal_release(1, std::time::Duration::from_secs(30), &step)

@@ -1,4 +1,4 @@
-//! The client against the sandbox's platform: what a change means, and what happens when answers get lost.
+//! Tests the client with the sandbox's platform: the effect of changes, and answers that get lost.
 
 use super::*;
 use crate::ui::Ui;
@@ -114,7 +114,7 @@ async fn an_owned_var_cannot_be_set_and_the_error_says_who_owns_it() {
 }
 
 #[tokio::test]
-async fn what_an_attachment_owns_is_what_the_platform_refuses() {
+async fn vars_that_an_attachment_owns_are_those_that_the_platform_refuses() {
     let stand = Stand::new().await;
     for (name, attachment, values) in [
         (
@@ -130,7 +130,7 @@ async fn what_an_attachment_owns_is_what_the_platform_refuses() {
     }
     stand.heroku.attach("redis-2", "HOSTED_QUEUE").await.unwrap();
     stand.heroku.attach("cloud-1", "HOSTED").await.unwrap();
-    // The name that the add-on's own vars begin with is gone then.
+    // This removes the name that the add-on's own vars begin with.
     let gone = stand.heroku.attachments().await.unwrap();
     let gone = gone.into_iter().find(|attachment| attachment.name == "QUEUE").unwrap();
     stand.heroku.detach(&gone).await.unwrap();
@@ -221,7 +221,7 @@ async fn lists_are_read_over_all_their_pages() {
 }
 
 #[tokio::test]
-async fn a_platform_that_is_out_of_order_is_asked_again() {
+async fn a_platform_that_fails_for_a_while_is_asked_again() {
     let stand = Stand::new().await;
     stand
         .admin(
@@ -234,7 +234,7 @@ async fn a_platform_that_is_out_of_order_is_asked_again() {
 }
 
 #[tokio::test]
-async fn switches_stay_as_they_were_set() {
+async fn maintenance_and_preboot_stay_as_they_were_set() {
     let stand = Stand::new().await;
     assert!(!stand.heroku.preboot().await.unwrap());
     stand.heroku.set_preboot(true).await.unwrap();
@@ -246,7 +246,7 @@ async fn switches_stay_as_they_were_set() {
 }
 
 #[tokio::test]
-async fn a_wrong_key_and_an_unknown_app_are_told_apart() {
+async fn a_wrong_key_and_an_unknown_app_are_different_errors() {
     let stand = Stand::new().await;
     let ask = async |key: &str, app: &str| {
         Heroku::new(&stand.api, Secret::new(key), app)
