@@ -1,22 +1,23 @@
-//! Who was connected at a moment, to be held against who is connected later. Pure.
+//! Records who was connected at a moment, for a comparison with who is connected later. Pure.
 //!
-//! The end of a switch is that baseline and not an empty list: a provider's own agents never leave. Ports and ids change with every reconnection, so clients are
-//! kept as groups (address without port, user, name, library) with a count. Which clients belong into a baseline is for the caller to say.
+//! A switch is done when the clients match this baseline. The list is never empty, since a
+//! provider's agents stay. Ports and ids change, so clients are counted by address without port,
+//! user, name, library.
 
 use super::control::Client;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
-/// Clients that nothing tells apart but their connection.
+/// Holds what clients have in common if only their connections differ.
 #[derive(Clone, Debug, Deserialize, Serialize, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Group {
-    /// Address without the port; empty for a client of a Unix socket without one.
+    /// The address without its port; empty for a client on a Unix socket.
     pub address: String,
     #[serde(default)]
     pub user: String,
     #[serde(default)]
     pub name: String,
-    /// What the client's library calls itself.
+    /// The name of the client's library, as it reports it.
     #[serde(default)]
     pub lib: String,
 }
@@ -36,7 +37,7 @@ impl Group {
     }
 }
 
-/// How many of each group there were.
+/// Holds the number of clients in each group.
 #[derive(Clone, Debug, Default, Deserialize, Serialize, PartialEq, Eq)]
 pub struct Baseline {
     groups: Vec<Counted>,
@@ -58,7 +59,7 @@ impl Baseline {
         Baseline::counted(groups)
     }
 
-    /// A baseline of so many clients of each group.
+    /// Returns a baseline with these numbers of clients.
     pub fn counted(groups: impl IntoIterator<Item = (Group, usize)>) -> Self {
         let groups = groups.into_iter().map(|(group, count)| Counted { group, count });
         Baseline {
@@ -74,7 +75,7 @@ impl Baseline {
         self.groups.is_empty()
     }
 
-    /// Who is there now and was not: the clients of a group beyond its recorded count, the longest connected of it counting as the recorded ones.
+    /// Returns clients beyond the recorded number of their group: its newest ones.
     pub fn strangers<'a>(&self, now: impl IntoIterator<Item = &'a Client>) -> Vec<&'a Client> {
         let mut left: BTreeMap<&Group, usize> = self
             .groups
@@ -104,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn who_reconnects_is_known_and_who_is_one_too_many_is_not() {
+    fn a_reconnected_client_is_known_and_one_too_many_is_a_stranger() {
         let before = [
             client(1, "192.0.2.1:5000", "agent", "metrics"),
             client(2, "192.0.2.1:5001", "agent", "metrics"),
@@ -124,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn it_is_read_back_as_it_was_written() {
+    fn a_baseline_is_read_back_as_it_was_written() {
         let baseline = Baseline::of(&[client(1, "192.0.2.1:5000", "agent", "metrics")]);
         let text = serde_json::to_string(&baseline).unwrap();
         assert_eq!(serde_json::from_str::<Baseline>(&text).unwrap(), baseline);

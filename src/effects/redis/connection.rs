@@ -1,4 +1,4 @@
-//! A connection that speaks Redis: commands in, replies or errors that say which server, which command and what to try.
+//! A connection that sends commands. Its errors name the server, the command and what to try.
 
 use super::bounded::Bounded;
 use super::stream::{CONNECT_TIMEOUT, Stream};
@@ -13,10 +13,10 @@ use std::time::Duration;
 use tokio::task::JoinHandle;
 
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
-/// How often an idle connection says that it is there.
+/// How often an idle connection sends a PING.
 const ALIVE: Duration = Duration::from_millis(if cfg!(test) { 300 } else { 20_000 });
 
-/// Clones share one connection; it closes when the last of them is dropped.
+/// Clones share one connection, which closes when the last clone is dropped.
 #[derive(Clone)]
 pub struct Connection {
     inner: MultiplexedConnection,
@@ -24,7 +24,7 @@ pub struct Connection {
     _driver: Arc<Driver>,
 }
 
-/// Moves bytes as long as somebody may ask; a blocked command must not keep the connection open after that.
+/// Moves bytes while a clone exists, so that no blocked command keeps it open longer.
 struct Driver {
     moving: JoinHandle<()>,
     keeping: JoinHandle<()>,
@@ -37,8 +37,8 @@ impl Drop for Driver {
     }
 }
 
-/// Says something now and then: hosts close a connection that is idle for some minutes (`timeout 300` is usual), and a comparison may take longer than that while
-/// the connections for what comes after it wait.
+/// Sends a PING now and then. Hosts close connections that are idle for some minutes (often
+/// `timeout 300`), and connections for later steps may wait longer than that during a comparison.
 async fn keep_alive(mut connection: MultiplexedConnection) {
     loop {
         tokio::time::sleep(ALIVE).await;
@@ -49,7 +49,7 @@ async fn keep_alive(mut connection: MultiplexedConnection) {
     }
 }
 
-/// The name that all connections of this process have in CLIENT LIST; nobody else can guess it.
+/// Returns the name of all connections of this process in CLIENT LIST; nobody else can guess it.
 pub fn own_name() -> &'static str {
     static NAME: OnceLock<String> = OnceLock::new();
     NAME.get_or_init(|| format!("infra-{}", &Secret::generate().expose()[..16]))
@@ -73,7 +73,7 @@ impl Connection {
             moving: tokio::spawn(driver),
             keeping: tokio::spawn(keep_alive(inner.clone())),
         });
-        // Where a host forbids names, ours are taken for strangers': nothing worse.
+        // If a host forbids names, our connections only count as strangers.
         let naming = ::redis::cmd("CLIENT")
             .arg("SETNAME")
             .arg(own_name())
@@ -91,12 +91,12 @@ impl Connection {
         })
     }
 
-    /// The label and address of the server, for errors.
+    /// Returns the label and address of the server, for errors.
     pub fn place(&self) -> &str {
         &self.place
     }
 
-    /// How long a command, or a whole pipeline, may take.
+    /// Limits the time of a command, or of a whole pipeline.
     pub fn answer_within(&mut self, timeout: Duration) {
         self.inner.set_response_timeout(timeout);
     }
@@ -109,7 +109,7 @@ impl Connection {
             .map_err(|cause| self.explain(&name(command), cause))
     }
 
-    /// Sends one command; an error that the server answers is a value here, for whoever wants to judge it.
+    /// Sends one command. Returns an error of the server as a value, which the caller judges.
     pub async fn ask(&mut self, command: &Cmd) -> Result<Value> {
         match self.inner.send_packed_command(command).await {
             Ok(value) => Ok(value),
@@ -117,7 +117,7 @@ impl Connection {
         }
     }
 
-    /// Sends several commands at once and gives their replies as they are: errors of the server are values among them.
+    /// Sends several commands at once. Errors of the server are values among the replies.
     pub async fn ask_all(&mut self, commands: &Pipeline) -> Result<Vec<Value>> {
         if commands.is_empty() {
             return Ok(Vec::new());
@@ -136,7 +136,7 @@ impl Connection {
     }
 }
 
-/// The command without its arguments, which may be keys, values or passwords.
+/// Returns the command without its arguments, which may be keys, values or passwords.
 fn name(command: &Cmd) -> String {
     let mut words = command.args_iter().filter_map(|arg| match arg {
         Arg::Simple(bytes) => Some(String::from_utf8_lossy(bytes).to_uppercase()),
@@ -151,7 +151,7 @@ fn name(command: &Cmd) -> String {
 
 const LOGIN_REFUSED: &str = "user name and password do not fit, or this user may not come from here: see whether the password was changed since";
 
-/// Whether this is a server that was reached and did not let us in.
+/// Returns true if the server was reached and refused the login.
 pub fn is_refused_login(error: &Error) -> bool {
     error.next_step() == Some(LOGIN_REFUSED)
 }

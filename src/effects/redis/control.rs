@@ -1,4 +1,4 @@
-//! Steering a server that is not ours: pausing its writes, seeing and severing its clients, and finding out what its host forbids.
+//! Pauses writes, lists and disconnects clients, and finds which commands a server forbids.
 
 use super::connection::Connection;
 use super::info::Info;
@@ -9,8 +9,8 @@ use serde::Serialize;
 use std::collections::HashMap;
 use std::time::Duration;
 
-/// Makes every write of every client wait (`CLIENT PAUSE … WRITE`, Redis 6.2 and later). It ends by itself, and a shorter pause does not shorten a longer one.
-/// EVAL and PUBLISH wait too, and keys do not expire meanwhile.
+/// Makes all writes wait, also EVAL and PUBLISH (`CLIENT PAUSE … WRITE`, Redis 6.2). Keys do not
+/// expire meanwhile. The pause ends by itself; a shorter one does not shorten a longer one.
 pub async fn pause_writes(connection: &mut Connection, duration: Duration) -> Result<()> {
     connection
         .query(cmd("CLIENT").arg("PAUSE").arg(milliseconds(duration)).arg("WRITE"))
@@ -21,7 +21,7 @@ fn milliseconds(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// The same, and what the server says of itself right after it, in one round trip.
+/// Pauses writes, and reads INFO right after it in the same round trip.
 pub async fn pause_writes_and_read(connection: &mut Connection, duration: Duration) -> Result<Info> {
     let mut commands = ::redis::pipe();
     commands
@@ -37,17 +37,16 @@ pub async fn pause_writes_and_read(connection: &mut Connection, duration: Durati
     Info::from_reply(connection, answers.next().unwrap_or(Value::Nil))
 }
 
-/// Ends a pause at once. Whatever waited is served.
+/// Ends a pause at once. The waiting commands are served.
 pub async fn unpause(connection: &mut Connection) -> Result<()> {
     connection.query(cmd("CLIENT").arg("UNPAUSE")).await
 }
 
-/// Who this connection is logged in as.
+/// Returns the user that this connection is logged in as.
 pub async fn whoami(connection: &mut Connection) -> Result<String> {
     connection.query(cmd("ACL").arg("WHOAMI")).await
 }
 
-/// The id of this connection.
 pub async fn own_id(connection: &mut Connection) -> Result<u64> {
     connection.query(cmd("CLIENT").arg("ID")).await
 }
@@ -64,7 +63,7 @@ pub struct Client {
     /// The last command, such as `get` or `client|list`.
     pub cmd: String,
     pub flags: String,
-    /// The client's library, where it says so (Redis 7.2 and later).
+    /// The client's library, if it reports one (Redis 7.2 and later).
     pub lib: String,
     pub db: u32,
     pub age_seconds: u64,
@@ -72,7 +71,7 @@ pub struct Client {
 }
 
 impl Client {
-    /// An idle one, for tests that tell clients apart.
+    /// Returns an idle client, for tests that compare clients.
     #[cfg(test)]
     pub(crate) fn idle(id: u64, addr: &str, user: &str, name: &str) -> Self {
         Client {
@@ -89,18 +88,18 @@ impl Client {
         }
     }
 
-    /// A replica, the server's own master or a monitor: severing those does harm, or nothing.
+    /// Returns true for a replica, the server's master or a monitor: they stay connected.
     pub fn is_replication(&self) -> bool {
         self.flags.contains(['S', 'M', 'O'])
     }
 
-    /// Waits in a blocking command such as BLPOP, which is served after a pause ends.
+    /// Returns true if it waits in a blocking command such as BLPOP, served after a pause.
     pub fn is_blocked(&self) -> bool {
         self.flags.contains('b')
     }
 }
 
-/// Everybody who is connected, ourselves included.
+/// Returns all connected clients, ourselves included.
 pub async fn clients(connection: &mut Connection) -> Result<Vec<Client>> {
     let text: String = connection.query(cmd("CLIENT").arg("LIST")).await?;
     parse_clients(&text).map_err(|wrong| Error::failed(format!("read CLIENT LIST of {}: {wrong}", connection.place())))
@@ -131,7 +130,7 @@ fn parse_client(line: &str) -> Result<Client, String> {
     })
 }
 
-/// A setting, kept as a secret since some are; nothing where the server does not tell.
+/// Returns a setting, as a secret since some are; `None` if the server does not show it.
 pub async fn setting(connection: &mut Connection, name: &str) -> Result<Option<Secret>> {
     let pair = match connection.ask(cmd("CONFIG").arg("GET").arg(name)).await? {
         Value::Array(pair) => pair,
@@ -144,7 +143,7 @@ pub async fn setting(connection: &mut Connection, name: &str) -> Result<Option<S
     })
 }
 
-/// Severs these clients; gives how many were still there.
+/// Disconnects these clients. Returns how many were still connected.
 pub async fn kill_clients(connection: &mut Connection, ids: &[u64]) -> Result<usize> {
     let mut commands = ::redis::pipe();
     for id in ids {
@@ -161,7 +160,7 @@ pub async fn kill_clients(connection: &mut Connection, ids: &[u64]) -> Result<us
     Ok(killed)
 }
 
-/// Severs every client but these ids, this connection, and those of replication; gives whom it severed.
+/// Disconnects all clients but these ids, this connection and replication. Returns those.
 pub async fn kill_all_but(connection: &mut Connection, spared: &[u64]) -> Result<Vec<Client>> {
     let own = own_id(connection).await?;
     let mut severed = clients(connection).await?;
@@ -171,8 +170,8 @@ pub async fn kill_all_but(connection: &mut Connection, spared: &[u64]) -> Result
     Ok(severed)
 }
 
-/// Which of these commands a user of the server may not run, by `ACL DRYRUN`; nothing where the server has no such command (before Redis 7). Commands that it
-/// does not know are among the refused.
+/// Returns the commands that a user may not run, by `ACL DRYRUN`, unknown commands included; `None`
+/// if the server has no `ACL DRYRUN` (before Redis 7).
 pub async fn refused_to(connection: &mut Connection, user: &str, commands: &[&str]) -> Result<Option<Vec<String>>> {
     let mut arities = ::redis::pipe();
     for command in commands {
@@ -183,7 +182,7 @@ pub async fn refused_to(connection: &mut Connection, user: &str, commands: &[&st
     for (command, answer) in commands.iter().zip(&arities) {
         let words: Vec<&str> = command.split('|').collect();
         let run = dry_runs.cmd("ACL").arg("DRYRUN").arg(user).arg(&words);
-        // The number of arguments is looked at before the rules.
+        // The server checks the number of arguments before the access rules.
         for _ in words.len()..arity(answer).unwrap_or(1) {
             run.arg("1");
         }
@@ -201,7 +200,7 @@ pub async fn refused_to(connection: &mut Connection, user: &str, commands: &[&st
     Ok(Some(refused))
 }
 
-/// The least number of words of a command, by COMMAND INFO.
+/// Returns the least number of words of a command, by COMMAND INFO.
 fn arity(answer: &Value) -> Option<usize> {
     let Value::Array(commands) = answer else { return None };
     let Some(Value::Array(command)) = commands.first() else {
@@ -213,14 +212,14 @@ fn arity(answer: &Value) -> Option<usize> {
     }
 }
 
-/// Whether a command may be used.
+/// Says if a command may be used.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(tag = "answer", content = "reason", rename_all = "lowercase")]
 pub enum Permission {
     Allowed,
-    /// What the server answered.
+    /// Holds the server's answer.
     Denied(String),
-    /// Could not be told without trying it for real.
+    /// Only running the command would show it.
     Unknown(String),
 }
 
@@ -230,11 +229,11 @@ impl Permission {
     }
 }
 
-/// What the host lets us do, found out without doing it.
+/// Holds which commands the host permits, found without changing anything.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Permissions {
     pub info: Permission,
-    /// Replicas of ours can follow: what REPLICAOF on our side needs on this one.
+    /// Replicas of ours can follow: REPLICAOF on our side needs it on this server.
     pub psync: Permission,
     /// CLIENT PAUSE with its WRITE mode.
     pub pause_writes: Permission,
@@ -244,9 +243,9 @@ pub struct Permissions {
     pub config_get: Permission,
 }
 
-/// Asks for each command in a form that is checked against the access rules and then refused for an argument that cannot be right.
-///
-/// A wrong *number* of arguments would be answered before the rules are looked at and reveal nothing.
+/// Finds which commands the host permits. Commands that only read are run. Others get an argument
+/// that cannot be right: the server checks the access rules and then refuses it. A wrong *number*
+/// of arguments would be refused before the rules are checked.
 pub async fn permissions(connection: &mut Connection) -> Result<Permissions> {
     Ok(Permissions {
         info: probe(connection, &cmd("INFO")).await?,
@@ -264,18 +263,19 @@ async fn probe(connection: &mut Connection, command: &Cmd) -> Result<Permission>
     Ok(judge(&connection.ask(command).await?))
 }
 
-/// From Redis 7 an offset that is no number is refused. Before, it would begin a full copy; there the command is only queued, and the queue thrown away.
+/// Redis 7 refuses an offset that is no number. An older one would start a copy, so the command is
+/// only queued there, and the queue is discarded.
 async fn probe_psync(connection: &mut Connection) -> Result<Permission> {
     let mut queued = ::redis::pipe();
     queued.cmd("MULTI").cmd("PSYNC").arg("?").arg(-1).cmd("DISCARD");
     let answers = connection.ask_all(&queued).await?;
     if answers.first() != Some(&Value::Okay) {
         return Ok(Permission::Unknown(
-            "MULTI is not allowed, in which PSYNC would be tried".into(),
+            "PSYNC could not be tried, since MULTI is not allowed".into(),
         ));
     }
     match answers.get(1) {
-        // Redis 7 refuses it in a transaction, before it asks the access rules.
+        // Redis 7 refuses PSYNC in a transaction before it checks the access rules.
         Some(Value::ServerError(error))
             if error
                 .details()
@@ -305,7 +305,7 @@ fn judge(answer: &Value) -> Permission {
         "restricted",
         "forbidden",
     ];
-    // `syntax error` is what CLIENT PAUSE says before 6.2 of its WRITE mode.
+    // Before 6.2 CLIENT PAUSE answers `syntax error` to its WRITE mode.
     if error.code() == "NOPERM" || text.contains("syntax error") || refused.iter().any(|word| text.contains(word)) {
         return Permission::Denied(format!("{} {details}", error.code()));
     }

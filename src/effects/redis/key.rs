@@ -1,13 +1,12 @@
-//! A key, and how people see it.
+//! A key of a database, and its form for people.
 
-/// A key in its database.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Key {
     pub database: u32,
     pub name: Vec<u8>,
 }
 
-/// Bytes as text for people: printable characters as they are, others escaped, cut after 120.
+/// Returns bytes as text for people: printable characters unchanged, others escaped, at most 120.
 pub fn printable(bytes: &[u8]) -> String {
     const LONGEST: usize = 120;
     let mut text = String::new();
@@ -32,7 +31,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn long_names_are_cut_and_say_how_long_they_are() {
+    fn long_names_are_shortened_with_their_length() {
         let shown = printable("é".repeat(300).as_bytes());
         assert!(
             shown.starts_with(&"é".repeat(120)) && shown.ends_with("… (600 bytes)"),

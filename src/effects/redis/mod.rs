@@ -1,12 +1,14 @@
-//! Redis from the operator's side: connections that trust exactly one certificate or authority, what a server says of itself, the few commands that
-//! steer it, the comparison of two data sets and the tap into a replication stream.
+//! Redis from the operator's side: connections with TLS, INFO, the few commands that control a
+//! server, the comparison of two data sets, and the tap of a replication stream.
 //!
-//! A [`Server`] is an address with its credentials and trust; [`Server::connect`] gives a [`Connection`] for commands, [`Server::dial`] the bare
-//! stream. [`info`] parses INFO, [`control`] pauses, lists and severs clients and finds out what a host forbids. [`compare`] holds two servers
-//! against each other, both ways. [`sample`] takes some keys, [`survey`] looks at what a copy would leave out or choke on, [`clients`] remembers who was connected. [`tap`] follows the stream of writes itself.
+//! A [`Server`] is an address with credentials and trust. [`Server::connect`] opens a
+//! [`Connection`] for commands, [`Server::dial`] the bare stream. [`info`] parses INFO. [`control`]
+//! pauses writes, and lists and disconnects clients. [`compare`] compares two servers, [`sample`]
+//! takes some keys, [`survey`] finds what a copy would lose, [`clients`] records who was connected,
+//! [`tap`] follows the stream of writes.
 //!
-//! Deliberately not here: any decision about a cutover (what must hold before what is `cutover`'s business), anything that changes a role
-//! (`host` does that, since a role lives in a file first), and any writing of keys: nothing in this room changes a data set.
+//! Deliberately not here: decisions about a cutover (see `cutover`), changes of a role (`host`
+//! makes them, since a role is in a file first), and writes: no function here changes a data set.
 
 mod bare;
 mod bounded;

@@ -1,18 +1,18 @@
-//! Some keys of a database, by SCAN. RANDOMKEY is asked of nobody: where writes are paused and all keys of a database have expired, Redis 7.0 looks for one
-//! for ever, and the server with it.
+//! Samples keys of a database by SCAN. RANDOMKEY is not used: if writes are paused and all keys of
+//! a database have expired, RANDOMKEY of Redis 7.0 never ends, and the server hangs.
 
 use super::Connection;
 use crate::model::error::{Error, Result};
 use ::redis::cmd;
 use std::collections::BTreeSet;
 
-/// How many places of the server's table one request may look at.
+/// Places of the server's table that one request may look at.
 const AT_ONCE: u64 = 500;
-/// Requests at most: a table that was emptied has many places without a key.
+/// Maximum number of requests, since a table that was emptied has many places without a key.
 const MOST_REQUESTS: u32 = 20;
 
-/// Returns up to so many keys of the database that the connection has selected. Where the walk begins, `start` decides: the order is that of a hash, so
-/// any place is as good as another.
+/// Returns up to `many` keys of the selected database, from `start` on. Any start is as good as
+/// another, since the order is that of a hash.
 pub async fn keys(connection: &mut Connection, many: usize, start: u64) -> Result<Vec<Vec<u8>>> {
     let mut found = BTreeSet::new();
     let mut cursor = start;
@@ -27,14 +27,14 @@ pub async fn keys(connection: &mut Connection, many: usize, start: u64) -> Resul
             )
             .await?;
         found.extend(keys);
-        // A cursor has all 64 bits.
+        // A cursor uses all 64 bits.
         cursor = next
             .parse()
             .map_err(|_| Error::failed(format!("read the answer to SCAN of {}", connection.place())))?;
         if found.len() >= many || (cursor == 0 && is_second_walk) {
             break;
         }
-        // From the end of the table on to its beginning.
+        // The walk continues at the beginning of the table.
         is_second_walk |= cursor == 0;
     }
     Ok(found.into_iter().take(many).collect())

@@ -1,4 +1,4 @@
-//! A Redis server as an address: where it is, who we are there, and which certificate it must show.
+//! A Redis server as an address: host, port, user, and the certificate to expect.
 
 use super::connection::Connection;
 use super::stream::{self, Stream};
@@ -10,15 +10,15 @@ use std::fmt;
 
 #[derive(Clone, Debug)]
 pub struct Server {
-    /// What people call it: `source`, `master`, `replica`.
+    /// The name for people: `source`, `master`, `replica`.
     pub label: String,
     /// Name or address; an IPv6 address without brackets.
     pub host: String,
     pub port: u16,
-    /// Absent: the server's default user.
+    /// `None`: the server's default user.
     pub user: Option<String>,
     pub password: Option<Secret>,
-    /// Absent: plain TCP.
+    /// `None`: plain TCP.
     pub trust: Option<Trust>,
 }
 
@@ -32,7 +32,7 @@ impl fmt::Display for Server {
 }
 
 impl Server {
-    /// Host and port that a URL names, whatever else stands in it.
+    /// Returns the host and port of a URL and ignores the rest.
     pub fn place_of(url: &Secret) -> Result<(String, u16)> {
         let parsed = url
             .expose()
@@ -45,7 +45,7 @@ impl Server {
         }
     }
 
-    /// Reads a `redis://` or `rediss://` URL. The second needs a trust, the first must not have one. A database in it is ignored.
+    /// Reads a `redis://` URL without trust or a `rediss://` URL with it. Ignores databases.
     pub fn from_url(label: &str, url: &Secret, trust: Option<Trust>) -> Result<Server> {
         // The parser's own error may quote the URL, which holds a password.
         let parsed = url.expose().trim().into_connection_info().map_err(|_| {
@@ -79,7 +79,7 @@ impl Server {
         })
     }
 
-    /// The URL that an app would be given, password included.
+    /// Returns the URL that an app would be given, password included.
     pub fn url(&self) -> Secret {
         let scheme = if self.trust.is_some() { "rediss" } else { "redis" };
         let user = self.user.as_deref().map(escaped).unwrap_or_default();
@@ -95,12 +95,12 @@ impl Server {
         Secret::new(format!("{scheme}://{credentials}{host}:{}", self.port))
     }
 
-    /// Opens the bare stream, TLS handshake included, within 5 s. No Redis was spoken yet.
+    /// Opens the stream within 5 s, TLS handshake included. No Redis command is sent.
     pub async fn dial(&self) -> Result<Stream> {
         stream::open(&self.to_string(), &self.host, self.port, self.trust.as_ref()).await
     }
 
-    /// Connects, authenticates and selects a database. Commands answer within 10 s or fail; see [`Connection::answer_within`].
+    /// Logs in and selects a database. Commands fail after 10 s: [`Connection::answer_within`].
     pub async fn connect(&self, database: u32) -> Result<Connection> {
         tracing::info!("connect to {self}");
         let stream = self.dial().await?;
@@ -108,7 +108,7 @@ impl Server {
     }
 
     fn settings(&self, database: u32) -> RedisConnectionInfo {
-        // RESP2: every server speaks it, and replies have one form each.
+        // Every server speaks RESP2, and each of its replies has only one form.
         let mut settings = RedisConnectionInfo::default()
             .set_protocol(ProtocolVersion::RESP2)
             .set_lib_name("infra", env!("CARGO_PKG_VERSION"))
@@ -123,12 +123,12 @@ impl Server {
     }
 }
 
-/// The certificate that a server shows, in DER form: to look at it, or to pin it. Nothing is sent over the connection.
+/// Returns the certificate that a server shows, in DER form, to look at or to pin. Sends no data.
 pub async fn shown_certificate(host: &str, port: u16) -> Result<Vec<u8>> {
     stream::shown_certificate(&format!("{host}:{port}"), host, port).await
 }
 
-/// The certificate with this digest as PEM, for those who have to be given it whole. A server that shows another one is an error.
+/// Returns the pinned certificate in PEM, for programs that need all of it.
 pub async fn pinned_certificate(host: &str, port: u16, pin: Digest) -> Result<String> {
     use base64::Engine;
     let place = format!("{host}:{port}");
@@ -152,7 +152,7 @@ pub async fn pinned_certificate(host: &str, port: u16, pin: Digest) -> Result<St
     ))
 }
 
-/// Percent-encodes all but what RFC 3986 calls unreserved.
+/// Percent-encodes all characters but those that RFC 3986 calls unreserved.
 fn escaped(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for byte in text.bytes() {
@@ -175,7 +175,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_written_into_a_url_is_read_back(user in "[a-z]{1,8}|", password in "\\PC{1,20}", port in 1u16..) {
+        fn credentials_written_into_a_url_are_read_back(user in "[a-z]{1,8}|", password in "\\PC{1,20}", port in 1u16..) {
             let server = Server {
                 label: "source".into(),
                 host: "redis.test".into(),

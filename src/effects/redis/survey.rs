@@ -1,6 +1,5 @@
-//! What a copy of a server would leave out or choke on: modules, fields that expire, functions, the room for replicas, the commands in use. Changes nothing.
-//!
-//! All of it comes from INFO, from CONFIG GET where the host allows that, and from a sample of keys. What cannot be seen is absent, never assumed.
+//! Finds what a copy would lose or fail on, such as modules. Reads INFO, CONFIG GET if the host
+//! allows it, and a sample of keys. An unknown value is absent, never assumed.
 
 use super::connection::Connection;
 use super::info::{Fields, Info};
@@ -11,15 +10,15 @@ use ::redis::{Value, cmd};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
-/// Time between the two looks that a rate is taken from.
+/// Time between the two readings of INFO from which a rate is computed.
 const SAMPLE: Duration = Duration::from_millis(500);
-/// Keys that are asked for their kind, over all databases.
+/// Number of keys in the sample of types, over all databases.
 const SAMPLED_KEYS: u64 = 1_000;
-/// Nobody configures more databases than this; the search for their number ends here.
+/// The search for the number of databases ends here, since nobody configures more.
 const MOST_DATABASES: u32 = 65_536;
-/// Kinds of values that every Redis and Valkey has.
+/// Types of values that every Redis and Valkey has.
 const KINDS: [&str; 6] = ["string", "list", "set", "zset", "hash", "stream"];
-/// Settings that are read where CONFIG GET is allowed.
+/// Settings to read if CONFIG GET is allowed.
 const SETTINGS: [&str; 4] = [
     "notify-keyspace-events",
     "client-output-buffer-limit",
@@ -29,28 +28,26 @@ const SETTINGS: [&str; 4] = [
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Survey {
-    /// Split over several servers.
+    /// True if the data is split over several servers.
     pub cluster: bool,
-    /// Modules that are loaded.
     pub modules: Vec<String>,
-    /// Kinds of values, found in a sample, that are not Redis's own.
+    /// Types of values in the sample that are not Redis's own.
     pub foreign_kinds: BTreeSet<String>,
-    /// How many keys the sample looked at.
     pub sampled: u64,
-    /// Keys with fields that expire by themselves (Redis 7.4, Valkey 9 and later); absent where the server does not count them.
+    /// Keys with expiring fields (Redis 7.4, Valkey 9); `None` if the server does not count them.
     pub expiring_fields: Option<u64>,
     pub functions: u64,
     pub cached_scripts: u64,
-    /// Calls by command, in lower case, `config|get` for subcommands.
+    /// Calls by command, in lower case; a subcommand is written `config|get`.
     pub commands: BTreeMap<String, u64>,
     pub syncs: Syncs,
     pub backlog_bytes: u64,
     pub writes: Rate,
-    /// Writes are refused unless this many replicas are near; absent where the server asks for none.
+    /// `min-replicas-to-write`; `None` if it is not set.
     pub near_replicas: Option<u64>,
-    /// Absent where CONFIG GET is denied.
+    /// `None` if CONFIG GET is denied.
     pub settings: Option<BTreeMap<String, String>>,
-    /// How many databases the server allows; absent where that cannot be told.
+    /// Number of databases that the server allows; `None` if it is not known.
     pub databases: Option<u32>,
 }
 
@@ -58,18 +55,17 @@ pub struct Survey {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Syncs {
     pub full: u64,
-    /// Replicas that wanted to go on where they were and could not.
+    /// Replicas that asked to continue and had to copy everything.
     pub refused: u64,
     pub uptime_seconds: u64,
-    /// Another one began while we looked.
+    /// True if another full copy began between the two readings.
     pub growing: bool,
 }
 
-/// Bytes of writes in a second.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Rate {
     pub bytes_per_s: u64,
-    /// Taken from the replication offset. Otherwise it is everything that clients sent: at least as much as the writes among it.
+    /// True if taken from the replication offset. Otherwise it is all input of clients.
     pub measured: bool,
 }
 
@@ -104,13 +100,13 @@ impl Survey {
                 growing: false,
             },
             backlog_bytes: number("repl_backlog_size"),
-            // The line is there only where min-replicas-to-write is set.
+            // INFO has this line only if min-replicas-to-write is set.
             near_replicas: fields.number("min_slaves_good_slaves").ok(),
             ..Survey::default()
         }
     }
 
-    /// What two looks at INFO say of the time between them.
+    /// Computes rates and changes from two readings of INFO.
     fn compare(&mut self, first: &str, second: &str, between: Duration) {
         let (first, second) = (Fields::read(first), Fields::read(second));
         let number = |fields: &Fields, name: &str| fields.number::<u64>(name).unwrap_or(0);
@@ -136,7 +132,7 @@ impl Survey {
         };
     }
 
-    /// Asks some keys of every database for their kind.
+    /// Asks some keys of every database for their type.
     async fn sample(&mut self, server: &Server, info: &str) -> Result<()> {
         let databases = databases_with_keys(info);
         let Some(each) = SAMPLED_KEYS.checked_div(databases.len() as u64) else {
@@ -164,7 +160,7 @@ impl Survey {
     }
 }
 
-/// INFO with the calls by command; the shorter one where a host knows no `everything`.
+/// Returns INFO with calls by command; the default INFO if a host does not know `everything`.
 async fn text(connection: &mut Connection) -> Result<String> {
     match connection.ask(cmd("INFO").arg("everything")).await? {
         Value::BulkString(bytes) if bytes.windows(5).any(|window| window == b"role:") => {
@@ -191,7 +187,7 @@ async fn settings(connection: &mut Connection) -> Result<Option<BTreeMap<String,
     Ok(Some(settings))
 }
 
-/// What our side should take over from the source: its databases where they are more than the usual 16, and its keyspace notifications. Absent where it cannot be told.
+/// Returns the settings that the pair takes over: more than 16 databases, keyspace notifications.
 pub async fn followed_settings(server: &Server, connection: &mut Connection) -> Result<BTreeMap<String, String>> {
     let seen = settings(connection).await?;
     let databases = databases(server, seen.as_ref()).await?;
@@ -211,7 +207,7 @@ fn followed(seen: Option<&BTreeMap<String, String>>, databases: Option<u32>) -> 
     settings
 }
 
-/// How many databases there may be: what CONFIG says, or else what SELECT takes. The connection is one of its own, since a selected database stays selected.
+/// Returns the number of databases by CONFIG, or else by trying SELECT on a connection of its own.
 async fn databases(server: &Server, settings: Option<&BTreeMap<String, String>>) -> Result<Option<u32>> {
     if let Some(databases) = settings
         .and_then(|settings| settings.get("databases"))
@@ -225,7 +221,7 @@ async fn databases(server: &Server, settings: Option<&BTreeMap<String, String>>)
     if !takes(0).await? {
         return Ok(None);
     }
-    // The highest that is taken and the lowest that is not.
+    // The highest number that SELECT took, and the lowest that it refused.
     let (mut taken, mut refused) = (0, 16);
     while takes(refused).await? {
         taken = refused;
@@ -234,7 +230,7 @@ async fn databases(server: &Server, settings: Option<&BTreeMap<String, String>>)
             return Ok(Some(MOST_DATABASES));
         }
     }
-    // Fewer than the usual sixteen are no matter to anybody.
+    // Below the default of 16 the exact number does not matter.
     while taken >= 16 && refused - taken > 1 {
         let middle = taken + (refused - taken) / 2;
         if takes(middle).await? {
@@ -254,7 +250,7 @@ fn modules(text: &str) -> Vec<String> {
         .collect()
 }
 
-/// `cmdstat_get:calls=7,…`. What was refused and never ran does not count.
+/// `cmdstat_get:calls=7,…`. Calls that were refused do not count.
 fn commands(text: &str) -> BTreeMap<String, u64> {
     text.lines()
         .filter_map(|line| {
@@ -274,13 +270,13 @@ fn databases_with_keys(text: &str) -> Vec<u32> {
         .collect()
 }
 
-/// The hashes with such fields over all databases.
+/// Returns the number of hashes with such fields, over all databases.
 fn expiring_fields(text: &str) -> Option<u64> {
     let counts: Vec<u64> = text
         .lines()
         .filter(|line| line.starts_with("db") && line.contains(":keys="))
         .filter_map(|line| {
-            // Redis names it one way, Valkey the other.
+            // Redis uses the first name, Valkey the second.
             let names = ["subexpiry=", "keys_with_volatile_items="];
             let mut pairs = line.trim_end().split(',');
             pairs.find_map(|pair| names.iter().find_map(|name| pair.strip_prefix(name)))
@@ -316,7 +312,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_real_server_tells_its_databases_settings_and_rate() {
+    async fn databases_settings_and_rate_of_a_real_server_are_read() {
         let server = TestServer::start(&[
             "--databases",
             "37",
@@ -335,7 +331,7 @@ mod tests {
         assert_eq!(survey.sampled, 3, "{survey:?}");
         assert!(survey.foreign_kinds.is_empty() && survey.modules.is_empty() && !survey.cluster);
         assert!(survey.writes.measured && survey.commands["set"] == 1, "{survey:?}");
-        // A replica of a busy computer may have begun twice.
+        // On a busy computer the replica may have begun its copy twice.
         assert!(survey.syncs.full >= 1);
         let settings = survey.settings.unwrap();
         assert_eq!(settings["timeout"], "300");
@@ -354,7 +350,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn where_config_is_denied_the_databases_are_found_by_selecting() {
+    async fn databases_are_found_by_select_if_config_is_denied() {
         for (databases, found) in [("4", 16), ("16", 16), ("17", 17), ("100", 100)] {
             let server = TestServer::start(&["--databases", databases]).await;
             server.script("ACL SETUSER app on >pw ~* &* +@all -config").await;

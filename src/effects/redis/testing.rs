@@ -1,4 +1,4 @@
-//! Real servers for the tests of this room: on loopback, on free ports, in temporary folders, stopped when dropped.
+//! Starts real servers for tests on loopback and free ports, stopped when dropped.
 
 use super::server::Server;
 use super::trust::Trust;
@@ -27,12 +27,12 @@ pub struct TestServer {
 }
 
 impl TestServer {
-    /// Without persistence; `arguments` are further ones of redis-server.
+    /// Starts a server without persistence; `arguments` are added to those of redis-server.
     pub async fn start(arguments: &[&str]) -> TestServer {
         Self::launch(tempfile::tempdir().unwrap(), arguments, None, None).await
     }
 
-    /// Of another engine or version; `None`, and a line that says so, if that cannot be had here.
+    /// Starts another engine or version; `None`, and a printed line, if it cannot be had here.
     pub async fn start_engine(engine: Engine, arguments: &[&str]) -> Option<TestServer> {
         let program = tokio::task::spawn_blocking(move || {
             engine.ensure(&Paths::from_environment()?, &|line| eprintln!("{line}"))
@@ -46,7 +46,7 @@ impl TestServer {
         }
     }
 
-    /// Speaks TLS only, with this certificate and key (PEM); our side trusts it by `trust`.
+    /// Starts a server with TLS only, with this certificate and key (PEM); clients use `trust`.
     pub async fn start_tls(certificate: &str, key: &str, trust: Trust) -> TestServer {
         let folder = tempfile::tempdir().unwrap();
         fs::write(folder.path().join("cert.pem"), certificate).unwrap();
@@ -74,7 +74,7 @@ impl TestServer {
         replica
     }
 
-    /// Makes it a replica of another one and waits for its copy.
+    /// Makes this server a replica of another one and waits for its copy.
     pub async fn follow(&self, master: &TestServer) {
         self.script(&format!("REPLICAOF 127.0.0.1 {}", master.port)).await;
         self.await_copy().await;
@@ -118,7 +118,7 @@ impl TestServer {
     async fn await_answer(&mut self) {
         let begun = Instant::now();
         while std::net::TcpStream::connect(("127.0.0.1", self.port)).is_err() {
-            // Somebody else may have taken the port since it was found free.
+            // Another process may have taken the port since it was found free.
             if let Some(status) = self.process.try_wait().unwrap() {
                 let log = fs::read_to_string(self.folder.path().join("log")).unwrap_or_default();
                 assert!(
@@ -133,7 +133,7 @@ impl TestServer {
         }
     }
 
-    /// Kills it as by kill -9 and starts it again on the same port, with what was on its disk.
+    /// Kills the server as kill -9 does, and starts it again on its port and data.
     pub async fn kill_and_restart(&mut self) {
         self.kill();
         self.process = self.spawn();
@@ -145,7 +145,6 @@ impl TestServer {
         let _ = self.process.wait();
     }
 
-    /// Its data folder.
     pub fn folder(&self) -> &std::path::Path {
         self.folder.path()
     }
@@ -161,7 +160,7 @@ impl TestServer {
         }
     }
 
-    /// The one that it was started with.
+    /// Returns the password that the server was started with.
     fn password(&self) -> Option<Secret> {
         let at = self.arguments.iter().position(|argument| argument == "--requirepass")?;
         self.arguments
@@ -169,7 +168,7 @@ impl TestServer {
             .map(|password| Secret::new(password.as_str()))
     }
 
-    /// The same server at a distance: each way takes half of `round_trip`, and what is sent together arrives together.
+    /// Returns a proxy to this server that delays both directions by half of `round_trip` each.
     pub async fn far(&self, round_trip: Duration) -> Server {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let far = Server {
@@ -200,7 +199,7 @@ impl TestServer {
         self.connect(0).await.query(&command(words)).await.unwrap()
     }
 
-    /// Runs a command a line, `N>` before it selecting the database. Errors are failures of the test.
+    /// Runs one command per line, in the database before `N>`. An error fails the test.
     pub async fn script(&self, lines: &str) {
         for line in lines.lines().map(str::trim).filter(|line| !line.is_empty()) {
             let (database, words) = match line.split_once('>') {
@@ -251,7 +250,7 @@ fn spawn(folder: &TempDir, port: u16, arguments: &[String], tls: bool, program: 
         true => vec!["--port".into(), "0".into(), "--tls-port".into(), port.to_string()],
         false => vec!["--port".into(), port.to_string()],
     };
-    // Servers before Redis 7 do not know it.
+    // Servers before Redis 7 do not know this option.
     let debug: &[&str] = match program.is_none_or(|program| program.version.0 >= 7) {
         true => &["--enable-debug-command", "yes"],
         false => &[],
@@ -279,7 +278,7 @@ fn spawn(folder: &TempDir, port: u16, arguments: &[String], tls: bool, program: 
         .unwrap()
 }
 
-/// This computer's own server where none is named.
+/// Returns the command of this program, or of the installed server if it is `None`.
 fn command_of(program: Option<&Program>) -> Command {
     let Some(program) = program else {
         return Command::new("redis-server");
@@ -296,7 +295,7 @@ fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
-/// A certificate authority and a certificate of its for 127.0.0.1: authority, certificate and key in PEM, and the certificate's digest.
+/// An authority, a certificate for 127.0.0.1 and its key, in PEM, and its digest.
 pub struct TestCertificate {
     pub authority: String,
     pub certificate: String,
@@ -305,7 +304,7 @@ pub struct TestCertificate {
 }
 
 impl TestCertificate {
-    /// `names` are host names or addresses that the certificate is good for.
+    /// Makes a certificate for `names`, which are host names or addresses.
     pub fn for_names(names: &[&str]) -> TestCertificate {
         let names: Vec<String> = names.iter().map(|&name| name.into()).collect();
         let authority_key = rcgen::KeyPair::generate().unwrap();

@@ -1,6 +1,6 @@
-//! Which certificate a server must show: one from an authority of ours with a matching name, or exactly the one that was pinned.
+//! Decides which certificate is accepted: one of an authority of ours, or exactly the pinned one.
 //!
-//! The system's authorities are not consulted: hosted Redis mostly shows self-signed certificates, and ours are signed by the environment's own.
+//! System authorities are not used: hosted Redis is mostly self-signed.
 
 use crate::model::error::{Doing, Error, Result};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
@@ -13,12 +13,12 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
-/// What makes a server's certificate acceptable.
+/// Says which certificate of a server is accepted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Trust {
-    /// Signed by one of these authorities (PEM) and naming the host or address that was dialled.
+    /// Signed by one of these authorities (PEM) for the host or address that was dialled.
     Authority(String),
-    /// Exactly this certificate, whatever it says of itself.
+    /// Exactly this certificate, whatever its names and dates are.
     Pin(Digest),
 }
 
@@ -48,7 +48,7 @@ impl fmt::Debug for Digest {
 impl FromStr for Digest {
     type Err = Error;
 
-    /// Accepts upper and lower case and the colons that openssl puts between bytes.
+    /// Accepts upper and lower case, and colons between bytes as openssl writes them.
     fn from_str(text: &str) -> Result<Self> {
         let wrong = || {
             Error::usage(format!(
@@ -97,7 +97,7 @@ impl Trust {
     }
 }
 
-/// Accepts any certificate: only for looking at it, with nothing sent over the connection.
+/// Accepts any certificate: only to look at it, with no data sent over the connection.
 pub(super) fn any_certificate() -> Result<ClientConfig> {
     exactly(None)
 }
@@ -123,7 +123,7 @@ fn builder() -> Result<rustls::ConfigBuilder<ClientConfig, rustls::WantsVerifier
         .doing(|| "set up TLS".into())
 }
 
-/// Asks for one certificate by its digest (or none in particular), and that the server owns its private key.
+/// Accepts one certificate by its digest (or any, if `None`) if the server has its private key.
 #[derive(Debug)]
 struct ExactCertificate {
     expected: Option<Digest>,

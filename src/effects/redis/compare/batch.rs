@@ -1,9 +1,9 @@
-//! What is to be said about some keys of one database.
+//! Compares some keys of one database.
 //!
-//! Most keys of most data sets are short strings. So the first look asks for each key's expiry and its first bytes, in one round trip: that
-//! compares short strings at once, tells strings from all else, and cannot fill the memory. What is longer, or no string, is looked into after.
-//!
-//! Where few keys are looked at and each round trip counts, the first look asks for types and sizes too: a second round trip then does for all small values.
+//! Most keys are short strings. So the first look asks for each key's expiry and first bytes in one
+//! round trip. That compares short strings, finds other types and needs little memory. Longer
+//! values and other types follow. For few keys the first look asks for types and sizes too. A
+//! second round trip then compares all small values.
 
 use super::collections::{self, Shaped};
 use super::difference::{Later, Reason};
@@ -15,18 +15,17 @@ use super::windows;
 use crate::model::error::{Error, Result};
 use ::redis::{Pipeline, Value, cmd};
 
-/// Bytes of each string that the first look gets. Shorter ones are compared with that.
+/// Bytes of each string in the first look. This alone compares shorter strings.
 pub(super) const START: usize = 4096;
 
 /// Longer strings are compared in windows.
 const SMALL_STRING: i64 = 64 * 1024;
 
-/// Looks at these keys on both sides.
 pub(super) async fn compare(pair: &Pair, keys: &[Vec<u8>]) -> Result<Verdicts> {
     look(pair, keys, false).await
 }
 
-/// The same in as few round trips as can be, for few keys: two, if none of them is large.
+/// Compares few keys in as few round trips as possible: two if none of them is large.
 pub(super) async fn compare_quickly(pair: &Pair, keys: &[Vec<u8>]) -> Result<Verdicts> {
     look(pair, keys, true).await
 }
@@ -64,7 +63,7 @@ async fn look(pair: &Pair, keys: &[Vec<u8>], shapes: bool) -> Result<Verdicts> {
                         source: here.kind,
                         target: there.kind,
                         bytes: here.bytes,
-                        // Of unlike lengths the lengths themselves are told.
+                        // If the lengths differ, the difference is the lengths themselves.
                         elements: here.elements.filter(|_| here.elements == there.elements),
                     }),
                     _ => others.push(name),
@@ -89,19 +88,19 @@ struct FirstLook {
 
 struct AtFirst {
     expiry: Expiry,
-    /// The first bytes of a string; none for other types.
+    /// The first bytes of a string; `None` for other types.
     start: Option<Vec<u8>>,
-    /// Absent where it was not asked for.
+    /// `None` if it was not asked for.
     shape: Option<Shape>,
 }
 
 struct Shape {
     kind: String,
-    /// Of a string.
+    /// Length of a string.
     length: Option<i64>,
-    /// Of a list or a sorted set.
+    /// Number of elements of a list or a sorted set.
     elements: Option<i64>,
-    /// By the server's own estimate; none where it does not tell.
+    /// Size by the server's own estimate; `None` if it has none.
     bytes: Option<i64>,
 }
 
@@ -109,7 +108,7 @@ async fn first_look(side: &Side, keys: &[Vec<u8>], shapes: bool) -> Result<First
     let mut commands = Pipeline::with_capacity(1 + 7 * keys.len());
     commands.cmd("TIME");
     for key in keys {
-        // Both about the same key: the server then has it at hand.
+        // Both commands about one key stand together, while the server has it in its cache.
         commands.cmd(side.clock.command()).arg(key);
         commands.cmd("GETRANGE").arg(key).arg(0).arg(START - 1);
         if shapes {
@@ -141,7 +140,7 @@ async fn first_look(side: &Side, keys: &[Vec<u8>], shapes: bool) -> Result<First
                     let (list, sorted_set) = (integer(&next(&mut answers)?), integer(&next(&mut answers)?));
                     list.or(sorted_set)
                 },
-                // A host may forbid this one.
+                // A host may forbid this command.
                 bytes: answers.next().as_ref().and_then(integer),
             })
         } else {
@@ -152,7 +151,7 @@ async fn first_look(side: &Side, keys: &[Vec<u8>], shapes: bool) -> Result<First
     Ok(FirstLook { now, keys: found })
 }
 
-/// Compares strings of which only the start, and perhaps the length, is known. Returns those that are no strings any more beside the verdicts.
+/// Compares strings with a known start. Also returns the keys that are no strings any more.
 async fn longer_strings<'a>(pair: &Pair, names: &[(&'a Vec<u8>, Option<i64>)]) -> Result<(Verdicts, Vec<&'a Vec<u8>>)> {
     let mut verdicts = Verdicts::default();
     let mut unlike = Vec::new();
@@ -188,10 +187,10 @@ async fn longer_strings<'a>(pair: &Pair, names: &[(&'a Vec<u8>, Option<i64>)]) -
     Ok((verdicts, unlike))
 }
 
-/// Strings by how they are to be compared.
+/// Holds strings by the way they are to be compared.
 #[derive(Default)]
 struct Sorted<'a> {
-    /// In groups that fit the budget.
+    /// Groups of strings that fit the budget.
     small: Vec<Vec<&'a Vec<u8>>>,
     budget_left: i64,
     large: Vec<&'a Vec<u8>>,
@@ -214,7 +213,7 @@ impl<'a> Sorted<'a> {
     }
 }
 
-/// Compares strings by their values; gives back those that are not strings on the target.
+/// Compares strings by their values. Returns those that are not strings on the target.
 async fn small_strings<'a>(pair: &Pair, names: &[&'a Vec<u8>], verdicts: &mut Verdicts) -> Result<Vec<&'a Vec<u8>>> {
     let get = async |side: &Side| {
         let mut connection = side.connection.clone();

@@ -1,4 +1,4 @@
-//! Looking into values: whole where they are small, in `windows` where they are not.
+//! Compares values: small ones whole, large ones in `windows`.
 
 use super::difference::Reason;
 use super::fields;
@@ -12,14 +12,14 @@ use crate::model::error::{Error, Result};
 use ::redis::{Value, pipe};
 use futures_util::{StreamExt, stream};
 
-/// A key with its types on both sides, `none` for what is not there.
+/// A key with its types on both sides; `none` if it is absent.
 pub(super) struct Shaped<'a> {
     pub name: &'a Vec<u8>,
     pub source: String,
     pub target: String,
-    /// Of the source's value, by the server's own estimate; none where that is not known yet.
+    /// Size of the source's value by the server's own estimate; `None` if it is not known yet.
     pub bytes: Option<i64>,
-    /// Of a list or a sorted set, where both sides have as many.
+    /// Number of elements of a list or a sorted set, if both sides have the same number.
     pub elements: Option<i64>,
 }
 
@@ -41,7 +41,7 @@ pub(super) async fn compare(pair: &Pair, names: &[&Vec<u8>], verdicts: &mut Verd
     Ok(())
 }
 
-/// The same for keys whose types are known; those whose sizes are known and small cost one round trip together.
+/// Compares keys of known types. Small keys of known sizes share one round trip.
 pub(super) async fn compare_shaped(pair: &Pair, keys: Vec<Shaped<'_>>) -> Result<Verdicts> {
     let mut verdicts = Verdicts::default();
     let (mut weighed, mut unweighed, mut windows) = (Vec::new(), Vec::new(), Vec::new());
@@ -93,7 +93,7 @@ pub(super) async fn compare_shaped(pair: &Pair, keys: Vec<Shaped<'_>>) -> Result
     Ok(verdicts)
 }
 
-/// Compares streams and strings, some at the same time: each takes several round trips.
+/// Compares streams and strings, some at the same time, since each takes several round trips.
 async fn in_windows(pair: &Pair, keys: Vec<(&Vec<u8>, bool)>) -> Result<Verdicts> {
     let mut verdicts = Verdicts::default();
     let keys = keys.into_iter();
@@ -160,7 +160,7 @@ async fn known_kinds(pair: &Pair, keys: &[(&Vec<u8>, Kind)]) -> Result<Verdicts>
     Ok(verdicts)
 }
 
-/// Compares collections that are got whole, many at once.
+/// Compares whole collections, many at once.
 async fn small(pair: &Pair, keys: &[(&Vec<u8>, Kind, i64)], verdicts: &mut Verdicts) -> Result<()> {
     let mut commands = pipe();
     for (name, kind, length) in keys {
@@ -187,7 +187,7 @@ async fn small(pair: &Pair, keys: &[(&Vec<u8>, Kind, i64)], verdicts: &mut Verdi
     Ok(())
 }
 
-/// The types of these keys on one side, `none` for what is not there.
+/// Returns the types of these keys on one side; `none` for an absent key.
 async fn types(side: &Side, names: &[&Vec<u8>]) -> Result<Vec<String>> {
     let mut commands = pipe();
     for name in names {

@@ -1,4 +1,4 @@
-//! One key that differs, and why.
+//! A key that differs, and the reason.
 
 use super::super::key::Key;
 use serde::Serialize;
@@ -24,12 +24,12 @@ pub enum Reason {
         source: String,
         target: String,
     },
-    /// In milliseconds since 1970; none: never.
+    /// In milliseconds since 1970; `None`: never.
     Expiry {
         source: Option<i64>,
         target: Option<i64>,
     },
-    /// The same of one field of a hash.
+    /// As `Expiry`, for one field of a hash.
     FieldExpiry {
         field: String,
         source: Option<i64>,
@@ -40,11 +40,11 @@ pub enum Reason {
         source: u64,
         target: u64,
     },
-    /// The values differ; where, in words.
+    /// The values differ at this place, in words.
     Content(String),
-    /// It became something else while it was looked at.
+    /// The key changed its type or vanished during the look.
     Moving,
-    /// A type that cannot be looked into.
+    /// A type whose values cannot be compared.
     Uncomparable(String),
 }
 
@@ -96,12 +96,12 @@ impl fmt::Display for Reason {
     }
 }
 
-/// The differing keys of one round: a bounded number of them with their reasons, all of them counted.
+/// Holds the differing keys of one round. All are counted; a limited number is kept with reasons.
 #[derive(Debug, Default)]
 pub(super) struct Findings {
     kept: HashMap<Key, Reason>,
     kept_bytes: usize,
-    /// Found after the bound was reached; the same key may be in it twice.
+    /// Counts of keys found after the limit was reached; the same key may be counted twice.
     beyond: BTreeMap<DifferenceKind, u64>,
     pub compared: u64,
     pub expired: u64,
@@ -112,7 +112,7 @@ pub(super) struct Findings {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Later {
     pub keys: u64,
-    /// By how much at most.
+    /// The largest of these delays.
     pub most_ms: u64,
 }
 
@@ -123,7 +123,7 @@ impl Later {
     }
 }
 
-/// Names may be long: 64 MiB of them is enough.
+/// Names may be long, so kept names take at most 64 MiB.
 const MOST_BYTES: usize = 64 << 20;
 
 impl Findings {
@@ -148,7 +148,7 @@ impl Findings {
         self.kept.len() as u64 + self.beyond.values().sum::<u64>()
     }
 
-    /// Whether keys were found that are not kept: only a full round finds them again.
+    /// Returns true if keys were found that are not kept: only a full round finds them again.
     pub fn overflowed(&self) -> bool {
         !self.beyond.is_empty()
     }
@@ -157,7 +157,7 @@ impl Findings {
         self.kept.keys().cloned().collect()
     }
 
-    /// Some of them, always the same ones of the same set.
+    /// Returns the first keys in order.
     pub fn first(&self, many: usize) -> Vec<(&Key, &Reason)> {
         let mut all: Vec<_> = self.kept.iter().collect();
         all.sort_unstable_by(|a, b| a.0.cmp(b.0));

@@ -1,4 +1,4 @@
-//! Comparisons of real replicas whose engine or version does something of its own.
+//! Compares real replicas whose engine or version has its own behaviour.
 
 use super::*;
 use crate::effects::redis::Info;
@@ -15,7 +15,7 @@ async fn start(engine: Engine) -> Option<TestServer> {
     }
 }
 
-/// A source and a replica of it.
+/// Returns a source and a replica of it.
 async fn pair(source: Engine, target: Engine) -> Option<(TestServer, TestServer)> {
     let (source, target) = (start(source).await?, start(target).await?);
     target.follow(&source).await;
@@ -51,12 +51,12 @@ async fn differences(source: &TestServer, target: &TestServer) -> Vec<String> {
     lines.map(|key| format!("{}: {}", key.key, key.reason)).collect()
 }
 
-/// Lets the target take writes of its own.
+/// Allows writes on the target.
 async fn open(target: &TestServer) {
     target.script("CONFIG SET replica-read-only no").await;
 }
 
-/// What people do with consumer groups.
+/// Common uses of consumer groups.
 const GROUPS: &str = "XADD s 1-1 f v
     XADD s 2-1 f v
     XADD s 3-1 f v
@@ -107,7 +107,7 @@ async fn consumer_groups_of_every_shape_are_the_same_on_a_healthy_replica() {
         };
         source.script(GROUPS).await;
         assert_eq!(differences(&source, &target).await, [""; 0], "{one:?} to {two:?}");
-        // What is left out is no licence: an entry that has another owner, or none, is found.
+        // Only dead ids are left out: an entry with another owner, or none, is still found.
         open(&target).await;
         target.script("XCLAIM s g other 0 1-1").await;
         let found = differences(&source, &target).await;
@@ -249,7 +249,7 @@ async fn fields_that_expired_and_were_not_removed_yet_are_left_out() {
     let Some((source, target)) = pair(Engine::Redis8, Engine::Redis8).await else {
         return;
     };
-    // A paused server keeps what has expired, and so does its replica.
+    // A paused server keeps expired fields, and so does its replica.
     source
         .script("HSET h a 1 b 2\n HPEXPIRE h 300 FIELDS 1 a\n CLIENT PAUSE 20000 WRITE")
         .await;
@@ -258,7 +258,7 @@ async fn fields_that_expired_and_were_not_removed_yet_are_left_out() {
         assert_eq!(differences(&source, &target).await, [""; 0], "{:?}", begun.elapsed());
     }
     assert_eq!(source.run::<u64>("HLEN h").await, 2);
-    // One that goes within the leeway may be gone on one side already; one that stays is missed.
+    // A field that expires within the leeway may be gone on one side; a longer one is missed.
     source
         .script("CLIENT UNPAUSE\n HSET k a 1 b 2\n HPEXPIRE k 60000 FIELDS 1 a")
         .await;
@@ -271,13 +271,13 @@ async fn fields_that_expired_and_were_not_removed_yet_are_left_out() {
 }
 
 #[tokio::test]
-async fn keys_of_an_old_source_expire_later_by_the_lag_which_is_said_and_no_difference() {
+async fn keys_of_an_old_source_that_expire_later_by_the_lag_are_reported_as_no_difference() {
     let Some((source, target)) = pair(Engine::Redis62, Engine::Redis7).await else {
         return;
     };
     source.script("SET plain 1\n SET early 1 PX 600000").await;
     catch_up(&source, &target).await;
-    // What the target is sent waits, as it does during a copy.
+    // Commands to the target wait, as they do during a copy.
     target.script("CLIENT PAUSE 4000").await;
     source
         .script("SETEX a 600 1\n SET b 1\n PEXPIRE b 600000\n RPUSH l x\n EXPIRE l 600")
@@ -298,7 +298,7 @@ async fn keys_of_an_old_source_expire_later_by_the_lag_which_is_said_and_no_diff
 }
 
 #[tokio::test]
-async fn a_newer_source_tells_the_moment_and_later_is_a_difference() {
+async fn a_later_expiry_is_a_difference_if_the_source_sends_absolute_times() {
     let (source, target) = pair(Engine::Redis7, Engine::Redis7).await.unwrap();
     source.script("SET a 1 PX 600000").await;
     catch_up(&source, &target).await;

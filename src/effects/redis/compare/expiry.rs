@@ -5,18 +5,18 @@ use super::difference::Reason;
 use super::replies::integer;
 use ::redis::Value;
 
-/// Where a server only tells the time left, what is asked of the two sides may be this far apart with nothing wrong.
+/// How far expiry times may differ with nothing wrong if a server reports only the time left.
 pub(super) const TOLERANCE_MS: i64 = 2_000;
 
-/// Servers before Redis 7 send relative times: what waited in a buffer expires later on the target by as long as it waited. No replica waits longer.
+/// Redis before 7 replicates relative times, so keys expire later by their wait: at most this.
 pub(super) const LONGEST_LAG_MS: i64 = 60 * 60 * 1_000;
 
 /// How far two expiry times may differ and still be the same.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Tolerance {
-    /// Both ways.
+    /// Largest difference in both directions.
     pub measured_ms: i64,
-    /// How much later a key may expire on the target than that.
+    /// How much later than that a key may expire on the target.
     pub lag_ms: i64,
 }
 
@@ -34,7 +34,7 @@ impl Tolerance {
     }
 }
 
-/// A key that one side has already dropped and that the other drops within this time is gone: their clocks are not the same.
+/// A key that one side dropped and the other drops within this time counts as gone: clocks differ.
 const LEEWAY_MS: i64 = 2_000;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,7 +46,7 @@ pub(super) enum Expiry {
     At(i64),
 }
 
-/// How a server tells it.
+/// How a server reports when a key expires.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Clock {
     /// PEXPIRETIME, from Redis 7.
@@ -63,7 +63,7 @@ impl Clock {
         }
     }
 
-    /// The command that tells when a key expires.
+    /// Returns the command that asks when a key expires.
     pub fn command(self) -> &'static str {
         match self {
             Clock::Absolute => "PEXPIRETIME",
@@ -71,7 +71,7 @@ impl Clock {
         }
     }
 
-    /// Reads the answer to it; `now` is what the server's clock said a moment before.
+    /// Reads the answer to that command; `now` is the server's time a moment before.
     pub fn read(self, answer: &Value, now: i64) -> Option<Expiry> {
         Some(match (integer(answer)?, self) {
             (-2, _) => Expiry::Gone,
@@ -95,18 +95,18 @@ pub(super) fn time(answer: &Value) -> Option<i64> {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Standing {
-    /// Both sides have it and agree on when it expires: look at the value.
+    /// Both sides have the key and agree on when it expires, so its value is compared.
     Both,
-    /// The same, but it expires later on the target, by this many milliseconds: its source sent a relative time that waited.
+    /// As `Both`, but later on the target by these milliseconds: a relative time waited on its way.
     Later(i64),
-    /// On neither side.
+    /// The key is on neither side.
     Neither,
-    /// Gone on one side and about to go on the other.
+    /// The key is gone on one side and expires soon on the other.
     Expiring,
     Differs(Reason),
 }
 
-/// Holds what the two sides say of one key against each other; `now` is each side's own time.
+/// Compares the expiry of one key on both sides; each `now` is that side's own time.
 pub(super) fn standing(
     source: Expiry,
     target: Expiry,
@@ -150,7 +150,7 @@ mod tests {
         lag_ms: 0,
     };
 
-    /// A target that only tells the time left.
+    /// A tolerance for a target that reports only the time left.
     fn told() -> Tolerance {
         Tolerance::between(Clock::Absolute, Clock::Relative)
     }
@@ -180,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn keys_that_go_with_their_time_are_left_out_on_either_side() {
+    fn keys_that_expire_soon_are_left_out_on_either_side() {
         for at in [NOW - 5_000, NOW, NOW + LEEWAY_MS] {
             assert_eq!(stands(Expiry::At(at), Expiry::Gone), Standing::Expiring);
             assert_eq!(stands(Expiry::Gone, Expiry::At(at)), Standing::Expiring);
@@ -193,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn absolute_times_must_agree_to_the_millisecond_and_told_ones_within_the_tolerance() {
+    fn absolute_times_must_agree_to_the_millisecond_and_relative_ones_within_the_tolerance() {
         let (a, b) = (Expiry::At(NOW + 60_000), Expiry::At(NOW + 60_001));
         assert!(matches!(stands(a, b), Standing::Differs(Reason::Expiry { .. })));
         assert_eq!(standing(a, b, NOW, NOW, told()), Standing::Both);

@@ -1,7 +1,7 @@
-//! Looking into hashes whose fields may expire (Redis 7.4, Valkey 9): a field is held against the other side's as a key is, by its time to live first.
+//! Compares hashes whose fields may expire (Redis 7.4, Valkey 9), as if they were keys.
 //!
-//! Only hashes of databases in which a server counts such fields come here; for all others this costs nothing. How many fields a hash has says nothing
-//! here: a server counts those that have expired and were not yet removed.
+//! Only hashes of databases where a server counts such fields come here, so others cost nothing.
+//! Lengths are not compared, since a server counts fields that expired and were not removed yet.
 
 use super::super::key::printable;
 
@@ -15,7 +15,7 @@ use crate::model::error::{Error, Result};
 use ::redis::{Value, pipe};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Values and times of the fields that a server shows; its own time beside them.
+/// Holds the fields that a server shows, with values and expiry times, and the server's own time.
 struct Seen {
     now: i64,
     fields: BTreeMap<Vec<u8>, (Vec<u8>, Expiry)>,
@@ -47,7 +47,7 @@ pub(super) async fn compare(pair: &Pair, names: &[&Vec<u8>], verdicts: &mut Verd
     small(pair, &group, verdicts).await
 }
 
-/// Compares hashes that are got whole, many at once: one round trip for their values and one for their times.
+/// Compares whole hashes, many at once: one round trip for values and one for times.
 async fn small(pair: &Pair, names: &[&Vec<u8>], verdicts: &mut Verdicts) -> Result<()> {
     if names.is_empty() {
         return Ok(());
@@ -63,7 +63,7 @@ async fn small(pair: &Pair, names: &[&Vec<u8>], verdicts: &mut Verdicts) -> Resu
     Ok(())
 }
 
-/// Reads hashes whole; `None` for a key that is no hash any more.
+/// Reads whole hashes; `None` for a key that is no hash any more.
 async fn whole(side: &Side, names: &[&Vec<u8>]) -> Result<Vec<Option<Seen>>> {
     let mut commands = pipe();
     for name in names {
@@ -101,7 +101,7 @@ async fn whole(side: &Side, names: &[&Vec<u8>]) -> Result<Vec<Option<Seen>>> {
     Ok(seen.collect())
 }
 
-/// When these fields of these hashes expire, with the server's time before.
+/// Returns when these fields expire, and the server's time before that.
 async fn times(side: &Side, asked: &[(&[u8], Vec<&[u8]>)]) -> Result<(i64, Vec<Vec<Expiry>>)> {
     let mut commands = pipe();
     commands.cmd("TIME");
@@ -133,14 +133,14 @@ async fn times(side: &Side, asked: &[(&[u8], Vec<&[u8]>)]) -> Result<(i64, Vec<V
             Some(Value::ServerError(error)) if !super::replies::moved(&error) => {
                 return Err(connection.explain("HPEXPIRETIME", error.into()));
             }
-            // The key went away, or became something else.
+            // The key vanished, or changed its type.
             _ => vec![Expiry::Gone; fields.len()],
         });
     }
     Ok((now, all))
 }
 
-/// The first field that differs.
+/// Returns the first field that differs.
 fn unlike(pair: &Pair, source: &Seen, target: &Seen) -> Option<Reason> {
     let names: BTreeSet<&Vec<u8>> = source.fields.keys().chain(target.fields.keys()).collect();
     names.into_iter().find_map(|name| {
@@ -160,7 +160,7 @@ fn unlike(pair: &Pair, source: &Seen, target: &Seen) -> Option<Reason> {
     })
 }
 
-/// Compares a large hash in windows, first by the fields of the source, then by those of the target.
+/// Compares a large hash in windows, first by the source's fields, then by the target's.
 async fn large(pair: &Pair, name: &[u8], step: i64) -> std::result::Result<Option<Reason>, Trouble> {
     for side in [&pair.source, &pair.target] {
         let mut walked = side.connection.clone();

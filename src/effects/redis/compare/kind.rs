@@ -1,4 +1,4 @@
-//! The kinds of collections: how each is asked for, how large it is, and where two differ.
+//! The kinds of collections: the commands that read each, its size, and where two of them differ.
 
 use super::super::key::printable;
 use super::difference::Reason;
@@ -12,7 +12,7 @@ use std::collections::HashSet;
 /// Larger collections are compared in windows.
 pub(super) const SMALL_COLLECTION: i64 = 128 * 1024;
 
-/// Bytes of one element, with its share of the structure, where the server does not tell.
+/// Bytes of one element with its share of the structure, if the server reports no size.
 const ASSUMED_ELEMENT: i64 = 1024;
 
 const LARGEST_WINDOW: i64 = 10_000;
@@ -46,7 +46,7 @@ impl Kind {
         cmd(command).arg(name).to_owned()
     }
 
-    /// Returns whether it may be got whole: a list or a sorted set only by the number of its elements.
+    /// Returns true if it may be read whole: a list or a sorted set only with a known length.
     pub fn is_counted(self, elements: Option<i64>) -> bool {
         matches!(self, Kind::Set | Kind::Hash) || elements.is_some()
     }
@@ -59,7 +59,8 @@ impl Kind {
         }
     }
 
-    /// Returns the command for all elements; for a list or a sorted set never more than were counted, since another client may add a million meanwhile.
+    /// Returns the command for all elements. For a list or sorted set it reads no more than were
+    /// counted, since a client may add a million meanwhile.
     pub fn whole(self, name: &[u8], length: i64) -> Cmd {
         match self {
             Kind::List => window("LRANGE", name, 0, length - 1),
@@ -69,8 +70,7 @@ impl Kind {
         }
     }
 
-    /// Where two whole values differ, if they do. Members come in the order that the server has them in, which means something in lists and sorted
-    /// sets only.
+    /// Returns where two whole values differ. Order matters only in lists and sorted sets.
     pub fn unlike(self, source: Vec<Value>, target: Vec<Value>) -> Option<Reason> {
         match self {
             Kind::List => unlike_element(&source, &target, 0),
@@ -115,7 +115,7 @@ pub(super) fn unlike_element(source: &[Value], target: &[Value], first: i64) -> 
     )))
 }
 
-/// Servers of different versions write the same score in different ways: compared as the numbers that they are.
+/// Compares scores as numbers, since server versions write the same score in different ways.
 pub(super) fn unlike_score(source: &[Value], target: &[Value], first: i64) -> Option<Reason> {
     if source.len() != target.len() {
         return Some(Reason::Moving);
@@ -139,19 +139,19 @@ fn score(value: Option<&Value>) -> Option<f64> {
     }
 }
 
-/// How many elements to get at once.
+/// Returns how many elements to read at once.
 pub(super) fn step_of(bytes: i64, length: i64) -> i64 {
     (BUDGET / (bytes / length.max(1)).max(1)).clamp(1, LARGEST_WINDOW)
 }
 
 pub(super) struct Size {
     pub length: Option<i64>,
-    /// By the server's own estimate from a few elements; none where it does not tell.
+    /// Size by the server's own estimate from a few elements; `None` if it has none.
     bytes: Option<i64>,
 }
 
 impl Size {
-    /// The bytes of that many elements.
+    /// Returns the bytes of that many elements.
     pub fn estimate(&self, length: i64) -> i64 {
         self.bytes.unwrap_or(length.saturating_mul(ASSUMED_ELEMENT))
     }

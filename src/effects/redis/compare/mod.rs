@@ -1,11 +1,12 @@
-//! Holds two servers against each other: every database that either has, every key, both ways.
+//! Compares two servers: every database that either has, every key, in both directions.
 //!
-//! The first round looks at everything; later ones only at the keys that differed, since a target that follows is always a little behind. Keys that
-//! expired or were deleted meanwhile are no differences when they are looked at again. Memory does not grow with the data: keys come in batches,
-//! large values in windows, and of the differing keys a bounded number is kept (when that bound is passed, the next round is full again).
-//!
-//! `sweep` walks through a database, `quick` sorts out what is plainly equal, `batch` decides about some keys, `collections`, `fields`, `windows` and `streams` look into values, `expiry` knows the clocks.
-//! Deliberately not here: any statement about writes *after* a key was looked at; that is the tap's.
+//! The first round looks at everything, later ones only at keys that differed, since a target that
+//! follows is always a little behind. A key that expired or was deleted since is then no
+//! difference. Memory does not grow with the data: keys come in batches, large values in windows,
+//! and a limited number of differing keys is kept. Beyond that limit the next round is full again.
+//! `sweep` walks through a database, `quick` finds equal keys, `batch` compares the others.
+//! `collections`, `fields`, `windows` and `streams` compare values; `expiry` compares times. Writes
+//! *after* a key was looked at are deliberately not here: the tap follows those.
 
 mod batch;
 mod collections;
@@ -38,13 +39,13 @@ use std::time::Duration;
 
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// How often to look at most. The first round is full.
+    /// Maximum number of rounds. The first one is full.
     pub rounds: u32,
-    /// Between two rounds.
+    /// Time between two rounds.
     pub pause: Duration,
-    /// How many differing keys the result shows.
+    /// Maximum number of differing keys in the result.
     pub first: usize,
-    /// How many differing keys are kept for the next round, before it must be full again.
+    /// Maximum number of differing keys to keep for the next round; beyond it, that round is full.
     pub keep: usize,
 }
 
@@ -59,66 +60,65 @@ impl Default for Options {
     }
 }
 
-/// How far a comparison is.
+/// Says how far a comparison is.
 #[derive(Clone, Copy, Debug)]
 pub struct Progress {
     /// Counted from 1.
     pub round: u32,
     pub database: u32,
-    /// Keys looked at in this round, over all databases.
+    /// Keys compared in this round, over all databases.
     pub done: u64,
-    /// Keys to look at in this round, as far as known.
+    /// Keys to compare in this round, as far as known.
     pub total: u64,
-    /// Found differing in this round.
+    /// Keys that differ in this round.
     pub differing: u64,
 }
 
-/// What came of a comparison. Its fields are part of the JSON output and only ever grow.
+/// The result of a comparison. Its fields are part of the JSON output and only ever grow.
 #[derive(Clone, Debug, Serialize)]
 pub struct Comparison {
-    /// By database number.
+    /// Counts by database number.
     pub databases: BTreeMap<u32, DatabaseCounts>,
-    /// Keys looked at in the first, full round. A key that a server shows twice while its tables grow counts twice.
+    /// Keys in the first, full round. A key that SCAN returns twice counts twice.
     pub compared: u64,
-    /// On the source and not on the target, after the last round; so the next three.
+    /// Keys on the source and not on the target, after the last round, as the next three counts.
     pub missing: u64,
-    /// On the target and not on the source.
+    /// Keys on the target and not on the source.
     pub extra: u64,
     pub different: u64,
-    /// Of a type that cannot be looked into, such as a module's.
+    /// Keys of a type that cannot be compared, such as a module's.
     pub uncomparable: u64,
-    /// Left out of the last round because they had expired on one side and not yet on the other.
+    /// Keys left out of the last round, since they had expired on one side only.
     pub expired: u64,
-    /// More keys differed than are kept: the four counts may count a key twice.
+    /// More keys differed than are kept, so the four counts may count a key twice.
     pub counts_are_approximate: bool,
     /// Some of the differing keys.
     pub first: Vec<DifferingKey>,
     pub rounds: Vec<Round>,
-    /// How much two expiry times may differ: 0 where both servers tell the absolute time.
+    /// How much two expiry times may differ: 0 if both servers report absolute times.
     pub expiry_tolerance_ms: u64,
-    /// Keys that expire later on the target than on the source, which is no difference: a source before Redis 7 sends relative times, and what waits
-    /// on its way expires later by as long.
+    /// Keys that expire later on the target, which is no difference: Redis before 7 replicates
+    /// relative times, so a key expires later by the time its command waited.
     pub expire_later: u64,
-    /// By how much at most.
+    /// The largest of these delays.
     pub expire_later_by_ms: u64,
-    /// What of a key or a server was not looked at.
+    /// Parts of keys and servers that were not compared.
     pub not_compared: Vec<&'static str>,
     pub seconds: f64,
 }
 
-/// Key counts by the servers' own account, before the first round. Expired keys that were not yet removed are in them, so they may differ with nothing wrong.
+/// Key counts that the servers report before the first round; they include expired keys.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct DatabaseCounts {
     pub source_keys: u64,
     pub target_keys: u64,
-    /// Keys looked at in the first round.
     pub compared: u64,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct DifferingKey {
     pub database: u32,
-    /// Bytes that are not printable are escaped; long names are cut.
+    /// Unprintable bytes are escaped, and long names shortened.
     pub key: String,
     pub kind: DifferenceKind,
     pub reason: String,
@@ -126,7 +126,7 @@ pub struct DifferingKey {
 
 #[derive(Clone, Debug, Serialize)]
 pub struct Round {
-    /// Looked at everything, not only at what had differed.
+    /// True if the round looked at everything, not only at keys that had differed.
     pub full: bool,
     pub compared: u64,
     pub differing: u64,
@@ -134,7 +134,7 @@ pub struct Round {
 }
 
 impl Comparison {
-    /// What there is to say of keys that expire later on the target, if any do.
+    /// Returns a sentence about keys that expire later on the target; `None` if there are none.
     pub fn later_said(&self) -> Option<String> {
         (self.expire_later > 0).then(|| {
             format!(
@@ -144,13 +144,12 @@ impl Comparison {
         })
     }
 
-    /// Whether, after the last round, no key was known to differ.
+    /// Returns true if no key differed after the last round.
     pub fn identical(&self) -> bool {
         self.missing + self.extra + self.different + self.uncomparable == 0
     }
 }
 
-/// Compares everything.
 pub async fn compare(
     source: &Server,
     target: &Server,
@@ -163,15 +162,15 @@ pub async fn compare(
         .await
 }
 
-/// Compares these keys only. Whoever needs it fast keeps a [`Comparator`], which keeps its connections.
+/// Compares these keys only. A [`Comparator`] keeps its connections, for callers in a hurry.
 pub async fn compare_keys(source: &Server, target: &Server, keys: &[Key], options: &Options) -> Result<Comparison> {
     Comparator::connect(source, target).await?.keys(keys, options).await
 }
 
-/// The same of a source before Redis 7 and a newer target.
+/// Not compared if the source is older than Redis 7 and the target is not.
 const DEAD_IDS: &str = "pending ids whose entry was deleted, which servers drop from Redis 7 on";
 
-/// What is said of every comparison, so that nobody takes it for more than it is.
+/// Said of every comparison, so that nobody takes it for more than it is.
 const NOT_COMPARED: [&str; 7] = [
     "consumers of a stream's group that have nothing pending",
     "how often a pending entry was delivered",

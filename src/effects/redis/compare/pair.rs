@@ -1,4 +1,4 @@
-//! The two sides of a comparison, with a connection to each for every database that is looked at.
+//! The two sides of a comparison, with a connection to each for every database.
 
 use super::super::info::Version;
 use super::super::{Connection, Info, Server};
@@ -10,13 +10,13 @@ use ::redis::{Cmd, Pipeline, Value, pipe};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// A reply may be a window of a large value from a busy server far away.
+/// The slowest reply is a window of a large value from a busy server far away.
 pub(super) const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// Batches under way at the same time: hides the way to the servers and keeps both busy.
+/// Batches in flight at the same time, which hides the round trip and keeps both servers busy.
 pub(super) const AT_ONCE: usize = 6;
 
-/// Two servers to be compared; keeps its connections, so that a second look costs no handshake.
+/// Compares two servers. Keeps its connections, so that a second comparison needs no handshake.
 pub struct Comparator {
     source: Server,
     target: Server,
@@ -32,9 +32,9 @@ pub(super) struct Pair {
     pub source: Side,
     pub target: Side,
     pub tolerance: Tolerance,
-    /// Fields of hashes may have a time to live in this database, on either side.
+    /// True if fields of hashes may have a time to live in this database, on either side.
     pub expiring_fields: bool,
-    /// The target drops pending ids whose entry is gone, as servers do from Redis 7, and the source keeps them.
+    /// True if only the target drops pending ids whose entry is gone, as Redis 7 and later do.
     pub drops_dead_ids: bool,
 }
 
@@ -43,12 +43,12 @@ pub(super) struct Side {
     pub server: Server,
     pub connection: Connection,
     pub clock: Clock,
-    /// Fields can have a time to live: Redis 7.4, Valkey 9.
+    /// True if fields can have a time to live: Redis 7.4, Valkey 9.
     pub field_times: bool,
 }
 
 impl Comparator {
-    /// Connects to both and asks what they are.
+    /// Connects to both servers and asks for their versions.
     pub async fn connect(source: &Server, target: &Server) -> Result<Comparator> {
         let ask = async |server: &Server| Info::read(&mut server.connect(0).await?).await;
         let (source_info, target_info) = tokio::try_join!(ask(source), ask(target))?;
@@ -63,7 +63,7 @@ impl Comparator {
         Ok(comparator)
     }
 
-    /// Opens the connections that looking at all databases will need, so that it is not paid for later.
+    /// Opens the connections that a full comparison needs, so that it does not wait for them later.
     pub async fn warm(&mut self) -> Result<()> {
         self.refresh().await?;
         for database in self.databases() {
@@ -72,13 +72,13 @@ impl Comparator {
         Ok(())
     }
 
-    /// Every database that either side has keys in now: where a key may be that the tap saw before it knew the database.
+    /// Returns the databases with keys on either side now; the tap may have seen keys of new ones.
     pub async fn databases_now(&mut self) -> Result<Vec<u32>> {
         self.refresh().await?;
         Ok(self.databases())
     }
 
-    /// Every database that either side had keys in when it was asked last.
+    /// Returns the databases that had keys on either side when they were asked last.
     pub(super) fn databases(&self) -> Vec<u32> {
         let both = self.source_info.keyspace.keys().chain(self.target_info.keyspace.keys());
         let mut databases: Vec<u32> = both.copied().collect();
@@ -91,7 +91,7 @@ impl Comparator {
         Tolerance::between(Clock::of(self.source_info.version), Clock::of(self.target_info.version))
     }
 
-    /// What of a key or a server is not looked at between these two.
+    /// Returns the parts of keys and servers that are not compared between these two.
     pub(super) fn not_compared(&self) -> Vec<&'static str> {
         let mut parts = NOT_COMPARED.to_vec();
         if self.drops_dead_ids() {
@@ -104,11 +104,11 @@ impl Comparator {
         Clock::of(self.source_info.version) == Clock::Relative && Clock::of(self.target_info.version) == Clock::Absolute
     }
 
-    /// Whether any hash of this database had fields with a time to live when the two sides were asked last.
+    /// Returns true if hashes of this database had expiring fields when the sides were asked last.
     fn expiring_fields(&self, database: u32) -> bool {
         let any = |info: &Info| {
             let keyspace = info.keyspace.get(&database);
-            // A server that does not say how many may have some.
+            // A server that does not report the number may have some.
             knows_field_times(info) && keyspace.is_some_and(|keyspace| keyspace.expiring_fields != Some(0))
         };
         any(&self.source_info) || any(&self.target_info)
@@ -149,7 +149,7 @@ impl Comparator {
         Ok(pair)
     }
 
-    /// Asks both what they are now.
+    /// Asks both sides for their INFO again.
     pub(super) async fn refresh(&mut self) -> Result<()> {
         let mut pair = self.pair(0).await?;
         (self.source_info, self.target_info) = tokio::try_join!(
@@ -178,13 +178,13 @@ async fn connect(server: &Server, database: u32) -> Result<Connection> {
     })
 }
 
-/// The same commands on both sides at once; errors of the servers are among the answers.
+/// Sends the same commands to both sides at once. Errors of the servers are among the answers.
 pub(super) async fn both(pair: &Pair, commands: &Pipeline) -> Result<(Vec<Value>, Vec<Value>)> {
     let (mut source, mut target) = (pair.source.connection.clone(), pair.target.connection.clone());
     tokio::try_join!(source.ask_all(commands), target.ask_all(commands))
 }
 
-/// The same command on both sides, with an array as its answer.
+/// Sends the same command to both sides. Its answer must be an array.
 pub(super) async fn both_arrays(pair: &Pair, command: Cmd) -> Result<(Vec<Value>, Vec<Value>), Trouble> {
     let mut commands = pipe();
     commands.add_command(command);

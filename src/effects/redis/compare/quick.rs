@@ -1,8 +1,8 @@
-//! The quick way through many keys: it tells those that are plainly equal on both sides from those that want a closer look.
+//! Compares many keys quickly: it finds the plainly equal ones, and those that need a closer look.
 //!
-//! Most keys of most data sets are short strings, and nearly all are equal. What a comparison then costs is the way of its commands and replies through
-//! this program. So both servers get the same commands as bytes, several batches ahead, and their replies are held against each other as bytes. Nothing is
-//! concluded here but "equal": whatever else a reply says, an error or an expired key, `batch` looks at that key again and finds the words for it.
+//! Most keys are short strings, and nearly all are equal, so moving replies costs most of the time.
+//! Both servers get the same commands, several batches ahead, and replies are compared as bytes. It
+//! finds only equal keys; `batch` looks at all others again.
 
 use super::super::Server;
 use super::super::bare::{Bare, encode};
@@ -19,19 +19,19 @@ use std::collections::VecDeque;
 use std::io;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf};
 
-/// Batches that the servers have before the first of them is answered: hides the way to them and keeps both busy.
+/// Batches that the servers get before the first is answered; hides the round trip.
 const AHEAD: usize = 6;
 
-/// Commands for each key: when it expires, and its first bytes.
+/// Commands for each key: one for its expiry, one for its first bytes.
 const REPLIES: usize = 2;
 
-/// What is read at once.
+/// Bytes to read at once.
 const CHUNK: usize = 64 * 1024;
 
-/// Only the start of a string is asked for; a longer reply, or line, is no reply to that.
+/// Only the start of a string is asked for, so no reply or line is longer.
 const LONGEST_LINE: usize = 4096;
 
-/// The first bytes of a string that a reply may be short of and still show the whole string.
+/// A shorter reply than this shows the whole string.
 const WHOLE: usize = START + b"$4096\r\n".len() + b"\r\n".len();
 
 /// Bare connections to both sides of a pair, in its database.
@@ -41,14 +41,14 @@ pub(super) struct Quick {
     absolute: bool,
 }
 
-/// What was seen of a batch.
+/// Holds what was found in a batch.
 pub(super) struct Looked {
     keys: Vec<Vec<u8>>,
-    /// Short strings, equal with their expiry.
+    /// Number of short strings that are equal, also in their expiry.
     equal: u64,
-    /// Places in `keys` of what expires at the same time on both sides and is no string there.
+    /// Places in `keys` of values that are no strings and expire at the same time on both sides.
     others: Vec<usize>,
-    /// Places in `keys` of all the rest.
+    /// Places in `keys` of all others.
     unclear: Vec<usize>,
 }
 
@@ -65,7 +65,7 @@ impl Quick {
         })
     }
 
-    /// Looks at the keys of all these batches, in their order.
+    /// Compares the keys of all these batches, in their order.
     pub fn through<'a>(
         self,
         batches: impl Many<Item = Result<Vec<Vec<u8>>>> + Unpin + Send + 'a,
@@ -112,7 +112,7 @@ impl Quick {
 }
 
 impl Looked {
-    /// Looks closer where that is wanted.
+    /// Looks closer at the keys that need it.
     pub async fn settle(mut self, pair: &Pair) -> Result<Verdicts> {
         let mut verdicts = Verdicts::default();
         if !self.unclear.is_empty() {
@@ -137,7 +137,7 @@ enum Judgement {
     Unclear,
 }
 
-/// Holds the replies about one key against each other. `absolute`: both sides told when it expires, and not how long it has left.
+/// Compares the replies about one key. `absolute`: both sides sent times, not the time left.
 fn judge(expiries: (&[u8], &[u8]), starts: (&[u8], &[u8]), absolute: bool) -> Judgement {
     let never = expiries.0 == b":-1\r\n";
     let at_a_time = absolute && expiries.0.first() == Some(&b':') && expiries.0.get(1) != Some(&b'-');
@@ -154,7 +154,7 @@ fn judge(expiries: (&[u8], &[u8]), starts: (&[u8], &[u8]), absolute: bool) -> Ju
     }
 }
 
-/// One side: commands go out and replies come in as they are.
+/// The connection to one side: commands and replies as bytes.
 struct Wire {
     place: String,
     clock: Clock,
@@ -169,7 +169,7 @@ struct Wire {
 impl Wire {
     async fn open(server: &Server, database: u32, clock: Clock) -> Result<Wire> {
         let mut bare = Bare::open(server, format!("compare with {server}")).await?;
-        // Where a host forbids names, ours is taken for a stranger's: nothing worse.
+        // If a host forbids names, this connection only counts as a stranger.
         bare.ask("CLIENT SETNAME", &[&b"CLIENT"[..], b"SETNAME", own_name().as_bytes()])
             .await?;
         if database > 0 {
@@ -189,7 +189,7 @@ impl Wire {
         })
     }
 
-    /// Asks for expiry and start of each key. Both about the same key: the server then has it at hand.
+    /// Asks for expiry and start of each key together, while the server has it in its cache.
     async fn ask(&mut self, keys: &[Vec<u8>]) -> Result<()> {
         let last = (START - 1).to_string();
         self.commands.clear();
@@ -204,7 +204,7 @@ impl Wire {
         within(&self.place, sending).await
     }
 
-    /// Waits until so many replies are there.
+    /// Waits until this many replies have arrived.
     async fn await_replies(&mut self, count: usize) -> Result<()> {
         let (reader, received, ends) = (&mut self.reader, &mut self.received, &mut self.ends);
         let receiving = async {
@@ -235,7 +235,7 @@ impl Wire {
         &self.received[start..self.ends[number]]
     }
 
-    /// Makes room for the next ones, which may have come in already.
+    /// Drops the replies that were read. The next ones may have arrived already.
     fn forget_replies(&mut self) {
         self.received.drain(..self.ends.last().copied().unwrap_or(0));
         self.ends.clear();
@@ -253,7 +253,7 @@ async fn within<T>(place: &str, doing: impl Future<Output = io::Result<T>>) -> R
     }
 }
 
-/// Where the reply that begins at `start` ends, if all of it is there: an integer, a bulk string or an error.
+/// Returns the end of the reply at `start`, an integer, bulk string or error; `None` if incomplete.
 fn end_of_reply(received: &[u8], start: usize) -> io::Result<Option<usize>> {
     let wrong = || io::Error::new(io::ErrorKind::InvalidData, "the server's reply is none of Redis");
     let rest = &received[start..];
@@ -286,14 +286,14 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn only_what_is_whole_and_the_same_on_both_sides_is_equal() {
+    fn only_whole_and_identical_replies_are_equal() {
         let never: (&[u8], &[u8]) = (b":-1\r\n", b":-1\r\n");
         let whole: (&[u8], &[u8]) = (b"$2\r\nab\r\n", b"$2\r\nab\r\n");
         assert_eq!(judge(never, whole, false), Judgement::Equal);
         let at: (&[u8], &[u8]) = (b":1700000000000\r\n", b":1700000000000\r\n");
         assert_eq!(judge(at, whole, true), Judgement::Equal);
         for (expiries, starts, absolute) in [
-            // The time left says nothing: the two sides were asked at different times.
+            // The time left shows nothing, since the two sides were asked at different times.
             (at, whole, false),
             (
                 (&b":-2\r\n"[..], &b":-2\r\n"[..]),
@@ -317,7 +317,7 @@ mod tests {
     }
 
     #[test]
-    fn a_string_that_may_go_on_after_its_start_is_not_called_equal() {
+    fn a_string_that_may_be_longer_than_its_start_is_not_called_equal() {
         let reply = |length: usize| format!("${length}\r\n{}\r\n", "x".repeat(length)).into_bytes();
         let never: (&[u8], &[u8]) = (b":-1\r\n", b":-1\r\n");
         for (length, judgement) in [

@@ -1,12 +1,12 @@
-//! Reading replies whose form is known, where anything else means that the key became something else meanwhile, or that the server refuses.
+//! Reads replies of a known form. Another form means that the key changed its type, or a refusal.
 
 use super::super::Connection;
 use crate::model::error::{Error, Result};
 use ::redis::{Pipeline, Value};
 
-/// Why a value could not be looked at.
+/// The reason why a value could not be compared.
 pub(super) enum Trouble {
-    /// It is no longer what it was a moment ago.
+    /// The key is not what it was a moment ago.
     Moved,
     Failed(Error),
 }
@@ -17,7 +17,7 @@ impl From<Error> for Trouble {
     }
 }
 
-/// Sends commands about keys. An answer that says that a key is of another type, or gone, is trouble with the key; any other error ends the comparison.
+/// Sends commands about keys. Errors of type or absence are trouble with the key; others end it.
 pub(super) async fn ask(connection: &mut Connection, commands: &Pipeline) -> Result<Vec<Value>, Trouble> {
     let answers = connection.ask_all(commands).await?;
     for answer in &answers {
@@ -33,7 +33,7 @@ pub(super) async fn ask(connection: &mut Connection, commands: &Pipeline) -> Res
     Ok(answers)
 }
 
-/// WRONGTYPE, or what XINFO and XPENDING say of a key or group that went away.
+/// Returns true for WRONGTYPE, and for errors of XINFO and XPENDING about a vanished key or group.
 pub(super) fn moved(error: &::redis::ServerError) -> bool {
     matches!(error.code(), "WRONGTYPE" | "NOGROUP") || error.details().is_some_and(|text| text.contains("no such key"))
 }
@@ -73,10 +73,10 @@ pub(super) fn array(value: Value) -> Option<Vec<Value>> {
     }
 }
 
-/// The reply to a SCAN of any kind: the next cursor, and what was found.
+/// Reads a reply to a SCAN command: the next cursor and the elements.
 pub(super) fn scanned(value: Value) -> Option<(u64, Vec<Vec<u8>>)> {
     let [cursor, found] = <[Value; 2]>::try_from(array(value)?).ok()?;
-    // A cursor has all 64 bits.
+    // A cursor uses all 64 bits.
     let cursor = text(&cursor)?.parse().ok()?;
     Some((cursor, array(found)?.into_iter().map(bytes).collect::<Option<_>>()?))
 }

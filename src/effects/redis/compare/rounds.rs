@@ -1,4 +1,4 @@
-//! Looking again at what differed until it no longer does, or the rounds are spent.
+//! Looks again at keys that differed, until they are equal or the rounds are spent.
 
 use super::super::key::{Key, printable};
 use super::batch;
@@ -13,7 +13,7 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// A key that is written all the time is caught equal only by looking often: so many looks a round, as long as few keys are left.
+/// Looks per round while few keys differ. A key that is written all the time is rarely found equal.
 const LOOKS: u32 = 8;
 const FEW: usize = 2_000;
 
@@ -73,7 +73,7 @@ async fn run(
                 databases.entry(database).or_default().compared = compared;
             }
         }
-        // A later round that is narrow looks at keys that were not counted yet.
+        // A full round counts every key anew; a narrow one looks at keys that were not counted yet.
         if full {
             later = Later::default();
         }
@@ -133,7 +133,6 @@ async fn in_database(pair: Pair, names: Vec<Vec<u8>>) -> Result<(u32, Verdicts)>
     Ok((pair.database, batch::compare_quickly(&pair, &names).await?))
 }
 
-/// One round.
 struct Look<'a, P> {
     number: u32,
     options: &'a Options,
@@ -196,7 +195,7 @@ impl<P: Fn(Progress) + Send + Sync> Look<'_, P> {
                 batches.push(in_database(pair.clone(), names.to_vec()));
             }
         }
-        // All at once: each would cost a far operator several round trips, with the source's writes waiting.
+        // Batches run together. One by one, each costs a distant operator round trips.
         let mut looks = stream::iter(batches).buffered(AT_ONCE);
         let mut findings = Findings::default();
         while let Some((database, verdicts)) = looks.try_next().await? {

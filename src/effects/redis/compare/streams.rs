@@ -1,8 +1,9 @@
-//! Looking into a stream: its entries, its counters, its groups, and which consumer has what pending.
+//! Compares a stream: its entries, counters and groups, and which consumer has which pending entry.
 //!
-//! A consumer that has nothing pending is not compared, nor is how often an entry was delivered: an empty read makes a consumer, and a repeated read
-//! counts a delivery, on the master alone. Idle times move by themselves, and replication does not carry them exactly. Nor is a group's `entries-read`: a replica learns of what was
-//! read by XCLAIM, which does not carry that number (Redis 7 to 8), so that a replica that is exact shows none. Only the `lag` of XINFO is made from it.
+//! Not compared: consumers with nothing pending and delivery counts, which reads change on the
+//! master alone; idle times, which change by themselves; and `entries-read` of a group. XCLAIM
+//! tells a replica of a read without that number (Redis 7 to 8), so an exact replica has none. Only
+//! `lag` depends on it.
 
 use super::super::key::printable;
 use super::difference::Reason;
@@ -11,10 +12,10 @@ use super::replies::{Trouble, array, ask, bytes, text};
 use ::redis::{Cmd, Value, cmd, pipe};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Entries, or pending entries, at once.
+/// Number of entries, or pending entries, to read at once.
 const WINDOW: usize = 1_000;
 
-/// Numbers of a stream and of a group that must be the same. Those that came with Redis 7 are compared where both sides tell them.
+/// Fields of streams and groups that must be equal if both sides have them (some since Redis 7).
 const OF_STREAM: [&str; 4] = ["length", "last-generated-id", "max-deleted-entry-id", "entries-added"];
 const OF_GROUP: [&str; 2] = ["last-delivered-id", "pending"];
 
@@ -33,7 +34,7 @@ pub(super) async fn compare(pair: &Pair, name: &[u8]) -> Result<Option<Reason>> 
     groups(pair, name).await
 }
 
-/// Compares windows of what XRANGE or XPENDING list, each beginning after the last id of the one before; gives the first place that differs.
+/// Compares XRANGE or XPENDING page by page. Returns the first difference.
 async fn windows(
     pair: &Pair,
     command: impl Fn(&str) -> Cmd,
@@ -83,7 +84,7 @@ async fn groups(pair: &Pair, name: &[u8]) -> Result<Option<Reason>> {
     }
     for (group, of_source) in &source {
         let shown = printable(group);
-        // How many are pending is decided by looking at them where one side drops some.
+        // If one side drops pending ids, the ids are compared and not their number.
         let compared = match pair.drops_dead_ids {
             true => &OF_GROUP[..1],
             false => &OF_GROUP[..],
@@ -105,7 +106,7 @@ async fn groups(pair: &Pair, name: &[u8]) -> Result<Option<Reason>> {
     Ok(None)
 }
 
-/// Id and owner of what was delivered and not acknowledged.
+/// Compares id and owner of entries that were delivered and not acknowledged.
 async fn pending(pair: &Pair, name: &[u8], group: &[u8]) -> Result<Option<String>> {
     windows(pair, |start| list(name, group, start), id_and_owner).await
 }
@@ -120,14 +121,14 @@ fn list(name: &[u8], group: &[u8], start: &str) -> Cmd {
         .to_owned()
 }
 
-/// Without idle time and delivery count.
+/// Returns an entry without idle time and delivery count.
 fn id_and_owner(entry: Value) -> Option<Value> {
     let mut entry = array(entry)?;
     entry.truncate(2);
     (entry.len() == 2).then_some(Value::Array(entry))
 }
 
-/// The same where the target drops ids whose entry is gone: those do not count.
+/// As `pending`, but ignores ids without an entry, which the target drops.
 async fn pending_of_living(pair: &Pair, name: &[u8], group: &[u8]) -> Result<Option<String>> {
     let mut connection = pair.source.connection.clone();
     let mut start = "-".to_owned();
@@ -137,7 +138,7 @@ async fn pending_of_living(pair: &Pair, name: &[u8], group: &[u8]) -> Result<Opt
             true => source.keys().next_back().map(|last| shown(*last)),
             false => None,
         };
-        // The target's share of the same range of ids, which may be fewer or, where it differs, more.
+        // The target's ids in the same range: fewer, or perhaps more if the sides differ.
         let mut there = pair.target.connection.clone();
         let mut target = BTreeMap::new();
         let mut from = start.clone();
@@ -168,7 +169,7 @@ async fn pending_of_living(pair: &Pair, name: &[u8], group: &[u8]) -> Result<Opt
 
 type Id = (u64, u64);
 
-/// Pending ids with their owners, from one on.
+/// Returns pending ids with their owners, from `start` on.
 async fn pending_page(
     connection: &mut super::super::Connection,
     name: &[u8],
@@ -186,7 +187,7 @@ async fn pending_page(
     read.collect::<Option<_>>().ok_or(Trouble::Moved)
 }
 
-/// The first of these ids whose entry is there on either side.
+/// Returns the first of these ids whose entry is there on either side.
 async fn first_living(pair: &Pair, name: &[u8], ids: &[Id]) -> Result<Option<Id>> {
     let mut commands = pipe();
     for id in ids {
@@ -210,7 +211,7 @@ fn shown((time, sequence): Id) -> String {
     format!("{time}-{sequence}")
 }
 
-/// The id that an entry, or a pending entry, begins with.
+/// Returns the id at the start of an entry or a pending entry.
 fn id(entry: &Value) -> Option<String> {
     match entry {
         Value::Array(parts) => parts.first().and_then(text),
@@ -218,7 +219,7 @@ fn id(entry: &Value) -> Option<String> {
     }
 }
 
-/// The smallest id after this one. (`(id` for an open interval is known from Redis 6.2 only.)
+/// Returns the smallest id after this one. (Only Redis 6.2 and later know `(id`.)
 fn successor(id: &str) -> Option<String> {
     let (time, sequence) = parsed(id)?;
     match sequence.checked_add(1) {
@@ -232,7 +233,7 @@ fn fields(flat: Vec<Value>) -> Fields {
     std::iter::from_fn(|| Some((text(&flat.next()?)?, flat.next()?))).collect()
 }
 
-/// Groups or consumers by their names, which are bytes.
+/// Returns groups or consumers by their names, which are bytes.
 fn by_name(list: Vec<Value>) -> BTreeMap<Vec<u8>, Fields> {
     let each = list.into_iter().filter_map(array).map(fields);
     each.filter_map(|mut fields| Some((bytes(fields.remove("name")?)?, fields)))
@@ -244,7 +245,7 @@ fn unlike_names<'a, V>(source: &'a BTreeMap<Vec<u8>, V>, target: &'a BTreeMap<Ve
     here_only.or_else(|| target.keys().find(|name| !source.contains_key(*name)))
 }
 
-/// The first of these fields that both sides tell, and tell differently.
+/// Returns the first of these fields that both sides report with different values.
 fn unlike(source: &Fields, target: &Fields, names: &[&'static str]) -> Option<&'static str> {
     let differs = |name: &&&str| match (source.get(**name), target.get(**name)) {
         (Some(source), Some(target)) => source != target,

@@ -1,4 +1,4 @@
-//! A walk through one database, both ways.
+//! Compares one database, from the source to the target and back.
 
 use super::batch;
 use super::pair::{AT_ONCE, Pair};
@@ -9,10 +9,10 @@ use crate::model::error::{Error, Result};
 use ::redis::{Value, cmd};
 use futures_util::{StreamExt, TryStreamExt, stream};
 
-/// Keys asked for at once.
+/// Number of keys to ask for at once.
 pub(super) const BATCH: usize = 1_000;
 
-/// Looks at every key of the source on both sides, then for keys that only the target has. `seen` gets each batch's verdicts.
+/// Compares the keys of the source, then finds keys only on the target. `seen` gets each batch.
 pub(super) async fn database(pair: &Pair, mut seen: impl FnMut(Verdicts)) -> Result<()> {
     let mut compared = Quick::open(pair)
         .await?
@@ -31,7 +31,7 @@ pub(super) async fn database(pair: &Pair, mut seen: impl FnMut(Verdicts)) -> Res
     Ok(())
 }
 
-/// All keys of a database, in batches.
+/// Returns all keys of a database, in batches.
 fn scan(connection: &super::super::Connection) -> impl stream::Stream<Item = Result<Vec<Vec<u8>>>> + use<> {
     let start = (connection.clone(), Some(0u64));
     let batches = stream::try_unfold(start, |(mut connection, cursor)| async move {
@@ -50,13 +50,13 @@ fn scan(connection: &super::super::Connection) -> impl stream::Stream<Item = Res
     batches.boxed()
 }
 
-/// Looks closer at those of the target's keys that the source does not have: they may be about to expire, or be gone on both sides by now.
+/// Compares the target's keys that the source lacks: they may be about to expire, or gone by now.
 async fn extra(pair: &Pair, mut keys: Vec<Vec<u8>>) -> Result<Verdicts> {
     if keys.is_empty() {
         return Ok(Verdicts::default());
     }
     let mut source = pair.source.connection.clone();
-    // Mostly all are there, and one number says so.
+    // Mostly all of them exist, and one number shows it.
     let there: usize = source.query(cmd("EXISTS").arg(&keys)).await?;
     if there == keys.len() {
         return Ok(Verdicts::default());

@@ -3,7 +3,7 @@ use crate::effects::redis::testing::{TestServer, command};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Instant;
 
-/// Something of every type, in three databases, one beyond the usual sixteen.
+/// Keys of every type, in three databases, one of them beyond the default 16.
 const EVERY_TYPE: &str = "
     SET string value
     SET empty-ttl x PX 3600000
@@ -25,7 +25,7 @@ async fn server() -> TestServer {
     TestServer::start(&["--databases", "32"]).await
 }
 
-/// Two servers with the same content.
+/// Returns two servers with the same content.
 async fn alike() -> (TestServer, TestServer) {
     let source = TestServer::start(&["--databases", "32", "--repl-diskless-sync-delay", "0"]).await;
     source.script(EVERY_TYPE).await;
@@ -67,7 +67,7 @@ async fn compared(source: &TestServer, target: &TestServer, options: &Options) -
         .unwrap()
 }
 
-/// The differing keys of one look, with their reasons.
+/// Returns the keys that differ in one round, with their reasons.
 async fn differences(source: &TestServer, target: &TestServer) -> Vec<String> {
     let comparison = compared(source, target, &once()).await;
     assert_eq!(comparison.identical(), comparison.first.is_empty());
@@ -178,7 +178,7 @@ async fn every_single_change_on_the_target_is_found_and_named() {
             "0>list: a list on the source, a string on the target",
         ),
     ] {
-        // The snapshot is taken back by copying the one key anew.
+        // A new copy of the one key undoes the change.
         let (database, key) = found.split_once(':').unwrap().0.split_once('>').unwrap();
         target.script(change).await;
         assert_eq!(differences(&source, &target).await, [found], "{change}");
@@ -226,7 +226,7 @@ async fn a_changed_entry_of_a_stream_is_found() {
 }
 
 #[tokio::test]
-async fn a_group_that_is_read_while_its_replica_follows_is_the_same_there() {
+async fn a_group_read_while_its_replica_follows_is_equal_on_both() {
     let source = server().await;
     let target = TestServer::replica_of(&source).await;
     source
@@ -256,7 +256,7 @@ async fn the_order_of_a_hash_and_a_set_and_their_encoding_do_not_matter() {
     assert_eq!(differences(&source, &target).await, [""; 0]);
 }
 
-/// Fills `many` elements of each type under `name`, the same on every server.
+/// Adds `many` elements of each type under `name`, the same on every server.
 async fn fill_large(server: &TestServer, many: usize) {
     let mut connection = server.connect(0).await;
     for first in (0..many).step_by(500) {
@@ -283,7 +283,7 @@ async fn fill_large(server: &TestServer, many: usize) {
 }
 
 #[tokio::test]
-async fn values_that_are_got_in_windows_differ_at_their_first_middle_and_last_place() {
+async fn values_read_in_windows_differ_at_their_first_middle_and_last_place() {
     let (source, target) = (server().await, server().await);
     let many = 6_000;
     tokio::join!(fill_large(&source, many), fill_large(&target, many));
@@ -379,7 +379,7 @@ async fn a_lagging_target_converges_in_later_rounds_which_look_only_at_what_diff
 }
 
 #[tokio::test]
-async fn what_stays_different_is_counted_by_kind_when_the_rounds_are_spent() {
+async fn lasting_differences_are_counted_by_kind_after_the_last_round() {
     let (source, target) = (server().await, server().await);
     source.script("SET a 1\n SET b 1\n SET c 1").await;
     target.script("SET b 2\n SET c 1\n SET d 1\n SET e 1").await;
@@ -428,14 +428,14 @@ async fn more_differing_keys_than_are_kept_make_the_next_round_full() {
 async fn keys_that_expired_or_are_about_to_are_left_out_on_either_side() {
     let (source, target) = (server().await, server().await);
     for server in [&source, &target] {
-        // Frozen expiry: a replica, or a paused server, holds what has expired until it hears otherwise.
+        // With expiry stopped, it holds expired keys, as a replica or a paused server does.
         server.script("DEBUG SET-ACTIVE-EXPIRE 0\n SET kept 1").await;
     }
     source
         .script("SET gone 1 PX 1\n SET going 1 PX 1500\n SET later 1 PX 60000")
         .await;
     target.script("SET leaving 1 PX 1500").await;
-    // Until the one that lives for a millisecond has gone by the clock, without asking for it, which would remove it.
+    // Waits until the first key has expired; asking for it would remove it.
     tokio::time::sleep(Duration::from_millis(5)).await;
     let comparison = compared(&source, &target, &once()).await;
     assert_eq!(
@@ -485,7 +485,7 @@ async fn some_keys_are_compared_in_their_databases_and_no_others() {
 }
 
 #[tokio::test]
-async fn a_target_that_follows_a_source_under_load_is_identical_in_rounds() {
+async fn a_target_that_follows_a_busy_source_becomes_identical_in_rounds() {
     let source = TestServer::start(&["--repl-diskless-sync-delay", "0"]).await;
     let target = TestServer::replica_of(&source).await;
     let (mut writer, stop) = (source.connect(0).await, std::sync::Arc::new(AtomicU32::new(0)));
@@ -546,7 +546,7 @@ async fn a_target_that_follows_a_source_under_load_is_identical_in_rounds() {
     };
     let comparison = compared(&source, &target, &options).await;
     stop.store(1, Ordering::SeqCst);
-    // The comparison ran beside writes, not before or after them.
+    // The comparison ran during the writes, not before or after them.
     assert!(writing.await.unwrap() > before);
     assert!(comparison.identical(), "{comparison:?}");
 }
@@ -590,7 +590,7 @@ async fn a_command_that_the_source_forbids_ends_the_comparison_with_its_name() {
         "{:?}",
         error.chain()
     );
-    // Without MEMORY USAGE it goes on with an estimate.
+    // Without MEMORY USAGE the comparison uses an estimate.
     source.script("ACL SETUSER bound +getrange -memory").await;
     assert!(
         compare(&bound, &target.server(), &once(), |_| {})

@@ -1,4 +1,4 @@
-//! What a comparison says of keys, as it is gathered.
+//! Gathers the results of a comparison by key.
 
 use super::super::key::Key;
 use super::difference::{Later, Reason};
@@ -6,14 +6,14 @@ use super::pair::Pair;
 use super::replies::Trouble;
 use crate::model::error::Result;
 
-/// Bytes of values to have in memory at once, per side and batch.
+/// Bytes of values to hold in memory at once, per side and batch.
 pub(super) const BUDGET: i64 = 4 << 20;
 
 #[derive(Debug, Default)]
 pub(super) struct Verdicts {
     /// Keys that were on either side.
     pub compared: u64,
-    /// Gone on one side, about to go on the other.
+    /// Keys that expired on one side and are about to on the other.
     pub expired: u64,
     pub later: Later,
     pub differing: Vec<(Key, Reason)>,
@@ -36,7 +36,7 @@ impl Verdicts {
     }
 }
 
-/// Turns what came of looking at one value into a verdict.
+/// Turns the result of one value into a verdict.
 pub(super) fn settle(
     pair: &Pair,
     name: &[u8],

@@ -1,4 +1,4 @@
-//! Looking into large values a window at a time, so that a hash of ten million fields takes no more memory than another.
+//! Compares large values in windows, so that a hash of ten million fields needs no more memory.
 
 use super::super::Connection;
 use super::super::key::printable;
@@ -9,7 +9,7 @@ use super::replies::{Trouble, array, ask, integer, scanned};
 use crate::model::error::Result;
 use ::redis::{Value, pipe};
 
-/// A window of a long string, in bytes.
+/// Size of a window of a long string, in bytes.
 const STRING_WINDOW: i64 = 1 << 20;
 
 /// Compares a collection in windows of `step` elements.
@@ -49,7 +49,7 @@ async fn ordered(pair: &Pair, name: &[u8], kind: Kind, length: i64, step: i64) -
     Ok(None)
 }
 
-/// Every member of the source is looked up on the target. As both have the same number of them, the target has no others.
+/// Looks up the source's members on the target. As lengths are equal, the target has no more.
 async fn unordered(pair: &Pair, name: &[u8], kind: Kind, step: i64) -> Result<Option<Reason>, Trouble> {
     let (mut source, mut target) = (pair.source.connection.clone(), pair.target.connection.clone());
     let mut cursor = 0;

@@ -27,7 +27,7 @@ async fn a_connection_is_in_its_database() {
 }
 
 #[tokio::test]
-async fn an_authority_is_held_to_the_address_that_was_dialled() {
+async fn a_certificate_of_an_authority_must_name_the_address_that_was_dialled() {
     let ours = TestCertificate::for_names(&["127.0.0.1"]);
     let server = TestServer::start_tls(&ours.certificate, &ours.key, Trust::Authority(ours.authority.clone())).await;
     server.run::<String>("PING").await;
@@ -65,7 +65,7 @@ async fn a_pin_accepts_that_certificate_under_any_name_and_no_other() {
 
 #[tokio::test]
 async fn a_pinned_certificate_without_its_private_key_is_refused() {
-    // Somebody in between shows the right certificate, which is public, but cannot sign for it.
+    // An attacker can show the right certificate, which is public, but cannot sign with its key.
     let real = TestCertificate::for_names(&["127.0.0.1"]);
     let thief = rcgen::KeyPair::generate().unwrap();
     let chain = vec![rustls::pki_types::pem::PemObject::from_pem_slice(real.certificate.as_bytes()).unwrap()];
@@ -159,7 +159,7 @@ async fn a_denied_command_is_named_without_its_arguments() {
 }
 
 #[tokio::test]
-async fn a_silent_server_is_given_up_in_time() {
+async fn a_silent_server_is_an_error_in_time() {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let silent = Server {
         label: "source".into(),
@@ -194,9 +194,9 @@ async fn a_dropped_connection_closes_even_with_a_command_still_waiting() {
     }
 }
 
-/// As hosts do after five minutes; a comparison may take longer.
+/// Hosts close idle connections after five minutes, and a comparison may take longer.
 #[tokio::test]
-async fn an_idle_connection_outlives_the_time_after_which_the_server_closes_idle_ones() {
+async fn an_idle_connection_outlives_the_server_s_idle_timeout() {
     let server = TestServer::start(&["--timeout", "1"]).await;
     let mut idle = server.connect(0).await;
     tokio::time::sleep(Duration::from_secs(4)).await;

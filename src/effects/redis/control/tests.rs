@@ -5,7 +5,7 @@ use crate::model::secret::Secret;
 use std::time::Instant;
 
 #[test]
-fn a_client_list_is_read_with_its_strange_lines() {
+fn a_client_list_with_unusual_lines_is_read() {
     let text = "id=3 addr=127.0.0.1:5001 laddr=127.0.0.1:6379 fd=8 name= age=10 idle=2 flags=b db=4 sub=0 cmd=blpop user=app lib-name= lib-ver=\n\
                 id=9 addr=[::1]:7 fd=9 name=job age=1 idle=0 flags=S db=0 cmd=replconf\n";
     let clients = parse_clients(text).unwrap();
@@ -40,7 +40,7 @@ async fn a_pause_holds_writes_and_lets_reads_pass_until_it_is_ended() {
 }
 
 #[tokio::test]
-async fn all_are_severed_but_ourselves_the_spared_and_the_replicas() {
+async fn all_are_disconnected_but_ourselves_the_spared_and_the_replicas() {
     let master = TestServer::start(&["--repl-diskless-sync-delay", "0"]).await;
     let replica = TestServer::replica_of(&master).await;
     let (mut ours, mut spared, mut victim) = (
@@ -69,7 +69,7 @@ async fn all_are_severed_but_ourselves_the_spared_and_the_replicas() {
 }
 
 #[tokio::test]
-async fn an_unbound_user_may_everything_and_probing_changes_nothing() {
+async fn an_unlimited_user_may_run_everything_and_probing_changes_nothing() {
     let server = TestServer::start(&[]).await;
     server.script("SET a 1").await;
     let mut connection = server.connect(0).await;
@@ -92,7 +92,7 @@ async fn an_unbound_user_may_everything_and_probing_changes_nothing() {
         (before.role, before.replid, before.keyspace)
     );
     assert!(after.replicas.is_empty() && !after.persistence.rdb_in_progress && !after.backlog_active);
-    // No pause is left behind: a write is served at once.
+    // Probing leaves no pause behind: a write is served at once.
     let begun = Instant::now();
     server.script("SET a 2").await;
     assert!(begun.elapsed() < Duration::from_secs(1));
@@ -135,7 +135,7 @@ async fn each_denied_command_is_named_with_the_server_s_answer() {
             "{rule}: {found:?}"
         );
     }
-    // A renamed command is as good as a denied one.
+    // A renamed command counts as a denied one.
     let renamed = TestServer::start(&["--rename-command", "PSYNC", ""]).await;
     let found = permissions(&mut renamed.connect(0).await).await.unwrap();
     assert!(matches!(found.psync, Permission::Denied(_)), "{found:?}");

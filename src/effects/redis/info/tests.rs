@@ -92,7 +92,7 @@ fn a_master_of_6_0_is_read() {
 #[test]
 fn a_syncing_replica_tells_how_far_it_is_and_what_it_applied() {
     let info = Info::parse(REDIS_7_0_SYNCING).unwrap();
-    // Not the 99 that it has read.
+    // It is not the 99 that the replica has read.
     assert_eq!(info.applied_offset, Some(1));
     assert!(info.loading && info.persistence.rdb_in_progress && info.persistence.aof_enabled);
     let link = info.link.unwrap();
