@@ -1,4 +1,4 @@
-//! One attempt to log in to a host, told apart by what came of it. Blocking.
+//! Makes one attempt to log in to a host and classifies its outcome. Blocking.
 
 use super::key::HostKey;
 use super::target::Target;
@@ -8,21 +8,21 @@ use ssh2::MethodType;
 use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
 use std::time::Duration;
 
-/// How long a host that is there may take to accept a connection.
+/// Time limit for a host to accept a connection.
 const CONNECT: Duration = Duration::from_secs(5);
-/// How long a server may take to send its first line.
+/// Time limit for a server to send its first line.
 const BANNER: Duration = Duration::from_secs(10);
-/// How long key exchange or login may take each.
+/// Time limit of key exchange and of login, each.
 const HANDSHAKE: Duration = Duration::from_secs(20);
 
-/// What came of one attempt. `Wrong` is final, `Cut` is when it repeats; the others may be different in a while.
+/// The outcome of one attempt. `Wrong` is final, a repeated `Cut` too; others may change with time.
 pub enum Attempt {
     LoggedIn(ssh2::Session, TcpStream),
     /// Nobody answers at the address (yet).
     Absent(String),
-    /// Somebody answers, but sends us away before or at the login: asking again at once makes it worse (OpenSSH's PerSourcePenalties).
+    /// A server refuses us. A quick retry makes it worse (PerSourcePenalties of OpenSSH).
     TurnedAway(String),
-    /// The key exchange broke. A server that restarts right then looks the same as one without a key of the pinned kind.
+    /// The key exchange broke, as if a server restarts just then or has no key of the pinned kind.
     Cut(Error),
     Wrong(Error),
 }
@@ -56,7 +56,7 @@ fn log_in(target: &Target, stream: TcpStream, deadline: Instant) -> Attempt {
     }
 }
 
-/// Looks at the server's first line without taking it: a server under penalty closes at once or says so in place of a banner.
+/// Peeks at the server's first line. A server that penalises us closes, or sends an error instead.
 fn wait_for_banner(stream: &TcpStream, deadline: Instant) -> Result<(), String> {
     let patience = BANNER.min(deadline.remaining()).max(Duration::from_millis(100));
     stream
@@ -74,7 +74,7 @@ fn wait_for_banner(stream: &TcpStream, deadline: Instant) -> Result<(), String> 
     }
 }
 
-/// Key exchange, and the comparison of the host's key with the pinned ones. Nothing of ours but the client's banner has been sent before.
+/// Exchanges keys and checks the host's against the pins. Before it, only the banner goes out.
 fn shake_hands(target: &Target, stream: TcpStream) -> Result<(ssh2::Session, TcpStream), Attempt> {
     let wrong = |error: Error| Attempt::Wrong(error);
     let failed = |what: &str, error: &dyn std::fmt::Display| Attempt::Absent(format!("{what}: {error}"));
@@ -90,7 +90,7 @@ fn shake_hands(target: &Target, stream: TcpStream) -> Result<(ssh2::Session, Tcp
     let mut session = ssh2::Session::new().map_err(|error| failed("begin an ssh session", &error))?;
     session.set_timeout(HANDSHAKE.as_millis() as u32);
     session.set_tcp_stream(stream);
-    // Only the pinned kinds are offered, so that the host shows the key that we know and no other of its keys.
+    // Only the pinned kinds are offered, so that the host shows the key that we know.
     session
         .method_pref(MethodType::HostKey, &algorithms(&target.pinned))
         .map_err(|error| failed("offer the pinned kind of host key", &error))?;
@@ -114,7 +114,7 @@ fn shake_hands(target: &Target, stream: TcpStream) -> Result<(ssh2::Session, Tcp
     }
 }
 
-/// The distinct algorithms of the pinned keys, as a preference list.
+/// Returns the distinct algorithms of the pinned keys, as a preference list.
 fn algorithms(pinned: &[HostKey]) -> String {
     let mut names: Vec<&str> = Vec::new();
     for key in pinned {

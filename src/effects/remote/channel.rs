@@ -1,4 +1,4 @@
-//! One command over a session: standard input, both outputs and the end, moved together so that no side can stall the other. Blocking, with a deadline.
+//! Runs one command; its input and outputs move together, so that none stalls. Blocking.
 
 use super::target::Output;
 use crate::model::clock::Instant;
@@ -10,21 +10,21 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::os::fd::AsFd;
 
-/// A command may print this much before it is taken for one that has run wild.
+/// A command that prints more than this is an error.
 const MAX_OUTPUT: usize = 64 << 20;
 
 /// A logged-in session and the socket under it.
 pub struct Connection {
     pub session: ssh2::Session,
     pub socket: TcpStream,
-    /// Set when a command ended in a way that leaves the session's state unknown.
+    /// True if a command left the session in an unknown state.
     pub broken: bool,
     /// Commands that stay open for further lines; see [`super::conversation`].
     pub conversations: HashMap<String, ssh2::Channel>,
 }
 
 impl Connection {
-    /// Refuses a session whose state is unknown, and makes it one whose calls do not block.
+    /// Refuses a session in an unknown state, and sets it to calls that do not block.
     pub fn ready(&mut self) -> Result<()> {
         if self.broken {
             return Err(Error::failed("use the ssh session: an earlier command broke it").hint("run the command again"));
@@ -34,7 +34,7 @@ impl Connection {
     }
 }
 
-/// Runs `command`, gives it `stdin`, hands whole lines of its standard output to `on_line` as they come.
+/// Runs `command` with `stdin`. Calls `on_line` with each line of standard output at once.
 pub fn run(
     connection: &mut Connection,
     command: &str,
@@ -75,7 +75,7 @@ fn exchange(
                     moved = true;
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {}
-                // A command that ends without having read everything is judged by its status.
+                // A command that ends without reading all of its input is judged by its status.
                 Err(_) if channel.eof() => unsent = &[],
                 Err(error) => return Err(error).doing(|| "send its input".into()),
             }
@@ -93,7 +93,7 @@ fn exchange(
         if channel.eof() {
             break;
         }
-        // Reading one output may have brought in some of the other: what lies here already does not wake a wait for the network.
+        // Reading one output may have received data of the other, without a new network event.
         if !moved && channel.read_window().available == 0 {
             wait_for_socket(connection, deadline)?;
         }
@@ -105,7 +105,7 @@ fn exchange(
     Ok(output)
 }
 
-/// `looked_at`: up to where no further line end stands, so that a line that grows and grows is not searched from its beginning each time.
+/// `looked_at` is the end of the searched part, so that a growing line is not searched again.
 fn report_lines(stdout: &[u8], reported: &mut usize, looked_at: &mut usize, on_line: &mut dyn FnMut(&str)) {
     while let Some(at) = stdout[*looked_at..].iter().position(|byte| *byte == b'\n') {
         let end = *looked_at + at;
@@ -168,7 +168,7 @@ pub fn wait_for_socket(connection: &Connection, deadline: Instant) -> Result<()>
         BlockDirections::Both => PollFlags::POLLIN | PollFlags::POLLOUT,
         BlockDirections::Inbound | BlockDirections::None => PollFlags::POLLIN,
     };
-    // Waking twice a second keeps keepalives going: a peer that is gone is then noticed by TCP, not only by the deadline.
+    // Waking twice a second sends keepalives, so that TCP notices a lost peer before the deadline.
     let patience = deadline.remaining().as_millis().clamp(1, 500) as u16;
     let mut sockets = [PollFd::new(connection.socket.as_fd(), wanted)];
     match poll(&mut sockets, PollTimeout::from(patience)) {

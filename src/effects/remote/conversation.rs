@@ -1,4 +1,4 @@
-//! Commands that stay open: one line in, one answer out, over a channel that is already there. Blocking, with a deadline.
+//! Commands that stay open: one line in, one answer out. Blocking, with a deadline.
 
 use super::channel::{Connection, drain, in_time, patiently, wait_for_socket};
 use super::target::Output;
@@ -6,13 +6,13 @@ use crate::model::clock::Instant;
 use crate::model::error::{Doing, Error, Result};
 use std::io::{ErrorKind, Write};
 
-/// Says `line` to `command` and gives its answer, whose last line `= STATUS` becomes the status.
+/// Sends `line` to `command` and returns its answer. The last line `= STATUS` becomes the status.
 pub fn ask(connection: &mut Connection, command: &str, line: &str, deadline: Instant) -> Result<Output> {
     connection.ready()?;
     let kept = connection.conversations.remove(command);
     let was_kept = kept.is_some();
     let result = match say(connection, kept, command, line, deadline) {
-        // It ended since the last line (a reboot of the engine does not do that, an update of the script may).
+        // The command ended since the last line, for example through an update of the script.
         Ok(Answer::Ended(_)) if was_kept => say(connection, None, command, line, deadline),
         other => other,
     };
@@ -73,7 +73,7 @@ fn say(
         moved |= drain(&mut channel.stderr(), &mut output.stderr)?;
         if let Some(status) = take_status(&mut output.stdout) {
             output.status = status;
-            // Where an answer's end is told on the same stream, its failure is as well.
+            // An answer with its status on stdout has its error text there as well.
             if status != 0 {
                 output.stderr.extend_from_slice(&output.stdout);
             }
@@ -88,7 +88,7 @@ fn say(
     }
 }
 
-/// The status in the last line, once that line is whole; takes the line off.
+/// Returns the status in the last line once that line is complete, and removes the line.
 fn take_status(stdout: &mut Vec<u8>) -> Option<i32> {
     let whole = stdout.strip_suffix(b"\n")?;
     let begin = whole.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
@@ -103,14 +103,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nothing_that_a_command_says_harms() {
+    fn no_answer_of_a_command_does_harm() {
         crate::fuzz::bytes(&["role master\n= 0\n"], &["= ", "\n= "], |input| {
             let _ = take_status(&mut input.to_vec());
         });
     }
 
     #[test]
-    fn an_answer_ends_with_its_status_and_not_before() {
+    fn an_answer_is_complete_only_with_its_status_line() {
         for (text, status, rest) in [
             ("role master\n= 0\n", Some(0), "role master\n"),
             ("= 3\n", Some(3), ""),

@@ -1,4 +1,4 @@
-//! ssh keys: the ones that hosts are known by, and pairs that we make ourselves.
+//! ssh keys: the public keys of hosts, and pairs that are made here.
 
 use crate::model::error::{Doing, Error, Result};
 use crate::model::secret::Secret;
@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::str::FromStr;
 
-/// The public key that a host must show: its algorithm and its bytes on the wire. Written as in known_hosts, without host name or comment.
+/// The public key that a host must show, written as in known_hosts without host name and comment.
 #[derive(Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct HostKey {
@@ -17,17 +17,17 @@ pub struct HostKey {
 }
 
 impl HostKey {
-    /// Name of the algorithm, for example `ssh-ed25519`.
+    /// Returns the name of the algorithm, for example `ssh-ed25519`.
     pub fn algorithm(&self) -> &str {
         &self.algorithm
     }
 
-    /// The key as it travels in the handshake.
+    /// Returns the key in its form on the wire.
     pub fn blob(&self) -> &[u8] {
         &self.blob
     }
 
-    /// The key that a host showed. Nothing where the bytes are no ssh key.
+    /// Reads the key that a host showed; `None` if the bytes are no ssh key.
     pub fn from_blob(blob: &[u8]) -> Option<Self> {
         let length = u32::from_be_bytes(blob.get(..4)?.try_into().ok()?) as usize;
         let name = blob.get(4..4usize.checked_add(length)?)?;
@@ -37,7 +37,7 @@ impl HostKey {
         })
     }
 
-    /// `SHA256:…` as ssh and ssh-keygen show it.
+    /// Returns `SHA256:…` as ssh and ssh-keygen show it.
     pub fn fingerprint(&self) -> String {
         use sha2::{Digest, Sha256};
         let digest = base64::engine::general_purpose::STANDARD_NO_PAD.encode(Sha256::digest(&self.blob));
@@ -96,17 +96,17 @@ impl From<HostKey> for String {
     }
 }
 
-/// An ed25519 pair: the operator's own, or the one that a host is born with.
+/// An ed25519 pair: the operator's own, or the first one of a host.
 #[derive(Clone, Debug)]
 pub struct KeyPair {
-    /// OpenSSH's PEM.
+    /// In OpenSSH's PEM form.
     pub private: Secret,
     /// One line as in authorized_keys.
     pub public: String,
 }
 
 impl KeyPair {
-    /// A fresh pair; `comment` stands behind the public key.
+    /// Makes a new pair; `comment` stands behind the public key.
     pub fn generate(comment: &str) -> Result<Self> {
         let mut key = ssh_key::PrivateKey::random(&mut ssh_key::rand_core::OsRng, ssh_key::Algorithm::Ed25519)
             .doing(|| "make an ssh key".into())?;
@@ -114,13 +114,12 @@ impl KeyPair {
         Self::describe(&key)
     }
 
-    /// The pair that belongs to a stored private key.
     pub fn from_private(private: &Secret) -> Result<Self> {
         let key = ssh_key::PrivateKey::from_openssh(private.expose()).doing(|| "read the stored ssh key".into())?;
         Self::describe(&key)
     }
 
-    /// What a host that holds this pair shows.
+    /// Returns the host key of a host with this pair.
     pub fn host_key(&self) -> Result<HostKey> {
         self.public.parse()
     }
@@ -155,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_key_is_refused_with_its_text() {
+    fn a_text_that_is_no_key_is_refused_and_shown() {
         for text in [
             "",
             "ssh-ed25519",
@@ -168,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pair_is_found_again_from_its_private_half() {
+    fn a_pair_is_made_again_from_its_private_key() {
         let pair = KeyPair::generate("infra-demo").unwrap();
         let again = KeyPair::from_private(&pair.private).unwrap();
         assert_eq!(pair.public, again.public);

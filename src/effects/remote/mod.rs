@@ -1,8 +1,8 @@
 //! Hosts reached by ssh: sessions, commands, files, host keys.
 //!
-//! One TCP session per host carries every command sent to it. A host is believed only when it shows a key that was pinned before; there is no
-//! "trust on first use" here, and nothing secret is sent before the key was compared. What is sent is `host`'s business; interactive shells are
-//! left to the system's own ssh.
+//! All commands to a host use one TCP session. A host must show a key that was pinned before: there
+//! is no "trust on first use", and nothing secret is sent before the comparison. `host` decides
+//! what is sent. Interactive shells are left to the system's own ssh.
 
 mod attempt;
 mod channel;

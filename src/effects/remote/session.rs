@@ -1,4 +1,4 @@
-//! A logged-in session to one host: commands and files, with deadlines.
+//! A logged-in session to one host, for commands and files, with deadlines.
 
 use super::attempt::{Attempt, attempt};
 use super::channel::{self, Connection};
@@ -13,12 +13,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use zeroize::Zeroizing;
 
-/// What a command may take where nothing else is said.
+/// Default time limit of a command.
 const COMMAND: Duration = Duration::from_secs(60);
-/// How often a refused login is tried again: the key may not be there yet, but asking often is punished.
+/// How often a refused login is repeated. The key may come late, but many attempts are punished.
 const LOGINS: u32 = 4;
 
-/// One TCP connection to a host that has shown a pinned key and let us in. Clones share it; commands on it run one after another.
+/// One TCP connection to a host with a pinned key. Clones share it; its commands run one by one.
 #[derive(Clone)]
 pub struct Session {
     label: Arc<str>,
@@ -26,16 +26,16 @@ pub struct Session {
     connection: Arc<Mutex<Connection>>,
 }
 
-/// A booting host restarts its sshd once or twice; a key exchange that broke this often is no restart.
+/// A booting host restarts its sshd once or twice; more broken key exchanges are no restart.
 const CUTS: u32 = 5;
 
 impl Session {
-    /// Logs in, waiting up to `deadline` for a host that does not answer yet.
+    /// Logs in. Waits up to `deadline` for a host that does not answer yet.
     pub async fn connect(target: &Target, deadline: Duration) -> Result<Self> {
         Self::connect_watched(target, deadline, &Ui::silent().step("")).await
     }
 
-    /// As [`Session::connect`], showing on `step` what is seen meanwhile.
+    /// As [`Session::connect`], and shows on `step` what is seen meanwhile.
     pub async fn connect_watched(target: &Target, deadline: Duration, step: &Step) -> Result<Self> {
         let end = Instant::now().after(deadline);
         let mut absent_pause = Duration::from_millis(100);
@@ -104,22 +104,22 @@ impl Session {
         )
     }
 
-    /// What messages call this host.
+    /// Returns the host's name in messages.
     pub fn label(&self) -> &str {
         &self.label
     }
 
-    /// Which of the pinned keys the host showed.
+    /// Returns the pinned key that the host showed.
     pub fn host_key(&self) -> &HostKey {
         &self.host_key
     }
 
-    /// Runs one command to its end, within a minute. Secrets go through `stdin`, never into `command`.
+    /// Runs one command, within a minute. Secrets go through `stdin`, never into `command`.
     pub async fn run(&self, command: &str, stdin: Option<&[u8]>) -> Result<Output> {
         self.run_within(command, stdin, COMMAND, |_| ()).await
     }
 
-    /// As [`Session::run`] with another deadline; `on_line` sees each line of standard output when it comes.
+    /// As [`Session::run`] with another deadline; `on_line` gets each line of output at once.
     pub async fn run_within(
         &self,
         command: &str,
@@ -127,7 +127,7 @@ impl Session {
         deadline: Duration,
         mut on_line: impl FnMut(&str) + Send + 'static,
     ) -> Result<Output> {
-        // Commands are safe to show: secrets go through standard input.
+        // Commands are safe to show, since secrets go through standard input.
         tracing::info!("{}: {command}", self.label);
         let connection = self.connection.clone();
         let end = Instant::now().after(deadline);
@@ -141,8 +141,8 @@ impl Session {
         .doing(|| format!("run `{}` on {}", shorten(command), self.label))
     }
 
-    /// Says one line to `command`, which stays open on this session for the next line: one round trip, and no program to start. The command ends each
-    /// answer with a line `= STATUS`. Where it has ended meanwhile it is started again, so say only what may be said twice.
+    /// Sends one line to `command`, which stays open: one round trip. The line `= STATUS` ends an
+    /// answer. A command that has ended is restarted, so lines must be repeatable.
     pub async fn converse(&self, command: &str, line: &str, deadline: Duration) -> Result<Output> {
         let connection = self.connection.clone();
         let end = Instant::now().after(deadline);
@@ -155,8 +155,8 @@ impl Session {
         .doing(|| format!("say `{}` to `{}` on {}", shorten(line), shorten(command), self.label))
     }
 
-    /// Puts `bytes` at `path` by way of a temporary file beside it: the file is whole or not there, and never readable by others meanwhile.
-    /// `owner` is `user:group`, `mode` octal digits.
+    /// Writes `bytes` to `path` through a temporary file beside it: whole or not at all, and never
+    /// readable by others. `owner` is `user:group`, `mode` is octal.
     pub async fn upload(&self, path: &str, mode: u32, owner: &str, bytes: &[u8]) -> Result<()> {
         let quoted = quote(path);
         let command = format!(
@@ -170,14 +170,14 @@ impl Session {
             .map(drop)
     }
 
-    /// The content of a file that root may read.
+    /// Returns the content of a file, read as root.
     pub async fn download(&self, path: &str) -> Result<Vec<u8>> {
         let output = self.run(&format!("sudo -n cat {}", quote(path)), None).await?;
         Ok(output.expect_success(&format!("read {path} on {}", self.label))?.stdout)
     }
 }
 
-/// One word for a POSIX shell, whatever it holds.
+/// Quotes any text as one word for a POSIX shell.
 pub fn quote(word: &str) -> String {
     format!("'{}'", word.replace('\'', r"'\''"))
 }
@@ -211,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn a_failure_ends_with_the_last_words_of_the_command() {
+    fn a_failure_ends_with_the_last_lines_of_the_command() {
         let output = Output {
             status: 3,
             stderr: b"one\n\ntwo\n".to_vec(),

@@ -1,28 +1,28 @@
-//! Whom to log in to, and what a command there leaves behind, as values.
+//! The host to log in to, and the result of a command there, as values.
 
 use super::key::HostKey;
 use crate::model::error::{Error, Result};
 use crate::model::secret::Secret;
 
-/// Whom to log in to, as whom, and which keys the host may show.
+/// A host to log in to, the user, and the keys that the host may show.
 #[derive(Clone, Debug)]
 pub struct Target {
-    /// What messages call the host, for example `master`.
+    /// The host's name in messages, for example `master`.
     pub label: String,
     pub address: String,
     pub port: u16,
     pub user: String,
-    /// OpenSSH's PEM, without a passphrase.
+    /// In OpenSSH's PEM form, without a passphrase.
     pub private_key: Secret,
-    /// Any of these is accepted: two while a host's key is being exchanged.
+    /// Any of these is accepted: there are two while a host's key is replaced.
     pub pinned: Vec<HostKey>,
 }
 
-/// What a remote command left behind.
+/// The result of a remote command.
 #[derive(Clone, Debug, Default)]
 pub struct Output {
     pub status: i32,
-    /// Name without `SIG`. A command that died of a signal has a `status` of 0, so ask [`Output::succeeded`].
+    /// Name without `SIG`. `status` is then 0, so use [`Output::succeeded`].
     pub signal: Option<String>,
     pub stdout: Vec<u8>,
     pub stderr: Vec<u8>,
@@ -33,12 +33,11 @@ impl Output {
         self.status == 0 && self.signal.is_none()
     }
 
-    /// Standard output as text.
     pub fn text(&self) -> String {
         String::from_utf8_lossy(&self.stdout).into_owned()
     }
 
-    /// This output, or an error where the command failed; `what` fits after "failed to".
+    /// Returns this output, or an error if the command failed; `what` fits after "failed to".
     pub fn expect_success(self, what: &str) -> Result<Self> {
         if self.succeeded() {
             return Ok(self);
