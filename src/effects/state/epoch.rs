@@ -1,14 +1,14 @@
 //! The number that grows with each taking of an environment's lock.
 //!
-//! It is kept apart from the lock, which is removed at each release. Each number is the content of one conditional write over the one before it, so that no two
-//! takings have the same one, and a crash at any point leaves it as it was or higher.
+//! It is apart from the lock, which each release removes. Each number is one conditional write over
+//! the one before it. So no two takings share a number, and a crash leaves it unchanged or higher.
 
 use super::Store;
 use crate::model::error::{Error, Result};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-/// In the environment's folder.
+/// The name of the object in the environment's folder.
 const FILE: &str = "lock-epoch.json";
 
 #[derive(Deserialize, Serialize)]
@@ -18,10 +18,10 @@ struct Record {
 
 /// Claims a number above every earlier one.
 pub async fn claim(store: &Store) -> Result<u64> {
-    // Only the lock's holder claims one: a few refusals mean that holders change all the time.
+    // Only holders claim numbers, so a few refusals mean that holders change all the time.
     for _ in 0..5 {
         let last = store.read::<Record>(FILE).await?;
-        // The first one is the time in seconds: above those of an environment of the same name whose folder was removed.
+        // The first number is the time in seconds, above those of an old environment of its name.
         let epoch = match &last {
             Some(last) => last.value.epoch.saturating_add(1),
             None => u64::try_from(Timestamp::now().as_second()).unwrap_or(1).max(1),
@@ -32,7 +32,7 @@ pub async fn claim(store: &Store) -> Result<u64> {
         }
     }
     Err(
-        Error::locked("number this taking of the lock: others take and leave it all the time")
+        Error::locked("claim an epoch of the lock: other commands keep taking and releasing it")
             .hint("run the same command again"),
     )
 }

@@ -1,7 +1,7 @@
 //! The durable record of a sequence of steps, each written *before* its effect.
 //!
-//! One object a journal, rewritten whole with each entry under the condition that it is still what we last wrote: a second writer is refused and
-//! so is whoever continues a journal that somebody else has taken over. What the entries mean is the cutover's business.
+//! A journal is one object. Each entry rewrites it under the condition that nobody else wrote it,
+//! so a second writer is refused, also after a takeover. The cutover knows what the entries mean.
 
 use super::{Store, Stored};
 use crate::effects::cloud::s3::Etag;
@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-/// One entry. Never a secret.
+/// One entry. It never holds a secret.
 #[derive(Clone, Debug, Deserialize, Serialize, PartialEq)]
 pub struct Entry {
     pub at: Timestamp,
@@ -20,11 +20,10 @@ pub struct Entry {
     pub detail: Value,
 }
 
-/// What is stored.
 #[derive(Clone, Debug, Deserialize, Serialize, PartialEq)]
 struct Record {
     id: String,
-    /// The command that began it.
+    /// The command that began the journal.
     command: String,
     begun_at: Timestamp,
     entries: Vec<Entry>,
@@ -34,7 +33,7 @@ struct Record {
 pub struct Journal {
     store: Store,
     record: Record,
-    /// Of the object as we last read or wrote it.
+    /// The etag of the object when it was last read or written.
     etag: Etag,
 }
 
@@ -59,7 +58,7 @@ impl Journal {
         })
     }
 
-    /// The journal with this id; nothing where there is none.
+    /// Returns the journal with this id; `None` if there is none.
     pub async fn open(store: &Store, id: &str) -> Result<Option<Self>> {
         let stored: Option<Stored<Record>> = store.read(&file(id)).await?;
         Ok(stored.map(|stored| Journal {
@@ -69,7 +68,7 @@ impl Journal {
         }))
     }
 
-    /// The environment's newest journal, if it ever had one.
+    /// Returns the environment's newest journal; `None` if it never had one.
     pub async fn latest(store: &Store) -> Result<Option<Self>> {
         let listed = store.bucket().list(&store.key("journal/")).await?;
         let newest = listed
@@ -86,12 +85,12 @@ impl Journal {
         }
     }
 
-    /// Writes one more entry; when this returns it is durable. An error means that it may or may not be: look again before the effect.
+    /// Writes one entry, durably. After an error it may be written: look before the effect.
     pub async fn append(&mut self, phase: &str, step: &str, detail: Value) -> Result<()> {
         self.append_all(vec![(phase, step, detail)]).await
     }
 
-    /// The same for several entries, each with its phase and its step, in one write.
+    /// Writes several entries, each with its phase and step, in one write.
     pub async fn append_all(&mut self, entries: Vec<(&str, &str, Value)>) -> Result<()> {
         let mut record = self.record.clone();
         let steps: Vec<&str> = entries.iter().map(|(_, step, _)| *step).collect();
@@ -136,7 +135,7 @@ impl Journal {
         &self.record.entries
     }
 
-    /// The newest entry of this step.
+    /// Returns the newest entry of this step.
     pub fn last(&self, step: &str) -> Option<&Entry> {
         self.record.entries.iter().rev().find(|entry| entry.step == step)
     }

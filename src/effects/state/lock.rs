@@ -1,11 +1,11 @@
-//! One command at a time changes an environment.
+//! The lock that lets one command at a time change an environment.
 //!
-//! Each taking of the lock has an epoch, a number that only grows. Hosts remember the highest one that acted on them and refuse a lower one, so that a command
-//! that slept while another took its lock over cannot act afterwards, whatever its own clock says.
+//! Each taking of the lock has an epoch, a number that only grows. Hosts refuse a lower epoch than
+//! they have seen. So a command that slept during a takeover cannot act, whatever its clock says.
 //!
-//! The lock is an object that is put only where there is none, says who holds it, is rewritten while it is held and lapses when it is not. Its age
-//! is told by the clock of S3 alone; the holder counts its own term from before it asked, on a clock that goes on while a laptop sleeps, and so
-//! always believes it ends earlier than anybody else does. A holder on this computer that is certainly dead is not waited for.
+//! The lock is an object that is created only if absent, names its holder, and lapses unless it is
+//! renewed. The clock of S3 decides its age. The holder counts from before its request, on a clock
+//! that runs in sleep, so its end comes first. A dead holder on this computer is not waited for.
 
 use super::Store;
 use super::epoch;
@@ -20,22 +20,22 @@ use std::time::Duration;
 use tokio::task::JoinHandle;
 
 const RENEWAL: Duration = Duration::from_secs(15);
-/// The times that S3 tells have whole seconds: an age may be told up to a second too long, at both ends.
+/// The times of S3 have whole seconds, so an age may be a second too long at both ends.
 const CLOCK_GRAIN: Duration = Duration::from_secs(2);
-/// CI systems kill some seven seconds after they ask to end.
+/// CI systems kill a process some seven seconds after they ask it to end.
 const RELEASE_DEADLINE: Duration = Duration::from_secs(5);
-/// One attempt to renew; the next one comes well before the lock lapses.
+/// Time limit of one renewal; the next one comes well before the lock lapses.
 const RENEWAL_DEADLINE: Duration = Duration::from_secs(10);
-/// One renewal on demand: an app may be waiting for what comes after it.
+/// Time limit of one renewal on demand, since an app may be waiting for the next step.
 const CONFIRMATION_DEADLINE: Duration = Duration::from_secs(5);
-/// In the environment's folder.
+/// The name of the object in the environment's folder.
 pub(crate) const FILE: &str = "lock.json";
 
-/// Taking the lock.
+/// The operations on a lock without holding it.
 pub struct Lock;
 
 impl Lock {
-    /// Takes the environment's lock for `command`. A lock that has lapsed is taken over; one that is held is an error that says by whom.
+    /// Takes the lock for `command`, also a lapsed one. The error for a held lock names the holder.
     pub async fn acquire(store: &Store, ui: &Ui, command: &str) -> Result<Held> {
         let step = ui.step(format!("lock of {}", store.env()));
         let doing = || format!("take the lock of {}", store.env());
@@ -44,7 +44,7 @@ impl Lock {
             match held.number().await {
                 Ok(()) => Ok((held, from)),
                 Err(error) => {
-                    // What cannot be given back lapses.
+                    // If the release fails, the lock lapses.
                     let _ = held.release().await;
                     Err(error)
                 }
@@ -65,7 +65,7 @@ impl Lock {
         }
     }
 
-    /// Reads the lock as it stands, lapsed or not; `None` if there is none.
+    /// Reads the lock, lapsed or not; `None` if there is none.
     pub async fn standing(store: &Store) -> Result<Option<Standing>> {
         let Some(object) = store.bucket().get(&store.key(FILE)).await? else {
             return Ok(None);
@@ -77,11 +77,11 @@ impl Lock {
         }))
     }
 
-    /// Removes the lock with this id, whoever holds it. Its owner is refused from its next renewal on, and by the hosts once another command acted there.
-    /// Returns false if the lock is gone or somebody else's by now; nothing is removed then.
+    /// Removes the lock with this id. Its owner fails at its next renewal, and at hosts where
+    /// another command acted. Returns false, without effect, if another lock or none is there.
     pub async fn remove(store: &Store, standing: Standing) -> Result<bool> {
         let mut etag = standing.etag;
-        // A renewal that comes in between changes the etag, not the id.
+        // A concurrent renewal changes the etag, not the id.
         for _ in 0..5 {
             if store.bucket().delete(&store.key(FILE), &If::Unchanged(etag)).await? {
                 return Ok(true);
@@ -94,7 +94,7 @@ impl Lock {
         Err(Error::failed("remove the lock: its owner renews it all the time").hint("run the same command again"))
     }
 
-    /// Who holds the lock now, if anybody; a lapsed one is nobody's.
+    /// Returns who holds the lock now; `None` if nobody does, or the lock has lapsed.
     pub async fn holder(store: &Store) -> Result<Option<LockRecord>> {
         Ok(match store.bucket().get(&store.key(FILE)).await? {
             Some(object) if !lapsed(&object) => Some(record(store, &object)?),
@@ -114,7 +114,7 @@ impl Standing {
     }
 }
 
-/// A lock that is held and renewed until it is released or dropped.
+/// A lock that is held, and renewed until it is released or dropped.
 pub struct Held {
     store: Store,
     shared: Arc<Shared>,
@@ -123,27 +123,27 @@ pub struct Held {
 
 struct Shared {
     grip: Mutex<Grip>,
-    /// One renewal at a time: each is conditional on what the one before it wrote.
+    /// Allows one renewal at a time, since each is conditional on the object of the one before.
     renewal: tokio::sync::Mutex<()>,
 }
 
 /// A lock as it was read.
 pub struct Standing {
     pub record: LockRecord,
-    /// By the clock of S3; `None` if it told no time.
+    /// By the clock of S3; `None` if the reply had no time.
     pub renewed_ago: Option<Duration>,
     etag: Etag,
 }
 
-/// What we know of our hold.
+/// Holds what is known of our lock.
 #[derive(Clone)]
 struct Grip {
     record: LockRecord,
     etag: Etag,
     ends: Instant,
-    /// Why it is certainly gone.
+    /// The reason why it is certainly lost.
     lost: Option<String>,
-    /// Why the last renewal failed, which the next may still mend.
+    /// The reason why the last renewal failed; the next one may still succeed.
     trouble: Option<String>,
 }
 
@@ -158,7 +158,7 @@ impl Shared {
 }
 
 impl Held {
-    /// Whether the lock is ours for at least `reserve` longer. Asks nobody, so that it costs nothing right before a point of no return.
+    /// Checks, without a request, that the lock is ours for at least `reserve` longer.
     pub fn check(&self, reserve: Duration) -> Result<()> {
         let grip = self.shared.read();
         let env = self.store.env();
@@ -179,13 +179,13 @@ impl Held {
         Ok(())
     }
 
-    /// Renews the lock now: S3 itself says whether it is still ours. Comes before whatever could erase or open something, since this computer's clock may
-    /// have stood still while somebody else took the lock over. Costs one request.
+    /// Renews the lock now, so that S3 confirms it: this computer may have slept while another took
+    /// it over. Must come before anything that erases data or opens access. Costs one request.
     pub async fn confirm(&self, reserve: Duration) -> Result<()> {
         let confirming = async {
             let _turn = self.shared.renewal.lock().await;
             match renew_once(&self.store, &self.shared).await {
-                // The second attempt knows the etag of the one that was written unseen.
+                // The second attempt knows the etag of the write whose answer was lost.
                 Renewal::Again => renew_once(&self.store, &self.shared).await,
                 renewal => renewal,
             }
@@ -193,7 +193,7 @@ impl Held {
         let renewal = tokio::time::timeout(CONFIRMATION_DEADLINE, confirming).await;
         let trouble = match renewal {
             Ok(Renewal::Done | Renewal::Lost) => return self.check(reserve),
-            Ok(Renewal::Again) => "it is changed all the time".into(),
+            Ok(Renewal::Again) => "another process keeps changing it".into(),
             Ok(Renewal::Failed(trouble)) => trouble,
             Err(_) => no_answer(CONFIRMATION_DEADLINE),
         };
@@ -206,7 +206,7 @@ impl Held {
             .hint("check the network, see what stands with `infra status`, then run the same command again"))
     }
 
-    /// The epoch of this taking: hosts refuse a lower one than the highest they have seen.
+    /// Returns the epoch of this taking; hosts refuse a lower one than they have seen.
     pub fn epoch(&self) -> u64 {
         self.shared.read().record.epoch
     }
@@ -215,17 +215,17 @@ impl Held {
         self.shared.read().record
     }
 
-    /// Gives this taking of the lock its epoch. The number is claimed first and the lock confirmed after: whoever took the lock over meanwhile has a higher one,
-    /// or this taking ends here.
+    /// Gives this taking its epoch: claims the number first, then confirms the lock. If another
+    /// took it over meanwhile, the other has a higher epoch or this taking ends here.
     async fn number(&self) -> Result<()> {
         let epoch = epoch::claim(&self.store).await?;
         self.shared.change(|grip| grip.record.epoch = epoch);
         self.confirm(Duration::ZERO).await
     }
 
-    /// Gives the lock back. Takes five seconds at most; a lock that could not be given back lapses by itself.
+    /// Releases the lock within five seconds. A lock that could not be released lapses by itself.
     pub async fn release(self) -> Result<()> {
-        // A renewal that is on its way would change the etag that the removal is conditional on.
+        // A renewal in flight would change the etag, which the removal depends on.
         self.stop_renewing().await;
         let (store, shared) = (self.store.clone(), self.shared.clone());
         let give_back = async || -> Result<()> {
@@ -237,7 +237,7 @@ impl Held {
             if store.bucket().delete(&key, &If::Unchanged(grip.etag)).await? {
                 return Ok(());
             }
-            // A renewal that was cut off on its way may have been written: then the lock is ours under another etag.
+            // A renewal that was cut off may have been written, under another etag.
             if let Some(object) = store.bucket().get(&key).await?
                 && record(&store, &object)?.id == grip.record.id
             {
@@ -254,16 +254,16 @@ impl Held {
         }
     }
 
-    /// Stops renewing before the environment's folder is removed with the lock in it. When this returns, no renewal is on its way.
+    /// Stops renewals before the folder is removed. None is in flight when it returns.
     pub(crate) async fn stop_renewing(&self) {
         if let Some(renewing) = self.take_renewing() {
             renewing.abort();
-            // The only error here is that it was cut off, as it was asked to be.
+            // The only error is the abort that was asked for.
             let _ = renewing.await;
         }
     }
 
-    /// The environment's folder was removed, and the lock with it: there is nothing to give back.
+    /// Marks the lock as removed with the environment's folder: there is nothing to release.
     pub(crate) fn is_removed(&self) {
         self.shared
             .change(|grip| grip.lost = Some("it was removed with the environment".into()));
@@ -282,10 +282,10 @@ impl Drop for Held {
     }
 }
 
-/// The lock, and the dead holder that it was taken from, if there was one.
+/// Returns the lock, and the dead holder that it was taken from, if any.
 async fn acquire(store: &Store, step: &Step, record: LockRecord) -> Result<(Held, Option<LockRecord>)> {
     let key = store.key(FILE);
-    // Each round that fails found somebody else's lock vanish or change; a few of them are enough to believe that the environment is busy.
+    // Another lock vanished or changed in each failed round; a few rounds show a busy environment.
     for _ in 0..5 {
         let ends = Instant::now().after(LOCK_TERM);
         if let Written::Done(etag) = put(store, &record, &If::Absent).await? {
@@ -296,7 +296,7 @@ async fn acquire(store: &Store, step: &Step, record: LockRecord) -> Result<(Held
         };
         let other = self::record(store, &object)?;
         if other.is_of_the_dead() {
-            // Whoever else found it out at the same moment is refused by the condition.
+            // The condition refuses everybody else who noticed it at the same moment.
             let ends = Instant::now().after(LOCK_TERM);
             match put(store, &record, &If::Unchanged(object.etag)).await? {
                 Written::Done(etag) => return Ok((held(store, record, etag, ends), Some(other))),
@@ -313,7 +313,7 @@ async fn acquire(store: &Store, step: &Step, record: LockRecord) -> Result<(Held
         step.update(format!("taking over from {other}"));
         store.bucket().delete(&key, &If::Unchanged(object.etag)).await?;
     }
-    Err(Error::locked("others take and leave it all the time").hint("run the same command again"))
+    Err(Error::locked("other commands keep taking and releasing it").hint("run the same command again"))
 }
 
 fn held(store: &Store, record: LockRecord, etag: Etag, ends: Instant) -> Held {
@@ -350,16 +350,16 @@ async fn renew(store: Store, shared: Arc<Shared>) {
     }
 }
 
-/// How one attempt to renew ended.
+/// The outcome of one renewal.
 enum Renewal {
     Done,
-    /// An earlier one that was cut off on its way was written after all, so that this one was refused.
+    /// Refused, since an earlier renewal was written after all though its answer was lost.
     Again,
     Lost,
     Failed(String),
 }
 
-/// One conditional renewal, by whoever has the turn.
+/// Renews once, under the condition of the last etag; the caller has the turn.
 async fn renew_once(store: &Store, shared: &Shared) -> Renewal {
     let grip = shared.read();
     if grip.lost.is_some() {
@@ -426,12 +426,12 @@ fn record(store: &Store, object: &Object) -> Result<LockRecord> {
         .map_err(|error| error.hint("no version of this program wrote this lock: remove it once nobody works here"))
 }
 
-/// Whether nobody renewed this lock for its whole term, by the clock of S3. Without that clock it counts as held.
+/// Returns true if the lock was not renewed for its term, by the clock of S3; false without it.
 fn lapsed(object: &Object) -> bool {
     age(object).is_some_and(|age| age >= LOCK_TERM + CLOCK_GRAIN)
 }
 
-/// How long ago an object was written, by the clock of S3.
+/// Returns the age of an object, by the clock of S3.
 fn age(object: &Object) -> Option<Duration> {
     let age = object.answered_at?.duration_since(object.written_at?);
     Some(Duration::try_from(age).unwrap_or_default())

@@ -1,4 +1,4 @@
-//! The content of a lock: who holds it, from where, since when.
+//! The content of a lock: who holds it, from where, and since when.
 
 use super::ProcessIdentity;
 use jiff::{Timestamp, ToSpan};
@@ -6,26 +6,26 @@ use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::time::Duration;
 
-/// How long a lock holds without being renewed.
+/// How long a lock holds without a renewal.
 pub const LOCK_TERM: Duration = Duration::from_secs(60);
 
-/// Who holds a lock, for the person who is kept waiting.
+/// Names the holder of a lock, for the person who has to wait.
 #[derive(Clone, Debug, Deserialize, Serialize, PartialEq, Eq)]
 pub struct LockRecord {
-    /// Random, and so the proof that a lock is ours.
+    /// Random; it proves that a lock is ours.
     pub id: String,
     pub who: String,
     pub host: String,
     pub process: u32,
     pub command: String,
     pub since: Timestamp,
-    /// By the holder's clock: to be shown, not to be compared.
+    /// By the holder's clock: for showing, not for comparing.
     pub until: Timestamp,
     pub renewals: u64,
-    /// Grows with each taking of this environment's lock; 0 in a lock of a version that had no epochs, or one that is just being taken.
+    /// Grows with each taking of the lock; 0 in old versions and before it is claimed.
     #[serde(default)]
     pub epoch: u64,
-    /// By which the holder's own computer can tell that it is dead; not every system has it, nor did every version write it.
+    /// Identifies the holder for its own computer; some systems and old versions have none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub identity: Option<ProcessIdentity>,
 }
@@ -61,8 +61,8 @@ impl LockRecord {
         }
     }
 
-    /// Whether its holder ran on this computer and is certainly dead. The host's name is asked too, since a copy of a running virtual machine has the
-    /// boot id of its original.
+    /// Returns true if the holder ran on this computer and is certainly dead. The host name is
+    /// compared too, since a copy of a running virtual machine has the boot id of its original.
     pub(super) fn is_of_the_dead(&self) -> bool {
         self.host == host_name() && self.identity.as_ref().is_some_and(ProcessIdentity::is_dead)
     }
@@ -72,7 +72,7 @@ pub(super) fn until(now: Timestamp) -> Timestamp {
     now.checked_add((LOCK_TERM.as_secs() as i64).seconds()).unwrap_or(now)
 }
 
-/// Sixteen hexadecimal digits.
+/// Returns sixteen hexadecimal digits.
 pub(super) fn random_id() -> String {
     use ssh_key::rand_core::{OsRng, RngCore};
     format!("{:016x}", OsRng.next_u64())

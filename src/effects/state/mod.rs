@@ -1,8 +1,8 @@
-//! What must outlive the process: the environment's state, its lock, the journals of its cutovers (JSON objects in the bucket) and its secrets
-//! (SSM parameters).
+//! Everything that outlives the process: the state of an environment, its lock and the journals of
+//! its cutovers (JSON objects in the bucket), and its secrets (SSM parameters).
 //!
-//! Every write is conditional on what was read, so that two processes can never overwrite each other unseen. What *exists* in the cloud is not
-//! kept here: that is asked of the cloud, by tag.
+//! Every write depends on what was read, so that two processes never overwrite each other unseen.
+//! Resources are not recorded here: the cloud lists them by tag.
 
 mod epoch;
 mod journal;

@@ -1,30 +1,30 @@
-//! What makes it certain that a process of this computer is dead.
+//! Decides if a process of this computer is certainly dead.
 //!
-//! Certain is the point: a lock is taken away on this answer. A process is told from all others by the boot of the computer, its pid namespace, its
-//! number there and the moment it started, which a number that is used again does not share. Whatever cannot be read counts as alive.
+//! A lock is taken away on this answer. Boot, pid namespace, pid and start time identify a process,
+//! also if its pid is used again. Values that cannot be read count as alive.
 
 use nix::errno::Errno;
 use nix::sys::signal::kill;
 use nix::unistd::Pid;
 use serde::{Deserialize, Serialize};
 
-/// One process among all that ever ran, as Linux tells them apart.
+/// Identifies one process among all that ever ran on Linux.
 #[derive(Clone, Debug, Deserialize, Serialize, PartialEq, Eq)]
 pub struct ProcessIdentity {
     pub boot_id: String,
     pub pid_namespace: String,
     pub pid: u32,
-    /// In clock ticks after the boot.
+    /// Start time in clock ticks after the boot.
     pub started: u64,
 }
 
 impl ProcessIdentity {
-    /// This process; nothing on systems that do not tell all of it.
+    /// Returns this process; `None` if the system does not report all fields.
     pub fn own() -> Option<Self> {
         Self::of(std::process::id())
     }
 
-    /// A living process of our own pid namespace.
+    /// Returns a living process of our own pid namespace.
     pub fn of(pid: u32) -> Option<Self> {
         Some(ProcessIdentity {
             boot_id: boot_id()?,
@@ -34,7 +34,7 @@ impl ProcessIdentity {
         })
     }
 
-    /// Whether it ran where we run and is certainly gone: false wherever that cannot be told.
+    /// Returns true if the process ran on this computer and is certainly gone.
     pub fn is_dead(&self) -> bool {
         let same = boot_id().is_some_and(|ours| ours == self.boot_id)
             && pid_namespace().is_some_and(|ours| ours == self.pid_namespace);
@@ -44,7 +44,7 @@ impl ProcessIdentity {
         if !same || pid <= 0 {
             return false;
         }
-        // Asked of the kernel first: /proc may hide the processes of others.
+        // The kernel is asked first, since /proc may hide the processes of others.
         match kill(Pid::from_raw(pid), None) {
             Err(Errno::ESRCH) => true,
             _ => Stat::read(self.pid).is_some_and(|stat| stat.started != self.started || stat.has_ended()),
@@ -52,7 +52,7 @@ impl ProcessIdentity {
     }
 }
 
-/// From /proc/PID/stat; see proc_pid_stat(5).
+/// Fields of /proc/PID/stat; see proc_pid_stat(5).
 struct Stat {
     state: u8,
     threads: u64,
@@ -64,7 +64,7 @@ impl Stat {
         Self::parse(&std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
     }
 
-    /// The second field is the program's name in parentheses, and may hold spaces and parentheses of its own.
+    /// Parses the line. The program's name in it may hold spaces and parentheses.
     fn parse(text: &str) -> Option<Self> {
         let fields: Vec<&str> = text.rsplit_once(')')?.1.split_whitespace().collect();
         let field = |number: usize| fields.get(number - 3).copied();
@@ -75,7 +75,7 @@ impl Stat {
         })
     }
 
-    /// Ended and not yet waited for by its parent. While other threads than the first go on, it has not.
+    /// Returns true for a zombie. A process whose other threads still run has not ended.
     fn has_ended(&self) -> bool {
         matches!(self.state, b'Z' | b'X') && self.threads <= 1
     }
@@ -95,7 +95,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_programs_name_may_look_like_the_rest_of_the_line() {
+    fn the_name_of_a_program_may_look_like_the_rest_of_the_line() {
         let stat = Stat::parse("7 (a) Z 1 (b) R 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 3 18 4242 20").unwrap();
         assert_eq!((stat.state, stat.threads, stat.started), (b'R', 3, 4242));
         assert!(Stat::parse("7 (a) R 1").is_none());
@@ -103,7 +103,7 @@ mod tests {
 
     #[cfg(target_os = "linux")]
     #[test]
-    fn only_who_is_certainly_gone_is_dead() {
+    fn only_a_process_that_is_certainly_gone_is_dead() {
         let own = ProcessIdentity::own().unwrap();
         assert!(!own.is_dead());
         assert!(

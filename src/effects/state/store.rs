@@ -1,4 +1,4 @@
-//! JSON objects in the environment's bucket, written only over what was read.
+//! JSON objects in the environment's bucket. A write fails if the object changed since it was read.
 
 use crate::effects::cloud::Cloud;
 use crate::effects::cloud::s3::{Bucket, Etag, If, Written};
@@ -14,7 +14,7 @@ pub struct Store {
     env: String,
 }
 
-/// A value with what identifies the object that it was read from.
+/// A value with the etag of its object.
 #[derive(Clone, Debug)]
 pub struct Stored<T> {
     pub value: T,
@@ -22,7 +22,7 @@ pub struct Stored<T> {
 }
 
 impl Store {
-    /// Touches nothing: the bucket need not exist yet to read from (there is then nothing to be read).
+    /// Sends no request. The bucket need not exist yet: reads then find nothing.
     pub fn new(cloud: &Cloud, bucket: &str, env: &str) -> Self {
         Store {
             bucket: Bucket::new(cloud, bucket),
@@ -38,7 +38,7 @@ impl Store {
         &self.bucket
     }
 
-    /// The environment's state, or nothing where none was ever written.
+    /// Returns the environment's state; `None` if none was ever written.
     pub async fn state(&self) -> Result<Option<Stored<State>>> {
         let stored: Option<Stored<State>> = self.read("state.json").await?;
         if let Some(stored) = &stored
@@ -54,7 +54,7 @@ impl Store {
         Ok(stored)
     }
 
-    /// Writes the state over what was read (`None`: nothing was there) and gives the etag for the next write.
+    /// Writes the state over what was read (`None`: nothing). Returns the etag for the next write.
     pub async fn save(&self, state: &State, over: Option<&Etag>) -> Result<Etag> {
         self.write("state.json", state, over).await?.ok_or_else(|| {
             Error::locked(format!(
@@ -65,7 +65,7 @@ impl Store {
         })
     }
 
-    /// Where a file of the environment is kept.
+    /// Returns the key of a file of the environment.
     pub(super) fn key(&self, file: &str) -> String {
         format!("state/{}/{file}", self.env)
     }
@@ -82,7 +82,7 @@ impl Store {
         }))
     }
 
-    /// `None` when somebody else wrote the file since it was read.
+    /// Returns `None` if somebody else wrote the file since it was read.
     pub(super) async fn write<T: Serialize>(&self, file: &str, value: &T, over: Option<&Etag>) -> Result<Option<Etag>> {
         let key = self.key(file);
         let body = serde_json::to_vec_pretty(value).doing(|| format!("put {} into JSON", self.bucket.url(&key)))?;
