@@ -1,13 +1,14 @@
-//! Points at which a test build can be killed or have something done to the world around it. In every other build they are nothing at all.
+//! Points at which a test build can be killed or run a command. In other builds they do nothing.
 //!
-//! There is one before and one after each effect: what is sent to the cloud and to the platform, what is done on a host, each step of a cutover, each file.
-//! With the feature `fault-points` these variables of the environment speak to them:
+//! There is a point before and after each effect: requests to cloud and platform, work on a host,
+//! steps of a cutover, files. With the feature `fault-points` these variables control them:
 //!
-//! - `INFRA_FAULT_LOG=FILE`: the name of each point that is reached, a line each.
-//! - `INFRA_FAULT_AT=N`: the process kills itself, as `kill -9` would, at the Nth point that it reaches.
-//! - `INFRA_FAULT_NEW=FILE`: the same, at the first point whose name is not in the file, to which it is added: run again and again, the program dies
-//!   once everywhere.
-//! - `INFRA_FAULT_RUN=COMMAND` with `INFRA_FAULT_ON=NAME`: runs the command by a shell and waits for it, when the point of that name is reached first.
+//! - `INFRA_FAULT_LOG=FILE`: writes the name of each point that is reached, one per line.
+//! - `INFRA_FAULT_AT=N`: kills the process, as `kill -9` does, at the Nth point that it reaches.
+//! - `INFRA_FAULT_NEW=FILE`: kills it at the first point whose name is not in the file, and adds
+//!   the name. Repeated runs die once at every point.
+//! - `INFRA_FAULT_RUN=COMMAND` with `INFRA_FAULT_ON=NAME`: runs the shell command once at that
+//!   point.
 
 /// A place before or after an effect.
 #[cfg(not(feature = "fault-points"))]
@@ -29,7 +30,7 @@ mod points {
     use std::io::Write;
     use std::sync::{Mutex, PoisonError};
 
-    /// How many points were reached, and whether the command was run. One at a time, so that the log's last line is where the process died.
+    /// Points reached, and if the command was run. Locked, so that the log ends where it died.
     static REACHED: Mutex<(u64, bool)> = Mutex::new((0, false));
 
     pub fn point(name: std::fmt::Arguments<'_>) {
@@ -68,7 +69,7 @@ mod points {
         }
     }
 
-    /// The platform's ids are others in each run.
+    /// Removes the platform's ids, which differ in each run.
     fn without_ids(name: &str) -> String {
         let is_id = |word: &&str| word.len() == 36 && word.bytes().filter(|byte| *byte == b'-').count() == 4;
         let words = name
@@ -77,7 +78,7 @@ mod points {
         words.collect::<Vec<_>>().join("/")
     }
 
-    /// Tells of every request to AWS that changes something, by watching all of a client's requests: no call can be forgotten.
+    /// Makes points of all changing requests to AWS; it sees every request of a client.
     #[derive(Debug)]
     pub struct Requests;
 
@@ -122,7 +123,7 @@ mod points {
         }
     }
 
-    /// What a request changes, in a name that is the same in every run; nothing for one that only reads.
+    /// Names the change of a request, with the same name in every run; `None` if it only reads.
     fn change(method: &str, uri: &str, target: Option<&str>, body: Option<&[u8]>) -> Option<String> {
         let reads = |operation: &str| {
             ["Describe", "Get", "List"]
@@ -131,7 +132,7 @@ mod points {
         };
         if let Some(target) = target {
             let operation = target.rsplit('.').next().unwrap_or(target);
-            // Parameters are told apart by what they are for: what follows the environment in their names.
+            // Parameters are named by the part of their name after the environment.
             let body: serde_json::Value = serde_json::from_slice(body.unwrap_or_default()).unwrap_or_default();
             let of = body["Name"]
                 .as_str()
@@ -150,14 +151,14 @@ mod points {
         if matches!(method, "GET" | "HEAD") {
             return None;
         }
-        // In path style the bucket comes first; its name is no part of what is done.
+        // In path style the bucket comes first, and its name does not matter here.
         let key = path.split_once('/').map_or("", |(_, key)| key);
         let operation = query.split('&').find_map(|pair| pair.strip_prefix("x-id="));
         let operation = match operation {
             Some(operation) => operation.to_string(),
             None => format!("{method} {}", query.split(['=', '&']).next().unwrap_or_default()),
         };
-        // Each journal has a name of its own.
+        // The name of a journal differs in each run.
         let key = match key.rsplit_once("/journal/") {
             Some((folder, _)) => format!("{folder}/journal"),
             None => key.to_string(),

@@ -1,7 +1,7 @@
-//! HTTP for what is not AWS's SDK: a client without surprises, and bodies that end.
+//! HTTP for everything but AWS's SDK: a client without surprises, and bodies of limited size.
 //!
-//! Whoever answers may be broken or somebody else. So no body is read beyond what its reader can use, and the bytes are wiped: a platform's replies hold
-//! URLs with passwords.
+//! The server may be broken or an impostor, so bodies have a limit. Their bytes are wiped, since
+//! replies of platforms hold URLs with passwords.
 
 use crate::model::error::{Doing, Error, Result};
 use reqwest::{Client, Response, Url};
@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use zeroize::Zeroizing;
 
-/// A client that trusts the system's authorities and follows no redirect, since that would take what it sends to wherever it points.
+/// Returns a client that trusts the system's authorities and no redirect, which could leak secrets.
 pub fn client(timeout: Duration, connect: Duration, by_proxy: bool) -> Result<Client> {
     let builder = Client::builder()
         .tls_backend_preconfigured(tls()?)
@@ -21,14 +21,14 @@ pub fn client(timeout: Duration, connect: Duration, by_proxy: bool) -> Result<Cl
     builder.build().doing(|| "set up a client for https".into())
 }
 
-/// The body, if it has no more than `most` bytes. What was announced is believed only where it is too much.
+/// Returns the body if it has at most `most` bytes. Refuses a longer announced one at once.
 pub async fn body(mut response: Response, most: usize) -> Result<Zeroizing<Vec<u8>>> {
     let too_long = || Error::failed(format!("read the answer: it has more than {most} bytes"));
     let announced = response.content_length().unwrap_or(0);
     if usize::try_from(announced).map_or(true, |announced| announced > most) {
         return Err(too_long());
     }
-    // Wiped as a whole: growing would leave copies behind.
+    // Each buffer is wiped, since a plain Vec leaves copies behind when it grows.
     let mut whole = Zeroizing::new(Vec::with_capacity(usize::try_from(announced).unwrap_or(0)));
     while let Some(chunk) = response.chunk().await.doing(|| "read the answer".into())? {
         if whole.len() + chunk.len() > most {
@@ -44,7 +44,7 @@ pub async fn body(mut response: Response, most: usize) -> Result<Zeroizing<Vec<u
     Ok(whole)
 }
 
-/// Whether what is sent there, or comes from there, is between the two ends alone: https, or an address of an emulator.
+/// Returns true if nobody else can read the traffic: https, or the address of an emulator.
 pub fn is_safe(url: &Url) -> bool {
     url.scheme() == "https" || url.host_str().is_some_and(is_loopback_or_literal)
 }
@@ -53,10 +53,10 @@ fn is_loopback_or_literal(host: &str) -> bool {
     host == "localhost" || host.trim_matches(['[', ']']).parse::<std::net::IpAddr>().is_ok()
 }
 
-/// Trusts the system's authorities, with ring: no process-wide provider is assumed.
+/// Trusts the system's authorities. It names ring, since no process-wide provider is assumed.
 fn tls() -> Result<rustls::ClientConfig> {
     let mut roots = rustls::RootCertStore::empty();
-    // A computer without any is told so by the handshake; plain http needs none.
+    // Without any authority the handshake fails with a reason; plain http needs none.
     roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
     Ok(
         rustls::ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))

@@ -1,6 +1,6 @@
-//! SIGINT, SIGTERM and the end of `--timeout` as a value that a command can ask for and wait on.
+//! SIGINT, SIGTERM and the end of `--timeout`, as a value that a command can ask and wait for.
 //!
-//! The first of them asks the command to stop at the next safe place; a second signal ends the process at once, as whoever sends it means it.
+//! The first one asks for a stop at the next safe place. A second signal ends the process at once.
 
 use crate::model::error::{Doing, Error, Result};
 use std::sync::Arc;
@@ -12,12 +12,11 @@ use tokio::sync::watch;
 pub struct Interrupt {
     requested: watch::Receiver<bool>,
     sender: Arc<watch::Sender<bool>>,
-    /// SIGINT is somebody else's.
+    /// True while another program has the terminal, and SIGINT is ignored.
     deaf: Arc<AtomicBool>,
 }
 
 impl Interrupt {
-    /// Listens for the signals from now on.
     pub fn listen() -> Result<Self> {
         let mut interrupt = signal(SignalKind::interrupt()).doing(|| "listen for SIGINT".into())?;
         let mut terminate = signal(SignalKind::terminate()).doing(|| "listen for SIGTERM".into())?;
@@ -40,7 +39,7 @@ impl Interrupt {
         Ok(listening)
     }
 
-    /// One that no signal brings.
+    /// Returns one that no signal sets.
     pub fn never() -> Self {
         let (sender, requested) = watch::channel(false);
         Interrupt {
@@ -50,12 +49,12 @@ impl Interrupt {
         }
     }
 
-    /// Leaves SIGINT to a program that has the terminal now: Ctrl-C reaches both of us, and is meant for it.
+    /// Ignores SIGINT from now on, since Ctrl-C is meant for the program that has the terminal.
     pub fn leave_terminal_to_another(&self) {
         self.deaf.store(true, Ordering::Relaxed);
     }
 
-    /// Asks to stop, as a signal would.
+    /// Asks to stop, as a signal does.
     pub fn request(&self) {
         self.sender.send_replace(true);
     }
@@ -64,7 +63,7 @@ impl Interrupt {
         *self.requested.borrow()
     }
 
-    /// Waits until a signal came.
+    /// Waits for a signal.
     pub async fn wait(&self) {
         let mut receiver = self.requested.clone();
         if receiver.wait_for(|requested| *requested).await.is_err() {
@@ -72,7 +71,7 @@ impl Interrupt {
         }
     }
 
-    /// Runs `work` until it ends or a signal comes; in the latter case `work` is dropped where it stands.
+    /// Runs `work` until it ends or a signal comes, which drops `work` at once.
     pub async fn or<T>(&self, work: impl Future<Output = Result<T>>) -> Result<T> {
         tokio::select! {
             result = work => result,

@@ -1,6 +1,6 @@
-//! `inventory/<env>.yml`: what the tool writes, in the form of Ansible's YAML inventory so that one file serves both tools.
+//! Reads and writes `inventory/<env>.yml`, which serves Ansible too.
 //!
-//! Never a secret. A role in it is a cache: ask Redis.
+//! It never holds a secret. The roles in it are a cache: only Redis knows the present ones.
 
 use crate::effects::fault;
 use crate::model::error::{Doing, Result};
@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-/// Two hosts fill a hundredth of it.
+/// Two hosts need a hundredth of this.
 const MAX_BYTES: u64 = 32 * 1024;
 
 #[derive(Clone, Debug, Default, Deserialize, Serialize, PartialEq, Eq)]
@@ -48,7 +48,7 @@ impl Inventory {
         folder.join(format!("{env}.yml"))
     }
 
-    /// The stored inventory, or nothing where none was written yet.
+    /// Returns the stored inventory; `None` if none was written yet.
     pub fn load(path: &Path) -> Result<Option<Self>> {
         let text = match files::read_text(path, MAX_BYTES) {
             Ok(text) => text,
@@ -71,7 +71,7 @@ impl Inventory {
         ))
     }
 
-    /// Writes the file whole or not at all; says whether it changed.
+    /// Writes the file whole or not at all. Returns true if the content changed.
     pub fn save(&self, path: &Path) -> Result<bool> {
         let text = self.to_yaml()?;
         if std::fs::read_to_string(path).is_ok_and(|there| there == text) {
@@ -98,7 +98,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_saved_is_what_is_loaded_and_saving_again_changes_nothing() {
+    fn a_saved_inventory_loads_unchanged_and_saving_it_again_changes_nothing() {
         let folder = tempfile::tempdir().unwrap();
         let path = Inventory::path(folder.path(), "production");
         let mut inventory = Inventory::default();

@@ -1,4 +1,4 @@
-//! Everything outside of this program, a narrow module for each: AWS, hosts by ssh, Redis, the app's platform, the bucket's state. They give types of our own.
+//! Everything outside of this program: one module each for AWS, ssh, Redis, platform and state.
 
 pub mod backup;
 pub mod cloud;

@@ -1,4 +1,4 @@
-//! Waiting for something outside: always with a deadline, a heartbeat and an error that says what was waited for.
+//! Waits for something outside, with a deadline, a heartbeat and an error that names it.
 
 use crate::model::clock::Instant;
 use crate::model::error::{Error, Result};
@@ -6,13 +6,13 @@ use crate::ui::Step;
 use std::future::Future;
 use std::time::Duration;
 
-/// What a wait is for, how long it may take and what to try when it does not come.
+/// Says what to wait for, for how long, and what to try if it does not happen.
 pub struct Wait<'a> {
-    /// Fits after "waiting for".
+    /// A phrase that fits after "waiting for".
     pub what: &'a str,
     pub deadline: Duration,
     pub hint: &'a str,
-    /// First pause between two looks; grows by half up to two seconds.
+    /// First pause between two looks. It grows by half each time, up to two seconds.
     pub first_pause: Duration,
 }
 
@@ -26,7 +26,7 @@ impl<'a> Wait<'a> {
         }
     }
 
-    /// Looks again and again until `look` gives a value. What `look` says meanwhile is shown on `step`.
+    /// Calls `look` until it returns a value. Shows on `step` what it reports meanwhile.
     pub async fn until<T, F, Fut>(&self, step: &Step, mut look: F) -> Result<T>
     where
         F: FnMut() -> Fut,
@@ -55,10 +55,10 @@ impl<'a> Wait<'a> {
     }
 }
 
-/// What one look at the outside found.
+/// The result of one look.
 pub enum Look<T> {
     Ready(T),
-    /// What is there instead, in a few words.
+    /// Describes in a few words what is there instead.
     NotYet(String),
 }
 
@@ -83,7 +83,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_wait_gives_what_came() {
+    async fn a_wait_returns_the_value_that_came() {
         let step = Ui::silent().step("test");
         let mut looks = 0;
         let wait = Wait::new("three", Duration::from_secs(5), "");
