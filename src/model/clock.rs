@@ -1,8 +1,8 @@
-//! The clock by which this program measures how long something takes.
+//! The clock for measuring how long something takes.
 
 use std::time::Duration;
 
-/// A moment on the clock that keeps counting while a laptop sleeps (`CLOCK_BOOTTIME`).
+/// A moment on the clock that continues while a laptop sleeps (`CLOCK_BOOTTIME`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Instant(Duration);
 
@@ -10,7 +10,7 @@ impl Instant {
     pub fn now() -> Self {
         match nix::time::clock_gettime(nix::time::ClockId::CLOCK_BOOTTIME) {
             Ok(time) => Instant(time.into()),
-            // Only a kernel without the clock answers an error here; the monotonic clock is then the best there is.
+            // Only a kernel without this clock fails; the monotonic clock is then the best one.
             Err(_) => Instant(
                 nix::time::clock_gettime(nix::time::ClockId::CLOCK_MONOTONIC).map_or(Duration::ZERO, Into::into),
             ),
@@ -30,7 +30,7 @@ impl Instant {
         Self::now() >= self
     }
 
-    /// Time left until this moment; zero when it has passed.
+    /// Returns the time left until this moment; zero if it has passed.
     pub fn remaining(self) -> Duration {
         self.0.saturating_sub(Self::now().0)
     }

@@ -1,6 +1,6 @@
-//! `infra.yml`: what people write. Everything has a default but `name`, `source` and `app`.
+//! `infra.yml`, the user's settings. Only `name`, `source` and `app` have no default.
 //!
-//! With `inventory` the only user of serde_yaml. Unknown fields are errors, since a misspelt field that is silently ignored is a wrong cloud.
+//! Unknown fields are errors, since an ignored misspelling gives a wrong cloud.
 
 use crate::model::cloud::ObjectLock;
 use crate::model::error::{Doing, Error, Result};
@@ -9,15 +9,15 @@ use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::path::Path;
 
-/// No `infra.yml` that a person writes comes near this. It bounds what aliases can make of a file too: each repeats, by a few bytes, as much as the rest holds.
+/// More than any person writes. It also bounds YAML aliases, which can repeat content.
 const MAX_BYTES: u64 = 32 * 1024;
 
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
-    /// Prefix and tag of everything that is made.
+    /// Prefix and tag of every resource.
     pub name: String,
-    /// Default: the region that the app runs in.
+    /// Default: the app's own region.
     pub region: Option<String>,
     pub source: Source,
     pub app: App,
@@ -35,14 +35,14 @@ pub struct Config {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Source {
-    /// The app's config var that holds the add-on's URL.
+    /// The app's config var with the add-on's URL.
     pub config_var: Option<String>,
-    /// The environment variable of this process that holds the URL, where no platform tells it.
+    /// The environment variable of this process with the URL, if no platform provides it.
     pub url_env: Option<String>,
-    /// There is none to follow: the pair begins empty, and gets its first data from a file; see `infra restore --from`.
+    /// True if there is no source: the pair begins empty, and gets data by `infra restore --from`.
     #[serde(default)]
     pub none: bool,
-    /// `sha256:` and the hexadecimal digest of the source's certificate; `infra check --pin` writes it.
+    /// `sha256:` and the digest of the source's certificate; `infra check --pin` writes it.
     pub tls_pin: Option<String>,
 }
 
@@ -57,11 +57,11 @@ pub struct App {
     /// Further apps that use the same Redis and move in the same cutover, by the same key.
     #[serde(default)]
     pub also: Vec<String>,
-    /// With `platform: command`: what is run to read, set and verify the app's vars.
+    /// With `platform: command`: the commands that read, set and verify the app's vars.
     pub commands: Option<AppCommands>,
-    /// The var that receives the certificate authority of the endpoint, set in the same change. Default: `REDIS_CA` for `REDIS_URL`.
+    /// The var for the endpoint's certificate authority. Default: `REDIS_CA` for `REDIS_URL`.
     pub ca_config_var: Option<String>,
-    /// What a one-off process runs to try the app's way into its new Redis: `infra switch-app --rehearse`.
+    /// The command of a rehearsal on the app's new Redis: `infra switch-app --rehearse`.
     #[serde(default)]
     pub rehearse: Option<String>,
 }
@@ -71,7 +71,7 @@ impl App {
         "REDIS_URL".into()
     }
 
-    /// The var that receives the certificate authority: the URL's var with `_CA` for `_URL`.
+    /// Returns the var for the certificate authority: the URL's var with `_CA` in place of `_URL`.
     pub fn ca_config_var(&self) -> String {
         self.ca_config_var.clone().unwrap_or_else(|| {
             let stem = self.config_var.strip_suffix("_URL").unwrap_or(&self.config_var);
@@ -85,7 +85,7 @@ impl App {
 pub enum PlatformKind {
     #[default]
     Heroku,
-    /// Any other, by commands of the user's own: see `commands`.
+    /// Any other platform, by the user's own commands: see `commands`.
     Command,
 }
 
@@ -93,19 +93,19 @@ pub enum PlatformKind {
 #[serde(deny_unknown_fields, default)]
 pub struct Hosts {
     pub instance_type: String,
-    /// A known image's name (`debian-13`) or an AMI id.
+    /// The name of a known image (`debian-13`) or an AMI id.
     pub image: String,
     pub disk_gb: u32,
-    /// Letters of availability zones, master's first. Default: two different ones.
+    /// Letters of availability zones, the master's first. Default: two different zones.
     pub zones: Vec<String>,
     /// Default: the default VPC's subnet in each zone.
     pub subnet: Option<String>,
     pub reach: Reach,
-    /// Who may reach ssh (and the Redis port, for the tool itself). Left out: whoever runs this, at the address that AWS sees. Empty: nobody.
+    /// Blocks of operators, for ssh and Redis. Default: the caller's address. Empty: nobody.
     pub admin_cidrs: Option<Vec<String>>,
-    /// A domain of the user's own that points at the endpoint; its certificates name it.
+    /// The user's own domain that points at the endpoint; certificates name it.
     pub domain: Option<String>,
-    /// Who may reach the Redis TLS port. Left out: the addresses of the app's Private Space, or everybody where its processes have no fixed one.
+    /// Blocks of the app, for Redis. Default: the app's Private Space, or everybody without one.
     pub app_cidrs: Option<Vec<String>>,
 }
 
@@ -125,7 +125,7 @@ impl Default for Hosts {
     }
 }
 
-/// How the operator gets to the hosts.
+/// How the operator reaches the hosts.
 #[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
 #[serde(rename_all = "lowercase")]
 pub enum Reach {
@@ -138,15 +138,15 @@ pub enum Reach {
 #[serde(deny_unknown_fields, default)]
 pub struct Redis {
     pub engine: Engine,
-    /// Such as `400mb`. Default: from the instance type.
+    /// For example `400mb`. Default: from the instance type.
     pub maxmemory: Option<String>,
     /// Further lines of redis.conf.
     pub settings: BTreeMap<String, String>,
-    /// Commands that the app may run although they are dangerous on a shared server, such as `keys` or `flushdb`.
+    /// Commands that the app may run though they are dangerous on a shared server, such as `keys`.
     pub app_commands: Vec<String>,
-    /// Patterns of the keys that the app may use, such as `shop:*`; `%R~shared:*` may only be read. Empty: all.
+    /// Patterns of keys for the app, such as `shop:*`; `%R~shared:*` allows only reads. Empty: all.
     pub app_keys: Vec<String>,
-    /// Patterns of the channels that it may use. Empty: all.
+    /// Patterns of channels for the app. Empty: all.
     pub app_channels: Vec<String>,
 }
 
@@ -164,7 +164,7 @@ pub struct Backup {
     pub every: String,
     /// Longest time, in seconds, that a write may be on the master alone before the bucket has it.
     pub rpo_s: u64,
-    /// How many MiB of the log may wait on the master's disk while S3 does not take it.
+    /// How many MiB of the log may wait on the master's disk while S3 is unavailable.
     pub backlog_mb: u64,
     pub keep: Keep,
     /// A retention of everything in the bucket. Default: none.
@@ -183,7 +183,6 @@ impl Default for Backup {
     }
 }
 
-/// How many of each class of base stay.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Keep {
@@ -202,14 +201,14 @@ impl Default for Keep {
     }
 }
 
-/// Only for emulators; the usual AWS variables come first.
+/// Only for emulators; the usual AWS variables have precedence.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Aws {
     pub endpoint: Option<String>,
-    /// The address at which the hosts reach S3, where it differs from the operator's.
+    /// The address of S3 for the hosts, if it is not the operator's.
     pub host_s3_endpoint: Option<String>,
-    /// Where to ask for this computer's own address, as the emulator sees it.
+    /// The service that returns this computer's address, as the emulator sees it.
     pub checkip: Option<String>,
 }
 
@@ -379,7 +378,7 @@ impl Config {
                 "between 1 and 3600 seconds",
             );
         }
-        // S3's own limit is a hundred years, which nobody can take back.
+        // S3's own limit is a hundred years, which nobody could undo.
         if let Some(lock) = self.backup.object_lock.filter(|lock| !(1..=3650).contains(&lock.days)) {
             return wrong(
                 "backup.object_lock.days",
@@ -397,14 +396,14 @@ impl Config {
         Ok(())
     }
 
-    /// How often a base is made, in seconds.
+    /// Returns the time between two bases, in seconds.
     pub fn backup_period_s(&self) -> u64 {
         parse_period(&self.backup.every).unwrap_or(3600)
     }
 }
 
-/// Puts the source's pin into the file where `source` is written in a form that one line can be added to; says whether it could. The rest of the
-/// file, comments too, stays as it is.
+/// Writes the source's pin into the file and keeps the rest, comments too. Returns false if
+/// `source` has a form that no line can be added to.
 pub fn write_pin(path: &Path, pin: &str) -> Result<bool> {
     let text = std::fs::read_to_string(path).doing(|| format!("read {}", path.display()))?;
     let Some(pinned) = with_pin(&text, pin) else {
@@ -427,7 +426,7 @@ pub fn write_pin(path: &Path, pin: &str) -> Result<bool> {
     Ok(true)
 }
 
-/// The file's text with the pin in it, if that reads back as meant.
+/// Returns the text with the pin, if it parses with that pin.
 fn with_pin(text: &str, pin: &str) -> Option<String> {
     let mut lines: Vec<String> = text.lines().map(str::to_string).collect();
     if let Some(line) = lines.iter_mut().find(|line| line.trim_start().starts_with("tls_pin:")) {
@@ -446,7 +445,7 @@ fn with_pin(text: &str, pin: &str) -> Option<String> {
     (read.source.tls_pin.as_deref() == Some(pin)).then_some(pinned)
 }
 
-/// Settings of redis.conf that promises depend on.
+/// Settings of redis.conf that belong to the tool, since its promises depend on them.
 const OWN_SETTINGS: [&str; 16] = [
     "replicaof",
     "slaveof",
@@ -466,25 +465,25 @@ const OWN_SETTINGS: [&str; 16] = [
     "replica-read-only",
 ];
 
-/// What is run, each by `sh -c` with the app's name in INFRA_APP.
+/// The commands of a platform. `sh -c` runs each, with the app's name in INFRA_APP.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct AppCommands {
     /// Prints the app's vars on stdout, as a JSON object of names and values.
     pub read: String,
-    /// Gets a JSON object of names and values on stdin and sets them in one change; null removes a var.
+    /// Gets a JSON object of names and values on stdin and sets all in one change; null removes.
     pub set: String,
-    /// Ends with 0 when every process of the app runs with the vars as they are set now.
+    /// Ends with 0 when every process of the app runs with the present vars.
     pub verify: String,
-    /// Makes the app's processes start anew with the vars as they are set.
+    /// Restarts the app's processes with the present vars.
     pub restart: Option<String>,
     /// Stops every process of the app; only for a source that cannot be paused.
     pub stop: Option<String>,
-    /// Starts them again.
+    /// Starts the processes again.
     pub start: Option<String>,
 }
 
-/// Commands that the promises of the pair depend on: no app may have them.
+/// Commands that no app may have, since the promises of the pair depend on them.
 const OWN_COMMANDS: [&str; 16] = [
     "acl",
     "bgrewriteaof",
@@ -504,7 +503,7 @@ const OWN_COMMANDS: [&str; 16] = [
     "sync",
 ];
 
-/// Bytes of an amount as redis.conf writes it: `400mb`, `1gb`, `1048576`.
+/// Returns the bytes of an amount in redis.conf's form: `400mb`, `1gb`, `1048576`.
 pub fn parse_memory(text: &str) -> Option<u64> {
     let text = text.trim().to_ascii_lowercase();
     let split = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
@@ -539,7 +538,7 @@ fn parse_period(text: &str) -> Option<u64> {
         .filter(|seconds| (300..=86_400).contains(seconds))
 }
 
-/// Whether this may stand in the names of buckets, roles and tags.
+/// Returns true if the text fits into names of buckets, roles and tags.
 pub fn is_name(text: &str, longest: usize) -> bool {
     let first = text.bytes().next().is_some_and(|b| b.is_ascii_lowercase());
     first
@@ -556,14 +555,14 @@ fn is_var(text: &str) -> bool {
         && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
 }
 
-/// A pattern as one word of users.acl.
+/// Returns true if the pattern is one word of users.acl.
 fn is_pattern(pattern: &str) -> bool {
     let rule = pattern.strip_prefix("%R~").or(pattern.strip_prefix("%W~"));
     let rule = rule.unwrap_or(pattern);
     !rule.is_empty() && rule.len() <= 512 && rule.chars().all(|c| !c.is_whitespace() && !c.is_control())
 }
 
-/// A name of several labels, as certificates have it; no address, no wildcard.
+/// Returns true for a name of several labels, as certificates have it; no address, no wildcard.
 fn is_domain(text: &str) -> bool {
     let label = |label: &str| {
         (1..=63).contains(&label.len())
@@ -607,14 +606,14 @@ mod tests {
     }
 
     #[test]
-    fn nobody_and_left_out_are_not_the_same() {
+    fn an_empty_list_and_a_missing_one_differ() {
         let config = Config::parse(&format!("{SMALLEST}hosts: {{admin_cidrs: []}}\n")).unwrap();
         assert_eq!(config.hosts.admin_cidrs, Some(Vec::new()));
         assert_eq!(config.hosts.app_cidrs, None);
     }
 
     #[test]
-    fn a_wrong_field_is_named_with_what_was_found() {
+    fn the_error_for_a_wrong_field_names_it_and_its_value() {
         for (extra, field) in [
             ("hosts: {disk_gb: 2}", "hosts.disk_gb"),
             ("hosts: {admin_cidrs: [everyone]}", "hosts.admin_cidrs"),
@@ -660,7 +659,7 @@ mod tests {
     }
 
     #[test]
-    fn amounts_of_memory_are_those_of_redis() {
+    fn amounts_of_memory_are_read_as_redis_reads_them() {
         assert_eq!(parse_memory("400mb"), Some(400 << 20));
         assert_eq!(parse_memory("1GB"), Some(1 << 30));
         assert_eq!(parse_memory("10k"), Some(10_000));

@@ -1,23 +1,23 @@
-//! What went wrong, for the person who reads it, and which exit code that is.
+//! Errors for the person who reads them, and their exit codes.
 //!
-//! Messages are lower case and fit after "failed to": what was being done and to which host, resource or field. The cause chain says what was
-//! found, the hint what to try. Secrets never enter a message: `Secret` has no `Display`.
+//! A message fits after "failed to": what was done, to which host, resource or field. Causes say
+//! what was found, the hint what to try. No secret is in a message: `Secret` has no `Display`.
 
 use std::fmt;
 
-/// Every exit code of the program, and what it means to a script.
+/// The exit codes of the program, and their meaning for a script.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum ExitCode {
     /// The command did what was asked, or nothing was left to do.
     Done = 0,
-    /// The command failed; what it had begun is as it was, or the message says otherwise.
+    /// The command failed; its work is undone, or the message says otherwise.
     Failed = 1,
-    /// `--detailed-exitcode` was given and there are changes that would be made.
+    /// `--detailed-exitcode` was given and there are changes to make.
     ChangesPending = 2,
     /// Somebody else holds the lock of this environment.
     Locked = 3,
-    /// Some of the changes were made: run the same command again.
+    /// Some of the changes were made; the same command makes the rest.
     Partial = 4,
     /// The command could not prove its claim (data not identical, source moved, backup unreadable).
     Unproven = 5,
@@ -25,19 +25,19 @@ pub enum ExitCode {
     BackupStale = 20,
     /// `backup verify`: part of the log, or of a base, is missing.
     BackupGap = 21,
-    /// `backup verify`: an object is not what it was put as.
+    /// `backup verify`: an object differs from its record.
     BackupChecksum = 22,
     /// `backup verify`: the engine does not load it.
     BackupLoad = 23,
     /// `backup verify`: the bucket could not be read.
     BackupUnreachable = 24,
-    /// The command line or a file that people write is wrong.
+    /// The command line or a file of the user is wrong.
     Usage = 64,
     /// Interrupted by SIGINT or SIGTERM after cleaning up.
     Interrupted = 130,
 }
 
-/// The kinds of error; each maps to one exit code.
+/// The kinds of error; each has one exit code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     Failed,
@@ -70,7 +70,7 @@ impl Kind {
         }
     }
 
-    /// The name of this kind in JSON output.
+    /// Returns the name of this kind in JSON output.
     pub fn name(self) -> &'static str {
         match self {
             Kind::Failed => "failed",
@@ -142,21 +142,20 @@ impl Error {
         Self::new(Kind::Interrupted, message)
     }
 
-    /// The next step for the reader: one sentence, imperative.
+    /// Sets the next step for the reader: one sentence, imperative.
     #[must_use]
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
         self.0.hint = Some(hint.into());
         self
     }
 
-    /// What was found underneath.
     #[must_use]
     pub fn because(mut self, cause: impl Into<Cause>) -> Self {
         self.0.cause = Some(cause.into());
         self
     }
 
-    /// Wraps this error in one that says what was being done; kind and hint stay those of the cause.
+    /// Wraps this error in one that says what was being done. Kind and hint stay.
     #[must_use]
     pub fn while_doing(self, message: impl Into<String>) -> Self {
         let kind = self.kind();
@@ -169,14 +168,14 @@ impl Error {
         self
     }
 
-    /// Marks this as somebody else's answer in the place of whom we know: no command may end well after that, whatever else it found.
+    /// Marks an answer of an impostor. No command may succeed after that, whatever else it found.
     #[must_use]
     pub fn by_an_impostor(mut self) -> Self {
         self.0.impostor = true;
         self
     }
 
-    /// Whether this, or a cause of it, is somebody else's answer in the place of whom we know.
+    /// Returns true if this error, or a cause of it, is an answer of an impostor.
     pub fn is_by_an_impostor(&self) -> bool {
         self.any_in_chain(|inner| inner.impostor)
     }
@@ -188,7 +187,7 @@ impl Error {
         self
     }
 
-    /// Returns whether this, or a cause of it, says that the change was certainly not made.
+    /// Returns true if this error, or a cause of it, says that nothing was changed.
     pub fn nothing_changed(&self) -> bool {
         self.any_in_chain(|inner| inner.nothing_changed)
     }
@@ -207,7 +206,7 @@ impl Error {
         self.0.kind
     }
 
-    /// The hint nearest to the surface of the chain.
+    /// Returns the outermost hint of the chain.
     pub fn next_step(&self) -> Option<&str> {
         if let Some(hint) = &self.0.hint {
             return Some(hint);
@@ -222,7 +221,7 @@ impl Error {
         None
     }
 
-    /// The messages from the surface to the root, without repetitions.
+    /// Returns the messages from the outermost to the root, without repetitions.
     pub fn chain(&self) -> Vec<String> {
         let mut lines = vec![self.0.message.clone()];
         let mut cause = std::error::Error::source(self);
@@ -249,7 +248,7 @@ impl std::error::Error for Error {
     }
 }
 
-/// Says what was being done when something from outside failed.
+/// Adds what was being done to errors from outside.
 pub trait Doing<T> {
     /// `what` fits after "failed to", for example `read infra.yml`.
     fn doing(self, what: impl FnOnce() -> String) -> Result<T>;

@@ -1,4 +1,4 @@
-//! The words of the domain as types: roles, names, secrets, configuration, what stands in the cloud and how it is to change. Nothing here does I/O.
+//! The domain as types: roles, names, secrets, configuration, resources and changes. No I/O here.
 
 pub mod clock;
 pub mod cloud;

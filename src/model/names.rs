@@ -1,4 +1,4 @@
-//! What everything in the cloud is called.
+//! The names of all resources in the cloud.
 
 use crate::model::error::{Error, Result};
 use crate::model::role::Role;
@@ -19,7 +19,7 @@ pub struct Names {
 }
 
 impl Names {
-    /// Refuses names that AWS would not take, before anything is made.
+    /// Refuses names that AWS would not accept, before anything is made.
     pub fn new(name: &str, env: &str, account: &str, region: &str) -> Result<Self> {
         let bucket = format!("infra-{name}-{account}-{region}");
         if bucket.len() > LONGEST_BUCKET {
@@ -50,17 +50,17 @@ impl Names {
         Ok(names)
     }
 
-    /// The key pair, security group, role and instance profile.
+    /// Returns the name of the key pair, security group, role and instance profile.
     pub fn resource(&self) -> String {
         format!("infra-{}-{}", self.name, self.env)
     }
 
-    /// The Name tag of a host.
+    /// Returns the Name tag of a host.
     pub fn host(&self, role: Role) -> String {
         format!("{}-{role}", self.resource())
     }
 
-    /// The name that AWS's own resolvers give a public IPv4 address. Source: EC2 User Guide, "EC2 instance hostnames and domains".
+    /// Returns AWS's DNS name of a public IPv4 address. Source: EC2 User Guide.
     pub fn public_domain(&self, address: &str) -> Option<String> {
         let address: std::net::Ipv4Addr = address.parse().ok()?;
         let host = format!("ec2-{}", address.to_string().replace('.', "-"));
@@ -75,22 +75,22 @@ impl Names {
         &self.bucket
     }
 
-    /// Where SSM parameters are kept, with a slash at the end.
+    /// Returns the path of the SSM parameters, with a slash at the end.
     pub fn parameters(&self) -> String {
         format!("/infra/{}/{}/", self.name, self.env)
     }
 
-    /// The folder of the environment's backups in the bucket, with a slash at the end.
+    /// Returns the folder of the environment's backups in the bucket, with a slash at the end.
     pub fn backups(&self) -> String {
         format!("backups/{}/", self.env)
     }
 
-    /// The folder of the environment's state in the bucket, with a slash at the end.
+    /// Returns the folder of the environment's state in the bucket, with a slash at the end.
     pub fn state(&self) -> String {
         format!("state/{}/", self.env)
     }
 
-    /// The part of an ARN that differs between AWS proper, China and GovCloud.
+    /// Returns the part of an ARN that differs between AWS proper, China and GovCloud.
     pub fn partition(&self) -> &'static str {
         if self.region.starts_with("cn-") {
             "aws-cn"
@@ -107,7 +107,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_public_name_of_an_address_is_the_one_that_aws_resolves() {
+    fn the_dns_name_of_an_address_is_the_one_that_aws_resolves() {
         let name = |region| {
             let names = Names::new("demo", "production", "123456789012", region).unwrap();
             names.public_domain("203.0.113.7").unwrap()

@@ -1,25 +1,25 @@
-//! The words of a cutover: how far it is, and what it was asked to do.
+//! The words of a cutover: its phases, fences and commands.
 
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
-/// How far a cutover is. Each is journaled before its effect; `drained` and `proven` have none of their own and are only shown.
+/// A phase of a cutover, journaled before its effect; `drained` and `proven` are only shown.
 #[derive(Clone, Copy, Debug, Deserialize, Serialize, PartialEq, Eq, PartialOrd, Ord)]
 #[serde(rename_all = "lowercase")]
 pub enum Phase {
     /// The master replicates from the source.
     Following,
-    /// On the way back: the new door closes and the master will follow again.
+    /// On the way back: app access at the endpoint closes, and the master will follow again.
     Returning,
-    /// Nothing can write to the source.
+    /// Nobody can write to the source.
     Fenced,
     /// Master and replica have applied all that the source had.
     Drained,
     /// The gate holds.
     Proven,
-    /// The master takes over the data; its door is closed.
+    /// The master has taken over the data; app access is closed.
     Promoted,
-    /// From here only forward, unless the platform refuses the change.
+    /// From here the cutover only goes forward, unless the platform refuses the change.
     Switching,
     /// The platform runs the app on the endpoint.
     Switched,
@@ -49,13 +49,13 @@ impl fmt::Display for Phase {
     }
 }
 
-/// By what nothing can write to the source.
+/// The kind of fence.
 #[derive(Clone, Copy, Debug, Deserialize, Serialize, PartialEq, Eq, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum FenceKind {
-    /// The source holds every write back: short, and it ends by itself.
+    /// The source holds writes back. It is short, and ends by itself.
     Pause,
-    /// The app is stopped and its vars name the endpoint already, whose door is shut: for sources that cannot be paused.
+    /// The app is stopped, and its vars name the closed endpoint. For sources that cannot pause.
     Platform,
 }
 
@@ -68,7 +68,7 @@ impl fmt::Display for FenceKind {
     }
 }
 
-/// The command that runs.
+/// The command of a cutover.
 #[derive(Clone, Copy, Debug, Deserialize, Serialize, PartialEq, Eq)]
 #[serde(rename_all = "kebab-case")]
 pub enum Command {

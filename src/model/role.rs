@@ -1,9 +1,9 @@
-//! Master and replica.
+//! The roles of hosts.
 
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
-/// What a host of the pair is for.
+/// The role of a host in the pair.
 #[derive(Clone, Copy, Debug, Deserialize, Serialize, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[serde(rename_all = "lowercase")]
 pub enum Role {
@@ -14,7 +14,7 @@ pub enum Role {
 impl Role {
     pub const ALL: [Role; 2] = [Role::Master, Role::Replica];
 
-    /// The word in tags, names of parameters and files.
+    /// Returns the word in tags, names of parameters and files.
     pub fn name(self) -> &'static str {
         match self {
             Role::Master => "master",

@@ -1,4 +1,4 @@
-//! How far the replacement of a password is. Stored before each stage's effect, so that whoever comes next goes on from it.
+//! The progress of a password rotation, stored before each effect for the next run to continue.
 
 use super::secrets::RedisUser;
 use jiff::Timestamp;
@@ -10,19 +10,19 @@ pub struct Rotation {
     pub user: RedisUser,
     pub stage: Stage,
     pub begun_at: Timestamp,
-    /// Users whose turn comes after this one's.
+    /// Users to rotate after this one.
     #[serde(default)]
     pub left: Vec<RedisUser>,
-    /// What the master's connections were when whoever uses the password was told of the new one.
+    /// The master's connections when the users of the password got the new one.
     #[serde(default)]
     pub told: Option<ConnectionMark>,
 }
 
-/// A place in the order of a server's connections: ids rise as long as it runs.
+/// A place in the order of a server's connections: ids grow while it runs.
 #[derive(Clone, Debug, Deserialize, Serialize, PartialEq, Eq)]
 pub struct ConnectionMark {
     pub run_id: String,
-    /// Connections with a lower id were made before.
+    /// Connections with a lower id are older.
     pub connection: u64,
 }
 
@@ -30,11 +30,11 @@ pub struct ConnectionMark {
 #[derive(Clone, Copy, Debug, Deserialize, Serialize, PartialEq, Eq, PartialOrd, Ord)]
 #[serde(rename_all = "lowercase")]
 pub enum Stage {
-    /// Both hosts come to accept both; the old one is used.
+    /// Both hosts learn to accept both; the old one is used.
     Adding,
-    /// Both are accepted; whoever uses it comes to use the new one.
+    /// Both are accepted; its users change to the new one.
     Switching,
-    /// The new one alone is used, and comes to be the only one that is accepted.
+    /// Only the new one is used; the hosts learn to refuse the old one.
     Removing,
 }
 
@@ -49,7 +49,7 @@ impl Rotation {
         }
     }
 
-    /// The rotation after this one, if there is one to come.
+    /// Returns the next rotation, if there is one.
     pub fn next(&self, now: Timestamp) -> Option<Rotation> {
         let (user, left) = self.left.split_first()?;
         Some(Rotation::begin(*user, left.to_vec(), now))
@@ -59,9 +59,9 @@ impl Rotation {
 impl fmt::Display for Stage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Stage::Adding => "the hosts come to accept both passwords",
+            Stage::Adding => "the hosts begin to accept both passwords",
             Stage::Switching => "both passwords are accepted, and the new one comes into use",
-            Stage::Removing => "the old password comes to be refused",
+            Stage::Removing => "the hosts begin to refuse the old password",
         })
     }
 }
@@ -71,7 +71,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_user_follows_the_other_until_none_is_left() {
+    fn users_are_rotated_one_by_one_until_none_is_left() {
         let now = Timestamp::UNIX_EPOCH;
         let first = Rotation::begin(RedisUser::App, vec![RedisUser::Backup, RedisUser::Admin], now);
         let second = first.next(now).unwrap();

@@ -1,4 +1,4 @@
-//! A value that must not be seen: no `Display`, a `Debug` that hides it, memory wiped when dropped.
+//! A value that must not be seen: no `Display`, a `Debug` that hides it, memory wiped on drop.
 
 use serde::Serialize;
 use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
@@ -14,12 +14,12 @@ impl Secret {
         Secret(value.into())
     }
 
-    /// The value itself. Whoever calls this answers for where it goes.
+    /// Returns the value itself. The caller is responsible for where it goes.
     pub fn expose(&self) -> &str {
         &self.0
     }
 
-    /// A fresh password of 256 bits in hexadecimal: safe in URLs, redis.conf and shells alike.
+    /// Makes a password of 256 bits in hexadecimal, which is safe in URLs, redis.conf and shells.
     pub fn generate() -> Self {
         use ssh_key::rand_core::{OsRng, RngCore};
         let mut bytes = [0u8; 32];
@@ -40,7 +40,7 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// A value in JSON that may be a secret: a text is one, and anything else (null, a number, a list) is a value that is not shown.
+/// A value in JSON that may be a secret: a text is one; anything else is a value that is not shown.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Shown(pub Option<Secret>);
 
@@ -50,7 +50,7 @@ impl<'de> Deserialize<'de> for Shown {
     }
 }
 
-/// Goes around `serde_json::Value`, which would keep copies that nobody wipes.
+/// Used in place of `serde_json::Value`, which would keep copies that nobody wipes.
 struct AnyValue;
 
 impl<'de> Visitor<'de> for AnyValue {
@@ -99,7 +99,7 @@ impl<'de> Visitor<'de> for AnyValue {
     }
 }
 
-/// JSON that holds secrets, in memory that is wiped. It is measured before it is written: a buffer that grows leaves copies behind.
+/// Returns JSON with secrets in wiped memory, measured first: a growing buffer would leave copies.
 pub fn json(value: &impl Serialize) -> serde_json::Result<Zeroizing<Vec<u8>>> {
     struct Length(usize);
     impl Write for Length {

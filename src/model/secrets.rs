@@ -1,4 +1,4 @@
-//! The environment's secrets as they were read from SSM, behind getters that say which one is missing.
+//! The environment's secrets from SSM, with getters that name a missing one.
 
 use super::role::Role;
 use crate::model::error::{Error, Result};
@@ -11,16 +11,16 @@ use std::fmt;
 pub mod parameter {
     use super::{RedisUser, Role};
 
-    /// The operator's private key, OpenSSH PEM.
+    /// The operator's private key, in OpenSSH's PEM.
     pub const SSH_KEY: &str = "ssh-key";
-    /// Its public half, one line; not secret.
+    /// The operator's public key, one line; not secret.
     pub const SSH_PUBLIC_KEY: &str = "ssh-public-key";
-    /// The private key of the environment's certificate authority, PEM.
+    /// The private key of the environment's certificate authority, in PEM.
     pub const CA_KEY: &str = "ca-key";
-    /// Its certificate, PEM; not secret.
+    /// The authority's certificate, in PEM; not secret.
     pub const CA_CERT: &str = "ca-cert";
 
-    /// The host key that user-data carries until first contact.
+    /// Returns the name of the host key that user-data holds until first contact.
     pub fn bootstrap_host_key(role: Role) -> String {
         format!("bootstrap-host-key/{role}")
     }
@@ -37,13 +37,13 @@ pub mod parameter {
         format!("password/{}", user.name())
     }
 
-    /// The one that takes its place, while a rotation is under way.
+    /// Returns the name of the next password during a rotation.
     pub fn next_password(user: RedisUser) -> String {
         format!("next-password/{}", user.name())
     }
 }
 
-/// Who logs in to the pair's Redis.
+/// The users of the pair's Redis.
 #[derive(Clone, Copy, Debug, Deserialize, Serialize, PartialEq, Eq, PartialOrd, Ord, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum RedisUser {
@@ -53,14 +53,14 @@ pub enum RedisUser {
     Replication,
     /// The agent that ships the log, on its own host
     Backup,
-    /// Whatever watches figures, such as a Prometheus exporter
+    /// A program that reads metrics, such as a Prometheus exporter
     Monitoring,
     /// This program
     Admin,
 }
 
 impl RedisUser {
-    /// Whoever others depend on comes last: the admin, since its password leads to all.
+    /// All users. The admin comes last, since its password gives access to the others.
     pub const ALL: [RedisUser; 5] = [
         RedisUser::App,
         RedisUser::Replication,
@@ -69,7 +69,7 @@ impl RedisUser {
         RedisUser::Admin,
     ];
 
-    /// The name in Redis's ACL and in SSM.
+    /// Returns the name in Redis's ACL and in SSM.
     pub fn name(self) -> &'static str {
         match self {
             RedisUser::App => "app",
@@ -80,7 +80,7 @@ impl RedisUser {
         }
     }
 
-    /// Whether the engine lets this user in from anywhere that reaches its port; the others come from the pair's own hosts, by the module.
+    /// Returns true if the user may log in from anywhere; the module limits the others to the pair.
     pub fn comes_from_anywhere(self) -> bool {
         !matches!(self, RedisUser::Replication | RedisUser::Backup)
     }
@@ -92,7 +92,7 @@ impl fmt::Display for RedisUser {
     }
 }
 
-/// What SSM holds for one environment. Its Debug shows names only.
+/// The parameters of one environment in SSM. Debug shows names only.
 #[derive(Clone, Debug, Default)]
 pub struct Secrets {
     /// `/infra/<name>/<env>/`, for messages.
@@ -108,7 +108,7 @@ impl Secrets {
         }
     }
 
-    /// The parameter with this name below the prefix, or an error that names it.
+    /// Returns the parameter with this name below the prefix, or an error that names it.
     pub fn get(&self, name: &str) -> Result<&Secret> {
         self.find(name).ok_or_else(|| {
             Error::failed(format!("read the SSM parameter {}{name}: there is none", self.prefix))
@@ -124,7 +124,6 @@ impl Secrets {
         self.values.keys().map(String::as_str)
     }
 
-    /// Takes in a value that was just stored.
     pub fn insert(&mut self, name: impl Into<String>, value: Secret) {
         self.values.insert(name.into(), value);
     }
@@ -141,7 +140,7 @@ impl Secrets {
         self.get(parameter::SSH_PUBLIC_KEY).map(Secret::expose)
     }
 
-    /// Absent once first contact has replaced it.
+    /// Returns `None` once first contact has replaced it.
     pub fn bootstrap_host_key(&self, role: Role) -> Option<&Secret> {
         self.find(&parameter::bootstrap_host_key(role))
     }
@@ -154,7 +153,7 @@ impl Secrets {
         self.get(parameter::CA_CERT).map(Secret::expose)
     }
 
-    /// Absent until the host's addresses are known.
+    /// Returns `None` until the host's addresses are known.
     pub fn tls_key(&self, role: Role) -> Option<&Secret> {
         self.find(&parameter::tls_key(role))
     }

@@ -1,8 +1,8 @@
-//! Amounts as people read them.
+//! Amounts in a form for people.
 
 use std::time::Duration;
 
-/// Bytes with a binary unit: `512 B`, `1.4 MiB`.
+/// Returns bytes with a binary unit: `512 B`, `1.4 MiB`.
 pub fn bytes(amount: u64) -> String {
     const UNITS: [&str; 4] = ["KiB", "MiB", "GiB", "TiB"];
     if amount < 1024 {
@@ -17,7 +17,7 @@ pub fn bytes(amount: u64) -> String {
     format!("{value:.1} {}", UNITS[unit])
 }
 
-/// A span of time: `340 ms`, `2.4 s`, `3 min 20 s`, `5 h 12 min`.
+/// Returns a duration: `340 ms`, `2.4 s`, `3 min 20 s`, `5 h 12 min`.
 pub fn duration(span: Duration) -> String {
     let seconds = span.as_secs();
     match seconds {
@@ -28,7 +28,7 @@ pub fn duration(span: Duration) -> String {
     }
 }
 
-/// A count with separators: `1,234,567`.
+/// Returns a count with separators: `1,234,567`.
 pub fn count(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::with_capacity(digits.len() + digits.len() / 3);

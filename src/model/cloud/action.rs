@@ -84,7 +84,7 @@ pub enum GroupAction {
     Authorize {
         group: String,
         rule: Rule,
-        /// Why, where infra.yml does not name it.
+        /// The reason, if infra.yml does not name it.
         why: Option<String>,
     },
     Revoke {
@@ -123,7 +123,7 @@ pub enum AddressAction {
     Allocate {
         name: String,
     },
-    /// Leads the address to the host of this role.
+    /// Moves the address to the host of this role.
     Associate {
         name: String,
         role: Role,
@@ -137,15 +137,15 @@ pub enum BucketSetting {
     Encrypted,
     PublicAccessBlocked,
     Tagged,
-    /// Our rules; those of others stay.
+    /// Our rules; other people's stay.
     Lifecycle(Vec<LifecycleRule>),
-    /// Our statements; those of others stay.
+    /// Our statements; other people's stay.
     Policy(Vec<Value>),
     /// Needs versions.
     ObjectLock(ObjectLock),
 }
 
-/// A host that is to be made.
+/// A host to make.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HostSpec {
     pub role: Role,

@@ -1,4 +1,4 @@
-//! What stands, as far as it is ours by name or tag.
+//! The resources that exist, as far as name or tag shows that they are ours.
 
 use super::rule::Rule;
 use super::wanted::{LifecycleRule, ObjectLock};
@@ -7,23 +7,23 @@ use crate::model::secrets::Secrets;
 use serde_json::Value;
 use std::collections::BTreeSet;
 
-/// What was found in the cloud for one environment.
+/// The resources of one environment in the cloud.
 #[derive(Clone, Debug, Default)]
 pub struct Found {
     pub bucket: Option<BucketFound>,
-    /// Names and values; the values never show.
+    /// Names and values; the values are never shown.
     pub secrets: Secrets,
     pub key_pair: Option<KeyPair>,
     pub network: Network,
     pub group: Option<Group>,
     pub role: Option<RoleFound>,
     pub profile: Option<Profile>,
-    /// Without those that are terminated or on their way there.
+    /// Without instances that are terminated or about to be.
     pub instances: Vec<Instance>,
     pub addresses: Vec<Address>,
-    /// What the wanted image is right now.
+    /// The present image of the wanted name.
     pub image: Option<Image>,
-    /// What the wanted instance type is; absent where the region has no such type.
+    /// The wanted instance type; `None` if the region does not have it.
     pub machine_type: Option<MachineType>,
 }
 
@@ -33,9 +33,9 @@ pub struct BucketFound {
     pub encrypted: bool,
     pub public_access_blocked: bool,
     pub tagged: bool,
-    /// Our statements of its policy, as they stand.
+    /// Our statements of its policy, as they are now.
     pub statements: Vec<Value>,
-    /// What new objects are kept for.
+    /// The retention of new objects.
     pub object_lock: Option<ObjectLock>,
     /// Only the rules with our ids.
     pub lifecycle: Vec<LifecycleRule>,
@@ -44,18 +44,17 @@ pub struct BucketFound {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeyPair {
     pub id: String,
-    /// As AWS tells it: SHA-256 in base64 for ed25519.
+    /// As AWS reports it: SHA-256 in base64 for ed25519.
     pub fingerprint: String,
-    /// One line, where AWS tells it.
+    /// One line, if AWS reports it.
     pub public_key: Option<String>,
 }
 
-/// The network that hosts are put in.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Network {
-    /// The default VPC, or the one of the subnet that was named.
+    /// The default VPC, or the one of the named subnet.
     pub vpc: Option<String>,
-    /// The VPC's default subnets, or the one that was named.
+    /// The VPC's default subnets, or the named one.
     pub subnets: Vec<Subnet>,
     /// Zones that offer the wanted instance type.
     pub offering_zones: BTreeSet<String>,
@@ -86,7 +85,6 @@ pub struct Profile {
     pub roles: Vec<String>,
 }
 
-/// One of our instances.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Instance {
     pub id: String,
@@ -96,15 +94,15 @@ pub struct Instance {
     pub state: String,
     pub instance_type: String,
     pub image_id: String,
-    /// What `infra.yml` named when it was made (`debian-13`), from its tag.
+    /// The image name in `infra.yml` when it was made (`debian-13`), from its tag.
     pub image_name: Option<String>,
-    /// Of its root volume, where it is attached.
+    /// Size of its root volume, if that is attached.
     pub disk_gb: Option<u32>,
     pub zone: String,
     pub private_ip: Option<String>,
     pub public_ip: Option<String>,
     pub generation: Option<u64>,
-    /// Why EC2 put it into its state, where it says so.
+    /// EC2's reason for the state, if it gives one.
     pub reason: Option<String>,
 }
 
@@ -112,7 +110,7 @@ pub struct Instance {
 pub struct Address {
     pub allocation_id: String,
     pub public_ip: String,
-    /// The instance that it leads to.
+    /// The instance that the address points to.
     pub instance: Option<String>,
 }
 
@@ -120,13 +118,13 @@ pub struct Address {
 pub struct Image {
     pub id: String,
     pub root_device: String,
-    /// The smallest disk that it fits on.
+    /// The smallest disk that the image fits on.
     pub smallest_gb: u32,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MachineType {
     pub memory_bytes: u64,
-    /// As images are named: `amd64` or `arm64`.
+    /// In the words of images: `amd64` or `arm64`.
     pub architecture: String,
 }

@@ -1,4 +1,4 @@
-//! The cloud of one environment as values: what is wanted, what was found, and the changes between them.
+//! The cloud of one environment as values: wanted and found resources, and changes.
 
 mod action;
 mod found;

@@ -1,12 +1,12 @@
-//! Every permission of AWS that this program uses: one for each kind of call, and those that AWS asks for beside it. `effects::cloud` makes no call without
-//! naming one, and the policies of operators are made from them: see `decide::cloud`.
+//! AWS permissions of this program: one per call, and others that AWS requires. `effects::cloud`
+//! names one in each call. `decide::cloud` makes the policies of operators from them.
 //!
-//! Actions, resources and condition keys: AWS's Service Authorization Reference.
+//! Source of actions, resources and condition keys: AWS's Service Authorization Reference.
 
 use Scope::{Any, Backups, Bucket, Ec2, Image, KeyPair, Newly, Parameters, Path, Profile, Publics, Role, State};
 use When::{Always, Asked, AskedWithTokens, InRegion, MadeHere, Tagged, ToEc2};
 
-/// What an action is done to.
+/// The resources of an action.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Scope {
     Any,
@@ -17,55 +17,55 @@ pub enum Scope {
     Backups,
     /// This environment's SSM parameters.
     Parameters,
-    /// Those of them that hold the key of a host's first contact.
+    /// Those parameters that hold the host key for first contact.
     FirstContact,
-    /// The folder of them, which is asked about when they are listed.
+    /// The folder of the parameters, for listing them.
     Path,
-    /// Parameters by which images are published.
+    /// Public parameters with ids of images.
     Publics,
     Role,
     Profile,
     KeyPair,
     Image,
-    /// Every resource of EC2 of one kind.
+    /// All EC2 resources of one kind.
     Ec2(&'static str),
-    /// Whatever EC2 makes.
+    /// Any resource that EC2 makes.
     Newly,
 }
 
-/// What must hold beside.
+/// The condition of a permission.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum When {
     Always,
     InRegion,
-    /// It carries this environment's tags.
+    /// The resource has this environment's tags.
     Tagged,
-    /// It is to carry them.
+    /// The request gives the resource these tags.
     Asked,
-    /// The same, and its metadata service answers only to whoever has a token (IMDSv2).
+    /// As `Asked`, and the metadata service requires tokens (IMDSv2).
     AskedWithTokens,
-    /// The same, and it is to be a host of the pair.
+    /// As `Asked`, and the resource will be a host of the pair.
     AskedAsHost,
-    /// It is to carry them, and is made by the very call.
+    /// The request gives tags, and the same call makes the resource.
     MadeHere,
     /// The role is for an instance.
     ToEc2,
 }
 
-/// What a permission is for, which says who needs it.
+/// The purpose of a permission, which decides who needs it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Duty {
-    /// Looking at what is there.
+    /// Reading what exists.
     Look,
-    /// Changes to an environment that stands: its rules, its state, a lost host that is made anew.
+    /// Changes of a running environment: rules, state, replacement of a lost host.
     Work,
-    /// What is made once, who may do what, and what protects the bucket.
+    /// Creation, access rights, and protection of the bucket.
     Found,
-    /// `down`, and what takes away.
+    /// `down`, and other removals.
     Remove,
-    /// Retention of backups, where infra.yml asks for one.
+    /// Retention of backups, if infra.yml has one.
     Lock,
-    /// Removal of what is under a retention in governance mode.
+    /// Removal of objects under a retention in governance mode.
     Bypass,
 }
 
@@ -78,7 +78,7 @@ macro_rules! permissions {
         impl Permission {
             pub const ALL: &[Permission] = &[$(Permission::$name),*];
 
-            /// As policies name it.
+            /// Returns the name in policies.
             pub fn action(self) -> &'static str {
                 match self { $(Permission::$name => concat!($service, ":", stringify!($name))),* }
             }
@@ -87,7 +87,7 @@ macro_rules! permissions {
                 match self { $(Permission::$name => Duty::$duty),* }
             }
 
-            /// On what, and under which condition.
+            /// Returns resources and conditions.
             pub fn grants(self) -> &'static [(Scope, When)] {
                 match self { $(Permission::$name => &[$(($scope, $when)),*]),* }
             }
@@ -96,7 +96,7 @@ macro_rules! permissions {
 }
 
 permissions! {
-    // AWS tells everybody who they are.
+    // AWS allows this call to everybody.
     GetCallerIdentity "sts" Look [];
 
     ListBucket "s3" Look [(Bucket, Always)];
@@ -148,7 +148,7 @@ permissions! {
     DeleteRolePolicy "iam" Remove [(Role, Always)];
     DeleteRole "iam" Remove [(Role, Always)];
 
-    // EC2 knows no resources in calls that look.
+    // EC2 has no resources in calls that read.
     DescribeAddresses "ec2" Look [(Any, InRegion)];
     DescribeImages "ec2" Look [(Any, InRegion)];
     DescribeInstances "ec2" Look [(Any, InRegion)];
@@ -162,7 +162,7 @@ permissions! {
         (Ec2("instance"), AskedWithTokens), (Ec2("volume"), Asked), (Ec2("security-group"), Tagged), (KeyPair, Always),
         (Ec2("network-interface"), Always), (Ec2("subnet"), Always), (Image, Always)
     ];
-    // Only in the call that makes what is tagged.
+    // Only in the call that makes the tagged resource.
     CreateTags "ec2" Work [(Newly, MadeHere)];
     StartInstances "ec2" Work [(Ec2("instance"), Tagged)];
     AssociateAddress "ec2" Work [(Ec2("elastic-ip"), Tagged), (Ec2("instance"), Tagged)];
@@ -171,7 +171,7 @@ permissions! {
     AllocateAddress "ec2" Found [(Ec2("elastic-ip"), Asked)];
     CreateSecurityGroup "ec2" Found [(Ec2("security-group"), Asked), (Ec2("vpc"), Always)];
     ImportKeyPair "ec2" Found [(KeyPair, Always)];
-    // Also to put another key in its place.
+    // Also for replacing the key.
     DeleteKeyPair "ec2" Remove [(KeyPair, Always)];
     TerminateInstances "ec2" Remove [(Ec2("instance"), Tagged)];
     ReleaseAddress "ec2" Remove [(Ec2("elastic-ip"), Tagged)];
@@ -179,7 +179,7 @@ permissions! {
 }
 
 impl Permission {
-    /// Whether the call brings the tags of what it makes.
+    /// Returns true if the call tags the resource that it makes.
     pub fn makes_tagged(self) -> bool {
         matches!(
             self,

@@ -3,10 +3,10 @@
 use crate::model::names::Names;
 use serde_json::{Value, json};
 
-/// The name of the only policy that the hosts' role has.
+/// The name of the only policy of the hosts' role.
 pub const HOST_POLICY: &str = "backups";
 
-/// Who may take the hosts' role: EC2 on behalf of an instance.
+/// Returns who may assume the hosts' role: EC2 for an instance.
 pub fn trust_policy(names: &Names) -> Value {
     json!({
         "Version": "2012-10-17",
@@ -14,7 +14,7 @@ pub fn trust_policy(names: &Names) -> Value {
     })
 }
 
-/// EC2, as policies name services.
+/// Returns EC2's name as a service in policies.
 pub fn ec2_service(names: &Names) -> &'static str {
     match names.partition() {
         "aws-cn" => "ec2.amazonaws.com.cn",
@@ -22,8 +22,8 @@ pub fn ec2_service(names: &Names) -> &'static str {
     }
 }
 
-/// All that a host may do in AWS: put objects where its backups go. Not even read them. Only in a bucket of this account: were ours removed, whoever takes
-/// its name would be sent the backups.
+/// Returns all rights of a host in AWS: it may put backups, not read them, and only in a bucket of
+/// this account. Otherwise somebody could take the name of a removed bucket and get the backups.
 pub fn backup_policy(names: &Names) -> Value {
     json!({
         "Version": "2012-10-17",
@@ -36,13 +36,13 @@ pub fn backup_policy(names: &Names) -> Value {
     })
 }
 
-/// Our statements of the bucket's policy; they serve every environment of the bucket. `tls_only` where S3 is spoken over https.
+/// Returns our statements of the bucket's policy; with `tls_only` they refuse plain http.
 pub fn bucket_statements(names: &Names, tls_only: bool) -> Vec<Value> {
     let tls_only = tls_only.then(|| tls_only_policy(names));
     tls_only.into_iter().chain([create_only_policy(names)]).collect()
 }
 
-/// Whether a statement of a bucket's policy is one of ours, as wanted or changed by somebody.
+/// Returns true if a statement of a bucket's policy is ours, also if somebody changed it.
 pub fn is_bucket_statement(statement: &Value) -> bool {
     [TLS_ONLY, CREATE_ONLY].iter().any(|sid| statement["Sid"] == *sid)
 }
@@ -50,8 +50,8 @@ pub fn is_bucket_statement(statement: &Value) -> bool {
 const TLS_ONLY: &str = "InfraTlsOnly";
 const CREATE_ONLY: &str = "InfraCreateOnly";
 
-/// Refuses to make a backup's object by any call that could put it in the place of another. The parts of an upload are no objects yet: what completes it must
-/// carry the condition. After "Enforce conditional writes on Amazon S3 buckets" in the S3 User Guide.
+/// Refuses any call that could replace a backup's object. Parts of an upload are no objects yet, so
+/// only its completion needs the condition. Source: S3 User Guide, on conditional writes.
 fn create_only_policy(names: &Names) -> Value {
     json!({
         "Sid": CREATE_ONLY,

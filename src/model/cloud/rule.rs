@@ -1,17 +1,17 @@
-//! Rules of a security group: what may come in.
+//! Rules of a security group: allowed incoming traffic.
 
 use serde::Serialize;
 use std::collections::BTreeSet;
 use std::fmt;
 
 pub const SSH_PORT: i32 = 22;
-/// The only port that Redis listens at, TLS.
+/// The only port of Redis, with TLS.
 pub const REDIS_PORT: i32 = 6379;
 
-/// Where the scratch server of a rehearsal listens, TLS; open only meanwhile.
+/// The port of a rehearsal's scratch server, with TLS; open only during the rehearsal.
 pub const REHEARSAL_PORT: i32 = 6380;
 
-/// One thing that may come in from one source.
+/// One kind of traffic from one source.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct Rule {
     /// `tcp`, `udp`, `icmp`, a number, or `-1` for everything.
@@ -44,7 +44,7 @@ impl Rule {
     }
 }
 
-/// The rules of a pair: ssh for the operators, Redis for app and operators, Redis between the two.
+/// Returns the rules of a pair: ssh for operators, Redis for app, operators and the pair itself.
 pub fn wanted_rules(admin_cidrs: &[String], app_cidrs: &[String]) -> BTreeSet<Rule> {
     let admins = admin_cidrs.iter().map(|cidr| Source::Ipv4(network(cidr)));
     let apps = app_cidrs.iter().map(|cidr| Source::Ipv4(network(cidr)));
@@ -55,14 +55,14 @@ pub fn wanted_rules(admin_cidrs: &[String], app_cidrs: &[String]) -> BTreeSet<Ru
         .collect()
 }
 
-/// The rules that are added for a rehearsal: the app's process and the operator reach the scratch server as they reach Redis.
+/// Returns the rules for a rehearsal: who reaches Redis may reach the scratch server.
 pub fn rehearsal_rules(admin_cidrs: &[String], app_cidrs: &[String]) -> BTreeSet<Rule> {
     let both = admin_cidrs.iter().chain(app_cidrs);
     both.map(|cidr| Rule::tcp(REHEARSAL_PORT, Source::Ipv4(network(cidr))))
         .collect()
 }
 
-/// A block as AWS keeps it, without the bits of a host: 10.0.0.7/24 is 10.0.0.0/24.
+/// Returns a block in AWS's form, without the bits of a host: 10.0.0.7/24 is 10.0.0.0/24.
 fn network(cidr: &str) -> String {
     let parts = cidr.split_once('/').and_then(|(address, bits)| {
         Some((

@@ -1,4 +1,4 @@
-//! A plan as people and scripts read it.
+//! A plan in its forms for people and scripts.
 
 use super::action::{
     Action, AddressAction, BucketAction, BucketSetting, GroupAction, HostAction, KeyPairAction, NewParameter,
@@ -8,16 +8,15 @@ use crate::model::role::Role;
 use serde::{Serialize, Serializer};
 use std::fmt;
 
-/// What is to be done, what is left alone, and what differs but is not changed by `up`.
+/// Changes to make, resources left as they are, and differences that `up` does not change.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Plan {
-    /// In the order in which they are shown; what can be done at once is done at once.
+    /// In the order of showing; independent ones run at once.
     pub actions: Vec<Action>,
     pub unchanged: Vec<String>,
     pub drift: Vec<Drift>,
 }
 
-/// What a change does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub enum Sign {
     #[serde(rename = "+")]
@@ -38,12 +37,12 @@ pub struct Change {
     pub detail: String,
 }
 
-/// A difference of a standing host that needs another command.
+/// A difference of an existing host that needs another command.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Drift {
     pub role: Role,
     pub instance: String,
-    /// As in infra.yml.
+    /// The field's name in infra.yml.
     pub field: &'static str,
     pub found: String,
     pub wanted: String,
@@ -62,7 +61,7 @@ impl Plan {
         self.actions.is_empty()
     }
 
-    /// Setting up what this very plan makes is part of making it.
+    /// Returns the changes. Settings of a resource that this plan makes are part of making it.
     pub fn changes(&self) -> Vec<Change> {
         let mut changes: Vec<Change> = Vec::with_capacity(self.actions.len());
         for mut change in self.actions.iter().map(Action::change) {
@@ -77,12 +76,11 @@ impl Plan {
         changes
     }
 
-    /// How many changes have this sign.
     pub fn count(&self, sign: Sign) -> usize {
         self.changes().iter().filter(|change| change.sign == sign).count()
     }
 
-    /// `12 to add, 1 to change, 0 to remove`.
+    /// Returns `12 to add, 1 to change, 0 to remove`.
     pub fn summary(&self) -> String {
         format!(
             "{} to add, {} to change, {} to remove",
@@ -169,7 +167,7 @@ fn line(sign: Sign, resource: &'static str, name: &str, detail: impl Into<String
 }
 
 impl Action {
-    /// This action as a line of the plan.
+    /// Returns this action as a line of the plan.
     pub fn change(&self) -> Change {
         match self {
             Action::Bucket(action) => action.change(),

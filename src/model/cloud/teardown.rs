@@ -1,4 +1,4 @@
-//! What stands of an environment and what of it is removed, as values.
+//! The resources of an environment that exist, and their removal, as values.
 
 use super::found::Address;
 use super::show::{Change, Sign};
@@ -8,13 +8,13 @@ use jiff::Timestamp;
 use serde::{Serialize, Serializer};
 use std::fmt;
 
-/// Everything of an environment that stands.
+/// All existing resources of an environment.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Standing {
     /// Ids of instances that are not terminated.
     pub instances: Vec<String>,
     pub addresses: Vec<Address>,
-    /// Ids.
+    /// Ids of groups.
     pub groups: Vec<String>,
     pub role: bool,
     pub profile: bool,
@@ -22,17 +22,17 @@ pub struct Standing {
     /// Full names.
     pub parameters: Vec<String>,
     pub bucket: bool,
-    /// Objects under the environment's state, old versions counted.
+    /// Number of objects under the environment's state, with old versions.
     pub state_versions: usize,
-    /// The same, old versions not counted.
+    /// As `state_versions`, without old versions.
     pub state_objects: usize,
-    /// Retentions that hold now.
+    /// Retentions that are in force now.
     pub state_locked: Option<Locked>,
     pub backups_locked: Option<Locked>,
-    /// Objects under the environment's backups, old versions not counted.
+    /// Number of objects under the environment's backups, without old versions.
     pub backups: usize,
     pub backup_bytes: u64,
-    /// With old versions.
+    /// As `backups`, with old versions.
     pub backup_versions: usize,
 }
 
@@ -43,7 +43,7 @@ pub struct Locked {
     pub until: Timestamp,
 }
 
-/// One thing that is removed. They are listed in the order in which it happens.
+/// One removal. Removals are listed in their order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Removal {
     Instance {
@@ -74,10 +74,10 @@ pub enum Removal {
     },
     State {
         prefix: String,
-        /// Until when nobody can remove it: its objects are then only marked as deleted.
+        /// Until when nobody can remove the objects; they are then only marked as deleted.
         locked: Option<Timestamp>,
     },
-    /// Only when nothing is left in it: other environments may share it.
+    /// Only if nothing is left in it, since other environments may share it.
     EmptyBucket {
         name: String,
     },
@@ -86,9 +86,9 @@ pub enum Removal {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TeardownPlan {
     pub removals: Vec<Removal>,
-    /// What stays, and why.
+    /// Resources that stay, with the reason.
     pub kept: Vec<String>,
-    /// Whether a retention in governance mode has to be passed by.
+    /// True if a retention in governance mode has to be bypassed.
     pub governed: bool,
 }
 

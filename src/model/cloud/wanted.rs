@@ -1,4 +1,4 @@
-//! What should stand.
+//! The resources that should exist.
 
 use crate::model::names::Names;
 use crate::model::role::Role;
@@ -7,29 +7,29 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::fmt;
 
-/// The tags by which everything of an environment is found.
+/// The tags by which all resources of an environment are found.
 pub const TAG_NAME: &str = "infra:name";
 pub const TAG_ENV: &str = "infra:env";
-/// The tag that only hosts of the pair carry.
+/// The tag that only hosts of the pair have.
 pub const TAG_ROLE: &str = "infra:role";
 
 /// Everything that an environment should have in the cloud.
 #[derive(Clone, Debug)]
 pub struct Wanted {
     pub names: Names,
-    /// From the state, stored before the first machine is asked for.
+    /// The pair number, stored in the state before the first machine is requested.
     pub generation: u64,
-    /// Whether S3 is spoken over https, so that the bucket can refuse anything else.
+    /// True if S3 uses https, so that the bucket can refuse everything else.
     pub tls_only: bool,
     pub expiry: Expiry,
-    /// How long nobody may remove what is in the bucket; where none is wanted, one that is there stays.
+    /// The wanted retention of the bucket; `None` leaves an existing one.
     pub object_lock: Option<ObjectLock>,
     pub parameters: Vec<ParameterWanted>,
-    /// Who may reach ssh and the Redis port.
+    /// Blocks that may reach ssh and the Redis port.
     pub admin_cidrs: Vec<String>,
-    /// Who may reach the Redis port.
+    /// Blocks that may reach the Redis port.
     pub app_cidrs: Vec<String>,
-    /// The block among `admin_cidrs` that is the operator's own address, looked up and not named.
+    /// The block of `admin_cidrs` with the operator's own address, if it was not configured.
     pub own_address: Option<String>,
     pub instance_type: String,
     /// `debian-13`, `debian-12` or an AMI id.
@@ -42,7 +42,7 @@ pub struct Wanted {
 }
 
 impl Wanted {
-    /// The parameters of every environment, in the order in which they can be made: each is made from those before it.
+    /// Returns the parameters of every environment, in order: each depends only on those before it.
     pub fn standard_parameters() -> Vec<ParameterWanted> {
         let secret = |name: String, make| ParameterWanted {
             name,
@@ -75,20 +75,20 @@ impl Wanted {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ParameterWanted {
     pub name: String,
-    /// SecureString, or String.
+    /// True: SecureString. False: String.
     pub secure: bool,
     pub make: Make,
-    /// Computed from other parameters, and so stored after them.
+    /// True if it is computed from other parameters, and so stored after them.
     pub derived: bool,
 }
 
-/// When a missing parameter is made.
+/// When to make a missing parameter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Make {
     Always,
-    /// Only while the host of this role is still to be made.
+    /// Only while the host of this role does not exist yet.
     ForNewHost(Role),
-    /// By somebody else, when more is known: it is only read here.
+    /// Another part makes it, when more is known; it is only read here.
     Elsewhere,
 }
 
@@ -101,7 +101,8 @@ pub struct Expiry {
 }
 
 impl Expiry {
-    /// The days that hold this many backups of each class; `period_s` is the time between two hourly ones, in seconds. S3 counts whole days.
+    /// Returns the days that hold this many backups of each class. `period_s` is the time between
+    /// two hourly ones, in seconds. S3 counts whole days.
     pub fn keeping(hourly: u32, daily: u32, monthly: u32, period_s: u64) -> Self {
         let hourly_days = (u64::from(hourly) * period_s).div_ceil(86_400).max(1);
         Expiry {
@@ -112,7 +113,7 @@ impl Expiry {
     }
 }
 
-/// The retention that every new object of the bucket gets.
+/// The retention of every new object of the bucket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ObjectLock {
@@ -120,13 +121,13 @@ pub struct ObjectLock {
     pub days: u32,
 }
 
-/// Who may remove an object before its time.
+/// Says who may remove an object before its time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum LockMode {
-    /// Whoever has the permission to.
+    /// Everybody with the permission.
     Governance,
-    /// Nobody, the account's root user included.
+    /// Nobody, not even the account's root user.
     Compliance,
 }
 
@@ -139,7 +140,7 @@ impl fmt::Display for LockMode {
     }
 }
 
-/// One rule of a bucket's lifecycle, as far as we make such rules.
+/// One rule of a bucket's lifecycle, with the fields that we use.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct LifecycleRule {
     pub id: String,
@@ -147,11 +148,11 @@ pub struct LifecycleRule {
     pub expire_days: Option<u32>,
     pub expire_noncurrent_days: Option<u32>,
     pub abort_uploads_days: Option<u32>,
-    /// Whether the marks of deleted objects go when no version is left behind them.
+    /// True if delete markers are removed once no version is left behind them.
     pub clean_markers: bool,
 }
 
-/// The rules that this environment wants in the bucket's lifecycle; the first serves every environment of the bucket.
+/// Returns this environment's rules of the lifecycle; the first one is for all of the bucket.
 pub fn lifecycle(names: &Names, expiry: Expiry) -> Vec<LifecycleRule> {
     let class = |class: &str, days: u32| LifecycleRule {
         id: format!("infra {} {class}", names.env),
@@ -169,14 +170,15 @@ pub fn lifecycle(names: &Names, expiry: Expiry) -> Vec<LifecycleRule> {
             clean_markers: true,
         },
         class("hourly", expiry.hourly_days),
-        // The log serves the bases of the same days.
+        // The log is needed as long as the hourly bases.
         class("log", expiry.hourly_days),
         class("daily", expiry.daily_days),
         class("monthly", expiry.monthly_days),
     ]
 }
 
-/// The client token that makes asking twice for the same machine give one machine. `attempt` rises when a token's machine has been terminated.
+/// Returns the client token that lets a repeated request make only one machine. `attempt` grows
+/// when the machine of a token has been terminated.
 pub fn client_token(names: &Names, role: Role, generation: u64, attempt: u32) -> String {
     use std::fmt::Write;
     let text = format!("{}/{}/{role}/{generation}/{attempt}", names.name, names.env);
