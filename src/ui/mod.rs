@@ -1,11 +1,11 @@
-//! What the person sees: steps with their progress on stderr, tables and JSON on stdout.
+//! The user interface: steps and progress on stderr, tables and JSON on stdout.
 //!
-//! Work reports through [`Ui::step`] and never prints. On a terminal a step is a spinner line, elsewhere a plain line when it ends, and
-//! every ten seconds before. Data goes to stdout by [`Ui::data`], in the form that was asked for.
+//! Work reports through [`Ui::step`] and never prints. A step is a spinner line on a terminal;
+//! elsewhere a plain line at its end and every ten seconds. [`Ui::data`] prints results on stdout.
 
 mod progress;
 
 pub use progress::{Step, Ui, UiOptions};
 
-/// The form of what `--json` prints.
+/// The version of the form that `--json` prints.
 pub const JSON_SCHEMA_VERSION: u32 = 1;

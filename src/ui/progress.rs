@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
-/// How often a step that goes on says so where there is no terminal.
+/// How often a running step prints a line without a terminal.
 const HEARTBEAT: Duration = Duration::from_secs(10);
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -21,7 +21,7 @@ pub struct UiOptions {
     pub color_data: bool,
 }
 
-/// Where everything that a person or a script sees goes through.
+/// All output for people and scripts goes through this.
 #[derive(Clone)]
 pub struct Ui {
     options: UiOptions,
@@ -52,7 +52,7 @@ impl Ui {
         }
     }
 
-    /// For tests and for work whose steps nobody watches.
+    /// Returns one without output, for tests and unwatched work.
     pub fn silent() -> Self {
         Ui {
             options: UiOptions {
@@ -68,12 +68,12 @@ impl Ui {
         self.options.json
     }
 
-    /// Whether anything was given to stdout yet: a `--json` command gives one document, and not another one after it.
+    /// Returns true if stdout has data: a `--json` command prints only one document.
     pub fn gave_data(&self) -> bool {
         self.gave_data.load(Ordering::Relaxed)
     }
 
-    /// Begins a step; `label` names the thing that is worked on.
+    /// Begins a step; `label` names its subject.
     pub fn step(&self, label: impl Into<String>) -> Step {
         let label = label.into();
         let bar = match &self.renderer {
@@ -104,25 +104,25 @@ impl Ui {
         Step(running)
     }
 
-    /// A line for the person, on stderr.
+    /// Prints a line for the person on stderr.
     pub fn note(&self, line: impl AsRef<str>) {
         if !matches!(self.renderer, Renderer::Silent) {
             self.line(line.as_ref());
         }
     }
 
-    /// A warning on stderr; shown also with `--quiet`.
+    /// Prints a warning on stderr, also with `--quiet`.
     pub fn warn(&self, line: impl AsRef<str>) {
         self.line(&format!("{} {}", self.paint("33", "warning:"), line.as_ref()));
     }
 
-    /// What the command was asked for, on stdout.
+    /// Prints the result of the command on stdout.
     pub fn data(&self, text: impl AsRef<str>) {
         let text = text.as_ref();
         self.gave_data.store(true, Ordering::Relaxed);
         let write = || {
             let mut out = std::io::stdout().lock();
-            // A reader that has gone (`| head`) is no error of ours.
+            // A reader that has gone (`| head`) is no error.
             let _ = writeln!(out, "{}", text.trim_end_matches('\n'));
         };
         match &self.renderer {
@@ -131,12 +131,12 @@ impl Ui {
         }
     }
 
-    /// `text` in an ANSI colour code where colour is wanted on stderr.
+    /// Returns `text` in an ANSI colour, if stderr has colour.
     pub fn paint(&self, code: &str, text: &str) -> String {
         painted(self.options.color, code, text)
     }
 
-    /// The same for stdout.
+    /// As `paint`, for stdout.
     pub fn paint_data(&self, code: &str, text: &str) -> String {
         painted(self.options.color_data, code, text)
     }
@@ -156,7 +156,7 @@ fn painted(wanted: bool, code: &str, text: &str) -> String {
     }
 }
 
-/// Says every ten seconds that a step goes on, also while the work itself has nothing to say.
+/// Prints every ten seconds that a step runs, also while its work reports nothing.
 async fn heartbeat(step: Weak<Running>) {
     loop {
         tokio::time::sleep(Duration::from_secs(1)).await;
@@ -167,7 +167,7 @@ async fn heartbeat(step: Weak<Running>) {
     }
 }
 
-/// One piece of work that is under way. A step that is dropped without an end is shown as stopped.
+/// A running piece of work. A step that is dropped before its end is shown as stopped.
 #[derive(Clone)]
 pub struct Step(Arc<Running>);
 
@@ -176,13 +176,13 @@ struct Running {
     label: String,
     bar: Option<ProgressBar>,
     begun: Instant,
-    /// When a line was last printed, and what was seen since.
+    /// When a line was last printed, and what was reported since.
     seen: Mutex<(Instant, String)>,
     ended: Mutex<bool>,
 }
 
 impl Step {
-    /// What is seen right now; shown at once on a terminal, as a heartbeat elsewhere.
+    /// Reports the present state: at once on a terminal, as a heartbeat elsewhere.
     pub fn update(&self, seen: impl AsRef<str>) {
         let running = &self.0;
         if let Some(bar) = &running.bar {
@@ -193,17 +193,17 @@ impl Step {
         }
     }
 
-    /// Ends the step well; `result` says what came of it.
+    /// Ends the step in success; `result` says what was done.
     pub fn done(&self, result: impl AsRef<str>) {
         self.end(&self.0.ui.paint("32", "✓"), result.as_ref());
     }
 
-    /// Ends the step where nothing had to be done.
+    /// Ends the step if nothing had to be done.
     pub fn unchanged(&self, result: impl AsRef<str>) {
         self.end(&self.0.ui.paint("2", "="), result.as_ref());
     }
 
-    /// Ends the step badly; the error itself is printed by whoever gets it.
+    /// Ends the step in failure. Whoever gets the error prints it.
     pub fn failed(&self, result: impl AsRef<str>) {
         self.end(&self.0.ui.paint("31", "✗"), result.as_ref());
     }
@@ -222,7 +222,7 @@ impl Running {
         *self.ended.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A line, if the last one is long ago.
+    /// Prints a line if the last one is long ago.
     fn beat(&self) {
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         if seen.0.elapsed() >= HEARTBEAT {
