@@ -1,13 +1,13 @@
-//! Who may come in to the pair, and who said so: infra.yml, or what its owner would have to look up otherwise. Pure.
+//! Decides which addresses may reach the pair, and whether infra.yml or a lookup says so. Pure.
 
 use crate::effects::platform::Egress;
 use crate::model::cloud::Wanted;
 use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 
-/// Everybody. Written out by whoever means it, and never taken for the operators.
+/// All addresses. This is a default for apps only; for operators infra.yml must say it.
 const WORLD: &str = "0.0.0.0/0";
-/// Blocks with fewer fixed bits than this hold more than a hundredth of all addresses: nobody's own.
+/// A block with fewer fixed bits holds over a hundredth of all addresses, so it is no operator's.
 const NARROWEST_WORLD: u8 = 7;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,23 +16,23 @@ pub struct Access {
     pub apps: Apps,
 }
 
-/// Who may use ssh, and Redis for the tool's own work.
+/// The addresses that may use ssh, and Redis for the tool's own work.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Admins {
-    /// As `hosts.admin_cidrs` has it; empty: nobody.
+    /// From `hosts.admin_cidrs`; empty means nobody.
     Named(Vec<String>),
-    /// Whoever runs this, at the address that AWS sees.
+    /// The address from which this command reaches AWS.
     Own(Ipv4Addr),
 }
 
-/// Who may use Redis.
+/// The addresses that may use Redis.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Apps {
-    /// As `hosts.app_cidrs` has it.
+    /// From `hosts.app_cidrs`.
     Named(Vec<String>),
     /// The app's processes have no fixed address.
     Anywhere,
-    /// The addresses by which the apps' Private Spaces reach the world.
+    /// The outgoing addresses of the apps' Private Spaces.
     Spaces {
         names: BTreeSet<String>,
         addresses: BTreeSet<Ipv4Addr>,
@@ -47,7 +47,7 @@ impl Admins {
         }
     }
 
-    /// The first block that is so wide that it is no operator's.
+    /// Returns the first block that is too wide to be an operator's.
     pub fn world(&self) -> Option<&str> {
         let Admins::Named(cidrs) = self else { return None };
         let is_wide = |cidr: &&String| {
@@ -59,7 +59,7 @@ impl Admins {
 }
 
 impl Apps {
-    /// What the ways out of all the apps come to: one that may come from anywhere opens the port to everybody.
+    /// Joins the apps' outgoing addresses. One app without fixed ones opens the port to everybody.
     pub fn of(egress: Vec<Egress>) -> Self {
         let (mut names, mut addresses) = (BTreeSet::new(), BTreeSet::new());
         for way in egress {
@@ -90,7 +90,7 @@ impl Apps {
 }
 
 impl Access {
-    /// For whoever looks at what stands and leaves the rules as they are.
+    /// Returns no addresses, for commands that only look and leave the rules as they are.
     pub fn untouched() -> Self {
         Access {
             admins: Admins::Named(Vec::new()),
@@ -98,7 +98,7 @@ impl Access {
         }
     }
 
-    /// Writes it into what should stand.
+    /// Writes the addresses into the wanted cloud.
     pub fn fill(&self, wanted: &mut Wanted) {
         wanted.admin_cidrs = self.admins.cidrs();
         wanted.app_cidrs = self.apps.cidrs();

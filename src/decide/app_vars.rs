@@ -1,7 +1,8 @@
-//! Which config vars of one app name the source, which of them a switch moves, and which attachments have to go before it can. Pure.
+//! Decides which config vars of an app name the source, which move, what to detach first. Pure.
 //!
-//! An attachment owns its vars, and the platform refuses to set them. So an attachment of which a var names the source is detached first, after its add-on was attached once
-//! more under `HOSTED_…`; its vars come back as plain ones. A var that nobody can be sure of stays, and [`AppVars::left`] says why.
+//! An attachment owns its vars, and the platform refuses to set them. So an attachment whose var
+//! names the source is detached, after its add-on was attached again under `HOSTED_…`. Its vars
+//! become plain. A var that cannot be judged stays, and [`AppVars::left`] says why.
 
 use super::vars::{DetachVars, Moved, Naming, Place, hosted_var, place, restored};
 use crate::effects::platform::heroku::owner;
@@ -9,10 +10,10 @@ use crate::effects::platform::{Attachment, ConfigVars};
 use crate::model::error::{Error, Result};
 use crate::model::secret::Secret;
 
-/// Vars and attachments with this beginning are ours: they keep the source's URL.
+/// Prefix of our own vars and attachments, which keep the source's URL.
 const HOSTED: &str = "HOSTED_";
 
-/// One app's vars and attachments, and how the source is named in them.
+/// One app's vars and attachments, and the addresses of the source.
 #[derive(Clone, Copy)]
 pub struct AppVars<'a> {
     pub app: &'a str,
@@ -20,35 +21,34 @@ pub struct AppVars<'a> {
     pub config_var: &'a str,
     pub vars: &'a ConfigVars,
     pub attachments: &'a [Attachment],
-    /// Where the source answers; its own place first.
+    /// Addresses of the source; its own first.
     pub places: &'a [Place],
     /// Vars that stay on the source on purpose.
     pub stay: &'a [String],
 }
 
-/// The values that one change of vars sets, by name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Change {
     pub moved: Vec<Moved>,
-    /// The plain var that will keep the source's URL, where there is none yet.
+    /// The plain var that will keep the source's URL; `None` if there is one already.
     pub keep_in: Option<String>,
 }
 
-/// Why a var goes on naming the source.
+/// Why a var still names the source after the switch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Left {
     /// infra.yml or `--leave` says so.
     OnPurpose,
-    /// The key may not see the add-on, so nobody knows which vars its attachment owns.
+    /// The API key may not see the add-on, so the vars of its attachment are unknown.
     UnknownAddon,
-    /// The same host and password at a port that no add-on tells of.
+    /// The same host and password, at a port that no add-on names.
     AnotherPort,
-    /// The source's host or password stands in it, but it is no Redis URL.
+    /// The value holds the source's host or password, but is no Redis URL.
     NoUrl,
 }
 
 impl Naming {
-    /// The vars of one app.
+    /// Returns one app's vars together with this naming.
     pub fn of_app<'a>(
         &'a self,
         places: &'a [Place],
@@ -68,7 +68,7 @@ impl Naming {
     }
 }
 
-/// The places that the source's add-on gives to one app beside the source's own: every URL of an attachment of which one names the source.
+/// Returns further addresses of the source's add-on in one app, such as that of its `TLS_URL`.
 pub fn places_beside(vars: &ConfigVars, attachments: &[Attachment], app: &str, source: &Place) -> Vec<Place> {
     let owned: Vec<(&str, Place)> = vars
         .readable()
@@ -88,7 +88,7 @@ pub fn places_beside(vars: &ConfigVars, attachments: &[Attachment], app: &str, s
     beside
 }
 
-/// The vars that attachments own, but for those of the attachment that owns the app's own var.
+/// Returns the vars that attachments own, except those of the attachment of the app's own var.
 pub fn owned_beside(vars: &ConfigVars, attachments: &[Attachment], app: &str, config_var: &str) -> Vec<String> {
     let own = owner(attachments, app, config_var).map(|owner| owner.id.as_str());
     vars.names()
@@ -110,12 +110,12 @@ impl<'a> AppVars<'a> {
         var != self.config_var && self.stay.iter().any(|staying| staying == var)
     }
 
-    /// Whether a var is one of those that keep the source's URL.
+    /// Returns true if a var is one that keeps the source's URL.
     fn keeps(&self, var: &str) -> bool {
         var != self.config_var && var.starts_with(HOSTED)
     }
 
-    /// The attachments that have to go before the vars can be set, that of the app's own var first.
+    /// Returns the attachments to detach before a change; that of the app's own var first.
     pub fn detached(&self) -> Vec<&'a Attachment> {
         let own = self.owner(self.config_var);
         let mut detached: Vec<&Attachment> = own.into_iter().collect();
@@ -132,7 +132,7 @@ impl<'a> AppVars<'a> {
         detached
     }
 
-    /// The vars that an attachment owns and that are in force.
+    /// Returns the existing vars that an attachment owns.
     pub fn owned_by(&self, attachment: &Attachment) -> Vec<&'a str> {
         self.vars
             .names()
@@ -140,7 +140,7 @@ impl<'a> AppVars<'a> {
             .collect()
     }
 
-    /// How the next attachment that has to go becomes plain vars; nothing where none has to.
+    /// Returns how to detach the next attachment; `None` if none has to be detached.
     pub fn detachment(&self) -> Result<Option<DetachVars>> {
         let Some(attachment) = self.detached().first().copied() else {
             return Ok(None);
@@ -157,8 +157,8 @@ impl<'a> AppVars<'a> {
         }))
     }
 
-    /// The name under which an attachment's add-on stays attached. With `HOSTED_` before its own name, the var of the app's becomes the one that [`hosted_var`] tells, with the same value;
-    /// a further attachment needs no further name.
+    /// Returns the name under which an attachment's add-on stays attached. `HOSTED_` before the
+    /// name of the app's attachment makes the var of [`hosted_var`]. Others reuse that name.
     fn hosted_for(&self, attachment: &Attachment, vars: &[&str]) -> Result<String> {
         let hosted = format!("{HOSTED}{}", attachment.name);
         let here = || self.attachments.iter().filter(|other| other.app == self.app);
@@ -191,7 +191,7 @@ impl<'a> AppVars<'a> {
         }
     }
 
-    /// The plain vars that will name the endpoint: the app's own, and every other that names the source.
+    /// Returns the plain vars to move: the app's own, and every other that names the source.
     pub fn moved(&self) -> Vec<Moved> {
         let keepers = self.keepers();
         self.vars
@@ -214,7 +214,8 @@ impl<'a> AppVars<'a> {
             .collect()
     }
 
-    /// The vars that keep a URL of the source through the switch, with what they hold: those of the add-on's attachment first, since its provider keeps them up to date.
+    /// Returns the vars that keep a URL of the source, with their values. Those of the add-on's
+    /// attachment come first, since its provider keeps them up to date.
     fn keepers(&self) -> Vec<(String, &'a Secret)> {
         let mut keepers: Vec<(String, &Secret)> = self
             .vars
@@ -225,7 +226,7 @@ impl<'a> AppVars<'a> {
         let hosted = hosted_var(self.config_var);
         let value = match self.vars.has(&hosted) {
             true => self.vars.get(&hosted),
-            // The change itself will set it.
+            // The change will set it to this value.
             false => self.vars.get(self.config_var),
         };
         if let Ok(Some(value)) = value
@@ -236,7 +237,7 @@ impl<'a> AppVars<'a> {
         keepers
     }
 
-    /// The plain var that keeps the old value of one whose value no other var holds.
+    /// Returns the plain var that keeps the old value of `var` if no other var holds it.
     fn copy_of(&self, var: &str) -> String {
         let name = format!("{HOSTED}{var}");
         let ours = match self.vars.get(&name) {
@@ -250,7 +251,7 @@ impl<'a> AppVars<'a> {
         }
     }
 
-    /// Every var that will name the endpoint in the end, those included that an attachment owns now.
+    /// Returns every var that will name the endpoint, also those that an attachment owns now.
     pub fn will_move(&self) -> Vec<(String, String)> {
         let mut all: Vec<(String, String)> = self.moved().into_iter().map(|moved| (moved.var, moved.path)).collect();
         for attachment in self.detached() {
@@ -267,7 +268,8 @@ impl<'a> AppVars<'a> {
         all
     }
 
-    /// Returns the values of the one change, `further` vars beside those that move; an error where the platform would refuse it, or where a var of the source would be left.
+    /// Returns the one change of vars. Fails if an attachment has to be detached before, or owns
+    /// one of the vars to set or of `further`, because the platform would refuse the change.
     pub fn change(&self, further: &[&str]) -> Result<Change> {
         let app = self.app;
         if let Some(attachment) = self.detached().first() {
@@ -307,7 +309,7 @@ impl<'a> AppVars<'a> {
         Ok(change)
     }
 
-    /// The vars that will go on naming the source, each with the reason.
+    /// Returns the vars that will still name the source, each with the reason.
     pub fn left(&self) -> Vec<(String, Left)> {
         let moving = self.will_move();
         let own = self.vars.get(self.config_var).ok().flatten();
@@ -328,7 +330,7 @@ impl<'a> AppVars<'a> {
     }
 }
 
-/// Whether two URLs log in to one host by one password.
+/// Returns true if both URLs have the same host and password.
 fn same_login(one: &Secret, other: &Secret) -> bool {
     let parts = |url: &Secret| {
         let url = reqwest::Url::parse(url.expose().trim()).ok()?;
@@ -338,7 +340,7 @@ fn same_login(one: &Secret, other: &Secret) -> bool {
     parts(one).is_some() && parts(one) == parts(other)
 }
 
-/// Whether a value that is no URL holds the host with its port, or the password, of one that is; or is its host and nothing more.
+/// Returns true if `value` holds the URL's host with its port, or its password, or is its host.
 fn holds_part_of(url: &Secret, value: &Secret) -> bool {
     let (Ok(parsed), value) = (reqwest::Url::parse(url.expose().trim()), value.expose().trim()) else {
         return false;

@@ -1,7 +1,7 @@
-//! What is wanted, what was found, what to do: pure functions between values, without I/O and without a clock.
+//! Pure functions from what is wanted and what was found to what to do, without I/O and clock.
 //!
-//! The value that [`cloud::plan`] gives is printed by `--dry-run` and carried out by `effects::cloud::apply`: there is no second simulation. Hosts have a plan
-//! of their own, in `effects::host`.
+//! `--dry-run` prints what [`cloud::plan`] returns, and `effects::cloud::apply` carries it
+//! out: there is no second simulation. Hosts have a plan of their own, in `effects::host`.
 
 pub mod access;
 pub mod app_vars;

@@ -1,10 +1,10 @@
-//! What `down` removes, and what stays.
+//! Decides what `down` removes, and what stays.
 
 use crate::model::cloud::{LockMode, Locked, Removal, Standing, TeardownPlan};
 use crate::model::names::Names;
 use crate::model::size;
 
-/// What to remove. Backups only when `delete_backups` says so.
+/// Returns what to remove. Backups are removed only if `delete_backups` says so.
 pub fn teardown(names: &Names, standing: &Standing, delete_backups: bool) -> TeardownPlan {
     let mut plan = TeardownPlan::default();
     let removals = &mut plan.removals;
@@ -52,7 +52,7 @@ pub fn teardown(names: &Names, standing: &Standing, delete_backups: bool) -> Tea
             bytes: standing.backup_bytes,
         });
     }
-    // What is locked and marked as deleted already needs nothing more.
+    // A locked state that is already marked as deleted needs nothing more.
     let state_is_there = match state_locked {
         Some(_) => standing.state_objects > 0,
         None => standing.state_versions > 0,
@@ -140,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn governance_is_passed_by_and_compliance_says_until_when() {
+    fn governance_is_bypassed_and_a_compliance_lock_is_shown_with_its_end() {
         let governed = teardown(&names(), &locked(LockMode::Governance), true);
         assert!(governed.governed);
         assert_eq!(governed.removals, teardown(&names(), &everything(), true).removals);
@@ -148,7 +148,7 @@ mod tests {
         let compliance = teardown(&names(), &locked(LockMode::Compliance), true);
         assert!(!compliance.governed);
         insta::assert_snapshot!("delete_backups_under_compliance", compliance);
-        // Run once more: the state is marked as deleted, and nothing is left to do.
+        // On a second run the state is marked as deleted already, and nothing is left to do.
         let rest = Standing {
             bucket: true,
             state_versions: 12,

@@ -1,6 +1,7 @@
-//! Tells which side config vars name, and how one that an attachment owns becomes a plain one. Pure. Which vars of an app move is decided in `app_vars`.
+//! Decides which side a config var names, and how an owned var becomes plain. Pure. Which vars of
+//! an app move is decided in `app_vars`.
 //!
-//! The source's URL stays readable under `HOSTED_…_URL` through all of it, so that no old value has to be written down.
+//! The source's URL stays readable under `HOSTED_…_URL`, so that no old value is written down.
 
 use crate::effects::platform::{Attachment, ConfigVars};
 use crate::effects::redis::Server;
@@ -9,7 +10,7 @@ use crate::model::secret::Secret;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
-/// How the var of an attachment becomes a plain one.
+/// How the vars of an attachment become plain.
 #[derive(Clone, Debug, Deserialize, Serialize, PartialEq, Eq)]
 pub struct DetachVars {
     /// The attachment that owns the app's var, such as `REDIS`.
@@ -18,24 +19,24 @@ pub struct DetachVars {
     pub addon: String,
     /// The name under which the add-on stays attached, such as `HOSTED_REDIS`.
     pub hosted: String,
-    /// Vars that vanish with the attachment: each is set to what `HOSTED_…` holds.
+    /// Vars that vanish with the attachment. Each is set to the value of its `HOSTED_…` twin.
     pub vars: Vec<String>,
 }
 
 /// Host and port, the host in lower case.
 pub type Place = (String, u16);
 
-/// How the apps' vars name the source, as it was found when the command began.
+/// How the apps' vars named the source when the command began.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Naming {
-    /// Places beside the source's own: an add-on's `TLS_URL` may have another port than its `URL`.
+    /// Further addresses of the source: an add-on's `TLS_URL` may have another port than its `URL`.
     pub others: Vec<Place>,
     /// Vars that stay on the source on purpose.
     pub stay: Vec<String>,
 }
 
 impl Naming {
-    /// Every place that the source answers at, its own first.
+    /// Returns every address of the source, its own first.
     pub fn places(&self, source: &Server) -> Vec<Place> {
         std::iter::once(place_of(source))
             .chain(self.others.iter().cloned())
@@ -49,7 +50,8 @@ pub struct Moved {
     pub var: String,
     /// The database part of its URL: empty or `/3`.
     pub path: String,
-    /// The var in which the old value is found again, with `path` as its database part. Journals of before have none: it is then the config var's `HOSTED_…`.
+    /// The var that holds the old value, apart from `path`. Older journals have none: then it is
+    /// the config var's `HOSTED_…`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kept_in: Option<String>,
     /// `kept_in` is a plain var that the change itself sets to the old value.
@@ -57,18 +59,19 @@ pub struct Moved {
     pub copied: bool,
 }
 
-/// The var that keeps the source's URL: `HOSTED_REDIS_URL` for `REDIS_URL`.
+/// Returns the var that keeps the source's URL: `HOSTED_REDIS_URL` for `REDIS_URL`.
 pub fn hosted_var(config_var: &str) -> String {
     format!("HOSTED_{}_URL", config_var.strip_suffix("_URL").unwrap_or(config_var))
 }
 
-/// The var in which the source's URL is to be read: the hosted one as soon as it is there, since the app's own may name the endpoint.
+/// Returns the var that holds the source's URL: the hosted one if it exists, because the app's
+/// own may name the endpoint.
 pub fn source_var(vars: &ConfigVars, config_var: &str) -> String {
     let hosted = hosted_var(config_var);
     if vars.has(&hosted) { hosted } else { config_var.into() }
 }
 
-/// Host and port of a Redis URL, and its database part. Nothing for what is not one. Values are never quoted.
+/// Returns host, port and database part of a Redis URL; `None` if it is none. Quotes no value.
 pub fn place(url: &Secret) -> Option<(String, u16, String)> {
     let parsed = reqwest::Url::parse(url.expose().trim()).ok()?;
     if !matches!(parsed.scheme(), "redis" | "rediss") {
@@ -88,12 +91,12 @@ pub fn place(url: &Secret) -> Option<(String, u16, String)> {
     Some((host, parsed.port().unwrap_or(6379), path))
 }
 
-/// Where a server answers, as vars name it.
+/// Returns the address of a server, as vars name it.
 pub fn place_of(server: &Server) -> Place {
     (server.host.to_ascii_lowercase(), server.port)
 }
 
-/// The URL with another database part; without the query, which belongs to the old server's ways.
+/// Returns the URL with another database part, without its query, which was for the old server.
 pub fn with_path(url: &Secret, path: &str) -> Secret {
     let base = url.expose().trim();
     let base = base.split(['?', '#']).next().unwrap_or(base);
@@ -102,7 +105,7 @@ pub fn with_path(url: &Secret, path: &str) -> Secret {
     Secret::new(format!("{}{path}", &base[..end]))
 }
 
-/// The URL that a kept one stands for: with this database part, and unchanged where that is its own.
+/// Returns the kept URL with this database part.
 pub fn restored(kept: &Secret, path: &str) -> Secret {
     match place(kept) {
         Some((_, _, own)) if own != path => with_path(kept, path),
@@ -110,7 +113,7 @@ pub fn restored(kept: &Secret, path: &str) -> Secret {
     }
 }
 
-/// What the app's var names.
+/// The side that the app's var names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Points {
     Source,
@@ -122,7 +125,7 @@ pub enum Points {
 }
 
 impl Points {
-    /// What several apps name together.
+    /// Returns the side that several apps name together.
     pub fn together(all: impl IntoIterator<Item = Points>) -> Points {
         all.into_iter()
             .reduce(|one, other| match (one, other) {
@@ -135,7 +138,7 @@ impl Points {
     }
 }
 
-/// Returns which side a var names, by host and port. `source` holds every place that the source answers at.
+/// Returns which side a var names, by host and port. `source` holds every address of the source.
 pub fn points(value: Option<&Secret>, source: &[Place], endpoint: (&str, u16)) -> Points {
     let Some(value) = value else {
         return Points::Absent;
@@ -148,14 +151,15 @@ pub fn points(value: Option<&Secret>, source: &[Place], endpoint: (&str, u16)) -
 }
 
 impl DetachVars {
-    /// Where the value of a var that vanished is to be found again.
+    /// Returns the var that holds the value of a var that vanished.
     pub fn hosted_twin(&self, var: &str) -> String {
         let suffix = var.strip_prefix(&self.attachment).unwrap_or("_URL");
         format!("{}{suffix}", self.hosted)
     }
 }
 
-/// The old values that the change itself keeps, by the plain var that receives each. A var that names the endpoint already was copied by an earlier run.
+/// Returns the old values that the change itself keeps, by the plain var that receives each. A
+/// var that names the endpoint already was copied by an earlier run.
 pub fn copies(moved: &[Moved], vars: &ConfigVars, endpoint: (&str, u16)) -> Result<BTreeMap<String, Secret>> {
     let mut copies = BTreeMap::new();
     for moved in moved.iter().filter(|moved| moved.copied) {
@@ -169,7 +173,7 @@ pub fn copies(moved: &[Moved], vars: &ConfigVars, endpoint: (&str, u16)) -> Resu
     Ok(copies)
 }
 
-/// The old value of every var that was moved, read from where each is kept.
+/// Returns the old value of every moved var, read from the var that keeps it.
 pub fn old_values(moved: &[Moved], vars: &ConfigVars, config_var: &str) -> Result<BTreeMap<String, Secret>> {
     let hosted = hosted_var(config_var);
     let mut old = BTreeMap::new();
@@ -187,7 +191,7 @@ pub fn old_values(moved: &[Moved], vars: &ConfigVars, config_var: &str) -> Resul
     Ok(old)
 }
 
-/// The next step of a flattening, told from what is there. An interrupted one goes on from it.
+/// The next step of a detachment. It follows from what exists, so an interrupted one continues.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DetachStep {
     Attach,

@@ -110,7 +110,7 @@ fn a_second_attachments_vars_are_owned_and_in_no_change() {
 }
 
 #[test]
-fn the_name_of_the_first_attachment_is_told_from_what_its_vars_share() {
+fn the_first_attachments_name_follows_from_what_its_vars_share() {
     // The first attachment is gone, and the others have names of their own.
     for (first, expected) in [
         (
@@ -148,7 +148,7 @@ fn a_twin_as_the_apps_own_var_keeps_its_own_value() {
     let vars = vars(&[("REDIS_URL", URL), ("REDIS_TLS_URL", TLS_URL)]);
     look(&vars, &attachments, "REDIS_TLS_URL", |app| {
         let plan = app.detachment().unwrap().unwrap();
-        // The source's URL is read in hosted_var afterwards: it must be the same port.
+        // The source's URL is read in hosted_var afterwards, so it must have the same port.
         assert_eq!(plan.hosted_twin("REDIS_TLS_URL"), hosted_var("REDIS_TLS_URL"));
     });
 }
@@ -224,7 +224,7 @@ fn a_value_that_no_other_var_holds_is_copied() {
             .iter()
             .map(|moved| (moved.kept_in.as_deref().unwrap(), moved.copied))
             .collect();
-        // Neither what an attachment owns nor what is the app's own is written over.
+        // Vars that an attachment owns, or that are the app's own, are not overwritten.
         assert_eq!(kept, [("HOSTED_CACHE_COPY", true), ("HOSTED_REDIS_URL_COPY", true)]);
     });
 }

@@ -1,4 +1,4 @@
-//! From what is wanted and what was found to what is to be done.
+//! Compares the cloud that is wanted with the one that was found, and returns the actions.
 
 use super::subnets;
 use crate::model::cloud::{
@@ -14,7 +14,7 @@ use base64::engine::general_purpose::STANDARD;
 use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// What to change so that what is wanted stands. An error is something that no change of ours can mend.
+/// Returns the changes that make the wanted cloud. Fails if no change of ours leads there.
 pub fn plan(wanted: &Wanted, found: &Found) -> Result<Plan> {
     let hosts = by_role(found)?;
     let mut plan = Plan::default();
@@ -28,7 +28,7 @@ pub fn plan(wanted: &Wanted, found: &Found) -> Result<Plan> {
     Ok(plan)
 }
 
-/// The instance of each role. Two with the same role are an error: which of them holds the data is not for us to guess.
+/// Returns the instance of each role. Fails if two have one role: nobody knows which has the data.
 fn by_role(found: &Found) -> Result<BTreeMap<Role, &Instance>> {
     let mut hosts: BTreeMap<Role, &Instance> = BTreeMap::new();
     for instance in &found.instances {
@@ -73,7 +73,7 @@ fn bucket(wanted: &Wanted, found: &Found, plan: &mut Plan) {
             .all(|statement| there.statements.iter().any(|other| mean_the_same(statement, other))),
         BucketSetting::Policy(statements.clone()),
     );
-    // Another environment of the bucket may have asked for a retention: it is never taken away here.
+    // Another environment may have set a retention on the shared bucket, so it is never removed.
     if let Some(lock) = wanted.object_lock {
         unless(there.object_lock == Some(lock), BucketSetting::ObjectLock(lock));
     }
@@ -126,7 +126,8 @@ fn key_pair(wanted: &Wanted, found: &Found, plan: &mut Plan) {
     }
 }
 
-/// Whether `line` is the key of `pair`: by the key itself where AWS tells it, else by the SHA-256 fingerprint that AWS gives ed25519 keys.
+/// Returns true if `line` is the key of `pair`. Compares the keys; if AWS shows none, it compares
+/// the SHA-256 fingerprints that AWS gives ed25519 keys.
 fn is_key_of(line: &str, pair: &KeyPair) -> bool {
     let body = |line: &str| line.split_whitespace().nth(1).map(str::to_string);
     let Some(ours) = body(line) else {
@@ -172,7 +173,7 @@ fn group(wanted: &Wanted, found: &Found, plan: &mut Plan) -> Result<()> {
     Ok(())
 }
 
-/// What is said of a rule that is there because of where the operator is: also where that was before, if the rules tell.
+/// Returns the reason for a rule that admits the operator's own address; names the old one too.
 fn own_address(wanted: &Wanted, rule: &Rule, there: &BTreeSet<Rule>, rules: &BTreeSet<Rule>) -> Option<String> {
     let own = wanted.own_address.as_ref()?;
     if rule.source != Source::Ipv4(own.clone()) {
@@ -241,7 +242,7 @@ fn instances(wanted: &Wanted, found: &Found, hosts: &BTreeMap<Role, &Instance>, 
     let subnets = if missing.is_empty() {
         BTreeMap::new()
     } else {
-        // Without the machine type no zone offers it: that would be the error that misleads.
+        // This comes first, since no zone offers an unknown machine type and that error misleads.
         machine_and_image(wanted, found)?;
         subnets::choose(wanted, &found.network, &missing, &taken)?
     };
@@ -311,11 +312,11 @@ fn host_spec(wanted: &Wanted, image: &Image, role: Role, subnet: &Subnet) -> Hos
     }
 }
 
-/// What to do about a machine that stands and is not as `infra.yml` says now.
+/// The remedies for an instance that differs from `infra.yml`.
 const RESIZE: &str = "kept as it stands: set it back in infra.yml, or resize it in EC2 by hand, the replica first";
 const REPLACE: &str = "kept as it stands: set it back in infra.yml, or move to a new pair under another `--env`";
 
-/// How a standing instance differs from what is wanted in ways that `up` does not change.
+/// Returns the differences of an instance that `up` does not change.
 fn drift(wanted: &Wanted, image: Option<&Image>, instance: &Instance) -> Vec<Drift> {
     let mut all = Vec::new();
     let mut differs = |field: &'static str, found: String, want: String, remedy: &'static str| {
@@ -339,7 +340,7 @@ fn drift(wanted: &Wanted, image: Option<&Image>, instance: &Instance) -> Vec<Dri
     if let Some(disk_gb) = instance.disk_gb {
         differs("disk_gb", disk_gb.to_string(), wanted.disk_gb.to_string(), RESIZE);
     }
-    // A newer image under the same name is no drift: packages are brought up to date on the host.
+    // A newer image under the same name is no drift, since packages are updated on the host.
     let same_name = instance.image_name.as_ref() == Some(&wanted.image);
     let same_image = instance.image_id == wanted.image || image.is_some_and(|image| image.id == instance.image_id);
     if !same_name && !same_image {

@@ -1,4 +1,4 @@
-//! The least policy of whoever runs this program, made from the permissions that its calls name.
+//! Builds the least policy for whoever runs this program, from the permissions of its calls.
 
 use crate::model::cloud::{
     Duty, LockMode, ObjectLock, Permission, Scope, TAG_ENV, TAG_NAME, TAG_ROLE, When, ec2_service,
@@ -11,17 +11,17 @@ use std::collections::{BTreeMap, BTreeSet};
 /// AWS's limit for a managed policy, in characters without whitespace.
 pub const LONGEST_POLICY: usize = 6144;
 
-/// For whom a policy is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Who {
     /// A person: every command.
     Operator,
-    /// An automatic run on an environment that stands: `check`, `up`, `status`, `verify`, `promote`, `switch-app` and `backup`. It can neither change who may
-    /// do what, nor what protects the bucket, nor take anything away; nor make instances beside the pair, which it could not end.
+    /// An automatic run on an existing environment: `check`, `up`, `status`, `verify`, `promote`,
+    /// `switch-app` and `backup`. It cannot change permissions or the bucket's protection, remove
+    /// anything, or make instances beside the pair, since it could not end them.
     Ci,
 }
 
-/// What an automatic run may take away all the same: the key of a host's first contact, which is worth nothing any more once it was used.
+/// A removal that CI may do all the same: the key of a host's first contact, worthless after use.
 const ALSO_OF_CI: [(Permission, Scope, When); 1] = [(Permission::DeleteParameters, Scope::FirstContact, When::Always)];
 
 fn permissions(who: Who, lock: Option<ObjectLock>) -> Vec<Permission> {
@@ -35,7 +35,7 @@ fn permissions(who: Who, lock: Option<ObjectLock>) -> Vec<Permission> {
     Permission::ALL.iter().copied().filter(needed).collect()
 }
 
-/// The policy of these users on this environment. `lock` is the retention that infra.yml asks for.
+/// Returns the policy of these users. `lock` is the retention that infra.yml asks for.
 pub fn policy(names: &Names, who: Who, lock: Option<ObjectLock>) -> Value {
     let permissions = permissions(who, lock);
     let mut by_place: BTreeMap<(When, Scope), BTreeSet<&str>> = BTreeMap::new();
@@ -48,7 +48,7 @@ pub fn policy(names: &Names, who: Who, lock: Option<ObjectLock>) -> Value {
     for (permission, scope, when) in ALSO_OF_CI.iter().filter(|_| who == Who::Ci) {
         by_place.entry((*when, *scope)).or_default().insert(permission.action());
     }
-    // Places where the same may be done make one statement.
+    // Places with the same permitted actions make one statement.
     let mut statements: BTreeMap<(When, BTreeSet<&str>), Vec<String>> = BTreeMap::new();
     for ((when, scope), actions) in by_place {
         statements.entry((when, actions)).or_default().push(scope.arn(names));
@@ -95,7 +95,7 @@ impl Scope {
             Scope::Parameters => parameter(account, &format!("{}*", names.parameters())),
             Scope::FirstContact => parameter(account, &format!("{}bootstrap-host-key/*", names.parameters())),
             Scope::Path => parameter(account, names.parameters().trim_end_matches('/')),
-            // AWS's own belong to no account.
+            // AWS's own parameters belong to no account.
             Scope::Publics => parameter("", "/aws/service/debian/*"),
             Scope::Image => ec2("", "image/*"),
             Scope::Role => iam("role"),
@@ -160,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn with_the_longest_names_it_fits_what_a_managed_policy_may_have() {
+    fn a_policy_with_the_longest_names_fits_a_managed_policy() {
         let name = "a".repeat(23);
         let names = Names::new(&name, &"e".repeat(34), "123456789012", "us-gov-west-1").unwrap();
         let lock = Some(ObjectLock {
@@ -172,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn retention_is_only_allowed_to_be_set_or_passed_by_where_it_is_asked_for() {
+    fn permissions_for_retention_need_a_retention_in_infra_yml() {
         let with = |mode| permissions(Who::Operator, Some(ObjectLock { mode, days: 3 }));
         let bypass = Permission::BypassGovernanceRetention;
         assert!(with(LockMode::Governance).contains(&bypass));
@@ -181,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn a_run_by_itself_changes_no_policy_and_takes_nothing_away() {
+    fn the_policy_for_ci_allows_no_removal_and_no_change_of_policies() {
         for permission in permissions(Who::Ci, None) {
             let action = permission.action();
             let forbidden = [

@@ -1,4 +1,4 @@
-//! The changes between the cloud that is wanted and the one that was found, and what may be done by whom.
+//! Decides what to change in the cloud, and which permissions that needs.
 
 mod decide;
 mod grant;

@@ -6,7 +6,7 @@ use crate::model::error::{Error, Result};
 use crate::model::role::Role;
 use std::collections::BTreeMap;
 
-/// The zone that `infra.yml` names for this role, in full.
+/// Returns the zone that `infra.yml` names for this role, with its region.
 pub fn named_zone(wanted: &Wanted, role: Role) -> Option<String> {
     let index = match role {
         Role::Master => 0,
@@ -20,7 +20,7 @@ pub fn named_zone(wanted: &Wanted, role: Role) -> Option<String> {
     })
 }
 
-/// A subnet for each of `missing`; `taken` are the zones of the hosts that stand.
+/// Returns a subnet for each role in `missing`. `taken` holds the zones of existing hosts.
 pub fn choose(
     wanted: &Wanted,
     network: &Network,
@@ -37,7 +37,7 @@ pub fn choose(
     Ok(chosen)
 }
 
-/// There is nowhere to put hosts.
+/// Returns the error for a network without a subnet for the hosts.
 pub fn no_network(wanted: &Wanted) -> Error {
     let region = &wanted.names.region;
     match &wanted.subnet {
@@ -80,7 +80,7 @@ fn choose_one(wanted: &Wanted, network: &Network, role: Role, zones: &BTreeMap<R
         .filter(|subnet| network.offering_zones.contains(&subnet.zone))
         .collect();
     offering.sort_by(|a, b| a.zone.cmp(&b.zone));
-    // The zone that the other host stands in or is named for.
+    // The zone of the other host, or the zone that infra.yml names for it.
     let other = zones
         .get(&role.other())
         .cloned()

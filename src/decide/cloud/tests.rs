@@ -1,4 +1,4 @@
-//! The plan over many worlds. `settled` is the world that a plan leads to; each test disturbs it.
+//! Plans for many worlds. `settled` is the world that a plan leads to; each test disturbs it.
 
 use super::*;
 use crate::model::cloud::*;
@@ -119,7 +119,7 @@ fn settled() -> Found {
     }
 }
 
-/// The plan's lines for a settled world that was disturbed.
+/// Returns the plan for a settled world that was disturbed.
 fn after(disturb: impl FnOnce(&mut Wanted, &mut Found)) -> Result<Plan> {
     let (mut wanted, mut found) = (wanted(), settled());
     disturb(&mut wanted, &mut found);
@@ -184,7 +184,7 @@ fn each_lost_setting_of_the_bucket_is_mended_alone() {
         (|bucket| bucket.tagged = false, "tag"),
         (|bucket| bucket.statements.clear(), REFUSE),
         (|bucket| drop(bucket.statements.pop()), REFUSE),
-        // As somebody may have weakened it.
+        // Somebody may have weakened a statement.
         (|bucket| bucket.statements[1]["Effect"] = "Allow".into(), REFUSE),
         (
             |bucket| bucket.lifecycle[1].expire_days = Some(1),
@@ -250,7 +250,7 @@ fn rules_are_mended_both_ways_and_a_host_in_a_block_is_no_difference() {
 }
 
 #[test]
-fn an_own_address_that_changed_is_told_with_the_old_one() {
+fn a_changed_own_address_is_reported_with_the_old_one() {
     let lines = lines(|wanted, _| {
         wanted.admin_cidrs = vec!["198.51.100.9/32".into()];
         wanted.own_address = Some("198.51.100.9/32".into());

@@ -1,5 +1,5 @@
-//! What to do next, from what the journal says and what the world shows. Pure: the same lists of steps are executed for real and tried against a model that
-//! crashes anywhere.
+//! Decides what to do next, from the journal and from what was found. Pure: the same lists of steps
+//! are executed for real and tried against a model that crashes anywhere.
 
 pub mod steps;
 
@@ -7,33 +7,33 @@ use crate::decide::vars::Points;
 use crate::model::phase::{Command, FenceKind, Phase};
 use steps::{Lists, MEND, MEND_ROLE, RESTART, Step, lists};
 
-/// What the journal says was begun.
+/// Holds what the journal says was begun.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Past {
     pub phase: Option<Phase>,
-    /// A flattening was begun and not finished: that is mended first, whatever comes then.
+    /// A detachment was begun and not finished.
     pub flattening: bool,
-    /// The app was stopped by us and not started since.
+    /// We stopped the app and did not start it since.
     pub stopped: bool,
 }
 
-/// What was looked at before a decision. The journal says what was begun; only this says what happened.
+/// Holds what was found. The journal says what was begun; only this says what happened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct World {
-    /// By what the source is fenced, or would be.
+    /// The kind of fence that the source has, or would get.
     pub fence: FenceKind,
     pub master: MasterRole,
     /// Whether the `app` user may log in to the master.
     pub access_open: bool,
-    /// More than one app moves.
+    /// More than one app is switched.
     pub several: bool,
-    /// What the app's var names.
+    /// The side that the app's var names.
     pub app: Points,
     /// A release of the platform is under way.
     pub release_pending: bool,
-    /// Whether the source was written to since the promotion's point.
+    /// Whether the source was written to after the offset of the promotion.
     pub source: Stillness,
-    /// Whether our own master was written to since its promotion.
+    /// Whether the master was written to after its promotion.
     pub ours: Stillness,
 }
 
@@ -45,48 +45,47 @@ pub enum MasterRole {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stillness {
-    /// Proven by the stream itself: nothing was written.
+    /// The replication stream proves that nothing was written.
     Still,
     Moved,
-    /// The stream could not be continued from there, so nothing is proven.
+    /// The stream could not be continued from that offset, so nothing is proven.
     Unknown,
 }
 
-/// What a command does next.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Next {
-    /// These steps, and then the command is done.
+    /// Takes these steps and ends the command.
     Do(Vec<Step>),
-    /// These steps, and then decide again.
+    /// Takes these steps and decides again.
     Then(Vec<Step>),
-    /// Nothing is left to do; why.
+    /// Does nothing, for this reason.
     Nothing(&'static str),
     Refuse(Refusal),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refusal {
-    /// The app's var names the endpoint and no journal says that we did it.
+    /// The app's var names the endpoint, but the journal knows of no switch.
     PointsAtUs,
     /// The app's var names neither side.
     PointsElsewhere,
     AppVarAbsent,
-    /// The master follows nobody and no journal says why.
+    /// The master follows nobody, but the journal knows of no promotion.
     PromotedByOthers,
-    /// `promote` while a switch is half done.
+    /// `promote` was called while a switch is half done.
     SwitchIsHalfDone,
     /// Both sides may have been written to.
     BothSidesWritten,
-    /// After the switch the app's var was changed by somebody.
+    /// Somebody changed the app's var after the switch.
     ChangedAfterSwitch,
-    /// The master follows somebody though the app was switched to it.
+    /// The master follows a server although the app was switched to the master.
     FollowsAfterSwitch,
-    /// `--back`, and the new side was written to, or may have been.
+    /// `--back` was called, but the new side was written to, or may have been.
     WrittenSinceSwitch,
 }
 
 impl Refusal {
-    /// What was found, fit to follow a colon, and what to try.
+    /// Returns what was found, fit to follow a colon, and what to try.
     pub fn explain(self) -> (&'static str, &'static str) {
         match self {
             Refusal::PointsAtUs => (
@@ -129,7 +128,7 @@ impl Refusal {
     }
 }
 
-/// The way on.
+/// Returns the next action of `command`.
 pub fn decide(command: Command, past: &Past, world: &World) -> Next {
     use MasterRole::{Following, Promoted};
     let lists = lists(world.fence);
@@ -137,7 +136,7 @@ pub fn decide(command: Command, past: &Past, world: &World) -> Next {
         (None | Some(Phase::Following | Phase::Fenced | Phase::Drained | Phase::Proven), Promoted) => {
             Next::Refuse(Refusal::PromotedByOthers)
         }
-        // A promotion that was announced and did not happen: a pause has ended by itself, an app that was stopped still is.
+        // An announced promotion did not happen: a pause has ended, a stopped app is still stopped.
         (
             None | Some(Phase::Following | Phase::Fenced | Phase::Drained | Phase::Proven | Phase::Promoted),
             Following,
@@ -152,7 +151,7 @@ pub fn decide(command: Command, past: &Past, world: &World) -> Next {
         },
         (Some(Phase::Returning), _) if command == Command::Back => Next::Do(returning(lists, world).to_vec()),
         (Some(Phase::Returning), _) => Next::Then(returning(lists, world).to_vec()),
-        // No app wrote to the new side: whatever became of the change, it can be taken back.
+        // No app wrote to the new side, so the change can be taken back, whatever became of it.
         (Some(Phase::Switching), Promoted) if command == Command::Back => match world.ours {
             Stillness::Still => Next::Do(lists.give_back.to_vec()),
             Stillness::Moved | Stillness::Unknown => Next::Refuse(Refusal::SwitchIsHalfDone),
@@ -191,7 +190,7 @@ fn begin(command: Command, past: &Past, world: &World) -> Next {
     let lists = lists(world.fence);
     let announced = matches!(past.phase, Some(Phase::Promoted | Phase::Switching));
     if past.stopped {
-        // Whatever the vars say by now, we were about to set them: the app is down, and the next run ends that one way or the other.
+        // The vars decide nothing, since an earlier run may have set them. The app is down.
         let mend: &[Step] = if past.flattening { MEND } else { &[] };
         return match command {
             Command::Back if announced => Next::Do(lists.give_back.to_vec()),
@@ -213,7 +212,7 @@ fn begin(command: Command, past: &Past, world: &World) -> Next {
         Points::Absent | Points::Source => {}
     }
     let before: &[Step] = match (command, world.fence, past.flattening) {
-        // The fence itself is the change of the vars: they must be plain before it.
+        // The platform's fence changes the vars, so they must be plain before it.
         (Command::SwitchApp, ..) | (Command::Promote, FenceKind::Platform, _) => lists.before,
         (_, FenceKind::Pause, true) | (Command::Back, _, true) => MEND,
         _ => &[],
@@ -232,7 +231,7 @@ fn begin(command: Command, past: &Past, world: &World) -> Next {
     }
 }
 
-/// The way back that was begun. While an app still names the endpoint, the source stays shut until it has moved.
+/// Returns the rest of a way back. The source stays fenced while an app names the endpoint.
 fn returning(lists: &Lists, world: &World) -> &'static [Step] {
     match (world.app, world.master) {
         (Points::Endpoint, MasterRole::Promoted) => lists.back_from_switch,
@@ -244,7 +243,7 @@ fn joined(parts: &[&[Step]]) -> Vec<Step> {
     parts.concat()
 }
 
-/// An announced promotion may have reached the host's file; that is made to say again what is true.
+/// Makes the master follow again: an announced promotion may stand in the host's file already.
 fn mend_role(announced: bool) -> &'static [Step] {
     if announced { MEND_ROLE } else { &[] }
 }
@@ -257,35 +256,36 @@ fn switching(lists: &Lists, world: &World) -> Next {
         (_, false, Stillness::Still, Stillness::Still) => {
             Next::Do(joined(&[lists.take_over, &lists.switch(world.several), lists.settle]))
         }
-        // Somebody came through the door that was open: going on loses nothing, since the source has not moved; going back might.
+        // Somebody wrote while app access was open. Going on loses nothing; going back might.
         (_, false, Stillness::Still, _) => Next::Do(joined(&[&lists.forward(world.several), lists.settle])),
-        // The pause ended before the app was moved: it went on writing on its old side, and the new one is unused. With the door closed, what a release
-        // that is still under way starts can only fail.
+        // The pause ended before the app moved, so the app still uses the source and the master is
+        // unused. With app access closed, what a release under way starts can only fail.
         (.., Stillness::Still) => Next::Then(lists.give_back.to_vec()),
         _ => Next::Refuse(Refusal::BothSidesWritten),
     }
 }
 
-/// The facts when a step fails after the switch was announced.
+/// The facts after a step failed once the switch was announced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Failure {
-    /// The platform ended the release badly, or the source was written to: the switch is given up.
+    /// The release failed or the source was written to, so the switch is given up.
     pub given_up: bool,
     /// The error says that the change was refused or never sent.
     pub nothing_changed: bool,
-    /// This run sent a change that the platform took.
+    /// This run sent a change that the platform accepted.
     pub sent: bool,
-    /// A change may or may not have been made.
+    /// It is unknown whether a change was made.
     pub unclear: bool,
     /// An earlier run's change moved an app, or is under way.
     pub moved_before: bool,
     /// This run opened app access, or may have.
     pub access_opened: bool,
-    /// Our stream proves that nobody wrote to the master since its promotion.
+    /// The master's stream proves that nobody wrote to it since its promotion.
     pub unused: bool,
 }
 
-/// Returns whether a switch that was announced may be taken back: nothing is lost by it, and no change is under way that could still move an app.
+/// Returns true if an announced switch may be taken back: that loses no write, and no change is
+/// under way that could still move an app.
 pub fn may_take_back(failure: &Failure) -> bool {
     let nobody_was_moved = !failure.sent && !failure.moved_before;
     let nobody_was_let_in = !failure.access_opened && !failure.moved_before;
@@ -294,12 +294,12 @@ pub fn may_take_back(failure: &Failure) -> bool {
         && (failure.given_up || failure.nothing_changed || nobody_was_moved || nobody_was_let_in)
 }
 
-/// The way back from a release that the platform ended badly, or from a promotion that is given up.
+/// Returns the steps back from a release that failed, or from a promotion that is given up.
 pub fn way_back(fence: FenceKind) -> Vec<Step> {
     lists(fence).give_back.to_vec()
 }
 
-/// The way back of an app that was stopped before anything was promoted.
+/// Returns the steps back for an app that was stopped before anything was promoted.
 pub fn restart() -> Vec<Step> {
     RESTART.to_vec()
 }

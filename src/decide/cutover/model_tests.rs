@@ -1,4 +1,4 @@
-//! The lists of steps against a small world in which an app writes all the time, pauses lapse, processes linger, and the tool dies anywhere.
+//! Tries the steps in a model where an app always writes, pauses lapse, and the tool dies anywhere.
 
 use super::*;
 use crate::decide::cutover::steps::Step::*;
@@ -32,7 +32,7 @@ enum Release {
     Fails,
 }
 
-/// How the platform treats the changes from one on.
+/// How the platform treats the changes, from one of them on.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Refusing {
     Nothing,
@@ -44,7 +44,6 @@ enum Refusing {
     },
 }
 
-/// How one change was answered.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Answer {
     Done,
@@ -52,7 +51,6 @@ enum Answer {
     Unclear { made: bool },
 }
 
-/// One app, with its processes.
 #[derive(Clone, Copy, Debug)]
 struct App {
     var: Points,
@@ -62,7 +60,7 @@ struct App {
     lingering: bool,
     new_processes: bool,
     stopped: bool,
-    /// This run's knowledge of its change.
+    /// What this run knows of its change.
     sent: bool,
     unclear: bool,
     not_back: bool,
@@ -129,13 +127,13 @@ struct Model {
     proven: bool,
     access_opened: bool,
     given_up: bool,
-    /// The look before the run decided.
+    /// What was found before the run decided.
     seen: Option<(Points, bool)>,
     /// Changes that this run asked for.
     calls: usize,
     source: Vec<u32>,
     ours: Vec<u32>,
-    /// Length of both when the master was promoted.
+    /// Length of both streams when the master was promoted.
     promoted_at: usize,
     acknowledged: Vec<u32>,
 }
@@ -151,7 +149,7 @@ impl Model {
             master: MasterRole::Following,
             access: false,
             apps: vec![App::RUNNING; apps],
-            // A pause holds him back and he is named when he stays; without one he stands in the way of the promotion itself.
+            // A pause holds stragglers back; without a pause they prevent the promotion itself.
             straggler: straggler && fence == FenceKind::Platform,
             pause: Pause::None,
             fenced: false,
@@ -188,7 +186,7 @@ impl Model {
     fn app_writes(&mut self, replicate: bool) {
         assert!(
             !(self.old_side_writable() && self.new_side_writable()),
-            "two doors are open: {self:?}"
+            "both sides take writes: {self:?}"
         );
         let write = self.acknowledged.len() as u32;
         if self.old_side_writable() {
@@ -216,7 +214,7 @@ impl Model {
         self.lapsed = false;
         self.proven = false;
         self.straggler &= !run.straggler_goes;
-        // A long pause outlasts what the platform gives a release phase, and the processes that it replaces.
+        // A long pause outlasts a release phase and the processes that the release replaces.
         if run.release_ends || run.long_ends {
             self.release_ends();
         }
@@ -228,7 +226,7 @@ impl Model {
         }
     }
 
-    /// The computer slept: a short pause is over, and the fence knows it by its clock.
+    /// The computer slept: a short pause is over, and the fence sees that by its clock.
     fn sleep(&mut self) {
         if self.pause == Pause::Short {
             self.pause = Pause::None;
@@ -264,7 +262,7 @@ impl Model {
         }
     }
 
-    /// What a fence is asked at every point that depends on it.
+    /// Returns what a fence answers at every point that depends on it.
     fn fence_holds(&self) -> bool {
         self.fenced
             && !self.lapsed
@@ -287,12 +285,12 @@ impl Model {
         }
     }
 
-    /// Asks again for a change that puts something back.
+    /// Repeats a request that puts something back.
     fn insist(&mut self, run: &Run) -> bool {
         (0..4).any(|_| self.call(run) == Answer::Done)
     }
 
-    /// Nothing when the step went well; otherwise why the tool stops here.
+    /// Returns `None` if the step went well, else why the tool stops here.
     fn perform(&mut self, step: Step, run: &Run) -> Option<&'static str> {
         STEPS.fetch_add(1, Ordering::Relaxed);
         match step {
@@ -307,7 +305,7 @@ impl Model {
                     return Some("refused");
                 }
             }
-            // Their connections end, not they: whoever was asked to stop may come back.
+            // Only connections end: a process that was asked to stop may come back.
             Disconnect => {}
             AwaitClients => self.grace_passes(),
             CloseAccess => self.access = false,
@@ -383,7 +381,7 @@ impl Model {
                 assert_eq!(
                     self.ours.len(),
                     self.promoted_at,
-                    "the app wrote through app access that was shut"
+                    "the app wrote although app access was closed"
                 );
                 self.proven = true;
             }
@@ -570,12 +568,12 @@ struct Run {
     refuses_at: usize,
 }
 
-/// Runs through a list; whether all of it was done, and why not. Nothing when the tool died.
+/// Returns whether all steps of a list were done, or why not; `None` if the tool died.
 fn all(model: &mut Model, run: &Run, steps: &[Step], taken: &mut usize) -> Option<Result<(), &'static str>> {
     for step in steps {
         model.app_writes(run.replicate);
         if *taken == run.dies_after {
-            // Of two requests that do not wait for each other either may be the one that was made.
+            // Of two requests at the same time, either may be the one that was made.
             if *step == PromoteAndHold {
                 let _ = model.perform(if run.replicate { LongPause } else { Promote }, run);
                 model.app_writes(run.replicate);
@@ -596,7 +594,7 @@ fn all(model: &mut Model, run: &Run, steps: &[Step], taken: &mut usize) -> Optio
     Some(Ok(()))
 }
 
-/// What the tool does after a step failed, as far as it lives.
+/// Does what the tool does after a failed step, while it lives.
 fn step_back(model: &mut Model, run: &Run, why: &'static str, taken: &mut usize) {
     let left = model.apps.iter().any(|app| app.not_back);
     if model.phase == Some(Phase::Returning) && left {
@@ -727,7 +725,7 @@ fn any_run() -> impl Strategy<Value = Run> {
         )
 }
 
-/// Whatever happened: a few more runs without a fault end it, and everything that was acknowledged is on the side that won.
+/// Expects that a few runs without a fault end it, and that no acknowledged write is lost.
 fn ends_well(fence: FenceKind, straggler: bool, apps: usize, runs: &[Run]) {
     let mut model = Model::new(fence, straggler, apps);
     for one in runs {
@@ -769,7 +767,7 @@ fn ends_well(fence: FenceKind, straggler: bool, apps: usize, runs: &[Run]) {
     assert_eq!(lost, None, "lost: {model:?}");
 }
 
-/// A single refusal, with nothing else that goes wrong, blocks nobody: some app can write when the command has ended.
+/// Expects that a single refusal blocks nobody: some app can write after the command.
 fn blocks_nobody(fence: FenceKind, apps: usize, one: &Run) {
     let mut model = Model::new(fence, false, apps);
     let whole = Run {
@@ -797,7 +795,7 @@ fn blocks_nobody(fence: FenceKind, apps: usize, one: &Run) {
 
 /// The seed is printed, and INFRA_MODEL_SEED (64 hexadecimal digits) repeats a run.
 #[test]
-fn no_crash_opens_two_doors_or_loses_a_write_and_a_rerun_always_ends_it() {
+fn no_crash_opens_both_sides_or_loses_a_write_and_a_rerun_always_ends_it() {
     let seed = match std::env::var("INFRA_MODEL_SEED") {
         Ok(text) => text,
         Err(_) => crate::model::secret::Secret::generate().expose().to_string(),

@@ -1,55 +1,55 @@
-//! The steps of a cutover and the lists that they stand in, one set for each kind of fence. What is decided between the lists is in `decide`.
+//! The steps of a cutover, in lists for each kind of fence. `decide` chooses between the lists.
 
 use crate::model::phase::{FenceKind, Phase};
 
-/// One effect, or one proof before it.
+/// One effect, or one proof before an effect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {
     /// Makes the app's var a plain one and keeps the add-on attached under HOSTED_….
     DetachVars,
     PrebootOff,
     PrebootOn,
-    /// The `app` user off, whoever used it severed.
+    /// Turns the `app` user off and disconnects its clients.
     CloseAccess,
-    /// Sessions to the hosts open, everybody's identity and health noted.
+    /// Opens the sessions to the hosts, and notes identity and health of source and pair.
     Ready,
-    /// The full comparison while following.
+    /// Compares all keys while the master follows.
     Compare,
-    /// The journal's entry that begins a phase.
+    /// Writes the journal's entry that begins a phase.
     Announce(Phase),
     Fence,
     Drain,
     Prove,
-    /// For a promotion that was made earlier: nothing was written on either side since.
+    /// Proves that neither side was written to since an earlier promotion.
     ProveStill,
     Promote,
-    /// The journal's entries of the promotion and of the switch, in one write, while writers wait.
+    /// Writes the entries of promotion and switch in one write, because writers wait meanwhile.
     AnnounceSwitch,
-    /// The promotion while the pause is made long, both at once.
+    /// Promotes and makes the pause long at the same time.
     PromoteAndHold,
-    /// The pause for as long as `--hold` says; the command ends here.
+    /// Pauses for as long as `--hold` says; the command ends here.
     Hold,
     LongPause,
-    /// The pause no longer ends by itself: several apps are between two sides.
+    /// Keeps the pause from ending by itself while several apps are between the two sides.
     StayPaused,
     OpenAccess,
     SetVars,
     AwaitRelease,
-    /// The app without a process, under maintenance; how it stood is remembered.
+    /// Stops all processes under maintenance, and remembers how the app stood.
     StopApp,
     StartApp,
-    /// What was started runs the newest release.
+    /// Waits until what was started runs the newest release.
     AwaitRunning,
-    /// The grace of the processes that the release replaced: they may come back to the source for so long.
+    /// Waits for the grace of replaced processes: so long they may come back to the source.
     AwaitClients,
-    /// The same where nothing holds them back: nobody may return either.
+    /// Waits until all writers have left the source and stay away; no pause holds them back.
     AwaitGone,
-    /// Everybody who may write disconnected, until nobody was seen for some seconds.
+    /// Disconnects every client that may write, until none was seen for some seconds.
     Disconnect,
     Unpause,
-    /// Late writes on the source.
+    /// Looks for late writes on the source.
     Watch,
-    /// Nothing was written on our side since its promotion.
+    /// Proves that nobody wrote to the master since its promotion.
     ProveUnwritten,
     VarsBack,
     Follow,
@@ -57,11 +57,11 @@ pub enum Step {
 }
 
 impl Step {
-    /// Returns its name as a fault point. The names are older than the words of the variants, and stay as they are.
+    /// Returns its name as a fault point. These names are older than the variants' and must stay.
     pub fn name(self) -> String {
         match self {
             Announce(phase) => return format!("journal {phase}"),
-            // The last of the two entries that it writes.
+            // It writes two entries; this is the last of them.
             AnnounceSwitch => return format!("journal {}", Phase::Switching),
             PromoteAndHold => "promote",
             DetachVars => "flatten",
@@ -97,7 +97,7 @@ impl Step {
         .into()
     }
 
-    /// What it does, for whoever asks before it is done.
+    /// Returns what the step does, for a dry run.
     pub fn describe(self) -> String {
         match self {
             DetachVars => "keep the add-on attached under HOSTED_…, and make the app's var a plain one where an attachment owns it",
@@ -144,32 +144,32 @@ use Step::{
     VarsBack, Watch,
 };
 
-/// The lists of one kind of fence. They are what is executed, shown by `--dry-run` and tried against the model.
+/// The lists of one kind of fence: executed, shown by `--dry-run`, and tried against the model.
 pub(crate) struct Lists {
-    /// Before the promotion and apart from it.
+    /// Prepares the app before the cutover.
     pub before: &'static [Step],
     /// From following to the proof.
     proving: &'static [Step],
-    /// The same for a fence that stands already, in part or whole.
+    /// From a fence that stands in part or whole to the proof.
     proving_again: &'static [Step],
     promoting: &'static [Step],
-    /// The promotion when the switch follows at once, with as little as can be inside the fence.
+    /// The promotion if the switch follows at once: as few steps as possible are inside the fence.
     promoting_to_switch: &'static [Step],
     pub hold: &'static [Step],
     pub hold_again: &'static [Step],
     pub take_over: &'static [Step],
-    /// The switch after a promotion of its own.
+    /// Begins a switch after a promotion of its own.
     announcing: &'static [Step],
-    /// The switch was announced already.
+    /// Resumes a switch that was announced already.
     announced: &'static [Step],
     moving_one: &'static [Step],
-    /// Every change is sent before app access opens: until then each of them can be taken back.
+    /// Every change is sent before app access opens, since until then each can be taken back.
     moving_several: &'static [Step],
     pub settle: &'static [Step],
     pub resume_settle: &'static [Step],
-    /// From a promotion back to following. The app is on the source, or its change was refused.
+    /// From a promotion to following, for an app on the source or one whose change was refused.
     pub give_back: &'static [Step],
-    /// The same from a finished switch: the apps have to move back first, and the source stays shut until all of them have.
+    /// From a finished switch to following. The source stays fenced until all apps have moved back.
     pub back_from_switch: &'static [Step],
 }
 
@@ -214,19 +214,19 @@ const PAUSE: Lists = Lists {
         Drain,
         Prove,
     ],
-    // A pause ends by itself: it always begins anew.
+    // A pause ends by itself, so it always begins anew.
     proving_again: &[],
     promoting: &[Announce(Phase::Promoted), Promote],
     promoting_to_switch: &[AnnounceSwitch, PromoteAndHold],
     hold: &[Hold],
     hold_again: &[Ready, Fence, ProveStill, Announce(Phase::Promoted), Hold],
-    // The new fence only begins here; the old pause may still run, and a shorter one does not shorten it. Flattening comes after the proof, while nothing can be
-    // written.
+    // The new fence begins here. The old pause may still run; a shorter one does not shorten it.
+    // Detaching comes after the proof, while nothing can be written.
     take_over: &[PrebootOff, Ready, Fence, ProveStill, DetachVars],
     announcing: &[Announce(Phase::Switching), LongPause],
-    // The release decides. The pause is made long again first, should it have ended.
+    // The release decides where the app is. The pause is made long again first, if it has ended.
     announced: &[Ready, LongPause],
-    // One app gets its change last: its new processes find app access open however soon they start.
+    // The change comes last, so that new processes find app access open however soon they start.
     moving_one: &[
         OpenAccess,
         SetVars,
@@ -251,7 +251,7 @@ const PAUSE: Lists = Lists {
         Announce(Phase::Settled),
     ],
     resume_settle: &[Ready, LongPause],
-    // The source opens before anything is asked of the platform: an app that is still there does not wait for a platform that refuses.
+    // The source takes writes again before the platform is asked, since the platform may refuse.
     give_back: &[
         Announce(Phase::Returning),
         CloseAccess,
@@ -277,7 +277,7 @@ const PAUSE: Lists = Lists {
     ],
 };
 
-/// The change of vars is part of the fence: whatever starts from then on meets the closed door instead of the source.
+/// The change of vars is part of the fence: new processes find app access closed, not the source.
 const PLATFORM: Lists = Lists {
     before: &[DetachVars, PrebootOff],
     proving: &[
@@ -314,7 +314,7 @@ const PLATFORM: Lists = Lists {
     take_over: &[Ready, StopApp, SetVars, AwaitRelease, AwaitGone, Fence, ProveStill],
     announcing: &[Announce(Phase::Switching)],
     announced: &[Ready, SetVars, AwaitRelease],
-    // The vars of every app were changed behind the fence, and no app has a process: there is nothing to tell apart by their number.
+    // The vars of all apps changed behind the fence, and no app runs: their number does not matter.
     moving_one: PLATFORM_MOVING,
     moving_several: PLATFORM_MOVING,
     settle: &[Watch, PrebootOn, Announce(Phase::Settled)],
@@ -337,7 +337,7 @@ const PLATFORM_BACK: &[Step] = &[
     Announce(Phase::Following),
 ];
 
-/// An app that was stopped before anything was promoted: the old URL first, then its processes.
+/// Restarts an app that was stopped before a promotion: first its old URL, then its processes.
 pub(crate) const RESTART: &[Step] = &[VarsBack, StartApp, PrebootOn, Announce(Phase::Following)];
 pub(crate) const MEND: &[Step] = &[DetachVars];
 pub(crate) const MEND_ROLE: &[Step] = &[Ready, Follow, AwaitSync];

@@ -45,7 +45,7 @@ fn position(steps: &[Step], step: Step) -> usize {
 }
 
 #[test]
-fn switch_app_alone_keeps_the_order_of_the_doors() {
+fn switch_app_alone_takes_its_steps_in_order() {
     let steps = steps(decide(Command::SwitchApp, &past(None), &world()));
     let order = [
         DetachVars,
@@ -71,7 +71,7 @@ fn switch_app_alone_keeps_the_order_of_the_doors() {
 }
 
 #[test]
-fn of_several_apps_every_change_is_sent_before_access_opens_and_the_pause_outlasts_it() {
+fn with_several_apps_every_change_is_sent_before_app_access_opens() {
     let several = World {
         several: true,
         ..world()
@@ -118,7 +118,7 @@ fn a_promotion_and_switch_that_were_announced_and_did_not_happen_begin_again() {
 }
 
 #[test]
-fn promote_never_opens_the_door_nor_touches_the_app() {
+fn promote_never_opens_app_access_nor_touches_the_app() {
     for (phase, world) in [
         (None, world()),
         (Some(Phase::Promoted), world()),
@@ -168,7 +168,7 @@ fn once_the_change_was_sent_the_way_is_forward_whatever_the_source_did() {
 }
 
 #[test]
-fn a_switch_that_was_never_sent_goes_back_when_the_app_wrote_on_its_old_side() {
+fn a_switch_that_was_never_sent_goes_back_if_the_app_wrote_to_the_source() {
     let moved = World {
         source: Stillness::Moved,
         access_open: true,
@@ -211,7 +211,7 @@ fn a_finished_switch_leaves_nothing_to_do() {
 }
 
 #[test]
-fn an_absent_var_is_mended_when_a_flattening_was_begun_and_refused_when_not() {
+fn an_absent_var_is_mended_after_a_begun_detachment_and_refused_otherwise() {
     let absent = World {
         app: Points::Absent,
         ..world()
@@ -285,7 +285,7 @@ fn an_app_that_was_stopped_is_never_taken_for_one_that_somebody_else_moved() {
         let world = World { app, ..unpausable() };
         for command in [Command::Promote, Command::SwitchApp] {
             let steps = steps(decide(command, &stopped, &world));
-            // What was journaled of the vars before they were set must not be forgotten.
+            // The change of the vars that was journaled before they were set must not be forgotten.
             assert!(!steps.contains(&Announce(Phase::Following)), "{steps:?}");
             assert!(position(&steps, SetVars) < position(&steps, Promote));
         }
@@ -323,7 +323,7 @@ fn going_back_wants_proof_that_the_new_side_is_unused() {
 }
 
 #[test]
-fn apps_of_which_some_are_moved_go_forward_while_the_source_is_still() {
+fn half_moved_apps_go_forward_while_the_source_is_still() {
     let mixed = |source| World {
         app: Points::Mixed,
         access_open: true,
@@ -352,7 +352,7 @@ fn apps_of_which_some_are_moved_go_forward_while_the_source_is_still() {
 }
 
 #[test]
-fn a_switch_that_was_never_sent_goes_on_when_somebody_used_the_open_door() {
+fn a_switch_that_was_never_sent_goes_on_if_somebody_logged_in_meanwhile() {
     for ours in [Stillness::Moved, Stillness::Unknown] {
         let world = World {
             access_open: true,

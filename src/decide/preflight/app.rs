@@ -1,14 +1,14 @@
-//! The platform's side: who owns the app's var, what a change of it sets off, and what would keep the old URL.
+//! Judges the platform: who owns the app's var, what its change sets off, what keeps the old URL.
 
 use super::{Facts, Finding};
 use crate::effects::platform::heroku::{AppSurvey, ChangeProbe};
 use serde::Serialize;
 
-/// Who decides what the app's config var says.
+/// The owner of the app's config var.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(tag = "kind", rename_all = "lowercase")]
 pub enum Owner {
-    /// An attachment of an add-on: it must be detached before the var can be set, and takes its other vars with it.
+    /// An attachment must be detached before the var can be set, and takes its other vars with it.
     Attachment {
         attachment: String,
         addon: String,
@@ -20,14 +20,14 @@ pub enum Owner {
     Absent,
 }
 
-/// A plain var that was copied from the add-on's, beside what the add-on says now.
+/// A plain var that was copied from the add-on's var, compared with the add-on's value now.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Copy {
-    /// There is no copy, or both say the same.
+    /// There is no copy, or both have the same value.
     Fresh,
-    /// The same server, and another password or user.
+    /// Both name one server, with different passwords or users.
     Rotated { var: String, hosted: String },
-    /// Another server, that is not ours.
+    /// Both name different servers, and neither is ours.
     Moved { var: String, hosted: String },
 }
 

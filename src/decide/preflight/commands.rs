@@ -1,15 +1,16 @@
-//! What the app does with its Redis, held against what it may do on the endpoint: the commands that it runs, and how it logs in.
+//! Judges how the app uses Redis: which commands it runs, and how it logs in.
 
 use super::denials::{Denied, DeniedBy};
 use super::{Finding, SourceFacts};
 use crate::model::size;
 
-/// Commands that read or write data: an app that gets an error for one of these is broken.
+/// Commands that read or write data: an app whose call is refused is broken.
 const DATA: [&str; 8] = [
     "flushall", "flushdb", "keys", "migrate", "restore", "sort", "sort_ro", "swapdb",
 ];
 
-/// What replication, the provider's agents and we ourselves run. An app that does so, too, reads at most statistics.
+/// Commands of replication, of the provider's agents and of `infra`. An app that runs one reads
+/// at most statistics by it.
 const NOT_THE_APPS: [&str; 21] = [
     "psync",
     "sync",
@@ -41,7 +42,7 @@ const OURS: [&str; 5] = [
     "restore-asking",
 ];
 
-/// Whether a command in use is one that only a host's owner runs, so that its refusal tells nothing about the app.
+/// Returns true if only a host's owner runs a command: its refusal says nothing about the app.
 pub fn is_administrative(command: &str) -> bool {
     NOT_THE_APPS.contains(&command.split('|').next().unwrap_or_default()) || OURS.contains(&command)
 }
@@ -117,7 +118,7 @@ pub(super) fn judge(source: &SourceFacts, findings: &mut Vec<Finding>) {
     }
 }
 
-/// What changes about the way in: a user name beside the password, and TLS with an authority of our own.
+/// Judges the login: the endpoint wants a user name, and TLS with an authority of our own.
 pub(super) fn login(source: &SourceFacts, rehearsed: Option<bool>) -> Vec<Finding> {
     if rehearsed == Some(true) {
         return vec![Finding::ok(

@@ -1,9 +1,9 @@
-//! Who else uses the source: every app that is neither switched nor left on purpose stands in the way. Pure.
+//! Judges who else uses the source: each app must be switched too, or left on purpose. Pure.
 
 use super::Finding;
 use crate::effects::platform::heroku::{Consumer, Consumers};
 
-/// What infra.yml and the command line say of apps.
+/// Holds what infra.yml and the command line say about apps.
 #[derive(Clone, Copy, Debug)]
 pub struct Intent<'a> {
     /// `app.also`: switched in the same cutover.
@@ -12,7 +12,7 @@ pub struct Intent<'a> {
     pub leave: &'a [String],
 }
 
-/// Judges what was found of other apps. The vars of those that are switched are for [`super::vars`].
+/// Judges what was found of other apps. [`super::vars`] judges the vars of the switched ones.
 pub fn judge(found: &Consumers, intent: Intent<'_>) -> Vec<Finding> {
     let mut findings = Vec::new();
     let mut moved = Vec::new();
@@ -81,7 +81,7 @@ pub fn judge(found: &Consumers, intent: Intent<'_>) -> Vec<Finding> {
     findings
 }
 
-/// For an app whose platform is known by commands alone.
+/// Returns the warning for a platform that is known by commands alone.
 pub fn nobody_can_tell() -> Finding {
     Finding::warning(
         "consumers",
@@ -140,17 +140,17 @@ mod tests {
     }
 
     #[test]
-    fn everybody_is_switched_left_on_purpose_or_in_the_way() {
+    fn every_other_app_is_switched_left_on_purpose_or_a_blocker() {
         use Severity::{Blocker, Ok, Warning};
         let other = || consumer("reports", &["CACHE_URL"], &[]);
-        /// What was found, `app.also`, `--leave`, and the findings.
+        /// Facts, `app.also`, `--leave`, and the expected findings.
         type Case<'a> = (Consumers, &'a [&'a str], &'a [&'a str], Vec<(Severity, &'a str)>);
         let cases: Vec<Case<'_>> = vec![
             (found(vec![]), &[], &[], vec![(Ok, "consumers")]),
             (found(vec![other()]), &[], &[], vec![(Blocker, "left-behind")]),
             (found(vec![other()]), &["reports"], &[], vec![(Ok, "consumers")]),
             (found(vec![other()]), &[], &["reports"], vec![(Warning, "left")]),
-            // One that only the add-on tells of.
+            // Only the add-on names this app.
             (
                 found(vec![consumer("pr-17", &[], &["REDIS"])]),
                 &[],

@@ -9,7 +9,7 @@ pub struct Denied {
     pub calls: u64,
 }
 
-/// Who said what the user may run.
+/// The authority that says what the user may run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DeniedBy {
     /// Our master, asked by ACL DRYRUN.

@@ -1,4 +1,4 @@
-//! What the source's host lets us do to hold its writes back and to see who is there, and what follows where it does not.
+//! Judges whether the source lets us pause its writes, and list and disconnect its clients.
 
 use super::{Finding, SourceFacts};
 use crate::effects::redis::control::Permission;
@@ -23,15 +23,15 @@ pub(super) fn judge(source: &SourceFacts, findings: &mut Vec<Finding>) {
         ),
     });
     findings.push(match &permissions.client_kill {
-        Permission::Allowed => Finding::ok("kill", "the source lets its clients be severed"),
+        Permission::Allowed => Finding::ok("kill", "the source lets its clients be disconnected"),
         Permission::Denied(reason) => Finding::blocker(
             "kill",
-            format!("the source does not let its clients be severed (CLIENT KILL): {reason}"),
-            "a process that stays connected to the old side must be severed before its writes are let through again; ask the provider to allow it",
+            format!("the source does not let its clients be disconnected (CLIENT KILL): {reason}"),
+            "a process that stays connected to the old side must be disconnected before its writes are let through again; ask the provider to allow it",
         ),
         Permission::Unknown(reason) => Finding::warning(
             "kill",
-            format!("it is not known whether the source lets its clients be severed (CLIENT KILL): {reason}"),
+            format!("it is not known whether the source lets its clients be disconnected (CLIENT KILL): {reason}"),
             "the switch finds out before it fences anything, and stops where it may not",
         ),
     });

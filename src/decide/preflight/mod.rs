@@ -1,7 +1,7 @@
-//! What stands in the way of a move, decided from what was seen. Pure.
+//! Decides what stands in the way of a move, from what was seen. Pure.
 //!
-//! Every finding has a stable id for scripts, what was found, and what to do about it. [`version`], [`source`], [`fence`] and [`commands`] judge the hosted Redis, [`app`]
-//! the platform's side, [`vars`] what becomes of the app's vars, [`consumers`] who else uses the same Redis, [`reach`] who will get in. A blocker is what makes a move unsafe or impossible; a warning is what its owner should know before.
+//! Every finding has a stable id for scripts, what was found, and a remedy. A blocker makes a move
+//! unsafe or impossible; a warning is what the app's owner should know before.
 
 pub mod app;
 pub mod commands;
@@ -25,11 +25,11 @@ use crate::effects::platform::heroku::AppSurvey;
 use crate::model::size;
 use serde::Serialize;
 
-/// Everything that was looked at; `Err` holds why it could not be seen.
+/// Everything that was looked at; `Err` says why it could not be seen.
 pub struct Facts {
     pub source: Result<SourceFacts, Unseen>,
     pub own: OwnEngine,
-    /// What `redis.settings` of infra.yml says of eviction and of the number of databases, where it says anything.
+    /// Eviction and number of databases in `redis.settings` of infra.yml; `None` if not set.
     pub own_policy: Option<String>,
     pub own_databases: Option<u32>,
     pub instance_type: String,
@@ -39,23 +39,23 @@ pub struct Facts {
     pub image_id: Result<String, Unseen>,
     pub config_var: String,
     pub owner: Result<Owner, Unseen>,
-    /// Nothing where the platform is known by commands alone.
+    /// `None` if the platform is known by commands alone.
     pub app: Result<Option<AppSurvey>, Unseen>,
-    /// The app's var beside the add-on's own value.
+    /// The app's var compared with the add-on's own value.
     pub copy: Copy,
     /// The AWS region of the pair.
     pub region: String,
-    /// Whether the last rehearsal of the app on the endpoint went well; absent where there was none.
+    /// Whether the last rehearsal on the endpoint went well; `None` if there was none.
     pub rehearsed: Option<bool>,
     /// Bytes that Redis may use on a host.
     pub maxmemory: u64,
     pub admins: Result<Admins, Unseen>,
     pub apps: Result<Apps, Unseen>,
-    /// Days until the certificates end that our hosts show, by host; of those that stand and answer.
+    /// Days until each host's certificate ends, for hosts that stand and answer.
     pub certificates: Vec<(&'static str, i64)>,
 }
 
-/// `up` renews certificates twice as early as this.
+/// A certificate that ends within so many days is a warning; `up` renews twice as early.
 const ENDING_DAYS: i64 = 30;
 
 /// Why something could not be seen, and what to try.
@@ -151,7 +151,7 @@ pub fn judge(facts: &Facts) -> Vec<Finding> {
     findings
 }
 
-/// Ours are renewed long before their end by whichever `up` comes by: one that is near it says that none did.
+/// `up` renews certificates long before their end, so one near its end means that no `up` ran.
 fn judge_certificates(certificates: &[(&'static str, i64)]) -> Option<Finding> {
     let (host, days) = certificates.iter().min_by_key(|(_, days)| *days)?;
     Some(match *days < ENDING_DAYS {

@@ -1,4 +1,5 @@
-//! Who would come in: the operators by ssh, the app by Redis. Also what is nobody's mistake is said, since a wrong one is found out only when somebody else got in.
+//! Judges who could come in: operators by ssh, apps by Redis. Correct settings are reported too,
+//! since a wrong one is otherwise noticed only when somebody else got in.
 
 use super::{Finding, Severity, Unseen};
 use crate::decide::access::{Access, Admins, Apps};
@@ -16,7 +17,7 @@ pub fn judge(admins: &Result<Admins, Unseen>, apps: &Result<Apps, Unseen>) -> [F
     ]
 }
 
-/// What should be known before the rules are made so, as sentences.
+/// Returns what the operator should know before the rules are made, as sentences.
 pub fn warnings(access: &Access) -> Vec<String> {
     let findings = [judge_admins(&access.admins), judge_apps(&access.apps)];
     findings

@@ -1,4 +1,4 @@
-//! The hosted Redis itself: what it is, how much it holds, what a copy of it leaves out, and whether a copy can be made and kept.
+//! Judges the source: what it is, its size, what a copy leaves out, whether a copy can be kept.
 
 use super::{Facts, Finding, version};
 use crate::effects::redis::control::{Permission, Permissions};
@@ -8,7 +8,6 @@ use crate::model::error::Error;
 use crate::model::size;
 use std::time::Duration;
 
-/// What was seen of the source.
 #[derive(Clone, Debug)]
 pub struct SourceFacts {
     /// Host and port.
@@ -16,7 +15,7 @@ pub struct SourceFacts {
     pub engine: Engine,
     /// The version whose data format the source writes.
     pub version: Version,
-    /// Whom it replicates from, where it is a replica itself.
+    /// The server that it replicates from; `None` if it is no replica.
     pub follows: Option<String>,
     pub used_memory: u64,
     pub maxmemory: u64,
@@ -26,7 +25,7 @@ pub struct SourceFacts {
     pub databases: Vec<u32>,
     pub permissions: Permissions,
     pub tls: bool,
-    /// What it shows of its certificate, where it speaks TLS and shows one.
+    /// The certificate that it shows; `None` without TLS.
     pub certificate: Option<Certificate>,
     /// Whether the URL names a user beside the password.
     pub names_user: bool,
@@ -46,21 +45,21 @@ pub struct Certificate {
 /// A source's certificate that ends within so many days may end before the move does.
 const ENDING_DAYS: i64 = 30;
 
-/// Databases that redis.conf of the pair provides where nobody says otherwise.
+/// Databases of the pair unless infra.yml or the source has another number.
 pub const OWN_DATABASES: u32 = 16;
-/// Part of `maxmemory` that the source's data may fill: the rest is for growth, fragmentation between versions and buffers.
+/// Part of `maxmemory` that the data may fill. The rest is for growth, fragmentation and buffers.
 const FILL_LIMIT_PERCENT: u64 = 80;
-/// How fast a copy crosses the internet to a small instance, in bytes a second; on the careful side.
+/// Careful estimate of a copy's speed to a small instance, in bytes a second.
 const COPY_SPEED: u64 = 20 << 20;
-/// The output buffer that a replica may fill, where the source does not tell: Redis's own default (hard limit, soft limit, seconds).
+/// A replica's output buffer if the source does not say: Redis's default (hard, soft, seconds).
 const USUAL_BUFFER: Buffer = Buffer {
     hard: 256 << 20,
     soft: 64 << 20,
     seconds: 60,
 };
-/// A replica that lost its link for this long should be able to go on where it was.
+/// A replica should be able to continue after a link that was lost for this long.
 const LOST_LINK: Duration = Duration::from_secs(60);
-/// Below this there is hardly time to connect.
+/// A backlog that covers less than this leaves hardly time to connect.
 const NO_TIME: Duration = Duration::from_secs(3);
 
 pub(super) fn judge(source: &SourceFacts, facts: &Facts, findings: &mut Vec<Finding>) {
@@ -77,8 +76,8 @@ pub(super) fn judge(source: &SourceFacts, facts: &Facts, findings: &mut Vec<Find
     findings.extend(replication(source));
 }
 
-/// A replica verifies the chain of its master's certificate and not the name in it. One that signed itself can be pinned by that; one that an authority issued would
-/// let anybody in between who has another certificate of the same authority.
+/// A replica verifies the chain of its master's certificate, but not the name in it. A self-signed
+/// one can be pinned. With one from an authority, any other certificate of it would be accepted.
 fn certificate(source: &SourceFacts) -> Option<Finding> {
     let shown = source.certificate.as_ref()?;
     Some(if !shown.self_signed {
@@ -105,7 +104,7 @@ fn certificate(source: &SourceFacts) -> Option<Finding> {
     })
 }
 
-/// Why a source with such a certificate is not followed.
+/// Returns the reason why a source with an authority's certificate is not followed.
 pub fn issued_by_an_authority(address: &str, issuer: &str) -> Error {
     Error::failed(format!(
         "trust the certificate of {address}: an authority issued it ({issuer}), and a replica would accept any other certificate of that authority in its place"
@@ -113,7 +112,7 @@ pub fn issued_by_an_authority(address: &str, issuer: &str) -> Error {
     .hint("ask the provider for an endpoint with a self-signed certificate or without TLS in a private network; there is no way to check the name from within Redis")
 }
 
-/// What makes it another thing than one master.
+/// Finds what makes the source anything but a single master.
 fn shape(source: &SourceFacts) -> Vec<Finding> {
     let mut findings = Vec::new();
     if source.survey.cluster {
@@ -183,7 +182,7 @@ fn memory(source: &SourceFacts, facts: &Facts) -> Vec<Finding> {
 
 fn databases(source: &SourceFacts, own: Option<u32>) -> Option<Finding> {
     let highest = *source.databases.iter().max()?;
-    // Without a word in infra.yml the pair follows the source's own number, as far as that can be told.
+    // Without a number in infra.yml the pair takes the source's own, if the source says it.
     let ours = own.unwrap_or_else(|| source.survey.databases.unwrap_or(OWN_DATABASES).max(OWN_DATABASES));
     Some(if highest >= ours {
         Finding::blocker(
@@ -199,7 +198,7 @@ fn databases(source: &SourceFacts, own: Option<u32>) -> Option<Finding> {
     })
 }
 
-/// What does not travel, or is not looked at by the comparison.
+/// Finds what a copy does not carry, or the comparison does not look at.
 fn left_out(source: &SourceFacts) -> Vec<Finding> {
     let survey = &source.survey;
     let mut findings = Vec::new();
@@ -284,7 +283,7 @@ fn left_out(source: &SourceFacts) -> Vec<Finding> {
     findings
 }
 
-/// Whether a replica can get its copy, and can go on after a lost link.
+/// Judges whether a replica can get its copy, and can go on after a lost link.
 fn replication(source: &SourceFacts) -> Vec<Finding> {
     let survey = &source.survey;
     let mut findings = vec![match &source.permissions.psync {
@@ -372,7 +371,8 @@ struct Buffer {
     seconds: u64,
 }
 
-/// What is written while a copy is under way waits in a buffer on the source. A replica that overflows it is cut off and begins again, for ever.
+/// Writes during a copy wait in a buffer on the source. A replica that overflows it is cut off and
+/// begins again, for ever.
 fn output_buffer(source: &SourceFacts) -> Option<Finding> {
     let told = source
         .survey
@@ -408,7 +408,7 @@ fn output_buffer(source: &SourceFacts) -> Option<Finding> {
     told.map(|_| Finding::ok("output-buffer", found))
 }
 
-/// The part for replicas of `normal 0 0 0 slave 268435456 67108864 60 pubsub …`.
+/// Returns the part for replicas of `normal 0 0 0 slave 268435456 67108864 60 pubsub …`.
 fn replica_buffer(setting: &str) -> Option<Buffer> {
     let words: Vec<&str> = setting.split_whitespace().collect();
     let at = words.iter().position(|word| matches!(*word, "slave" | "replica"))?;

@@ -1,4 +1,4 @@
-//! Facts in, findings out: each obstacle by itself, so that its id, its weight and its remedy stay what scripts and people know.
+//! Tests each obstacle by itself, since scripts and people know its id, severity and remedy.
 
 use super::denials::Denials;
 use super::*;
@@ -355,7 +355,7 @@ fn each_warning_is_named_and_stops_nothing() {
 }
 
 #[test]
-fn fields_that_expire_are_told_and_stop_nothing() {
+fn expiring_fields_are_reported_and_stop_nothing() {
     let facts = surveyed(|s| s.expiring_fields = Some(3));
     assert_eq!(ids(&facts, Severity::Warning), ids(&good(), Severity::Warning));
     assert!(ids(&facts, Severity::Ok).contains(&"field-ttls"));
@@ -394,7 +394,7 @@ fn after_a_good_rehearsal_the_way_in_is_known() {
 }
 
 #[test]
-fn the_pair_follows_the_source_s_number_of_databases() {
+fn the_pair_has_the_sources_number_of_databases() {
     for (highest, told, own, fits) in [
         (15, None, None, true),
         (16, None, None, false),
@@ -419,7 +419,7 @@ fn the_pair_follows_the_source_s_number_of_databases() {
 }
 
 #[test]
-fn an_output_buffer_is_held_against_what_is_written_during_a_copy() {
+fn an_output_buffer_is_compared_with_what_is_written_during_a_copy() {
     let limits = |text: &str, memory: u64, rate: u64| {
         let mut facts = surveyed(|s| {
             s.settings.as_mut().unwrap().insert(
@@ -470,7 +470,7 @@ fn a_source_whose_certificate_an_authority_issued_is_refused() {
 }
 
 #[test]
-fn a_certificate_of_ours_that_is_near_its_end_is_told() {
+fn a_certificate_of_ours_near_its_end_is_reported() {
     let with = |certificates| {
         let facts = Facts { certificates, ..good() };
         judge(&facts).into_iter().find(|finding| finding.id == "certificates")

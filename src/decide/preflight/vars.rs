@@ -1,4 +1,4 @@
-//! An app's vars that name the source: which attachments the switch detaches for them, which vars stay there, and what the platform would refuse. Pure.
+//! Judges an app's vars that name the source: what is detached, what stays, what is refused. Pure.
 
 use super::Finding;
 use crate::decide::app_vars::{AppVars, Left};
@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Outlook {
     pub app: String,
-    /// Attachments that go, with their add-on and the vars that become plain ones; that of the app's own var is not among them.
+    /// Attachments to detach, with their add-on and vars; without that of the app's own var.
     pub detached: Vec<(String, String, Vec<String>)>,
     pub left: Vec<(String, Left)>,
     /// Why no change of vars could be sent.
@@ -23,7 +23,7 @@ pub struct Refused {
     pub remedy: String,
 }
 
-/// Looks at the vars of one app. `ca_var` will receive the certificate of the endpoint's authority.
+/// Returns the outlook of one app. `ca_var` will receive the endpoint's certificate authority.
 pub fn outlook(vars: &AppVars<'_>, ca_var: &str) -> Outlook {
     let own = vars.owner(vars.config_var).map(|owner| &owner.id);
     let detached = vars.detached();
@@ -76,7 +76,7 @@ pub fn outlook(vars: &AppVars<'_>, ca_var: &str) -> Outlook {
     }
 }
 
-/// The var for the certificate must be free: owned by nobody who stays, and holding nothing but a certificate.
+/// Returns an obstacle if the certificate's var is owned, or holds anything but a certificate.
 fn ca_in_use(vars: &AppVars<'_>, ca_var: &str, gone: &[&str]) -> Option<Refused> {
     let found = match vars.owner(ca_var) {
         Some(owner) => format!(

@@ -1,7 +1,8 @@
-//! Which data can be read where.
+//! Decides which engine can read the source's data.
 //!
-//! A copy begins with an RDB file, and its version is what a server refuses. Redis 5 to 6.2 write version 9, 7.0 writes 10, 7.2 and Valkey 7.2 to 8 write 11, Redis 7.4 and
-//! later 12 and more, which no Valkey reads. Valkey 9 writes a format of its own (`VALKEY080`), which no Redis and no older Valkey reads.
+//! A copy begins with an RDB file, whose version a server may refuse. Redis 5 to 6.2 write 9, Redis
+//! 7.0 writes 10, Redis 7.2 and Valkey 7.2 to 8 write 11, Redis 7.4 and later write 12 and more. No
+//! Valkey reads 12. Valkey 9 writes `VALKEY080`, which no Redis and no older Valkey reads.
 
 use super::Finding;
 use crate::effects::redis::info::{Engine, Version};
@@ -15,7 +16,7 @@ pub struct OwnEngine {
     pub version: Version,
 }
 
-/// What an image installs. Of an image that is given by its id nothing is known; it is taken for a Debian 13.
+/// Returns the engine that an image installs. An image given by its id is taken for a Debian 13.
 pub fn own_engine(choice: Choice, image: &str) -> OwnEngine {
     let (engine, version) = match (choice, image) {
         (Choice::Redis, "debian-12") => (Engine::Redis, Version::new(7, 0, 0)),
@@ -28,7 +29,7 @@ pub fn own_engine(choice: Choice, image: &str) -> OwnEngine {
 /// The format that a server writes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Format {
-    /// The common one, by its version.
+    /// The common format, by its version.
     Rdb(u32),
     /// Valkey's own.
     Valkey,
@@ -50,7 +51,7 @@ fn reads(own: OwnEngine, format: Format) -> bool {
     match (own.engine, format) {
         (Engine::Valkey, Format::Valkey) => own.version.major >= 9,
         (Engine::Redis, Format::Valkey) => false,
-        // Valkey keeps away from the versions that Redis took after their ways parted.
+        // Valkey refuses the versions that Redis took after the two projects parted.
         (Engine::Valkey, Format::Rdb(version)) => version <= 11,
         (Engine::Redis, Format::Rdb(version)) => match written(own.engine, own.version) {
             Format::Rdb(newest) => version <= newest,
@@ -61,7 +62,7 @@ fn reads(own: OwnEngine, format: Format) -> bool {
 
 pub fn judge(engine: Engine, version: Version, own: OwnEngine) -> Finding {
     let found = format!("source {engine:?} {version}, pair {:?} {}", own.engine, own.version);
-    // Within one engine a newer minor version may hold what the older one does not know, also where the file's version is the same.
+    // A newer minor version may hold what an older one does not know, also with equal RDB versions.
     let newer = engine == own.engine && (version.major, version.minor) > (own.version.major, own.version.minor);
     if !reads(own, written(engine, version)) || newer {
         let remedy = match (engine, own.engine) {
@@ -95,7 +96,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn data_travels_only_to_a_format_that_can_be_read() {
+    fn a_pair_that_cannot_read_the_sources_data_is_a_blocker() {
         use Engine::{Redis, Valkey};
         let own = |engine, major, minor| OwnEngine {
             engine,

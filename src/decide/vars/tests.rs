@@ -22,7 +22,7 @@ fn attached(name: &str, addon: &str) -> Attachment {
 }
 
 #[test]
-fn an_interrupted_flattening_goes_on_from_what_is_there() {
+fn an_interrupted_detachment_continues_from_what_exists() {
     let plan = DetachVars {
         attachment: "REDIS".into(),
         addon: "redis-1".into(),
@@ -41,7 +41,7 @@ fn an_interrupted_flattening_goes_on_from_what_is_there() {
 }
 
 #[test]
-fn an_old_value_is_the_kept_one_with_the_database_of_its_own() {
+fn an_old_value_is_the_kept_url_with_its_own_database() {
     let kept = Secret::new("rediss://:hunter2@hosted.test:6391/1?ssl_cert_reqs=none");
     assert_eq!(restored(&kept, "/1"), kept, "the query is lost");
     assert_eq!(restored(&kept, "/3").expose(), "rediss://:hunter2@hosted.test:6391/3");
@@ -85,7 +85,7 @@ fn every_moved_var_gets_its_own_old_value_again() {
 }
 
 #[test]
-fn an_entry_of_before_is_read_and_names_the_config_vars_own_keeper() {
+fn an_old_entry_is_read_and_names_the_config_vars_hosted_var() {
     let read: Moved = serde_json::from_str(r#"{"var":"CACHE_URL","path":"/2"}"#).unwrap();
     assert_eq!(read, moved("CACHE_URL", "/2", None, false));
     assert_eq!(
@@ -95,7 +95,7 @@ fn an_entry_of_before_is_read_and_names_the_config_vars_own_keeper() {
 }
 
 #[test]
-fn a_value_is_copied_by_the_change_and_never_the_endpoint_over_it() {
+fn a_change_copies_the_old_value_and_never_the_endpoint() {
     let switched = [
         moved("CACHE_URL", "/2", Some("HOSTED_CACHE_URL"), true),
         moved("REDIS_URL", "", Some("HOSTED_REDIS_URL"), false),

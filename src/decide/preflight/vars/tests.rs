@@ -60,7 +60,7 @@ fn an_owned_var_beside_a_plain_copy_is_a_warning_that_names_it() {
 }
 
 #[test]
-fn the_vars_of_the_app_s_own_attachment_are_nothing_to_be_warned_of() {
+fn the_vars_of_the_apps_own_attachment_cause_no_warning() {
     let vars = ConfigVars::plain([("REDIS_URL", URL), ("REDIS_TLS_URL", URL)]);
     let attachments = [attached("REDIS", &["REDIS_URL", "REDIS_TLS_URL"])];
     assert_eq!(findings(&vars, &attachments, &[], &[]), []);
