@@ -1,7 +1,8 @@
-//! `infra`: takes an app off a hosted Redis and onto a master and replica of its own, without losing a write.
+//! `infra`: moves an app from a hosted Redis to its own master and replica, without losing a write.
 //!
-//! The folders are layers, the lowest first: `model`, `ui`, `effects`, `decide`, `sequences`, `commands`. A file imports only from its own layer and from those below;
-//! `tests/layers.rs` holds that. `docs/architecture.md` has the picture.
+//! The folders are layers, lowest first: `model`, `ui`, `effects`, `decide`, `sequences`,
+//! `commands`. A file imports only from its own layer and from lower ones; `tests/layers.rs` holds
+//! that. `docs/architecture.md` has the picture.
 
 pub mod commands;
 pub mod decide;

@@ -7,7 +7,7 @@ fn main() -> ProcessExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {
-            // Help and version are answers, not errors; everything else is a usage error, for which clap would exit with 2.
+            // Help and version are no errors. For a usage error clap would exit with 2.
             let code = if error.use_stderr() {
                 ExitCode::Usage
             } else {

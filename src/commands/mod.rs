@@ -1,4 +1,4 @@
-//! One file per verb, each thin: load, look, plan, show, apply, report. No AWS call, no shell text and no parsing here.
+//! One thin file per verb, which calls one sequence. No AWS call, shell text or parsing here.
 
 pub mod cli;
 mod policy;
@@ -19,12 +19,12 @@ use serde_json::{Value, json};
 use std::io::IsTerminal;
 use std::time::Duration;
 
-/// How long a command whose time is over may take to give its lock back.
+/// Time that a command gets to release its lock after its timeout.
 const RELEASING: Duration = Duration::from_secs(6);
-/// The same for a cutover, which may have to go back before.
+/// Time that a cutover gets after its timeout, since it may first have to go back to the source.
 const GOING_BACK: Duration = Duration::from_secs(120);
 
-/// Runs the command line and tells the exit code. Everything that is printed goes through the command's [`Ui`].
+/// Runs the command line and returns the exit code. Results go through [`Ui`], an error to stderr.
 pub fn run(cli: Cli) -> ExitCode {
     let ui = Ui::new(UiOptions {
         quiet: cli.common.quiet,
@@ -57,7 +57,7 @@ async fn dispatch(cli: Cli, ui: Ui) -> Result<ExitCode> {
         Verb::Promote(_) | Verb::SwitchApp(_) => GOING_BACK,
         _ => RELEASING,
     };
-    // Whoever has the terminal keeps it for as long as they like.
+    // An interactive session has no timeout.
     let timeout = match cli.verb {
         Verb::Ssh(_) | Verb::RedisCli(_) => Duration::MAX,
         _ => timeout,
@@ -83,8 +83,8 @@ async fn dispatch(cli: Cli, ui: Ui) -> Result<ExitCode> {
     within(timeout, stopping, &interrupt, work).await
 }
 
-/// Runs `work` until it ends or its time is over. It is then asked to stop, as by a signal: what must not stay half done is brought to its end, and
-/// the lock is given back. Only what does not stop within `stopping` is dropped where it stands.
+/// Runs `work` until it ends or times out. After the timeout it is asked to stop, as by a signal:
+/// it finishes what must not stay half done and releases the lock. After `stopping` it is dropped.
 async fn within(
     timeout: Duration,
     stopping: Duration,
@@ -107,7 +107,7 @@ async fn within(
     }
 }
 
-/// Prints an error with its causes and its next step; as JSON on stdout too where that was asked for and the command has not given its result there.
+/// Prints an error; with `--json` also on stdout, unless the command's result is already there.
 fn report(ui: &Ui, error: &Error) -> ExitCode {
     eprintln!("{}", told(ui, error));
     if ui.json() && !ui.gave_data() {
@@ -144,7 +144,7 @@ fn wants_color(choice: Color, terminal: bool) -> bool {
     }
 }
 
-/// `-v` and `-vv` show more of our own steps. Never those of the libraries: at that level the AWS client writes out whole requests, secrets and all.
+/// Shows our own steps for `-v` and `-vv`, never those of libraries: the AWS client logs secrets.
 fn log_to_stderr(verbose: u8) {
     use tracing::level_filters::LevelFilter;
     use tracing_subscriber::filter::Targets;

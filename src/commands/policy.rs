@@ -1,4 +1,4 @@
-//! `infra policy`: the least that AWS must allow whoever runs this program on this environment. Looks at nothing but whose credentials these are.
+//! `infra policy`: prints the least AWS policy for whoever runs this program on this environment.
 
 use crate::decide::cloud::{Who, operator_policy};
 use crate::model::error::{ExitCode, Result};
@@ -13,7 +13,7 @@ pub async fn run(context: &Context, arguments: &Policy) -> Result<ExitCode> {
         Audience::Ci => Who::Ci,
     };
     let policy = operator_policy(&names, who, context.config.backup.object_lock);
-    // JSON in any case: it is for AWS to read. Indented it is for people too, and AWS does not count spaces.
+    // Always JSON, since AWS reads it. Indented for people, since AWS does not count whitespace.
     context.ui.data(format!("{policy:#}"));
     Ok(ExitCode::Done)
 }

@@ -1,4 +1,4 @@
-//! `infra promote`: the self-run master takes over from the source, and the source stays paused for `switch-app`.
+//! `infra promote`: the master takes over, and the source stays paused for `switch-app`.
 
 use crate::model::error::{ExitCode, Result};
 use crate::sequences::arguments::Promote;

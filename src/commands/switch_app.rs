@@ -1,4 +1,4 @@
-//! `infra switch-app`: the app's Redis URL moves to the endpoint; the cutover of the data is part of it where `promote` did not run before.
+//! `infra switch-app`: moves the app to the endpoint, and promotes first if `promote` did not run.
 
 use crate::model::error::{ExitCode, Result};
 use crate::sequences::arguments::SwitchApp;

@@ -1,17 +1,17 @@
-//! How every command ends: when its time is over, and how it tells that it failed.
+//! How a command ends at its timeout, and how it reports a failure.
 
 use crate::commands::*;
 use crate::effects::state::LockRecord;
 use crate::model::error::Doing;
 
 #[tokio::test]
-async fn a_command_whose_time_is_over_is_asked_to_stop_and_ends_in_order() {
+async fn a_command_is_asked_to_stop_at_its_timeout_and_ends_in_order() {
     let soon = Duration::from_millis(20);
     let interrupt = Interrupt::never();
     let mut released = false;
     let work = async {
         interrupt.wait().await;
-        // Giving back takes a while, and must not be cut off.
+        // Releasing takes a while, and must not be interrupted.
         tokio::time::sleep(Duration::from_millis(200)).await;
         released = true;
         Err(Error::interrupted("finish"))
@@ -32,7 +32,6 @@ async fn a_command_whose_time_is_over_is_asked_to_stop_and_ends_in_order() {
     assert_eq!(done.unwrap(), ExitCode::Done);
 }
 
-/// A holder of the lock.
 pub fn holder() -> LockRecord {
     LockRecord {
         id: "00ff".into(),
@@ -84,7 +83,7 @@ fn failed() -> Error {
 }
 
 #[test]
-fn a_failure_is_told_with_its_causes_and_the_next_step_to_people_and_scripts() {
+fn a_failure_is_reported_with_its_causes_and_the_next_step_to_people_and_scripts() {
     for error in [locked(), partial(), unproven(), failed()] {
         let kind = error.kind().name();
         insta::assert_snapshot!(format!("error {kind}"), told(&Ui::silent(), &error));
