@@ -1,4 +1,4 @@
-//! The other door: the last look at both sides before the app may log in to the master.
+//! App access: the last look at both sides before the app may log in to the master.
 
 use super::history::Promotion;
 use super::look;
@@ -18,14 +18,14 @@ use tokio::task::JoinHandle;
 
 impl<R: Record, P: Pair> Cutover<R, P> {
     pub(super) async fn open_access(&mut self) -> Result<()> {
-        let step = self.setup.ui.step("open the new door");
+        let step = self.setup.ui.step("open app access");
         let Some(promotion) = self.history.promotion.clone() else {
-            return Err(out_of_order("open the door of a master that was not promoted"));
+            return Err(out_of_order("open app access to a master that was not promoted"));
         };
         if let Some(fence) = &self.fence {
             fence.holds()?;
         }
-        // A promotion of a moment ago, with app access closed all the time: nobody can have come in since, and the look at our side need not be waited for.
+        // This run promoted with app access closed, so nobody can have written to our side since.
         let just_promoted = std::mem::take(&mut self.just_confirmed);
         if just_promoted {
             let through = self.came_through().await?;
@@ -34,10 +34,10 @@ impl<R: Record, P: Pair> Cutover<R, P> {
             self.look_before_access(&promotion).await?;
         }
         self.access_opened = true;
-        // The hosts answer when the app may log in.
+        // The hosts answer once the app may log in.
         self.setup.pair.set_app_access(true).await?;
         let fenced = match (&self.fence, self.outcome.fenced_ms) {
-            // Promoted in this run: both moments are on one clock.
+            // This run promoted, so both moments are on one clock.
             (Some(fence), Some(_)) => milliseconds(fence.raised.elapsed()),
             _ => since(promotion.fenced_at),
         };
@@ -46,13 +46,13 @@ impl<R: Record, P: Pair> Cutover<R, P> {
             "the app may write to the master, {fenced} ms after the fence began"
         ));
         if just_promoted && self.our_watch.is_none() {
-            // Its stream reaches back to the promotion. Without it only the figure of the gap is missing.
+            // This stream reaches back to the promotion. Without it only the write gap is missing.
             self.our_watch = looked_at(self.our_look.take()).await.ok().and_then(|look| look.watch);
         }
         Ok(())
     }
 
-    /// The last look at both sides, with the bucket's word that the lock is ours: all at once, and over connections that are there, since whoever writes waits.
+    /// Looks at both sides a last time and confirms the lock. All at once, because writers wait.
     async fn look_before_access(&mut self, promotion: &Promotion) -> Result<()> {
         if self.our_look.is_none() {
             self.look_at_ours(promotion).await?;
@@ -67,7 +67,7 @@ impl<R: Record, P: Pair> Cutover<R, P> {
         self.foreign_writes(looked?).await
     }
 
-    /// Begins to look at our master; the answers come while other things are done.
+    /// Begins to look at our master; the answers come while other work goes on.
     pub(super) async fn look_at_ours(&mut self, promotion: &Promotion) -> Result<()> {
         let (connection, dialled) = match &mut self.sides {
             Some(sides) => (sides.master.clone(), sides.dialled.take()),
@@ -75,7 +75,7 @@ impl<R: Record, P: Pair> Cutover<R, P> {
         };
         let (server, promotion) = (self.setup.master.clone(), promotion.clone());
         let is_watched = self.our_watch.is_some();
-        // The table of the other watch will do, and without one a command that is not listed counts as a write, as it should.
+        // The other watch's table will do. Without one, a command that is not listed is a write.
         let table = self.source_watch.as_ref().map(Watch::table).unwrap_or_default();
         self.our_look = Some(tokio::spawn(async move {
             our_look(&server, table, connection, dialled, &promotion, is_watched).await
@@ -83,7 +83,7 @@ impl<R: Record, P: Pair> Cutover<R, P> {
         Ok(())
     }
 
-    /// What the source took since the proof. An earlier run that announced the switch has made this look.
+    /// Returns what the source took since the proof; empty if an earlier run has looked already.
     async fn came_through(&self) -> Result<Late> {
         let Some(watch) = &self.source_watch else {
             return Ok(Late::default());
@@ -100,8 +100,8 @@ impl<R: Record, P: Pair> Cutover<R, P> {
         self.late(&watch.seen()).await
     }
 
-    /// The last look at the source before the other door opens, once its pause was made long: from here on the way is only forward. Somebody may have ended the
-    /// pause since the proof, and every write that waited in it has then been done on the old side. The app is there still, so nothing of it is lost by going back.
+    /// Fails if the source was written to since the proof, before app access opens. If somebody
+    /// ended the pause, waiting writes are on the source, and so is the app: going back keeps them.
     fn nothing_came_through(&mut self, late: &Late) -> Result<()> {
         if late.writes == 0 {
             return Ok(());
@@ -113,7 +113,7 @@ impl<R: Record, P: Pair> Cutover<R, P> {
             .hint("somebody ended the source's pause, or wrote past it: those writes are kept and the app goes on there; find out who it was, then run the same command again"))
     }
 
-    /// What our side took while its door was shut. It is all there and stays; the source is fenced, so going on loses nothing.
+    /// Notes what our side took while app access was closed. It stays, and the source is fenced.
     async fn foreign_writes(&mut self, look: OurLook) -> Result<()> {
         if self.our_watch.is_none() {
             self.our_watch = look.watch;
@@ -161,7 +161,7 @@ async fn our_look(
 async fn looked_at(look: Option<JoinHandle<Result<OurLook>>>) -> Result<OurLook> {
     match look {
         Some(look) => look.await.doing(|| "look at our master".into())?,
-        None => Err(out_of_order("open the door before our master was looked at")),
+        None => Err(out_of_order("open app access before our master was looked at")),
     }
 }
 

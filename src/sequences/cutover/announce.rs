@@ -1,4 +1,4 @@
-//! The journal's entries that begin a phase, and what has to hold before they are written.
+//! Writes the journal's entries that begin a phase, and checks what must hold before.
 
 use super::history::{Entry, Known, Promotion};
 use super::pair::Pair;
@@ -11,7 +11,7 @@ use crate::model::phase::{Command, FenceKind, Phase};
 use jiff::Timestamp;
 
 impl<R: Record, P: Pair> Cutover<R, P> {
-    /// Writes the entry that begins a phase. Before the two points of no return, lock and fence are looked at once more.
+    /// Writes the entry that begins a phase; checks lock and fence before the points of no return.
     pub(super) async fn announce(&mut self, phase: Phase) -> Result<()> {
         let entry = match phase {
             Phase::Following => {
@@ -35,7 +35,7 @@ impl<R: Record, P: Pair> Cutover<R, P> {
                     "{} of the source's clients only look, and may stay",
                     clients.len()
                 ));
-                // As few keys as can be are left for the comparison inside the fence.
+                // This leaves as few keys as possible for the comparison inside the fence.
                 if let Some(baseline) = &mut self.baseline {
                     baseline.shrink().await?;
                 }
@@ -64,13 +64,13 @@ impl<R: Record, P: Pair> Cutover<R, P> {
             Phase::Settled => Entry::Settled {
                 late_writes: self.outcome.late_writes,
             },
-            // Without an effect of their own.
+            // These phases have no effect of their own, so they have no entry.
             Phase::Drained | Phase::Proven => return Ok(()),
         };
         self.write(entry).await
     }
 
-    /// The promotion and the switch in one write: writers wait meanwhile. A run that dies before the promotion leaves an announcement that did not happen.
+    /// Writes promotion and switch at once, since writers wait. If the run dies, neither happened.
     pub(super) async fn announce_switch(&mut self) -> Result<()> {
         self.hold_on_without_asking().await?;
         let promoted = Entry::Promoted(self.promotion()?);
@@ -81,7 +81,7 @@ impl<R: Record, P: Pair> Cutover<R, P> {
         self.write_all(&[promoted, Entry::Switching(switch)]).await
     }
 
-    /// An app that could not be moved back or started keeps the way back open: it is not over before it is there.
+    /// Fails if an app could not be moved back or started: the way back is not over then.
     fn all_is_back(&mut self) -> Result<()> {
         if self.vars_not_back.is_empty() && self.history.stopped.is_none() {
             return Ok(());
@@ -89,7 +89,8 @@ impl<R: Record, P: Pair> Cutover<R, P> {
         Err(Error::partial("put everything back as it was").because(self.not_put_back.join("; ")))
     }
 
-    /// The source as a cutover finds it. One that restarted and lost its keys has emptied its followers: all would be equal, and it would be a disaster.
+    /// Returns the source as a cutover finds it. Fails if a restarted source lost its keys: its
+    /// followers are empty too then, and a comparison would find all of them equal.
     async fn begin_with_source(&self) -> Result<Option<Known>> {
         let on_the_way_back = self.command == Command::Back || self.history.phase == Some(Phase::Returning);
         if on_the_way_back || self.sides.is_some() {
@@ -107,7 +108,7 @@ impl<R: Record, P: Pair> Cutover<R, P> {
         }))
     }
 
-    /// The lock is ours, and nothing can write to the source.
+    /// Checks that the lock is ours and that nothing can write to the source.
     async fn hold_on(&self) -> Result<()> {
         let Some(fence) = &self.fence else {
             return Err(out_of_order("go on without a fence"));
@@ -115,8 +116,8 @@ impl<R: Record, P: Pair> Cutover<R, P> {
         tokio::try_join!(self.setup.record.confirm(), fence.check()).map(drop)
     }
 
-    /// The same by what is known of a pause, which is renewed and looked after all the time: asking once more would only make the app wait longer. The proof before
-    /// a promotion, and the long pause of a switch, ask the source themselves.
+    /// Checks the same without a request if the fence is a pause: that is renewed all the time, and
+    /// asking makes the app wait. The proof and the long pause ask the source themselves.
     async fn hold_on_without_asking(&self) -> Result<()> {
         match &self.fence {
             Some(fence) if fence.kind() == FenceKind::Pause => {
@@ -133,7 +134,7 @@ impl<R: Record, P: Pair> Cutover<R, P> {
             Command::Promote => Timestamp::now().checked_add(hold).ok(),
             Command::SwitchApp | Command::Back => None,
         };
-        // A hold that is made longer keeps the point that was proven.
+        // A hold that is made longer keeps the offset that was proven.
         if let Some(earlier) = &self.history.promotion {
             return Ok(Promotion {
                 hold_until,

@@ -17,19 +17,18 @@ use crate::ui::Step;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// How long a change whose answer was lost is looked for before it counts as not made.
+/// Time to look for a change whose answer was lost, before it counts as not made.
 const UNCLEAR: Duration = Duration::from_secs(5);
 
-/// How one app's change was answered.
 enum Answer {
     Accepted(Option<u64>),
-    /// Refused, or not sent at all.
+    /// The change was refused, or not sent at all.
     NotMade(Error),
     Unclear(Error),
 }
 
 impl<R: Record, P: Pair> Cutover<R, P> {
-    /// The one change of vars of each app, for the journal: names only.
+    /// Returns the one change of vars of each app, for the journal: names only.
     pub(super) async fn switch(&self) -> Result<Switch> {
         if let Some(begun) = &self.history.switch {
             return Ok(begun.clone());
@@ -58,7 +57,7 @@ impl<R: Record, P: Pair> Cutover<R, P> {
         if let Some(fence) = &self.fence {
             fence.holds()?;
         }
-        // All at once: the shorter the time between the first and the last, the less can come between.
+        // All are sent at once: the shorter the time between them, the less can come between.
         let this = &*self;
         let sending = this.setup.apps.iter().filter_map(|app| {
             let switch = switch.apps.get(app.app_name())?;
@@ -68,7 +67,7 @@ impl<R: Record, P: Pair> Cutover<R, P> {
         self.note_answers(answers)
     }
 
-    /// Keeps what each app's change came to; the error of one that is unclear comes before that of one that was refused.
+    /// Keeps each app's answer. The error of an unclear change comes before that of a refused one.
     fn note_answers(&mut self, answers: Vec<(String, Answer)>) -> Result<()> {
         let (mut refused, mut unclear) = (None, None);
         for (app, answer) in answers {
@@ -104,7 +103,7 @@ impl<R: Record, P: Pair> Cutover<R, P> {
                 return Answer::NotMade(Error::with_nothing_changed(error));
             }
         };
-        // A release that an earlier run sent may still be under way, with the old values showing: sending it again would only restart the app once more.
+        // An earlier run's release may be under way; sending again would only restart the app.
         if sent_before {
             step.unchanged("the change was sent already; its release is under way");
             return Answer::Accepted(Some(switch.release_before));
@@ -129,7 +128,7 @@ impl<R: Record, P: Pair> Cutover<R, P> {
         }
     }
 
-    /// The values of the one change: the endpoint in every var that moves, the authority, and the old URL where no attachment keeps it.
+    /// Returns the values of the one change: endpoint, authority, and the old URL to keep.
     fn wanted_vars(&self, vars: &ConfigVars, switch: &AppSwitch) -> Result<BTreeMap<String, Option<Secret>>> {
         let endpoint = self.setup.endpoint.url();
         let mut wanted: BTreeMap<String, Option<Secret>> = BTreeMap::new();
@@ -178,7 +177,7 @@ impl<R: Record, P: Pair> Cutover<R, P> {
                 let ending = app.terminal_release(after, self.setup.limits.release, &step);
                 Some(self.interrupt.or(self.command, ending).await?)
             }
-            // The values were there already, by a release before ours.
+            // An earlier release had set the values already.
             false => None,
         };
         let points = look::vars_point(&self.setup, &app.config_vars().await?)?;
@@ -207,8 +206,8 @@ impl<R: Record, P: Pair> Cutover<R, P> {
         Ok(Flow::On)
     }
 
-    /// The old values again, where the platform took the new ones. What was kept stays kept. An app that the platform does not let back is noted, and the others go on:
-    /// app access is closed by now, so it can write nowhere.
+    /// Sets the old values where the platform took the new ones. An app that cannot be moved back
+    /// is noted, and the others go on: app access is closed by now, so it can write nowhere.
     pub(super) async fn vars_back(&mut self) -> Result<()> {
         let Some(switch) = self.history.switch.clone() else {
             return Ok(());
@@ -239,7 +238,7 @@ impl<R: Record, P: Pair> Cutover<R, P> {
         Ok(())
     }
 
-    /// Returns whether the vars of an app were certainly never changed, however little the platform tells now.
+    /// Returns true if an app's vars were certainly never changed, whatever the platform says now.
     fn is_untouched(&self, app: &str) -> bool {
         let was_on_source = self
             .seen
@@ -247,7 +246,7 @@ impl<R: Record, P: Pair> Cutover<R, P> {
         was_on_source && !self.sent.accepted.contains_key(app) && !self.sent.unclear.contains(app)
     }
 
-    /// Sends the apps that already moved back to the endpoint once more, while the source is still fenced; returns whether all apps are there again.
+    /// Moves apps that went back to the endpoint again; returns true if all apps are there.
     async fn all_stay(&self, moved_back: &[(Platform, &AppSwitch)]) -> bool {
         if !moved_back.is_empty() && self.fence.is_none() {
             return false;
@@ -270,10 +269,10 @@ impl<R: Record, P: Pair> Cutover<R, P> {
         stayed
     }
 
-    /// Returns whether anything was changed.
+    /// Returns true if anything was changed.
     async fn app_vars_back(&self, app: &Platform, switch: &AppSwitch) -> Result<bool> {
         let step = self.setup.ui.step(format!("vars of {}", app.app_name()));
-        // What is under way would set the new values after us.
+        // A release under way would set the new values after us.
         self.settled_release(app, &step).await?;
         if self.sent.unclear.contains(app.app_name()) {
             tokio::time::sleep(UNCLEAR).await;
@@ -319,7 +318,7 @@ impl<R: Record, P: Pair> Cutover<R, P> {
     }
 }
 
-/// Asks a platform again that refuses to put something back, for a few seconds: it may refuse only once.
+/// Repeats a request that the platform refuses, for a few seconds: it may refuse only once.
 pub(super) async fn insist<T, F: Future<Output = Result<T>>>(mut ask: impl FnMut() -> F) -> Result<T> {
     for pause in [300, 900, 1800].map(Duration::from_millis) {
         match ask().await {

@@ -1,4 +1,4 @@
-//! The way back on the side of Redis: the new door closes, our side is proven unused, and the master follows the source again.
+//! The pair's way back: app access closes, our side is proven unused, and the master follows again.
 
 use super::keys::too_many_gone;
 use super::look;
@@ -15,7 +15,7 @@ use crate::model::size;
 impl<R: Record, P: Pair> Cutover<R, P> {
     pub(super) async fn close_access(&mut self) -> Result<()> {
         if look::access_is_open(&mut self.setup.master.connect(0).await?).await? {
-            let step = self.setup.ui.step("close the new door");
+            let step = self.setup.ui.step("close app access");
             self.setup.pair.set_app_access(false).await?;
             step.done("the app may not log in to the master");
         }
@@ -36,9 +36,9 @@ impl<R: Record, P: Pair> Cutover<R, P> {
             .0
         {
             Stillness::Still => step.done("its stream shows no write since the promotion"),
-            // The door was never opened by anybody: only an administrator could have written.
+            // App access was never opened, so only an administrator could have written.
             Stillness::Unknown if self.history.switch.is_none() => {
-                step.done("its door was never opened; its stream does not reach back to the promotion");
+                step.done("app access was never opened; the stream does not reach back to the promotion");
             }
             Stillness::Unknown | Stillness::Moved => {
                 return Err(Error::unproven(format!(
@@ -51,7 +51,8 @@ impl<R: Record, P: Pair> Cutover<R, P> {
         Ok(())
     }
 
-    /// The source has about as many keys as it had, or somebody said that it may have fewer. One that had keys and has none counts as emptied, however few they were.
+    /// Fails if the source lost too many keys, unless `--accept-loss` was given. A source that had
+    /// keys and has none counts as emptied, however few it had.
     pub(super) fn not_shrunk(&self, before: u64, now: u64) -> Result<()> {
         let emptied = before > 0 && now == 0;
         if !(emptied || too_many_gone(before, now)) || self.setup.accept_loss {
@@ -64,7 +65,8 @@ impl<R: Record, P: Pair> Cutover<R, P> {
         .hint("look at the source first: a master that was promoted, or the last backup, still has those keys. If they may be gone, give --accept-loss"))
     }
 
-    /// Of our keys, which were all its own, the source still has nearly every one. A source that came back empty may have taken as many new ones meanwhile.
+    /// Fails if the source lost many of our keys, which all came from it. A source that came back
+    /// empty may have as many new ones.
     async fn kept_its_keys(&self) -> Result<()> {
         if self.setup.accept_loss {
             return Ok(());
@@ -129,7 +131,6 @@ impl<R: Record, P: Pair> Cutover<R, P> {
                 )
             }
         });
-        // What is asked while a server loads its copy may fail; the connections are the look-out's own.
         self.interrupt.or(self.command, syncing).await?;
         (source, master, replica) = (source, master, replica);
         drop((source, master, replica));

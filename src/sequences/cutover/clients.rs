@@ -1,4 +1,4 @@
-//! Who is still connected to the source, and which of them could write.
+//! Finds who is still connected to the source, and which of them could write.
 
 use crate::effects::redis::clients::Baseline;
 use crate::effects::redis::connection::{Connection, own_name};
@@ -9,7 +9,7 @@ use crate::model::error::{Error, Result};
 use crate::ui::Step;
 use std::time::Duration;
 
-/// How long disconnected clients may come back before it is said that they do not go.
+/// How long disconnected clients may come back before that is an error.
 const SEVERING: Duration = Duration::from_secs(20);
 
 /// Commands of clients that only look: a provider's own agents, and people.
@@ -34,7 +34,8 @@ const GREETINGS: [&str; 12] = [
     "client|getname",
 ];
 
-/// Clients that are neither ours, nor part of replication, nor onlookers of the baseline that still only look. They may write, now or when a pause ends. Pure.
+/// Returns the clients that may write, now or when a pause ends: all but ours, those of
+/// replication, and known onlookers that still only look. Pure.
 pub fn may_write<'a>(clients: &'a [Client], own: u64, onlookers: &Baseline) -> Vec<&'a Client> {
     let strange = clients.iter().filter(|client| is_strange(client, own));
     let (quiet, mut left): (Vec<&Client>, Vec<&Client>) =
@@ -48,18 +49,18 @@ pub(super) fn is_strange(client: &Client, own: u64) -> bool {
     client.id != own && client.name != own_name() && !client.is_replication()
 }
 
-/// Returns whether the last command of a client was a look.
+/// Returns true if the last command of a client was a look.
 pub(super) fn only_looks(client: &Client) -> bool {
     let command = client.cmd.split('|').next().unwrap_or_default();
     LOOKING.contains(&command) && !does_nothing(client)
 }
 
-/// Returns whether the last command of a client tells nothing about what it is there for.
+/// Returns true if the last command of a client says nothing about its purpose.
 pub(super) fn does_nothing(client: &Client) -> bool {
     GREETINGS.contains(&client.cmd.as_str())
 }
 
-/// Who is connected and may write, in words; empty for nobody.
+/// Describes who is connected and may write; empty for nobody.
 pub async fn left(source: &mut Connection, baseline: &Baseline) -> Result<String> {
     let own = control::own_id(source).await?;
     let clients = control::clients(source).await?;
@@ -71,8 +72,9 @@ pub async fn left(source: &mut Connection, baseline: &Baseline) -> Result<String
     })
 }
 
-/// Waits until whoever may write has gone and stays away, for a source that cannot hold them back. Not before `end`, until when a process that was asked to stop
-/// may still live unseen; then whoever is left is severed once, and that somebody comes back is an error that names him. `quiet` says for how long nothing was written.
+/// Waits until all who may write are gone and stay away, for a source without a pause. First it
+/// waits until `end`: processes that were asked to stop may live until then. It disconnects once;
+/// who comes back is named in an error. `quiet` says for how long nothing was written.
 pub async fn await_gone(
     source: &mut Connection,
     baseline: &Baseline,
@@ -92,7 +94,7 @@ pub async fn await_gone(
         true => 0,
         false => control::kill_clients(source, &ids).await?,
     };
-    // Who connects for a single command is seldom seen among the clients; what he writes is seen in the stream.
+    // A client that connects for a single command is seldom listed; its writes are in the stream.
     let begun = Instant::now();
     loop {
         let left = left(source, baseline).await?;
@@ -116,7 +118,7 @@ pub async fn await_gone(
     }
 }
 
-/// Waits until `end`, whoever is connected meanwhile: a process that was asked to stop may live, and come back, until then.
+/// Waits until `end`: a process that was asked to stop may live, and come back, until then.
 pub async fn await_grace(source: &mut Connection, onlookers: &Baseline, end: Instant, step: &Step) -> Result<()> {
     let own = control::own_id(source).await?;
     while !end.has_passed() {
@@ -138,7 +140,7 @@ pub struct Severed {
     pub persistent: Option<String>,
 }
 
-/// Disconnects whoever may write until nobody was seen for `away`. The pause must still run: whoever reconnects waits with its writes.
+/// Disconnects all who may write until none was seen for `away`. The pause must run meanwhile.
 pub async fn sever(source: &mut Connection, onlookers: &Baseline, away: Duration, step: &Step) -> Result<Severed> {
     let own = control::own_id(source).await?;
     let end = Instant::now().after(SEVERING);
@@ -166,7 +168,7 @@ pub async fn sever(source: &mut Connection, onlookers: &Baseline, away: Duration
     }
 }
 
-/// An agent that nobody could watch long enough before is let be, and named. Anybody else keeps the source shut.
+/// Accepts clients that only look, and names them. Anybody else keeps the source paused.
 fn came_back(left: &[&Client], disconnected: usize) -> Result<Severed> {
     if left.iter().all(|client| only_looks(client) && !client.is_blocked()) {
         return Ok(Severed {
@@ -241,7 +243,7 @@ mod tests {
     }
 
     #[test]
-    fn only_who_looks_is_let_be_after_coming_back() {
+    fn clients_that_come_back_may_stay_only_if_they_all_look() {
         let (looks, writes) = (client(2, "info", "N"), client(3, "set", "N"));
         assert!(came_back(&[&looks], 4).unwrap().persistent.is_some());
         assert!(came_back(&[&looks, &writes], 4).is_err());

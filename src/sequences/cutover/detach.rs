@@ -1,5 +1,6 @@
-//! Making an app's vars plain ones where attachments own them: attach under another name, detach, set, for each attachment of which a var names the source. Between the last two the
-//! vars are absent, so the app is under maintenance meanwhile. The next step is decided from what is there; `app_vars` decides which attachments have to go.
+//! Makes owned vars plain: attach the add-on under another name, detach it, set the vars. Between
+//! the last two the vars are absent, so the app is under maintenance. The next step follows from
+//! what exists; `app_vars` decides which attachments are detached.
 
 use super::app::{insist, newest_release};
 use super::history::Entry;
@@ -14,7 +15,7 @@ use crate::model::phase::Command;
 use crate::ui::Step;
 use std::collections::BTreeMap;
 
-/// How many attachments of one app are detached in a run; more is a platform that shows none of it.
+/// The most attachments of one app that a run detaches; more means that nothing changes.
 const MOST_ATTACHMENTS: usize = 20;
 
 impl<R: Record, P: Pair> Cutover<R, P> {
@@ -30,7 +31,7 @@ impl<R: Record, P: Pair> Cutover<R, P> {
         self.foresee_refusals().await
     }
 
-    /// Detaches the next attachment that has to go; false where none is left.
+    /// Detaches the next attachment; false if none has to be detached.
     async fn detach_next(&mut self, app: &Platform) -> Result<bool> {
         let name = app.app_name().to_string();
         let (plan, maintenance_was_on) = match self.history.flattening.get(&name).cloned() {
@@ -43,7 +44,7 @@ impl<R: Record, P: Pair> Cutover<R, P> {
                 let Some(plan) = self.app_vars(&places, &name, &vars, &attachments).detachment()? else {
                     return Ok(false);
                 };
-                // Detached vars must come back as plain ones, so an app whose vars may not be set keeps its attachment.
+                // If the app's vars may not be set, they could not come back as plain ones.
                 app.refusal_foreseen().await?;
                 let maintenance_was_on = app.maintenance().await?;
                 self.write(Entry::Flattening {
@@ -69,7 +70,7 @@ impl<R: Record, P: Pair> Cutover<R, P> {
             step.failed("not done");
             return Err(error);
         }
-        // While the source is fenced its writers wait: the processes are about to be restarted by the switch anyway.
+        // While the source is fenced writers wait, and the switch restarts the processes anyway.
         if self.fence.is_none() && newest_release(app).await? > before {
             let release = app.terminal_release(before, self.setup.limits.release, &step).await?;
             self.interrupt
@@ -87,7 +88,7 @@ impl<R: Record, P: Pair> Cutover<R, P> {
         Ok(true)
     }
 
-    /// The app must not stay under maintenance, whatever became of its vars.
+    /// Ends the maintenance, whatever became of the app's vars.
     async fn end_maintenance(&mut self, app: &Platform) -> Result<()> {
         let ended = insist(|| app.set_maintenance(false)).await;
         if ended.is_err() {
@@ -101,7 +102,7 @@ impl<R: Record, P: Pair> Cutover<R, P> {
 
     async fn detach_steps(&mut self, app: &Platform, plan: &DetachVars, step: &Step) -> Result<()> {
         let name = app.app_name();
-        // One step each, and a look between: at most attach, detach, set.
+        // Each round looks and takes one step: attach, detach or set.
         for _ in 0..6 {
             // With a release phase a change shows only when its release has ended.
             self.settled_release(app, step).await?;
@@ -113,7 +114,7 @@ impl<R: Record, P: Pair> Cutover<R, P> {
                     heroku(app)?.attach(&plan.addon, &plan.hosted).await?;
                 }
                 DetachStep::Detach => {
-                    // What is about to vanish must be readable under the other name first.
+                    // The values must be readable under the other name before the vars vanish.
                     let kept = plan
                         .vars
                         .iter()
@@ -151,7 +152,7 @@ impl<R: Record, P: Pair> Cutover<R, P> {
         .hint("run the same command again; the app's var may be absent until then"))
     }
 
-    /// The app must not stay without its var: the old attachment comes back.
+    /// Attaches the add-on as before, since the app must not stay without its var.
     async fn reattach(&self, app: &Platform, plan: &DetachVars, error: Error) -> Error {
         let attaching = insist(|| async { heroku(app)?.attach(&plan.addon, &plan.attachment).await });
         match attaching.await {

@@ -1,4 +1,4 @@
-//! After a step failed: whether to go back or to stay, what must not be left as it is, and the error as a person should read it.
+//! After a failed step: decides whether to go back, puts things back, and makes the error.
 
 use super::history::Entry;
 use super::look;
@@ -13,7 +13,7 @@ use crate::model::error::{Error, Kind, Result};
 use crate::model::phase::{Command, FenceKind, Phase};
 
 impl<R: Record, P: Pair> Cutover<R, P> {
-    /// Returns whether the way back is open: nothing that an app wrote is on the new side, and no change is under way that could still move an app there.
+    /// Returns true if going back loses no write and no change under way could still move an app.
     async fn may_go_back(&self, error: &Error) -> bool {
         match self.history.phase {
             Some(Phase::Promoted | Phase::Returning) => true,
@@ -34,7 +34,7 @@ impl<R: Record, P: Pair> Cutover<R, P> {
         }
     }
 
-    /// Returns whether our side's stream proves that nobody wrote there since the promotion.
+    /// Returns true if our side's stream proves that nobody wrote there since the promotion.
     async fn is_unused(&self) -> bool {
         let Some(promotion) = &self.history.promotion else {
             return false;
@@ -44,7 +44,7 @@ impl<R: Record, P: Pair> Cutover<R, P> {
             .is_ok_and(|(stillness, _)| stillness == Stillness::Still)
     }
 
-    /// After a step failed: what must not stay as it is, and the error as the person should read it.
+    /// Mends after a failed step what must not stay as it is, and returns the error to show.
     pub(super) async fn step_back(&mut self, error: Error) -> Error {
         #[cfg(test)]
         if self.dies_after.is_some() {
@@ -52,7 +52,7 @@ impl<R: Record, P: Pair> Cutover<R, P> {
         }
         self.interrupt.ignore();
         if self.setup.record.confirm().await.is_err() {
-            // Another command may be at work: the pause ends by itself, and all else is that command's.
+            // Another command may hold the lock: the pause ends, the rest is that command's.
             return error;
         }
         if self.history.phase == Some(Phase::Returning) && !self.vars_not_back.is_empty() {
@@ -104,7 +104,7 @@ impl<R: Record, P: Pair> Cutover<R, P> {
         }
     }
 
-    /// The error of a switch that can only go forward.
+    /// Returns the error of a switch that can only go forward.
     fn half_done(&self, error: Error) -> Error {
         let refused = error.nothing_changed();
         let error = match error.kind() {
@@ -121,7 +121,7 @@ impl<R: Record, P: Pair> Cutover<R, P> {
             .hint("run `infra switch-app` with the same --confirm: it goes on where this one stopped")
     }
 
-    /// The error after everything was put back, or the one that names what could not be.
+    /// Returns the error after everything was put back, or one that names what could not be.
     fn put_back(&mut self, error: Error) -> Error {
         if self.not_put_back.is_empty() {
             return error;
@@ -132,7 +132,7 @@ impl<R: Record, P: Pair> Cutover<R, P> {
             .hint("mend what the platform says, then run the same command again: it puts the rest back first")
     }
 
-    /// Returns whether every app is still on the endpoint, after a way back that the platform did not let begin.
+    /// Returns true if every app is still on the endpoint, after a way back that could not begin.
     pub(super) async fn apps_stayed(&self) -> bool {
         let sent = !self.sent.accepted.is_empty() || !self.sent.unclear.is_empty();
         if sent || !self.history.was_switched || !self.is_unused().await {
@@ -140,14 +140,14 @@ impl<R: Record, P: Pair> Cutover<R, P> {
         }
         match look::apps(&self.setup).await {
             Ok((points, pending)) => points == Points::Endpoint && !pending,
-            // The platform does not even let us look: what was seen before is what there is, since nothing was sent.
+            // The platform does not answer. Nothing was sent, so what was seen before still holds.
             Err(_) => self
                 .seen
                 .is_some_and(|seen| seen.app == Points::Endpoint && !seen.release_pending),
         }
     }
 
-    /// Opens app access again for apps that could not be moved back, and journals that they are where they were.
+    /// Opens app access again for apps that could not be moved back, and journals where they are.
     async fn stay_on_endpoint(&mut self, error: Error) -> Error {
         match self.reopen().await {
             Ok(()) => error.while_doing("move the app back: it stays on the endpoint, as before"),
@@ -166,7 +166,7 @@ impl<R: Record, P: Pair> Cutover<R, P> {
         self.setup.record.confirm().await?;
         self.setup.pair.set_app_access(true).await?;
         if self.command == Command::Back && was_switched {
-            // The switch had been done before somebody wanted it back.
+            // The switch had been done before this run was asked to go back.
             let (release, late_writes) = (self.history.release, self.history.late_writes);
             self.write(Entry::Switched { release }).await?;
             self.write(Entry::Settled { late_writes }).await?;
@@ -177,7 +177,7 @@ impl<R: Record, P: Pair> Cutover<R, P> {
         Ok(())
     }
 
-    /// The way back failed too. If our side has writes by now, its door opens again and the way is forward.
+    /// The way back failed too. If our side has writes, app access opens and the way is forward.
     async fn stuck_on_the_way_back(&mut self, first: Error, second: Error) -> Error {
         let ours = match &self.history.promotion {
             Some(promotion) => look::our_stillness(&self.setup.master, &self.setup.source, promotion)

@@ -1,10 +1,11 @@
 //! The fence: nothing can write to the source.
 //!
-//! By **pause**: the source holds writes back, for a short time that is renewed, so that it ends by itself when we die. A renewal also asks whether the source is
-//! still the same process: one that restarted has forgotten the pause. Lifting is explicit; dropping a fence only stops renewing it.
+//! By **pause**: the source holds writes back for a short time that is renewed, so the pause ends
+//! if we die. A renewal also asks whether the source is still the same process: one that restarted
+//! has forgotten the pause. Lifting is explicit; dropping a fence only stops renewing it.
 //!
-//! By **platform**, where the source cannot be paused: the app is stopped and its vars name the endpoint already, so that nobody is left who writes. Here the fence
-//! only sees to it: whoever may write and is connected breaks it. Stopping and starting are steps of their own.
+//! By **platform**, if the source cannot be paused: the app is stopped, its vars name the endpoint,
+//! and a connected client that may write breaks the fence. Stopping and starting are other steps.
 
 use super::clients;
 use crate::effects::redis::clients::Baseline;
@@ -22,13 +23,13 @@ use tokio::time::MissedTickBehavior;
 /// How long one pause lasts.
 const TERM: Duration = Duration::from_secs(3);
 const RENEWAL: Duration = Duration::from_millis(500);
-/// What a pause must have left at a point of no return.
+/// The time that a pause must have left at a point of no return.
 const RESERVE: Duration = Duration::from_millis(1200);
 
 pub struct Fence {
     connection: Connection,
     keeping: Keeping,
-    /// What the source said right after the first pause, or when nobody was left.
+    /// The source's INFO right after the first pause, or when nobody was left.
     pub captured: Info,
     pub raised: Instant,
     pub raised_at: Timestamp,
@@ -39,25 +40,25 @@ enum Keeping {
         shared: Arc<Mutex<Hold>>,
         renewing: JoinHandle<()>,
     },
-    /// Who may stay connected.
+    /// The clients that may stay connected.
     Platform(Baseline),
 }
 
 /// What is known of the pause.
 #[derive(Clone, Debug)]
 struct Hold {
-    /// Until when it lasts at least, counted from before it was asked for.
+    /// The earliest end of the pause, counted from before it was asked for.
     until: Instant,
     broken: Option<String>,
     run_id: String,
     replid: String,
-    /// Of the source's stream, when it was asked last.
+    /// The source's replication offset at the last request.
     offset: u64,
 }
 
 impl Fence {
-    /// Pauses the source's writes and captures how far its stream is, in one round trip. `open` is a connection to the
-    /// source that stands already: dialling would give the app time to write more that is to be compared inside the fence.
+    /// Pauses the source's writes and captures its offset, in one round trip. `open` is an existing
+    /// connection: dialling would give the app time to write more that the fence has to compare.
     pub async fn raise(source: &Server, open: Option<Connection>) -> Result<Fence> {
         let mut connection = match open {
             Some(connection) => connection,
@@ -88,7 +89,7 @@ impl Fence {
         })
     }
 
-    /// Captures how far the source's stream is while the app is stopped. `stopped` is the moment when stopping began.
+    /// Captures the source's offset while the app is stopped. `stopped` is when stopping began.
     pub async fn of_stopped_app(source: &Server, clients: Baseline, stopped: (Instant, Timestamp)) -> Result<Fence> {
         let mut connection = source.connect(0).await?;
         connection.answer_within(Duration::from_secs(5));
@@ -114,7 +115,7 @@ impl Fence {
         }
     }
 
-    /// Makes sure that it never was down and that the source is the one that was fenced; renews a pause. Gives what the source says of itself.
+    /// Renews a pause and returns the source's INFO. Fails if the fence fell or the source changed.
     pub async fn check(&self) -> Result<Info> {
         let mut connection = self.connection.clone();
         match &self.keeping {
@@ -139,7 +140,7 @@ impl Fence {
         }
     }
 
-    /// How far the source's stream was when it was asked last: a pause is renewed all the time, and was a moment ago when it was made longer.
+    /// Returns the source's offset at the last request; a pause is renewed all the time.
     pub async fn latest_offset(&self) -> Result<u64> {
         match &self.keeping {
             Keeping::Pause { shared, .. } => Ok(read(shared).offset),
@@ -147,7 +148,7 @@ impl Fence {
         }
     }
 
-    /// What is known without asking: for the moment between a check and what depends on it.
+    /// Fails if the fence is known to be broken. Asks nothing, for the moment after a check.
     pub fn holds(&self) -> Result<()> {
         let Keeping::Pause { shared, .. } = &self.keeping else {
             return Ok(());
@@ -162,7 +163,7 @@ impl Fence {
         Ok(())
     }
 
-    /// Pauses for so long from now on, whatever becomes of us. An app that is stopped stays so by itself.
+    /// Pauses for so long from now on, even if we die. Does nothing for an app that is stopped.
     pub async fn extend(&self, duration: Duration) -> Result<()> {
         self.holds()?;
         let Keeping::Pause { shared, .. } = &self.keeping else {
@@ -172,7 +173,7 @@ impl Fence {
         self.holds()
     }
 
-    /// Ends a pause at once. Whatever waited is served by the source.
+    /// Ends a pause at once; the source then serves what waited.
     pub async fn lift(self) -> Result<()> {
         match &self.keeping {
             Keeping::Pause { renewing, .. } => {
@@ -197,7 +198,7 @@ impl Drop for Fence {
 }
 
 async fn renew(source: Server, mut connection: Connection, shared: Arc<Mutex<Hold>>) {
-    // From question to question: a source far away must not be asked less often.
+    // The interval counts from request to request, so that a distant source is asked as often.
     let mut due = tokio::time::interval_at(tokio::time::Instant::now() + RENEWAL, RENEWAL);
     due.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -205,7 +206,8 @@ async fn renew(source: Server, mut connection: Connection, shared: Arc<Mutex<Hol
         if renew_once(&mut connection, &shared, TERM).await.is_ok() {
             continue;
         }
-        // The fence is broken, and whoever depends on it finds out. Once the app was told to move, a source that restarted is better paused again than open.
+        // The fence is broken, and its users will see that. The source is paused again anyway:
+        // the app may be moving already, and a paused source is safer than an open one.
         if let Ok(mut again) = source.connect(0).await {
             again.answer_within(Duration::from_secs(2));
             let duration = read(&shared).until.remaining().max(TERM);
@@ -225,7 +227,7 @@ async fn renew_once(connection: &mut Connection, shared: &Mutex<Hold>, term: Dur
     let asked = Instant::now();
     let info = control::pause_writes_and_read(connection, term).await?;
     let before = read(shared);
-    // The reply came later than the renewal was carried out: if even now the old pause would still run, there was no moment without one.
+    // If the old pause still runs when the reply is here, there was no moment without a pause.
     if before.until.has_passed() {
         change(shared, |hold| {
             hold.broken

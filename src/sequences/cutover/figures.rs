@@ -1,4 +1,4 @@
-//! What a run measured, and how each figure is defined.
+//! The figures of a run, and how each is defined.
 
 use super::watch::Seen;
 use crate::model::phase::Phase;
@@ -6,47 +6,47 @@ use jiff::Timestamp;
 use serde::Serialize;
 use std::collections::BTreeMap;
 
-/// What came of a command. Its fields are part of the JSON output and only ever grow.
+/// The result of a command. Its fields are part of the JSON output and only ever grow.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Outcome {
     pub phase: Option<Phase>,
-    /// From before the source was paused, or the app stopped, until the master could take writes: promoted, and for `switch-app` its door open. Over both commands
-    /// where `promote` ran first.
+    /// From before the source was paused or the app stopped until the master could take writes:
+    /// promoted, and for `switch-app` with app access open. Covers `promote` too if it ran first.
     pub fenced_ms: Option<u64>,
-    /// From the last write that the source's stream showed before the fence to the first that our master's stream showed after the switch, both by our clock when
-    /// they arrived here. With a direct switch it is mostly the platform's restart.
+    /// From the last write in the source's stream before the fence to the first in the master's
+    /// after the switch, by our clock at arrival. It is mostly the platform's restart.
     pub app_write_gap_ms: Option<u64>,
     /// Keys compared while following and inside the fence, together.
     pub keys_compared: Option<u64>,
-    /// Those of them that were compared again inside the fence.
+    /// The keys among them that were compared again inside the fence.
     pub keys_compared_in_fence: Option<u64>,
-    /// Writes that the source took after the fence; nothing where its stream could not be watched to the end.
+    /// Writes that the source took after the fence; `None` if its stream was not watched.
     pub late_writes: Option<u64>,
-    /// Writes that our master took before its door was open, by a client that nobody knows.
+    /// Writes that the master took from unknown clients before app access was open.
     pub foreign_writes: u64,
     /// The source's replication offset at the fence, bytes.
     pub source_offset: Option<u64>,
     /// The release that runs the app on the endpoint.
     pub release: Option<u64>,
-    /// Until when the source stays paused for `switch-app`.
+    /// End of the source's pause for `switch-app`.
     pub held_until: Option<Timestamp>,
     /// Seconds by step.
     pub seconds: BTreeMap<String, f64>,
-    /// What there is to say beside the figures.
+    /// Further lines for the operator.
     pub notes: Vec<String>,
 }
 
 impl Outcome {
-    /// Notes what somebody wrote to our side before its door was open.
+    /// Notes what somebody wrote to our side before app access was open.
     pub(super) fn tell_foreign(&mut self, seen: &Seen) {
         self.foreign_writes = (seen.writes + seen.deletions + seen.field_deletions).max(1);
         for line in seen.lines.iter().take(20) {
             self.notes
-                .push(format!("written to the master before its door was open: {line}"));
+                .push(format!("written to the master before app access was open: {line}"));
         }
     }
 
-    /// The lines for a person: each claim with the figures that it comes from.
+    /// Returns the lines for a person: each claim with its figures.
     pub fn lines(&self) -> Vec<String> {
         let mut lines = Vec::new();
         let mut line = |label: &str, value: String| lines.push(format!("{label:<18}{value}"));

@@ -1,4 +1,5 @@
-//! Looking for refusals of the platform while nothing is fenced yet: the change of vars is made up as it will be sent, and held against what attachments own and what the key may do.
+//! Foresees the platform's refusals before the fence: builds the change of vars as it will be sent,
+//! and compares it with what attachments own and what the key may do.
 
 use super::app::newest_release;
 use super::history::AppSwitch;
@@ -11,16 +12,16 @@ use crate::effects::platform::{Attachment, ConfigVars, Platform};
 use crate::model::error::{Error, Result};
 use crate::model::phase::{Command, FenceKind};
 
-/// Findings about vars that do not move.
+/// The vars that do not move.
 #[derive(Clone, Copy, Default)]
 pub struct Staying<'a> {
     /// Vars by name, in every app.
     pub vars: &'a [String],
-    /// Apps whose attachments stay, but for the one that owns the app's own var.
+    /// Apps whose attachments stay, except the one that owns the app's own var.
     pub apps: &'a [String],
 }
 
-/// Asks every app how its vars name the source.
+/// Returns how the vars of all apps name the source.
 pub async fn naming(apps: &[Platform], config_var: &str, source: &Place, staying: Staying<'_>) -> Result<Naming> {
     let mut naming = Naming {
         others: Vec::new(),
@@ -52,7 +53,7 @@ impl<R: Record, P: Pair> Cutover<R, P> {
             .of_app(places, app, &self.setup.config_var, vars, attachments)
     }
 
-    /// An error where the platform would refuse the change of vars of any app. It changes nothing, and is called before the fence, when an error costs nothing.
+    /// Fails if the platform would refuse a change of vars. Before the fence an error is cheap.
     pub(super) async fn foresee_refusals(&self) -> Result<()> {
         if self.command == Command::Back {
             return Ok(());
@@ -69,7 +70,7 @@ impl<R: Record, P: Pair> Cutover<R, P> {
 
     async fn foresee_refusals_of(&self, app: &Platform) -> Result<()> {
         if self.command == Command::Promote && self.fence_kind == FenceKind::Pause {
-            // The attachments are left to `switch-app`; only that it can detach them is looked at.
+            // Only the detachment is checked, since the attachments are left to `switch-app`.
             let (vars, attachments) = tokio::try_join!(app.config_vars(), app.attachments())?;
             let places = self.setup.source_places();
             return self
@@ -80,7 +81,7 @@ impl<R: Record, P: Pair> Cutover<R, P> {
         self.app_switch(app).await.map(|_| ())
     }
 
-    /// The one change of vars of an app, for the journal: names only.
+    /// Returns the one change of an app's vars, for the journal: names only.
     pub(super) async fn app_switch(&self, app: &Platform) -> Result<AppSwitch> {
         let setup = &self.setup;
         let (vars, attachments) = tokio::try_join!(app.config_vars(), app.attachments())?;

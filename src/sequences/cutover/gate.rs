@@ -1,7 +1,8 @@
-//! The gate: what must hold before the master may take over. A [`Proof`] is made here and nowhere else.
+//! The gate: what must hold before the master may take over. Only this file makes a [`Proof`].
 //!
-//! What it proves: master and replica have applied all of the source's stream up to the fence; every key was compared while following, and every key that the
-//! stream touched since was compared again inside the fence; the source is the process that was compared. What a comparison does not look at, it says itself.
+//! It proves that master and replica have applied the source's stream up to the fence; that every
+//! key was compared while following, and each touched since again inside the fence; and that the
+//! source is the process that was compared. A comparison says itself what it does not look at.
 
 use super::fence::Fence;
 use super::ground::Ground;
@@ -29,15 +30,15 @@ use std::time::Duration;
 const DRAIN: Duration = Duration::from_secs(8);
 /// How long a replica may take to follow a master that was just promoted.
 const JOINING: Duration = Duration::from_secs(3);
-/// How often the keys that were written meanwhile are compared before the fence, to leave few of them for inside it.
+/// Rounds before the fence that compare newly written keys, to leave few for inside it.
 const SHRINKING: u32 = 3;
 
-/// So many keys may still differ after the last round, if they are written all the time.
+/// So many keys may differ after the last round, if they are written all the time.
 const MOST_HOT: usize = 1_000;
 /// Names up to this length are shown whole.
 const UNCUT: usize = 100;
 
-/// What was true when everything was last compared.
+/// The state at the last full comparison.
 pub struct Baseline {
     source: Server,
     master: Server,
@@ -51,15 +52,15 @@ pub struct Baseline {
     comparator: Comparator,
 }
 
-/// That the gate held. Its offset is the source's at the fence.
+/// Shows that the gate held. Its offset is the source's at the fence.
 #[derive(Debug)]
 pub struct Proof {
     offset: u64,
     keys_compared: u64,
     keys_compared_in_fence: u64,
-    /// When the last write before the fence was seen; absent where none was while the stream was watched, or an earlier run watched it.
+    /// When the last write before the fence was seen; `None` if the watched stream showed none.
     last_write_at: Option<Timestamp>,
-    /// Keys and fields that the source had removed by itself up to the offset; absent in an older journal.
+    /// What the source had removed by itself up to the offset; `None` in an older journal.
     source_removals: Option<OwnRemovals>,
 }
 
@@ -68,7 +69,7 @@ impl Proof {
         self.offset
     }
 
-    /// Over both comparisons.
+    /// Returns the keys of both comparisons.
     pub fn keys_compared(&self) -> u64 {
         self.keys_compared + self.keys_compared_in_fence
     }
@@ -86,7 +87,7 @@ impl Proof {
     }
 }
 
-/// Compares everything while following, with the stream watched from before the first key was looked at.
+/// Compares everything while following. The stream is watched from before the first key on.
 pub async fn compare(
     source: &Server,
     master: &Server,
@@ -137,8 +138,8 @@ pub async fn compare(
     Ok(baseline)
 }
 
-/// Whether all that differs is being written all the time: over a slow line such a key is never seen equal while it follows. The stream saw each of them since the
-/// comparison began, so they are compared again inside the fence, where they hold still. Pure.
+/// Returns true if all that differs is written all the time: over a slow line such keys never look
+/// equal. The stream saw each of them, so they are compared again inside the fence. Pure.
 fn only_hot(comparison: &Comparison, dirty: &DirtyKeys, databases: &[u32]) -> bool {
     let differing = comparison.missing + comparison.extra + comparison.different;
     let Some(written) = dirty.within(databases) else {
@@ -148,7 +149,7 @@ fn only_hot(comparison: &Comparison, dirty: &DirtyKeys, databases: &[u32]) -> bo
     comparison.uncomparable == 0
         && !comparison.counts_are_approximate
         && comparison.first.len() as u64 == differing
-        // Longer names are cut when they are shown, and one could be taken for another.
+        // Longer names are shown shortened, and one could be taken for another.
         && comparison
             .first
             .iter()
@@ -156,7 +157,7 @@ fn only_hot(comparison: &Comparison, dirty: &DirtyKeys, databases: &[u32]) -> bo
 }
 
 impl Baseline {
-    /// Compares again what was written meanwhile, so that little is left for inside the fence.
+    /// Compares newly written keys again, so that few are left for inside the fence.
     pub async fn shrink(&mut self) -> Result<()> {
         let options = Options {
             rounds: 2,
@@ -165,12 +166,12 @@ impl Baseline {
         };
         for _ in 0..SHRINKING {
             let until = self.watch.position();
-            // A key whose database the stream has not told may be in one that had no keys when everything was compared.
+            // A key whose database the stream did not name may be in one that was empty before.
             let databases = self.comparator.databases_now().await?;
             let Some(keys) = self.dirty(databases)? else {
                 return Ok(());
             };
-            // Keys that did not get equal in time are compared again inside the fence, with those written since.
+            // Keys that did not become equal are compared again inside the fence.
             if keys.is_empty() || self.comparator.keys(&keys, &options).await?.identical() {
                 self.equal_until = until;
                 self.watch.forget(until);
@@ -179,7 +180,7 @@ impl Baseline {
         Ok(())
     }
 
-    /// The keys to be compared again, in these databases and those that had keys when everything was compared; nothing when that is all keys.
+    /// Returns the keys to compare again, in these and the compared databases; `None` for all keys.
     fn dirty(&self, databases: impl IntoIterator<Item = u32>) -> Result<Option<Vec<Key>>> {
         let databases: BTreeSet<u32> = databases
             .into_iter()
@@ -194,8 +195,8 @@ impl Baseline {
         &self.watch
     }
 
-    /// Whether the source's stream shows nothing since the fence but what the source expired or evicted by itself. It is read anew from there, and that
-    /// watch takes the place of the other: what it counts belongs to the counters that the source told at the fence.
+    /// Returns true if the source's stream since the fence shows only its own expiry and eviction.
+    /// A watch from the fence on replaces the old one, since the fence's counters fit only that.
     async fn only_removed_by_itself(&mut self, fenced: &Info) -> Result<bool> {
         let begun = Watch::begin(
             &self.source,
@@ -213,13 +214,13 @@ impl Baseline {
         Ok(harmless)
     }
 
-    /// The watch alone, for what comes after the promotion.
+    /// Returns the watch, for the time after the promotion.
     pub fn into_watch(self) -> Watch {
         self.watch
     }
 }
 
-/// Waits until master and replica have applied, and the watch has read, all that the source had at the fence.
+/// Waits until the pair has applied, and the watch has read, all that the source had at the fence.
 pub async fn drain(fence: &Fence, sides: &mut Sides, baseline: &Baseline, step: &Step) -> Result<()> {
     let wanted = fence.captured.master_repl_offset;
     let applied = |info: &Info| info.applied_offset.unwrap_or(0);
@@ -252,7 +253,7 @@ pub async fn drain(fence: &Fence, sides: &mut Sides, baseline: &Baseline, step: 
     baseline.watch.reach(wanted, DRAIN).await
 }
 
-/// Holds everything against everything, inside the fence.
+/// Compares what was written since, inside the fence, and makes the proof.
 pub async fn prove<P: Logs>(fence: &Fence, sides: &Sides, baseline: &mut Baseline, pair: &mut P) -> Result<Proof> {
     let offset = fence.captured.master_repl_offset;
     let Some(keys) = baseline.dirty(fence.captured.keyspace.keys().copied())? else {
@@ -278,8 +279,8 @@ pub async fn prove<P: Logs>(fence: &Fence, sides: &Sides, baseline: &mut Baselin
     };
     let asking = async { tokio::try_join!(fence.check(), sides.pair()) };
     let (source, (master, replica)) = match fence.kind() {
-        // The source is asked while keys are compared: what a pause that somebody ended lets through after that is in the stream, which is looked at once more
-        // before the app may write to the other side.
+        // The source is asked while keys are compared. If somebody ends the pause later, the writes
+        // are in the stream, which is looked at again before the app may write to our side.
         FenceKind::Pause => tokio::try_join!(comparing, asking)?.1,
         FenceKind::Platform => {
             comparing.await?;
@@ -302,17 +303,17 @@ pub async fn prove<P: Logs>(fence: &Fence, sides: &Sides, baseline: &mut Baselin
                 .hint("nothing was changed; see `infra status`, then run the same command again"),
         );
     }
-    // The stream up to now holds nothing but what a source says by itself.
+    // The stream up to now may hold nothing but what a source sends by itself.
     let latest = match fence.kind() {
         FenceKind::Pause => fence.latest_offset().await?,
         FenceKind::Platform => source.master_repl_offset,
     };
     baseline.watch.reach(latest, DRAIN).await?;
-    // Marked before it is looked at: what comes in between is in both, and what comes later is late.
+    // The mark comes before the look: what comes between is in both, what comes later is late.
     let last_write_at = baseline.watch.seen().last_write_at;
     baseline.watch.mark();
     let since = baseline.watch.dirty_since(offset)?;
-    // A source that is not paused goes on expiring keys. One that is paused does not.
+    // A source that is not paused goes on expiring keys; a paused one does not.
     let harmless = since.is_empty()
         || (fence.kind() == FenceKind::Platform && baseline.only_removed_by_itself(&fence.captured).await?);
     if !harmless {
@@ -330,8 +331,8 @@ pub async fn prove<P: Logs>(fence: &Fence, sides: &Sides, baseline: &mut Baselin
     })
 }
 
-/// A promotion that was made earlier holds still: nothing was written to the source since, and the replica follows its master. What somebody wrote to our own side
-/// is there and stays there; it is for the caller to tell.
+/// Proves that an earlier promotion holds: nothing was written to the source since, and the replica
+/// follows its master. What somebody wrote to our own side stays there; the caller reports it.
 pub async fn prove_still<P: Logs>(
     fence: &Fence,
     sides: &Sides,
@@ -378,7 +379,7 @@ fn has_joined(master: &Info, replica: &Info) -> bool {
     replica.link.as_ref().is_some_and(|link| link.up) && replica.replid == master.replid
 }
 
-/// A promoted master has a new replication id, which its replica takes over when it has connected anew, about a second later.
+/// Waits until the replica follows the promoted master's new replication id, about a second.
 async fn joined_pair(sides: &Sides) -> Result<(Info, Info)> {
     let end = Instant::now().after(JOINING);
     loop {

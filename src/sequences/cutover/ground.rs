@@ -1,4 +1,4 @@
-//! Holds the state before the fence against the servers' answers inside it. Pure.
+//! Compares the servers' answers inside the fence with the state before it. Pure.
 
 use super::keys::too_many_gone;
 use crate::effects::redis::info::{Info, ServerRole};
@@ -9,13 +9,13 @@ pub(super) struct Ground<'a> {
     pub run_id: &'a str,
     pub replid: &'a str,
     pub keys: &'a BTreeMap<u32, u64>,
-    /// Keys that the stream showed to be removed since, over all databases: what somebody deleted, or what expired, is not lost.
+    /// Keys that the stream removed since, over all databases: such a key is not lost.
     pub removed: u64,
     pub offset: u64,
 }
 
 impl Ground<'_> {
-    /// Returns what is not as it was, in words.
+    /// Returns what has changed, in words.
     pub fn objections(&self, source: &Info, master: &Info, replica: &Info) -> Vec<String> {
         let mut wrong = Vec::new();
         if source.run_id != self.run_id {

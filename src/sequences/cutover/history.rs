@@ -1,6 +1,6 @@
-//! What the journal says: the entries that a cutover writes, and what they mean when they are read again.
+//! The entries that a cutover writes to the journal, and what they mean when they are read again.
 //!
-//! Never a secret: vars by name, the source by its ids and offsets. An old value of a var is found again under the name that the journal tells.
+//! They hold no secret: vars by name, the source by ids and offsets, old values by the vars' names.
 
 use crate::decide::vars::{DetachVars, Moved};
 use crate::effects::platform::Standing;
@@ -11,15 +11,15 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// One line of the journal, written before what it announces is done.
+/// One entry of the journal, written before its effect.
 #[derive(Clone, Debug, Deserialize, Serialize, PartialEq)]
 #[serde(tag = "what", rename_all = "kebab-case")]
 pub enum Entry {
-    /// A run of a command took the cutover up.
+    /// A run of a command took up the cutover.
     Begun {
         command: Command,
     },
-    /// The var of an attachment becomes a plain one: attach under another name, detach, set.
+    /// The vars of an attachment become plain: attach under another name, detach, set.
     Flattening {
         app: String,
         plan: DetachVars,
@@ -32,18 +32,16 @@ pub enum Entry {
     PrebootOff {
         app: String,
     },
-    /// Preboot is on again.
     PrebootOn {
         app: String,
     },
-    /// The apps are stopped; how each stood before.
+    /// The apps are stopped; holds how each stood before.
     Stopping {
         apps: BTreeMap<String, Standing>,
     },
-    /// They run again as they did.
     Started,
     Following {
-        /// The source as it was when a cutover was begun; nothing on the way back.
+        /// The source when a cutover was begun; `None` on the way back.
         #[serde(default)]
         source: Option<Known>,
     },
@@ -52,9 +50,9 @@ pub enum Entry {
     },
     Fenced {
         fence: FenceKind,
-        /// The change of vars that is the fence itself; nothing for a pause.
+        /// The change of vars that is the fence itself; `None` for a pause.
         switch: Option<Switch>,
-        /// Who was connected to the source and only looked.
+        /// The clients of the source that only looked.
         #[serde(default)]
         clients: ClientBaseline,
     },
@@ -68,7 +66,7 @@ pub enum Entry {
     },
 }
 
-/// The point of the source's stream that the master was promoted at.
+/// A promotion, and the point of the source's stream at which it happened.
 #[derive(Clone, Debug, Deserialize, Serialize, PartialEq)]
 pub struct Promotion {
     pub source_run_id: String,
@@ -76,16 +74,16 @@ pub struct Promotion {
     /// Nothing was written to the source from here on.
     pub offset: u64,
     pub fenced_at: Timestamp,
-    /// When the last write before the fence was seen; absent where none was while the stream was watched.
+    /// When the last write before the fence was seen; `None` if the watched stream showed none.
     pub last_write_at: Option<Timestamp>,
     /// How many keys the source had, over all databases.
     #[serde(default)]
     pub source_keys: u64,
-    /// Keys and fields that the source had removed by itself up to that point; absent in older journals.
+    /// What the source had removed by itself up to that point; `None` in older journals.
     #[serde(default)]
     pub source_removals: Option<OwnRemovals>,
     pub keys_compared: u64,
-    /// Until when `promote` lets the pause run; absent where the switch follows at once.
+    /// The end of the pause of `promote`; `None` if the switch follows at once.
     pub hold_until: Option<Timestamp>,
 }
 
@@ -107,14 +105,14 @@ pub struct AppSwitch {
     pub moved: Vec<Moved>,
     /// The var that receives the certificate authority.
     pub ca_var: String,
-    /// The plain var that the source's URL is kept in, where no attachment keeps it.
+    /// The plain var that keeps the source's URL if no attachment keeps it.
     pub keep_in: Option<String>,
     /// The newest release before the change.
     pub release_before: u64,
 }
 
 impl Entry {
-    /// The phase that this entry begins; nothing for a step within one.
+    /// Returns the phase that this entry begins; `None` for a step within one.
     pub fn phase(&self) -> Option<Phase> {
         match self {
             Entry::Begun { .. }
@@ -134,7 +132,7 @@ impl Entry {
         }
     }
 
-    /// A word for the journal's column of steps.
+    /// Returns the word for the journal's column of steps.
     pub fn step(&self) -> &'static str {
         match self {
             Entry::Begun { command } => command.name(),
@@ -149,28 +147,28 @@ impl Entry {
     }
 }
 
-/// The journal folded into what a decision needs.
+/// The journal's entries, folded into what a decision needs.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct History {
     /// The phase that was journaled last.
     pub phase: Option<Phase>,
-    /// By what the source is fenced, from the fence on.
+    /// The kind of fence; `None` before the fence.
     pub fence: Option<FenceKind>,
     /// The source as it was when the last cutover was begun, in whichever attempt.
     pub source: Option<Known>,
-    /// Who never leaves the source.
+    /// The clients that never leave the source.
     pub clients: ClientBaseline,
-    /// The last promotion, while nothing after it took it back.
+    /// The last promotion, if nothing after it took it back.
     pub promotion: Option<Promotion>,
     pub switch: Option<Switch>,
     pub release: Option<u64>,
     /// The apps ran on the endpoint, and nothing since took that back.
     pub was_switched: bool,
-    /// Flattenings that were begun and not finished, by app.
+    /// Detachments that were begun and not finished, by app; true if maintenance was on before.
     pub flattening: BTreeMap<String, (DetachVars, bool)>,
     /// Apps whose preboot was on.
     pub preboot_to_restore: BTreeSet<String>,
-    /// How the apps stood that were stopped and not started since.
+    /// How the stopped apps stood before; `None` once they were started.
     pub stopped: Option<BTreeMap<String, Standing>>,
     pub late_writes: Option<u64>,
 }
@@ -204,7 +202,7 @@ impl History {
             Entry::PrebootOn { app } => {
                 self.preboot_to_restore.remove(app);
             }
-            // What was noted first is how they stood; a rerun finds them stopped.
+            // The first note counts, since a rerun finds the apps stopped.
             Entry::Stopping { apps } => {
                 let stopped = self.stopped.get_or_insert_default();
                 for (app, standing) in apps {
@@ -222,7 +220,7 @@ impl History {
                 self.release = None;
                 self.was_switched = false;
             }
-            // A new fence wants a new point.
+            // A new fence needs a new promotion.
             Entry::Fenced { fence, switch, clients } => {
                 self.clients = clients.clone();
                 self.fence = Some(*fence);
@@ -243,7 +241,7 @@ impl History {
 }
 
 impl History {
-    /// What was left half done and what to run, for whoever only looks; nothing between two cutovers.
+    /// Returns what is half done and which command to run; `None` between two cutovers.
     pub fn unfinished(&self, now: Timestamp) -> Option<String> {
         if self.stopped.is_some() {
             return Some(
@@ -307,7 +305,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_that_a_journal_says_harms() {
+    fn no_content_of_a_journal_makes_reading_panic() {
         let at = r#""fenced_at":"2026-01-01T00:00:00Z","last_write_at":null,"keys_compared":3,"hold_until":"2026-01-01T00:00:00Z""#;
         let journal = format!(
             r#"[{{"at":"2026-01-01T00:00:00Z","phase":"fenced","step":"fenced","detail":{{"what":"fenced","fence":"pause","switch":null,"clients":{{"groups":[{{"address":"a","count":2}}]}}}}}},{{"at":"2026-01-01T00:00:00Z","phase":"","step":"stopping","detail":{{"what":"stopping","apps":{{"a":{{"formation":{{"web":2}},"maintenance":false}}}}}}}},{{"at":"2026-01-01T00:00:00Z","phase":"promoted","step":"promoted","detail":{{"what":"promoted","source_run_id":"a","source_replid":"b","offset":7,{at}}}}}]"#
@@ -362,7 +360,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_half_done_is_told_with_the_command_that_ends_it() {
+    fn a_half_done_cutover_is_reported_with_the_command_that_ends_it() {
         let now: Timestamp = "2026-01-01T00:00:00Z".parse().unwrap();
         let told = |entries: &[Entry]| History::of(entries).unfinished(now);
         assert_eq!(told(&[Entry::Following { source: None }]), None);

@@ -1,4 +1,4 @@
-//! A signal while a cutover runs: a step is not cut off in the middle, waits are, and what comes then depends on the phase.
+//! A signal while a cutover runs: it ends waits, and no step half way. The phase decides the rest.
 
 use crate::model::error::{Error, Result};
 use crate::model::phase::Command;
@@ -13,7 +13,7 @@ impl Interrupt {
         Interrupt { signal, ignored: false }
     }
 
-    /// On the way back nothing is stopped half way.
+    /// Ignores signals from now on, since the way back must not stop half way.
     pub fn ignore(&mut self) {
         self.ignored = true;
     }
@@ -25,7 +25,7 @@ impl Interrupt {
         }
     }
 
-    /// Does some work that may be dropped at any await.
+    /// Does work that may be dropped at any await.
     pub async fn or<T>(&self, command: Command, work: impl Future<Output = Result<T>>) -> Result<T> {
         if self.ignored {
             return work.await;

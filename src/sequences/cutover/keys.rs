@@ -1,9 +1,9 @@
-//! How many keys may go in the ordinary course of an app.
+//! Decides how many keys may go in the ordinary course of an app.
 
-/// So many may go however few there are: an emptied list is a deleted key, and a queue comes and goes.
+/// So many keys may always go: an emptied list is a deleted key, and a queue comes and goes.
 const FEW: u64 = 5;
 
-/// Whether more keys are gone than an app removes by itself: over a tenth, and over a few.
+/// Returns true if more keys are gone than an app removes by itself: over a tenth and over a few.
 pub(super) fn too_many_gone(before: u64, now: u64) -> bool {
     before.saturating_sub(now) > (before / 10).max(FEW)
 }

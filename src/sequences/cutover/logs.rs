@@ -1,4 +1,4 @@
-//! Whether the append-only logs of master and replica are in force, which a promotion rests on.
+//! Checks that the append-only logs of master and replica are in force; a promotion rests on them.
 
 use super::sides::Sides;
 use crate::effects::redis::info::Info;
@@ -9,8 +9,8 @@ use std::time::Duration;
 
 /// The append-only logs of the two hosts.
 pub trait Logs {
-    /// Returns whether both hosts' append-only logs are in force although one of them is being rewritten. After a full
-    /// copy a log is not in force until its rewrite has ended.
+    /// Returns whether both append-only logs are in force although one of them is being rewritten.
+    /// After a full copy a log is not in force until its rewrite has ended.
     fn logs_in_force(&mut self) -> impl Future<Output = Result<bool>> + Send;
 }
 
@@ -20,14 +20,14 @@ pub async fn objections_of<P: Logs>(master: &Info, replica: &Info, pair: &mut P)
     objections(master, replica, in_force)
 }
 
-/// Whether a running rewrite leaves both logs in force. The hosts are asked only if one of them rewrites its log.
+/// Returns whether a running rewrite leaves both logs in force. Asks the hosts only then.
 async fn in_force<P: Logs>(master: &Info, replica: &Info, pair: &mut P) -> bool {
     let rewritten = master.persistence.log_is_rewritten() || replica.persistence.log_is_rewritten();
     !rewritten || pair.logs_in_force().await.unwrap_or(false)
 }
 
-/// Returns what speaks against relying on the append-only logs. A host whose log is not in force would come back from a
-/// crash with the data from before its last full copy. Pure.
+/// Returns what speaks against relying on the append-only logs. A host whose log is not in force
+/// comes back from a crash with the data from before its last full copy. Pure.
 fn objections(master: &Info, replica: &Info, in_force: bool) -> Vec<String> {
     let objection = |(name, info): (&str, &Info)| match info.persistence.log_fault() {
         Some(fault) => Some(format!(
@@ -44,8 +44,8 @@ fn objections(master: &Info, replica: &Info, in_force: bool) -> Vec<String> {
         .collect()
 }
 
-/// Waits until neither host rewrites its append-only log: the rewrite after a full copy has to end before the host may
-/// be promoted, and a backup's own is not to be met by the gate.
+/// Waits until neither host rewrites its append-only log. The rewrite after a full copy has to end
+/// before a promotion, and the gate should not meet the rewrite of a backup.
 pub async fn wait(sides: &Sides, deadline: Duration, step: &Step) -> Result<()> {
     let wait = Wait::new(
         "the append-only logs to be rewritten",
@@ -106,7 +106,7 @@ mod tests {
         };
         let none = Vec::<String>::new();
         assert_eq!(objections(&with(well.clone()), &with(well.clone()), true), none);
-        // A plain rewrite, by the word of both hosts.
+        // Both hosts say that this rewrite leaves the log in force.
         assert_eq!(objections(&with(rewritten.clone()), &with(well.clone()), true), none);
         let off = Persistence {
             aof_enabled: false,

@@ -1,4 +1,4 @@
-//! Looking at the world before a decision, and at single facts of it.
+//! Looks at the world before a decision, and at single facts of it.
 
 use super::history::{History, Promotion};
 use super::pair::Pair;
@@ -22,10 +22,10 @@ use crate::ui::Step;
 use ::redis::{Value, cmd};
 use std::time::Duration;
 
-/// How long a link that is down may take to come up when nothing is being copied.
+/// How long a link may take to come up when nothing is being copied.
 const LINKING: Duration = Duration::from_secs(15);
 
-/// What is there now. Whether anything moved since a promotion is asked only where that matters.
+/// Returns what is there now. It asks for writes since a promotion only where that matters.
 pub async fn world<R: Record, P: Pair>(setup: &Setup<R, P>, command: Command, history: &History) -> Result<World> {
     let mut master = setup.master.connect(0).await?;
     let info = Info::read(&mut master).await?;
@@ -42,7 +42,7 @@ pub async fn world<R: Record, P: Pair>(setup: &Setup<R, P>, command: Command, hi
     };
     let (source, ours) = match (role, promotion) {
         (MasterRole::Promoted, Some(promotion)) => (
-            // A source that cannot be reached proves nothing; whether that matters is the decision's.
+            // A source that cannot be reached proves nothing; `decide` knows whether that matters.
             source_stillness(&setup.source, &setup.master, promotion)
                 .await
                 .map_or(Stillness::Unknown, |(stillness, _)| stillness),
@@ -74,7 +74,7 @@ pub async fn apps<R: Record, P: Pair>(setup: &Setup<R, P>) -> Result<(Points, bo
     Ok((Points::together(points), release_pending))
 }
 
-/// The journal as a decision wants it.
+/// Returns the part of the journal's history that a decision needs.
 pub fn past(history: &History) -> Past {
     Past {
         phase: history.phase,
@@ -83,7 +83,7 @@ pub fn past(history: &History) -> Past {
     }
 }
 
-/// The fence that was begun; else the one that is wanted; else a pause where the source allows one.
+/// Returns the fence that was begun, else the wanted one, else a pause if the source allows it.
 pub async fn fence_kind<R: Record, P: Pair>(setup: &Setup<R, P>, history: &History) -> FenceKind {
     if history.stopped.is_some() {
         return FenceKind::Platform;
@@ -97,12 +97,12 @@ pub async fn fence_kind<R: Record, P: Pair>(setup: &Setup<R, P>, history: &Histo
     };
     match probing.await {
         Ok(Permission::Denied(_)) => FenceKind::Platform,
-        // A source that is not there is an error of the steps that want it.
+        // The steps that need the source report that it cannot be reached.
         Ok(Permission::Allowed | Permission::Unknown(_)) | Err(_) => FenceKind::Pause,
     }
 }
 
-/// What the vars of one app name.
+/// Returns which side the vars of one app name.
 pub fn vars_point<R: Record, P: Pair>(setup: &Setup<R, P>, vars: &ConfigVars) -> Result<Points> {
     let endpoint = vars::place_of(&setup.endpoint);
     let value = vars.get(&setup.config_var)?;
@@ -114,7 +114,8 @@ pub fn vars_point<R: Record, P: Pair>(setup: &Setup<R, P>, vars: &ConfigVars) ->
     })
 }
 
-/// Whether the source's stream shows any write of a client since the promotion's point, with the watch that goes on telling. What the source expired or evicted by itself is none.
+/// Returns whether clients wrote to the source since the promotion, with the watch that goes on.
+/// What the source expired or evicted by itself is no write.
 pub async fn source_stillness(
     source: &Server,
     master: &Server,
@@ -128,8 +129,8 @@ pub async fn source_stillness(
     Ok((stillness(&watch.seen(), by_itself, master).await?, Some(watch)))
 }
 
-/// Whether our master was written to since its promotion, by its own stream, which continues the source's. It expires keys by itself: a key that is gone on the source
-/// too is no write. Gives what it saw, for people.
+/// Returns whether our master was written to since its promotion, and what its stream showed. A
+/// key that expired here is no write if it is gone on the source too.
 pub async fn our_stillness(master: &Server, source: &Server, promotion: &Promotion) -> Result<(Stillness, Seen)> {
     let from = own_from(&Info::read(&mut master.connect(0).await?).await?, promotion);
     let Some((watch, _)) = stream_since(master, master, promotion, from).await? else {
@@ -148,8 +149,8 @@ async fn stillness(seen: &Seen, by_itself: OwnRemovals, other: &Server) -> Resul
     )
 }
 
-/// The offset from which our master's stream is its own. Up to the moment at which it stopped following, whatever it has came from the source, also what somebody
-/// wrote there after the proof.
+/// Returns the offset from which our master's stream is its own. Until it stopped following, all of
+/// it came from the source, also what somebody wrote there after the proof.
 pub fn own_from(master: &Info, promotion: &Promotion) -> u64 {
     let until = match master.role {
         ServerRole::Replica => Some(master.master_repl_offset),
@@ -161,7 +162,7 @@ pub fn own_from(master: &Info, promotion: &Promotion) -> u64 {
     until.unwrap_or(0).max(promotion.offset)
 }
 
-/// A server's stream since an offset, read up to now, with what the server says of itself now. Source and master continue the same stream from the promotion's point.
+/// Returns the stream of source or master since an offset, read up to now, with the INFO of now.
 async fn stream_since(
     server: &Server,
     master: &Server,
@@ -177,7 +178,7 @@ async fn stream_since(
     Ok(read.is_ok().then_some((watch, info)))
 }
 
-/// Waits for the link of a master that follows: one that was just told to follow, or lost its link, needs a moment, and a full copy as long as it takes.
+/// Waits for the link of a following master: a moment, or as long as a full copy takes.
 pub async fn link(name: &Server, sides: &Sides, sync: Duration, step: &Step) -> Result<()> {
     let begun = Instant::now();
     loop {
@@ -202,14 +203,15 @@ pub async fn link(name: &Server, sides: &Sides, sync: Duration, step: &Step) -> 
     }
 }
 
-/// How many keys a server has expired since it started: for a promotion whose journal does not tell.
+/// Returns how many keys a server expired since its start, for a journal without that number.
 pub async fn expired_keys(connection: &mut Connection) -> Result<u64> {
     let text: String = connection.query(cmd("INFO").arg("stats")).await?;
     let line = text.lines().find_map(|line| line.strip_prefix("expired_keys:"));
     Ok(line.and_then(|number| number.trim().parse().ok()).unwrap_or(0))
 }
 
-/// How many keys of a server were looked at, and how many of them another one has not. The first ones that it walks past are as good as any: the order is that of a hash.
+/// Returns how many keys here were looked at, and how many are missing there. The first keys of a
+/// scan are as good as any, since their order is that of a hash.
 pub async fn missing_there(here: &Server, there: &Server) -> Result<(u64, u64)> {
     const KEYS: usize = 500;
     let info = Info::read(&mut here.connect(0).await?).await?;
@@ -221,7 +223,7 @@ pub async fn missing_there(here: &Server, there: &Server) -> Result<(u64, u64)> 
             continue;
         }
         let has: u64 = there.connect(*database).await?.query(cmd("EXISTS").arg(&names)).await?;
-        // What has reached its end meanwhile is missing nowhere.
+        // A key that expires meanwhile is missing nowhere.
         let had: u64 = connection.query(cmd("EXISTS").arg(&names)).await?;
         looked_at += had;
         missing += had.saturating_sub(has);
@@ -229,7 +231,6 @@ pub async fn missing_there(here: &Server, there: &Server) -> Result<(u64, u64)> 
     Ok((looked_at, missing))
 }
 
-/// Whether the `app` user may log in.
 pub async fn access_is_open(master: &mut Connection) -> Result<bool> {
     let reply: Value = master.query(cmd("ACL").arg("GETUSER").arg("app")).await?;
     door_flag(&reply).ok_or_else(|| {

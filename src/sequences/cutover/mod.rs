@@ -1,22 +1,22 @@
-//! Taking an app off its hosted Redis: one journaled sequence that fences the source, proves that our master has all of it, promotes, and switches the app.
+//! Takes an app off its hosted Redis in one journaled sequence: fence, proof, promotion, switch.
 //!
-//! Both sides have a door, and never are both open. The old one is the source's writes, shut by the [`fence`]: a pause, or the app's platform where the source allows none.
-//! The new one is the `app` user on the endpoint. `phase` has the words, `history` what the journal says, `look` what the world shows, [`sequence`] the lists of steps, and
-//! [`decide`] chooses among them. `run` performs such a list, and `failed` goes back when a step of it fails; what each does is in `announce` (the journal), `steps` (up to the promotion), `app` and `flatten` (vars and
-//! attachments), `stop` (processes), `settle` (after the switch) and `back`. The [`gate`] alone makes the proof that a promotion wants. Everything is resumable: a
-//! rerun after a kill anywhere looks, decides and goes on or back, and the tests of `decide` die at every step to show it.
+//! Never do both sides take the app's writes. On the source the [`fence`] decides that, on the
+//! endpoint app access. `look` finds what is there, `history` what the journal says, and [`decide`]
+//! chooses a list of steps. `run` performs it, and `failed` goes back if a step fails. A rerun
+//! after a kill looks, decides, and goes on or back; the tests of `decide` die at every step.
 //!
-//! **Where it goes back.** Up to `promoted` every failure leads back: app access stays closed, the pause is lifted, and a promoted master follows again once its own stream has
-//! shown that nobody wrote to it. From `switching` on a change may be under way that moves the app, so the way is forward, with three exceptions: the platform **refused** the
-//! change or it was never sent; its release **failed** or expired; or app access was never opened. Each wants the proof that our side is unused ([`decide::may_take_back`]). The
-//! order of the way back keeps one side shut: app access is closed, our stream must show no write, only then the source is opened, and then the old values are set where the
-//! platform shows the new ones. The source comes before the platform, so that an app which is still there does not wait for a platform that refuses. If our side was written to
-//! in spite of all, app access opens again and the switch stays half done, with the source paused, until the command is run again.
+//! **Going back.** Up to `promoted` every failure leads back: app access stays closed, the pause
+//! ends, and a promoted master follows again if its stream shows no write. From `switching` on a
+//! change may move the app, so the way is forward, unless the change was refused or never sent, its
+//! release failed, or app access never opened; and then only if our side is proven unused, see
+//! [`decide::may_take_back`]. Going back closes app access, asks our stream for writes, opens the
+//! source, and sets the old vars last, since the platform may refuse. After a finished switch the
+//! vars come before the source. If our side has writes after all, app access opens again and the
+//! switch stays half done, with the source paused, until the command is run again.
 //!
-//! **After the tool died.** The short pauses end by themselves within seconds and the app is back on its old side; the pause of `promote` ends at the time that it
-//! printed; the long one, set before `switching` has any effect, outlasts the release. Whether the source moved meanwhile is asked of its replication stream, never of a clock.
-//!
-//! Deliberately not here: making hosts (`host`), comparing (`redis::compare`), and a planned failover between our own hosts.
+//! **If the tool dies**, short pauses end within seconds, that of `promote` at the printed time.
+//! The long pause is set before `switching` has any effect, and outlasts the release. Whether the
+//! source moved meanwhile is asked of its replication stream, never of a clock.
 
 mod access;
 mod announce;

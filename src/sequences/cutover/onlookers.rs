@@ -1,7 +1,7 @@
-//! Clients of the source that only look: a provider's own agents, and people. They never leave, so nobody waits for them.
+//! Finds clients of the source that only look, such as a provider's agents. Nobody waits for them.
 //!
-//! The last command of a client proves little: the ready check of every client library is INFO, and an idle connection shows it for ever. An onlooker is a client that was
-//! there before the comparison, was seen to look during it, and was never seen doing anything else.
+//! The last command proves little: client libraries send INFO as a ready check, and an idle client
+//! shows it for ever. An onlooker was there before the comparison, and only looked during it.
 
 use super::clients::{does_nothing, is_strange, only_looks};
 use crate::effects::redis::clients::{Baseline, Group};
@@ -19,14 +19,14 @@ use tokio::task::JoinHandle;
 /// How often the clients are listed.
 const PERIOD: Duration = Duration::from_millis(250);
 
-/// Lists the source's clients all the time until it is asked who only looks.
+/// Lists the source's clients until it is asked which of them only look.
 pub(super) struct Onlookers {
     seen: Arc<Mutex<Sightings>>,
     listing: JoinHandle<()>,
 }
 
 impl Onlookers {
-    /// Begins to list the clients, over a connection that is there.
+    /// Begins to list the clients, over an open connection.
     pub(super) fn watch(mut source: Connection) -> Self {
         let seen = Arc::new(Mutex::new(Sightings::default()));
         let shared = seen.clone();
@@ -44,7 +44,7 @@ impl Onlookers {
         Onlookers { seen, listing }
     }
 
-    /// Returns who only looks. A client that may be an onlooker and was idle all the time is watched for `patience` longer.
+    /// Returns the clients that only look. Watches idle ones for `patience` longer.
     pub(super) async fn known(self, patience: Duration, step: &Step) -> Result<Baseline> {
         let end = Instant::now().after(patience);
         loop {
@@ -80,11 +80,11 @@ async fn list(source: &mut Connection) -> Result<Vec<Client>> {
     Ok(clients.into_iter().filter(|client| is_strange(client, own)).collect())
 }
 
-/// The clients in the lists, by group: ports and ids change with every connection. Pure.
+/// The clients in the lists, by group, since ports and ids change with every connection. Pure.
 #[derive(Default)]
 struct Sightings {
     lists: usize,
-    /// Seconds since the first list, by the server's own count of idle seconds.
+    /// The time of the first list.
     begun: Option<Instant>,
     groups: BTreeMap<Group, Sighting>,
     failed: Option<String>,
@@ -110,7 +110,7 @@ impl Sightings {
         }
     }
 
-    /// `since_begun` is the time since the first list: a client that is idle for longer has not been seen doing anything.
+    /// `since_begun` is the time since the first list; a client idle for longer did nothing since.
     fn add_list(&mut self, clients: &[Client], since_begun: Duration) {
         let first = self.lists == 0;
         self.lists += 1;
@@ -129,7 +129,7 @@ impl Sightings {
         }
     }
 
-    /// How many clients may yet turn out to be onlookers; `None` before there was a first list.
+    /// Returns how many clients may yet turn out to be onlookers; `None` before the first list.
     fn undecided(&self) -> Result<Option<usize>> {
         if let Some(failed) = &self.failed {
             return Err(Error::failed("list the source's clients").because(failed.clone()));
@@ -192,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn who_writes_once_in_between_is_no_onlooker() {
+    fn a_client_that_writes_once_is_no_onlooker() {
         let seen = lists(&[
             &[client(1, "", "info", 0)],
             &[client(1, "", "set", 0)],
@@ -203,14 +203,14 @@ mod tests {
     }
 
     #[test]
-    fn who_came_after_the_comparison_began_is_no_onlooker() {
+    fn a_client_that_came_after_the_comparison_began_is_no_onlooker() {
         let seen = lists(&[&[], &[client(1, "", "info", 0)], &[client(1, "", "info", 0)]]);
         assert!(seen.onlookers().is_empty());
         assert_eq!(seen.undecided().unwrap(), Some(0));
     }
 
     #[test]
-    fn logging_in_spoils_nothing() {
+    fn an_onlooker_may_log_in_anew() {
         let seen = lists(&[
             &[client(1, "metrics", "info", 0)],
             &[client(2, "metrics", "auth", 0)],

@@ -1,4 +1,4 @@
-//! Changing the roles of our two hosts. The decision is made elsewhere: a promotion wants its proof and the fence that still stands.
+//! Changes the roles of our two hosts. A promotion needs its proof and the fence that still stands.
 
 use super::fence::Fence;
 use super::gate::Proof;
@@ -12,15 +12,15 @@ use std::time::Duration;
 /// How long a host may take to let us in.
 const LOGIN: Duration = Duration::from_secs(30);
 
-/// The roles and the door of the pair. Every change is in the host's files before it is in force.
+/// Changes roles and app access of the pair. A host's files change before the change is in force.
 pub trait Pair: Logs + Send {
-    /// Whatever makes a promotion short: sessions open, settings prepared. May be called again.
+    /// Prepares what makes a promotion short: sessions and settings. May be called again.
     fn ready(&mut self) -> impl Future<Output = Result<()>> + Send;
-    /// The master follows nobody from here on.
+    /// Makes the master follow nobody.
     fn promote(&mut self, proof: &Proof, fence: &Fence) -> impl Future<Output = Result<()>> + Send;
-    /// Whether the app may log in, on both hosts.
+    /// Sets whether the app may log in, on both hosts.
     fn set_app_access(&mut self, open: bool) -> impl Future<Output = Result<()>> + Send;
-    /// The master follows the source again. What was written to it since is gone: the caller has proven that nothing was.
+    /// Makes the master follow the source again. Its own writes are lost: the caller proved none.
     fn follow_source(&mut self) -> impl Future<Output = Result<()>> + Send;
 }
 
@@ -28,7 +28,7 @@ pub trait Pair: Logs + Send {
 pub struct Hosts {
     master: Target,
     replica: Target,
-    /// The epoch of the lock under which the roles are changed; `None` for a look that changes nothing.
+    /// The epoch of the lock under which roles are changed; `None` for a look without changes.
     epoch: Option<u64>,
     sessions: Option<(Session, Session)>,
 }
@@ -75,7 +75,7 @@ impl Logs for Hosts {
 
 impl Pair for Hosts {
     async fn ready(&mut self) -> Result<()> {
-        // A session that broke since is found out here, and not inside the fence.
+        // This finds a broken session here, and not inside the fence.
         self.drop_broken_sessions().await;
         let epoch = self.epoch;
         let (master, replica) = self.sessions().await?;

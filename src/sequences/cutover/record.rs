@@ -1,22 +1,22 @@
-//! Where a cutover's entries are kept: the environment's journal, written only while its lock is ours.
+//! Keeps a cutover's entries in the environment's journal, written only while its lock is ours.
 
 use super::history::{Entry, History};
 use crate::effects::state::{Held, Journal};
 use crate::model::error::{Doing, Error, Result};
 use std::time::Duration;
 
-/// What the lock must have left when something is begun that cannot be taken back.
+/// The time that the lock must have left before a step that cannot be taken back.
 const LOCK_RESERVE: Duration = Duration::from_secs(20);
 
 /// A durable list of entries that only we may write to.
 pub trait Record: Send {
-    /// The entries so far.
+    /// Returns what the entries so far mean.
     fn history(&self) -> Result<History>;
-    /// Writes these entries together. Durable when it returns.
+    /// Writes these entries together. They are durable when it returns.
     fn write(&mut self, entries: &[Entry]) -> impl Future<Output = Result<()>> + Send;
-    /// An error when somebody else may have taken over, by this computer's own clock. Asks nobody.
+    /// Fails if somebody else may have the lock by now, by this computer's clock. Asks nobody.
     fn still_ours(&self) -> Result<()>;
-    /// The same by the bucket's own answer, for whatever could erase or open something: this computer's clock may have stood still. One request.
+    /// Asks the bucket whether the lock is ours, since our clock may have stood still. One request.
     fn confirm(&self) -> impl Future<Output = Result<()>> + Send;
 }
 
@@ -89,7 +89,7 @@ impl Record for Reading {
     }
 }
 
-/// What a stored journal means; for whoever only wants to look.
+/// Returns what a stored journal means.
 pub fn read(journal: &Journal) -> Result<History> {
     read_entries(journal.entries())
 }

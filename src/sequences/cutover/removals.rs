@@ -1,4 +1,4 @@
-//! Removals in a server's stream that no client made: an expired or evicted key, or an expired field, looks there like a client's DEL or HDEL.
+//! Tells removals by clients from expiry and eviction, which look like DEL or HDEL in a stream.
 
 use super::watch::{MOST_DELETED, Seen};
 use crate::effects::redis::info::{Info, OwnRemovals};
@@ -9,7 +9,7 @@ use ::redis::{Value, cmd, pipe};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// How much later than on one side something may expire on the other: their clocks differ, and a time that was sent as time left arrived later.
+/// How much later a key may expire on the other side: clocks differ, and a sent TTL arrives late.
 const PATIENCE: Duration = Duration::from_secs(2);
 const PAUSE: Duration = Duration::from_millis(200);
 /// Keys or fields asked for at once.
@@ -18,7 +18,7 @@ const AT_ONCE: usize = 500;
 /// A key and a field of its hash.
 type Field<'a> = (&'a [u8], &'a [u8]);
 
-/// How many keys and fields of hashes there are.
+/// A number of keys and of fields of hashes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Count {
     pub keys: u64,
@@ -38,8 +38,8 @@ impl Count {
     }
 }
 
-/// Returns how many removals of a stream only a client can have made: more than the server says it made by itself since, and of what the other side
-/// still has a while later.
+/// Returns the removals that only a client can have made: more than the server counted as its own,
+/// and of what the other side still has a while later.
 pub(super) async fn by_clients(seen: &Seen, by_itself: OwnRemovals, other: &Server) -> Result<Count> {
     let unexplained = unexplained(seen, by_itself);
     if unexplained.is_none() {
@@ -55,7 +55,7 @@ pub(super) async fn by_clients(seen: &Seen, by_itself: OwnRemovals, other: &Serv
     }
 }
 
-/// The removals beyond those that the server counted itself. A hash that loses its last field goes as a key, and no counter of keys has it.
+/// Returns removals beyond the server's count, which lacks a hash whose last field expired.
 fn unexplained(seen: &Seen, by_itself: OwnRemovals) -> Count {
     let keys = by_itself.expired_keys + by_itself.evicted_keys + by_itself.expired_fields;
     Count {
@@ -64,11 +64,11 @@ fn unexplained(seen: &Seen, by_itself: OwnRemovals) -> Count {
     }
 }
 
-/// How much of what was removed a server has. What is not listed may be there.
+/// Returns how much of what was removed a server still has; what is not listed counts as there.
 async fn still_there(server: &Server, seen: &Seen) -> Result<Count> {
     let mut keys: BTreeMap<u32, Vec<&[u8]>> = BTreeMap::new();
     let mut fields: BTreeMap<u32, Vec<Field>> = BTreeMap::new();
-    // A key whose database the stream had not told is in one of those that exist.
+    // A key whose database the stream did not name is in one of those that exist.
     let databases: Vec<u32> =
         match seen.unplaced.is_empty() && seen.deleted_fields.iter().all(|at| at.database.is_some()) {
             true => Vec::new(),
@@ -116,7 +116,7 @@ fn unlisted(all: u64, listed: usize) -> u64 {
     }
 }
 
-/// A key that is no hash has no fields.
+/// Returns how many of the fields exist. A key that is no hash has none.
 async fn existing_fields(connection: &mut Connection, names: &[Field<'_>]) -> Result<u64> {
     let mut asked = pipe();
     for (key, field) in names {
@@ -131,7 +131,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_the_server_counted_itself_is_explained_and_no_more_than_that() {
+    fn only_removals_beyond_the_servers_own_count_are_unexplained() {
         let mut seen = Seen::default();
         (seen.deletions, seen.field_deletions) = (5, 3);
         let by_itself = |expired_keys, evicted_keys, expired_fields| OwnRemovals {

@@ -1,4 +1,4 @@
-//! One run of a command: look, decide, do, and go back when a step before the switch fails.
+//! Runs a command: look, decide, do, and go back if a step before the switch fails.
 
 use super::figures::Outcome;
 use super::history::Entry;
@@ -15,17 +15,17 @@ use crate::model::clock::Instant;
 use crate::model::error::{Error, Result};
 use crate::model::phase::{Command, FenceKind, Phase};
 
-/// Runs `promote` or `switch-app` until it is done, went back, or cannot go on. The lock stays the caller's.
+/// Runs a command until it is done, went back, or cannot go on. The caller keeps the lock.
 pub async fn run<R: Record, P: Pair>(setup: Setup<R, P>, command: Command) -> Result<Outcome> {
     Cutover::new(setup, command)?.finish().await
 }
 
-/// By what the source is fenced, or would be.
+/// Returns the kind of fence that the source has, or would get.
 pub async fn fence_kind<R: Record, P: Pair>(setup: &Setup<R, P>) -> Result<FenceKind> {
     Ok(look::fence_kind(setup, &setup.record.history()?).await)
 }
 
-/// The steps that [`run`] would take now, decided by the same function from the same look; changes nothing.
+/// Returns the steps that [`run`] would take now, decided by the same function; changes nothing.
 pub async fn preview<R: Record, P: Pair>(setup: &Setup<R, P>, command: Command) -> Result<Vec<String>> {
     let history = setup.record.history()?;
     let world = look::world(setup, command, &history).await?;
@@ -47,7 +47,7 @@ pub async fn preview<R: Record, P: Pair>(setup: &Setup<R, P>, command: Command) 
 impl<R: Record, P: Pair> Cutover<R, P> {
     pub(super) async fn finish(mut self) -> Result<Outcome> {
         let mut begun = false;
-        // Each round but the last is a way back, after which there is another decision.
+        // Each round but the last is a way back, after which it decides again.
         for _ in 0..4 {
             let world = look::world(&self.setup, self.command, &self.history).await?;
             self.fence_kind = world.fence;
@@ -87,8 +87,8 @@ impl<R: Record, P: Pair> Cutover<R, P> {
             }
         }
         Err(
-            Error::failed(format!("{}: the world changes under our feet", self.command))
-                .hint("see who else works here, then run the same command again"),
+            Error::failed(format!("{}: it had to go back several times in a row", self.command))
+                .hint("see who else changes the app or the servers, then run the same command again"),
         )
     }
 
@@ -109,11 +109,11 @@ impl<R: Record, P: Pair> Cutover<R, P> {
         )
     }
 
-    /// The outcome, unless it says that something was lost, or written where nobody should have; or, for a switch that ends now, cannot say so.
+    /// Returns the outcome. Fails if a write was lost or foreign, or if that is not known.
     fn claim(self, settled_now: bool) -> Result<Outcome> {
         if self.outcome.foreign_writes > 0 {
             return Err(Error::unproven(format!(
-                "answer for every write: somebody else wrote to the master {} times before its door was open",
+                        "answer for every write: somebody else wrote to the master {} times before app access was open",
                 self.outcome.foreign_writes
             ))
             .because(self.outcome.notes.join("; "))
@@ -160,19 +160,19 @@ impl<R: Record, P: Pair> Cutover<R, P> {
         Ok(())
     }
 
-    /// Writes an entry before what it announces is done.
+    /// Writes an entry before its effect.
     pub(super) async fn write(&mut self, entry: Entry) -> Result<()> {
         self.write_all(&[entry]).await
     }
 
-    /// The same for several entries, in one write.
+    /// Writes several entries in one write.
     pub(super) async fn write_all(&mut self, entries: &[Entry]) -> Result<()> {
         self.setup.record.write(entries).await?;
         entries.iter().for_each(|entry| self.history.add(entry));
         Ok(())
     }
 
-    /// Before the switch an interruption goes back; after it, the rest is for the next run.
+    /// Fails if the run was interrupted: before the switch it goes back, later a rerun goes on.
     fn stop_if_asked(&self) -> Result<()> {
         self.interrupt.check(self.command)
     }

@@ -1,4 +1,4 @@
-//! After the switch: the source's last clients go, its pause ends, and its stream is watched for late writes.
+//! After the switch: disconnects the source's last clients, ends its pause, watches its stream.
 
 use super::clients;
 use super::look::{self, vars_point};
@@ -21,7 +21,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::time::Duration;
 
-/// So many late writes are shown.
+/// How many late writes are shown.
 const SHOWN: usize = 20;
 
 impl<R: Record, P: Pair> Cutover<R, P> {
@@ -50,13 +50,13 @@ impl<R: Record, P: Pair> Cutover<R, P> {
         );
         match self.interrupt.or(self.command, gone).await? {
             0 => step.done("nobody who could write is left"),
-            severed => step.done(format!("{severed} severed, and nobody came back")),
+            severed => step.done(format!("{severed} disconnected, and nobody came back")),
         }
         Ok(())
     }
 
-    /// Whether every process that knew the source's URL was already waited for: a promotion behind the platform's fence did that, and each app has had no
-    /// release since but the one that set the endpoint's.
+    /// Returns true if every process that knew the source's URL was waited for already: a promotion
+    /// behind the platform's fence did that, and each app's only release since set the endpoint.
     async fn is_empty_since_the_promotion(&self) -> Result<bool> {
         let (Some(_), Some(switch)) = (&self.history.promotion, &self.history.switch) else {
             return Ok(false);
@@ -74,8 +74,8 @@ impl<R: Record, P: Pair> Cutover<R, P> {
         Ok(true)
     }
 
-    /// A process that was asked to stop closes its connection, finishes its work, and may put it back over a new one until the platform kills it. The app runs on the new side
-    /// meanwhile, so that waiting costs it nothing.
+    /// Waits for the grace of replaced processes: until the platform kills one, it may connect
+    /// again and write its work back. The app runs on the new side, so waiting costs it nothing.
     pub(super) async fn await_clients(&mut self) -> Result<()> {
         let Some(fence) = &self.fence else {
             return Ok(());
@@ -136,7 +136,7 @@ impl<R: Record, P: Pair> Cutover<R, P> {
         Ok(())
     }
 
-    /// Looks at the source's stream for a while after the pause; and takes the figure of the gap.
+    /// Watches the source's stream for a while after the pause, and computes the write gap.
     pub(super) async fn watch_late_writes(&mut self) -> Result<()> {
         let step = self.setup.ui.step("settle");
         if let (None, Some(promotion)) = (&self.source_watch, &self.history.promotion) {
@@ -185,8 +185,8 @@ impl<R: Record, P: Pair> Cutover<R, P> {
         Ok(())
     }
 
-    /// The writes among what the source's stream showed. Keys and fields that the source expired or evicted by itself since the fence are none, nor are removals of
-    /// what our side does not have either.
+    /// Returns the writes in the source's stream. The source's own expiry and eviction
+    /// are none, nor are removals of what our side does not have either.
     pub(super) async fn late(&self, seen: &Seen) -> Result<Late> {
         let mut late = Late {
             writes: seen.writes,
@@ -199,7 +199,7 @@ impl<R: Record, P: Pair> Cutover<R, P> {
         let promotion = self.history.promotion.as_ref();
         let before = match promotion.and_then(|promotion| promotion.source_removals) {
             Some(before) => before,
-            // An older journal does not tell; the moment before the pause ended is nearly as good.
+            // An older journal has no count; the one from before the pause ended is nearly as good.
             None => OwnRemovals {
                 expired_keys: self.expired_before.unwrap_or(now.expired_keys),
                 ..now
@@ -215,7 +215,7 @@ impl<R: Record, P: Pair> Cutover<R, P> {
         Ok(late)
     }
 
-    /// The first few go to whoever looks; where there are more, all of them into a file, for whoever has to carry them over.
+    /// Shows the first late writes. If there are more, a file gets all of them.
     fn tell_late(&mut self, late: &Late) {
         for line in late.lines.iter().take(SHOWN) {
             self.outcome.notes.push(format!("late write: {line}"));
@@ -228,7 +228,7 @@ impl<R: Record, P: Pair> Cutover<R, P> {
         let path = self.setup.folder.join(name);
         self.outcome.notes.push(match write_private(&path, &text) {
             Ok(()) => format!("{more} more late writes: all are listed in {}", path.display()),
-            // The list itself is what matters now: it goes out whole.
+            // Without the file the list is shown whole, since it must not be lost.
             Err(error) => format!(
                 "the list could not be written to {}: {error}; {}",
                 path.display(),
@@ -238,7 +238,7 @@ impl<R: Record, P: Pair> Cutover<R, P> {
     }
 }
 
-/// Keys' names are the app's own business.
+/// Writes a file that only its owner may read: the names of keys are private.
 fn write_private(path: &Path, text: &str) -> std::io::Result<()> {
     let mut file = std::fs::OpenOptions::new()
         .write(true)

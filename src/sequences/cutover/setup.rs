@@ -1,4 +1,4 @@
-//! What a cutover is given: both sides, the app's platform, where to keep entries, and how long things may take.
+//! The input of a cutover: both sides, the app's platform, the record of entries, and the limits.
 
 use super::pair::Pair;
 use super::record::Record;
@@ -12,30 +12,29 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 pub struct Setup<R: Record, P: Pair> {
-    /// The hosted Redis, as whoever may replicate from it and pause it.
+    /// The source, with credentials for PSYNC and CLIENT PAUSE.
     pub source: Server,
-    /// Our master at the address that the operator reaches, as its administrator; so the replica.
+    /// Our master and replica at the addresses that the operator reaches, as administrator.
     pub master: Server,
     pub replica: Server,
-    /// Our master as the app will see it: the stable address, and the `app` user with its password.
+    /// Our master as the app will see it: the endpoint's address, the user `app` and its password.
     pub endpoint: Server,
-    /// A domain of the user's own that stands for the endpoint: an app that names it is there too.
+    /// The operator's own domain for the endpoint. An app that names it is on the endpoint.
     pub domain: Option<String>,
-    /// The authority of the endpoint's certificate (PEM) and the var that receives it; nothing where the endpoint speaks plain TCP.
+    /// The endpoint's certificate authority and the var for it; `None` if the endpoint has no TLS.
     pub authority: Option<Authority>,
     pub pair: P,
     pub record: R,
-    /// The app, and whichever others move with it.
+    /// The app, and those that are switched with it.
     pub apps: Vec<Platform>,
     /// The apps' var that names their Redis, such as `REDIS_URL`.
     pub config_var: String,
-    /// How their vars name the source.
     pub naming: Naming,
-    /// How the source is fenced; where nothing is named, by its pause if it allows one.
+    /// The kind of fence; `None` means a pause if the source allows one.
     pub fence: Option<FenceKind>,
-    /// Somebody said that a source which lost a good part of its keys is to be followed all the same.
+    /// `--accept-loss`: a source that lost a good part of its keys is followed all the same.
     pub accept_loss: bool,
-    /// On this computer, for lists that are too long to be shown.
+    /// A folder on this computer, for lists that are too long to be shown.
     pub folder: PathBuf,
     pub limits: Limits,
     pub ui: Ui,
@@ -43,12 +42,12 @@ pub struct Setup<R: Record, P: Pair> {
 }
 
 impl<R: Record, P: Pair> Setup<R, P> {
-    /// Every place that the source answers at, its own first.
+    /// Returns every address of the source, its own first.
     pub fn source_places(&self) -> Vec<Place> {
         self.naming.places(&self.source)
     }
 
-    /// Their names, for people.
+    /// Returns the apps' names, for people.
     pub fn app_names(&self) -> String {
         self.apps.iter().map(Platform::app_name).collect::<Vec<_>>().join(", ")
     }
@@ -60,26 +59,25 @@ pub struct Authority {
     pub pem: String,
 }
 
-/// How long things last and may take.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
     /// How long `promote` lets the pause run for `switch-app`.
     pub hold: Duration,
-    /// How long the source stays paused once the change is about to be sent, should we die. It must outlast a release phase, and the processes that the release replaces.
+    /// How long the pause lasts if we die after the change was sent; outlasts a release phase.
     pub long_pause: Duration,
     /// How long a release may take to end, and after it the processes to run it.
     pub release: Duration,
-    /// How long a process that was asked to stop may live on, unseen by its platform: Heroku kills it after 30 s. The source stays shut for so long.
+    /// How long a process that was asked to stop may live on: Heroku kills it after 30 s.
     pub grace: Duration,
-    /// How long nobody may be seen on the source, and nothing be written there, before it counts as left by everybody.
+    /// How long nobody may be seen on the source before it counts as left by everybody.
     pub away: Duration,
-    /// How long a client that has only looked so far is watched before the fence, to see whether it does anything else.
+    /// How long a client that only looked so far is watched before the fence.
     pub onlookers: Duration,
     /// How long late writes are watched for after the pause.
     pub settle: Duration,
     /// How long a full copy may take when the master follows again.
     pub sync: Duration,
-    /// In how many rounds the full comparison may converge.
+    /// Rounds in which the full comparison may converge.
     pub rounds: u32,
 }
 

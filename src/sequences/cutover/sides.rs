@@ -6,16 +6,16 @@ use crate::model::error::Result;
 use std::time::Duration;
 use tokio::task::JoinHandle;
 
-/// When our two sides are asked while the fence is under way to the source.
+/// Delays after the fence's request, at which our two sides are asked.
 const AHEAD: [Duration; 2] = [Duration::from_millis(3), Duration::from_millis(20)];
 /// Connections that were opened before the fence, so that nothing is dialled inside it.
 pub struct Sides {
     pub source: Connection,
     pub master: Connection,
     pub replica: Connection,
-    /// To the master, for its stream once it is its own; none where it could not be dialled.
+    /// For the master's stream after the promotion; `None` if it could not be dialled.
     pub dialled: Option<Dialled>,
-    /// Questions to our two sides that are under way; see [`Sides::ask_ahead`].
+    /// Requests to our two sides that are under way; see [`Sides::ask_ahead`].
     pub(super) ahead: Vec<JoinHandle<Result<(Info, Info)>>>,
 }
 
@@ -33,14 +33,14 @@ impl Sides {
         })
     }
 
-    /// Our two sides' own accounts.
+    /// Returns the INFO of master and replica.
     pub async fn pair(&self) -> Result<(Info, Info)> {
         let (mut master, mut replica) = (self.master.clone(), self.replica.clone());
         tokio::try_join!(Info::read(&mut master), Info::read(&mut replica))
     }
 
-    /// Asks our two sides how far they are while the fence is under way to the source, some milliseconds behind it: far from
-    /// all three, their answers are there with the source's, and the drain need not ask again.
+    /// Asks our two sides how far they are, some milliseconds after the fence's request: far from
+    /// all three, their answers arrive with the source's, and the drain need not ask again.
     pub fn ask_ahead(&mut self) {
         let ask = |behind: Duration| {
             let (mut master, mut replica) = (self.master.clone(), self.replica.clone());

@@ -1,4 +1,4 @@
-//! A cutover as it runs: the value that its steps share.
+//! The value that the steps of a running cutover share.
 
 use super::fence::Fence;
 use super::figures::Outcome;
@@ -19,7 +19,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 use tokio::task::JoinHandle;
 
-/// A cutover as it runs: what was given, what the journal says, and what is held at the moment.
+/// What a cutover was given, what its journal says, and what it holds at the moment.
 pub struct Cutover<R: Record, P: Pair> {
     pub(super) setup: Setup<R, P>,
     pub(super) command: Command,
@@ -32,17 +32,17 @@ pub struct Cutover<R: Record, P: Pair> {
     pub(super) source_watch: Option<Watch>,
     /// Our own master's stream since its promotion.
     pub(super) our_watch: Option<Watch>,
-    /// The change of the apps' vars, found out before the fence.
+    /// The change of the apps' vars, planned before the fence.
     pub(super) planned_switch: Option<Switch>,
-    /// The bucket has just said that the lock is ours.
+    /// The bucket has just confirmed our lock.
     pub(super) just_confirmed: bool,
-    /// A look at our own master that is under way since its promotion.
+    /// A look at our own master that began after its promotion.
     pub(super) our_look: Option<JoinHandle<Result<OurLook>>>,
     pub(super) outcome: Outcome,
-    /// How the source is fenced, or would be; looked at before each decision.
+    /// The kind of fence that the source has, or would get; found before each decision.
     pub(super) fence_kind: FenceKind,
     pub(super) sent: Sent,
-    /// The look before this run decided.
+    /// What this run found before it decided.
     pub(super) seen: Option<World>,
     /// Whether this run let the app log in to the master, or may have.
     pub(super) access_opened: bool,
@@ -101,7 +101,6 @@ impl<R: Record, P: Pair> Cutover<R, P> {
     }
 }
 
-/// How a step ended.
 #[derive(Debug)]
 pub(super) enum Flow {
     On,
@@ -112,15 +111,15 @@ pub(super) enum Flow {
 /// What one run knows of the changes that it sent.
 #[derive(Default)]
 pub(super) struct Sent {
-    /// Apps whose change the platform took, with the newest release before it; `None` where the values were there already.
+    /// Apps with an accepted change, and the release before it; `None` if nothing had to change.
     pub accepted: BTreeMap<String, Option<u64>>,
     /// Apps whose change may or may not have been made.
     pub unclear: BTreeSet<String>,
 }
 
-/// Our master before the app may log in.
+/// What our master shows before the app may log in.
 pub(super) struct OurLook {
-    /// Its stream from where it is its own, where it is not watched yet and can be.
+    /// The master's own stream; `None` if it is watched already or cannot be.
     pub watch: Option<Watch>,
     pub access_is_open: bool,
     pub offset: u64,
@@ -130,7 +129,7 @@ pub(super) struct OurLook {
 #[derive(Default)]
 pub(super) struct Late {
     pub writes: u64,
-    /// Which keys, each once for a command.
+    /// The written keys, each once for a command.
     pub lines: Vec<String>,
 }
 

@@ -1,4 +1,4 @@
-//! What each step does on the side of Redis and of the hosts. Those that touch the app are in `app`.
+//! Performs the steps that touch Redis and the hosts. Those that touch the app are in `app`.
 
 use super::fence::Fence;
 use super::gate;
@@ -21,7 +21,7 @@ use crate::model::size;
 use jiff::Timestamp;
 use std::time::Duration;
 
-/// A pause that nobody waits for: only running the command again ends it.
+/// A pause that nobody waits for: only another run of the command ends it.
 const UNTIL_ALL_HAVE_MOVED: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
 impl<R: Record, P: Pair> Cutover<R, P> {
@@ -86,7 +86,7 @@ impl<R: Record, P: Pair> Cutover<R, P> {
             }
         }
         let (master, _) = sides.pair().await?;
-        // A link that still stands hides a password that was changed: it would not come back.
+        // A standing link hides that the password was changed, and could not be made again.
         let known = control::setting(&mut sides.master, "masterauth").await?;
         let wanted = setup.source.password.as_ref().map_or("", |password| password.expose());
         if master.role == ServerRole::Replica && known.is_some_and(|known| known.expose() != wanted) {
@@ -101,7 +101,7 @@ impl<R: Record, P: Pair> Cutover<R, P> {
             let waiting = logs::wait(&sides, setup.limits.sync, &step);
             self.interrupt.or(self.command, waiting).await?;
         }
-        // A replica ignores its limit, a master enforces it at once.
+        // A replica ignores `maxmemory`, a master enforces it at once.
         if master.maxmemory > 0 && master.used_memory > master.maxmemory {
             return Err(Error::failed(format!(
                 "let the master take over: it uses {} of memory and may use {}",
@@ -160,7 +160,7 @@ impl<R: Record, P: Pair> Cutover<R, P> {
                 Fence::raise(&self.setup.source, open).await?
             }
             FenceKind::Platform => {
-                // Much was written since the last look, and nobody waits on us for a few milliseconds.
+                // Much was written since the last comparison. Nobody waits for these milliseconds.
                 if let Some(baseline) = &mut self.baseline {
                     baseline.shrink().await?;
                 }
@@ -197,7 +197,7 @@ impl<R: Record, P: Pair> Cutover<R, P> {
         let (Some(fence), Some(sides), Some(baseline)) = (&self.fence, &self.sides, &mut self.baseline) else {
             return Err(out_of_order("prove"));
         };
-        // The bucket is asked meanwhile whether the lock is still ours: what is proven is done at once.
+        // The bucket confirms the lock meanwhile, since the promotion follows the proof at once.
         let setup = &mut self.setup;
         let (proof, ours) = tokio::join!(
             gate::prove(fence, sides, baseline, &mut setup.pair),
@@ -251,13 +251,13 @@ impl<R: Record, P: Pair> Cutover<R, P> {
         };
         self.setup.record.still_ours()?;
         fence.holds()?;
-        // Its answer is the role that runs.
+        // The host answers with the role that runs.
         self.setup.pair.promote(proof, fence).await?;
         self.promoted(&step).await
     }
 
-    /// Three requests that do not wait for each other: the promotion, the long pause, and once more the bucket's word that the lock is ours, without which app access does not
-    /// open.
+    /// Sends three requests at once: the promotion, the long pause, and the question whether the
+    /// lock is ours, without which app access does not open.
     async fn promote_and_hold(&mut self) -> Result<()> {
         let step = self.setup.ui.step("promote");
         let (Some(fence), Some(proof)) = (&self.fence, &self.proof) else {
@@ -284,7 +284,7 @@ impl<R: Record, P: Pair> Cutover<R, P> {
         };
         let fenced = milliseconds(fence.raised.elapsed());
         self.outcome.fenced_ms = Some(fenced);
-        // It was marked by the proof: whatever it shows since is late.
+        // The proof set the watch's mark, so whatever it shows since is late.
         self.source_watch = self.baseline.take().map(super::gate::Baseline::into_watch);
         step.done(format!("the master follows no more, {fenced} ms after the fence began"));
         if let (Command::SwitchApp, Some(promotion)) = (self.command, self.history.promotion.clone()) {
@@ -334,7 +334,7 @@ impl<R: Record, P: Pair> Cutover<R, P> {
                     self.fence = Some(fence);
                     self.still_since_promotion().await?;
                 }
-                // Every app runs on the endpoint: a source that is out of our reach has nobody left who writes there.
+                // Every app runs on the endpoint: nobody writes to a source that is out of reach.
                 Err(error) if self.all_have_moved() => {
                     step.failed("not reachable");
                     let line = format!("the source cannot be paused any more, nor watched: {error}");
@@ -348,7 +348,7 @@ impl<R: Record, P: Pair> Cutover<R, P> {
             }
         }
         if let Some(fence) = &self.fence {
-            // By the bucket's word: whoever took the lock over may have given the source back to its app.
+            // The bucket is asked: another holder of the lock may have given the source to its app.
             self.setup.record.confirm().await?;
             fence.extend(self.setup.limits.long_pause).await?;
             step.done(format!(
@@ -359,7 +359,7 @@ impl<R: Record, P: Pair> Cutover<R, P> {
         Ok(())
     }
 
-    /// The pause of an earlier run may have ended before this one's began: an app that is still on the source may have written there meanwhile.
+    /// Fails if an app may have written to the source between an earlier run's pause and this one.
     async fn still_since_promotion(&mut self) -> Result<()> {
         let Some(promotion) = self.history.promotion.clone().filter(|_| !self.all_have_moved()) else {
             return Ok(());
@@ -378,16 +378,16 @@ impl<R: Record, P: Pair> Cutover<R, P> {
             .hint("run the same command again: it follows the source again first"))
     }
 
-    /// Returns whether every app was seen on the endpoint when this run began, with no release under way.
+    /// Returns true if all apps were on the endpoint, with no pending release, when this run began.
     fn all_have_moved(&self) -> bool {
         self.seen
             .is_some_and(|seen| seen.app == Points::Endpoint && !seen.release_pending)
     }
 
-    /// Once one of several apps may write to the master, another must not be given back the source by a pause that ends.
+    /// Makes the pause endless: once one app may write to the master, no other may use the source.
     async fn stay_paused(&mut self) -> Result<()> {
         let Some(fence) = &self.fence else {
-            // Out of reach, and every app has moved: see `long_pause`.
+            // Every app has moved, and the source is out of reach: see `long_pause`.
             return Ok(());
         };
         let step = self.setup.ui.step("hold the source");

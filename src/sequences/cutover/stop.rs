@@ -1,4 +1,4 @@
-//! Preboot off and on, and the app stopped and started: what is done to its processes, each remembered in the journal before it is done.
+//! Turns preboot off and on, stops and starts the app. The journal has each before it is done.
 
 use super::app::insist;
 use super::history::Entry;
@@ -57,7 +57,7 @@ impl<R: Record, P: Pair> Cutover<R, P> {
         Ok(())
     }
 
-    /// Maintenance on and no process left that the platform keeps running. Those that got their SIGTERM may still write: the source's clients tell.
+    /// Turns maintenance on and stops all processes. They may still write until they are killed.
     pub(super) async fn stop_app(&mut self) -> Result<()> {
         let step = self.setup.ui.step(format!("stop {}", self.setup.app_names()));
         self.setup.record.confirm().await?;
@@ -79,7 +79,7 @@ impl<R: Record, P: Pair> Cutover<R, P> {
             return Ok(());
         };
         let step = self.setup.ui.step(format!("start {}", self.setup.app_names()));
-        // After the switch a refusal decides whether to go back; on the way back every app that can be started is.
+        // After the switch a refusal may lead back; on the way back every app that can start does.
         let on_the_way_back = self.history.phase != Some(Phase::Switching);
         self.setup.record.confirm().await?;
         let mut left = 0;
@@ -113,7 +113,7 @@ impl<R: Record, P: Pair> Cutover<R, P> {
         Ok(())
     }
 
-    /// What was started runs the newest release.
+    /// Waits until what was started runs the newest release.
     pub(super) async fn await_running(&mut self) -> Result<()> {
         let step = self.setup.ui.step("processes");
         let deadline = self.setup.limits.release;

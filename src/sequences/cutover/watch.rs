@@ -1,4 +1,4 @@
-//! A tap with the clock: when the stream of a server showed its first and last write since a mark, and which, for figures and for people.
+//! A tap with a clock: the first and last write in a server's stream since a mark, and which.
 
 use crate::effects::redis::key::{Key, printable};
 use crate::effects::redis::tap::{CommandTable, Dialled, DirtyKeys, Effect, Event, Place, Tap, Touched};
@@ -9,7 +9,7 @@ use std::collections::HashSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-/// How long the stream may take to be read up to where the source is.
+/// How long it may take to read the stream up to where the source is.
 pub(super) const READING: Duration = Duration::from_secs(10);
 
 /// So many written keys are listed, each once for a command; more are only counted.
@@ -17,7 +17,7 @@ const LISTED: usize = 10_000;
 /// More deletions than this are only counted, of keys and of fields.
 pub(super) const MOST_DELETED: usize = 100_000;
 
-/// The writes and removals in the stream since the mark. Deletions count apart: the end of an expired key or field looks the same.
+/// Writes and removals since the mark. Deletions count apart, because expiry looks the same.
 #[derive(Clone, Debug, Default)]
 pub struct Seen {
     pub writes: u64,
@@ -26,21 +26,18 @@ pub struct Seen {
     /// What was written to which key, for people.
     pub lines: Vec<String>,
     listed: HashSet<String>,
-    /// How many keys were deleted.
     pub deletions: u64,
-    /// How many fields of hashes were.
     pub field_deletions: u64,
-    /// Keys that were deleted, as far as their database was known; see `unplaced`.
+    /// Keys that were deleted in a known database; see `unplaced`.
     pub deleted: Vec<Key>,
-    /// Keys that were deleted in a database that the stream had not told.
+    /// Keys that were deleted in a database that the stream did not name.
     pub unplaced: Vec<Vec<u8>>,
     pub deleted_fields: Vec<DeletedField>,
 }
 
-/// A field of a hash that was deleted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DeletedField {
-    /// Absent where the stream had not told its database.
+    /// `None` if the stream did not name its database.
     pub database: Option<u32>,
     pub key: Vec<u8>,
     pub field: Vec<u8>,
@@ -110,13 +107,13 @@ pub struct Watch {
 }
 
 impl Watch {
-    /// Continues the stream of a replication id after an offset; nothing where the server cannot continue it from there. `table` is an engine of ours'.
+    /// Continues the stream of a replication id after an offset; `None` if the server cannot.
     pub async fn begin(server: &Server, table: Arc<CommandTable>, replid: &str, offset: u64) -> Result<Option<Watch>> {
         let info = Info::read(&mut server.connect(0).await?).await?;
         Watch::begin_with(server, table, info, replid, offset).await
     }
 
-    /// The same for a server that was just asked for its state.
+    /// Like [`Watch::begin`], for a server that was just asked for its INFO.
     pub async fn begin_with(
         server: &Server,
         table: Arc<CommandTable>,
@@ -127,7 +124,7 @@ impl Watch {
         Watch::begin_over(None, server, table, info, replid, offset).await
     }
 
-    /// The same over a connection that was dialled before, while nobody waited.
+    /// Like [`Watch::begin`], over a connection that was dialled while nobody waited.
     pub async fn begin_over(
         open: Option<Dialled>,
         server: &Server,
@@ -137,7 +134,7 @@ impl Watch {
         offset: u64,
     ) -> Result<Option<Watch>> {
         let knows = info.replid == replid || info.previous_replid.as_deref() == Some(replid);
-        // A server that cannot continue would begin a full copy: it is not even asked.
+        // A server that cannot continue would begin a full copy, so it is not asked.
         if !knows || info.master_repl_offset < offset {
             return Ok(None);
         }
@@ -161,32 +158,32 @@ impl Watch {
         self.table.clone()
     }
 
-    /// Waits until the stream was read up to an offset. An error when it broke.
+    /// Waits until the stream was read up to an offset. Fails if it broke.
     pub async fn reach(&self, offset: u64, deadline: Duration) -> Result<()> {
         self.tap.reach(offset, deadline).await
     }
 
-    /// How far it was read.
+    /// Returns how far the stream was read.
     pub fn position(&self) -> u64 {
         self.tap.position()
     }
 
-    /// The keys that were written after an offset. An error when the stream broke.
+    /// Returns the keys that were written after an offset. Fails if the stream broke.
     pub fn dirty_since(&self, offset: u64) -> Result<DirtyKeys> {
         self.tap.dirty_since(offset)
     }
 
-    /// Keys written up to an offset are known to be equal.
+    /// Forgets keys that were written up to an offset, because they are known to be equal.
     pub fn forget(&self, offset: u64) {
         self.tap.forget(offset);
     }
 
-    /// An error when the stream broke.
+    /// Fails if the stream broke.
     pub fn unbroken(&self) -> Result<()> {
         self.tap.dirty_since(self.tap.position()).map(drop)
     }
 
-    /// How long ago the last write was seen; nothing where none was since the mark.
+    /// Returns how long ago the last write was seen; `None` without a write since the mark.
     pub fn quiet_for(&self) -> Option<Duration> {
         let last = lock(&self.seen).last_write_at?;
         Some(Timestamp::now().duration_since(last).unsigned_abs())
@@ -206,7 +203,7 @@ fn lock(seen: &Mutex<Seen>) -> MutexGuard<'_, Seen> {
     seen.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The commands as our master knows them: it has to apply whatever stands in the source's stream.
+/// Returns the commands that our master knows, since it has to apply the source's stream.
 pub async fn command_table(master: &Server) -> Result<Arc<CommandTable>> {
     Ok(Arc::new(CommandTable::of(&mut master.connect(0).await?).await))
 }

@@ -1,7 +1,7 @@
 use super::*;
 use crate::effects::redis::testing::TestServer;
 
-/// The farthest that an operator may be.
+/// The longest round trip between an operator and the source.
 const FAR: Duration = Duration::from_millis(300);
 
 #[tokio::test]

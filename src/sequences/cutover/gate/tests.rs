@@ -60,7 +60,7 @@ fn a_small_database_may_lose_a_few_keys() {
         assert_eq!(found(before, now, 0), Vec::<String>::new(), "{before} {now}");
     }
     assert_eq!(found(20, 14, 0).len(), 1);
-    // Those that expired, or were deleted, are not lost.
+    // Keys that expired or were deleted are not lost.
     assert_eq!(found(1_000, 500, 400), Vec::<String>::new());
     assert_eq!(found(1_000, 500, 399).len(), 1);
 }

@@ -1,4 +1,4 @@
-//! A key that a server expires or evicts by itself is nobody's write, however late that comes.
+//! A key that a server expires or evicts by itself is no write, however late that happens.
 
 use super::super::Command;
 use super::expect_moved;
@@ -49,7 +49,7 @@ async fn fields_that_expire_during_a_switch_are_no_writes() {
     };
     stage.load().await;
     expiring_fields(&stage).await;
-    // Some are set again by the app where it runs now.
+    // The app sets some of them again on the new side.
     let again = set_again(&stage, (1..120).map(|at| format!("HSET hash:{at} goes 2")).collect());
     stage.limits.settle = Duration::from_secs(4);
     let outcome = stage.run(Command::SwitchApp).await.unwrap();
@@ -92,7 +92,7 @@ async fn a_field_that_a_client_deletes_after_the_promotion_is_a_write() {
     stage.limits.hold = Duration::from_secs(1);
     stage.run(Command::Promote).await.unwrap();
     stage.at_source("CLIENT UNPAUSE\nHDEL h a").await;
-    // The source is followed again, and then our side has its word.
+    // The deletion leads back to following, and the same run promotes and switches again.
     stage.run(Command::SwitchApp).await.unwrap();
     assert_eq!(stage.master.run::<Vec<String>>("HKEYS h").await, ["b"]);
     stage.end().await;

@@ -10,9 +10,9 @@ use crate::ui::Ui;
 use std::time::Duration;
 
 #[tokio::test]
-async fn keys_of_a_database_that_came_to_be_after_the_comparison_are_compared_again() {
+async fn keys_of_a_database_that_is_new_since_the_comparison_are_compared_again() {
     let stage = Stage::new(0.02).await;
-    // The stream has selected database 7, which has no keys: it does not tell again.
+    // The stream has selected database 7, which has no keys, and does not select it again.
     let mut seventh = stage.source().connect(7).await.unwrap();
     for line in ["SET a 1", "DEL a"] {
         seventh.ask(&command(line)).await.unwrap();

@@ -1,4 +1,4 @@
-//! A promotion also needs the hosts' append-only logs in force, and the lock by the bucket's word.
+//! A promotion also needs the append-only logs in force, and a lock that the bucket confirms.
 
 use super::super::{Command, Phase};
 use super::stage::{Stage, unfinished_log};
@@ -9,7 +9,7 @@ use crate::effects::redis::testing::TestServer;
 use crate::model::error::Kind;
 use std::time::{Duration, Instant};
 
-/// Each key that the engine's child writes takes so long, in microseconds.
+/// Slows each key that the engine's child writes, by so many microseconds.
 const SLOW: u32 = 3_000;
 
 async fn slow_rewrites(server: &TestServer, microseconds: u32) {
@@ -129,7 +129,7 @@ async fn a_plain_rewrite_that_begins_after_the_look_does_not_stop_the_promotion(
     stage.end().await;
 }
 
-/// The clock of this computer stood still, and somebody else took the lock meanwhile.
+/// This computer's clock stands still, and another command takes the lock meanwhile.
 #[tokio::test]
 async fn a_clock_that_stood_still_promotes_opens_and_erases_nothing() {
     for phase in [Phase::Fenced, Phase::Switching, Phase::Returning] {

@@ -1,4 +1,4 @@
-//! The way back, several apps, another platform, and writes of people that nobody knows.
+//! The way back, several apps, another platform, and writes of strangers.
 
 use super::super::{Command, Phase, Setup};
 use super::stage::Stage;
@@ -134,7 +134,7 @@ async fn of_two_apps_the_second_ones_failed_release_leaves_no_write_behind() {
 }
 
 #[tokio::test]
-async fn a_write_of_somebody_else_before_the_door_opens_is_named_and_nothing_is_lost() {
+async fn a_write_of_somebody_else_before_app_access_opens_is_named_and_nothing_is_lost() {
     let stage = Stage::new(0.02).await;
     stage.load().await;
     stage.run(Command::Promote).await.unwrap();
@@ -263,7 +263,7 @@ async fn a_source_that_came_back_empty_is_not_followed_though_it_took_as_many_ne
 async fn a_source_that_was_demoted_is_never_fenced() {
     let stage = Stage::new(0.02).await;
     stage.load().await;
-    // It keeps its run id and replication id until it has copied its new master; nobody listens there.
+    // It keeps its ids until it has copied its new master, and nobody listens there.
     stage.at_source("REPLICAOF 127.0.0.1 1").await;
     let error = stage.run(Command::Promote).await.unwrap_err();
     // Its stream ended when it was demoted, so that even the comparison cannot begin.
@@ -278,19 +278,19 @@ async fn a_source_that_was_demoted_is_never_fenced() {
     stage.end().await;
 }
 
-/// Writes like the others; asked to stop, it closes its connection, and puts its work back over a new one shortly before it is killed.
+/// A process that is asked to stop, disconnects, and writes its work back before it is killed.
 const RETURNING: &str = r#"mkdir -p "$SANDBOX_LEDGER_DIR"; i=0; stop=; trap 'stop=1' TERM; put() { [ "$(redis-cli -u "$REDIS_URL" --no-auth-warning SET "$1" 1 2>/dev/null)" = OK ] && echo "$1" >> "$SANDBOX_LEDGER_DIR/$$"; };
 while [ -z "$stop" ]; do i=$((i+1)); put "$DYNO:$$:$i"; sleep 0.02; done; sleep 2.5; put "$DYNO:$$:put-back""#;
 
 #[tokio::test]
-async fn a_process_that_comes_back_to_put_its_work_back_finds_the_source_shut_until_it_is_dead() {
+async fn a_stopping_process_that_reconnects_cannot_write_to_the_source() {
     // Processes are killed 3 s after they were asked to stop.
     let mut stage = Stage::with_writer(0.1, RETURNING).await;
     stage.limits.grace = Duration::from_millis(3200);
     stage.load().await;
     let outcome = stage.run(Command::SwitchApp).await.unwrap();
     assert_eq!(outcome.late_writes, Some(0));
-    // Long enough for whoever is still alive to have come back.
+    // A process that is still alive has come back by then.
     tokio::time::sleep(Duration::from_secs(3)).await;
     expect_moved(&stage).await;
     stage.end().await;
@@ -300,7 +300,7 @@ async fn a_process_that_comes_back_to_put_its_work_back_finds_the_source_shut_un
 async fn a_client_that_did_no_more_than_its_ready_check_is_disconnected_before_the_pause_ends() {
     let stage = Stage::new(0.02).await;
     stage.load().await;
-    // As every client library connects: a look, and then nothing for a long time.
+    // Every client library connects like this: one look, and then nothing for a long time.
     let mut idle = tokio::net::TcpStream::connect(("127.0.0.1", stage.source.port))
         .await
         .unwrap();
@@ -317,7 +317,7 @@ async fn a_client_that_did_no_more_than_its_ready_check_is_disconnected_before_t
 
 #[tokio::test]
 async fn two_apps_left_between_two_sides_never_both_write_however_long_nobody_comes_back() {
-    // From when both changes were sent to when app access is open.
+    // Between the moment that both changes were sent and the opening of app access.
     for steps in 13..16 {
         let mut stage = Stage::new(0.02).await;
         stage.second_app().await;
@@ -329,7 +329,7 @@ async fn two_apps_left_between_two_sides_never_both_write_however_long_nobody_co
         let error = stage.killed_after(steps, Command::SwitchApp).await.unwrap_err();
         assert!(error.to_string().contains("killed"), "after {steps} steps: {error:?}");
         tokio::time::sleep(Duration::from_secs(4)).await;
-        // Before access opens the pause ends by itself; from right before it on, by no clock.
+        // An early pause ends by itself; the one right before access opens ends by no clock.
         let shut = steps >= 14;
         assert_ne!(stage.source_takes_writes().await, shut, "after {steps} steps");
         stage

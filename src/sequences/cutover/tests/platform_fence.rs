@@ -15,7 +15,7 @@ async fn unpausable() -> Stage {
     stage
 }
 
-/// Its processes and its maintenance are as before.
+/// Expects the app's processes and its maintenance as before.
 async fn expect_as_it_stood(stage: &Stage) {
     let formation = stage.heroku.formation().await.unwrap();
     assert_eq!((formation["web"], formation["worker"]), (2, 1));
@@ -44,9 +44,9 @@ async fn promote_alone_leaves_the_app_stopped_until_the_switch() {
     assert_eq!(outcome.phase, Some(Phase::Promoted));
     assert!(outcome.notes.iter().any(|note| note.contains("--back")), "{outcome:?}");
     assert!(stage.heroku.dynos().await.unwrap().is_empty());
-    // A second one has nothing to do but to say so.
+    // A second promotion has nothing to do.
     stage.run(Command::Promote).await.unwrap();
-    // Whoever knew the source's URL was waited for already; a second time would keep the app down for nothing.
+    // Stragglers were waited for already; waiting again would only keep the app down.
     stage.limits.grace = Duration::from_secs(3600);
     stage.run(Command::SwitchApp).await.unwrap();
     expect_moved(&stage).await;
@@ -99,7 +99,7 @@ async fn a_tool_that_is_killed_at_any_step_is_finished_by_running_it_again() {
 #[tokio::test]
 async fn a_release_that_fails_starts_the_app_again_on_the_source() {
     let stage = unpausable().await;
-    // The flattening's own releases succeed.
+    // The detachment's own releases succeed.
     stage.killed_after(1, Command::SwitchApp).await.unwrap_err();
     stage
         .behave(json!({"release_phase": {"seconds": 5.0, "fails": true}}))
@@ -115,7 +115,7 @@ async fn a_release_that_fails_starts_the_app_again_on_the_source() {
 }
 
 #[tokio::test]
-async fn somebody_who_comes_back_stops_it_with_his_address_and_the_app_goes_on_where_it_was() {
+async fn a_client_that_comes_back_stops_the_cutover_and_is_named_by_its_address() {
     let stage = unpausable().await;
     let source = stage.source();
     // A process that no change of the app stops: it reconnects and writes.
@@ -144,7 +144,7 @@ async fn somebody_who_comes_back_stops_it_with_his_address_and_the_app_goes_on_w
 #[tokio::test]
 async fn keys_that_expire_while_the_app_is_stopped_are_no_writes() {
     let stage = unpausable().await;
-    // Some of them go at any moment of it.
+    // Some of them expire at any moment of the cutover.
     let brief: Vec<String> = (1..80).map(|at| format!("SET brief:{at} 1 PX {}", at * 100)).collect();
     stage.at_source(&brief.join("\n")).await;
     stage.run(Command::Promote).await.unwrap();

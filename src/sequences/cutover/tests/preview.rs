@@ -1,4 +1,4 @@
-//! What `--dry-run` shows before a cutover: the list that the command would perform, which is another by each kind of fence.
+//! What `--dry-run` shows before a cutover: the steps to perform, for each kind of fence.
 
 use super::super::{Command, preview};
 use super::stage::Stage;

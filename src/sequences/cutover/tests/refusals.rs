@@ -1,7 +1,8 @@
-//! The table of every change that a cutover asks the platform for, each refused once, refused for good, and unclear before it is refused.
+//! Every change that a cutover asks the platform for: refused once, for good, or left unclear.
 //!
-//! The calls are taken from the platform's own log of a run without failures, so that a new call is in the table by itself. `REFUSALS=all` tries every case; otherwise a sample
-//! is drawn by a seed that is printed and that `REFUSALS_SEED` repeats. `REFUSALS_ONLY` takes the cases whose description holds it, such as `mode: Once, at: 20`.
+//! The calls come from the platform's log of a run without failures, so new calls are covered too.
+//! `REFUSALS=all` tries every case; otherwise a printed seed draws a sample, which `REFUSALS_SEED`
+//! repeats. `REFUSALS_ONLY` takes cases whose description holds it, such as `mode: Once, at: 20`.
 
 use super::super::{Command, Outcome, Phase};
 use super::expect_moved;
@@ -14,11 +15,11 @@ use futures_util::StreamExt;
 use serde_json::json;
 use std::time::Duration;
 
-/// The bound within which the source is open again and the app on it, after a refusal.
+/// After a refusal the source must be open again, with the app on it, within this time.
 const OPEN_AGAIN: Duration = Duration::from_secs(10);
 /// Cases at the same time: most of each is waiting.
 const AT_ONCE: usize = 6;
-/// One case of so many is in the sample.
+/// One case in so many is in the sample.
 const SAMPLE: u64 = 12;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,11 +81,11 @@ struct Case {
     apps: usize,
     command: Command,
     mode: Mode,
-    /// Which of the changes is the first to be refused.
+    /// The first change to be refused.
     at: usize,
 }
 
-/// A stage with so many apps, the first with preboot on. Apps write unless they shall be moved back, which only an unused endpoint allows.
+/// Makes a stage of so many apps, the first with preboot. Apps that move back must not write.
 async fn stage(fence: Fence, apps: usize, command: Command) -> Stage {
     let mut stage = Stage::with_pace(0.01, "0.4").await;
     stage.limits.hold = Duration::from_secs(20);
@@ -112,7 +113,7 @@ async fn start(stage: &Stage) {
     }
 }
 
-/// The changes that a run without failures asks for.
+/// Returns the changes that a run without failures asks for.
 async fn log(fence: Fence, apps: usize, command: Command) -> Vec<Asked> {
     let stage = stage(fence, apps, command).await;
     stage.plan_failures(json!([])).await;
@@ -142,7 +143,7 @@ async fn try_case(case: Case) {
         Ok(outcome) => expect_done(&stage, case, outcome).await,
         Err(error) => expect_open(&stage, case, error, refused_ago).await,
     }
-    // The platform works again: the same command ends it, and nothing that was acknowledged is gone.
+    // The platform works again: the same command finishes, and no acknowledged write is gone.
     stage.plan_failures(json!([])).await;
     finish(&stage, case, &said).await;
     stage.end().await;
@@ -162,7 +163,7 @@ async fn expect_done(stage: &Stage, case: Case, outcome: &Outcome) {
     assert_eq!(stage.lost_on(&live).await, 0, "{case:?}");
 }
 
-/// After an error the app can write on one side, unless the platform is what keeps it from that; and the error says what is left.
+/// Expects that the app can write unless the platform prevents it; the error says what is left.
 async fn expect_open(stage: &Stage, case: Case, error: &Error, refused_ago: Option<Duration>) {
     let history = stage.history();
     let said = text(error);
@@ -236,7 +237,7 @@ async fn run_until_done(stage: &Stage, command: Command) -> Result<()> {
     last
 }
 
-/// The same number for the same seed and case.
+/// Returns the same answer for the same seed and case.
 fn drawn(seed: u64, number: u64) -> bool {
     let mixed = (seed ^ number.wrapping_mul(0x9e37_79b9_7f4a_7c15)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     (mixed ^ (mixed >> 31)).is_multiple_of(SAMPLE)
@@ -257,7 +258,7 @@ async fn whatever_the_platform_refuses_nobody_is_blocked_and_nothing_is_lost() {
                 let calls = log(fence, apps, command).await;
                 assert!(!calls.is_empty(), "{fence:?} {apps} {command}: no change was logged");
                 println!("{fence:?}, {apps} apps, {command}: {} changes", calls.len());
-                // A request that has no readable body only asks whether a change would be refused.
+                // A request without a readable body only asks whether a change would be refused.
                 let changes = (0..calls.len()).filter(|at| calls[*at].status != 400);
                 let of_this = changes.flat_map(|at| MODES.map(|mode| (at, mode)));
                 cases.extend(of_this.map(|(at, mode)| Case {

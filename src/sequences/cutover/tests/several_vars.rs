@@ -1,4 +1,4 @@
-//! Add-ons that own several vars, or one beside a plain copy: whichever var a process reads, it ends on the endpoint.
+//! Add-ons that own several vars, or one beside a plain copy: every reader ends on the endpoint.
 
 use super::super::{Command, Phase};
 use super::stage::{Rented, Stage};
@@ -17,7 +17,7 @@ const TWO_VARS: Rented = Rented {
     worker_reads: "REDIS_TLS_URL",
 };
 
-/// REDISCLOUD owns its var, REDIS_URL is a plain copy of it, and each is read by somebody.
+/// The add-on owns REDISCLOUD_URL, REDIS_URL is a plain copy of it, and each has a reader.
 const BESIDE_A_COPY: Rented = Rented {
     attachment: "REDISCLOUD",
     second_port: false,
@@ -27,7 +27,6 @@ const BESIDE_A_COPY: Rented = Rented {
     worker_reads: "REDISCLOUD_URL",
 };
 
-/// The values of an app's vars.
 async fn values(app: &Heroku) -> BTreeMap<String, String> {
     let vars = app.config_vars().await.unwrap();
     vars.readable()
@@ -35,7 +34,7 @@ async fn values(app: &Heroku) -> BTreeMap<String, String> {
         .collect()
 }
 
-/// Moves the app under load; nothing is lost, nobody writes to the source afterwards, and each of these vars names the endpoint.
+/// Moves the app under load. Expects no loss, a silent source, and these vars on the endpoint.
 async fn expect_switched(stage: &Stage, vars: &[&str]) {
     stage.load().await;
     let outcome = stage.run(Command::SwitchApp).await.unwrap();
@@ -164,7 +163,7 @@ async fn the_way_back_gives_every_var_its_own_old_value() {
         BESIDE_A_COPY,
         Rented {
             copy: Some("/3?timeout=5"),
-            // The ledger is held against database 0.
+            // The ledger is compared with database 0.
             web_reads: "REDISCLOUD_URL",
             ..BESIDE_A_COPY
         },
@@ -178,7 +177,7 @@ async fn the_way_back_gives_every_var_its_own_old_value() {
         after.retain(|var, _| !var.starts_with("HOSTED_"));
         before.retain(|var, _| !var.starts_with("HOSTED_"));
         assert_eq!(after, before);
-        // And forth again, with what the first switch left.
+        // The app is switched again, with what the first switch left.
         expect_switched(&stage, &["REDIS_URL"]).await;
         stage.end().await;
     }
@@ -206,7 +205,7 @@ async fn two_vars_survive_a_tool_that_is_killed_at_any_step() {
 
 #[tokio::test]
 async fn what_the_platform_would_refuse_stops_it_before_the_fence() {
-    // The first look is before the detaching; the second, after two requests that pass, comes with the comparison's end.
+    // One look comes before the detachment, another, after two requests, after the comparison.
     for (status, id, skip) in [
         (403, "suspended", 0),
         (402, "delinquent", 2),
@@ -243,7 +242,7 @@ async fn what_the_platform_would_refuse_stops_it_before_the_fence() {
 async fn an_attachment_that_comes_back_after_the_comparison_is_found_before_the_fence() {
     let stage = Stage::renting(0.02, TWO_VARS).await;
     stage.load().await;
-    // Dies with the entry before `fenced`.
+    // The run dies with the entry before `fenced`.
     let mut steps = 0;
     while stage.history().phase.is_none() {
         steps += 1;

@@ -1,4 +1,4 @@
-//! Holds that no command which can hold up a source is sent to it.
+//! Checks that no command that can hold up a source is sent to it.
 
 use super::super::Command;
 use super::expect_moved;
@@ -15,7 +15,7 @@ use tokio::task::JoinHandle;
 /// More elements than may be asked for at once.
 const MANY: usize = 20_000;
 
-/// One of each type that is too large to be got whole, and one of each that is not.
+/// Makes one value of each type that is too large to be got whole, and one that is not.
 async fn fill(stage: &Stage) {
     let mut connection = stage.source().connect(0).await.unwrap();
     for first in (0..MANY).step_by(1_000) {
@@ -43,7 +43,7 @@ async fn fill(stage: &Stage) {
         .await;
 }
 
-/// Every command that the source gets from now on, in lower case, words separated by spaces.
+/// Collects the commands that the source gets from now on, in lower case, words with spaces.
 async fn monitor(stage: &Stage) -> (Arc<Mutex<Vec<String>>>, JoinHandle<()>) {
     let server = stage.source();
     let mut stream = TcpStream::connect((server.host.as_str(), server.port)).await.unwrap();
@@ -65,7 +65,7 @@ async fn monitor(stage: &Stage) -> (Arc<Mutex<Vec<String>>>, JoinHandle<()>) {
     (seen, watching)
 }
 
-/// Why a command may hold up a server, by its words in lower case.
+/// Returns why a command may hold up a server, by its words in lower case.
 fn objection(words: &[&str]) -> Option<&'static str> {
     let large = words.get(1).is_some_and(|key| key.starts_with("large:"));
     let last = words.last().copied().unwrap_or_default();

@@ -1,4 +1,4 @@
-//! Three real servers, a platform whose processes really write, and roles changed by Redis's own commands.
+//! Three real servers, a platform whose processes really write, and roles changed by Redis itself.
 
 use super::super::fence::Fence;
 use super::super::gate::Proof;
@@ -34,7 +34,7 @@ const SOURCE_PASSWORD: &str = "hosted-secret";
 const PAIR_PASSWORD: &str = "pair-secret";
 const APP_PASSWORD: &str = "app-secret";
 
-/// Each acknowledged write is a line of the ledger. SIGTERM is ignored, as by a process that finishes its work: the old ones live on until they are killed.
+/// Notes each acknowledged write in the ledger. Ignores SIGTERM, so it lives until it is killed.
 const WRITER: &str = r#"trap '' TERM; i=0; mkdir -p "$SANDBOX_LEDGER_DIR"; while :; do i=$((i+1)); key="$DYNO:$$:$i";
 [ "$(redis-cli -u "$REDIS_URL" --no-auth-warning SET "$key" "$i" 2>/dev/null)" = OK ] && echo "$key" >> "$SANDBOX_LEDGER_DIR/$$"; sleep PAUSE; done"#;
 
@@ -47,7 +47,6 @@ pub struct Asked {
     pub method: String,
     pub path: String,
     pub status: u16,
-    /// How long ago, in milliseconds.
     pub ago_ms: u64,
 }
 
@@ -59,7 +58,7 @@ pub struct Rented {
     pub second_port: bool,
     /// The app has REDIS_URL as a plain copy of the add-on's URL, with this behind it.
     pub copy: Option<&'static str>,
-    /// As infra.yml names it.
+    /// `app.config_var` of infra.yml.
     pub config_var: &'static str,
     pub web_reads: &'static str,
     pub worker_reads: &'static str,
@@ -78,12 +77,12 @@ impl Default for Rented {
     }
 }
 
-/// A script that writes, reading its URL in this var.
+/// Returns a script that writes to the URL in this var.
 fn reading(writer: &str, var: &str) -> String {
     writer.replace("REDIS_URL", var)
 }
 
-/// Leads a second port of loopback to the first.
+/// Relays a second port of loopback to the first.
 async fn relay(to: u16) -> u16 {
     let listener = tokio::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
     let port = listener.local_addr().unwrap().port();
@@ -105,11 +104,11 @@ pub struct Stage {
     pub replica: TestServer,
     pub entries: Arc<Mutex<Vec<Entry>>>,
     pub lock_is_ours: Arc<AtomicBool>,
-    /// This computer's clock stands still: it does not tell that the lock was lost.
+    /// This computer's clock stands still, so it does not show that the lock was lost.
     pub clock_stands: bool,
-    /// With which entry the lock is lost.
+    /// The entry with which the lock is lost.
     pub lock_ends_with: Option<Phase>,
-    /// With which entry somebody ends the source's pause and writes there.
+    /// The entry with which somebody ends the source's pause and writes there.
     pub pause_ends_with: Option<Phase>,
     pub heroku: Heroku,
     /// The app, and those that move with it.
@@ -125,29 +124,29 @@ pub struct Stage {
 }
 
 impl Stage {
-    /// An app that runs on the source, with master and replica following it. `scale` is the factor on the platform's delays.
+    /// Makes an app on the source and a pair that follows. `scale` is a factor on platform delays.
     pub async fn new(scale: f64) -> Stage {
         Self::with_pace(scale, BUSY).await
     }
 
-    /// The same with servers of another engine; `None` if it cannot be had here.
+    /// Like [`Stage::new`], with another engine; `None` if that cannot be had here.
     pub async fn of(engine: Engine, scale: f64) -> Option<Stage> {
         Self::raise(engine, scale, &WRITER.replace("PAUSE", BUSY), Rented::default()).await
     }
 
-    /// The same with so many seconds between two writes of a process.
+    /// Like [`Stage::new`], with so many seconds between two writes of a process.
     pub async fn with_pace(scale: f64, pace: &str) -> Stage {
         Self::with_writer(scale, &WRITER.replace("PAUSE", pace)).await
     }
 
-    /// The same with this script as every process.
+    /// Like [`Stage::new`], with this script as every process.
     pub async fn with_writer(scale: f64, writer: &str) -> Stage {
         Self::raise(Engine::Redis7, scale, writer, Rented::default())
             .await
             .unwrap()
     }
 
-    /// The same with an add-on and processes of this kind.
+    /// Like [`Stage::new`], with an add-on and processes of this kind.
     pub async fn renting(scale: f64, rented: Rented) -> Stage {
         let writer = WRITER.replace("PAUSE", BUSY);
         Self::raise(Engine::Redis7, scale, &writer, rented).await.unwrap()
@@ -161,7 +160,7 @@ impl Stage {
         let source = start(&["--requirepass", SOURCE_PASSWORD, "--repl-diskless-sync-delay", "0"]).await?;
         let follower = async |of: u16, password: &'static str| {
             let of = format!("127.0.0.1 {of}");
-            // A client whose own password is refused must not get in as nobody in particular.
+            // A client whose own password is refused must not get in as the default user.
             start(&[
                 "--requirepass",
                 PAIR_PASSWORD,
@@ -284,7 +283,7 @@ impl Stage {
             .unwrap();
     }
 
-    /// Another app that the add-on is attached to, with a process that reads that attachment's var, and a plain REDIS_URL.
+    /// Makes an app to which the add-on is attached; its process reads that attachment's var.
     pub async fn attached_app(&mut self, attachment: &str) -> Heroku {
         let formation = json!({"web": {"command": ["sh", "-c", reading(&self.writer, &format!("{attachment}_URL"))]}});
         let config = json!({"REDIS_URL": self.source().url().expose()});
@@ -330,7 +329,7 @@ impl Stage {
             .unwrap()
     }
 
-    /// Says commands to the source, one a line, as somebody who has its URL.
+    /// Sends commands to the source, one a line, as somebody who has its URL.
     pub async fn at_source(&self, lines: &str) {
         let mut connection = self.source().connect(0).await.unwrap();
         for line in lines.lines() {
@@ -345,17 +344,16 @@ impl Stage {
             .await;
     }
 
-    /// Another app with processes of its own, that has the source's URL in a plain var.
+    /// Makes an app with processes of its own, and the source's URL in a plain var.
     pub async fn second_app(&mut self) -> Heroku {
         self.second_app_in(json!(null), 1).await
     }
 
-    /// The same with so many processes, in a Private Space if one is named.
+    /// Like [`Stage::second_app`], with so many processes, in a Private Space if one is named.
     pub async fn second_app_in(&mut self, space: serde_json::Value, processes: u64) -> Heroku {
         self.further_app("second", space, processes).await
     }
 
-    /// One more app of this name, likewise.
     pub async fn further_app(&mut self, name: &str, space: serde_json::Value, processes: u64) -> Heroku {
         let formation = json!({"web": {"command": ["sh", "-c", self.writer]}});
         self.admin(
@@ -376,7 +374,7 @@ impl Stage {
         self.admin("failures", plan).await;
     }
 
-    /// Every change that was asked for since the plan was set: method and path, status, and how many milliseconds ago.
+    /// Returns the changes that were asked for since the failures were planned.
     pub async fn changes(&self) -> Vec<Asked> {
         let response = self
             .heroku_client()
@@ -386,12 +384,11 @@ impl Stage {
         serde_json::from_str(&response.unwrap().text().await.unwrap()).unwrap()
     }
 
-    /// Makes the platform act up.
     pub async fn behave(&self, behaviour: serde_json::Value) {
         self.behave_as("demo", behaviour).await;
     }
 
-    /// The same for another app.
+    /// Makes the platform misbehave for another app.
     pub async fn behave_as(&self, app: &str, behaviour: serde_json::Value) {
         self.admin(&format!("apps/{app}/behaviour"), behaviour).await;
     }
@@ -415,7 +412,7 @@ impl Stage {
         }
     }
 
-    /// Every write that was acknowledged to the app.
+    /// Returns every write that was acknowledged to the app.
     pub fn ledger(&self) -> Vec<String> {
         let folder = self.folder.path().join("ledger");
         self.apps
@@ -429,7 +426,7 @@ impl Stage {
             .collect()
     }
 
-    /// How many acknowledged writes a server does not have.
+    /// Returns how many acknowledged writes a server does not have.
     pub async fn lost_on(&self, server: &Server) -> usize {
         let ledger = self.ledger();
         let mut connection = server.connect(0).await.unwrap();
@@ -523,13 +520,13 @@ impl Stage {
         vars.get(name).unwrap().map(|value| value.expose().to_owned())
     }
 
-    /// Whether the app's var names this server.
+    /// Returns true if the app's var names this server.
     pub async fn app_is_on(&self, server: &TestServer) -> bool {
         let url = self.var(self.rented.config_var).await.unwrap_or_default();
         url.contains(&format!(":{}", server.port))
     }
 
-    /// Whether a write on the source is answered at once.
+    /// Returns true if a write on the source is answered at once.
     pub async fn source_takes_writes(&self) -> bool {
         let mut connection = self.source().connect(0).await.unwrap();
         connection.answer_within(Duration::from_millis(500));
@@ -564,7 +561,7 @@ impl Stage {
     }
 }
 
-/// Entries that outlive a run, as those in a bucket do.
+/// Entries that outlive a run, like those in a bucket.
 pub struct Kept {
     entries: Arc<Mutex<Vec<Entry>>>,
     ours: Arc<AtomicBool>,
@@ -621,12 +618,12 @@ impl Record for Kept {
     }
 }
 
-/// The file that an engine writes to after a full copy, until its log is in force.
+/// Returns the file that an engine writes to after a full copy, until its log is in force.
 pub fn unfinished_log(server: &TestServer) -> PathBuf {
     server.folder().join("appendonlydir/temp-appendonly.aof.incr")
 }
 
-/// Roles changed by Redis's own commands.
+/// Changes roles by Redis's own commands.
 pub struct Plain {
     master: Server,
     replica: Server,
