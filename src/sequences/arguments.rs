@@ -1,4 +1,4 @@
-//! What each command may be asked for, as arguments of the command line.
+//! The arguments of each command.
 
 use crate::model::secrets::RedisUser;
 use crate::sequences::cutover::FenceKind;
@@ -18,7 +18,7 @@ pub struct Common {
         help_heading = "Common options"
     )]
     pub env: String,
-    /// What is wanted
+    /// File that says what is wanted
     #[arg(
         long,
         global = true,
@@ -93,7 +93,7 @@ pub struct Drill {
     /// The second to restore, such as 2026-11-28T01:02:03Z; default: a random one
     #[arg(long, value_name = "TIME", conflicts_with = "latest")]
     pub at: Option<jiff::Timestamp>,
-    /// Everything that there is
+    /// The newest data that there is
     #[arg(long)]
     pub latest: bool,
 }
@@ -103,7 +103,7 @@ pub struct Restore {
     /// The data as it was at the end of this second, such as 2026-11-28T01:02:03Z
     #[arg(long, value_name = "TIME", group = "what")]
     pub at: Option<jiff::Timestamp>,
-    /// Everything that there is
+    /// The newest data that there is
     #[arg(long, group = "what")]
     pub latest: bool,
     /// A base alone, as `backup list` names it
@@ -223,13 +223,13 @@ pub struct Promote {
     pub confirmed: Confirmed,
     #[command(flatten)]
     pub leave: Leave,
-    /// How long the source's writes stay paused for `switch-app` to take over; then the app is back on its old master
+    /// How long the source's writes stay paused for `switch-app` to take over; after that the app uses the source again
     ///
-    /// Default: 120s. Where the source cannot be paused the app is stopped instead, and stays so until `switch-app`: then the flag must be given, as a sign that
-    /// this is wanted.
+    /// Default: 120s. If the source cannot be paused, the app is stopped instead and stays stopped until
+    /// `switch-app`. Then the flag must be given, to confirm that this is wanted.
     #[arg(long, value_parser = duration, value_name = "TIME")]
     pub hold: Option<Duration>,
-    /// How nothing can write to the source: it pauses its writes, or the app is stopped. Default: a pause where the source allows one
+    /// How to keep writes from the source: pause them there, or stop the app. Default: a pause if the source allows one
     #[arg(long, value_enum, value_name = "KIND")]
     pub fence: Option<FenceKind>,
     /// Follow a source that lost more than a tenth of its keys since it was last compared, although the master would lose them too
@@ -258,13 +258,13 @@ pub struct SwitchApp {
     /// Set the app's vars back to the source and follow it again; refused once the new side was written to
     #[arg(long, conflicts_with_all = ["longest_pause", "rounds", "watch", "rehearse"])]
     pub back: bool,
-    /// How nothing can write to the source: it pauses its writes, or the app is stopped. Default: a pause where the source allows one
+    /// How to keep writes from the source: pause them there, or stop the app. Default: a pause if the source allows one
     #[arg(long, value_enum, value_name = "KIND")]
     pub fence: Option<FenceKind>,
     /// Follow a source that lost more than a tenth of its keys since it was last compared, although the master would lose them too
     #[arg(long)]
     pub accept_loss: bool,
-    /// How long a process that was replaced or stopped may live on; the source stays shut for so long. Heroku kills it after 30 s
+    /// How long a process that was replaced or stopped may live on; the source stays fenced for so long. Heroku kills it after 30 s
     #[arg(long, value_parser = duration, default_value = "31s", value_name = "TIME")]
     pub grace: Duration,
     /// How long the source is watched for late writes once the app has moved
@@ -291,14 +291,14 @@ pub struct Rotate {
     /// How long one-off processes and others that hold the app's old password may take to go; both passwords are accepted meanwhile
     #[arg(long, value_parser = duration, default_value = "10m", value_name = "TIME")]
     pub wait: Duration,
-    /// Disconnect whoever still holds the app's old password, for one that got into wrong hands
+    /// Disconnect clients that still use the app's old password, if it got into wrong hands
     #[arg(long)]
     pub cut_off: bool,
 }
 
 #[derive(Debug, Args)]
 pub struct Unlock {
-    /// The lock's id, as a command that was refused shows it with who holds it, where and since when
+    /// The lock's id: a refused command shows it, with its holder, host and time
     #[arg(value_name = "ID")]
     pub id: String,
     /// Do not ask
@@ -310,7 +310,7 @@ pub struct Unlock {
 pub struct Down {
     #[command(flatten)]
     pub confirmed: Confirmed,
-    /// Also delete every backup of this deployment, named once more
+    /// Also delete all backups of the deployment; repeat its name
     #[arg(long, value_name = "NAME")]
     pub delete_backups: Option<String>,
 }
@@ -356,7 +356,7 @@ pub enum Host {
     Restored,
 }
 
-/// A span such as `90s`, `2m` or `1h`; a bare number is seconds.
+/// Parses a span such as `90s`, `2m` or `1h`; a bare number is seconds.
 fn duration(text: &str) -> Result<Duration, String> {
     let wrong = || format!("{text:?} is not a time such as 500ms, 90s, 2m or 1h");
     let split = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
