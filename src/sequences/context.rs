@@ -1,4 +1,4 @@
-//! What every verb begins with: the configuration, and from it the platform, the cloud, the state and the servers.
+//! Loads what every command begins with: configuration, platform, cloud, state and servers.
 
 use crate::decide::vars;
 use crate::decide::vars::{Naming, Place};
@@ -37,11 +37,11 @@ pub struct Context {
     pub ui: Ui,
     pub interrupt: Interrupt,
     pub platform: Platform,
-    /// The agent for the hosts, where it is not the one beside this program.
+    /// The agent for the hosts; `None` means the one beside this program.
     pub agent: Option<PathBuf>,
 }
 
-/// Where the operator reaches the hosts: the master at the endpoint's address.
+/// The addresses at which the operator reaches the hosts; the master's is the endpoint's.
 pub struct Addresses(BTreeMap<Role, String>);
 
 impl Addresses {
@@ -115,13 +115,13 @@ impl Context {
         )
     }
 
-    /// The environment's secrets, as far as they were made.
+    /// Returns the environment's secrets, as far as they were made.
     pub async fn secrets(&self, environment: &Environment) -> Result<Secrets> {
         let names = self.names(environment)?;
         find::secrets(&environment.cloud, &names, &Wanted::standard_parameters()).await
     }
 
-    /// Where the hosts are, asked of EC2.
+    /// Returns where the hosts are, as EC2 says.
     pub async fn addresses(&self, environment: &Environment) -> Result<Addresses> {
         let names = self.names(environment)?;
         let (instances, addresses) = tokio::try_join!(
@@ -143,12 +143,12 @@ impl Context {
         Ok(Addresses(found))
     }
 
-    /// How far the cutover is, by its journal; nothing where none was ever begun.
+    /// Returns the phase in the journal; `None` if no cutover was ever begun.
     pub async fn phase(&self, environment: &Environment) -> Result<Option<Phase>> {
         Ok(self.history(environment).await?.phase)
     }
 
-    /// What its journal says; empty where none was ever begun.
+    /// Returns what the journal says; empty if no cutover was ever begun.
     pub async fn history(&self, environment: &Environment) -> Result<History> {
         match Journal::latest(&environment.store).await? {
             Some(journal) => entries::read(&journal),
@@ -156,7 +156,7 @@ impl Context {
         }
     }
 
-    /// The app, and those that move with it.
+    /// Returns the app, and those that are switched with it.
     pub fn apps(&self) -> Result<Vec<Platform>> {
         let mut apps = vec![self.platform.clone()];
         for also in &self.config.app.also {
@@ -165,7 +165,7 @@ impl Context {
         Ok(apps)
     }
 
-    /// The same, for looking without being seen.
+    /// Returns a copy that prints nothing.
     pub fn quietly(&self) -> Context {
         Context {
             common: self.common.clone(),
@@ -177,13 +177,13 @@ impl Context {
         }
     }
 
-    /// What the endpoint goes by in an app's URL: its address, and the user's own domain.
+    /// Returns the hosts that name the endpoint in an app's URL: its address, and the own domain.
     pub fn endpoint_names(&self, address: Option<&str>) -> Vec<String> {
         let names = address.map(String::from).into_iter();
         names.chain(self.config.hosts.domain.clone()).collect()
     }
 
-    /// The source as the app's config vars or our own environment name it.
+    /// Returns the source that the app's config vars or our own environment name.
     pub async fn source(&self) -> Result<Server> {
         if self.config.source.none {
             return Err(Error::usage("ask the source: infra.yml says that there is none").hint(
@@ -202,10 +202,10 @@ impl Context {
         self.source_server(&url)
     }
 
-    /// How the vars of these apps name the source. `leave` are the apps that `--leave` names.
+    /// Returns how the vars of these apps name the source. `leave` has the apps of `--leave`.
     pub async fn naming(&self, apps: &[Platform], source: &Place, leave: &[String]) -> Result<Naming> {
         let own = &self.config.app.config_var;
-        // The source's URL is read there after the switch too.
+        // The source's URL is read from this var after the switch too.
         let read = self.config.source.config_var.clone().filter(|var| var != own);
         let staying = Staying {
             vars: read.as_slice(),
@@ -226,7 +226,7 @@ impl Context {
         Server::from_url("source", url, pin.filter(|_| tls).map(Trust::Pin))
     }
 
-    /// For what failed after the command's own work was done: it is told, and changes nothing of the result.
+    /// Warns of a failure after the command's own work. The command's result stays as it is.
     pub fn warn_of<T>(&self, result: Result<T>) -> Option<T> {
         result
             .map_err(|error| self.ui.warn(format!("could not {}", error.chain().join(": "))))
@@ -261,10 +261,11 @@ impl Context {
         if answer.trim() == name {
             Ok(())
         } else {
-            Err(
-                Error::usage(format!("go on: {:?} is not the name of this deployment", answer.trim()))
-                    .hint(format!("confirm with --confirm {name}")),
-            )
+            Err(Error::usage(format!(
+                "confirm: {:?} is not the name of this deployment",
+                answer.trim()
+            ))
+            .hint(format!("confirm with --confirm {name}")))
         }
     }
 
@@ -278,13 +279,13 @@ impl Context {
         {
             Ok(())
         } else {
-            Err(Error::usage("go on: the answer was no").hint("nothing was changed"))
+            Err(Error::usage("make the change: the answer was no").hint("nothing was changed"))
         }
     }
 }
 
-/// Where the source's URL stands: the var of `infra.yml`, unless the app has been moved off it and the add-on stays attached under the name that the
-/// switch gave it.
+/// Returns the source's URL from the var of `infra.yml`. Once the app has moved, the URL stands in
+/// the var under which the switch kept the add-on attached.
 pub fn source_url(config_vars: &ConfigVars, config: &Config) -> Result<Secret> {
     let named = config.source.config_var.as_deref().unwrap_or(&config.app.config_var);
     let var = if named == config.app.config_var {
@@ -314,7 +315,7 @@ fn ask(ui: &Ui, question: &str, flag: &str) -> Result<String> {
 }
 
 impl Environment {
-    /// The state of an environment that `up` has made, or an error that says to run it.
+    /// Returns the state that `up` has made, or an error that says to run `up`.
     pub async fn state(&self) -> Result<State> {
         self.store.state().await?.map(|stored| stored.value).ok_or_else(|| {
             Error::failed(format!("read the state of {}: there is none", self.store.env())).hint("run `infra up` first")
@@ -322,7 +323,7 @@ impl Environment {
     }
 }
 
-/// The record of a host that `up` has made.
+/// Returns the record of a host that `up` has made.
 pub fn host_record(state: &State, role: Role) -> Result<&HostRecord> {
     state
         .hosts
@@ -333,7 +334,7 @@ pub fn host_record(state: &State, role: Role) -> Result<&HostRecord> {
         })
 }
 
-/// Redis on one of our hosts, as its admin.
+/// Returns the server on one of our hosts, with its admin's login.
 pub fn host_server(role: Role, address: &str, secrets: &Secrets) -> Result<Server> {
     Ok(Server {
         label: role.name().into(),
@@ -345,7 +346,7 @@ pub fn host_server(role: Role, address: &str, secrets: &Secrets) -> Result<Serve
     })
 }
 
-/// How to log in to one of our hosts: with the environment's key, and only when it shows a pinned one.
+/// Returns how to log in to a host: with the environment's key, if the host shows a pinned one.
 pub fn target(role: Role, address: &str, record: &HostRecord, secrets: &Secrets) -> Result<Target> {
     let keys = [Some(&record.host_key), record.next_host_key.as_ref()];
     let pinned: Vec<HostKey> = keys

@@ -1,4 +1,4 @@
-//! `infra down`: removes what `up` made, in a safe order. Refuses while the app uses the endpoint; backups stay unless they are named.
+//! `infra down`: removes what `up` made, in a safe order. Refuses while an app uses the endpoint.
 
 use crate::decide::teardown::teardown as plan;
 use crate::effects::cloud::{ec2, teardown};
@@ -67,8 +67,8 @@ pub async fn run(context: &Context, arguments: &Down) -> Result<ExitCode> {
     Ok(ExitCode::Done)
 }
 
-/// An app that names the endpoint would lose its Redis, and every write since the last backup with it; one that was stopped half way would stay so, since
-/// only the journal says how it stood.
+/// Fails if an app names the endpoint, since it would lose its Redis and every write since the last
+/// backup; or during a cutover, since only the journal says how a stopped app stood.
 async fn refuse_while_in_use(context: &Context, environment: &Environment) -> Result<()> {
     let stored = environment.store.state().await?;
     if stored.is_some()
@@ -77,7 +77,7 @@ async fn refuse_while_in_use(context: &Context, environment: &Environment) -> Re
         return Err(Error::failed(format!("remove {}: {unfinished}", context.config.name))
             .hint("bring the cutover to its end, or back, before the pair goes"));
     }
-    // What is remembered, and what stands: either alone may be what an app still names.
+    // An app may name the endpoint in the state or the address that exists, so both count.
     let mut endpoints: BTreeSet<String> = stored.and_then(|stored| stored.value.endpoint).into_iter().collect();
     let found = ec2::addresses(&environment.cloud, &context.names(environment)?).await?;
     endpoints.extend(found.into_iter().map(|address| address.public_ip));
@@ -87,7 +87,7 @@ async fn refuse_while_in_use(context: &Context, environment: &Environment) -> Re
     }
     for app in context.apps()? {
         let vars = app.config_vars().await?;
-        // One that cannot be read may name anything.
+        // An unreadable var may name anything, so it is an error.
         vars.get(&context.config.app.config_var)?;
         let names_it = |value: &Secret| Server::place_of(value).is_ok_and(|(host, _)| endpoints.contains(&host));
         if let Some((var, _)) = vars.readable().find(|(_, value)| names_it(value)) {

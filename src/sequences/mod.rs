@@ -1,4 +1,4 @@
-//! What takes several steps, each of which may be interrupted and done again.
+//! Sequences of several steps, each of which may be interrupted and done again.
 
 pub mod arguments;
 pub mod backup;

@@ -1,7 +1,7 @@
-//! `infra redis-cli [HOST]`: redis-cli here, as the host's admin user, over TLS that is verified by the environment's authority.
+//! `infra redis-cli [HOST]`: runs redis-cli here, as the host's admin, over verified TLS.
 //!
-//! It is led through a socket of our own, in a folder that is open to nobody else: TLS and login are ours, so that the password is neither in its arguments nor in
-//! its environment, where `ps` and /proc show them.
+//! redis-cli connects to a socket in a private folder. TLS and login are ours, so the password is
+//! neither in its arguments nor in its environment, where `ps` and /proc show them.
 
 use crate::effects::redis::{Server, logged_in};
 use crate::model::error::{Doing, ExitCode, Result};
@@ -18,7 +18,7 @@ pub async fn run(context: &Context, arguments: &RedisCli) -> Result<ExitCode> {
         Some(role) => host_server(role, context.addresses(&environment).await?.of(role)?, &secrets)?,
         None => restore_instance::server("restored", &restored(context, &environment).await?.1, &secrets)?,
     };
-    // What is wrong with the server is told by us, not by a program that knows a socket alone.
+    // We connect first, since redis-cli knows only a socket and cannot say what is wrong.
     server.connect(0).await?;
     let folder = tempfile::Builder::new()
         .prefix("infra-redis-")
@@ -45,7 +45,7 @@ pub async fn run(context: &Context, arguments: &RedisCli) -> Result<ExitCode> {
     answer_with(status)
 }
 
-/// Each connection to the socket becomes one to the server, logged in.
+/// Joins each connection to the socket with one to the server, logged in.
 async fn lead(listener: UnixListener, server: Server) {
     while let Ok((near, _)) = listener.accept().await {
         let server = server.clone();

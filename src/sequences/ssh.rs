@@ -1,4 +1,4 @@
-//! `infra ssh HOST`: the system's own ssh with the environment's key and the pinned host keys, so that terminal, agent and multiplexing work as always.
+//! `infra ssh HOST`: runs the system's ssh with the environment's key and the pinned host keys.
 
 use crate::effects::cloud::ec2;
 use crate::effects::cloud::ec2::Purpose;
@@ -13,7 +13,7 @@ use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
 use tempfile::TempDir;
 
-/// What ssh ends with when it did not get to run anything.
+/// The exit code of ssh if it did not get to run anything.
 const REFUSED: i32 = 255;
 
 pub async fn run(context: &Context, arguments: &Ssh) -> Result<ExitCode> {
@@ -60,7 +60,7 @@ pub async fn run(context: &Context, arguments: &Ssh) -> Result<ExitCode> {
     answer_with(status)
 }
 
-/// The other program's own exit code is the answer, as it would be without us. The caller has no temporary file left that a destructor removes.
+/// Ends with the other program's exit code. No destructor runs, so no file may be left to remove.
 pub fn answer_with(status: ExitStatus) -> Result<ExitCode> {
     match status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or(0)) {
         0 => Ok(ExitCode::Done),
@@ -68,14 +68,14 @@ pub fn answer_with(status: ExitStatus) -> Result<ExitCode> {
     }
 }
 
-/// Programs that need none of the operator's keys do not get them.
+/// Removes the operator's keys from the environment of a program that needs none of them.
 pub fn without_credentials(command: &mut tokio::process::Command) {
     for name in ["HEROKU_API_KEY", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"] {
         command.env_remove(name);
     }
 }
 
-/// Nothing for a host that is none of the pair.
+/// Returns the role of a host; `None` for one that is not of the pair.
 pub fn role(host: Host) -> Option<Role> {
     match host {
         Host::Master => Some(Role::Master),
@@ -84,7 +84,7 @@ pub fn role(host: Host) -> Option<Role> {
     }
 }
 
-/// The newest instance that a restore has made, with its address.
+/// Returns the newest instance that a restore has made, and its address.
 pub async fn restored(context: &Context, environment: &Environment) -> Result<(String, String)> {
     let names = context.names(environment)?;
     let all = ec2::besides(&environment.cloud, &names).await?;
@@ -97,7 +97,7 @@ pub async fn restored(context: &Context, environment: &Environment) -> Result<(S
     })
 }
 
-/// Key and known hosts in a folder of our own (0700) for as long as the session lasts.
+/// Key and known hosts in a private folder (0700), for as long as the session lasts.
 struct Files {
     folder: TempDir,
 }

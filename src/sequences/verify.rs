@@ -1,4 +1,4 @@
-//! `infra verify`: source against master, both ways. Exits with 5 when they are not identical.
+//! `infra verify`: compares source and master both ways. Exits with 5 if they are not identical.
 
 use crate::effects::redis::compare::{Comparison, Options, compare};
 use crate::model::error::{Error, ExitCode, Result};

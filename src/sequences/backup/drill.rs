@@ -1,4 +1,4 @@
-//! `infra backup drill`: a restore that is made to see that it works, on an instance of its own or here, and thrown away again.
+//! `infra backup drill`: restores a second to see that it works, here or on an instance of its own.
 
 use super::temporary;
 use crate::effects::backup::catalogue::{Choice, Wish};
@@ -77,7 +77,7 @@ fn words(sampled: &Sampled) -> String {
     )
 }
 
-/// On this computer.
+/// Drills on this computer.
 async fn here(context: &Context, environment: &Environment, choice: &Choice<'_>) -> Result<Report> {
     let step = context.ui.step("drill");
     let folder = temporary()?;
@@ -99,7 +99,7 @@ async fn here(context: &Context, environment: &Environment, choice: &Choice<'_>)
     Ok(report)
 }
 
-/// On an instance that is made for it. Whatever comes, it is ended.
+/// Drills on an instance that is made for it. The instance is ended, whatever happens.
 async fn beside(context: &Context, environment: &Environment, choice: &Choice<'_>) -> Result<Report> {
     forget_the_dead(context, environment).await?;
     let (instance, report) = {
@@ -135,7 +135,7 @@ async fn beside(context: &Context, environment: &Environment, choice: &Choice<'_
     }
 }
 
-/// Instances of drills that died are ended: one that lives does not take that long.
+/// Ends the instances that dead drills left: a live drill does not take that long.
 async fn forget_the_dead(context: &Context, environment: &Environment) -> Result<()> {
     let names = context.names(environment)?;
     let dead: Vec<String> = ec2::besides(&environment.cloud, &names)
@@ -153,7 +153,7 @@ async fn forget_the_dead(context: &Context, environment: &Environment) -> Result
     ec2::terminate(&environment.cloud, &dead).await
 }
 
-/// Nothing where the master cannot be asked: that the data loads is proven without it.
+/// Returns `None` if the master cannot be asked: that the data loads is proven without it.
 async fn sampled(
     context: &Context,
     environment: &Environment,

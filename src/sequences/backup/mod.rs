@@ -1,4 +1,4 @@
-//! `infra backup`: bases on demand, what there is, whether it is whole, and whether it really comes back.
+//! `infra backup`: makes, lists, proves and drills backups.
 
 mod drill;
 mod verify;
@@ -146,7 +146,7 @@ async fn list(context: &Context, environment: &Environment) -> Result<ExitCode> 
     Ok(ExitCode::Done)
 }
 
-/// A folder for what is thrown away again.
+/// Makes a folder for data that is thrown away again.
 fn temporary() -> Result<tempfile::TempDir> {
     tempfile::Builder::new()
         .prefix("infra-restore-")
@@ -155,7 +155,7 @@ fn temporary() -> Result<tempfile::TempDir> {
 }
 
 impl Context {
-    /// A session on a host, with its pinned key.
+    /// Opens a session on a host, with its pinned key.
     pub async fn log_in(&self, environment: &Environment, role: Role) -> Result<crate::effects::remote::Session> {
         let (state, secrets, addresses) = tokio::try_join!(
             environment.state(),

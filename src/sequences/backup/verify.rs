@@ -1,4 +1,4 @@
-//! `infra backup verify`: every object read and proven, the newest state loaded, and the exit code of the first finding.
+//! `infra backup verify`: reads every object, loads the newest state; a finding sets the exit code.
 
 use super::temporary;
 use crate::effects::backup::catalogue::{Catalogue, Finding, Wish, Wrong, moment};
@@ -67,7 +67,7 @@ pub async fn run(context: &Context, environment: &Environment, arguments: &Verif
     }
 }
 
-/// The kind, and so the exit code, of a finding.
+/// Returns the kind of a finding, which decides the exit code.
 fn kind(wrong: Wrong) -> Kind {
     match wrong {
         Wrong::Stale => Kind::BackupStale,
@@ -78,7 +78,7 @@ fn kind(wrong: Wrong) -> Kind {
     }
 }
 
-/// Names, digests, holes and age.
+/// Checks names, digests, gaps and age.
 async fn checked(context: &Context, environment: &Environment) -> Result<prove::Proof> {
     let bucket = environment.store.bucket();
     let step = context.ui.step("read every object");

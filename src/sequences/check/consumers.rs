@@ -1,4 +1,4 @@
-//! Who else uses the source, judged by what infra.yml and the command line say of them.
+//! Finds who else uses the source, and judges it by infra.yml and the command line.
 
 use super::gather::source_place;
 use crate::decide::preflight::consumers::{Intent, judge, nobody_can_tell};
@@ -8,7 +8,7 @@ use crate::effects::platform::Platform;
 use crate::model::error::Result;
 use crate::sequences::context::Context;
 
-/// Looks for every app and var that names the source. A blocker among the findings means that somebody would be left behind; see [`super::refuse_blockers`].
+/// Finds every app and var that names the source. A blocker means that one would be left behind.
 pub async fn consumers(context: &Context, leave: &[String]) -> Result<Vec<Finding>> {
     let Some(heroku) = context.platform.heroku() else {
         return Ok(vec![nobody_can_tell()]);
@@ -45,11 +45,11 @@ pub async fn consumers(context: &Context, leave: &[String]) -> Result<Vec<Findin
     Ok(findings)
 }
 
-/// The apps whose vars can be read; why another cannot is told where those are judged that use the source.
+/// Returns the apps whose vars can be read. The others are reported among the consumers.
 async fn readable(apps: Vec<Platform>) -> Vec<Platform> {
     let mut readable = Vec::new();
     for (at, app) in apps.into_iter().enumerate() {
-        // An error of the app itself is one of the command.
+        // The app itself stays, so that its error ends the command.
         if at == 0 || (app.config_vars().await.is_ok() && app.attachments().await.is_ok()) {
             readable.push(app);
         }
@@ -57,7 +57,7 @@ async fn readable(apps: Vec<Platform>) -> Vec<Platform> {
     readable
 }
 
-/// Plans the vars of every app that is switched.
+/// Returns the outlook of every app that is switched.
 async fn outlooks(
     context: &Context,
     apps: &[Platform],
@@ -70,7 +70,7 @@ async fn outlooks(
         let (config_vars, attachments) = tokio::try_join!(platform.config_vars(), platform.attachments())?;
         let app_vars = naming.of_app(places, platform.app_name(), &app.config_var, &config_vars, &attachments);
         let mut outlook = vars::outlook(&app_vars, &app.ca_config_var());
-        // The first one is looked at with everything else of the app.
+        // The first app is checked together with its other facts.
         if at > 0
             && let Err(error) = platform.refusal_foreseen().await
         {

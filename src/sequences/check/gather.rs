@@ -1,4 +1,4 @@
-//! Looking at everything that a move meets. Every look is bounded; what cannot be seen becomes a finding with its reason.
+//! Gathers the facts that a move depends on. What cannot be seen becomes a finding with its reason.
 
 use crate::decide::preflight::commands::is_administrative;
 use crate::decide::preflight::denials::{Denials, Denied};
@@ -24,7 +24,7 @@ use std::collections::BTreeMap;
 pub async fn facts(context: &Context, environment: &Environment) -> Result<Facts> {
     let config = &context.config;
     let cloud = &environment.cloud;
-    // Where nothing was ever made there is no state, and no master to ask.
+    // Before the first `up` there is no state, and no master to ask.
     let state = environment
         .store
         .state()
@@ -116,7 +116,7 @@ async fn source(context: &Context, environment: &Environment, state: Option<&Sta
     let server = context.source().await?;
     let mut connection = server.connect(0).await?;
     let info = Info::read(&mut connection).await?;
-    // Before anything of ours is counted among the commands in use.
+    // This comes before our own commands are counted among those in use.
     let survey = Survey::read(&server, &mut connection).await?;
     let permissions = control::permissions(&mut connection).await?;
     let certificate = match server.trust {
@@ -150,7 +150,7 @@ async fn source(context: &Context, environment: &Environment, state: Option<&Sta
     })
 }
 
-/// Of the hosts that stand. One that does not answer is for `status` to tell.
+/// Returns the days left by host. A host that does not answer is left to `status`.
 async fn certificates(context: &Context, environment: &Environment, state: Option<&State>) -> Vec<(&'static str, i64)> {
     let mut found = Vec::new();
     if state.is_none() {
@@ -170,7 +170,7 @@ async fn certificates(context: &Context, environment: &Environment, state: Optio
     found
 }
 
-/// The commands in use that our `app` user may not run: our master is asked where it stands, otherwise the rules are read that it will have.
+/// Returns the commands in use that our `app` user may not run, by our master or else by its rules.
 async fn denials(
     context: &Context,
     environment: &Environment,
@@ -185,11 +185,11 @@ async fn denials(
     let (usual, rules) = (app_rules(&[])?, app_rules(&context.config.redis.app_commands)?);
     let names: Vec<&str> = used.iter().map(|(command, _)| command.as_str()).collect();
     let told = match state {
-        // A master that does not answer is no reason to say less than the rules do.
+        // If the master does not answer, the rules decide.
         Some(_) => by_master(context, environment, &names).await.ok().flatten(),
         None => None,
     };
-    // What infra.yml allows and the hosts do not have yet comes with the next `up`.
+    // The next `up` allows on the hosts what infra.yml allows.
     let comes = |command: &str| rules.allow(command) && !usual.allow(command);
     let refused = |command: &String| match &told {
         Some(refused) => refused.contains(command) && !comes(command),
@@ -213,7 +213,7 @@ async fn denials(
     })
 }
 
-/// Which of these commands our master refuses to its user `app`; nothing where it cannot be asked.
+/// Returns the commands that our master refuses to its user `app`; `None` if it cannot say.
 async fn by_master(context: &Context, environment: &Environment, commands: &[&str]) -> Result<Option<Vec<String>>> {
     let (secrets, addresses) = tokio::try_join!(context.secrets(environment), context.addresses(environment))?;
     let master = host_server(Role::Master, addresses.of(Role::Master)?, &secrets)?;
@@ -246,7 +246,7 @@ async fn platform(context: &Context, state: Option<&State>) -> Result<(Owner, Co
     Ok((owned, copy, survey))
 }
 
-/// Whether the app's var is a copy of what the add-on said once and no longer says.
+/// Compares the app's var with the add-on's var that it was copied from.
 fn copy(context: &Context, vars: &ConfigVars, attachments: &[Attachment], endpoint: Option<&str>) -> Copy {
     let (app, config) = (&context.config.app, &context.config);
     let named = config.source.config_var.as_deref().unwrap_or(&app.config_var);
@@ -290,7 +290,7 @@ fn copy(context: &Context, vars: &ConfigVars, attachments: &[Attachment], endpoi
     }
 }
 
-/// An add-on's own var that names the same server as a plain one.
+/// Returns an add-on's own var that names the same server as the plain var `copied`.
 fn owned_twin(vars: &ConfigVars, copied: &str, owned: impl Fn(&str) -> bool) -> Option<String> {
     let at = |value: &Secret| vars::place(value).map(|(host, port, _)| (host, port));
     let place = at(vars.get(copied).ok().flatten()?)?;
@@ -299,7 +299,7 @@ fn owned_twin(vars: &ConfigVars, copied: &str, owned: impl Fn(&str) -> bool) -> 
         .map(|(var, _)| var.to_string())
 }
 
-/// The source's place, for those who look who else names it.
+/// Returns the source's address, for a search of who else names it.
 pub async fn source_place(context: &Context) -> Result<(String, u16)> {
     if context.config.source.url_env.is_some() {
         let server = context.source().await?;

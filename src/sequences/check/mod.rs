@@ -1,4 +1,4 @@
-//! `infra check`: what stands in the way, each with its remedy. Changes nothing.
+//! `infra check`: reports what stands in the way, with remedies. Changes only the pin, if asked.
 
 mod consumers;
 mod gather;
@@ -32,7 +32,7 @@ async fn look(context: &Context, arguments: &Check) -> Result<ExitCode> {
     );
     match (&mut findings, consumers) {
         (Ok(findings), Ok(consumers)) => findings.extend(consumers),
-        // Why the source is not known stands among the findings already.
+        // The findings already say why the source is not known.
         (Ok(findings), Err(_)) if findings.iter().any(is_source_unseen) => {}
         (_, Err(error)) => return Err(error),
         (Err(_), Ok(_)) => {}
@@ -54,7 +54,7 @@ fn is_source_unseen(finding: &Finding) -> bool {
     finding.id == "source" && finding.severity == Severity::Blocker
 }
 
-/// Looks at everything that a move needs, but for who else uses the source. `up` calls it too.
+/// Looks at all that a move needs, except who else uses the source. `up` calls it too.
 pub async fn findings(context: &Context, environment: &Environment) -> Result<Vec<Finding>> {
     let step = context.ui.step("check");
     let findings = judge(&gather::facts(context, environment).await?);
@@ -69,7 +69,7 @@ pub async fn findings(context: &Context, environment: &Environment) -> Result<Ve
     Ok(findings)
 }
 
-/// The blockers as one error, for commands that cannot go on with them.
+/// Returns the blockers as one error, for commands that cannot go on with them.
 pub fn refuse_blockers(findings: &[Finding]) -> Result<()> {
     let blockers: Vec<_> = findings
         .iter()
@@ -108,7 +108,7 @@ fn show(context: &Context, findings: &[Finding]) {
     }
 }
 
-/// Shows which certificate the source presents now, and puts it into infra.yml where that file has a place for it.
+/// Prints the digest of the source's certificate, and writes it to infra.yml if there is a place.
 async fn pin(context: &Context) -> Result<ExitCode> {
     let url = source_url(&context.platform.config_vars().await?, &context.config)?;
     let (host, port) = Server::place_of(&url)?;

@@ -1,4 +1,4 @@
-//! What has to be known before the first change of a cutover: that nobody is left behind, and that the app will get in. One that is on its way already goes on.
+//! Checks before the first change of a cutover that nobody is left behind and the app will get in.
 
 use crate::decide::preflight::Severity;
 use crate::model::error::{Error, Result};
@@ -24,7 +24,7 @@ pub async fn switch(context: &Context, leave: &[String], without_rehearsal: bool
     nobody_is_left_behind(context, leave).await
 }
 
-/// Whether the way is forward already, whatever is found now; or the app is waiting for the end of a pause.
+/// Returns true from the promotion on: then the way is forward, or the app waits in a pause.
 async fn has_begun(context: &Context, environment: &Environment) -> Result<bool> {
     Ok(context
         .phase(environment)

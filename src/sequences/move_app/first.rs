@@ -1,4 +1,4 @@
-//! `infra switch-app` for a pair without a source: its data came from a file, so there is nobody to fence and nothing to compare. The app's vars are set, in one change.
+//! `infra switch-app` without a source: nobody to fence, nothing to compare, so it only sets vars.
 
 use crate::effects::platform::Platform;
 use crate::effects::platform::heroku::owner;
@@ -56,7 +56,7 @@ pub async fn switch(context: &Context, confirmed: &Confirmed) -> Result<ExitCode
             refuse_owned(&app, var).await?;
         }
     }
-    // The door before the way to it.
+    // The app must be able to log in before its vars lead it there.
     server.connect(0).await?;
     let moving = async |lock: &Held| {
         let mut releases = BTreeMap::new();
@@ -102,7 +102,7 @@ fn partly(error: Error, some_have_moved: bool) -> Error {
         .hint("mend what the platform says, then run the same command again: it goes on where this one stopped")
 }
 
-/// A var that an add-on's attachment owns cannot be set. Whoever has an add-on there has a source, and may want to keep it in sight.
+/// Fails if an add-on's attachment owns the var, which cannot be set then. That app has a source.
 async fn refuse_owned(app: &Platform, var: &str) -> Result<()> {
     let name = app.app_name();
     let attachments = app.attachments().await?;

@@ -1,4 +1,4 @@
-//! What `promote` and `switch-app` share: gather both sides, take the lock, open the journal, run the cutover, report.
+//! Shared by `promote` and `switch-app`: gathers both sides, takes the lock, runs the cutover.
 
 pub mod before;
 pub mod first;
@@ -23,16 +23,16 @@ use serde_json::{Value, json};
 pub struct Plan<'a> {
     pub command: Command,
     pub limits: Limits,
-    /// How to fence the source; where nothing is named, by its pause if it allows one.
+    /// The kind of fence; `None` means a pause if the source allows one.
     pub fence: Option<FenceKind>,
-    /// `--hold` was given: whoever promotes alone and cannot pause the source knows that the app stays stopped.
+    /// `--hold` was given: the operator knows that an app may stay stopped until the switch.
     pub hold_was_asked_for: bool,
     /// A source that lost a good part of its keys is followed all the same.
     pub accept_loss: bool,
     /// The apps that `--leave` names.
     pub leave: &'a [String],
     pub confirmed: &'a Confirmed,
-    /// What is about to happen, for whoever has to confirm it.
+    /// What is about to happen, for the confirmation.
     pub what: &'a str,
 }
 
@@ -58,7 +58,7 @@ pub async fn run(context: &Context, plan: Plan<'_>) -> Result<ExitCode> {
         .await
 }
 
-/// Who promotes alone without a word about a hold has not been told that the app will stand still.
+/// Fails if the app would stay stopped after `promote`, unless `--hold` says that this is wanted.
 async fn refuse_unwanted_stop(
     context: &Context,
     environment: &Environment,
@@ -111,7 +111,7 @@ async fn cut_over(
     let record = Ledger::new(journal, lock);
     let setup = setup(context, environment, state, plan, record, Some(lock.epoch())).await?;
     let result = cutover::run(setup, plan.command).await;
-    // The journal is the truth; the state keeps the word for whoever only wants to look.
+    // The journal is the truth; the state keeps the phase for commands that only look.
     if let Some(phase) = context.warn_of(context.phase(environment).await).flatten() {
         let kept = writer.change(|state| state.phase = phase.name().into()).await;
         context.warn_of(kept);
@@ -119,7 +119,7 @@ async fn cut_over(
     result
 }
 
-/// Both sides, the app and the hosts, as the cutover wants them.
+/// Gathers both sides, the app and the hosts for a cutover.
 async fn setup<R: Record>(
     context: &Context,
     environment: &Environment,
@@ -223,13 +223,13 @@ mod tests {
     }
 
     #[test]
-    fn the_json_of_a_cutover_keeps_every_figure_also_those_that_are_not_known() {
+    fn every_figure_of_a_cutover_is_in_its_json_even_if_unknown() {
         insta::assert_json_snapshot!("a switch", as_json(&settled()));
         insta::assert_json_snapshot!("a promotion", as_json(&promoted()));
     }
 
     #[test]
-    fn a_cutover_is_told_with_the_figures_of_each_claim() {
+    fn a_cutover_is_reported_with_the_figures_of_each_claim() {
         let unwatched = Outcome {
             late_writes: None,
             ..settled()

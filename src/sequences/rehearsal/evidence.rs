@@ -1,11 +1,11 @@
-//! What a scratch server says of whoever came to it: its counters, its log of refusals, its log of handshakes.
+//! Reads what a scratch server says of its clients: counters, refusals and handshakes.
 
 use super::verdict::{Evidence, Refusal, Refused, handshake};
 use crate::effects::redis::Connection;
 use crate::model::error::Result;
 use ::redis::{Value, cmd};
 
-/// Reads it. Our own looking leaves no trace in any of these: it touches no key and is refused nothing.
+/// Gathers the evidence. Our own looking adds none: it touches no key and is refused nothing.
 pub async fn gather(connection: &mut Connection, log: &str) -> Result<Evidence> {
     let info: String = connection.query(cmd("INFO").arg("everything")).await?;
     let number = |name: &str| {
@@ -22,7 +22,7 @@ pub async fn gather(connection: &mut Connection, log: &str) -> Result<Evidence> 
         handshakes: log.lines().filter_map(handshake).collect(),
         ..Evidence::default()
     };
-    // Newest first; the first that happened says most.
+    // The list is newest first; the refusal that happened first says most.
     let entries: Vec<Value> = connection.query(cmd("ACL").arg("LOG").arg(256)).await?;
     for entry in entries.into_iter().rev() {
         let fields = fields(entry);
@@ -51,7 +51,7 @@ pub async fn gather(connection: &mut Connection, log: &str) -> Result<Evidence> 
     Ok(evidence)
 }
 
-/// The pairs of an entry, those whose value is text.
+/// Returns the pairs of an entry whose value is text.
 fn fields(entry: Value) -> Vec<(String, String)> {
     let Value::Array(items) = entry else {
         return Vec::new();

@@ -1,11 +1,11 @@
-//! A rehearsal of the switch: a one-off process of the app itself tries its way into a scratch server that is like the endpoint.
+//! A rehearsal of the switch: a one-off of the app tries its way into a scratch server.
 //!
-//! Before its promotion our master is a read-only replica, and it stays one: a replica that takes writes is a replica that lies. So a second server is started beside
-//! it ([`scratch`]), with the same certificate and the same rules for the user `app`, an empty data set and a port of its own that is open only meanwhile. Whether the
-//! app got in is read off that server ([`evidence`]) and judged by [`verdict`], which also names the usual three ways to fail: no TLS, no trust in our authority, a
-//! password without its user. The result is kept ([`record`]) for the switch.
+//! Our master is a read-only replica before its promotion, and stays one. So a second server is
+//! started beside it ([`scratch`]): the same certificate and rules for the user `app`, no data, and
+//! a port that is open only meanwhile. [`evidence`] reads there whether the app got in. [`verdict`]
+//! judges it and names the usual faults: no TLS, no trust in our authority, no user name.
 //!
-//! Nothing of the live app is touched. What a killed rehearsal leaves (a unit that ends by itself, rules of the security group) the next one and `infra up` remove.
+//! The live app is not touched. The next rehearsal and `infra up` remove what a killed one leaves.
 
 pub mod evidence;
 pub mod record;
@@ -36,18 +36,17 @@ use std::time::Duration;
 /// How long the app's process may take. The scratch server lives a little longer.
 const PROCESS: Duration = Duration::from_secs(10 * 60);
 const SERVER: Duration = Duration::from_secs(15 * 60);
-/// Loading the certificate and answering.
+/// How long the server may take to load its certificate and answer.
 const START: Duration = Duration::from_secs(30);
 
-/// What a rehearsal needs.
 pub struct Setup<'a> {
     pub cloud: &'a Cloud,
     pub names: &'a Names,
     pub platform: &'a Heroku,
-    /// To the master host.
+    /// A session on the master host.
     pub session: &'a Session,
     pub scratch: Scratch,
-    /// Where the app will find the endpoint.
+    /// The address of the endpoint.
     pub endpoint: &'a str,
     /// PEM
     pub authority: &'a str,
@@ -62,7 +61,7 @@ pub struct Setup<'a> {
 }
 
 impl Setup<'_> {
-    /// Rehearses. Call [`Setup::clear_away`] after it, however it ended.
+    /// Rehearses. [`Setup::clear_away`] has to follow, however it ended.
     pub async fn run(&self) -> Result<Verdict> {
         let step = self.ui.step("scratch server");
         self.open_port().await?;
@@ -148,13 +147,13 @@ impl Setup<'_> {
         .await
     }
 
-    /// A process may print its URL; what it printed is shown.
+    /// Removes the app's password from lines that are shown, since a process may print its URL.
     fn without_secrets(&self, lines: Vec<String>) -> Vec<String> {
         let secret = self.scratch.app_password.expose();
         lines.into_iter().map(|line| line.replace(secret, "***")).collect()
     }
 
-    /// What the app's process is given: the vars as the switch will set them, with the scratch server in place of the endpoint.
+    /// Returns the vars for the app's process: as the switch sets them, but for the scratch server.
     fn environment(&self) -> BTreeMap<String, Secret> {
         let url = self.server("app", &self.scratch.app_password).url();
         let mut environment: BTreeMap<String, Secret> = self
@@ -170,7 +169,7 @@ impl Setup<'_> {
         environment
     }
 
-    /// Whether it ended in time.
+    /// Returns true if the process ended in time.
     async fn await_end(&self, name: &str, connection: &mut Connection, step: &Step) -> Result<bool> {
         let end = Instant::now().after(PROCESS);
         loop {

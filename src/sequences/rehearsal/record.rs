@@ -1,4 +1,4 @@
-//! What the last rehearsal came to, kept in the bucket for the switch.
+//! Keeps the result of the last rehearsal in the bucket, for the switch.
 
 use super::verdict::Verdict;
 use crate::effects::cloud::s3::If;
@@ -14,7 +14,7 @@ pub struct Record {
     pub at: Timestamp,
     #[serde(flatten)]
     pub verdict: Verdict,
-    /// Of what the rehearsal depends on: after a change of that it tells nothing.
+    /// Digest of the settings that the rehearsal depends on; with another digest it does not count.
     pub digest: String,
 }
 
@@ -27,7 +27,7 @@ impl Record {
         }
     }
 
-    /// The last rehearsal of this app in this form; nothing where there was none.
+    /// Returns the last rehearsal of this app under these settings; `None` if there was none.
     pub async fn load(store: &Store, config: &Config) -> Result<Option<Record>> {
         let key = key(store);
         let Some(object) = store.bucket().get(&key).await? else {
@@ -49,7 +49,7 @@ fn key(store: &Store) -> String {
     format!("state/{}/rehearsal.json", store.env())
 }
 
-/// The parts of infra.yml that change what an app meets at the endpoint.
+/// Returns a digest of those parts of infra.yml that change what an app meets at the endpoint.
 fn digest(config: &Config) -> String {
     let app = &config.app;
     let parts = [
@@ -76,7 +76,7 @@ mod tests {
     }
 
     #[test]
-    fn another_way_in_makes_an_old_rehearsal_worthless() {
+    fn a_rehearsal_under_other_settings_does_not_count() {
         let first = Record::new(
             Verdict::Passed { writes: 1, reads: 1 },
             &config(""),
@@ -88,7 +88,7 @@ mod tests {
     }
 
     #[test]
-    fn it_is_read_back_as_it_was_written() {
+    fn a_record_is_read_back_as_it_was_written() {
         for verdict in [
             Verdict::Passed { writes: 1, reads: 2 },
             Verdict::Failed {

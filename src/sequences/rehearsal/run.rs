@@ -98,7 +98,7 @@ async fn rehearse(context: &Context, platform: &Heroku, environment: &Environmen
         ui: &context.ui,
     };
     let verdict = context.interrupt.or(setup.run()).await;
-    // However it ended: the port does not stay open.
+    // The port must not stay open, however the rehearsal ended.
     if let Err(error) = setup.clear_away().await {
         context.ui.warn(format!(
             "the scratch server or its port may be left: {}; the next rehearsal and `infra up` remove them",

@@ -14,22 +14,21 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 const FOLDER: &str = "/run/infra-rehearsal";
-/// What of the pair's settings an app may notice on the first connection.
+/// Settings of the pair that an app may notice on its first connection.
 const NOTICED: [&str; 2] = ["databases", "notify-keyspace-events"];
 
-/// A server that is like the endpoint to whoever logs in as `app`, and holds nothing.
+/// An empty server that looks like the endpoint to whoever logs in as `app`.
 pub struct Scratch {
     pub engine: Engine,
-    /// `redis.settings` of the pair; only those that an app may notice are taken over.
+    /// `redis.settings` of the pair; only those that an app may notice are used.
     pub settings: BTreeMap<String, String>,
     pub app_commands: Vec<String>,
-    /// Every key that the app may touch begins with it.
+    /// The prefix of every key that the app may touch.
     pub prefix: String,
     pub app_password: Secret,
     pub admin_password: Secret,
 }
 
-/// The two files of the server.
 pub struct Files {
     pub configuration: String,
     pub users: Secret,
@@ -56,7 +55,7 @@ struct Setting<'a> {
 }
 
 impl Scratch {
-    /// With fresh passwords and a prefix of its own.
+    /// Makes fresh passwords, and a prefix of its own.
     pub fn new(engine: Engine, settings: BTreeMap<String, String>, app_commands: Vec<String>) -> Self {
         let name = Secret::generate().expose().chars().take(8).collect::<String>();
         Scratch {
@@ -93,7 +92,7 @@ impl Scratch {
         })
     }
 
-    /// Starts it, in place of whatever an earlier rehearsal left.
+    /// Starts the server, in the place of what an earlier rehearsal left.
     pub async fn start(&self, session: &Session, lifetime: Duration) -> Result<()> {
         let files = self.files()?;
         let owner = format!("root:{}", Layout::of(self.engine).user);
@@ -115,7 +114,7 @@ impl Scratch {
         Ok(())
     }
 
-    /// What it logged so far.
+    /// Returns what the server has logged so far.
     pub async fn log(&self, session: &Session) -> Result<String> {
         ask(session, "log", "read the scratch server's log on").await
     }

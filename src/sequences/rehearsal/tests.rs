@@ -1,4 +1,4 @@
-//! The scratch server's own files on a real server, and apps that do it right and wrong.
+//! Runs the scratch server's own files on a real server, with right and wrong apps.
 
 use super::scratch::{Files, Scratch};
 use super::verdict::{Evidence, Verdict, judge};
@@ -23,7 +23,7 @@ impl Drop for Stand {
     }
 }
 
-/// The files as a host gets them, but for places and port.
+/// Writes the files as a host gets them, except for paths and port.
 fn write(folder: &Path, port: u16, files: &Files, certificate: &TestCertificate) {
     let here = folder.display().to_string();
     let configuration = files
@@ -129,7 +129,7 @@ impl Stand {
         evidence
     }
 
-    /// The verdict once the log has caught up with what was done.
+    /// Expects this verdict once the log has caught up with what was done.
     async fn fails_because(&self, words: &str) {
         let begun = std::time::Instant::now();
         loop {
@@ -158,7 +158,7 @@ impl Stand {
 }
 
 #[tokio::test]
-async fn an_app_that_does_it_right_passes_and_looking_on_leaves_no_trace() {
+async fn a_correct_app_passes_and_watching_it_leaves_no_trace() {
     let stand = Stand::new(&[]).await;
     assert_eq!(
         stand.evidence().await,
@@ -179,7 +179,7 @@ async fn an_app_that_does_it_right_passes_and_looking_on_leaves_no_trace() {
 }
 
 #[tokio::test]
-async fn an_app_without_tls_is_told_so() {
+async fn an_app_without_tls_fails_for_that_reason() {
     let stand = Stand::new(&[]).await;
     let plain = stand.server(Some("app"), &stand.scratch.app_password, None);
     assert!(plain.connect(0).await.is_err());
@@ -187,7 +187,7 @@ async fn an_app_without_tls_is_told_so() {
 }
 
 #[tokio::test]
-async fn an_app_that_ignores_the_authority_is_told_so() {
+async fn an_app_that_ignores_the_authority_fails_for_that_reason() {
     let stand = Stand::new(&[]).await;
     let other = TestCertificate::for_names(&["127.0.0.1"]).authority;
     let distrustful = stand.server(Some("app"), &stand.scratch.app_password, Some(other));
@@ -196,7 +196,7 @@ async fn an_app_that_ignores_the_authority_is_told_so() {
 }
 
 #[tokio::test]
-async fn an_app_that_sends_the_password_alone_is_told_so() {
+async fn an_app_that_sends_the_password_alone_fails_for_that_reason() {
     let stand = Stand::new(&[]).await;
     let nameless = stand.server(
         None,
@@ -208,7 +208,7 @@ async fn an_app_that_sends_the_password_alone_is_told_so() {
 }
 
 #[tokio::test]
-async fn an_app_that_runs_what_it_may_not_is_told_which_command() {
+async fn an_app_that_runs_a_forbidden_command_fails_with_its_name() {
     let stand = Stand::new(&[]).await;
     let key = format!("{}a", stand.scratch.prefix);
     let commands = [format!("SET {key} 1"), format!("GET {key}"), "KEYS *".into()];

@@ -1,4 +1,4 @@
-//! From what a scratch server saw to a verdict with its reason. Pure.
+//! Turns what a scratch server saw into a verdict with its reason. Pure.
 
 use serde::{Deserialize, Serialize};
 
@@ -9,7 +9,7 @@ pub struct Evidence {
     pub writes: u64,
     /// Keys that were asked for.
     pub reads: u64,
-    /// Handshakes that did not come about.
+    /// Handshakes that failed.
     pub handshakes: Vec<Handshake>,
     /// Logins that were refused: the user that was named, `default` for a password alone.
     pub refused_logins: Vec<String>,
@@ -17,18 +17,17 @@ pub struct Evidence {
     pub without_login: u64,
     /// What the user `app` was refused: commands, keys, channels.
     pub refusals: Vec<Refusal>,
-    /// Whether the process came to an end.
     pub ended: bool,
-    /// Its exit status, where the platform's log tells it.
+    /// Its exit status; `None` if the platform's log does not show it.
     pub status: Option<i32>,
     /// The last lines that it printed.
     pub printed: Vec<String>,
 }
 
-/// Why a handshake did not come about.
+/// Why a handshake failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Handshake {
-    /// What came was no TLS.
+    /// The client did not speak TLS.
     Plain,
     /// The client rejected our certificate.
     Untrusted,
@@ -63,7 +62,7 @@ impl Verdict {
     }
 }
 
-/// What a line of the server's log says of a handshake; nothing for any other line. The words are OpenSSL's.
+/// Returns what a log line says of a handshake; `None` for other lines. The words are OpenSSL's.
 pub fn handshake(line: &str) -> Option<Handshake> {
     let line = line.to_lowercase();
     if !line.contains("accepting a client connection") {
@@ -94,7 +93,7 @@ pub fn handshake(line: &str) -> Option<Handshake> {
     )
 }
 
-/// An app that read and wrote and was refused nothing has passed, whatever strangers tried at the open port meanwhile.
+/// Passes an app that read and wrote and was refused nothing, whatever strangers tried meanwhile.
 pub fn judge(evidence: &Evidence) -> Verdict {
     let failed = |reason: String, remedy: &str| Verdict::Failed {
         reason,
@@ -192,7 +191,7 @@ fn printed(evidence: &Evidence) -> String {
     }
 }
 
-/// The exit status and the last lines of a process in its platform's log.
+/// Returns the exit status and the last lines of a process from its platform's log.
 pub fn read_log(lines: &[String]) -> (Option<i32>, Vec<String>) {
     let mut status = None;
     let mut printed = Vec::new();

@@ -1,4 +1,4 @@
-//! Into a folder on this computer: a data folder, or the commands of some keys.
+//! Restores into a folder on this computer: a data folder, or the commands of some keys.
 
 use crate::effects::backup::catalogue::Wish;
 use crate::effects::backup::restore;

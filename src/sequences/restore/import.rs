@@ -1,4 +1,4 @@
-//! An RDB file from somewhere else in the place of the master's data, as a hosted provider lets one download it.
+//! Puts an RDB file, such as a provider's download, in the place of the master's data.
 
 use super::live::Master;
 use super::name;

@@ -1,4 +1,4 @@
-//! On an instance beside the pair: made for it, and kept until it is removed, or thrown away by a drill.
+//! Restores onto an instance beside the pair. It stays until it is removed, or its drill ends.
 
 use super::name;
 use crate::decide::access::Access;
@@ -47,7 +47,7 @@ pub async fn restore(
     let words = super::words(&choice, altered);
     if confirmed.dry_run {
         context.ui.data(format!(
-            "would make an instance beside the pair and put {words} on it, from {} and {} pieces of the log",
+            "would make an instance beside the pair and put {words} on it, from {} and {} segments of the log",
             choice.base.place,
             choice.steps.len()
         ));
@@ -100,7 +100,7 @@ pub async fn restore(
     }
 }
 
-/// Ends all that restores have made beside the pair.
+/// Ends all instances that restores have made.
 pub async fn remove(context: &Context, environment: &Environment, confirmed: &Confirmed) -> Result<ExitCode> {
     let names = context.names(environment)?;
     let all = ec2::besides(&environment.cloud, &names).await?;
@@ -132,7 +132,7 @@ pub async fn remove(context: &Context, environment: &Environment, confirmed: &Co
     Ok(ExitCode::Done)
 }
 
-/// An instance beside the pair, from the moment at which it costs.
+/// An instance beside the pair, from the moment at which it costs money.
 pub struct Instance {
     id: String,
     purpose: Purpose,
@@ -144,12 +144,11 @@ pub struct Instance {
     cloud: crate::effects::cloud::Cloud,
 }
 
-/// One that is set up.
 pub struct Ready(restore_instance::Ready);
 
-/// What an engine on it has loaded.
+/// What an engine on the instance has loaded.
 pub struct Restored {
-    /// Also those that have reached their end.
+    /// Counts expired keys too.
     pub keys: u64,
     pub expired: u64,
     pub version: String,
@@ -165,7 +164,7 @@ impl Instance {
             &names,
             state.generation,
             environment.cloud.s3_over_tls(),
-            // It joins the group as that stands.
+            // The instance joins the security group, whose rules stay as they are.
             &Access::untouched(),
         );
         let found = find::find(&environment.cloud, &wanted).await?;
@@ -216,7 +215,6 @@ impl Instance {
         Ok(Ready(ready))
     }
 
-    /// Ends it.
     pub async fn end(&self, context: &Context, environment: &Environment) -> Result<()> {
         let step = context.ui.step("end the instance");
         ec2::terminate(&environment.cloud, std::slice::from_ref(&self.id)).await?;
@@ -230,7 +228,7 @@ impl Ready {
         self.0.server.clone()
     }
 
-    /// Builds a choice there, has an engine try it, and serves it.
+    /// Builds the chosen data on the instance, has an engine try it, and serves it.
     pub async fn restore(
         &self,
         context: &Context,
@@ -282,7 +280,7 @@ impl Ready {
                 version: String::new(),
             },
         };
-        // Without a log the count is known.
+        // Without a log the number of keys is known.
         if built.log_bytes == 0
             && choice.steps.is_empty()
             && !restored.version.is_empty()

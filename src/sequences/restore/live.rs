@@ -1,4 +1,4 @@
-//! Into the master itself: all of it in the place of its data, or some keys beside what is there.
+//! Restores into the master: all data in the place of its own, or some keys beside it.
 
 use super::name;
 use crate::effects::backup;
@@ -29,11 +29,11 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 use std::time::Duration;
 
-/// The replica's full copy of what was restored.
+/// Time for the replica's full copy of what was restored.
 const SYNC: Duration = Duration::from_secs(20 * 60);
 const SHIPPING: Duration = Duration::from_secs(180);
 
-/// The master, and what watches over a restore there.
+/// The master, and what a restore needs there.
 pub(super) struct Master<'a> {
     pub ui: &'a Ui,
     pub bucket: &'a Bucket,
@@ -42,7 +42,7 @@ pub(super) struct Master<'a> {
     pub replica: Server,
 }
 
-/// What is about to be put there.
+/// A restore that is about to happen.
 struct Live<'a> {
     on: Master<'a>,
     env: &'a str,
@@ -65,7 +65,7 @@ pub async fn restore(
     )?;
     let choice = restore::choose(&catalogue, wish)?;
     let words = super::words(&choice, altered);
-    let from = format!("{} and {} pieces of the log", choice.base.place, choice.steps.len());
+    let from = format!("{} and {} segments of the log", choice.base.place, choice.steps.len());
     step.done(format!("{words}: {from}"));
     let live = Live {
         on,
@@ -105,7 +105,7 @@ pub async fn restore(
 }
 
 impl Live<'_> {
-    /// All of it in the place of the master's data, which is kept.
+    /// Puts all data in the place of the master's, which is kept.
     async fn all(&self, lock: &Held, context: &Context) -> Result<(Value, String)> {
         let name = name();
         let built = self.build(&name).await?;
@@ -137,7 +137,7 @@ impl Live<'_> {
         ))
     }
 
-    /// Some keys, into the engine that serves.
+    /// Puts some keys into the engine while it serves.
     async fn some(&self, lock: &Held, context: &Context) -> Result<(Value, String)> {
         let name = name();
         let built = self.build(&name).await?;
@@ -186,7 +186,7 @@ impl Live<'_> {
 }
 
 impl<'a> Master<'a> {
-    /// An error where it is none, but follows somebody.
+    /// Connects to the master. Fails if it follows another server.
     pub async fn reach(context: &'a Context, environment: &'a Environment) -> Result<Master<'a>> {
         let (session, secrets, addresses) = tokio::try_join!(
             context.log_in(environment, Role::Master),
@@ -208,13 +208,13 @@ impl<'a> Master<'a> {
         })
     }
 
-    /// Right before live data is replaced: the lock is still ours, and no later holder of it has acted on this host.
+    /// Confirms before data is replaced that the lock is ours and no later holder has acted here.
     pub async fn still_ours(&self, lock: &Held) -> Result<()> {
         lock.confirm(Duration::ZERO).await?;
         host::role::raise_epoch(&self.session, lock.epoch()).await
     }
 
-    /// What an earlier run left half done.
+    /// Puts back what an earlier run left half done.
     pub async fn recover(&self) -> Result<()> {
         if let Some(what) = on_host::recover(&self.session).await? {
             self.ui.note(format!(
@@ -224,7 +224,7 @@ impl<'a> Master<'a> {
         Ok(())
     }
 
-    /// Tried by a second engine, where the host has room for two; `plain`: and written by it as commands.
+    /// Has a second engine load it, if the host has room; `plain` also writes it as commands.
     pub async fn load_beside(&self, name: &str, context: &Context, plain: bool) -> Result<Checked> {
         let step = self.ui.step("load it beside");
         let checked = match plain {
@@ -254,7 +254,7 @@ impl<'a> Master<'a> {
         Ok(checked)
     }
 
-    /// Swaps, lets the replica copy it, and sees the log shipped again. Gives the folder of the data from before, and the keys.
+    /// Swaps the data, waits for replica and log. Returns the folder of the old data, and the keys.
     pub async fn put_in_force(&self, name: &str, checked: &Checked) -> Result<(String, u64)> {
         let before = agent::look(&self.session)
             .await?
@@ -271,7 +271,7 @@ impl<'a> Master<'a> {
         Ok((kept, keys))
     }
 
-    /// The log goes to the bucket again, on another timeline, with a base of what was restored.
+    /// Waits until the log is shipped on another timeline, and makes a base of what was restored.
     async fn shipped_again(&self, before: &str) -> Result<()> {
         let step = self.ui.step("shipping");
         let wait = Wait::new(
@@ -296,7 +296,7 @@ fn no_room(why: &str) -> Error {
     )
 }
 
-/// Ready with the name of the timeline, once it is another one and pieces of it are in the bucket.
+/// Returns the name of the agent's timeline, once it is another one than before.
 async fn shipping(session: &Session, before: &str) -> Result<Look<String>> {
     let Some(agent) = agent::look(session).await?.agent else {
         return Ok(Look::NotYet("the agent says nothing".into()));

@@ -1,4 +1,4 @@
-//! `infra restore`: any covered second of the past, built in a new place, checked, and put where it was asked for.
+//! `infra restore`: builds any covered second in a new place, checks it, and puts it where asked.
 
 mod file;
 mod import;
@@ -50,12 +50,12 @@ pub async fn run(context: &Context, arguments: &Restore) -> Result<ExitCode> {
     }
 }
 
-/// The name of what is built on a host, by the time.
+/// Returns a name for what is built on a host, made from the time.
 fn name() -> String {
     Timestamp::now().strftime("%Y%m%dT%H%M%SZ").to_string()
 }
 
-/// What is restored, in words.
+/// Describes what is restored.
 fn words(choice: &Choice<'_>, altered: &Altered) -> String {
     let time = choice
         .until
@@ -68,7 +68,7 @@ fn words(choice: &Choice<'_>, altered: &Altered) -> String {
     }
 }
 
-/// What became of keys whose time was over.
+/// Describes what became of keys whose time was over.
 fn expired(count: u64) -> String {
     match count {
         0 => String::new(),

@@ -1,4 +1,4 @@
-//! The app's side: its vars get the new password in one change, its processes are replaced, and nobody who knows only the old one is left.
+//! The app's side: it gets the new password, its processes are replaced, and the old ones are gone.
 
 use crate::decide::vars::place;
 use crate::effects::platform::{ConfigVars, Platform, ReleaseStatus};
@@ -13,18 +13,17 @@ use crate::ui::Step;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// How long things may take.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// A release, and after it the processes to run it.
+    /// For a release, and after it for the processes to run it.
     pub release: Duration,
-    /// A process that was asked to stop may live unseen for so long.
+    /// For a process that was asked to stop, which may live unseen.
     pub grace: Duration,
-    /// Whoever else holds the old password may take so long to go.
+    /// For others that hold the old password to go.
     pub leaving: Duration,
 }
 
-/// The vars by which an app logs in to the endpoint as its user, with the new password in them. `endpoints` are the names that the endpoint goes by.
+/// Returns the vars that log in to one of `endpoints` as the user `app`, with the new password.
 pub fn renewed(vars: &ConfigVars, endpoints: &[String], password: &Secret) -> BTreeMap<String, Option<Secret>> {
     let renew = |value: &Secret| {
         let (host, _, _) = place(value)?;
@@ -40,7 +39,7 @@ pub fn renewed(vars: &ConfigVars, endpoints: &[String], password: &Secret) -> BT
         .collect()
 }
 
-/// A change that was sent by a run that died may still be under way, with the old values showing: it is waited for before anything is judged.
+/// Waits for a release that a dead run may have sent: until it ends the old values still show.
 pub async fn settle(app: &Platform, limits: Limits, step: &Step) -> Result<()> {
     if let Some(newest) = app.newest_release().await?
         && !newest.status.is_terminal()
@@ -50,12 +49,12 @@ pub async fn settle(app: &Platform, limits: Limits, step: &Step) -> Result<()> {
     Ok(())
 }
 
-/// Whether there is anything to hand over that the app does not have yet.
+/// Returns true if the app has the wanted vars already.
 pub async fn knows(app: &Platform, wanted: &BTreeMap<String, Option<Secret>>) -> Result<bool> {
     Ok(app.config_vars().await?.agrees_with(wanted))
 }
 
-/// Hands over the new password, and waits until every process that the platform shows runs with it. Gives the release.
+/// Sets the new password, and waits until all visible processes run with it. Returns the release.
 pub async fn tell(
     app: &Platform,
     wanted: &BTreeMap<String, Option<Secret>>,
@@ -80,7 +79,7 @@ pub async fn tell(
     }
     app.await_processes(release.version, limits.release, step).await?;
     await_one_offs(app, release.version, limits.leaving, step).await?;
-    // Processes that were asked to stop are shown no more, and may reconnect until they are killed.
+    // Processes that were asked to stop are not shown, and may reconnect until they are killed.
     step.update(format!(
         "processes that were asked to stop may live for {} s more",
         limits.grace.as_secs()
@@ -89,7 +88,7 @@ pub async fn tell(
     Ok(release.version)
 }
 
-/// One-off processes keep the vars that they were started with.
+/// Waits for one-off processes, since they keep the vars that they were started with.
 async fn await_one_offs(app: &Platform, release: u64, deadline: Duration, step: &Step) -> Result<()> {
     let Some(heroku) = app.heroku() else {
         return Ok(());
@@ -112,7 +111,7 @@ async fn await_one_offs(app: &Platform, release: u64, deadline: Duration, step: 
         .await
 }
 
-/// Where the server's connections stand now.
+/// Returns a mark between the server's connections so far and later ones.
 pub async fn mark(master: &Server) -> Result<ConnectionMark> {
     let mut connection = master.connect(0).await?;
     let info = crate::effects::redis::Info::read(&mut connection).await?;
@@ -122,7 +121,7 @@ pub async fn mark(master: &Server) -> Result<ConnectionMark> {
     })
 }
 
-/// The app's connections from before the mark. Their processes know only the old password. Pure.
+/// Returns the app's connections from before the mark, which know only the old password. Pure.
 pub fn from_before<'a>(clients: &'a [Client], told: &ConnectionMark) -> Vec<&'a Client> {
     clients
         .iter()
@@ -130,7 +129,7 @@ pub fn from_before<'a>(clients: &'a [Client], told: &ConnectionMark) -> Vec<&'a 
         .collect()
 }
 
-/// Waits until no connection is left that was made before the mark. With `cut_off` those that do not go are severed.
+/// Waits until no connection from before the mark is left. `cut_off` disconnects them instead.
 pub async fn await_gone(
     master: &Server,
     told: &ConnectionMark,
@@ -141,7 +140,7 @@ pub async fn await_gone(
     let run_id = &told.run_id;
     let left = || async {
         let mut connection = master.connect(0).await?;
-        // A server that was started anew since has no connection from before.
+        // A server that was restarted since has no connection from before.
         if crate::effects::redis::Info::read(&mut connection).await?.run_id != *run_id {
             return Ok((connection, Vec::new()));
         }

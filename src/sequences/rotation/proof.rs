@@ -1,4 +1,4 @@
-//! What the hosts accept, asked of themselves: which passwords a user has there, and whether one opens the door.
+//! Asks the hosts what they accept: which passwords a user has there, and whether one logs in.
 
 use crate::effects::redis::Server;
 use crate::effects::redis::connection::is_refused_login;
@@ -8,7 +8,8 @@ use crate::model::secrets::RedisUser;
 use ::redis::{Value, cmd};
 use std::collections::BTreeSet;
 
-/// Holds what a host's user accepts against what it should, and logs in with each where the user may come from here. `admin` is that host's server as its administrator.
+/// Compares the passwords of a host's user with the wanted ones, and logs in with each if that is
+/// possible from here. `admin` is the host's server as its administrator.
 pub async fn accepts(admin: &Server, user: RedisUser, passwords: &[&Secret]) -> Result<()> {
     let (is_on, found) = user_of(admin, user).await?;
     let wanted: BTreeSet<String> = passwords
@@ -31,7 +32,7 @@ pub async fn accepts(admin: &Server, user: RedisUser, passwords: &[&Secret]) -> 
     Ok(())
 }
 
-/// Makes sure that a password opens nothing any more.
+/// Fails if a password is still accepted.
 pub async fn refuses(admin: &Server, user: RedisUser, password: &Secret) -> Result<()> {
     let (_, found) = user_of(admin, user).await?;
     if found.contains(&crate::effects::host::users::digest(password)) {
@@ -67,7 +68,7 @@ fn counted(number: usize) -> String {
     }
 }
 
-/// Whether the user may log in at all, and the SHA-256 of its passwords.
+/// Returns whether the user may log in at all, and the SHA-256 of its passwords.
 async fn user_of(admin: &Server, user: RedisUser) -> Result<(bool, BTreeSet<String>)> {
     let mut connection = admin.connect(0).await?;
     let answer = connection.ask(cmd("ACL").arg("GETUSER").arg(user.name())).await?;
@@ -106,7 +107,7 @@ mod tests {
     use crate::model::error::Kind;
 
     #[tokio::test]
-    async fn a_password_too_many_and_one_too_few_are_both_seen() {
+    async fn a_surplus_password_and_a_missing_one_are_both_found() {
         let server = TestServer::start(&[]).await;
         let admin = server.server();
         let (old, new) = (Secret::new("old"), Secret::new("new"));

@@ -1,5 +1,5 @@
-//! `infra rotate`: a new password in the place of an old one, with no error for whoever uses it. One user after the other, each in stages that are stored before
-//! their effect, so that a run that died is gone on with by the next.
+//! `infra rotate`: a new password in the place of an old one, with no error for whoever uses it.
+//! Each stage is stored before its effect, so the next run continues where a dead one stopped.
 
 use crate::effects::cloud::ssm;
 use crate::effects::host;
@@ -28,18 +28,17 @@ use std::time::{Duration, Instant};
 
 /// How long a release may take, and after it the processes to run it.
 const RELEASE: Duration = Duration::from_secs(30 * 60);
-/// An agent that was given another password says within so long how it is.
+/// An agent that was given another password reports within so long.
 const AGENT: Duration = Duration::from_secs(60);
 
-/// What was done for one user.
 #[derive(Serialize)]
 struct Rotated {
     user: RedisUser,
     seconds: f64,
-    /// Of each app that was handed the new password.
+    /// The release of each app that was given the new password.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     releases: BTreeMap<String, u64>,
-    /// Connections that were severed because they would not go.
+    /// Connections that were disconnected because of `--cut-off`.
     severed: usize,
 }
 
@@ -105,7 +104,7 @@ pub async fn run(context: &Context, arguments: &Rotate) -> Result<ExitCode> {
     Ok(ExitCode::Done)
 }
 
-/// A cutover hands out the app's password and counts the master's users: nothing else changes either meanwhile.
+/// Fails during a cutover, which hands out the app's password and relies on the users of the pair.
 async fn refuse_during_a_cutover(context: &Context, environment: &Environment) -> Result<()> {
     match context.history(environment).await?.unfinished(Timestamp::now()) {
         Some(unfinished) => Err(Error::failed(format!("replace passwords: {unfinished}"))
@@ -114,13 +113,13 @@ async fn refuse_during_a_cutover(context: &Context, environment: &Environment) -
     }
 }
 
-/// What was begun is brought to its end first; what is asked for beside it comes after.
+/// Returns the rotation to run: one that was begun comes first, then what is asked for.
 fn goes_on_or_begins(state: &State, asked: &[RedisUser]) -> Rotation {
     let now = Timestamp::now();
     match &state.rotation {
         Some(begun) => {
             let mut rotation = begun.clone();
-            // Without a name everybody is asked for, which is what the begun one has in its list or has behind it.
+            // Without a name the begun rotation goes on with its own list.
             if let [user] = asked
                 && *user != begun.user
                 && !begun.left.contains(user)
@@ -195,13 +194,13 @@ impl Work<'_> {
         Ok(rotated)
     }
 
-    /// Both hosts come to accept a new password beside the old one.
+    /// Makes both hosts accept a new password beside the old one.
     async fn add(&self, rotation: &Rotation) -> Result<()> {
         let user = rotation.user;
         let step = self.context.ui.step(format!("{user}: a second password"));
         let name = self.full(&parameter::next_password(user));
         if self.writer.state().await.rotation.is_none() {
-            // What an earlier rotation left at its very end is the password in use.
+            // An earlier rotation that died at its very end left the password in use here.
             ssm::delete(&self.environment.cloud, std::slice::from_ref(&name)).await?;
         }
         ssm::make(&self.environment.cloud, &self.names, &name, &Secret::generate(), true).await?;
@@ -216,7 +215,7 @@ impl Work<'_> {
         Ok(())
     }
 
-    /// Whoever uses the password comes to use the new one.
+    /// Makes whoever uses the password use the new one.
     async fn switch(&self, rotation: &Rotation, rotated: &mut Rotated) -> Result<()> {
         let user = rotation.user;
         let step = self.context.ui.step(format!("{user}: the new one in use"));
@@ -237,14 +236,14 @@ impl Work<'_> {
         Ok(())
     }
 
-    /// The old password comes to be refused.
+    /// Makes both hosts refuse the old password.
     async fn remove(&self, rotation: &Rotation) -> Result<()> {
         let user = rotation.user;
         let step = self.context.ui.step(format!("{user}: the old one away"));
         self.lock.confirm(Duration::ZERO).await?;
         let secrets = self.secrets().await?;
         let (old, new) = (secrets.password(user)?.clone(), secrets.next_password(user)?.clone());
-        // Before anybody may take the old one from a host: whoever reads it from now on, `infra up` after a run that died here too, can log in before and after.
+        // Stored before a host drops the old one: who reads this one can log in before and after.
         ssm::replace(
             &self.environment.cloud,
             &self.names,
@@ -264,7 +263,7 @@ impl Work<'_> {
         let next = rotation.next(Timestamp::now());
         let name = self.full(&parameter::next_password(user));
         if let Some(next) = &next {
-            // The next one's own must be there before it is begun.
+            // The next user's new password must exist before its rotation is begun.
             let name = self.full(&parameter::next_password(next.user));
             ssm::delete(&self.environment.cloud, std::slice::from_ref(&name)).await?;
             ssm::make(&self.environment.cloud, &self.names, &name, &Secret::generate(), true).await?;
@@ -288,7 +287,7 @@ impl Work<'_> {
             .await
     }
 
-    /// Every app that logs in at the endpoint gets the new password, and whoever holds only the old one has gone when this returns.
+    /// Gives every app the new password, and waits until nobody is left who holds only the old one.
     async fn hand_over(&self, step: &crate::ui::Step, rotated: &mut Rotated) -> Result<()> {
         let state = self.writer.state().await;
         let endpoints = self.context.endpoint_names(state.endpoint.as_deref());
@@ -298,7 +297,7 @@ impl Work<'_> {
         for app in self.context.apps()? {
             app::settle(&app, self.limits, step).await?;
             let vars = app.config_vars().await?;
-            // One that cannot be read may hold the password.
+            // An unreadable var may hold the password, so it is an error.
             vars.get(&self.context.config.app.config_var)?;
             let wanted = app::renewed(&vars, &endpoints, password);
             if wanted.is_empty() {
@@ -319,7 +318,7 @@ impl Work<'_> {
         Ok(())
     }
 
-    /// When each host's agent last said how it is.
+    /// Returns when each host's agent last reported.
     async fn agents(&self, user: RedisUser) -> Result<Vec<(Role, i64)>> {
         let mut agents = Vec::new();
         if user == RedisUser::Backup {
@@ -353,7 +352,7 @@ impl Work<'_> {
         Ok(())
     }
 
-    /// What watches the pair is the user's own: only they can give it the new password. Running the command again says that they did.
+    /// Leaves the change to the operator, who alone reaches what watches the pair.
     async fn leave_to_the_user(&self) -> Result<()> {
         let was_told = |state: State| state.rotation.is_some_and(|rotation| rotation.told.is_some());
         if was_told(self.writer.state().await) || self.cut_off {
@@ -429,11 +428,11 @@ impl Work<'_> {
     }
 }
 
-/// Whoever is about to hand out the app's password does not do it while that is being replaced.
+/// Fails while a password is being replaced, for commands that would hand out the app's password.
 pub fn refuse_unfinished(state: &State) -> Result<()> {
     match &state.rotation {
         Some(rotation) => Err(Error::failed(format!(
-            "go on: the password of {} is being replaced since {}",
+            "begin: the password of {} is being replaced since {}",
             rotation.user, rotation.begun_at
         ))
         .hint("run `infra rotate` to bring that to its end")),
@@ -441,7 +440,7 @@ pub fn refuse_unfinished(state: &State) -> Result<()> {
     }
 }
 
-/// A platform that refuses the new password blocks nobody: both are accepted until the rotation goes on.
+/// Returns the error of a refused password. It blocks nobody, since both are accepted meanwhile.
 fn refused(error: Error, some_have_it: bool) -> Error {
     if !error.nothing_changed() {
         return error;
@@ -460,7 +459,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_was_begun_comes_first_and_nobody_twice() {
+    fn a_begun_rotation_comes_first_and_no_user_comes_twice() {
         let mut state = State::begin(Timestamp::UNIX_EPOCH);
         let fresh = goes_on_or_begins(&state, &[RedisUser::App, RedisUser::Admin]);
         assert_eq!(

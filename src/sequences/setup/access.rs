@@ -1,4 +1,4 @@
-//! Who may come in, looked up where infra.yml leaves it out: the operator's own address, and the addresses that the app's platform gives it.
+//! Looks up who may come in where infra.yml leaves it out: the operator's and the app's addresses.
 
 use crate::decide::access::{Access, Admins, Apps};
 use crate::effects::cloud::{Cloud, own_address};

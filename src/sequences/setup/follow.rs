@@ -1,4 +1,4 @@
-//! Waiting until the data is there, with bytes and seconds shown.
+//! Waits until the data is there, and shows bytes and seconds.
 
 use crate::effects::redis::info::ServerRole;
 use crate::effects::redis::{Info, Server};
@@ -8,7 +8,7 @@ use crate::model::size;
 use crate::ui::{Step, Ui};
 use std::time::Duration;
 
-/// Waits until `follower` follows with its link up and has everything that `upstream` had when this was asked.
+/// Waits until `follower` has its link up and has all that `upstream` had when it was asked.
 pub async fn in_sync(ui: &Ui, upstream: &Server, follower: &Server, deadline: Duration) -> Result<Info> {
     let step = ui.step(format!("{} follows {}", follower.label, upstream.label));
     let wait = Wait::new(
@@ -30,7 +30,7 @@ async fn look(upstream: &Server, follower: &Server, step: &Step) -> Result<Look<
     let wanted = read(upstream).await?;
     let seen = match read(follower).await {
         Ok(seen) => seen,
-        // It restarts when its settings change, and answers LOADING while it reads its files.
+        // The server restarts when settings change, and answers LOADING while it reads its files.
         Err(error) => return Ok(Look::NotYet(error.chain().join(": "))),
     };
     if seen.role != ServerRole::Replica {

@@ -1,4 +1,4 @@
-//! One host, from an instance that boots to what it should be.
+//! Brings one host from its boot to what it should be.
 
 use super::source::Known;
 use super::state_writer::StateWriter;
@@ -25,29 +25,29 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::Duration;
 
-/// The user that Debian's images log in as.
+/// The login user of Debian's images.
 pub const LOGIN: &str = "admin";
-/// A small instance boots in well under a minute; EC2 may be slow to begin.
+/// How long a boot may take: well under a minute, but EC2 may be slow to begin.
 pub const BOOT: Duration = Duration::from_secs(300);
 
-/// What both hosts are made from.
+/// The inputs from which both hosts are made.
 pub struct Pair<'a> {
     pub config: &'a Config,
     pub cloud: &'a Cloud,
     pub names: &'a Names,
     pub secrets: &'a Secrets,
-    /// The password that is being replaced, where one is.
+    /// The rotation of a password that is under way.
     pub rotation: Option<&'a Rotation>,
     pub source: &'a Known,
-    /// How far the cutover is: it decides who follows whom, and whether the app may log in.
+    /// The cutover's phase: it decides who follows whom, and whether the app may log in.
     pub phase: Option<Phase>,
     pub instances: &'a BTreeMap<Role, Instance>,
     /// Where the operator reaches each host; the master's is the endpoint.
     pub addresses: &'a BTreeMap<Role, String>,
-    /// Bytes of the instance type.
+    /// Memory of the instance type, in bytes.
     pub memory: u64,
     pub programs: &'a Programs,
-    /// Of the lock under which the hosts are changed; 0 for a look. A host refuses a lower one than the highest it has seen.
+    /// The epoch of our lock; 0 for a look. A host refuses any that is lower than the highest seen.
     pub epoch: u64,
 }
 
@@ -61,7 +61,7 @@ pub struct Looked {
 }
 
 impl Pair<'_> {
-    /// Logs in, with the pinned key or, at first contact, the one that the host was born with.
+    /// Logs in with the pinned key or, at first contact, the key that the host was born with.
     pub async fn log_in(&self, role: Role, record: &HostRecord, patience: Duration, step: &Step) -> Result<Session> {
         Session::connect_watched(&self.target(role, record)?, patience, step).await
     }
@@ -76,7 +76,7 @@ impl Pair<'_> {
                 pinned.push(key.parse()?);
             }
         }
-        // It is gone once the host has shown the key that it made, which may not be noted as the only one yet.
+        // The bootstrap key is gone once the host showed its own key, maybe before that was noted.
         let bootstrap = match self.secrets.bootstrap_host_key(role) {
             None if pinned.is_empty() => Some(self.secrets.get(&parameter::bootstrap_host_key(role))?),
             bootstrap => bootstrap.filter(|_| record.host_key.is_empty()),
@@ -113,7 +113,7 @@ impl Pair<'_> {
             })
     }
 
-    /// Of the hosts that there are: a lost one's successor gets another.
+    /// Returns the private addresses of existing hosts; the successor of a lost one gets another.
     fn private_addresses(&self) -> Result<Vec<IpAddr>> {
         let known = self
             .instances
@@ -124,7 +124,7 @@ impl Pair<'_> {
             .collect()
     }
 
-    /// Makes sure that the host shows a key that was made on it and that is pinned; see `host::first_contact`.
+    /// Makes the host show a pinned key that was made on it; see `host::first_contact`.
     pub async fn first_contact(
         &self,
         role: Role,
@@ -154,7 +154,7 @@ impl Pair<'_> {
                 "pin the host key of the {role}: it shows another one than it made"
             )));
         }
-        // First, so that it does not stay behind when we die here: from now on `next_host_key` leads to the host.
+        // Deleted first, so that it does not stay if we die: `next_host_key` leads to the host now.
         ssm::delete(
             self.cloud,
             &[format!(
@@ -171,14 +171,14 @@ impl Pair<'_> {
                 record.next_host_key = None;
             })
             .await?;
-        // The session that knows the old key is worth nothing to prove that the new one is in force.
+        // A session that knows the old key cannot prove that the new one is in force.
         let record = writer.state().await.hosts.get(&role).cloned().unwrap_or_default();
         let mut target = self.target(role, &record)?;
         target.pinned = vec![prepared.own_key];
         Session::connect_watched(&target, BOOT, step).await
     }
 
-    /// The host's certificate with its key: the stored one as long as it serves, else a new one that is stored nowhere yet.
+    /// Returns the host's certificate and key: the stored ones while they serve, else new ones.
     fn certificate(&self, role: Role) -> Result<Certificate> {
         let subjects = subjects(
             self.config,
@@ -208,7 +208,7 @@ impl Pair<'_> {
     async fn store_certificate(&self, role: Role, issued: &tls::Issued) -> Result<()> {
         let full = |name: String| format!("{}{name}", self.names.parameters());
         let certificate = Secret::new(issued.certificate.clone());
-        // The key first: a certificate without its key would be taken for a whole pair.
+        // The key comes first: a certificate without its key would be taken for a whole pair.
         ssm::replace(
             self.cloud,
             self.names,
@@ -227,7 +227,6 @@ impl Pair<'_> {
         .await
     }
 
-    /// What the host should be.
     fn settings(&self, role: Role, issued: &tls::Issued) -> Result<Settings> {
         let taken_over = self.phase.is_some_and(|phase| phase >= Phase::Promoted);
         let position = match role {
@@ -286,7 +285,7 @@ impl Pair<'_> {
         }
     }
 
-    /// Looks at a host in one round trip and says what is to be done there. Changes nothing.
+    /// Looks at a host in one round trip and plans its changes. Changes nothing.
     pub async fn look(&self, role: Role, session: Session) -> Result<Looked> {
         let certificate = self.certificate(role)?;
         let description = self.settings(role, &certificate.issued)?.describe()?;
@@ -301,7 +300,7 @@ impl Pair<'_> {
         })
     }
 
-    /// Does what the look found to be done; gives the session back for what comes next.
+    /// Makes the planned changes, and returns the session.
     pub async fn bring(&self, role: Role, looked: Looked, step: &Step) -> Result<(Session, apply::Outcome)> {
         let Looked {
             session,
@@ -318,7 +317,7 @@ impl Pair<'_> {
     }
 }
 
-/// Those of the users of Redis on every host: one each, but for the user whose password is being replaced.
+/// Returns the passwords of the users of Redis: two for a user whose password is being replaced.
 pub(super) fn passwords(secrets: &Secrets, rotation: Option<&Rotation>) -> Result<Passwords> {
     let password = |user| -> Result<Password> {
         let (old, stage) = (
@@ -350,7 +349,7 @@ pub(super) fn passwords(secrets: &Secrets, rotation: Option<&Rotation>) -> Resul
     })
 }
 
-/// What a host's certificate names. The own domain stands in both hosts' certificates: it goes where the endpoint goes.
+/// Returns the names in a host's certificate. The own domain is in both: it follows the endpoint.
 pub(super) fn subjects(config: &Config, names: &Names, public: &str, private: &str) -> Result<tls::Subjects> {
     let read = |text: &str| text.parse().doing(|| format!("read the address {text:?}"));
     let addresses: Vec<IpAddr> = vec![read(public)?, read(private)?];
@@ -364,7 +363,7 @@ pub(super) fn subjects(config: &Config, names: &Names, public: &str, private: &s
     })
 }
 
-/// What the app may do, by infra.yml.
+/// Returns what infra.yml lets the app do.
 pub(super) fn app_rights(config: &Config) -> AppRights {
     AppRights {
         commands: config.redis.app_commands.clone(),

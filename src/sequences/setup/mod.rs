@@ -1,7 +1,8 @@
-//! From `infra.yml` to a pair that follows: the sequence behind `infra up`, and the look at it that `--dry-run` and `infra status` share.
+//! From `infra.yml` to a pair that follows: the sequence behind `infra up`, also for `--dry-run`.
 //!
-//! [`access`] looks up who may come in, [`wanted`] turns the configuration into values, [`source`] says what is known of the hosted Redis, [`hosts`] brings one host from bare to what it
-//! should be, [`beside`] makes one more for a restore, [`follow`] waits for the data, [`writer`] writes down what must outlive us. What to change is decided by `plan::cloud` and `host::plan`.
+//! [`access`] looks up who may come in, [`wanted`] turns the configuration into values, [`source`]
+//! knows the hosted Redis, [`hosts`] makes one host what it should be, [`restore_instance`] makes
+//! one more, [`follow`] waits for the data, [`state_writer`] stores the state.
 
 pub mod access;
 pub mod follow;

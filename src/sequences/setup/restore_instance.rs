@@ -1,4 +1,4 @@
-//! A host beside the pair, from nothing to an engine that waits for restored data: for a drill, or to look into the past while the pair goes on.
+//! Makes a host beside the pair whose engine waits for restored data.
 
 use super::hosts::{BOOT, LOGIN, app_rights, passwords, subjects};
 use crate::effects::cloud::Cloud;
@@ -27,7 +27,7 @@ use std::time::Duration;
 const RUNNING: Duration = Duration::from_secs(300);
 const PORT: u16 = 6379;
 
-/// What it is made from: all that the pair was made from.
+/// The inputs: all that the pair was made from.
 pub struct Maker<'a> {
     pub cloud: &'a Cloud,
     pub config: &'a Config,
@@ -37,17 +37,16 @@ pub struct Maker<'a> {
     pub programs: &'a Programs,
 }
 
-/// One that is ready for a restore.
+/// An instance that is ready for a restore.
 pub struct Ready {
     pub address: String,
     pub session: Session,
     pub host_key: HostKey,
-    /// Its engine, once it runs.
     pub server: Server,
 }
 
 impl Maker<'_> {
-    /// Asks for the instance; from here on it costs, and is to be ended by whoever asked.
+    /// Asks for the instance. From here on it costs money, and the caller has to end it.
     pub async fn begin(&self, purpose: Purpose, step: &Step) -> Result<(String, KeyPair)> {
         let missing = |what: &str| {
             Error::failed(format!("make a host beside the pair: there is no {what}"))
@@ -88,7 +87,7 @@ impl Maker<'_> {
         }
     }
 
-    /// Waits for it to run, and sets it up.
+    /// Waits until the instance runs, and sets it up.
     pub async fn set_up(&self, id: &str, purpose: Purpose, bootstrap: &KeyPair, step: &Step) -> Result<Ready> {
         let beside = self.running(id, step).await?;
         let (Some(public), Some(private)) = (&beside.public_ip, &beside.private_ip) else {
@@ -108,7 +107,7 @@ impl Maker<'_> {
         let session = Session::connect_watched(&target, BOOT, step).await?;
         step.update("waiting for cloud-init");
         let prepared = first_contact::prepare(&session).await?;
-        // The key that it was born with stands in its user-data: it is worth nothing from here on.
+        // The bootstrap key stands in the user-data, so it is replaced: it is worth nothing now.
         let host_key = first_contact::activate(&session).await?;
         if host_key != prepared.own_key {
             return Err(Error::failed(format!(
@@ -182,13 +181,13 @@ impl Maker<'_> {
             backup: None,
             restored_by: Some(self.programs.agent.clone()),
             module: self.programs.module.clone(),
-            // Nobody replicates from it.
+            // No replica follows it.
             replicas: Vec::new(),
         })
     }
 }
 
-/// The engine of a host beside the pair, as its administrator.
+/// Returns the engine of a host beside the pair, with its admin's login.
 pub fn server(label: &str, address: &str, secrets: &crate::model::secrets::Secrets) -> Result<Server> {
     Ok(Server {
         label: label.into(),

@@ -1,20 +1,19 @@
-//! What is known of the hosted Redis: asked of it while the pair may still follow, remembered afterwards.
+//! What is known of the source: asked while the pair may follow it, remembered afterwards.
 
 use crate::effects::host::Upstream;
 use crate::effects::redis::{Info, Server, Trust, pinned_certificate, survey};
 use crate::model::error::Result;
 use crate::model::state::SourceRecord;
 
-/// What the pair needs to know of the source.
 #[derive(Clone, Debug)]
 pub struct Known {
-    /// Where to replicate from; absent once the master has taken over, when nobody may follow the source again.
+    /// Where to replicate from; `None` after the promotion, when nobody may follow it again.
     pub upstream: Option<Upstream>,
     pub record: SourceRecord,
 }
 
 impl Known {
-    /// What is remembered, for a pair that follows no more.
+    /// Returns what is remembered, for a pair that no longer follows.
     pub fn remembered(record: &SourceRecord) -> Self {
         Known {
             upstream: None,
@@ -22,7 +21,6 @@ impl Known {
         }
     }
 
-    /// Asks the source.
     pub async fn ask(server: &Server, addon: Option<String>) -> Result<Self> {
         let mut connection = server.connect(0).await?;
         let info = Info::read(&mut connection).await?;

@@ -1,4 +1,4 @@
-//! The state while a command changes it: read once, written whole after each change, over what was read.
+//! The state while a command changes it: read once, and written whole after each change.
 
 use crate::effects::cloud::s3::Etag;
 use crate::effects::state::Store;
@@ -6,7 +6,7 @@ use crate::model::error::Result;
 use crate::model::state::State;
 use tokio::sync::Mutex;
 
-/// The state that several tasks change, one at a time.
+/// Lets several tasks change the state, one at a time.
 pub struct StateWriter {
     store: Store,
     held: Mutex<Held>,
@@ -18,7 +18,7 @@ struct Held {
 }
 
 impl StateWriter {
-    /// The stored state, or `fresh` where none was ever written. Nothing is written yet.
+    /// Reads the stored state, or takes `fresh` if there is none. Writes nothing.
     pub async fn open(store: &Store, fresh: State) -> Result<Self> {
         let held = match store.state().await? {
             Some(stored) => Held {
@@ -40,7 +40,7 @@ impl StateWriter {
         self.held.lock().await.state.clone()
     }
 
-    /// Changes the state and has it stored when this returns. Writes nothing when the change changed nothing that is not stored.
+    /// Changes the state and stores it. Writes nothing if the stored state is the same already.
     pub async fn change(&self, change: impl FnOnce(&mut State)) -> Result<()> {
         let mut held = self.held.lock().await;
         let mut state = held.state.clone();

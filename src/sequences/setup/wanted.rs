@@ -1,4 +1,4 @@
-//! What `infra.yml` asks of the cloud, and how the values are made that only we can make.
+//! Turns `infra.yml` into what the cloud should have, and makes the values that only we can make.
 
 use crate::decide::access::Access;
 use crate::effects::host::{tls, user_data};
@@ -12,7 +12,7 @@ use crate::model::secret::Secret;
 use crate::model::secrets::{RedisUser, Secrets, parameter};
 use jiff::Timestamp;
 
-/// Everything that the environment should have in the cloud.
+/// Returns everything that the environment should have in the cloud.
 pub fn wanted(config: &Config, names: &Names, generation: u64, tls_only: bool, access: &Access) -> Wanted {
     let keep = &config.backup.keep;
     let mut wanted = Wanted {
@@ -35,7 +35,7 @@ pub fn wanted(config: &Config, names: &Names, generation: u64, tls_only: bool, a
     wanted
 }
 
-/// The value of a parameter that is missing, made from those that stand before it.
+/// Makes the value of a missing parameter from those before it.
 pub fn parameter_value(names: &Names, name: &str, secrets: &Secrets) -> Result<Secret> {
     let resource = names.resource();
     if name == parameter::SSH_KEY {
@@ -62,7 +62,7 @@ pub fn parameter_value(names: &Names, name: &str, secrets: &Secrets) -> Result<S
     Err(Error::failed(format!("make the parameter {name}: nobody knows how")))
 }
 
-/// What a new host is told at its birth.
+/// Returns the user-data of a new host.
 pub fn user_data(names: &Names, role: Role, secrets: &Secrets) -> Result<Secret> {
     let bootstrap = KeyPair::from_private(secrets.get(&parameter::bootstrap_host_key(role))?)?;
     user_data::render(&names.host(role), &bootstrap)

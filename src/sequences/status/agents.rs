@@ -1,4 +1,4 @@
-//! What the agents on the hosts say of themselves, and what of it is an alarm. Pure.
+//! Judges what the agents on the hosts report of themselves. Pure.
 
 use super::age_text;
 use crate::effects::host::backup::Backups;
@@ -9,10 +9,10 @@ use jiff::Timestamp;
 use serde::Serialize;
 use std::collections::BTreeMap;
 
-/// An agent writes its status every second; clocks may differ by less than this.
+/// Silence that is an alarm. An agent reports every second; clocks may differ by less than this.
 const SILENT_S: i64 = 300;
 
-/// What a full copy replaced on a host and the agent keeps.
+/// Data that a full copy replaced on a host, and that the agent keeps.
 #[derive(Serialize)]
 pub(super) struct KeptGeneration {
     pub(super) replaced_at: Timestamp,
@@ -98,7 +98,7 @@ mod tests {
     use infra_agent::record::Kept;
 
     #[test]
-    fn each_host_is_told_by_itself_and_an_agent_that_is_silent_is_an_alarm() {
+    fn each_host_is_reported_by_itself_and_a_silent_agent_is_an_alarm() {
         let now = Timestamp::from_second(1_764_000_000).unwrap();
         let replica = Backups {
             agent: Some(AgentStatus {

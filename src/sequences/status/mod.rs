@@ -1,4 +1,4 @@
-//! `infra status`: what stands and how it is, asked of those who know: Redis for roles and lag, the bucket for backups, the platform for the app.
+//! `infra status`: asks Redis for roles and lag, the bucket for backups, the platform for the app.
 
 mod agents;
 mod show;
@@ -27,7 +27,7 @@ use show::{age_text, show};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// A restore that nobody has tried for this long is a hope.
+/// A week without a drill is an alarm.
 const DRILL: Duration = Duration::from_secs(7 * 86_400);
 
 #[derive(Serialize)]
@@ -50,11 +50,11 @@ struct Status {
     drill: Option<drill::Report>,
     /// Instances that restores and drills have made and that stand.
     beside: Vec<Beside>,
-    /// By host: what its newest full copy replaced, where that is still kept.
+    /// What the newest full copy replaced and is still kept, by host.
     kept: BTreeMap<&'static str, KeptGeneration>,
-    /// What `up` would change; nothing when it could not be looked at.
+    /// What `up` would change; `None` if that could not be looked at.
     drift: Option<Vec<String>>,
-    /// What the hosts wait for and only the operator may do, with how: an upgrade of the engine, a reboot.
+    /// What only the operator may do on the hosts, and how: an upgrade of the engine, a reboot.
     upkeep: Vec<String>,
     alarms: Vec<String>,
 }
@@ -74,7 +74,7 @@ struct Redis {
     role: ServerRole,
     run_id: String,
     replid: String,
-    /// The offset that counts here: applied on a replica, written on a master.
+    /// The applied offset of a replica, or the written offset of a master.
     offset: u64,
     link_up: Option<bool>,
     /// Bytes behind the server that it follows.
@@ -84,7 +84,7 @@ struct Redis {
     keys: BTreeMap<u32, Keyspace>,
     connected_clients: u64,
     replicas: usize,
-    /// Until the certificate ends that it shows; absent without TLS.
+    /// Days until its certificate ends; `None` without TLS.
     certificate_days_left: Option<i64>,
 }
 
@@ -99,7 +99,7 @@ async fn look(context: &Context) -> Result<ExitCode> {
         context.secrets(&environment),
         context.addresses(&environment)
     )?;
-    // A host without an address, or without Redis, is one more thing to tell, and no reason to tell nothing.
+    // A host without an address or without Redis is reported like the others.
     let host = async |role| ask(&host_server(role, addresses.of(role)?, &secrets)?).await;
     let source = async { ask(&context.source().await?).await };
     let names = context.names(&environment)?;
@@ -139,7 +139,7 @@ async fn look(context: &Context) -> Result<ExitCode> {
     impostor.map_or(Ok(ExitCode::Done), Err)
 }
 
-/// What the bucket and the agents say of backups; each by itself, since one more that is silent is one more thing to tell.
+/// What the bucket and the agents say of backups. Each is a result, since any may fail alone.
 struct Backups {
     newest: Result<Option<BackupSummary>>,
     log: Result<Option<backup::Log>>,
@@ -165,7 +165,6 @@ async fn backups(context: &Context, environment: &Environment, generation: u64) 
     }
 }
 
-/// What a server answers.
 struct Answer {
     address: String,
     info: Info,
@@ -305,7 +304,7 @@ type BackupView = (
     BTreeMap<&'static str, KeptGeneration>,
 );
 
-/// What is known of backups; what is wrong with them goes to the alarms.
+/// Judges what is known of backups; what is wrong goes to the alarms.
 fn judge_backups(context: &Context, backups: Backups, born: i64, alarms: &mut Vec<String>) -> BackupView {
     let mut unknown =
         |what: &str, error: Error| alarms.push(format!("{what} could not be looked at: {}", error.chain().join(": ")));
@@ -314,7 +313,7 @@ fn judge_backups(context: &Context, backups: Backups, born: i64, alarms: &mut Ve
         None
     });
     let log = backups.log.unwrap_or_else(|error| {
-        unknown("the log's pieces", error);
+        unknown("the log's segments", error);
         None
     });
     let drill = backups.drill.unwrap_or_else(|error| {

@@ -1,4 +1,4 @@
-//! The status for a person.
+//! Shows the status to a person.
 
 use super::{Redis, Seen, Status};
 use crate::effects::cloud::ec2::Purpose;

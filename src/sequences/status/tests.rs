@@ -107,12 +107,12 @@ fn status() -> Status {
 }
 
 #[test]
-fn every_server_is_told_by_itself_also_one_that_does_not_answer() {
+fn every_server_is_reported_by_itself_even_if_it_does_not_answer() {
     insta::assert_json_snapshot!("status", status());
 }
 
 #[test]
-fn what_could_not_be_looked_at_is_null_and_not_empty() {
+fn what_could_not_be_seen_is_null_and_not_empty() {
     let unknown = Status {
         endpoint: None,
         app: "unknown",

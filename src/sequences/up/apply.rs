@@ -1,4 +1,4 @@
-//! What was shown, done: the cloud, both hosts, the data, the backup.
+//! Carries out what was shown: the cloud, both hosts, the data, the backup.
 
 use super::show::{host_lines, report};
 use super::{Reached, Seen, inventory, look, pair};
@@ -20,9 +20,9 @@ use crate::sequences::setup::{follow, wanted};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-/// What stands in the place of a cutover's phase where there will be none.
+/// The phase of a pair that will have no cutover.
 const WITHOUT_SOURCE: &str = "without a source";
-/// A first copy of a small instance's memory over the internet, and some patience.
+/// Time for a first copy of a small instance's memory over the internet.
 const SYNC: Duration = Duration::from_secs(20 * 60);
 
 pub(super) async fn apply(context: &Context, environment: &Environment, seen: Seen) -> Result<ExitCode> {
@@ -39,9 +39,9 @@ pub(super) async fn apply(context: &Context, environment: &Environment, seen: Se
     Ok(ExitCode::Done)
 }
 
-/// What was shown is what may be done. Between the plan and the lock somebody else may have worked here: less to do is fine, something else is not.
+/// Fails if there is more to do than was shown, because somebody else worked here meanwhile.
 fn refuse_surprises(shown: &Seen, now: &Seen) -> Result<()> {
-    // Of hosts that could not be looked at before, everything was announced.
+    // Hosts that could not be looked at before were announced as a whole.
     let hosts_too = shown.hosts.is_some();
     let lines = |seen: &Seen| -> BTreeSet<String> {
         let cloud = seen.plan.changes().iter().map(ToString::to_string).collect::<Vec<_>>();
@@ -63,11 +63,11 @@ fn refuse_surprises(shown: &Seen, now: &Seen) -> Result<()> {
 }
 
 async fn apply_locked(context: &Context, environment: &Environment, mut seen: Seen, lock: &Held) -> Result<()> {
-    // What was planned for the hosts is what is done there, over the sessions that looked.
+    // The hosts get what was planned for them, over the sessions that looked.
     let mut looked = seen.hosts.take().unwrap_or_default();
     let seen = &seen;
     let writer = StateWriter::open(&environment.store, seen.state.clone()).await?;
-    // The generation is stored before the first machine is asked for: it is part of the token that makes asking twice safe.
+    // The pair number is stored first: a client token with it makes asking twice safe.
     let source = seen.source.record.clone();
     writer.change(|state| state.source = source).await?;
     let names = &seen.wanted.names;
@@ -104,7 +104,7 @@ async fn apply_locked(context: &Context, environment: &Environment, mut seen: Se
             for (role, id) in ids {
                 let record = state.hosts.entry(role).or_default();
                 if record.instance_id != id {
-                    // Another machine: what was pinned belongs to the one that is gone.
+                    // This is another machine: what was pinned belongs to the one that is gone.
                     *record = crate::model::state::HostRecord {
                         instance_id: id,
                         ..Default::default()
@@ -184,7 +184,7 @@ async fn set_up(
                 pair.look(role, session).await?
             }
         };
-        // A host may be made to follow, which erases what it had.
+        // The lock is confirmed, since a host that is made to follow loses its data.
         lock.confirm(Duration::ZERO).await?;
         pair.bring(role, looked, &step).await
     };
@@ -221,7 +221,7 @@ async fn follow(
     Ok(BTreeMap::from([("master", master_seen), ("replica", replica_seen)]))
 }
 
-/// A backup that was never read back is a hope. One is made when the job is new or changed, or none stands.
+/// Returns a backup that was read back. Makes one if the host has changed or there is none.
 async fn prove_backup(
     context: &Context,
     environment: &Environment,

@@ -1,4 +1,4 @@
-//! `infra up`: look, plan, show, ask, apply, wait for the data, prove the backup, write the inventory.
+//! `infra up`: look, plan, show, ask, apply, wait for data, prove the backup, write the inventory.
 
 mod apply;
 mod show;
@@ -34,18 +34,18 @@ use std::time::Duration;
 /// A host that was set up answers at once, or is in trouble; after a reboot it may take a moment.
 const ANSWER: Duration = Duration::from_secs(20);
 
-/// What stands before anything is done.
+/// What was found before anything is done.
 struct Seen {
     state: State,
     phase: Option<Phase>,
     source: Known,
-    /// What its owner should know of who gets in.
+    /// Warnings of who may come in.
     warnings: Vec<String>,
     wanted: Wanted,
     found: Found,
     plan: Plan,
     programs: Programs,
-    /// Only where the cloud is as it should be: otherwise there is nobody to log in to, or not for long.
+    /// `None` unless the cloud is as it should be: otherwise there is no lasting host to log in to.
     hosts: Option<BTreeMap<Role, Looked>>,
 }
 
@@ -58,7 +58,7 @@ impl Seen {
         self.plan.actions.len() + hosts
     }
 
-    /// Hosts that nobody has set up to the end of their first contact.
+    /// Returns the hosts whose first contact has not come to its end.
     fn unknown_hosts(&self) -> impl Iterator<Item = Role> {
         Role::ALL.into_iter().filter(|role| {
             !self
@@ -101,7 +101,7 @@ pub async fn run(context: &Context, arguments: &Up) -> Result<ExitCode> {
     apply(context, &environment, seen).await
 }
 
-/// Everything that is there, and the difference to what should be. Changes nothing.
+/// Looks at what is there and at the difference to what should be. Changes nothing.
 async fn look(context: &Context, environment: &Environment) -> Result<Seen> {
     let step = context.ui.step("look at what is there");
     let stored = environment.store.state().await?.map(|stored| stored.value);
@@ -240,7 +240,7 @@ fn pair<'a>(
     }
 }
 
-/// Whether nothing at all is left to do: both follow, and a backup stands. Says so with the figures.
+/// Returns true if nothing is left to do: both follow, and a backup exists. Then it reports so.
 async fn complete(
     context: &Context,
     environment: &Environment,
@@ -275,14 +275,14 @@ async fn complete(
     Ok(true)
 }
 
-/// For commands that change one thing on hosts that are otherwise as they should be.
+/// Fails if a host or the cloud is not as infra.yml says, for commands that change one thing.
 pub async fn refuse_changes(context: &Context, environment: &Environment) -> Result<()> {
     let seen = look(&context.quietly(), environment).await?;
     if seen.changes() == 0 && seen.hosts.is_some() {
         return Ok(());
     }
     Err(
-        Error::failed(format!("go on: {} things are not as infra.yml says", seen.changes()))
+        Error::failed(format!("begin: {} things are not as infra.yml says", seen.changes()))
             .hint("run `infra up` first"),
     )
 }
@@ -311,7 +311,7 @@ pub async fn bring_hosts(context: &Context, environment: &Environment, lock: &He
     Ok(())
 }
 
-/// What a look as before an `up` gives, for `infra status`.
+/// What a look like that of `up` finds, for `infra status`.
 pub struct Drift {
     /// What `up` would change.
     pub lines: Vec<String>,

@@ -1,4 +1,4 @@
-//! The plan before it is done, and what came of it.
+//! Shows the plan before it is done, and the result.
 
 use super::{Reached, Seen};
 use crate::effects::backup::BackupSummary;
@@ -11,11 +11,11 @@ use crate::ui::JSON_SCHEMA_VERSION;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
-/// `alone`: nothing will follow it.
+/// Shows the plan. `alone` means that nothing follows it.
 pub(super) fn show_plan(context: &Context, seen: &Seen, alone: bool) {
     let hosts: BTreeMap<&str, Vec<String>> = host_steps(seen);
     if context.ui.json() && !alone {
-        // One document a command: this one's will say what was done.
+        // A command prints one JSON document, and this one's will say what was done.
         seen.plan.to_string().lines().for_each(|line| context.ui.note(line));
         host_lines(seen).for_each(|line| context.ui.note(format!("  ~ {line}")));
         return;
@@ -37,7 +37,7 @@ pub(super) fn host_lines(seen: &Seen) -> impl Iterator<Item = String> {
         .flat_map(|(host, steps)| steps.into_iter().map(move |step| format!("host {host}  {step}")))
 }
 
-/// What will be done on the hosts. Of a host that does not exist yet only that it will be set up can be said before it was looked at.
+/// Returns what will be done on the hosts. A host that was not looked at is only announced.
 fn host_steps(seen: &Seen) -> BTreeMap<&'static str, Vec<String>> {
     match &seen.hosts {
         Some(hosts) => hosts
