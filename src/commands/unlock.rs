@@ -5,7 +5,6 @@ use crate::model::error::{Error, ExitCode, Result};
 use crate::model::size;
 use crate::sequences::arguments::Unlock;
 use crate::sequences::context::Context;
-use crate::ui::JSON_SCHEMA_VERSION;
 use serde_json::json;
 
 pub async fn run(context: &Context, arguments: &Unlock) -> Result<ExitCode> {
@@ -55,12 +54,7 @@ fn described(standing: &Standing) -> String {
 }
 
 fn show(context: &Context, said: &str, removed: Option<&LockRecord>) {
-    match context.ui.json() {
-        true => context
-            .ui
-            .data(json!({ "schema_version": JSON_SCHEMA_VERSION, "removed": removed }).to_string()),
-        false => context.ui.data(said),
-    }
+    context.ui.report(json!({ "removed": removed }), [said]);
 }
 
 #[cfg(test)]

@@ -9,7 +9,6 @@ use crate::model::error::{Error, ExitCode, Result};
 use crate::model::secret::Secret;
 use crate::sequences::arguments::Down;
 use crate::sequences::context::{Context, Environment};
-use crate::ui::JSON_SCHEMA_VERSION;
 use jiff::Timestamp;
 use serde_json::json;
 use std::collections::BTreeSet;
@@ -105,23 +104,14 @@ async fn refuse_while_in_use(context: &Context, environment: &Environment) -> Re
 }
 
 fn show(context: &Context, plan: &TeardownPlan, removed: &[String], kept: &[String]) {
-    if context.ui.json() {
-        context.ui.data(
-            json!({ "schema_version": JSON_SCHEMA_VERSION, "plan": plan, "removed": removed, "kept": kept })
-                .to_string(),
-        );
-        return;
-    }
-    if removed.is_empty() {
-        context.ui.data(if plan.removals.is_empty() {
-            "nothing to remove".to_string()
-        } else {
-            plan.to_string()
-        });
+    let first = if !removed.is_empty() {
+        format!("{} things removed", removed.len())
+    } else if plan.removals.is_empty() {
+        "nothing to remove".to_string()
     } else {
-        context.ui.data(format!("{} things removed", removed.len()));
-    }
-    for kept in kept {
-        context.ui.data(format!("kept: {kept}"));
-    }
+        plan.to_string()
+    };
+    let kept_lines = kept.iter().map(|kept| format!("kept: {kept}"));
+    let fields = json!({ "plan": plan, "removed": removed, "kept": kept });
+    context.ui.report(fields, std::iter::once(first).chain(kept_lines));
 }

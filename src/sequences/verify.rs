@@ -6,7 +6,6 @@ use crate::model::role::Role;
 use crate::model::size;
 use crate::sequences::arguments::Verify;
 use crate::sequences::context::{Context, host_server};
-use crate::ui::JSON_SCHEMA_VERSION;
 use crate::ui::Ui;
 use serde_json::{Value, json};
 
@@ -63,15 +62,15 @@ async fn look(context: &Context, arguments: &Verify) -> Result<ExitCode> {
     .hint("look at the keys named above; `infra status` tells whether the master still follows, --rounds gives more time to converge"))
 }
 
-fn as_json(comparison: &Comparison) -> Value {
-    json!({ "schema_version": JSON_SCHEMA_VERSION, "identical": comparison.identical(), "comparison": comparison })
+fn fields(comparison: &Comparison) -> Value {
+    json!({ "identical": comparison.identical(), "comparison": comparison })
 }
 
 fn show(ui: &Ui, comparison: &Comparison) {
-    if ui.json() {
-        ui.data(as_json(comparison).to_string());
-        return;
-    }
+    ui.report(fields(comparison), lines(comparison));
+}
+
+fn lines(comparison: &Comparison) -> Vec<String> {
     let mut table = comfy_table::Table::new();
     table.load_style(comfy_table::presets::NOTHING);
     table.set_header(["database", "source keys", "master keys", "compared"]);
@@ -83,13 +82,12 @@ fn show(ui: &Ui, comparison: &Comparison) {
             size::count(counts.compared),
         ]);
     }
-    ui.data(table.to_string());
     let per_second = if comparison.seconds > 0.0 {
         comparison.compared as f64 / comparison.seconds
     } else {
         0.0
     };
-    ui.data(format!(
+    let counts = format!(
         "missing {}  extra {}  different {}  uncomparable {}  ({:.2} s, {} keys a second in all)",
         size::count(comparison.missing),
         size::count(comparison.extra),
@@ -97,14 +95,13 @@ fn show(ui: &Ui, comparison: &Comparison) {
         size::count(comparison.uncomparable),
         comparison.seconds,
         size::count(per_second as u64)
-    ));
-    for key in &comparison.first {
-        ui.data(format!("  db {}  {}  {}", key.database, key.key, key.reason));
-    }
-    if let Some(line) = comparison.later_said() {
-        ui.data(line);
-    }
-    ui.data(format!("not compared: {}", comparison.not_compared.join("; ")));
+    );
+    let differing = comparison.first.iter();
+    let differing = differing.map(|key| format!("  db {}  {}  {}", key.database, key.key, key.reason));
+    let mut lines: Vec<String> = [table.to_string(), counts].into_iter().chain(differing).collect();
+    lines.extend(comparison.later_said());
+    lines.push(format!("not compared: {}", comparison.not_compared.join("; ")));
+    lines
 }
 
 #[cfg(test)]
@@ -165,6 +162,6 @@ mod tests {
             not_compared: vec!["data of modules"],
             seconds: 2.0,
         };
-        insta::assert_json_snapshot!("verify", as_json(&comparison));
+        insta::assert_json_snapshot!("verify", crate::ui::document(fields(&comparison)));
     }
 }

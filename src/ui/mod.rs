@@ -4,8 +4,10 @@
 //! elsewhere a plain line at its end and every ten seconds. [`Ui::data`] prints results on stdout.
 
 mod progress;
+mod report;
 
 pub use progress::{Step, Ui, UiOptions};
+pub use report::document;
 
 /// The version of the form that `--json` prints.
 pub const JSON_SCHEMA_VERSION: u32 = 1;

@@ -16,7 +16,6 @@ use crate::model::size;
 use crate::sequences::arguments::Drill;
 use crate::sequences::context::{Context, Environment, host_server};
 use crate::sequences::restore::instance::Instance;
-use crate::ui::JSON_SCHEMA_VERSION;
 use crate::ui::Step;
 use jiff::Timestamp;
 use serde_json::json;
@@ -45,13 +44,7 @@ pub async fn run(context: &Context, environment: &Environment, arguments: &Drill
     };
     report.seconds = (begun.elapsed().as_secs_f64() * 10.0).round() / 10.0;
     drill::remember(bucket, context.env(), &report).await?;
-    if context.ui.json() {
-        context
-            .ui
-            .data(json!({"schema_version": JSON_SCHEMA_VERSION, "drill": report}).to_string());
-        return Ok(ExitCode::Done);
-    }
-    context.ui.data(format!(
+    let restored = format!(
         "restored {} from {} on {} and thrown away again: {} keys{}, {:.1} s",
         report.at.map_or("the latest state".into(), |at| at.to_string()),
         report.base,
@@ -62,11 +55,12 @@ pub async fn run(context: &Context, environment: &Environment, arguments: &Drill
             expired => format!(" and {} that have expired since", size::count(expired)),
         },
         report.seconds
-    ));
-    context.ui.data(match &report.sampled {
+    );
+    let compared = match &report.sampled {
         Some(sampled) => words(sampled),
         None => "no key was held against the live master".into(),
-    });
+    };
+    context.ui.report(json!({"drill": report}), [restored, compared]);
     Ok(ExitCode::Done)
 }
 

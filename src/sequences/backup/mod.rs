@@ -12,7 +12,6 @@ use crate::model::role::Role;
 use crate::model::size;
 use crate::sequences::arguments::BackupVerb;
 use crate::sequences::context::{Context, Environment, host_record};
-use crate::ui::JSON_SCHEMA_VERSION;
 use serde_json::json;
 use std::time::Duration;
 
@@ -44,12 +43,7 @@ async fn now(context: &Context, environment: &Environment) -> Result<ExitCode> {
         size::bytes(summary.bytes),
         commit.parts.len()
     ));
-    match context.ui.json() {
-        true => context
-            .ui
-            .data(json!({"schema_version": JSON_SCHEMA_VERSION, "backup": summary}).to_string()),
-        false => context.ui.data(summary.key),
-    }
+    context.ui.report(json!({"backup": summary}), [&summary.key]);
     Ok(ExitCode::Done)
 }
 
@@ -72,25 +66,20 @@ async fn list(context: &Context, environment: &Environment) -> Result<ExitCode> 
         .iter()
         .filter_map(|timeline| Some((timeline.id.clone(), timeline.gap.clone()?)))
         .collect();
-    if context.ui.json() {
-        let bases: Vec<_> = (catalogue.lines().iter())
+    let bases: Vec<_> = (catalogue.lines().iter())
             .map(|line| {
                 json!({"id": line.base.generation, "key": line.base.place, "class": line.base.class, "timeline": line.base.timeline,
                        "finished_at": line.base.finished, "keys": line.base.keys, "bytes": line.base.bytes,
                        "restores_from": moment(line.from), "restores_until": (line.until >= line.from).then(|| moment(line.until))})
             })
             .collect();
-        let told = json!({
-            "schema_version": JSON_SCHEMA_VERSION,
-            "bases": bases,
-            "covered": covered,
-            "gaps": gaps.iter().map(|(timeline, gap)| json!({"timeline": timeline, "after": moment(gap.after), "why": gap.why})).collect::<Vec<_>>(),
-            "findings": catalogue.findings,
-            "holdings": holdings,
-        });
-        context.ui.data(told.to_string());
-        return Ok(ExitCode::Done);
-    }
+    let fields = json!({
+        "bases": bases,
+        "covered": covered,
+        "gaps": gaps.iter().map(|(timeline, gap)| json!({"timeline": timeline, "after": moment(gap.after), "why": gap.why})).collect::<Vec<_>>(),
+        "findings": catalogue.findings,
+        "holdings": holdings,
+    });
     let mut table = comfy_table::Table::new();
     table.load_style(comfy_table::presets::NOTHING);
     table.set_header([
@@ -115,34 +104,26 @@ async fn list(context: &Context, environment: &Environment) -> Result<ExitCode> 
             },
         ]);
     }
-    context.ui.data(table.to_string());
-    for range in &covered {
-        context.ui.data(format!("covered: {} to {}", range.from, range.until));
-    }
-    for pair in covered.windows(2) {
-        context
-            .ui
-            .data(format!("not covered: {} to {}", pair[0].until, pair[1].from));
-    }
+    let mut lines = vec![table.to_string()];
+    let ranges = covered.iter();
+    lines.extend(ranges.map(|range| format!("covered: {} to {}", range.from, range.until)));
+    let holes = covered.windows(2);
+    lines.extend(holes.map(|pair| format!("not covered: {} to {}", pair[0].until, pair[1].from)));
     for (timeline, gap) in &gaps {
-        context.ui.data(format!(
-            "gap before {timeline}, after {}: {}",
-            moment(gap.after),
-            gap.why
-        ));
+        let after = moment(gap.after);
+        lines.push(format!("gap before {timeline}, after {after}: {}", gap.why));
     }
     for finding in &catalogue.findings {
-        context
-            .ui
-            .data(format!("{} {}", context.ui.paint_data("31", "FOUND"), finding.what));
+        lines.push(format!("{} {}", context.ui.paint_data("31", "FOUND"), finding.what));
     }
-    context.ui.data(format!(
+    lines.push(format!(
         "{} objects, {}; about {:.2} $ a month to store and {:.2} $ to put, at the prices of us-east-1",
         size::count(holdings.objects),
         size::bytes(holdings.bytes),
         holdings.storage_usd_month,
         holdings.puts_usd_month
     ));
+    context.ui.report(fields, lines);
     Ok(ExitCode::Done)
 }
 

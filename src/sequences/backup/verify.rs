@@ -8,7 +8,6 @@ use crate::model::error::{Error, ExitCode, Kind, Result};
 use crate::model::size;
 use crate::sequences::arguments::VerifyBackups;
 use crate::sequences::context::{Context, Environment};
-use crate::ui::JSON_SCHEMA_VERSION;
 use crate::ui::Step;
 use jiff::Timestamp;
 use serde_json::json;
@@ -40,26 +39,18 @@ pub async fn run(context: &Context, environment: &Environment, arguments: &Verif
         }
     }
     proof.findings.sort();
-    if context.ui.json() {
-        context
-            .ui
-            .data(json!({"schema_version": JSON_SCHEMA_VERSION, "proof": proof}).to_string());
-    } else {
-        for finding in &proof.findings {
-            context
-                .ui
-                .data(format!("{} {}", context.ui.paint_data("31", "FOUND"), finding.what));
+    let findings = proof.findings.iter();
+    let findings = findings.map(|finding| format!("{} {}", context.ui.paint_data("31", "FOUND"), finding.what));
+    let last = format!(
+        "{} objects with {} were read; {}",
+        size::count(proof.objects),
+        size::bytes(proof.bytes),
+        match proof.findings.len() {
+            0 => "every one is what it was put as, and none is missing".into(),
+            count => format!("{count} findings"),
         }
-        context.ui.data(format!(
-            "{} objects with {} were read; {}",
-            size::count(proof.objects),
-            size::bytes(proof.bytes),
-            match proof.findings.len() {
-                0 => "every one is what it was put as, and none is missing".into(),
-                count => format!("{count} findings"),
-            }
-        ));
-    }
+    );
+    context.ui.report(json!({"proof": proof}), findings.chain([last]));
     match proof.findings.first() {
         None => Ok(ExitCode::Done),
         Some(first) => Err(Error::new(kind(first.kind), format!("prove the backups: {}", first.what))

@@ -13,7 +13,6 @@ use crate::model::config;
 use crate::model::error::{Error, ExitCode, Result};
 use crate::sequences::arguments::Check;
 use crate::sequences::context::{Context, Environment, source_url};
-use crate::ui::JSON_SCHEMA_VERSION;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
@@ -85,27 +84,24 @@ pub fn refuse_blockers(findings: &[Finding]) -> Result<()> {
         .hint(first.remedy.clone().unwrap_or_default()))
 }
 
-fn as_json(findings: &[Finding]) -> Value {
-    json!({ "schema_version": JSON_SCHEMA_VERSION, "findings": findings })
+fn fields(findings: &[Finding]) -> Value {
+    json!({ "findings": findings })
 }
 
 fn show(context: &Context, findings: &[Finding]) {
     let ui = &context.ui;
-    if ui.json() {
-        ui.data(as_json(findings).to_string());
-        return;
-    }
+    let mut lines = Vec::new();
     for finding in findings {
         let mark = match finding.severity {
             Severity::Ok => ui.paint_data("32", "ok     "),
             Severity::Warning => ui.paint_data("33", "warning"),
             Severity::Blocker => ui.paint_data("31", "BLOCKER"),
         };
-        ui.data(format!("{mark}  {:<16}  {}", finding.id, finding.found));
-        if let Some(remedy) = &finding.remedy {
-            ui.data(format!("         {:<16}  → {remedy}", ""));
-        }
+        lines.push(format!("{mark}  {:<16}  {}", finding.id, finding.found));
+        let remedy = finding.remedy.as_ref();
+        lines.extend(remedy.map(|remedy| format!("         {:<16}  → {remedy}", "")));
     }
+    ui.report(fields(findings), lines);
 }
 
 /// Prints the digest of the source's certificate, and writes it to infra.yml if there is a place.
@@ -127,14 +123,8 @@ async fn pin(context: &Context) -> Result<ExitCode> {
         ));
     }
     let written = config::write_pin(&context.common.config, &digest.to_string())?;
-    if context.ui.json() {
-        context.ui.data(
-            json!({ "schema_version": JSON_SCHEMA_VERSION, "tls_pin": digest.to_string(), "written": written })
-                .to_string(),
-        );
-    } else {
-        context.ui.data(digest.to_string());
-    }
+    let pin = digest.to_string();
+    context.ui.report(json!({ "tls_pin": pin, "written": written }), [&pin]);
     let file = context.common.config.display();
     context.ui.note(if written {
         format!("pinned in {file}; compare it with what the provider says before you trust it")
@@ -171,6 +161,6 @@ mod tests {
                 Some("see the cause above"),
             ),
         ];
-        insta::assert_json_snapshot!("check", as_json(&findings));
+        insta::assert_json_snapshot!("check", crate::ui::document(fields(&findings)));
     }
 }

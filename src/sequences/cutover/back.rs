@@ -100,7 +100,7 @@ impl<R: Record, P: Pair> Cutover<R, P> {
     pub(super) async fn await_sync(&mut self) -> Result<()> {
         let step = self.setup.ui.step("sync");
         let setup = &self.setup;
-        let (mut source, mut master, mut replica) = tokio::try_join!(
+        let (source, master, replica) = tokio::try_join!(
             setup.source.connect(0),
             setup.master.connect(0),
             setup.replica.connect(0)
@@ -132,8 +132,6 @@ impl<R: Record, P: Pair> Cutover<R, P> {
             }
         });
         self.interrupt.or(self.command, syncing).await?;
-        (source, master, replica) = (source, master, replica);
-        drop((source, master, replica));
         step.done("master and replica follow");
         Ok(())
     }

@@ -9,7 +9,6 @@ use crate::model::secret::Secret;
 use crate::model::secrets::RedisUser;
 use crate::sequences::arguments::Confirmed;
 use crate::sequences::context::{Context, REDIS_PORT};
-use crate::ui::JSON_SCHEMA_VERSION;
 use serde_json::json;
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -83,12 +82,8 @@ pub async fn switch(context: &Context, confirmed: &Confirmed) -> Result<ExitCode
     };
     let work = async |lock: &Held| context.interrupt.or(moving(lock)).await;
     let releases = context.locked(&environment, "infra switch-app", work).await?;
-    match context.ui.json() {
-        true => context
-            .ui
-            .data(json!({"schema_version": JSON_SCHEMA_VERSION, "releases": releases}).to_string()),
-        false => context.ui.data(format!("{} uses {endpoint}", context.config.app.name)),
-    }
+    let line = format!("{} uses {endpoint}", context.config.app.name);
+    context.ui.report(json!({"releases": releases}), [line]);
     Ok(ExitCode::Done)
 }
 

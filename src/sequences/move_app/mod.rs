@@ -16,8 +16,8 @@ use crate::sequences::cutover;
 use crate::sequences::cutover::record::{Reading, Record};
 use crate::sequences::cutover::{Authority, Command, FenceKind, Hosts, Ledger, Limits, Outcome, Phase, Setup};
 use crate::sequences::setup::state_writer::StateWriter;
-use crate::ui::JSON_SCHEMA_VERSION;
-use serde_json::{Value, json};
+
+use serde_json::json;
 
 /// What one of the two commands was asked to do.
 pub struct Plan<'a> {
@@ -84,13 +84,7 @@ async fn preview(context: &Context, environment: &Environment, state: &State, pl
     let record = Reading(Journal::latest(&environment.store).await?);
     let setup = setup(context, environment, state, plan, record, None).await?;
     let steps = cutover::preview(&setup, plan.command).await?;
-    if context.ui.json() {
-        context
-            .ui
-            .data(json!({ "schema_version": JSON_SCHEMA_VERSION, "steps": steps }).to_string());
-    } else {
-        steps.iter().for_each(|step| context.ui.data(step));
-    }
+    context.ui.report(json!({ "steps": steps }), &steps);
     Ok(ExitCode::Done)
 }
 
@@ -172,20 +166,8 @@ async fn setup<R: Record>(
     })
 }
 
-fn as_json(outcome: &Outcome) -> Value {
-    let mut value = json!(outcome);
-    value["schema_version"] = JSON_SCHEMA_VERSION.into();
-    value
-}
-
 fn show(context: &Context, outcome: &Outcome) {
-    if context.ui.json() {
-        context.ui.data(as_json(outcome).to_string());
-        return;
-    }
-    for line in outcome.lines() {
-        context.ui.data(line);
-    }
+    context.ui.report(json!(outcome), outcome.lines());
 }
 
 #[cfg(test)]
@@ -224,8 +206,8 @@ mod tests {
 
     #[test]
     fn every_figure_of_a_cutover_is_in_its_json_even_if_unknown() {
-        insta::assert_json_snapshot!("a switch", as_json(&settled()));
-        insta::assert_json_snapshot!("a promotion", as_json(&promoted()));
+        insta::assert_json_snapshot!("a switch", crate::ui::document(json!(settled())));
+        insta::assert_json_snapshot!("a promotion", crate::ui::document(json!(promoted())));
     }
 
     #[test]

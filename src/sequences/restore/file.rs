@@ -7,7 +7,6 @@ use crate::effects::backup::{load, read};
 use crate::model::error::{Error, ExitCode, Result};
 use crate::model::size;
 use crate::sequences::context::{Context, Environment};
-use crate::ui::JSON_SCHEMA_VERSION;
 use serde_json::json;
 use std::path::Path;
 
@@ -43,19 +42,12 @@ pub async fn restore(
         size::bytes(restored.log_bytes),
         restored.build_s
     ));
-    if context.ui.json() {
-        context
-            .ui
-            .data(json!({"schema_version": JSON_SCHEMA_VERSION, "folder": folder, "restored": restored}).to_string());
-        return Ok(ExitCode::Done);
-    }
-    for line in told(&restored, folder) {
-        context.ui.data(line);
-    }
+    let fields = json!({"folder": folder, "restored": restored});
+    context.ui.report(fields, lines(&restored, folder));
     Ok(ExitCode::Done)
 }
 
-fn told(restored: &Restored, folder: &Path) -> Vec<String> {
+fn lines(restored: &Restored, folder: &Path) -> Vec<String> {
     let later = restored.later_s.map_or(String::new(), |seconds| {
         format!(
             "; keys end {} s later than they would have",

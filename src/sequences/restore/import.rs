@@ -9,7 +9,6 @@ use crate::model::error::{Doing, Error, ExitCode, Result};
 use crate::model::size;
 use crate::sequences::arguments::Confirmed;
 use crate::sequences::context::{Context, Environment};
-use crate::ui::JSON_SCHEMA_VERSION;
 use infra_agent::rdb;
 use serde_json::json;
 use std::path::Path;
@@ -65,18 +64,14 @@ pub async fn import(
         Checked::Loads { expired, .. } => expired,
         Checked::NoRoom(_) => 0,
     };
-    match ui.json() {
-        true => ui.data(
-            json!({"schema_version": JSON_SCHEMA_VERSION, "keys": keys, "kept": kept, "expired": expired}).to_string(),
-        ),
-        false => ui.data(format!(
-            "the master serves {words}: {} keys{}. What it had before is on it in {kept}",
-            size::count(keys),
-            match expired {
-                0 => String::new(),
-                expired => format!("; {} more had reached the end of their time", size::count(expired)),
-            }
-        )),
-    }
+    let more = match expired {
+        0 => String::new(),
+        expired => format!("; {} more had reached the end of their time", size::count(expired)),
+    };
+    let line = format!(
+        "the master serves {words}: {} keys{more}. What it had before is on it in {kept}",
+        size::count(keys),
+    );
+    ui.report(json!({"keys": keys, "kept": kept, "expired": expired}), [line]);
     Ok(ExitCode::Done)
 }

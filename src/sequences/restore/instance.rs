@@ -24,7 +24,6 @@ use crate::sequences::setup::restore_instance;
 use crate::sequences::setup::restore_instance::Maker;
 use crate::sequences::setup::state_writer::StateWriter;
 use crate::sequences::setup::wanted;
-use crate::ui::JSON_SCHEMA_VERSION;
 use serde_json::json;
 
 pub async fn restore(
@@ -77,20 +76,17 @@ pub async fn restore(
     match context.interrupt.or(work).await {
         Ok((address, restored)) => {
             let alive = restored.keys.saturating_sub(restored.expired);
-            if context.ui.json() {
-                context.ui.data(
-                    json!({"schema_version": JSON_SCHEMA_VERSION, "instance": instance.id, "address": address, "keys": alive, "expired": restored.expired})
-                        .to_string(),
-                );
-                return Ok(ExitCode::Done);
-            }
-            context.ui.data(format!(
+            let serves = format!(
                 "{} at {address} serves {words}: {} keys{}",
                 instance.id,
                 size::count(alive),
                 super::expired(restored.expired)
-            ));
-            context.ui.data("look at it with `infra redis-cli restored` or `infra ssh restored`; remove it with `infra restore --remove`: until then it costs what a host costs");
+            );
+            let next = "look at it with `infra redis-cli restored` or `infra ssh restored`; remove it with `infra restore --remove`: until then it costs what a host costs";
+            context.ui.report(
+                json!({"instance": instance.id, "address": address, "keys": alive, "expired": restored.expired}),
+                [serves.as_str(), next],
+            );
             Ok(ExitCode::Done)
         }
         Err(error) => {

@@ -21,7 +21,6 @@ use crate::model::size;
 use crate::sequences::arguments::Confirmed;
 use crate::sequences::context::{Context, Environment, host_server};
 use crate::sequences::setup::follow;
-use crate::ui::JSON_SCHEMA_VERSION;
 use crate::ui::Ui;
 use infra_agent::pick::Picked;
 use infra_agent::rebuild::Built;
@@ -97,10 +96,7 @@ pub async fn restore(
         context.interrupt.or(restoring).await
     };
     let (json, said) = context.locked(environment, "infra restore", work).await?;
-    match ui.json() {
-        true => ui.data(json.to_string()),
-        false => ui.data(said),
-    }
+    ui.report(json, [said]);
     Ok(ExitCode::Done)
 }
 
@@ -127,7 +123,7 @@ impl Live<'_> {
             _ => 0,
         };
         Ok((
-            json!({"schema_version": JSON_SCHEMA_VERSION, "keys": keys, "kept": kept, "expired": expired}),
+            json!({"keys": keys, "kept": kept, "expired": expired}),
             format!(
                 "the master serves {}: {} keys{}. What it had before is on it in {kept}",
                 super::words(&self.choice, self.altered),
@@ -151,10 +147,7 @@ impl Live<'_> {
         let wanted = self.altered.wanted(&self.choice, &built);
         let picked = on_host::pick(&self.on.session, &name, &wanted).await?;
         step.done(format!("{} keys", size::count(picked.keys)));
-        Ok((
-            json!({"schema_version": JSON_SCHEMA_VERSION, "picked": picked, "before": before}),
-            self.said(&picked, before),
-        ))
+        Ok((json!({"picked": picked, "before": before}), self.said(&picked, before)))
     }
 
     fn said(&self, picked: &Picked, before: Timestamp) -> String {

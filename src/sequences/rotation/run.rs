@@ -19,7 +19,6 @@ use crate::sequences::context::{Context, Environment, host_server};
 use crate::sequences::rotation::{app, proof};
 use crate::sequences::setup::state_writer::StateWriter;
 use crate::sequences::up;
-use crate::ui::JSON_SCHEMA_VERSION;
 use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::json;
@@ -89,18 +88,14 @@ pub async fn run(context: &Context, arguments: &Rotate) -> Result<ExitCode> {
     };
     let work = async |lock: &Held| context.interrupt.or(replacing(lock)).await;
     let rotated = context.locked(&environment, "infra rotate", work).await?;
-    match context.ui.json() {
-        true => context
-            .ui
-            .data(json!({ "schema_version": JSON_SCHEMA_VERSION, "rotated": rotated }).to_string()),
-        false => rotated.iter().for_each(|one| {
-            context.ui.data(format!(
-                "{:<12} has a new password, the old one is refused ({})",
-                one.user,
-                size::duration(Duration::from_secs_f64(one.seconds))
-            ));
-        }),
-    }
+    let lines = rotated.iter().map(|one| {
+        format!(
+            "{:<12} has a new password, the old one is refused ({})",
+            one.user,
+            size::duration(Duration::from_secs_f64(one.seconds))
+        )
+    });
+    context.ui.report(json!({ "rotated": rotated }), lines);
     Ok(ExitCode::Done)
 }
 

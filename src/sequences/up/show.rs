@@ -7,7 +7,6 @@ use crate::model::role::Role;
 use crate::model::size;
 use crate::sequences::context::Context;
 use crate::sequences::cutover::Phase;
-use crate::ui::JSON_SCHEMA_VERSION;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
@@ -20,15 +19,10 @@ pub(super) fn show_plan(context: &Context, seen: &Seen, alone: bool) {
         host_lines(seen).for_each(|line| context.ui.note(format!("  ~ {line}")));
         return;
     }
-    if context.ui.json() {
-        context.ui.data(
-            json!({ "schema_version": JSON_SCHEMA_VERSION, "plan": { "cloud": seen.plan, "hosts": hosts } })
-                .to_string(),
-        );
-        return;
-    }
-    context.ui.data(seen.plan.to_string());
-    host_lines(seen).for_each(|line| context.ui.data(format!("  ~ {line}")));
+    let fields = json!({ "plan": { "cloud": seen.plan, "hosts": hosts } });
+    let host_lines = host_lines(seen).map(|line| format!("  ~ {line}"));
+    let lines = std::iter::once(seen.plan.to_string()).chain(host_lines);
+    context.ui.report(fields, lines);
 }
 
 pub(super) fn host_lines(seen: &Seen) -> impl Iterator<Item = String> {
@@ -78,43 +72,47 @@ pub(super) fn report(
         ui.warn(drift.to_string());
     }
     let endpoint = reached.addresses.get(&Role::Master).cloned().unwrap_or_default();
-    if ui.json() {
-        let warnings: Vec<&String> = seen.warnings.iter().chain(warnings).collect();
-        let servers: BTreeMap<_, Value> = servers
-            .iter()
-            .map(|(name, info)| (*name, json!({ "role": info.role, "version": info.own_version(), "keys": info.keys(), "used_memory": info.used_memory })))
-            .collect();
-        ui.data(
-            json!({ "schema_version": JSON_SCHEMA_VERSION, "changes": changes, "endpoint": endpoint, "servers": servers, "backup": backup, "warnings": warnings })
-                .to_string(),
-        );
-        return;
-    }
-    if changes == 0 && seen.plan.drift.is_empty() {
-        ui.data("nothing to change: cloud, hosts, replication and backup are as infra.yml says");
+    let all_warnings: Vec<&String> = seen.warnings.iter().chain(warnings).collect();
+    let server_fields: BTreeMap<_, Value> = servers
+        .iter()
+        .map(|(name, info)| (*name, json!({ "role": info.role, "version": info.own_version(), "keys": info.keys(), "used_memory": info.used_memory })))
+        .collect();
+    let first = if changes == 0 && seen.plan.drift.is_empty() {
+        "nothing to change: cloud, hosts, replication and backup are as infra.yml says".to_string()
     } else if changes == 0 {
-        ui.data("nothing changed: what infra.yml says otherwise of machines that stand, named above, is for new ones");
+        "nothing changed: what infra.yml says otherwise of machines that stand, named above, is for new ones".into()
     } else {
-        ui.data(format!("{changes} changes made"));
-    }
-    for (name, info) in servers {
-        ui.data(format!(
+        format!("{changes} changes made")
+    };
+    let server_lines = servers.iter().map(|(name, info)| {
+        format!(
             "{name:<8} {:?} {}, {} keys, {}",
             info.role,
             info.own_version(),
             size::count(info.keys()),
             size::bytes(info.used_memory)
-        ));
-    }
-    if let Some(backup) = backup {
-        ui.data(format!(
+        )
+    });
+    let backup_line = backup.map(|backup| {
+        format!(
             "backup   {} keys, {}, {}",
             size::count(backup.keys),
             size::bytes(backup.bytes),
             backup.key
-        ));
+        )
+    });
+    let last = format!("endpoint {endpoint}:6379 (TLS)");
+    let lines = std::iter::once(first)
+        .chain(server_lines)
+        .chain(backup_line)
+        .chain([last]);
+    ui.report(
+        json!({ "changes": changes, "endpoint": endpoint, "servers": server_fields, "backup": backup, "warnings": all_warnings }),
+        lines,
+    );
+    if ui.json() {
+        return;
     }
-    ui.data(format!("endpoint {endpoint}:6379 (TLS)"));
     ui.note(if seen.phase.is_some_and(|phase| phase >= Phase::Switched) {
         ""
     } else {
