@@ -5,12 +5,11 @@ use super::stream::Stream;
 use crate::model::error::{Doing, Error, Result};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use wire::bounds::LONGEST_ANSWER_LINE;
+use wire::resp::encode;
 
 /// For each answer.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// The answers here are short.
-const LONGEST_ANSWER: usize = 4096;
 
 pub(super) struct Bare {
     /// What the conversation is for, as errors say it.
@@ -86,35 +85,6 @@ pub async fn logged_in(server: &Server) -> Result<Stream> {
     Ok(bare.into_stream())
 }
 
-/// Adds a command, as it goes over the wire.
-pub(super) fn encode(bytes: &mut Vec<u8>, words: &[&[u8]]) {
-    header(bytes, b'*', words.len());
-    for word in words {
-        header(bytes, b'$', word.len());
-        bytes.extend_from_slice(word);
-        bytes.extend_from_slice(b"\r\n");
-    }
-}
-
-fn header(bytes: &mut Vec<u8>, sign: u8, number: usize) {
-    bytes.push(sign);
-    decimal(bytes, number);
-    bytes.extend_from_slice(b"\r\n");
-}
-
-/// Formatting machinery costs more than the digits where this is done a million times.
-fn decimal(bytes: &mut Vec<u8>, mut number: usize) {
-    let start = bytes.len();
-    loop {
-        bytes.push(b'0' + u8::try_from(number % 10).unwrap_or(0));
-        number /= 10;
-        if number == 0 {
-            break;
-        }
-    }
-    bytes[start..].reverse();
-}
-
 async fn line(stream: &mut Stream) -> std::io::Result<String> {
     let mut line = Vec::new();
     loop {
@@ -122,24 +92,9 @@ async fn line(stream: &mut Stream) -> std::io::Result<String> {
             // Before its answer a busy server sends blank lines, so that we do not give up.
             b'\n' if line.iter().all(|byte| *byte == b'\r') => line.clear(),
             b'\n' => break,
-            _ if line.len() == LONGEST_ANSWER => return Err(std::io::Error::other("the answer has no end")),
+            _ if line.len() == LONGEST_ANSWER_LINE => return Err(std::io::Error::other("the answer has no end")),
             byte => line.push(byte),
         }
     }
     Ok(String::from_utf8_lossy(&line).trim_end().to_owned())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_command_is_encoded_with_the_lengths_of_its_words_in_bytes() {
-        let mut bytes = Vec::new();
-        encode(&mut bytes, &[b"SET", b"", "\u{e9}\r\n789012".as_bytes()]);
-        assert_eq!(
-            bytes,
-            "*3\r\n$3\r\nSET\r\n$0\r\n\r\n$10\r\n\u{e9}\r\n789012\r\n".as_bytes()
-        );
-    }
 }

@@ -5,10 +5,9 @@ use super::connection::Connection;
 use super::info::Info;
 use super::server::Server;
 use super::survey::Survey;
-use super::tap::{CommandTable, Decoder, effect};
 use super::{clients, control};
 use crate::fuzz;
-use crate::fuzz::{bytes, held_by, text};
+use crate::fuzz::{held_by, text};
 use ::redis::{RedisConnectionInfo, cmd};
 use proptest::strategy::{Strategy, ValueTree};
 use proptest::test_runner::TestRunner;
@@ -44,31 +43,6 @@ fn lists_of_clients() {
         if let Ok(found) = control::parse_clients(input) {
             let baseline = clients::Baseline::of(&found);
             assert!(baseline.strangers(&found).is_empty());
-        }
-    });
-}
-
-#[test]
-fn streams_of_commands() {
-    let stream = "*2\r\n$6\r\nSELECT\r\n$1\r\n0\r\n*3\r\n$3\r\nSET\r\n$1\r\na\r\n$1\r\nb\r\n*1\r\n$4\r\nPING\r\n*4\r\n$4\r\nEVAL\r\n$1\r\nx\r\n$1\r\n1\r\n$1\r\nk\r\n";
-    let words = [
-        "*1\r\n",
-        "*2147483647\r\n",
-        "$4\r\n",
-        "$999999999999\r\n",
-        "COPY",
-        "ZUNIONSTORE",
-        "XREADGROUP",
-        "EVAL",
-        "MOVE",
-    ];
-    bytes(&[stream], &words, |input| {
-        let mut decoder = Decoder::at(1 << 61);
-        let read = decoder.feed(input, |command| {
-            effect(&command.arguments, &CommandTable::default()).map(drop)
-        });
-        if read.is_err() {
-            assert!(decoder.feed(b"x", |_| Ok(())).is_err());
         }
     });
 }

@@ -9,12 +9,13 @@ use super::state::{Late, OurLook, milliseconds, out_of_order};
 use super::watch::READING;
 use super::watch::Watch;
 use crate::effects::redis::info::Info;
-use crate::effects::redis::tap::{CommandTable, Dialled};
+use crate::effects::redis::tap::Dialled;
 use crate::effects::redis::{Connection, Server};
 use crate::model::error::{Doing, Error, Result};
 use jiff::Timestamp;
 use std::sync::Arc;
 use tokio::task::JoinHandle;
+use wire::commands::CommandTable;
 
 impl<R: Record, P: Pair> Cutover<R, P> {
     pub(super) async fn open_access(&mut self) -> Result<()> {

@@ -1,13 +1,15 @@
 //! A tap with a clock: the first and last write in a server's stream since a mark, and which.
 
 use crate::effects::redis::key::{Key, printable};
-use crate::effects::redis::tap::{CommandTable, Dialled, DirtyKeys, Effect, Event, Place, Tap, Touched};
+use crate::effects::redis::tap::{self, Dialled, DirtyKeys, Event, Tap};
 use crate::effects::redis::{Info, Server};
 use crate::model::error::{Kind, Result};
 use jiff::Timestamp;
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
+use wire::commands::CommandTable;
+use wire::touched::{Effect, Place, Touched};
 
 /// How long it may take to read the stream up to where the source is.
 pub(super) const READING: Duration = Duration::from_secs(10);
@@ -205,5 +207,5 @@ fn lock(seen: &Mutex<Seen>) -> MutexGuard<'_, Seen> {
 
 /// Returns the commands that our master knows, since it has to apply the source's stream.
 pub async fn command_table(master: &Server) -> Result<Arc<CommandTable>> {
-    Ok(Arc::new(CommandTable::of(&mut master.connect(0).await?).await))
+    Ok(Arc::new(tap::command_table(&mut master.connect(0).await?).await))
 }

@@ -2,12 +2,12 @@
 
 use super::super::key::{Key, printable};
 use super::Event;
-use super::commands::CommandTable;
-use super::decoder::Command;
-use super::effect::effect;
-use super::touched::{Effect, Place, Touched};
 use std::collections::HashMap;
 use std::sync::Arc;
+use wire::commands::CommandTable;
+use wire::effect::effect;
+use wire::stream::Command;
+use wire::touched::{Effect, Place, Touched};
 
 /// Beyond so many keys, or bytes of their names, they are no longer told apart.
 const MOST_KEYS: usize = 1_000_000;
@@ -196,8 +196,8 @@ impl Record {
 
 #[cfg(test)]
 mod tests {
-    use super::super::decoder::Argument;
     use super::*;
+    use wire::stream::Argument;
 
     fn taken(record: &mut Record, offset: u64, words: &str) -> Option<Event> {
         let arguments = words.split(' ').map(|word| Argument::Kept(word.into())).collect();

@@ -1,29 +1,24 @@
 //! The tap: a connection to a server that receives its replication stream, as a replica would, and tells which keys were written since when, and that
 //! nothing was.
 //!
-//! `PSYNC <replid> <offset+1>` continues the stream at a known offset, without a copy of the data set. `decoder` cuts the bytes into commands,
-//! `effect` says what a command does to which keys, by its own list and by what an engine of ours tells (`commands`), `dirty` remembers a bounded number of them with the offset of their last write. All three are
-//! pure. A tap that broke stays broken: whatever happened after is not known, so nothing is proven.
+//! `PSYNC <replid> <offset+1>` continues the stream at a known offset, without a copy of the data set. [`wire`] cuts the bytes into commands and says what each does
+//! to which keys; `dirty`, which is pure, remembers a bounded number of them with the offset of their last write. A tap that broke stays broken: whatever happened
+//! after is not known, so nothing is proven.
 //!
 //! Deliberately not here: applying anything. And since the tap keeps no data, it acknowledges offset 0 for ever: an app's WAIT must not count it as
 //! a replica that has the write.
 
-mod commands;
-mod decoder;
+#[cfg(test)]
+mod commands_tests;
 mod dirty;
-mod effect;
 mod handshake;
 #[cfg(test)]
 mod tests;
-mod touched;
 
-pub use commands::CommandTable;
-pub use decoder::{Argument, Command, Decoder};
 pub use dirty::{DirtyKeys, Seen};
-pub use effect::effect;
 pub use handshake::Dialled;
-pub use touched::{Effect, Place, Touched};
 
+use super::connection::Connection;
 use super::info::Info;
 use super::server::Server;
 use super::stream::Stream;
@@ -35,6 +30,9 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
+use wire::commands::CommandTable;
+use wire::stream::Decoder;
+use wire::touched::Effect;
 
 /// Servers ping their replicas every 10 s, and give up those that were silent for 60 s. So do we.
 const LONGEST_SILENCE: Duration = Duration::from_secs(60);
@@ -52,6 +50,14 @@ pub struct Event {
     /// In upper case.
     pub command: String,
     pub effect: Effect,
+}
+
+/// Asks an engine for its commands. The table is empty if it does not tell, so that every command which is not listed may have written anything.
+pub async fn command_table(connection: &mut Connection) -> CommandTable {
+    match connection.ask(&::redis::cmd("COMMAND")).await {
+        Ok(reply) => CommandTable::parse(reply),
+        Err(_) => CommandTable::default(),
+    }
 }
 
 /// A running tap. It ends when it is dropped.

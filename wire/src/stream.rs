@@ -2,18 +2,10 @@
 //!
 //! What a command writes may be large and only its keys matter: arguments beyond a bound are counted and not kept.
 
-/// An argument that is longer is not kept.
-const LONGEST_ARGUMENT: usize = 64 * 1024;
-
-/// Nor are those of one command after so many bytes, or so many arguments.
-const MOST_KEPT: usize = 4 << 20;
-const MOST_ARGUMENTS: usize = 1 << 18;
-
-/// Longer lines are no protocol.
-const LONGEST_LINE: usize = 64 * 1024;
-
-/// What `client-query-buffer-limit` and `proto-max-bulk-len` can be set to has no sensible end; this is a terabyte.
-const LONGEST_BULK: u64 = 1 << 40;
+use crate::bounds::{
+    LONGEST_KEPT_ARGUMENT, LONGEST_STREAM_ARGUMENT, LONGEST_STREAM_LINE, MOST_KEPT_ARGUMENTS, MOST_KEPT_BYTES,
+};
+use crate::resp::length;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Argument {
@@ -126,7 +118,7 @@ impl Decoder {
                 let end = bytes.iter().position(|byte| *byte == b'\n');
                 self.line
                     .extend_from_slice(take(bytes, end.map_or(bytes.len(), |end| end + 1)));
-                if self.line.len() > LONGEST_LINE {
+                if self.line.len() > LONGEST_STREAM_LINE {
                     return Err("a line without an end".into());
                 }
                 self.state = State::Line;
@@ -161,11 +153,11 @@ impl Decoder {
                 (b"\n", true) => {
                     self.state = State::Line;
                     self.arguments_left -= 1;
-                    if self.arguments.len() < MOST_ARGUMENTS {
+                    if self.arguments.len() < MOST_KEPT_ARGUMENTS {
                         self.arguments.push(argument);
                     } else {
                         // One of the last that are kept stands for all after it: whoever looks for a key there finds it skipped.
-                        self.arguments[MOST_ARGUMENTS - 1] = Argument::Skipped(0);
+                        self.arguments[MOST_KEPT_ARGUMENTS - 1] = Argument::Skipped(0);
                     }
                     Ok(self.arguments_left == 0)
                 }
@@ -179,14 +171,14 @@ impl Decoder {
             // Keepalives, which are part of the stream.
             ([], 0) => Ok(true),
             ([b'*', count @ ..], 0) => {
-                self.arguments_left = number(count).ok_or("a command with a wrong number of arguments")?;
+                self.arguments_left = length(count).ok_or("a command with a wrong number of arguments")?;
                 self.kept = 0;
                 Ok(self.arguments_left == 0)
             }
-            ([b'$', length @ ..], 1..) => {
-                let length = number(length).filter(|length| *length <= LONGEST_BULK);
+            ([b'$', digits @ ..], 1..) => {
+                let length = length(digits).filter(|length| *length <= LONGEST_STREAM_ARGUMENT);
                 let length = length.ok_or("an argument of a wrong length")?;
-                let keep = length <= LONGEST_ARGUMENT as u64 && self.kept <= MOST_KEPT;
+                let keep = length <= LONGEST_KEPT_ARGUMENT as u64 && self.kept <= MOST_KEPT_BYTES;
                 self.kept += if keep { usize::try_from(length).unwrap_or(0) } else { 0 };
                 let kept = keep.then(Vec::new);
                 self.state = match length {
@@ -216,23 +208,15 @@ fn take<'a>(bytes: &mut &'a [u8], many: usize) -> &'a [u8] {
     taken
 }
 
-fn number(digits: &[u8]) -> Option<u64> {
-    let plain = !digits.is_empty() && digits.iter().all(u8::is_ascii_digit);
-    plain.then(|| std::str::from_utf8(digits).ok()?.parse().ok()).flatten()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::resp::encode;
     use proptest::prelude::*;
 
     fn encoded(command: &[Vec<u8>]) -> Vec<u8> {
-        let mut bytes = format!("*{}\r\n", command.len()).into_bytes();
-        for argument in command {
-            bytes.extend_from_slice(format!("${}\r\n", argument.len()).as_bytes());
-            bytes.extend_from_slice(argument);
-            bytes.extend_from_slice(b"\r\n");
-        }
+        let mut bytes = Vec::new();
+        encode(&mut bytes, &command.iter().map(Vec::as_slice).collect::<Vec<_>>());
         bytes
     }
 
@@ -308,7 +292,7 @@ mod tests {
 
     #[test]
     fn what_is_long_is_counted_and_not_kept() {
-        let long = vec![b'x'; LONGEST_ARGUMENT + 1];
+        let long = vec![b'x'; LONGEST_KEPT_ARGUMENT + 1];
         let bytes = encoded(&[b"SET".to_vec(), b"key".to_vec(), long.clone()]);
         let commands = read(&mut Decoder::at(0), &bytes).unwrap();
         assert_eq!(commands[0].arguments[2], Argument::Skipped(long.len() as u64));
@@ -316,7 +300,7 @@ mod tests {
             (commands[0].arguments[1].bytes(), commands[0].offset),
             (Some(&b"key"[..]), bytes.len() as u64)
         );
-        let many: Vec<Vec<u8>> = (0..200).map(|_| vec![b'x'; LONGEST_ARGUMENT]).collect();
+        let many: Vec<Vec<u8>> = (0..200).map(|_| vec![b'x'; LONGEST_KEPT_ARGUMENT]).collect();
         let commands = read(&mut Decoder::at(0), &encoded(&many)).unwrap();
         let kept: usize = commands[0]
             .arguments
@@ -324,7 +308,7 @@ mod tests {
             .filter_map(Argument::bytes)
             .map(<[u8]>::len)
             .sum();
-        assert!(kept <= MOST_KEPT + LONGEST_ARGUMENT && commands[0].arguments.len() == 200);
+        assert!(kept <= MOST_KEPT_BYTES + LONGEST_KEPT_ARGUMENT && commands[0].arguments.len() == 200);
     }
 
     #[test]

@@ -3,9 +3,10 @@
 //! Servers send effects, not requests: an expiry is a DEL, SPOP an SREM, a script what it wrote. Commands are listed with where their keys stand;
 //! any other is looked up in the table of an engine, and what that does not know either may have changed anything.
 
-use super::commands::CommandTable;
-use super::decoder::Argument;
-use super::touched::{Effect, Place, Touched};
+use crate::commands::CommandTable;
+use crate::resp;
+use crate::stream::Argument;
+use crate::touched::{Effect, Place, Touched};
 
 /// Returns the effect of a command, by its name and arguments; `table` is asked for those that are not listed here. The error says what could not be
 /// understood.
@@ -147,7 +148,7 @@ fn fields_removed(arguments: &[Argument]) -> Option<Effect> {
 }
 
 fn number(argument: &Argument) -> Option<u32> {
-    std::str::from_utf8(argument.bytes()?).ok()?.parse().ok()
+    resp::number(argument.bytes()?)
 }
 
 fn moved(arguments: &[Argument]) -> Option<Vec<Touched>> {
@@ -189,6 +190,7 @@ fn option(arguments: &[Argument], first: usize, words: &[&str]) -> Option<usize>
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::stream::Decoder;
 
     fn of(words: &str) -> Effect {
         let arguments: Vec<Argument> = words.split(' ').map(|word| Argument::Kept(word.into())).collect();
@@ -274,5 +276,30 @@ mod tests {
         assert_eq!(of("PUBLISH a b"), Effect::Message);
         let select = [Argument::Kept(b"SELECT".to_vec()), Argument::Kept(b"x".to_vec())];
         assert!(effect(&select, &CommandTable::default()).is_err());
+    }
+
+    #[test]
+    fn streams_of_commands_are_fuzzed() {
+        let stream = "*2\r\n$6\r\nSELECT\r\n$1\r\n0\r\n*3\r\n$3\r\nSET\r\n$1\r\na\r\n$1\r\nb\r\n*1\r\n$4\r\nPING\r\n*4\r\n$4\r\nEVAL\r\n$1\r\nx\r\n$1\r\n1\r\n$1\r\nk\r\n";
+        let words = [
+            "*1\r\n",
+            "*2147483647\r\n",
+            "$4\r\n",
+            "$999999999999\r\n",
+            "COPY",
+            "ZUNIONSTORE",
+            "XREADGROUP",
+            "EVAL",
+            "MOVE",
+        ];
+        crate::fuzz::bytes(&[stream], &words, |input| {
+            let mut decoder = Decoder::at(1 << 61);
+            let read = decoder.feed(input, |command| {
+                effect(&command.arguments, &CommandTable::default()).map(drop)
+            });
+            if read.is_err() {
+                assert!(decoder.feed(b"x", |_| Ok(())).is_err());
+            }
+        });
     }
 }

@@ -1,12 +1,12 @@
-//! Which arguments of a command are keys that it writes, as an engine tells in its reply to COMMAND. Pure but for the one question.
+//! Which arguments of a command are keys that it writes, as an engine tells in its reply to COMMAND. Pure.
 //!
 //! New commands come every year. `effect` lists those that servers send today; for any other name the engine that will have to apply the stream, our
 //! own master, is asked once, before the stream is read.
 
-use super::super::connection::Connection;
-use super::decoder::Argument;
-use super::touched::{Effect, Place, Touched};
-use ::redis::Value;
+use crate::resp::number;
+use crate::stream::Argument;
+use crate::touched::{Effect, Place, Touched};
+use redis::Value;
 use std::collections::HashMap;
 
 /// No engine knows so many; a longer reply is not read to its end.
@@ -52,15 +52,8 @@ enum Find {
 }
 
 impl CommandTable {
-    /// Asks an engine. The table is empty where it does not tell, so that every command which is not listed may have written anything.
-    pub async fn of(connection: &mut Connection) -> CommandTable {
-        match connection.ask(&::redis::cmd("COMMAND")).await {
-            Ok(reply) => CommandTable::parse(reply),
-            Err(_) => CommandTable::default(),
-        }
-    }
-
-    fn parse(reply: Value) -> CommandTable {
+    /// Reads a reply to COMMAND. What is not understood of it is left out.
+    pub fn parse(reply: Value) -> CommandTable {
         let mut table = CommandTable::default();
         for entry in list(reply).unwrap_or_default().into_iter().take(MOST_COMMANDS) {
             table.add(entry);
@@ -88,7 +81,7 @@ impl CommandTable {
     }
 
     /// Returns what a command does by this table; `None` if the engine does not know it.
-    pub(super) fn effect(&self, name: &str, arguments: &[Argument]) -> Option<Effect> {
+    pub(crate) fn effect(&self, name: &str, arguments: &[Argument]) -> Option<Effect> {
         let name = name.to_ascii_lowercase();
         let second = arguments.get(1).and_then(Argument::bytes).unwrap_or_default();
         let second = String::from_utf8_lossy(second).to_ascii_lowercase();
@@ -197,7 +190,7 @@ fn places(spec: &KeySpec, arguments: &[Argument]) -> Option<Vec<usize>> {
         }
         Find::Count { at, first, step } => {
             let many = arguments.get(usize::try_from(begin.checked_add(at)?).ok()?)?.bytes()?;
-            let many: i64 = std::str::from_utf8(many).ok()?.parse().ok()?;
+            let many: i64 = number(many)?;
             let first = begin.checked_add(first)?;
             let last = many.checked_sub(1)?.checked_mul(step)?.checked_add(first)?;
             (first, last, step)
