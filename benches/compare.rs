@@ -142,7 +142,7 @@ async fn main() -> Outcome<()> {
     connection
         .query::<()>(redis::cmd("REPLICAOF").arg("127.0.0.1").arg(one.port))
         .await?;
-    while infra::effects::redis::Info::read(&mut connection).await?.keys() < keys as u64 {
+    while connection.info().await?.keys() < keys as u64 {
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     connection

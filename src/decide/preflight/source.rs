@@ -2,11 +2,11 @@
 
 use super::{Facts, Finding, version};
 use crate::effects::redis::control::{Permission, Permissions};
-use crate::effects::redis::info::{Engine, Version};
 use crate::effects::redis::survey::Survey;
 use crate::model::error::Error;
 use crate::model::size;
 use std::time::Duration;
+use wire::info::{Engine, Version};
 
 #[derive(Clone, Debug)]
 pub struct SourceFacts {

@@ -4,9 +4,9 @@ use super::denials::Denials;
 use super::*;
 use crate::effects::platform::heroku::ChangeProbe;
 use crate::effects::redis::control::{Permission, Permissions};
-use crate::effects::redis::info::{Engine, Version};
 use crate::effects::redis::survey::{Rate, Survey, Syncs};
 use std::collections::{BTreeMap, BTreeSet};
+use wire::info::{Engine, Version};
 
 fn allowed() -> Permissions {
     let yes = Permission::Allowed;

@@ -5,9 +5,9 @@
 //! Valkey reads 12. Valkey 9 writes `VALKEY080`, which no Redis and no older Valkey reads.
 
 use super::Finding;
-use crate::effects::redis::info::{Engine, Version};
 use crate::model::config::Engine as Choice;
 use serde::Serialize;
+use wire::info::{Engine, Version};
 
 /// The engine that the pair runs and the oldest version of it that the image brings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]

@@ -12,6 +12,7 @@ use std::process::Stdio;
 use std::time::{Duration, Instant};
 use tokio::io::AsyncWriteExt;
 use tokio::process::{Child, Command};
+use wire::info::Fields;
 
 /// The content that an engine found in the folder.
 #[derive(Clone, Debug, Serialize, PartialEq, Eq)]
@@ -233,9 +234,10 @@ impl Engine {
                 .query_async(&mut self.connection)
                 .await
                 .map_err(failed)?;
-            let is = |field: &str| text.lines().any(|line| line.trim() == field);
-            if is("aof_rewrite_in_progress:0") && is("aof_rewrite_scheduled:0") {
-                if is("aof_last_bgrewrite_status:ok") {
+            let info = Fields::read(&text);
+            let is = |name: &str, value: &str| info.said(name) == Some(value);
+            if is("aof_rewrite_in_progress", "0") && is("aof_rewrite_scheduled", "0") {
+                if is("aof_last_bgrewrite_status", "ok") {
                     break;
                 }
                 return Err(Error::failed(doing())
@@ -267,20 +269,10 @@ impl Engine {
 async fn count(connection: &mut redis::aio::MultiplexedConnection) -> redis::RedisResult<(BTreeMap<u32, u64>, u64)> {
     let text: String = redis::cmd("INFO").arg("keyspace").query_async(connection).await?;
     let (mut keyspace, mut expired) = (BTreeMap::new(), 0);
-    for line in text.lines().filter_map(|line| line.trim().strip_prefix("db")) {
-        let Some((database, counts)) = line.split_once(':') else {
-            continue;
-        };
-        let value = |name: &str| -> u64 {
-            let mut counts = counts.split(',');
-            let found = counts.find_map(|count| count.strip_prefix(name)?.strip_prefix('='));
-            found.and_then(|text| text.parse().ok()).unwrap_or(0)
-        };
-        let (Ok(database), all) = (database.parse::<u32>(), value("keys")) else {
-            continue;
-        };
+    for (database, counts) in Fields::read(&text).databases() {
+        let all = counts.number("keys").unwrap_or(0_u64);
         let mut alive = all;
-        if value("expires") > 0 {
+        if counts.number("expires").unwrap_or(0_u64) > 0 {
             redis::cmd("SELECT").arg(database).exec_async(connection).await?;
             alive = 0;
             let mut cursor = 0_u64;
@@ -315,15 +307,12 @@ async fn loaded(socket: &Path, password: Option<&Secret>) -> Option<(redis::aio:
         .query_async(&mut connection)
         .await
         .ok()?;
-    let field = |name: &str| {
-        let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
-        line.map(|value| value.trim().to_string())
-    };
-    if field("loading")? != "0" || field("async_loading").is_some_and(|loading| loading != "0") {
+    let info = Fields::read(&text);
+    if info.said("loading")? != "0" || info.flag("async_loading") {
         return None;
     }
-    let version = field("valkey_version").or_else(|| field("redis_version"))?;
-    Some((connection, version))
+    let version = info.said("valkey_version").or_else(|| info.said("redis_version"))?;
+    Some((connection, version.to_owned()))
 }
 
 #[cfg(test)]

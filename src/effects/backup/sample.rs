@@ -2,7 +2,7 @@
 
 use crate::effects::redis::compare;
 use crate::effects::redis::compare::{Key, Options};
-use crate::effects::redis::{Info, Server, sample};
+use crate::effects::redis::{Server, sample};
 use crate::model::error::Result;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
@@ -25,7 +25,7 @@ pub struct Sampled {
 
 /// Compares some keys of `restored`, from each database by its share of all keys.
 pub async fn against(restored: &Server, live: &Server) -> Result<Sampled> {
-    let info = Info::read(&mut restored.connect(0).await?).await?;
+    let info = restored.connect(0).await?.info().await?;
     let all = info.keys().max(1);
     let mut keys = BTreeSet::new();
     // A different start each time.

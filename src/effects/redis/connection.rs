@@ -11,6 +11,7 @@ use ::redis::{
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use tokio::task::JoinHandle;
+use wire::info::Info;
 
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 /// How often an idle connection sends a PING.
@@ -129,6 +130,24 @@ impl Connection {
                 Err(self.explain(&format!("{} commands from {first} on", commands.len()), cause))
             }
         }
+    }
+
+    /// Asks the server for INFO.
+    pub async fn info(&mut self) -> Result<Info> {
+        let reply = self.ask(&::redis::cmd("INFO")).await?;
+        self.info_of(reply)
+    }
+
+    /// Reads a reply to INFO that came over this connection.
+    pub(super) fn info_of(&self, reply: Value) -> Result<Info> {
+        let text: String = match reply {
+            Value::ServerError(error) => return Err(self.explain("INFO", error.into())),
+            reply => ::redis::from_redis_value(reply).map_err(|cause| self.explain("INFO", cause.into()))?,
+        };
+        Info::parse(&text).map_err(|missing| {
+            Error::failed(format!("read INFO of {}: {missing}", self.place()))
+                .hint("the provider may hide a part of INFO: without it nothing can be proven about this server")
+        })
     }
 
     pub(super) fn explain(&self, command: &str, cause: RedisError) -> Error {

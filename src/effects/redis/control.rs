@@ -1,13 +1,13 @@
 //! Pauses writes, lists and disconnects clients, and finds which commands a server forbids.
 
 use super::connection::Connection;
-use super::info::Info;
 use crate::model::error::{Error, Result};
 use crate::model::secret::Secret;
 use ::redis::{Cmd, Value, cmd};
 use serde::Serialize;
 use std::collections::HashMap;
 use std::time::Duration;
+use wire::info::Info;
 
 /// Makes all writes wait, also EVAL and PUBLISH (`CLIENT PAUSE … WRITE`, Redis 6.2). Keys do not
 /// expire meanwhile. The pause ends by itself; a shorter one does not shorten a longer one.
@@ -34,7 +34,7 @@ pub async fn pause_writes_and_read(connection: &mut Connection, duration: Durati
     if let Some(Value::ServerError(error)) = answers.next() {
         return Err(connection.explain("CLIENT PAUSE", error.into()));
     }
-    Info::from_reply(connection, answers.next().unwrap_or(Value::Nil))
+    connection.info_of(answers.next().unwrap_or(Value::Nil))
 }
 
 /// Ends a pause at once. The waiting commands are served.

@@ -2,7 +2,6 @@
 
 use super::bare::Bare;
 use super::connection::Connection;
-use super::info::Info;
 use super::server::Server;
 use super::survey::Survey;
 use super::{clients, control};
@@ -21,19 +20,10 @@ const INFO: &str = "# Server\r\nredis_version:7.2.4\r\nrun_id:ab\r\nuptime_in_se
                     # Keyspace\r\ndb0:keys=5,expires=1,subexpiry=2\r\ndb9:keys=18446744073709551615,expires=0,subexpiry=18446744073709551615\r\n";
 
 #[test]
-fn info_and_what_is_read_from_it() {
-    text(
-        &[INFO],
-        &["role:", "db1:keys=", "slave1:", "subexpiry=", "master_repl_offset:"],
-        |input| {
-            if let Ok(info) = Info::parse(input) {
-                let _ = (info.keys(), info.own_version().to_string());
-                // Whoever asks for more of the stream begins behind it.
-                assert!(info.master_repl_offset.checked_add(1 << 40).is_some());
-            }
-            drop(Survey::parse(input));
-        },
-    );
+fn what_is_read_from_info() {
+    text(&[INFO], &["db1:keys=", "cmdstat_", "subexpiry="], |input| {
+        drop(Survey::parse(input));
+    });
 }
 
 #[test]
@@ -107,7 +97,7 @@ fn replies_to_commands() {
     converse(&[&info, nested], &words, async |stream| {
         let settings = RedisConnectionInfo::default();
         if let Ok(mut connection) = Connection::establish("a server".into(), &settings, stream).await {
-            let _ = Info::read(&mut connection).await;
+            let _ = connection.info().await;
             let _ = connection.ask(&cmd("PING")).await;
         }
     });

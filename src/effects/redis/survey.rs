@@ -2,13 +2,13 @@
 //! allows it, and a sample of keys. An unknown value is absent, never assumed.
 
 use super::connection::Connection;
-use super::info::{Fields, Info};
 use super::sample;
 use super::server::Server;
 use crate::model::error::Result;
 use ::redis::{Value, cmd};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
+use wire::info::{Fields, Info};
 
 /// Time between the two readings of INFO from which a rate is computed.
 const SAMPLE: Duration = Duration::from_millis(500);
@@ -272,17 +272,8 @@ fn databases_with_keys(text: &str) -> Vec<u32> {
 
 /// Returns the number of hashes with such fields, over all databases.
 fn expiring_fields(text: &str) -> Option<u64> {
-    let counts: Vec<u64> = text
-        .lines()
-        .filter(|line| line.starts_with("db") && line.contains(":keys="))
-        .filter_map(|line| {
-            // Redis uses the first name, Valkey the second.
-            let names = ["subexpiry=", "keys_with_volatile_items="];
-            let mut pairs = line.trim_end().split(',');
-            pairs.find_map(|pair| names.iter().find_map(|name| pair.strip_prefix(name)))
-        })
-        .filter_map(|count| count.parse().ok())
-        .collect();
+    let databases = Fields::read(text).databases();
+    let counts: Vec<u64> = databases.values().filter_map(Fields::expiring_fields).collect();
     (!counts.is_empty()).then(|| counts.iter().fold(0, |all: u64, count| all.saturating_add(*count)))
 }
 

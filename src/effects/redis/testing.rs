@@ -1,8 +1,8 @@
 //! Starts real servers for tests on loopback and free ports, stopped when dropped.
 
+use super::Connection;
 use super::server::Server;
 use super::trust::Trust;
-use super::{Connection, Info};
 use crate::model::secret::Secret;
 use ::redis::{Cmd, FromRedisValue, Value};
 use sandbox::addon::{Engine, Program};
@@ -83,7 +83,7 @@ impl TestServer {
     async fn await_copy(&self) {
         let mut connection = self.connect(0).await;
         let begun = Instant::now();
-        while !Info::read(&mut connection).await.unwrap().link.unwrap().up {
+        while !connection.info().await.unwrap().link.unwrap().up {
             assert!(begun.elapsed() < PATIENCE, "the replica did not sync");
             tokio::time::sleep(Duration::from_millis(20)).await;
         }

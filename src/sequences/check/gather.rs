@@ -9,7 +9,7 @@ use crate::effects::host::users::app_rules;
 use crate::effects::host::{default_maxmemory, tls, users};
 use crate::effects::platform::heroku::{AppSurvey, owner};
 use crate::effects::platform::{Attachment, ConfigVars};
-use crate::effects::redis::{Connection, Info, Server, Survey, control, shown_certificate};
+use crate::effects::redis::{Connection, Server, Survey, control, shown_certificate};
 use crate::model::config;
 use crate::model::error::{Error, Result};
 use crate::model::role::Role;
@@ -115,8 +115,8 @@ pub(super) fn unseen(error: Error) -> Unseen {
 async fn source(context: &Context, environment: &Environment, state: Option<&State>) -> Result<SourceFacts> {
     let server = context.source().await?;
     let mut connection = server.connect(0).await?;
-    let info = Info::read(&mut connection).await?;
-    // This comes before our own commands are counted among those in use.
+    let info = connection.info().await?;
+    // Before anything of ours is counted among the commands in use.
     let survey = Survey::read(&server, &mut connection).await?;
     let permissions = control::permissions(&mut connection).await?;
     let certificate = match server.trust {

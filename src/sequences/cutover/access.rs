@@ -8,7 +8,6 @@ use super::state::Cutover;
 use super::state::{Late, OurLook, milliseconds, out_of_order};
 use super::watch::READING;
 use super::watch::Watch;
-use crate::effects::redis::info::Info;
 use crate::effects::redis::tap::Dialled;
 use crate::effects::redis::{Connection, Server};
 use crate::model::error::{Doing, Error, Result};
@@ -91,11 +90,7 @@ impl<R: Record, P: Pair> Cutover<R, P> {
         };
         let offset = match &self.fence {
             Some(fence) => fence.latest_offset().await?,
-            None => {
-                Info::read(&mut self.setup.source.connect(0).await?)
-                    .await?
-                    .master_repl_offset
-            }
+            None => self.setup.source.connect(0).await?.info().await?.master_repl_offset,
         };
         watch.reach(offset, READING).await?;
         self.late(&watch.seen()).await
@@ -143,7 +138,7 @@ async fn our_look(
     is_watched: bool,
 ) -> Result<OurLook> {
     let (mut asked, mut also_asked) = (connection.clone(), connection);
-    let (info, access_is_open) = tokio::try_join!(Info::read(&mut asked), look::access_is_open(&mut also_asked))?;
+    let (info, access_is_open) = tokio::try_join!(asked.info(), look::access_is_open(&mut also_asked))?;
     let offset = info.master_repl_offset;
     let watch = if is_watched {
         None

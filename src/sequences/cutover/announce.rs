@@ -5,7 +5,6 @@ use super::pair::Pair;
 use super::record::Record;
 use super::state::Cutover;
 use super::state::out_of_order;
-use crate::effects::redis::info::Info;
 use crate::model::error::{Error, Result};
 use crate::model::phase::{Command, FenceKind, Phase};
 use jiff::Timestamp;
@@ -96,7 +95,7 @@ impl<R: Record, P: Pair> Cutover<R, P> {
         if on_the_way_back || self.sides.is_some() {
             return Ok(None);
         }
-        let info = Info::read(&mut self.setup.source.connect(0).await?).await?;
+        let info = self.setup.source.connect(0).await?.info().await?;
         if let Some(known) = &self.history.source
             && known.run_id != info.run_id
         {

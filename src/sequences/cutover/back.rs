@@ -7,10 +7,10 @@ use super::record::Record;
 use super::state::Cutover;
 use super::state::out_of_order;
 use crate::decide::cutover::Stillness;
-use crate::effects::redis::info::{Info, ServerRole};
 use crate::effects::wait::{Look, Wait};
 use crate::model::error::{Error, Result};
 use crate::model::size;
+use wire::info::{Info, ServerRole};
 
 impl<R: Record, P: Pair> Cutover<R, P> {
     pub(super) async fn close_access(&mut self) -> Result<()> {
@@ -23,7 +23,7 @@ impl<R: Record, P: Pair> Cutover<R, P> {
     }
 
     pub(super) async fn prove_unwritten(&mut self) -> Result<()> {
-        let info = Info::read(&mut self.setup.master.connect(0).await?).await?;
+        let info = self.setup.master.connect(0).await?.info().await?;
         if info.role == ServerRole::Replica {
             return Ok(());
         }
@@ -86,7 +86,7 @@ impl<R: Record, P: Pair> Cutover<R, P> {
     pub(super) async fn follow(&mut self) -> Result<()> {
         let step = self.setup.ui.step("follow");
         if let Some(promotion) = &self.history.promotion {
-            let source = Info::read(&mut self.setup.source.connect(0).await?).await?;
+            let source = self.setup.source.connect(0).await?.info().await?;
             let before = promotion.source_keys;
             self.not_shrunk(before, source.keys())?;
             self.kept_its_keys().await?;
@@ -113,11 +113,7 @@ impl<R: Record, P: Pair> Cutover<R, P> {
         let syncing = wait.until(&step, || {
             let (mut source, mut master, mut replica) = (source.clone(), master.clone(), replica.clone());
             async move {
-                let (source, master, replica) = tokio::try_join!(
-                    Info::read(&mut source),
-                    Info::read(&mut master),
-                    Info::read(&mut replica)
-                )?;
+                let (source, master, replica) = tokio::try_join!(source.info(), master.info(), replica.info())?;
                 let up = |info: &Info| info.link.as_ref().is_some_and(|link| link.up) && info.replid == source.replid;
                 let left = [&master, &replica]
                     .into_iter()

@@ -9,8 +9,7 @@
 
 use super::clients;
 use crate::effects::redis::clients::Baseline;
-use crate::effects::redis::info::ServerRole;
-use crate::effects::redis::{Connection, Info, Server, control};
+use crate::effects::redis::{Connection, Server, control};
 use crate::model::clock::Instant;
 use crate::model::error::{Error, Result};
 use crate::model::phase::FenceKind;
@@ -19,6 +18,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::task::JoinHandle;
 use tokio::time::MissedTickBehavior;
+use wire::info::{Info, ServerRole};
 
 /// How long one pause lasts.
 const TERM: Duration = Duration::from_secs(3);
@@ -93,7 +93,7 @@ impl Fence {
     pub async fn of_stopped_app(source: &Server, clients: Baseline, stopped: (Instant, Timestamp)) -> Result<Fence> {
         let mut connection = source.connect(0).await?;
         connection.answer_within(Duration::from_secs(5));
-        let captured = Info::read(&mut connection).await?;
+        let captured = connection.info().await?;
         if captured.role != ServerRole::Master {
             return Err(not_a_master(&connection));
         }
@@ -125,7 +125,7 @@ impl Fence {
                 Ok(info)
             }
             Keeping::Platform(baseline) => {
-                let info = Info::read(&mut connection).await?;
+                let info = connection.info().await?;
                 if let Some(changed) = changed(&info, &self.captured.run_id, &self.captured.replid) {
                     return Err(unfenced(&self.connection, changed));
                 }
@@ -144,7 +144,7 @@ impl Fence {
     pub async fn latest_offset(&self) -> Result<u64> {
         match &self.keeping {
             Keeping::Pause { shared, .. } => Ok(read(shared).offset),
-            Keeping::Platform(_) => Ok(Info::read(&mut self.connection.clone()).await?.master_repl_offset),
+            Keeping::Platform(_) => Ok(self.connection.clone().info().await?.master_repl_offset),
         }
     }
 

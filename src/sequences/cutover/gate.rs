@@ -14,7 +14,6 @@ use super::watch::{Watch, command_table};
 use crate::decide::cutover::Stillness;
 use crate::effects::redis::Server;
 use crate::effects::redis::compare::{Comparator, Comparison, Options};
-use crate::effects::redis::info::{Info, OwnRemovals, ServerRole};
 use crate::effects::redis::key::{Key, printable};
 use crate::effects::redis::tap::DirtyKeys;
 use crate::effects::wait::{Look, Wait};
@@ -25,6 +24,7 @@ use crate::ui::Step;
 use jiff::Timestamp;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
+use wire::info::{Info, OwnRemovals, ServerRole};
 
 /// How long master and replica may take to apply what the source had at the fence.
 const DRAIN: Duration = Duration::from_secs(8);
@@ -95,7 +95,7 @@ pub async fn compare(
     rounds: u32,
     step: &Step,
 ) -> Result<Baseline> {
-    let info = Info::read(&mut sides.source).await?;
+    let info = sides.source.info().await?;
     let table = command_table(master).await?;
     let Some(watch) = Watch::begin(source, table, &info.replid, info.master_repl_offset).await? else {
         return Err(Error::unproven(format!("watch the stream of writes of {source}: it does not continue from where it is"))
@@ -205,7 +205,7 @@ impl Baseline {
             fenced.master_repl_offset,
         );
         let Some(watch) = begun.await? else { return Ok(false) };
-        let info = Info::read(&mut self.source.connect(0).await?).await?;
+        let info = self.source.connect(0).await?.info().await?;
         watch.reach(info.master_repl_offset, DRAIN).await?;
         let by_itself = info.own_removals.since(fenced.own_removals);
         let seen = watch.seen();

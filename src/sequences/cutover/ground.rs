@@ -1,8 +1,8 @@
 //! Compares the servers' answers inside the fence with the state before it. Pure.
 
 use super::keys::too_many_gone;
-use crate::effects::redis::info::{Info, ServerRole};
 use std::collections::BTreeMap;
+use wire::info::{Info, ServerRole};
 
 /// The state before the fence.
 pub(super) struct Ground<'a> {

@@ -5,11 +5,11 @@
 use crate::decide::vars::{DetachVars, Moved};
 use crate::effects::platform::Standing;
 use crate::effects::redis::clients::Baseline as ClientBaseline;
-use crate::effects::redis::info::OwnRemovals;
 use crate::model::phase::{Command, FenceKind, Phase};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
+use wire::info::OwnRemovals;
 
 /// One entry of the journal, written before its effect.
 #[derive(Clone, Debug, Deserialize, Serialize, PartialEq)]

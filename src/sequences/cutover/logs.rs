@@ -1,11 +1,11 @@
 //! Checks that the append-only logs of master and replica are in force; a promotion rests on them.
 
 use super::sides::Sides;
-use crate::effects::redis::info::Info;
 use crate::effects::wait::{Look, Wait};
 use crate::model::error::{Error, Result};
 use crate::ui::Step;
 use std::time::Duration;
+use wire::info::Info;
 
 /// The append-only logs of the two hosts.
 pub trait Logs {
@@ -83,7 +83,7 @@ mod tests {
 
     #[test]
     fn a_log_that_is_not_in_force_on_either_host_is_an_objection() {
-        use crate::effects::redis::info::Persistence;
+        use wire::info::Persistence;
         let with = |persistence: Persistence| {
             Info {
             persistence,

@@ -13,7 +13,6 @@ use crate::decide::vars::Points;
 use crate::effects::platform::{ConfigVars, Platform};
 use crate::effects::redis::control;
 use crate::effects::redis::control::Permission;
-use crate::effects::redis::info::{Info, OwnRemovals, ServerRole};
 use crate::effects::redis::{Connection, Server};
 use crate::model::clock::Instant;
 use crate::model::error::{Error, Result};
@@ -21,6 +20,7 @@ use crate::model::phase::{Command, FenceKind, Phase};
 use crate::ui::Step;
 use ::redis::{Value, cmd};
 use std::time::Duration;
+use wire::info::{Fields, Info, OwnRemovals, ServerRole};
 
 /// How long a link may take to come up when nothing is being copied.
 const LINKING: Duration = Duration::from_secs(15);
@@ -28,7 +28,7 @@ const LINKING: Duration = Duration::from_secs(15);
 /// Returns what is there now. It asks for writes since a promotion only where that matters.
 pub async fn world<R: Record, P: Pair>(setup: &Setup<R, P>, command: Command, history: &History) -> Result<World> {
     let mut master = setup.master.connect(0).await?;
-    let info = Info::read(&mut master).await?;
+    let info = master.info().await?;
     let role = match info.role {
         ServerRole::Master => MasterRole::Promoted,
         ServerRole::Replica => MasterRole::Following,
@@ -132,7 +132,7 @@ pub async fn source_stillness(
 /// Returns whether our master was written to since its promotion, and what its stream showed. A
 /// key that expired here is no write if it is gone on the source too.
 pub async fn our_stillness(master: &Server, source: &Server, promotion: &Promotion) -> Result<(Stillness, Seen)> {
-    let from = own_from(&Info::read(&mut master.connect(0).await?).await?, promotion);
+    let from = own_from(&master.connect(0).await?.info().await?, promotion);
     let Some((watch, _)) = stream_since(master, master, promotion, from).await? else {
         return Ok((Stillness::Unknown, Seen::default()));
     };
@@ -173,7 +173,7 @@ async fn stream_since(
     let Some(watch) = Watch::begin(server, table, &promotion.source_replid, offset).await? else {
         return Ok(None);
     };
-    let info = Info::read(&mut server.connect(0).await?).await?;
+    let info = server.connect(0).await?.info().await?;
     let read = watch.reach(info.master_repl_offset, READING).await;
     Ok(read.is_ok().then_some((watch, info)))
 }
@@ -206,15 +206,14 @@ pub async fn link(name: &Server, sides: &Sides, sync: Duration, step: &Step) -> 
 /// Returns how many keys a server expired since its start, for a journal without that number.
 pub async fn expired_keys(connection: &mut Connection) -> Result<u64> {
     let text: String = connection.query(cmd("INFO").arg("stats")).await?;
-    let line = text.lines().find_map(|line| line.strip_prefix("expired_keys:"));
-    Ok(line.and_then(|number| number.trim().parse().ok()).unwrap_or(0))
+    Ok(Fields::read(&text).number("expired_keys").unwrap_or(0))
 }
 
 /// Returns how many keys here were looked at, and how many are missing there. The first keys of a
 /// scan are as good as any, since their order is that of a hash.
 pub async fn missing_there(here: &Server, there: &Server) -> Result<(u64, u64)> {
     const KEYS: usize = 500;
-    let info = Info::read(&mut here.connect(0).await?).await?;
+    let info = here.connect(0).await?.info().await?;
     let (mut looked_at, mut missing) = (0, 0);
     for database in info.keyspace.keys() {
         let mut connection = here.connect(*database).await?;

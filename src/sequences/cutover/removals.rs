@@ -1,13 +1,13 @@
 //! Tells removals by clients from expiry and eviction, which look like DEL or HDEL in a stream.
 
 use super::watch::{MOST_DELETED, Seen};
-use crate::effects::redis::info::{Info, OwnRemovals};
 use crate::effects::redis::{Connection, Server};
 use crate::model::clock::Instant;
 use crate::model::error::Result;
 use ::redis::{Value, cmd, pipe};
 use std::collections::BTreeMap;
 use std::time::Duration;
+use wire::info::OwnRemovals;
 
 /// How much later a key may expire on the other side: clocks differ, and a sent TTL arrives late.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -73,7 +73,7 @@ async fn still_there(server: &Server, seen: &Seen) -> Result<Count> {
         match seen.unplaced.is_empty() && seen.deleted_fields.iter().all(|at| at.database.is_some()) {
             true => Vec::new(),
             false => {
-                let info = Info::read(&mut server.connect(0).await?).await?;
+                let info = server.connect(0).await?.info().await?;
                 info.keyspace.keys().copied().collect()
             }
         };

@@ -10,7 +10,6 @@ use super::state::Late;
 use super::watch::{READING, Seen, Watch, command_table};
 use crate::decide::vars::Points;
 use crate::effects::redis::control;
-use crate::effects::redis::info::{Info, OwnRemovals};
 use crate::model::clock::Instant;
 use crate::model::error::Result;
 use crate::model::phase::Phase;
@@ -20,6 +19,7 @@ use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::time::Duration;
+use wire::info::OwnRemovals;
 
 /// How many late writes are shown.
 const SHOWN: usize = 20;
@@ -163,7 +163,7 @@ impl<R: Record, P: Pair> Cutover<R, P> {
             Ok(())
         };
         self.interrupt.or(self.command, watching).await?;
-        let info = Info::read(&mut self.setup.source.connect(0).await?).await?;
+        let info = self.setup.source.connect(0).await?.info().await?;
         watch.reach(info.master_repl_offset, READING).await?;
         let late = self.late(&watch.seen()).await?;
         self.outcome.late_writes = Some(late.writes);
@@ -195,7 +195,7 @@ impl<R: Record, P: Pair> Cutover<R, P> {
         if seen.deletions + seen.field_deletions == 0 {
             return Ok(late);
         }
-        let now = Info::read(&mut self.setup.source.connect(0).await?).await?.own_removals;
+        let now = self.setup.source.connect(0).await?.info().await?.own_removals;
         let promotion = self.history.promotion.as_ref();
         let before = match promotion.and_then(|promotion| promotion.source_removals) {
             Some(before) => before,

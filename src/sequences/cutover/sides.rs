@@ -1,10 +1,11 @@
 //! Connections to source, master and replica, open before the fence.
 
 use crate::effects::redis::tap::Dialled;
-use crate::effects::redis::{Connection, Info, Server};
+use crate::effects::redis::{Connection, Server};
 use crate::model::error::Result;
 use std::time::Duration;
 use tokio::task::JoinHandle;
+use wire::info::Info;
 
 /// Delays after the fence's request, at which our two sides are asked.
 const AHEAD: [Duration; 2] = [Duration::from_millis(3), Duration::from_millis(20)];
@@ -36,7 +37,7 @@ impl Sides {
     /// Returns the INFO of master and replica.
     pub async fn pair(&self) -> Result<(Info, Info)> {
         let (mut master, mut replica) = (self.master.clone(), self.replica.clone());
-        tokio::try_join!(Info::read(&mut master), Info::read(&mut replica))
+        tokio::try_join!(master.info(), replica.info())
     }
 
     /// Asks our two sides how far they are, some milliseconds after the fence's request: far from
@@ -46,7 +47,7 @@ impl Sides {
             let (mut master, mut replica) = (self.master.clone(), self.replica.clone());
             tokio::spawn(async move {
                 tokio::time::sleep(behind).await;
-                tokio::try_join!(Info::read(&mut master), Info::read(&mut replica))
+                tokio::try_join!(master.info(), replica.info())
             })
         };
         self.ahead = AHEAD.map(ask).into();

@@ -14,12 +14,12 @@ use crate::decide::cutover::steps::Step as Doing;
 use crate::decide::vars::Points;
 use crate::effects::redis::control;
 use crate::effects::redis::control::Permission;
-use crate::effects::redis::info::ServerRole;
 use crate::model::error::{Error, Result};
 use crate::model::phase::{Command, FenceKind};
 use crate::model::size;
 use jiff::Timestamp;
 use std::time::Duration;
+use wire::info::ServerRole;
 
 /// A pause that nobody waits for: only another run of the command ends it.
 const UNTIL_ALL_HAVE_MOVED: Duration = Duration::from_secs(365 * 24 * 60 * 60);

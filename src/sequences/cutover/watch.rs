@@ -1,14 +1,15 @@
 //! A tap with a clock: the first and last write in a server's stream since a mark, and which.
 
+use crate::effects::redis::Server;
 use crate::effects::redis::key::{Key, printable};
 use crate::effects::redis::tap::{self, Dialled, DirtyKeys, Event, Tap};
-use crate::effects::redis::{Info, Server};
 use crate::model::error::{Kind, Result};
 use jiff::Timestamp;
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use wire::commands::CommandTable;
+use wire::info::Info;
 use wire::touched::{Effect, Place, Touched};
 
 /// How long it may take to read the stream up to where the source is.
@@ -111,7 +112,7 @@ pub struct Watch {
 impl Watch {
     /// Continues the stream of a replication id after an offset; `None` if the server cannot.
     pub async fn begin(server: &Server, table: Arc<CommandTable>, replid: &str, offset: u64) -> Result<Option<Watch>> {
-        let info = Info::read(&mut server.connect(0).await?).await?;
+        let info = server.connect(0).await?.info().await?;
         Watch::begin_with(server, table, info, replid, offset).await
     }
 

@@ -4,13 +4,14 @@ use super::verdict::{Evidence, Refusal, Refused, handshake};
 use crate::effects::redis::Connection;
 use crate::model::error::Result;
 use ::redis::{Value, cmd};
+use wire::info::Fields;
 
 /// Gathers the evidence. Our own looking adds none: it touches no key and is refused nothing.
 pub async fn gather(connection: &mut Connection, log: &str) -> Result<Evidence> {
     let info: String = connection.query(cmd("INFO").arg("everything")).await?;
+    let info = Fields::read(&info);
     let number = |name: &str| {
-        info.lines()
-            .find_map(|line| line.trim_end().strip_prefix(name)?.strip_prefix(':'))
+        info.said(name)
             .and_then(|value| value.strip_prefix("count=").unwrap_or(value).parse().ok())
             .unwrap_or(0)
     };

@@ -114,7 +114,7 @@ async fn await_one_offs(app: &Platform, release: u64, deadline: Duration, step: 
 /// Returns a mark between the server's connections so far and later ones.
 pub async fn mark(master: &Server) -> Result<ConnectionMark> {
     let mut connection = master.connect(0).await?;
-    let info = crate::effects::redis::Info::read(&mut connection).await?;
+    let info = connection.info().await?;
     Ok(ConnectionMark {
         run_id: info.run_id,
         connection: control::own_id(&mut connection).await?,
@@ -140,8 +140,8 @@ pub async fn await_gone(
     let run_id = &told.run_id;
     let left = || async {
         let mut connection = master.connect(0).await?;
-        // A server that was restarted since has no connection from before.
-        if crate::effects::redis::Info::read(&mut connection).await?.run_id != *run_id {
+        // A server that was started anew since has no connection from before.
+        if connection.info().await?.run_id != *run_id {
             return Ok((connection, Vec::new()));
         }
         let clients = control::clients(&mut connection).await?;

@@ -3,8 +3,8 @@
 
 use crate::effects::cloud::ssm;
 use crate::effects::host;
-use crate::effects::redis::{Info, Server, control};
-use crate::effects::state::Held;
+use crate::effects::redis::{Server, control};
+use crate::effects::state::{Held, Lock};
 use crate::effects::wait::{Look, Wait};
 use crate::model::error::{Error, ExitCode, Kind, Result};
 use crate::model::names::Names;
@@ -392,7 +392,7 @@ impl Work<'_> {
         let replica = host_server(Role::Replica, addresses.of(Role::Replica)?, &secrets)?;
         Wait::new("the replica's link to be up", AGENT, "`infra status` shows the link")
             .until(step, || async {
-                let info = Info::read(&mut replica.connect(0).await?).await?;
+                let info = replica.connect(0).await?.info().await?;
                 Ok(match info.link.is_some_and(|link| link.up) {
                     true => Look::Ready(()),
                     false => Look::NotYet("the link is down".into()),

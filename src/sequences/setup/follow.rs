@@ -1,12 +1,12 @@
 //! Waits until the data is there, and shows bytes and seconds.
 
-use crate::effects::redis::info::ServerRole;
-use crate::effects::redis::{Info, Server};
+use crate::effects::redis::Server;
 use crate::effects::wait::{Look, Wait};
 use crate::model::error::{Error, Result};
 use crate::model::size;
 use crate::ui::{Step, Ui};
 use std::time::Duration;
+use wire::info::{Info, ServerRole};
 
 /// Waits until `follower` has its link up and has all that `upstream` had when it was asked.
 pub async fn in_sync(ui: &Ui, upstream: &Server, follower: &Server, deadline: Duration) -> Result<Info> {
@@ -64,5 +64,5 @@ async fn look(upstream: &Server, follower: &Server, step: &Step) -> Result<Look<
 }
 
 async fn read(server: &Server) -> Result<Info> {
-    Info::read(&mut server.connect(0).await?).await
+    server.connect(0).await?.info().await
 }

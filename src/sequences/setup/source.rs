@@ -1,7 +1,7 @@
 //! What is known of the source: asked while the pair may follow it, remembered afterwards.
 
 use crate::effects::host::Upstream;
-use crate::effects::redis::{Info, Server, Trust, pinned_certificate, survey};
+use crate::effects::redis::{Server, Trust, pinned_certificate, survey};
 use crate::model::error::Result;
 use crate::model::state::SourceRecord;
 
@@ -23,7 +23,7 @@ impl Known {
 
     pub async fn ask(server: &Server, addon: Option<String>) -> Result<Self> {
         let mut connection = server.connect(0).await?;
-        let info = Info::read(&mut connection).await?;
+        let info = connection.info().await?;
         let certificate = match server.trust {
             Some(Trust::Pin(pin)) => Some(pinned_certificate(&server.host, server.port, pin).await?),
             _ => None,

@@ -10,8 +10,7 @@ use crate::effects::cloud::ec2;
 use crate::effects::cloud::ec2::Beside;
 use crate::effects::host;
 use crate::effects::host::tls;
-use crate::effects::redis::info::{Keyspace, ServerRole};
-use crate::effects::redis::{Info, Server, shown_certificate};
+use crate::effects::redis::{Server, shown_certificate};
 use crate::model::error::{Error, ExitCode, Result};
 use crate::model::role::Role;
 use crate::model::size;
@@ -26,6 +25,7 @@ use serde::Serialize;
 use show::{age_text, show};
 use std::collections::BTreeMap;
 use std::time::Duration;
+use wire::info::{Info, Keyspace, ServerRole};
 
 /// A week without a drill is an alarm.
 const DRILL: Duration = Duration::from_secs(7 * 86_400);
@@ -182,7 +182,7 @@ async fn ask(server: &Server) -> Result<Answer> {
     };
     Ok(Answer {
         address: format!("{}:{}", server.host, server.port),
-        info: Info::read(&mut connection).await?,
+        info: connection.info().await?,
         certificate_days_left,
     })
 }

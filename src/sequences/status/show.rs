@@ -2,13 +2,13 @@
 
 use super::{Redis, Seen, Status};
 use crate::effects::cloud::ec2::Purpose;
-use crate::effects::redis::info::Keyspace;
 use crate::model::error::{Error, Result};
 use crate::model::size;
 use crate::ui::Ui;
 use jiff::Timestamp;
 use std::collections::BTreeMap;
 use std::time::Duration;
+use wire::info::Keyspace;
 
 pub(super) fn show(ui: &Ui, status: &Status) -> Result<()> {
     if ui.json() {

@@ -7,8 +7,7 @@ use crate::effects::backup::BackupSummary;
 use crate::effects::cloud;
 use crate::effects::cloud::apply::Inputs;
 use crate::effects::host;
-use crate::effects::redis::Info;
-use crate::effects::state::Held;
+use crate::effects::state::{Held, Lock};
 use crate::model::error::{Error, ExitCode, Result};
 use crate::model::role::Role;
 use crate::model::size;
@@ -19,6 +18,7 @@ use crate::sequences::setup::state_writer::StateWriter;
 use crate::sequences::setup::{follow, wanted};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
+use wire::info::Info;
 
 /// The phase of a pair that will have no cutover.
 const WITHOUT_SOURCE: &str = "without a source";
@@ -213,7 +213,7 @@ async fn follow(
     let (master, replica) = (server(Role::Master)?, server(Role::Replica)?);
     let follows_nobody = seen.phase.is_some_and(|phase| phase >= Phase::Promoted) || context.config.source.none;
     let master_seen = if follows_nobody {
-        Info::read(&mut master.connect(0).await?).await?
+        master.connect(0).await?.info().await?
     } else {
         follow::in_sync(&context.ui, &context.source().await?, &master, SYNC).await?
     };

@@ -11,7 +11,6 @@ use crate::effects::host;
 use crate::effects::host::programs::Programs;
 use crate::effects::host::upkeep;
 use crate::effects::inventory::{Host, Inventory};
-use crate::effects::redis::Info;
 use crate::effects::state::Held;
 use crate::model::cloud::{Found, Instance, Plan, Wanted};
 use crate::model::error::{Error, ExitCode, Result};
@@ -260,7 +259,11 @@ async fn complete(
     }
     let mut servers = BTreeMap::new();
     for (role, address) in &reached.addresses {
-        let info = Info::read(&mut host_server(*role, address, &seen.found.secrets)?.connect(0).await?).await?;
+        let info = host_server(*role, address, &seen.found.secrets)?
+            .connect(0)
+            .await?
+            .info()
+            .await?;
         let followers = *role == Role::Replica || seen.phase.is_none_or(|phase| phase < Phase::Promoted);
         if followers && !info.link.as_ref().is_some_and(|link| link.up) {
             return Ok(false);

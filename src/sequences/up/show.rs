@@ -2,13 +2,13 @@
 
 use super::{Reached, Seen};
 use crate::effects::backup::BackupSummary;
-use crate::effects::redis::Info;
 use crate::model::role::Role;
 use crate::model::size;
 use crate::sequences::context::Context;
 use crate::sequences::cutover::Phase;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
+use wire::info::Info;
 
 /// Shows the plan. `alone` means that nothing follows it.
 pub(super) fn show_plan(context: &Context, seen: &Seen, alone: bool) {

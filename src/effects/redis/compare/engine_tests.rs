@@ -1,7 +1,6 @@
 //! Compares real replicas whose engine or version has its own behaviour.
 
 use super::*;
-use crate::effects::redis::Info;
 use crate::effects::redis::testing::{TestServer, command};
 use sandbox::addon::Engine;
 use std::time::Instant;
@@ -24,11 +23,8 @@ async fn pair(source: Engine, target: Engine) -> Option<(TestServer, TestServer)
 
 async fn catch_up(source: &TestServer, target: &TestServer) {
     let begun = Instant::now();
-    let wanted = Info::read(&mut source.connect(0).await)
-        .await
-        .unwrap()
-        .master_repl_offset;
-    while Info::read(&mut target.connect(0).await).await.unwrap().applied_offset < Some(wanted) {
+    let wanted = source.connect(0).await.info().await.unwrap().master_repl_offset;
+    while target.connect(0).await.info().await.unwrap().applied_offset < Some(wanted) {
         assert!(begun.elapsed().as_secs() < 20, "the target does not follow");
         tokio::time::sleep(Duration::from_millis(10)).await;
     }

@@ -1,7 +1,6 @@
 //! The two sides of a comparison, with a connection to each for every database.
 
-use super::super::info::Version;
-use super::super::{Connection, Info, Server};
+use super::super::{Connection, Server};
 use super::expiry::{Clock, Tolerance};
 use super::replies::{Trouble, array, ask};
 use super::{DEAD_IDS, NOT_COMPARED};
@@ -9,6 +8,7 @@ use crate::model::error::{Error, Result};
 use ::redis::{Cmd, Pipeline, Value, pipe};
 use std::collections::BTreeMap;
 use std::time::Duration;
+use wire::info::{Info, Version};
 
 /// The slowest reply is a window of a large value from a busy server far away.
 pub(super) const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
@@ -50,7 +50,7 @@ pub(super) struct Side {
 impl Comparator {
     /// Connects to both servers and asks for their versions.
     pub async fn connect(source: &Server, target: &Server) -> Result<Comparator> {
-        let ask = async |server: &Server| Info::read(&mut server.connect(0).await?).await;
+        let ask = async |server: &Server| server.connect(0).await?.info().await;
         let (source_info, target_info) = tokio::try_join!(ask(source), ask(target))?;
         let mut comparator = Comparator {
             source: source.clone(),
@@ -152,10 +152,8 @@ impl Comparator {
     /// Asks both sides for their INFO again.
     pub(super) async fn refresh(&mut self) -> Result<()> {
         let mut pair = self.pair(0).await?;
-        (self.source_info, self.target_info) = tokio::try_join!(
-            Info::read(&mut pair.source.connection),
-            Info::read(&mut pair.target.connection)
-        )?;
+        (self.source_info, self.target_info) =
+            tokio::try_join!(pair.source.connection.info(), pair.target.connection.info())?;
         Ok(())
     }
 }

@@ -40,12 +40,8 @@ async fn alike() -> (TestServer, TestServer) {
 async fn follow(source: &TestServer, target: &TestServer) {
     let begun = Instant::now();
     loop {
-        let there = crate::effects::redis::Info::read(&mut target.connect(0).await)
-            .await
-            .unwrap();
-        let here = crate::effects::redis::Info::read(&mut source.connect(0).await)
-            .await
-            .unwrap();
+        let there = target.connect(0).await.info().await.unwrap();
+        let here = source.connect(0).await.info().await.unwrap();
         if there.link.is_some_and(|link| link.up) && there.applied_offset >= Some(here.master_repl_offset) {
             return;
         }

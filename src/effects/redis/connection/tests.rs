@@ -1,7 +1,9 @@
 use crate::effects::redis::testing::{TestCertificate, TestServer, command};
 use crate::effects::redis::{Digest, Server, Trust, shown_certificate};
 use crate::model::secret::Secret;
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
+use wire::info::Keyspace;
 
 fn text_of(error: &crate::model::error::Error) -> String {
     format!(
@@ -202,4 +204,23 @@ async fn an_idle_connection_outlives_the_server_s_idle_timeout() {
     tokio::time::sleep(Duration::from_secs(4)).await;
     let answer: String = idle.query(&command("ECHO here")).await.unwrap();
     assert_eq!(answer, "here");
+}
+
+#[tokio::test]
+async fn a_real_master_and_its_replica_are_read() {
+    let master = TestServer::start(&["--repl-diskless-sync-delay", "0"]).await;
+    master.script("SET a 1\n3>SETEX b 100 1").await;
+    let replica = TestServer::replica_of(&master).await;
+    let keyspace = |expires| Keyspace {
+        keys: 1,
+        expires,
+        expiring_fields: None,
+    };
+    let of_master = master.connect(0).await.info().await.unwrap();
+    let of_replica = replica.connect(0).await.info().await.unwrap();
+    assert_eq!(of_master.keyspace, BTreeMap::from([(0, keyspace(0)), (3, keyspace(1))]));
+    assert_eq!(of_replica.keyspace, of_master.keyspace);
+    assert_eq!((of_master.replid, of_master.replicas.len()), (of_replica.replid, 1));
+    assert_ne!(of_master.run_id, of_replica.run_id);
+    assert_eq!(of_replica.link.unwrap().port, master.port);
 }

@@ -1,5 +1,4 @@
 use super::*;
-use crate::effects::redis::Info;
 use crate::effects::redis::testing::{TestServer, command};
 use crate::model::secret::Secret;
 use std::time::Instant;
@@ -32,7 +31,7 @@ async fn a_pause_holds_writes_and_lets_reads_pass_until_it_is_ended() {
     let begun = Instant::now();
     let written = tokio::spawn(async move { theirs.query::<()>(&command("SET a 1")).await.map(|()| begun.elapsed()) });
     assert_eq!(ours.query::<Option<String>>(&command("GET a")).await.unwrap(), None);
-    Info::read(&mut ours).await.unwrap();
+    ours.info().await.unwrap();
     tokio::time::sleep(Duration::from_millis(150)).await;
     assert!(!written.is_finished());
     unpause(&mut ours).await.unwrap();
@@ -57,14 +56,7 @@ async fn all_are_disconnected_but_ourselves_the_spared_and_the_replicas() {
     );
     assert!(victim.query::<()>(&command("PING")).await.is_err());
     spared.query::<()>(&command("PING")).await.unwrap();
-    assert!(
-        Info::read(&mut replica.connect(0).await)
-            .await
-            .unwrap()
-            .link
-            .unwrap()
-            .up
-    );
+    assert!(replica.connect(0).await.info().await.unwrap().link.unwrap().up);
     assert_eq!(kill_clients(&mut ours, &[victim_id]).await.unwrap(), 0);
 }
 
@@ -73,7 +65,7 @@ async fn an_unlimited_user_may_run_everything_and_probing_changes_nothing() {
     let server = TestServer::start(&[]).await;
     server.script("SET a 1").await;
     let mut connection = server.connect(0).await;
-    let before = Info::read(&mut connection).await.unwrap();
+    let before = connection.info().await.unwrap();
     let allowed = permissions(&mut connection).await.unwrap();
     for permission in [
         &allowed.info,
@@ -86,7 +78,7 @@ async fn an_unlimited_user_may_run_everything_and_probing_changes_nothing() {
     ] {
         assert_eq!(permission, &Permission::Allowed, "{allowed:?}");
     }
-    let after = Info::read(&mut connection).await.unwrap();
+    let after = connection.info().await.unwrap();
     assert_eq!(
         (after.role, after.replid, after.keyspace),
         (before.role, before.replid, before.keyspace)

@@ -1,11 +1,11 @@
 //! From a bare stream to a replication stream that continues at a known offset.
 
 use super::super::bare::Bare;
-use super::super::info::Info;
 use super::super::server::Server;
 use super::super::stream::Stream;
 use crate::model::error::{Error, Result};
 use std::sync::{Mutex, PoisonError};
+use wire::info::Info;
 
 const FORBIDDEN: &str = "the server's access rules must allow PSYNC and REPLCONF to our user";
 

@@ -19,7 +19,6 @@ pub use dirty::{DirtyKeys, Seen};
 pub use handshake::Dialled;
 
 use super::connection::Connection;
-use super::info::Info;
 use super::server::Server;
 use super::stream::Stream;
 use crate::model::clock::Instant;
@@ -31,6 +30,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use wire::commands::CommandTable;
+use wire::info::Info;
 use wire::stream::Decoder;
 use wire::touched::Effect;
 

@@ -20,7 +20,7 @@ async fn followed(arguments: &[&str]) -> (TestServer, TestServer) {
 }
 
 async fn info(server: &TestServer) -> Info {
-    Info::read(&mut server.connect(0).await).await.unwrap()
+    server.connect(0).await.info().await.unwrap()
 }
 
 async fn tap(server: &TestServer) -> Tap {

@@ -145,9 +145,7 @@ async fn the_counters_of_the_source_hold_over_reruns_and_cover_evicted_keys() {
             "CONFIG SET maxmemory-policy allkeys-random\nCONFIG SET maxmemory {limit}\nGET x"
         ))
         .await;
-    let stats = crate::effects::redis::Info::read(&mut stage.source().connect(0).await.unwrap())
-        .await
-        .unwrap();
+    let stats = stage.source().connect(0).await.unwrap().info().await.unwrap();
     assert!(stats.own_removals.evicted_keys > 0);
     let outcome = stage.run(Command::SwitchApp).await.unwrap();
     assert_eq!(outcome.late_writes, Some(0), "{outcome:?}");

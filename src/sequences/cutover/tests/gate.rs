@@ -4,8 +4,8 @@ use super::super::gate;
 use super::super::sides::Sides;
 use super::super::watch::READING;
 use super::stage::Stage;
+use crate::effects::redis::Key;
 use crate::effects::redis::testing::command;
-use crate::effects::redis::{Info, Key};
 use crate::ui::Ui;
 use std::time::Duration;
 
@@ -27,7 +27,7 @@ async fn keys_of_a_database_that_is_new_since_the_comparison_are_compared_again(
         .unwrap();
     let before = baseline.watch().position();
     seventh.ask(&command("SET a 1")).await.unwrap();
-    let until = Info::read(&mut sides.source).await.unwrap().master_repl_offset;
+    let until = sides.source.info().await.unwrap().master_repl_offset;
     baseline.watch().reach(until, READING).await.unwrap();
     assert_eq!(
         baseline.watch().dirty_since(before).unwrap().in_some_database,
@@ -36,7 +36,7 @@ async fn keys_of_a_database_that_is_new_since_the_comparison_are_compared_again(
     );
     // The master must not get the source's value after its own.
     let mut master = stage.master.connect(0).await;
-    while Info::read(&mut master).await.unwrap().applied_offset < Some(until) {
+    while master.info().await.unwrap().applied_offset < Some(until) {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     stage

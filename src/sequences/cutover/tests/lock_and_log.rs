@@ -3,11 +3,10 @@
 use super::super::{Command, Phase};
 use super::stage::{Stage, unfinished_log};
 use super::{expect_moved, expect_unmoved};
-use crate::effects::redis::Info;
-use crate::effects::redis::info::ServerRole;
 use crate::effects::redis::testing::TestServer;
 use crate::model::error::Kind;
 use std::time::{Duration, Instant};
+use wire::info::ServerRole;
 
 /// Slows each key that the engine's child writes, by so many microseconds.
 const SLOW: u32 = 3_000;
@@ -19,7 +18,7 @@ async fn slow_rewrites(server: &TestServer, microseconds: u32) {
 }
 
 async fn is_rewriting(server: &TestServer) -> bool {
-    let info = Info::read(&mut server.connect(0).await).await.unwrap();
+    let info = server.connect(0).await.info().await.unwrap();
     info.persistence.log_is_rewritten()
 }
 
@@ -116,8 +115,8 @@ async fn a_plain_rewrite_that_begins_after_the_look_does_not_stop_the_promotion(
     // The replica comes back to its promoted master within a second.
     let begun = Instant::now();
     loop {
-        let master = Info::read(&mut stage.master.connect(0).await).await.unwrap();
-        let replica = Info::read(&mut stage.replica.connect(0).await).await.unwrap();
+        let master = stage.master.connect(0).await.info().await.unwrap();
+        let replica = stage.replica.connect(0).await.info().await.unwrap();
         if replica.replid == master.replid && replica.link.is_some_and(|link| link.up) {
             break;
         }
@@ -153,7 +152,7 @@ async fn a_clock_that_stood_still_promotes_opens_and_erases_nothing() {
             "{:?}",
             error.chain()
         );
-        let info = Info::read(&mut stage.master.connect(0).await).await.unwrap();
+        let info = stage.master.connect(0).await.info().await.unwrap();
         let wanted = match phase {
             Phase::Fenced => ServerRole::Replica,
             _ => ServerRole::Master,

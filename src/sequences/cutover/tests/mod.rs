@@ -12,12 +12,11 @@ mod source;
 mod stage;
 
 use super::{Command, Phase};
-use crate::effects::redis::Info;
-use crate::effects::redis::info::ServerRole;
 use crate::model::error::Kind;
 use serde_json::json;
 use stage::Stage;
 use std::time::Duration;
+use wire::info::ServerRole;
 
 /// The app runs on the master, and whatever it was ever acknowledged is there.
 async fn expect_moved(stage: &Stage) {
@@ -32,7 +31,7 @@ async fn expect_unmoved(stage: &Stage) {
     stage.more_writes(20).await;
     assert!(stage.app_is_on(&stage.source).await);
     assert_eq!(stage.lost_on(&stage.source()).await, 0, "acknowledged writes are lost");
-    let info = Info::read(&mut stage.master.connect(0).await).await.unwrap();
+    let info = stage.master.connect(0).await.info().await.unwrap();
     assert_eq!(info.role, ServerRole::Replica);
 }
 
@@ -62,11 +61,11 @@ async fn promote_holds_the_source_and_switch_app_takes_over_in_time() {
     assert_eq!(outcome.phase, Some(Phase::Promoted));
     assert!(outcome.held_until.is_some() && !stage.source_takes_writes().await);
     assert!(stage.app_is_on(&stage.source).await);
-    let promoted = Info::read(&mut stage.master.connect(0).await).await.unwrap();
+    let promoted = stage.master.connect(0).await.info().await.unwrap();
     let outcome = stage.run(Command::SwitchApp).await.unwrap();
     expect_moved(&stage).await;
     assert_eq!(outcome.late_writes, Some(0));
-    let now = Info::read(&mut stage.master.connect(0).await).await.unwrap();
+    let now = stage.master.connect(0).await.info().await.unwrap();
     assert_eq!(now.replid, promoted.replid, "it was promoted twice");
     stage.end().await;
 }
@@ -226,7 +225,7 @@ async fn a_master_that_was_written_to_is_never_made_to_follow_again() {
         "{:?}",
         error.chain()
     );
-    let info = Info::read(&mut stage.master.connect(0).await).await.unwrap();
+    let info = stage.master.connect(0).await.info().await.unwrap();
     assert_eq!(info.role, ServerRole::Master);
     let there: String = stage.master.run("GET by-hand").await;
     assert_eq!(there, "1");

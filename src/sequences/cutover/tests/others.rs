@@ -4,12 +4,11 @@ use super::super::{Command, Phase, Setup};
 use super::stage::Stage;
 use super::{expect_moved, expect_unmoved};
 use crate::effects::platform::{Hook, Platform};
-use crate::effects::redis::Info;
-use crate::effects::redis::info::ServerRole;
 use crate::model::config::AppCommands;
 use crate::model::error::Kind;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use wire::info::ServerRole;
 
 #[tokio::test]
 async fn back_is_refused_with_a_count_once_the_new_side_was_written_to() {
@@ -35,7 +34,7 @@ async fn back_returns_an_app_that_did_not_write_yet() {
     assert!(stage.app_is_on(&stage.master).await);
     stage.run(Command::Back).await.unwrap();
     assert!(stage.app_is_on(&stage.source).await);
-    let info = Info::read(&mut stage.master.connect(0).await).await.unwrap();
+    let info = stage.master.connect(0).await.info().await.unwrap();
     assert_eq!(info.role, ServerRole::Replica);
     assert_eq!(stage.history().phase, Some(Phase::Following));
     let again = stage.run(Command::Back).await.unwrap();
@@ -273,7 +272,7 @@ async fn a_source_that_was_demoted_is_never_fenced() {
         .err()
         .unwrap();
     assert!(fence.to_string().contains("follows another server"), "{fence:?}");
-    let info = Info::read(&mut stage.master.connect(0).await).await.unwrap();
+    let info = stage.master.connect(0).await.info().await.unwrap();
     assert_eq!(info.role, ServerRole::Replica);
     stage.end().await;
 }

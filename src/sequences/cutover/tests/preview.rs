@@ -2,8 +2,7 @@
 
 use super::super::{Command, preview};
 use super::stage::Stage;
-use crate::effects::redis::Info;
-use crate::effects::redis::info::ServerRole;
+use wire::info::ServerRole;
 
 async fn shown(stage: &Stage, command: Command) -> String {
     preview(&stage.setup(), command).await.unwrap().join("\n")
@@ -13,7 +12,7 @@ async fn expect_untouched(stage: &Stage) {
     assert!(stage.entries.lock().unwrap().is_empty(), "something was journaled");
     assert!(stage.app_is_on(&stage.source).await && stage.source_takes_writes().await);
     assert_eq!(stage.var("HOSTED_REDIS_URL").await, None);
-    let info = Info::read(&mut stage.master.connect(0).await).await.unwrap();
+    let info = stage.master.connect(0).await.info().await.unwrap();
     assert_eq!(info.role, ServerRole::Replica);
 }
 

@@ -8,12 +8,11 @@ use super::super::{Command, Outcome, Phase};
 use super::expect_moved;
 use super::stage::{Asked, Stage};
 use crate::effects::platform::Formation;
-use crate::effects::redis::Info;
-use crate::effects::redis::info::ServerRole;
 use crate::model::error::{Error, Kind, Result};
 use futures_util::StreamExt;
 use serde_json::json;
 use std::time::Duration;
+use wire::info::ServerRole;
 
 /// After a refusal the source must be open again, with the app on it, within this time.
 const OPEN_AGAIN: Duration = Duration::from_secs(10);
@@ -180,7 +179,7 @@ async fn expect_open(stage: &Stage, case: Case, error: &Error, refused_ago: Opti
             refused_ago.is_some_and(|ago| ago < OPEN_AGAIN),
             "{case:?}: {refused_ago:?} {said}"
         );
-        let info = Info::read(&mut stage.master.connect(0).await).await.unwrap();
+        let info = stage.master.connect(0).await.info().await.unwrap();
         assert_eq!(info.role, ServerRole::Replica, "{case:?}: {said}");
         assert_eq!(stage.lost_on(&stage.source()).await, 0, "{case:?}: {said}");
         if case.mode == Mode::Once && case.command != Command::Back {

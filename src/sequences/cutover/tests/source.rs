@@ -5,7 +5,7 @@ use super::expect_moved;
 use super::stage::Stage;
 use crate::effects::redis::compare;
 use crate::effects::redis::compare::Options;
-use crate::effects::redis::{Info, Survey, control, survey};
+use crate::effects::redis::{Survey, control, survey};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
@@ -126,7 +126,7 @@ async fn no_command_of_ours_can_hold_up_a_source() {
         .unwrap();
     control::permissions(&mut connection).await.unwrap();
     // `status` and `verify`.
-    Info::read(&mut connection).await.unwrap();
+    connection.info().await.unwrap();
     let options = Options::default();
     let compared = compare::compare(&stage.source(), &stage.master(), &options, |_| {})
         .await

@@ -11,8 +11,8 @@ use super::super::{Command, Limits, Outcome, Phase, Setup, Staying, naming};
 use crate::decide::vars::{Naming, place_of};
 use crate::effects::interrupt::Interrupt;
 use crate::effects::platform::{Formation, Heroku, Platform};
+use crate::effects::redis::Server;
 use crate::effects::redis::testing::{TestServer, command};
-use crate::effects::redis::{Info, Server};
 use crate::model::error::{Error, Result};
 use crate::model::secret::Secret;
 use crate::ui::Ui;
@@ -539,8 +539,8 @@ impl Stage {
     async fn await_following(&self) {
         let begun = Instant::now();
         loop {
-            let master = Info::read(&mut self.master.connect(0).await).await.unwrap();
-            let replica = Info::read(&mut self.replica.connect(0).await).await.unwrap();
+            let master = self.master.connect(0).await.info().await.unwrap();
+            let replica = self.replica.connect(0).await.info().await.unwrap();
             if [&master, &replica]
                 .iter()
                 .all(|info| info.link.as_ref().is_some_and(|link| link.up))

@@ -1,8 +1,5 @@
-//! What a server says of itself: the reply to INFO as a value.
+//! What a server says of itself: the reply to INFO, as a value or by the names of its fields.
 
-use super::connection::Connection;
-use crate::model::error::{Error, Result};
-use ::redis::Value;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
@@ -201,24 +198,6 @@ impl Persistence {
 }
 
 impl Info {
-    /// Asks the server.
-    pub async fn read(connection: &mut Connection) -> Result<Info> {
-        let reply = connection.ask(&::redis::cmd("INFO")).await?;
-        Info::from_reply(connection, reply)
-    }
-
-    /// Reads a reply to INFO that came over this connection.
-    pub(super) fn from_reply(connection: &Connection, reply: Value) -> Result<Info> {
-        let text: String = match reply {
-            Value::ServerError(error) => return Err(connection.explain("INFO", error.into())),
-            reply => ::redis::from_redis_value(reply).map_err(|cause| connection.explain("INFO", cause.into()))?,
-        };
-        Info::parse(&text).map_err(|missing| {
-            Error::failed(format!("read INFO of {}: {missing}", connection.place()))
-                .hint("the provider may hide a part of INFO: without it nothing can be proven about this server")
-        })
-    }
-
     /// The version of the program itself, whichever engine it is.
     pub fn own_version(&self) -> Version {
         self.valkey_version.unwrap_or(self.version)
@@ -297,20 +276,34 @@ impl Info {
     }
 }
 
-/// The lines of INFO, or the pairs of one of them.
-pub(super) struct Fields<'a>(HashMap<&'a str, &'a str>);
+/// The lines of INFO, or the pairs of one of them, by their names.
+pub struct Fields<'a>(HashMap<&'a str, &'a str>);
 
 impl<'a> Fields<'a> {
-    pub(super) fn read(text: &'a str) -> Self {
+    pub fn read(text: &'a str) -> Self {
         let lines = text.lines().filter(|line| !line.starts_with('#'));
         Fields(lines.filter_map(|line| line.trim_end().split_once(':')).collect())
+    }
+
+    /// Reads a line that has pairs: `keys=5,expires=1`.
+    fn pairs(line: &'a str) -> Self {
+        Fields(line.split(',').filter_map(|pair| pair.split_once('=')).collect())
+    }
+
+    /// Returns the pairs of each database that has keys.
+    pub fn databases(&self) -> BTreeMap<u32, Fields<'a>> {
+        let database = |name: &str| name.strip_prefix("db")?.parse().ok();
+        self.0
+            .iter()
+            .filter_map(|(name, line)| Some((database(name)?, Fields::pairs(line))))
+            .collect()
     }
 
     fn text(&self, name: &str) -> Result<&'a str, String> {
         self.0.get(name).copied().ok_or_else(|| format!("{name} is missing"))
     }
 
-    pub(super) fn number<T: FromStr>(&self, name: &str) -> Result<T, String> {
+    pub fn number<T: FromStr>(&self, name: &str) -> Result<T, String> {
         let text = self.text(name)?;
         text.parse()
             .map_err(|_| format!("{name} is {text:?}, not a number that it can be"))
@@ -325,7 +318,7 @@ impl<'a> Fields<'a> {
             .ok_or_else(|| format!("{name} is {offset}, not an offset that it can be"))
     }
 
-    pub(super) fn flag(&self, name: &str) -> bool {
+    pub fn flag(&self, name: &str) -> bool {
         self.0.get(name).is_some_and(|value| *value != "0")
     }
 
@@ -356,8 +349,15 @@ impl<'a> Fields<'a> {
         }
     }
 
+    /// Returns how many hashes of a database have fields with a time to live. Redis names it one way, Valkey the other.
+    pub fn expiring_fields(&self) -> Option<u64> {
+        self.number("subexpiry")
+            .or_else(|_| self.number("keys_with_volatile_items"))
+            .ok()
+    }
+
     /// What the server says under a name.
-    pub(super) fn said(&self, name: &str) -> Option<&'a str> {
+    pub fn said(&self, name: &str) -> Option<&'a str> {
         self.0.get(name).copied()
     }
 
@@ -365,8 +365,7 @@ impl<'a> Fields<'a> {
         (0..)
             .map_while(|index| self.0.get(format!("slave{index}").as_str()))
             .map(|line| {
-                let pairs: HashMap<&str, &str> = line.split(',').filter_map(|pair| pair.split_once('=')).collect();
-                let pairs = Fields(pairs);
+                let pairs = Fields::pairs(line);
                 Ok(Replica {
                     ip: pairs.text("ip")?.into(),
                     port: pairs.number("port")?,
@@ -379,19 +378,13 @@ impl<'a> Fields<'a> {
     }
 
     fn keyspace(&self) -> Result<BTreeMap<u32, Keyspace>, String> {
-        self.0
-            .iter()
-            .filter_map(|(name, line)| Some((name.strip_prefix("db")?.parse().ok()?, line)))
-            .map(|(database, line)| {
-                let pairs = Fields(line.split(',').filter_map(|pair| pair.split_once('=')).collect());
+        self.databases()
+            .into_iter()
+            .map(|(database, pairs)| {
                 let keyspace = Keyspace {
                     keys: pairs.number("keys")?,
                     expires: pairs.number("expires").unwrap_or(0),
-                    // Redis names it one way, Valkey the other.
-                    expiring_fields: pairs
-                        .number("subexpiry")
-                        .or_else(|_| pairs.number("keys_with_volatile_items"))
-                        .ok(),
+                    expiring_fields: pairs.expiring_fields(),
                 };
                 Ok((database, keyspace))
             })
