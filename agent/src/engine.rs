@@ -3,8 +3,9 @@
 use crate::settings::Settings;
 use anyhow::{Context, Result, bail};
 use redis::{ConnectionAddr, ConnectionInfo, IntoConnectionInfo, RedisConnectionInfo};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::time::Duration;
+use wire::info::Fields;
 
 /// It answers from memory; what takes longer is a hang.
 const ANSWER: Duration = Duration::from_secs(5);
@@ -93,18 +94,12 @@ impl Engine {
             Err(_) if known => self.ask(&info)?,
             answer => answer?,
         };
-        let fields: HashMap<&str, &str> = text.lines().filter_map(|line| line.split_once(':')).collect();
-        let get = |name: &str| fields.get(name).map_or("", |value| value.trim());
-        let number = |name: &str| get(name).parse().unwrap_or(0);
-        let keyspace = fields
-            .iter()
-            .filter_map(|(name, value)| {
-                let database = name
-                    .strip_prefix("db")
-                    .filter(|rest| rest.bytes().all(|byte| byte.is_ascii_digit()))?;
-                let keys = value.strip_prefix("keys=")?.split(',').next()?.parse().ok()?;
-                Some((database.to_string(), keys))
-            })
+        let info = Fields::read(&text);
+        let get = |name: &str| info.said(name).unwrap_or_default();
+        let number = |name: &str| info.number(name).unwrap_or(0);
+        let databases = info.databases().into_iter();
+        let keyspace = databases
+            .filter_map(|(database, counts)| Some((database.to_string(), counts.number("keys").ok()?)))
             .collect();
         let look = Look {
             run_id: get("run_id").into(),

@@ -8,11 +8,11 @@ use std::collections::HashSet;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, BufWriter, Read, Write};
 use std::path::Path;
+use wire::bounds::{LONGEST_BASE_ARGUMENT, LONGEST_LOG_LINE};
+use wire::resp::{self, length, write};
 
 /// A key is built under this name and then renamed: nobody sees a part of it, and a run that was killed leaves one key that the next one removes.
 pub const BUILT_AS: &[u8] = b"infra:restore:building";
-/// Longest argument that the engine takes.
-const LONGEST: usize = 512 << 20;
 
 /// What is wanted of a base.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
@@ -183,22 +183,11 @@ impl Kind {
 }
 
 fn shifted(text: &[u8], shift_ms: i64) -> i64 {
-    let at: Option<i64> = std::str::from_utf8(text).ok().and_then(|text| text.parse().ok());
-    at.map_or(i64::MAX, |at| at.saturating_add(shift_ms))
+    resp::number::<i64>(text).map_or(i64::MAX, |at| at.saturating_add(shift_ms))
 }
 
 fn later(text: &[u8], shift_ms: i64) -> Vec<u8> {
     shifted(text, shift_ms).to_string().into_bytes()
-}
-
-fn write(sink: &mut dyn Write, words: &[&[u8]]) -> io::Result<()> {
-    write!(sink, "*{}\r\n", words.len())?;
-    for word in words {
-        write!(sink, "${}\r\n", word.len())?;
-        sink.write_all(word)?;
-        sink.write_all(b"\r\n")?;
-    }
-    Ok(())
 }
 
 /// Calls for each command of a log, in order.
@@ -211,26 +200,26 @@ fn each(base: &Path, mut see: impl FnMut(&[Vec<u8>]) -> Result<(), Unpicked>) ->
         if !read_line(&mut reader, &mut line, &mut offset)? {
             return Ok(());
         }
-        let count: usize = match line.split_first() {
+        let count = match line.split_first() {
             Some((b'#', _)) => continue,
-            Some((b'*', count)) => number(count).filter(|count| *count > 0).ok_or_else(malformed)?,
+            Some((b'*', count)) => length(count).filter(|count| *count > 0).ok_or_else(malformed)?,
             _ => return Err(malformed()),
         };
-        let mut command = Vec::with_capacity(count.min(1024));
+        let mut command = Vec::with_capacity(usize::try_from(count).unwrap_or(usize::MAX).min(1024));
         for _ in 0..count {
             let length = match (read_line(&mut reader, &mut line, &mut offset)?, line.split_first()) {
-                (true, Some((b'$', length))) => number(length).filter(|length| *length <= LONGEST),
+                (true, Some((b'$', digits))) => length(digits).filter(|length| *length <= LONGEST_BASE_ARGUMENT),
                 _ => None,
             };
             let length = length.ok_or_else(malformed)?;
-            let mut word = Vec::with_capacity(length.min(1 << 20));
-            (&mut reader).take(length as u64).read_to_end(&mut word)?;
+            let mut word = Vec::with_capacity(usize::try_from(length).unwrap_or(usize::MAX).min(1 << 20));
+            (&mut reader).take(length).read_to_end(&mut word)?;
             let mut end = [0; 2];
             reader.read_exact(&mut end).map_err(|_| malformed())?;
-            if word.len() != length || end != *b"\r\n" {
+            if word.len() as u64 != length || end != *b"\r\n" {
                 return Err(malformed());
             }
-            offset += length as u64 + 2;
+            offset += length + 2;
             command.push(word);
         }
         see(&command)?;
@@ -240,7 +229,7 @@ fn each(base: &Path, mut see: impl FnMut(&[Vec<u8>]) -> Result<(), Unpicked>) ->
 /// A line without its end; false at the end of the file.
 fn read_line(reader: &mut impl BufRead, line: &mut Vec<u8>, offset: &mut u64) -> Result<bool, Unpicked> {
     line.clear();
-    let read = reader.take(1024).read_until(b'\n', line)?;
+    let read = reader.take(LONGEST_LOG_LINE as u64).read_until(b'\n', line)?;
     if read == 0 {
         return Ok(false);
     }
@@ -250,10 +239,6 @@ fn read_line(reader: &mut impl BufRead, line: &mut Vec<u8>, offset: &mut u64) ->
     *offset += read as u64;
     line.truncate(read - 2);
     Ok(true)
-}
-
-fn number(text: &[u8]) -> Option<usize> {
-    std::str::from_utf8(text).ok()?.parse().ok()
 }
 
 #[cfg(test)]

@@ -3,8 +3,8 @@
 //! With `aof-timestamp-enabled yes` the engine writes a line `#TS:<seconds>` before the first command of each second. The same bytes inside a value mean nothing, so
 //! every command is walked by its lengths. Source of the format: Redis 7 and 8, `aof.c`.
 
-/// Longest line that the engine writes between values: an annotation or a length.
-const LONGEST_LINE: usize = 1024;
+use wire::bounds::{LONGEST_LOG_ARGUMENT, LONGEST_LOG_LINE};
+use wire::resp;
 
 /// A place in an increment: everything before it is whole commands and whole transactions.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -106,7 +106,7 @@ impl Scanner {
                 State::Item | State::Length => {
                     let end = bytes.iter().position(|byte| *byte == b'\n');
                     let step = end.map_or(bytes.len(), |end| end + 1);
-                    if self.line.len() + step > LONGEST_LINE {
+                    if self.line.len() + step > LONGEST_LOG_LINE {
                         return Err(self.malformed("a line is too long"));
                     }
                     self.line.extend_from_slice(&bytes[..step]);
@@ -128,7 +128,7 @@ impl Scanner {
         };
         match (self.state, text.first()) {
             (State::Item, Some(b'#')) => {
-                if let Some(second) = text.strip_prefix(b"#TS:").and_then(number::<i64>) {
+                if let Some(second) = text.strip_prefix(b"#TS:").and_then(resp::number::<i64>) {
                     if last.is_some_and(|last| second > last) {
                         return Ok(true);
                     }
@@ -137,7 +137,7 @@ impl Scanner {
                 self.item_ended();
             }
             (State::Item, Some(b'*')) => {
-                self.arguments_left = match number(&text[1..]) {
+                self.arguments_left = match resp::length(&text[1..]) {
                     Some(count @ 1..) => count,
                     _ => return Err(self.malformed("a command has no number of arguments")),
                 };
@@ -145,8 +145,8 @@ impl Scanner {
                 self.name.clear();
                 self.state = State::Length;
             }
-            (State::Length, Some(b'$')) => match number::<u64>(&text[1..]) {
-                Some(length) if length <= 1 << 32 => self.state = State::Argument(length + 2),
+            (State::Length, Some(b'$')) => match resp::length(&text[1..]) {
+                Some(length) if length <= LONGEST_LOG_ARGUMENT => self.state = State::Argument(length + 2),
                 _ => return Err(self.malformed("an argument has no length")),
             },
             _ => return Err(self.malformed("neither a command nor an annotation begins here")),
@@ -189,10 +189,6 @@ impl Scanner {
             what,
         }
     }
-}
-
-fn number<T: std::str::FromStr>(text: &[u8]) -> Option<T> {
-    std::str::from_utf8(text).ok()?.parse().ok()
 }
 
 #[cfg(test)]

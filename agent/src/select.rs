@@ -7,6 +7,7 @@ use redis::{ConnectionAddr, IntoConnectionInfo};
 use std::fs::{self, File};
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use wire::info::Fields;
 
 /// What was picked is told here: the standard output has the commands.
 const PICKED: &str = "picked.json";
@@ -41,16 +42,8 @@ pub fn count(socket: &Path) -> Result<()> {
         .context("connect to the engine")?;
     let (mut all, mut alive) = (0_u64, 0_u64);
     let info: String = redis::cmd("INFO").arg("keyspace").query(&mut connection)?;
-    for line in info.lines().filter_map(|line| line.trim().strip_prefix("db")) {
-        let Some((database, counts)) = line.split_once(':') else {
-            continue;
-        };
-        let value = |name: &str| -> u64 {
-            let found = counts
-                .split(',')
-                .find_map(|count| count.strip_prefix(name)?.strip_prefix('='));
-            found.and_then(|text| text.parse().ok()).unwrap_or(0)
-        };
+    for (database, counts) in Fields::read(&info).databases() {
+        let value = |name: &str| counts.number::<u64>(name).unwrap_or(0);
         let (keys, expires) = (value("keys"), value("expires"));
         all += keys;
         if expires == 0 {
