@@ -3,6 +3,7 @@
 //! New commands come every year. `effect` lists those that servers send today; for any other name the engine that will have to apply the stream, our
 //! own master, is asked once, before the stream is read.
 
+use crate::reply::{array, integer, pairs, text, words};
 use crate::resp::number;
 use crate::stream::Argument;
 use crate::touched::{Effect, Place, Touched};
@@ -55,7 +56,7 @@ impl CommandTable {
     /// Reads a reply to COMMAND. What is not understood of it is left out.
     pub fn parse(reply: Value) -> CommandTable {
         let mut table = CommandTable::default();
-        for entry in list(reply).unwrap_or_default().into_iter().take(MOST_COMMANDS) {
+        for entry in array(reply).unwrap_or_default().into_iter().take(MOST_COMMANDS) {
             table.add(entry);
         }
         table
@@ -63,11 +64,11 @@ impl CommandTable {
 
     /// Takes one entry: name, arity, flags, first key, last key, step, categories, tips, key specifications, subcommands.
     fn add(&mut self, entry: Value) -> Option<()> {
-        let mut parts = list(entry)?.into_iter();
+        let mut parts = array(entry)?.into_iter();
         let name = text(&parts.next()?)?.to_ascii_lowercase();
-        let flags = words(parts.nth(1)?);
+        let flags = words(parts.nth(1)?).unwrap_or_default();
         let specs = parts.nth(5);
-        let subcommands = parts.next().and_then(list).unwrap_or_default();
+        let subcommands = parts.next().and_then(array).unwrap_or_default();
         // The flags of a container say nothing of its subcommands.
         let shape = match subcommands.is_empty() {
             true => shape(&flags, specs),
@@ -103,7 +104,7 @@ fn shape(flags: &[String], specs: Option<Value>) -> Shape {
     if !has("write") {
         return Shape::Reads;
     }
-    let specs = specs.and_then(list).unwrap_or_default();
+    let specs = specs.and_then(array).unwrap_or_default();
     let mut written = Vec::new();
     for spec in specs {
         match key_spec(spec) {
@@ -120,8 +121,8 @@ fn shape(flags: &[String], specs: Option<Value>) -> Shape {
 
 /// Reads a key specification; the inner `None` is for keys that are only read, the outer one for what cannot be relied on.
 fn key_spec(spec: Value) -> Option<Option<KeySpec>> {
-    let mut fields = fields(spec)?;
-    let flags = words(fields.remove("flags")?);
+    let mut fields = pairs(spec)?;
+    let flags = words(fields.remove("flags")?).unwrap_or_default();
     let has = |flag: &str| flags.iter().any(|word| word.eq_ignore_ascii_case(flag));
     if has("RO") || has("not_key") {
         return Some(None);
@@ -221,54 +222,11 @@ fn keyword(arguments: &[Argument], word: &str, from: i64) -> Option<i64> {
     i64::try_from(at + 1).ok()
 }
 
-fn list(value: Value) -> Option<Vec<Value>> {
-    match value {
-        Value::Array(values) | Value::Set(values) => Some(values),
-        _ => None,
-    }
-}
-
-fn words(value: Value) -> Vec<String> {
-    list(value).unwrap_or_default().iter().filter_map(text).collect()
-}
-
-fn text(value: &Value) -> Option<String> {
-    match value {
-        Value::SimpleString(text) => Some(text.clone()),
-        Value::BulkString(bytes) => String::from_utf8(bytes.clone()).ok(),
-        _ => None,
-    }
-}
-
-fn integer(value: &Value) -> Option<i64> {
-    match value {
-        Value::Int(number) => Some(*number),
-        _ => None,
-    }
-}
-
-/// A flat list of names and values, or a map.
-fn fields(value: Value) -> Option<HashMap<String, Value>> {
-    let pairs: Vec<(Value, Value)> = match value {
-        Value::Map(pairs) => pairs,
-        other => {
-            let mut flat = list(other)?.into_iter();
-            std::iter::from_fn(|| Some((flat.next()?, flat.next()?))).collect()
-        }
-    };
-    Some(
-        pairs
-            .into_iter()
-            .filter_map(|(name, value)| Some((text(&name)?, value)))
-            .collect(),
-    )
-}
-
 /// The type of a part of a specification, and its numbers.
 fn typed(value: Value) -> Option<(String, HashMap<String, Value>)> {
-    let mut parts = fields(value)?;
+    let mut parts = pairs(value)?;
     let kind = text(&parts.remove("type")?)?;
-    Some((kind, fields(parts.remove("spec")?)?))
+    Some((kind, pairs(parts.remove("spec")?)?))
 }
 
 #[cfg(test)]

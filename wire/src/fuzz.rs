@@ -1,4 +1,4 @@
-//! What the parsers are tried with: ten thousand inputs each that nobody meant, made of bytes, of words of their language, and of valid input that was damaged.
+//! Fuzzes parsers with ten thousand inputs each, made of bytes, of words of their language, and of valid input that was damaged.
 //!
 //! Each has to come to an end, without a panic, and without memory beyond what its input explains. What is allocated is counted by thread, since tests run beside
 //! each other.

@@ -1,8 +1,14 @@
-//! How Redis and Valkey speak, for everyone here who listens to them: the operator and the agent on a host.
+//! How Redis and Valkey speak, for all programs here that listen to them: the operator and the agent on a host.
 //!
-//! [`resp`] writes commands and reads numbers and replies, [`info`] reads INFO, [`answer`] walks through answers that may be endless, [`stream`] cuts a replication stream into commands,
-//! [`effect`] says what a command does to which keys, by its own list and by what an engine tells ([`commands`]). [`bounds`] holds how long each of these
-//! may be.
+//! | module | what it does |
+//! |---|---|
+//! | [`resp`] | writes commands; reads numbers, lengths and where a reply ends |
+//! | [`answer`] | walks through answers before a parser sees them, so that none is endless |
+//! | [`reply`] | takes parsed replies apart |
+//! | [`info`] | reads INFO |
+//! | [`stream`] | cuts a replication stream into commands |
+//! | [`effect`] | says what a command does to which keys, by its own list and by the table of an engine ([`commands`]) |
+//! | [`bounds`] | holds how long each of these may be |
 //!
 //! Deliberately not here: any I/O, any clock, anything that waits. Bytes and values come in, values go out.
 
@@ -13,6 +19,7 @@ pub mod effect;
 #[cfg(test)]
 mod fuzz;
 pub mod info;
+pub mod reply;
 pub mod resp;
 pub mod stream;
 pub mod touched;

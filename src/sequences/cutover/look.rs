@@ -21,6 +21,7 @@ use crate::ui::Step;
 use ::redis::{Value, cmd};
 use std::time::Duration;
 use wire::info::{Fields, Info, OwnRemovals, ServerRole};
+use wire::reply::{pairs, words};
 
 /// How long a link may take to come up when nothing is being copied.
 const LINKING: Duration = Duration::from_secs(15);
@@ -232,7 +233,7 @@ pub async fn missing_there(here: &Server, there: &Server) -> Result<(u64, u64)> 
 
 pub async fn access_is_open(master: &mut Connection) -> Result<bool> {
     let reply: Value = master.query(cmd("ACL").arg("GETUSER").arg("app")).await?;
-    door_flag(&reply).ok_or_else(|| {
+    door_flag(reply).ok_or_else(|| {
         Error::failed(format!(
             "see whether the app may log in to {}: there is no user `app`",
             master.place()
@@ -242,20 +243,9 @@ pub async fn access_is_open(master: &mut Connection) -> Result<bool> {
 }
 
 /// Reads the flags of a reply to ACL GETUSER, a list of names and values by turns.
-fn door_flag(reply: &Value) -> Option<bool> {
-    let text = |value: &Value| match value {
-        Value::BulkString(bytes) => String::from_utf8_lossy(bytes).into_owned(),
-        Value::SimpleString(text) => text.clone(),
-        _ => String::new(),
-    };
-    let Value::Array(fields) = reply else {
-        return None;
-    };
-    let at = fields.iter().position(|field| text(field) == "flags")?;
-    match fields.get(at + 1)? {
-        Value::Array(flags) | Value::Set(flags) => Some(flags.iter().any(|flag| text(flag) == "on")),
-        _ => None,
-    }
+fn door_flag(reply: Value) -> Option<bool> {
+    let flags = words(pairs(reply)?.remove("flags")?)?;
+    Some(flags.iter().any(|flag| flag == "on"))
 }
 
 pub(super) async fn release_is_pending(app: &Platform) -> Result<bool> {

@@ -5,6 +5,7 @@ use crate::effects::redis::Connection;
 use crate::model::error::Result;
 use ::redis::{Value, cmd};
 use wire::info::Fields;
+use wire::reply::{pairs, text_lossy};
 
 /// Gathers the evidence. Our own looking adds none: it touches no key and is refused nothing.
 pub async fn gather(connection: &mut Connection, log: &str) -> Result<Evidence> {
@@ -26,14 +27,8 @@ pub async fn gather(connection: &mut Connection, log: &str) -> Result<Evidence> 
     // The list is newest first; the refusal that happened first says most.
     let entries: Vec<Value> = connection.query(cmd("ACL").arg("LOG").arg(256)).await?;
     for entry in entries.into_iter().rev() {
-        let fields = fields(entry);
-        let said = |name: &str| {
-            fields
-                .iter()
-                .find(|(key, _)| key == name)
-                .map(|(_, value)| value.clone())
-                .unwrap_or_default()
-        };
+        let fields = pairs(entry).unwrap_or_default();
+        let said = |name: &str| fields.get(name).and_then(text_lossy).unwrap_or_default();
         let kind = match said("reason").as_str() {
             "auth" => {
                 evidence.refused_logins.push(said("username"));
@@ -50,22 +45,4 @@ pub async fn gather(connection: &mut Connection, log: &str) -> Result<Evidence> 
         });
     }
     Ok(evidence)
-}
-
-/// Returns the pairs of an entry whose value is text.
-fn fields(entry: Value) -> Vec<(String, String)> {
-    let Value::Array(items) = entry else {
-        return Vec::new();
-    };
-    let text = |value: &Value| match value {
-        Value::BulkString(bytes) => Some(String::from_utf8_lossy(bytes).into_owned()),
-        Value::SimpleString(text) => Some(text.clone()),
-        _ => None,
-    };
-    items
-        .as_chunks::<2>()
-        .0
-        .iter()
-        .filter_map(|[key, value]| Some((text(key)?, text(value)?)))
-        .collect()
 }

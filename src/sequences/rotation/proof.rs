@@ -7,6 +7,7 @@ use crate::model::secret::Secret;
 use crate::model::secrets::RedisUser;
 use ::redis::{Value, cmd};
 use std::collections::BTreeSet;
+use wire::reply::{pairs, words};
 
 /// Compares the passwords of a host's user with the wanted ones, and logs in with each if that is
 /// possible from here. `admin` is the host's server as its administrator.
@@ -72,7 +73,7 @@ fn counted(number: usize) -> String {
 async fn user_of(admin: &Server, user: RedisUser) -> Result<(bool, BTreeSet<String>)> {
     let mut connection = admin.connect(0).await?;
     let answer = connection.ask(cmd("ACL").arg("GETUSER").arg(user.name())).await?;
-    read_user(&answer).ok_or_else(|| {
+    read_user(answer).ok_or_else(|| {
         Error::failed(format!(
             "read what {admin} knows of the user {user}: it knows nobody of that name"
         ))
@@ -80,24 +81,11 @@ async fn user_of(admin: &Server, user: RedisUser) -> Result<(bool, BTreeSet<Stri
     })
 }
 
-fn read_user(answer: &Value) -> Option<(bool, BTreeSet<String>)> {
-    let Value::Array(fields) = answer else { return None };
-    let field = |name: &str| {
-        let pair = fields
-            .chunks_exact(2)
-            .find(|pair| text(&pair[0]).as_deref() == Some(name))?;
-        let Value::Array(all) = &pair[1] else { return None };
-        Some(all.iter().filter_map(text).collect::<BTreeSet<String>>())
-    };
-    Some((field("flags")?.contains("on"), field("passwords")?))
-}
-
-fn text(value: &Value) -> Option<String> {
-    match value {
-        Value::BulkString(bytes) => String::from_utf8(bytes.clone()).ok(),
-        Value::SimpleString(text) => Some(text.clone()),
-        _ => None,
-    }
+fn read_user(answer: Value) -> Option<(bool, BTreeSet<String>)> {
+    let mut fields = pairs(answer)?;
+    let mut field = |name: &str| words(fields.remove(name)?);
+    let is_on = field("flags")?.iter().any(|flag| flag == "on");
+    Some((is_on, field("passwords")?.into_iter().collect()))
 }
 
 #[cfg(test)]

@@ -9,11 +9,12 @@ use super::collections::{self, Shaped};
 use super::difference::{Later, Reason};
 use super::expiry::{Expiry, Standing, standing, time};
 use super::pair::{Pair, Side};
-use super::replies::{array, bytes, integer, moved, text};
+use super::replies::moved;
 use super::verdicts::{BUDGET, Verdicts, settle};
 use super::windows;
 use crate::model::error::{Error, Result};
 use ::redis::{Pipeline, Value, cmd};
+use wire::reply::{array, bytes, integer, text_lossy};
 
 /// Bytes of each string in the first look. This alone compares shorter strings.
 pub(super) const START: usize = 4096;
@@ -134,7 +135,7 @@ async fn first_look(side: &Side, keys: &[Vec<u8>], shapes: bool) -> Result<First
         let start = bytes(next(&mut answers)?);
         let shape = if shapes {
             Some(Shape {
-                kind: text(&next(&mut answers)?).unwrap_or_default(),
+                kind: text_lossy(&next(&mut answers)?).unwrap_or_default(),
                 length: integer(&next(&mut answers)?),
                 elements: {
                     let (list, sorted_set) = (integer(&next(&mut answers)?), integer(&next(&mut answers)?));

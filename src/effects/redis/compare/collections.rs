@@ -4,13 +4,14 @@ use super::difference::Reason;
 use super::fields;
 use super::kind::{Kind, SMALL_COLLECTION, sizes, step_of};
 use super::pair::{AT_ONCE, Pair, Side, both};
-use super::replies::{Trouble, ask, moved, text};
+use super::replies::{Trouble, ask, moved};
 use super::streams;
 use super::verdicts::{BUDGET, Verdicts, settle};
 use super::windows::{large, long_string};
 use crate::model::error::{Error, Result};
 use ::redis::{Value, pipe};
 use futures_util::{StreamExt, stream};
+use wire::reply::text_lossy;
 
 /// A key with its types on both sides; `none` if it is absent.
 pub(super) struct Shaped<'a> {
@@ -195,7 +196,10 @@ async fn types(side: &Side, names: &[&Vec<u8>]) -> Result<Vec<String>> {
     }
     let mut connection = side.connection.clone();
     match ask(&mut connection, &commands).await {
-        Ok(answers) => Ok(answers.iter().map(|answer| text(answer).unwrap_or_default()).collect()),
+        Ok(answers) => Ok(answers
+            .iter()
+            .map(|answer| text_lossy(answer).unwrap_or_default())
+            .collect()),
         Err(Trouble::Failed(error)) => Err(error),
         Err(Trouble::Moved) => Err(Error::failed(format!(
             "read the types of keys of {}",

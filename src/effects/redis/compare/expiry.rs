@@ -1,9 +1,9 @@
 //! When a key expires, as absolute time of the server that holds it.
 
 use super::difference::Reason;
-use super::replies::integer;
 use ::redis::Value;
 use wire::info::Version;
+use wire::reply::integer;
 
 /// How far expiry times may differ with nothing wrong if a server reports only the time left.
 pub(super) const TOLERANCE_MS: i64 = 2_000;

@@ -9,11 +9,12 @@ use super::difference::Reason;
 use super::expiry::{Clock, Expiry, Standing, standing, time};
 use super::kind::{Kind, SMALL_COLLECTION, pairs, sizes, step_of};
 use super::pair::{Pair, Side};
-use super::replies::{Trouble, array, ask, bytes, scanned};
+use super::replies::{Trouble, ask, scanned};
 use super::verdicts::{BUDGET, Verdicts, settle};
 use crate::model::error::{Error, Result};
 use ::redis::{Value, pipe};
 use std::collections::{BTreeMap, BTreeSet};
+use wire::reply::{array, bytes};
 
 /// Holds the fields that a server shows, with values and expiry times, and the server's own time.
 struct Seen {

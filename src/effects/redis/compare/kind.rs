@@ -3,11 +3,12 @@
 use super::super::key::printable;
 use super::difference::Reason;
 use super::pair::Side;
-use super::replies::{bytes, integer, moved};
+use super::replies::moved;
 use super::verdicts::BUDGET;
 use crate::model::error::Result;
 use ::redis::{Cmd, Value, cmd, pipe};
 use std::collections::HashSet;
+use wire::reply::{bytes, integer};
 
 /// Larger collections are compared in windows.
 pub(super) const SMALL_COLLECTION: i64 = 128 * 1024;

@@ -2,13 +2,14 @@
 
 use super::super::{Connection, Server};
 use super::expiry::{Clock, Tolerance};
-use super::replies::{Trouble, array, ask};
+use super::replies::{Trouble, ask};
 use super::{DEAD_IDS, NOT_COMPARED};
 use crate::model::error::{Error, Result};
 use ::redis::{Cmd, Pipeline, Value, pipe};
 use std::collections::BTreeMap;
 use std::time::Duration;
 use wire::info::{Info, Version};
+use wire::reply::array;
 
 /// The slowest reply is a window of a large value from a busy server far away.
 pub(super) const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);

@@ -3,6 +3,7 @@
 use super::super::Connection;
 use crate::model::error::{Error, Result};
 use ::redis::{Pipeline, Value};
+use wire::reply::{array, bytes, text_lossy};
 
 /// The reason why a value could not be compared.
 pub(super) enum Trouble {
@@ -38,45 +39,10 @@ pub(super) fn moved(error: &::redis::ServerError) -> bool {
     matches!(error.code(), "WRONGTYPE" | "NOGROUP") || error.details().is_some_and(|text| text.contains("no such key"))
 }
 
-pub(super) fn integer(value: &Value) -> Option<i64> {
-    match value {
-        Value::Int(number) => Some(*number),
-        Value::BulkString(bytes) => std::str::from_utf8(bytes).ok()?.parse().ok(),
-        Value::SimpleString(text) => text.parse().ok(),
-        _ => None,
-    }
-}
-
-pub(super) fn text(value: &Value) -> Option<String> {
-    match value {
-        Value::BulkString(bytes) => Some(String::from_utf8_lossy(bytes).into_owned()),
-        Value::SimpleString(text) => Some(text.clone()),
-        Value::Int(number) => Some(number.to_string()),
-        Value::Okay => Some("OK".into()),
-        _ => None,
-    }
-}
-
-pub(super) fn bytes(value: Value) -> Option<Vec<u8>> {
-    match value {
-        Value::BulkString(bytes) => Some(bytes),
-        Value::SimpleString(text) => Some(text.into_bytes()),
-        Value::Int(number) => Some(number.to_string().into_bytes()),
-        _ => None,
-    }
-}
-
-pub(super) fn array(value: Value) -> Option<Vec<Value>> {
-    match value {
-        Value::Array(values) => Some(values),
-        _ => None,
-    }
-}
-
-/// Reads a reply to a SCAN command: the next cursor and the elements.
+/// The reply to a SCAN of any kind: the next cursor, and what was found.
 pub(super) fn scanned(value: Value) -> Option<(u64, Vec<Vec<u8>>)> {
     let [cursor, found] = <[Value; 2]>::try_from(array(value)?).ok()?;
-    // A cursor uses all 64 bits.
-    let cursor = text(&cursor)?.parse().ok()?;
+    // A cursor has all 64 bits.
+    let cursor = text_lossy(&cursor)?.parse().ok()?;
     Some((cursor, array(found)?.into_iter().map(bytes).collect::<Option<_>>()?))
 }

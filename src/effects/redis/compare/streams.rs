@@ -8,9 +8,10 @@
 use super::super::key::printable;
 use super::difference::Reason;
 use super::pair::{Pair, both_arrays};
-use super::replies::{Trouble, array, ask, bytes, text};
+use super::replies::{Trouble, ask};
 use ::redis::{Cmd, Value, cmd, pipe};
 use std::collections::{BTreeMap, BTreeSet};
+use wire::reply::{array, bytes, text_lossy};
 
 /// Number of entries, or pending entries, to read at once.
 const WINDOW: usize = 1_000;
@@ -182,7 +183,7 @@ async fn pending_page(
     let entries = answer.and_then(array).ok_or(Trouble::Moved)?.into_iter();
     let read = entries.map(|entry| {
         let mut entry = array(entry)?.into_iter();
-        Some((parsed(&text(&entry.next()?)?)?, entry.next()?))
+        Some((parsed(&text_lossy(&entry.next()?)?)?, entry.next()?))
     });
     read.collect::<Option<_>>().ok_or(Trouble::Moved)
 }
@@ -214,7 +215,7 @@ fn shown((time, sequence): Id) -> String {
 /// Returns the id at the start of an entry or a pending entry.
 fn id(entry: &Value) -> Option<String> {
     match entry {
-        Value::Array(parts) => parts.first().and_then(text),
+        Value::Array(parts) => parts.first().and_then(text_lossy),
         _ => None,
     }
 }
@@ -230,7 +231,7 @@ fn successor(id: &str) -> Option<String> {
 
 fn fields(flat: Vec<Value>) -> Fields {
     let mut flat = flat.into_iter();
-    std::iter::from_fn(|| Some((text(&flat.next()?)?, flat.next()?))).collect()
+    std::iter::from_fn(|| Some((text_lossy(&flat.next()?)?, flat.next()?))).collect()
 }
 
 /// Returns groups or consumers by their names, which are bytes.

@@ -3,11 +3,12 @@
 use super::batch;
 use super::pair::{AT_ONCE, Pair};
 use super::quick::Quick;
-use super::replies::{integer, scanned};
+use super::replies::scanned;
 use super::verdicts::Verdicts;
 use crate::model::error::{Error, Result};
 use ::redis::{Value, cmd};
 use futures_util::{StreamExt, TryStreamExt, stream};
+use wire::reply::integer;
 
 /// Number of keys to ask for at once.
 pub(super) const BATCH: usize = 1_000;

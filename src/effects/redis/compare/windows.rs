@@ -5,9 +5,10 @@ use super::super::key::printable;
 use super::difference::Reason;
 use super::kind::{Kind, unlike_element, unlike_score, window};
 use super::pair::{Pair, both_arrays};
-use super::replies::{Trouble, array, ask, integer, scanned};
+use super::replies::{Trouble, ask, scanned};
 use crate::model::error::Result;
 use ::redis::{Value, pipe};
+use wire::reply::{array, integer};
 
 /// Size of a window of a long string, in bytes.
 const STRING_WINDOW: i64 = 1 << 20;
