@@ -1,9 +1,6 @@
 //! Both sides, the bucket and the account, as the test reaches them past the program; and the way back to `following`.
 
-use crate::access::{self, connect, state_dir};
-use crate::world::World;
-use infra::effects::cloud::{Cloud, ec2, find, teardown};
-use infra::effects::redis::{Server, Trust};
+use infra::effects::cloud::{Cloud, ec2, teardown};
 use infra::effects::state::Store;
 use infra::model::cloud::Standing;
 use infra::model::names::Names;
@@ -109,7 +106,7 @@ impl Sides {
             let info = self
                 .pair
                 .runtime
-                .block_on(async { self.server(role, RedisUser::Admin).connect(0).await?.info().await });
+                .block_on(async { self.pair.server(role, RedisUser::Admin).connect(0).await?.info().await });
             info.is_ok_and(|info| info.link.is_some_and(|link| link.up))
         })
     }

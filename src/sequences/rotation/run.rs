@@ -4,7 +4,7 @@
 use crate::effects::cloud::ssm;
 use crate::effects::host;
 use crate::effects::redis::{Server, control};
-use crate::effects::state::{Held, Lock};
+use crate::effects::state::Held;
 use crate::effects::wait::{Look, Wait};
 use crate::model::error::{Error, ExitCode, Kind, Result};
 use crate::model::names::Names;

@@ -7,7 +7,7 @@ use crate::effects::backup::BackupSummary;
 use crate::effects::cloud;
 use crate::effects::cloud::apply::Inputs;
 use crate::effects::host;
-use crate::effects::state::{Held, Lock};
+use crate::effects::state::Held;
 use crate::model::error::{Error, ExitCode, Result};
 use crate::model::role::Role;
 use crate::model::size;
