@@ -1,4 +1,5 @@
-//! Where following begins: at the end of what was shipped, where the files prove to hold it, or at the beginning of what the engine has.
+//! Finds where following begins: after what was shipped if the files still hold it, else at the
+//! base and the first increment on the disk.
 
 use crate::clock;
 use crate::engine::Look;
@@ -20,14 +21,14 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-/// A base of a small host is written in well under this.
+/// Limit for one rewrite; a small host writes a base in much less.
 const REWRITE: Duration = Duration::from_secs(1800);
 
-/// An increment that is open at the place from which it was not shipped yet.
+/// An open increment, and the position behind what was shipped of it.
 pub struct Attached {
     pub timeline: Timeline,
     pub position: Position,
-    /// In force there.
+    /// The second that was last annotated before `position`.
     pub second: Option<i64>,
     pub until: i64,
     pub file: File,
@@ -44,11 +45,11 @@ impl Attached {
 }
 
 impl Shipper {
-    /// One attempt; an error says what it waits for.
+    /// Tries once to find the place; an error says what has to happen first.
     pub fn attach(&mut self) -> Result<Attached> {
         let look = self.engine.look()?;
         if look.loading || look.copying {
-            // An engine that starts loads its data with the log on.
+            // An engine that starts loads with its log on. Only a full copy turns the log off.
             if !look.log_enabled {
                 self.stopped("the engine loads a full copy, and its append-only log is off meanwhile".into());
             }
@@ -77,7 +78,7 @@ impl Shipper {
             if attached.timeline.parent.is_none() && state.timeline != attached.timeline.id {
                 state.starts.clear();
             }
-            // A base that is being written belongs to the timeline that its increment began on.
+            // A base belongs to the timeline in which its increment began.
             if attached.position.offset == 0 {
                 state.starts.insert(attached.position.increment, attached.start());
             }
@@ -86,7 +87,7 @@ impl Shipper {
         Ok(attached)
     }
 
-    /// A log that is not in force is waited for, and what was written meanwhile is a gap.
+    /// Returns an error unless the log is in force. Declares a gap if writes do not reach it.
     fn in_force(&mut self, force: Force) -> Result<()> {
         match force {
             Force::Held => Ok(()),
@@ -107,8 +108,8 @@ impl Shipper {
         }
     }
 
-    /// Takes note of how increments come to be, from before the list is read. A folder that was put
-    /// in another's place, as by a restore, has another history.
+    /// Watches how increments begin; runs before the list is read. Starts over if the folder was
+    /// replaced, as by a restore: the new folder has another history.
     fn watch_folder(&mut self) -> Result<()> {
         let place = Place::of(&self.folder())?;
         if self.place != place {
@@ -122,7 +123,7 @@ impl Shipper {
         Ok(())
     }
 
-    /// Goes on after what was shipped, if the file that it came from still holds it.
+    /// Continues after what was shipped; `None` if its file does not hold that any more.
     fn go_on(&mut self, look: &Look, manifest: &Manifest) -> Result<Option<Attached>> {
         let Some(known) = self.memory.timeline.clone() else {
             return Ok(None);
@@ -141,7 +142,7 @@ impl Shipper {
         };
         let proven = match self.memory.prove(increment, &mut file) {
             Some(proven) => proven,
-            // Nothing was shipped yet that could be otherwise now.
+            // Nothing was shipped yet, so there is nothing to prove.
             None if self.memory.increment().is_none() => Proven {
                 position: known.start,
                 boundary: Boundary {
@@ -184,20 +185,21 @@ impl Shipper {
         }))
     }
 
-    /// The increment's file, by our own name for it if the engine has removed its own. Another file under the same name is not it.
+    /// Returns the increment's file, by the agent's link if the engine removed its own name; `None`
+    /// if the name stands for another file now.
     fn same_file(&self, increment: u64, manifest: &Manifest) -> Option<File> {
         let link = self.memory.link_path(increment);
         let listed = manifest.increment(increment).map(|file| self.folder().join(&file.name));
         match (File::open(&link), listed) {
             (Ok(file), Some(path)) => (inode(&link)? == inode(&path)?).then_some(file),
             (Ok(file), None) => Some(file),
-            // Where links cannot be made, its name and its content have to do.
+            // Without a link, only the name and later the content identify the file.
             (Err(_), Some(path)) => File::open(path).ok(),
             (Err(_), None) => None,
         }
     }
 
-    /// A timeline that begins with the base on the disk, or with a new one where that is of no use.
+    /// Begins a timeline with the base on the disk, or with a new base if that one is of no use.
     fn begin(&mut self, look: &Look, mut manifest: Manifest) -> Result<Attached> {
         if self.needs_rewrite {
             manifest = self.rewritten(&manifest)?;
@@ -231,8 +233,8 @@ impl Shipper {
         })
     }
 
-    /// Gives the base on the disk a name of its own. One that an earlier timeline wanted is not needed
-    /// any more, and must not be taken for this one.
+    /// Gives the base on the disk a second name. Removes the base that an earlier timeline wanted,
+    /// so that it is not taken for this one.
     fn hold_base(&self, base: &Path) -> Result<PathBuf> {
         let home = &self.settings.home;
         for entry in std::fs::read_dir(home).into_iter().flatten().flatten() {
@@ -273,7 +275,7 @@ impl Shipper {
 
     fn open(&mut self, look: &Look, start: Position, parent: Option<Parent>) -> Result<Timeline> {
         let now = Timestamp::now();
-        // Names say which of two timelines is the later one, also where the clock was set back in between.
+        // Names sort by time: a later timeline gets a later name, even if the clock was set back.
         let known = self
             .memory
             .timeline
@@ -294,11 +296,11 @@ impl Shipper {
             started_at: clock::text(now),
             start,
             parent,
-            // A follower's log begins anew with every full copy: the server that it follows has the data.
+            // A replica declares no gap: full copies restart its log, and its master has the data.
             gap: self.memory.gap().cloned().filter(|_| look.role == "master"),
         };
         let body = serde_json::to_vec_pretty(&timeline).context("write a timeline's record")?;
-        // Its record goes out before any of its pieces, and is remembered after that: dying in between leaves an empty timeline, which says nothing.
+        // The record enters the spool first: a crash here leaves a timeline that claims nothing.
         self.spool.add(&timeline.id, TIMELINE, &body)?;
         self.memory.begin(&timeline)?;
         self.spool.release();

@@ -1,5 +1,5 @@
-//! Bases: one an hour by a timer, one at the beginning of a timeline, one on demand. The engine writes them, at the cost of one fork; here they are read from end to
-//! end, compressed and put in parts, the commit record last.
+//! Makes bases: hourly by a timer, at a timeline's beginning, and on demand. The engine writes one
+//! with a fork; the agent checks it, compresses it and puts it in parts, the commit record last.
 
 use crate::bucket::{Bucket, Refusal};
 use crate::clock;
@@ -23,11 +23,11 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::time::{Duration, Instant};
 
-/// For one base, from the fork to the commit record.
+/// Limit for one base, from the fork to the commit record.
 const BASE: Duration = Duration::from_secs(2700);
 /// The second name of a base that the engine wrote on demand, in the agent's folder.
 const BASE_FILE: &str = "base.rdb";
-/// Until the log was followed to where the base begins.
+/// Limit for following the log to where the base begins.
 const REACHED: Duration = Duration::from_secs(60);
 
 pub struct Bases {
@@ -37,16 +37,16 @@ pub struct Bases {
     pub shared: Arc<Shared>,
 }
 
-/// What was put of a base.
+/// The parts of a base that were put.
 struct Put {
     parts: Vec<Part>,
     plain_sha256: String,
 }
 
-/// Somebody who waits for a base.
+/// Where to send the answer to a request for a base.
 pub type Request = Sender<Result<Commit, String>>;
 
-/// Which classes had a base in their day and month.
+/// The newest day and month that have a base of their class.
 #[derive(Default, Deserialize, Serialize)]
 struct Classes {
     day: String,
@@ -58,14 +58,14 @@ struct Found {
     file: PathBuf,
     timeline: String,
     start: Position,
-    /// The first second that it may serve, beside the one in which it was made: the last one that it may hold, or the one in which its timeline began.
+    /// The base serves no second before this one, nor before the one in which it was made.
     not_before: Option<i64>,
     look: Look,
     started: Timestamp,
 }
 
 impl Bases {
-    /// For ever.
+    /// Runs until the process ends.
     pub fn run(&mut self, requests: &Receiver<Request>) {
         // A timeline's first base may be in the bucket already.
         if let Some(last) = self.last() {
@@ -102,10 +102,10 @@ impl Bases {
         };
         self.tell(&made);
         if made.is_err() {
-            // Again, unless something newer is wanted by then.
+            // Tries again later, unless something newer is wanted by then.
             std::thread::sleep(Duration::from_secs(10));
             self.shared.change(|state| match wanted {
-                // A timeline that goes on from it needs it as much.
+                // A timeline that continues the wanted one needs its base as well.
                 Some(wanted) => {
                     state.base_wanted.get_or_insert(wanted);
                 }
@@ -114,7 +114,7 @@ impl Bases {
         }
     }
 
-    /// What came of it, for `status` and for those who look at the host later.
+    /// Reports the result in `status`, and in `failed.json` for a later look at the host.
     fn tell(&self, made: &Result<Commit>) {
         let failed = self.settings.home.join("failed.json");
         match made {
@@ -131,7 +131,7 @@ impl Bases {
                 );
             }
             Err(error) => {
-                // The engine's own file may be gone by the next attempt, and this name would keep its room.
+                // The link would keep the file's space after the engine has removed its own name.
                 let _ = fs::remove_file(self.settings.home.join(BASE_FILE));
                 let what = format!("{error:#}");
                 let text = serde_json::json!({"at": clock::text(Timestamp::now()), "error": what}).to_string();
@@ -143,7 +143,7 @@ impl Bases {
         }
     }
 
-    /// The newest base of this host.
+    /// Returns the newest base of this host.
     fn last(&self) -> Option<Commit> {
         serde_json::from_slice(&fs::read(self.settings.home.join("last.json")).ok()?).ok()
     }
@@ -154,7 +154,7 @@ impl Bases {
         Manifest::parse(&text).with_context(|| format!("understand {}", path.display()))
     }
 
-    /// A base that the engine writes now.
+    /// Has the engine write a base now, and puts it.
     fn rewrite(&mut self) -> Result<Commit> {
         let end = Instant::now() + BASE;
         let started = Timestamp::now();
@@ -166,7 +166,8 @@ impl Bases {
         room_for_a_fork(look.used_memory, available(&memory))?;
         let before = self.manifest()?.base;
         self.engine.rewrite()?;
-        // The log's next increment is listed beside the old base from now until the new base is whole: seen here, it is known to go on where the last one ends.
+        // The new increment is listed with the old base until the new base is whole. Listed
+        // together, it is known to continue the last one.
         let listed = self.manifest()?;
         if listed.base == before {
             self.shared.change(|state| {
@@ -190,7 +191,7 @@ impl Bases {
             increment: first.sequence,
             offset: 0,
         };
-        // Where its increment began, and not where the log is now: the role may have changed since.
+        // The timeline is that of the increment's beginning: the role may have changed since.
         let Some(reached) = self
             .shared
             .wait(REACHED, |state| state.start(start.increment, &look.run_id))
@@ -214,14 +215,14 @@ impl Bases {
         )
     }
 
-    /// The base that a timeline begins with, as the engine left it on the disk.
+    /// Puts the base that a timeline begins with, as the engine left it on the disk.
     fn adopt(&mut self, wanted: &Wanted) -> Result<Commit> {
         let look = self.engine.look()?;
         let found = Found {
             file: wanted.file.clone(),
             timeline: wanted.timeline.clone(),
             start: wanted.start,
-            // What the files tell of earlier seconds may never have been the truth: they may be from a restore, or from another server.
+            // Earlier seconds do not count: the files may be from a restore or from another server.
             not_before: Some(wanted.began),
             look,
             started: Timestamp::now(),
@@ -229,7 +230,7 @@ impl Bases {
         self.finish(&found, Instant::now() + BASE)
     }
 
-    /// A second name of a file keeps it whole, whatever the engine writes meanwhile.
+    /// Gives a file a second name, which keeps it whatever the engine does meanwhile.
     fn keep(&self, file: &Path) -> Result<PathBuf> {
         let kept = self.settings.home.join(BASE_FILE);
         second_name(file, &kept)?;
@@ -257,7 +258,7 @@ impl Bases {
         let place = self.place(class, &found.timeline, &generation);
         let redis_conf = without_secrets(&fs::read_to_string(&self.settings.config_file).context("read redis.conf")?);
         let users_acl = without_passwords(&fs::read_to_string(&self.settings.users_file).context("read users.acl")?);
-        // Before anything is put: what is damaged must not stand in the bucket without a record.
+        // The check comes before any put, so that no damaged base reaches the bucket.
         let keys = rdb::count(&self.settings.rdb_check, &found.file)?;
         let before = self.last();
         let fell_from = before
@@ -297,7 +298,7 @@ impl Bases {
             users_acl,
         };
         let commit = self.commit(commit, end)?;
-        // Remembered last: a death in between makes one more base, and forgets none.
+        // The base is remembered last: a crash in between costs one more base and forgets none.
         let home = &self.settings.home;
         write_durably(&home.join("classes.json"), &json(&classes)?)?;
         fs::rename(&found.file, home.join("previous.rdb")).context("keep the base for the next one")?;
@@ -319,7 +320,7 @@ impl Bases {
         Ok(commit)
     }
 
-    /// Puts the base before this one once more, where nothing expires it.
+    /// Puts the previous base again, under a class that never expires.
     fn keep_for_ever(&self, last: &Commit, end: Instant) -> Result<()> {
         let file = self.settings.home.join("previous.rdb");
         if last.class == Class::Kept.name() || !file.exists() {
@@ -360,7 +361,7 @@ impl Bases {
         Ok(Put { parts, plain_sha256 })
     }
 
-    /// Puts the record, when all else is there.
+    /// Puts the commit record, after all parts.
     fn commit(&self, mut commit: Commit, end: Instant) -> Result<Commit> {
         commit.finished = clock::text(Timestamp::now());
         self.put_one(&format!("{}/{COMMIT}", commit.place), &json(&commit)?, end)?;
@@ -383,7 +384,7 @@ impl Bases {
         }
     }
 
-    /// A day's first base, and a month's, is kept longer.
+    /// Returns the class of a base: the first one of a day or month is kept longer.
     fn class(&self, started: Timestamp) -> (Class, Classes) {
         let mut classes: Classes = fs::read(self.settings.home.join("classes.json"))
             .ok()
@@ -413,7 +414,7 @@ fn choose_class(started: &str, classes: &mut Classes) -> Class {
     }
 }
 
-/// Bytes of memory that a fork may use, by /proc/meminfo.
+/// Returns the bytes of memory that a fork may use, by /proc/meminfo.
 fn available(meminfo: &str) -> u64 {
     meminfo
         .lines()
@@ -426,7 +427,8 @@ fn available(meminfo: &str) -> u64 {
         * 1024
 }
 
-/// Half of the data again is what a busy engine copies while the child writes: 93 MB of 268 at 5,000 writes a second, 221 MB at 20,000.
+/// Refuses a fork without memory for half of the data again, which a busy engine copies meanwhile.
+/// Measured with 268 MB of data: 93 MB at 5,000 writes a second, 221 MB at 20,000.
 fn room_for_a_fork(used: u64, available: u64) -> Result<()> {
     let needed = used / 2 + (32 << 20);
     if available < needed {
@@ -453,7 +455,7 @@ fn without_secrets(redis_conf: &str) -> String {
         .collect()
 }
 
-/// Digests of passwords are in it; a password in the clear would be a word that begins with `>`.
+/// Removes clear passwords, which begin with `>` or `<`. Digests of passwords stay.
 fn without_passwords(users_acl: &str) -> String {
     users_acl
         .lines()
@@ -472,7 +474,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_first_of_a_day_and_of_a_month_stay_longer() {
+    fn the_first_base_of_a_day_or_month_is_kept_longer() {
         let mut classes = Classes::default();
         let mut choose = |text: &str| choose_class(text, &mut classes).name();
         assert_eq!(
@@ -488,7 +490,7 @@ mod tests {
     }
 
     #[test]
-    fn no_fork_where_memory_would_not_suffice() {
+    fn no_fork_without_enough_memory() {
         assert_eq!(
             available("MemTotal: 9 kB\nMemAvailable:  100 kB\nSwapFree:  28 kB\n"),
             128 << 10

@@ -1,4 +1,4 @@
-//! Puts objects into the bucket with the credentials of the host's role. Nothing is ever read, listed or overwritten.
+//! Puts objects into the bucket as the host's role. Never reads, lists or overwrites one.
 
 use crate::role::Role;
 use crate::settings::Settings;
@@ -14,7 +14,7 @@ use sha2::Digest;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
-/// One object of at most 8 MiB; a link that is slower than 70 kB a second would not carry the log anyway.
+/// Limit for one put of at most 8 MiB: a link below 70 kB/s could not carry the log anyway.
 const PUT: Duration = Duration::from_secs(120);
 
 pub struct Bucket {
@@ -28,9 +28,9 @@ pub struct Bucket {
 /// How a put failed.
 #[derive(Debug)]
 pub enum Refusal {
-    /// No answer, or one that says to come again.
+    /// No answer, or one that asks to try again later.
     Passing(String),
-    /// The bucket will not take it as things stand.
+    /// The bucket refuses it until a person changes something.
     Final(String),
 }
 
@@ -53,12 +53,13 @@ impl Bucket {
         })
     }
 
-    /// Objects that were put by this process.
+    /// Returns how many objects this process has put.
     pub fn puts(&self) -> u64 {
         self.puts.load(Ordering::Relaxed)
     }
 
-    /// Puts an object where none is. One that is there already counts as put: nobody else writes under these keys, and an answer may have been lost.
+    /// Puts an object if the key is free. A key that is taken counts as put: only this host writes
+    /// under it, so the answer to an earlier attempt was lost.
     pub fn put(&self, key: &str, body: &[u8]) -> Result<(), Refusal> {
         let refused = |why: anyhow::Error| Refusal::Passing(format!("{why:#}"));
         let url = format!("{}/{key}", self.url);
@@ -84,7 +85,7 @@ impl Bucket {
             .unwrap_or_default();
         let why = format!("S3 answers {status} {} to the put of {key}", code(&text));
         if status == 403 {
-            // Credentials may have been exchanged before their time.
+            // AWS may have replaced the credentials early.
             self.role.forget();
         }
         Err(match status {
@@ -108,7 +109,7 @@ impl Bucket {
             .build()
             .context("sign a request")?
             .into();
-        // A bucket that locks its objects takes none without a digest of this form.
+        // A bucket with Object Lock refuses a put without this checksum.
         let checksum = base64::engine::general_purpose::STANDARD.encode(sha2::Sha256::digest(body));
         let own = [("if-none-match", "*"), ("x-amz-checksum-sha256", checksum.as_str())];
         let request = SignableRequest::new("PUT", url, own.into_iter(), SignableBody::Precomputed(sum.into()))
@@ -129,7 +130,7 @@ impl Bucket {
     }
 }
 
-/// The `<Code>` of an answer of S3.
+/// Returns the `<Code>` of S3's answer; empty if it has none.
 fn code(text: &str) -> &str {
     text.split_once("<Code>")
         .and_then(|(_, rest)| rest.split_once("</Code>"))

@@ -1,4 +1,4 @@
-//! How others on the host speak with the agent: a socket that root alone can open. One word in, one line of JSON out.
+//! Serves requests on a socket that only root can open: one word in, one line of JSON out.
 
 use crate::base::Request;
 use anyhow::{Context, Result, bail};
@@ -20,9 +20,9 @@ enum Answer {
     Failed(String),
 }
 
-/// Serves for ever.
+/// Serves until the process ends.
 pub fn serve(path: &Path, bases: &Sender<Request>) -> Result<()> {
-    // The agent's own folder is root's alone; so is what lies in it.
+    // Only root can enter the agent's folder, so the socket needs no mode of its own.
     let _ = std::fs::remove_file(path);
     let listener = UnixListener::bind(path).with_context(|| format!("listen on {}", path.display()))?;
     for stream in listener.incoming() {
@@ -57,13 +57,13 @@ fn answer(mut stream: UnixStream, bases: &Sender<Request>) -> Result<()> {
     Ok(())
 }
 
-/// Asks the agent that runs for a base, and waits for it.
+/// Asks the running agent for a base, and waits for it.
 pub fn ask_for_base(path: &Path) -> Result<Commit> {
     let end = Instant::now() + STARTING;
     let mut stream = loop {
         match UnixStream::connect(path) {
             Ok(stream) => break stream,
-            // It may be about to start.
+            // The agent may be about to start.
             Err(_) if Instant::now() < end => std::thread::sleep(Duration::from_millis(200)),
             Err(error) => {
                 return Err(error).with_context(|| {

@@ -4,12 +4,12 @@ use sha2::{Digest, Sha256};
 use std::fmt::Write;
 use std::io::{self, Read};
 
-/// The SHA-256 of some bytes, hexadecimal.
+/// Returns the SHA-256 of some bytes in hexadecimal.
 pub fn of(bytes: &[u8]) -> String {
     hex(&Sha256::digest(bytes))
 }
 
-/// The same for the next `length` bytes of a stream; an error of the kind `UnexpectedEof` where it is shorter.
+/// Returns the SHA-256 of the next `length` bytes; `UnexpectedEof` if the stream is shorter.
 pub fn of_stream(stream: &mut impl Read, length: u64) -> io::Result<String> {
     let mut sum = Sha256::new();
     let mut block = vec![0; 64 << 10];

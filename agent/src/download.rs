@@ -1,4 +1,4 @@
-//! Reads objects by addresses that were signed for it, and holds each against its digest. Transient failures are tried again.
+//! Reads objects by presigned URLs and checks their digests. Transient failures are tried again.
 
 use crate::digest;
 use std::io::Read;
@@ -7,10 +7,10 @@ use std::time::Duration;
 use ureq::tls::{Certificate, RootCerts, TlsConfig};
 
 const ATTEMPTS: u32 = 6;
-/// No object of ours is larger than this; see `name`.
+/// Larger than any object of a backup.
 pub const LARGEST: u64 = 256 << 20;
 
-/// Why an object could not be had. Names the object, never its address: that one is a credential.
+/// Why an object could not be read. Names the object and never its URL, which is a credential.
 #[derive(Debug, thiserror::Error)]
 pub enum Unread {
     #[error("{name} is not in the bucket")]
@@ -42,13 +42,13 @@ pub fn client(timeout: Duration) -> anyhow::Result<ureq::Agent> {
         .http_status_as_error(false)
         .timeout_connect(Some(Duration::from_secs(10)))
         .timeout_global(Some(timeout))
-        // The metadata service and S3 are reached directly; nothing in the environment of a host changes that.
+        // The metadata service and S3 are reached directly, whatever proxy the environment names.
         .proxy(None)
         .build()
         .new_agent())
 }
 
-/// An object as its record tells it.
+/// An object as its record describes it.
 #[derive(Clone, Debug)]
 pub struct Wanted<'a> {
     pub name: &'a str,
@@ -56,7 +56,7 @@ pub struct Wanted<'a> {
     pub sha256: &'a str,
 }
 
-/// The object's bytes, proven to be those that were put.
+/// Returns the object's bytes, which match its digest.
 pub fn object(client: &ureq::Agent, wanted: &Wanted<'_>) -> Result<Vec<u8>, Unread> {
     let mut pause = Duration::from_millis(200);
     let mut attempt = 1;
@@ -95,7 +95,7 @@ enum Failure {
 }
 
 fn once(client: &ureq::Agent, wanted: &Wanted<'_>) -> Result<Vec<u8>, Failure> {
-    // An error of the client may name the whole address; its kind does not.
+    // The client's error may contain the whole URL; its kind does not.
     let mut answer = client
         .get(wanted.url)
         .call()
@@ -130,7 +130,7 @@ fn once(client: &ureq::Agent, wanted: &Wanted<'_>) -> Result<Vec<u8>, Failure> {
     Ok(bytes)
 }
 
-/// What went wrong, without the address.
+/// Returns what went wrong, without the URL.
 pub fn kind(error: &ureq::Error) -> String {
     match error {
         ureq::Error::Io(error) => error.kind().to_string(),

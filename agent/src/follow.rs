@@ -1,4 +1,4 @@
-//! One increment as it is followed: what was read of it and not cut yet.
+//! Reads one increment, and holds the bytes that are in no segment yet.
 
 use crate::attach::Attached;
 use anyhow::{Context, Result};
@@ -6,16 +6,16 @@ use infra_agent::scan::{Boundary, Scanner};
 use std::os::unix::fs::FileExt;
 use std::time::{Duration, Instant};
 
-/// Uncompressed bytes of a piece; it is held in memory.
+/// Most uncompressed bytes of a segment, which is held in memory.
 pub const LARGEST: usize = 4 << 20;
-/// Without writes an empty piece says so this often: that nothing was written is a claim too.
+/// Without writes, an empty segment is put this often: it claims that nothing was written.
 const HEARTBEAT: Duration = Duration::from_secs(300);
-/// When writes end, their last second is closed after this: nothing can come for it any more.
+/// How long after the last write its second is closed: no later write can belong to it.
 const CLOSING: Duration = Duration::from_secs(5);
-/// How long a cut that gave nothing is not tried again.
+/// Pause after an attempt that made no segment.
 const AGAIN: Duration = Duration::from_secs(1);
 
-/// One increment as it is followed.
+/// The increment that is followed, and how far it is in segments.
 pub struct Follow {
     pub timeline: String,
     pub run_id: String,
@@ -23,14 +23,14 @@ pub struct Follow {
     pub increment: u64,
     file: std::fs::File,
     pub scanner: Scanner,
-    /// Read and not cut: from `cut` to where the scanner is.
+    /// Bytes that were read and are in no segment yet: from `cut` to the scanner's offset.
     pub plain: Vec<u8>,
     pub cut: Boundary,
     pub until: i64,
     pub end_offset: Option<u64>,
     pub waits_since: Option<Instant>,
     pub last_cut: Instant,
-    /// When a cut was last wanted and gave nothing.
+    /// When an attempt last made no segment.
     pub in_vain: Option<Instant>,
 }
 
@@ -43,7 +43,7 @@ pub enum Read {
 }
 
 impl Follow {
-    /// Whether the last second of what was cut is not known to be whole yet.
+    /// Returns whether the last second of the newest segment may still get writes.
     fn is_open(&self) -> bool {
         self.until < self.cut.second.unwrap_or(1)
     }
@@ -77,7 +77,7 @@ impl Follow {
         }
     }
 
-    /// Whether a segment is to be cut now. `age`: how old its first byte may become.
+    /// Returns whether to make a segment now. `age`: how old its first byte may become.
     pub fn is_due(&self, age: Duration) -> bool {
         let due = self.waits_since.is_some_and(|since| since.elapsed() >= age);
         let silence = if self.is_open() { CLOSING } else { HEARTBEAT };
@@ -104,7 +104,7 @@ impl Follow {
                 return Ok(if length < offset { Read::Shorter } else { Read::All });
             }
             self.waits_since.get_or_insert_with(Instant::now);
-            // At once, instead of by copies that grow; what is not used of it takes no memory.
+            // One reservation avoids copies while the buffer grows. Unused room takes no memory.
             self.plain
                 .reserve_exact((LARGEST + block.len()).saturating_sub(self.plain.len()));
             if let Err(malformed) = self.scanner.feed(&block[..read]) {

@@ -1,6 +1,6 @@
-//! One append-only generation as files of the disk: what a manifest lists, and which file each name stands for. Pure but for reading.
+//! One AOF set: the files that a manifest lists, and which file each name stands for.
 //!
-//! Names alone do not tell one generation from another: a folder that was replaced counts from one again. The inodes do.
+//! Names do not identify a set, since a replaced folder counts from 1 again. The inodes do.
 
 use anyhow::{Context, Result};
 use infra_agent::manifest::{FILE, Manifest};
@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 pub struct Generation {
     base: Option<Part>,
     increments: Vec<Part>,
-    /// The manifest without what the engine is about to delete.
+    /// The manifest's lines, without files that the engine is about to delete.
     lines: String,
 }
 
@@ -26,7 +26,7 @@ struct Part {
     place: Place,
 }
 
-/// A file, whatever its name.
+/// Identifies a file or folder, whatever its name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Place {
     device: u64,
@@ -34,7 +34,7 @@ pub struct Place {
 }
 
 impl Place {
-    /// Nothing where there is none.
+    /// Returns `None` if nothing is there.
     pub fn of(path: &Path) -> Result<Option<Place>> {
         match std::fs::metadata(path) {
             Ok(file) => Ok(Some(Place {
@@ -48,7 +48,8 @@ impl Place {
 }
 
 impl Generation {
-    /// What a folder holds. Nothing where it has no manifest, or where a file went away since that was read: whoever asks again finds the next one.
+    /// Returns the AOF set of a folder; `None` if it has no manifest, or if a listed file was
+    /// removed meanwhile. The next call then finds the new set.
     pub fn read(folder: &Path) -> Result<Option<Generation>> {
         let path = folder.join(FILE);
         let text = match std::fs::read_to_string(&path) {
@@ -79,7 +80,7 @@ impl Generation {
         }))
     }
 
-    /// A manifest of these files alone.
+    /// Returns a manifest of these files alone.
     pub fn manifest(&self) -> &str {
         &self.lines
     }
@@ -88,7 +89,7 @@ impl Generation {
         self.base.iter().chain(&self.increments).map(|part| part.name.as_str())
     }
 
-    /// Bytes of all files, as they are now in that folder.
+    /// Returns the bytes of all files, as they are now in that folder.
     pub fn bytes(&self, folder: &Path) -> u64 {
         self.names()
             .filter_map(|name| std::fs::metadata(folder.join(name)).ok())
@@ -96,7 +97,7 @@ impl Generation {
             .sum()
     }
 
-    /// Whether nothing is in it, as far as that can be told from its files in that folder.
+    /// Returns whether the set holds no data, as far as its files in that folder show.
     pub fn is_empty(&self, folder: &Path) -> bool {
         let base = self.base.as_ref().is_none_or(|base| {
             let file = std::fs::File::open(folder.join(&base.name)).ok();
@@ -107,8 +108,8 @@ impl Generation {
         base && self.increments.iter().map(written).sum::<u64>() == 0
     }
 
-    /// Whether this is what an earlier one became by ordinary rewrites: the data was never replaced in between. `joints` are pairs of increments of which the second
-    /// was seen to go on where the first ends.
+    /// Returns whether ordinary rewrites made this set from the earlier one, without a full copy.
+    /// `joints`: pairs of increments where the second was seen to continue the first.
     pub fn goes_on_from(&self, earlier: &Generation, joints: &BTreeSet<(u64, u64)>) -> bool {
         if self.base == earlier.base {
             return true;
@@ -116,7 +117,7 @@ impl Generation {
         let (Some(first), Some(last)) = (self.increments.first(), earlier.increments.last()) else {
             return false;
         };
-        // Listed with the old base, and not its first: an engine that lost its manifest writes on in the file of that name.
+        // Its first increment proves nothing: an engine that lost its manifest reuses that file.
         let listed = earlier.increments.iter().skip(1).any(|part| part == first);
         let joined =
             first.sequence > last.sequence && (last.sequence..first.sequence).all(|at| joints.contains(&(at, at + 1)));
@@ -124,7 +125,7 @@ impl Generation {
     }
 }
 
-/// The folder of a generation beneath another: as an engine expects it in its data folder.
+/// Returns the folder of the AOF set within a data folder.
 pub fn within(folder: &Path) -> PathBuf {
     folder.join(infra_agent::manifest::FOLDER)
 }
@@ -147,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn a_rewrite_goes_on_and_a_full_copy_does_not() {
+    fn a_rewrite_continues_a_set_and_a_full_copy_does_not() {
         let before = generation((1, 10), &[(1, 11)]);
         let rewriting = generation((1, 10), &[(1, 11), (2, 12)]);
         let rewritten = generation((2, 20), &[(2, 12)]);
@@ -178,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_engine_is_about_to_delete_is_not_part_of_it() {
+    fn files_that_the_engine_is_about_to_delete_are_left_out() {
         let folder = tempfile::tempdir().unwrap();
         let lines = "file b seq 2 type b\nfile i seq 2 type i startoffset 7\n";
         std::fs::write(folder.path().join(FILE), format!("file old seq 1 type h\n{lines}")).unwrap();

@@ -1,10 +1,10 @@
-//! Patterns for keys, with the meaning that the engine gives them: `*`, `?`, `[abc]`, `[^a]`, `[a-z]`, and `\` before a character that means itself. Source: Redis 7 and 8,
-//! `util.c`.
+//! Matches keys against patterns as the engine does: `*`, `?`, `[abc]`, `[^a]`, `[a-z]`, and `\`
+//! for a character that means itself. Source: Redis 7 and 8, `util.c`.
 
-/// Whether a key's name is one of the pattern's.
+/// Returns whether the pattern matches a key's name.
 pub fn matches(pattern: &[u8], name: &[u8]) -> bool {
     let (mut at, mut here) = (0, 0);
-    // Where to go on when what follows the last `*` does not fit: it then stands for one byte more.
+    // Where to try again if the rest does not match: the last `*` then takes one byte more.
     let mut again: Option<(usize, usize)> = None;
     loop {
         if pattern.get(at) == Some(&b'*') {
@@ -28,7 +28,7 @@ pub fn matches(pattern: &[u8], name: &[u8]) -> bool {
     }
 }
 
-/// How long the item at the pattern's beginning is, if it stands for this byte.
+/// Returns the length of the pattern's first item if it matches this byte.
 fn one(pattern: &[u8], byte: u8) -> Option<usize> {
     match *pattern.first()? {
         b'?' => Some(1),
@@ -41,7 +41,7 @@ fn one(pattern: &[u8], byte: u8) -> Option<usize> {
     }
 }
 
-/// Whether the class at the pattern's beginning has this byte, and how long it is. One that does not end goes up to the pattern's end.
+/// Returns whether the first class has this byte, and its length. Without `]` it takes the rest.
 fn class(pattern: &[u8], byte: u8) -> (bool, usize) {
     let not = pattern.get(1) == Some(&b'^');
     let mut at = 1 + usize::from(not);
@@ -71,7 +71,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn patterns_mean_what_the_engine_takes_them_for() {
+    fn patterns_match_as_in_the_engine() {
         let fitting = [
             ("*", ""),
             ("user:*", "user:"),

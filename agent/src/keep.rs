@@ -1,10 +1,11 @@
-//! Keeps the last generation of an engine that follows another, for the day on which that one turns out to be empty or wrong.
+//! Keeps the last AOF set of a replica, in case its master turns out to be empty or wrong.
 //!
-//! A full copy replaces everything: the engine begins a new generation and deletes the files of the one before. Here they have a second name, from the moment in which
-//! the manifest lists them. An ordinary rewrite moves these names on. A generation that was not seen to go on from the one before counts as a full copy's, and the one
-//! before becomes the *last generation*: for a week, until the next full copy, or until the disk needs the room.
-//!
-//! An engine that follows nobody has nothing set aside: its data is replaced by nothing but a restore, which keeps what it replaces by itself.
+//! A full copy replaces everything: the engine begins a new AOF set and deletes the old files. The
+//! agent gives all listed files a second name, which keeps them. An ordinary rewrite moves the
+//! names to the new files. If a set was not seen to continue the one before, a full copy made it.
+//! The one before then becomes the *last set*: for a week, until the next full copy, or until the
+//! disk needs the room. A master keeps none: only a restore replaces its data, and that keeps the
+//! old data itself.
 
 use crate::clock;
 use crate::engine::Engine;
@@ -20,9 +21,9 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// How often the manifest is looked at: what begins and is replaced between two looks has no second name.
+/// How often the manifest is read. Files that come and go between two looks get no second name.
 const LOOK: Duration = Duration::from_millis(200);
-/// How long a last generation is of use.
+/// How long the last set is kept.
 const LONGEST: SignedDuration = SignedDuration::from_hours(7 * 24);
 
 pub struct Keeper {
@@ -33,7 +34,7 @@ pub struct Keeper {
     watch: Option<Watching>,
 }
 
-/// How the increments of one folder came to be.
+/// Watches how the increments of one folder begin.
 struct Watching {
     place: Place,
     watch: Watch,
@@ -58,22 +59,22 @@ impl Keeper {
         }
     }
 
-    /// For ever.
+    /// Runs until the process ends.
     pub fn run(&mut self) {
         loop {
             let done = self.look();
             self.shared
-                .trouble("last generation", done.err().map(|error| format!("{error:#}")));
+                .trouble("last AOF set", done.err().map(|error| format!("{error:#}")));
             std::thread::sleep(LOOK);
         }
     }
 
     fn look(&mut self) -> Result<()> {
         let folder = within(&self.settings.data);
-        // Before the list is read: what comes to be after that is told.
+        // Watching begins before the manifest is read, so that no later increment is missed.
         self.follow(&folder)?;
         let live = Generation::read(&folder)?;
-        // After it: how everything in the list came to be is known.
+        // Events are read after the manifest, so that they include every listed increment.
         if let Some(watching) = &mut self.watch {
             watching.watch.note(&watching.seen);
         }
@@ -81,7 +82,7 @@ impl Keeper {
             Some(kept) => kept,
             None => Kept::open(self.settings.home.join("kept"))?,
         };
-        // After an error the folder is opened anew, which finishes what was half done.
+        // After an error the folder is opened again, which finishes a half-done step.
         if let Some(live) = live.filter(|live| kept.current() != Some(live)) {
             self.moved_on(&mut kept, &live, &folder)?;
         }
@@ -95,7 +96,7 @@ impl Keeper {
         Ok(())
     }
 
-    /// A folder that was put in another's place has another history.
+    /// Watches the folder. Starts over if it was replaced: the new one has another history.
     fn follow(&mut self, folder: &Path) -> Result<()> {
         let place = Place::of(folder)?;
         if self.watch.as_ref().map(|watching| watching.place) != place {
@@ -110,23 +111,23 @@ impl Keeper {
         Ok(())
     }
 
-    /// The engine's list is another than the one that is kept.
+    /// Takes over the engine's new set, and sets the old one aside if a full copy replaced it.
     fn moved_on(&mut self, kept: &mut Kept, live: &Generation, folder: &Path) -> Result<()> {
         let goes_on = kept.current().is_none_or(|current| match &self.watch {
             Some(watching) => live.goes_on_from(current, &watching.seen.lock().joints),
             None => live.goes_on_from(current, &Default::default()),
         });
-        // Asked only then: an engine that does not answer is still loading, and what it had is kept until it does.
-        // A replica is empty until its first copy, and after one from an empty master.
+        // The engine is asked last: if it does not answer it is loading, and the old set stays. A
+        // replica is empty before its first copy, and after a copy from an empty master.
         if goes_on || kept.is_empty() || self.engine.look()?.role == "master" {
             kept.replace(live, folder)?;
             return Ok(());
         }
         let bytes = kept.current_bytes();
         if let Some(last) = kept.last().filter(|last| bytes < last.bytes / 10) {
-            // One after the other came up empty: what they were empty of is what is wanted.
+            // The replaced set is much smaller than the last one, so the last one is worth more.
             eprintln!(
-                "infra-agent: a full copy replaced a generation of {bytes} bytes; the one of {} bytes that was replaced at {} is kept on instead",
+                "infra-agent: a full copy replaced an AOF set of {bytes} bytes; the one of {} bytes that was replaced at {} is kept on instead",
                 last.bytes,
                 clock::text(last.at)
             );
@@ -134,7 +135,7 @@ impl Keeper {
         } else if kept.set_aside(live, folder, Timestamp::now())? {
             self.shared.trouble("room", None);
             eprintln!(
-                "infra-agent: a full copy replaced the generation of this engine; the {bytes} bytes of the one before are kept in {}",
+                "infra-agent: a full copy replaced the AOF set of this engine; the {bytes} bytes of the one before are kept in {}",
                 kept.last()
                     .map_or_else(String::new, |last| last.folder.display().to_string())
             );
@@ -147,7 +148,7 @@ impl Keeper {
         let (at, bytes) = (clock::text(last.at), last.bytes);
         if Timestamp::now().duration_since(last.at) > LONGEST {
             kept.let_go()?;
-            eprintln!("infra-agent: the generation that was replaced at {at} was kept for a week and is removed");
+            eprintln!("infra-agent: the AOF set that was replaced at {at} was kept for a week and is removed");
             return Ok(());
         }
         let disk = Disk::of(&self.settings.home)?;
@@ -156,7 +157,7 @@ impl Keeper {
             self.shared.trouble(
                 "room",
                 Some(format!(
-                    "the generation that a full copy replaced at {at} ({bytes} bytes) was removed early: {why}"
+                    "the AOF set that a full copy replaced at {at} ({bytes} bytes) was removed early: {why}"
                 )),
             );
         }
@@ -175,7 +176,7 @@ impl Disk {
     }
 }
 
-/// The engine writes its data once more at every rewrite and every full copy: it needs that room before anything is kept.
+/// Returns why the engine needs the room: each rewrite and full copy writes its data once more.
 fn too_full(disk: Disk, live: u64, percent: u64) -> Option<String> {
     let wanted = (disk.all / 100 * percent).max(live);
     (disk.free < wanted).then(|| {
@@ -192,7 +193,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_engine_comes_first_where_room_is_short() {
+    fn the_engine_comes_first_if_room_is_short() {
         let disk = |free| Disk { free, all: 100 << 20 };
         assert_eq!(too_full(disk(50 << 20), 20 << 20, 10), None);
         let few = too_full(disk(9 << 20), 1 << 20, 10).unwrap();

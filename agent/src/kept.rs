@@ -1,13 +1,13 @@
-//! The folder that keeps generations by hard links: the one in force, and the last one that a full copy replaced.
+//! Keeps AOF sets by hard links: the current one, and the last that a full copy replaced.
 //!
 //! | name | what |
 //! |---|---|
-//! | `current/appendonlydir` | the generation in force; costs no space but for a moment after a rewrite |
+//! | `current/appendonlydir` | the engine's set; takes space only for a moment after a rewrite |
 //! | `last-<time>/appendonlydir` | what a full copy replaced, and when |
 //! | `new` | being made; whole as soon as it has a manifest |
 //! | `gone-<name>` | being removed |
 //!
-//! Everything comes into force by one rename, so that a death at any time leaves a state that [`Kept::open`] finishes.
+//! Every change ends with one rename, so [`Kept::open`] can finish it after a crash.
 
 use crate::clock;
 use crate::generation::{Generation, within};
@@ -38,13 +38,13 @@ pub struct Last {
 }
 
 impl Kept {
-    /// Finishes what a death left half done.
+    /// Opens the folder, and finishes what a crash left half done.
     pub fn open(folder: PathBuf) -> Result<Kept> {
         let doing = || format!("open {}", folder.display());
         fs::create_dir_all(&folder).with_context(doing)?;
         let current = folder.join("current");
         let new = folder.join("new");
-        // The one before was moved away for this one.
+        // The crash came after the old set was moved away, and before the new one got its name.
         if !current.exists() && within(&new).join(FILE).exists() {
             fs::rename(&new, &current).with_context(doing)?;
         }
@@ -88,7 +88,7 @@ impl Kept {
         self.current.as_ref().map_or(0, |current| current.bytes(&folder))
     }
 
-    /// Whether the generation in force holds nothing that is worth keeping.
+    /// Returns whether the current set holds nothing worth keeping.
     pub fn is_empty(&self) -> bool {
         let folder = within(&self.folder.join("current"));
         self.current.as_ref().is_none_or(|current| current.is_empty(&folder))
@@ -98,13 +98,13 @@ impl Kept {
         self.last.as_ref()
     }
 
-    /// The generation in force is another: what the one before became. False where it changed while it was linked.
+    /// Makes `live` the current set and drops the old one. False if the files changed meanwhile.
     pub fn replace(&mut self, live: &Generation, from: &Path) -> Result<bool> {
         let current = self.folder.join("current");
         self.come_into_force(live, from, |kept| kept.move_away(&current).map(Some))
     }
 
-    /// The generation in force is another, and the one before is the last one from now on. False where it changed while it was linked.
+    /// Makes `live` the current set and the old one the last. False if the files changed meanwhile.
     pub fn set_aside(&mut self, live: &Generation, from: &Path, now: Timestamp) -> Result<bool> {
         let done = self.come_into_force(live, from, |kept| {
             let folder = kept.folder.join(format!("{LAST}{}", clock::name(now)));
@@ -120,7 +120,7 @@ impl Kept {
         Ok(done)
     }
 
-    /// Removes the last generation.
+    /// Removes the last set.
     pub fn let_go(&mut self) -> Result<()> {
         match self.last.take() {
             Some(last) => self.discard(&last.folder),
@@ -128,7 +128,8 @@ impl Kept {
         }
     }
 
-    /// Links the files, and looks again whether they are still the ones that are meant. `make_way` moves the one before away and says what to remove in the end.
+    /// Links the files, and checks then that the folder still holds `live`. `make_way` moves the
+    /// old set away and returns what to remove at the end.
     fn come_into_force(
         &mut self,
         live: &Generation,
@@ -155,7 +156,7 @@ impl Kept {
         write_durably(&inside.join(FILE), live.manifest().as_bytes())?;
         let before = match self.current.take() {
             Some(_) => make_way(self)?,
-            // Nothing that an engine would load.
+            // The folder holds nothing that an engine would load.
             None => {
                 remove(&self.folder.join("current"))?;
                 None
@@ -178,7 +179,7 @@ impl Kept {
         Ok(gone)
     }
 
-    /// Half a generation must not look like one.
+    /// Removes a set under another name: half of a set must not look like one.
     fn discard(&self, path: &Path) -> Result<()> {
         let gone = match path
             .file_name()

@@ -1,7 +1,7 @@
-//! What host and operator must agree on: how the append-only log is read, how objects in the bucket are named, what their records say, and how a data folder is
-//! built back from them.
+//! Holds what hosts and `infra` must agree on: how the log is read, how objects in the bucket are
+//! named, what their records say, and how a data folder is rebuilt from them.
 //!
-//! The program that runs on the hosts is in `main.rs` and its rooms. Nothing here knows who calls it or what time it is.
+//! The program on the hosts is `main.rs` and its modules. Nothing here reads a clock.
 
 pub mod digest;
 pub mod download;

@@ -57,17 +57,17 @@ enum Verb {
     Base,
     /// Cut a torn end off the log before the engine reads it
     Mend,
-    /// From a base that an engine wrote as commands: print those that put the keys, named on the standard input, in their place
+    /// Print the commands that restore keys from a base of commands; standard input says which
     Pick {
         /// A folder that holds a data folder
         folder: PathBuf,
     },
-    /// Let every key of a base that an engine wrote as commands end later, as the standard input says
+    /// Let all keys of a base of commands expire later, as the standard input says
     Shift {
         /// A folder that holds a data folder
         folder: PathBuf,
     },
-    /// Count the keys of an engine without users: all of them, and those that have reached their end
+    /// Count the keys of an engine without users: all of them, and those that have expired
     Count {
         /// Its socket
         socket: PathBuf,
@@ -100,7 +100,7 @@ fn main() -> ExitCode {
 }
 
 fn run(settings: Settings) -> Result<()> {
-    // What it makes is for root alone.
+    // Only root may read the agent's files.
     nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o077));
     let home = settings.home.clone();
     std::fs::create_dir_all(&home).with_context(|| format!("open {}", home.display()))?;
@@ -108,12 +108,12 @@ fn run(settings: Settings) -> Result<()> {
     alone.try_lock().context("begin: another agent runs on this host")?;
     let shared = Arc::new(Shared::default());
     let mut keeper = keep::Keeper::new(settings.clone(), engine::Engine::new(&settings)?, shared.clone());
-    own("last generation", Box::new(move || keeper.run()))?;
+    own("last AOF set", Box::new(move || keeper.run()))?;
     let shipping = settings.ships.then(|| ship(&settings, &shared)).transpose()?;
     tell(&home, &shared, shipping.as_ref())
 }
 
-/// What ships, as far as it is told of.
+/// The parts of shipping that the status reports.
 struct Shipping {
     spool: Arc<spool::Spool>,
     bucket: Arc<bucket::Bucket>,
@@ -133,7 +133,7 @@ fn ship(settings: &Settings, shared: &Arc<Shared>) -> Result<Shipping> {
     let spool = Arc::new(spool::Spool::open(home.join("spool"))?);
     let bucket = Arc::new(bucket::Bucket::new(settings)?);
     let mut memory = memory::Memory::open(home)?;
-    // Before the uploader starts: what it puts and removes must be remembered.
+    // Runs before the uploader starts: a segment is remembered before it is put.
     if let Err(error) = memory.recover(&spool) {
         shared.trouble("log", Some(format!("{error:#}")));
     }
@@ -182,7 +182,7 @@ fn ship(settings: &Settings, shared: &Arc<Shared>) -> Result<Shipping> {
     Ok(Shipping { spool, bucket })
 }
 
-/// Writes the status, for ever.
+/// Writes the status every second until the process ends.
 fn tell(home: &Path, shared: &Shared, shipping: Option<&Shipping>) -> Result<()> {
     loop {
         let (backlog_pieces, backlog_bytes) = shipping.map_or((0, 0), |shipping| shipping.spool.size());
@@ -208,7 +208,7 @@ fn tell(home: &Path, shared: &Shared, shipping: Option<&Shipping>) -> Result<()>
             }
         };
         let text = serde_json::to_vec(&status).context("write the status")?;
-        // Not worth a sync: it is of the moment.
+        // No sync: the next second writes a new status.
         let path = home.join("status.json");
         let new = home.join("status.json.new");
         if let Err(error) = std::fs::write(&new, text).and_then(|()| std::fs::rename(&new, &path)) {
@@ -228,7 +228,7 @@ fn rebuild(folder: &Path) -> Result<()> {
     let mut plan = String::new();
     std::io::stdin().read_to_string(&mut plan).context("read the plan")?;
     let plan: rebuild::Plan = serde_json::from_str(&plan).context("understand the plan")?;
-    // A line for whoever watches; a terminal would be flooded.
+    // A program that reads the output gets lines; a terminal would be flooded by them.
     let terminal = std::io::stdout().is_terminal();
     let built = rebuild::build(&plan, folder, &mut |done, all| {
         if !terminal {

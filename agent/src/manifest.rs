@@ -22,7 +22,7 @@ pub struct File {
 }
 
 impl Manifest {
-    /// Nothing where it cannot be understood, as while it is being replaced on a broken disk.
+    /// Returns `None` if the text is no manifest.
     pub fn parse(text: &str) -> Option<Manifest> {
         let mut manifest = Manifest::default();
         for line in text
@@ -43,7 +43,7 @@ impl Manifest {
             match value("type")? {
                 "b" => manifest.base = Some(file),
                 "i" => manifest.increments.push(file),
-                // What the engine is about to delete.
+                // Files that the engine is about to delete.
                 "h" => {}
                 _ => return None,
             }
@@ -51,7 +51,7 @@ impl Manifest {
         Some(manifest)
     }
 
-    /// The manifest of a folder that was built from one base and one increment.
+    /// Returns the manifest of a folder that was rebuilt from one base and one increment.
     pub fn rebuilt() -> String {
         format!(
             "file {} seq 1 type b\nfile {} seq 1 type i\n",
@@ -63,7 +63,6 @@ impl Manifest {
     pub const BASE: &str = "appendonly.aof.1.base.rdb";
     pub const INCREMENT: &str = "appendonly.aof.1.incr.aof";
 
-    /// The increment with this number.
     pub fn increment(&self, sequence: u64) -> Option<&File> {
         self.increments.iter().find(|file| file.sequence == sequence)
     }
@@ -98,7 +97,7 @@ mod tests {
     }
 
     #[test]
-    fn a_rebuilt_one_reads_back() {
+    fn a_rebuilt_manifest_can_be_read() {
         let manifest = Manifest::parse(&Manifest::rebuilt()).unwrap();
         assert_eq!(manifest.base.unwrap().name, Manifest::BASE);
         assert_eq!(manifest.increments[0].name, Manifest::INCREMENT);

@@ -1,4 +1,5 @@
-//! What the agent remembers of the timeline that it writes: enough to prove, after a death of the engine or of its own, that the log's files still hold what was shipped.
+//! Remembers the timeline that the agent writes: enough to prove, after a crash of the engine or
+//! the agent, that the log's files still hold what was shipped.
 
 use crate::force::Mark;
 use crate::spool::{Item, Spool, write_durably};
@@ -13,22 +14,21 @@ use std::io::{ErrorKind, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// One piece as it was cut.
+/// A segment as it is remembered.
 #[derive(Clone, Debug, Deserialize, Serialize, PartialEq, Eq)]
 pub struct Cut {
-    /// That it belongs to.
     pub timeline: String,
     pub name: String,
-    /// Of the bytes in the file, hexadecimal.
+    /// Of the uncompressed bytes, hexadecimal.
     pub plain_sha256: String,
 }
 
-/// The timeline and the pieces of its newest increments.
+/// The timeline, and the segments of its newest increments.
 pub struct Memory {
     folder: PathBuf,
     pub timeline: Option<Timeline>,
     cuts: Vec<(Segment, Cut)>,
-    /// The number that the next piece gets.
+    /// The number that the next segment gets.
     pub next: u64,
     /// The gap that the next timeline has to declare.
     gap: Option<Gap>,
@@ -41,12 +41,12 @@ const BASELESS: &str = "baseless";
 const GAP: &str = "gap.json";
 const TEMPORARY: &str = "temporary.json";
 
-/// How far the files hold what was shipped, and where to go on.
+/// How far a file holds what was shipped, and where to continue.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Proven {
     pub position: Position,
     pub boundary: Boundary,
-    /// Whether it is everything that was shipped.
+    /// Whether the file holds everything that was shipped.
     pub all: bool,
 }
 
@@ -54,7 +54,7 @@ impl Memory {
     pub fn open(folder: &Path) -> Result<Self> {
         fs::create_dir_all(folder.join("links")).with_context(|| format!("open {}", folder.display()))?;
         let read = |name: &str| fs::read_to_string(folder.join(name)).unwrap_or_default();
-        // Half a record is no record: what it said is not relied on, and a new timeline begins.
+        // A damaged record counts as none: a new timeline begins.
         let timeline = serde_json::from_str(&read("timeline.json")).ok();
         let written = read("cuts.log");
         let cuts: Vec<(Segment, Cut)> = written.lines().filter_map(parse_cut).collect();
@@ -68,7 +68,7 @@ impl Memory {
         };
         memory.next = memory.last().map_or(1, |segment| segment.number + 1);
         if !written.is_empty() && !written.ends_with('\n') {
-            // The next line would be written behind half a line, and be lost with it.
+            // The next line would be appended to the half line and be lost with it.
             memory.write_cuts()?;
         }
         Ok(memory)
@@ -79,15 +79,14 @@ impl Memory {
         self.gap.as_ref()
     }
 
-    /// Remembers a gap, also over a death of the agent. On a disk that refuses it, the gap is known
-    /// to this process alone.
+    /// Remembers a gap, also after a crash. If the disk refuses it, only this process knows it.
     pub fn declare(&mut self, gap: Gap) -> Result<()> {
         let text = serde_json::to_vec(&gap).context("write the gap of the log")?;
         self.gap = Some(gap);
         write_durably(&self.folder.join(GAP), &text)
     }
 
-    /// The gap stands in a timeline's record.
+    /// Forgets the gap: a timeline's record declares it now.
     pub fn declared(&mut self) -> Result<()> {
         if self.gap.take().is_some() {
             remove(&self.folder.join(GAP))?;
@@ -123,7 +122,7 @@ impl Memory {
         self.timeline.as_ref().map_or("", |timeline| &timeline.id)
     }
 
-    /// A timeline begins. What it takes over from another is still held against the files later.
+    /// Begins a timeline. The segments of its parent stay, and are compared with the files later.
     pub fn begin(&mut self, timeline: &Timeline) -> Result<()> {
         match &timeline.parent {
             None => self.cuts.clear(),
@@ -135,7 +134,7 @@ impl Memory {
                 end <= parent.up_to
             }),
         }
-        // The pieces first: they name their timeline, so that none is taken for another's.
+        // Segments name their timeline, so none is taken for another's if the agent crashes here.
         self.write_cuts()?;
         let text = serde_json::to_vec(timeline).context("write a timeline's record")?;
         if timeline.parent.is_none() {
@@ -157,18 +156,18 @@ impl Memory {
         write_durably(&self.folder.join("cuts.log"), text.as_bytes())
     }
 
-    /// The newest piece of this timeline.
+    /// Returns the newest segment of this timeline.
     pub fn last(&self) -> Option<&Segment> {
         let (segment, cut) = self.cuts.last()?;
         (cut.timeline == self.id()).then_some(segment)
     }
 
-    /// The increment of the newest piece, of this timeline or of the one that it goes on from.
+    /// Returns the increment of the newest segment of this timeline or its parent.
     pub fn increment(&self) -> Option<u64> {
         self.cuts.last().map(|(segment, _)| segment.increment)
     }
 
-    /// The timeline whose piece ends there.
+    /// Returns the timeline whose segment ends there.
     pub fn owner_of(&self, end: Position) -> Option<String> {
         let piece = self.cuts.iter().rev().find(|(segment, _)| {
             let its_end = Position {
@@ -180,17 +179,17 @@ impl Memory {
         piece.map(|(_, cut)| cut.timeline.clone())
     }
 
-    /// The last second that a piece of this timeline, or of the one that it goes on from, covers.
+    /// Returns the last second that a segment of this timeline or its parent covers.
     pub fn covered_until(&self) -> i64 {
         let declared = || self.timeline.as_ref()?.gap.as_ref().map(|gap| gap.after);
         match self.cuts.last() {
             Some((segment, _)) => segment.until,
-            // Before its first segment, a timeline that begins with a gap covers what that says.
+            // Before its first segment, a timeline with a gap covers what came before the gap.
             None => declared().unwrap_or(0),
         }
     }
 
-    /// Returns the last second that is covered if what waits is dropped but for the oldest item.
+    /// Returns the last covered second if all waiting items but the oldest are dropped.
     /// `shipped`: the last second that is known to be in the bucket.
     pub fn covered_without(&self, waiting: &[Item], shipped: i64) -> i64 {
         let segment = |item: &Item| item.name.parse::<Segment>().ok();
@@ -211,7 +210,7 @@ impl Memory {
         }
     }
 
-    /// A piece was cut and lies in the spool.
+    /// Remembers a segment that lies in the spool.
     pub fn add(&mut self, segment: Segment, plain_sha256: String) -> Result<()> {
         let path = self.folder.join("cuts.log");
         let doing = || format!("write {}", path.display());
@@ -229,7 +228,7 @@ impl Memory {
         let before = file.metadata().with_context(doing)?.len();
         let written = file.write_all(line.as_bytes()).and_then(|()| file.sync_data());
         if let Err(error) = written {
-            // Half a line would take the next one with it.
+            // A half line would spoil the next one.
             let _ = file.set_len(before);
             return Err(error).with_context(doing);
         }
@@ -238,8 +237,8 @@ impl Memory {
         Ok(())
     }
 
-    /// Remembers the segments that lie in the spool and are not remembered: the agent died, or the
-    /// disk was full, in between. The uploader gets none of them before.
+    /// Remembers segments that only the spool has, because the agent crashed or the disk was full.
+    /// The uploader gets none of them before.
     pub fn recover(&mut self, spool: &Spool) -> Result<()> {
         for item in spool.items() {
             let Ok(segment) = item.name.parse::<Segment>() else {
@@ -258,7 +257,7 @@ impl Memory {
             spool.hold(&item);
             match zstd::stream::decode_all(spool.read(&item)?.as_slice()) {
                 Ok(plain) if segment.number == self.next => self.add(segment, digest::of(&plain))?,
-                // The log itself has its bytes still.
+                // The log still has the bytes, so the segment can be made again.
                 _ => spool.remove(&item)?,
             }
         }
@@ -266,10 +265,10 @@ impl Memory {
         Ok(())
     }
 
-    /// Increments before this one are done with.
+    /// Forgets the increments before this one.
     pub fn forget_before(&mut self, increment: u64) -> Result<()> {
         let before = self.cuts.len();
-        // The newest stays, whatever it belongs to: it tells the number and the second.
+        // The newest segment always stays: the next number and the covered second come from it.
         let last = self.cuts.len().saturating_sub(1);
         let mut index = 0;
         self.cuts.retain(|(segment, _)| {
@@ -292,13 +291,13 @@ impl Memory {
         Ok(())
     }
 
-    /// A second name for an increment's file: whatever the engine removes stays until it was read to its end.
+    /// Links an increment's file, so that it can be read to its end after the engine removed it.
     pub fn link(&self, increment: u64, file: &Path) -> Result<File> {
         let link = self.link_path(increment);
         let _ = fs::remove_file(&link);
         let opened = match fs::hard_link(file, &link) {
             Ok(()) => File::open(&link),
-            // Another file system: the descriptor alone holds it, as long as the agent lives.
+            // On another file system only the open file keeps the bytes, while the agent runs.
             Err(_) => File::open(file),
         };
         opened.with_context(|| format!("open {}", file.display()))
@@ -308,7 +307,8 @@ impl Memory {
         self.folder.join("links").join(format!("{increment}.aof"))
     }
 
-    /// Holds the pieces of an increment against a file: the longest run of them, from the first, that is there unchanged and ends at a boundary.
+    /// Compares an increment's segments with a file. Returns the longest unchanged run of them,
+    /// from the first, that ends at a boundary.
     pub fn prove(&self, increment: u64, file: &mut File) -> Option<Proven> {
         let mine: Vec<&(Segment, Cut)> = self
             .cuts
@@ -347,16 +347,16 @@ fn remove(path: &Path) -> Result<()> {
     }
 }
 
-/// Whether the log has had no base in the bucket since it began anew.
+/// Returns whether the bucket has no base yet for the log since the log last began anew.
 pub fn is_baseless(folder: &Path) -> bool {
     folder.join(BASELESS).exists()
 }
 
-/// A base is in the bucket for the log of a timeline.
+/// Notes that the bucket has a base for the log of a timeline.
 pub fn has_base(folder: &Path, timeline: &str) -> Result<()> {
     let path = folder.join(BASELESS);
     let begun = fs::read_to_string(&path).unwrap_or_default();
-    // Names sort by time: a later timeline is that one, or goes on from it.
+    // Names sort by time: this timeline is the one without a base, or continues it.
     if begun.as_str() <= timeline {
         remove(&path)?;
     }
@@ -368,7 +368,7 @@ fn parse_cut(line: &str) -> Option<(Segment, Cut)> {
     Some((cut.name.parse().ok()?, cut))
 }
 
-/// What a restore has said that it does, a moment ago: the gap that follows is its own.
+/// Returns what a restore wrote here within ten minutes: it explains the gap that follows.
 pub fn replaced_by(note: &Path) -> Option<String> {
     let written = fs::metadata(note).and_then(|metadata| metadata.modified()).ok()?;
     let text = fs::read_to_string(note).ok()?;

@@ -1,7 +1,7 @@
-//! Before the engine starts: a log that ends in the middle of a command or a transaction is cut to what is whole.
+//! Removes a half command or transaction from the log's end, before the engine starts.
 //!
-//! The engine does that too, but where a command within a transaction is torn it leaves the transaction's beginning in the file: what is written next is then read as
-//! part of it. Seen with Redis 7.0.15.
+//! The engine does that too. But if a command within a transaction is torn, it leaves the beginning
+//! of the transaction, and takes what is written next for a part of it. Seen with Redis 7.0.15.
 
 use crate::settings::Settings;
 use anyhow::{Context, Result};
@@ -14,7 +14,7 @@ pub fn mend(settings: &Settings) -> Result<()> {
     let folder = settings.data.join(FOLDER);
     let path = folder.join(FILE);
     let text = match std::fs::read_to_string(&path) {
-        // Whether an engine without a log may start is not decided here.
+        // This step does not decide whether an engine without a log may start.
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
         text => text.with_context(|| format!("read {}", path.display()))?,
     };
@@ -32,7 +32,7 @@ pub fn mend(settings: &Settings) -> Result<()> {
         if read == 0 {
             break;
         }
-        // A log that is damaged in its middle is for a person, and the engine refuses it.
+        // Damage in the middle needs a person. The engine refuses such a log.
         if let Err(malformed) = scanner.feed(&block[..read]) {
             eprintln!("infra-agent: {}: {malformed}", path.display());
             return Ok(());

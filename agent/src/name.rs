@@ -1,11 +1,11 @@
-//! How objects are named under `backups/<env>/`: a listing alone tells what is covered.
+//! Names objects under `backups/<env>/`, so that a listing alone shows what is covered.
 //!
 //! | key | what |
 //! |---|---|
 //! | `log/<timeline>/timeline.json` | where a timeline begins, and from what it continues |
 //! | `log/<timeline>/<segment>.zst` | some seconds of the log; see [`Segment`] |
-//! | `<class>/<timeline>/<generation>/base.<n>.zst` | part of a base |
-//! | `<class>/<timeline>/<generation>/commit.json` | written last: the base is whole |
+//! | `<class>/<timeline>/<base id>/base.<n>.zst` | part of a base |
+//! | `<class>/<timeline>/<base id>/commit.json` | written last: the base is whole |
 
 use std::fmt;
 use std::str::FromStr;
@@ -15,13 +15,13 @@ pub const COMMIT: &str = "commit.json";
 /// The folder of all logs; it expires with the hourly bases.
 pub const LOG: &str = "log";
 
-/// How long a base stays; decided when it is put, since a host may not touch it later.
+/// How long a base stays. Fixed at the upload, since a host may not touch the base later.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Class {
     Hourly,
     Daily,
     Monthly,
-    /// Nothing expires it: the base before a fall of the number of keys.
+    /// Never expires: the base from before the number of keys fell.
     Kept,
 }
 
@@ -36,22 +36,23 @@ impl Class {
     }
 }
 
-/// A piece of one increment, named by all that a restore has to know of it. One that is empty says that nothing was written until then.
+/// A part of one increment, named by all that a restore has to know of it. An empty segment says
+/// that nothing was written.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Segment {
     /// Counts from 1 within a timeline, without a hole.
     pub number: u64,
     /// The engine's number of the increment.
     pub increment: u64,
-    /// Bytes of the increment, uncompressed: from the first to the one behind the last.
+    /// Uncompressed bytes of the increment; `to` is exclusive.
     pub from: u64,
     pub to: u64,
-    /// The second that was in force at its first byte and at its end, since 1970; 0 where none was annotated yet.
+    /// Newest annotated seconds before its first byte and before its end; 0 if there is none.
     pub first: i64,
     pub last: i64,
-    /// Everything up to the end of this second is in the log up to here.
+    /// The log up to here has every write until the end of this second.
     pub until: i64,
-    /// Whether it ends at a boundary; a command larger than a segment goes over several.
+    /// Whether it ends at a boundary; a command larger than a segment takes several.
     pub whole: bool,
     /// Of the object, hexadecimal.
     pub sha256: String,
@@ -78,13 +79,13 @@ impl fmt::Display for Segment {
     }
 }
 
-/// No log has so many bytes or pieces, and everything below can be reckoned with.
+/// No log has so many bytes or segments, and sums of lower numbers do not overflow.
 const HIGHEST: u64 = 1 << 60;
-/// Of the year 9999, the last that times can be told of.
+/// In the year 9999, the last that a timestamp can hold.
 const LAST_SECOND: i64 = 253_402_207_200;
 
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is no name of a piece of the log")]
+#[error("{0:?} is no name of a segment of the log")]
 pub struct Unnamed(String);
 
 impl FromStr for Segment {
@@ -124,7 +125,7 @@ impl FromStr for Segment {
     }
 }
 
-/// The name of a base's part.
+/// Returns the name of a base's part.
 pub fn part(number: usize) -> String {
     format!("base.{number:05}.zst")
 }
@@ -134,7 +135,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_chunk_is_its_name() {
+    fn a_segment_can_be_read_from_its_name() {
         let segment = Segment {
             number: 7,
             increment: 12,

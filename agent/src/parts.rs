@@ -1,6 +1,6 @@
-//! A base's file as the parts that are put: the next is compressed while one is on its way.
+//! Splits a base's file into parts, and compresses the next part while one is uploaded.
 //!
-//! Two buffers go back and forth between the two sides, so that a base takes the same few megabytes whatever its size.
+//! Two buffers go back and forth, so a base of any size takes the same few megabytes of memory.
 
 use anyhow::{Context, Result, anyhow};
 use infra_agent::digest;
@@ -13,15 +13,15 @@ use std::sync::mpsc::{Receiver, SyncSender, channel, sync_channel};
 /// A part ends when it has so many bytes compressed, or so many uncompressed.
 const PART: usize = 6 << 20;
 const PART_PLAIN: u64 = 64 << 20;
-/// What is read at once.
+/// Bytes that are read at once.
 const BLOCK: usize = 256 << 10;
-/// A part and what the compressor still holds when it ends: a buffer never grows.
+/// Room for a part and what the compressor still holds at its end, so a buffer never grows.
 const ROOM: usize = PART + 4 * BLOCK;
 
-/// A part that is compressed, and how many bytes it has uncompressed.
+/// A compressed part, and how many bytes it has uncompressed.
 type Packed = (Vec<u8>, u64);
 
-/// Gives a file's parts to `put`, in their order, each with its uncompressed bytes; then the SHA-256 of the whole file.
+/// Calls `put` for each part with its uncompressed size. Returns the SHA-256 of the whole file.
 pub fn each(file: &Path, mut put: impl FnMut(&[u8], u64) -> Result<()>) -> Result<String> {
     std::thread::scope(|scope| {
         let (sender, parts) = sync_channel(0);
@@ -32,7 +32,7 @@ pub fn each(file: &Path, mut put: impl FnMut(&[u8], u64) -> Result<()>) -> Resul
         let compressing = scope.spawn(move || compress(file, &buffers, &sender));
         for (body, plain_bytes) in parts {
             put(&body, plain_bytes)?;
-            // Nobody wants it any more when all is compressed.
+            // The compressing thread has ended if it takes no buffer back.
             let _ = back.send(body);
         }
         compressing
@@ -46,7 +46,7 @@ fn compress(file: &Path, buffers: &Receiver<Vec<u8>>, parts: &SyncSender<Packed>
     let mut input = File::open(file).with_context(doing)?;
     let mut block = vec![0; BLOCK];
     let mut sum = Sha256::new();
-    // Whoever puts them has given up where there is no buffer, or nobody to send to: there is nobody to tell either.
+    // If no buffer comes or nobody takes a part, the upload has failed and says why.
     while let Ok(mut buffer) = buffers.recv() {
         buffer.clear();
         let mut encoder = zstd::stream::write::Encoder::new(buffer, 1).context("compress a base")?;
@@ -109,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_put_ends_it() {
+    fn a_failed_put_ends_it() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("base");
         std::fs::write(&path, noise(4 * PART)).unwrap();

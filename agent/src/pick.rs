@@ -1,6 +1,8 @@
-//! Keys out of a base that was written as commands: some of them, as commands that put each in its place at once; or all of them, with the remaining life that they had.
+//! Reads a base that was written as commands, and writes commands: for some keys, to replace each
+//! at once; or for all keys, to keep the remaining life that they had.
 //!
-//! An engine writes such a base with `aof-use-rdb-preamble no`: all commands of one key stand together, its expiry last, as an absolute time.
+//! An engine writes such a base with `aof-use-rdb-preamble no`. All commands of one key stand
+//! together, and its expiry comes last, as an absolute time.
 
 use crate::glob;
 use serde::{Deserialize, Serialize};
@@ -11,24 +13,25 @@ use std::path::Path;
 use wire::bounds::{LONGEST_BASE_ARGUMENT, LONGEST_LOG_LINE};
 use wire::resp::{self, length, write};
 
-/// A key is built under this name and then renamed: nobody sees a part of it, and a run that was killed leaves one key that the next one removes.
+/// A key is built under this name and then renamed, so that nobody sees half of it. A killed run
+/// leaves this one key, which the next run removes.
 pub const BUILT_AS: &[u8] = b"infra:restore:building";
 
-/// What is wanted of a base.
+/// Which keys to take from a base, and how much longer they live.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 pub struct Wanted {
-    /// Only these keys; nothing: all.
+    /// The pattern of the keys; `None` for all.
     pub keys: Option<String>,
-    /// So much later than they would, keys reach their end.
+    /// How much later keys expire.
     pub shift_ms: i64,
-    /// What has reached its end by now is left out; milliseconds since 1970.
+    /// Keys that have expired by then are left out; milliseconds since 1970.
     pub now_ms: i64,
 }
 
 #[derive(Clone, Debug, Default, Deserialize, Serialize, PartialEq, Eq)]
 pub struct Picked {
     pub keys: u64,
-    /// Keys that would have been among them and have reached their end.
+    /// Keys that were left out because they have expired.
     pub expired: u64,
 }
 
@@ -40,11 +43,11 @@ pub enum Unpicked {
     Malformed(u64),
 }
 
-/// Writes the commands that put the wanted keys in the place of those that are there under their names.
+/// Writes commands that replace the wanted keys by those of the base.
 pub fn commands(base: &Path, wanted: &Wanted, sink: &mut dyn Write) -> Result<Picked, Unpicked> {
     let pattern = wanted.keys.as_deref().map(str::as_bytes);
     let is_wanted = |name: &[u8]| pattern.is_none_or(|pattern| glob::matches(pattern, name));
-    // Its expiry stands behind a key: whether it lives is known only at its end.
+    // A key's expiry comes last, so this pass finds the expired keys before any is written.
     let mut gone: HashSet<(Vec<u8>, Vec<u8>)> = HashSet::new();
     let mut database = b"0".to_vec();
     each(base, |command| {
@@ -105,10 +108,11 @@ pub fn commands(base: &Path, wanted: &Wanted, sink: &mut dyn Write) -> Result<Pi
     Ok(picked)
 }
 
-/// A key that is being built aside.
+/// A key that is being built as [`BUILT_AS`].
 struct Building {
     name: Vec<u8>,
-    /// When it and its fields end. It is told under its own name: what reached its end while it was built could not be renamed.
+    /// The expiry of the key and its fields. It is set after the rename: a key that expired while
+    /// it was built could not be renamed.
     ends: Vec<Vec<Vec<u8>>>,
 }
 
@@ -122,7 +126,7 @@ impl Building {
     }
 }
 
-/// Writes the whole base again, every key with its later end.
+/// Writes the whole base again with later expiry times. Returns how many keys expire.
 pub fn shift(base: &Path, shift_ms: i64, sink: &mut dyn Write) -> Result<u64, Unpicked> {
     let mut sink = BufWriter::with_capacity(1 << 18, sink);
     let mut keys = 0;
@@ -145,11 +149,11 @@ pub fn shift(base: &Path, shift_ms: i64, sink: &mut dyn Write) -> Result<u64, Un
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Kind {
     Select,
-    /// A key's end: PEXPIREAT key milliseconds.
+    /// Sets the expiry of a key: PEXPIREAT key milliseconds.
     Expiry,
-    /// The end of a field: HPEXPIREAT key milliseconds FIELDS ….
+    /// Sets the expiry of fields: HPEXPIREAT key milliseconds FIELDS ….
     FieldExpiry,
-    /// The key is at this place.
+    /// Any other command; the key is at this place.
     Key(usize),
     /// Functions and the like.
     Other,
@@ -226,7 +230,7 @@ fn each(base: &Path, mut see: impl FnMut(&[Vec<u8>]) -> Result<(), Unpicked>) ->
     }
 }
 
-/// A line without its end; false at the end of the file.
+/// Reads a line without its end; false at the end of the file.
 fn read_line(reader: &mut impl BufRead, line: &mut Vec<u8>, offset: &mut u64) -> Result<bool, Unpicked> {
     line.clear();
     let read = reader.take(LONGEST_LOG_LINE as u64).read_until(b'\n', line)?;
@@ -261,7 +265,7 @@ mod tests {
     }
 
     #[test]
-    fn each_wanted_key_is_built_aside_and_what_has_ended_is_left_out() {
+    fn each_wanted_key_is_built_aside_and_expired_ones_are_left_out() {
         let file = base(&log(&[
             "SELECT 0",
             "SET a 1",
@@ -297,7 +301,7 @@ mod tests {
     }
 
     #[test]
-    fn a_whole_base_keeps_everything_but_its_ends_are_later() {
+    fn a_shifted_base_keeps_everything_but_expires_later() {
         let file = base(&log(&[
             "SELECT 0",
             "HMSET h f v",
@@ -318,7 +322,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_log_of_commands_is_refused() {
+    fn a_file_that_is_no_log_of_commands_is_refused() {
         let whole = log(&["SET a 1", "SET b 2"]);
         for cut in 1..whole.len() {
             if cut == log(&["SET a 1"]).len() {

@@ -1,5 +1,5 @@
-//! What a base tells of itself: by its first bytes which version it is and when it was made, by the engine's own checker whether it is whole. Source: Redis 7 and 8,
-//! `rdb.c`; Valkey 8 and 9.
+//! Reads a base's version and time from its first bytes, and checks it with the engine's program.
+//! Source: Redis 7 and 8, `rdb.c`; Valkey 8 and 9.
 
 use anyhow::{Context, Result, bail};
 use std::io::Read;
@@ -11,11 +11,11 @@ pub struct Header {
     pub version: u32,
     /// Seconds since 1970.
     pub created: Option<i64>,
-    /// Whether the file ends behind these fields: there is nothing in it.
+    /// Whether the file ends after these fields, so that it holds nothing.
     pub is_empty: bool,
 }
 
-/// Nothing where it is no base.
+/// Returns the header; `None` if the file is no base.
 pub fn header(file: &mut impl Read) -> Option<Header> {
     let mut begin = Vec::new();
     // Auxiliary fields are short and come first.
@@ -41,7 +41,7 @@ pub fn header(file: &mut impl Read) -> Option<Header> {
     })
 }
 
-/// Reads a base from end to end by the engine's own program; gives how many keys it has.
+/// Reads a whole base with the engine's own program, and returns its number of keys.
 pub fn count(program: &str, file: &Path) -> Result<u64> {
     let output = Command::new("nice")
         .args(["-n", "10", program])
@@ -58,7 +58,7 @@ pub fn count(program: &str, file: &Path) -> Result<u64> {
         .with_context(|| format!("{program} does not say how many keys it read"))
 }
 
-/// A string in any of the short encodings; integers as their digits.
+/// Reads a string in one of the short encodings; an integer becomes its digits.
 fn string(bytes: &[u8]) -> Option<(Vec<u8>, &[u8])> {
     let (first, rest) = bytes.split_first()?;
     let plain = |length: usize, rest: &'_ [u8]| -> Option<usize> { (length <= rest.len()).then_some(length) };

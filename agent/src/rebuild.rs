@@ -1,7 +1,7 @@
-//! Builds a data folder back from a base and the log after it, cut off at the end of a second. Always into a folder that is not there yet.
+//! Rebuilds a data folder from a base and the log after it, up to the end of a second.
 //!
-//! Proven on the way: every object's digest, the base's digest as a whole, that the pieces of the log follow each other without a hole, that the log can be read to
-//! its end. Not proven here: that the engine loads it.
+//! It proves every object's digest, the digest of the whole base, that no segment is missing, and
+//! that the log can be read to its end. It does not prove that the engine loads the folder.
 
 use crate::download::{self, Unread, Wanted};
 use crate::manifest::{FILE, FOLDER, Manifest};
@@ -16,12 +16,12 @@ use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::time::Duration;
 
-/// What to build from. Its addresses are signed: never shown, never in an argument.
+/// What to build from. Its URLs are presigned, so it is never shown and never an argument.
 #[derive(Clone, Deserialize, Serialize)]
 pub struct Plan {
     pub base: Base,
     pub pieces: Vec<Piece>,
-    /// The last second that shall be in it, since 1970; nothing: all there is.
+    /// The last second to include, since 1970; `None` for everything.
     pub until: Option<i64>,
     /// How many objects are read at once.
     pub parallel: usize,
@@ -32,7 +32,7 @@ pub struct Base {
     pub parts: Vec<(Part, String)>,
     pub plain_sha256: String,
     pub plain_bytes: u64,
-    /// The second that is in force where the log goes on.
+    /// The second that was last annotated before the log continues.
     pub second: Option<i64>,
 }
 
@@ -41,7 +41,7 @@ pub struct Piece {
     /// The object's name; see [`Segment`].
     pub name: String,
     pub url: String,
-    /// Up to here it counts, in bytes of its increment: a later timeline took another way.
+    /// Where it ends, in bytes of its increment, if a later timeline continues before its own end.
     pub up_to: u64,
 }
 
@@ -50,7 +50,7 @@ pub struct Piece {
 pub struct Built {
     pub base_bytes: u64,
     pub log_bytes: u64,
-    /// The last second that is in it, as the log tells; nothing where the base is all there is.
+    /// The last annotated second; `None` if there is none.
     pub last_second: Option<i64>,
     /// Whether the log had later seconds, which were left out.
     pub cut: bool,
@@ -72,8 +72,8 @@ pub enum Unbuilt {
     Disk { path: PathBuf, error: io::Error },
 }
 
-/// Builds `folder`/appendonlydir. `progress` hears of the objects done and all. A build that fails
-/// leaves nothing behind: the disk that it filled may be that of a live engine.
+/// Builds `folder`/appendonlydir. Calls `progress` with the objects done and their total. A build
+/// that fails leaves nothing behind: the disk that it filled may be that of a live engine.
 pub fn build(plan: &Plan, folder: &Path, progress: &mut dyn FnMut(usize, usize)) -> Result<Built, Unbuilt> {
     let log = folder.join(FOLDER);
     let was_there = log.exists();
@@ -250,7 +250,7 @@ fn contiguous(pieces: &[Piece]) -> Result<(), Unbuilt> {
     for (index, pair) in segments.windows(2).enumerate() {
         let follows = match pair[0].increment == pair[1].increment {
             true => pair[1].from == pair[0].to.min(pieces[index].up_to),
-            // Where an increment ends is known by the number of the piece alone.
+            // The length of an increment is not known, so the numbers must follow each other.
             false => {
                 pair[1].number == pair[0].number + 1 && pair[1].increment == pair[0].increment + 1 && pair[1].from == 0
             }
@@ -284,7 +284,7 @@ fn stopped(name: &str) -> Unbuilt {
     })
 }
 
-/// Unpacks an object piece by piece; gives how many bytes it had. A few kilobytes can unpack to a full disk: more than its record says ends it.
+/// Unpacks an object and returns its size. Stops above `most`: a few kilobytes can fill a disk.
 fn unpack(
     name: &str,
     object: &[u8],
@@ -308,7 +308,7 @@ fn unpack(
     }
 }
 
-/// The objects in their order, while several are read at once; few wait in memory.
+/// Returns the objects in order. Reads several at once, and holds few in memory.
 fn in_order<'scope>(
     scope: &'scope std::thread::Scope<'scope, '_>,
     wanted: &'scope [Wanted<'scope>],
@@ -328,7 +328,7 @@ fn in_order<'scope>(
                         Ok(client) => download::object(client, wanted),
                         Err(error) => Err(unread(error)),
                     };
-                    // Nobody listens any more: the build ended early.
+                    // The build ended early and takes no more objects.
                     if sender.send(object).is_err() {
                         return;
                     }

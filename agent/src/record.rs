@@ -18,11 +18,11 @@ pub struct Timeline {
     pub version: String,
     /// UTC, RFC 3339.
     pub started_at: String,
-    /// Where its first piece begins.
+    /// Where its first segment begins.
     pub start: Position,
-    /// From which earlier timeline it goes on, and up to where that one holds. Nothing where it begins with a base of its own.
+    /// The timeline that this one continues, and where; `None` if it begins with a base of its own.
     pub parent: Option<Parent>,
-    /// What is missing before it, and why; nothing where nothing is known to be.
+    /// What is missing before it, and why; `None` if nothing is known to be missing.
     pub gap: Option<Gap>,
 }
 
@@ -38,18 +38,18 @@ pub struct Position {
 #[derive(Clone, Debug, Deserialize, Serialize, PartialEq, Eq)]
 pub struct Parent {
     pub timeline: String,
-    /// What follows there is not in the files any more.
+    /// The files do not hold what the parent has after this.
     pub up_to: Position,
 }
 
 #[derive(Clone, Debug, Deserialize, Serialize, PartialEq, Eq)]
 pub struct Gap {
-    /// The last second that was shipped, since 1970; 0 where none was.
+    /// The last second that was shipped, since 1970; 0 if none was.
     pub after: i64,
     pub why: String,
 }
 
-/// What a base holds and where it belongs in the log; the object that is put last.
+/// What a base holds and where it belongs in the log; this object is put last.
 #[derive(Clone, Debug, Deserialize, Serialize, PartialEq, Eq)]
 pub struct Commit {
     pub schema_version: u32,
@@ -84,7 +84,7 @@ pub struct Commit {
     /// UTC, RFC 3339.
     pub started: String,
     pub finished: String,
-    /// How many keys the base before it had, where this one has less than a tenth of them.
+    /// How many keys the base before had, if this one has less than a tenth of them.
     pub fell_from: Option<u64>,
     /// redis.conf of that time, without the password of the server that it follows.
     pub redis_conf: String,
@@ -101,7 +101,7 @@ pub struct Part {
     pub plain_bytes: u64,
 }
 
-/// What the agent says of itself: `status.json` in its folder, and the answer of `infra-agent status`.
+/// What the agent reports of itself, in `status.json` in its folder.
 #[derive(Clone, Debug, Default, Deserialize, Serialize, PartialEq, Eq)]
 pub struct AgentStatus {
     pub schema_version: u32,
@@ -109,10 +109,10 @@ pub struct AgentStatus {
     /// When this was written, seconds since 1970.
     pub at: i64,
     pub timeline: String,
-    /// Everything up to the end of this second is in the bucket; 0 where nothing is yet.
+    /// Everything up to the end of this second is in the bucket; 0 if nothing is yet.
     pub shipped_until: i64,
     pub shipped: Position,
-    /// Pieces and bytes that wait on the disk.
+    /// Segments and bytes that wait on the disk.
     pub backlog_pieces: u64,
     pub backlog_bytes: u64,
     /// Objects that were put since the agent started.
@@ -121,12 +121,12 @@ pub struct AgentStatus {
     pub gap: Option<Gap>,
     /// What is wrong now.
     pub troubles: Vec<String>,
-    /// What the newest full copy replaced on this host, where it is kept.
+    /// What the newest full copy replaced on this host, if it is still kept.
     #[serde(default)]
     pub kept: Option<Kept>,
 }
 
-/// The generation of the append-only log that a full copy replaced.
+/// The AOF set that a full copy replaced.
 #[derive(Clone, Debug, Deserialize, Serialize, PartialEq, Eq)]
 pub struct Kept {
     /// When it was replaced, seconds since 1970.

@@ -1,4 +1,4 @@
-//! The role's credentials, from the instance's metadata service (IMDSv2), renewed before they run out. They live in memory alone.
+//! Gets the role's credentials from IMDSv2, renews them in time, and holds them in memory only.
 
 use anyhow::{Context, Result, bail};
 use aws_credential_types::Credentials;
@@ -6,11 +6,11 @@ use infra_agent::download;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
-/// The service is on the machine itself.
+/// Limit for one answer. The service is on the machine itself.
 const ANSWER: Duration = Duration::from_secs(5);
-/// So long before they end new ones are asked for; AWS has them ready five minutes before.
+/// How long before the end new credentials are asked for; AWS has them five minutes before.
 const RENEW: Duration = Duration::from_secs(240);
-/// Asked again at least so often, whatever they say of their end.
+/// Credentials are renewed at least this often, whatever end they name.
 const LONGEST: Duration = Duration::from_secs(3600);
 
 pub struct Role {
@@ -45,7 +45,7 @@ impl Role {
         })
     }
 
-    /// They were refused: others are asked for before the next use.
+    /// Drops credentials that were refused; the next use asks for new ones.
     pub fn forget(&self) {
         *self.held.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
@@ -57,7 +57,7 @@ impl Role {
         }
         match self.ask() {
             Ok(fresh) => Ok(held.insert(fresh).credentials.clone()),
-            // A metadata service that hiccups is no reason to stop while the old ones still hold.
+            // The service may fail for a while: the old credentials are still valid.
             Err(error) => match held.as_ref() {
                 Some(old) if old.credentials.expiry().is_some_and(|end| end > SystemTime::now()) => {
                     Ok(old.credentials.clone())

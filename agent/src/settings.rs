@@ -1,4 +1,4 @@
-//! What the agent is told: lines `NAME=value` of its settings file, which `infra up` writes.
+//! The agent's settings: lines `NAME=value` of a file that `infra up` writes.
 
 use anyhow::{Context, Result, bail};
 use std::collections::BTreeMap;
@@ -7,9 +7,9 @@ use std::time::Duration;
 
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// What messages and keys call the host.
+    /// The host's name in messages and keys.
     pub label: String,
-    /// Whether this host's log and bases go to the bucket; without it only the last generation is kept.
+    /// Whether the log and bases go to the bucket; if not, the agent only keeps the last AOF set.
     pub ships: bool,
     /// Without a slash at its end.
     pub bucket_url: String,
@@ -31,7 +31,7 @@ pub struct Settings {
     pub rdb_check: String,
     /// The agent's own folder; best on the same file system as the data.
     pub home: PathBuf,
-    /// So much of the disk must be free, or a last generation is not kept.
+    /// The share of the disk that must be free for the last AOF set to be kept.
     pub keep_free_percent: u64,
     pub metadata: String,
 }
@@ -89,7 +89,8 @@ impl Settings {
         })
     }
 
-    /// How old the first waiting byte of the log may become before it is sent: what is left of the objective is for reading to the end, signing and sending.
+    /// Returns how old the first waiting byte of the log may become. The rest of the objective is
+    /// for reading to the end, signing and sending.
     pub fn cut_age(&self) -> Duration {
         match self.rpo.as_secs() {
             8.. => self.rpo - Duration::from_secs(5),
@@ -110,7 +111,7 @@ mod tests {
                         INFRA_SOCKET=/s\nINFRA_CONFIG=/c\nINFRA_USERS=/u\nINFRA_RDB_CHECK=redis-check-rdb\n";
 
     #[test]
-    fn what_is_missing_is_named() {
+    fn a_missing_setting_is_named() {
         assert_eq!(Settings::parse(FULL).unwrap().rpo, Duration::from_secs(10));
         let error = format!("{:#}", Settings::parse(&FULL.replace("INFRA_REGION", "X")).unwrap_err());
         assert!(error.contains("INFRA_REGION is missing"), "{error}");
@@ -119,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn a_piece_leaves_time_for_its_way() {
+    fn a_segment_leaves_time_for_its_upload() {
         for (rpo, cut) in [(1, 300), (4, 1200), (10, 5000), (60, 55_000)] {
             let settings = Settings::parse(&format!("{FULL}INFRA_RPO_S={rpo}\n")).unwrap();
             assert_eq!(settings.cut_age(), Duration::from_millis(cut), "rpo {rpo}");

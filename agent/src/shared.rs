@@ -1,4 +1,4 @@
-//! What the agent's threads tell each other.
+//! The state that the agent's threads share.
 
 use infra_agent::record::{Gap, Kept, Position};
 use std::collections::{BTreeMap, BTreeSet};
@@ -17,9 +17,9 @@ pub struct State {
     pub timeline: String,
     /// How each of the newest increments began.
     pub starts: BTreeMap<u64, Start>,
-    /// Pairs of increments that were listed together with the base before them: the second goes on where the first ends.
+    /// Pairs of increments where the second was seen to continue the first.
     pub joints: BTreeSet<(u64, u64)>,
-    /// Timelines that begin with a base which is in the bucket.
+    /// Timelines whose base is in the bucket.
     pub based: BTreeSet<String>,
     /// The base of a timeline that begins with what the engine had on its disk.
     pub base_wanted: Option<Wanted>,
@@ -30,7 +30,7 @@ pub struct State {
     pub gap: Option<Gap>,
     /// What the newest full copy replaced.
     pub kept: Option<Kept>,
-    /// By the part of the agent that has it.
+    /// What is wrong now, by the part of the agent.
     pub troubles: BTreeMap<&'static str, String>,
 }
 
@@ -41,7 +41,7 @@ pub struct Start {
     pub timeline: String,
     /// The engine's run that opened the increment, or loaded it.
     pub run_id: String,
-    /// The second in force there.
+    /// The second that was last annotated there.
     pub second: Option<i64>,
 }
 
@@ -50,14 +50,14 @@ pub struct Start {
 pub struct Wanted {
     pub timeline: String,
     pub start: Position,
-    /// The second in which it began, since 1970.
+    /// The second in which the timeline began, since 1970.
     pub began: i64,
     /// A second name of the base's file.
     pub file: std::path::PathBuf,
 }
 
 impl State {
-    /// Returns where a base of that run belongs that is followed by this increment.
+    /// Returns where a base belongs that this increment follows; `None` if another run opened it.
     pub fn start(&self, increment: u64, run_id: &str) -> Option<Start> {
         self.starts
             .get(&increment)
@@ -77,7 +77,7 @@ impl Shared {
         self.changed.notify_all();
     }
 
-    /// Waits until the state gives a value, or the time is over.
+    /// Waits until `look` returns a value; `None` after `patience`.
     pub fn wait<T>(&self, patience: Duration, mut look: impl FnMut(&mut State) -> Option<T>) -> Option<T> {
         let mut found = None;
         let waiting = |state: &mut State| {
@@ -98,7 +98,7 @@ impl Shared {
             Some(what) => state.troubles.insert(part, what.clone()),
             None => state.troubles.remove(part),
         };
-        // Told once, and not at every attempt.
+        // Logged once, and not at every attempt.
         match what {
             Some(what) if before.as_ref() != Some(&what) => eprintln!("infra-agent: {part}: {what}"),
             None if before.is_some() => eprintln!("infra-agent: {part}: all is well again"),

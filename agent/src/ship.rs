@@ -1,13 +1,14 @@
-//! Follows the append-only log by descriptor and cuts it into pieces.
+//! Follows the append-only log by descriptor and makes segments of it.
 //!
-//! A piece is cut only after the engine was seen to be in the run that wrote it: an engine that restarts may cut a torn end off its file and write over it, and
-//! what was read in between would be a mixture. Whenever run, role or file change, the files are held against what was shipped, and a new timeline says how far
-//! that is still true.
+//! A segment is made only after the engine was seen to be in the run that wrote it: an engine that
+//! restarts may remove a torn end and write over it, and the bytes read would be a mixture. When
+//! run, role or file change, the files are compared with what was shipped, and a new timeline says
+//! how far they still hold it.
 //!
-//! A second counts as complete only if the engine said *before* the file was
-//! read that its log was in force and written, and the list read after that answer still ends with
-//! this increment. The engine writes its log before it answers, so what ran before the answer is in
-//! the file; and a log that was stopped in between would have come back with a new increment.
+//! A second counts as complete only if the engine said *before* the file was read that its log was
+//! in force and written, and the list read after that answer still ends with this increment. The
+//! engine writes its log before it answers, so earlier writes are in the file. A log that was
+//! stopped in between would have come back with a new increment.
 
 use crate::attach::Attached;
 use crate::clock;
@@ -25,16 +26,16 @@ use std::time::{Duration, Instant};
 
 /// How often the file is looked at. An engine writes its log at every turn of its loop.
 const POLL: Duration = Duration::from_millis(100);
-/// How often the engine is asked whether it is still the same.
+/// How often the engine is asked whether it is still in the same run.
 const ASK: Duration = Duration::from_secs(1);
-/// How long after its second a write may still come into the file: `appendfsync everysec` holds it back for up to two seconds while the disk is slow.
+/// How late a write may reach the file: `appendfsync everysec` waits up to 2 s on a slow disk.
 pub const LATE: Duration = Duration::from_secs(3);
 
-/// Why a piece is cut.
+/// Why a segment is made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Why {
     Due,
-    /// No more of it is held in memory.
+    /// The memory for one segment is full.
     Full,
     /// An increment begins.
     Begins,
@@ -45,14 +46,14 @@ enum Why {
 pub enum End {
     /// The engine restarted, changed its role or is gone; the files may go on.
     Changed,
-    /// The log does not go on from here.
+    /// The log cannot be continued from here.
     Gap { why: String, rewrite: bool },
-    /// Too much waits: S3 does not take it.
+    /// Too much waits, because S3 takes nothing.
     Overflow,
 }
 
 impl Shipper {
-    /// For ever.
+    /// Runs until the process ends.
     pub fn run(&mut self) {
         loop {
             match self.attach() {
@@ -91,7 +92,7 @@ impl Shipper {
         self.needs_rewrite |= rewrite;
     }
 
-    /// Lets go of what S3 does not take, all but the oldest, and waits until that one is taken.
+    /// Drops all that waits but the oldest object, and waits until S3 has taken that one.
     fn overflow(&mut self) {
         let items = self.spool.items();
         let shipped = self.shared.lock().shipped_until;
@@ -120,11 +121,11 @@ impl Shipper {
             if self.spool.size().1 > self.settings.backlog {
                 return Ok(End::Overflow);
             }
-            // Before the list and before reading: what was written some seconds earlier is in what is read next, if this increment is still the last one then; however
-            // long this process stands still in between.
+            // The clock comes first: writes of past seconds are then in what is read next, if this
+            // increment is still the last. A pause of this process in between does no harm.
             let over = self.passed.until(Instant::now(), clock::now());
             let wanted = follow.is_due(self.settings.cut_age());
-            // Asked before the file is read: what ran before the answer is in the file by then.
+            // The engine is asked before reading: its earlier writes are in the file by then.
             let over = if wanted {
                 match self.standing(&follow) {
                     Standing::Sure => over,
@@ -135,7 +136,7 @@ impl Shipper {
             } else {
                 None
             };
-            // Before reading: an increment that is not the last one any more gets nothing behind what is read next.
+            // The list is read before the file: only the last increment gets more writes.
             let manifest = self.manifest()?;
             self.note_joints(&manifest);
             if let Some(watch) = &mut self.watch {
@@ -191,12 +192,12 @@ impl Shipper {
         }
     }
 
-    /// Cuts what a log that was stopped still has. The engine does not write to this increment again
-    /// in this run.
+    /// Makes segments of what a stopped log still has. This run of the engine does not write to
+    /// this increment again.
     fn cut_rest(&mut self, mut follow: Follow, why: String) -> Result<End> {
         loop {
             let read = follow.read()?;
-            // After reading, as ever: another run may have written over what was read.
+            // The engine is asked after reading: another run may have overwritten what was read.
             let same = matches!(
                 self.standing(&follow),
                 Standing::Sure | Standing::Unsure | Standing::Stopped(_)
@@ -221,10 +222,11 @@ impl Shipper {
         }
     }
 
-    /// `over`: the second of which nothing could come any more before everything was read; nothing where not everything was.
+    /// Makes a segment. `over`: the last second that was over before everything was read; `None` if
+    /// not everything was read.
     fn cut(&mut self, follow: &mut Follow, over: Option<i64>, why: Why) -> Result<()> {
         let boundary = follow.scanner.boundary();
-        // A command that is larger than a piece goes over several.
+        // A command that is larger than a segment takes several.
         let partial = why == Why::Full && boundary.offset <= follow.cut.offset;
         let end = if partial {
             Boundary {
@@ -236,18 +238,18 @@ impl Shipper {
         };
         follow.in_vain = Some(Instant::now());
         if end.offset < follow.cut.offset {
-            // Within such a command.
+            // The last segment ended within such a command.
             return Ok(());
         }
-        let length = usize::try_from(end.offset - follow.cut.offset).context("cut a piece")?;
+        let length = usize::try_from(end.offset - follow.cut.offset).context("cut a segment")?;
         let last = end.second.unwrap_or(0);
-        // With all of it read, what was written until a moment ago is in it; else only what a later second follows.
+        // If everything read goes into the segment, `over` holds. Else a later second must follow.
         let over = over.filter(|_| end.offset == follow.scanner.offset());
         let until = over.unwrap_or(0).max(last - 1).max(follow.until).max(0);
         if length == 0 && until <= follow.until && why != Why::Begins {
             return Ok(());
         }
-        let body = zstd::bulk::compress(&follow.plain[..length], 1).context("compress a piece of the log")?;
+        let body = zstd::bulk::compress(&follow.plain[..length], 1).context("compress a segment of the log")?;
         let segment = Segment {
             number: self.memory.next,
             increment: follow.increment,
@@ -275,7 +277,7 @@ impl Shipper {
         Ok(())
     }
 
-    /// Goes on to the next increment, if it is known to begin where this one ends.
+    /// Continues with the next increment, if it is known to begin where this one ends.
     fn next_increment(&mut self, follow: &mut Follow, manifest: &Manifest) -> Result<Option<End>> {
         let here = follow.increment;
         let Some(next) = manifest.increments.iter().find(|file| file.sequence > here) else {
@@ -314,7 +316,7 @@ impl Shipper {
             state.starts.retain(|start, _| start + 8 > number);
             state.joints.retain(|(_, end)| end + 8 > number);
         });
-        // An empty piece: that the one increment follows the other is in the bucket, and known after a death of ours.
+        // An empty segment records that this increment follows the last one.
         self.cut(follow, None, Why::Begins)?;
         self.memory.forget_before(number)?;
         Ok(None)

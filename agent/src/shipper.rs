@@ -1,4 +1,4 @@
-//! What follows the log, cuts it and declares its gaps.
+//! The state of the thread that follows the log, makes segments and declares gaps.
 
 use crate::clock;
 use crate::engine::Engine;
@@ -20,7 +20,7 @@ pub struct Shipper {
     pub spool: Arc<Spool>,
     pub shared: Arc<Shared>,
     pub memory: Memory,
-    /// Tells how increments come to be; nothing where the kernel refuses.
+    /// Notes how increments begin; `None` if the kernel refuses.
     pub watch: Option<Watch>,
     /// The folder that is watched.
     pub place: Option<Place>,
@@ -28,7 +28,7 @@ pub struct Shipper {
     pub unsure_since: Option<Instant>,
     /// Which seconds are over.
     pub passed: clock::Passed,
-    /// The files on the disk are of no use to begin with.
+    /// Whether the files on the disk cannot begin a timeline.
     pub needs_rewrite: bool,
 }
 

@@ -1,4 +1,5 @@
-//! Objects of the log on their way: a folder of files that are put in their order and then removed. It outlives the agent, and a power cut.
+//! A folder of objects of the log that wait for the bucket. They are put in order and then removed.
+//! The folder survives a crash of the agent and a power cut.
 
 use anyhow::{Context, Result};
 use infra_agent::name::TIMELINE;
@@ -9,9 +10,9 @@ use std::path::{Path, PathBuf};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-/// Between a timeline and an object's name; in none of either.
+/// Separates a timeline from an object's name; neither contains it.
 const BETWEEN: char = '~';
-/// Puts a timeline's record before its pieces, which are numbered from 1.
+/// Sorts a timeline's record before its segments, which are numbered from 1.
 const FIRST: &str = "0000000000-";
 
 pub struct Spool {
@@ -67,7 +68,7 @@ impl Spool {
                 waiting.bytes += entry.metadata().with_context(doing)?.len();
                 waiting.names.insert(name);
             } else {
-                // Half an object: what it would have held is in the log still.
+                // A half-written object: the log still has its bytes.
                 fs::remove_file(entry.path()).with_context(doing)?;
             }
         }
@@ -82,14 +83,14 @@ impl Spool {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Keeps an object until it was put. The uploader does not get it before [`Spool::release`].
+    /// Keeps an object until it is put. The uploader does not get it before [`Spool::release`].
     pub fn add(&self, timeline: &str, name: &str, body: &[u8]) -> Result<()> {
         let first = if name == TIMELINE { FIRST } else { "" };
         let file = format!("{timeline}{BETWEEN}{first}{name}");
         let path = self.folder.join(&file);
         if let Err(error) = write_durably(&path, body) {
-            // It may have its name already. The log still has its bytes, and another attempt may
-            // cut elsewhere: two segments with one number must not wait.
+            // The file may have its name already. The log still has its bytes, and another attempt
+            // may cut elsewhere: two segments with one number must not wait.
             let _ = fs::remove_file(&path);
             return Err(error);
         }
@@ -105,19 +106,19 @@ impl Spool {
         self.lock().held = Some(item.file.clone());
     }
 
-    /// The agent's memory has everything that waits.
+    /// Lets the uploader take everything that waits: the agent's memory has it now.
     pub fn release(&self) {
         self.lock().held = None;
         self.changed.notify_all();
     }
 
-    /// How many wait, and their bytes.
+    /// Returns how many objects wait, and their bytes.
     pub fn size(&self) -> (u64, u64) {
         let waiting = self.lock();
         (waiting.names.len() as u64, waiting.bytes)
     }
 
-    /// The oldest that may be put, as soon as there is one.
+    /// Returns the oldest object that may be put, as soon as there is one; `None` after `patience`.
     pub fn oldest(&self, patience: Duration) -> Option<Item> {
         let (waiting, _) = self
             .changed
@@ -131,7 +132,7 @@ impl Spool {
         fs::read(&path).with_context(|| format!("read {}", path.display()))
     }
 
-    /// It was put, or will never be.
+    /// Removes an object that was put or will never be.
     pub fn remove(&self, item: &Item) -> Result<()> {
         let path = self.folder.join(&item.file);
         let mut waiting = self.lock();
@@ -143,7 +144,7 @@ impl Spool {
         Ok(())
     }
 
-    /// Everything that waits, in its order.
+    /// Returns everything that waits, in order.
     pub fn items(&self) -> Vec<Item> {
         self.lock().names.iter().filter_map(|name| Item::parse(name)).collect()
     }
@@ -203,7 +204,7 @@ mod tests {
         ] {
             spool.add(timeline, name, b"four").unwrap();
         }
-        // Another life of the agent; half a file of the one before is no object.
+        // The agent restarts; a half-written file is no object.
         fs::write(folder.path().join("spool/a~0000000011-x.new"), b"ha").unwrap();
         let spool = Spool::open(folder.path().join("spool")).unwrap();
         assert_eq!(spool.size(), (4, 16));

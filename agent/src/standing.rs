@@ -1,4 +1,4 @@
-//! Asks the engine how the log stands that is followed.
+//! Asks the engine for the state of the log that is followed.
 
 use crate::engine::Look;
 use crate::follow::Follow;
@@ -6,14 +6,14 @@ use crate::force::{self, Force};
 use crate::shipper::Shipper;
 use std::time::{Duration, Instant};
 
-/// For how long it may be unclear whether the log is in force before that is reported.
+/// How long it may be unclear whether the log is in force before that is reported.
 const UNCLEAR: Duration = Duration::from_secs(60);
 
-/// The engine's own account of the log that is followed.
+/// The state of the followed log, as the engine reports it.
 pub enum Standing {
     /// It is in force, and what was written so far is in its file.
     Sure,
-    /// Its bytes are right, but more may come for any second.
+    /// The bytes in the file are right, but any second may still get writes.
     Unsure,
     /// The engine restarted, changed its role, loads or does not answer.
     Changed,

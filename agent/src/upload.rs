@@ -1,4 +1,4 @@
-//! Puts what waits in the spool, oldest first. It never gives up; what cannot be put stays and is told.
+//! Puts what waits in the spool, oldest first. Never gives up, and reports what it cannot put.
 
 use crate::bucket::{Bucket, Refusal};
 use crate::shared::Shared;
@@ -19,7 +19,7 @@ pub fn run(bucket: &Bucket, spool: &Spool, shared: &Arc<Shared>, prefix: &str) {
         let body = match spool.read(&item) {
             Ok(body) => body,
             Err(error) => {
-                // It was dropped meanwhile, or the disk is broken.
+                // The object was dropped meanwhile, or the disk is broken.
                 if spool.oldest(Duration::ZERO).as_ref() == Some(&item) {
                     shared.trouble("shipping", Some(format!("{error:#}")));
                     std::thread::sleep(LONGEST_PAUSE);
@@ -45,7 +45,7 @@ pub fn run(bucket: &Bucket, spool: &Spool, shared: &Arc<Shared>, prefix: &str) {
             }
             Err(refusal) => {
                 shared.trouble("shipping", Some(refusal.to_string()));
-                // What is refused now may be allowed again by a person; there is no hurry.
+                // Only a person can end a final refusal, so there is no hurry.
                 let wait = match refusal {
                     Refusal::Passing(_) => pause,
                     Refusal::Final(_) => LONGEST_PAUSE,

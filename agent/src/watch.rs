@@ -1,9 +1,10 @@
-//! How the increments of the log come to be, as the kernel tells it, also of one that lived too short to be seen in a list.
+//! Watches by inotify how increments begin, also those that no list showed.
 //!
-//! The engine opens an increment under its own name when it goes on from the one before; after a full copy from another server, or when its log was off, it collects
-//! under another name and renames that in the end. Source: Redis 7 and 8, `aof.c`: `openNewIncrAofForAppend`.
-//! Newer Valkey makes the file of a full copy its base and then opens an increment under its own name: that base comes before the increment and within one manifest.
-//! Source: Valkey, `aof.c`: `restartAOFWithSyncRdb`.
+//! An engine that continues its log opens the next increment under its own name. After a full copy,
+//! or when its log was off, it writes to another name and renames that file at the end. Source:
+//! Redis 7 and 8, `aof.c`: `openNewIncrAofForAppend`. Newer Valkey makes the file of a full copy
+//! its base and then opens an increment under its own name, with no manifest in between. Source:
+//! Valkey, `aof.c`: `restartAOFWithSyncRdb`.
 
 use crate::shared::Shared;
 use infra_agent::manifest::FILE;
@@ -13,12 +14,12 @@ use std::sync::Arc;
 
 pub struct Watch {
     kernel: Inotify,
-    /// A base has come, and no manifest since.
+    /// A base has appeared, and no manifest since.
     base_came: bool,
 }
 
 impl Watch {
-    /// Nothing where the kernel refuses: then only lists tell.
+    /// Returns `None` if the kernel refuses; then only the manifests show how increments begin.
     pub fn open(folder: &Path) -> Option<Watch> {
         let watch = Inotify::init(InitFlags::IN_NONBLOCK | InitFlags::IN_CLOEXEC).ok()?;
         watch
@@ -30,7 +31,7 @@ impl Watch {
         })
     }
 
-    /// Takes note of everything that has come to be since it was last asked.
+    /// Notes everything that has appeared since the last call.
     pub fn note(&mut self, shared: &Arc<Shared>) {
         while let Ok(events) = self.kernel.read_events() {
             for event in events {
@@ -44,7 +45,7 @@ impl Watch {
                 }
                 let Some(number) = number(&name) else { continue };
                 let mut state = shared.lock();
-                // The number is given anew: joints from here on belong to files that are gone.
+                // The number is used again: joints from here on belong to files that are gone.
                 state.joints.retain(|(_, end)| *end < number);
                 if number > 1 && event.mask.contains(AddWatchFlags::IN_CREATE) && !self.base_came {
                     state.joints.insert((number - 1, number));
@@ -54,7 +55,7 @@ impl Watch {
     }
 }
 
-/// The number of an increment by the name of its file.
+/// Returns the number of an increment from the name of its file.
 fn number(name: &str) -> Option<u64> {
     name.strip_prefix("appendonly.aof.")?
         .strip_suffix(".incr.aof")?
@@ -115,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn a_number_that_is_given_anew_ends_what_was_known_of_it() {
+    fn a_reused_number_drops_its_old_joints() {
         let folder = tempfile::tempdir().unwrap();
         let shared = Arc::new(Shared::default());
         shared.lock().joints.extend([(1, 2), (2, 3)]);

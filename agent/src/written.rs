@@ -1,4 +1,4 @@
-//! A file that is written and summed in a thread of its own: unpacking a base takes about as long as both together, and need not wait for them.
+//! Writes and digests a file in a thread of its own, so that unpacking a base need not wait for it.
 
 use crate::digest;
 use sha2::{Digest, Sha256};
@@ -7,10 +7,10 @@ use std::io::{self, Write};
 use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 use std::thread::JoinHandle;
 
-/// Blocks that go back and forth.
+/// How many blocks go back and forth.
 const BLOCKS: usize = 4;
 
-/// Dropped before its end it waits until nothing is written any more.
+/// Dropped early, it waits until the thread has ended.
 pub struct Written {
     blocks: Option<SyncSender<Vec<u8>>>,
     back: Receiver<Vec<u8>>,
@@ -31,7 +31,7 @@ impl Written {
         }
     }
 
-    /// Writes on. An error may be that of bytes that were given before.
+    /// Writes bytes. An error may come from an earlier call.
     pub fn add(&mut self, bytes: &[u8]) -> io::Result<()> {
         if let Ok(mut block) = self.back.recv() {
             block.clear();
@@ -43,7 +43,7 @@ impl Written {
         self.join().and(Err(io::Error::other("writing has ended")))
     }
 
-    /// The SHA-256 of all that was given, once it is on the disk.
+    /// Returns the SHA-256 of everything, once it is on the disk.
     pub fn end(mut self) -> io::Result<String> {
         self.join()
     }
@@ -79,7 +79,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn all_is_there_with_its_sum() {
+    fn everything_is_written_and_digested() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("base");
         let bytes: Vec<u8> = (0..1_000_000_u32).map(|number| (number % 251) as u8).collect();
@@ -92,8 +92,7 @@ mod tests {
     }
 
     #[test]
-    fn a_disk_that_refuses_is_told() {
-        // It is full at once.
+    fn a_full_disk_is_reported() {
         let mut written = Written::to(File::options().write(true).open("/dev/full").unwrap());
         let refused = (0..100).find_map(|_| written.add(&[0; 1000]).err());
         assert_eq!(refused.unwrap().kind(), io::ErrorKind::StorageFull);

@@ -1,4 +1,4 @@
-//! What a death at any step leaves, and what is made of it.
+//! A crash at any step leaves a state that the next start finishes.
 
 use super::*;
 use std::os::unix::fs::MetadataExt;
@@ -46,7 +46,7 @@ fn a_rewrite_moves_the_names_on_and_a_full_copy_sets_them_aside() {
     let last = kept.last().unwrap().clone();
     assert_eq!((last.at, last.bytes), (moment(1_764_000_000), 6));
     assert_eq!(fs::read_to_string(within(&last.folder).join("2.incr")).unwrap(), "two");
-    // The next one takes its place; another life knows it.
+    // The next set replaces it, and a restarted agent finds that one.
     assert!(
         kept.set_aside(&engine(&data, 4, "four"), &data, moment(1_764_000_009))
             .unwrap()
@@ -61,7 +61,7 @@ fn a_rewrite_moves_the_names_on_and_a_full_copy_sets_them_aside() {
 }
 
 #[test]
-fn what_changed_while_it_was_linked_is_not_kept() {
+fn a_set_that_changes_while_it_is_linked_is_not_kept() {
     let folder = tempfile::tempdir().unwrap();
     let (data, home) = (folder.path().join("data"), folder.path().join("kept"));
     let mut kept = Kept::open(home.clone()).unwrap();
@@ -80,7 +80,7 @@ fn what_changed_while_it_was_linked_is_not_kept() {
 }
 
 #[test]
-fn a_death_at_any_step_is_finished_by_the_next_life() {
+fn a_crash_at_any_step_is_finished_by_the_next_start() {
     let folder = tempfile::tempdir().unwrap();
     let (data, home) = (folder.path().join("data"), folder.path().join("kept"));
     let begin = || {
@@ -99,7 +99,7 @@ fn a_death_at_any_step_is_finished_by_the_next_life() {
     };
     let current = |kept: &Kept| kept.current().map(|one| one.names().next().unwrap().to_string());
 
-    // Before the new one is whole: the one before is in force.
+    // The new set is not whole: the old one stays current.
     begin();
     copy("new", &["2.base"]);
     let kept = Kept::open(home.clone()).unwrap();
@@ -108,7 +108,7 @@ fn a_death_at_any_step_is_finished_by_the_next_life() {
         (Some("1.base"), vec!["current".into()])
     );
 
-    // The one before is on its way out: the new one comes into force, and nothing is set aside.
+    // The old set is being removed: the new one becomes current, and nothing is set aside.
     let home_now = begin();
     copy("new", &["2.base", "2.incr", FILE]);
     fs::rename(home_now.join("current"), home_now.join("gone-current")).unwrap();
@@ -118,7 +118,7 @@ fn a_death_at_any_step_is_finished_by_the_next_life() {
         (Some("2.base"), vec!["current".into()])
     );
 
-    // It is set aside, and an older one was not removed yet.
+    // The old set was set aside, and an older one is not removed yet.
     let home_now = begin();
     copy("new", &["2.base", "2.incr", FILE]);
     copy("last-20251124T160000.000Z", &["2.base", FILE]);
@@ -128,7 +128,7 @@ fn a_death_at_any_step_is_finished_by_the_next_life() {
     assert_eq!(kept.last().unwrap().bytes, 6);
     assert_eq!(names(&home), ["current", "last-20251124T160009.000Z"]);
 
-    // Half removed.
+    // A removal was interrupted.
     begin();
     copy("gone-last-20251124T160000.000Z", &["2.incr"]);
     let kept = Kept::open(home.clone()).unwrap();

@@ -40,7 +40,7 @@ fn a_file_is_proven_as_far_as_it_holds_what_was_shipped() {
     assert_eq!(
         proven("aaaabbbbccccdddd"),
         Some((8, false)),
-        "a command that goes over pieces is not whole yet"
+        "a command that goes over segments is not whole yet"
     );
     assert_eq!(proven("aaaabbbb"), Some((8, false)));
     assert_eq!(proven("aaaabbbXcccc"), Some((4, false)));
@@ -49,7 +49,7 @@ fn a_file_is_proven_as_far_as_it_holds_what_was_shipped() {
 }
 
 #[test]
-fn what_is_done_with_is_forgotten_and_the_number_goes_on() {
+fn old_increments_are_forgotten_and_the_numbers_continue() {
     let folder = tempfile::tempdir().unwrap();
     let mut memory = Memory::open(folder.path()).unwrap();
     memory.add(segment(1, 0, 4, true), "x".into()).unwrap();
@@ -61,7 +61,7 @@ fn what_is_done_with_is_forgotten_and_the_number_goes_on() {
 }
 
 #[test]
-fn half_a_line_does_not_take_the_next_one_with_it() {
+fn half_a_line_does_not_spoil_the_next_one() {
     let folder = tempfile::tempdir().unwrap();
     let mut memory = Memory::open(folder.path()).unwrap();
     memory.add(segment(1, 0, 4, true), "x".into()).unwrap();
@@ -87,7 +87,7 @@ fn a_gap_is_known_until_it_is_declared() {
     assert_eq!(Memory::open(folder.path()).unwrap().gap(), None);
 }
 
-/// A segment's object in a spool, and the segment.
+/// Adds a segment's object to the spool and returns the segment.
 fn spooled(spool: &Spool, timeline: &str, number: u64, until: i64, plain: &[u8]) -> Segment {
     let body = zstd::bulk::compress(plain, 1).unwrap();
     let segment = Segment {
@@ -125,7 +125,7 @@ fn a_segment_is_remembered_before_the_uploader_can_take_it() {
     let folder = tempfile::tempdir().unwrap();
     let mut memory = Memory::open(folder.path()).unwrap();
     memory.begin(&timeline("a", None)).unwrap();
-    // The agent dies between the spool and its memory.
+    // The agent crashes after it wrote the spool and before it wrote its memory.
     spooled(&Spool::open(folder.path().join("spool")).unwrap(), "a", 1, 9, b"aaaa");
     let spool = Spool::open(folder.path().join("spool")).unwrap();
     let mut memory = Memory::open(folder.path()).unwrap();
@@ -182,7 +182,7 @@ fn a_gap_claims_nothing_of_the_segments_that_were_dropped() {
 }
 
 #[test]
-fn a_log_that_began_anew_wants_a_base_until_one_of_its_own_is_there() {
+fn a_log_that_began_anew_needs_a_base_of_its_own() {
     let folder = tempfile::tempdir().unwrap();
     let mut memory = Memory::open(folder.path()).unwrap();
     memory.begin(&timeline("b", None)).unwrap();
