@@ -1,6 +1,5 @@
-//! The engine's interface to modules, as far as it is used here. Source: redismodule.h of Redis 7.2, whose functions Valkey has under the same names.
-//!
-//! The engine calls everything here from its main thread. What it hands over lives for the call alone, and what it is given as an error it frees.
+//! The engine's interface to modules. Source: redismodule.h of Redis 7.2; Valkey has the same.
+//! The engine calls from its main thread. Arguments live for the call; it frees the error it gets.
 
 #![allow(unsafe_code, reason = "the interface is C's")]
 
@@ -12,9 +11,9 @@ use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 const OK: c_int = 0;
 const ERR: c_int = 1;
-/// The login is decided; without a user that was logged in, it is refused.
+/// The module has decided: unless it logged a user in, the login is refused.
 const AUTH_HANDLED: c_int = 0;
-/// The next in turn decides: at last the engine, by the password.
+/// The next module decides, and at last the engine, by the password.
 const AUTH_NOT_HANDLED: c_int = 1;
 const API_VERSION: c_int = 1;
 const CLIENT_INFO_VERSION: u64 = 1;
@@ -79,20 +78,20 @@ static SETTING: Mutex<Setting> = Mutex::new(Setting {
     shown: null_mut(),
 });
 
-/// The list, and the text of it that the engine was last given: the engine does not keep it, and does not free it.
+/// The list, and its text as the engine last got it. The engine neither keeps nor frees that text.
 struct Setting {
     replicas: Replicas,
     shown: *mut Text,
 }
 
-// SAFETY: the engine's strings are touched by its main thread alone, which is the only one that calls this module.
+// SAFETY: only the engine's main thread calls this module and touches the engine's strings.
 unsafe impl Send for Setting {}
 
 fn setting() -> MutexGuard<'static, Setting> {
     SETTING.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// A function of the engine by its name; nothing where this engine has none of that name.
+/// Returns a function of the engine by its name; `None` if this engine does not have it.
 ///
 /// # Safety
 /// `F` is the type of a function pointer that the engine's header declares for the name.
@@ -122,7 +121,7 @@ pub unsafe extern "C" fn RedisModule_OnLoad(context: *mut c_void, _: *mut *mut c
     }
 }
 
-/// Nothing where the engine lacks what a module of any age needs.
+/// Returns `None` if the engine lacks what every module needs.
 unsafe fn load(context: *mut Context, get: GetApi) -> Option<()> {
     // SAFETY: each name stands beside the type that the engine's header declares for it.
     unsafe {
@@ -148,7 +147,7 @@ unsafe fn load(context: *mut Context, get: GetApi) -> Option<()> {
         }
         match function::<RegisterAuthCallback>(get, c"RedisModule_RegisterAuthCallback") {
             Some(register) => register(context, login),
-            // Not refused: an engine that does not start protects nobody. `infra up` and `infra status` say the same.
+            // The engine starts all the same: `infra up` and `infra status` report this too.
             None => log(
                 context,
                 c"warning".as_ptr(),
@@ -163,7 +162,7 @@ unsafe extern "C" fn no_log_entry(_: *mut Context, _: *mut Text, _: *mut Text, _
     OK
 }
 
-/// Asked at each AUTH and each HELLO with AUTH.
+/// Called at each AUTH, and at each HELLO with AUTH.
 unsafe extern "C" fn login(context: *mut Context, user: *mut Text, _: *mut Text, error: *mut *mut Text) -> c_int {
     let Some(engine) = ENGINE.get() else {
         return AUTH_NOT_HANDLED;
@@ -182,18 +181,18 @@ unsafe extern "C" fn login(context: *mut Context, user: *mut Text, _: *mut Text,
     AUTH_HANDLED
 }
 
-/// The engine asks for the setting.
+/// Gives the engine the setting's text.
 unsafe extern "C" fn show(_: *const c_char, _: *mut c_void) -> *mut Text {
     let Some(engine) = ENGINE.get() else { return null_mut() };
     let mut setting = setting();
     if setting.shown.is_null() {
-        // SAFETY: a string of nobody's context is ours until we free it.
+        // SAFETY: a string without a context belongs to this module until it is freed.
         setting.shown = unsafe { engine.text(&setting.replicas.to_string()) };
     }
     setting.shown
 }
 
-/// The engine sets the setting: from its file, or by CONFIG SET.
+/// Takes the setting from the engine: from its file, or by CONFIG SET.
 unsafe extern "C" fn take(_: *const c_char, value: *mut Text, _: *mut c_void, error: *mut *mut Text) -> c_int {
     let Some(engine) = ENGINE.get() else { return ERR };
     // SAFETY: the engine's own string, for this call.
@@ -203,7 +202,7 @@ unsafe extern "C" fn take(_: *const c_char, value: *mut Text, _: *mut c_void, er
             let mut setting = setting();
             setting.replicas = replicas;
             if !setting.shown.is_null() {
-                // SAFETY: it was made by `show`, and is freed once.
+                // SAFETY: `show` made the string, and it is freed once.
                 unsafe { (engine.free_string)(null_mut(), setting.shown) };
                 setting.shown = null_mut();
             }
@@ -266,7 +265,7 @@ impl Engine {
         }
     }
 
-    /// A string of nobody's context.
+    /// Returns a string without a context.
     unsafe fn text(&self, text: &str) -> *mut Text {
         // SAFETY: the engine copies so many bytes.
         unsafe { (self.create_string)(null_mut(), text.as_ptr().cast(), text.len()) }

@@ -1,7 +1,8 @@
-//! From where a user may log in. Pure.
+//! Decides from where a user may log in. Pure.
 //!
-//! Redis's own rules say what a user may do and not from where. The users of people and apps may come from anywhere that the security group lets in; those
-//! that only hosts have a use for may not, whoever has learnt their password.
+//! Redis's own rules say what a user may do and not from where. Users of people and apps may come
+//! from any address that the security group lets in. Users that only hosts need may not, whoever
+//! has learnt their password.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -9,7 +10,7 @@ use std::net::IpAddr;
 /// Where a client is seen to come from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Origin {
-    /// The engine's socket, which is root's alone on its host.
+    /// The engine's socket, which only root of the host can open.
     Socket,
     Network(IpAddr),
     /// The engine could not say.
@@ -21,7 +22,7 @@ pub enum Origin {
 pub struct Replicas(Vec<IpAddr>);
 
 impl Replicas {
-    /// Nobody may.
+    /// Returns a list by which no host may replicate.
     pub const fn none() -> Self {
         Replicas(Vec::new())
     }
@@ -29,7 +30,7 @@ impl Replicas {
     /// Reads addresses with blanks between them.
     ///
     /// # Errors
-    /// Gives the first word that is none.
+    /// Returns the first word that is no address.
     pub fn read(text: &str) -> Result<Self, String> {
         text.split_ascii_whitespace()
             .map(|word| word.parse().map_err(|_| word.to_string()))
@@ -37,7 +38,7 @@ impl Replicas {
             .map(Replicas)
     }
 
-    /// Whether a user may log in from there; the password is not asked for before that.
+    /// Returns whether a user may log in from there. The password is checked only after that.
     pub fn let_in(&self, user: &[u8], origin: Origin) -> bool {
         match (user, origin) {
             (b"replication" | b"backup", Origin::Socket) => true,
