@@ -1,8 +1,9 @@
-//! How many keys a second a comparison looks at, and how much memory it takes: two real servers on loopback, which share the computer with it.
+//! Measures how many keys a second a comparison reads and how much memory it takes, on two real
+//! servers on loopback that share the computer with it.
 //!
 //!     cargo bench --bench compare -- [keys] [strings|mixed] [--report FILE]
 //!
-//! With a file the figures of each run are written there as JSON, beside what redis-benchmark reads from the same server.
+//! With a file, the figures of each run are written there as JSON, with those of redis-benchmark.
 
 use infra::effects::redis::Server;
 use infra::effects::redis::compare::{Options, compare};
@@ -68,7 +69,7 @@ impl Redis {
     }
 }
 
-/// Resident memory of this process in MB, the most it ever was.
+/// Returns the most memory of this process that was ever resident, in MB.
 fn peak_memory_mb() -> Outcome<u64> {
     let status = std::fs::read_to_string("/proc/self/status")?;
     let line = status
@@ -103,7 +104,7 @@ async fn fill(server: &Server, keys: usize, mixed: bool) -> Outcome<()> {
     Ok(())
 }
 
-/// GET a second that redis-benchmark gets from a server, with as many commands in flight as a comparison has.
+/// Returns the GETs a second of redis-benchmark, with as many in flight as a comparison has.
 fn read_limit(port: u16, keys: usize) -> Outcome<f64> {
     let output = Command::new("redis-benchmark")
         .args([

@@ -1,4 +1,4 @@
-//! Clients that write at a steady rate and tell how long each command took.
+//! Clients that write at a steady rate and report how long each command took.
 
 use crate::Outcome;
 use crate::data::connect;
@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 /// Writes a second of all of them together.
 pub const RATE: u32 = 5000;
 const CLIENTS: u32 = 5;
-/// They write over these keys: the data stays as large as it is.
+/// Clients overwrite these keys, so the data keeps its size.
 const KEYS: u32 = 20_000;
 
 pub struct Clients {
@@ -39,7 +39,7 @@ impl Clients {
         }
     }
 
-    /// An error where they could not keep their rate: what was measured is of another one then.
+    /// Returns an error if the clients did not keep their rate.
     pub fn stop(self) -> Outcome<Times> {
         let seconds = self.begun.elapsed().as_secs_f64();
         self.stop.store(true, Ordering::Relaxed);
@@ -56,7 +56,7 @@ impl Clients {
 }
 
 impl Times {
-    /// The given share of all commands took at most so many microseconds.
+    /// Returns the microseconds within which this share of all commands was done.
     pub fn at(&mut self, share: f64) -> f64 {
         self.0.sort_unstable();
         let last = self.0.len().saturating_sub(1);
@@ -69,13 +69,13 @@ fn write(number: u32, socket: &Path, stop: &AtomicBool) -> redis::RedisResult<Ve
     let mut connection = connect(socket)?;
     let pause = Duration::from_secs(1) * CLIENTS / RATE;
     let mut times = Vec::new();
-    // Not all in the same moment.
+    // The clients do not all begin at the same moment.
     let mut due = Instant::now() + pause * number / CLIENTS;
     let mut free = Instant::now();
     let mut key = number;
     while !stop.load(Ordering::Relaxed) {
         std::thread::sleep(due.saturating_duration_since(Instant::now()));
-        // One that was due while the one before it was waited for has waited since then. What this thread oversleeps is not the engine's.
+        // A command that was due while the last one ran has waited since. Oversleep does not count.
         let from = if free > due { due } else { Instant::now() };
         redis::cmd("SET")
             .arg(format!("live:{key}"))

@@ -13,7 +13,7 @@ const WORDS: [&str; 24] = [
 /// Keys that are sent at once.
 const BATCH: u64 = 500;
 
-/// Grows from one measurement to the next; the same at every run.
+/// Grows from one measurement to the next, and is the same in every run.
 pub struct Data {
     next: u64,
     random: u64,
@@ -35,7 +35,7 @@ impl Data {
                 self.batch().query::<()>(&mut connection)?;
             }
         }
-        // One that began by itself is waited for first.
+        // A rewrite that began by itself has to end first.
         let is_idle = || {
             let info = world.ask(&["INFO", "persistence"]);
             info.contains("aof_rewrite_in_progress:0") && info.contains("aof_rewrite_scheduled:0")
@@ -79,7 +79,7 @@ impl Data {
         commands
     }
 
-    /// Words, and now and then something that no compressor foresees.
+    /// Returns words, with some text in between that does not compress.
     fn text(&mut self, bytes: usize) -> String {
         let mut text = String::with_capacity(bytes + 20);
         while text.len() < bytes {
@@ -93,7 +93,7 @@ impl Data {
         text
     }
 
-    /// Xorshift: what it is for needs no more.
+    /// Xorshift, which is good enough for test data.
     fn number(&mut self) -> u64 {
         self.random ^= self.random << 13;
         self.random ^= self.random >> 7;

@@ -9,15 +9,15 @@ pub struct Figures {
     pub agent_rss_mb: BTreeMap<u64, Vec<f64>>,
     /// Of one core, while clients write.
     pub agent_cpu_percent: Vec<f64>,
-    /// With the agent minus with one that stands still, the median of several pairs; below zero where the difference is smaller than the noise.
+    /// With the agent minus with a stopped one, median of pairs; below zero if within the noise.
     pub agent_added_p99_us: Vec<f64>,
-    /// Bytes of data a second of the agent's base, by those of the pipe.
+    /// Speed of the agent's base, divided by that of the pipe.
     pub base_ratio_vs_pipe: Vec<f64>,
-    /// Bytes of data, from the wish for a base to its commit record.
+    /// Megabytes of data a second, from the request for a base to its commit record.
     pub base_mb_per_s: Vec<f64>,
-    /// The program that puts what the pipe gives.
+    /// The program at the end of the pipe, which puts the dump.
     pub pipe_program: String,
-    /// Download, build and load, by the engine's own load of what was built.
+    /// Time for download, build and load, divided by the engine's time for the load alone.
     pub restore_1gb_ratio: Vec<f64>,
     pub restore_1gb_s: Vec<f64>,
     /// With the default `rpo_s` while something is written every second, and 24 bases.

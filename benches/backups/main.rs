@@ -1,9 +1,10 @@
-//! What backups take from a host, and how fast they are: the agent as hosts get it, a real engine and the sandbox's S3 on loopback; no machine is booted.
+//! Measures what backups take from a host and how fast they are, with the agent as hosts get it, a
+//! real engine and the sandbox's S3 on loopback. No machine is booted.
 //!
 //!     cargo bench --bench backups -- [--rounds N] [--report FILE]
 //!
-//! With a file the figures of each round are written there as JSON; `sandbox bench` joins them to its report. It ends by itself within minutes, and puts nothing
-//! beside its own temporary folders.
+//! With a file, the figures of each round are written there as JSON, and `sandbox bench` adds them
+//! to its report. The bench ends within minutes and writes only to its own temporary folders.
 
 mod clients;
 mod data;
@@ -19,7 +20,7 @@ use std::time::Duration;
 
 pub type Outcome<T> = Result<T, Box<dyn Error>>;
 
-/// No round takes as long, the restore included.
+/// More than any round takes, the restore included.
 const ROUND: Duration = Duration::from_secs(600);
 
 #[tokio::main(worker_threads = 2)]
@@ -47,7 +48,7 @@ async fn main() -> Outcome<()> {
     Ok(())
 }
 
-/// Whatever hangs ends with this process: what it started is killed by the kernel then.
+/// Ends this process after a limit. The kernel then kills what the process started.
 fn end_after(limit: Duration) {
     std::thread::spawn(move || {
         std::thread::sleep(limit);

@@ -1,4 +1,5 @@
-//! What a base is held against: `redis-cli --rdb - | zstd -1 | aws s3 cp -`, as many hosts have it in a crontab.
+//! Makes the dump that a base is compared with: `redis-cli --rdb - | zstd -1 | aws s3 cp -`, as
+//! many hosts run it from a crontab.
 
 use crate::Outcome;
 use std::path::PathBuf;
@@ -8,12 +9,12 @@ use testkit::access;
 use testkit::aws::call;
 use testkit::backups::World;
 
-/// For each of its programs, in seconds.
+/// The limit for each program of the pipe, in seconds.
 const LONGEST: &str = "180";
-/// Where there is no AWS CLI: the library beneath it.
+/// Replaces a missing AWS CLI: the library beneath it.
 const UPLOAD: &str = "import boto3, sys; boto3.client('s3').upload_fileobj(sys.stdin.buffer, sys.argv[1], sys.argv[2])";
 
-/// The program that puts what comes, and its arguments.
+/// The program at the end of the pipe, and its arguments.
 pub struct Uploader {
     pub name: String,
     program: PathBuf,
@@ -21,7 +22,7 @@ pub struct Uploader {
 }
 
 impl Uploader {
-    /// The AWS CLI where it works, else boto3 of the sandbox's Python.
+    /// Returns the AWS CLI if it works, else boto3 of the sandbox's Python.
     pub fn find(world: &World) -> Outcome<Self> {
         let bucket = world.bucket.name();
         let version = Command::new("aws").arg("--version").stderr(Stdio::null()).output();
@@ -44,11 +45,11 @@ impl Uploader {
         })
     }
 
-    /// Seconds from the wish for a dump until it is in the bucket.
+    /// Returns the seconds until a dump is in the bucket.
     pub fn run(&self, world: &World) -> Outcome<f64> {
         let keys = call(world.aws.address, "GET", "/_hv/operator", None).ok_or("the sandbox names no operator")?;
         let key = |name: &str| keys[name].as_str().unwrap_or_default().to_string();
-        // An engine waits five seconds for further followers by itself.
+        // By default an engine waits five seconds for further replicas.
         world.ask(&["CONFIG", "SET", "repl-diskless-sync-delay", "0"]);
         let begun = Instant::now();
         let mut dump = bounded("redis-cli")
@@ -94,7 +95,7 @@ impl Uploader {
     }
 }
 
-/// A program that ends by itself, however long it hangs, and steps back for the engine as the agent does.
+/// Returns a command with a time limit and the agent's low priority.
 fn bounded(program: &str) -> Command {
     let mut command = Command::new("timeout");
     command.args([LONGEST, "nice", "-n", "5", program]);

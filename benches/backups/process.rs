@@ -1,13 +1,13 @@
-//! What the kernel tells of a process. Source: proc(5).
+//! Reads what the kernel says about a process. Source: proc(5).
 
 use crate::Outcome;
 use std::collections::BTreeMap;
 use std::fs;
 
-/// The kernel counts time for programs in hundredths of a second on every architecture that hosts have.
+/// The kernel counts in hundredths of a second on every architecture that hosts have.
 const TICKS_PER_S: f64 = 100.0;
 
-/// The most memory that was ever resident, in megabytes.
+/// Returns the most memory that was ever resident, in megabytes.
 pub fn peak_mb(pid: i32) -> Outcome<f64> {
     let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
     let line = status
@@ -17,16 +17,16 @@ pub fn peak_mb(pid: i32) -> Outcome<f64> {
     Ok(line.trim().trim_end_matches(" kB").parse::<f64>()? / 1024.0)
 }
 
-/// Seconds of a core that it took so far, with what its ended threads took.
+/// Returns the seconds of a core that the process took so far, ended threads included.
 pub fn cpu_s(pid: i32) -> Outcome<f64> {
     Ok(spent(&fs::read_to_string(format!("/proc/{pid}/stat"))?)?.1)
 }
 
-/// The same by the names of its threads.
+/// Returns the seconds of a core by the names of the threads.
 pub fn cpu_s_by_thread(pid: i32) -> Outcome<BTreeMap<String, f64>> {
     let mut threads = BTreeMap::new();
     for entry in fs::read_dir(format!("/proc/{pid}/task"))? {
-        // One that ended meanwhile has nothing to tell.
+        // A thread that ended meanwhile has no file.
         if let Ok(stat) = fs::read_to_string(entry?.path().join("stat")) {
             let (name, seconds) = spent(&stat)?;
             *threads.entry(name).or_default() += seconds;
@@ -35,7 +35,7 @@ pub fn cpu_s_by_thread(pid: i32) -> Outcome<BTreeMap<String, f64>> {
     Ok(threads)
 }
 
-/// Name, and user and system time in seconds. The name may hold spaces and brackets.
+/// Returns name, and user plus system time in seconds. The name may hold spaces and brackets.
 fn spent(stat: &str) -> Outcome<(String, f64)> {
     let (begin, rest) = stat.rsplit_once(") ").ok_or("no name in stat")?;
     let name = begin.split_once('(').ok_or("no name in stat")?.1;

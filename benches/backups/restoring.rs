@@ -1,4 +1,4 @@
-//! Everything back from the bucket, as `infra restore` does it, by the program that does it on hosts.
+//! Restores everything from the bucket as `infra restore` does, with the program of the hosts.
 
 use crate::Outcome;
 use crate::figures::Figures;
@@ -14,7 +14,7 @@ use testkit::backups::{ENV, World};
 /// Objects that are read at once, as in `infra restore`.
 const PARALLEL: usize = 8;
 
-/// The library in this program is not built for speed; the agent is.
+/// Runs the agent for the build: its library within this bench is not compiled for speed.
 pub async fn measure(figures: &mut Figures, world: &World) -> Outcome<()> {
     let folder = tempfile::tempdir()?;
     let begun = Instant::now();

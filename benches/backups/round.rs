@@ -18,15 +18,16 @@ use std::time::{Duration, Instant};
 use testkit::backups::{ENV, World};
 use testkit::waiting::within;
 
-/// Megabytes of data at which the agent's memory is looked at; what is measured beside clients is at the first, a base's speed at the last.
+/// Megabytes of data of each measurement: with clients at the first size, base speed at the last.
 const SIZES_MB: [u64; 2] = [100, 600];
 const RESTORED_MB: u64 = 1024;
 /// The default of infra.yml.
 const RPO_S: u64 = 10;
-/// Clients with the agent and with one that stands still, in turn; the difference is looked at pair by pair, since other things on a computer change meanwhile.
+/// Pairs of runs with the agent and with a stopped one. Differences are taken pair by pair, since
+/// other load on the computer changes meanwhile.
 const PAIRS: usize = 9;
 const WINDOW: Duration = Duration::from_secs(5);
-/// Long enough for some pieces: what is counted is the time between the first and the last.
+/// Long enough for several segments: the time from the first to the last one counts.
 const WITH: Duration = Duration::from_secs(45);
 const BASES_PER_DAY: f64 = 24.0;
 
@@ -45,7 +46,7 @@ pub async fn run(figures: &mut Figures, with_restore: bool) -> Outcome<()> {
     let commit = base_beside_clients(figures, &world, small_mb)?;
     let objects = world.bucket.list(&format!("{}/", commit.place)).await?.len();
     figures.puts_per_day.push(pieces + BASES_PER_DAY * objects as f64);
-    println!("  {pieces:.0} pieces a day, {objects} objects of a base of {small_mb} MB");
+    println!("  {pieces:.0} segments a day, {objects} objects of a base of {small_mb} MB");
     world.kill_agent();
 
     data.grow(&world, large_mb << 20)?;
@@ -68,7 +69,7 @@ pub async fn run(figures: &mut Figures, with_restore: bool) -> Outcome<()> {
     Ok(())
 }
 
-/// The agent as it is sent to hosts.
+/// Returns the agent's program as hosts get it.
 fn program() -> Outcome<PathBuf> {
     let name = format!("infra-agent-{}", std::env::consts::ARCH);
     let path = Path::new(env!("CARGO_BIN_EXE_infra")).with_file_name(name);
@@ -78,7 +79,7 @@ fn program() -> Outcome<PathBuf> {
     Ok(path)
 }
 
-/// As on a host that never had one, so that it does not ship what was filled in meanwhile; ready when its first base is in the bucket.
+/// Starts an agent without a history, so that it does not ship the filling. Waits for its base.
 fn start_agent(world: &mut World) -> Outcome<()> {
     let home = world.path("agent");
     if home.exists() {
@@ -91,7 +92,7 @@ fn start_agent(world: &mut World) -> Outcome<()> {
     Ok(())
 }
 
-/// Until what was written before is on the disk and disturbs nobody.
+/// Waits until earlier writes are on the disk and disturb nothing.
 fn settle(world: &World) -> Outcome<()> {
     Command::new("sync").arg("-f").arg(world.folder.path()).status()?;
     sleep(Duration::from_secs(3));
@@ -125,7 +126,7 @@ fn beside_clients(figures: &mut Figures, world: &World) -> Outcome<()> {
     clients.stop().map(drop)
 }
 
-/// An agent that goes on has the log of its pause to ship as well: what it adds is rather more than it would be.
+/// A continued agent also ships the log of its pause, so this figure is rather too high.
 fn with_and_without(figures: &mut Figures, world: &World) -> Outcome<()> {
     let agent = Pid::from_raw(world.agent_pid());
     let mut added = Vec::new();
@@ -146,7 +147,7 @@ fn with_and_without(figures: &mut Figures, world: &World) -> Outcome<()> {
     Ok(())
 }
 
-/// Pieces of the log a day, by those that the bucket received while clients wrote.
+/// Returns segments a day, by those that the bucket received while clients wrote.
 async fn pieces_per_day(world: &World) -> Outcome<f64> {
     let listed = world.bucket.list(&read::log_prefix(ENV)).await?;
     let end = Timestamp::now().as_second();
@@ -169,7 +170,7 @@ fn base_beside_clients(figures: &mut Figures, world: &World, data_mb: u64) -> Ou
     sleep(Duration::from_secs(8));
     let (commit, _) = base(world)?;
     sleep(Duration::from_secs(2));
-    // They may fall behind while the engine forks: their times are not looked at here.
+    // Clients may fall behind while the engine forks, so their times do not count here.
     let _ = clients.stop();
     let peak = process::peak_mb(world.agent_pid())?;
     println!("  at {data_mb} MB of data the agent's peak is {peak:.1} MB");
@@ -177,7 +178,7 @@ fn base_beside_clients(figures: &mut Figures, world: &World, data_mb: u64) -> Ou
     Ok(commit)
 }
 
-/// A base, and the seconds from the wish for it to its commit record.
+/// Makes a base. Returns it and the seconds from the request to its commit record.
 fn base(world: &World) -> Outcome<(Commit, f64)> {
     let begun = Instant::now();
     let output = world.base();
@@ -188,7 +189,7 @@ fn base(world: &World) -> Outcome<(Commit, f64)> {
     Ok((serde_json::from_slice(&output.stdout)?, seconds))
 }
 
-/// The one after the other, while nobody writes.
+/// Runs one after the other, while nobody writes.
 fn against_the_pipe(figures: &mut Figures, world: &World) -> Outcome<()> {
     let uploader = Uploader::find(world)?;
     settle(world)?;
