@@ -1,8 +1,8 @@
-//! Starting processes that must not outlive the sandbox.
+//! Starts processes that must not outlive the sandbox.
 //!
-//! The kernel kills each of them (`PR_SET_PDEATHSIG`, set by `setpriv` because doing it ourselves between fork and exec
-//! would need unsafe code) when the *thread* that started it ends. So one thread of its own starts them all: the threads
-//! of an async runtime come and go. Grandchildren are not covered: whoever wants those ends the process group.
+//! The kernel kills each of them (`PR_SET_PDEATHSIG`) when the *thread* that started it ends.
+//! `setpriv` sets that, since unsafe code would be needed otherwise. One thread starts them all,
+//! because threads of an async runtime come and go. Grandchildren are not covered.
 
 use std::ffi::OsStr;
 use std::sync::mpsc;
@@ -21,14 +21,14 @@ struct Order {
     answer: oneshot::Sender<std::io::Result<Child>>,
 }
 
-/// Starts processes that die with it: dropping the last clone kills what it started.
+/// Starts processes. Dropping the last clone kills what it started.
 #[derive(Clone)]
 pub struct Launcher {
     orders: mpsc::Sender<Order>,
 }
 
 impl Launcher {
-    /// Needs a tokio runtime with its I/O and time drivers: that is what reaps the children.
+    /// Needs a tokio runtime with its I/O and time drivers, which reap the children.
     pub fn new() -> Result<Self> {
         let runtime = Handle::current();
         let (orders, inbox) = mpsc::channel::<Order>();
@@ -37,7 +37,7 @@ impl Launcher {
             .spawn(move || {
                 let _inside = runtime.enter();
                 for mut order in inbox {
-                    // Whoever asked may have gone; then the child is dropped, and ends by kill_on_drop.
+                    // If the caller has gone, the child is dropped, and ends by kill_on_drop.
                     let _ = order.answer.send(order.command.spawn());
                 }
             })
@@ -59,7 +59,7 @@ impl Launcher {
     }
 }
 
-/// A command with an empty environment but for PATH and the run's id, in a process group of its own.
+/// Returns a command with an environment of PATH and the run's id, in its own process group.
 pub fn command<A: AsRef<OsStr>>(program: impl AsRef<OsStr>, arguments: impl IntoIterator<Item = A>) -> Command {
     let mut command = Command::new("setpriv");
     command.args(["--pdeathsig", "KILL", "--"]).arg(program).args(arguments);
@@ -82,7 +82,7 @@ mod tests {
     async fn a_child_ends_when_its_launcher_is_dropped() {
         let launcher = Launcher::new().unwrap();
         let mut child = launcher.start(command("sleep", ["600"])).await.unwrap();
-        // setpriv needs a moment to become sleep; only then is the signal arranged.
+        // The signal is set only once setpriv has become sleep.
         let name = format!("/proc/{}/comm", child.id().unwrap());
         tokio::time::timeout(Duration::from_secs(10), async {
             while std::fs::read_to_string(&name).unwrap().trim() != "sleep" {

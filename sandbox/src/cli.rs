@@ -1,4 +1,4 @@
-//! The command line: arguments, and which room each verb is in.
+//! The command line: the arguments, and the module of each verb.
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -53,7 +53,7 @@ enum Verb {
     Supervise(Settings),
 }
 
-/// Parses, runs, tells the exit code: 0 done, 1 failed, 64 usage.
+/// Parses the arguments, runs the verb and returns the exit code: 0 done, 1 failed, 64 usage.
 pub fn main() -> ExitCode {
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
@@ -66,7 +66,7 @@ pub fn main() -> ExitCode {
             };
         }
     };
-    // One TLS implementation for every client and server in this process; a second installation changes nothing.
+    // One TLS implementation serves the whole process. Installing it again changes nothing.
     let _ = rustls::crypto::ring::default_provider().install_default();
     match run(arguments.verb) {
         Ok(code) => code,

@@ -1,4 +1,4 @@
-//! Running a tool of the system to its end, with an error that tells what it said.
+//! Runs a tool of the system to its end; an error quotes what it said.
 
 use std::process::Stdio;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use tokio::process::Command;
 /// No tool that is run here takes longer than moments; one that hangs must not hang the sandbox.
 const DEADLINE: Duration = Duration::from_secs(15);
 
-/// Runs `command` with `input` on its standard input and gives its standard output.
+/// Runs `command` with `input` on its standard input and returns its standard output.
 pub async fn run(command: &mut Command, input: &str) -> Result<String> {
     let shown = show(command);
     let finished = tokio::time::timeout(DEADLINE, finish(command, input))

@@ -1,7 +1,7 @@
-//! Connections to a Redis over TLS or plain, as a sensible app makes them.
+//! Connects to a Redis over TLS or plain, as a sensible app does.
 //!
-//! The protocol is the redis crate's. The TLS stream below it is made here, because an app on a hosted Redis needs the one
-//! thing that the crate leaves out by default: accepting a self-signed certificate that nobody told it about.
+//! The redis crate speaks the protocol. The TLS stream is made here: an app on a hosted Redis has
+//! to accept an unknown self-signed certificate, which the crate does not do by default.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,7 +21,7 @@ use tokio_rustls::TlsConnector;
 /// How long connecting, TLS handshake and login may take together.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// A Redis that can be connected to: what a `redis://` or `rediss://` URL names.
+/// The Redis that a `redis://` or `rediss://` URL names.
 #[derive(Clone)]
 pub struct Target {
     host: String,
@@ -36,7 +36,7 @@ pub struct Connection {
     driver: JoinHandle<()>,
 }
 
-/// With a Drop of its own the connection stays in one piece when its commands are moved somewhere.
+/// A type with a Drop of its own cannot be taken apart: nobody moves `commands` out of it.
 impl Drop for Connection {
     fn drop(&mut self) {
         self.driver.abort();
@@ -68,7 +68,7 @@ impl Target {
         })
     }
 
-    /// `host:port`, without anything secret.
+    /// Returns `host:port`, without anything secret.
     pub fn address(&self) -> String {
         format!("{}:{}", self.host, self.port)
     }
@@ -136,7 +136,7 @@ fn tls_configuration(authority: Option<&str>) -> Result<ClientConfig> {
     Ok(builder.with_root_certificates(roots).with_no_client_auth())
 }
 
-/// What users of hosted Redis do for want of a published authority: encrypt, and trust whoever answers.
+/// Trusts whoever answers, as users of a hosted Redis do if it publishes no authority.
 #[derive(Debug)]
 struct AnyCertificate(Arc<CryptoProvider>);
 

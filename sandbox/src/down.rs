@@ -1,4 +1,4 @@
-//! `sandbox down`: the supervisor is asked to stop, then whatever stands is found and removed, whether it obeyed or was long dead.
+//! `sandbox down`: asks the supervisor to stop, then removes whatever still stands.
 
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -12,7 +12,7 @@ use crate::paths::Paths;
 use crate::record::Record;
 use crate::settings::runtime;
 
-/// The supervisor only has to end its parts in order; what it does not manage is swept after it.
+/// The supervisor only ends its parts in order. What it leaves is removed after it.
 const PATIENCE: Duration = Duration::from_secs(3);
 
 /// Leaves nothing of the sandbox but the cache, or fails and names what is left.

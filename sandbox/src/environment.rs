@@ -1,4 +1,4 @@
-//! The variables by which clients find the sandbox: written for shells to read, and read again by `sandbox run`.
+//! The variables by which clients find the sandbox, for shells and for `sandbox run`.
 
 use std::fs;
 
@@ -20,7 +20,7 @@ pub const OPERATOR_VARIABLE: &str = "INFRA_SANDBOX_OPERATOR";
 /// Where clients of the platform find it.
 const PLATFORM_VARIABLE: &str = "HEROKU_API_URL";
 
-/// The platform where a process in another network namespace finds it.
+/// Returns the platform's variable for a process in another network namespace.
 pub fn platform_on_bridge() -> (String, String) {
     (
         PLATFORM_VARIABLE.to_owned(),
@@ -32,7 +32,7 @@ pub fn platform_on_bridge() -> (String, String) {
 pub fn write(paths: &Paths, id: &str, operator: &Operator, platform_key: &str) -> Result<()> {
     let state = paths.state().to_string_lossy();
     let endpoint = format!("http://{BRIDGE_ADDRESS}:{PORT}");
-    // What refuses plain http on AWS does so here.
+    // https, since policies that refuse plain http work here as on AWS.
     let s3_endpoint = format!("https://{BRIDGE_ADDRESS}:{TLS_PORT}");
     let trusted = paths.trusted();
     let trusted = trusted.to_string_lossy();
@@ -63,7 +63,7 @@ pub fn write(paths: &Paths, id: &str, operator: &Operator, platform_key: &str) -
     write_private(&paths.environment_file(), &text)
 }
 
-/// Reads them back.
+/// Reads the variables back.
 pub fn read(paths: &Paths) -> Result<Vec<(String, String)>> {
     let file = paths.environment_file();
     let text = fs::read_to_string(&file).with_context(|| format!("read {}", file.display()))?;

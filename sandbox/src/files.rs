@@ -1,4 +1,4 @@
-//! Files and folders, written and removed so that nothing is left half done.
+//! Writes and removes files and folders so that nothing is left half done.
 
 use std::fs;
 use std::io::Write;

@@ -1,4 +1,4 @@
-//! What the app lives on before it is moved: the platform, and on it a demo app with a hosted Redis attached.
+//! The platform before the app is moved, and on it a demo app with a hosted Redis attached.
 //!
 //! The app is made and not started: `sandbox app scale` does that.
 
@@ -71,7 +71,7 @@ impl Hosting {
                 persistent: false,
                 maxmemory: Some(ADDON_MEMORY),
             };
-            // `up` has fetched it.
+            // `up` has fetched the engine.
             let program = settings.addon_engine.ensure(paths, &|line| tracing::info!("{line}"))?;
             let addon = addon::start_engine(options, &program).await?;
             create_app(loopback, addon.url()).await?;
@@ -83,7 +83,7 @@ impl Hosting {
     /// Ends the app's processes, the platform and the add-on.
     pub async fn stop(self) -> Result<()> {
         self.shutdown.cancel();
-        // If it has ended already, whoever waited for that has the reason.
+        // If it has ended already, another task has reported why.
         if !self.platform.is_finished() {
             self.platform.await.context("end the app platform")??;
         }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use nix::mount::{MntFlags, umount2};
 
-/// Mount points below the folder or at it, the innermost first.
+/// Returns mount points below the folder or at it, the innermost first.
 pub fn below(folder: &Path) -> Vec<PathBuf> {
     let list = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
     let mut found: Vec<_> = mount_points(&list)
@@ -17,7 +17,7 @@ pub fn below(folder: &Path) -> Vec<PathBuf> {
     found
 }
 
-/// Takes them away. What is still busy is detached and goes with its last user; all of the sandbox's are dead by now.
+/// Unmounts them. A busy mount is detached and ends with its last user.
 pub fn unmount_below(folder: &Path) {
     for point in below(folder) {
         if umount2(&point, MntFlags::UMOUNT_NOFOLLOW).is_err() {
@@ -26,7 +26,7 @@ pub fn unmount_below(folder: &Path) {
     }
 }
 
-/// The fifth field of each line; blanks in it are written as octal escapes.
+/// Returns the fifth field of each line, in which blanks are octal escapes.
 fn mount_points(list: &str) -> Vec<PathBuf> {
     list.lines()
         .filter_map(|line| line.split(' ').nth(4))

@@ -1,10 +1,10 @@
-//! What goes to stdout. Whoever reads it may have seen enough before all is written, as `head` does: that is no failure.
+//! Writes to stdout. A reader that ends early, as `head` does, is no failure.
 
 use std::io::{self, ErrorKind, Write};
 
 use anyhow::{Context, Result};
 
-/// Writes a line; a reader that has gone is none of our business.
+/// Writes a line. Succeeds too if the reader has gone.
 pub fn line(text: &str) -> Result<()> {
     write_line(&mut io::stdout().lock(), text)
 }

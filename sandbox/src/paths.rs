@@ -52,12 +52,12 @@ impl Paths {
         &self.cache
     }
 
-    /// Its presence says that the state folder is the sandbox's, and may be removed.
+    /// Returns the file that marks the state folder as the sandbox's, so that it may be removed.
     pub fn state_mark(&self) -> PathBuf {
         self.state.join(".infra-sandbox")
     }
 
-    /// What the supervisor reports of itself.
+    /// Returns the file of the supervisor's report.
     pub fn record(&self) -> PathBuf {
         self.state.join("sandbox.json")
     }
@@ -77,7 +77,7 @@ impl Paths {
         self.tls().join("authority.crt")
     }
 
-    /// What clients on this computer trust: its own authorities, and the sandbox's.
+    /// Returns what clients on this computer trust: its own authorities, and the sandbox's.
     pub fn trusted(&self) -> PathBuf {
         self.tls().join("trusted.crt")
     }

@@ -5,7 +5,7 @@ use std::io::Read;
 
 use anyhow::{Context, Result};
 
-/// `bytes` random bytes as lower-case hexadecimal digits.
+/// Returns `bytes` random bytes as lower-case hexadecimal digits.
 pub fn hex(bytes: usize) -> Result<String> {
     let mut buffer = vec![0; bytes];
     File::open("/dev/urandom")

@@ -1,4 +1,4 @@
-//! What the supervisor tells of itself: one JSON file in the state folder, replaced as a whole.
+//! The supervisor's report on itself: one JSON file in the state folder, replaced as a whole.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -42,14 +42,14 @@ pub struct Record {
     /// What is being done while starting; why it failed after that.
     pub detail: String,
     pub parts: Vec<Part>,
-    /// The round trip between what `sandbox run` runs and everything else, in milliseconds; none is kept back at 0.
+    /// Round trip between what `sandbox run` runs and everything else, in milliseconds; 0 for none.
     #[serde(default)]
     pub rtt_ms: u64,
     pub machines: BTreeMap<String, MachineStatus>,
 }
 
 impl Record {
-    /// A run that is about to start.
+    /// Returns the record of a run that is about to start.
     pub fn new(id: String) -> Self {
         Self {
             id,
@@ -62,7 +62,7 @@ impl Record {
         }
     }
 
-    /// The record in the state folder, if there is one that can be read.
+    /// Returns the record in the state folder, if there is one that can be read.
     pub fn read(paths: &Paths) -> Option<Self> {
         serde_json::from_str(&fs::read_to_string(paths.record()).ok()?).ok()
     }

@@ -1,4 +1,5 @@
-//! `sandbox run`: a command with the sandbox's variables, at the operator's distance if there is one. It becomes the command; signals and exit code are the command's own.
+//! `sandbox run`: runs a command with the sandbox's variables, at the operator's distance if set.
+//! This process becomes the command, so signals and exit code are the command's own.
 
 use std::ffi::OsString;
 use std::os::unix::process::CommandExt;
@@ -30,7 +31,7 @@ pub fn run(paths: &Paths, command: &[OsString]) -> Result<ExitCode> {
     let mut variables = environment::read(paths)?;
     if record.rtt_ms > 0 {
         delay::enter()?;
-        // Loopback is another one there.
+        // The operator's namespace has another loopback.
         variables.push(environment::platform_on_bridge());
     }
     let error = Command::new(program).args(arguments).envs(variables).exec();

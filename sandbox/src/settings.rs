@@ -43,7 +43,7 @@ fn time_scale(text: &str) -> Result<f64, String> {
 }
 
 impl Settings {
-    /// The same settings as arguments.
+    /// Returns the same settings as arguments.
     pub fn as_arguments(&self) -> Vec<String> {
         let switch = if self.addon_tls == Switch::On { "on" } else { "off" };
         let mut arguments = vec![

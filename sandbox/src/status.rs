@@ -44,7 +44,7 @@ pub fn status(paths: &Paths, json: bool) -> Result<ExitCode> {
     Ok(if healthy { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// What the record cannot know: whether processes of which it tells live now.
+/// Adds what the record cannot know: whether its processes live now.
 fn look_after(record: &mut Record, supervised: bool) {
     for part in &mut record.parts {
         let own_process_gone = part

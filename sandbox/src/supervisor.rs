@@ -1,7 +1,7 @@
-//! The process that `up` leaves running: it raises the parts in order, keeps the record, and ends them when it is told to.
+//! The process that `up` leaves running: it raises the parts, keeps the record, and ends the parts.
 //!
-//! It repairs nothing by itself: a part that dies is reported by `status`, since a sandbox with a hole in its history proves
-//! nothing. What it cannot clean up, because it was killed, is `down`'s to find.
+//! It repairs nothing: `status` reports a part that died, since a test proves nothing in a sandbox
+//! that was repaired meanwhile. If the supervisor is killed, `down` finds what it left.
 
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -24,7 +24,7 @@ use crate::settings::{Settings, runtime};
 
 /// Runs until SIGTERM or SIGINT.
 pub fn supervise(paths: &Paths, settings: &Settings) -> Result<ExitCode> {
-    // A session of its own: what happens to the terminal that ran `up` does not concern it.
+    // A session of its own keeps it apart from the terminal that ran `up`.
     nix::unistd::setsid().context("start a session of its own (this command is `sandbox up`'s, not yours)")?;
     tracing_subscriber::fmt()
         .with_writer(std::io::stderr)
@@ -171,7 +171,7 @@ fn bury(record: &mut Record, name: &str, problem: &str) {
     }
 }
 
-/// Ends what runs; namespaces, mounts and files are the sweep's, which `down` does next.
+/// Ends what runs. `down` removes namespaces, mounts and files afterwards.
 async fn stop(parts: Parts) {
     if let Err(error) = parts.hosting.stop().await {
         tracing::warn!("{error:#}");

@@ -1,4 +1,4 @@
-//! What must be true of this computer before anything is raised: root, Linux's tools, their Debian packages.
+//! Checks this computer before anything is raised: root, Linux's tools, their Debian packages.
 
 use std::path::Path;
 
@@ -53,7 +53,7 @@ pub fn check_tools() -> Result<()> {
     )
 }
 
-/// PATH with the folders where Debian keeps root's tools.
+/// Returns PATH with the folders where Debian keeps root's tools.
 pub fn search_path() -> String {
     match std::env::var("PATH") {
         Ok(path) if !path.is_empty() => format!("{path}:{SYSTEM_FOLDERS}"),

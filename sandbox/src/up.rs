@@ -1,4 +1,5 @@
-//! `sandbox up`: what is built once, then a supervisor that outlives this command, then the wait until it is ready.
+//! `sandbox up`: builds the cache, starts a supervisor that outlives it, and waits until it is
+//! ready.
 
 use std::fs;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
@@ -91,7 +92,7 @@ fn print_usage(paths: &Paths) -> Result<()> {
     crate::output::line(&format!(". {}", paths.environment_file().display()))
 }
 
-/// One `up` at a time: the second would take the first one's half-built things for leftovers.
+/// Lets one `up` run at a time: a second would take half-built things for leftovers.
 fn lock(paths: &Paths) -> Result<Flock<fs::File>> {
     fs::create_dir_all(paths.cache()).with_context(|| format!("make {}", paths.cache().display()))?;
     let file = paths.cache().join("lock");
@@ -108,7 +109,7 @@ fn lock(paths: &Paths) -> Result<Flock<fs::File>> {
     }
 }
 
-/// `down` removes the folder: it must be the sandbox's alone.
+/// Refuses a state folder with other files, since `down` removes the folder.
 fn check_state_folder(paths: &Paths) -> Result<()> {
     let folder = paths.state();
     let Ok(mut entries) = fs::read_dir(folder) else {
@@ -150,7 +151,7 @@ fn start_supervisor(paths: &Paths, settings: &Settings, id: &str) -> Result<Chil
         .env(STATE_VARIABLE, paths.state())
         .env(CACHE_VARIABLE, paths.cache())
         .env("PATH", tools::search_path())
-        // What its children leave in temporary files goes with the state folder.
+        // Temporary files of its children go with the state folder.
         .env("TMPDIR", paths.temporary())
         .env_remove(OPERATOR_VARIABLE)
         .stdin(Stdio::null())
@@ -175,7 +176,7 @@ fn wait_until_ready(paths: &Paths, supervisor: &mut Child) -> Result<()> {
             Phase::Starting => {}
         }
         if let Some(status) = supervisor.try_wait().context("look after the supervisor")? {
-            // It may have said why in its last moment.
+            // The supervisor may have recorded the reason at its end.
             match Record::read(paths) {
                 Some(record) if record.phase == Phase::Failed => bail!("{}", record.detail),
                 _ => bail!("the supervisor ended with {status} while starting: {shown}"),

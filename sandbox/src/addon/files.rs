@@ -1,4 +1,4 @@
-//! The files of the add-on: configuration, certificate and key, for its owner's eyes only.
+//! The files of the add-on: configuration, certificate and key, which only their owner may read.
 
 use std::fs::{self, OpenOptions};
 use std::io::Write;
@@ -15,7 +15,7 @@ pub(super) struct Prepared {
     pub certificate: Option<String>,
 }
 
-/// The user by which the host administers what it rents out; the renter sees nothing of it.
+/// The provider's user for administration. The renter does not see it.
 pub(super) const PROVIDER: &str = "provider";
 
 /// Files in the add-on's folder.
@@ -96,11 +96,11 @@ fn configuration_text(
     )
 }
 
-/// The version from which rules are about channels too, and failover is a command.
+/// The version that brought rules for channels, and the failover command.
 const CHANNEL_RULES: (u32, u32) = (6, 2);
-/// The version from which a subcommand can be denied by itself.
+/// The version that can deny a single subcommand.
 const SUBCOMMAND_RULES: (u32, u32) = (7, 0);
-/// What is left of CLIENT without its pauses, where they can only be left out.
+/// The subcommands of CLIENT without its pauses, for versions that cannot deny a subcommand.
 const CLIENT_WITHOUT_PAUSE: [&str; 13] = [
     "caching",
     "getname",
@@ -117,7 +117,7 @@ const CLIENT_WITHOUT_PAUSE: [&str; 13] = [
     "unblock",
 ];
 
-/// What the renter may run, as ACL rules of a server of this version.
+/// Returns what the renter may run, as ACL rules of a server of this version.
 fn rules(profile: Profile, version: (u32, u32)) -> String {
     let mut rules = "+@all -config -debug -shutdown -replicaof -slaveof -acl -module".to_owned();
     if version >= CHANNEL_RULES {
@@ -137,7 +137,7 @@ fn rules(profile: Profile, version: (u32, u32)) -> String {
     rules
 }
 
-/// Keeps the host's own way in.
+/// Writes the provider's own URL.
 pub(super) fn write_provider_url(folder: &Path, url: &str) -> Result<()> {
     write_secretly(&folder.join(PROVIDER_URL), url)
 }
@@ -159,7 +159,7 @@ pub(super) fn replace_password(folder: &Path, password: &str) -> Result<()> {
 /// How the configuration's line about the renter begins, before the hash of the password.
 const RENTER: &str = "user default on #";
 
-/// Redis takes a password's SHA-256 in place of the password, so that the file need not hold it.
+/// Returns a password's SHA-256, which Redis takes in place of the password.
 fn password_hash(password: &str) -> String {
     Sha256::digest(password.as_bytes())
         .iter()

@@ -1,7 +1,7 @@
 //! The hosted Redis that the app rents: a real redis-server that its renter cannot administer.
 //!
-//! Clients log in with a password only, the certificate is self-signed, and the commands that hosts keep for themselves
-//! are denied. Nothing is persisted unless asked for, as on a small plan: a crash of it comes back empty.
+//! Clients log in with a password only, the certificate is self-signed, and administration is
+//! denied. Nothing is persisted unless asked for, as on a small plan: after a crash it is empty.
 
 mod engine;
 mod files;
@@ -27,7 +27,7 @@ pub use provider::Provider;
 /// How long a start may take, and a stop.
 const DEADLINE: Duration = Duration::from_secs(15);
 
-/// What the host allows its renter beyond reading and writing.
+/// What the provider allows its renter beyond reading and writing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum Profile {
     /// Replication from outside and CLIENT PAUSE are allowed; CONFIG, DEBUG, SHUTDOWN, REPLICAOF, ACL, MODULE are not.
@@ -40,7 +40,7 @@ pub enum Profile {
 }
 
 impl Profile {
-    /// As on the command line.
+    /// Returns the name as on the command line.
     pub fn name(self) -> String {
         self.to_possible_value()
             .map(|value| value.get_name().to_owned())
@@ -62,9 +62,9 @@ pub struct Options {
     pub password: String,
     pub tls: bool,
     pub profile: Profile,
-    /// An append-only file, synced each second, in place of nothing at all.
+    /// Whether it keeps an append-only file, synced each second.
     pub persistent: bool,
-    /// The plan's memory in bytes; none is no limit.
+    /// The plan's memory in bytes; `None` for no limit.
     pub maxmemory: Option<u64>,
 }
 
@@ -77,7 +77,7 @@ pub struct Addon {
     _launcher: Launcher,
 }
 
-/// Starts an add-on of this computer's own Redis and waits until it answers.
+/// Starts an add-on with this computer's own Redis and waits until it answers.
 pub async fn start(options: Options) -> Result<Addon> {
     start_engine(options, &Program::of_this_computer()?).await
 }
@@ -134,17 +134,17 @@ pub async fn start_engine(options: Options, program: &Program) -> Result<Addon> 
 }
 
 impl Addon {
-    /// With the password: `rediss://:password@address:port`.
+    /// Returns the URL with the password: `rediss://:password@address:port`.
     pub fn url(&self) -> &str {
         &self.url
     }
 
-    /// The self-signed certificate in PEM, which also verifies it; none without TLS.
+    /// Returns the self-signed certificate in PEM, which verifies itself; `None` without TLS.
     pub fn certificate(&self) -> Option<&str> {
         self.certificate.as_deref()
     }
 
-    /// None once it has ended.
+    /// Returns the process id; `None` once it has ended.
     pub fn pid(&self) -> Option<u32> {
         self.server.id()
     }
@@ -197,7 +197,7 @@ impl Addon {
     }
 }
 
-/// A port that nobody listened on a moment ago.
+/// Returns a port that nobody listened on a moment ago.
 pub fn free_port(address: IpAddr) -> Result<u16> {
     let listener = TcpListener::bind((address, 0)).with_context(|| format!("find a free port on {address}"))?;
     Ok(listener.local_addr().context("ask for the free port's number")?.port())

@@ -1,7 +1,5 @@
-//! What only the host can do with what it rents out.
-//!
-//! Its own way in is kept in the add-on's folder, so that another process than the one that started the server can be the
-//! host too.
+//! What only the provider of an add-on can do.
+//! The provider's URL is in the add-on's folder, so that any process can act as the provider.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -13,7 +11,7 @@ use crate::connect::{Connection, Target};
 
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// The host of an add-on that runs.
+/// The provider of a running add-on.
 pub struct Provider {
     folder: PathBuf,
     target: Target,
@@ -22,11 +20,11 @@ pub struct Provider {
 }
 
 impl Provider {
-    /// Of the add-on with this folder.
+    /// Returns the provider of the add-on in this folder.
     pub fn of(folder: &Path) -> Result<Self> {
         let doing = || format!("find the host's way into {}", folder.display());
         let url = std::fs::read_to_string(folder.join(files::PROVIDER_URL)).with_context(doing)?;
-        // There is none without TLS.
+        // There is no certificate without TLS.
         let certificate = std::fs::read_to_string(folder.join(files::CERTIFICATE)).ok();
         let (scheme, rest) = url.split_once("://").with_context(doing)?;
         let (_, address) = rest.split_once('@').with_context(doing)?;
@@ -37,14 +35,14 @@ impl Provider {
         })
     }
 
-    /// A connection that may do everything, such as asking what the renter may.
+    /// Connects with all rights, such as asking what the renter may do.
     pub async fn connect(&self) -> Result<Connection> {
         let connected = self.target.connect(0, PATIENCE).await;
         connected.context("log in to the hosted Redis as its host")
     }
 
-    /// Gives the renter a new password, and answers with the new URL. The old one is refused from then on; who is logged in
-    /// stays. Tell the platform: attached apps learn it there.
+    /// Gives the renter a new password and returns the new URL. The old password is refused from
+    /// then on; sessions stay. The caller has to report the URL to the platform.
     pub async fn rotate(&self, password: &str) -> Result<String> {
         if password.is_empty() || !password.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
             bail!("rotate the hosted Redis's credentials: the password must consist of letters and digits");
@@ -63,7 +61,7 @@ impl Provider {
         Ok(format!("{before}{password}{after}"))
     }
 
-    /// Cuts all connections of the renter, as hosts do after a rotation or at an incident. They may come again.
+    /// Disconnects all clients of the renter, as providers do after a rotation. They may reconnect.
     pub async fn cut_clients(&self) -> Result<u64> {
         let mut redis = self.connect().await?;
         let mut command = redis::cmd("CLIENT");
@@ -76,12 +74,12 @@ impl Provider {
 }
 
 impl Addon {
-    /// Its host.
+    /// Returns its provider.
     pub fn provider(&self) -> Result<Provider> {
         Provider::of(&self.folder)
     }
 
-    /// As [`Provider::rotate`], and its own URL follows.
+    /// Rotates as [`Provider::rotate`] does, and keeps the new URL.
     pub async fn rotate(&mut self, password: &str) -> Result<()> {
         self.url = self.provider()?.rotate(password).await?;
         Ok(())

@@ -1,6 +1,6 @@
-//! The certificate that the AWS API shows over https, the authority behind it, and who is told to trust that.
+//! The certificate of the AWS API for https, the authority behind it, and who trusts it.
 //!
-//! Made anew at every `up`, as the cloud is: a key that nobody has any more signs nothing.
+//! Both are made anew at every `up`, so that no old key stays trusted.
 
 use std::fs;
 use std::io::Write;
@@ -19,7 +19,7 @@ const SYSTEM_BUNDLE: &str = "etc/ssl/certs/ca-certificates.crt";
 /// Where `update-ca-certificates` looks for more.
 const ADDED: &str = "usr/local/share/ca-certificates/infra-sandbox.crt";
 
-/// Certificate and key of the API, and what clients trust it by.
+/// Certificate and key of the API, and the bundle by which clients trust it.
 pub struct Files {
     pub certificate: PathBuf,
     pub key: PathBuf,
@@ -60,7 +60,7 @@ fn named(name: &str) -> CertificateParams {
     params
 }
 
-/// Lets a machine trust the authority, as if somebody had added it and run `update-ca-certificates`. `root` is its mounted disk.
+/// Lets a machine trust the authority, as `update-ca-certificates` would. `root`: its mounted disk.
 pub fn trust(paths: &Paths, root: &Path) -> Result<()> {
     let added = root.join(ADDED);
     if added.exists() {

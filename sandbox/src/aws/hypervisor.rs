@@ -1,4 +1,4 @@
-//! What the plugin tells the supervisor about instances, and what the supervisor answers: the paths under `/_hv/`.
+//! The plugin's paths under `/_hv/`: the supervisor reads instances and reports on them.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use serde::Deserialize;
 
 use crate::network::Rule;
 
-/// The plugin holds a question for up to 20 s; a little more than that without an answer is a failure.
+/// The plugin may hold a request for 20 s. No answer well after that is a failure.
 const LONG_POLL: Duration = Duration::from_secs(30);
 const SHORT: Duration = Duration::from_secs(5);
 
@@ -54,7 +54,7 @@ pub struct Instance {
     pub account: String,
 }
 
-/// Administrator credentials, minted once at the plugin's start.
+/// Administrator credentials, made once at the plugin's start.
 #[derive(Clone, Deserialize)]
 pub struct Operator {
     pub access_key_id: String,
@@ -71,7 +71,7 @@ pub struct Hypervisor {
 impl Hypervisor {
     /// `base`: the plugin's URL without a slash at its end.
     pub fn new(base: String) -> Result<Self> {
-        // Whatever proxy this computer uses, its own bridge is not behind it.
+        // The bridge is not behind this computer's proxy.
         let client = reqwest::Client::builder()
             .no_proxy()
             .build()
@@ -79,7 +79,7 @@ impl Hypervisor {
         Ok(Self { client, base })
     }
 
-    /// Whether the plugin is ready.
+    /// Returns whether the plugin is ready.
     pub async fn is_healthy(&self) -> bool {
         let answer = self
             .client
@@ -90,13 +90,13 @@ impl Hypervisor {
         answer.is_ok_and(|answer| answer.status().is_success())
     }
 
-    /// The world once its version is above `after`, or the same one after 20 s.
+    /// Returns the world once its version is above `after`, or the same one after 20 s.
     pub async fn world(&self, after: u64) -> Result<World> {
         let text = self.get(&format!("/_hv/world?after={after}"), LONG_POLL).await?;
         serde_json::from_str(&text).context("read the AWS part's list of instances")
     }
 
-    /// Tells that a transition is done.
+    /// Reports that a transition is done.
     pub async fn acknowledge(&self, instance: &str, state: &str) -> Result<()> {
         let body = serde_json::json!({"instance": instance, "state": state}).to_string();
         let request = self.client.post(format!("{}/_hv/ack", self.base)).timeout(SHORT);
@@ -114,12 +114,12 @@ impl Hypervisor {
         Ok(())
     }
 
-    /// The metadata service's JSON with fresh credentials of the instance's role.
+    /// Returns the metadata service's JSON with fresh credentials of the instance's role.
     pub async fn role_credentials(&self, instance: &str) -> Result<String> {
         self.get(&format!("/_hv/role-credentials/{instance}"), SHORT).await
     }
 
-    /// The administrator's credentials.
+    /// Returns the administrator's credentials.
     pub async fn operator(&self) -> Result<Operator> {
         let text = self.get("/_hv/operator", SHORT).await?;
         serde_json::from_str(&text).context("read the operator's credentials")

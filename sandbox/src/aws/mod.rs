@@ -1,4 +1,4 @@
-//! The AWS part: moto behind our plugin, in a Python environment of its own, and the door by which the supervisor sees its instances.
+//! The AWS part: moto behind a plugin in its own Python environment, and a client of its instances.
 
 pub mod authority;
 mod hypervisor;
@@ -20,7 +20,7 @@ use crate::paths::Paths;
 
 /// The port of all AWS services together.
 pub const PORT: u16 = 4566;
-/// The same over https.
+/// The port of all AWS services over https.
 pub const TLS_PORT: u16 = 4567;
 const READY_WITHIN: Duration = Duration::from_secs(45);
 
@@ -45,7 +45,7 @@ impl Aws {
             .arg(files.certificate)
             .arg("--key")
             .arg(files.key)
-            // Compiled Python belongs into the cache, not into the checkout; without it every start takes seconds longer.
+            // Compiled Python goes into the cache: without it every start takes seconds longer.
             .env("PYTHONPYCACHEPREFIX", paths.cache().join("pycache"))
             .env_remove("PYTHONDONTWRITEBYTECODE")
             .stdin(Stdio::null())
@@ -75,12 +75,12 @@ impl Aws {
         Ok(Self { process, hypervisor })
     }
 
-    /// The door to its instances.
+    /// Returns the client for its instances.
     pub fn hypervisor(&self) -> Hypervisor {
         self.hypervisor.clone()
     }
 
-    /// Process id, while it runs.
+    /// Returns the process id while it runs.
     pub fn pid(&self) -> Option<u32> {
         self.process.id()
     }
@@ -98,7 +98,7 @@ impl Aws {
         }
     }
 
-    /// Ends the plugin. Its state is the cloud of this run and goes with it.
+    /// Ends the plugin, and with it the cloud of this run.
     pub async fn stop(mut self) {
         if let Err(error) = self.process.kill().await {
             tracing::warn!("stop the AWS part: {error}");

@@ -1,4 +1,4 @@
-//! The Python plugin as this program carries it. It is laid out in the cache folder, so that the program runs from any folder and after its checkout is gone.
+//! Carries the Python plugin, and writes it to the cache folder: the program needs no checkout.
 
 use std::fs;
 use std::path::PathBuf;
@@ -48,7 +48,7 @@ files! {
     "localcloud/world.py"
 }
 
-/// Lays the files out under a name of their content, unless they are there, and removes those of another version. Returns the folder.
+/// Writes the files into a folder named by their digest, and removes other versions' folders.
 pub fn lay_out(paths: &Paths) -> Result<PathBuf> {
     let digest = FILES.iter().fold(Sha256::new(), |digest, (name, text)| {
         digest
@@ -103,7 +103,7 @@ mod tests {
     }
 
     #[test]
-    fn another_version_takes_the_place_of_what_lies_there() {
+    fn another_version_replaces_the_one_before() {
         let folder = tempfile::tempdir().unwrap();
         let paths = Paths::new(folder.path().join("state"), folder.path().join("cache")).unwrap();
         let first = lay_out(&paths).unwrap();

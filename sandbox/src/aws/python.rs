@@ -10,7 +10,7 @@ use sha2::{Digest, Sha256};
 use super::plugin::REQUIREMENTS;
 use crate::paths::Paths;
 
-/// Makes the environment unless a complete one of the same requirements is there. `say` gets one line for each step.
+/// Makes the environment unless it is complete. `say` gets one line for each step.
 pub fn ensure(paths: &Paths, say: &dyn Fn(&str)) -> Result<()> {
     let wanted: String = Sha256::digest(REQUIREMENTS)
         .iter()
@@ -23,7 +23,7 @@ pub fn ensure(paths: &Paths, say: &dyn Fn(&str)) -> Result<()> {
     }
     say("making the Python environment of the AWS part, once");
     fs::create_dir_all(paths.cache()).with_context(|| format!("make {}", paths.cache().display()))?;
-    // An environment knows its own path: it is made in place, and counts only with its stamp.
+    // An environment contains its own path, so it is made in place, and counts only with its stamp.
     crate::files::remove_tree(&environment)?;
     let requirements = paths.cache().join("requirements.txt");
     fs::write(&requirements, REQUIREMENTS).with_context(|| format!("write {}", requirements.display()))?;

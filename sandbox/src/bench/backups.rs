@@ -7,25 +7,25 @@ use std::collections::BTreeMap;
 
 use super::figure::Figure;
 
-/// Written and read under the same names. What was not measured is empty.
+/// Written and read under the same names. A figure that was not measured is empty.
 #[derive(Debug, Default, Deserialize, Serialize)]
 pub struct Backups {
     /// The agent's most resident memory while it ships and makes a base, by megabytes of data.
     agent_rss_mb: BTreeMap<u64, Figure>,
     /// Of one core, at 5,000 writes a second, the upload included.
     agent_cpu_percent: Figure,
-    /// What the agent adds to the 99th percentile of a client's commands at that rate; below zero where that is less than the noise.
+    /// What the agent adds to the 99th percentile at that rate; below zero if within the noise.
     agent_added_p99_us: Figure,
-    /// A base by the agent beside `redis-cli --rdb - | zstd -1 | aws s3 cp -`: above one is faster than the pipe.
+    /// Speed of a base against `redis-cli --rdb - | zstd -1 | aws s3 cp -`; above 1 is faster.
     base_ratio_vs_pipe: Figure,
-    /// Megabytes of data a second, from the wish for a base to its commit record.
+    /// Megabytes of data a second, from the request for a base to its commit record.
     base_mb_per_s: Figure,
-    /// What put the pipe's output.
+    /// The program that puts the pipe's output.
     pipe_program: String,
-    /// About a gigabyte of data: download, build and load, by the load alone.
+    /// Time to download, build and load about a gigabyte, divided by the load alone.
     restore_1gb_ratio: Figure,
     restore_1gb_s: Figure,
-    /// At steady writes with the default `rpo_s`, the objects of hourly bases of 100 MB included.
+    /// At steady writes with the default `rpo_s`, with the objects of hourly bases of 100 MB.
     puts_per_day: Figure,
 }
 
@@ -34,7 +34,7 @@ impl Backups {
         Backups::deserialize(report).context("read the report of backups")
     }
 
-    /// As the table has them.
+    /// Returns the figures under the names of the table.
     pub fn named(&self) -> Vec<(String, &Figure)> {
         let by_size = self
             .agent_rss_mb

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize, Serializer};
 
-/// What was measured, run by run: read as the runs, written as what they come to.
+/// One figure of each run: read as a list of runs, written as median and spread.
 #[derive(Clone, Debug, Default, Deserialize)]
 pub struct Figure(Vec<f64>);
 
@@ -19,7 +19,7 @@ impl Figure {
         self.0.push(value);
     }
 
-    /// Nothing where nothing was measured.
+    /// Returns the median; `None` if nothing was measured.
     pub fn median(&self) -> Option<f64> {
         let sorted = self.sorted();
         let middle = sorted.len() / 2;

@@ -1,7 +1,6 @@
-//! `sandbox bench`: what the commands take, measured over several whole moves in the sandbox.
-//!
-//! Each round raises a sandbox, fills the add-on, makes the pair and moves the app while it writes at one of the rates. What comparing takes is measured apart, by
-//! the bench `compare` on two bare servers, and what backups take by the bench `backups` beside one; their reports are joined to this one.
+//! `sandbox bench`: measures what the commands take over several whole moves in the sandbox.
+//! Each round raises a sandbox, fills the add-on, makes the pair and moves the app while it writes
+//! at one of the rates. Reports of the benches `compare` and `backups` are added.
 
 mod backups;
 mod figure;
@@ -19,7 +18,7 @@ use crate::story::commands::{self, Judged, Runner};
 
 /// Writes a second while the app is moved.
 const RATES: [u32; 3] = [0, 1000, 5000];
-/// How often what changes nothing is run in each round.
+/// How often each round runs a command that changes nothing.
 const REPEATS: usize = 3;
 
 #[derive(Debug, Args)]
@@ -44,7 +43,7 @@ pub struct Arguments {
     report: PathBuf,
 }
 
-/// Measures, shows a table and writes the report. The last sandbox is removed in any case.
+/// Measures, shows a table and writes the report. Removes the last sandbox in any case.
 pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     let runner = Runner::new()?;
     let mut report = Report::new(arguments.rounds, arguments.keys, arguments.time_scale);
@@ -68,7 +67,7 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// What another bench wrote.
+/// Reads what another bench wrote.
 fn written(path: &Path) -> Result<Value> {
     let doing = || format!("read {}", path.display());
     let text = std::fs::read_to_string(path).with_context(doing)?;
@@ -112,7 +111,7 @@ fn measure(runner: &Runner, arguments: &Arguments, rate: u32, report: &mut Repor
     Ok(())
 }
 
-/// The ledgers after a little more writing. A figure of a run that lost something is none.
+/// Judges the ledgers after some more writes. Figures of a run that lost a write do not count.
 fn judge(runner: &Runner, config: &Path) -> Result<Value> {
     runner.infra(config, &["status"])?;
     runner.sandbox(&["app", "scale", "web=0", "worker=0"])?;

@@ -1,4 +1,4 @@
-//! The demo app: `demo-app web` or `demo-app worker`, told everything else by the environment, as a platform does.
+//! The demo app: `demo-app web` or `demo-app worker`. The environment has all other settings.
 
 use anyhow::{Context, Result};
 use clap::Parser;

@@ -1,4 +1,4 @@
-//! What the sandbox has in this computer's network, by the prefix of its names.
+//! The sandbox's parts of this computer's network, found by the prefix of their names.
 
 use std::fs;
 use std::path::Path;
@@ -12,18 +12,18 @@ use crate::network::{HOST_TABLE, PREFIX};
 const NAMESPACES: &str = "/run/netns";
 const INTERFACES: &str = "/sys/class/net";
 
-/// Removes namespaces, interfaces and the table of rules; what fails is seen by whoever looks next.
+/// Removes namespaces, interfaces and the table of rules. `left_over` shows what failed.
 pub async fn remove_all() {
     let mut removals = JoinSet::new();
     for name in named(NAMESPACES) {
         removals.spawn(async move {
             let _ = run(Command::new("ip").args(["netns", "del", &name]), "").await;
-            // A namespace whose making was interrupted is a file without a mount.
+            // An interrupted creation leaves a namespace that is a file without a mount.
             let _ = fs::remove_file(Path::new(NAMESPACES).join(name));
         });
     }
     removals.join_all().await;
-    // A pair goes with its inner end, which may take a moment: an interface that is gone already is no failure.
+    // A veth pair goes with its inner end, so this interface may be gone already.
     for name in named(INTERFACES) {
         let _ = run(Command::new("ip").args(["link", "del", &name]), "").await;
     }
@@ -31,7 +31,7 @@ pub async fn remove_all() {
     remove_container_traces();
 }
 
-/// What is still there, for people.
+/// Returns what is still there, as text for people.
 pub async fn left_over() -> Vec<String> {
     let namespaces = named(NAMESPACES)
         .into_iter()
@@ -44,7 +44,7 @@ pub async fn left_over() -> Vec<String> {
     namespaces.chain(interfaces).chain(table).collect()
 }
 
-/// nspawn keeps folders by machine name below /run, and forgets them when it is killed.
+/// Removes nspawn's folders by machine name, which a killed nspawn leaves below /run.
 fn remove_container_traces() {
     for folder in [
         "/run/systemd/nspawn/propagate",

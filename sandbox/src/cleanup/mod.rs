@@ -1,8 +1,8 @@
-//! Finding and removing whatever a sandbox left: processes, control groups, mounts, network, files.
+//! Finds and removes whatever a sandbox left: processes, control groups, mounts, network, files.
 //!
-//! It trusts no list of what was made: it looks at what stands, and knows the sandbox's own by the id and the state folder in a
-//! process's environment, by names that begin with `infra-sb`, and by mounts below the state folder. So it serves `down`, and
-//! `up` after a supervisor that was killed.
+//! It does not rely on a list of what was made. It knows the sandbox's own by the id and the state
+//! folder in a process's environment, by names that begin with `infra-sb`, and by mounts below the
+//! state folder. So it serves `down`, and `up` after a supervisor was killed.
 
 mod links;
 mod processes;
@@ -23,12 +23,12 @@ pub enum Files {
     Remove,
 }
 
-/// Removes everything, looks again, and names what is still there.
+/// Removes everything, looks again, and returns the names of what is still there.
 pub async fn sweep(paths: &Paths, files: Files) -> Vec<String> {
     let owner = Owner {
         state: paths.state().to_string_lossy().into_owned(),
         id: Record::read(paths).map(|record| record.id),
-        // Bridge, namespaces and control groups have names that say nothing of the run: leave them to another sandbox that is up.
+        // Names of bridge and namespaces do not contain the run: another sandbox may own them.
         has_network: network::owner().is_none_or(|owner| owner == paths.state().to_string_lossy()),
     };
     processes::kill_all(&owner).await;
@@ -48,7 +48,7 @@ pub async fn sweep(paths: &Paths, files: Files) -> Vec<String> {
     left_over(paths, &owner, files).await
 }
 
-/// Whose things are looked for.
+/// The run whose things are looked for.
 struct Owner {
     state: String,
     id: Option<String>,
@@ -82,7 +82,7 @@ async fn left_over(paths: &Paths, owner: &Owner, files: Files) -> Vec<String> {
 }
 
 impl Record {
-    /// Whether the supervisor of this record runs: its process id may belong to another process by now.
+    /// Returns whether its supervisor runs. The process id may belong to another process by now.
     pub fn supervisor_lives(&self) -> bool {
         self.supervisor.is_some_and(|pid| carries_id(pid, &self.id))
     }

@@ -1,4 +1,4 @@
-//! The sandbox's processes, by what is in their environment or which control group they are in.
+//! The sandbox's processes, found by their environment or their control group.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -15,7 +15,7 @@ use crate::paths::STATE_VARIABLE;
 
 const GONE_WITHIN: Duration = Duration::from_secs(4);
 
-/// Kills until none is left: one of them may have started another in the meantime.
+/// Kills in rounds until no process is left, since one may have started another meanwhile.
 pub async fn kill_all(owner: &Owner) {
     let deadline = Instant::now() + GONE_WITHIN;
     loop {
@@ -30,7 +30,7 @@ pub async fn kill_all(owner: &Owner) {
     }
 }
 
-/// Every process of the sandbox. This one, and whoever started it, is never among them.
+/// Returns every process of the sandbox but this one and its ancestors.
 pub fn of(owner: &Owner) -> BTreeSet<i32> {
     let mut found: BTreeSet<i32> = all()
         .into_iter()
@@ -44,7 +44,7 @@ pub fn of(owner: &Owner) -> BTreeSet<i32> {
     found
 }
 
-/// Whether the process was started with this run's id.
+/// Returns whether the process was started with this run's id.
 pub fn carries_id(pid: i32, id: &str) -> bool {
     environment_of(pid)
         .iter()
@@ -52,7 +52,7 @@ pub fn carries_id(pid: i32, id: &str) -> bool {
         && !is_zombie(pid)
 }
 
-/// Its command line, for people.
+/// Returns its command line, for people.
 pub fn command_of(pid: i32) -> String {
     let text = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
     String::from_utf8_lossy(&text).replace('\0', " ").trim().to_owned()
@@ -65,7 +65,7 @@ fn belongs(environment: &[String], owner: &Owner) -> bool {
             .find_map(|variable| variable.strip_prefix(name)?.strip_prefix('='))
     };
     let Some(id) = value(ID_VARIABLE) else { return false };
-    // What people run against the sandbox is theirs.
+    // Commands that people run against the sandbox are spared.
     if value(OPERATOR_VARIABLE).is_some() {
         return false;
     }
@@ -89,7 +89,7 @@ fn environment_of(pid: i32) -> Vec<String> {
         .collect()
 }
 
-/// State and parent, from the line in /proc whose second field may hold anything but a last parenthesis.
+/// Returns state and parent. The second field may contain anything, so the last `)` ends it.
 fn state_and_parent(pid: i32) -> Option<(String, i32)> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     let (_, rest) = stat.rsplit_once(')')?;

@@ -1,9 +1,8 @@
-//! Distance between the operator and everything else, on one computer.
-//!
-//! A command of `sandbox run` gets a network namespace of its own with one interface. Each Ethernet frame between that interface
-//! and the sandbox's bridge passes through this process and is kept back for half a round trip. So the delay holds for every
-//! connection, handshakes and refusals included; addresses and certificates stay as they are, and nothing waits in line:
-//! as many frames as are sent are under way at once. Machines, add-on and app go on talking to each other directly.
+//! Simulates distance between the operator and everything else, on one computer.
+//! A command of `sandbox run` gets a network namespace with one interface. Each Ethernet frame
+//! between that interface and the sandbox's bridge passes through this process and waits for half a
+//! round trip. Every connection has the delay, handshakes and refusals included. Addresses and
+//! certificates stay, and no frame waits for another. Machines, add-on and app talk directly.
 //!
 //! The kernel's own means for this, netem, is missing in many kernels.
 
@@ -24,7 +23,7 @@ pub use tap::Tap;
 
 /// The operator's own address; without a delay it has the bridge's.
 pub const OPERATOR_ADDRESS: &str = "10.77.0.2";
-/// More than connections have under way here; a frame that finds no room is lost, as on a network.
+/// More frames than are under way here; one without room is lost, as on a network.
 const QUEUE: u32 = 10_000;
 
 /// The operator's namespace, joined to the bridge by a [`Relay`] until this is dropped.
@@ -32,7 +31,7 @@ pub struct Delay {
     _relay: Relay,
 }
 
-/// The name of the namespace and of the bridge's port.
+/// Returns the name of the namespace and of the bridge's port.
 fn name() -> String {
     format!("{PREFIX}far")
 }

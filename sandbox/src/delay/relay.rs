@@ -1,4 +1,4 @@
-//! Frames carried from one interface to another, late.
+//! Carries frames from one interface to another, late.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -53,7 +53,7 @@ async fn carry(from: Arc<Tap>, to: Arc<Tap>, one_way: Duration) {
                 }
             };
             let frame = &frame[..length];
-            // Real hosts do not look for each other's addresses over the distance.
+            // ARP is not delayed: real hosts do not resolve addresses over the distance.
             if frame.get(KIND) == Some(&ADDRESS_RESOLUTION[..]) {
                 to.write(frame);
             } else if sender.try_send((Instant::now() + one_way, frame.to_vec())).is_err() {

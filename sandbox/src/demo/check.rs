@@ -1,4 +1,4 @@
-//! The demo app's own check of its way into Redis, such as a team would write for a rehearsal, and the mistakes that apps make there.
+//! The demo app's own check of its way into Redis, with the mistakes that apps make there.
 
 use std::process::ExitCode;
 use std::time::Duration;

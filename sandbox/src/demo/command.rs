@@ -259,7 +259,7 @@ fn ledger_folder(app: &str) -> PathBuf {
     state_dir().join("ledger").join(app)
 }
 
-/// Everything that a check has to say.
+/// Everything that a check reports.
 #[derive(Serialize)]
 struct Checked {
     schema_version: u32,
@@ -293,8 +293,8 @@ async fn check(redis: &Redis, ledgers: Option<PathBuf>, output: &Output) -> Resu
     })
 }
 
-/// Checks, and when something is wrong while the app goes on writing, again: a worker that comes up between two readings
-/// holds jobs that the first did not know where to look for. Real damage stays.
+/// Checks again if something is wrong while the app writes: a worker that starts between two
+/// readings holds jobs that the first one did not look for. Real damage stays.
 async fn settle(target: &Target, folder: &std::path::Path) -> Result<Checked> {
     ensure!(
         folder.is_dir(),

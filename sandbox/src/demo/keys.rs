@@ -17,48 +17,47 @@ pub const SLOTS: u64 = 200;
 pub const COUNTERS: u64 = 20;
 pub const SCORES: u64 = 10;
 
-/// A string that only this process writes, with ever rising values.
+/// Returns the key of a string that only this process writes, with ever rising values.
 pub fn marker(process: &str, slot: u64) -> String {
     format!("demo:marker:{process}:{slot}")
 }
 
-/// A number that all processes raise by one.
+/// Returns the key of a number that all processes raise by one.
 pub fn counter(number: u64) -> String {
     format!("demo:counter:{number}")
 }
 
-/// A sorted set whose members each belong to one process, with ever rising scores.
+/// Returns the key of a sorted set; each member belongs to one process, with rising scores.
 pub fn scores(number: u64) -> String {
     format!("demo:scores:{number}")
 }
 
-/// The list of the jobs that a worker took and did not finish yet.
+/// Returns the key of the jobs that a worker took and did not finish yet.
 pub fn processing(worker: &str) -> String {
     format!("demo:processing:{worker}")
 }
 
-/// Stands as long as the worker lives; its jobs may be taken over when it is gone.
+/// Returns a key that lives as long as the worker. Its jobs may be taken over afterwards.
 pub fn lease(worker: &str) -> String {
     format!("demo:lease:{worker}")
 }
 
-/// How often each job of a producer was done: two bits a job, by the job's number, so that it stays small.
+/// Returns the key that counts how often each job of a producer was done, two bits a job.
 pub fn done(producer: &str) -> String {
     format!("demo:done:{producer}")
 }
 
-/// A job's id.
 pub fn job(producer: &str, number: u64) -> String {
     format!("{producer}-{number}")
 }
 
-/// The producer and the number in a job's id.
+/// Returns the producer and the number in a job's id.
 pub fn parse_job(job: &str) -> Option<(&str, u64)> {
     let (producer, number) = job.rsplit_once('-')?;
     Some((producer, number.parse().ok()?))
 }
 
-/// The count of a job in what Redis holds under [`done`]: `BITFIELD u2` puts the first job into the highest bits.
+/// Returns a job's count from the value of [`done`]: `BITFIELD u2` puts the first job highest.
 pub fn done_count(counts: &[u8], number: u64) -> u8 {
     let byte = usize::try_from(number / 4)
         .ok()

@@ -1,4 +1,4 @@
-//! Talking to the running platform as an operator does, from the same variables that other clients use.
+//! Talks to the running platform as an operator does, with the variables that other clients use.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -14,7 +14,7 @@ use crate::connect::Target;
 const ACCEPT: &str = "application/vnd.heroku+json; version=3";
 const DEFAULT_STATE_DIR: &str = "/var/lib/infra-sandbox";
 
-/// The state folder of the sandbox: INFRA_SANDBOX_DIR.
+/// Returns the state folder of the sandbox: INFRA_SANDBOX_DIR.
 pub(super) fn state_dir() -> PathBuf {
     std::env::var_os("INFRA_SANDBOX_DIR").map_or_else(|| PathBuf::from(DEFAULT_STATE_DIR), PathBuf::from)
 }
@@ -27,7 +27,7 @@ pub(super) struct PlatformClient {
 }
 
 impl PlatformClient {
-    /// From HEROKU_API_URL and HEROKU_API_KEY, or as the sandbox wrote them into its state folder.
+    /// Reads HEROKU_API_URL and HEROKU_API_KEY, or what the sandbox wrote into its state folder.
     pub fn from_environment() -> Result<Self> {
         let written = written_variables(&state_dir().join("env"));
         let variable = |name: &str| {
@@ -73,7 +73,7 @@ impl PlatformClient {
         Ok(answer)
     }
 
-    /// The Redis that a config var of the app names, with the certificates of REDIS_CA for what REDIS_URL names.
+    /// Returns the Redis that a config var of the app names. REDIS_CA verifies that of REDIS_URL.
     pub async fn redis_of_app(&self, app: &str, config_var: &str) -> Result<Target> {
         let vars = self.get(&format!("/apps/{app}/config-vars")).await?;
         let url = vars[config_var]
@@ -84,7 +84,7 @@ impl PlatformClient {
     }
 }
 
-/// Rotates the credentials of an app's add-on, first where it runs, then on the platform. Answers with its name.
+/// Rotates an add-on's credentials, first where it runs, then on the platform. Returns its name.
 pub(super) async fn rotate(app: &str, cut: bool) -> Result<String> {
     let platform = PlatformClient::from_environment()?;
     let addons = platform.get(&format!("/apps/{app}/addons")).await?;

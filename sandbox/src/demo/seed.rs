@@ -1,4 +1,4 @@
-//! Filling a Redis with keys of all types, the same ones for the same seed.
+//! Fills a Redis with keys of all types. The same seed gives the same keys.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -29,7 +29,7 @@ pub struct Seeded {
 
 /// Keys that are sent at once.
 const BATCH: u64 = 500;
-/// Every so many keys, one is big.
+/// One key in so many is big.
 const BIG_EVERY: u64 = 20_000;
 
 impl Seed {
@@ -80,7 +80,7 @@ impl Seed {
     }
 }
 
-/// Names are mostly plain; some are not text at all, which Redis allows.
+/// Returns a key's name. Most are plain; some are no text at all, which Redis allows.
 fn name(kind: &str, number: u64) -> Vec<u8> {
     match number % 97 {
         13 => format!("seed:{kind}:{number}:naïve ключ\n").into_bytes(),
@@ -158,7 +158,7 @@ fn put_key(batch: &mut Pipeline, random: &mut Random, number: u64) -> &'static s
     kind
 }
 
-/// A stream with a deleted entry, two groups, and entries that were delivered and not acknowledged.
+/// Adds a stream with a deleted entry, two groups, and delivered entries without acknowledgement.
 fn put_stream(batch: &mut Pipeline, random: &mut Random, name: &[u8], count: u64) {
     let count = count.max(3);
     for entry in 1..=count {
@@ -220,7 +220,7 @@ impl Random {
         self.next() % limit
     }
 
-    /// Numbers, nothing, text, bytes: Redis keeps each in its own way.
+    /// Returns numbers, nothing, text or bytes: Redis stores each in its own way.
     fn value(&mut self) -> Vec<u8> {
         match self.below(10) {
             0 => Vec::new(),

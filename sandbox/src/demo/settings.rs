@@ -1,4 +1,4 @@
-//! What the demo's processes are told by their environment, as the platform sets it.
+//! The settings of the demo's processes, from the environment that the platform sets.
 
 use std::path::PathBuf;
 use std::str::FromStr;

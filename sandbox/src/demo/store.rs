@@ -1,4 +1,4 @@
-//! One database as the app sees it: a connection that is made anew when it breaks or is refused.
+//! One database as the app sees it: a connection that is replaced when it breaks or is refused.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -44,7 +44,7 @@ impl Store {
         &self.address
     }
 
-    /// Sends a write that the ledger has as attempted, and notes what came of it.
+    /// Sends a write that the ledger has as attempted, and notes the result.
     ///
     /// A refusal (a replica, a user without rights, a server that is loading) proves that nothing was done: the write is
     /// sent again over a new connection until its time is up. A write whose answer was lost is not repeated, since it may
@@ -82,7 +82,7 @@ impl Store {
         }
     }
 
-    /// The connection, made anew as often as it takes.
+    /// Returns the connection; reconnects as often as it takes.
     pub async fn connection(&self) -> Arc<Connection> {
         let mut current = self.current.lock().await;
         if let Some(connection) = &*current {
@@ -104,7 +104,7 @@ impl Store {
         }
     }
 
-    /// Sees to it that nobody is given this connection again.
+    /// Drops this connection, so that nobody gets it again.
     pub async fn give_up(&self, connection: &Arc<Connection>) {
         let mut current = self.current.lock().await;
         if current.as_ref().is_some_and(|current| Arc::ptr_eq(current, connection)) {
@@ -118,13 +118,13 @@ impl Store {
         *self.current.lock().await = None;
     }
 
-    /// The server is well: the next reconnection need not wait.
+    /// Notes that the server works: the next reconnection need not wait.
     pub fn succeeded(&self) {
         self.failures.store(0, Ordering::Relaxed);
     }
 }
 
-/// None before the first failure, then doubling.
+/// Returns no delay before the first failure, then one that doubles.
 fn delay(failures: u32) -> Duration {
     match failures {
         0 => Duration::ZERO,
@@ -132,7 +132,7 @@ fn delay(failures: u32) -> Duration {
     }
 }
 
-/// Whether the server said that it did not do it. Anything else that fails may have been done.
+/// Returns whether the server refused the command. After another error it may have been done.
 fn is_refusal(error: &RedisError) -> bool {
     const REFUSALS: [&str; 8] = [
         "READONLY",
@@ -147,7 +147,7 @@ fn is_refusal(error: &RedisError) -> bool {
     error.code().is_some_and(|code| REFUSALS.contains(&code))
 }
 
-/// One word for the ledger.
+/// Returns one word for the ledger.
 pub fn reason(error: &RedisError) -> String {
     if error.is_timeout() {
         return "timeout".to_owned();

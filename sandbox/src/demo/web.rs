@@ -55,7 +55,7 @@ pub async fn run(settings: Settings, stop: CancellationToken) -> Result<()> {
             next += 1;
             burst.push((ledger.attempt(write.clone()), write, thread));
         }
-        // Also when there is nothing to send: the acknowledgements since the last tick go with it.
+        // Flushes without new writes too, for the acknowledgements since the last tick.
         ledger.flush()?;
         for (operation, write, thread) in burst {
             let (database, command) = command(&write);
@@ -74,11 +74,11 @@ pub async fn run(settings: Settings, stop: CancellationToken) -> Result<()> {
     ledger.close(stores[0].address())
 }
 
-/// The process's writes in their order: of eight, three are markers, two counters, two scores and one a job. The
-/// databases take turns.
+/// Returns the process's writes in order: of eight, three are markers, two counters, two scores and
+/// one a job. The databases alternate.
 fn write(process: &str, number: u64) -> Write {
     let (round, database) = (number / 8, keys::DATABASES[usize::from(number / 8 % 2 == 1)]);
-    // A round further on in the same database comes back to the same slots with a higher value.
+    // Later rounds in the same database use the same slots again, with higher values.
     let slot = |offset: u64| (round / 2 * 3 + offset) % keys::SLOTS;
     match number % 8 {
         kind @ 0..=2 => Write::Marker {
@@ -106,7 +106,7 @@ fn write(process: &str, number: u64) -> Write {
     }
 }
 
-/// Where a write goes, as an index of the databases, and as what.
+/// Returns the index of a write's database, and its command.
 fn command(write: &Write) -> (usize, Cmd) {
     let index = |database: &i64| keys::DATABASES.iter().position(|known| known == database).unwrap_or(0);
     match write {
@@ -129,7 +129,7 @@ fn command(write: &Write) -> (usize, Cmd) {
     }
 }
 
-/// How many writes are due. A stall is not made up for: users who could not be served are gone.
+/// Counts the writes that are due. A stall is not made up for: its users are gone.
 struct Pace {
     per_second: f64,
     last: Option<Instant>,

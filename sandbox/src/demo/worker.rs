@@ -185,7 +185,7 @@ impl Worker<'_> {
             .arg(TAKE_TIMEOUT);
         let job: Option<String> = take.query_async(redis).await?;
         if let Some(job) = &job {
-            // Which job it is, nobody could write down before. Should the answer be lost, the job is in the list.
+            // Nobody knew the job before, so it is noted now. A lost answer leaves it in the list.
             let operation = self.ledger.attempt(Write::Take { job: job.clone() });
             self.ledger.acknowledged(operation, self.address, None);
         }
@@ -198,7 +198,7 @@ impl Worker<'_> {
         };
         let operation = self.ledger.attempt(Write::Done { job: job.clone() });
         if let Err(error) = self.ledger.flush() {
-            // What cannot be written down must not be done.
+            // A write that the ledger cannot note must not be sent.
             return Err(std::io::Error::other(error).into());
         }
         match self.complete(redis, &job, producer, number).await {
@@ -212,7 +212,7 @@ impl Worker<'_> {
         Ok(())
     }
 
-    /// Whether the job was this worker's to complete.
+    /// Completes a job. Returns whether the job was still this worker's.
     async fn complete(
         &self,
         redis: &mut MultiplexedConnection,

@@ -1,4 +1,4 @@
-//! From where this computer's own apt gets Debian, so that the image comes from the same place.
+//! Finds where this computer's apt gets Debian, so that the image comes from the same place.
 
 use std::fs;
 use std::path::Path;
@@ -30,7 +30,7 @@ fn source_texts(folder: &Path) -> Vec<String> {
     files.iter().filter_map(|file| fs::read_to_string(file).ok()).collect()
 }
 
-/// The first mirror that carries Debian's main archive: its path ends in `/debian`, as the mirrors' convention has it.
+/// Returns the first mirror of Debian's main archive: by convention its path ends in `/debian`.
 fn debian_mirror(texts: &[String]) -> Option<String> {
     let words = texts
         .iter()
@@ -52,7 +52,7 @@ fn connection_settings() -> String {
     kept_settings(&String::from_utf8_lossy(&output.stdout))
 }
 
-/// Of all settings those that the way to the mirror may need.
+/// Returns the settings that the connection to the mirror may need.
 fn kept_settings(dump: &str) -> String {
     let kept = dump.lines().filter(|line| {
         [

@@ -1,8 +1,8 @@
 //! The image of every machine: a root file system of Debian 13 with cloud-init and a package repository of its own.
 //!
-//! It is built once into the cache folder, beside its final place, and renamed into it when complete, so that a build that
-//! was interrupted is never taken for an image. Its name holds the hash of everything that it is made from: builds of this
-//! program that differ in that do not take each other's image away.
+//! A build happens once, beside the image's final place in the cache folder, and is renamed when
+//! complete. So an interrupted build is never taken for an image. The name holds the hash of
+//! everything that the image is made from, so different versions of this program keep their own.
 
 pub(crate) mod apt_sources;
 
@@ -31,7 +31,7 @@ const BASE_PACKAGES: &str = "systemd,systemd-sysv,dbus,openssh-server,iproute2,c
 const OWN_FOLDER: &str = "usr/share/infra-sandbox";
 /// How long an image of another recipe is kept for a program that may still use it.
 const KEPT: Duration = Duration::from_secs(3 * 24 * 3600);
-/// Stands for /sys/hypervisor/uuid, by which cloud-init knows EC2.
+/// Stands in for /sys/hypervisor/uuid, by which cloud-init knows EC2.
 const HYPERVISOR_UUID: &str = "/usr/share/infra-sandbox/hypervisor-uuid";
 
 /// Builds the image unless a complete one of the same recipe is there. `say` gets one line for each step.
@@ -57,12 +57,12 @@ pub fn ensure(paths: &Paths, say: &dyn Fn(&str)) -> Result<PathBuf> {
     Ok(image)
 }
 
-/// The image's root file system: complete or absent.
+/// Returns the image's root file system, which is complete or absent.
 pub fn folder(paths: &Paths) -> PathBuf {
     paths.cache().join(format!("image-{}", &recipe_hash()[..12]))
 }
 
-/// The hash of everything that the image is made from.
+/// Returns the hash of everything that the image is made from.
 fn recipe_hash() -> String {
     let mut hash = Sha256::new();
     for part in [
@@ -85,7 +85,7 @@ fn log_file(paths: &Paths) -> PathBuf {
     paths.cache().join("image.log")
 }
 
-/// What builds left that were killed, whose mounts ended with them, and images that nobody has used for long.
+/// Removes what killed builds left, and images that nobody has used for long.
 fn remove_leftovers(paths: &Paths) -> Result<()> {
     for entry in fs::read_dir(paths.cache()).context("list the cache folder")? {
         let entry = entry.context("list the cache folder")?;
@@ -115,7 +115,7 @@ fn build(root: &Path, paths: &Paths, say: &dyn Fn(&str)) -> Result<()> {
         .arg(format!("--include={BASE_PACKAGES}"))
         .arg(SUITE)
         .arg(root);
-    // Without a Debian source on this computer, debootstrap knows one.
+    // Without a Debian source on this computer, debootstrap uses its own.
     debootstrap.args(&sources.mirror);
     run_logged(debootstrap, paths, &|line| {
         if let Some(step) = line.strip_prefix("I: ").filter(|step| is_milestone(step)) {
@@ -169,7 +169,7 @@ fn is_milestone(step: &str) -> bool {
     .any(|start| step.starts_with(start.trim_end_matches("...")))
 }
 
-/// What runs in it takes its mounts and children along when it ends, however it ends, and ends with this process.
+/// Returns a command whose mounts and children end with it, and which ends with this process.
 fn inside_own_mounts() -> Command {
     let mut command = Command::new("setpriv");
     command.args([
@@ -186,7 +186,7 @@ fn inside_own_mounts() -> Command {
     command
 }
 
-/// Runs with the output going to the image's log, line by line past `watch`.
+/// Runs a command with its output in the image's log; `watch` gets each line.
 fn run_logged(mut command: Command, paths: &Paths, watch: &dyn Fn(&str)) -> Result<()> {
     use std::io::Write;
     let mut log = fs::File::options()

@@ -13,7 +13,7 @@ use tokio::process::{Child, Command};
 
 use super::control_group;
 
-/// nspawn says within a fraction of a second that the init runs.
+/// Limit for the start. nspawn reports a running init within a fraction of a second.
 const START_WITHIN: Duration = Duration::from_secs(20);
 /// What nspawn exits with when the system inside asked for a reboot.
 const REBOOT_STATUS: i32 = 133;
@@ -98,7 +98,7 @@ impl Container {
         })
     }
 
-    /// The init's process id on this computer.
+    /// Returns the init's process id on this computer.
     pub fn leader(&self) -> i32 {
         self.leader.as_raw()
     }
@@ -126,7 +126,7 @@ impl Container {
     /// Shuts down in order; after `patience`, at once.
     pub async fn shut_down(mut self, patience: Duration) {
         if let Some(nspawn) = self.process.id().and_then(|pid| i32::try_from(pid).ok()) {
-            // nspawn passes it on as the signal by which an init shuts down.
+            // nspawn passes this on as the signal by which an init shuts down.
             let _ = kill(Pid::from_raw(nspawn), Signal::SIGTERM);
         }
         if tokio::time::timeout(patience, self.process.wait()).await.is_err() {
@@ -178,7 +178,7 @@ fn nspawn(start: &Start<'_>) -> Vec<String> {
     ]
 }
 
-/// nspawn announces the init's process id on its notification socket.
+/// Returns the init's process id, which nspawn announces on its notification socket.
 async fn leader_from(socket: &UnixDatagram) -> Result<Pid> {
     let mut buffer = vec![0; 8192];
     let mut leader = None;

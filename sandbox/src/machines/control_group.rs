@@ -1,6 +1,6 @@
 //! A control group for each machine, so that no two inits share one, and so that all of a machine can be ended at once.
 //!
-//! Two layouts are met: version 2 alone, and the hybrid, where version 1's `systemd` tree is there too.
+//! Two layouts are supported: version 2 alone, and the hybrid with version 1's `systemd` tree.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -10,7 +10,7 @@ use anyhow::{Context, Result};
 
 const PARENT: &str = "infra-sb";
 
-/// The trees in which machines have groups: the version 2 tree first.
+/// Returns the trees in which machines have groups, the version 2 tree first.
 fn trees() -> Vec<PathBuf> {
     let candidates = ["/sys/fs/cgroup", "/sys/fs/cgroup/unified", "/sys/fs/cgroup/systemd"];
     candidates
@@ -20,21 +20,21 @@ fn trees() -> Vec<PathBuf> {
         .collect()
 }
 
-/// Makes the machine's group in every tree; gives their `cgroup.procs` files.
+/// Makes the machine's group in every tree; returns their `cgroup.procs` files.
 pub fn create(instance: &str) -> Result<Vec<PathBuf>> {
     let mut files = Vec::new();
     for tree in trees() {
         let parent = tree.join(PARENT);
         let group = parent.join(instance);
         fs::create_dir_all(&group).with_context(|| format!("make the control group {}", group.display()))?;
-        // Controllers are a convenience for the machine's own units; without them it boots as well.
+        // Controllers only serve the machine's own units. It boots without them too.
         let _ = fs::write(parent.join("cgroup.subtree_control"), "+cpu +memory +pids");
         files.push(group.join("cgroup.procs"));
     }
     Ok(files)
 }
 
-/// All processes in groups of the sandbox, or of one machine.
+/// Returns all processes in groups of the sandbox, or of one machine.
 pub fn processes(instance: Option<&str>) -> Vec<i32> {
     let mut found = Vec::new();
     for tree in trees() {
@@ -70,7 +70,7 @@ pub fn remove(instance: Option<&str>) {
     }
 }
 
-/// Groups that are still there.
+/// Returns the groups that are still there.
 pub fn left_over() -> Vec<PathBuf> {
     trees()
         .into_iter()
@@ -79,7 +79,7 @@ pub fn left_over() -> Vec<PathBuf> {
         .collect()
 }
 
-/// Children before parents.
+/// Visits children before parents.
 fn walk(group: &Path, visit: &mut dyn FnMut(&Path)) {
     if let Ok(entries) = fs::read_dir(group) {
         for entry in entries.flatten() {

@@ -16,7 +16,7 @@ pub struct Disk {
 }
 
 impl Disk {
-    /// The disk's place; nothing is made yet.
+    /// Returns the disk of an instance; makes nothing yet.
     pub fn of(paths: &Paths, instance: &str) -> Self {
         Self {
             folder: paths.machines().join(instance),
@@ -24,12 +24,12 @@ impl Disk {
         }
     }
 
-    /// The mounted root file system.
+    /// Returns the mounted root file system.
     pub fn root(&self) -> PathBuf {
         self.folder.join("root")
     }
 
-    /// Folder of what belongs to the machine beside its disk.
+    /// Returns the folder of what belongs to the machine beside its disk.
     pub fn folder(&self) -> &PathBuf {
         &self.folder
     }
@@ -68,7 +68,7 @@ impl Disk {
         })
     }
 
-    /// Takes the mount away and keeps the content.
+    /// Unmounts it and keeps the content.
     pub fn unmount(&self) -> Result<()> {
         let root = self.root();
         if !root.join("usr").is_dir() {

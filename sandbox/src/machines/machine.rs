@@ -1,4 +1,4 @@
-//! One machine, carried from state to state as its instance wants.
+//! Carries one machine from state to state, as its instance wants.
 
 use std::future::pending;
 use std::sync::Arc;
@@ -16,16 +16,16 @@ use crate::delay::Delay;
 use crate::metadata;
 use crate::network::{self, Namespace, Rule};
 
-/// An orderly shutdown of an idle system takes about a second; databases get their time to save.
+/// An idle system shuts down in about a second; databases get their time to save.
 const STOP_PATIENCE: Duration = Duration::from_secs(30);
-/// The disk goes anyway.
+/// Short, since the disk is removed anyway.
 const TERMINATE_PATIENCE: Duration = Duration::from_secs(3);
 /// After this a reboot that was asked for is forced, as EC2 does after minutes.
 const REBOOT_PATIENCE: Duration = Duration::from_secs(30);
 /// How often to look whether the machine's root has flushed its ingress rules.
 const RULES_CHECK: Duration = Duration::from_secs(2);
 
-/// What a machine consists of while it is up, beside its system.
+/// What a machine has beside its system while it is up.
 struct Surroundings {
     namespace: Namespace,
     metadata: metadata::Server,
@@ -81,7 +81,7 @@ async fn ended(container: &mut Option<Container>) -> End {
     }
 }
 
-/// Nobody may go on looking for an address at the machine that had it before.
+/// Makes everybody forget which machine had an address before.
 async fn announce_addresses(site: &Site) {
     network::forget_neighbours().await;
     Delay::forget_neighbours().await;
@@ -89,7 +89,7 @@ async fn announce_addresses(site: &Site) {
 }
 
 impl Machine {
-    /// Does what the instance asks for; true when the machine is gone for good.
+    /// Does what the instance asks for. Returns whether the machine is gone for good.
     async fn advance(&mut self, wanted: Option<&Instance>) -> bool {
         let state = wanted.map(|instance| instance.state.as_str());
         let boots_wanted = wanted.map_or(0, |instance| instance.boot_count_wanted);
@@ -129,7 +129,7 @@ impl Machine {
         false
     }
 
-    /// Disk, network, metadata service and rules first, then the system.
+    /// Prepares disk, network, metadata service and rules, and then starts the system.
     async fn boot(&mut self, instance: &Instance) -> Result<()> {
         let started = tokio::time::Instant::now();
         self.problem = None;
@@ -191,7 +191,7 @@ impl Machine {
         Ok(())
     }
 
-    /// Addresses, rules and metadata follow the instance.
+    /// Makes addresses, rules and metadata follow the instance.
     async fn update(&mut self, instance: &Instance) {
         let Some(surroundings) = self.surroundings.as_mut() else {
             return;
@@ -239,7 +239,7 @@ impl Machine {
         self.after_end(End::Reboot, Some(instance)).await;
     }
 
-    /// The system has ended by itself: a reboot brings it up again, anything else stops the instance.
+    /// Handles a system that ended by itself: boots it after a reboot, else stops the instance.
     async fn after_end(&mut self, end: End, wanted: Option<&Instance>) {
         if let Some(mut container) = self.container.take() {
             container.kill().await;
@@ -273,7 +273,7 @@ impl Machine {
         }
     }
 
-    /// Takes system, network and mount away; the disk's content stays.
+    /// Removes system, network and mount; the disk's content stays.
     async fn stop(&mut self, patience: Duration) {
         if let Some(container) = self.container.take() {
             container.shut_down(patience).await;
@@ -297,7 +297,7 @@ impl Machine {
         }
     }
 
-    /// A machine that cannot be brought up ends as EC2 ends it: terminated, with the reason where people look.
+    /// Terminates a machine that cannot be brought up, as EC2 does, and reports the reason.
     async fn give_up(&mut self, error: &anyhow::Error) {
         tracing::error!("{}: boot: {error:#}", self.id);
         self.problem = Some(format!("{error:#}"));

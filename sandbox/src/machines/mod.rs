@@ -44,7 +44,7 @@ pub struct Board {
 }
 
 impl Board {
-    /// A copy of all lines.
+    /// Returns a copy of all lines.
     pub fn lines(&self) -> BTreeMap<String, MachineStatus> {
         self.lines.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -60,7 +60,7 @@ impl Board {
     }
 }
 
-/// What every machine needs to know of its sandbox.
+/// What every machine has to know of its sandbox.
 #[derive(Debug)]
 pub struct Site {
     pub paths: Paths,
@@ -68,7 +68,7 @@ pub struct Site {
     pub id: String,
     pub hypervisor: Hypervisor,
     pub board: Arc<Board>,
-    /// Rises whenever a machine has got an address, which another may have had: every machine then forgets its neighbours.
+    /// Rises whenever a machine gets an address: all machines then forget who had it before.
     pub moved: watch::Sender<u64>,
 }
 
@@ -126,7 +126,7 @@ fn distribute(
     }
 }
 
-/// Private address first, then public and elastic ones.
+/// Returns the private address first, then public and elastic ones.
 fn addresses_of(instance: &Instance) -> Vec<String> {
     instance.private_ip.iter().chain(&instance.addresses).cloned().collect()
 }

@@ -1,4 +1,4 @@
-//! What a machine does next, from what the API wants and what is there. Pure.
+//! Decides what a machine does next, from what the API wants and what is there. Pure.
 
 /// The next thing to do for one machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,7 +30,7 @@ pub fn next(wanted: Option<&str>, up: bool, boots_wanted: u64, boots_done: u64) 
         Some("running") if up && boots_wanted > boots_done => Step::Reboot,
         Some("running") if up => Step::Update,
         Some("stopping") => Step::Stop,
-        // It stopped by itself, and the API hears of it from there.
+        // The machine stopped by itself, and its task reports that to the API.
         Some("running" | "stopped") => Step::Rest,
         Some("shutting-down") => Step::Terminate,
         Some("terminated") | None => Step::Forget,

@@ -1,7 +1,7 @@
 //! Each machine's instance metadata service: version 2 only, on 169.254.169.254 in the machine's own namespace.
 //!
-//! Every question but the one for a token needs a token that is still valid. What is answered is in `tree`, without effects;
-//! role credentials alone are asked of the AWS part each time.
+//! Every request but the one for a token needs a valid token. `tree` decides the answers, without
+//! effects. Only role credentials are asked of the AWS part each time.
 
 mod tokens;
 mod tree;
@@ -50,7 +50,7 @@ pub async fn serve(namespace: &Namespace, instance: Instance, hypervisor: Hyperv
     serve_on(listener, instance, hypervisor)
 }
 
-/// The same where somebody else has opened the listener, such as on loopback.
+/// Starts the service on a listener that is open already, such as on loopback.
 pub fn serve_on(listener: std::net::TcpListener, instance: Instance, hypervisor: Hypervisor) -> Result<Server> {
     let listener = tokio::net::TcpListener::from_std(listener).context("open the machine's metadata service")?;
     let instance = Arc::new(RwLock::new(instance));
@@ -75,12 +75,12 @@ pub fn serve_on(listener: std::net::TcpListener, instance: Instance, hypervisor:
 }
 
 impl Server {
-    /// From now on answers tell of the instance as it is here.
+    /// Makes later answers describe the instance as it is here.
     pub fn update(&self, instance: Instance) {
         *self.instance.write().unwrap_or_else(PoisonError::into_inner) = instance;
     }
 
-    /// Ends the service; its namespace can go then.
+    /// Ends the service. Its namespace can be removed then.
     pub async fn stop(self) {
         self.end.cancel();
         let aborted = self.task.abort_handle();

@@ -12,7 +12,7 @@ pub struct Tokens {
 }
 
 impl Tokens {
-    /// A new token, valid from `now` for `lifetime`.
+    /// Returns a new token, valid from `now` for `lifetime`.
     pub fn issue(&mut self, lifetime: Duration, now: Instant) -> Result<String> {
         self.ends.retain(|_, end| *end > now);
         let token = crate::random::hex(28)?;
@@ -20,7 +20,7 @@ impl Tokens {
         Ok(token)
     }
 
-    /// Whether the token was given out here and has not ended.
+    /// Returns whether the token was issued here and has not ended.
     pub fn is_valid(&self, token: &str, now: Instant) -> bool {
         self.ends.get(token).is_some_and(|end| *end > now)
     }

@@ -30,7 +30,7 @@ const VERSIONS: [&str; 8] = [
     "latest",
 ];
 
-/// Looks a path up. A folder is answered with the list of what is in it, folders with a slash at their end.
+/// Looks a path up. The answer to a folder lists its entries, folders with a slash at the end.
 pub fn lookup(path: &str, instance: &Instance, launched: jiff::Timestamp) -> Answer {
     let path = path.trim_start_matches('/');
     if path.is_empty() {
@@ -76,7 +76,7 @@ fn user_data(instance: &Instance) -> Answer {
     }
 }
 
-/// Every path with a value, without the version in front.
+/// Returns every path with a value, without the version in front.
 fn leaves(instance: &Instance, launched: jiff::Timestamp) -> BTreeMap<String, String> {
     let private = instance.private_ip.clone().unwrap_or_default();
     let host = format!("ip-{}.ec2.internal", private.replace('.', "-"));
@@ -159,7 +159,7 @@ fn whole_seconds(time: jiff::Timestamp) -> String {
     time.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
 }
 
-/// What is directly below `folder`, each once.
+/// Returns what is directly below `folder`, each once.
 fn listing(folder: &str, leaves: &BTreeMap<String, String>) -> Answer {
     let prefix = if folder.is_empty() {
         String::new()
@@ -170,7 +170,7 @@ fn listing(folder: &str, leaves: &BTreeMap<String, String>) -> Answer {
     for rest in leaves.keys().filter_map(|path| path.strip_prefix(&prefix)) {
         let name = match rest.split_once('/') {
             Some((first, _)) => format!("{first}/"),
-            // The role's name is a value here and a folder to those who walk the tree.
+            // The role's name is a value, and a folder for clients that walk the tree.
             None if rest == "security-credentials" => format!("{rest}/"),
             None => rest.to_owned(),
         };

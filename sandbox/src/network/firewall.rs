@@ -20,7 +20,7 @@ pub struct Rule {
     pub sources: Vec<String>,
 }
 
-/// The whole table as one transaction that replaces what was there.
+/// Returns the whole table as one transaction that replaces the old one.
 pub fn ruleset(rules: &[Rule]) -> String {
     let accepts: String = rules
         .iter()
@@ -41,7 +41,7 @@ pub fn ruleset(rules: &[Rule]) -> String {
     )
 }
 
-/// A rule whose source or protocol is not understood accepts nothing: a firewall fails closed.
+/// Returns nothing for an unknown source or protocol, since a firewall fails closed.
 fn accepts(rule: &Rule) -> Vec<String> {
     let Some(what) = protocol_match(rule) else {
         return Vec::new();
@@ -134,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_understood_opens_nothing() {
+    fn an_unknown_source_or_protocol_opens_nothing() {
         assert!(accepts(&rule("tcp", 22, 22, &[])).is_empty());
         assert!(accepts(&rule("tcp", 22, 22, &["sg-1234", "10.0.0.1/32; flush ruleset"])).is_empty());
         assert!(accepts(&rule("telepathy", 22, 22, &["10.77.0.1/32"])).is_empty());

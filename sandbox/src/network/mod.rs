@@ -1,6 +1,5 @@
 //! The sandbox's network: one bridge on this computer, a namespace for each machine, and the rules between them.
-//!
-//! Nothing here leads out of the computer. Machines have no default route, and this computer forwards nothing from or to the bridge.
+//! Nothing leads out of the computer: no machine has a default route, and the bridge is closed.
 
 mod firewall;
 mod namespace;
@@ -14,7 +13,7 @@ use crate::paths::Paths;
 pub use firewall::Rule;
 pub use namespace::{Namespace, in_namespace};
 
-/// Every interface and namespace of the sandbox begins so; `down` finds them by it.
+/// Every interface and namespace of the sandbox begins with this; `down` finds them by it.
 pub const PREFIX: &str = "infra-sb";
 /// The bridge that all machines hang on.
 pub const BRIDGE: &str = "infra-sb0";
@@ -25,7 +24,7 @@ pub const NETWORK: &str = "10.77.0.0/16";
 /// The sandbox's own table on this computer.
 pub const HOST_TABLE: &str = "infra_sandbox";
 
-/// Makes the bridge and forbids forwarding between it and anything else. The bridge's alias names the state folder it belongs to.
+/// Makes the bridge and forbids forwarding from it. Its alias names the state folder of its owner.
 pub async fn raise(paths: &Paths) -> Result<()> {
     let alias = format!("\"{}\"", paths.state().display());
     let script = format!(
@@ -53,7 +52,7 @@ pub fn check_free(paths: &Paths) -> Result<()> {
     }
 }
 
-/// The state folder that the standing bridge belongs to; none for a bridge whose making was interrupted.
+/// Returns the state folder that owns the bridge; `None` if the bridge is half made.
 pub fn owner() -> Option<String> {
     let alias = std::fs::read_to_string(format!("/sys/class/net/{BRIDGE}/ifalias")).ok()?;
     Some(alias.trim().to_owned()).filter(|alias| !alias.is_empty())
@@ -67,7 +66,7 @@ pub async fn forget_neighbours() {
     }
 }
 
-/// Bridged packets pass the forward hook too where br_netfilter is on, with the bridge as both interfaces.
+/// With br_netfilter, bridged packets pass the forward hook too, with the bridge on both sides.
 fn host_rules() -> String {
     format!(
         "table inet {HOST_TABLE} {{\n\

@@ -29,12 +29,12 @@ impl Namespace {
         format!("{PREFIX}{tail}")
     }
 
-    /// A namespace of this name, whether it stands or not.
+    /// Returns a namespace of this name, whether it stands or not.
     pub fn named(name: String) -> Self {
         Self { name }
     }
 
-    /// Makes it, with nothing in it, and without link-local addresses of the kernel's own.
+    /// Makes it, empty and without the kernel's own link-local addresses.
     pub async fn add(&self) -> Result<()> {
         run(Command::new("ip").args(["netns", "add", &self.name]), "").await?;
         self.inside("sysctl", &["-q", "-w", "net.ipv6.conf.all.disable_ipv6=1"])
@@ -42,7 +42,7 @@ impl Namespace {
             .map(drop)
     }
 
-    /// Makes the namespace with its link up, without addresses yet and with everything that comes in refused.
+    /// Makes the namespace with its link up and without addresses; all that comes in is refused.
     pub async fn create(instance: &str, mac: &str) -> Result<Self> {
         let name = Self::name_for(instance);
         let made = async {
@@ -67,7 +67,7 @@ impl Namespace {
             .map_err(|error: anyhow::Error| error.context(format!("make the network of {instance}")))
     }
 
-    /// Where nspawn finds it.
+    /// Returns the path where nspawn finds it.
     pub fn path(&self) -> String {
         format!("/run/netns/{}", self.name)
     }
@@ -101,7 +101,7 @@ impl Namespace {
         .with_context(|| format!("set the ingress rules of {}", self.name))
     }
 
-    /// Whether the rules still stand: the machine's own root can flush them, as `nft flush ruleset` of a firewall package does.
+    /// Returns whether the rules still stand. The machine's own root can flush them.
     pub async fn has_firewall(&self) -> bool {
         self.inside("nft", &["list", "table", "inet", firewall::TABLE])
             .await
@@ -120,7 +120,7 @@ impl Namespace {
         }
     }
 
-    /// A listener on an address of the namespace. The socket stays in it whoever serves it.
+    /// Returns a listener on an address of the namespace. Its socket stays in the namespace.
     pub async fn listen(&self, address: SocketAddr) -> Result<TcpListener> {
         let path = self.path();
         in_namespace(path.clone(), move || {
@@ -133,7 +133,7 @@ impl Namespace {
         .await
     }
 
-    /// Takes the namespace away; its veth pair goes with it.
+    /// Removes the namespace with its veth pair.
     pub async fn remove(&self) -> Result<()> {
         // The outer end first: the inner one is gone only when the last process of the namespace is.
         let _ = run(Command::new("ip").args(["link", "del", &self.name]), "").await;
@@ -160,7 +160,7 @@ impl Namespace {
     }
 }
 
-/// Runs `work` in the network namespace that `path` is the file of. Sockets and devices made there stay there.
+/// Runs `work` in the network namespace of the file `path`. Its sockets and devices stay there.
 pub async fn in_namespace<T: Send + 'static>(
     path: String,
     work: impl FnOnce() -> Result<T> + Send + 'static,
@@ -199,7 +199,7 @@ fn addresses_in(json: &str) -> Result<Vec<(String, u64)>> {
         .collect())
 }
 
-/// The `ip` commands from what is there to what is wanted.
+/// Returns the `ip` commands from the present to the wanted addresses.
 fn address_changes(present: &[(String, u64)], private: &str, others: &[String]) -> String {
     let mut wanted = vec![(private.to_owned(), 16)];
     for other in others.iter().filter(|other| *other != private) {

@@ -62,7 +62,7 @@ impl Failures {
         self.changes.clear();
     }
 
-    /// Takes one request into account.
+    /// Decides the fate of one request.
     pub fn fate(&mut self, changing: bool) -> Fate {
         self.plan.retain(|planned| planned.count > 0);
         let Some(planned) = self.plan.first_mut() else {

@@ -1,5 +1,4 @@
-//! Connections that can be cut off before an answer, as networks do at the worst moment, and doors that can be shut for a
-//! while.
+//! Listeners that can be shut for a while, and connections that can be ended before an answer.
 
 use std::io;
 use std::net::SocketAddr;
@@ -17,7 +16,7 @@ use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until};
 
-/// Who is at the other end, and the means to cut the connection.
+/// The client's address, and the means to disconnect it.
 #[derive(Clone, Debug)]
 pub struct Peer {
     pub address: SocketAddr,
@@ -26,7 +25,7 @@ pub struct Peer {
 }
 
 impl Peer {
-    /// Nothing more is sent: the answer that is under way ends in a closed connection.
+    /// Disconnects: nothing more is sent, not even the rest of an answer.
     pub fn sever(&self) {
         self.severed.store(true, Ordering::Relaxed);
     }
@@ -39,10 +38,10 @@ pub struct Outage {
     pub form: OutageForm,
 }
 
-/// What clients see of it.
+/// What clients see of an outage.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 pub enum OutageForm {
-    /// New connections are refused, those that are there are cut at their next request.
+    /// New connections are refused, and existing ones are ended at their next request.
     #[default]
     #[serde(rename = "refused")]
     Refused,
@@ -56,7 +55,7 @@ impl Outage {
     }
 }
 
-/// How often a port that was shut is tried again, should something else have taken it.
+/// How often to try to reopen a port that something else has taken.
 const REOPEN_EVERY: Duration = Duration::from_millis(20);
 const BACKLOG: u32 = 1024;
 
@@ -77,7 +76,7 @@ impl SeverableListener {
         })
     }
 
-    /// The end of the outage that refuses connections, if there is one.
+    /// Returns the end of the outage that refuses connections, if there is one.
     fn shut_until(&mut self) -> Option<Instant> {
         let outage = (*self.outage.borrow_and_update())?;
         (outage.form == OutageForm::Refused && outage.is_on()).then_some(outage.until)
@@ -85,7 +84,7 @@ impl SeverableListener {
 
     async fn stay_shut(&mut self, until: Instant) {
         self.listener = None;
-        // A socket that does not listen refuses, and keeps the port from others. Without it, it is refused all the same.
+        // A bound socket that does not listen keeps the port and refuses. A free port refuses too.
         let _placeholder = bound(self.address).ok();
         sleep_until(until).await;
     }
@@ -133,7 +132,7 @@ impl Listener for SeverableListener {
             };
             let changed = async {
                 if self.outage.changed().await.is_err() {
-                    // Nobody is left who could shut it.
+                    // Nobody is left who could begin an outage.
                     std::future::pending::<()>().await;
                 }
             };

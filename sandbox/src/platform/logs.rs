@@ -1,7 +1,7 @@
-//! What dynos wrote, and what the platform says about them, as Heroku's log drain has it.
+//! What dynos wrote, and what the platform says about them, in the form of Heroku's log drain.
 //!
-//! Each dyno name has a file of its own, which its process writes to directly: a platform that ends loses no line. A line
-//! has no time of its own then; it is shown with that of the file's last one.
+//! A process writes directly to the file of its dyno name, so no line is lost if the platform ends.
+//! A line has no time of its own; it shows that of the file's last one.
 
 use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
@@ -13,7 +13,7 @@ use serde::Deserialize;
 use super::Server;
 use super::model::{App, Dyno, Platform};
 
-/// Where the processes under this dyno's name write.
+/// Returns the file to which processes under this dyno's name write.
 pub(super) fn file(state_dir: &Path, app: &str, dyno: &str) -> PathBuf {
     state_dir.join("logs").join(app).join(format!("{dyno}.log"))
 }
@@ -26,11 +26,11 @@ pub(crate) struct Selection {
     dyno: Option<String>,
     /// `app` for what processes wrote, `heroku` for what the platform says about them.
     source: Option<String>,
-    /// The last so many.
+    /// How many of the last lines.
     lines: Option<usize>,
 }
 
-/// Selections under the secret that stands in the address given for each.
+/// Selections, by the secret in the URL that was given out for each.
 #[derive(Default)]
 pub(crate) struct Sessions(Mutex<HashMap<String, (String, Selection)>>);
 
@@ -40,7 +40,7 @@ impl Sessions {
         sessions.insert(secret, (app, selection));
     }
 
-    /// The app's name and what of its logs is wanted.
+    /// Returns the app's name and the selection.
     pub fn get(&self, secret: &str) -> Option<(String, Selection)> {
         let sessions = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         sessions.get(secret).cloned()
@@ -54,7 +54,7 @@ struct Line {
     text: String,
 }
 
-/// The lines that were asked for, oldest first.
+/// Returns the selected lines, oldest first.
 pub(super) fn read(server: &Server, platform: &Platform, app: &App, selection: &Selection) -> String {
     let dynos: Vec<&Dyno> = platform
         .dynos
@@ -80,7 +80,7 @@ impl Selection {
     }
 }
 
-/// What the platform says about a dyno.
+/// Returns what the platform says about a dyno.
 fn life(dyno: &Dyno) -> Vec<Line> {
     let timing = &dyno.timing;
     let said = [
@@ -109,7 +109,7 @@ fn life(dyno: &Dyno) -> Vec<Line> {
         .collect()
 }
 
-/// As a shell counts: 128 more than the signal that ended it.
+/// Returns the exit status as a shell counts: 128 more than the signal.
 fn status(exit: Option<&str>) -> String {
     let exit = exit.unwrap_or("unknown");
     if let Some(code) = exit.strip_prefix("exit status: ") {
@@ -121,7 +121,7 @@ fn status(exit: Option<&str>) -> String {
     signal.map_or_else(|| exit.to_owned(), |signal| (128 + signal).to_string())
 }
 
-/// What processes under a name wrote. No file is no line: it has not started yet.
+/// Returns what processes under a name wrote; nothing before the first one starts.
 fn written(path: &Path, name: &str) -> Vec<Line> {
     let at = std::fs::metadata(path)
         .and_then(|data| data.modified())
@@ -153,7 +153,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_exit_is_told_as_a_shell_counts() {
+    fn an_exit_is_shown_as_a_shell_counts() {
         assert_eq!(status(Some("exit status: 3")), "3");
         assert_eq!(status(Some("signal: 9 (SIGKILL)")), "137");
         assert_eq!(status(Some("signal: 11 (SIGSEGV) (core dumped)")), "139");

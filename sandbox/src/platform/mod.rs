@@ -60,7 +60,7 @@ impl Server {
         self.failures.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A delay of the original platform, as long as it lasts here.
+    /// Returns a delay of the original platform, scaled.
     pub fn scaled(&self, seconds: f64) -> Duration {
         Duration::from_secs_f64((seconds * self.options.time_scale).max(0.0))
     }

@@ -29,10 +29,10 @@ const SIGTERM_TO_SIGKILL: f64 = 30.0;
 const PREBOOT_OVERLAP: f64 = 180.0;
 /// How long processes may take to end when the platform itself ends, in real time.
 const LAST_ORDERS: Duration = Duration::from_secs(3);
-/// How often a restart that goes on by turns is looked after.
+/// How often a restart by turns is checked.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 
-/// What is under way.
+/// The running tasks.
 pub(crate) struct Runner {
     launcher: Launcher,
     tasks: TaskTracker,
@@ -49,7 +49,7 @@ struct Stop {
     serve_on: bool,
 }
 
-/// Why a dyno's task went on.
+/// Why a dyno's task wakes up.
 enum Event<T> {
     Happened(T),
     Asked(Stop),
@@ -90,7 +90,7 @@ impl Runner {
                 }
                 Action::Stop { dyno, serve_on } => {
                     if let Some(ask) = lock(&self.stops).remove(&dyno) {
-                        // A dyno that has just ended by itself hears nothing any more.
+                        // A dyno that has just ended by itself takes no more requests.
                         let _ = ask.send(Stop { serve_on });
                     }
                 }
@@ -177,7 +177,7 @@ async fn live(server: Arc<Server>, id: Uuid, mut asked: oneshot::Receiver<Stop>)
             lock(&server.runner.stops).remove(&id);
             return;
         };
-        // Not faster than this however small the scale, or a broken command would keep the computer busy.
+        // This is the least at any scale: a broken command must not keep the computer busy.
         let delay = server.scaled(seconds).max(Duration::from_millis(100));
         if !matches!(next(sleep(delay), &mut asked, &ending).await, Event::Happened(())) {
             server.platform().ended(id, &exit, Timestamp::now());
@@ -198,8 +198,8 @@ async fn next<T>(
     }
 }
 
-/// None when a one-off dyno's time to live was over first. That time is the client's wish and no delay of the platform, so
-/// it is not scaled.
+/// Returns `None` if a one-off dyno's time to live was over first. That time is the client's wish
+/// and no delay of the platform, so it is not scaled.
 async fn within_its_life<T>(dyno: &Dyno, end: impl Future<Output = T>) -> Option<T> {
     match dyno.one_off {
         Some(one_off) => timeout(Duration::from_secs_f64(one_off.time_to_live), end).await.ok(),
@@ -214,7 +214,7 @@ fn plan(server: &Server, id: Uuid) -> Option<(Dyno, String)> {
     Some((dyno, app))
 }
 
-/// As Heroku ends a dyno that it has replaced.
+/// Ends a dyno that was replaced, as Heroku does.
 async fn retire(server: &Arc<Server>, id: Uuid, app: &str, child: &mut Child, stop: Stop) -> String {
     let ending = &server.runner.ending;
     let group = child.id();
@@ -261,7 +261,7 @@ async fn end_within(child: &mut Child, group: Option<u32>, grace: Duration) -> S
 
 fn signal_group(leader: Option<u32>, signal: Signal) {
     if let Some(leader) = leader {
-        // No such group: all of it has ended already.
+        // An error means that all of the group has ended already.
         let _ = killpg(Pid::from_raw(leader.cast_signed()), signal);
     }
 }
@@ -343,7 +343,7 @@ async fn run_release_phases(server: Arc<Server>, app: Uuid) {
     }
 }
 
-/// Whether it succeeded: the simulated one, then the app's own command for it.
+/// Returns whether the phase succeeded: the simulated one, and then the app's own command.
 async fn release_phase(server: &Server, app: Uuid) -> bool {
     let (simulated, command_line, name) = {
         let platform = server.platform();

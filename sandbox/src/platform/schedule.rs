@@ -12,10 +12,10 @@ use super::Server;
 use super::model::OneOffRequest;
 
 const LOOK_EVERY: Duration = Duration::from_millis(50);
-/// However small the time scale, or a schedule would keep the computer busy.
+/// The least at any time scale: a schedule must not keep the computer busy.
 const SHORTEST: Duration = Duration::from_millis(100);
 
-/// Starts what is due, for ever.
+/// Starts what is due until the platform ends.
 pub(super) async fn follow(server: Arc<Server>) {
     let mut last: HashMap<Uuid, Instant> = HashMap::new();
     loop {

@@ -19,7 +19,7 @@ pub struct Runner {
 
 /// What the ledgers say.
 pub struct Judged {
-    /// By the checker's own exit code: which findings count is its to say.
+    /// By the checker's own exit code: the checker decides which findings count.
     pub is_clean: bool,
     pub figures: Value,
 }
@@ -47,7 +47,7 @@ impl Runner {
         Ok(path)
     }
 
-    /// Runs a verb of the sandbox; what it prints is seen.
+    /// Runs a verb of the sandbox and shows what it prints.
     pub fn sandbox(&self, arguments: &[&str]) -> Result<()> {
         eprintln!("$ sandbox {}", arguments.join(" "));
         let status = Command::new(&self.sandbox)
@@ -61,7 +61,7 @@ impl Runner {
         }
     }
 
-    /// Runs a verb of infra inside the sandbox; what it prints is seen.
+    /// Runs a verb of infra inside the sandbox and shows what it prints.
     pub fn infra(&self, config: &Path, arguments: &[&str]) -> Result<()> {
         eprintln!("$ infra {}", arguments.join(" "));
         let status = self.command(config, arguments, &[]).status().context("start infra")?;
@@ -72,7 +72,7 @@ impl Runner {
         }
     }
 
-    /// The same with `--json`; gives what it printed on stdout.
+    /// Runs a verb of infra with `--json` and returns what it printed on stdout.
     pub fn infra_json(&self, config: &Path, arguments: &[&str]) -> Result<Value> {
         let shown = arguments.join(" ");
         if arguments != ["status"] {
@@ -104,7 +104,7 @@ impl Runner {
         command
     }
 
-    /// Whether a process of the app was told to end and is still there.
+    /// Returns whether a process of the app was asked to stop and is still there.
     pub fn is_any_process_ending(&self) -> Result<bool> {
         let output = Command::new(&self.sandbox)
             .args(["app", "report"])
@@ -117,7 +117,7 @@ impl Runner {
         Ok(processes.any(|process| process["state"] == "retiring"))
     }
 
-    /// Holds the ledgers against the Redis that the app uses now. A loss is a finding and not an error here.
+    /// Compares the ledgers with the app's present Redis. A loss is a finding here and no error.
     pub fn ledger(&self) -> Result<Judged> {
         let output = Command::new(&self.sandbox)
             .args(["ledger", "check", "--json"])

@@ -1,7 +1,6 @@
 //! `sandbox demo`: the whole move, as a person would do it, on this one computer.
-//!
-//! It runs the same commands that the README names, by their own binaries, and believes nothing that they print about losses: the app's ledgers of
-//! acknowledged writes are held against the Redis that the app ends on. What it measured goes to `demo-report.json`.
+//! It runs the commands of the README, and does not trust what they print about losses: it compares
+//! the app's ledgers with the Redis that the app ends on. Figures go to `demo-report.json`.
 
 pub(crate) mod commands;
 mod report;
@@ -69,7 +68,7 @@ pub struct Arguments {
     keep: bool,
 }
 
-/// Tells the story; fails when a write was lost, done twice, or cannot be explained. The sandbox is removed in any case, unless it is to be kept.
+/// Tells the story; fails if a write was lost, doubled or unexplained. Removes the sandbox by default.
 pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     let runner = Runner::new()?;
     let told = tell(&runner, arguments);
@@ -162,7 +161,7 @@ fn move_app(runner: &Runner, arguments: &Arguments, config: &std::path::Path, se
         chapter("infra promote: the self-run master takes over; the app waits");
         let mut promote = [&["promote"], &name[..], &fence[..]].concat();
         if arguments.fence == Fence::Platform {
-            // The app stays stopped between the two commands; infra wants to hear that this is meant.
+            // The app stays stopped between the two commands. infra does that only with `--hold`.
             promote.extend(["--hold", "120s"]);
         }
         seconds.time("promote", || runner.infra(config, &promote))?;
@@ -174,14 +173,14 @@ fn move_app(runner: &Runner, arguments: &Arguments, config: &std::path::Path, se
 }
 
 impl Arguments {
-    /// How many seconds a process may live after the platform told it to end: its 30 s as long as they last here, and one.
+    /// Returns how many seconds a process may live after SIGTERM: 30 of the platform's, and one.
     fn longest_farewell(&self) -> u64 {
         (30.0 * self.time_scale).ceil() as u64 + 1
     }
 }
 
 impl Fence {
-    /// As infra calls it.
+    /// Returns infra's name for it.
     fn name(self) -> &'static str {
         match self {
             Self::Pause => "pause",
@@ -189,7 +188,7 @@ impl Fence {
         }
     }
 
-    /// The host that leaves infra no other.
+    /// Returns the add-on's profile that leaves infra no other fence.
     fn profile(self) -> &'static str {
         match self {
             Self::Pause => "default",
@@ -218,8 +217,8 @@ fn wait_for_writes(runner: &Runner, wanted: u64) -> Result<()> {
     }
 }
 
-/// Waits until every process that was told to end is gone. A worker puts a job back in its last seconds, with the URL that
-/// it was started with; judged before that, the ledgers could not show its loss.
+/// Waits until every process that was asked to stop is gone. A worker puts a job back in its last
+/// seconds, with its old URL; ledgers that are judged earlier do not show its loss.
 fn wait_for_last_farewell(runner: &Runner, arguments: &Arguments) -> Result<()> {
     let end = Instant::now() + Duration::from_secs(arguments.longest_farewell() + 5);
     while runner.is_any_process_ending()? {

@@ -28,7 +28,7 @@ impl Seconds {
 /// How the demo was set up.
 #[derive(Debug, Clone, Copy, Serialize)]
 pub struct Conditions {
-    /// How nothing could be written to the source: by its own pause, or by the platform.
+    /// What kept the app from writing to the source: the source's own pause, or the platform.
     pub fence: Fence,
     /// Factor on the platform's delays.
     pub time_scale: f64,
@@ -57,7 +57,7 @@ pub struct Report {
     pub keys_compared: u64,
     pub late_writes: u64,
     pub seconds: Seconds,
-    /// The word of whoever judged the ledgers.
+    /// The checker's own verdict on the ledgers.
     #[serde(skip)]
     is_clean: bool,
 }

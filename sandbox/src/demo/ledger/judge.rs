@@ -1,4 +1,4 @@
-//! Holding what the ledgers demand against what Redis has. Pure.
+//! Compares what the ledgers demand with what Redis has. Pure.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -10,12 +10,12 @@ use crate::demo::keys;
 /// What stood in Redis. Absent keys are absent here.
 #[derive(Clone, Debug, Default)]
 pub struct Observed {
-    /// By database and key; what is no number reads as none.
+    /// By database and key; `None` if the value is no number.
     pub markers: HashMap<(i64, String), Option<u64>>,
     pub counters: HashMap<(i64, String), Option<i64>>,
     /// By database, key and member.
     pub scores: HashMap<(i64, String, String), u64>,
-    /// The jobs in the queue and in all workers' hands, each as often as it stands there.
+    /// The jobs in the queue and with all workers, each as often as it stands there.
     pub waiting: Vec<String>,
     /// By producer: how often each of its jobs was done, packed.
     pub done: HashMap<String, Vec<u8>>,
@@ -55,7 +55,7 @@ pub struct Finding {
     pub found: String,
 }
 
-/// The judgement.
+/// What the comparison found.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Verdict {
     /// Acknowledged writes that are gone.
@@ -75,9 +75,9 @@ pub struct Verdict {
 /// How many findings of a kind are listed.
 const LISTED: usize = 20;
 
-/// `before` was read from the ledgers before Redis was looked at, `after` was read afterwards: what was acknowledged
-/// before must be there, and what is there must have been tried by the time of after. Both may be the same when the app
-/// stands still.
+/// Compares. `before` was read from the ledgers before Redis, `after` afterwards. What was
+/// acknowledged in `before` must be there, and what is there must have been tried in `after`. Both
+/// may be the same if the app stands still.
 pub fn judge(before: &Expectations, after: &Expectations, observed: &Observed) -> Verdict {
     let mut verdict = Verdict::default();
     judge_markers(&mut verdict, before, after, observed);
@@ -126,8 +126,8 @@ fn judge_scores(verdict: &mut Verdict, before: &Expectations, after: &Expectatio
     }
 }
 
-/// What is wrong with a rising value, and what was expected. `found` is none for a missing key, and none within for a
-/// key that holds no number.
+/// Returns what is wrong with a rising value, and what was expected. `found` is `None` for a
+/// missing key, and `Some(None)` for a key that holds no number.
 fn judge_rising(
     acknowledged: Option<u64>,
     attempted: u64,
@@ -288,7 +288,7 @@ impl Verdict {
         }
     }
 
-    /// Nothing lost, nothing doubled, nothing unexplained.
+    /// Returns whether nothing is lost, doubled or unexplained.
     pub fn is_clean(&self) -> bool {
         self.lost == 0 && self.duplicated == 0 && self.unexplained == 0
     }

@@ -1,4 +1,4 @@
-//! Reading from a Redis what the ledgers speak of. Writes nothing, so that it works under a write pause too.
+//! Reads from a Redis what the ledgers name. Writes nothing, so it works during a write pause too.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -107,8 +107,8 @@ async fn scores(
     Ok(())
 }
 
-/// The queue, all workers' lists and the counts of what was done are read in one transaction: a job that moves on between
-/// two readings would look lost or doubled.
+/// Reads the queue, all workers' lists and the counts of done jobs in one transaction: a job that
+/// moves between two readings would look lost or doubled.
 async fn jobs(
     commands: &mut MultiplexedConnection,
     expectations: &Expectations,

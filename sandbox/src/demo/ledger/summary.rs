@@ -79,7 +79,7 @@ pub struct Report {
     /// Attempts to connect that failed; the app tried again.
     pub connection_errors: u64,
     pub connection_errors_by_kind: BTreeMap<String, u64>,
-    /// From the last write that the old endpoint confirmed to the first of the new; none while there is one endpoint.
+    /// From the old endpoint's last confirmed write to the new one's first, if there are two.
     pub app_write_gap_ms: Option<f64>,
     /// The longest time in which nobody got any write confirmed.
     pub longest_gap_ms: f64,
@@ -117,7 +117,7 @@ pub struct Process {
     pub longest_gap_ms: f64,
 }
 
-/// Reads all ledgers of a folder. A last line without an end is left out: its writer is at it, or was killed.
+/// Reads all ledgers of a folder. Leaves out a last line without an end, which is not complete.
 pub fn read_folder(folder: &Path) -> Result<Expectations> {
     let mut expectations = Expectations::default();
     let entries = std::fs::read_dir(folder).with_context(|| format!("read the ledger folder {}", folder.display()))?;
@@ -159,7 +159,7 @@ fn read_one(expectations: &mut Expectations, mut lines: impl BufRead) -> Result<
     Ok(())
 }
 
-/// Where the reading of one ledger stands.
+/// The state of reading one ledger.
 struct Reading {
     process: String,
     at_us: u64,
@@ -275,7 +275,7 @@ impl Expectations {
         Ok(())
     }
 
-    /// How many writes were confirmed.
+    /// Returns how many writes were confirmed.
     pub fn acknowledgements(&self) -> u64 {
         self.traffic.by_kind.values().sum()
     }

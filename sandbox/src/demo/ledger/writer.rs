@@ -1,4 +1,4 @@
-//! Writing a ledger.
+//! Writes a ledger.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::Write as _;
@@ -16,8 +16,8 @@ pub struct Operation(u64);
 
 /// A process's own ledger. Records gather in memory until [`Ledger::flush`].
 ///
-/// Whoever sends a write flushes between [`Ledger::attempt`] and the sending. What was flushed is the kernel's and
-/// survives the death of the process; only a death of the computer could lose it, and that takes Redis with it.
+/// Flush between [`Ledger::attempt`] and the sending. Flushed records survive a crash of the
+/// process. Only a crash of the computer could lose them, and that takes Redis with it.
 pub struct Ledger {
     process: String,
     started: Instant,
@@ -70,7 +70,7 @@ impl Ledger {
         Ok(ledger)
     }
 
-    /// Unique among the processes of the app: dyno and time of start.
+    /// Returns a name that is unique in the app: dyno and time of start.
     pub fn process(&self) -> &str {
         &self.process
     }
@@ -143,7 +143,7 @@ impl Ledger {
         Ok(())
     }
 
-    /// Closes the books at the end: what got no answer is noted as such.
+    /// Notes everything that got no answer as such, and ends the ledger.
     pub fn close(&self, address: &str) -> Result<()> {
         let open = std::mem::take(&mut self.lock().in_flight);
         for operation in open {

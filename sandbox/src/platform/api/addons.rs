@@ -18,7 +18,7 @@ use crate::platform::model::{AttachRequest, Refusal};
 type Shared = State<Arc<Server>>;
 type Pair = Path<(String, String)>;
 
-/// Those that the app pays for and those of others that are attached to it.
+/// Lists the add-ons that the app pays for, and those of others that are attached to it.
 pub(super) async fn of_app(State(server): Shared, Path(app): Path<String>, headers: HeaderMap) -> Answer {
     let platform = server.platform();
     let app = platform.app(&app)?;
@@ -38,14 +38,14 @@ pub(super) async fn of_app(State(server): Shared, Path(app): Path<String>, heade
     )
 }
 
-/// Of all apps: the account's.
+/// Lists the add-ons of all apps.
 pub(super) async fn list(State(server): Shared, headers: HeaderMap) -> Answer {
     let platform = server.platform();
     let addons = platform.addons.iter().map(|addon| views::addon(&platform, addon));
     paging::list(&headers, addons.collect(), platform.shortest_page())
 }
 
-/// Of all apps.
+/// Lists the attachments of all apps.
 pub(super) async fn attachments(State(server): Shared, headers: HeaderMap) -> Answer {
     let platform = server.platform();
     let listed = platform.attachments.iter().filter(|item| item.state.is_listed());
@@ -64,7 +64,7 @@ pub(super) async fn info(State(server): Shared, Path(addon): Path<String>) -> An
     Ok(Json(views::addon(&platform, platform.addon(&addon)?)))
 }
 
-/// The add-on's own values, under the names that they had at first.
+/// Returns the add-on's own values, under the names that they had at first.
 pub(super) async fn config(State(server): Shared, Path(addon): Path<String>) -> Answer<Json<Value>> {
     let platform = server.platform();
     let addon = platform.addon(&addon)?;
@@ -188,7 +188,7 @@ struct ToResolve {
     addon_attachment: Option<String>,
 }
 
-/// The add-ons that a word could mean: their names, or the names of their attachments.
+/// Returns the add-ons that a word could mean, by their names or their attachments' names.
 pub(super) async fn resolve(State(server): Shared, body: Bytes) -> Answer<Json<Value>> {
     let request: ToResolve = read(&body)?;
     let wanted = request.addon.unwrap_or_default();

@@ -1,4 +1,4 @@
-//! The sandbox's own paths: making apps and add-ons, making the platform act up, and a report of what happened.
+//! The sandbox's own paths: to make apps and add-ons, to set knobs, and to report what happened.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -30,7 +30,7 @@ struct NewApp {
     formation: BTreeMap<String, NewProcessType>,
     #[serde(default)]
     config: BTreeMap<String, String>,
-    /// A Private Space to be in.
+    /// The Private Space that the app is in.
     space: Option<String>,
     pipeline: Option<InPipeline>,
 }
@@ -126,7 +126,7 @@ struct NewCredentials {
     values: BTreeMap<String, String>,
 }
 
-/// What an add-on's provider does when it rotates credentials, as far as the platform sees it.
+/// Rotates an add-on's credentials, as far as the platform takes part in that.
 pub(super) async fn rotate(State(server): Shared, Path(addon): Path<String>, body: Bytes) -> Answer<Json<Value>> {
     let NewCredentials { url, mut values } = read(&body)?;
     values.extend(url.map(|url| ("URL".to_owned(), url)));
@@ -173,7 +173,7 @@ pub(super) async fn behaviour(State(server): Shared, Path(app): Path<String>) ->
     Ok(Json(server.platform().app(&app)?.behaviour.clone()))
 }
 
-/// Changes what the body names, and leaves the rest. An `outage` is of the whole platform, and begins at once.
+/// Sets the knobs that the body names. An `outage` is of the whole platform, and begins at once.
 pub(super) async fn set_behaviour(
     State(server): Shared,
     Path(app): Path<String>,
@@ -203,7 +203,7 @@ pub(super) async fn plan_failures(State(server): Shared, body: Bytes) -> Answer<
     Ok(Json(plan))
 }
 
-/// Every change that was asked for since the plan was set, in order.
+/// Lists every change that was asked for since the plan was set, in order.
 pub(super) async fn changes(State(server): Shared) -> Json<Vec<Change>> {
     Json(server.failures().changes.clone())
 }

@@ -1,4 +1,4 @@
-//! Between JSON over HTTP and the model's values and refusals.
+//! Translates between JSON over HTTP and the model's values and refusals.
 
 use axum::body::Bytes;
 use axum::http::StatusCode;
@@ -16,7 +16,7 @@ impl IntoResponse for Refusal {
     }
 }
 
-/// Reads a request's body, whatever content type it says: clients differ there. No body is an empty object.
+/// Reads a request's body, whatever content type it has: clients differ there. No body is `{}`.
 pub(super) fn read<T: DeserializeOwned>(body: &Bytes) -> Answer<T> {
     let body: &[u8] = if body.is_empty() { b"{}" } else { body };
     serde_json::from_slice(body)

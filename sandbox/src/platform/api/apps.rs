@@ -73,7 +73,7 @@ pub(super) async fn config_vars(
     Ok(Json(platform.shown_vars(platform.app(&app)?)))
 }
 
-/// While a release phase runs the old values are answered, with a warning.
+/// Changes config vars. A release phase makes the answer show the old values, with a warning.
 pub(super) async fn patch_config_vars(
     State(server): State<Arc<Server>>,
     Path(app): Path<String>,

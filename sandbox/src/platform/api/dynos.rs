@@ -45,7 +45,7 @@ pub(super) async fn formation_line(State(server): Shared, Path((app, kind)): Pai
     found.map(Json).ok_or_else(|| Refusal::not_found("process type"))
 }
 
-/// A number, also as text: that is how the platform's own command line sends it.
+/// A number, or a number as text, as Heroku's own command line sends it.
 #[derive(Deserialize)]
 #[serde(untagged)]
 enum Quantity {

@@ -1,5 +1,5 @@
-//! What every request meets before its handler: an id, the allowance, the checks of headers, and the failures that were
-//! asked for.
+//! What every request passes before its handler: an id, the allowance, the checks of headers, and
+//! the planned failures.
 
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -29,7 +29,7 @@ pub(super) struct Allowance {
 }
 
 impl Allowance {
-    /// On a platform whose time passes more quickly, tokens come back more quickly too.
+    /// Tokens come back as much more quickly as the platform's time passes.
     pub fn new(time_scale: f64) -> Self {
         Self {
             state: Mutex::new((ALLOWANCE, Instant::now())),
@@ -37,7 +37,7 @@ impl Allowance {
         }
     }
 
-    /// Takes one; what is left then, or none when there was none.
+    /// Takes a token. Returns how many are left; `None` if there was none.
     fn take(&self) -> Option<u64> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let now = Instant::now();
@@ -93,7 +93,7 @@ fn accepts_version_3(headers: &HeaderMap) -> bool {
     accept.contains("application/vnd.heroku+json") && accept.replace(' ', "").contains("version=3")
 }
 
-/// Bearer, or Basic with the key as the password and any name.
+/// Returns whether the key is there: as Bearer, or as the password of Basic with any name.
 fn is_authorized(headers: &HeaderMap, api_key: &str) -> bool {
     let Some(value) = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok()) else {
         return false;
@@ -117,7 +117,7 @@ pub(super) async fn no_such_endpoint() -> Refusal {
     )
 }
 
-/// The error id that the platform gives with a status, where the test asks for no other.
+/// Returns the platform's error id for a status, if the test asks for no other.
 fn usual_id(status: u16) -> &'static str {
     match status {
         400 => "bad_request",
@@ -134,16 +134,16 @@ fn usual_id(status: u16) -> &'static str {
     }
 }
 
-/// What the app's behaviour has in store for a request.
+/// The failure that the app's knobs plan for a request.
 enum Mishap {
     None,
     Fails(Refusal),
-    /// The answer is lost, once something was done.
+    /// The request is carried out, and its answer is lost.
     Cut(uuid::Uuid),
 }
 
-/// Fails before, or cuts the connection after, as often as the app's behaviour says. Requests that do not name an app in
-/// their path count for whichever app has failures left.
+/// Fails before, or disconnects after, as often as the app's knobs say. A request without an app in
+/// its path counts for any app that has failures left.
 pub(super) async fn misbehave(State(server): State<Arc<Server>>, request: Request, next: Next) -> Response {
     let peer = request
         .extensions()
@@ -156,7 +156,7 @@ pub(super) async fn misbehave(State(server): State<Arc<Server>>, request: Reques
         Mishap::Cut(app) => app,
     };
     let response = next.run(request).await;
-    // Only what was done counts: a refusal is answered.
+    // Only a success counts: a refusal is answered.
     if response.status().is_success() {
         let mut platform = server.platform();
         if let Ok(app) = platform.app_mut(&app.to_string()) {
@@ -216,7 +216,7 @@ pub(super) async fn fail_as_planned(State(server): State<Arc<Server>>, request: 
     response
 }
 
-/// During an outage nobody gets an answer, or all get the same.
+/// Gives no answer during an outage, or the same one to everybody.
 pub(super) async fn be_gone(State(server): State<Arc<Server>>, request: Request, next: Next) -> Response {
     let outage = server.outage.borrow().filter(Outage::is_on);
     let unavailable = || Refusal::new(503, "service_unavailable", "The platform is not available.").into_response();
@@ -233,7 +233,7 @@ pub(super) async fn be_gone(State(server): State<Arc<Server>>, request: Request,
     }
 }
 
-/// The sandbox's own paths are for whoever runs on this computer, not for its machines.
+/// Keeps the sandbox's own paths from its machines: they are for this computer alone.
 pub(super) async fn only_this_computer(request: Request, next: Next) -> Answer {
     let Some(ConnectInfo(peer)) = request.extensions().get::<ConnectInfo<Peer>>() else {
         return Err(no_such_endpoint().await);

@@ -16,8 +16,8 @@ use crate::platform::model::Refusal;
 
 type Shared = State<Arc<Server>>;
 
-/// Answers with an address under which the lines are read. What is there at that moment is served: nothing is followed,
-/// so ask again.
+/// Returns a URL under which the lines are read. It serves what is there at that moment and follows
+/// nothing, so ask again.
 pub(super) async fn open(
     State(server): Shared,
     Path(app): Path<String>,
@@ -39,7 +39,7 @@ pub(super) async fn open(
     Ok((StatusCode::CREATED, Json(session)))
 }
 
-/// Wants no key: the address is the secret.
+/// Needs no key: the URL is the secret.
 pub(super) async fn read(State(server): Shared, Path(secret): Path<String>) -> Answer<String> {
     let session = server.log_sessions.get(&secret);
     let (app, selection) = session.ok_or_else(|| Refusal::not_found("log session"))?;
@@ -47,7 +47,7 @@ pub(super) async fn read(State(server): Shared, Path(secret): Path<String>) -> A
     Ok(logs::read(&server, &platform, platform.app(&app)?, &selection))
 }
 
-/// A dyno's file as it is.
+/// Returns a dyno's file as it is.
 pub(super) async fn of_dyno(State(server): Shared, Path((app, dyno)): Path<(String, String)>) -> Answer<String> {
     let name = {
         let platform = server.platform();
@@ -56,7 +56,7 @@ pub(super) async fn of_dyno(State(server): Shared, Path((app, dyno)): Path<(Stri
             .dynos
             .iter()
             .any(|item| item.app == app.id && item.name == dyno);
-        // Only names that the platform gave: nothing else of the disk is read.
+        // Only names that the platform gave are read, and nothing else on the disk.
         known
             .then(|| app.name.clone())
             .ok_or_else(|| Refusal::not_found("dyno"))?

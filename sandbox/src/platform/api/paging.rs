@@ -1,4 +1,4 @@
-//! Lists in parts: `Range` in, `206` and `Next-Range` out.
+//! Pages of lists: `Range` in, `206` and `Next-Range` out.
 
 use std::cmp::Ordering;
 
@@ -20,7 +20,7 @@ struct Range {
     descending: bool,
 }
 
-/// Answers with a part of `items`, which are objects with an `id`. `page_size` is the most that is given at once.
+/// Answers with a page of `items`, which are objects with an `id`; `page_size` is the most.
 pub(super) fn list(headers: &HeaderMap, items: Vec<Value>, page_size: usize) -> Answer {
     let wanted = match headers.get(header::RANGE) {
         None => Range::parse("id ..", page_size)?,
@@ -88,7 +88,7 @@ impl Range {
         Ok(range)
     }
 
-    /// The part, and the range that follows it if there is more.
+    /// Returns the page, and the range that follows it if there is more.
     fn part(&self, mut items: Vec<Value>) -> (Vec<Value>, Option<String>) {
         let directed = |order: Ordering| if self.descending { order.reverse() } else { order };
         items.sort_by(|one, other| directed(compare(&one[&self.field], &text(&other[&self.field]))));
@@ -118,7 +118,7 @@ fn text(value: &Value) -> String {
     value.as_str().map_or_else(|| value.to_string(), str::to_owned)
 }
 
-/// Numbers as numbers, all else as text.
+/// Compares numbers as numbers, and all else as text.
 fn compare(value: &Value, other: &str) -> Ordering {
     match (value.as_u64(), other.parse::<u64>()) {
         (Some(number), Ok(other)) => number.cmp(&other),

@@ -14,7 +14,7 @@ use crate::platform::model::Refusal;
 
 type Shared = State<Arc<Server>>;
 
-/// An app is in one pipeline at most, so this is no list.
+/// Returns the app's pipeline: an app is in one at most, so this is no list.
 pub(super) async fn of_app(State(server): Shared, Path(app): Path<String>) -> Answer<Json<Value>> {
     let platform = server.platform();
     let app = platform.app(&app)?.id;

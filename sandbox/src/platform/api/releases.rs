@@ -23,7 +23,7 @@ pub(super) async fn list(State(server): State<Arc<Server>>, Path(app): Path<Stri
     paging::list(&headers, releases, app.behaviour.page_size)
 }
 
-/// By id or version, with or without a v.
+/// Returns a release by id or version, with or without a v.
 pub(super) async fn info(
     State(server): State<Arc<Server>>,
     Path((app, wanted)): Path<(String, String)>,

@@ -1,8 +1,8 @@
-//! How the platform shall act up: the knobs of tests.
+//! How the platform misbehaves: the knobs of tests.
 
 use serde::{Deserialize, Serialize};
 
-/// How the platform shall act up. Times in seconds of the original, before scaling.
+/// How the platform misbehaves. Times in seconds of the original, before scaling.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Behaviour {
@@ -22,7 +22,7 @@ pub struct Behaviour {
     pub page_size: usize,
     /// Starts one-off dynos of itself, in maintenance mode too.
     pub scheduler: Option<Scheduler>,
-    /// Variables whose values the API does not tell.
+    /// Variables whose values the API does not show.
     pub masked_vars: MaskedVars,
 }
 
@@ -39,9 +39,9 @@ pub struct ReleasePhase {
 pub struct Failures {
     pub status: u16,
     pub count: u32,
-    /// So many such requests pass first.
+    /// How many such requests pass first.
     pub skip: u32,
-    /// In place of the usual one of the status, such as `suspended` with 403.
+    /// The error id, in place of the usual one of the status: `suspended` with 403.
     pub id: Option<String>,
     /// Only requests of this method.
     pub method: Option<String>,
@@ -50,7 +50,7 @@ pub struct Failures {
 }
 
 impl Failures {
-    /// Whether such a request fails. It counts either way.
+    /// Returns whether such a request fails, and counts it either way.
     pub fn meet(&mut self, method: &str, path: &str) -> bool {
         let concerned = self.count > 0
             && self.method.as_deref().is_none_or(|wanted| wanted == method)
@@ -79,7 +79,7 @@ pub struct MaskedVars {
     pub shown_as: Mask,
 }
 
-/// What stands in the place of a value that the API does not tell.
+/// What the API shows in place of a value that it does not give out.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Mask {

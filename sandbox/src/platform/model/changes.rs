@@ -27,7 +27,7 @@ pub struct AttachRequest {
     pub addon: String,
     /// Name or id.
     pub app: String,
-    /// One is made up where there is none.
+    /// `None` makes one up.
     pub name: Option<String>,
     /// The app's name, to replace what has the name already.
     pub confirm: Option<String>,
@@ -156,7 +156,7 @@ impl Platform {
         Ok(self.begin(id, Change::Vars(changes), description, now))
     }
 
-    /// Attaches an add-on. Over a name that is taken this makes two releases, of which each can fail.
+    /// Attaches an add-on. If the name is taken, this makes two releases, and each can fail.
     pub fn attach(&mut self, request: AttachRequest, now: Timestamp) -> Result<(Uuid, Vec<Action>), Refusal> {
         let app = self.app(&request.app)?;
         let (app_id, app_name) = (app.id, app.name.clone());
@@ -216,7 +216,7 @@ impl Platform {
         Ok((id, actions))
     }
 
-    /// Removes an attachment and all its variables. The last one on the app that pays stays.
+    /// Removes an attachment and all its variables, unless it is the last one on the app that pays.
     pub fn detach(&mut self, id: &str, now: Timestamp) -> Result<(Attachment, Vec<Action>), Refusal> {
         let attachment = self.attachment(id)?.clone();
         let addon = self.addon(&attachment.addon.to_string())?;
@@ -258,7 +258,7 @@ impl Platform {
         vec![Action::RunReleasePhase { app }]
     }
 
-    /// The oldest change whose release phase is not over, by its version.
+    /// Returns the version of the oldest change whose release phase is not over.
     pub fn next_pending(&self, app: Uuid) -> Option<u64> {
         let app = self.apps.iter().find(|item| item.id == app)?;
         app.pending.front().map(|(version, _)| *version)
@@ -299,7 +299,7 @@ impl Platform {
         Vec::new()
     }
 
-    /// The variables as they will be when the oldest pending change has taken effect.
+    /// Returns the variables as they will be after the oldest pending change.
     pub fn vars_of_release_phase(&self, app: Uuid, now: Timestamp) -> BTreeMap<String, String> {
         let mut later = self.clone();
         later.finish_release(app, true, now);
@@ -348,7 +348,7 @@ impl Platform {
         version
     }
 
-    /// Whether an attachment of the add-on under this name owns such a variable.
+    /// Returns whether an attachment of the add-on under this name owns such a variable.
     fn would_own(&self, addon: Uuid, name: &str, var: &str) -> bool {
         let suffix = var.strip_prefix(name).and_then(|rest| rest.strip_prefix('_'));
         self.addons

@@ -1,4 +1,4 @@
-//! Which dynos there should be, and what becomes of those that end.
+//! Decides which dynos there should be, and what follows when one ends.
 
 use std::collections::BTreeMap;
 
@@ -21,7 +21,7 @@ pub enum Action {
     Roll { app: Uuid },
 }
 
-/// A process of an app, or the memory of one.
+/// A process of an app, running or ended.
 #[derive(Clone, Debug)]
 pub struct Dyno {
     pub id: Uuid,
@@ -48,7 +48,7 @@ pub struct Dyno {
 /// What is particular about a dyno that is not part of the formation.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct OneOff {
-    /// In seconds, before scaling; then it is ended.
+    /// In seconds, before scaling. The dyno is ended then.
     pub time_to_live: f64,
     /// Somebody wants its terminal.
     pub attached: bool,
@@ -86,13 +86,13 @@ pub enum AfterExit {
     RestartAfter(f64),
 }
 
-/// A process that ran for so long, in seconds, has proven that it can.
+/// A process that ran for so many seconds counts as healthy.
 const PROVEN_SECONDS: f64 = 60.0;
 const LONGEST_RESTART_DELAY: f64 = 60.0;
 
 impl Platform {
-    /// Replaces all dynos but one-off ones. The old are told to end first; the new do not wait for that. In a Private Space
-    /// this only begins it.
+    /// Replaces all dynos but one-off ones. Old ones are stopped first, and new ones do not wait
+    /// for that. In a Private Space this only begins it.
     pub fn restart_all(&mut self, app: Uuid, now: Timestamp) -> Vec<Action> {
         if self.app_of(app).is_some_and(|app| app.space.is_some()) {
             return self.begin_to_roll(app);
@@ -179,7 +179,7 @@ impl Platform {
         actions
     }
 
-    /// The new dyno's id. What is in `environment` stands over the config vars of this moment.
+    /// Returns the new dyno's id. `environment` comes on top of the config vars of this moment.
     #[expect(clippy::too_many_arguments, reason = "each is one thing that a dyno is made of")]
     pub(super) fn add_dyno(
         &mut self,
@@ -250,7 +250,7 @@ impl Platform {
         actions
     }
 
-    /// What the API shows: never those that were replaced, although they may still run.
+    /// Returns the dynos that the API shows, without replaced ones that may still run.
     pub fn listed_dynos(&self, app: Uuid) -> Vec<&Dyno> {
         self.dynos
             .iter()
@@ -266,7 +266,7 @@ impl Platform {
         }
     }
 
-    /// A process began to run.
+    /// Notes that a process began to run.
     pub fn started(&mut self, id: Uuid, pid: Option<u32>, now: Timestamp) {
         self.note(id, now, |dyno| {
             dyno.pid = pid;
@@ -277,7 +277,7 @@ impl Platform {
         });
     }
 
-    /// A process ended by itself, or could not be started, after so many seconds (before scaling).
+    /// Notes that a process ended by itself or did not start, after so many unscaled seconds.
     pub fn exited(&mut self, id: Uuid, exit: &str, ran_seconds: f64, now: Timestamp) -> AfterExit {
         let mut after = AfterExit::Gone;
         self.note(id, now, |dyno| {
@@ -301,7 +301,7 @@ impl Platform {
         after
     }
 
-    /// A dyno is no more.
+    /// Notes that a dyno has ended.
     pub fn ended(&mut self, id: Uuid, exit: &str, now: Timestamp) {
         self.note(id, now, |dyno| {
             dyno.pid = None;
@@ -314,12 +314,12 @@ impl Platform {
 }
 
 impl Dyno {
-    /// Started by hand, not part of the formation.
+    /// Returns whether the dyno is not part of the formation.
     pub fn is_one_off(&self) -> bool {
         self.one_off.is_some()
     }
 
-    /// Its command as it was asked for: one-off ones without the shell around it.
+    /// Returns its command as it was asked for: of one-off dynos without the shell around it.
     pub fn shown_command(&self) -> String {
         match (&self.one_off, self.command.last()) {
             (Some(_), Some(line)) => line.clone(),

@@ -26,7 +26,7 @@ pub use pipelines::{Coupling, Stage};
 pub use refusal::Refusal;
 pub use rolling::Turn;
 
-/// Everything.
+/// Everything that the platform knows.
 #[derive(Clone)]
 pub struct Platform {
     pub apps: Vec<App>,
@@ -153,7 +153,7 @@ impl Platform {
         }
     }
 
-    /// By name or id.
+    /// Returns an app by name or id.
     pub fn app(&self, name: &str) -> Result<&App, Refusal> {
         let found = self
             .apps
@@ -174,7 +174,7 @@ impl Platform {
         self.apps.iter_mut().find(|app| app.id == id)
     }
 
-    /// By name or id.
+    /// Returns an add-on by name or id.
     pub fn addon(&self, name: &str) -> Result<&Addon, Refusal> {
         let found = self
             .addons
@@ -183,7 +183,7 @@ impl Platform {
         found.ok_or_else(|| Refusal::not_found("add-on"))
     }
 
-    /// By id.
+    /// Returns an attachment by id.
     pub fn attachment(&self, id: &str) -> Result<&Attachment, Refusal> {
         let found = self
             .attachments
@@ -192,7 +192,7 @@ impl Platform {
         found.ok_or_else(|| Refusal::not_found("attachment"))
     }
 
-    /// The listed ones of an app.
+    /// Returns the listed attachments of an app.
     pub fn attachments_of_app(&self, app: Uuid) -> Vec<&Attachment> {
         self.attachments
             .iter()
@@ -200,7 +200,7 @@ impl Platform {
             .collect()
     }
 
-    /// The listed ones of an add-on, in all apps.
+    /// Returns the listed attachments of an add-on, in all apps.
     pub fn attachments_of_addon(&self, addon: Uuid) -> Vec<&Attachment> {
         self.attachments
             .iter()
@@ -208,13 +208,13 @@ impl Platform {
             .collect()
     }
 
-    /// How many items a list over all apps gives at once: as few as that of any app.
+    /// Returns the page size of a list over all apps: the smallest of any app.
     pub fn shortest_page(&self) -> usize {
         let sizes = self.apps.iter().map(|app| app.behaviour.page_size);
         sizes.min().unwrap_or(Behaviour::default().page_size)
     }
 
-    /// What the API shows of the variables in force: none of those whose values it keeps to itself.
+    /// Returns the variables in force as the API shows them, with some values masked.
     pub fn shown_vars(&self, app: &App) -> BTreeMap<String, Option<String>> {
         let masked = &app.behaviour.masked_vars;
         let show = |(name, value): (String, String)| {
@@ -228,7 +228,7 @@ impl Platform {
         self.config_vars(app).into_iter().map(show).collect()
     }
 
-    /// All variables that are in force: plain ones and those of attachments.
+    /// Returns all variables in force: plain ones and those of attachments.
     pub fn config_vars(&self, app: &App) -> BTreeMap<String, String> {
         let mut vars = app.vars.clone();
         for attachment in self
@@ -245,7 +245,7 @@ impl Platform {
         vars
     }
 
-    /// The variables that attachments own, whether in force yet or not.
+    /// Returns the variables that attachments own, whether in force yet or not.
     fn owned_vars(&self, app: Uuid) -> Vec<String> {
         let mut names = Vec::new();
         for attachment in self.attachments.iter().filter(|item| item.app == app) {
@@ -267,7 +267,7 @@ impl Platform {
 }
 
 impl App {
-    /// The release that dynos run: the last one that succeeded.
+    /// Returns the release that dynos run: the last one that succeeded.
     pub fn current_release(&self) -> Option<&Release> {
         self.releases
             .iter()

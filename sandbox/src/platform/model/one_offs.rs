@@ -11,14 +11,14 @@ use super::{Action, Platform, Refusal};
 /// What a client asks for when it runs a command.
 #[derive(Clone, Debug, Default)]
 pub struct OneOffRequest {
-    /// For a shell.
+    /// A command line for a shell.
     pub command: String,
-    /// Over the config vars.
+    /// Comes on top of the config vars.
     pub environment: BTreeMap<String, String>,
-    /// `run` where there is none.
+    /// `None` for `run`.
     pub kind: Option<String>,
     pub attached: bool,
-    /// In seconds; a day where there is none.
+    /// In seconds; `None` for a day.
     pub time_to_live: Option<f64>,
 }
 
@@ -27,7 +27,7 @@ const FIRST_NUMBER: usize = 1000;
 const LONGEST_LIFE: f64 = 24.0 * 3600.0;
 
 impl Platform {
-    /// Starts a command beside the formation, with the config vars of this moment. Maintenance mode does not hinder it.
+    /// Starts a command beside the formation with the present config vars, in maintenance too.
     pub fn run_one_off(
         &mut self,
         app: &str,

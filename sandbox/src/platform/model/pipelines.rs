@@ -26,7 +26,7 @@ pub enum Stage {
     Production,
 }
 
-/// Where the dynos of a space seem to come from unless it is said: what runs on this computer reaches machines from here.
+/// The default address of a space's dynos, from which this computer reaches machines.
 const SPACE_ADDRESS: &str = "10.77.0.1";
 
 impl Platform {
@@ -54,7 +54,7 @@ impl Platform {
         Ok(())
     }
 
-    /// Those of a pipeline, by its name or id.
+    /// Returns the couplings of a pipeline, by its name or id.
     pub fn couplings_of(&self, pipeline: &str) -> Result<Vec<&Coupling>, Refusal> {
         let all = self.couplings.iter();
         let found: Vec<&Coupling> = all

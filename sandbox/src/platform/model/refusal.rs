@@ -1,4 +1,4 @@
-//! What the API says when it does not do what it was asked.
+//! The error answers of the API.
 
 use serde::Serialize;
 

@@ -5,7 +5,7 @@ use uuid::Uuid;
 
 use super::{Action, DynoState, Platform};
 
-/// What the next look at a restart under way says.
+/// The next step of a restart by turns.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Turn {
     /// None is stale any more.
@@ -28,7 +28,7 @@ impl Platform {
         vec![Action::Roll { app }]
     }
 
-    /// Replaces the next ones, if it is time for that.
+    /// Replaces the next dynos, if it is time for that.
     pub fn roll(&mut self, app: Uuid, now: Timestamp) -> Turn {
         let in_formation: Vec<_> = self
             .listed_dynos(app)

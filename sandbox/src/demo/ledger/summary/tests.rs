@@ -33,7 +33,7 @@ fn the_gap_is_between_the_last_write_of_the_old_and_the_first_of_the_new_endpoin
 }
 
 #[test]
-fn two_open_doors_show_as_late_acknowledgements() {
+fn two_endpoints_that_take_writes_show_as_late_acknowledgements() {
     let old = "L 1 w1 0\nh 0 old:1\na 0 0 p j-1\nk 0 1000 0\na 1 0 p j-2\nk 1 9000 0\n";
     let new = "L 1 w2 0\nh 0 new:1\na 0 0 p j-3\nk 0 5000 0\n";
     let report = report(&read(&[old, new]));

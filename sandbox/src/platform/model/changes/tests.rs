@@ -99,7 +99,7 @@ fn each_attachment_owns_a_set_of_its_own_with_every_value_of_the_add_on() {
 }
 
 #[test]
-fn a_plain_variable_in_the_way_of_any_of_its_own_wants_a_confirmation() {
+fn attaching_over_a_plain_variable_needs_a_confirmation() {
     for in_the_way in ["CACHE_URL", "CACHE_TLS_URL"] {
         let mut platform = platform();
         platform.patch_vars("demo", set(in_the_way, "mine"), now()).unwrap();
@@ -170,7 +170,7 @@ fn the_way_out_is_a_second_name_then_detach_then_a_plain_variable() {
 }
 
 #[test]
-fn attaching_over_a_name_wants_the_apps_name_and_makes_two_releases() {
+fn attaching_over_a_name_needs_the_apps_name_and_makes_two_releases() {
     let mut platform = platform();
     attach(&mut platform, "HOSTED_REDIS", None).unwrap();
     let before = versions(&platform);
