@@ -35,7 +35,7 @@ const ALLOWED: [&str; 6] = [
 ];
 
 #[tokio::test]
-async fn the_host_keeps_administration_for_itself() {
+async fn the_provider_keeps_administration_for_itself() {
     let folder = tempfile::tempdir().unwrap();
     for tls in [true, false] {
         let addon = rent(folder.path(), &format!("tls-{tls}"), tls, Profile::Default).await;
@@ -58,7 +58,7 @@ async fn the_host_keeps_administration_for_itself() {
 }
 
 #[tokio::test]
-async fn stricter_hosts_deny_pausing_or_replication() {
+async fn stricter_providers_deny_pausing_or_replication() {
     let folder = tempfile::tempdir().unwrap();
     let addon = rent(folder.path(), "no-pause", false, Profile::NoPause).await;
     let mut redis = connect(&addon, 0).await;
@@ -101,7 +101,7 @@ async fn a_wrong_password_and_a_wrong_certificate_are_refused() {
             .await
             .is_err()
     );
-    // Without a certificate to hold it against, any will do, as with hosted ones.
+    // Without an authority any certificate is accepted, as of hosted ones.
     assert!(
         Target::parse(addon.url(), None)
             .unwrap()
@@ -136,7 +136,7 @@ async fn no_file_of_the_addon_holds_the_password() {
     assert!(files >= 4);
 }
 
-/// Those that the renter may not run.
+/// Returns the commands that the renter may not run.
 async fn denied(profile: Profile) -> Vec<String> {
     let folder = tempfile::tempdir().unwrap();
     let addon = rent(folder.path(), "asked", false, profile).await;
@@ -157,11 +157,11 @@ async fn denied(profile: Profile) -> Vec<String> {
             panic!("{name}: {about:?}")
         };
         let words: Vec<&str> = name.split('|').collect();
-        // A wrong number of arguments would be told before a lack of permission.
+        // Redis reports a wrong number of arguments before a lack of permission.
         let missing = usize::try_from(arity.abs()).unwrap().saturating_sub(words.len());
         let mut question = redis::cmd("ACL");
         question.arg("DRYRUN").arg("default").arg(words).arg(vec!["1"; missing]);
-        // An error is about something else: a container without its subcommand, say.
+        // An error is about something else, such as a container without its subcommand.
         let answer: RedisResult<redis::Value> = question.query_async(&mut host.commands).await;
         if format!("{answer:?}").contains("no permissions to run") {
             denied.push(name);
@@ -185,7 +185,7 @@ async fn each_profile_denies_what_it_names_and_nothing_else() {
 }
 
 #[tokio::test]
-async fn a_rotation_refuses_the_old_password_and_leaves_who_is_there_until_he_is_cut() {
+async fn a_rotation_refuses_the_old_password_and_keeps_sessions_until_they_are_ended() {
     let folder = tempfile::tempdir().unwrap();
     let mut addon = rent(folder.path(), "redis", true, Profile::Default).await;
     let old = Target::parse(addon.url(), addon.certificate()).unwrap();

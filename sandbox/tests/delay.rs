@@ -12,7 +12,7 @@ use sandbox::delay::{Relay, Tap};
 use sandbox::network::{Namespace, in_namespace};
 
 const ROUND_TRIP: Duration = Duration::from_millis(80);
-/// Timers of a millisecond each way, and a computer that is busy with other tests.
+/// Allows for timers of a millisecond each way, and for other tests on this computer.
 const LATER_AT_MOST: Duration = Duration::from_millis(25);
 
 /// Two namespaces with an address each, taken away at the end of the test.

@@ -1,4 +1,4 @@
-//! Add-ons of other engines and versions: each that can be had here is started and asked who it is.
+//! Add-ons of other engines and versions: each available one is started and asked for its version.
 
 #![expect(clippy::unwrap_used, reason = "a step that fails is a test that fails")]
 
@@ -10,7 +10,7 @@ use rig::{LOOPBACK, connect};
 use sandbox::addon::{self, Addon, Engine, Options, Profile, Program};
 use sandbox::paths::Paths;
 
-/// Its program, unless it cannot be had here: then the test says so.
+/// Returns its program; `None`, with a message, if this computer cannot get it.
 fn program(engine: Engine) -> Option<Program> {
     let paths = Paths::from_environment().unwrap();
     match engine.ensure(&paths, &|line| eprintln!("{line}")) {
@@ -48,7 +48,7 @@ async fn refusal(redis: &mut MultiplexedConnection, line: &str) -> Option<String
     error.code().map(str::to_owned)
 }
 
-/// Starts it by every profile and holds it against what is known of its version.
+/// Starts it with every profile and checks what is known of its version.
 async fn try_out(engine: Engine, version_line: &str, pauses_writes_alone: bool) {
     let Some(program) = program(engine) else { return };
     let folder = tempfile::tempdir().unwrap();
@@ -103,27 +103,27 @@ async fn try_out(engine: Engine, version_line: &str, pauses_writes_alone: bool) 
 }
 
 #[tokio::test]
-async fn redis_6_is_to_be_had() {
+async fn redis_6_can_be_rented() {
     try_out(Engine::Redis6, "redis_version:6.0.", false).await;
 }
 
 #[tokio::test]
-async fn redis_6_2_is_to_be_had() {
+async fn redis_6_2_can_be_rented() {
     try_out(Engine::Redis62, "redis_version:6.2.", true).await;
 }
 
 #[tokio::test]
-async fn redis_7_is_to_be_had() {
+async fn redis_7_can_be_rented() {
     try_out(Engine::Redis7, "redis_version:7.0.", true).await;
 }
 
 #[tokio::test]
-async fn redis_8_is_to_be_had() {
+async fn redis_8_can_be_rented() {
     try_out(Engine::Redis8, "redis_version:8.0.", true).await;
 }
 
 #[tokio::test]
-async fn valkey_8_is_to_be_had() {
+async fn valkey_8_can_be_rented() {
     try_out(Engine::Valkey8, "valkey_version:8.1.", true).await;
 }
 

@@ -1,4 +1,4 @@
-//! The platform by its own command line: what Heroku's real CLI reads and does here.
+//! What Heroku's real command line reads and does on this platform.
 
 #![allow(
     clippy::unwrap_used,
@@ -48,7 +48,7 @@ impl Cli {
             .env("HOME", self.home.path())
             .env("HEROKU_HOST", &self.url)
             .env("HEROKU_API_KEY", KEY)
-            // Its ways to other addresses: statistics, a look for a newer version, an update of itself.
+            // These would connect elsewhere: statistics and updates.
             .env("DISABLE_TELEMETRY", "true")
             .env("HEROKU_DISABLE_AUTOUPDATE", "true")
             .env("HEROKU_SKIP_NEW_VERSION_CHECK", "true")

@@ -1,4 +1,4 @@
-//! The demo app against a real Redis, and the checker against what is broken on purpose.
+//! The demo app against a real Redis, and the checker against damage that is done on purpose.
 
 #![expect(clippy::unwrap_used, reason = "a step that fails is a test that fails")]
 
@@ -115,7 +115,7 @@ async fn a_write_pause_makes_the_app_wait_and_fails_nothing() {
 }
 
 #[tokio::test]
-async fn the_checker_goes_red_for_each_kind_of_damage() {
+async fn the_checker_finds_each_kind_of_damage() {
     let folder = tempfile::tempdir().unwrap();
     let ledgers = folder.path().join("ledger");
     let addon = rent(folder.path(), "redis", true, Profile::Default).await;
@@ -261,7 +261,7 @@ async fn a_worker_puts_its_long_job_back_over_a_fresh_connection_shortly_before_
         asked.elapsed()
     };
     let looking = async {
-        // Long after the worker has let go of its connection, and before it is back.
+        // Well after the worker has dropped its connection, and before it reconnects.
         tokio::time::sleep(Duration::from_millis(1600)).await;
         let others = names_of_clients(&mut redis.commands).await - 1;
         (others, acknowledged_of(&ledgers, "job_put_back"))

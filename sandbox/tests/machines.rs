@@ -1,4 +1,4 @@
-//! Machines as EC2's users see them, and what is left of them.
+//! Machines as users of EC2 see them, and what is left of them.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
@@ -85,7 +85,7 @@ fn a_machine_lives_as_its_instance_does() {
     key.ssh(&public, "sudo test -e /root/user-data-ran");
     assert_eq!(key.ssh(&public, METADATA), format!("401 {id}"));
 
-    // Packages come out of the image: there is no way to any other place.
+    // Packages come from the image: the machine has no route to any other place.
     assert!(!key.ssh(&public, "ip route").contains("default"));
     key.ssh(
         &public,
@@ -181,7 +181,7 @@ fn down_leaves_nothing_after_the_supervisor_was_killed() {
     sandbox.succeed(&["down"]);
     assert_eq!(sandbox.traces(), Vec::<String>::new());
 
-    // And what one left that nobody took down is no obstacle to the next.
+    // What a killed supervisor left does not hinder the next `up`.
     sandbox.succeed(&["up", "--no-app"]);
     kill(Pid::from_raw(sandbox.supervisor()), Signal::SIGKILL).unwrap();
     until("the supervisor to be gone", SHORT, || {
@@ -195,7 +195,7 @@ fn down_leaves_nothing_after_the_supervisor_was_killed() {
 }
 
 #[test]
-fn an_elastic_address_answers_from_its_new_machine_before_any_neighbour_would_have_aged() {
+fn an_elastic_address_answers_from_its_new_machine_before_arp_entries_expire() {
     let sandbox = Sandbox::up("elastic");
     let mut aws = sandbox.aws();
     let key = Key::new();
@@ -216,7 +216,7 @@ fn an_elastic_address_answers_from_its_new_machine_before_any_neighbour_would_ha
         let association =
             json!({"AllocationId": allocated["AllocationId"], "InstanceId": machine, "AllowReassociation": true});
         aws.ec2("associate_address", association);
-        // The association is answered before both machines have followed it, as on EC2: for a moment the former one may still be met.
+        // The call returns before both machines follow, as on EC2: the former one may still answer.
         until(&format!("{elastic} to be {name}"), SHORT, || {
             key.try_ssh(elastic, "hostname").is_ok_and(|answer| answer == *name)
         });

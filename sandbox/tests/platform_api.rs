@@ -107,7 +107,7 @@ async fn an_app_shows_region_owner_of_variables_and_maintenance() {
 }
 
 #[tokio::test]
-async fn the_way_off_an_attached_redis_leads_through_both_refusals() {
+async fn detaching_an_attached_redis_meets_both_refusals() {
     let folder = tempfile::tempdir().unwrap();
     let platform = with_app(&folder).await;
     let new_url = json!({"REDIS_URL": "rediss://:other@10.77.144.1:6379"});
@@ -150,7 +150,7 @@ async fn the_way_off_an_attached_redis_leads_through_both_refusals() {
 }
 
 #[tokio::test]
-async fn third_party_add_ons_own_what_they_call_their_own() {
+async fn third_party_add_ons_own_the_variables_that_they_name() {
     let folder = tempfile::tempdir().unwrap();
     let platform = with_app(&folder).await;
     let plain = json!({"SHOP_URL": "redis://:secret@127.0.0.1:6400"});
@@ -327,7 +327,7 @@ async fn the_apps_own_release_command_decides_with_the_new_variables() {
 }
 
 #[tokio::test]
-async fn failures_come_as_often_as_asked_before_or_after_the_deed() {
+async fn failures_come_as_often_as_asked_before_or_after_the_change() {
     let folder = tempfile::tempdir().unwrap();
     let platform = with_app(&folder).await;
     platform

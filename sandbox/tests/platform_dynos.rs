@@ -1,4 +1,4 @@
-//! Dynos as real processes, and the whole of it: platform, add-on and demo app together.
+//! Dynos as real processes, and platform, add-on and demo app together.
 
 #![expect(clippy::unwrap_used, reason = "a step that fails is a test that fails")]
 
@@ -36,14 +36,14 @@ fn pid(process: &Value) -> i32 {
     i32::try_from(process["pid"].as_i64().unwrap()).unwrap()
 }
 
-/// Whether the process is there and not merely waiting to be buried.
+/// Returns whether the process runs and is no zombie.
 fn is_running(pid: i32) -> bool {
     let status = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     !status.is_empty() && !status.contains(") Z ")
 }
 
 #[tokio::test]
-async fn a_config_change_restarts_all_with_old_and_new_together_and_kills_who_does_not_go() {
+async fn a_config_change_restarts_all_dynos_and_kills_those_that_do_not_stop() {
     let folder = tempfile::tempdir().unwrap();
     let platform = Platform::serve(folder.path(), 0.05).await;
     let stubborn = "trap '' TERM; echo \"$DYNO $COLOUR\"; while :; do sleep 0.05; done";
@@ -99,7 +99,7 @@ async fn a_config_change_restarts_all_with_old_and_new_together_and_kills_who_do
 }
 
 #[tokio::test]
-async fn what_ends_is_started_again_and_scaling_to_nothing_ends_all() {
+async fn an_ended_dyno_is_started_again_and_scaling_to_zero_ends_all() {
     let folder = tempfile::tempdir().unwrap();
     let platform = Platform::serve(folder.path(), 0.1).await;
     let formation = json!({"worker": {"command": ["sleep", "600"]}});
@@ -141,7 +141,7 @@ async fn what_ends_is_started_again_and_scaling_to_nothing_ends_all() {
 }
 
 #[tokio::test]
-async fn sigterm_can_go_unheard() {
+async fn sigterm_can_be_ignored() {
     let folder = tempfile::tempdir().unwrap();
     let platform = Platform::serve(folder.path(), 0.02).await;
     let formation = json!({"web": {"command": ["sleep", "600"]}});
@@ -161,7 +161,7 @@ async fn sigterm_can_go_unheard() {
     platform.end().await;
 }
 
-/// Waits until the running app has written so much more.
+/// Waits until the running app has made so many more writes.
 async fn more_writes(ledgers: &Path, writes: u64) {
     let so_far = acknowledged(ledgers);
     wait_until("the app went on writing", || acknowledged(ledgers) >= so_far + writes).await;
@@ -180,7 +180,7 @@ async fn the_demo_app_loses_nothing_over_restarts_crashes_and_a_move_of_its_vari
     platform.scale("worker", 1).await;
     more_writes(&ledgers, 2000).await;
 
-    // The way off the attachment, as far as the same Redis under a plain variable.
+    // Detaches the variable, which then names the same Redis as a plain one.
     let attachment = json!({"addon": "redis-oval-1", "app": "demo", "name": "HOSTED_REDIS"});
     platform.done(Method::POST, "/addon-attachments", attachment).await;
     more_writes(&ledgers, 1000).await;
@@ -216,7 +216,7 @@ async fn the_demo_app_loses_nothing_over_restarts_crashes_and_a_move_of_its_vari
 
     let expectations = ledger::read_folder(&ledgers).unwrap();
     assert!(expectations.processes.len() >= 9, "{:?}", expectations.processes);
-    // Each worker that was told to end had a long job; the one that was killed could not put its own back.
+    // Each worker that was stopped had a long job; the killed one could not put its own back.
     let traffic = ledger::report(&expectations).acknowledged_by_kind;
     assert!(traffic["job_put_back"] >= 2, "{traffic:?}");
     let target = Target::parse(addon.url(), addon.certificate()).unwrap();

@@ -1,4 +1,4 @@
-//! How the platform fails: with which ids, before or after the deed, and all at once.
+//! How the platform fails: with which ids, before or after the change, and all at once.
 
 #![expect(clippy::unwrap_used, reason = "a step that fails is a test that fails")]
 
@@ -73,7 +73,7 @@ async fn failures_can_be_of_one_method_and_path_alone() {
     platform.end().await;
 }
 
-/// Loses the answer of one request; what it was to change is looked at by the caller.
+/// Loses the answer of one request. The caller checks what the request changed.
 async fn lost(platform: &Platform, method: Method, path: &str, body: Value) {
     platform.behave(json!({"drop_after_commit": 1})).await;
     let answer = platform.try_send(method.clone(), path, Some(body)).await;
@@ -83,7 +83,7 @@ async fn lost(platform: &Platform, method: Method, path: &str, body: Value) {
 }
 
 #[tokio::test]
-async fn whatever_the_verb_the_answer_is_lost_and_the_deed_is_done() {
+async fn with_any_verb_the_change_is_made_and_the_answer_is_lost() {
     let folder = tempfile::tempdir().unwrap();
     let platform = with_app(&folder, 0.0).await;
     lost(
@@ -144,7 +144,7 @@ async fn whatever_the_verb_the_answer_is_lost_and_the_deed_is_done() {
 }
 
 #[tokio::test]
-async fn a_refusal_is_answered_and_the_loss_waits_for_a_deed() {
+async fn a_refusal_is_answered_and_the_loss_waits_for_a_change() {
     let folder = tempfile::tempdir().unwrap();
     let platform = with_app(&folder, 0.0).await;
     platform.behave(json!({"drop_after_commit": 1})).await;
@@ -171,7 +171,7 @@ async fn an_outage_refuses_connections_and_ends_by_itself() {
     platform.behave(json!({"outage": {"seconds": 1.0}})).await;
     let mut refused = 0;
     loop {
-        // A connection of its own each time: one that is kept would be cut instead.
+        // A new connection each time: one that is kept would be ended instead of refused.
         let fresh = reqwest::Client::new().get(format!("{}/apps/demo", platform.url));
         match fresh.send().await {
             Err(error) => {
@@ -189,7 +189,7 @@ async fn an_outage_refuses_connections_and_ends_by_itself() {
 }
 
 #[tokio::test]
-async fn an_outage_can_be_one_of_503_alone() {
+async fn an_outage_can_answer_503_instead() {
     let folder = tempfile::tempdir().unwrap();
     let platform = with_app(&folder, 1.0).await;
     platform

@@ -33,7 +33,7 @@ async fn names(platform: &Platform) -> Vec<String> {
     names.map(|dyno| dyno["name"].as_str().unwrap().to_owned()).collect()
 }
 
-/// The whole log of a dyno, as a client gets it: by a session, and no key.
+/// Returns the whole log of a dyno as a client gets it: by a session's URL, without a key.
 async fn log(platform: &Platform, selection: Value) -> String {
     let (status, session) = platform
         .send(Method::POST, "/apps/demo/log-sessions", Some(selection))
@@ -105,7 +105,7 @@ async fn a_one_off_has_the_variables_of_its_start_and_goes_from_the_list_when_it
 }
 
 #[tokio::test]
-async fn a_one_off_is_stopped_by_either_way_and_killed_when_it_does_not_go() {
+async fn a_one_off_is_stopped_by_either_call_and_killed_if_it_does_not_end() {
     let folder = tempfile::tempdir().unwrap();
     let platform = serve(&folder, 0.02, json!({})).await;
     let ways = [(Method::DELETE, ""), (Method::POST, "/actions/stop")];
@@ -114,7 +114,7 @@ async fn a_one_off_is_stopped_by_either_way_and_killed_when_it_does_not_go() {
         let dyno = run(&platform, json!({"command": stubborn, "attach": true, "size": "Basic"})).await;
         let name = dyno["name"].as_str().unwrap().to_owned();
         assert!(dyno["attach_url"].as_str().unwrap().starts_with("rendezvous://"));
-        // Not the line that quotes its command.
+        // The line that quotes the command does not count.
         wait_for_log(&platform, &name, "]: ready").await;
         let (status, _) = platform
             .send(method, &format!("/apps/demo/dynos/{name}{action}"), None)
@@ -200,7 +200,7 @@ async fn the_scheduler_starts_dynos_in_maintenance_too_until_it_is_taken_off() {
 }
 
 #[tokio::test]
-async fn in_a_private_space_old_ones_run_until_it_is_their_turn() {
+async fn in_a_private_space_old_dynos_run_until_their_turn() {
     let folder = tempfile::tempdir().unwrap();
     let platform = Platform::serve(folder.path(), 0.1).await;
     let formation = json!({"web": {"command": ["sleep", "600"], "quantity": 4}});
@@ -220,7 +220,7 @@ async fn in_a_private_space_old_ones_run_until_it_is_their_turn() {
     platform
         .wait_for_processes("all are up", |all| count(all, "up", 1) == 4)
         .await;
-    // A boot takes so long that each turn is seen.
+    // Slow boots let the test see each turn.
     platform.behave(json!({"boot_seconds": 5.0})).await;
     platform
         .done(Method::PATCH, "/apps/demo/config-vars", json!({"COLOUR": "blue"}))

@@ -1,4 +1,4 @@
-//! Filling a Redis.
+//! Fills a Redis.
 
 #![expect(clippy::unwrap_used, reason = "a step that fails is a test that fails")]
 
@@ -12,7 +12,7 @@ use sandbox::addon::{Addon, Profile};
 use sandbox::connect::Target;
 use sandbox::demo::Seed;
 
-/// Every key with its serialized value, but for streams, in which Redis notes when an entry was delivered.
+/// Returns every key with its serialized value. Streams are read apart: they note delivery times.
 async fn contents(redis: &mut MultiplexedConnection) -> BTreeMap<Vec<u8>, Vec<u8>> {
     let keys: Vec<Vec<u8>> = redis::cmd("KEYS").arg("*").query_async(redis).await.unwrap();
     let mut contents = BTreeMap::new();

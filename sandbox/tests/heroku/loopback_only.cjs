@@ -1,4 +1,4 @@
-// Loaded into every node process of the CLI: whoever tries another address than loopback is refused, and written down.
+// Loaded into every node process of the CLI: refuses and notes every address but loopback.
 const fs = require('node:fs');
 const net = require('node:net');
 

@@ -8,7 +8,7 @@ use sandbox::paths::Paths;
 const VERSION: &str = "11.10.0";
 const OLDEST_NODE: u32 = 20;
 
-/// Its program, or why there is none on this computer.
+/// Returns its program, or why this computer has none.
 pub fn program() -> Result<PathBuf, String> {
     let node = output(Command::new("node").arg("--version")).map_err(|error| format!("there is no node: {error}"))?;
     let major = node
@@ -33,7 +33,7 @@ pub fn program() -> Result<PathBuf, String> {
             "installing the Heroku CLI {VERSION} into {}: 400 MB, once",
             folder.display()
         );
-        // Complete or absent: a build that was interrupted is no cache.
+        // An interrupted installation must not look complete.
         let unfinished = cache.join(format!("heroku-cli.unfinished.{}", std::process::id()));
         std::fs::create_dir_all(&unfinished).map_err(|error| format!("make {}: {error}", unfinished.display()))?;
         let package = format!("heroku@{VERSION}");

@@ -19,7 +19,7 @@ use tokio::process::Child;
 
 pub const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
-/// A wait that ends in a failure of the test.
+/// How long a test waits before it fails.
 pub const PATIENCE: Duration = Duration::from_secs(30);
 
 pub async fn rent(folder: &Path, name: &str, tls: bool, profile: Profile) -> Addon {
@@ -42,7 +42,7 @@ pub async fn dyno(launcher: &Launcher, ledgers: &Path, addon: &Addon, role: &str
     dyno_with(launcher, ledgers, addon, role, name, &[]).await
 }
 
-/// The same with further variables.
+/// Starts a process of the demo with further variables.
 pub async fn dyno_with(
     launcher: &Launcher,
     ledgers: &Path,

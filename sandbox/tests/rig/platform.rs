@@ -62,7 +62,7 @@ impl Platform {
         request.send().await
     }
 
-    /// Status and body.
+    /// Returns status and body.
     pub async fn send(&self, method: Method, path: &str, body: Option<Value>) -> (u16, Value) {
         let response = self.try_send(method, path, body).await.unwrap();
         (response.status().as_u16(), response.json().await.unwrap())
@@ -98,7 +98,7 @@ impl Platform {
         self.done(Method::PATCH, "/apps/demo/formation", body).await;
     }
 
-    /// All processes of the app, also those that ended.
+    /// Returns all processes of the app, also those that ended.
     pub async fn processes(&self) -> Vec<Value> {
         self.get("/_sandbox/report").await["apps"][0]["processes"]
             .as_array()

@@ -91,7 +91,7 @@ impl Sandbox {
         }
     }
 
-    /// Everything of the sandbox that stands on this computer, as its users would find it.
+    /// Returns everything of the sandbox that stands on this computer, as its users would find it.
     pub fn traces(&self) -> Vec<String> {
         let mut traces = Vec::new();
         let state = self.state.to_str().unwrap();
@@ -184,7 +184,7 @@ impl Drop for Aws {
     }
 }
 
-/// Asks again and again until it is so.
+/// Polls until it is so; fails the test after the deadline.
 pub fn until(what: &str, deadline: Duration, mut is_so: impl FnMut() -> bool) {
     let end = Instant::now() + deadline;
     while !is_so() {
@@ -197,7 +197,7 @@ pub fn until(what: &str, deadline: Duration, mut is_so: impl FnMut() -> bool) {
     }
 }
 
-/// Whether a TCP connection is accepted.
+/// Returns whether a TCP connection is accepted.
 pub fn is_open(address: &str, port: u16) -> bool {
     let address = (address, port).to_socket_addrs().unwrap().next().unwrap();
     TcpStream::connect_timeout(&address, Duration::from_millis(400)).is_ok()
@@ -240,13 +240,13 @@ impl Key {
         fs::read_to_string(self.folder.join("id.pub")).unwrap()
     }
 
-    /// The command's output on the machine, as the image's own user.
+    /// Returns the command's output on the machine, as the image's own user.
     pub fn ssh(&self, address: &str, command: &str) -> String {
         self.try_ssh(address, command)
             .unwrap_or_else(|failure| panic!("on {address}: {command}: {failure}"))
     }
 
-    /// The same, or how it failed.
+    /// Returns the command's output, or how it failed.
     pub fn try_ssh(&self, address: &str, command: &str) -> Result<String, String> {
         let output = Command::new("ssh")
             .arg("-i")
@@ -264,7 +264,7 @@ impl Key {
                 "BatchMode=yes",
                 "-o",
                 "ConnectTimeout=10",
-                // An address that moves to another machine leaves a session behind that nobody answers.
+                // An address that moves leaves a session behind that nobody answers.
                 "-o",
                 "ServerAliveInterval=3",
                 "-o",
