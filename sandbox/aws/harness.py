@@ -1,4 +1,4 @@
-"""What the tests share: one server process on a free port, clients for it, and the supervisor's side of the door."""
+"""What the tests share: one server process on a free port, its clients, and the supervisor's calls."""
 
 import atexit
 import base64
@@ -52,14 +52,14 @@ class Cloud:
             if self.process.poll() is not None or time.monotonic() > deadline:
                 raise RuntimeError(f"the server was not ready after {START_SECONDS} s")
             time.sleep(0.05)
-        operator = self.door("GET", "operator")
+        operator = self.supervisor("GET", "operator")
         self.keys = (operator["access_key_id"], operator["secret_access_key"])
 
     def stop(self) -> int:
         self.process.terminate()
         return self.process.wait(10)
 
-    def door(self, method: str, path: str, document: Any = None) -> Any:
+    def supervisor(self, method: str, path: str, document: Any = None) -> Any:
         body = None if document is None else json.dumps(document).encode()
         request = urllib.request.Request(f"{self.endpoint}/_hv/{path}", data=body, method=method)
         with urllib.request.urlopen(request, timeout=30) as response:
@@ -86,7 +86,7 @@ class Cloud:
 
     def _ready(self) -> bool:
         try:
-            return self.door("GET", "health")["ready"]
+            return self.supervisor("GET", "health")["ready"]
         except (urllib.error.URLError, ConnectionError):
             return False
 
@@ -163,7 +163,7 @@ class CloudTest(unittest.TestCase):
         self.acknowledge(instance, "terminated")
 
     def acknowledge(self, instance: str, state: str) -> dict[str, Any]:
-        return self.cloud.door("POST", "ack", {"instance": instance, "state": state})
+        return self.cloud.supervisor("POST", "ack", {"instance": instance, "state": state})
 
     def described(self, instance: str) -> dict[str, Any]:
         return self.ec2.describe_instances(InstanceIds=[instance])["Reservations"][0]["Instances"][0]
@@ -173,7 +173,7 @@ class CloudTest(unittest.TestCase):
 
     def seen(self, instance: str) -> dict[str, Any]:
         """The instance as the supervisor sees it."""
-        world = self.cloud.door("GET", "world")
+        world = self.cloud.supervisor("GET", "world")
         return next(entry for entry in world["instances"] if entry["id"] == instance)
 
     def bucket(self) -> str:
@@ -197,7 +197,7 @@ class CloudTest(unittest.TestCase):
         return self.name, profile["Arn"]
 
     def role_keys(self, instance: str) -> tuple[str, str, str]:
-        document = self.cloud.door("GET", f"role-credentials/{instance}")
+        document = self.cloud.supervisor("GET", f"role-credentials/{instance}")
         return document["AccessKeyId"], document["SecretAccessKey"], document["Token"]
 
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Serves the sandbox's AWS API: `localcloud.py --listen 10.77.0.1:4566`, and over https too where it is given a
+"""Serves the sandbox's AWS API: `localcloud.py --listen 10.77.0.1:4566`, and over https too if it has a
 certificate. Ends cleanly on SIGTERM and SIGINT."""
 
 import argparse

@@ -1,4 +1,4 @@
-"""Who is let in, what roles may do, planned failures, parameters, and the supervisor's door."""
+"""Who is let in, what roles may do, planned failures, parameters, and the supervisor's paths."""
 
 import http.client
 import json
@@ -45,7 +45,7 @@ class Authentication(CloudTest):
                 urllib.request.urlopen(self.cloud.endpoint + path, timeout=5)
             self.assertEqual(caught.exception.code, 403)
 
-    def test_the_callers_address_is_told_as_text_and_alone(self) -> None:
+    def test_the_callers_address_is_answered_as_plain_text(self) -> None:
         with urllib.request.urlopen(f"{self.cloud.endpoint}/_hv/address", timeout=10) as response:
             self.assertEqual(response.read(), b"127.0.0.1\n")
 
@@ -144,7 +144,7 @@ class HostRole(CloudTest):
         self.refused("PreconditionFailed", self.host.put_object, **put, IfNoneMatch="*")
 
     def test_credentials_are_the_metadata_services_and_need_their_token(self) -> None:
-        document = self.cloud.door("GET", f"role-credentials/{self.instance}")
+        document = self.cloud.supervisor("GET", f"role-credentials/{self.instance}")
         self.assertEqual((document["Code"], document["Type"]), ("Success", "AWS-HMAC"))
         self.assertEqual(document["AccessKeyId"], self.keys[0], "the same until they are about to expire")
         self.refused("InvalidAccessKeyId", self.cloud.client("s3", self.keys[:2]).list_buckets)
@@ -251,37 +251,37 @@ class Parameters(CloudTest):
 
 class PlannedFailures(CloudTest):
     def tearDown(self) -> None:
-        self.cloud.door("DELETE", "fault")
+        self.cloud.supervisor("DELETE", "fault")
 
     def test_strike_as_often_as_planned_and_only_under_the_prefix(self) -> None:
         bucket = self.bucket()
         plan = {"service": "s3", "operation": "PutObject", "status": 503, "count": 2, "key_prefix": "backups/"}
-        self.cloud.door("POST", "fault", plan)
+        self.cloud.supervisor("POST", "fault", plan)
         self.s3.put_object(Bucket=bucket, Key="state/lock.json", Body=b"x")
         for _ in range(2):
             self.refused("SlowDown", self.s3.put_object, Bucket=bucket, Key="backups/1", Body=b"x")
         self.s3.put_object(Bucket=bucket, Key="backups/1", Body=b"x")
 
     def test_strike_until_they_are_cleared(self) -> None:
-        self.cloud.door("POST", "fault", {"service": "ssm", "status": 500, "code": "InternalServerError"})
+        self.cloud.supervisor("POST", "fault", {"service": "ssm", "status": 500, "code": "InternalServerError"})
         for _ in range(3):
             self.refused("InternalServerError", self.ssm.describe_parameters)
-        self.cloud.door("DELETE", "fault")
+        self.cloud.supervisor("DELETE", "fault")
         self.ssm.describe_parameters()
 
     def test_a_plan_with_an_unknown_field_is_refused(self) -> None:
         with self.assertRaises(urllib.error.HTTPError) as caught:
-            self.cloud.door("POST", "fault", {"service": "s3", "times": 3})
+            self.cloud.supervisor("POST", "fault", {"service": "s3", "times": 3})
         self.assertEqual(caught.exception.code, 400)
 
 
-class Door(CloudTest):
+class SupervisorPaths(CloudTest):
     def test_the_world_answers_when_something_changes_and_not_before(self) -> None:
-        version = self.cloud.door("GET", "world")["version"]
+        version = self.cloud.supervisor("GET", "world")["version"]
         answers: list[tuple[float, dict]] = []
 
         def wait() -> None:
-            answers.append((time.monotonic(), self.cloud.door("GET", f"world?after={version}")))
+            answers.append((time.monotonic(), self.cloud.supervisor("GET", f"world?after={version}")))
             answers.append((time.monotonic(), {}))
 
         waiting = threading.Thread(target=wait)
@@ -305,6 +305,6 @@ class Door(CloudTest):
             ("GET", "role-credentials/i-0", None, 404),
         ):
             with self.subTest(path, document=document), self.assertRaises(urllib.error.HTTPError) as caught:
-                self.cloud.door(method, path, document)
+                self.cloud.supervisor(method, path, document)
             self.assertEqual(caught.exception.code, status)
             self.assertIn("error", json.load(caught.exception))

@@ -20,7 +20,7 @@ def deny(action: Any, resource: Any = "*", **condition: Any) -> dict[str, Any]:
 
 
 class Launching(CloudTest):
-    """RunInstances needs leave on everything that it makes and uses."""
+    """RunInstances needs permission for everything that it makes and uses."""
 
     def setUp(self) -> None:
         super().setUp()
@@ -124,7 +124,7 @@ class Others(CloudTest):
         self.iam.put_user_policy(UserName=name, PolicyName="main", PolicyDocument=policy(may_add, may_pass))
         client.add_role_to_instance_profile(InstanceProfileName=profile, RoleName=name)
 
-    def test_making_with_tags_needs_leave_to_tag(self) -> None:
+    def test_making_with_tags_needs_permission_to_tag(self) -> None:
         keys = self.user_with(allow(["iam:CreateRole", "ssm:PutParameter"]))
         tags = [{"Key": "env", "Value": "x"}]
         iam, ssm = self.cloud.client("iam", keys), self.cloud.client("ssm", keys)
@@ -145,7 +145,7 @@ class Others(CloudTest):
         self.cloud.client("s3", keys).list_buckets()
         self.refused("AccessDeniedException", self.cloud.client("ssm", keys).get_parameter, Name="/x")
         caller = f"arn:aws:iam::{ACCOUNT}:user/{self.name}"
-        uses = [use for use in self.cloud.door("GET", "uses")["uses"] if use["caller"] == caller]
+        uses = [use for use in self.cloud.supervisor("GET", "uses")["uses"] if use["caller"] == caller]
         seen = [(use["action"], use["allowed"]) for use in uses]
         self.assertEqual(seen, [("s3:ListAllMyBuckets", True), ("ssm:GetParameter", False)])
 

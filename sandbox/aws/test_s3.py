@@ -129,7 +129,7 @@ class Versions(S3Test):
 
 
 class Buckets(S3Test):
-    def test_an_own_bucket_is_created_again_and_an_absent_one_is_told(self) -> None:
+    def test_an_own_bucket_is_created_again_and_an_absent_one_is_reported(self) -> None:
         self.s3.create_bucket(Bucket=self.where["Bucket"])
         self.s3.head_bucket(Bucket=self.where["Bucket"])
         self.refused("404", self.s3.head_bucket, Bucket="absent-bucket")

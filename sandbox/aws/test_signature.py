@@ -1,4 +1,4 @@
-"""Chunked bodies and their signatures, held against AWS's own published example, and against the server."""
+"""Chunked bodies and their signatures, compared with AWS's published example and with the server."""
 
 import http.client
 import json
@@ -125,7 +125,7 @@ class Time(unittest.TestCase):
 
 
 class Peers(CloudTest):
-    def test_the_door_is_closed_to_machines(self) -> None:
+    def test_the_supervisors_paths_are_closed_to_machines(self) -> None:
         connection = http.client.HTTPConnection(
             "127.0.0.1", self.cloud.port, timeout=5, source_address=("127.0.0.2", 0)
         )

@@ -1,4 +1,4 @@
-"""Digests that a client sends along with an object, held against the bytes that arrived."""
+"""Compares digests that a client sends along with an object with the bytes that arrived."""
 
 import base64
 import binascii

@@ -17,7 +17,7 @@ class Broken(Exception):
 
 
 def decode(body: bytes, sign: Signer | None) -> tuple[bytes, dict[str, str]]:
-    """Payload and trailing headers. With `sign`, each chunk's signature is held against the chain's."""
+    """Returns payload and trailing headers. With `sign`, each chunk's signature is checked."""
     payload = bytearray()
     position, previous = 0, ""
     while True:

@@ -1,10 +1,10 @@
-"""The supervisor's door: unsigned paths under /_hv/, open only to this computer.
+"""The supervisor's paths under /_hv/: unsigned, and answered only to this computer.
 
 GET  world?after=V             the world, as soon as its version is beyond V, at the latest after 20 s
 POST ack                       {"instance","state"}: a machine has become running, stopped or terminated
 GET  role-credentials/<id>     what the machine's metadata service answers for its role
 GET  operator                  the administrator's keys
-GET  address                   the caller's own address, as text; told to machines too
+GET  address                   the caller's own address, as text; answered to machines too
 GET  health                    200 when ready
 GET  uses                      every permission that was asked for: caller, action, resource, whether it was given
 POST fault / DELETE fault      plan a failure / forget all planned failures
@@ -22,13 +22,13 @@ from .principals import RoleSessions
 LOCAL_PEERS = ("127.0.0.1", "10.77.0.1")
 LONG_POLL_SECONDS = 20.0
 PREFIX = "/_hv/"
-# Told to whoever asks, as AWS does at an address of its own.
+# Answered to everybody, as AWS does at an address of its own.
 ADDRESS_PATH = "/_hv/address"
 Answer = tuple[int, dict[str, Any]]
 
 
 class Door:
-    """Answers the supervisor. Shares the front's lock, so that it never sees a call half done."""
+    """Answers the supervisor. Shares the front's lock, so that it never sees half of a call."""
 
     def __init__(self, lock: RLock, version: world.Version, faults: Faults, operator: tuple[str, str]):
         self._lock = lock
@@ -38,7 +38,7 @@ class Door:
         self._sessions = RoleSessions()
 
     def answer(self, method: str, path: str, query: dict[str, str], body: bytes, peer: str) -> Answer:
-        """Status and JSON document."""
+        """Returns status and JSON document."""
         if peer not in LOCAL_PEERS:
             return 403, {"error": f"{path} is answered only to this computer, not to {peer}"}
         name, _, rest = path.removeprefix(PREFIX).partition("/")

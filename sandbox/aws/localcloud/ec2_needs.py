@@ -1,7 +1,7 @@
 """Which resources an EC2 call touches, and what conditions may ask of each: its tags, and the tags that it gets.
 
-Calls that only look are asked about `*`: EC2 knows no resources there. RunInstances needs leave on everything that it
-makes and on everything that it uses; tags that a call brings need `ec2:CreateTags` on what it makes, told apart from
+Calls that only look are asked about `*`: EC2 knows no resources there. RunInstances needs permission for everything
+that it makes and uses; tags that a call brings need `ec2:CreateTags` on what it makes, distinguished from
 tagging later by `ec2:CreateAction`; an instance profile needs `iam:PassRole` on its role.
 """
 

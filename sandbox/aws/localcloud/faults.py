@@ -6,14 +6,14 @@ from typing import Any
 
 from .errors import Refused
 
-# With this status a call is late and otherwise as ever.
+# With this status a call is only delayed.
 HTTP_OK = 200
 DEFAULT_CODES = {403: "AccessDenied", 500: "InternalError", 503: "SlowDown"}
 
 
 @dataclass
 class Fault:
-    """One planned failure. `remaining` None means until it is taken away."""
+    """One planned failure. `remaining` None means until it is removed."""
 
     service: str
     operation: str
@@ -44,7 +44,7 @@ class Fault:
         )
 
     def meets(self, service: str, operation: str, key: str) -> bool:
-        """Whether this call is to fail. `key` is the object's key, empty elsewhere."""
+        """Returns whether this call is to fail. `key` is the object's key, empty elsewhere."""
         return (
             self.remaining != 0
             and self.service == service

@@ -1,4 +1,4 @@
-"""Where every request enters: the supervisor's door, or authenticate, authorise, check, and let moto work.
+"""Where every request enters: the supervisor's paths, or authenticate, authorise, check, and let moto work.
 
 One lock covers the authorisation, the checks and moto's work, so that conditional writes and idempotency tokens cannot
 race and moto's unguarded dictionaries are never changed under a reader. Bodies are read and digested outside it.
@@ -75,7 +75,7 @@ class Front:
         operation = permissions.operation_of(request).name if request.service == "s3" else request.operation
         if request.service == "s3":
             checksums.check(request, operation)
-        # Outside the lock: a call that is late on demand must not keep others waiting.
+        # Outside the lock: a call that is delayed on purpose must not delay others.
         key = request.bucket_and_key[1] if request.service == "s3" else ""
         self._faults.strike(request.service, operation, key)
         with self._lock:
@@ -102,7 +102,7 @@ class Front:
             return s3.retention(request)
         response = self._ask_moto(request)
         if response[0] == 404 and operation in ("GetObject", "HeadObject") and s3.bucket_exists(bucket):
-            # Whether a key exists is told only to those who may list.
+            # Only those who may list learn whether a key exists.
             if not authorizer.allows(permissions.Need("s3:ListBucket", f"arn:aws:s3:::{bucket}")):
                 raise Refused("AccessDenied", "Access Denied", 403)
         return response

@@ -52,7 +52,7 @@ def parameters() -> dict[str, str]:
 
 
 def install() -> None:
-    """Puts these images and parameters in place of moto's. Must run before the first EC2 backend exists."""
+    """Replaces moto's images and parameters by these. Must run before the first EC2 backend exists."""
     from moto.ec2.models import amis
     from moto.ssm import models as ssm
 

@@ -25,7 +25,7 @@ class LaunchTokens:
         self._launches: dict[tuple[str, str], tuple[str, Reservation]] = {}
 
     def earlier(self, region: str, token: str, fingerprint: str) -> Reservation | None:
-        """What this token launched before; refuses the same token with other parameters."""
+        """Returns what this token launched before; refuses the same token with other parameters."""
         known = self._launches.get((region, token))
         if known is None:
             return None

@@ -97,7 +97,7 @@ def acknowledge(instance: Instance, state: str) -> bool:
 
 
 def find(instance_id: str) -> Instance | None:
-    """The instance with this id, in whichever region."""
+    """Returns the instance with this id, in any region."""
     return next((instance for instance in all_instances() if instance.id == instance_id), None)
 
 

@@ -1,4 +1,4 @@
-"""What a request needs leave for: one action on one resource, with the facts that conditions ask of that pair alone.
+"""What a request needs permission for: an action on a resource, with the facts that conditions ask of that pair.
 
 Source: Service Authorization Reference, "Actions, resources, and condition keys" for EC2, S3, IAM and Systems Manager.
 S3 and SSM are asked about the exact bucket, object or parameter, IAM and STS about the entity named, EC2 about every
@@ -14,7 +14,7 @@ from .request import Request
 from .s3_operations import S3Operation
 
 IAM_ENTITIES = {"RoleName": "role", "InstanceProfileName": "instance-profile", "UserName": "user", "GroupName": "group"}
-# Calls that also need leave to tag when they bring tags.
+# Calls that also need permission to tag if they bring tags.
 IAM_TAGGING = {"CreateRole": "iam:TagRole", "CreateInstanceProfile": "iam:TagInstanceProfile"}
 PASSED_TO_EC2 = (("iam:PassedToService", "ec2.amazonaws.com"),)
 

@@ -1,4 +1,4 @@
-"""Whether the caller of a request has the permissions that it needs, and which were ever asked for."""
+"""Checks whether the caller of a request has the permissions that it needs, and records which were asked for."""
 
 import json
 from typing import Any

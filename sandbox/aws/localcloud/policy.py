@@ -25,7 +25,7 @@ def allowed(
     resource: str,
     context: Context,
 ) -> bool:
-    """Whether a caller, known under `caller_arns`, may do `action` on `resource` (an ARN or `*`)."""
+    """Returns whether a caller, known under `caller_arns`, may do `action` on `resource` (an ARN or `*`)."""
     verdicts = [effect for document in identity for effect in effects(document, action, resource, context)]
     if resource_policy is not None:
         for statement in statements(resource_policy):
@@ -83,7 +83,7 @@ def principal_matches(principal: Any, caller_arns: tuple[str, ...], account_coun
 
 
 def holds(operator: str, key: str, values: list[Any], context: Context, if_unknown: bool) -> bool:
-    """Whether one condition holds. Keys are compared without regard to case; a missing key fails positive operators."""
+    """Returns whether one condition holds. The case of keys does not matter; a missing key fails positive operators."""
     present = {name.lower(): value for name, value in context.items()}
     actual = present.get(key.lower())
     name = operator.removeprefix("ForAnyValue:").removeprefix("ForAllValues:")

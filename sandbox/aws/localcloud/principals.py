@@ -1,4 +1,4 @@
-"""Who calls: users with their access keys, roles with their temporary credentials, and the policies of each.
+"""The callers: users with their access keys, roles with their temporary credentials, and the policies of each.
 
 The operator is an IAM user made at start, inside the process, because nobody could sign the request that would make it.
 Role credentials for instances are made here too, as EC2 makes them for its metadata service.

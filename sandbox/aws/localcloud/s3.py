@@ -24,7 +24,7 @@ UNDELETABLE: ContextVar[frozenset[str]] = ContextVar("undeletable", default=froz
 
 
 def install() -> None:
-    """Takes moto's own policy evaluation out of its way: `permissions` has decided before moto is asked."""
+    """Turns moto's own policy evaluation off: `permissions` has decided before moto is asked."""
 
     def get_permission(self: FakeBucket, action: str, resource: str) -> PermissionResult:
         denied = action == "s3:DeleteObject" and resource in UNDELETABLE.get()
@@ -66,7 +66,7 @@ def install() -> None:
     FakeBucket.get_permission = get_permission
     FakeBucket.__init__ = initialise
     S3Backend.delete_bucket_encryption = delete_bucket_encryption
-    # moto tells EventBridge of every change; nobody listens, and the listener's modules are slow to load.
+    # moto tells EventBridge of every change; nobody listens, and its modules are slow to load.
     models.events_send_notification = lambda **_: None
 
 
@@ -131,7 +131,7 @@ def already_completed(request: Request, operation: str, found: Any) -> bool:
 
 
 def check_lock(request: Request, operation: str) -> None:
-    """What is locked from its birth must come with a digest; moto refuses that too, under a name of its own."""
+    """Refuses an object for a locked bucket without a digest. moto refuses it too, with another error code."""
     held = s3_backends[ACCOUNT]["aws"].buckets.get(request.bucket_and_key[0])
     if operation != "PutObject" or held is None or not held.has_default_lock:
         return

@@ -1,4 +1,4 @@
-"""Which S3 operation a request is, and which IAM action stands for it.
+"""Finds which S3 operation a request is, and its IAM action.
 
 Source: S3 API Reference (operations) and Service Authorization Reference, "Actions, resources, and condition keys for
 Amazon S3".
@@ -114,7 +114,7 @@ class S3Operation:
 
 
 def operation_of(request: Request) -> S3Operation:
-    """The operation that method, path and query string name; `Unknown` where S3 has none."""
+    """Returns the operation that method, path and query string name; `Unknown` if S3 has none."""
     bucket, key = request.bucket_and_key
     level = "object" if key else "bucket" if bucket else "service"
     for parameter, name, action in OPERATIONS.get((level, request.method), []):

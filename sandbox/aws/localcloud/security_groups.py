@@ -52,7 +52,7 @@ def install() -> None:
 
 
 def in_use(backend: Any, group: SecurityGroup) -> bool:
-    """Whether an interface or a rule of another group names the group."""
+    """Returns whether an interface or a rule of another group names the group."""
     if any(group in interface.group_set for interface in backend.enis.values()):
         return True
     others = [other for groups in backend.groups.values() for other in groups.values() if other is not group]
@@ -82,9 +82,9 @@ def authorize(self: SecurityGroups, add: Any, kept_in: str) -> ActionResult:
 
 
 def ingress_of(instance: Instance) -> list[dict[str, Any]]:
-    """What may come in to an instance, with references to groups resolved to their members' private addresses.
+    """Returns what may come in to an instance, with references to groups resolved to their members' private addresses.
 
-    Ports are 0 to 65535 where the protocol is `-1`; for icmp they are type and code, -1 for all. IPv6 is left out.
+    Ports are 0 to 65535 if the protocol is `-1`; for icmp they are type and code, -1 for all. IPv6 is left out.
     """
     backend = instance.ec2_backend
     permissions = []

@@ -12,7 +12,7 @@ from werkzeug.serving import ThreadedWSGIServer
 # moto reads these when it is imported. The account's id must not depend on the caller's key.
 os.environ["MOTO_ACCOUNT_ID"] = "123456789012"
 os.environ.pop("MOTO_AMIS_PATH", None)
-# moto asks boto3 for lists of regions; neither the user's configuration nor a metadata service is its business.
+# moto asks boto3 for lists of regions; it must ask neither the user's configuration nor a metadata service.
 os.environ["AWS_CONFIG_FILE"] = os.environ["AWS_SHARED_CREDENTIALS_FILE"] = os.devnull
 os.environ["AWS_EC2_METADATA_DISABLED"] = "true"
 os.environ.pop("AWS_PROFILE", None)
@@ -30,7 +30,7 @@ IDLE_SECONDS = 30  # AWS's services close a connection on which nothing comes fo
 
 
 class Handler(MotoRequestHandler):
-    """Answers at once instead of waiting to fill packets, and logs nothing: requests carry signatures."""
+    """Sends answers at once instead of waiting to fill packets, and logs nothing: requests carry signatures."""
 
     disable_nagle_algorithm = True
 
@@ -48,7 +48,7 @@ class Handler(MotoRequestHandler):
         answer: list[tuple[str, list[tuple[str, str]]]] = []
         body = self.server.app(environ, lambda status, headers, _=None: answer.append((status, headers)))
         try:
-            # What the application left of the request's body would be taken for the next request.
+            # An unread rest of the request's body would be taken for the next request.
             self.close_connection = self.close_connection or "Transfer-Encoding" in self.headers
             content = b"".join(body)
         finally:
@@ -83,7 +83,7 @@ class Server(ThreadedWSGIServer):
 
 
 class TlsServer(Server):
-    """The same over https. Each connection's thread shakes hands itself: who is slow at it keeps nobody waiting."""
+    """The server over https. Each connection's thread does its own handshake, so a slow one delays nobody."""
 
     def __init__(self, address: tuple[str, int], front: Front, certificate: Path, key: Path):
         super().__init__(*address, front, handler=Handler)
@@ -94,7 +94,7 @@ class TlsServer(Server):
         try:
             wrapped = self.ssl_context.wrap_socket(request, server_side=True)
         except OSError:
-            return  # whoever does not trust the certificate says so by going away
+            return  # a client that does not trust the certificate disconnects
         with wrapped:
             super().finish_request(wrapped, client_address)
 

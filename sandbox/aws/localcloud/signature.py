@@ -168,7 +168,7 @@ def chunk_signer(key: bytes, claim: Claim) -> Callable[[str, str, str], str]:
 
 
 def open_payload(request: Request, payload_hash: str, sign: Callable[[str, str, str], str]) -> None:
-    """Holds the body against its declared hash, or takes its chunks apart."""
+    """Compares the body with its declared hash, or decodes its chunks."""
     if payload_hash == UNSIGNED:
         return
     if payload_hash == STREAMING_UNSIGNED or payload_hash in STREAMING_SIGNED:

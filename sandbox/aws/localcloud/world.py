@@ -40,12 +40,12 @@ class Version:
 
 
 def changes_the_world(service: str, operation: str) -> bool:
-    """Whether a call may change what machines see. IAM counts, since a profile's role belongs to an instance."""
+    """Returns whether a call may change what machines see. IAM counts: a profile's role belongs to an instance."""
     return service in ("ec2", "iam") and not operation.startswith(READING_CALLS)
 
 
 def snapshot(version: int) -> dict[str, Any]:
-    """The document that the supervisor reads. Call it under the front's lock."""
+    """Returns the document that the supervisor reads. Call it under the front's lock."""
     return {"version": version, "instances": [describe(instance) for instance in lifecycle.all_instances()]}
 
 
