@@ -29,9 +29,9 @@ pub struct World {
     pub folder: tempfile::TempDir,
     /// The agent.
     pub program: PathBuf,
-    /// How far it steps back for the engine; 5 in its unit on hosts.
+    /// The agent's niceness; 5 in its unit on hosts.
     pub niceness: u8,
-    /// Words before the engine's program, as of `env`.
+    /// Words before the engine's program, such as `env`.
     pub engine_under: Vec<&'static str>,
     engine: Option<Child>,
     agent: Option<Child>,
@@ -41,7 +41,7 @@ pub struct World {
 }
 
 impl World {
-    /// The cloud as `up` makes it, an engine with an append-only log, no agent yet.
+    /// Makes the cloud as `up` does, and an engine with an append-only log; no agent yet.
     pub async fn new(rpo_s: u64) -> World {
         Self::with(rpo_s, "").await
     }
@@ -121,7 +121,7 @@ impl World {
         world
     }
 
-    /// Plans failures of calls, as the plugin's door describes them.
+    /// Plans failures of calls, in the form of the plugin's `/_hv/fault`.
     pub fn fail(&self, fault: Value) {
         call(self.aws.address, "POST", "/_hv/fault", Some(fault)).unwrap();
     }
@@ -134,7 +134,7 @@ impl World {
         self.folder.path().join(name)
     }
 
-    /// As its unit does: what is torn is mended before.
+    /// Starts the engine as its unit does: a torn log is mended before.
     pub fn start_engine(&mut self) {
         if self.path("data/appendonlydir").exists() {
             let mended = Command::new(&self.program)
@@ -198,7 +198,7 @@ impl World {
         ));
     }
 
-    /// As a crash or the kernel would.
+    /// Kills the engine as a crash or the kernel would.
     pub fn kill_engine(&mut self) {
         kill(&mut self.engine);
     }
@@ -225,7 +225,7 @@ impl World {
         String::from_utf8_lossy(&output.stdout).trim().to_string()
     }
 
-    /// One base, through the running agent.
+    /// Makes a base through the running agent.
     pub fn base(&self) -> Output {
         Command::new(&self.program)
             .arg("--settings")
@@ -248,7 +248,7 @@ impl World {
         std::fs::read_to_string(self.path("agent.out")).unwrap_or_default()
     }
 
-    /// A folder with what a wish chooses, and an engine that has loaded it.
+    /// Returns a folder with what a wish chooses, and an engine that has loaded it.
     pub async fn restored(
         &self,
         catalogue: &Catalogue,
@@ -266,7 +266,7 @@ impl World {
         read::catalogue(&self.bucket, ENV).await.unwrap()
     }
 
-    /// The increment that the engine writes now.
+    /// Returns the increment that the engine writes now.
     pub fn increment(&self) -> PathBuf {
         let log = self.path("data/appendonlydir");
         let manifest = std::fs::read_to_string(log.join("appendonly.aof.manifest")).unwrap();

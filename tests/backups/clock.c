@@ -1,5 +1,5 @@
-// Put before a program: its clock is some seconds off, as the file FAKE_CLOCK says (eight bytes, seconds), from one reading to the next. The monotonic clock is left alone.
-// With SLOW_SYNC_US what is synced to the disk takes so long, as on a disk that is busy.
+// Put before a program: its clock is off by the seconds in the file FAKE_CLOCK (eight bytes), from
+// one reading to the next. The monotonic clock stays. SLOW_SYNC_US makes each sync take so long.
 #include <fcntl.h>
 #include <stdint.h>
 #include <stdlib.h>

@@ -1,7 +1,7 @@
-//! The host's clock is set while everything runs: every second that is said to be covered comes back exactly.
+//! The host's clock is set while everything runs: every covered second is restored exactly.
 //!
-//! Engine and agent live under a clock of their own. A write belongs to the second that the engine's clock showed, or to the last one before it where the clock had been
-//! further: that is how the engine marks its log.
+//! Engine and agent have a clock of their own. A write belongs to the second of the engine's clock,
+//! or to an earlier reading if that was higher: this is how the engine annotates its log.
 
 use crate::outages::sleep;
 use crate::writer::{Diary, at_end_of, differs, transaction};
@@ -20,10 +20,10 @@ use std::time::{Duration, Instant};
 use testkit::backups::{Environment, World};
 use testkit::waiting::{until, within};
 
-/// Microseconds. The engine reads its clock some times for one command; no write is near the turn of a second.
+/// The microseconds in which writes happen: the engine reads its clock several times for one.
 const APART: std::ops::Range<u64> = 60_000..940_000;
 
-/// A clock that runs as the machine's, some seconds off, which can be set.
+/// A clock that runs as the machine's, some seconds off, and can be set.
 struct Clock {
     folder: tempfile::TempDir,
 }
@@ -47,13 +47,13 @@ impl Clock {
         self.folder.path().join(name)
     }
 
-    /// For every process under it at once.
+    /// Sets the clock of every process under it at once.
     fn set(&self, off: i64) {
         let file = std::fs::File::options().write(true).open(self.path("clock")).unwrap();
         file.write_all_at(&off.to_ne_bytes(), 0).unwrap();
     }
 
-    /// What puts a process under it.
+    /// Returns the variables that put a process under it.
     fn environment(&self) -> Environment {
         let path = |name: &str| self.path(name).display().to_string();
         vec![("LD_PRELOAD", path("clock.so")), ("FAKE_CLOCK", path("clock"))]
@@ -63,7 +63,7 @@ impl Clock {
 /// Writes what [`crate::writer::Writer`] writes, and notes it by the engine's own clock.
 struct Witness {
     stop: Arc<AtomicBool>,
-    /// Whoever holds it knows that no write is on its way.
+    /// While this is held, no write is on its way.
     seen: Arc<Mutex<Seen>>,
     thread: JoinHandle<()>,
 }
@@ -85,10 +85,10 @@ impl Witness {
             std::thread::spawn(move || {
                 let mut number = 0;
                 while !stop.load(Ordering::Relaxed) {
-                    // A thread that waits is to have its turn, too.
+                    // A waiting thread has to get its turn too.
                     std::thread::sleep(Duration::from_millis(4));
                     let mut seen = seen.lock().unwrap();
-                    // The engine may be another by now.
+                    // The engine may have restarted.
                     let mut there = client.get_connection().unwrap();
                     let (before, micro): (i64, u64) = redis::cmd("TIME").query(&mut there).unwrap();
                     if !APART.contains(&micro) {
@@ -122,7 +122,7 @@ impl Witness {
     }
 }
 
-/// Restores each of the seconds; gives those that are exact and those that are refused. A wrong one fails.
+/// Restores each second; fails on a wrong one. Returns the exact ones and the refused ones.
 async fn restored(
     world: &World,
     catalogue: &Catalogue,
@@ -161,7 +161,7 @@ async fn begin(clock: &Clock, of_engine: Environment) -> (World, Witness) {
     within(Duration::from_secs(60), "the first base is in the bucket", || {
         world.path("agent/last.json").exists()
     });
-    // The second of the base is over.
+    // The second of the base has to be over.
     sleep(2);
     let witness = Witness::start(world.path("s"));
     (world, witness)
@@ -218,7 +218,7 @@ async fn a_clock_that_is_set_back_stands_still_until_time_has_caught_up() {
     sleep(4);
     for (round, off) in [-5, -10, -15, -20].into_iter().enumerate() {
         if round == 2 {
-            // Its timeline begins right before the step, the next one right after it: by the clock the later one is the earlier.
+            // By the clock, the timeline after the step is earlier than the one before it.
             let _still = witness.pause();
             world.kill_engine();
             world.start_engine();
@@ -230,7 +230,7 @@ async fn a_clock_that_is_set_back_stands_still_until_time_has_caught_up() {
             clock.set(off);
         }
         std::thread::sleep(Duration::from_millis(1200));
-        // In the seconds that come again.
+        // This happens in the repeated seconds.
         match round {
             0 => {
                 let made = world.base();
@@ -254,8 +254,8 @@ async fn a_clock_that_is_set_back_stands_still_until_time_has_caught_up() {
     assert!(exact.len() > 12, "{exact:?}");
 }
 
-/// The disk holds writes back while the clock jumps over the time that they are given: what is told as covered then is wrong if it believes the clock. The engine looks
-/// for what it held back once a second, or when it is asked something.
+/// The disk holds writes back while the clock jumps ahead: an agent that trusts the clock covers
+/// seconds too early. The engine looks for held-back writes once a second, or at a command.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_jump_while_the_disk_is_slow_covers_no_second_early() {
     let clock = Clock::new();
@@ -263,7 +263,7 @@ async fn a_jump_while_the_disk_is_slow_covers_no_second_early() {
     let (world, witness) = begin(&clock, slow).await;
     assert_eq!(world.ask(&["CONFIG", "SET", "hz", "1"]), "OK");
     let first = *witness.pause().diary.keys().max().unwrap_or(&0);
-    let mut told = Vec::new();
+    let mut said = Vec::new();
     for off in [5, 10, 15, 20] {
         sleep(3);
         until_held_back(&world);
@@ -275,15 +275,15 @@ async fn a_jump_while_the_disk_is_slow_covers_no_second_early() {
         for _ in 0..4 {
             let catalogue = world.catalogue().await;
             let covered = catalogue.covered().last().unwrap().until.as_second();
-            told.push((covered, catalogue));
+            said.push((covered, catalogue));
             std::thread::sleep(Duration::from_millis(250));
         }
     }
     sleep(3);
     let seen = witness.stop();
-    assert!(told.iter().any(|(covered, _)| *covered > first), "nothing was told");
+    assert!(said.iter().any(|(covered, _)| *covered > first), "nothing was claimed");
     let mut exact = 0;
-    for (covered, catalogue) in &told {
+    for (covered, catalogue) in &said {
         exact += restored(&world, catalogue, covered - 4..=*covered, &seen).await.0.len();
     }
     println!("{exact} restores exact");

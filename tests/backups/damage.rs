@@ -1,4 +1,4 @@
-//! What was put, damaged in every kind of object: found, named, and never restored as if it were right.
+//! Damages every kind of object: damage is found and named, and no wrong restore is called right.
 
 use crate::writer::{Diary, Writer, at_end_of, differs};
 use infra::effects::backup::catalogue::{Catalogue, Finding, Wish, Wrong};
@@ -10,7 +10,7 @@ use std::time::Duration;
 use testkit::backups::{ENV, World};
 use testkit::waiting::until;
 
-/// Everything that is found wrong, as `backup verify` would.
+/// Returns everything that is found wrong, as `backup verify` would.
 async fn findings(world: &World, catalogue: &Catalogue) -> Vec<Finding> {
     let step = Ui::silent().step("prove");
     let proof = prove::everything(&world.bucket, ENV, catalogue, &step).await.unwrap();
@@ -20,7 +20,7 @@ async fn findings(world: &World, catalogue: &Catalogue) -> Vec<Finding> {
     found
 }
 
-/// Restores and compares: nothing where it is right, the error where it is refused. A wrong restore fails the test.
+/// Restores and compares: `None` if it is right, the error if it is refused. A wrong one fails.
 async fn restore(world: &World, catalogue: &Catalogue, second: i64, diary: &Diary) -> Option<String> {
     let wish = Wish::At(Timestamp::from_second(second).unwrap());
     let (_folder, engine) = match world.restored(catalogue, &wish).await {
@@ -55,7 +55,7 @@ async fn every_kind_of_object_that_is_gone_or_changed_is_found_and_no_wrong_rest
     let (id, log) = whole.timelines.iter().next().unwrap();
     let middle = &log.pieces[log.pieces.len() / 2];
     let piece = |piece: &infra::effects::backup::catalogue::Piece| format!("backups/{ENV}/log/{id}/{}", piece.segment);
-    // What is damaged, and whether the newest second can still be had: from another base, or not at all.
+    // What is damaged. The newest second may still come from another base, or not at all.
     let objects = [
         ("a base's part", format!("{}/{}", base.place, base.parts[0].name)),
         ("a commit record", format!("{}/commit.json", base.place)),
@@ -68,7 +68,7 @@ async fn every_kind_of_object_that_is_gone_or_changed_is_found_and_no_wrong_rest
         world.bucket.delete(key, &If::Always).await.unwrap();
         let catalogue = world.catalogue().await;
         let found = findings(&world, &catalogue).await;
-        // Without its record the newest base counts as one that is being made; the one before it serves.
+        // Without its record the newest base counts as unfinished, and the one before it serves.
         let uncommitted = key.ends_with("commit.json");
         assert!(
             uncommitted || found.iter().any(|finding| finding.kind == Wrong::Gap),
@@ -90,7 +90,7 @@ async fn every_kind_of_object_that_is_gone_or_changed_is_found_and_no_wrong_rest
             put(&world, key, &changed).await;
             let catalogue = world.catalogue().await;
             let found = findings(&world, &catalogue).await;
-            // A blank in a record that reads as before is no damage: the record is the same.
+            // Another blank in a record is no damage: the record reads as before.
             let same = serde_json::from_slice::<serde_json::Value>(&changed).ok()
                 == serde_json::from_slice::<serde_json::Value>(&body).ok()
                 && body[0] == b'{';
@@ -110,7 +110,7 @@ async fn every_kind_of_object_that_is_gone_or_changed_is_found_and_no_wrong_rest
     assert_eq!(findings(&world, &world.catalogue().await).await, []);
 }
 
-/// Nothing is put in the place of a backup: whoever damages one has to take it away first.
+/// Replaces an object. The bucket takes no second object under a key, so the first is deleted.
 async fn put(world: &World, key: &str, body: &[u8]) {
     world.bucket.delete(key, &If::Always).await.unwrap();
     world.bucket.put(key, body, &If::Absent).await.unwrap();

@@ -1,4 +1,4 @@
-//! A replica whose master comes up empty takes that over within a second: what it had before is kept, and loads.
+//! A replica copies a master that came up empty within a second: its old data is kept, and loads.
 
 use crate::pair::{Pair, keys, load, names};
 use serde_json::Value;
@@ -14,7 +14,7 @@ fn a_master_that_comes_up_empty_does_not_take_the_last_copy_with_it() {
     pair.start_agent();
     pair.until_followed();
     pair.rewrite();
-    // In the increment, also what came after the links were made.
+    // These writes reach the increment after the links were made.
     pair.until_followed();
     pair.write(300..700);
     pair.until_linked();
@@ -31,15 +31,15 @@ fn a_master_that_comes_up_empty_does_not_take_the_last_copy_with_it() {
     assert_ne!(pair.info("master_replid"), run_id);
     until("its own log has nothing left", || load(&pair.path("data")).is_empty());
 
-    until("it is kept and told", || pair.status()["kept"].is_object());
+    until("it is kept and reported", || pair.status()["kept"].is_object());
     let last = pair.last().unwrap();
     assert_eq!(load(&last), keys(0..700));
-    let told = pair.status()["kept"].clone();
-    assert_eq!(told["folder"], last.display().to_string());
-    assert!(told["bytes"].as_u64().unwrap() > 30_000, "{told}");
+    let reported = pair.status()["kept"].clone();
+    assert_eq!(reported["folder"], last.display().to_string());
+    assert!(reported["bytes"].as_u64().unwrap() > 30_000, "{reported}");
     assert!(pair.said().contains("a full copy replaced"), "{}", pair.said());
 
-    // It is started again and again: once as empty as before, once with next to nothing.
+    // The master restarts: once as empty as before, once with next to nothing.
     pair.until_followed();
     let again = |pair: &mut Pair| {
         let before = pair.current_engine_files();
@@ -65,12 +65,12 @@ fn ordinary_rewrites_leave_one_set_that_costs_nothing() {
     for round in 0..8 {
         pair.write(round * 50..(round + 1) * 50);
         pair.rewrite();
-        // Two in a row come faster than the agent looks.
+        // Two rewrites in a row come faster than the agent looks.
         if round % 2 == 0 {
             pair.rewrite();
         }
         pair.until_followed();
-        // What it replaced is on its way out for a moment.
+        // The replaced set is being removed for a moment.
         until("one set is left", || pair.kept() == ["current"]);
         let folder = pair.path("agent/kept/current/appendonlydir");
         for name in names(&folder).iter().filter(|name| !name.ends_with("manifest")) {
@@ -109,7 +109,7 @@ fn an_agent_that_is_killed_at_any_time_leaves_nothing_wrong() {
         std::thread::sleep(Duration::from_millis(round * 53 % 700));
         kill(&mut pair.agent);
         pair.until_linked();
-        // Whatever looks like a generation is one.
+        // Whatever looks like an AOF set is one.
         for name in pair
             .kept()
             .iter()
@@ -124,7 +124,7 @@ fn an_agent_that_is_killed_at_any_time_leaves_nothing_wrong() {
             );
         }
     }
-    // Nothing of all that is in the way.
+    // None of that hinders the agent.
     pair.start_agent();
     pair.until_followed();
     until("nothing is half done", || {
@@ -160,7 +160,7 @@ fn a_first_copy_replaces_nothing_that_is_kept() {
 }
 
 #[test]
-fn what_the_disk_has_no_room_for_is_let_go_and_told() {
+fn a_kept_set_without_room_on_the_disk_is_removed_and_reported() {
     // No disk has that much free.
     let mut pair = Pair::new("INFRA_KEEP_FREE_PERCENT=101\n");
     pair.write(0..100);
@@ -168,7 +168,7 @@ fn what_the_disk_has_no_room_for_is_let_go_and_told() {
     pair.until_linked();
     pair.until_followed();
     pair.full_copy();
-    until("it is told", || {
+    until("it is reported", || {
         pair.status()["troubles"].to_string().contains("was removed early")
     });
     pair.until_followed();

@@ -1,4 +1,5 @@
-//! Backups as they are meant to be used: written by the real agent beside a real engine, restored by the operator's side to any second, and found out when damaged.
+//! Backups as they are used: the real agent writes them beside a real engine, the operator's side
+//! restores any second, and damage is found.
 
 #![allow(
     clippy::unwrap_used,

@@ -1,4 +1,4 @@
-//! The world around the agent fails in every way, and heals: what was written meanwhile is restored exactly, or a gap is declared.
+//! Everything around the agent fails and heals: restores are exact, or a gap is declared.
 
 use crate::writer::{Diary, Writer, at_end_of, differs};
 use infra::effects::backup::catalogue::Wish;
@@ -18,7 +18,7 @@ pub fn now() -> i64 {
     Timestamp::now().as_second()
 }
 
-/// Restores every second from `first` to the end of what is covered; gives how many were exact and which were refused. A wrong one fails.
+/// Restores every covered second from `first` on. Returns the number of exact and the refused ones.
 pub async fn all_seconds(world: &World, first: i64, diary: &Diary) -> (u64, Vec<i64>) {
     let catalogue = world.catalogue().await;
     assert_eq!(catalogue.findings, []);
@@ -80,18 +80,18 @@ async fn a_bucket_that_refuses_fails_dawdles_or_hangs_costs_nothing_but_time() {
     ] {
         sleep(2);
         world.fail(fault);
-        until("it is told", || troubles(&world).contains(said));
+        until("it is reported", || troubles(&world).contains(said));
         sleep(3);
-        // What may pass is waited for; what is refused is said at once.
+        // A passing failure is waited for. A refusal is reported at once.
         if said.starts_with("403") {
-            let told = world.base();
-            assert!(!told.status.success(), "a base that was refused is no base");
-            let text = String::from_utf8_lossy(&told.stderr).into_owned();
+            let made = world.base();
+            assert!(!made.status.success(), "a base that was refused is no base");
+            let text = String::from_utf8_lossy(&made.stderr).into_owned();
             assert!(text.contains("403"), "{text}");
         }
         world.heal();
     }
-    // What was refused for good is tried again after a quarter of a minute.
+    // A final refusal is tried again after 15 s.
     let diary = end(&world, writer).await;
     until("nothing is wrong any more", || {
         troubles(&world) == "[]" || troubles(&world).contains("base:")
@@ -102,13 +102,13 @@ async fn a_bucket_that_refuses_fails_dawdles_or_hangs_costs_nothing_but_time() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn more_than_may_wait_is_a_gap_that_is_declared_and_a_new_base_begins() {
+async fn a_backlog_over_the_limit_is_a_declared_gap_and_a_new_base_begins() {
     let (world, writer, first) = begin(1, "INFRA_BACKLOG_KB=20\n").await;
     sleep(3);
     world.fail(json!({"service": "s3", "operation": "PutObject", "status": 503}));
     until("it is declared", || world.agent_said().contains("the log has a gap"));
     world.heal();
-    // It is written on, so that the new timeline has something to cover.
+    // Writing continues, so that the new timeline has something to cover.
     until("the new timeline has its base", || {
         let last = std::fs::read(world.path("agent/last.json")).unwrap_or_default();
         let last: serde_json::Value = serde_json::from_slice(&last).unwrap_or_default();
@@ -167,7 +167,7 @@ async fn a_full_copy_from_another_master_is_no_continuation() {
     sleep(3);
     let diary = end(&world, writer).await;
     let switched = now();
-    // An engine with other data, and ours follows it: the log's next increment begins with that data.
+    // Another engine has other data. Ours follows it, so its next increment begins with that.
     let folder = tempfile::tempdir().unwrap();
     let socket = folder.path().join("s");
     let port = std::net::TcpListener::bind("127.0.0.1:0")
@@ -238,7 +238,7 @@ async fn a_full_copy_from_another_master_is_no_continuation() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_disk_that_is_full_is_told_and_nothing_is_lost_once_there_is_room() {
+async fn a_full_disk_is_reported_and_nothing_is_lost_once_there_is_room() {
     let mut world = World::new(1).await;
     world.start_agent_on_small_disk();
     until("the first base is in the bucket", || {
@@ -248,14 +248,14 @@ async fn a_disk_that_is_full_is_told_and_nothing_is_lost_once_there_is_room() {
     let writer = Writer::start(&world.path("s"), Duration::from_millis(1));
     sleep(2);
     world.fail(json!({"service": "s3", "operation": "PutObject", "status": 503}));
-    within(Duration::from_secs(40), "the full disk is told", || {
+    within(Duration::from_secs(40), "the full disk is reported", || {
         world.agent_said().contains("No space left")
     });
     world.heal();
     let last = now();
     let diary = writer.stop();
     until("it goes on", || world.agent_said().contains("log: all is well again"));
-    // Its own folder is in a mount of its own: what it shipped is asked of the bucket.
+    // The agent's folder is in a mount of its own, so the bucket is asked what was shipped.
     let mut shipped = 0;
     for _ in 0..100 {
         shipped = infra::effects::backup::log(&world.bucket, ENV)
@@ -284,7 +284,7 @@ async fn a_disk_that_is_full_is_told_and_nothing_is_lost_once_there_is_room() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn too_few_descriptors_are_told_and_nothing_is_lost_once_there_are_enough() {
+async fn too_few_descriptors_are_reported_and_nothing_is_lost_once_there_are_enough() {
     let (mut world, writer, first) = begin(1, "").await;
     sleep(2);
     let limit = |count: &str| {
@@ -299,7 +299,7 @@ async fn too_few_descriptors_are_told_and_nothing_is_lost_once_there_are_enough(
         assert!(done.success());
     };
     limit("4");
-    until("it is told", || {
+    until("it is reported", || {
         world.agent_said().contains("Too many open files") || troubles(&world) != "[]"
     });
     sleep(3);

@@ -77,7 +77,7 @@ impl Pair {
         self.folder.path().join(name)
     }
 
-    /// Another run of it, without data.
+    /// Starts another run of the master, without data.
     pub fn start_master(&mut self) {
         let conf = self.path("master.conf");
         let (socket, folder) = (self.path("m"), self.folder.path());
@@ -125,7 +125,7 @@ impl Pair {
         found.unwrap_or_default().trim().to_string()
     }
 
-    /// The replica has all that the master has, and its log is its own again.
+    /// Waits until the replica has all that the master has, and its log is in force again.
     pub fn until_linked(&self) {
         until("the replica has it all", || {
             let of_master = self.ask("m", &["INFO", "replication"]);
@@ -141,7 +141,7 @@ impl Pair {
         });
     }
 
-    /// Writes keys on the master, as one would see them again.
+    /// Writes keys on the master; [`keys`] returns the same.
     pub fn write(&self, numbers: std::ops::Range<u64>) {
         let mut connection = connect(&self.path("m"));
         let mut pipe = redis::pipe();
@@ -156,7 +156,7 @@ impl Pair {
         self.until_linked();
     }
 
-    /// The master's data stays, and every replica has to take it anew.
+    /// Makes every replica copy the master's data anew.
     pub fn full_copy(&self) {
         let before = self.current_engine_files();
         assert_eq!(self.ask("m", &["DEBUG", "CHANGE-REPL-ID"]), "OK");
@@ -165,7 +165,7 @@ impl Pair {
         self.until_linked();
     }
 
-    /// Inodes of what the engine lists.
+    /// Returns the inodes of what the engine lists.
     pub fn current_engine_files(&self) -> Vec<u64> {
         files(&self.path("data/appendonlydir"))
     }
@@ -177,12 +177,12 @@ impl Pair {
         });
     }
 
-    /// What is in the folder of kept generations.
+    /// Returns the names in the folder of kept AOF sets.
     pub fn kept(&self) -> Vec<String> {
         names(&self.path("agent/kept"))
     }
 
-    /// The newest, while an older one is on its way out.
+    /// Returns the newest kept set; an older one may still be there.
     pub fn last(&self) -> Option<PathBuf> {
         let kept = self.kept();
         let last = kept.iter().rfind(|name| name.starts_with("last-"))?;
@@ -219,7 +219,7 @@ fn value(number: u64) -> String {
     format!("the value of {number}, with some more to it")
 }
 
-/// Keys as [`Pair::write`] writes them.
+/// Returns keys as [`Pair::write`] writes them.
 pub fn keys(numbers: std::ops::Range<u64>) -> Data {
     numbers.map(|number| (format!("key:{number}"), value(number))).collect()
 }
@@ -234,7 +234,7 @@ pub fn names(folder: &Path) -> Vec<String> {
     names
 }
 
-/// Inodes of what a folder's manifest lists.
+/// Returns the inodes of what a folder's manifest lists.
 fn files(folder: &Path) -> Vec<u64> {
     let manifest = std::fs::read_to_string(folder.join("appendonly.aof.manifest")).unwrap_or_default();
     let listed = manifest.lines().filter(|line| !line.ends_with("type h"));
@@ -247,7 +247,7 @@ fn connect(socket: &Path) -> redis::Connection {
     client.get_connection().unwrap()
 }
 
-/// What an engine makes of a folder that holds an `appendonlydir`, as it is; a copy, since an engine writes on.
+/// Returns what an engine loads from a copy of a folder that holds an `appendonlydir`.
 pub fn load(folder: &Path) -> Data {
     let copy = tempfile::tempdir().unwrap();
     let copied = Command::new("cp")

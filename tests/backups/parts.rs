@@ -1,4 +1,4 @@
-//! Some keys of a restore, as the commands that put them in their place.
+//! Some keys of a restore, as commands that replace the live ones.
 
 use infra::effects::backup::catalogue::Wish;
 use infra::effects::backup::restore;

@@ -24,7 +24,7 @@ async fn every_second_of_a_run_full_of_deaths_comes_back_exactly() {
     let first = now() + 1;
     let begun = Instant::now();
     let writer = Writer::start(&world.path("s"), Duration::from_millis(2));
-    // Seconds in which something was lost that had been acknowledged: a machine that loses its power loses what was not synced.
+    // Seconds that lost an acknowledged write: a power cut takes what was not synced.
     let mut lossy = Vec::new();
     let mut round = 0;
     while begun.elapsed() < length() {
@@ -50,7 +50,7 @@ async fn every_second_of_a_run_full_of_deaths_comes_back_exactly() {
                 assert!(world.ask(&["BGREWRITEAOF"]).starts_with("Background"));
             }
             _ => {
-                // The machine: both at once, and the file's last bytes were never on the disk.
+                // The machine dies: both at once, and the file's last bytes never reached the disk.
                 world.kill_engine();
                 world.kill_agent();
                 let increment = world.increment();
@@ -64,7 +64,7 @@ async fn every_second_of_a_run_full_of_deaths_comes_back_exactly() {
         }
     }
     std::thread::sleep(Duration::from_secs(2));
-    // The end: everything dies at once, right after a write.
+    // At the end everything dies at once, right after a write.
     world.kill_agent();
     let died = now();
     let diary = writer.stop();

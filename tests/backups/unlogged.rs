@@ -143,7 +143,7 @@ async fn a_crash_while_the_log_is_not_in_force_declares_a_gap() {
         );
         assert!(covered.last().unwrap().from.as_second() > lost, "{covered:?}");
         assert_eq!(catalogue.declared_gaps().len(), 1, "watched: {watched}");
-        // The file that the crash left behind is told once.
+        // The file that the crash left behind is reported once.
         world.kill_agent();
         world.start_agent();
         sleep(3);
@@ -277,7 +277,7 @@ async fn a_base_that_a_change_of_role_overtakes_serves_its_seconds() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_was_known_of_a_folder_is_forgotten_when_another_takes_its_place() {
+async fn what_was_known_of_a_folder_is_forgotten_when_it_is_replaced() {
     let mut world = World::new(1).await;
     world.start_shipping();
     world.ask(&["SET", "old", "1"]);
@@ -348,6 +348,6 @@ async fn a_gap_after_segments_that_were_dropped_claims_none_of_them() {
     writer.stop();
     assert!(
         said.contains(&format!("after second {shipped}:")),
-        "{said}; shipped until {shipped}, told {after}"
+        "{said}; shipped until {shipped}, reported {after}"
     );
 }

@@ -10,7 +10,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// Values rotate over this many keys.
 pub const KEYS: u64 = 200;
-/// No write begins so near to the turn of a second: which second it belongs to is then the same for everybody.
+/// No write begins near the turn of a second, so that everybody puts it into the same second.
 const APART_MS: u128 = 60;
 
 /// By second: the last number that was acknowledged in it.
@@ -27,7 +27,7 @@ pub struct Writer {
     thread: JoinHandle<()>,
 }
 
-/// Binary, with line ends, fake annotations and fake commands in it.
+/// Returns a binary value with line ends, fake annotations and fake commands in it.
 pub fn value(number: u64) -> Vec<u8> {
     let mut value = format!("{number}\r\n#TS:{}\r\n*1\r\n$5\r\nMULTI\r\n\0", 4_000_000_000 + number).into_bytes();
     value.extend((0..number % 40).map(|byte| (byte * 7) as u8));
@@ -56,7 +56,7 @@ fn write(socket: &Path, pause: Duration, stop: &AtomicBool, diary: &Mutex<Diary>
     let client = redis::Client::open(format!("unix://{}", socket.display())).unwrap();
     let mut connection = None;
     let mut number = 0;
-    // A write without an answer may have been done or not: the engine says when it is back.
+    // A write without an answer may have been done: the engine says so when it is back.
     let mut open_since: Option<i64> = None;
     while !stop.load(Ordering::Relaxed) {
         if connection.is_none() {
@@ -82,14 +82,14 @@ fn write(socket: &Path, pause: Duration, stop: &AtomicBool, diary: &Mutex<Diary>
         {
             diary_now.insert(second, found);
         }
-        // What a crash of the machine took is not there any more.
+        // Removes what a crash of the machine took.
         diary_now.retain(|_, last| *last <= found);
         drop(diary_now);
         number = found;
         while !stop.load(Ordering::Relaxed) {
             let second = away_from_the_turn();
             number += 1;
-            // It may have taken long: which second it came to, the engine knows.
+            // The write may have taken long, so the engine says which second it came to.
             let done: redis::RedisResult<(Value, Value, Value, (i64, u64))> =
                 transaction(number).cmd("TIME").query(there);
             match done {
@@ -108,7 +108,7 @@ fn write(socket: &Path, pause: Duration, stop: &AtomicBool, diary: &Mutex<Diary>
     let _ = number;
 }
 
-/// What is written of a number, all at once.
+/// Returns the transaction that writes a number.
 pub fn transaction(number: u64) -> redis::Pipeline {
     let mut pipe = redis::pipe();
     pipe.atomic()
@@ -124,7 +124,7 @@ pub fn transaction(number: u64) -> redis::Pipeline {
     pipe
 }
 
-/// Waits until the clock is well within a second, and gives that second.
+/// Waits until the clock is well within a second, and returns that second.
 fn away_from_the_turn() -> i64 {
     loop {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
@@ -136,7 +136,7 @@ fn away_from_the_turn() -> i64 {
     }
 }
 
-/// What a restored engine must hold when the last write was this one; says what it does not.
+/// Compares a restored engine with the state after this write, and returns what differs.
 pub async fn differs(connection: &mut redis::aio::MultiplexedConnection, number: u64) -> Option<String> {
     let found: Option<u64> = redis::cmd("GET").arg("counter").query_async(connection).await.unwrap();
     if found.unwrap_or(0) != number {
