@@ -1,4 +1,4 @@
-//! Who holds the lock by the bucket's own word: the number of each taking, and the removal of a lock whose owner is gone.
+//! The bucket decides who holds the lock: epochs, and the removal of a lock whose owner is gone.
 
 use super::store;
 use infra::effects::cloud::s3::If;
@@ -15,7 +15,7 @@ async fn take(store: &Store) -> Held {
     Lock::acquire(store, &Ui::silent(), "infra up").await.unwrap()
 }
 
-/// As `infra unlock` does it.
+/// Removes the lock as `infra unlock` does.
 async fn remove_lock(store: &Store) {
     let standing = Lock::standing(store).await.unwrap().unwrap();
     assert!(Lock::remove(store, standing).await.unwrap());
@@ -35,7 +35,7 @@ async fn each_taking_has_a_higher_epoch_than_every_one_before() {
     higher(&held);
     assert_eq!(Lock::holder(&store).await.unwrap().unwrap().epoch, held.epoch());
     held.release().await.unwrap();
-    // One that died: nobody gave the lock back.
+    // A holder that died did not give the lock back.
     let dead = take(&store).await;
     higher(&dead);
     drop(dead);
@@ -52,15 +52,15 @@ async fn each_taking_has_a_higher_epoch_than_every_one_before() {
     remove_lock(&store).await;
     let held = take(&store).await;
     higher(&held);
-    // Died after it claimed its number and before it wrote it into the lock.
+    // A holder died after it claimed its number and before it wrote that into the lock.
     drop(held);
     store.bucket().delete(LOCK, &If::Always).await.unwrap();
     higher(&take(&store).await);
 }
 
-/// The holder slept while somebody else took the lock over, and its clock slept too: by that clock it has the lock for a while.
+/// The holder and its clock slept while somebody else took the lock over.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_holder_whose_clock_stood_still_is_told_by_the_bucket_and_not_by_its_clock() {
+async fn a_holder_whose_clock_stood_still_believes_the_bucket_and_not_its_clock() {
     let aws = Aws::start();
     let cloud = aws.connect().await;
     let store = store(&cloud, "production").await;
@@ -89,7 +89,7 @@ async fn renewals_that_come_at_once_take_turns() {
     let all = futures_util::future::join_all((0..12).map(|_| held.confirm(Duration::from_secs(30)))).await;
     all.into_iter().collect::<Result<Vec<()>, _>>().unwrap();
     assert_eq!(held.record().renewals, before + 12);
-    // One that was cut off on its way, whether it was written or not.
+    // A renewal is interrupted, before or after it is written.
     for milliseconds in 0..8 {
         let _ = tokio::time::timeout(Duration::from_millis(milliseconds), held.confirm(Duration::ZERO)).await;
         held.confirm(Duration::from_secs(30)).await.unwrap();
@@ -114,7 +114,7 @@ async fn a_bucket_that_does_not_answer_proves_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_lock_is_removed_by_its_id_also_while_it_is_renewed_and_nobody_elses_with_it() {
+async fn a_lock_is_removed_by_its_id_even_during_renewals_and_no_other_lock_with_it() {
     let aws = Aws::start();
     let cloud = aws.connect().await;
     let store = store(&cloud, "production").await;
@@ -174,7 +174,7 @@ async fn unlock_names_the_owner_and_removes_its_lock_alone() {
         said.contains(&id) && said.contains(&host) && said.contains("`infra up` since"),
         "{said}"
     );
-    // Nobody can answer here.
+    // Nobody can answer a question here.
     let (code, said) = run(&[&id]);
     assert_eq!(code, 64, "{said}");
     held.confirm(Duration::ZERO).await.unwrap();

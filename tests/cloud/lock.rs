@@ -1,4 +1,4 @@
-//! One command at a time, and what becomes of the lock of one that died.
+//! One command at a time, and what happens to the lock of a command that died.
 
 use super::store;
 use infra::effects::cloud::s3::If;
@@ -112,7 +112,7 @@ async fn a_lock_that_somebody_removed_is_noticed_and_never_taken_back() {
     );
 }
 
-/// A process that is nobody's lock holder until a record says so.
+/// Starts a process that holds no lock until a record says so.
 fn bystander() -> Child {
     Command::new("sleep").arg("600").spawn().unwrap()
 }
@@ -150,7 +150,7 @@ async fn the_lock_of_a_dead_process_of_this_computer_is_taken_over_at_once() {
     let mut process = bystander();
     let identity = ProcessIdentity::of(process.id()).unwrap();
 
-    // The number is in use, by another process than the one that took the lock.
+    // The process id is in use by another process than the one that took the lock.
     let earlier = ProcessIdentity {
         started: identity.started - 1,
         ..identity.clone()
@@ -158,7 +158,7 @@ async fn the_lock_of_a_dead_process_of_this_computer_is_taken_over_at_once() {
     left_by(&reused, earlier).await;
     taken(&reused).await.unwrap().release().await.unwrap();
 
-    // It is dead as soon as it was killed, whether or not anybody has waited for it.
+    // A killed process counts as dead, whether or not anybody has waited for it.
     left_by(&zombie, identity.clone()).await;
     left_by(&waited_for, identity).await;
     process.kill().unwrap();
@@ -178,7 +178,7 @@ async fn the_lock_of_a_dead_process_of_this_computer_is_taken_over_at_once() {
     process.wait().unwrap();
     taken(&waited_for).await.unwrap().release().await.unwrap();
 
-    // Of many that find it dead, one gets it.
+    // Of many that find the holder dead, one gets the lock.
     let mut gone = bystander();
     left_by(&waited_for, ProcessIdentity::of(gone.id()).unwrap()).await;
     gone.kill().unwrap();
@@ -189,7 +189,7 @@ async fn the_lock_of_a_dead_process_of_this_computer_is_taken_over_at_once() {
 
 #[cfg(target_os = "linux")]
 #[tokio::test(flavor = "multi_thread")]
-async fn a_lock_is_left_alone_where_its_holders_death_is_not_certain() {
+async fn a_lock_is_left_alone_if_its_holders_death_is_not_certain() {
     let aws = Aws::start();
     let cloud = aws.connect().await;
     let store = store(&cloud, "production").await;
@@ -211,7 +211,7 @@ async fn a_lock_is_left_alone_where_its_holders_death_is_not_certain() {
         let left = left_by(&store, identity.clone()).await;
         assert_eq!(taken(&store).await.err(), Some(Kind::Locked), "{identity:?}");
         assert_eq!(Lock::holder(&store).await.unwrap(), Some(left.clone()));
-        // Neither is one of a version that did not write down who it was, nor one of another host that has our boot id, being a copy of us.
+        // The same holds for a version without identities, and for a copied host with our boot id.
         for unsure in [
             LockRecord {
                 identity: None,

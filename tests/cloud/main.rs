@@ -20,7 +20,7 @@ use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 use testkit::aws::{Aws, SECRET, make_parameter, up, user_data, wanted};
 
-/// A store in a bucket of its own kind: only made, not set up.
+/// Returns a store in a new bucket that is made and not set up.
 async fn store(cloud: &Cloud, env: &str) -> Store {
     let wanted = wanted(cloud, env);
     let found = find::find(cloud, &wanted).await.unwrap();
@@ -326,7 +326,7 @@ async fn state_is_written_only_over_what_was_read() {
     assert_eq!(store.save(&late, Some(&etag)).await.unwrap_err().kind(), Kind::Locked);
     assert_eq!(store.save(&late, None).await.unwrap_err().kind(), Kind::Locked);
     assert_eq!(store.state().await.unwrap().unwrap().value, newer);
-    // A request that the SDK repeats is refused by its own first success: the same content counts as written.
+    // A repeated request meets its own first success, so the same content counts as written.
     assert_eq!(
         store.save(&newer, None).await.unwrap(),
         store.state().await.unwrap().unwrap().etag

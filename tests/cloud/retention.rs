@@ -13,7 +13,7 @@ use testkit::aws::{Aws, up, wanted};
 
 const BACKUP: &str = "backups/production/hourly/1";
 
-/// An environment whose bucket was locked when there was something in it already, and one backup after that.
+/// An environment whose bucket was locked with an object in it, and one backup after that.
 async fn locked(cloud: &Cloud, mode: LockMode) -> (Wanted, Store) {
     let mut wanted = wanted(cloud, "production");
     up(cloud, &wanted).await.unwrap();
