@@ -17,7 +17,7 @@ pub fn templates() -> PathBuf {
     PathBuf::from(std::env::var_os("CARGO_MANIFEST_DIR").unwrap()).join("templates")
 }
 
-/// The one that lies beside the program.
+/// Returns the module that lies beside the program.
 fn module() -> PathBuf {
     let name = format!("infra-module-{}.so", std::env::consts::ARCH);
     Path::new(env!("CARGO_BIN_EXE_infra")).with_file_name(name)
@@ -110,7 +110,7 @@ impl Host {
         self.root.path().join(name)
     }
 
-    /// The text with a host's paths led into this folder.
+    /// Returns the text with a host's paths moved into this folder.
     pub fn moved(&self, text: &str) -> String {
         let root = self.root.path().display().to_string();
         text.replace("/etc/redis", &format!("{root}/etc/redis"))
@@ -149,7 +149,7 @@ impl Host {
         }
     }
 
-    /// What somebody with a password gets over the network.
+    /// Returns what somebody with a password gets over the network.
     pub fn ask_from_outside(&self, user: &str, password: &str, words: &[&str]) -> String {
         let output = Command::new("redis-cli")
             .args(["-p", &self.port.to_string(), "--tls", "--cacert"])
@@ -191,7 +191,7 @@ impl Host {
             .to_string()
     }
 
-    /// Whether the guard lets the engine start, and what it says.
+    /// Returns whether the guard lets the engine start, and what it says.
     pub fn guard(&self) -> (bool, String) {
         let output = Command::new("bash")
             .arg(self.path("bin/infra-guard"))

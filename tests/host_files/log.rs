@@ -1,5 +1,5 @@
-//! A host whose append-only log is not in force: after a full copy the engine writes to a file that a restart does not read, until a rewrite has made a base
-//! for it. A master that crashes then would come back with the data of before the copy.
+//! A host whose log is not in force: after a full copy, until a rewrite ends, the engine writes to
+//! a file that a restart does not read. A master that crashes then would return with its old data.
 
 use super::host::{Host, settings};
 use infra::effects::host::{AppAccess, Position, Upstream};
@@ -8,10 +8,10 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 const PATIENCE: Duration = Duration::from_secs(15);
-/// Each key that a child of the engine writes takes so long, in microseconds: with [`KEYS`] of them a rewrite takes about 400 ms.
+/// Microseconds for each key that a child writes: with [`KEYS`] a rewrite takes about 400 ms.
 const SLOW: &str = "2000";
 const KEYS: usize = 200;
-/// Promotes as soon as the host lets it, once it has applied the source's last write, as the gate would.
+/// Promotes as soon as the host allows and has the source's last write, as the gate would.
 const PROMOTING: &str = r#"
 until [ "$(redis-cli -s "$1" --user admin --no-auth-warning GET round 2>/dev/null)" = "$2" ]; do sleep 0.002; done
 while ! bash "$0" promote >/dev/null 2>&1; do sleep 0.002; done"#;
@@ -134,7 +134,7 @@ impl Host {
         true
     }
 
-    /// The promotion's hold has lapsed, the source went on, and the host begins to follow it anew.
+    /// Follows anew: the promotion's hold has lapsed, and the source continued.
     fn follow_anew(&mut self, source: &Source) {
         source.ask(&["SET", "round", "after the hold"]);
         self.ask(&["CONFIG", "SET", "rdb-key-save-delay", SLOW]);
@@ -227,7 +227,7 @@ fn a_master_whose_log_was_not_in_force_is_not_started_and_a_follower_is() {
     assert!(host.promote().0);
     host.follow_anew(&source);
     until("the copy to be written anew", || host.unfinished());
-    // A script of before did not refuse this.
+    // An earlier version of the script did not refuse this.
     assert!(host.role(&["prepare"]).0);
     let following = host.text("etc/redis/redis.conf");
     let promoted = host.text("etc/redis/redis.conf.promoted");
@@ -244,8 +244,8 @@ fn a_master_whose_log_was_not_in_force_is_not_started_and_a_follower_is() {
     });
 }
 
-/// After a lapsed hold the host follows anew, and `promote` is run again. Engine and script are killed at moments all over that: a host that comes back as a
-/// master has all that the source had.
+/// After a lapsed hold the host follows anew, and `promote` is run again. Engine and script are
+/// killed at any moment of that: a host that comes back as a master has all that the source had.
 #[test]
 fn a_promotion_after_a_lapsed_hold_that_is_killed_at_any_moment_brings_no_old_data_back() {
     let begun = Instant::now();
@@ -253,14 +253,14 @@ fn a_promotion_after_a_lapsed_hold_that_is_killed_at_any_moment_brings_no_old_da
     let (mut masters, mut followers, mut refused) = (0, 0, 0);
     for round in 0..16_u64 {
         let mut host = follower(&source);
-        // Every write is on the disk before the next one: what a busy disk may postpone is not the question here.
+        // Every write is synced before the next: what a busy disk postpones is another question.
         host.ask(&["CONFIG", "SET", "appendfsync", "always"]);
         assert!(host.promote().0);
         host.follow_anew(&source);
         let last = format!("round {round}");
         source.ask(&["SET", "round", &last]);
         let prepared = host.role(&["prepare"]).0;
-        // Nothing is promoted before the copy has come; its rewrite takes about half a second, the promotion a few milliseconds at the end.
+        // Nothing is promoted before the copy is there. The promotion takes a few ms at the end.
         let mut promoting = Command::new("bash")
             .args(["-c", PROMOTING])
             .arg(host.path("bin/infra-role"))

@@ -1,4 +1,5 @@
-//! What is put on a host, tried with a real engine: its settings load, and its role script leaves the very files that `up` would write.
+//! Tries a host's files with a real engine: settings load, and the role script writes what `up`
+//! would.
 
 #![allow(
     clippy::unwrap_used,
@@ -52,7 +53,7 @@ fn every_script_passes_shellcheck() {
 }
 
 #[test]
-fn the_settings_of_every_position_are_taken_by_an_engine() {
+fn an_engine_takes_the_settings_of_every_position() {
     let replica = Position::FollowsMaster {
         address: "127.0.0.1".into(),
     };
@@ -72,13 +73,13 @@ fn the_settings_of_every_position_are_taken_by_an_engine() {
 }
 
 #[test]
-fn everything_that_is_told_live_after_an_interruption_is_taken() {
+fn an_engine_takes_every_live_setting_after_an_interruption() {
     let mut host = Host::with(&settings(source(), AppAccess::Closed).describe().unwrap());
     host.start();
     let everything = redis_conf::everything(&host.text("etc/redis/redis.conf"));
     assert!(everything.live.len() > 20, "{everything:?}");
     for (name, value) in everything.live {
-        // As the host's script does: a line on standard input, not words that a shell has taken apart.
+        // The host's script sends a line on standard input too, which no shell takes apart.
         let answer = host.say(&format!("CONFIG SET {name} {}\n", value.expose()));
         assert_eq!(answer, "OK", "CONFIG SET {name}");
     }
@@ -109,7 +110,7 @@ fn only_tls_with_the_authority_gets_in_and_only_with_a_user() {
     assert!(ask("default", "", &["GET", "a"]).contains("WRONGPASS"));
 }
 
-/// By the engines of the hosts; this computer's own may be too old to ask.
+/// Uses the engines of the hosts: this computer's own may be too old to ask a module.
 #[test]
 fn users_of_hosts_log_in_from_hosts_alone_and_do_one_thing() {
     let paths = sandbox::paths::Paths::from_environment().unwrap();
@@ -131,7 +132,7 @@ fn users_of_hosts_log_in_from_hosts_alone_and_do_one_thing() {
             assert_eq!(inside(user, &["PING"]), "PONG", "{engine:?} {user}");
             assert!(inside(user, &["GET", "a"]).contains("NOPERM"), "{engine:?} {user}");
         }
-        // It would show the source's password.
+        // CONFIG GET would show the source's password.
         assert!(inside("backup", &["CONFIG", "GET", "masterauth"]).contains("NOPERM"));
         assert!(inside("backup", &["LASTSAVE"]).parse::<u64>().is_ok());
         for user in ["app", "monitoring", "admin"] {
@@ -139,7 +140,7 @@ fn users_of_hosts_log_in_from_hosts_alone_and_do_one_thing() {
         }
         assert!(host.ask(&["ACL", "LOG"]).contains("replication"), "{engine:?}");
 
-        // Another host in the place of one that was lost: told live.
+        // A new host replaces a lost one: the running engine takes the new addresses.
         let tell = |addresses: &str| host.say(&format!("CONFIG SET infra.replication-from \"{addresses}\"\n"));
         assert_eq!(tell("127.0.0.9 127.0.0.1"), "OK");
         assert_eq!(outside("replication"), "PONG", "{engine:?}");
@@ -203,7 +204,7 @@ fn a_promotion_that_was_not_prepared_is_refused() {
 }
 
 #[test]
-fn the_door_opens_and_closes_as_up_would_write_it_and_closing_ends_connections() {
+fn app_access_opens_and_closes_as_up_would_write_it_and_closing_ends_connections() {
     let closed = settings(Position::Master, AppAccess::Closed);
     let open = Settings {
         app_access: AppAccess::Open,
@@ -253,7 +254,7 @@ fn a_master_without_its_data_is_not_started_and_a_follower_is() {
     assert!(guard(&follower).0);
     assert!(follower.path("started").exists());
     let mut master = Host::with(&settings(Position::Master, AppAccess::Closed).describe().unwrap());
-    // One that was never started has nothing to lose; from then on it has.
+    // A master that was never started has nothing to lose; after its start it has.
     assert!(guard(&master).0);
     let (allowed, text) = guard(&master);
     assert!(!allowed && text.contains("appendonly.aof.manifest"), "{text}");

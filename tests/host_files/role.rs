@@ -9,7 +9,7 @@ use std::process::{Command, Stdio};
 fn what_was_sent_under_an_older_lock_is_refused_and_changes_nothing() {
     let mut host = Host::with(&settings(source(), AppAccess::Closed).describe().unwrap());
     host.start();
-    // Without an epoch, as by hand or by a version of before.
+    // Without an epoch, as by hand or by an earlier version.
     assert!(host.role(&["prepare"]).0);
     assert!(host.role(&["prepare", "-", "17"]).0);
     let config = host.text("etc/redis/redis.conf");
