@@ -1,4 +1,4 @@
-//! What somebody sees who only has the binary: help, usage errors and what they exit with. No cloud, no network.
+//! What the binary alone shows: help, usage errors and exit codes. No cloud, no network.
 
 #![allow(
     clippy::unwrap_used,

@@ -45,7 +45,7 @@ impl Sshd {
             path("authorized_keys").display()
         );
         std::fs::write(path("config"), config).unwrap();
-        // It refuses to run without the folder that it drops its privileges into.
+        // sshd does not run without the folder of its unprivileged part.
         std::fs::create_dir_all("/run/sshd").unwrap();
         let command = format!(
             "sleep {}; exec /usr/sbin/sshd -D -f {} -E {}",
@@ -176,7 +176,7 @@ async fn a_host_without_a_key_of_the_pinned_kind_is_refused() {
 }
 
 #[tokio::test]
-async fn either_of_two_pins_is_accepted_and_told() {
+async fn either_of_two_pins_is_accepted_and_reported() {
     let sshd = Sshd::start();
     let mut target = sshd.target();
     let other = KeyPair::generate("other").unwrap().host_key().unwrap();
@@ -275,7 +275,7 @@ async fn a_command_that_stays_open_answers_line_by_line_and_is_started_again_whe
     let bad = session.converse(script, "bad", patience).await.unwrap();
     let error = bad.expect_success("try").unwrap_err();
     assert_eq!(error.chain(), ["try", "it ended with status 2: no"]);
-    // Ended without an answer, twice: once kept, once started again for it.
+    // It ended twice without an answer: the kept command, and the one that was started again.
     let ended = session.converse(script, "quit", patience).await.unwrap_err();
     assert!(
         ended.chain().iter().any(|line| line.contains("the command ended")),
@@ -288,7 +288,7 @@ async fn a_command_that_stays_open_answers_line_by_line_and_is_started_again_whe
 }
 
 #[tokio::test]
-async fn a_host_that_prints_for_ever_is_cut_off() {
+async fn a_host_that_prints_for_ever_is_stopped() {
     let sshd = Sshd::start();
     // With line ends and without: neither is kept beyond the bound, nor searched again and again.
     for endless in ["yes", "cat /dev/zero", "yes >&2"] {
