@@ -21,8 +21,8 @@ install_packages() {
     local policy=/usr/sbin/policy-rc.d said
     local options=(-o DPkg::Lock::Timeout=300 -o Dpkg::Options::=--force-confdef -o Dpkg::Options::=--force-confold)
     export DEBIAN_FRONTEND=noninteractive NEEDRESTART_MODE=l
-    # What a package would start by itself runs with the distribution's settings: it must not, not even for a moment.
-    # One that is marked as ours was left by a run that died here.
+    # A package must not start its service with the distribution's settings, not even for a moment.
+    # A policy that is marked as ours was left by a run that died here.
     if [[ ! -e $policy ]] || grep -q '^# infra$' "$policy"; then
         trap 'rm -f /usr/sbin/policy-rc.d' EXIT
         printf '#!/bin/sh\n# infra\nexit 101\n' >"$policy"
@@ -55,8 +55,8 @@ write_file() {
     waiting+=("$path")
 }
 
-# Settings of sshd are tried before they are in its folder, where the next boot would read them: are they understood, and is whoever is logged in now still
-# let in by them. With all the others beside them: some of its settings add up.
+# Tries settings of sshd outside its folder, where the next boot would read them. sshd has to take
+# them together with all others, and still let in whoever is logged in now.
 would_sshd_take() {
     local path=$1 trial=/var/lib/infra/sshd.trial said login=${SUDO_USER:-root} effective
     rm -rf "$trial"
@@ -88,7 +88,7 @@ reload_ssh() {
     try systemctl reload ssh.service
 }
 
-# Brings a program that came before into its place, if it came whole.
+# Brings a program that was sent before into its place, if all of it came.
 write_program() {
     local path=$1 owner=$2 mode=$3 sum=$4 incoming=/var/lib/infra/incoming/$4 found
     found=$(sha256sum "$incoming" 2>/dev/null)
@@ -128,13 +128,13 @@ admit() {
     exec 8>&-
 }
 
-# Commands for the running engine, each of which answers OK.
+# Runs commands on the running engine, each of which has to answer OK.
 engine() {
     local commands answers
     # shellcheck source=/dev/null
     . /etc/infra/host.env
     commands=$(base64 -d <<<"$1")
-    # The password is said on the connection: in the environment others than the engine's client would have it.
+    # The password goes over the connection: a variable would reach other programs too.
     answers=$("$INFRA_CLIENT" -s "$INFRA_SOCKET" <<<"AUTH admin $(</etc/infra/admin.password)"$'\n'"$commands" 2>&1)
     [[ $answers == OK$'\n'* ]] || fail "the engine does not let admin in: ${answers%%$'\n'*}"
     answers=${answers#OK$'\n'}
@@ -146,10 +146,10 @@ main() {
     umask 077
     export LC_ALL=C
     mkdir -p /var/lib/infra
-    # What a run that died has begun here goes on to its end: one at a time.
+    # One run at a time: what an earlier run has begun here goes on to its end, even if infra died.
     exec 9>>/var/lib/infra/lock
     flock -w 600 9 || fail "an earlier run is still at work on this host"
-    # The guard goes by this: an engine that runs was started.
+    # Tells the guard that this host's engine was started before.
     if [[ ! -e /var/lib/infra/started ]] && systemctl is-active -q redis-server valkey-server; then : >/var/lib/infra/started; fi
     local action first rest
     while read -r action first rest; do
@@ -190,7 +190,7 @@ main() {
         engine) engine "$first" ;;
         role) try /usr/local/sbin/infra-role apply ;;
         start | restart)
-            # Also one that gave up after too many tries.
+            # A unit that gave up after too many tries starts again too.
             systemctl reset-failed "$first" 2>/dev/null || true
             try systemctl "$action" "$first"
             ;;
@@ -205,5 +205,5 @@ main() {
     done
     fail "the list of actions broke off"
 }
-# On one line: what follows it on standard input is read by main, not by the shell.
+# One line, since the shell must not read the rest of standard input: main does.
 main; exit

@@ -7,7 +7,7 @@
 look() {
     set -u
     export LC_ALL=C
-    # What a run that died has begun here goes on to its end; a look in the middle of it would be of no use.
+    # Waits for the end of an earlier run: a look in the middle of it would be of no use.
     if [[ -e /var/lib/infra/lock ]]; then
         exec 9</var/lib/infra/lock
         flock -s -w 50 9 || {
@@ -62,7 +62,8 @@ look() {
             $1 == "Candidate:" && installed != "(none)" && $2 != "(none)" && $2 != installed { print "upgrade", name, $2 }'
     fi
     if ((${#units[@]})); then
-        # One blank line between two units; a unit that does not exist answers too. One that failed and tries again does not run: it gives up after some tries.
+        # A blank line separates units; a missing one answers too. One that failed and tries again
+        # counts as not running.
         systemctl show -p Id,UnitFileState,ActiveState,SubState -- "${units[@]}" | awk -F= '
             function flush() {
                 if (sub_state ~ /auto-restart|^start-pre$/) active = "failed"
@@ -109,5 +110,5 @@ look() {
     echo "system outdated_libraries $answer"
     echo end
 }
-# On one line: what follows it on standard input is read by look, not by the shell.
+# One line, since the shell must not read the rest of standard input: look does.
 look; exit

@@ -21,7 +21,7 @@ contact() {
     read -r action
     case $action in
     prepare)
-        # It says "degraded" for harmless warnings: what counts is that it ended, and its errors.
+        # "degraded" may mean harmless warnings, so only the end and the errors count.
         if command -v cloud-init >/dev/null; then
             echo "cloud-init $(timeout 600 cloud-init status --wait --format json </dev/null 2>/dev/null | tr -d '\n')"
         fi
@@ -44,7 +44,7 @@ contact() {
             echo "failed sshd refuses its settings: $said"
             return
         fi
-        # cloud-init made these for this instance and would not make them again; the born key among them is worth nothing from now on.
+        # cloud-init would not make these keys again. The born one is worth nothing now.
         rm -f /etc/ssh/ssh_host_*_key /etc/ssh/ssh_host_*_key.pub
         sync /etc/ssh /etc/ssh/sshd_config.d
         said=$(systemctl reload ssh.service 2>&1 </dev/null) || { echo "failed reload of sshd: $said"; return; }
@@ -58,5 +58,5 @@ contact() {
     echo "key $(<"$own.pub")"
     if [[ -s $settings ]]; then echo "active yes"; else echo "active no"; fi
 }
-# On one line: what follows it on standard input is read by contact, not by the shell.
+# One line, since the shell must not read the rest of standard input: contact does.
 contact; exit

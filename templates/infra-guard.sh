@@ -5,7 +5,7 @@ set -euo pipefail
 # shellcheck source=/dev/null
 . /etc/infra/host.env
 
-# Why it was not started is there for whoever asks, until it is.
+# The reason stays in a file until the engine is started.
 refused=${INFRA_REFUSED:-/var/lib/infra/refused}
 refuse() {
     mkdir -p "${refused%/*}"

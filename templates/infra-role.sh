@@ -4,7 +4,7 @@
 # done before is done by prepare, and what is left starts as few programs as it can.
 #
 #   infra-role show              the role in the file and the running one
-#   infra-role prepare           writes the settings of a master, and the users with the door open, beside those in force
+#   infra-role prepare           writes the settings of a master, and the users with app access open, beside those in force
 #   infra-role promote           puts the settings of a master in force: follows nobody from now on
 #   infra-role log               whether the append-only log is in force
 #   infra-role follow            puts those from before the promotion in force again: the host's data becomes its upstream's
@@ -134,7 +134,7 @@ tell() {
     done <<<"$1"
 }
 
-# The users' file with the door open (on) or closed (off).
+# Prints the users' file with app access open (on) or closed (off).
 users_with() {
     local users
     users=$(<"$INFRA_USERS")
