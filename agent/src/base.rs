@@ -65,7 +65,6 @@ struct Found {
 }
 
 impl Bases {
-    /// Runs until the process ends.
     pub fn run(&mut self, requests: &Receiver<Request>) {
         // A timeline's first base may be in the bucket already.
         if let Some(last) = self.last() {

@@ -59,7 +59,6 @@ impl Keeper {
         }
     }
 
-    /// Runs until the process ends.
     pub fn run(&mut self) {
         loop {
             let done = self.look();

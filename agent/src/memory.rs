@@ -74,7 +74,6 @@ impl Memory {
         Ok(memory)
     }
 
-    /// Returns the gap that the next timeline has to declare.
     pub fn gap(&self) -> Option<&Gap> {
         self.gap.as_ref()
     }

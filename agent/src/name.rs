@@ -125,7 +125,6 @@ impl FromStr for Segment {
     }
 }
 
-/// Returns the name of a base's part.
 pub fn part(number: usize) -> String {
     format!("base.{number:05}.zst")
 }

@@ -53,7 +53,6 @@ pub enum End {
 }
 
 impl Shipper {
-    /// Runs until the process ends.
     pub fn run(&mut self) {
         loop {
             match self.attach() {
