@@ -63,7 +63,6 @@ pub fn write(paths: &Paths, id: &str, operator: &Operator, platform_key: &str) -
     write_private(&paths.environment_file(), &text)
 }
 
-/// Reads the variables back.
 pub fn read(paths: &Paths) -> Result<Vec<(String, String)>> {
     let file = paths.environment_file();
     let text = fs::read_to_string(&file).with_context(|| format!("read {}", file.display()))?;

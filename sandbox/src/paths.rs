@@ -82,7 +82,6 @@ impl Paths {
         self.tls().join("trusted.crt")
     }
 
-    /// Logs of every part.
     pub fn logs(&self) -> PathBuf {
         self.state.join("logs")
     }
@@ -92,7 +91,6 @@ impl Paths {
         self.state.join("tmp")
     }
 
-    /// One folder for each machine.
     pub fn machines(&self) -> PathBuf {
         self.state.join("machines")
     }

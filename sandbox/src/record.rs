@@ -31,7 +31,6 @@ pub struct Part {
     pub problem: Option<String>,
 }
 
-/// The file's content.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Record {
     /// The run's id.
@@ -67,7 +66,6 @@ impl Record {
         serde_json::from_str(&fs::read_to_string(paths.record()).ok()?).ok()
     }
 
-    /// Replaces the file.
     pub fn write(&self, paths: &Paths) -> Result<()> {
         let text = serde_json::to_string_pretty(self).context("write down the sandbox's record")?;
         write_private(&paths.record(), &text)

@@ -74,7 +74,6 @@ impl Provider {
 }
 
 impl Addon {
-    /// Returns its provider.
     pub fn provider(&self) -> Result<Provider> {
         Provider::of(&self.folder)
     }

@@ -119,7 +119,6 @@ impl Hypervisor {
         self.get(&format!("/_hv/role-credentials/{instance}"), SHORT).await
     }
 
-    /// Returns the administrator's credentials.
     pub async fn operator(&self) -> Result<Operator> {
         let text = self.get("/_hv/operator", SHORT).await?;
         serde_json::from_str(&text).context("read the operator's credentials")

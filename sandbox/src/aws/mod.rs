@@ -75,12 +75,10 @@ impl Aws {
         Ok(Self { process, hypervisor })
     }
 
-    /// Returns the client for its instances.
     pub fn hypervisor(&self) -> Hypervisor {
         self.hypervisor.clone()
     }
 
-    /// Returns the process id while it runs.
     pub fn pid(&self) -> Option<u32> {
         self.process.id()
     }

@@ -70,7 +70,6 @@ pub fn remove(instance: Option<&str>) {
     }
 }
 
-/// Returns the groups that are still there.
 pub fn left_over() -> Vec<PathBuf> {
     trees()
         .into_iter()

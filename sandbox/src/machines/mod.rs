@@ -44,7 +44,6 @@ pub struct Board {
 }
 
 impl Board {
-    /// Returns a copy of all lines.
     pub fn lines(&self) -> BTreeMap<String, MachineStatus> {
         self.lines.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }

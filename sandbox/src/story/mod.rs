@@ -180,7 +180,6 @@ impl Arguments {
 }
 
 impl Fence {
-    /// Returns infra's name for it.
     fn name(self) -> &'static str {
         match self {
             Self::Pause => "pause",

@@ -62,7 +62,6 @@ impl Platform {
         request.send().await
     }
 
-    /// Returns status and body.
     pub async fn send(&self, method: Method, path: &str, body: Option<Value>) -> (u16, Value) {
         let response = self.try_send(method, path, body).await.unwrap();
         (response.status().as_u16(), response.json().await.unwrap())

@@ -125,7 +125,6 @@ impl Platform {
         Ok(actions)
     }
 
-    /// Sets quantities and sizes.
     pub fn scale(
         &mut self,
         app: &str,
@@ -301,7 +300,6 @@ impl Platform {
         after
     }
 
-    /// Notes that a dyno has ended.
     pub fn ended(&mut self, id: Uuid, exit: &str, now: Timestamp) {
         self.note(id, now, |dyno| {
             dyno.pid = None;

@@ -2,7 +2,6 @@
 
 use serde::Serialize;
 
-/// An error answer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Refusal {
     #[serde(skip)]
