@@ -198,7 +198,6 @@ impl World {
         ));
     }
 
-    /// Kills the engine as a crash or the kernel would.
     pub fn kill_engine(&mut self) {
         kill(&mut self.engine);
     }
