@@ -1,4 +1,4 @@
-//! The engine's list of the files that make its data: one base and the increments after it. Source: Redis 7 and 8, `aof.c`.
+//! The engine's list of its files: a base and its increments. Source: Redis 7 and 8, `aof.c`.
 
 /// Its name, with `appendfilename appendonly.aof`.
 pub const FILE: &str = "appendonly.aof.manifest";

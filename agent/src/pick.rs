@@ -13,7 +13,7 @@ use std::path::Path;
 use wire::bounds::{LONGEST_BASE_ARGUMENT, LONGEST_LOG_LINE};
 use wire::resp::{self, length, write};
 
-/// A key is built under this name and then renamed, so that nobody sees half of it. A killed run
+/// A key is built under this name and then renamed, so that no client sees half of it. A killed run
 /// leaves this one key, which the next run removes.
 pub const BUILT_AS: &[u8] = b"infra:restore:building";
 

@@ -41,7 +41,7 @@ pub struct Piece {
     /// The object's name; see [`Segment`].
     pub name: String,
     pub url: String,
-    /// Where it ends, in bytes of its increment, if a later timeline continues before its own end.
+    /// Where a later timeline continues, in bytes of its increment; its own end if none does.
     pub up_to: u64,
 }
 

@@ -67,7 +67,7 @@ pub struct Commit {
     pub replication_id: String,
     /// Replication offset right before the base was begun: the base holds at least this.
     pub offset: u64,
-    /// The log goes on after the base from here.
+    /// Where the log continues after the base.
     pub start: Position,
     /// The first second, since 1970, that can be restored with it.
     pub covers_from: i64,

@@ -44,7 +44,7 @@ enum Why {
 /// Why following ended.
 #[derive(Debug)]
 pub enum End {
-    /// The engine restarted, changed its role or is gone; the files may go on.
+    /// The engine restarted, changed its role or is gone. The files may continue.
     Changed,
     /// The log cannot be continued from here.
     Gap { why: String, rewrite: bool },
