@@ -230,7 +230,7 @@ impl Engine {
             port: 0,
             db: 0,
         };
-        // SAFETY: the engine fills a structure of the version that it is told.
+        // SAFETY: the engine fills a structure of the version that stands in it.
         let answer = unsafe { (self.client_info)(&raw mut info, (self.client_id)(context)) };
         if answer != OK {
             return Origin::Unknown;
