@@ -1,4 +1,4 @@
-//! Data as an app has it: short texts, hashes, lists and sorted sets, which compress as such things do.
+//! Data as an app has it: short texts, hashes, lists and sorted sets, which compress as usual.
 
 use crate::Outcome;
 use std::path::Path;

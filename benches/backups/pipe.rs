@@ -74,7 +74,7 @@ impl Uploader {
             .env("AWS_CONFIG_FILE", "/dev/null")
             .env("AWS_SHARED_CREDENTIALS_FILE", "/dev/null")
             .env("AWS_EC2_METADATA_DISABLED", "true")
-            // Some versions choose a checksum that the sandbox's S3 computes slowly; the real one does not.
+            // Some versions choose a checksum that is slow in the sandbox's S3 only.
             .env("AWS_REQUEST_CHECKSUM_CALCULATION", "when_required")
             .env_remove("AWS_PROFILE")
             .env_remove("AWS_SESSION_TOKEN")
