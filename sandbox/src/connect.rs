@@ -44,7 +44,7 @@ impl Drop for Connection {
 }
 
 impl Target {
-    /// With `authority` (PEM certificates) a `rediss` server must prove itself; without, any certificate will do.
+    /// With `authority` (PEM) a `rediss` server must prove itself; else any certificate will do.
     pub fn parse(url: &str, authority: Option<&str>) -> Result<Self> {
         // The URL carries a password: no message may quote it.
         let information = url

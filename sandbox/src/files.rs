@@ -25,7 +25,7 @@ pub fn write_private(path: &Path, text: &str) -> Result<()> {
     write().with_context(|| format!("write {}", path.display()))
 }
 
-/// Removes a folder with everything in it, unless something is mounted below it. An absent folder is no error.
+/// Removes a folder with everything in it, unless something is mounted below; it may be absent.
 pub fn remove_tree(folder: &Path) -> Result<()> {
     let mounted = mounts::below(folder);
     if let Some(mount) = mounted.first() {

@@ -1,9 +1,8 @@
-//! The local cloud that `infra` is tried and tested on, on one Linux computer: AWS's protocols, real machines behind EC2, and
-//! what an app needs around it.
-//!
-//! `sandbox up` leaves a supervisor running; everything that the supervisor starts can be found again by the run's id, by the
-//! state folder and by names that begin with `infra-sb`, which is how `sandbox down` removes it even after the supervisor was
-//! killed. Nothing here reaches beyond this computer once the image is built.
+//! The local cloud in which `infra` is tried and tested, on one Linux computer: AWS's protocols,
+//! real machines behind EC2, and what an app needs around it.
+//! `sandbox up` leaves a supervisor running. All that it starts can be found by the run's id, by
+//! the state folder and by names that begin with `infra-sb`. So `sandbox down` removes it even
+//! after the supervisor was killed. Once the image is built, nothing reaches beyond this computer.
 
 pub mod addon;
 pub mod aws;

@@ -1,4 +1,4 @@
-//! Where the sandbox keeps things: the state folder of one run, which `down` removes, and the cache folder, which stays.
+//! Where the sandbox keeps things: in a run's state folder, which `down` removes, and in the cache.
 
 use std::path::{Path, PathBuf};
 
@@ -31,7 +31,7 @@ impl Paths {
         Self::new(state, cache)
     }
 
-    /// Both folders must be absolute and free of the characters that overlayfs takes for its own in mount options.
+    /// Both must be absolute, without characters that mean something in overlayfs's mount options.
     pub fn new(state: PathBuf, cache: PathBuf) -> Result<Self> {
         for (variable, folder) in [(STATE_VARIABLE, &state), (CACHE_VARIABLE, &cache)] {
             let text = folder.to_string_lossy();

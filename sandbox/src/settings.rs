@@ -1,4 +1,4 @@
-//! How the sandbox is raised, as arguments of the command line, and the runtime that each command blocks on.
+//! How the sandbox is raised, as command line arguments, and the runtime that each command uses.
 
 use anyhow::{Context, Result};
 use clap::{Args, ValueEnum};

@@ -23,7 +23,7 @@ async fn verdict(ledgers: &Path, addon: &Addon) -> Verdict {
     ledger::judge(&expectations, &expectations, &observed)
 }
 
-/// Runs the standard formation until so many writes are acknowledged, then ends it as the platform does.
+/// Runs the standard formation until so many writes are acknowledged, then ends it properly.
 async fn run_until(ledgers: &Path, addon: &Addon, writes: u64) {
     let launcher = Launcher::new().unwrap();
     let mut dynos = Vec::new();

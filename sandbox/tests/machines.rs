@@ -100,7 +100,7 @@ fn a_machine_lives_as_its_instance_does() {
         "sudo systemctl restart redis-server && redis-cli set kept value && redis-cli save",
     );
 
-    // The security group decides, also after the machine's own root has flushed every rule that it sees.
+    // The security group decides, even after the machine's root has flushed all its rules.
     assert!(!is_open(&public, 6379), "a port that no rule opens");
     let rules = permission(6379, "10.77.0.1/32");
     aws.ec2(

@@ -1,4 +1,4 @@
-//! Several apps on one add-on: what is attached where, what a rotation of credentials reaches, what lists show.
+//! Several apps on one add-on: attachments, what a rotation of credentials reaches, and lists.
 
 #![expect(clippy::unwrap_used, reason = "a step that fails is a test that fails")]
 
@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 const OLD: &str = "rediss://:old@127.0.0.1:6390";
 const NEW: &str = "rediss://:new@127.0.0.1:6390";
 
-/// `demo` pays for a Redis; `admin` is attached to it; `copier` holds its address in a variable of its own.
+/// `demo` pays for a Redis, `admin` is attached to it, `copier` has its URL in a plain variable.
 async fn three_apps(folder: &tempfile::TempDir) -> Platform {
     let platform = Platform::serve(folder.path(), 0.0).await;
     platform.create_app(json!({}), json!({}), OLD).await;

@@ -1,4 +1,4 @@
-//! Dynos beside the formation: one-offs by hand and by the Scheduler, their logs, and restarts by turns.
+//! Dynos beside the formation: one-offs by hand and by the Scheduler, logs, restarts by turns.
 
 #![expect(clippy::unwrap_used, reason = "a step that fails is a test that fails")]
 
@@ -121,7 +121,7 @@ async fn a_one_off_is_stopped_by_either_call_and_killed_if_it_does_not_end() {
             .await;
         assert_eq!(status, 202);
         let log = wait_for_log(&platform, &name, "Process exited with status 137").await;
-        assert!(log.contains("]: heard"), "it was told first: {log}");
+        assert!(log.contains("]: heard"), "it was asked first: {log}");
         let processes = platform.processes().await;
         assert_eq!(processes[number]["state"], "ended");
     }

@@ -152,7 +152,7 @@ def install_elastic_addresses() -> None:
         return allocate(self, domain or "vpc", address=address, tags=tags)
 
     def associate_response(self: ElasticIPAddresses) -> Any:
-        # AWS moves an address unless it is told not to; moto wants to be told to.
+        # AWS moves an address unless it is asked not to; moto must be asked to.
         self.params.setdefault("AllowReassociation", True)
         return associate_by_request(self)
 

@@ -29,7 +29,7 @@ pub struct Report {
     verify_peak_mb: Figure,
     /// From the source's pause to the master ready for writes, by writes a second.
     pub fenced_ms: BTreeMap<u32, Figure>,
-    /// From the app's last acknowledged write on the old side to its first on the new, by writes a second.
+    /// From the app's last acknowledged write on the old side to its first on the new, by rate.
     pub app_write_gap_ms: BTreeMap<u32, Figure>,
     /// What backups take, and how fast they are.
     #[serde(flatten)]

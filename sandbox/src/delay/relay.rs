@@ -63,7 +63,7 @@ async fn carry(from: Arc<Tap>, to: Arc<Tap>, one_way: Duration) {
     };
     let giving = async {
         while let Some((due, frame)) = under_way.recv().await {
-            // The runtime's timers have milliseconds, so a frame may be up to one later than asked for.
+            // The runtime's timers have milliseconds, so a frame may be one too late.
             if Instant::now() < due {
                 sleep_until(due).await;
             }

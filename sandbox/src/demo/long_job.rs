@@ -1,8 +1,7 @@
 //! A job that outlasts its worker, treated as Sidekiq, Resque and RQ treat one when they shut down.
-//!
-//! The job is taken out of Redis altogether while it is at work. After SIGTERM the worker closes its connection and goes on
-//! with the job; shortly before the platform would kill it, it puts the job back into the queue over a fresh connection,
-//! with the URL that it was started with. A put-back that a Redis acknowledges and the app's Redis does not have is a loss.
+//! The job is out of Redis while it is at work. After SIGTERM the worker disconnects and continues
+//! the job. Shortly before the platform would kill it, it puts the job back over a new connection,
+//! by its old URL. A put-back that a Redis acknowledged and the app's Redis lacks is a loss.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -38,7 +37,7 @@ enum Hand {
 }
 
 impl LongJob {
-    /// Holds no job until [`LongJob::hold`]; never holds one if the settings give no time for the put-back.
+    /// Holds no job until [`LongJob::hold`], and none if the settings leave no time for a put-back.
     pub fn new(settings: &Settings, own_list: &str) -> Self {
         Self {
             target: settings.target.clone(),
@@ -51,7 +50,8 @@ impl LongJob {
         }
     }
 
-    /// Takes a job off the worker's list in Redis if no other is held. Returns whether this one is held now.
+    /// Takes a job off the worker's list in Redis if none is held. Returns whether this one is
+    /// held.
     pub async fn hold(&self, redis: &mut MultiplexedConnection, job: &str) -> RedisResult<bool> {
         if self.put_back_after.is_none() || *self.hand() != Hand::Empty {
             return Ok(false);
@@ -91,7 +91,7 @@ impl LongJob {
         }
     }
 
-    /// Puts a held job back when its time after `asked_to_stop` has come; returns at once if none is held.
+    /// Puts a held job back at its time after `asked_to_stop`; returns at once without one.
     pub async fn put_back(&self, asked_to_stop: Instant) {
         let hand = self.hand().clone();
         let (Hand::Full(job), Some(after)) = (hand, self.put_back_after) else {

@@ -1,7 +1,6 @@
 //! The app that is moved: web and worker processes under load, each with a ledger of what Redis
 //! acknowledged to it, and the checker that compares the ledgers with a Redis.
-//!
-//! Nothing here knows about the move itself: the app reconnects as any app does, and the checker judges what it finds.
+//! Nothing here knows of the move: the app reconnects as any app, and the checker only looks.
 
 mod check;
 mod command;

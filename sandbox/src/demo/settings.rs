@@ -10,18 +10,18 @@ use anyhow::{Context, Result, anyhow};
 use super::ledger::Ledger;
 use crate::connect::Target;
 
-/// A standard formation, two web processes and one worker, makes this many writes a second together.
+/// Two web processes and one worker, the standard formation, make this many writes a second.
 const WRITES_PER_SECOND: f64 = 2000.0;
 
 /// The settings of one process.
 pub struct Settings {
-    /// From REDIS_URL, and REDIS_CA when it is set: the PEM certificates that the server must be signed by.
+    /// REDIS_URL. If REDIS_CA is set, the server must be signed by its PEM certificates.
     pub target: Target,
     /// In SANDBOX_LEDGER_DIR, named for DYNO.
     pub ledger: Arc<Ledger>,
     /// DEMO_WRITES_PER_SECOND: of two web processes and one worker together.
     pub writes_per_second: f64,
-    /// DEMO_RESPONSE_TIMEOUT, in seconds: how long a write may wait for its answer. A paused Redis lets writes wait.
+    /// DEMO_RESPONSE_TIMEOUT: seconds that a write may wait for its answer, as it does in a pause.
     pub response_timeout: Duration,
     /// DEMO_SHUTDOWN_SECONDS: how long a process waits for what is in flight after SIGTERM.
     pub shutdown_timeout: Duration,

@@ -46,9 +46,9 @@ impl Store {
 
     /// Sends a write that the ledger has as attempted, and notes the result.
     ///
-    /// A refusal (a replica, a user without rights, a server that is loading) proves that nothing was done: the write is
-    /// sent again over a new connection until its time is up. A write whose answer was lost is not repeated, since it may
-    /// have been done.
+    /// A refusal (a replica, a user without rights, a loading server) proves that nothing was done:
+    /// the write is sent again over a new connection until its time is up. A write whose answer was
+    /// lost is not repeated, since it may have been done.
     ///
     /// `counts` says that the answer is a number to be noted.
     pub async fn send(&self, operation: Operation, command: &Cmd, counts: bool) {

@@ -19,10 +19,10 @@ use super::store::Store;
 const TICK: Duration = Duration::from_millis(10);
 /// Like the threads of a web server: when all of them wait for Redis, no further request is served.
 const CONCURRENCY: usize = 64;
-/// Two web processes make four fifths of all writes; the jobs that they push make the worker's fifth.
+/// Two web processes make four fifths of all writes; the worker does their jobs, the last fifth.
 const SHARE: f64 = 0.4;
 
-/// Writes until told to stop, then waits for what is in flight.
+/// Writes until the process is asked to stop, then waits for what is in flight.
 pub async fn run(settings: Settings, stop: CancellationToken) -> Result<()> {
     let Settings { target, ledger, .. } = &settings;
     let stores = keys::DATABASES.map(|database| {

@@ -1,9 +1,9 @@
 //! A queue worker that loses no job and does none twice.
 //!
-//! A job is moved from the queue into this worker's own list, and taken off it in the same transaction that counts it as
-//! done. Whatever a worker was doing when its connection broke stands in its list, and is finished from there. A worker
-//! without a sign of life for the time of a lease is taken for dead, and its list goes back to the queue. Should it live
-//! after all, the WATCH on its list keeps it from completing what is no longer its own.
+//! A job is moved from the queue into this worker's own list, and taken off it in the transaction
+//! that counts it as done. After a broken connection the worker finishes what stands in its list. A
+//! worker without a sign of life for the time of a lease counts as dead, and its list goes back to
+//! the queue. If it lives after all, the WATCH on its list keeps it from completing jobs of others.
 //!
 //! Its first job is a long one, which it puts back when it is shut down: see [`super::long_job`].
 
@@ -25,7 +25,7 @@ use super::store::{Store, reason};
 /// How long Redis holds a request for a job when there is none, in seconds.
 const TAKE_TIMEOUT: u32 = 1;
 
-/// Works until told to stop, then finishes the job in hand, and puts the long one back when its time has come.
+/// Works until asked to stop, then finishes its job, and puts the long one back when it is time.
 pub async fn run(settings: Settings, stop: CancellationToken) -> Result<()> {
     let own_list = keys::processing(settings.ledger.process());
     let long_job = LongJob::new(&settings, &own_list);
@@ -108,7 +108,7 @@ struct Worker<'run> {
 }
 
 impl Worker<'_> {
-    /// Works over one connection until told to stop, or until it fails.
+    /// Works over one connection until asked to stop, or until it fails.
     async fn serve(&self, redis: &mut MultiplexedConnection, succeeded: impl Fn()) -> RedisResult<()> {
         self.give_sign_of_life(redis).await?;
         succeeded();

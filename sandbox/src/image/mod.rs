@@ -1,4 +1,4 @@
-//! The image of every machine: a root file system of Debian 13 with cloud-init and a package repository of its own.
+//! The image of every machine: Debian 13 with cloud-init and a package repository of its own.
 //!
 //! A build happens once, beside the image's final place in the cache folder, and is renamed when
 //! complete. So an interrupted build is never taken for an image. The name holds the hash of
@@ -34,7 +34,7 @@ const KEPT: Duration = Duration::from_secs(3 * 24 * 3600);
 /// Stands in for /sys/hypervisor/uuid, by which cloud-init knows EC2.
 const HYPERVISOR_UUID: &str = "/usr/share/infra-sandbox/hypervisor-uuid";
 
-/// Builds the image unless a complete one of the same recipe is there. `say` gets one line for each step.
+/// Builds the image unless it is there and complete. `say` gets one line for each step.
 pub fn ensure(paths: &Paths, say: &dyn Fn(&str)) -> Result<PathBuf> {
     let image = folder(paths);
     if image.exists() {

@@ -1,4 +1,4 @@
-//! A control group for each machine, so that no two inits share one, and so that all of a machine can be ended at once.
+//! A control group for each machine: no two inits share one, and all of a machine can be ended.
 //!
 //! Two layouts are supported: version 2 alone, and the hybrid with version 1's `systemd` tree.
 
@@ -53,7 +53,7 @@ pub fn processes(instance: Option<&str>) -> Vec<i32> {
     found
 }
 
-/// Removes the groups of one machine, or all of them; they must be empty of processes, or become so within moments.
+/// Removes the groups of one machine, or all. Their processes must be gone, or go within moments.
 pub fn remove(instance: Option<&str>) {
     for _ in 0..20 {
         let mut left = false;

@@ -1,7 +1,7 @@
-//! The machines behind EC2's instances: real systems under systemd-nspawn, made to follow what the API says.
-//!
-//! One task per machine carries it from state to state, so that several boot and stop at the same time. What to do next is
-//! decided in `step`, without effects; `disk`, `control_group` and `container` have one kind of effect each.
+//! The machines behind EC2's instances: real systems under systemd-nspawn, which follow the API.
+//! One task per machine carries it from state to state, so that several boot at once. `step`
+//! decides what is next, without effects; `disk`, `control_group` and `container` have one effect
+//! each.
 
 mod container;
 pub mod control_group;

@@ -1,4 +1,4 @@
-//! Each machine's instance metadata service: version 2 only, on 169.254.169.254 in the machine's own namespace.
+//! Each machine's metadata service: version 2 only, on 169.254.169.254 in the machine's namespace.
 //!
 //! Every request but the one for a token needs a valid token. `tree` decides the answers, without
 //! effects. Only role credentials are asked of the AWS part each time.

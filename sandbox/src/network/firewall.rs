@@ -1,4 +1,4 @@
-//! A security group's ingress rules as nftables rules of the machine's namespace. Pure: text from values.
+//! A security group's ingress rules as nftables rules of the machine's namespace. Pure.
 
 use serde::{Deserialize, Serialize};
 

@@ -1,4 +1,4 @@
-//! The sandbox's network: one bridge on this computer, a namespace for each machine, and the rules between them.
+//! The sandbox's network: one bridge, a namespace for each machine, and the rules between them.
 //! Nothing leads out of the computer: no machine has a default route, and the bridge is closed.
 
 mod firewall;

@@ -1,4 +1,4 @@
-//! One machine's network namespace: a veth pair to the bridge, its addresses, the metadata service's address, its firewall.
+//! One machine's network namespace: a veth pair to the bridge, its addresses, its firewall.
 
 use std::net::{SocketAddr, TcpListener};
 
@@ -16,7 +16,7 @@ pub struct Namespace {
 }
 
 impl Namespace {
-    /// Interface names have 15 characters at most: the prefix and the last seven of the instance's id.
+    /// Interface names have at most 15 characters: the prefix and the last seven of the id.
     fn name_for(instance: &str) -> String {
         let tail: String = instance
             .chars()
@@ -54,7 +54,7 @@ impl Namespace {
             run(Command::new("ip").args(["-batch", "-"]), &inside).await?;
             let namespace = Self { name: name.clone() };
             namespace.firewall(&[]).await?;
-            // The supervisor makes the addresses; the kernel must not add link-local ones of its own.
+            // The supervisor gives the addresses; the kernel must not add link-local ones.
             namespace
                 .inside("sysctl", &["-q", "-w", "net.ipv6.conf.all.disable_ipv6=1"])
                 .await?;
@@ -135,7 +135,7 @@ impl Namespace {
 
     /// Removes the namespace with its veth pair.
     pub async fn remove(&self) -> Result<()> {
-        // The outer end first: the inner one is gone only when the last process of the namespace is.
+        // The outer end first: the inner one stays until the namespace's last process ends.
         let _ = run(Command::new("ip").args(["link", "del", &self.name]), "").await;
         run(Command::new("ip").args(["netns", "del", &self.name]), "")
             .await

@@ -1,4 +1,4 @@
-//! Failures of the whole platform, planned by a test in their order, and a log of every change that was asked for.
+//! Failures of the whole platform that a test plans in order, and a log of every change.
 //!
 //! A test first runs without failures and reads the log; then it runs once for each logged change, with a plan that
 //! lets the changes before it pass. So no test needs a list of the calls that its program makes.

@@ -1,8 +1,7 @@
-//! The platform that the app runs on: the part of the Heroku Platform API that a move of its Redis meets, and the app's
-//! processes themselves.
-//!
-//! What an API call means is decided in `model`, without clock, network or process. `runner` makes the dynos real. `api`
-//! translates between HTTP and the two. There is no router: nobody visits the app, so maintenance mode only shows.
+//! The platform that the app runs on: the part of the Heroku Platform API that a move of a Redis
+//! meets, and the app's processes.
+//! `model` decides what an API call means, without clock, network or process. `runner` makes the
+//! dynos real. `api` translates between HTTP and the two. There is no router for requests.
 
 mod api;
 pub mod failures;

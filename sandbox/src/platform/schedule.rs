@@ -1,4 +1,4 @@
-//! The Scheduler add-on: it starts one-off dynos every so often, and does not ask whether the app is in maintenance.
+//! The Scheduler add-on: starts one-off dynos every so often, also while the app is in maintenance.
 
 use std::collections::HashMap;
 use std::sync::Arc;

@@ -68,7 +68,7 @@ pub struct Arguments {
     keep: bool,
 }
 
-/// Tells the story; fails if a write was lost, doubled or unexplained. Removes the sandbox by default.
+/// Tells the story and removes the sandbox; fails if a write was lost, doubled or unexplained.
 pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     let runner = Runner::new()?;
     let told = tell(&runner, arguments);

@@ -52,7 +52,7 @@ pub struct Report {
     pub client_errors: u64,
     /// From the source's pause to the master ready for writes.
     pub fenced_ms: f64,
-    /// From the app's last acknowledged write on the old side to its first on the new, by the ledgers.
+    /// From the app's last acknowledged write on the old side to its first on the new one.
     pub app_write_gap_ms: f64,
     pub keys_compared: u64,
     pub late_writes: u64,
@@ -92,7 +92,7 @@ impl Report {
         })
     }
 
-    /// Nothing lost, nothing done twice, nothing unexplained.
+    /// Returns whether nothing is lost, done twice or unexplained.
     pub fn is_clean(&self) -> bool {
         self.is_clean
     }

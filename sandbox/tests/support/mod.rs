@@ -1,4 +1,4 @@
-//! A sandbox for one test: raised, used through its real APIs, and taken down even when the test fails.
+//! A sandbox for one test: raised, used through its real APIs, and removed even if the test fails.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use nix::fcntl::{Flock, FlockArg};
 use serde_json::{Value, json};
 
-/// The sandbox under test, in a state folder of its own. There is room for one on a computer: tests wait for each other.
+/// The sandbox under test, in its own state folder. A computer has room for one, so tests wait.
 pub struct Sandbox {
     pub state: PathBuf,
     cache: PathBuf,
@@ -264,7 +264,7 @@ impl Key {
                 "BatchMode=yes",
                 "-o",
                 "ConnectTimeout=10",
-                // An address that moves leaves a session behind that nobody answers.
+                // A session to an address that moved gets no answers.
                 "-o",
                 "ServerAliveInterval=3",
                 "-o",

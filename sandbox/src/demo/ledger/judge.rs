@@ -220,7 +220,7 @@ fn judge_jobs(verdict: &mut Verdict, before: &Expectations, after: &Expectations
             );
         }
         let times = done.max(reported) + queued;
-        // A lost completion whose job waits again is one loss; it becomes a double when it is done again.
+        // A lost completion whose job waits again is one loss. It doubles only if it is done again.
         if times > 1 && !(done == 0 && reported <= 1 && queued == 1) {
             verdict.add(
                 FindingKind::DoubledJob,

@@ -1,8 +1,8 @@
-//! The ledger: what each process of the app sent to Redis and what Redis acknowledged to it, and the judgement on that.
+//! The ledger: what each process of the app sent to Redis and what Redis acknowledged.
 //!
-//! One file a process, only ever appended to. An attempt is written to the file *before* it is sent, an acknowledgement
-//! after it came. So a process that is killed may leave attempts whose acknowledgement is not written down (they then
-//! count as unknown), but a ledger never claims more than happened.
+//! One file a process, only ever appended to. An attempt is written *before* it is sent, an
+//! acknowledgement after it came. A killed process may leave attempts without the acknowledgement
+//! that it got; these count as unknown. A ledger never claims more than happened.
 
 pub mod format;
 mod judge;

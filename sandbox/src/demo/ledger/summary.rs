@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use super::format::{Record, Write};
 
-/// A value that only rises and that one process writes: the last acknowledged one, and the highest that was tried.
+/// A rising value that one process writes: the last acknowledged one, and the highest tried.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Rising {
     pub acknowledged: Option<u64>,
@@ -81,7 +81,7 @@ pub struct Report {
     pub connection_errors_by_kind: BTreeMap<String, u64>,
     /// From the old endpoint's last confirmed write to the new one's first, if there are two.
     pub app_write_gap_ms: Option<f64>,
-    /// The longest time in which nobody got any write confirmed.
+    /// The longest time in which no process got a write confirmed.
     pub longest_gap_ms: f64,
     pub endpoints: Vec<Endpoint>,
     pub switches: Vec<Switch>,

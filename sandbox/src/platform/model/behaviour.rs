@@ -10,7 +10,7 @@ pub struct Behaviour {
     pub release_phase: Option<ReleasePhase>,
     /// From the creation of a dyno to the start of its command.
     pub boot_seconds: f64,
-    /// Processes are not told to end; they live until they are killed.
+    /// Processes get no SIGTERM; they live until they are killed.
     pub sigterm_ignored: bool,
     /// The next requests for the app fail with this status, before anything is done.
     pub api_failures: Failures,

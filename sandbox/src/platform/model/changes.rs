@@ -1,4 +1,4 @@
-//! Changes of configuration: who may change what, which releases that makes, and when it takes effect.
+//! Changes of configuration: who may change what, which releases follow, and when they take effect.
 
 use std::collections::BTreeMap;
 
@@ -83,7 +83,7 @@ impl Platform {
         Ok((id, self.reconcile(id, now)))
     }
 
-    /// Rents an add-on to an app and attaches it. `values` are by the variable's name after the attachment's: `URL`.
+    /// Rents an add-on to an app and attaches it. `values`: by the name after the attachment's.
     pub fn provide_addon(
         &mut self,
         app: &str,
@@ -120,7 +120,7 @@ impl Platform {
         Ok((id, actions))
     }
 
-    /// Sets and removes plain variables. Those of attachments are refused, and then none is changed.
+    /// Sets and removes plain variables. Changes nothing if one of them belongs to an attachment.
     pub fn patch_vars(
         &mut self,
         app: &str,
@@ -241,7 +241,7 @@ impl Platform {
         Ok((attachment, actions))
     }
 
-    /// Makes the release of a change. Without a release phase it takes effect at once and restarts everything.
+    /// Makes the release of a change. It takes effect at once, unless there is a release phase.
     pub(super) fn begin(&mut self, app: Uuid, change: Change, description: String, now: Timestamp) -> Vec<Action> {
         let waits = self
             .app_of(app)

@@ -13,7 +13,7 @@ use super::{Platform, Refusal};
 pub enum Action {
     /// Boot it and run its command.
     Start { dyno: Uuid },
-    /// SIGTERM, and SIGKILL when it takes too long; with `serve_on`, only after three more minutes of service.
+    /// SIGTERM, and SIGKILL if it takes too long; with `serve_on`, three minutes later.
     Stop { dyno: Uuid, serve_on: bool },
     /// Carry out the release phases that wait.
     RunReleasePhase { app: Uuid },
@@ -78,7 +78,7 @@ pub struct Timing {
     pub exit: Option<String>,
 }
 
-/// What follows the end of a process that nobody asked to end.
+/// What follows the end of a process that was not asked to end.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum AfterExit {
     Gone,

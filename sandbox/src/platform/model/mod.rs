@@ -1,5 +1,5 @@
-//! What the platform knows, and what its operations mean. Pure: time comes in as a value, ids from a seed, and what is to
-//! be done about processes goes out as [`Action`]s.
+//! What the platform knows, and what its operations mean. Pure: time comes in as a value, ids come
+//! from a seed, and what is to be done about processes goes out as [`Action`]s.
 
 mod behaviour;
 mod changes;
@@ -98,9 +98,9 @@ pub struct Addon {
     pub plan: String,
     /// The app that pays.
     pub owner: Uuid,
-    /// What it gives to an attachment, by the variable's name after the attachment's: `URL`, `TLS_URL`.
+    /// What it gives to an attachment, by the name after the attachment's: `URL`, `TLS_URL`.
     pub values: BTreeMap<String, String>,
-    /// The names that its values had under the first attachment; they stay when the attachment goes.
+    /// Its variables' names under the first attachment; they stay when that one goes.
     pub config_vars: Vec<String>,
     pub created_at: Timestamp,
     pub updated_at: Timestamp,

@@ -1,4 +1,4 @@
-//! Dynos beside the formation: no change of configuration restarts them, and nothing starts them again.
+//! Dynos beside the formation: no change of configuration restarts them, and no end.
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,4 @@
-//! Restarts in a Private Space: a quarter of the dynos at a time, the next when those that replace them are up.
+//! Restarts in a Private Space: a quarter of the dynos at a time, once the last ones are up.
 
 use jiff::Timestamp;
 use uuid::Uuid;

@@ -1,4 +1,4 @@
-//! New credentials of an add-on, as its provider gives them: everything that is attached follows, copies do not.
+//! New credentials of an add-on by its provider: everything attached follows, copies do not.
 
 use std::collections::BTreeMap;
 

@@ -93,7 +93,7 @@ fn a_counter_that_gave_a_number_twice_went_back_whatever_it_says_now() {
 
 #[test]
 fn a_counter_below_a_number_that_it_gave_went_back_although_the_count_would_do() {
-    // Two increments of others, whose acknowledgement nobody noted, made it reach 5.
+    // Two other increments, which no ledger has as acknowledged, made it reach 5.
     assert_eq!(counter_verdict(&[5], 5, Some(3)).lost, 2);
 }
 
