@@ -36,7 +36,7 @@ impl Sshd {
         write_private(&path("host_key"), host.private.expose());
         write_private(&path("authorized_keys"), &login.public);
         let port = free_port();
-        // With SHLVL the shell does not take itself for a login and leaves out whatever this user has in .bashrc.
+        // With SHLVL the shell does not count as a login, and leaves out this user's .bashrc.
         let config = format!(
             "Port {port}\nListenAddress 127.0.0.1\nHostKey {}\nAuthorizedKeysFile {}\nPidFile none\nUsePAM no\nStrictModes no\n\
              PermitRootLogin prohibit-password\nPasswordAuthentication no\nLogLevel VERBOSE\n\

@@ -301,7 +301,7 @@ async fn what_was_known_of_a_folder_is_forgotten_when_it_is_replaced() {
     world.ask(&["SET", "restored", "1"]);
     sleep(1);
     let restored = timeline(&world);
-    // From the first increment to the second once more, and this time it does not go on.
+    // From the first increment to the second once more, and this time it does not continue.
     let script = "redis.call('CONFIG', 'SET', 'appendonly', 'no') redis.call('SET', 'unlogged', 1) redis.call('CONFIG', 'SET', 'appendonly', 'yes')";
     let said = world.ask(&["EVAL", script, "0"]);
     if said.contains("ERR") {

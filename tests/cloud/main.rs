@@ -1,4 +1,4 @@
-//! The cloud's part of `up` and `down`, and what is kept in the bucket, against the sandbox's AWS API.
+//! The cloud's part of `up` and `down`, and the bucket's content, against the sandbox's AWS API.
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 
