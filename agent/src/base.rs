@@ -251,7 +251,7 @@ impl Bases {
 
     fn finish(&mut self, found: &Found, end: Instant) -> Result<Commit> {
         let mut file = File::open(&found.file).with_context(|| format!("open {}", found.file.display()))?;
-        let header = rdb::header(&mut file).context("the base is none: its first bytes are not those of a base")?;
+        let header = rdb::header(&mut file).context("the file is no base: its first bytes are not those of a base")?;
         let (class, classes) = self.class(found.started);
         let generation = clock::name(found.started);
         let place = self.place(class, &found.timeline, &generation);

@@ -68,7 +68,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_increment_that_was_opened_goes_on_and_one_that_was_renamed_does_not() {
+    fn an_opened_increment_continues_the_log_and_a_renamed_one_does_not() {
         let folder = tempfile::tempdir().unwrap();
         let shared = Arc::new(Shared::default());
         let mut watch = Watch::open(folder.path()).unwrap();
@@ -87,7 +87,7 @@ mod tests {
     }
 
     #[test]
-    fn an_increment_that_follows_the_base_of_a_full_copy_does_not_go_on() {
+    fn an_increment_after_the_base_of_a_full_copy_does_not_continue_the_log() {
         let folder = tempfile::tempdir().unwrap();
         let shared = Arc::new(Shared::default());
         let mut watch = Watch::open(folder.path()).unwrap();
