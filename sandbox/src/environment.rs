@@ -83,7 +83,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_written_is_read_and_kept_private() {
+    fn variables_are_read_back_and_kept_private() {
         let folder = std::env::temp_dir().join(format!("sandbox-environment-{}", std::process::id()));
         fs::create_dir_all(&folder).unwrap();
         let paths = Paths::new(folder.clone(), folder.clone()).unwrap();

@@ -53,7 +53,7 @@ async fn two_thousand_writes_a_second_are_acknowledged_and_all_there() {
 }
 
 #[tokio::test]
-async fn killed_processes_and_cut_connections_lose_and_double_nothing() {
+async fn killed_processes_and_broken_connections_lose_and_double_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let ledgers = folder.path().join("ledger");
     let addon = rent(folder.path(), "redis", true, Profile::Default).await;

@@ -95,7 +95,7 @@ mod tests {
     }
 
     #[test]
-    fn a_figure_is_written_with_its_spread_and_nothing_as_null() {
+    fn a_figure_is_written_with_its_spread_and_an_empty_one_as_null() {
         assert_eq!(
             serde_json::to_value(of(&[2.0, 1.0])).unwrap(),
             serde_json::json!({"median": 1.5, "min": 1.0, "max": 2.0, "runs": 2})

@@ -21,8 +21,8 @@ pub enum Step {
     Forget,
 }
 
-/// `wanted`: the API's state, `None` when the API no longer has the instance. `up`: whether its system runs.
-/// `boots_wanted` rises with every reboot that was asked for; `boots_done` is its value at the last boot.
+/// `wanted`: the API's state; `None` if it has no such instance. `up`: whether the system runs.
+/// `boots_wanted` rises with every requested reboot; `boots_done` is its value at the last boot.
 pub fn next(wanted: Option<&str>, up: bool, boots_wanted: u64, boots_done: u64) -> Step {
     match wanted {
         Some("pending") if up => Step::SayRunning,

@@ -221,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn values_and_what_is_absent() {
+    fn a_path_has_a_value_or_is_not_found() {
         assert_eq!(text("/2021-03-23/meta-data/instance-id"), "i-0123456789abcdef0");
         assert_eq!(text("/latest/meta-data/iam/security-credentials/"), "backup");
         assert_eq!(

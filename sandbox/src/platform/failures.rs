@@ -1,7 +1,6 @@
 //! Failures of the whole platform that a test plans in order, and a log of every change.
-//!
-//! A test first runs without failures and reads the log; then it runs once for each logged change, with a plan that
-//! lets the changes before it pass. So no test needs a list of the calls that its program makes.
+//! A test first runs without failures and reads the log. Then it runs once for each logged change,
+//! with a plan that lets earlier changes pass. So no test needs a list of its program's calls.
 
 use serde::{Deserialize, Serialize, Serializer};
 use std::time::Instant;

@@ -139,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_run_is_refused() {
+    fn an_invalid_one_off_is_refused() {
         let (mut platform, _) = platform();
         for refused in [
             request(" "),

@@ -7,8 +7,8 @@ use jiff::Timestamp;
 use super::{Action, Change, Platform, Refusal};
 
 impl Platform {
-    /// Replaces values of an add-on, by the variable's name after the attachment's. Each app that is attached gets one
-    /// release and restarts; a plain variable that holds a copy keeps the old value.
+    /// Replaces values of an add-on, by the name after the attachment's. Each attached app gets one
+    /// release and restarts; a plain variable with a copy keeps the old value.
     pub fn rotate(
         &mut self,
         addon: &str,

@@ -34,7 +34,7 @@ fn a_marker_may_stand_anywhere_between_acknowledged_and_attempted() {
 }
 
 #[test]
-fn what_was_tried_while_redis_was_read_is_explained() {
+fn a_write_that_was_tried_while_redis_was_read_is_explained() {
     let mut observed = Observed::default();
     observed.markers.insert((1, "marker".into()), Some(9));
     assert!(judge(&marker(Some(5), 5), &marker(Some(9), 9), &observed).is_clean());
@@ -92,7 +92,7 @@ fn a_counter_that_gave_a_number_twice_went_back_whatever_it_says_now() {
 }
 
 #[test]
-fn a_counter_below_a_number_that_it_gave_went_back_although_the_count_would_do() {
+fn a_counter_below_a_number_that_it_gave_went_back_even_if_the_count_fits() {
     // Two other increments, which no ledger has as acknowledged, made it reach 5.
     assert_eq!(counter_verdict(&[5], 5, Some(3)).lost, 2);
 }
