@@ -18,7 +18,7 @@ fn length() -> Duration {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_second_of_a_run_full_of_deaths_comes_back_exactly() {
+async fn every_second_of_a_run_full_of_crashes_is_restored_exactly() {
     let mut world = World::new(RPO_S).await;
     world.start_shipping();
     let first = now() + 1;

@@ -39,7 +39,7 @@ async fn down(cloud: &Cloud, wanted: &Wanted, store: &Store) -> (TeardownPlan, t
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_governed_goes_when_it_is_named() {
+async fn governed_backups_are_removed_when_they_are_named() {
     let aws = Aws::start();
     let cloud = aws.connect().await;
     let (wanted, store) = locked(&cloud, LockMode::Governance).await;
@@ -50,7 +50,7 @@ async fn what_is_governed_goes_when_it_is_named() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_under_compliance_stays_and_says_until_when() {
+async fn compliance_backups_stay_and_the_report_says_until_when() {
     let aws = Aws::start();
     let cloud = aws.connect().await;
     let (wanted, store) = locked(&cloud, LockMode::Compliance).await;

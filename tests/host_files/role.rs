@@ -6,7 +6,7 @@ use std::io::Write;
 use std::process::{Command, Stdio};
 
 #[test]
-fn what_was_sent_under_an_older_lock_is_refused_and_changes_nothing() {
+fn an_action_under_an_older_lock_is_refused_and_changes_nothing() {
     let mut host = Host::with(&settings(source(), AppAccess::Closed).describe().unwrap());
     host.start();
     // Without an epoch, as by hand or by an earlier version.
