@@ -1,0 +1,72 @@
+//! Writes the source's pin into `infra.yml`.
+
+use super::fields::Config;
+use crate::model::error::{Doing, Result};
+use std::path::Path;
+
+/// Returns whether the source's pin could be put into the file: `source` has to be written in a form
+/// that one line can be added to. The rest of the file, comments too, stays as it is.
+pub fn write_pin(path: &Path, pin: &str) -> Result<bool> {
+    let text = std::fs::read_to_string(path).doing(|| format!("read {}", path.display()))?;
+    let Some(pinned) = with_pin(&text, pin) else {
+        return Ok(false);
+    };
+    let folder = path
+        .parent()
+        .filter(|folder| !folder.as_os_str().is_empty())
+        .unwrap_or(Path::new("."));
+    let mut file = tempfile::NamedTempFile::new_in(folder).doing(|| format!("write {}", path.display()))?;
+    std::io::Write::write_all(&mut file, pinned.as_bytes()).doing(|| format!("write {}", path.display()))?;
+    if let Ok(there) = std::fs::metadata(path) {
+        file.as_file()
+            .set_permissions(there.permissions())
+            .doing(|| format!("write {}", path.display()))?;
+    }
+    file.persist(path)
+        .map_err(|error| error.error)
+        .doing(|| format!("write {}", path.display()))?;
+    Ok(true)
+}
+
+/// The file's text with the pin in it, if that reads back as meant.
+fn with_pin(text: &str, pin: &str) -> Option<String> {
+    let mut lines: Vec<String> = text.lines().map(str::to_string).collect();
+    if let Some(line) = lines.iter_mut().find(|line| line.trim_start().starts_with("tls_pin:")) {
+        let indent = line.len() - line.trim_start().len();
+        *line = format!("{}tls_pin: {pin}", " ".repeat(indent));
+    } else {
+        let at = lines.iter().position(|line| line.starts_with("source:"))?;
+        if let Some(close) = lines[at].rfind('}') {
+            lines[at].insert_str(close, &format!(", tls_pin: \"{pin}\""));
+        } else {
+            lines.insert(at + 1, format!("  tls_pin: {pin}"));
+        }
+    }
+    let pinned = lines.join("\n") + "\n";
+    let read = Config::parse(&pinned).ok()?;
+    (read.source.tls_pin.as_deref() == Some(pin)).then_some(pinned)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SMALLEST: &str = "name: demo\nsource: {config_var: REDIS_URL}\napp: {name: demo}\n";
+
+    #[test]
+    fn a_pin_is_added_or_replaced_and_the_rest_stays() {
+        let pin = format!("sha256:{}", "ab".repeat(32));
+        let block = "# ours\nname: demo\nsource:\n  config_var: REDIS_URL # theirs\napp: {name: demo}\n";
+        for text in [SMALLEST, block] {
+            let pinned = with_pin(text, &pin).unwrap();
+            assert_eq!(Config::parse(&pinned).unwrap().source.tls_pin, Some(pin.clone()));
+            let again = format!("sha256:{}", "cd".repeat(32));
+            if text == block {
+                assert!(pinned.contains("# theirs") && pinned.starts_with("# ours"));
+                let replaced = with_pin(&pinned, &again).unwrap();
+                assert_eq!(Config::parse(&replaced).unwrap().source.tls_pin, Some(again));
+            }
+        }
+        assert_eq!(with_pin("source: &anchor\n", &pin), None);
+    }
+}

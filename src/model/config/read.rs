@@ -1,0 +1,89 @@
+//! Reads `infra.yml`.
+
+use super::check;
+use super::fields::Config;
+use crate::model::error::{Error, Result};
+use crate::model::files;
+use std::path::Path;
+
+/// No `infra.yml` that a person writes comes near this. It bounds what aliases can make of a file too: each repeats, by a few bytes, as much as the rest holds.
+const MAX_BYTES: u64 = 32 * 1024;
+
+impl Config {
+    /// Reads and checks `infra.yml`.
+    pub fn load(path: &Path) -> Result<Self> {
+        let shown = path.display();
+        let text = files::read_text(path, MAX_BYTES).map_err(|error| {
+            Error::usage(format!("read {shown}"))
+                .because(error)
+                .hint("name the file with --config, or write one: the README shows the smallest that works")
+        })?;
+        Self::parse(&text).map_err(|error| error.while_doing(format!("read {shown}")))
+    }
+
+    pub fn parse(text: &str) -> Result<Self> {
+        if text.len() as u64 > MAX_BYTES {
+            return Err(Error::usage(format!(
+                "understand it: it has more than {MAX_BYTES} bytes"
+            )));
+        }
+        let config: Config = serde_yaml::from_str(text).map_err(|error| {
+            Error::usage(format!("understand it: {error}")).hint("docs/configuration.md lists every field of infra.yml")
+        })?;
+        check::check(&config)?;
+        Ok(config)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SMALLEST: &str = "name: demo\nsource: {config_var: REDIS_URL}\napp: {name: demo}\n";
+
+    #[test]
+    fn the_smallest_file_gets_the_documented_defaults() {
+        let config = Config::parse(SMALLEST).unwrap();
+        assert_eq!(config.hosts.instance_type, "t3.micro");
+        assert_eq!(config.hosts.image, "debian-13");
+        assert_eq!(config.app.ca_config_var(), "REDIS_CA");
+        assert_eq!(config.backup_period_s(), 3600);
+        assert_eq!(config.hosts.admin_cidrs, None);
+    }
+
+    #[test]
+    fn nobody_and_left_out_are_not_the_same() {
+        let config = Config::parse(&format!("{SMALLEST}hosts: {{admin_cidrs: []}}\n")).unwrap();
+        assert_eq!(config.hosts.admin_cidrs, Some(Vec::new()));
+        assert_eq!(config.hosts.app_cidrs, None);
+    }
+
+    #[test]
+    fn a_wrong_field_is_named_with_what_was_found() {
+        for (extra, field) in [
+            ("hosts: {disk_gb: 2}", "hosts.disk_gb"),
+            ("hosts: {admin_cidrs: [everyone]}", "hosts.admin_cidrs"),
+            ("redis: {maxmemory: lots}", "redis.maxmemory"),
+            ("redis: {settings: {replicaof: 'a 1'}}", "replicaof"),
+            ("redis: {app_commands: [KEYS]}", "redis.app_commands"),
+            ("redis: {app_keys: ['shop:* +@all']}", "redis.app_keys"),
+            ("redis: {app_channels: ['']}", "redis.app_channels"),
+            ("hosts: {domain: 10.77.0.1}", "hosts.domain"),
+            ("hosts: {domain: '*.example.com'}", "hosts.domain"),
+            ("redis: {app_commands: [keys, config|set]}", "config|set"),
+            ("backup: {every: 3 days}", "backup.every"),
+            ("backup: {rpo_s: 0}", "backup.rpo_s"),
+            ("backup: {backlog_mb: 1}", "backup.backlog_mb"),
+            (
+                "backup: {object_lock: {mode: compliance, days: 0}}",
+                "backup.object_lock.days",
+            ),
+            ("backup: {object_lock: {mode: strict, days: 3}}", "strict"),
+            ("hosts: {instance_typ: t3.micro}", "instance_typ"),
+        ] {
+            let error = Config::parse(&format!("{SMALLEST}{extra}\n")).unwrap_err();
+            assert_eq!(error.kind(), crate::model::error::Kind::Usage);
+            assert!(error.to_string().contains(field), "{error} should name {field}");
+        }
+    }
+}
