@@ -14,6 +14,7 @@ pub mod access;
 pub mod answers;
 pub mod aws;
 pub mod backups;
+pub mod document;
 pub mod pair;
 pub mod processes;
 pub mod programs;

@@ -244,7 +244,7 @@ fn the_document_lists_what_up_puts_on_a_host() {
     let (before, rest) = document.split_once(BEGIN).unwrap();
     let (listed, after) = rest.split_once(END).unwrap();
     let lists = format!("\n{}\n", lists());
-    if listed != lists && std::env::var("INSTA_UPDATE").is_ok_and(|value| value == "always") {
+    if listed != lists && std::env::var("UPDATE_DOCS").is_ok_and(|value| value == "1") {
         std::fs::write(&path, format!("{before}{BEGIN}{lists}{END}{after}")).unwrap();
         return;
     }
