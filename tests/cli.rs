@@ -6,6 +6,9 @@
     reason = "a test stops at what it did not expect"
 )]
 
+#[path = "common/document.rs"]
+mod document;
+
 use assert_cmd::Command;
 use clap::CommandFactory;
 use std::path::Path;
@@ -42,6 +45,46 @@ fn the_help_of_every_verb_says_what_it_takes() {
         assert!(output.status.success());
         insta::assert_snapshot!(format!("help of {verb}"), text(&output.stdout));
     }
+}
+
+/// The long help of `infra` and of every command under it. Only the first shows the options that all have.
+fn all_help() -> String {
+    let mut cli = without_values(infra::commands::cli::Cli::command().term_width(100));
+    let first = one_help("infra", &mut cli.clone());
+    cli = cli.mut_args(|option| {
+        let is_global = option.is_global_set();
+        option.hide(is_global)
+    });
+    cli = cli.disable_help_flag(true).disable_version_flag(true);
+    cli = cli.disable_help_subcommand(true);
+    cli.build();
+    first + &help_under("infra", &mut cli)
+}
+
+/// Leaves out what the environment variables hold at the moment.
+fn without_values(command: clap::Command) -> clap::Command {
+    let command = command.mut_args(|option| option.hide_env_values(true));
+    command.mut_subcommands(without_values)
+}
+
+fn help_under(path: &str, command: &mut clap::Command) -> String {
+    let mut text = String::new();
+    for verb in command.get_subcommands_mut() {
+        let path = format!("{path} {}", verb.get_name());
+        text += &(one_help(&path, verb) + &help_under(&path, verb));
+    }
+    text
+}
+
+fn one_help(path: &str, command: &mut clap::Command) -> String {
+    let help = command.render_long_help().to_string();
+    let lines: Vec<&str> = help.trim_end().lines().map(str::trim_end).collect();
+    format!("\n```text\n$ {path} --help\n{}\n```\n", lines.join("\n"))
+}
+
+#[test]
+fn the_document_shows_the_help_of_every_command() {
+    document::holds("docs/commands.md", "help", &all_help());
 }
 
 #[test]
