@@ -20,26 +20,29 @@ RUNNER := $(if $(SUDO),CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER='$(SUDO)')
 
 ROUNDS ?= 3
 
+# Where make runs two things at once, cargo would take make's few jobs for all that it may use.
+CARGO := env -u MAKEFLAGS -u MFLAGS cargo
+
 # The target of `make` without one.
 .DEFAULT_GOAL := build
 
-.PHONY: help agent deny install bench demo test test-aws test-cutover test-refusals test-security build check tools image clean-sandbox
+.PHONY: help agent deny install bench demo test test-aws test-cutover test-refusals test-security build check tools image image-alone clean-sandbox
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 build: tools agent ## build infra, the agent, the engine's module and the sandbox
-	cargo build --workspace --bins --locked $(FEATURES)
+	$(CARGO) build --workspace --bins --locked $(FEATURES)
 
 # What goes to the hosts lies beside `infra`: the agent, linked statically, and the engine's module. Both are of this computer's architecture: for another, build them on a
 # machine of that kind and name the agent by `infra up --agent FILE`, with the module in the same folder.
 agent: ## build only what goes to the hosts: the agent and the engine's module
-	cargo rustc -p infra-agent --bin infra-agent --locked --profile agent -- -C target-feature=+crt-static
-	cargo rustc -p infra-module --lib --crate-type cdylib --locked --profile agent
+	$(CARGO) rustc -p infra-agent --bin infra-agent --locked --profile agent -- -C target-feature=+crt-static
+	$(CARGO) rustc -p infra-module --lib --crate-type cdylib --locked --profile agent
 	install -D -C -m 755 $(CARGO_TARGET_DIR)/agent/infra-agent $(BIN)/infra-agent-$(MACHINE)
 	install -D -C -m 755 $(CARGO_TARGET_DIR)/agent/libinfra_module.so $(BIN)/infra-module-$(MACHINE).so
 
-demo: build ## move a demo app on this computer; ORDER=switch-only|promote-first FENCE=pause|platform RTT=MS
+demo: image ## move a demo app on this computer; ORDER=switch-only|promote-first FENCE=pause|platform RTT=MS
 	$(SUDO) $(BIN)/sandbox demo --order $(ORDER) --fence $(FENCE) --rtt $(RTT)
 
 # The whole suite: the sandbox's AWS API, then everything in Rust; the tests that boot machines raise one sandbox after the other.
@@ -100,8 +103,15 @@ install: agent ## put infra, and what goes to the hosts, into cargo's folder of 
 tools: ## install the Debian packages that sandbox and tests use
 	@sh .ci/tools
 
-# The machines' image and the Python environment, built once into the cache.
-image: build ## build the machines' image and the Python environment into the cache
+# The machines' image and the Python environment, built once into the cache, while cargo builds the rest: first comes the sandbox, which needs
+# no AWS SDK. All of the workspace is named for it too, or cargo would choose other features for shared dependencies and build them twice.
+image: tools ## build all that `build` does, and the machines' image and the Python environment into the cache
+	@[ -x $(BIN)/infra ] || echo "The first build takes 10 to 15 minutes; meanwhile the machines' image is made, in about two."
+	$(CARGO) build --workspace --bin sandbox --locked $(FEATURES)
+	@$(SUDO) true
+	@$(MAKE) --no-print-directory -j2 image-alone build FEATURES='$(FEATURES)'
+
+image-alone:
 	$(SUDO) $(BIN)/sandbox image
 
 clean-sandbox: build ## remove a sandbox that was left behind
