@@ -253,7 +253,6 @@ impl Model {
         World {
             fence: self.fence,
             master: self.master,
-            access_open: self.access,
             several: self.apps.len() > 1,
             app: self.points(),
             release_pending: self.is_pending(),

@@ -5,7 +5,6 @@ fn world() -> World {
     World {
         fence: FenceKind::Pause,
         master: MasterRole::Following,
-        access_open: false,
         several: false,
         app: Points::Source,
         release_pending: false,
@@ -157,7 +156,6 @@ fn once_the_change_was_sent_the_way_is_forward_whatever_the_source_did() {
     for source in [Stillness::Still, Stillness::Moved, Stillness::Unknown] {
         let sent = World {
             app: Points::Endpoint,
-            access_open: true,
             source,
             ours: Stillness::Moved,
             ..promoted()
@@ -171,7 +169,6 @@ fn once_the_change_was_sent_the_way_is_forward_whatever_the_source_did() {
 fn a_switch_that_was_never_sent_goes_back_if_the_app_wrote_to_the_source() {
     let moved = World {
         source: Stillness::Moved,
-        access_open: true,
         ..promoted()
     };
     assert_eq!(
@@ -199,7 +196,6 @@ fn two_written_sides_are_refused() {
 fn a_finished_switch_leaves_nothing_to_do() {
     let done = World {
         app: Points::Endpoint,
-        access_open: true,
         ..promoted()
     };
     for command in [Command::Promote, Command::SwitchApp] {
@@ -304,7 +300,6 @@ fn going_back_wants_proof_that_the_new_side_is_unused() {
         ] {
             let world = World {
                 app: Points::Endpoint,
-                access_open: true,
                 ours,
                 ..promoted()
             };
@@ -326,7 +321,6 @@ fn going_back_wants_proof_that_the_new_side_is_unused() {
 fn half_moved_apps_go_forward_while_the_source_is_still() {
     let mixed = |source| World {
         app: Points::Mixed,
-        access_open: true,
         source,
         ours: Stillness::Moved,
         ..promoted()
@@ -354,11 +348,7 @@ fn half_moved_apps_go_forward_while_the_source_is_still() {
 #[test]
 fn a_switch_that_was_never_sent_goes_on_if_somebody_logged_in_meanwhile() {
     for ours in [Stillness::Moved, Stillness::Unknown] {
-        let world = World {
-            access_open: true,
-            ours,
-            ..promoted()
-        };
+        let world = World { ours, ..promoted() };
         let steps = steps(decide(Command::SwitchApp, &past(Some(Phase::Switching)), &world));
         assert!(
             steps.contains(&SetVars) && !steps.contains(&ProveStill) && !steps.contains(&Follow),

@@ -51,7 +51,6 @@ pub struct FoundFile {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FoundUnit {
     pub enabled: bool,
-    pub exists: bool,
     pub active: bool,
 }
 
@@ -104,7 +103,6 @@ impl Facts {
                 ["unit", name, enabled, active] => {
                     let unit = FoundUnit {
                         enabled: *enabled == "enabled",
-                        exists: *enabled != "absent",
                         active: matches!(*active, "active" | "activating" | "reloading"),
                     };
                     facts.units.insert((*name).into(), unit);
@@ -185,7 +183,7 @@ mod tests {
         assert_eq!(facts.files["/etc/a"].text.as_ref().unwrap().expose(), "hi\n");
         assert!(!facts.files.contains_key("/etc/b"));
         assert!(facts.units["x.service"].enabled && facts.units["x.service"].active);
-        assert!(!facts.units["y.timer"].exists);
+        assert!(!facts.units["y.timer"].enabled);
         assert!(!facts.sysctls["vm.overcommit_memory"].writable);
         assert_eq!(facts.pending, ["configure", "restart=x"]);
         assert!(facts.container);

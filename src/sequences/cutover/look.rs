@@ -34,7 +34,6 @@ pub async fn world<R: Record, P: Pair>(setup: &Setup<R, P>, command: Command, hi
         ServerRole::Master => MasterRole::Promoted,
         ServerRole::Replica => MasterRole::Following,
     };
-    let access_open = access_is_open(&mut master).await?;
     let (app, release_pending) = apps(setup).await?;
     let promotion = match history.phase {
         Some(Phase::Promoted | Phase::Switching) => history.promotion.as_ref(),
@@ -56,7 +55,6 @@ pub async fn world<R: Record, P: Pair>(setup: &Setup<R, P>, command: Command, hi
     Ok(World {
         fence: fence_kind(setup, history).await,
         master: role,
-        access_open,
         several: setup.apps.len() > 1,
         app,
         release_pending,

@@ -89,7 +89,6 @@ fn facts_of(description: &Description) -> Facts {
     for unit in &description.units {
         let found = FoundUnit {
             enabled: unit.enabled,
-            exists: true,
             active: unit.active.unwrap_or(false),
         };
         facts.units.insert(unit.name.clone(), found);
