@@ -3,7 +3,6 @@
 use super::http::{Changed, not_taken, refused};
 use super::{Heroku, Named};
 use crate::model::error::{Error, Result};
-use crate::model::secret::{Secret, Shown};
 use serde::Deserialize;
 use std::collections::{BTreeMap, BTreeSet};
 
