@@ -253,7 +253,6 @@ impl Context {
         let answer = match given {
             Some(answer) => answer.to_string(),
             None => ask(
-                &self.ui,
                 &format!("{what}\nType the name of the deployment ({name}) to go on: "),
                 &format!("--confirm {name}"),
             )?,
@@ -271,12 +270,7 @@ impl Context {
 
     /// Asks yes or no before an ordinary change.
     pub fn agree(&self, yes: bool, question: &str) -> Result<()> {
-        if yes
-            || matches!(
-                ask(&self.ui, &format!("{question} [y/N] "), "--yes")?.trim(),
-                "y" | "Y" | "yes"
-            )
-        {
+        if yes || matches!(ask(&format!("{question} [y/N] "), "--yes")?.trim(), "y" | "Y" | "yes") {
             Ok(())
         } else {
             Err(Error::usage("make the change: the answer was no").hint("nothing was changed"))
@@ -299,12 +293,11 @@ pub fn source_url(config_vars: &ConfigVars, config: &Config) -> Result<Secret> {
     })
 }
 
-fn ask(ui: &Ui, question: &str, flag: &str) -> Result<String> {
+fn ask(question: &str, flag: &str) -> Result<String> {
     if !std::io::stdin().is_terminal() {
         return Err(Error::usage("ask before going on: there is no terminal to ask on")
             .hint(format!("give the answer with {flag}")));
     }
-    let _ = ui;
     eprint!("{question}");
     let _ = std::io::stderr().flush();
     let mut answer = String::new();
