@@ -10,7 +10,7 @@ use crate::commands::cli::{Cli, Verb};
 use crate::effects::interrupt::Interrupt;
 use crate::model::error::{Error, ExitCode, Kind, Result};
 use crate::model::size;
-use crate::sequences::arguments::{Color, Common};
+use crate::sequences::arguments::{Color, Common, Up};
 use crate::sequences::context::Context;
 use crate::sequences::{backup, check, down, redis_cli, restore, rotation, ssh, status, up, verify};
 use crate::ui::JSON_SCHEMA_VERSION;
@@ -50,8 +50,8 @@ async fn dispatch(cli: Cli, ui: Ui) -> Result<ExitCode> {
     let interrupt = Interrupt::listen()?;
     let Common { timeout, .. } = cli.common;
     let mut context = Context::new(cli.common, ui, interrupt.clone())?;
-    if let Verb::Up(arguments) = &cli.verb {
-        context.agent.clone_from(&arguments.agent);
+    if let Verb::Up(Up { agent: Some(agent), .. }) = &cli.verb {
+        context.agent = Some(agent.clone());
     }
     let stopping = match cli.verb {
         Verb::Promote(_) | Verb::SwitchApp(_) => GOING_BACK,

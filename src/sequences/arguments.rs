@@ -179,8 +179,8 @@ pub struct Up {
     /// With --dry-run: exit 2 when there are changes to make
     #[arg(long, requires = "dry_run")]
     pub detailed_exitcode: bool,
-    /// The agent for the hosts, and beside it the engine's module; default: infra-agent-x86_64 or infra-agent-aarch64 beside this program
-    #[arg(long, value_name = "FILE", env = "INFRA_AGENT")]
+    /// The agent for the hosts, and beside it the engine's module; default: INFRA_AGENT, or else infra-agent-x86_64 or infra-agent-aarch64 beside this program
+    #[arg(long, value_name = "FILE")]
     pub agent: Option<PathBuf>,
 }
 
