@@ -10,7 +10,6 @@ use crate::sequences::context::{Context, Environment, host_record, target};
 use crate::sequences::rehearsal::scratch::Scratch;
 use crate::sequences::rehearsal::{Record, Setup, Verdict};
 use crate::sequences::setup::access;
-use crate::ui::JSON_SCHEMA_VERSION;
 use jiff::Timestamp;
 use serde_json::json;
 use std::collections::BTreeMap;
@@ -38,9 +37,7 @@ pub async fn run(context: &Context) -> Result<ExitCode> {
         .locked(&environment, "infra switch-app --rehearse", work)
         .await?;
     if context.ui.json() {
-        context
-            .ui
-            .data(json!({ "schema_version": JSON_SCHEMA_VERSION, "rehearsal": verdict }).to_string());
+        context.ui.document(json!({ "rehearsal": verdict }));
     }
     match verdict {
         Verdict::Passed { writes, reads } => {
