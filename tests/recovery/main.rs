@@ -50,10 +50,12 @@ fn raise_with_source(keys: u32) -> (World, Source) {
 
 fn alone(full: bool, test: impl FnOnce()) {
     let _alone = ONE_AT_A_TIME.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-    match full == points::is_full() {
-        true => test(),
-        false if full => println!("a sample of this is taken by another test; `make test-cutover` does all of it"),
-        false => println!("all of it is done by the other tests"),
+    if full == points::is_full() {
+        test();
+    } else if full {
+        println!("a sample of this is taken by another test; `make test-cutover` does all of it");
+    } else {
+        println!("all of it is done by the other tests");
     }
 }
 

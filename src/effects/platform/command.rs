@@ -164,10 +164,8 @@ impl Hook {
             .iter()
             .map(|(name, value)| (name.as_str(), value.as_ref().map(Secret::expose)))
             .collect();
-        let body = match body.is_empty() {
-            true => None,
-            false => Some(secret::json(&body).doing(doing)?),
-        };
+        let body = (!body.is_empty()).then(|| secret::json(&body).doing(doing));
+        let body = body.transpose()?;
         let told = async move {
             if let (Some(mut stdin), Some(body)) = (stdin, body) {
                 // A command that reads nothing ends before all is written; its own status decides.
@@ -212,10 +210,10 @@ async fn printed(pipe: Option<impl AsyncRead + Unpin>, most: usize) -> std::io::
     if let Some(pipe) = pipe {
         pipe.take(most as u64 + 1).read_to_end(&mut bytes).await?;
     }
-    match bytes.len() > most {
-        true => Err(std::io::Error::other(format!("it printed more than {most} bytes"))),
-        false => Ok(bytes),
+    if bytes.len() > most {
+        return Err(std::io::Error::other(format!("it printed more than {most} bytes")));
     }
+    Ok(bytes)
 }
 
 /// Returns a line without the values that its command was given.

@@ -191,10 +191,10 @@ impl Platform {
                     .filter(|(_, quantity)| *quantity > 0)
                     .map(|(kind, _)| (kind, 0))
                     .collect();
-                match running.is_empty() {
-                    true => Ok(()),
-                    false => heroku.scale(&running).await,
+                if running.is_empty() {
+                    return Ok(());
                 }
+                heroku.scale(&running).await
             }
             Platform::Command(hook) => hook.stop().await,
         }
@@ -207,10 +207,10 @@ impl Platform {
                 if heroku.formation().await? != standing.formation && !standing.formation.is_empty() {
                     heroku.scale(&standing.formation).await?;
                 }
-                match standing.maintenance {
-                    true => Ok(()),
-                    false => heroku.set_maintenance(false).await,
+                if standing.maintenance {
+                    return Ok(());
                 }
+                heroku.set_maintenance(false).await
             }
             Platform::Command(hook) => hook.start().await,
         }

@@ -27,6 +27,7 @@ impl Bounded {
             },
             refused: None,
         }
+        Ok(())
     }
 }
 

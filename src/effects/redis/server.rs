@@ -24,10 +24,7 @@ pub struct Server {
 
 impl fmt::Display for Server {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.host.contains(':') {
-            true => write!(f, "{} ([{}]:{})", self.label, self.host, self.port),
-            false => write!(f, "{} ({}:{})", self.label, self.host, self.port),
-        }
+        write!(f, "{} ({}:{})", self.label, self.host_of_url(), self.port)
     }
 }
 
@@ -88,10 +85,7 @@ impl Server {
             None if user.is_empty() => String::new(),
             None => format!("{user}@"),
         };
-        let host = match self.host.contains(':') {
-            true => format!("[{}]", self.host),
-            false => self.host.clone(),
-        };
+        let host = self.host_of_url();
         Secret::new(format!("{scheme}://{credentials}{host}:{}", self.port))
     }
 

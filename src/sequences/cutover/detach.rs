@@ -61,11 +61,10 @@ impl<R: Record, P: Pair> Cutover<R, P> {
         if !maintenance_was_on {
             app.set_maintenance(true).await?;
         }
-        let changed = self.detach_steps(app, &plan, &step).await;
-        let changed = match maintenance_was_on {
-            true => changed,
-            false => changed.and(self.end_maintenance(app).await),
-        };
+        let mut changed = self.detach_steps(app, &plan, &step).await;
+        if !maintenance_was_on {
+            changed = changed.and(self.end_maintenance(app).await);
+        }
         if let Err(error) = changed {
             step.failed("not done");
             return Err(error);

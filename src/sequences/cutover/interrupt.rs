@@ -19,10 +19,10 @@ impl Interrupt {
     }
 
     pub fn check(&self, command: Command) -> Result<()> {
-        match self.signal.requested() && !self.ignored {
-            true => Err(interrupted(command)),
-            false => Ok(()),
+        if self.signal.requested() && !self.ignored {
+            return Err(interrupted(command));
         }
+        Ok(())
     }
 
     /// Does work that may be dropped at any await.

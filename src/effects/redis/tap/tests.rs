@@ -308,9 +308,10 @@ async fn a_severed_or_killed_source_breaks_the_tap_for_good() {
         let mark = tap.position();
         source.script("SET a 1").await;
         catch_up(&tap, &source).await;
-        match kill {
-            true => source.kill_and_restart().await,
-            false => drop(source.run::<i64>("CLIENT KILL TYPE replica").await),
+        if kill {
+            source.kill_and_restart().await;
+        } else {
+            source.run::<i64>("CLIENT KILL TYPE replica").await;
         }
         let reason = await_break(&tap).await;
         assert!(reason.contains("connection"), "{reason}");
