@@ -5,7 +5,7 @@ use super::values::{is_cidr, is_command, is_domain, is_name, is_pattern, is_var,
 use crate::model::error::{Error, Result};
 use std::ops::RangeInclusive;
 
-/// Settings of redis.conf that promises depend on.
+/// Settings of redis.conf that belong to the tool, since its promises depend on them.
 const OWN_SETTINGS: [&str; 16] = [
     "replicaof",
     "slaveof",
@@ -25,7 +25,7 @@ const OWN_SETTINGS: [&str; 16] = [
     "replica-read-only",
 ];
 
-/// Commands that the promises of the pair depend on: no app may have them.
+/// Commands that no app may have, since the promises of the pair depend on them.
 const OWN_COMMANDS: [&str; 16] = [
     "acl",
     "bgrewriteaof",
@@ -205,7 +205,7 @@ fn backup(backup: &Backup) -> Result<()> {
         return wrong("backup.every", &backup.every, "a period such as 1h or 30m");
     }
     within("backup.rpo_s", backup.rpo_s, 1..=3600, " seconds")?;
-    // S3's own limit is a hundred years, which nobody can take back.
+    // S3's own limit is a hundred years, which nobody could undo.
     if let Some(lock) = backup.object_lock {
         within("backup.object_lock.days", lock.days.into(), 1..=3650, " days")?;
     }

@@ -30,7 +30,7 @@ pub struct Config {
 }
 
 impl Config {
-    /// Returns how often a base is made, in seconds.
+    /// Returns the time between two bases, in seconds.
     pub fn backup_period_s(&self) -> u64 {
         values::period(&self.backup.every).unwrap_or(3600)
     }
@@ -64,7 +64,7 @@ pub struct App {
     /// The var that the app reads.
     #[serde(default = "App::default_config_var")]
     pub config_var: String,
-    /// The var that receives the certificate of the endpoint's authority, in the same change.
+    /// The var for the certificate of the endpoint's authority, set in the same change.
     ///
     /// Default: `app.config_var` with `_CA` for `_URL`: `REDIS_CA`.
     pub ca_config_var: Option<String>,
@@ -84,7 +84,7 @@ impl App {
         "REDIS_URL".into()
     }
 
-    /// Returns the var that receives the certificate authority: the URL's var with `_CA` for `_URL`.
+    /// Returns the var for the certificate authority: the URL's var with `_CA` in place of `_URL`.
     pub fn ca_config_var(&self) -> String {
         self.ca_config_var.clone().unwrap_or_else(|| {
             let stem = self.config_var.strip_suffix("_URL").unwrap_or(&self.config_var);
@@ -98,7 +98,7 @@ impl App {
 pub enum PlatformKind {
     #[default]
     Heroku,
-    /// Any other, by commands of the user's own: see `commands`.
+    /// Any other platform, by the user's own commands: see `commands`.
     Command,
 }
 
@@ -109,13 +109,13 @@ pub struct AppCommands {
     pub read: String,
     /// Gets a JSON object of names and values on stdin and sets them in one change; null removes a var.
     pub set: String,
-    /// Ends with 0 when every process of the app runs with the vars as they are set now.
+    /// Ends with 0 when every process of the app runs with the present vars.
     pub verify: String,
-    /// Makes the app's processes start anew with the vars as they are set; optional.
+    /// Restarts the app's processes with the present vars; optional.
     pub restart: Option<String>,
     /// Stops every process of the app; optional, for a source that cannot be paused.
     pub stop: Option<String>,
-    /// Starts them again.
+    /// Starts the processes again; optional.
     pub start: Option<String>,
 }
 
@@ -168,7 +168,7 @@ impl Default for Hosts {
     }
 }
 
-/// How the operator gets to the hosts.
+/// How the operator reaches the hosts.
 #[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
 #[serde(rename_all = "lowercase")]
 pub enum Reach {
@@ -261,7 +261,7 @@ impl Default for Keep {
     }
 }
 
-/// Only for emulators; the usual AWS variables come first.
+/// Only for emulators; the usual AWS variables have precedence.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Aws {

@@ -1,6 +1,6 @@
-//! `infra.yml`: what people write. Everything has a default but `name`, `source` and `app`.
+//! `infra.yml`, the user's settings. Only `name`, `source` and `app` have no default.
 //!
-//! With `inventory` the only user of serde_yaml. Unknown fields are errors, since a misspelt field that is silently ignored is a wrong cloud.
+//! Unknown fields are errors, since an ignored misspelling gives a wrong cloud.
 
 mod check;
 mod fields;

@@ -4,8 +4,8 @@ use super::fields::Config;
 use crate::model::error::{Doing, Result};
 use std::path::Path;
 
-/// Returns whether the source's pin could be put into the file: `source` has to be written in a form
-/// that one line can be added to. The rest of the file, comments too, stays as it is.
+/// Writes the source's pin into the file and keeps the rest, comments too. Returns false if
+/// `source` has a form that no line can be added to.
 pub fn write_pin(path: &Path, pin: &str) -> Result<bool> {
     let text = std::fs::read_to_string(path).doing(|| format!("read {}", path.display()))?;
     let Some(pinned) = with_pin(&text, pin) else {
@@ -28,7 +28,7 @@ pub fn write_pin(path: &Path, pin: &str) -> Result<bool> {
     Ok(true)
 }
 
-/// The file's text with the pin in it, if that reads back as meant.
+/// Returns the text with the pin, if it parses with that pin.
 fn with_pin(text: &str, pin: &str) -> Option<String> {
     let mut lines: Vec<String> = text.lines().map(str::to_string).collect();
     if let Some(line) = lines.iter_mut().find(|line| line.trim_start().starts_with("tls_pin:")) {

@@ -6,7 +6,7 @@ use crate::model::error::{Error, Result};
 use crate::model::files;
 use std::path::Path;
 
-/// No `infra.yml` that a person writes comes near this. It bounds what aliases can make of a file too: each repeats, by a few bytes, as much as the rest holds.
+/// More than any person writes. It also bounds YAML aliases, which can repeat content.
 const MAX_BYTES: u64 = 32 * 1024;
 
 impl Config {
@@ -52,14 +52,14 @@ mod tests {
     }
 
     #[test]
-    fn nobody_and_left_out_are_not_the_same() {
+    fn an_empty_list_and_a_missing_one_differ() {
         let config = Config::parse(&format!("{SMALLEST}hosts: {{admin_cidrs: []}}\n")).unwrap();
         assert_eq!(config.hosts.admin_cidrs, Some(Vec::new()));
         assert_eq!(config.hosts.app_cidrs, None);
     }
 
     #[test]
-    fn a_wrong_field_is_named_with_what_was_found() {
+    fn the_error_for_a_wrong_field_names_it_and_its_value() {
         for (extra, field) in [
             ("hosts: {disk_gb: 2}", "hosts.disk_gb"),
             ("hosts: {admin_cidrs: [everyone]}", "hosts.admin_cidrs"),

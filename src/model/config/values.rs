@@ -1,6 +1,6 @@
 //! The forms of single values: names, amounts, periods, addresses.
 
-/// Bytes of an amount as redis.conf writes it: `400mb`, `1gb`, `1048576`.
+/// Returns the bytes of an amount in redis.conf's form: `400mb`, `1gb`, `1048576`.
 pub fn parse_memory(text: &str) -> Option<u64> {
     let text = text.trim().to_ascii_lowercase();
     let split = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
@@ -36,7 +36,7 @@ pub(super) fn period(text: &str) -> Option<u64> {
         .filter(|seconds| (300..=86_400).contains(seconds))
 }
 
-/// Whether this may stand in the names of buckets, roles and tags.
+/// Returns true if the text fits into names of buckets, roles and tags.
 pub fn is_name(text: &str, longest: usize) -> bool {
     let first = text.bytes().next().is_some_and(|b| b.is_ascii_lowercase());
     first
@@ -53,14 +53,14 @@ pub(super) fn is_var(text: &str) -> bool {
         && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
 }
 
-/// A pattern as one word of users.acl.
+/// Returns true if the pattern is one word of users.acl.
 pub(super) fn is_pattern(pattern: &str) -> bool {
     let rule = pattern.strip_prefix("%R~").or(pattern.strip_prefix("%W~"));
     let rule = rule.unwrap_or(pattern);
     !rule.is_empty() && rule.len() <= 512 && rule.chars().all(|c| !c.is_whitespace() && !c.is_control())
 }
 
-/// A name of several labels, as certificates have it; no address, no wildcard.
+/// Returns true for a name of several labels, as certificates have it; no address, no wildcard.
 pub(super) fn is_domain(text: &str) -> bool {
     let label = |label: &str| {
         (1..=63).contains(&label.len())
@@ -92,7 +92,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn amounts_of_memory_are_those_of_redis() {
+    fn amounts_of_memory_are_read_as_redis_reads_them() {
         assert_eq!(parse_memory("400mb"), Some(400 << 20));
         assert_eq!(parse_memory("1GB"), Some(1 << 30));
         assert_eq!(parse_memory("10k"), Some(10_000));
