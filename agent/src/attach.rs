@@ -161,20 +161,17 @@ impl Shipper {
         };
         let until = self.memory.covered_until();
         let same = known.run_id == look.run_id && known.role == look.role && proven.all;
-        let timeline = match same {
-            true => {
-                let begins = known.parent.is_none();
-                self.shared
-                    .change(|state| state.base_needed |= begins && !state.based.contains(&known.id));
-                known
-            }
-            false => {
-                let parent = Parent {
-                    timeline: self.memory.owner_of(proven.position).unwrap_or(known.id),
-                    up_to: proven.position,
-                };
-                self.open(look, proven.position, Some(parent))?
-            }
+        let timeline = if same {
+            let begins = known.parent.is_none();
+            self.shared
+                .change(|state| state.base_needed |= begins && !state.based.contains(&known.id));
+            known
+        } else {
+            let parent = Parent {
+                timeline: self.memory.owner_of(proven.position).unwrap_or(known.id),
+                up_to: proven.position,
+            };
+            self.open(look, proven.position, Some(parent))?
         };
         Ok(Some(Attached {
             timeline,

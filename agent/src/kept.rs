@@ -181,12 +181,13 @@ impl Kept {
 
     /// Removes a set under another name: half of a set must not look like one.
     fn discard(&self, path: &Path) -> Result<()> {
-        let gone = match path
+        let gone = if path
             .file_name()
             .is_some_and(|name| name.to_string_lossy().starts_with(GONE))
         {
-            true => path.to_path_buf(),
-            false => self.move_away(path)?,
+            path.to_path_buf()
+        } else {
+            self.move_away(path)?
         };
         remove(&gone)
     }

@@ -19,15 +19,16 @@ pub async fn run(context: &Context, arguments: &SwitchApp) -> Result<ExitCode> {
     if !arguments.back {
         before::switch(context, &arguments.leave.leave, arguments.without_rehearsal).await?;
     }
-    let (command, what) = match arguments.back {
-        true => (
+    let (command, what) = if arguments.back {
+        (
             Command::Back,
             "This sets the app's config vars back to the source, which restarts its processes; it is refused once the new side was written to.",
-        ),
-        false => (
+        )
+    } else {
+        (
             Command::SwitchApp,
             "This fences the source, lets the master take over and changes the app's config vars, which restarts its processes.",
-        ),
+        )
     };
     let plan = Plan {
         command,

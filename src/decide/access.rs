@@ -74,9 +74,10 @@ impl Apps {
                 }
             }
         }
-        match names.is_empty() {
-            true => Apps::Anywhere,
-            false => Apps::Spaces { names, addresses },
+        if names.is_empty() {
+            Apps::Anywhere
+        } else {
+            Apps::Spaces { names, addresses }
         }
     }
 

@@ -245,9 +245,10 @@ impl<'a> AppVars<'a> {
             Ok(Some(there)) => self.names_source(there),
             Err(_) => false,
         };
-        match ours && self.owner(&name).is_none() {
-            true => name,
-            false => format!("{name}_COPY"),
+        if ours && self.owner(&name).is_none() {
+            name
+        } else {
+            format!("{name}_COPY")
         }
     }
 
@@ -273,12 +274,13 @@ impl<'a> AppVars<'a> {
     pub fn change(&self, further: &[&str]) -> Result<Change> {
         let app = self.app;
         if let Some(attachment) = self.detached().first() {
-            let var = match self
+            let var = if self
                 .owner(self.config_var)
                 .is_some_and(|owner| owner.id == attachment.id)
             {
-                true => self.config_var.to_string(),
-                false => self.owned_by(attachment).join(", "),
+                self.config_var.to_string()
+            } else {
+                self.owned_by(attachment).join(", ")
             };
             return Err(Error::failed(format!(
                 "change the vars of app {app}: the attachment {} of {} owns {var}",

@@ -150,9 +150,10 @@ impl Ui {
 }
 
 fn painted(wanted: bool, code: &str, text: &str) -> String {
-    match wanted {
-        true => format!("\x1b[{code}m{text}\x1b[0m"),
-        false => text.to_string(),
+    if wanted {
+        format!("\x1b[{code}m{text}\x1b[0m")
+    } else {
+        text.to_string()
     }
 }
 

@@ -98,9 +98,10 @@ impl Order {
 
     /// Phase and side of the app at the end.
     fn end(self) -> (&'static str, &'static str) {
-        match self.goes_back() {
-            true => ("following", "source"),
-            false => ("settled", "endpoint"),
+        if self.goes_back() {
+            ("following", "source")
+        } else {
+            ("settled", "endpoint")
         }
     }
 }

@@ -155,9 +155,10 @@ impl Sides {
             serde_json::from_str(&platform("GET", "/apps/demo/addon-attachments", json!({}))).unwrap();
         let attachments = attachments.as_array().unwrap();
         let is_owned = attachments.iter().any(|attachment| attachment["name"] == "REDIS");
-        let vars = match is_owned {
-            true => json!({ "REDIS_CA": null }),
-            false => json!({ "REDIS_URL": null, "REDIS_CA": null }),
+        let vars = if is_owned {
+            json!({ "REDIS_CA": null })
+        } else {
+            json!({ "REDIS_URL": null, "REDIS_CA": null })
         };
         platform("PATCH", "/apps/demo/config-vars", vars);
         if !is_owned {

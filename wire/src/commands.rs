@@ -70,9 +70,10 @@ impl CommandTable {
         let specs = parts.nth(5);
         let subcommands = parts.next().and_then(array).unwrap_or_default();
         // The flags of a container say nothing of its subcommands.
-        let shape = match subcommands.is_empty() {
-            true => shape(&flags, specs),
-            false => Shape::Anything,
+        let shape = if subcommands.is_empty() {
+            shape(&flags, specs)
+        } else {
+            Shape::Anything
         };
         self.0.insert(name, shape);
         for subcommand in subcommands {
@@ -113,9 +114,10 @@ fn shape(flags: &[String], specs: Option<Value>) -> Shape {
             None => return Shape::Anything,
         }
     }
-    match written.is_empty() {
-        true => Shape::Anything,
-        false => Shape::Writes(written),
+    if written.is_empty() {
+        Shape::Anything
+    } else {
+        Shape::Writes(written)
     }
 }
 

@@ -528,9 +528,10 @@ impl Model {
             if !self.apps[at].stopped {
                 continue;
             }
-            let started = match on_the_way_back {
-                true => !self.apps[at].not_back && self.insist(run),
-                false => self.call(run) == Answer::Done,
+            let started = if on_the_way_back {
+                !self.apps[at].not_back && self.insist(run)
+            } else {
+                self.call(run) == Answer::Done
             };
             if !started && !on_the_way_back {
                 return Some("refused");

@@ -304,14 +304,13 @@ fn going_back_wants_proof_that_the_new_side_is_unused() {
                 ..promoted()
             };
             let next = decide(Command::Back, &past(Some(phase)), &world);
-            match allowed {
-                true => {
-                    let steps = steps(next);
-                    assert!(position(&steps, CloseAccess) < position(&steps, ProveUnwritten));
-                    assert!(position(&steps, ProveUnwritten) < position(&steps, VarsBack));
-                    assert!(position(&steps, VarsBack) < position(&steps, Follow));
-                }
-                false => assert_eq!(next, Next::Refuse(Refusal::WrittenSinceSwitch)),
+            if allowed {
+                let steps = steps(next);
+                assert!(position(&steps, CloseAccess) < position(&steps, ProveUnwritten));
+                assert!(position(&steps, ProveUnwritten) < position(&steps, VarsBack));
+                assert!(position(&steps, VarsBack) < position(&steps, Follow));
+            } else {
+                assert_eq!(next, Next::Refuse(Refusal::WrittenSinceSwitch))
             }
         }
     }

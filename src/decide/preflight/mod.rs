@@ -154,12 +154,13 @@ pub fn judge(facts: &Facts) -> Vec<Finding> {
 /// `up` renews certificates long before their end, so one near its end means that no `up` ran.
 fn judge_certificates(certificates: &[(&'static str, i64)]) -> Option<Finding> {
     let (host, days) = certificates.iter().min_by_key(|(_, days)| *days)?;
-    Some(match *days < ENDING_DAYS {
-        true => Finding::warning(
+    Some(if *days < ENDING_DAYS {
+        Finding::warning(
             "certificates",
             format!("the certificate of the {host} ends in {days} days; clients refuse it then"),
             "run `infra up`: it renews certificates without a restart",
-        ),
-        false => Finding::ok("certificates", format!("the hosts' certificates have {days} days left")),
+        )
+    } else {
+        Finding::ok("certificates", format!("the hosts' certificates have {days} days left"))
     })
 }

@@ -84,9 +84,10 @@ fn ca_in_use(vars: &AppVars<'_>, ca_var: &str, gone: &[&str]) -> Option<Refused>
             vars.app,
             owner.name,
             owner.addon_name,
-            match gone.contains(&owner.id.as_str()) {
-                true => "; the app may still want the add-on's value",
-                false => "",
+            if gone.contains(&owner.id.as_str()) {
+                "; the app may still want the add-on's value"
+            } else {
+                ""
             }
         ),
         None => {

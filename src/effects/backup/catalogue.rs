@@ -267,9 +267,10 @@ impl Catalogue {
             }
             for pair in log.pieces.windows(2) {
                 let (before, after) = (&pair[0].segment, &pair[1].segment);
-                let follows = match before.increment == after.increment {
-                    true => after.from == before.to,
-                    false => after.increment == before.increment + 1 && after.from == 0,
+                let follows = if before.increment == after.increment {
+                    after.from == before.to
+                } else {
+                    after.increment == before.increment + 1 && after.from == 0
                 };
                 if after.number != before.number + 1 || !follows {
                     found.push(Finding {

@@ -47,9 +47,10 @@ async fn read(bucket: &Bucket, key: &str) -> Result<Record> {
     let Some(object) = bucket.get(key).await? else {
         return Ok(Record::Unknown("it is gone".into()));
     };
-    let record = match key.ends_with(COMMIT) {
-        true => parse(&object.body).map(|commit| Record::Base(Box::new(commit))),
-        false => parse(&object.body).map(|timeline| Record::Timeline(Box::new(timeline))),
+    let record = if key.ends_with(COMMIT) {
+        parse(&object.body).map(|commit| Record::Base(Box::new(commit)))
+    } else {
+        parse(&object.body).map(|timeline| Record::Timeline(Box::new(timeline)))
     };
     Ok(record.unwrap_or_else(Record::Unknown))
 }

@@ -92,9 +92,10 @@ impl Bucket {
                     format!("remove versions from {}", self.url(""))
                 })?;
             if let Some(first) = answer.errors.unwrap_or_default().first() {
-                let permission = match governed {
-                    true => Permission::BypassGovernanceRetention,
-                    false => Permission::DeleteObjectVersion,
+                let permission = if governed {
+                    Permission::BypassGovernanceRetention
+                } else {
+                    Permission::DeleteObjectVersion
                 };
                 return Err(Error::failed(format!(
                     "remove a version of {}",

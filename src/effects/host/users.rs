@@ -68,9 +68,10 @@ struct Values<'a> {
 
 /// Returns a key pattern as an ACL rule: read and write, unless it begins with `%R~` or `%W~`.
 fn key_rule(pattern: &str) -> String {
-    match pattern.starts_with("%R~") || pattern.starts_with("%W~") {
-        true => pattern.into(),
-        false => format!("~{pattern}"),
+    if pattern.starts_with("%R~") || pattern.starts_with("%W~") {
+        pattern.into()
+    } else {
+        format!("~{pattern}")
     }
 }
 

@@ -81,11 +81,12 @@ impl Hook {
                 }
             };
         }
-        match self.config_vars().await?.agrees_with(wanted) {
-            true => Ok(Some(0)),
-            false => Err(Error::failed(doing())
+        if self.config_vars().await?.agrees_with(wanted) {
+            Ok(Some(0))
+        } else {
+            Err(Error::failed(doing())
                 .because("app.commands.set ended well, and app.commands.read still prints other values")
-                .hint("run both by hand, and then the same command again")),
+                .hint("run both by hand, and then the same command again"))
         }
     }
 

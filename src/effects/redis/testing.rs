@@ -246,9 +246,10 @@ pub fn command(words: &str) -> Cmd {
 }
 
 fn spawn(folder: &TempDir, port: u16, arguments: &[String], tls: bool, program: Option<&Program>) -> Child {
-    let ports = match tls {
-        true => vec!["--port".into(), "0".into(), "--tls-port".into(), port.to_string()],
-        false => vec!["--port".into(), port.to_string()],
+    let ports = if tls {
+        vec!["--port".into(), "0".into(), "--tls-port".into(), port.to_string()]
+    } else {
+        vec!["--port".into(), port.to_string()]
     };
     // Servers before Redis 7 do not know this option.
     let debug: &[&str] = match program.is_none_or(|program| program.version.0 >= 7) {

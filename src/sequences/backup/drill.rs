@@ -38,9 +38,10 @@ pub async fn run(context: &Context, environment: &Environment, arguments: &Drill
         None => drill::some_second(&catalogue).map_or(Wish::Latest, Wish::At),
     };
     let choice = restore::choose(&catalogue, &wish)?;
-    let mut report = match arguments.local {
-        true => context.interrupt.or(here(context, environment, &choice)).await?,
-        false => beside(context, environment, &choice).await?,
+    let mut report = if arguments.local {
+        context.interrupt.or(here(context, environment, &choice)).await?
+    } else {
+        beside(context, environment, &choice).await?
     };
     report.seconds = (begun.elapsed().as_secs_f64() * 10.0).round() / 10.0;
     drill::remember(bucket, context.env(), &report).await?;

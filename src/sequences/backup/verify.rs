@@ -101,9 +101,10 @@ async fn checked(context: &Context, environment: &Environment) -> Result<prove::
     proof.findings.sort();
     proof.findings.dedup();
     let done = format!("{} objects, {}", size::count(proof.objects), size::bytes(proof.bytes));
-    match proof.findings.is_empty() {
-        true => step.done(done),
-        false => step.failed(format!("{done}: {} findings", proof.findings.len())),
+    if proof.findings.is_empty() {
+        step.done(done)
+    } else {
+        step.failed(format!("{done}: {} findings", proof.findings.len()))
     }
     Ok(proof)
 }

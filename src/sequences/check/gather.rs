@@ -258,9 +258,10 @@ fn copy(context: &Context, vars: &ConfigVars, attachments: &[Attachment], endpoi
     let read = |var: &str| vars.get(var).ok().flatten();
     // Only what an attachment owns is kept up to date by the provider.
     let owned = |var: &str| owner(attachments, &app.name, var).is_some();
-    let original = match original == app.config_var && !owned(&original) {
-        true => owned_twin(vars, &app.config_var, owned).unwrap_or(original),
-        false => original,
+    let original = if original == app.config_var && !owned(&original) {
+        owned_twin(vars, &app.config_var, owned).unwrap_or(original)
+    } else {
+        original
     };
     if original == app.config_var || !owned(&original) {
         return Copy::Fresh;

@@ -119,12 +119,11 @@ impl<R: Record, P: Pair> Cutover<R, P> {
                     .into_iter()
                     .filter_map(|info| info.link.as_ref()?.sync?.left_bytes)
                     .sum();
-                Ok(
-                    match up(&master) && up(&replica) && !master.loading && !replica.loading {
-                        true => Look::Ready(()),
-                        false => Look::NotYet(format!("{} left to copy", size::bytes(left))),
-                    },
-                )
+                Ok(if up(&master) && up(&replica) && !master.loading && !replica.loading {
+                    Look::Ready(())
+                } else {
+                    Look::NotYet(format!("{} left to copy", size::bytes(left)))
+                })
             }
         });
         self.interrupt.or(self.command, syncing).await?;

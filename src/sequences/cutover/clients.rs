@@ -90,9 +90,10 @@ pub async fn await_gone(
         .iter()
         .map(|client| client.id)
         .collect();
-    let severed = match ids.is_empty() {
-        true => 0,
-        false => control::kill_clients(source, &ids).await?,
+    let severed = if ids.is_empty() {
+        0
+    } else {
+        control::kill_clients(source, &ids).await?
     };
     // A client that connects for a single command is seldom listed; its writes are in the stream.
     let begun = Instant::now();
@@ -103,9 +104,10 @@ pub async fn await_gone(
             return Ok(severed);
         }
         if begun.elapsed() >= 3 * away.max(Duration::from_secs(1)) {
-            let who = match left.is_empty() {
-                true => "somebody who connects for single commands".to_string(),
-                false => left,
+            let who = if left.is_empty() {
+                "somebody who connects for single commands".to_string()
+            } else {
+                left
             };
             return Err(Error::unproven(format!(
                 "keep everybody from {}: the app is stopped, and there is still {who}",

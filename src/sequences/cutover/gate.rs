@@ -240,13 +240,14 @@ pub async fn drain(fence: &Fence, sides: &mut Sides, baseline: &Baseline, step: 
     };
     wait.until(step, || async {
         let (master, replica) = sides.pair().await?;
-        Ok(match applied(&master) >= wanted && applied(&replica) >= wanted {
-            true => Look::Ready(()),
-            false => Look::NotYet(format!(
+        Ok(if applied(&master) >= wanted && applied(&replica) >= wanted {
+            Look::Ready(())
+        } else {
+            Look::NotYet(format!(
                 "master {} bytes behind, replica {} bytes",
                 wanted.saturating_sub(applied(&master)),
                 wanted.saturating_sub(applied(&replica))
-            )),
+            ))
         })
     })
     .await?;

@@ -107,9 +107,10 @@ pub fn vars_point<R: Record, P: Pair>(setup: &Setup<R, P>, vars: &ConfigVars) ->
     let value = vars.get(&setup.config_var)?;
     let by_domain = (value.and_then(vars::place))
         .is_some_and(|(host, port, _)| setup.domain.as_ref() == Some(&host) && port == endpoint.1);
-    Ok(match by_domain {
-        true => Points::Endpoint,
-        false => vars::points(value, &setup.source_places(), (&endpoint.0, endpoint.1)),
+    Ok(if by_domain {
+        Points::Endpoint
+    } else {
+        vars::points(value, &setup.source_places(), (&endpoint.0, endpoint.1))
     })
 }
 
@@ -141,9 +142,10 @@ pub async fn our_stillness(master: &Server, source: &Server, promotion: &Promoti
 
 async fn stillness(seen: &Seen, by_itself: OwnRemovals, other: &Server) -> Result<Stillness> {
     Ok(
-        match seen.writes == 0 && removals::by_clients(seen, by_itself, other).await?.is_none() {
-            true => Stillness::Still,
-            false => Stillness::Moved,
+        if seen.writes == 0 && removals::by_clients(seen, by_itself, other).await?.is_none() {
+            Stillness::Still
+        } else {
+            Stillness::Moved
         },
     )
 }
@@ -194,9 +196,10 @@ pub async fn link(name: &Server, sides: &Sides, sync: Duration, step: &Step) -> 
                     .hint("the provider may have changed the source's address or password: run `infra up`, which points the master at it anew, then the same command again"),
             );
         }
-        step.update(match copying {
-            true => "the master copies the source",
-            false => "the master's link to the source is down",
+        step.update(if copying {
+            "the master copies the source"
+        } else {
+            "the master's link to the source is down"
         });
         tokio::time::sleep(Duration::from_millis(200)).await;
     }

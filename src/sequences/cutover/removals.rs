@@ -110,9 +110,10 @@ async fn still_there(server: &Server, seen: &Seen) -> Result<Count> {
 }
 
 fn unlisted(all: u64, listed: usize) -> u64 {
-    match listed < MOST_DELETED {
-        true => 0,
-        false => all.saturating_sub(listed as u64),
+    if listed < MOST_DELETED {
+        0
+    } else {
+        all.saturating_sub(listed as u64)
     }
 }
 

@@ -36,9 +36,10 @@ impl<R: Record, P: Pair> Cutover<R, P> {
             baseline.watch().unbroken()?;
             Ok(baseline.watch().quiet_for())
         };
-        let end = match self.is_empty_since_the_promotion().await? {
-            true => Instant::now(),
-            false => stopped.after(self.setup.limits.grace),
+        let end = if self.is_empty_since_the_promotion().await? {
+            Instant::now()
+        } else {
+            stopped.after(self.setup.limits.grace)
         };
         let gone = clients::await_gone(
             &mut connection,

@@ -92,9 +92,10 @@ impl<R: Record, P: Pair> Cutover<R, P> {
                 app.start(standing).await?;
                 continue;
             }
-            let started = match self.vars_not_back.contains(name) {
-                true => Err(Error::failed("its vars are not those of the source yet")),
-                false => insist(|| app.start(standing)).await,
+            let started = if self.vars_not_back.contains(name) {
+                Err(Error::failed("its vars are not those of the source yet"))
+            } else {
+                insist(|| app.start(standing)).await
             };
             if let Err(error) = started {
                 left += 1;

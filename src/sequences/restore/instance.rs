@@ -250,9 +250,10 @@ impl Ready {
             built.last_second.map_or("in the base".into(), moment)
         ));
         let step = ui.step("load");
-        let checked = match altered.keep_life {
-            true => on_host::plain(session, &name).await?,
-            false => on_host::check(session, &name).await?,
+        let checked = if altered.keep_life {
+            on_host::plain(session, &name).await?
+        } else {
+            on_host::check(session, &name).await?
         };
         if altered.keep_life {
             if let Checked::NoRoom(why) = &checked {

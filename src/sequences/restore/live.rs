@@ -74,9 +74,10 @@ pub async fn restore(
     };
     let all = altered.keys.is_none();
     if confirmed.dry_run {
-        ui.data(match all {
-            true => format!("would put {words} in the place of the master's data, from {from}"),
-            false => format!("would put {words} into the master, in the place of keys of the same names, from {from}"),
+        ui.data(if all {
+            format!("would put {words} in the place of the master's data, from {from}")
+        } else {
+            format!("would put {words} into the master, in the place of keys of the same names, from {from}")
         });
         return Ok(ExitCode::Done);
     }
@@ -220,9 +221,10 @@ impl<'a> Master<'a> {
     /// Has a second engine load it, if the host has room; `plain` also writes it as commands.
     pub async fn load_beside(&self, name: &str, context: &Context, plain: bool) -> Result<Checked> {
         let step = self.ui.step("load it beside");
-        let checked = match plain {
-            true => on_host::plain(&self.session, name).await,
-            false => on_host::check(&self.session, name).await,
+        let checked = if plain {
+            on_host::plain(&self.session, name).await
+        } else {
+            on_host::check(&self.session, name).await
         };
         let checked = match checked {
             Ok(checked) => checked,

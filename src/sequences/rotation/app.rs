@@ -103,9 +103,10 @@ async fn await_one_offs(app: &Platform, release: u64, deadline: Duration, step: 
                 .filter(|dyno| dyno.is_one_off() && dyno.kind != "release" && dyno.release < release)
                 .map(|dyno| dyno.name)
                 .collect();
-            Ok(match old.is_empty() {
-                true => Look::Ready(()),
-                false => Look::NotYet(format!("{} still run", old.join(", "))),
+            Ok(if old.is_empty() {
+                Look::Ready(())
+            } else {
+                Look::NotYet(format!("{} still run", old.join(", ")))
             })
         })
         .await

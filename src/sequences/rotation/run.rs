@@ -440,9 +440,10 @@ fn refused(error: Error, some_have_it: bool) -> Error {
     if !error.nothing_changed() {
         return error;
     }
-    let error = match some_have_it {
-        true => error.with_kind(Kind::Partial),
-        false => error,
+    let error = if some_have_it {
+        error.with_kind(Kind::Partial)
+    } else {
+        error
     };
     error
         .while_doing("hand the app its new password: the app runs on with the old one, and both are accepted")

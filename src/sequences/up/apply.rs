@@ -146,9 +146,10 @@ async fn apply_locked(context: &Context, environment: &Environment, mut seen: Se
     if seen.phase.is_none() {
         writer
             .change(|state| {
-                state.phase = match context.config.source.none {
-                    true => WITHOUT_SOURCE.into(),
-                    false => Phase::Following.name().into(),
+                state.phase = if context.config.source.none {
+                    WITHOUT_SOURCE.into()
+                } else {
+                    Phase::Following.name().into()
                 };
             })
             .await?;

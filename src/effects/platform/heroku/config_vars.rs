@@ -115,10 +115,10 @@ impl Heroku {
                 Changed::Done(_) => return Ok(Some(before)),
                 Changed::Refused(refusal) => {
                     let error = refused(&refusal, &doing, lost);
-                    return Err(match refusal.message.contains("Cannot overwrite attachment values") {
-                        true => error
-                            .hint("an add-on's attachment owns the var: detach it, or let `infra switch-app` do it"),
-                        false => error,
+                    return Err(if refusal.message.contains("Cannot overwrite attachment values") {
+                        error.hint("an add-on's attachment owns the var: detach it, or let `infra switch-app` do it")
+                    } else {
+                        error
                     });
                 }
                 Changed::Unclear(cause) => {

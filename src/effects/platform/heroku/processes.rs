@@ -123,9 +123,10 @@ impl Heroku {
                 .iter()
                 .map(|(kind, quantity)| quantity.saturating_sub(running(kind)))
                 .fold(0, u64::saturating_add);
-            Ok(match old == 0 && missing == 0 {
-                true => Look::Ready(()),
-                false => Look::NotYet(format!("v{release}: {missing} processes to come up, {old} old ones")),
+            Ok(if old == 0 && missing == 0 {
+                Look::Ready(())
+            } else {
+                Look::NotYet(format!("v{release}: {missing} processes to come up, {old} old ones"))
             })
         })
         .await

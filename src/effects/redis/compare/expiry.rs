@@ -57,9 +57,10 @@ pub(super) enum Clock {
 
 impl Clock {
     pub fn of(version: Version) -> Self {
-        match version >= Version::new(7, 0, 0) {
-            true => Clock::Absolute,
-            false => Clock::Relative,
+        if version >= Version::new(7, 0, 0) {
+            Clock::Absolute
+        } else {
+            Clock::Relative
         }
     }
 

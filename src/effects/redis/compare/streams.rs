@@ -96,9 +96,10 @@ async fn groups(pair: &Pair, name: &[u8]) -> Result<Option<Reason>> {
         if let Some(field) = field {
             return Ok(Some(Reason::Content(format!("{field} of group {shown}"))));
         }
-        let id = match pair.drops_dead_ids {
-            true => pending_of_living(pair, name, group).await?,
-            false => pending(pair, name, group).await?,
+        let id = if pair.drops_dead_ids {
+            pending_of_living(pair, name, group).await?
+        } else {
+            pending(pair, name, group).await?
         };
         if let Some(id) = id {
             return Ok(Some(Reason::Content(format!("pending entry {id} of group {shown}"))));

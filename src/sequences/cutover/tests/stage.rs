@@ -257,15 +257,14 @@ impl Stage {
         };
         let app = json!({"name": "demo", "region": "us", "formation": formation, "config": config});
         self.admin("apps", app).await;
-        let values = match second_port {
-            true => {
-                let twin = Server {
-                    port: relay(self.source.port).await,
-                    ..self.source()
-                };
-                json!({"TLS_URL": twin.url().expose(), "BASTIONS": "192.0.2.4"})
-            }
-            false => json!({}),
+        let values = if second_port {
+            let twin = Server {
+                port: relay(self.source.port).await,
+                ..self.source()
+            };
+            json!({"TLS_URL": twin.url().expose(), "BASTIONS": "192.0.2.4"})
+        } else {
+            json!({})
         };
         let addon = json!({
             "name": "redis-oval-1", "plan": "hosted-redis:mini", "url": url.expose(), "attachment": attachment, "values": values,
@@ -604,16 +603,18 @@ impl Record for Kept {
     }
 
     fn still_ours(&self) -> Result<()> {
-        match self.ours.load(Ordering::SeqCst) || self.clock_stands {
-            true => Ok(()),
-            false => Err(Error::locked("go on: the lock was lost")),
+        if self.ours.load(Ordering::SeqCst) || self.clock_stands {
+            Ok(())
+        } else {
+            Err(Error::locked("go on: the lock was lost"))
         }
     }
 
     async fn confirm(&self) -> Result<()> {
-        match self.ours.load(Ordering::SeqCst) {
-            true => Ok(()),
-            false => Err(Error::locked("go on: the lock was lost")),
+        if self.ours.load(Ordering::SeqCst) {
+            Ok(())
+        } else {
+            Err(Error::locked("go on: the lock was lost"))
         }
     }
 }
@@ -660,12 +661,11 @@ impl Pair for Plain {
 
     async fn set_app_access(&mut self, open: bool) -> Result<()> {
         for server in [&self.master, &self.replica] {
-            match open {
-                true => self.say(server, "ACL SETUSER app on").await?,
-                false => {
-                    self.say(server, "ACL SETUSER app off").await?;
-                    self.say(server, "CLIENT KILL USER app").await?;
-                }
+            if open {
+                self.say(server, "ACL SETUSER app on").await?
+            } else {
+                self.say(server, "ACL SETUSER app off").await?;
+                self.say(server, "CLIENT KILL USER app").await?;
             }
         }
         Ok(())
