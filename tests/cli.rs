@@ -6,8 +6,7 @@
     reason = "a test stops at what it did not expect"
 )]
 
-#[path = "common/document.rs"]
-mod document;
+use testkit::document;
 
 use assert_cmd::Command;
 use clap::CommandFactory;

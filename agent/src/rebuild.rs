@@ -248,12 +248,11 @@ fn contiguous(pieces: &[Piece]) -> Result<(), Unbuilt> {
         .map(|piece| parsed(&piece.name))
         .collect::<Result<Vec<_>, _>>()?;
     for (index, pair) in segments.windows(2).enumerate() {
-        let follows = match pair[0].increment == pair[1].increment {
-            true => pair[1].from == pair[0].to.min(pieces[index].up_to),
+        let follows = if pair[0].increment == pair[1].increment {
+            pair[1].from == pair[0].to.min(pieces[index].up_to)
+        } else {
             // The length of an increment is not known, so the numbers must follow each other.
-            false => {
-                pair[1].number == pair[0].number + 1 && pair[1].increment == pair[0].increment + 1 && pair[1].from == 0
-            }
+            pair[1].number == pair[0].number + 1 && pair[1].increment == pair[0].increment + 1 && pair[1].from == 0
         };
         if !follows {
             return Err(Unbuilt::Gap {

@@ -224,10 +224,11 @@ impl<'a> AppVars<'a> {
             .map(|(var, value)| (var.to_string(), value))
             .collect();
         let hosted = hosted_var(self.config_var);
-        let value = match self.vars.has(&hosted) {
-            true => self.vars.get(&hosted),
+        let value = if self.vars.has(&hosted) {
+            self.vars.get(&hosted)
+        } else {
             // The change will set it to this value.
-            false => self.vars.get(self.config_var),
+            self.vars.get(self.config_var)
         };
         if let Ok(Some(value)) = value
             && !keepers.iter().any(|(name, _)| *name == hosted)

@@ -51,9 +51,12 @@ pub enum Write {
 
 /// Tries the endpoint first: nothing opens it while no command runs, while the source's pause may end at any moment.
 pub fn try_both(sides: &Sides, write: Write, source_too: bool) -> Doors {
-    let open = |target: &Target| match sides.pair.runtime.block_on(takes(target, write)) {
-        true => AppAccess::Open,
-        false => AppAccess::Shut,
+    let open = |target: &Target| {
+        if sides.pair.runtime.block_on(takes(target, write)) {
+            AppAccess::Open
+        } else {
+            AppAccess::Shut
+        }
     };
     Doors {
         endpoint: open(&sides.endpoint),

@@ -88,9 +88,10 @@ impl Walk {
     }
 
     fn few_enough(&self, announced: u64) -> Result<(), String> {
-        match self.values.saturating_add(announced) > self.most_values {
-            true => Err(format!("an answer of more than {} values", self.most_values)),
-            false => Ok(()),
+        if self.values.saturating_add(announced) > self.most_values {
+            Err(format!("an answer of more than {} values", self.most_values))
+        } else {
+            Ok(())
         }
     }
 }

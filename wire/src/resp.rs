@@ -59,9 +59,10 @@ pub fn end_of_reply(received: &[u8], start: usize, longest: usize) -> Result<Opt
     let wrong = || "the server's reply is none of Redis".to_owned();
     let rest = &received[start..];
     let Some(line) = rest.iter().position(|byte| *byte == b'\n') else {
-        return match rest.len() > LONGEST_ANSWER_LINE {
-            true => Err(wrong()),
-            false => Ok(None),
+        return if rest.len() > LONGEST_ANSWER_LINE {
+            Err(wrong())
+        } else {
+            Ok(None)
         };
     };
     let end = start + line + 1;

@@ -23,8 +23,6 @@ pub struct World {
     /// The kind of fence that the source has, or would get.
     pub fence: FenceKind,
     pub master: MasterRole,
-    /// Whether the `app` user may log in to the master.
-    pub access_open: bool,
     /// More than one app is switched.
     pub several: bool,
     /// The side that the app's var names.

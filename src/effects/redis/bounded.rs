@@ -21,13 +21,13 @@ impl Bounded {
     pub(super) fn new(stream: Stream) -> Self {
         Bounded {
             stream,
-            walk: match cfg!(test) {
-                true => Walk::within(16 << 20, 1 << 18),
-                false => Walk::within(MOST_ANSWER_BYTES, MOST_ANSWER_VALUES),
+            walk: if cfg!(test) {
+                Walk::within(16 << 20, 1 << 18)
+            } else {
+                Walk::within(MOST_ANSWER_BYTES, MOST_ANSWER_VALUES)
             },
             refused: None,
         }
-        Ok(())
     }
 }
 

@@ -29,6 +29,15 @@ impl fmt::Display for Server {
 }
 
 impl Server {
+    /// Returns the host as a URL has it: an IPv6 address stands in brackets.
+    fn host_of_url(&self) -> String {
+        if self.host.contains(':') {
+            format!("[{}]", self.host)
+        } else {
+            self.host.clone()
+        }
+    }
+
     /// Returns the host and port of a URL and ignores the rest.
     pub fn place_of(url: &Secret) -> Result<(String, u16)> {
         let parsed = url

@@ -252,9 +252,10 @@ fn spawn(folder: &TempDir, port: u16, arguments: &[String], tls: bool, program: 
         vec!["--port".into(), port.to_string()]
     };
     // Servers before Redis 7 do not know this option.
-    let debug: &[&str] = match program.is_none_or(|program| program.version.0 >= 7) {
-        true => &["--enable-debug-command", "yes"],
-        false => &[],
+    let debug: &[&str] = if program.is_none_or(|program| program.version.0 >= 7) {
+        &["--enable-debug-command", "yes"]
+    } else {
+        &[]
     };
     let fixed = [
         "--bind",

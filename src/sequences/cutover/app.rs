@@ -172,13 +172,12 @@ impl<R: Record, P: Pair> Cutover<R, P> {
         let step = self.setup.ui.step(format!("release of {name}"));
         let sent = self.sent.accepted.get(name).copied().flatten();
         let after = sent.unwrap_or(release_before);
-        let release: Option<Release> = match newest_release(app).await? > after {
-            true => {
-                let ending = app.terminal_release(after, self.setup.limits.release, &step);
-                Some(self.interrupt.or(self.command, ending).await?)
-            }
+        let release: Option<Release> = if newest_release(app).await? > after {
+            let ending = app.terminal_release(after, self.setup.limits.release, &step);
+            Some(self.interrupt.or(self.command, ending).await?)
+        } else {
             // An earlier release had set the values already.
-            false => None,
+            None
         };
         let points = look::vars_point(&self.setup, &app.config_vars().await?)?;
         if let Some(release) = &release

@@ -69,14 +69,13 @@ async fn still_there(server: &Server, seen: &Seen) -> Result<Count> {
     let mut keys: BTreeMap<u32, Vec<&[u8]>> = BTreeMap::new();
     let mut fields: BTreeMap<u32, Vec<Field>> = BTreeMap::new();
     // A key whose database the stream did not name is in one of those that exist.
-    let databases: Vec<u32> =
-        match seen.unplaced.is_empty() && seen.deleted_fields.iter().all(|at| at.database.is_some()) {
-            true => Vec::new(),
-            false => {
-                let info = server.connect(0).await?.info().await?;
-                info.keyspace.keys().copied().collect()
-            }
-        };
+    let databases: Vec<u32> = if seen.unplaced.is_empty() && seen.deleted_fields.iter().all(|at| at.database.is_some())
+    {
+        Vec::new()
+    } else {
+        let info = server.connect(0).await?.info().await?;
+        info.keyspace.keys().copied().collect()
+    };
     for key in &seen.deleted {
         keys.entry(key.database).or_default().push(&key.name);
     }

@@ -36,18 +36,15 @@ pub async fn run(context: &Context) -> Result<ExitCode> {
     let verdict = context
         .locked(&environment, "infra switch-app --rehearse", work)
         .await?;
-    if context.ui.json() {
-        context.ui.document(json!({ "rehearsal": verdict }));
-    }
+    let line = match &verdict {
+        Verdict::Passed { writes, reads } => Some(format!(
+            "the app gets in: {writes} writes and {reads} reads over TLS as the user app, by `{command}`"
+        )),
+        Verdict::Failed { .. } => None,
+    };
+    context.ui.report(json!({ "rehearsal": verdict }), line);
     match verdict {
-        Verdict::Passed { writes, reads } => {
-            if !context.ui.json() {
-                context.ui.data(format!(
-                    "the app gets in: {writes} writes and {reads} reads over TLS as the user app, by `{command}`"
-                ));
-            }
-            Ok(ExitCode::Done)
-        }
+        Verdict::Passed { .. } => Ok(ExitCode::Done),
         Verdict::Failed { reason, remedy } => {
             Err(Error::unproven(format!("get the app into its new Redis: {reason}")).hint(remedy))
         }

@@ -81,10 +81,9 @@ pub async fn restore(
         });
         return Ok(ExitCode::Done);
     }
-    context.confirm(confirmed.confirm.as_deref(), &match all {
-        true => format!("This stops the master for some seconds and puts {words} in the place of its data. What was written since is kept on the host, in a folder of its own."),
-        false => format!("This puts {words} into the master while it serves: keys of the same names are replaced, all others stay."),
-    })?;
+    context.confirm(confirmed.confirm.as_deref(), &if all { format!("This stops the master for some seconds and puts {words} in the place of its data. What was written since is kept on the host, in a folder of its own.")
+ } else { format!("This puts {words} into the master while it serves: keys of the same names are replaced, all others stay.")
+ })?;
     let work = async |lock: &Held| {
         let restoring = async {
             live.on.recover().await?;

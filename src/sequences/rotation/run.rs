@@ -393,9 +393,10 @@ impl Work<'_> {
         Wait::new("the replica's link to be up", AGENT, "`infra status` shows the link")
             .until(step, || async {
                 let info = replica.connect(0).await?.info().await?;
-                Ok(match info.link.is_some_and(|link| link.up) {
-                    true => Look::Ready(()),
-                    false => Look::NotYet("the link is down".into()),
+                Ok(if info.link.is_some_and(|link| link.up) {
+                    Look::Ready(())
+                } else {
+                    Look::NotYet("the link is down".into())
                 })
             })
             .await

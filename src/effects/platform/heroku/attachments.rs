@@ -151,22 +151,6 @@ impl Heroku {
         Ok(replies.into_iter().map(|reply| (reply.app.name, reply.name)).collect())
     }
 
-    /// Returns the vars of an add-on by the add-on's own names, not those of an attachment.
-    pub async fn addon_config(&self, addon: &str) -> Result<BTreeMap<String, Secret>> {
-        #[derive(Deserialize)]
-        struct Entry {
-            name: String,
-            value: Shown,
-        }
-        let path = format!("/addons/{addon}/config");
-        let entries: Vec<Entry> = self
-            .http
-            .list(&path, &format!("read the config of add-on {addon}"))
-            .await?;
-        let readable = |entry: Entry| Some((entry.name, entry.value.0?));
-        Ok(entries.into_iter().filter_map(readable).collect())
-    }
-
     /// Attaches an add-on under a name, which makes a release. Takes an existing one as it is.
     pub async fn attach(&self, addon: &str, name: &str) -> Result<Attachment> {
         let doing = format!("attach add-on {addon} to app {} as {name}", self.app);

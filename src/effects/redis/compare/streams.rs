@@ -86,9 +86,10 @@ async fn groups(pair: &Pair, name: &[u8]) -> Result<Option<Reason>> {
     for (group, of_source) in &source {
         let shown = printable(group);
         // If one side drops pending ids, the ids are compared and not their number.
-        let compared = match pair.drops_dead_ids {
-            true => &OF_GROUP[..1],
-            false => &OF_GROUP[..],
+        let compared = if pair.drops_dead_ids {
+            &OF_GROUP[..1]
+        } else {
+            &OF_GROUP[..]
         };
         let field = target
             .get(group)
@@ -136,9 +137,10 @@ async fn pending_of_living(pair: &Pair, name: &[u8], group: &[u8]) -> Result<Opt
     let mut start = "-".to_owned();
     loop {
         let source = pending_page(&mut connection, name, group, &start).await?;
-        let end = match source.len() == WINDOW {
-            true => source.keys().next_back().map(|last| shown(*last)),
-            false => None,
+        let end = if source.len() == WINDOW {
+            source.keys().next_back().map(|last| shown(*last))
+        } else {
+            None
         };
         // The target's ids in the same range: fewer, or perhaps more if the sides differ.
         let mut there = pair.target.connection.clone();
