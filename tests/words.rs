@@ -25,6 +25,10 @@ const ALLOWED: &[(&str, &str)] = &[
     ("tests/", "\"door closed\""),
     ("tests/recovery/", "role door open"),
     ("tests/recovery/", "role door closed"),
+    // The file through which the sandbox's supervisor sees its machines.
+    ("sandbox/aws/localcloud", "door"),
+    ("sandbox/aws/localcloud", "Door"),
+    ("sandbox/src/aws/plugin.rs", "localcloud/door.py"),
     // Names in the journal, in JSON, and of fault points.
     ("", "\"close door\""),
     ("", "\"open door\""),
@@ -33,6 +37,7 @@ const ALLOWED: &[(&str, &str)] = &[
     ("", "\"flatten\""),
     ("", "\"flattening\""),
     ("", "\"flattened\""),
+    ("", "\"beside\""),
 ];
 
 /// A word that is not used, and what to say instead.

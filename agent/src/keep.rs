@@ -26,7 +26,7 @@ const LOOK: Duration = Duration::from_millis(200);
 /// How long the last set is kept.
 const LONGEST: SignedDuration = SignedDuration::from_hours(7 * 24);
 
-pub struct Keeper {
+pub struct KeptSets {
     pub settings: Settings,
     pub engine: Engine,
     pub shared: Arc<Shared>,
@@ -48,9 +48,9 @@ struct Disk {
     all: u64,
 }
 
-impl Keeper {
+impl KeptSets {
     pub fn new(settings: Settings, engine: Engine, shared: Arc<Shared>) -> Self {
-        Keeper {
+        KeptSets {
             settings,
             engine,
             shared,

@@ -107,7 +107,7 @@ fn run(settings: Settings) -> Result<()> {
     let alone = std::fs::File::create(home.join("running")).context("open the lock")?;
     alone.try_lock().context("begin: another agent runs on this host")?;
     let shared = Arc::new(Shared::default());
-    let mut keeper = keep::Keeper::new(settings.clone(), engine::Engine::new(&settings)?, shared.clone());
+    let mut keeper = keep::KeptSets::new(settings.clone(), engine::Engine::new(&settings)?, shared.clone());
     own("last AOF set", Box::new(move || keeper.run()))?;
     let shipping = settings.ships.then(|| ship(&settings, &shared)).transpose()?;
     tell(&home, &shared, shipping.as_ref())

@@ -78,14 +78,14 @@ pub fn places_beside(vars: &ConfigVars, attachments: &[Attachment], app: &str, s
         })
         .collect();
     let is_source = |addon: &str| owned.iter().any(|(of, at)| *of == addon && at == source);
-    let mut beside: Vec<Place> = owned
+    let mut others: Vec<Place> = owned
         .iter()
         .filter(|(addon, at)| at != source && is_source(addon))
         .map(|(_, at)| at.clone())
         .collect();
-    beside.sort();
-    beside.dedup();
-    beside
+    others.sort();
+    others.dedup();
+    others
 }
 
 /// Returns the vars that attachments own, except those of the attachment of the app's own var.

@@ -25,12 +25,12 @@ pub async fn run(context: &Context, arguments: &Ssh) -> Result<ExitCode> {
             (address, host_record(&state, role)?)
         }
         None => {
-            let beside = restored(context, &environment).await?;
-            let record = state.restored.get(&beside.0).ok_or_else(|| {
-                Error::failed(format!("log in to {}: its key was not noted", beside.0))
+            let temporary = restored(context, &environment).await?;
+            let record = state.restored.get(&temporary.0).ok_or_else(|| {
+                Error::failed(format!("log in to {}: its key was not noted", temporary.0))
                     .hint("the restore that made it did not end: remove it with `infra restore --remove`")
             })?;
-            (beside.1, record)
+            (temporary.1, record)
         }
     };
     let files = Files::write(&address, record, &secrets)?;
@@ -87,10 +87,10 @@ pub fn role(host: Host) -> Option<Role> {
 /// Returns the newest instance that a restore has made, and its address.
 pub async fn restored(context: &Context, environment: &Environment) -> Result<(String, String)> {
     let names = context.names(environment)?;
-    let all = ec2::besides(&environment.cloud, &names).await?;
+    let all = ec2::restore_instances(&environment.cloud, &names).await?;
     let newest = (all.into_iter().rev())
-        .filter(|beside| beside.purpose == Purpose::Restored)
-        .find_map(|beside| Some((beside.instance, beside.public_ip?)));
+        .filter(|temporary| temporary.purpose == Purpose::Restored)
+        .find_map(|temporary| Some((temporary.instance, temporary.public_ip?)));
     newest.ok_or_else(|| {
         Error::failed("find an instance of a restore: there is none")
             .hint("`infra restore --latest --to instance` makes one")

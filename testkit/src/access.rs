@@ -79,15 +79,15 @@ pub async fn environment() -> (Cloud, Names) {
 
 /// Every machine there ever was, also those without a tag, with what each was told by user-data.
 pub fn instances() -> Vec<Value> {
-    door("world")["instances"].as_array().unwrap().clone()
+    supervisor("world")["instances"].as_array().unwrap().clone()
 }
 
 /// Every permission that was ever asked for: caller, action, resource, and whether it was given.
 pub fn uses() -> Vec<Value> {
-    door("uses")["uses"].as_array().unwrap().clone()
+    supervisor("uses")["uses"].as_array().unwrap().clone()
 }
 
-fn door(path: &str) -> Value {
+fn supervisor(path: &str) -> Value {
     let script = "curl -sf \"$AWS_ENDPOINT_URL/_hv/$1\"";
     let output = std::process::Command::new("sh")
         .args(["-c", script, "sh", path])

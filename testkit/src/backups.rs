@@ -287,5 +287,5 @@ impl Drop for World {
 
 /// Where cargo puts the agent.
 pub fn agent() -> PathBuf {
-    programs::beside("infra-agent")
+    programs::path_of("infra-agent")
 }

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 /// Returns a program that cargo built, such as `infra`.
 pub fn built(name: &str) -> PathBuf {
-    let path = beside(name);
+    let path = path_of(name);
     assert!(
         path.exists(),
         "{} is missing: `cargo build --workspace` makes it",
@@ -14,7 +14,7 @@ pub fn built(name: &str) -> PathBuf {
 }
 
 /// Returns the path of a file beside `infra`; there may be none.
-pub fn beside(name: &str) -> PathBuf {
+pub fn path_of(name: &str) -> PathBuf {
     // A test or measurement lies in the folder `deps`, which is beside the programs.
     let test = std::env::current_exe().unwrap();
     match test.parent() {

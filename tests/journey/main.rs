@@ -57,7 +57,7 @@ fn an_app_moves_with_one_command_and_nothing_is_lost() {
     roles_survive_a_reboot(&world, "replica");
     world.infra(&["verify"]).exits(0);
 
-    // The new door is closed before the promotion, and the wrong name opens nothing.
+    // App access is closed before the promotion, and the wrong name opens nothing.
     world.infra(&["switch-app", "--confirm", "someone-else"]).exits(64);
     world.infra(&["switch-app"]).exits(64).says("--confirm demo");
     let moved = world

@@ -1,10 +1,10 @@
 //! The matrix: what can go wrong around a switch, at each of its phases. The program may succeed or stop with a reason; then the trouble is over, and the same
-//! command has to bring it to its end. Nothing is lost or done twice by the ledgers, and never are both doors open.
+//! command has to bring it to its end. Nothing is lost or done twice by the ledgers, and never do both sides take writes.
 
-use crate::doors;
 use crate::points;
 use crate::sides::{Sides, stop_the_app};
 use crate::source::Source;
+use crate::writable;
 use serde_json::json;
 use std::time::Instant;
 use testkit::world::World;
@@ -31,7 +31,7 @@ enum Expect {
     SourceLosesItself,
     /// Found, named by its key, and told by the exit code.
     NamedByKey(&'static str),
-    /// Found before the other door was open, told by the exit code, and gone back from: nothing is lost.
+    /// Found before app access was open, told by the exit code, and gone back from: nothing is lost.
     GoesBack,
 }
 
@@ -56,7 +56,7 @@ fn all(source: &Source) -> Vec<Fault> {
         phases,
         expect: Expect::EndsRight,
     };
-    // The platform's own door for such things, open to this computer without a key.
+    // The platform's own port for such things, open to this computer without a key.
     let platform = |behaviour: serde_json::Value| {
         format!(
             "curl -sf -d '{behaviour}' -H 'Content-Type: application/json' http://127.0.0.1:5000/_sandbox/apps/demo/behaviour >/dev/null"
@@ -220,13 +220,13 @@ fn one(world: &World, sides: &Sides, source: &Source, fault: &Fault, point: &str
         wrong.push(format!("it did not go back with exit 5: {}", first.printed()));
     }
     let released = passed.iter().any(|name| name == "before unpause");
-    let doors = doors::try_both(sides, doors::Write::Kept, !released);
-    shown.push_str(&format!(", doors {doors}"));
-    // A source that is started again has forgotten its pause. Once every process of the app runs on the endpoint, nobody of it is left to come through that door.
+    let writable = writable::try_both(sides, writable::Write::Kept, !released);
+    shown.push_str(&format!(", writable {writable}"));
+    // A source that is started again has forgotten its pause. Once every process of the app runs on the endpoint, nobody of it is left to write there.
     let nobody_is_left =
         fault.name.starts_with("source restarted") && passed.iter().any(|name| name == "after journal switched");
-    if doors.both_open() && !nobody_is_left {
-        wrong.push("both doors were open".into());
+    if writable.both_open() && !nobody_is_left {
+        wrong.push("both sides took writes".into());
     }
     world.in_the_sandbox(&fault.is_over);
     let mut code = first.code();

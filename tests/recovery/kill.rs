@@ -1,8 +1,8 @@
 //! The table: at each point the command dies as by `kill -9`, a write is tried on each side, and the same command is run again.
 
-use crate::doors::{self, Doors, Write};
 use crate::points;
 use crate::sides::{Sides, stop_the_app};
+use crate::writable::{self, Writable, Write};
 use infra::model::cloud::Standing;
 use std::time::{Duration, Instant};
 use testkit::world::World;
@@ -109,7 +109,7 @@ impl Order {
 struct Row {
     number: usize,
     point: String,
-    doors: String,
+    writable: String,
     second_s: f64,
     /// Nothing, or what is wrong.
     wrong: Vec<String>,
@@ -155,7 +155,7 @@ pub fn table(world: &World, sides: &Sides, order: Order, fence: Fence, sample: u
         let mut row = Row {
             number,
             point: names.last().cloned().unwrap_or_default(),
-            doors: String::new(),
+            writable: String::new(),
             second_s: 0.0,
             wrong: Vec::new(),
         };
@@ -163,13 +163,13 @@ pub fn table(world: &World, sides: &Sides, order: Order, fence: Fence, sample: u
             row.wrong
                 .push(format!("not killed, {} points: {}", names.len(), killed.printed()));
         }
-        let seen = look_at_doors(sides, order, fence, &names, number);
-        row.doors = seen.iter().map(ToString::to_string).collect::<Vec<_>>().join(" then ");
+        let seen = look_at_both(sides, order, fence, &names, number);
+        row.writable = seen.iter().map(ToString::to_string).collect::<Vec<_>>().join(" then ");
         // A switch that has settled left the source open to whoever has its URL still, which is nobody of the app.
         let was_settled =
             order == Order::BackFromSwitch && !names.iter().any(|name| name == "after role door closed on master");
-        if !was_settled && seen.iter().any(|doors| doors.both_open()) {
-            row.wrong.push("both doors were open".into());
+        if !was_settled && seen.iter().any(|writable| writable.both_open()) {
+            row.wrong.push("both sides took writes".into());
         }
         let second = Instant::now();
         let finished = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| order.finish(world)));
@@ -182,7 +182,7 @@ pub fn table(world: &World, sides: &Sides, order: Order, fence: Fence, sample: u
             "{:>3} {:<52} {:<22} {:>5.1} s  {}  (reset {reset:.1} s, round {:.1} s)",
             row.number,
             row.point,
-            row.doors,
+            row.writable,
             row.second_s,
             if row.wrong.is_empty() {
                 "ok".to_string()
@@ -207,7 +207,7 @@ pub fn table(world: &World, sides: &Sides, order: Order, fence: Fence, sample: u
 }
 
 /// At once, and at every second point also when a pause that nobody renews has ended by itself.
-fn look_at_doors(sides: &Sides, order: Order, fence: Fence, passed: &[String], number: usize) -> Vec<Doors> {
+fn look_at_both(sides: &Sides, order: Order, fence: Fence, passed: &[String], number: usize) -> Vec<Writable> {
     let has = |name: &str| passed.iter().any(|passed| passed == name);
     // On the way back a write on the new side would be one to be lost.
     let write = if order.goes_back() {
@@ -220,10 +220,10 @@ fn look_at_doors(sides: &Sides, order: Order, fence: Fence, passed: &[String], n
         Fence::Pause => order.goes_back() || !has("before unpause"),
         Fence::Platform => !order.goes_back() && !has("before stop app"),
     };
-    let mut seen = vec![doors::try_both(sides, write, source_too)];
+    let mut seen = vec![writable::try_both(sides, write, source_too)];
     if fence == Fence::Pause && source_too && number.is_multiple_of(2) && has("after fence") {
         std::thread::sleep(LAPSED);
-        seen.push(doors::try_both(sides, write, true));
+        seen.push(writable::try_both(sides, write, true));
     }
     seen
 }

@@ -1,5 +1,5 @@
 //! Recovery, proven: every command is killed before and after each of its effects, and everything goes wrong around it at each phase of a cutover. It must
-//! be brought to its end by the same command again, with nothing lost, nothing done twice, and never both doors open.
+//! be brought to its end by the same command again, with nothing lost, nothing done twice, and never both sides that take writes.
 //!
 //! All of it takes hours and is `make test-cutover`, which sets RECOVERY=all. Without that, a sample is taken by a seed that is printed; RECOVERY_SEED
 //! takes the same one again, and RECOVERY_POINTS=3,17 those numbers.
@@ -10,7 +10,6 @@
     reason = "a test stops at what it did not expect"
 )]
 
-mod doors;
 mod faults;
 mod frozen;
 mod kill;
@@ -21,6 +20,7 @@ mod rotate;
 mod sides;
 mod source;
 mod up;
+mod writable;
 
 use kill::{Fence, Order};
 use sides::{Sides, forget_the_ledgers, stop_the_app};

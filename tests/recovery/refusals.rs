@@ -2,8 +2,8 @@
 //!
 //! Every change and every way of refusing it is tried in the library's tests, on engines without machines. These six show that hosts, bucket and ssh do not change that.
 
-use crate::doors::{self, AppAccess, Write};
 use crate::sides::{Sides, stop_the_app};
+use crate::writable::{self, AppAccess, Write};
 use serde_json::{Value, json};
 use testkit::world::World;
 
@@ -98,10 +98,10 @@ fn one(world: &World, sides: &Sides, case: &Case, wrong: &mut Vec<String>) {
         first.printed().contains("the platform"),
         "the platform's own words are missing",
     );
-    let open = doors::try_both(sides, Write::WithoutTrace, true);
+    let open = writable::try_both(sides, Write::WithoutTrace, true);
     expect(
         (open.source == AppAccess::Open) == case.source_is_open,
-        "the source's door is not as it should be",
+        "the source does not take writes as it should",
     );
     // While the change of a single app may still be made, its way in stays open and the source shut.
     expect(

@@ -26,17 +26,17 @@ fn hosts_let_in_the_operator_alone_and_confine_what_runs_on_them() {
     all_of_it_outlives_a_reboot(&world, replica);
 
     world.infra(&["restore", "--latest", "--to", "instance"]).exits(0);
-    let beside = Machine::tagged(&world, "infra:purpose", "restored");
-    the_key_that_a_host_was_born_with_is_dead(&world, &beside);
+    let restored = Machine::tagged(&world, "infra:purpose", "restored");
+    the_key_that_a_host_was_born_with_is_dead(&world, &restored);
     // By user-data already, before anybody had logged in.
     let written = format!(
         "grep -c 'Writing to {} ' /var/log/cloud-init.log",
         lockdown::SSH_SETTINGS
     );
-    assert_eq!(beside.root(&written), "1\n");
-    assert_eq!(login(&world, &beside, "127.0.0.8", "admin", None, &[]), REFUSED);
+    assert_eq!(restored.root(&written), "1\n");
+    assert_eq!(login(&world, &restored, "127.0.0.8", "admin", None, &[]), REFUSED);
     for instance in [
-        &beside,
+        &restored,
         &Machine::of_role(&world, "replica"),
         &Machine::of_role(&world, "master"),
     ] {

@@ -296,11 +296,11 @@ fn the_printed_policies_are_enough_and_have_nothing_too_much() {
         .exits(1)
         .says("allow `s3:PutBucketPolicy`");
     // It could not end what it makes beside the pair: it is not even made.
-    for beside in [
+    for arguments in [
         &["backup", "drill", "--latest"][..],
         &["restore", "--latest", "--to", "instance"],
     ] {
-        world.infra(beside).exits(1).says("allow `ec2:RunInstances`");
+        world.infra(arguments).exits(1).says("allow `ec2:RunInstances`");
     }
     assert_eq!(world.status()["beside"], serde_json::json!([]));
     world.run_as(Some(operator.keys.clone()));

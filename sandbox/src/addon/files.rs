@@ -66,7 +66,7 @@ fn configuration_text(
 ) -> String {
     let folder = folder.display();
     let addresses: Vec<String> = options.listen.iter().map(ToString::to_string).collect();
-    let doors = if options.tls {
+    let ports = if options.tls {
         format!(
             "port 0\ntls-port {port}\ntls-auth-clients no\ntls-cert-file \"{folder}/tls.crt\"\n\
              tls-key-file \"{folder}/tls.key\"\n"
@@ -85,7 +85,7 @@ fn configuration_text(
         .map(|bytes| format!("maxmemory {bytes}\n"))
         .unwrap_or_default();
     format!(
-        "bind {}\n{doors}dir \"{folder}/data\"\ndaemonize no\nsave \"\"\n{persistence}{maxmemory}\
+        "bind {}\n{ports}dir \"{folder}/data\"\ndaemonize no\nsave \"\"\n{persistence}{maxmemory}\
          maxmemory-policy noeviction\ntimeout 300\nrepl-diskless-sync yes\nrepl-diskless-sync-delay 0\n\
          repl-backlog-size 16mb\n{RENTER}{} ~* {channels} {}\n\
          user {PROVIDER} on #{} ~* {channels} +@all\n",

@@ -21,13 +21,13 @@ use tokio::time::{Instant, sleep, sleep_until};
 pub struct Peer {
     pub address: SocketAddr,
     pub local: Option<SocketAddr>,
-    severed: Arc<AtomicBool>,
+    disconnected: Arc<AtomicBool>,
 }
 
 impl Peer {
     /// Disconnects: nothing more is sent, not even the rest of an answer.
-    pub fn sever(&self) {
-        self.severed.store(true, Ordering::Relaxed);
+    pub fn disconnect(&self) {
+        self.disconnected.store(true, Ordering::Relaxed);
     }
 }
 
@@ -105,16 +105,16 @@ fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     bound(address)?.listen(BACKLOG)
 }
 
-pub struct Severable {
+pub struct Closable {
     stream: TcpStream,
-    severed: Arc<AtomicBool>,
+    disconnected: Arc<AtomicBool>,
 }
 
 impl Listener for SeverableListener {
-    type Io = Severable;
+    type Io = Closable;
     type Addr = SocketAddr;
 
-    async fn accept(&mut self) -> (Severable, SocketAddr) {
+    async fn accept(&mut self) -> (Closable, SocketAddr) {
         loop {
             if let Some(until) = self.shut_until() {
                 self.stay_shut(until).await;
@@ -140,8 +140,8 @@ impl Listener for SeverableListener {
                 accepted = Listener::accept(listener) => accepted,
                 () = changed => continue,
             };
-            let severed = Arc::default();
-            return (Severable { stream, severed }, address);
+            let disconnected = Arc::default();
+            return (Closable { stream, disconnected }, address);
         }
     }
 
@@ -152,18 +152,18 @@ impl Listener for SeverableListener {
 
 impl Connected<IncomingStream<'_, SeverableListener>> for Peer {
     fn connect_info(stream: IncomingStream<'_, SeverableListener>) -> Self {
-        let severable = stream.io();
+        let closable = stream.io();
         Self {
             address: *stream.remote_addr(),
-            local: severable.stream.local_addr().ok(),
-            severed: Arc::clone(&severable.severed),
+            local: closable.stream.local_addr().ok(),
+            disconnected: Arc::clone(&closable.disconnected),
         }
     }
 }
 
-impl Severable {
+impl Closable {
     fn check(&self) -> io::Result<()> {
-        if self.severed.load(Ordering::Relaxed) {
+        if self.disconnected.load(Ordering::Relaxed) {
             Err(io::ErrorKind::ConnectionAborted.into())
         } else {
             Ok(())
@@ -171,13 +171,13 @@ impl Severable {
     }
 }
 
-impl AsyncRead for Severable {
+impl AsyncRead for Closable {
     fn poll_read(self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.get_mut().stream).poll_read(context, buffer)
     }
 }
 
-impl AsyncWrite for Severable {
+impl AsyncWrite for Closable {
     fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         self.check()?;
         Pin::new(&mut self.get_mut().stream).poll_write(context, bytes)

@@ -12,7 +12,7 @@ use steps::{Lists, MEND, MEND_ROLE, RESTART, Step, lists};
 pub struct Past {
     pub phase: Option<Phase>,
     /// A detachment was begun and not finished.
-    pub flattening: bool,
+    pub detaching: bool,
     /// We stopped the app and did not start it since.
     pub stopped: bool,
 }
@@ -189,7 +189,7 @@ fn begin(command: Command, past: &Past, world: &World) -> Next {
     let announced = matches!(past.phase, Some(Phase::Promoted | Phase::Switching));
     if past.stopped {
         // The vars decide nothing, since an earlier run may have set them. The app is down.
-        let mend: &[Step] = if past.flattening { MEND } else { &[] };
+        let mend: &[Step] = if past.detaching { MEND } else { &[] };
         return match command {
             Command::Back if announced => Next::Do(lists.give_back.to_vec()),
             Command::Back => Next::Do(RESTART.to_vec()),
@@ -206,10 +206,10 @@ fn begin(command: Command, past: &Past, world: &World) -> Next {
     match world.app {
         Points::Endpoint => return Next::Refuse(Refusal::PointsAtUs),
         Points::Elsewhere | Points::Mixed => return Next::Refuse(Refusal::PointsElsewhere),
-        Points::Absent if !past.flattening => return Next::Refuse(Refusal::AppVarAbsent),
+        Points::Absent if !past.detaching => return Next::Refuse(Refusal::AppVarAbsent),
         Points::Absent | Points::Source => {}
     }
-    let before: &[Step] = match (command, world.fence, past.flattening) {
+    let before: &[Step] = match (command, world.fence, past.detaching) {
         // The platform's fence changes the vars, so they must be plain before it.
         (Command::SwitchApp, ..) | (Command::Promote, FenceKind::Platform, _) => lists.before,
         (_, FenceKind::Pause, true) | (Command::Back, _, true) => MEND,
@@ -217,7 +217,7 @@ fn begin(command: Command, past: &Past, world: &World) -> Next {
     };
     match command {
         Command::Back if announced => Next::Do([before, lists.give_back].concat()),
-        Command::Back if past.flattening => Next::Do(MEND.to_vec()),
+        Command::Back if past.detaching => Next::Do(MEND.to_vec()),
         Command::Back => Next::Nothing("the app runs on the source; there is nothing to go back from"),
         Command::Promote => Next::Do(joined(&[before, mend_role(announced), &lists.promote(), lists.hold])),
         Command::SwitchApp => Next::Do(joined(&[

@@ -237,7 +237,7 @@ impl Model {
     fn past(&self) -> Past {
         Past {
             phase: self.phase,
-            flattening: false,
+            detaching: false,
             stopped: self.stopped,
         }
     }

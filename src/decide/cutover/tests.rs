@@ -221,7 +221,7 @@ fn an_absent_var_is_mended_after_a_begun_detachment_and_refused_otherwise() {
             steps(decide(
                 command,
                 &Past {
-                    flattening: true,
+                    detaching: true,
                     ..Past::default()
                 },
                 &absent

@@ -3,7 +3,7 @@
 use super::catalogue::Catalogue;
 use super::restore::Restored;
 use super::sample::Sampled;
-use crate::effects::cloud::ec2::{Beside, Purpose};
+use crate::effects::cloud::ec2::{Purpose, RestoreInstance};
 use crate::effects::cloud::s3::{Bucket, If};
 use crate::model::error::{Doing, Result};
 use jiff::Timestamp;
@@ -33,9 +33,9 @@ pub struct Report {
 }
 
 /// Returns true if the drill of an instance must have died, since no drill takes that long.
-pub fn is_left_over(beside: &Beside) -> bool {
+pub fn is_left_over(temporary: &RestoreInstance) -> bool {
     let age = |launched: Timestamp| Timestamp::now().duration_since(launched).as_secs();
-    beside.purpose == Purpose::Drill && beside.launched_at.is_none_or(|launched| age(launched) > LONGEST_S)
+    temporary.purpose == Purpose::Drill && temporary.launched_at.is_none_or(|launched| age(launched) > LONGEST_S)
 }
 
 impl Report {

@@ -53,13 +53,13 @@ pub struct Programs {
 /// Finds the programs for an architecture (`amd64` or `arm64`): the agent in the named file or
 /// beside this program, and the module beside the agent.
 pub fn find(named: Option<&Path>, architecture: &str) -> Result<Programs> {
-    let beside = || {
+    let neighbour = || {
         let own = std::env::current_exe().ok()?;
         Some(own.parent()?.join(format!("infra-agent-{}", machine(architecture))))
     };
     let agent = match named {
         Some(path) => path.to_path_buf(),
-        None => beside().unwrap_or_else(|| PathBuf::from("infra-agent")),
+        None => neighbour().unwrap_or_else(|| PathBuf::from("infra-agent")),
     };
     let module = agent.with_file_name(format!("infra-module-{}.so", machine(architecture)));
     Ok(Programs {

@@ -163,11 +163,11 @@ pub async fn kill_clients(connection: &mut Connection, ids: &[u64]) -> Result<us
 /// Disconnects all clients but these ids, this connection and replication. Returns those.
 pub async fn kill_all_but(connection: &mut Connection, spared: &[u64]) -> Result<Vec<Client>> {
     let own = own_id(connection).await?;
-    let mut severed = clients(connection).await?;
-    severed.retain(|client| client.id != own && !spared.contains(&client.id) && !client.is_replication());
-    let ids: Vec<u64> = severed.iter().map(|client| client.id).collect();
+    let mut disconnected = clients(connection).await?;
+    disconnected.retain(|client| client.id != own && !spared.contains(&client.id) && !client.is_replication());
+    let ids: Vec<u64> = disconnected.iter().map(|client| client.id).collect();
     kill_clients(connection, &ids).await?;
-    Ok(severed)
+    Ok(disconnected)
 }
 
 /// Returns the commands that a user may not run, by `ACL DRYRUN`, unknown commands included; `None`

@@ -2,7 +2,7 @@
 //! server, the comparison of two data sets, and the tap of a replication stream.
 //!
 //! A [`Server`] is an address with its credentials and trust; [`Server::connect`] gives a [`Connection`] for commands, [`Server::dial`] the bare
-//! stream. What goes over it is read by [`wire`]. [`control`] pauses, lists and severs clients and finds out what a host forbids. [`compare`] holds two servers
+//! stream. What goes over it is read by [`wire`]. [`control`] pauses, lists and disconnects clients and finds out what a host forbids. [`compare`] holds two servers
 //! against each other, both ways. [`sample`] takes some keys, [`survey`] looks at what a copy would leave out or choke on, [`clients`] remembers who was connected. [`tap`] follows the stream of writes itself.
 //!
 //! Deliberately not here: decisions about a cutover (see `cutover`), changes of a role (`host`

@@ -41,7 +41,7 @@ pub async fn run(context: &Context, environment: &Environment, arguments: &Drill
     let mut report = if arguments.local {
         context.interrupt.or(here(context, environment, &choice)).await?
     } else {
-        beside(context, environment, &choice).await?
+        on_an_instance(context, environment, &choice).await?
     };
     report.seconds = (begun.elapsed().as_secs_f64() * 10.0).round() / 10.0;
     drill::remember(bucket, context.env(), &report).await?;
@@ -95,7 +95,7 @@ async fn here(context: &Context, environment: &Environment, choice: &Choice<'_>)
 }
 
 /// Drills on an instance that is made for it. The instance is ended, whatever happens.
-async fn beside(context: &Context, environment: &Environment, choice: &Choice<'_>) -> Result<Report> {
+async fn on_an_instance(context: &Context, environment: &Environment, choice: &Choice<'_>) -> Result<Report> {
     forget_the_dead(context, environment).await?;
     let (instance, report) = {
         let instance = Instance::begin(context, environment, Purpose::Drill).await?;
@@ -133,11 +133,11 @@ async fn beside(context: &Context, environment: &Environment, choice: &Choice<'_
 /// Ends the instances that dead drills left: a live drill does not take that long.
 async fn forget_the_dead(context: &Context, environment: &Environment) -> Result<()> {
     let names = context.names(environment)?;
-    let dead: Vec<String> = ec2::besides(&environment.cloud, &names)
+    let dead: Vec<String> = ec2::restore_instances(&environment.cloud, &names)
         .await?
         .into_iter()
         .filter(drill::is_left_over)
-        .map(|beside| beside.instance)
+        .map(|temporary| temporary.instance)
         .collect();
     if dead.is_empty() {
         return Ok(());

@@ -10,7 +10,7 @@ use crate::ui::Step;
 use std::time::Duration;
 
 /// How long disconnected clients may come back before that is an error.
-const SEVERING: Duration = Duration::from_secs(20);
+const DISCONNECTING: Duration = Duration::from_secs(20);
 
 /// Commands of clients that only look: a provider's own agents, and people.
 const LOOKING: [&str; 14] = [
@@ -90,7 +90,7 @@ pub async fn await_gone(
         .iter()
         .map(|client| client.id)
         .collect();
-    let severed = if ids.is_empty() {
+    let ended = if ids.is_empty() {
         0
     } else {
         control::kill_clients(source, &ids).await?
@@ -101,7 +101,7 @@ pub async fn await_gone(
         let left = left(source, baseline).await?;
         let silent = quiet()?.is_none_or(|quiet| quiet >= away);
         if left.is_empty() && silent && begun.elapsed() >= away {
-            return Ok(severed);
+            return Ok(ended);
         }
         if begun.elapsed() >= 3 * away.max(Duration::from_secs(1)) {
             let who = if left.is_empty() {
@@ -136,23 +136,28 @@ pub async fn await_grace(source: &mut Connection, onlookers: &Baseline, end: Ins
 }
 
 /// The result of disconnecting the source's last clients.
-pub struct Severed {
+pub struct Disconnected {
     pub disconnected: usize,
     /// Clients that came back again and again, and only looked.
     pub persistent: Option<String>,
 }
 
 /// Disconnects all who may write until none was seen for `away`. The pause must run meanwhile.
-pub async fn sever(source: &mut Connection, onlookers: &Baseline, away: Duration, step: &Step) -> Result<Severed> {
+pub async fn disconnect(
+    source: &mut Connection,
+    onlookers: &Baseline,
+    away: Duration,
+    step: &Step,
+) -> Result<Disconnected> {
     let own = control::own_id(source).await?;
-    let end = Instant::now().after(SEVERING);
+    let end = Instant::now().after(DISCONNECTING);
     let mut quiet_since = Instant::now();
     let mut disconnected = 0;
     loop {
         let clients = control::clients(source).await?;
         let left = may_write(&clients, own, onlookers);
         if left.is_empty() && quiet_since.elapsed() >= away {
-            return Ok(Severed {
+            return Ok(Disconnected {
                 disconnected,
                 persistent: None,
             });
@@ -171,16 +176,16 @@ pub async fn sever(source: &mut Connection, onlookers: &Baseline, away: Duration
 }
 
 /// Accepts clients that only look, and names them. Anybody else keeps the source paused.
-fn came_back(left: &[&Client], disconnected: usize) -> Result<Severed> {
+fn came_back(left: &[&Client], disconnected: usize) -> Result<Disconnected> {
     if left.iter().all(|client| only_looks(client) && !client.is_blocked()) {
-        return Ok(Severed {
+        return Ok(Disconnected {
             disconnected,
             persistent: Some(describe(left)),
         });
     }
     Err(Error::partial(format!(
         "end the source's pause: after {} s somebody still comes back to it: {}",
-        SEVERING.as_secs(),
+        DISCONNECTING.as_secs(),
         describe(left)
     ))
     .hint("stop what still connects there (one-off and scheduled processes keep the old URL), then run the same command again; until then the source stays paused"))

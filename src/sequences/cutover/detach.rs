@@ -34,7 +34,7 @@ impl<R: Record, P: Pair> Cutover<R, P> {
     /// Detaches the next attachment; false if none has to be detached.
     async fn detach_next(&mut self, app: &Platform) -> Result<bool> {
         let name = app.app_name().to_string();
-        let (plan, maintenance_was_on) = match self.history.flattening.get(&name).cloned() {
+        let (plan, maintenance_was_on) = match self.history.detaching.get(&name).cloned() {
             Some(begun) => begun,
             // Only what was begun is finished on the way back.
             None if self.command == Command::Back => return Ok(false),
@@ -47,7 +47,7 @@ impl<R: Record, P: Pair> Cutover<R, P> {
                 // If the app's vars may not be set, they could not come back as plain ones.
                 app.refusal_foreseen().await?;
                 let maintenance_was_on = app.maintenance().await?;
-                self.write(Entry::Flattening {
+                self.write(Entry::Detaching {
                     app: name.clone(),
                     plan: plan.clone(),
                     maintenance_was_on,
@@ -79,7 +79,7 @@ impl<R: Record, P: Pair> Cutover<R, P> {
                 )
                 .await?;
         }
-        self.write(Entry::Flattened { app: name }).await?;
+        self.write(Entry::Detached { app: name }).await?;
         step.done(match plan.vars.as_slice() {
             [var] => format!("{var} is a plain var now, with the same value"),
             vars => format!("{} are plain vars now, with the same values", vars.join(" and ")),

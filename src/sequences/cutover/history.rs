@@ -20,12 +20,14 @@ pub enum Entry {
         command: Command,
     },
     /// The vars of an attachment become plain: attach under another name, detach, set.
-    Flattening {
+    #[serde(rename = "flattening")]
+    Detaching {
         app: String,
         plan: DetachVars,
         maintenance_was_on: bool,
     },
-    Flattened {
+    #[serde(rename = "flattened")]
+    Detached {
         app: String,
     },
     /// Preboot is turned off for the cutover; it was on.
@@ -116,8 +118,8 @@ impl Entry {
     pub fn phase(&self) -> Option<Phase> {
         match self {
             Entry::Begun { .. }
-            | Entry::Flattening { .. }
-            | Entry::Flattened { .. }
+            | Entry::Detaching { .. }
+            | Entry::Detached { .. }
             | Entry::PrebootOff { .. }
             | Entry::PrebootOn { .. }
             | Entry::Stopping { .. }
@@ -136,8 +138,8 @@ impl Entry {
     pub fn step(&self) -> &'static str {
         match self {
             Entry::Begun { command } => command.name(),
-            Entry::Flattening { .. } => "flattening",
-            Entry::Flattened { .. } => "flattened",
+            Entry::Detaching { .. } => "flattening",
+            Entry::Detached { .. } => "flattened",
             Entry::PrebootOff { .. } => "preboot-off",
             Entry::PrebootOn { .. } => "preboot-on",
             Entry::Stopping { .. } => "stopping",
@@ -165,7 +167,7 @@ pub struct History {
     /// The apps ran on the endpoint, and nothing since took that back.
     pub was_switched: bool,
     /// Detachments that were begun and not finished, by app; true if maintenance was on before.
-    pub flattening: BTreeMap<String, (DetachVars, bool)>,
+    pub detaching: BTreeMap<String, (DetachVars, bool)>,
     /// Apps whose preboot was on.
     pub preboot_to_restore: BTreeSet<String>,
     /// How the stopped apps stood before; `None` once they were started.
@@ -186,15 +188,15 @@ impl History {
         self.phase = entry.phase().or(self.phase);
         match entry {
             Entry::Begun { .. } | Entry::Returning { .. } => {}
-            Entry::Flattening {
+            Entry::Detaching {
                 app,
                 plan,
                 maintenance_was_on,
             } => {
-                self.flattening.insert(app.clone(), (plan.clone(), *maintenance_was_on));
+                self.detaching.insert(app.clone(), (plan.clone(), *maintenance_was_on));
             }
-            Entry::Flattened { app } => {
-                self.flattening.remove(app);
+            Entry::Detached { app } => {
+                self.detaching.remove(app);
             }
             Entry::PrebootOff { app } => {
                 self.preboot_to_restore.insert(app.clone());
@@ -248,7 +250,7 @@ impl History {
                 "the app is stopped in the middle of a cutover: `infra switch-app` goes on with it, `infra switch-app --back` starts the app on the source".into(),
             );
         }
-        if let Some(app) = self.flattening.keys().next() {
+        if let Some(app) = self.detaching.keys().next() {
             return Some(format!(
                 "the app {app} is under maintenance, and its Redis URL may be gone, until a var of its own holds it: run the same command again"
             ));

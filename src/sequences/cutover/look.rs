@@ -77,7 +77,7 @@ pub async fn apps<R: Record, P: Pair>(setup: &Setup<R, P>) -> Result<(Points, bo
 pub fn past(history: &History) -> Past {
     Past {
         phase: history.phase,
-        flattening: !history.flattening.is_empty(),
+        detaching: !history.detaching.is_empty(),
         stopped: history.stopped.is_some(),
     }
 }
@@ -234,7 +234,7 @@ pub async fn missing_there(here: &Server, there: &Server) -> Result<(u64, u64)> 
 
 pub async fn access_is_open(master: &mut Connection) -> Result<bool> {
     let reply: Value = master.query(cmd("ACL").arg("GETUSER").arg("app")).await?;
-    door_flag(reply).ok_or_else(|| {
+    access_flag(reply).ok_or_else(|| {
         Error::failed(format!(
             "see whether the app may log in to {}: there is no user `app`",
             master.place()
@@ -244,7 +244,7 @@ pub async fn access_is_open(master: &mut Connection) -> Result<bool> {
 }
 
 /// Reads the flags of a reply to ACL GETUSER, a list of names and values by turns.
-fn door_flag(reply: Value) -> Option<bool> {
+fn access_flag(reply: Value) -> Option<bool> {
     let flags = words(pairs(reply)?.remove("flags")?)?;
     Some(flags.iter().any(|flag| flag == "on"))
 }

@@ -98,15 +98,15 @@ impl Pair for Hosts {
     }
 
     async fn set_app_access(&mut self, open: bool) -> Result<()> {
-        let door = if open { AppAccess::Open } else { AppAccess::Closed };
+        let access = if open { AppAccess::Open } else { AppAccess::Closed };
         if !open {
             self.drop_broken_sessions().await;
         }
         let epoch = self.epoch;
         let (master, replica) = self.sessions().await?;
         tokio::try_join!(
-            role::set_app_access(master, door, epoch),
-            role::set_app_access(replica, door, epoch)
+            role::set_app_access(master, access, epoch),
+            role::set_app_access(replica, access, epoch)
         )?;
         Ok(())
     }

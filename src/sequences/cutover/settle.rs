@@ -51,7 +51,7 @@ impl<R: Record, P: Pair> Cutover<R, P> {
         );
         match self.interrupt.or(self.command, gone).await? {
             0 => step.done("nobody who could write is left"),
-            severed => step.done(format!("{severed} disconnected, and nobody came back")),
+            gone => step.done(format!("{gone} disconnected, and nobody came back")),
         }
         Ok(())
     }
@@ -96,20 +96,20 @@ impl<R: Record, P: Pair> Cutover<R, P> {
         Ok(())
     }
 
-    pub(super) async fn sever(&mut self) -> Result<()> {
+    pub(super) async fn disconnect(&mut self) -> Result<()> {
         let Some(fence) = &self.fence else {
             return Ok(());
         };
         fence.check().await?;
         let step = self.setup.ui.step("disconnect");
         let mut connection = fence.connection();
-        let severing = clients::sever(&mut connection, &self.history.clients, self.setup.limits.away, &step);
-        let severed = self.interrupt.or(self.command, severing).await?;
+        let disconnecting = clients::disconnect(&mut connection, &self.history.clients, self.setup.limits.away, &step);
+        let gone = self.interrupt.or(self.command, disconnecting).await?;
         step.done(format!(
             "{} disconnected before the pause ends, and nobody came back to write",
-            severed.disconnected
+            gone.disconnected
         ));
-        if let Some(who) = severed.persistent {
+        if let Some(who) = gone.persistent {
             self.outcome
                 .notes
                 .push(format!("still connected to the source, and only looking: {who}"));

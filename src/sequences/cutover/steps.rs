@@ -52,7 +52,7 @@ impl<R: Record, P: Pair> Cutover<R, P> {
             Doing::AwaitRunning => self.await_running().await?,
             Doing::AwaitClients => self.await_clients().await?,
             Doing::AwaitGone => self.await_gone().await?,
-            Doing::Disconnect => self.sever().await?,
+            Doing::Disconnect => self.disconnect().await?,
             Doing::Unpause => self.unpause().await?,
             Doing::Watch => self.watch_late_writes().await?,
             Doing::ProveUnwritten => self.prove_unwritten().await?,

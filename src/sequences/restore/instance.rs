@@ -99,10 +99,10 @@ pub async fn restore(
 /// Ends all instances that restores have made.
 pub async fn remove(context: &Context, environment: &Environment, confirmed: &Confirmed) -> Result<ExitCode> {
     let names = context.names(environment)?;
-    let all = ec2::besides(&environment.cloud, &names).await?;
+    let all = ec2::restore_instances(&environment.cloud, &names).await?;
     let ids: Vec<String> = (all.into_iter())
-        .filter(|beside| beside.purpose == Purpose::Restored)
-        .map(|beside| beside.instance)
+        .filter(|temporary| temporary.purpose == Purpose::Restored)
+        .map(|temporary| temporary.instance)
         .collect();
     if ids.is_empty() {
         context.ui.data("there is no instance of a restore");

@@ -38,7 +38,8 @@ struct Rotated {
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     releases: BTreeMap<String, u64>,
     /// Connections that were disconnected because of `--cut-off`.
-    severed: usize,
+    #[serde(rename = "severed")]
+    disconnected: usize,
 }
 
 pub async fn run(context: &Context, arguments: &Rotate) -> Result<ExitCode> {
@@ -176,7 +177,7 @@ impl Work<'_> {
             user,
             seconds: 0.0,
             releases: BTreeMap::new(),
-            severed: 0,
+            disconnected: 0,
         };
         if rotation.stage <= Stage::Adding {
             self.add(rotation).await?;
@@ -308,7 +309,7 @@ impl Work<'_> {
             rotated.releases.insert(app.app_name().to_string(), release);
         }
         if let Some(told) = self.writer.state().await.rotation.and_then(|rotation| rotation.told) {
-            rotated.severed = app::await_gone(&master, &told, self.limits.leaving, self.cut_off, step).await?;
+            rotated.disconnected = app::await_gone(&master, &told, self.limits.leaving, self.cut_off, step).await?;
         }
         Ok(())
     }

@@ -3,7 +3,7 @@
 use super::hosts::{BOOT, LOGIN, app_rights, passwords, subjects};
 use crate::effects::cloud::Cloud;
 use crate::effects::cloud::ec2;
-use crate::effects::cloud::ec2::{Beside, Purpose, Run};
+use crate::effects::cloud::ec2::{Purpose, RestoreInstance, Run};
 use crate::effects::host::programs::Programs;
 use crate::effects::host::{
     AppAccess, Facts, Position, Settings, apply, default_maxmemory, first_contact, plan, tls, user_data,
@@ -89,8 +89,8 @@ impl Maker<'_> {
 
     /// Waits until the instance runs, and sets it up.
     pub async fn set_up(&self, id: &str, purpose: Purpose, bootstrap: &KeyPair, step: &Step) -> Result<Ready> {
-        let beside = self.running(id, step).await?;
-        let (Some(public), Some(private)) = (&beside.public_ip, &beside.private_ip) else {
+        let temporary = self.running(id, step).await?;
+        let (Some(public), Some(private)) = (&temporary.public_ip, &temporary.private_ip) else {
             return Err(Error::failed(format!("reach {id}: it has no public address"))
                 .hint("put the hosts into a subnet with an internet gateway"));
         };
@@ -128,16 +128,18 @@ impl Maker<'_> {
         })
     }
 
-    async fn running(&self, id: &str, step: &Step) -> Result<Beside> {
+    async fn running(&self, id: &str, step: &Step) -> Result<RestoreInstance> {
         let what = format!("{id} to run");
         let hint = format!("see what EC2 says about it with `aws ec2 describe-instance-status --instance-ids {id}`");
         Wait::new(&what, RUNNING, &hint)
             .until(step, || async {
-                let all = ec2::besides(self.cloud, self.names).await?;
-                let found = all.into_iter().find(|beside| beside.instance == id);
+                let all = ec2::restore_instances(self.cloud, self.names).await?;
+                let found = all.into_iter().find(|temporary| temporary.instance == id);
                 Ok(match found {
-                    Some(beside) if beside.state == "running" && beside.public_ip.is_some() => Look::Ready(beside),
-                    Some(beside) => Look::NotYet(format!("{id} is {}", beside.state)),
+                    Some(temporary) if temporary.state == "running" && temporary.public_ip.is_some() => {
+                        Look::Ready(temporary)
+                    }
+                    Some(temporary) => Look::NotYet(format!("{id} is {}", temporary.state)),
                     None => Look::NotYet(format!("{id} is not listed yet")),
                 })
             })

@@ -7,7 +7,7 @@ use crate::effects::backup;
 use crate::effects::backup::prove::{LATE_PERIODS, SILENT};
 use crate::effects::backup::{BackupSummary, drill};
 use crate::effects::cloud::ec2;
-use crate::effects::cloud::ec2::Beside;
+use crate::effects::cloud::ec2::RestoreInstance;
 use crate::effects::host;
 use crate::effects::host::tls;
 use crate::effects::redis::{Server, shown_certificate};
@@ -49,7 +49,8 @@ struct Status {
     /// The newest restore that was tried.
     drill: Option<drill::Report>,
     /// Instances that restores and drills have made and that stand.
-    beside: Vec<Beside>,
+    #[serde(rename = "beside")]
+    restore_instances: Vec<RestoreInstance>,
     /// What the newest full copy replaced and is still kept, by host.
     kept: BTreeMap<&'static str, KeptGeneration>,
     /// What `up` would change; `None` if that could not be looked at.
@@ -103,7 +104,7 @@ async fn look(context: &Context) -> Result<ExitCode> {
     let host = async |role| ask(&host_server(role, addresses.of(role)?, &secrets)?).await;
     let source = async { ask(&context.source().await?).await };
     let names = context.names(&environment)?;
-    let (history, source, master, replica, backups, app, drift, besides) = tokio::join!(
+    let (history, source, master, replica, backups, app, drift, restore_instances) = tokio::join!(
         context.history(&environment),
         source,
         host(Role::Master),
@@ -111,7 +112,7 @@ async fn look(context: &Context) -> Result<ExitCode> {
         backups(context, &environment, state.generation),
         app_side(context, &state),
         drift(context, &environment),
-        ec2::besides(&environment.cloud, &names),
+        ec2::restore_instances(&environment.cloud, &names),
     );
     let impostor = [drift.as_ref().err()]
         .into_iter()
@@ -134,7 +135,7 @@ async fn look(context: &Context) -> Result<ExitCode> {
         app,
         drift,
     );
-    status.add_besides(besides);
+    status.add_restore_instances(restore_instances);
     show(&context.ui, &status)?;
     impostor.map_or(Ok(ExitCode::Done), Err)
 }
@@ -271,7 +272,7 @@ fn assemble(
         log_until: log,
         log_age_s: log.map(|until| Timestamp::now().duration_since(until).as_secs()),
         drill,
-        beside: Vec::new(),
+        restore_instances: Vec::new(),
         kept,
         drift,
         upkeep,
@@ -280,18 +281,22 @@ fn assemble(
 }
 
 impl Status {
-    fn add_besides(&mut self, besides: Result<Vec<Beside>>) {
-        match besides {
-            Ok(besides) => self.beside = besides,
+    fn add_restore_instances(&mut self, restore_instances: Result<Vec<RestoreInstance>>) {
+        match restore_instances {
+            Ok(restore_instances) => self.restore_instances = restore_instances,
             Err(error) => self.alarms.push(format!(
                 "instances beside the pair could not be looked for: {}",
                 error.chain().join(": ")
             )),
         }
-        for beside in self.beside.iter().filter(|beside| drill::is_left_over(beside)) {
+        for temporary in self
+            .restore_instances
+            .iter()
+            .filter(|temporary| drill::is_left_over(temporary))
+        {
             self.alarms.push(format!(
                 "{} is left of a drill that died, and costs: the next `infra backup drill` ends it",
-                beside.instance
+                temporary.instance
             ));
         }
     }

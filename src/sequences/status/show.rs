@@ -92,16 +92,16 @@ pub(super) fn show(ui: &Ui, status: &Status) -> Result<()> {
         )),
         None => ui.data("last drill: none"),
     }
-    for beside in &status.beside {
+    for temporary in &status.restore_instances {
         ui.data(format!(
             "beside the pair: {} for {}, {}, {} old",
-            beside.instance,
-            match beside.purpose {
+            temporary.instance,
+            match temporary.purpose {
                 Purpose::Drill => "a drill",
                 Purpose::Restored => "a restore (`infra restore --remove` ends it)",
             },
-            beside.state,
-            beside.launched_at.map_or("?".into(), |launched| age_text(
+            temporary.state,
+            temporary.launched_at.map_or("?".into(), |launched| age_text(
                 Timestamp::now().duration_since(launched).as_secs()
             ))
         ));

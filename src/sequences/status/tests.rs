@@ -83,7 +83,7 @@ fn status() -> Status {
                 missing: 2,
             }),
         }),
-        beside: vec![Beside {
+        restore_instances: vec![RestoreInstance {
             instance: "i-restored".into(),
             purpose: Purpose::Restored,
             state: "running".into(),
@@ -122,7 +122,7 @@ fn what_could_not_be_seen_is_null_and_not_empty() {
         log_until: None,
         log_age_s: None,
         drill: None,
-        beside: Vec::new(),
+        restore_instances: Vec::new(),
         kept: BTreeMap::new(),
         drift: None,
         upkeep: Vec::new(),

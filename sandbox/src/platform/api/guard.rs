@@ -163,7 +163,7 @@ pub(super) async fn misbehave(State(server): State<Arc<Server>>, request: Reques
             app.behaviour.drop_after_commit = app.behaviour.drop_after_commit.saturating_sub(1);
         }
         if let Some(peer) = peer {
-            peer.sever();
+            peer.disconnect();
         }
     }
     response
@@ -226,7 +226,7 @@ pub(super) async fn be_gone(State(server): State<Arc<Server>>, request: Request,
         Some(OutageForm::Unavailable) => unavailable(),
         Some(OutageForm::Refused) => {
             if let Some(ConnectInfo(peer)) = request.extensions().get::<ConnectInfo<Peer>>() {
-                peer.sever();
+                peer.disconnect();
             }
             unavailable()
         }

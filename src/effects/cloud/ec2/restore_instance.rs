@@ -43,7 +43,7 @@ impl fmt::Display for Purpose {
 
 /// A restore instance.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Beside {
+pub struct RestoreInstance {
     pub instance: String,
     pub purpose: Purpose,
     pub state: String,
@@ -53,7 +53,7 @@ pub struct Beside {
 }
 
 /// Returns the existing ones of an environment, oldest first.
-pub async fn besides(cloud: &Cloud, names: &Names) -> Result<Vec<Beside>> {
+pub async fn restore_instances(cloud: &Cloud, names: &Names) -> Result<Vec<RestoreInstance>> {
     let mut filters = ours(names);
     filters.push(filter("tag-key", TAG_PURPOSE));
     let answer = cloud.ec2.describe_instances().set_filters(Some(filters)).send().await;
@@ -62,11 +62,11 @@ pub async fn besides(cloud: &Cloud, names: &Names) -> Result<Vec<Beside>> {
     })?;
     let reservations = answer.reservations.unwrap_or_default().into_iter();
     let instances = reservations.flat_map(|reservation| reservation.instances.unwrap_or_default());
-    let mut all: Vec<Beside> = instances
+    let mut all: Vec<RestoreInstance> = instances
         .filter_map(from_ec2)
-        .filter(|beside| !is_gone(&beside.state))
+        .filter(|temporary| !is_gone(&temporary.state))
         .collect();
-    all.sort_by_key(|beside| beside.launched_at);
+    all.sort_by_key(|temporary| temporary.launched_at);
     Ok(all)
 }
 
@@ -92,10 +92,10 @@ pub async fn run_beside(
     run_asked(cloud, names, &asked, |_| token.clone()).await
 }
 
-fn from_ec2(instance: aws_sdk_ec2::types::Instance) -> Option<Beside> {
+fn from_ec2(instance: aws_sdk_ec2::types::Instance) -> Option<RestoreInstance> {
     let tags = instance.tags.unwrap_or_default();
     let purpose = tag(&tags, TAG_PURPOSE)?;
-    Some(Beside {
+    Some(RestoreInstance {
         instance: instance.instance_id?,
         purpose: Purpose::ALL.into_iter().find(|known| known.name() == purpose)?,
         state: instance

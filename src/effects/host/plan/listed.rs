@@ -140,12 +140,12 @@ fn hosts() -> [(&'static str, Description); 3] {
     if let Some(backup) = &mut replica.backup {
         backup.ships = false;
     }
-    let beside = Settings {
+    let restored = Settings {
         backup: None,
         restored_by: Some(Binary::new(b"program".to_vec())),
         ..master.clone()
     };
-    [("master", master), ("replica", replica), ("beside", beside)]
+    [("master", master), ("replica", replica), ("restored", restored)]
         .map(|(name, settings)| (name, settings.describe().unwrap()))
 }
 

@@ -301,7 +301,7 @@ async fn what_passes_is_shown_to_an_observer_with_its_offset() {
 }
 
 #[tokio::test]
-async fn a_severed_or_killed_source_breaks_the_tap_for_good() {
+async fn a_disconnected_or_killed_source_breaks_the_tap_for_good() {
     for kill in [false, true] {
         let (mut source, _replica) = followed(&[]).await;
         let tap = tap(&source).await;

@@ -18,20 +18,20 @@ pub enum AppAccess {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Doors {
+pub struct Writable {
     pub source: AppAccess,
     pub endpoint: AppAccess,
 }
 
-impl Doors {
+impl Writable {
     pub fn both_open(self) -> bool {
         self.source == AppAccess::Open && self.endpoint == AppAccess::Open
     }
 }
 
-impl fmt::Display for Doors {
+impl fmt::Display for Writable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let word = |door| match door {
+        let word = |open| match open {
             AppAccess::Open => "open",
             AppAccess::Shut => "shut",
             AppAccess::Left => "left",
@@ -50,7 +50,7 @@ pub enum Write {
 }
 
 /// Tries the endpoint first: nothing opens it while no command runs, while the source's pause may end at any moment.
-pub fn try_both(sides: &Sides, write: Write, source_too: bool) -> Doors {
+pub fn try_both(sides: &Sides, write: Write, source_too: bool) -> Writable {
     let open = |target: &Target| {
         if sides.pair.runtime.block_on(takes(target, write)) {
             AppAccess::Open
@@ -58,7 +58,7 @@ pub fn try_both(sides: &Sides, write: Write, source_too: bool) -> Doors {
             AppAccess::Shut
         }
     };
-    Doors {
+    Writable {
         endpoint: open(&sides.endpoint),
         source: if source_too {
             open(&sides.source)
