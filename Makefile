@@ -45,9 +45,14 @@ agent: ## build only what goes to the hosts: the agent and the engine's module
 demo: image ## move a demo app on this computer; ORDER=switch-only|promote-first FENCE=pause|platform RTT=MS
 	$(SUDO) $(BIN)/sandbox demo --order $(ORDER) --fence $(FENCE) --rtt $(RTT)
 
-# The whole suite: the sandbox's AWS API, then everything in Rust; the tests that boot machines raise one sandbox after the other.
+# The whole suite: the sandbox's AWS API, then everything in Rust; the tests that boot machines raise one sandbox after the other. Unit tests mostly wait for engines of
+# their own, so that more of them run at once than there are processors.
 test: image test-aws ## everything that is tested; boots machines, needs root
-	$(RUNNER) cargo test --workspace --locked --no-fail-fast $(FEATURES)
+	status=0; \
+	$(RUNNER) RUST_TEST_THREADS=4 cargo test --workspace --locked --no-fail-fast $(FEATURES) --lib || status=$$?; \
+	$(RUNNER) cargo test --workspace --locked --no-fail-fast $(FEATURES) --bins --test '*' || status=$$?; \
+	$(RUNNER) cargo test --workspace --locked --no-fail-fast $(FEATURES) --doc || status=$$?; \
+	exit $$status
 
 # Kills every command before and after each of its effects, and does all that can go wrong to a cutover at each of its phases, under both fences. Takes hours.
 test-cutover: FENCE = pause,platform
