@@ -37,7 +37,7 @@ impl<R: Record, P: Pair> Cutover<R, P> {
         {
             Stillness::Still => step.done("its stream shows no write since the promotion"),
             // App access was never opened, so only an administrator could have written.
-            Stillness::Unknown if self.history.switch.is_none() => {
+            Stillness::Unknown if self.history.switch.is_none() || self.let_nobody_in() => {
                 step.done("app access was never opened; the stream does not reach back to the promotion");
             }
             Stillness::Unknown | Stillness::Moved => {

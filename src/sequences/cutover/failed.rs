@@ -34,14 +34,24 @@ impl<R: Record, P: Pair> Cutover<R, P> {
         }
     }
 
-    /// Returns true if our side's stream proves that nobody wrote there since the promotion.
+    /// Returns true if nobody wrote to our side since the promotion: by its stream, or since this run
+    /// let nobody in.
     async fn is_unused(&self) -> bool {
         let Some(promotion) = &self.history.promotion else {
             return false;
         };
-        look::our_stillness(&self.setup.master, &self.setup.source, promotion)
-            .await
-            .is_ok_and(|(stillness, _)| stillness == Stillness::Still)
+        match look::our_stillness(&self.setup.master, &self.setup.source, promotion).await {
+            Ok((Stillness::Still, _)) => true,
+            Ok((Stillness::Unknown, _)) => self.let_nobody_in(),
+            Ok((Stillness::Moved, _)) | Err(_) => false,
+        }
+    }
+
+    /// Returns true if app access was closed from before this run's proof until now, and no app was
+    /// told of the endpoint. Our side's stream may still not reach back to the promotion: a source
+    /// that changed its replication id in between makes the master copy everything once more.
+    pub(super) fn let_nobody_in(&self) -> bool {
+        self.proven_here && !self.access_opened && self.sent.accepted.is_empty() && self.sent.unclear.is_empty()
     }
 
     /// Mends after a failed step what must not stay as it is, and returns the error to show.

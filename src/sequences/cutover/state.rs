@@ -44,6 +44,8 @@ pub struct Cutover<R: Record, P: Pair> {
     pub(super) sent: Sent,
     /// What this run found before it decided.
     pub(super) seen: Option<World>,
+    /// This run made the proof of the promotion. Nobody was let in before.
+    pub(super) proven_here: bool,
     /// Whether this run let the app log in to the master, or may have.
     pub(super) access_opened: bool,
     /// When stopping the app began in this run.
@@ -87,6 +89,7 @@ impl<R: Record, P: Pair> Cutover<R, P> {
             sent: Sent::default(),
             seen: None,
             access_opened: false,
+            proven_here: false,
             stopped_at: None,
             replaced_at: None,
             vars_not_back: BTreeSet::new(),

@@ -213,6 +213,7 @@ impl<R: Record, P: Pair> Cutover<R, P> {
         self.outcome.keys_compared_in_fence = Some(proof.keys_compared_in_fence());
         self.outcome.source_offset = Some(proof.offset());
         self.proof = Some(proof);
+        self.proven_here = true;
         Ok(())
     }
 
