@@ -142,7 +142,7 @@ impl Shipper {
         };
         let proven = match self.memory.prove(increment, &mut file) {
             Some(proven) => proven,
-            // Nothing was shipped yet, so there is nothing to prove.
+            // Without a shipped segment there is nothing to prove.
             None if self.memory.increment().is_none() => Proven {
                 position: known.start,
                 boundary: Boundary {

@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::time::Duration;
 
-/// What to build from. Its URLs are presigned, so it is never shown and never an argument.
+/// The base and the segments to build from. The URLs are presigned, so a plan is never shown and never an argument.
 #[derive(Clone, Deserialize, Serialize)]
 pub struct Plan {
     pub base: Base,

@@ -22,7 +22,7 @@ pub struct Timeline {
     pub start: Position,
     /// The timeline that this one continues, and where; `None` if it begins with a base of its own.
     pub parent: Option<Parent>,
-    /// What is missing before it, and why; `None` if nothing is known to be missing.
+    /// The missing part of the log before it, with the reason; `None` if no part is known to be missing.
     pub gap: Option<Gap>,
 }
 
@@ -49,7 +49,7 @@ pub struct Gap {
     pub why: String,
 }
 
-/// What a base holds and where it belongs in the log; this object is put last.
+/// The record of a base: its contents and its place in the log. It is put after the parts.
 #[derive(Clone, Debug, Deserialize, Serialize, PartialEq, Eq)]
 pub struct Commit {
     pub schema_version: u32,
@@ -101,7 +101,7 @@ pub struct Part {
     pub plain_bytes: u64,
 }
 
-/// What the agent reports of itself, in `status.json` in its folder.
+/// The agent's report on itself, in `status.json` in its folder.
 #[derive(Clone, Debug, Default, Deserialize, Serialize, PartialEq, Eq)]
 pub struct AgentStatus {
     pub schema_version: u32,
@@ -121,7 +121,7 @@ pub struct AgentStatus {
     pub gap: Option<Gap>,
     /// What is wrong now.
     pub troubles: Vec<String>,
-    /// What the newest full copy replaced on this host, if it is still kept.
+    /// The data that the newest full copy replaced on this host, if it is still kept.
     #[serde(default)]
     pub kept: Option<Kept>,
 }

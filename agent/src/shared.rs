@@ -30,7 +30,7 @@ pub struct State {
     pub gap: Option<Gap>,
     /// What the newest full copy replaced.
     pub kept: Option<Kept>,
-    /// What is wrong now, by the part of the agent.
+    /// The present troubles, by the part of the agent.
     pub troubles: BTreeMap<&'static str, String>,
 }
 

@@ -13,8 +13,7 @@ use crate::model::size;
 use crate::sequences::arguments::{Color, Common, Up};
 use crate::sequences::context::Context;
 use crate::sequences::{backup, check, down, redis_cli, restore, rotation, ssh, status, up, verify};
-use crate::ui::JSON_SCHEMA_VERSION;
-use crate::ui::{Ui, UiOptions};
+use crate::ui::{Ui, UiOptions, document};
 use serde_json::{Value, json};
 use std::io::IsTerminal;
 use std::time::Duration;
@@ -130,10 +129,9 @@ fn told(ui: &Ui, error: &Error) -> String {
 
 fn as_json(error: &Error) -> Value {
     let (chain, kind) = (error.chain(), error.kind());
-    json!({
-        "schema_version": JSON_SCHEMA_VERSION,
+    document(json!({
         "error": { "kind": kind.name(), "exit_code": kind.exit_code() as u8, "message": chain[0], "causes": &chain[1..], "next": error.next_step() },
-    })
+    }))
 }
 
 fn wants_color(choice: Color, terminal: bool) -> bool {

@@ -62,7 +62,7 @@ impl Engine {
             let folder = paths.cache().join(format!("engine-{}", self.name()));
             match self {
                 Self::Redis7 => {
-                    // Nothing is fetched if this computer has that version.
+                    // This computer's own engine is used if it has that version.
                     if let Ok(own) = Program::of_this_computer()
                         && own.version.0 == 7
                     {
