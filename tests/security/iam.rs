@@ -275,10 +275,7 @@ fn credentials_of(world: &World, host: &str) -> Keys {
     }
 }
 
-#[test]
-fn a_hosts_credentials_make_backups_and_nothing_else() {
-    let world = World::raise(500);
-    world.infra(&["up", "--yes"]).exits(0);
+pub fn a_hosts_credentials_make_backups_and_nothing_else(world: &World) {
     world.infra(&["backup", "now"]).exits(0);
     let runtime = Runtime::new().unwrap();
     let operator = runtime.block_on(config());
@@ -288,7 +285,7 @@ fn a_hosts_credentials_make_backups_and_nothing_else() {
     let listed = runtime.block_on(listed.send()).unwrap();
     let backup = listed.contents()[0].key().unwrap();
 
-    let keys = credentials_of(&world, "master");
+    let keys = credentials_of(world, "master");
     let host = runtime.block_on(Attempts::new(&keys, bucket, backup));
     assert_eq!(runtime.block_on(host.put(OWN)), "done");
     host.are_refused(&runtime);

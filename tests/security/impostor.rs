@@ -6,11 +6,9 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 use testkit::world::World;
 
-#[test]
-fn nobody_begins_to_log_in_where_another_key_is_shown() {
-    let world = World::raise(2_000);
-    world.infra(&["up", "--yes"]).exits(0);
-    let master = Machine::of_role(&world, "master");
+/// Leaves the master with an sshd that must not be trusted.
+pub fn nobody_begins_to_log_in_where_another_key_is_shown(world: &World) {
+    let master = Machine::of_role(world, "master");
     // The impostor takes everybody, and writes down all that he hears.
     let changed = master.root(
         "cd /etc/ssh; rm infra_host_ed25519_key*; ssh-keygen -q -t ed25519 -N '' -f infra_host_ed25519_key
@@ -130,12 +128,9 @@ impl Impostor {
     }
 }
 
-#[test]
-fn no_password_is_told_to_a_server_that_another_authority_vouches_for() {
-    let world = World::raise(2_000);
-    world.infra(&["up", "--yes"]).exits(0);
-    let master = Machine::of_role(&world, "master");
-    let impostor = Impostor::at(&world, &master);
+pub fn no_password_is_told_to_a_server_that_another_authority_vouches_for(world: &World) {
+    let master = Machine::of_role(world, "master");
+    let impostor = Impostor::at(world, &master);
     let answers = [
         &["redis-cli", "master", "PING"][..],
         &["verify"],
@@ -157,7 +152,7 @@ fn no_password_is_told_to_a_server_that_another_authority_vouches_for() {
     assert!(status.printed().contains("certificate"), "{}", status.printed());
 
     // He would have heard it.
-    let impostor = Impostor::at(&world, &master);
+    let impostor = Impostor::at(world, &master);
     let careless = Command::new("timeout")
         .args([
             "3",
@@ -177,4 +172,5 @@ fn no_password_is_told_to_a_server_that_another_authority_vouches_for() {
         .unwrap();
     let heard = impostor.heard();
     assert!(heard.contains("canary"), "{heard} {}", text(&careless));
+    master.root("systemctl start redis-server");
 }

@@ -33,6 +33,18 @@ fn client_errors(world: &World) -> (u64, u64) {
 }
 
 #[test]
+fn a_pair_keeps_out_everybody_who_has_no_business_there() {
+    let world = World::raise(2_000);
+    network::lets_in_two_ranges(&world);
+    world.infra(&["up", "--yes"]).exits(0);
+    network::strangers_find_the_ports_of_the_rules_and_behind_them_nothing_without_a_password(&world);
+    iam::a_hosts_credentials_make_backups_and_nothing_else(&world);
+    leaks::a_planted_one_is_found(&world);
+    impostor::no_password_is_told_to_a_server_that_another_authority_vouches_for(&world);
+    impostor::nobody_begins_to_log_in_where_another_key_is_shown(&world);
+}
+
+#[test]
 fn an_app_on_its_own_redis_is_safe_in_front_of_anyone() {
     let world = World::raise(2_000);
     world.infra(&["up", "--yes"]).exits(0);

@@ -8,17 +8,17 @@ use crate::scan::open_ports;
 use std::time::{Duration, Instant};
 use testkit::world::World;
 
-#[test]
-fn strangers_find_the_ports_of_the_rules_and_behind_them_nothing_without_a_password() {
-    let world = World::raise(2_000);
+/// Lets in two ranges of addresses, so that others are strangers.
+pub fn lets_in_two_ranges(world: &World) {
     let path = world.folder().join("infra.yml");
     let text = std::fs::read_to_string(&path).unwrap();
     let narrow = text.replace("app_cidrs: [10.77.0.0/16]", "app_cidrs: [10.77.0.1/32, 10.77.250.0/24]");
     assert_ne!(text, narrow);
     std::fs::write(&path, narrow).unwrap();
-    world.infra(&["up", "--yes"]).exits(0);
+}
 
-    let (master, replica) = (Machine::of_role(&world, "master"), Machine::of_role(&world, "replica"));
+pub fn strangers_find_the_ports_of_the_rules_and_behind_them_nothing_without_a_password(world: &World) {
+    let (master, replica) = (Machine::of_role(world, "master"), Machine::of_role(world, "replica"));
     let client = Outsider::at("client", "10.77.250.2");
     let stranger = Outsider::at("strange", "10.77.251.2");
     let addresses: Vec<&str> = [&master, &replica]
