@@ -85,10 +85,21 @@ impl Spool {
 
     /// Keeps an object until it is put. The uploader does not get it before [`Spool::release`].
     pub fn add(&self, timeline: &str, name: &str, body: &[u8]) -> Result<()> {
+        self.add_by(write_durably, timeline, name, body)
+    }
+
+    /// The same, with this way to write a file.
+    fn add_by(
+        &self,
+        write: impl FnOnce(&Path, &[u8]) -> Result<()>,
+        timeline: &str,
+        name: &str,
+        body: &[u8],
+    ) -> Result<()> {
         let first = if name == TIMELINE { FIRST } else { "" };
         let file = format!("{timeline}{BETWEEN}{first}{name}");
         let path = self.folder.join(&file);
-        if let Err(error) = write_durably(&path, body) {
+        if let Err(error) = write(&path, body) {
             // The file may have its name already. The log still has its bytes, and another attempt
             // may cut elsewhere: two segments with one number must not wait.
             let _ = fs::remove_file(&path);
@@ -236,6 +247,23 @@ mod tests {
         assert_eq!(oldest(), None);
         spool.release();
         assert_eq!(oldest().as_deref(), Some("0000000002-x"));
+    }
+
+    #[test]
+    fn an_object_whose_folder_could_not_be_synced_does_not_wait() {
+        let folder = tempfile::tempdir().unwrap();
+        let spool = Spool::open(folder.path().join("spool")).unwrap();
+        // The file has its name when the sync of its folder fails.
+        let unsynced = |path: &Path, body: &[u8]| {
+            fs::write(path, body)?;
+            anyhow::bail!("the folder could not be synced")
+        };
+        assert!(spool.add_by(unsynced, "a", "0000000001-x", b"short").is_err());
+        spool.add("a", "0000000001-y", b"longer").unwrap();
+        // After a crash, what lies in the folder waits.
+        let spool = Spool::open(folder.path().join("spool")).unwrap();
+        let names: Vec<String> = spool.items().into_iter().map(|item| item.name).collect();
+        assert_eq!(names, ["0000000001-y"]);
     }
 
     #[test]

@@ -128,24 +128,23 @@ async fn a_backlog_over_the_limit_is_a_declared_gap_and_a_new_base_begins() {
     println!("{exact} seconds exact, {} refused", refused.len());
 }
 
+pub fn signal(world: &World, name: &str) {
+    let process = world.agent_pid().to_string();
+    let done = Command::new("kill").args([name, &process]).status();
+    assert!(done.unwrap().success());
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn an_agent_that_stood_still_through_a_rewrite_goes_on_or_declares_what_it_missed() {
     let (world, writer, first) = begin(1, "").await;
     sleep(3);
-    let signal = |name: &str| {
-        let done = Command::new("kill")
-            .args([name, &world.agent_pid().to_string()])
-            .status()
-            .unwrap();
-        assert!(done.success());
-    };
-    signal("-STOP");
+    signal(&world, "-STOP");
     sleep(2);
     for _ in 0..2 {
         assert!(world.ask(&["BGREWRITEAOF"]).starts_with("Background"));
         sleep(2);
     }
-    signal("-CONT");
+    signal(&world, "-CONT");
     sleep(3);
     let diary = end(&world, writer).await;
     let catalogue = world.catalogue().await;

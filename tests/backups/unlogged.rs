@@ -1,6 +1,6 @@
 //! The engine writes where the agent does not read, or not at all: no second of that is claimed.
 
-use crate::outages::{all_seconds, begin, end, now, sleep, troubles};
+use crate::outages::{all_seconds, begin, end, now, signal, sleep, troubles};
 use crate::writer::Writer;
 use serde_json::json;
 use std::net::TcpListener;
@@ -301,14 +301,17 @@ async fn what_was_known_of_a_folder_is_forgotten_when_it_is_replaced() {
     world.ask(&["SET", "restored", "1"]);
     sleep(1);
     let restored = timeline(&world);
-    // From the first increment to the second once more, and this time it does not continue.
-    let script = "redis.call('CONFIG', 'SET', 'appendonly', 'no') redis.call('SET', 'unlogged', 1) redis.call('CONFIG', 'SET', 'appendonly', 'yes')";
-    let said = world.ask(&["EVAL", script, "0"]);
-    if said.contains("ERR") {
-        set(&world, "appendonly", "no");
-        world.ask(&["SET", "unlogged", "1"]);
-        set(&world, "appendonly", "yes");
-    }
+    // From the first increment to the second once more, and this time it does not continue. The
+    // agent stands still meanwhile, so that it sees only how it ended.
+    signal(&world, "-STOP");
+    set(&world, "appendonly", "no");
+    world.ask(&["SET", "unlogged", "1"]);
+    set(&world, "appendonly", "yes");
+    until("the log is in force again", || {
+        let idle = ["aof_rewrite_in_progress", "aof_rewrite_scheduled"].map(|name| info(&world, name));
+        idle == ["0", "0"] && live.join("appendonly.aof.2.incr.aof").exists()
+    });
+    signal(&world, "-CONT");
     until_based(&world, &restored);
     let written = now();
     world.ask(&["SET", "after", "1"]);

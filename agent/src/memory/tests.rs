@@ -150,6 +150,26 @@ fn a_segment_whose_number_was_given_to_another_is_not_put() {
 }
 
 #[test]
+fn the_uploader_gets_no_segment_that_could_not_be_recovered() {
+    let folder = tempfile::tempdir().unwrap();
+    let spool = Spool::open(folder.path().join("spool")).unwrap();
+    let mut memory = Memory::open(folder.path()).unwrap();
+    memory.begin(&timeline("a", None)).unwrap();
+    spooled(&spool, "a", 1, 30, b"aaaa");
+    // The agent crashed before it wrote this segment down.
+    let spool = Spool::open(folder.path().join("spool")).unwrap();
+    let oldest = || spool.oldest(std::time::Duration::ZERO).map(|item| item.timeline);
+    let cuts = folder.path().join("cuts.log");
+    fs::remove_file(&cuts).unwrap();
+    fs::create_dir(&cuts).unwrap();
+    assert!(memory.recover(&spool).is_err(), "a folder is no file to write to");
+    assert_eq!(oldest(), None);
+    fs::remove_dir(&cuts).unwrap();
+    memory.recover(&spool).unwrap();
+    assert_eq!(oldest().as_deref(), Some("a"));
+}
+
+#[test]
 fn a_gap_claims_nothing_of_the_segments_that_were_dropped() {
     let folder = tempfile::tempdir().unwrap();
     let spool = Spool::open(folder.path().join("spool")).unwrap();

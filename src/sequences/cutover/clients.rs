@@ -203,6 +203,10 @@ fn describe(clients: &[&Client]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::effects::redis::testing::TestServer;
+    use crate::ui::Ui;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpStream;
 
     fn client(id: u64, cmd: &str, flags: &str) -> Client {
         Client {
@@ -247,6 +251,30 @@ mod tests {
         assert_eq!((left("set", "N"), left("get", "N"), left("info", "b")), (1, 1, 1));
         let two = [client(9, "info", "N"), client(10, "info", "N")];
         assert_eq!(may_write(&two, 1, &onlookers).len(), 1);
+    }
+
+    #[tokio::test]
+    async fn a_client_that_comes_back_after_a_moment_is_disconnected_again() {
+        let source = TestServer::start(&[]).await;
+        let returning = async {
+            for _ in 0..3 {
+                let mut worker = TcpStream::connect(("127.0.0.1", source.port)).await.unwrap();
+                worker.write_all(b"PING\r\n").await.unwrap();
+                // Returns when the server has closed the connection.
+                worker.read_to_end(&mut Vec::new()).await.unwrap();
+                // Longer than from one look at the clients to the next.
+                tokio::time::sleep(Duration::from_millis(500)).await;
+            }
+            std::future::pending::<()>().await;
+        };
+        let step = Ui::silent().step("disconnect");
+        let mut ours = source.connect(0).await;
+        let onlookers = Baseline::default();
+        let gone = tokio::select! {
+            gone = disconnect(&mut ours, &onlookers, Duration::from_secs(2), &step) => gone.unwrap(),
+            () = returning => unreachable!("a client that waits to be disconnected"),
+        };
+        assert_eq!(gone.disconnected, 3, "once, and twice after it came back");
     }
 
     #[test]
