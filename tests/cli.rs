@@ -1,4 +1,4 @@
-//! What the binary alone shows: help, usage errors and exit codes. No cloud, no network.
+//! The binary alone: help, usage errors and exit codes. No cloud, no network.
 
 #![allow(
     clippy::unwrap_used,

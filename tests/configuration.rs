@@ -7,12 +7,12 @@ use testkit::document;
 use std::collections::BTreeMap;
 use syn::{Attribute, Expr, Fields, GenericArgument, Item, ItemEnum, ItemStruct, Lit, Meta, PathArguments, Type};
 
-/// What the source file defines.
+/// The definitions of the source file.
 #[derive(Default)]
 struct Definitions {
     structs: BTreeMap<String, ItemStruct>,
     enums: BTreeMap<String, ItemEnum>,
-    /// What functions without arguments return: `Type::function`, and `Type` for `Default`.
+    /// Results of functions without arguments: `Type::function`, and `Type` for `Default`.
     values: BTreeMap<String, Expr>,
 }
 
@@ -140,7 +140,7 @@ fn name_of(of: &Type) -> String {
     }
 }
 
-/// What an `Option` holds, or the type itself.
+/// Returns the type inside an `Option`, or the type itself.
 fn inner(of: &Type) -> String {
     if let Type::Path(path) = of
         && let Some(last) = path.path.segments.last()
@@ -157,7 +157,7 @@ fn is_there(attributes: &[Attribute], name: &str) -> bool {
     attributes.iter().any(|attribute| attribute.path().is_ident(name))
 }
 
-/// Whether serde or a derive gives what is left out its default.
+/// Returns true if serde or a derive gives a field that is left out its default.
 fn has_default(attributes: &[Attribute]) -> bool {
     serde(attributes).iter().any(|(name, _)| name == "default")
 }

@@ -15,7 +15,7 @@ type Module = Vec<String>;
 /// The modules of a crate, each with the modules that it imports. Code for tests is left out.
 struct Imports(BTreeMap<Module, BTreeSet<Module>>);
 
-/// What one file imports, and what it re-exports: a name, and where that really is.
+/// The imports and re-exports of one file: a name, and where that really is.
 struct File {
     imported: BTreeSet<Module>,
     exported: BTreeMap<String, Module>,

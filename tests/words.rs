@@ -69,7 +69,7 @@ impl Banned {
             .collect()
     }
 
-    /// Whether a part of the text is the word, in one of its forms. A word with a capital counts only with it.
+    /// Returns true if a part of the text is the word, in one of its forms. A word with a capital counts only with it.
     fn is(&self, part: &str) -> bool {
         if self.word.starts_with(char::is_uppercase) {
             return part

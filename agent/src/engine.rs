@@ -15,7 +15,7 @@ pub struct Engine {
     connection: Option<redis::Connection>,
 }
 
-/// What it says of itself.
+/// Describes itself by INFO.
 #[derive(Clone, Debug, Default)]
 pub struct Look {
     pub run_id: String,

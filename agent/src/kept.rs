@@ -28,7 +28,7 @@ pub struct Kept {
     last: Option<Last>,
 }
 
-/// What a full copy replaced.
+/// An AOF set that a full copy replaced.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Last {
     pub folder: PathBuf,

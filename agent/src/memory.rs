@@ -46,7 +46,7 @@ const TEMPORARY: &str = "temporary.json";
 pub struct Proven {
     pub position: Position,
     pub boundary: Boundary,
-    /// Whether the file holds everything that was shipped.
+    /// True if the file holds everything that was shipped.
     pub all: bool,
 }
 

@@ -52,7 +52,7 @@ pub struct Segment {
     pub last: i64,
     /// The log up to here has every write until the end of this second.
     pub until: i64,
-    /// Whether it ends at a boundary; a command larger than a segment takes several.
+    /// True if it ends at a boundary; a command larger than a segment takes several.
     pub whole: bool,
     /// Of the object, hexadecimal.
     pub sha256: String,

@@ -11,7 +11,7 @@ pub struct Header {
     pub version: u32,
     /// Seconds since 1970.
     pub created: Option<i64>,
-    /// Whether the file ends after these fields, so that it holds nothing.
+    /// True if the file ends after these fields, so that it holds nothing.
     pub is_empty: bool,
 }
 

@@ -45,14 +45,14 @@ pub struct Piece {
     pub up_to: u64,
 }
 
-/// What was built.
+/// The data folder that was built.
 #[derive(Clone, Debug, Default, Deserialize, Serialize, PartialEq, Eq)]
 pub struct Built {
     pub base_bytes: u64,
     pub log_bytes: u64,
     /// The last annotated second; `None` if there is none.
     pub last_second: Option<i64>,
-    /// Whether the log had later seconds, which were left out.
+    /// True if the log had later seconds, which were left out.
     pub cut: bool,
     /// Bytes at the end that were no whole command or transaction, and were left out.
     pub torn_bytes: u64,

@@ -119,7 +119,7 @@ pub struct AgentStatus {
     pub puts: u64,
     /// The newest gap, if there is one.
     pub gap: Option<Gap>,
-    /// What is wrong now.
+    /// The troubles of this moment.
     pub troubles: Vec<String>,
     /// The data that the newest full copy replaced on this host, if it is still kept.
     #[serde(default)]

@@ -158,7 +158,7 @@ impl Scanner {
         let first = std::mem::replace(&mut self.is_first_argument, false);
         self.arguments_left -= 1;
         if first {
-            // What follows the name are its line end and nothing else, if the name is one of the two.
+            // Only the line end follows the name, if the name is one of the two.
             if self.name.eq_ignore_ascii_case(b"EXEC\r\n") {
                 self.transaction_start = None;
             } else if self.name.len() == 6 && self.name[..5].eq_ignore_ascii_case(b"MULTI") && self.name[5] == b'\r' {

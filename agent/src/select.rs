@@ -9,7 +9,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use wire::info::Fields;
 
-/// What was picked is told here: the standard output has the commands.
+/// The file for the counts of a pick: the standard output has the commands.
 const PICKED: &str = "picked.json";
 
 pub fn pick(folder: &Path) -> Result<()> {

@@ -9,7 +9,7 @@ use std::time::Duration;
 pub struct Settings {
     /// The host's name in messages and keys.
     pub label: String,
-    /// Whether the log and bases go to the bucket; if not, the agent only keeps the last AOF set.
+    /// True if the log and bases go to the bucket; otherwise the agent only keeps the last AOF set.
     pub ships: bool,
     /// Without a slash at its end.
     pub bucket_url: String,

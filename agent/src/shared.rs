@@ -28,7 +28,7 @@ pub struct State {
     pub shipped_until: i64,
     pub shipped: Position,
     pub gap: Option<Gap>,
-    /// What the newest full copy replaced.
+    /// The AOF set that the newest full copy replaced.
     pub kept: Option<Kept>,
     /// The present troubles, by the part of the agent.
     pub troubles: BTreeMap<&'static str, String>,

@@ -28,7 +28,7 @@ pub struct Shipper {
     pub unsure_since: Option<Instant>,
     /// Which seconds are over.
     pub passed: clock::Passed,
-    /// Whether the files on the disk cannot begin a timeline.
+    /// True if the files on the disk cannot begin a timeline.
     pub needs_rewrite: bool,
 }
 

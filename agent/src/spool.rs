@@ -161,8 +161,7 @@ impl Spool {
     }
 }
 
-/// Writes a file that is whole or not there, also after a power cut. A failed write leaves no part
-/// behind: on a full disk it would take the room that the next attempt needs.
+/// Writes a file that is whole or not there, also after a power cut.
 pub fn write_durably(path: &Path, body: &[u8]) -> Result<()> {
     let doing = || format!("write {}", path.display());
     let mut new = path.as_os_str().to_owned();

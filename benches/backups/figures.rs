@@ -1,4 +1,4 @@
-//! What was measured, a number for each round.
+//! The measured figures, a number for each round.
 
 use serde::Serialize;
 use std::collections::BTreeMap;

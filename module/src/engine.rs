@@ -62,7 +62,7 @@ type RegisterStringConfig = unsafe extern "C" fn(
 type LoadConfigs = unsafe extern "C" fn(*mut Context) -> c_int;
 type Log = unsafe extern "C" fn(*mut Context, *const c_char, *const c_char, ...);
 
-/// What is called while the engine runs.
+/// The functions that are called while the engine runs.
 struct Engine {
     create_string: CreateString,
     free_string: FreeString,

@@ -38,7 +38,7 @@ pub struct Record {
     /// The supervisor's process; `None` until `up` has started it.
     pub supervisor: Option<i32>,
     pub phase: Phase,
-    /// What is being done while starting; why it failed after that.
+    /// The present step of the start; after a failure its reason.
     pub detail: String,
     pub parts: Vec<Part>,
     /// Round trip between what `sandbox run` runs and everything else, in milliseconds; 0 for none.

@@ -1,4 +1,4 @@
-//! What the hosted add-on lets its renter do.
+//! The rights of the hosted add-on's renter.
 
 #![expect(clippy::unwrap_used, reason = "a step that fails is a test that fails")]
 

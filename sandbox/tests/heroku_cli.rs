@@ -1,4 +1,4 @@
-//! What Heroku's real command line reads and does on this platform.
+//! Heroku's real command line, against this platform.
 
 #![allow(
     clippy::unwrap_used,

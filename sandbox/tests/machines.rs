@@ -181,7 +181,7 @@ fn down_leaves_nothing_after_the_supervisor_was_killed() {
     sandbox.succeed(&["down"]);
     assert_eq!(sandbox.traces(), Vec::<String>::new());
 
-    // What a killed supervisor left does not hinder the next `up`.
+    // Leftovers of a killed supervisor do not hinder the next `up`.
     sandbox.succeed(&["up", "--no-app"]);
     kill(Pid::from_raw(sandbox.supervisor()), Signal::SIGKILL).unwrap();
     until("the supervisor to be gone", SHORT, || {

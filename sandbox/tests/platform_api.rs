@@ -1,4 +1,4 @@
-//! What clients of the platform's API meet.
+//! The platform's API as its clients meet it.
 
 #![expect(clippy::unwrap_used, reason = "a step that fails is a test that fails")]
 

@@ -1,4 +1,5 @@
-//! Reads files up to a limit, since a wrong file may be large, and a pipe may be endless.
+//! Reads files up to a limit, since a wrong file may be large, and a pipe may be endless. Replaces
+//! files whole or not at all.
 
 use std::io::{self, Read};
 use std::path::Path;

@@ -356,7 +356,7 @@ pub enum Host {
     Restored,
 }
 
-/// Parses a span such as `90s`, `2m` or `1h`; a bare number is seconds.
+/// Parses a span of at most a week, such as `90s`, `2m` or `1h`; a bare number is seconds.
 fn duration(text: &str) -> Result<Duration, String> {
     let wrong = || format!("{text:?} is not a time such as 500ms, 90s, 2m or 1h");
     let split = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());

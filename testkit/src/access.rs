@@ -37,7 +37,7 @@ pub async fn config() -> aws_config::SdkConfig {
     config_of(&operator, &variables["AWS_ENDPOINT_URL_S3"]).await
 }
 
-/// What a caller signs with.
+/// The keys that a caller signs with.
 #[derive(Clone)]
 pub struct Keys {
     pub id: String,

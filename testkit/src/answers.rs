@@ -1,4 +1,4 @@
-//! What a command of `infra` printed, and what it ended with.
+//! The output and the exit code of a command of `infra`.
 
 use serde_json::Value;
 use std::process::Output;
@@ -27,7 +27,7 @@ impl Answer {
         self
     }
 
-    /// Whether it ended as by `kill -9`.
+    /// Returns true if it ended as by `kill -9`.
     pub fn was_killed(&self) -> bool {
         self.code.is_none()
     }

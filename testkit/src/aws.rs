@@ -149,7 +149,7 @@ pub fn call(address: SocketAddr, method: &str, path: &str, body: Option<Value>) 
     head.contains(" 200 ").then(|| serde_json::from_str(body).ok())?
 }
 
-/// What the tests want: the defaults of infra.yml for an environment of this name.
+/// Returns the defaults of infra.yml for an environment of this name.
 pub fn wanted(cloud: &Cloud, env: &str) -> Wanted {
     Wanted {
         names: Names::new("demo", env, cloud.account(), cloud.region()).unwrap(),

@@ -1,4 +1,4 @@
-//! What several test programs and measurements of `infra` share. A helper that one of them uses alone stays with it.
+//! Helpers that several test programs and measurements of `infra` share. A helper of one program stays with it.
 //!
 //! Nothing here returns an error: a helper panics where a test would, with what it waited for or what was printed.
 //!

@@ -76,7 +76,7 @@ impl Pair {
         ))
     }
 
-    /// What the engine answers to a command, as text.
+    /// Returns the engine's answer to a command, as text.
     pub fn answer(&self, server: &Server, command: &str) -> String {
         self.runtime.block_on(async {
             let mut connection = server.connect(0).await.unwrap();

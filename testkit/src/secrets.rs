@@ -57,7 +57,7 @@ async fn secure_strings() -> BTreeMap<String, String> {
     found
 }
 
-/// What others may read beside what was printed: every version of every object below `state/`, and what each machine was told.
+/// Returns what others may read beside the printed lines: every version of every object below `state/`, and what each machine was told.
 pub fn places() -> BTreeMap<String, String> {
     let mut places = Runtime::new().unwrap().block_on(state_objects());
     let instances = access::instances();
@@ -87,7 +87,7 @@ async fn state_objects() -> BTreeMap<String, String> {
             .bucket(bucket.name())
             .key(&version.key)
             .version_id(&version.id);
-        // What marks a deletion has no content.
+        // A delete marker has no content.
         let Ok(object) = get.send().await else { continue };
         let body = object.body.collect().await.unwrap().into_bytes();
         objects.insert(
@@ -116,7 +116,7 @@ pub fn shown(known: &BTreeMap<String, String>, places: &BTreeMap<String, String>
     shown
 }
 
-/// What gives a secret away however it is indented, quoted or broken into lines. Of a key these are its full lines, but for those that are the same in
+/// Returns the parts that give a secret away, however it is indented, quoted or broken into lines. Of a key these are its full lines, but for those that are the same in
 /// every key: the armour, and the beginning of OpenSSH's form.
 pub fn traces(secret: &str) -> Vec<&str> {
     let lines: Vec<&str> = secret.lines().map(str::trim).collect();

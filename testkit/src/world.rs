@@ -20,7 +20,7 @@ pub struct World {
     json_answers: RefCell<Vec<(String, i32, Value)>>,
     /// Every secret that was looked for, by its name; those of an environment that was removed too.
     secrets: RefCell<BTreeMap<String, String>>,
-    /// Whose keys infra runs with, where they are not the sandbox's operator's.
+    /// The keys that infra runs with, if they are not those of the sandbox's operator.
     user: RefCell<Option<Keys>>,
     _turn: Flock<File>,
 }
@@ -110,7 +110,7 @@ impl World {
         ));
     }
 
-    /// What a user does by `heroku addons:attach --as` and `addons:detach`.
+    /// Does what a user does by `heroku addons:attach --as` and `addons:detach`.
     pub fn keep_the_addon_under_another_name(&self) {
         let platform = |method: &str, path: &str, body: Value| self.platform(method, path, &body.to_string());
         let attachments: Value =
@@ -273,13 +273,13 @@ impl World {
         );
     }
 
-    /// What the sandbox says of itself.
+    /// Returns the sandbox's report of itself.
     pub fn sandbox_status(&self) -> Value {
         let output = Command::new(sandbox()).args(["status", "--json"]).output().unwrap();
         serde_json::from_slice(&output.stdout).unwrap()
     }
 
-    /// What the platform did, in its own words.
+    /// Returns the platform's report.
     pub fn report(&self) -> Value {
         serde_json::from_str(&self.platform("GET", "/_sandbox/report", "{}")).unwrap()
     }

@@ -55,7 +55,7 @@ async fn every_kind_of_object_that_is_gone_or_changed_is_found_and_no_wrong_rest
     let (id, log) = whole.timelines.iter().next().unwrap();
     let middle = &log.pieces[log.pieces.len() / 2];
     let piece = |piece: &infra::effects::backup::catalogue::Piece| format!("backups/{ENV}/log/{id}/{}", piece.segment);
-    // What is damaged. The newest second may still come from another base, or not at all.
+    // Damages that state. The newest second may still come from another base, or not at all.
     let objects = [
         ("a base's part", format!("{}/{}", base.place, base.parts[0].name)),
         ("a commit record", format!("{}/commit.json", base.place)),

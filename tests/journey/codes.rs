@@ -1,4 +1,4 @@
-//! What `infra backup verify` finds, each with a code of its own.
+//! Every finding of `infra backup verify` has an exit code of its own.
 
 use infra::effects::cloud::s3::{Bucket, If};
 use testkit::access;

@@ -98,7 +98,7 @@ fn with_known(found: &Value, known: &Value) -> Value {
     }
 }
 
-/// What kind of value stands under each key; elements of a list count as one.
+/// Returns the kind of value under each key; elements of a list count as one.
 fn shape(value: &Value) -> Value {
     match value {
         Value::Null => "null".into(),

@@ -154,7 +154,7 @@ fn a_rehearsal_finds_out_whether_the_app_gets_in() {
     ] {
         world.rehearse_by(mistake);
         world.infra(&["switch-app", "--rehearse"]).exits(5).says(reason);
-        // What failed once does not become better by trying it on the live app.
+        // A way in that failed once is not tried on the live app.
         world.infra(&["switch-app", "--confirm", "demo"]).exits(5).says(reason);
     }
     world.rehearse_by("");

@@ -37,7 +37,7 @@ pub fn mistake_is_taken_back(world: &World) {
 pub fn comes_back(world: &World) {
     let redis = |arguments: &[&str]| world.infra(&[&["redis-cli", "master"], arguments].concat()).exits(0);
     let at = a_mistake(world);
-    // What is not covered is refused, and so is the wrong name.
+    // A second that is not covered is refused, and so is the wrong name.
     world
         .infra(&[
             "restore",

@@ -22,7 +22,7 @@ const PHASES: [(&str, &str); 6] = [
     ("switched", "after journal switched"),
 ];
 
-/// What may come of it.
+/// The results that it may have.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Expect {
     /// Done, or stopped with a reason and done by the next run.
@@ -287,7 +287,7 @@ fn late_lists(world: &World) -> String {
     lists.map(|path| std::fs::read_to_string(path).unwrap()).collect()
 }
 
-/// Whether each key that the ledgers miss something in is named among what was told. A job is no key: its queue is.
+/// Returns true if the report names each key in which the ledgers miss something. A job is no key, its queue is.
 fn all_are_named(ledger: &serde_json::Value, told: &str) -> bool {
     let findings = ledger["findings"].as_array().unwrap();
     findings.iter().all(|finding| match finding["kind"].as_str() {

@@ -7,7 +7,7 @@ use testkit::world::World;
 
 const SWITCH: &[&str] = &["switch-app", "--confirm", "demo", "--watch", "500ms", "--grace", "2s"];
 
-/// What happens while it is frozen: the id of its lock is in the refusal that the next command gets.
+/// Runs while it is frozen: the refusal that the next command gets has the id of its lock.
 const TAKEN_OVER: &str = r#"kill -STOP $PPID
 unset INFRA_FAULT_ON INFRA_FAULT_RUN INFRA_FAULT_LOG
 switch() { "$INFRA" switch-app --confirm demo --watch 500ms --grace 2s; }

@@ -34,7 +34,7 @@ impl Fence {
         fences.collect()
     }
 
-    /// What the add-on's host allows.
+    /// The rights that the add-on's host gives.
     pub fn profile(self) -> &'static str {
         match self {
             Fence::Pause => "default",
@@ -120,7 +120,7 @@ pub fn table(world: &World, sides: &Sides, order: Order, fence: Fence, sample: u
     let log = world.folder().join("points.log");
     let log_path = log.to_str().unwrap().to_string();
 
-    // What a run without any fault passes, and what it leaves.
+    // Finds the points of a run without any fault, and the things that it leaves.
     order.before(world);
     let _ = std::fs::remove_file(&log);
     let begun = Instant::now();
@@ -228,7 +228,7 @@ fn look_at_both(sides: &Sides, order: Order, fence: Fence, passed: &[String], nu
     seen
 }
 
-/// What is wrong at the end: nothing, if the app writes where it should, its ledgers are clean, and the account holds what a clean run leaves.
+/// Returns the faults at the end: none, if the app writes where it should, its ledgers are clean, and the account holds what a clean run leaves.
 fn proven(world: &World, sides: &Sides, order: Order, clean: &Standing) -> Vec<String> {
     let mut wrong = Vec::new();
     let status = world.status();

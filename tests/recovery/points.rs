@@ -9,7 +9,7 @@ pub fn read(log: &Path) -> Vec<String> {
     text.lines().map(String::from).collect()
 }
 
-/// Whether everything is to be tried, or what was named, and not a sample.
+/// Says if everything is to be tried, or the named points, and not a sample.
 pub fn is_full() -> bool {
     std::env::var("RECOVERY").is_ok_and(|word| word == "all") || std::env::var_os("RECOVERY_POINTS").is_some()
 }

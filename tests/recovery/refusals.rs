@@ -16,7 +16,7 @@ struct Case {
     /// Failures that the platform plans right before the switch is sent.
     plan: Value,
     codes: &'static [i32],
-    /// Whether the source takes writes when the command has ended.
+    /// True if the source takes writes when the command has ended.
     source_is_open: bool,
 }
 
@@ -37,7 +37,7 @@ fn cases() -> Vec<Case> {
         case("refused once", "pause", once.clone(), &[1], true),
         case("overdue", "pause", overdue.clone(), &[1], true),
         case("key revoked", "pause", revoked, &[1], true),
-        // Whether the first request is still carried out is not known: the source stays shut.
+        // The first request may still be carried out, so the source stays shut.
         case("lost, then refused", "pause", unclear, &[4], false),
         case("refused once", "platform", once, &[1], true),
         // The app was stopped before, and cannot be started by a platform that refuses everything.

@@ -24,7 +24,7 @@ pub struct Sides {
     pub endpoint: Target,
 }
 
-/// What stands in the account.
+/// The things in the account.
 pub struct Account {
     runtime: Runtime,
     cloud: Cloud,
@@ -46,7 +46,7 @@ impl Account {
         self.standing() == Standing::default()
     }
 
-    /// What there is of each kind, found by tag, name and prefix, without what is another in each run.
+    /// The things of each kind, found by tag, name and prefix, without values that differ in each run.
     pub fn shape(&self) -> String {
         let mut standing = self.standing();
         standing.parameters.sort();
@@ -87,7 +87,7 @@ impl Sides {
         }
     }
 
-    /// What stands in the account, but for the counts of what a run writes.
+    /// Returns the things in the account, but for the counts of what a run writes.
     pub fn standing(&self) -> Standing {
         let mut standing = self
             .pair

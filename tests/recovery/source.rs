@@ -1,6 +1,6 @@
 //! The hosted Redis in the test's own hands: behind a proxy that can be slow, with its data on disk, and a user of its host who may do what renters may not.
 //!
-//! What happens to it is told as shell commands, since it has to happen at a point inside the program that is tried.
+//! Its mishaps are shell commands, since they have to happen at a point inside the program that is tried.
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
@@ -110,7 +110,7 @@ impl Source {
         format!("sh {}/stop", self.folder.display())
     }
 
-    /// What the host does in Redis, as its administrator.
+    /// Returns the host's commands in Redis, as its administrator.
     pub fn redis(&self, words: &str) -> String {
         format!("{} {words} >/dev/null", self.cli())
     }

@@ -12,7 +12,7 @@ const DOWN: &[&str] = &["down", "--confirm", "demo", "--delete-backups", "demo"]
 /// More rounds than there are effects would mean that it does not come on.
 const MOST_ROUNDS: usize = 400;
 
-/// What an undisturbed run leaves.
+/// The result of an undisturbed run.
 fn shape(world: &World, account: &Account) -> String {
     world.infra(UP).exits(0);
     account.shape()

@@ -40,7 +40,7 @@ impl fmt::Display for Writable {
     }
 }
 
-/// What to write.
+/// The write to try.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Write {
     /// A key, which stays.

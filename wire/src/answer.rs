@@ -65,7 +65,7 @@ impl Walk {
                     return Err("a length that is no number".into());
                 }
                 let digits = std::str::from_utf8(&self.line[1..]).ok().map(str::trim);
-                // What is no length the parser refuses, and nothing is there for the negative ones.
+                // The parser refuses texts that are no length; a negative length has no content.
                 digits
                     .and_then(|digits| digits.parse::<i64>().ok())
                     .and_then(|length| u64::try_from(length).ok())

@@ -6,14 +6,14 @@ pub const LONGEST_HEADER: usize = 64;
 /// A line that answers a command which has a short answer.
 pub const LONGEST_ANSWER_LINE: usize = 4096;
 
-/// What answers one command, or one batch of them. No value is larger than 512 MiB, and a comparison asks for a batch of small ones at once.
+/// The limit of the answer to one command, or to one batch of them. No value is larger than 512 MiB, and a comparison asks for a batch of small ones at once.
 pub const MOST_ANSWER_BYTES: u64 = 768 << 20;
 pub const MOST_ANSWER_VALUES: u64 = 1 << 22;
 
 /// Longer lines are no replication stream.
 pub const LONGEST_STREAM_LINE: usize = 64 * 1024;
 
-/// What `client-query-buffer-limit` and `proto-max-bulk-len` can be set to has no sensible end; this is a terabyte.
+/// The settings `client-query-buffer-limit` and `proto-max-bulk-len` have no sensible end; this is a terabyte.
 pub const LONGEST_STREAM_ARGUMENT: u64 = 1 << 40;
 
 /// An argument of the stream that is longer is not kept.

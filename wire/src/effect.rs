@@ -1,4 +1,4 @@
-//! What a command of a replication stream does to which keys. Pure.
+//! The effect of a command of a replication stream on keys. Pure.
 //!
 //! Servers send effects, not requests: an expiry is a DEL, SPOP an SREM, a script what it wrote. Commands are listed with where their keys stand;
 //! any other is looked up in the table of an engine, and what that does not know either may have changed anything.

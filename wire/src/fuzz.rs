@@ -12,7 +12,7 @@ use std::cell::Cell;
 use std::time::{Duration, Instant};
 
 pub const CASES: u32 = 10_000;
-/// What a parser may hold at a time: something to begin with, and a multiple of its input.
+/// The memory that a parser may hold at a time: something to begin with, and a multiple of its input.
 const HELD: usize = 2 << 20;
 const HELD_PER_BYTE: usize = 256;
 /// Far more than any of them takes, on a computer that is busy with other tests.

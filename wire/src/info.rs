@@ -1,4 +1,4 @@
-//! What a server says of itself: the reply to INFO, as a value or by the names of its fields.
+//! The reply to INFO, as a value or by the names of its fields.
 
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, HashMap};
@@ -25,7 +25,7 @@ pub struct Info {
     pub master_repl_offset: u64,
     /// On a replica: how far it has *applied* its master's stream (`slave_repl_offset`, not the read one).
     pub applied_offset: Option<u64>,
-    /// Whether the server keeps a backlog. Without one its offset does not move on writes.
+    /// True if the server keeps a backlog. Without one its offset does not move on writes.
     pub backlog_active: bool,
     /// The oldest offset from which a stream can be continued.
     pub backlog_first_byte_offset: u64,
@@ -56,7 +56,7 @@ pub enum Engine {
     Valkey,
 }
 
-/// What a server is at the moment, by its own account.
+/// The present role of a server, by its own account.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ServerRole {
@@ -130,7 +130,7 @@ pub struct Replica {
     pub port: u16,
     /// `online` when it receives the stream.
     pub state: String,
-    /// What it acknowledged last.
+    /// The offset that it acknowledged last.
     pub offset: u64,
     /// Seconds since that acknowledgement.
     pub lag: u64,
@@ -356,7 +356,7 @@ impl<'a> Fields<'a> {
             .ok()
     }
 
-    /// What the server says under a name.
+    /// Returns the server's words under a name.
     pub fn said(&self, name: &str) -> Option<&'a str> {
         self.0.get(name).copied()
     }

@@ -1,6 +1,6 @@
 //! Cuts a replication stream into commands, however its bytes arrive. Pure.
 //!
-//! What a command writes may be large and only its keys matter: arguments beyond a bound are counted and not kept.
+//! The values of a command may be large and only its keys matter: arguments beyond a bound are counted and not kept.
 
 use crate::bounds::{
     LONGEST_KEPT_ARGUMENT, LONGEST_STREAM_ARGUMENT, LONGEST_STREAM_LINE, MOST_KEPT_ARGUMENTS, MOST_KEPT_BYTES,

@@ -1,10 +1,10 @@
-//! What a command of the stream does to keys, as values.
+//! The effect of a command of the stream on keys, as values.
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Effect {
     /// Changes nothing: PING, REPLCONF, MULTI, EXEC.
     Nothing,
-    /// What follows is about this database.
+    /// All after it is about this database.
     Select(u32),
     /// Changes no key, but somebody acted: PUBLISH, SCRIPT, FUNCTION.
     Message,

@@ -27,7 +27,7 @@ pub use provider::Provider;
 /// How long a start may take, and a stop.
 const DEADLINE: Duration = Duration::from_secs(15);
 
-/// What the provider allows its renter beyond reading and writing.
+/// The rights that the provider gives its renter beyond reading and writing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum Profile {
     /// Replication from outside and CLIENT PAUSE are allowed; CONFIG, DEBUG, SHUTDOWN, REPLICAOF, ACL, MODULE are not.
@@ -48,7 +48,7 @@ impl Profile {
     }
 }
 
-/// What to rent.
+/// An add-on to rent.
 #[derive(Clone, Debug)]
 pub struct Options {
     /// Names its folder, `addon-<name>` in the state folder.
@@ -62,7 +62,7 @@ pub struct Options {
     pub password: String,
     pub tls: bool,
     pub profile: Profile,
-    /// Whether it keeps an append-only file, synced each second.
+    /// True if it keeps an append-only file, synced each second.
     pub persistent: bool,
     /// The plan's memory in bytes; `None` for no limit.
     pub maxmemory: Option<u64>,

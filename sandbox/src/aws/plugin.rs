@@ -8,7 +8,7 @@ use sha2::{Digest, Sha256};
 
 use crate::paths::Paths;
 
-/// What pip installs for it.
+/// The Python packages that it needs.
 pub const REQUIREMENTS: &str = include_str!("../../aws/requirements.txt");
 
 macro_rules! files {

@@ -14,7 +14,7 @@ pub struct Backups {
     agent_rss_mb: BTreeMap<u64, Figure>,
     /// Of one core, at 5,000 writes a second, the upload included.
     agent_cpu_percent: Figure,
-    /// What the agent adds to the 99th percentile at that rate; below zero if within the noise.
+    /// The agent's addition to the 99th percentile at that rate; below zero if within the noise.
     agent_added_p99_us: Figure,
     /// Speed of a base against `redis-cli --rdb - | zstd -1 | aws s3 cp -`; above 1 is faster.
     base_ratio_vs_pipe: Figure,

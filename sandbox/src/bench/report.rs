@@ -31,7 +31,7 @@ pub struct Report {
     pub fenced_ms: BTreeMap<u32, Figure>,
     /// From the app's last acknowledged write on the old side to its first on the new, by rate.
     pub app_write_gap_ms: BTreeMap<u32, Figure>,
-    /// What backups take, and how fast they are.
+    /// The cost and the speed of backups.
     #[serde(flatten)]
     backups: Backups,
 }

@@ -16,7 +16,7 @@ use crate::record::Record;
 
 pub use processes::carries_id;
 
-/// What becomes of the state folder.
+/// The fate of the state folder.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Files {
     Keep,

@@ -19,7 +19,7 @@ use crate::connect::Target;
 /// The exit code of a check that found something wrong.
 const PROOF_FAILED: u8 = 5;
 
-/// What can be done with the demo app.
+/// The verbs of the demo app.
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Fill the app's Redis, scale the app, look at it

@@ -10,7 +10,7 @@ use serde::Serialize;
 use super::keys;
 use crate::connect::Target;
 
-/// What to fill in.
+/// The keys to fill in.
 #[derive(Clone, Copy, Debug)]
 pub struct Seed {
     /// How many keys, in both databases together.
@@ -18,7 +18,7 @@ pub struct Seed {
     pub seed: u64,
 }
 
-/// What was filled in.
+/// Counts the keys that were filled in.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Seeded {
     pub keys: u64,

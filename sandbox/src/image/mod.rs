@@ -24,7 +24,7 @@ const PACKAGES: &str = include_str!("../../image/packages.txt");
 const CLOUD_CONFIGURATION: &str = include_str!("../../image/cloud.cfg");
 const DATA_SOURCE: &str = include_str!("../../image/ds-identify.cfg");
 
-/// What debootstrap puts in; cloud-init follows by apt, since debootstrap leaves it unconfigured.
+/// The packages that debootstrap puts in; cloud-init follows by apt, since debootstrap leaves it unconfigured.
 const BASE_PACKAGES: &str = "systemd,systemd-sysv,dbus,openssh-server,iproute2,ca-certificates,sudo,nftables,kmod,udev";
 
 /// Where the image keeps what the sandbox put into it.

@@ -15,7 +15,7 @@ use super::control_group;
 
 /// Limit for the start. nspawn reports a running init within a fraction of a second.
 const START_WITHIN: Duration = Duration::from_secs(20);
-/// What nspawn exits with when the system inside asked for a reboot.
+/// The exit code of nspawn if the system inside asked for a reboot.
 const REBOOT_STATUS: i32 = 133;
 
 /// How a system ended.
@@ -27,7 +27,7 @@ pub enum End {
     PowerOff,
 }
 
-/// What a system is started with.
+/// The parts that a system is started with.
 pub struct Start<'a> {
     pub instance: &'a str,
     pub root: &'a Path,

@@ -25,7 +25,7 @@ const REBOOT_PATIENCE: Duration = Duration::from_secs(30);
 /// How often to look whether the machine's root has flushed its ingress rules.
 const RULES_CHECK: Duration = Duration::from_secs(2);
 
-/// What a machine has beside its system while it is up.
+/// The services of a machine beside its system while it is up.
 struct Surroundings {
     namespace: Namespace,
     metadata: metadata::Server,

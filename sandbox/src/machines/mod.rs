@@ -36,7 +36,7 @@ pub struct MachineStatus {
     pub problem: Option<String>,
 }
 
-/// What all machines report; `changed` wakes whoever publishes it.
+/// The reports of all machines; `changed` wakes the task that publishes them.
 #[derive(Debug, Default)]
 pub struct Board {
     lines: Mutex<BTreeMap<String, MachineStatus>>,
@@ -59,7 +59,7 @@ impl Board {
     }
 }
 
-/// What every machine has to know of its sandbox.
+/// The parts of the sandbox that every machine uses.
 #[derive(Debug)]
 pub struct Site {
     pub paths: Paths,

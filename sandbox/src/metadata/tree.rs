@@ -1,4 +1,4 @@
-//! What the metadata service knows of an instance, as a tree of paths. Pure.
+//! An instance's metadata as a tree of paths. Pure.
 //!
 //! Source of the names: the EC2 user guide's list of instance metadata categories.
 

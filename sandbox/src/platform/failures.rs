@@ -15,10 +15,10 @@ pub struct Planned {
     pub skip: u32,
     /// How many requests fail.
     pub count: u32,
-    /// Whether reads fail too, from the first failed change on.
+    /// True if reads fail too, from the first failed change on.
     #[serde(default)]
     pub reads: bool,
-    /// Whether the change is made and only its answer fails.
+    /// True if the change is made and only its answer fails.
     #[serde(default)]
     pub after_commit: bool,
 }

@@ -38,7 +38,7 @@ pub struct Outage {
     pub form: OutageForm,
 }
 
-/// What clients see of an outage.
+/// The form in which clients meet an outage.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 pub enum OutageForm {
     /// New connections are refused, and existing ones are ended at their next request.

@@ -1,4 +1,4 @@
-//! What dynos wrote, and what the platform says about them, in the form of Heroku's log drain.
+//! The lines of dynos and those of the platform about them, in the form of Heroku's log drain.
 //!
 //! A process writes directly to the file of its dyno name, so no line is lost if the platform ends.
 //! A line has no time of its own; it shows that of the file's last one.
@@ -18,7 +18,7 @@ pub(super) fn file(state_dir: &Path, app: &str, dyno: &str) -> PathBuf {
     state_dir.join("logs").join(app).join(format!("{dyno}.log"))
 }
 
-/// What a client wants to read.
+/// A client's selection of lines.
 #[derive(Clone, Debug, Default, Deserialize)]
 pub(crate) struct Selection {
     /// A name or a type: `run.1000`, `web`.

@@ -32,7 +32,7 @@ use runner::Runner;
 pub struct Options {
     /// The same API on each of them.
     pub listen: Vec<SocketAddr>,
-    /// What `Authorization: Bearer` must carry.
+    /// The key that `Authorization: Bearer` must carry.
     pub api_key: String,
     /// Logs go to `logs/<app>`, ledgers to `ledger/<app>` in it.
     pub state_dir: PathBuf,
@@ -40,7 +40,7 @@ pub struct Options {
     pub time_scale: f64,
 }
 
-/// What every request works on.
+/// The state that every request works on.
 pub(crate) struct Server {
     pub options: Options,
     pub platform: Mutex<Platform>,

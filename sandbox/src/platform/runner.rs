@@ -161,7 +161,7 @@ async fn live(server: Arc<Server>, id: Uuid, mut asked: oneshot::Receiver<Stop>)
                         return;
                     }
                 };
-                // What the process left behind in its dyno ends with it.
+                // Processes that it left behind in its dyno end with it.
                 signal_group(group, Signal::SIGKILL);
                 exit
             }

@@ -17,7 +17,7 @@ pub struct Runner {
     folder: PathBuf,
 }
 
-/// What the ledgers say.
+/// The verdict on the ledgers.
 pub struct Judged {
     /// By the checker's own exit code: the checker decides which findings count.
     pub is_clean: bool,

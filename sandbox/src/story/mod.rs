@@ -26,7 +26,7 @@ pub enum Order {
     SwitchOnly,
 }
 
-/// What keeps the app from writing to the source during the cutover.
+/// Keeps the app from writing to the source during the cutover.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum Fence {

@@ -1,4 +1,4 @@
-//! What the demo measured.
+//! The figures of the demo.
 
 use anyhow::{Context, Result};
 use serde::Serialize;
@@ -28,7 +28,7 @@ impl Seconds {
 /// How the demo was set up.
 #[derive(Debug, Clone, Copy, Serialize)]
 pub struct Conditions {
-    /// What kept the app from writing to the source: the source's own pause, or the platform.
+    /// The fence of the source: its own pause, or the platform.
     pub fence: Fence,
     /// Factor on the platform's delays.
     pub time_scale: f64,

@@ -45,7 +45,7 @@ pub struct Facts {
     pub copy: Copy,
     /// The AWS region of the pair.
     pub region: String,
-    /// Whether the last rehearsal on the endpoint went well; `None` if there was none.
+    /// True if the last rehearsal on the endpoint went well; `None` if there was none.
     pub rehearsed: Option<bool>,
     /// Bytes that Redis may use on a host.
     pub maxmemory: u64,

@@ -11,7 +11,7 @@ use serde::Serialize;
 use std::collections::BTreeSet;
 use std::fmt;
 
-/// The steps in their order. Debug, Display and JSON show no secret.
+/// The steps in their order. Debug shows no secret.
 #[derive(Clone, Debug, Default)]
 pub struct Plan {
     pub label: String,

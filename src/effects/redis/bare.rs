@@ -12,7 +12,7 @@ use wire::resp::encode;
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 
 pub(super) struct Bare {
-    /// What the conversation is for, as errors say it.
+    /// The purpose of the conversation, as errors say it.
     doing: String,
     stream: Stream,
 }

@@ -16,7 +16,7 @@ use tokio_rustls::client::TlsStream;
 /// For name, TCP and TLS handshake together.
 pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// What both kinds of stream can do.
+/// The abilities of both kinds of stream.
 pub trait Duplex: AsyncRead + AsyncWrite + Unpin + Send {}
 impl<T: AsyncRead + AsyncWrite + Unpin + Send> Duplex for T {}
 

@@ -76,7 +76,7 @@ fn tls_only_policy(names: &Names) -> Value {
     })
 }
 
-/// Whether two policies, or parts of them, mean the same. AWS gives them back in another order, and a list of one as its element.
+/// Returns true if two policies, or parts of them, mean the same. AWS gives them back in another order, and a list of one as its element.
 pub fn mean_the_same(one: &Value, other: &Value) -> bool {
     normal(one) == normal(other)
 }

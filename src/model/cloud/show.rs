@@ -56,7 +56,7 @@ impl Plan {
         Sections::of(&self.actions)
     }
 
-    /// Whether nothing is to be done. Drift that needs another command may still be there.
+    /// Returns true if nothing is to be done. Drift that needs another command may still be there.
     pub fn is_empty(&self) -> bool {
         self.actions.is_empty()
     }

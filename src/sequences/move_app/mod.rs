@@ -19,7 +19,7 @@ use crate::sequences::setup::state_writer::StateWriter;
 
 use serde_json::json;
 
-/// What one of the two commands was asked to do.
+/// The wish of one of the two commands.
 pub struct Plan<'a> {
     pub command: Command,
     pub limits: Limits,
@@ -32,7 +32,7 @@ pub struct Plan<'a> {
     /// The apps that `--leave` names.
     pub leave: &'a [String],
     pub confirmed: &'a Confirmed,
-    /// What is about to happen, for the confirmation.
+    /// Says for the confirmation what is about to happen.
     pub what: &'a str,
 }
 

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-/// What the scratch server saw of the app's process.
+/// The scratch server's view of the app's process.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Evidence {
     /// Writes that changed something.
@@ -15,7 +15,7 @@ pub struct Evidence {
     pub refused_logins: Vec<String>,
     /// Commands before any login (NOAUTH).
     pub without_login: u64,
-    /// What the user `app` was refused: commands, keys, channels.
+    /// Refusals to the user `app`: commands, keys, channels.
     pub refusals: Vec<Refusal>,
     pub ended: bool,
     /// Its exit status; `None` if the platform's log does not show it.

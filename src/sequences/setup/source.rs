@@ -1,4 +1,4 @@
-//! What is known of the source: asked while the pair may follow it, remembered afterwards.
+//! The facts of the source: asked while the pair may follow it, remembered afterwards.
 
 use crate::effects::host::Upstream;
 use crate::effects::redis::{Server, Trust, pinned_certificate, survey};

@@ -51,11 +51,11 @@ struct Status {
     /// Instances that restores and drills have made and that stand.
     #[serde(rename = "beside")]
     restore_instances: Vec<RestoreInstance>,
-    /// What the newest full copy replaced and is still kept, by host.
+    /// Data that the newest full copy replaced and that is still kept, by host.
     kept: BTreeMap<&'static str, KeptGeneration>,
-    /// What `up` would change; `None` if that could not be looked at.
+    /// Changes that `up` would make; `None` if that could not be looked at.
     drift: Option<Vec<String>>,
-    /// What only the operator may do on the hosts, and how: an upgrade of the engine, a reboot.
+    /// Work on the hosts that only the operator may do, and how: an upgrade of the engine, a reboot.
     upkeep: Vec<String>,
     alarms: Vec<String>,
 }

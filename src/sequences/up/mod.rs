@@ -33,7 +33,7 @@ use std::time::Duration;
 /// A host that was set up answers at once, or is in trouble; after a reboot it may take a moment.
 const ANSWER: Duration = Duration::from_secs(20);
 
-/// What was found before anything is done.
+/// The finds before anything is done.
 struct Seen {
     state: State,
     phase: Option<Phase>,
@@ -314,11 +314,11 @@ pub async fn bring_hosts(context: &Context, environment: &Environment, lock: &He
     Ok(())
 }
 
-/// What a look like that of `up` finds, for `infra status`.
+/// The result of a look like that of `up`, for `infra status`.
 pub struct Drift {
-    /// What `up` would change.
+    /// Changes that `up` would make.
     pub lines: Vec<String>,
-    /// What only the operator may do on the hosts.
+    /// Work on the hosts that only the operator may do.
     pub upkeep: Vec<String>,
 }
 

@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::summary::Expectations;
 use crate::demo::keys;
 
-/// What stood in Redis. Absent keys are absent here.
+/// The content of Redis. Absent keys are absent here.
 #[derive(Clone, Debug, Default)]
 pub struct Observed {
     /// By database and key; `None` if the value is no number.
@@ -21,7 +21,7 @@ pub struct Observed {
     pub done: HashMap<String, Vec<u8>>,
 }
 
-/// What can be wrong with a key.
+/// A kind of damage to a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum FindingKind {
@@ -55,7 +55,7 @@ pub struct Finding {
     pub found: String,
 }
 
-/// What the comparison found.
+/// The result of the comparison.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Verdict {
     /// Acknowledged writes that are gone.

@@ -1,4 +1,4 @@
-//! What all ledgers together say: what Redis must hold, and how the app fared.
+//! Sums up all ledgers: the demands on Redis, and how the app fared.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::fs::File;
@@ -21,7 +21,7 @@ pub struct Rising {
 #[derive(Clone, Debug, Default)]
 pub struct Count {
     pub attempted: u64,
-    /// What Redis answered; each answer may come only once, for ever.
+    /// The answers of Redis; each may come only once, for ever.
     pub answers: HashSet<i64>,
     pub repeated: u64,
     pub highest: i64,
@@ -38,7 +38,7 @@ pub struct Job {
     pub put_backs_acknowledged: u32,
 }
 
-/// What the ledgers demand of Redis.
+/// The demands of the ledgers on Redis.
 #[derive(Clone, Debug, Default)]
 pub struct Expectations {
     /// By database and key.

@@ -1,4 +1,4 @@
-//! What every request passes before its handler: an id, the allowance, the checks of headers, and
+//! Every request passes these before its handler: an id, the allowance, the checks of headers, and
 //! the planned failures.
 
 use std::net::IpAddr;

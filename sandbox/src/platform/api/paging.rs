@@ -10,7 +10,7 @@ use serde_json::Value;
 use super::answers::Answer;
 use crate::platform::model::Refusal;
 
-/// What a client asks for: `id ]abc..; max=10, order=desc`.
+/// A client's wish: `id ]abc..; max=10, order=desc`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Range {
     field: String,

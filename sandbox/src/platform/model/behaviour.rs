@@ -79,7 +79,7 @@ pub struct MaskedVars {
     pub shown_as: Mask,
 }
 
-/// What the API shows in place of a value that it does not give out.
+/// The API's substitute for a value that it does not give out.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Mask {

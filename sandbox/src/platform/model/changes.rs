@@ -9,7 +9,7 @@ use super::{
     Action, Addon, App, Attachment, AttachmentState, Behaviour, Platform, ProcessType, Refusal, Release, ReleaseStatus,
 };
 
-/// What a release changes.
+/// The change of a release.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Change {
     /// Plain variables are set, or removed where there is no value.
@@ -20,7 +20,7 @@ pub enum Change {
     Detach(Uuid),
 }
 
-/// What a client asks for when it attaches.
+/// A client's request to attach an add-on.
 #[derive(Clone, Debug, Default)]
 pub struct AttachRequest {
     /// Name or id.

@@ -45,7 +45,7 @@ pub struct Dyno {
     pub updated_at: Timestamp,
 }
 
-/// What is particular about a dyno that is not part of the formation.
+/// The properties of a dyno that is not part of the formation.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct OneOff {
     /// In seconds, before scaling. The dyno is ended then.
@@ -78,7 +78,7 @@ pub struct Timing {
     pub exit: Option<String>,
 }
 
-/// What follows the end of a process that was not asked to end.
+/// The consequence of the end of a process that was not asked to end.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum AfterExit {
     Gone,

@@ -1,4 +1,4 @@
-//! What the platform knows, and what its operations mean. Pure: time comes in as a value, ids come
+//! The platform's knowledge and the meaning of its operations. Pure: time comes in as a value, ids come
 //! from a seed, and what is to be done about processes goes out as [`Action`]s.
 
 mod behaviour;
@@ -98,7 +98,7 @@ pub struct Addon {
     pub plan: String,
     /// The app that pays.
     pub owner: Uuid,
-    /// What it gives to an attachment, by the name after the attachment's: `URL`, `TLS_URL`.
+    /// Its values for an attachment, by the name after the attachment's: `URL`, `TLS_URL`.
     pub values: BTreeMap<String, String>,
     /// Its variables' names under the first attachment; they stay when that one goes.
     pub config_vars: Vec<String>,

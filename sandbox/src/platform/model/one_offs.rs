@@ -8,7 +8,7 @@ use uuid::Uuid;
 use super::dynos::OneOff;
 use super::{Action, Platform, Refusal};
 
-/// What a client asks for when it runs a command.
+/// A client's request to run a command.
 #[derive(Clone, Debug, Default)]
 pub struct OneOffRequest {
     /// A command line for a shell.

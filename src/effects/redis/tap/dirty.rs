@@ -13,7 +13,7 @@ use wire::touched::{Effect, Place, Touched};
 const MOST_KEYS: usize = 1_000_000;
 const MOST_BYTES: usize = 128 << 20;
 
-/// What passed through a tap, in numbers that only grow.
+/// Counts of all that passed through a tap; they only grow.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Seen {
     /// Commands that wrote keys, or may have; those of `removals` are not in it.
@@ -59,7 +59,7 @@ impl DirtyKeys {
     }
 }
 
-/// What a tap remembers.
+/// The memory of a tap.
 #[derive(Debug)]
 pub(super) struct Record {
     database: Option<u32>,

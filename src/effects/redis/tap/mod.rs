@@ -147,7 +147,7 @@ impl Tap {
         self.progress.borrow().broken.clone()
     }
 
-    /// What was seen so far, in numbers: two of these show whether anything was written in between.
+    /// Returns counts of what was seen so far: two of these show whether anything was written in between.
     pub fn seen(&self) -> Seen {
         self.record().seen().clone()
     }
