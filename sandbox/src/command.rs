@@ -10,6 +10,11 @@ use tokio::process::Command;
 /// No tool that is run here takes longer than moments; one that hangs must not hang the sandbox.
 const DEADLINE: Duration = Duration::from_secs(15);
 
+/// Runs `ip` with these arguments and `script` on its standard input; returns its output.
+pub async fn ip(arguments: &[&str], script: &str) -> Result<String> {
+    run(Command::new("ip").args(arguments), script).await
+}
+
 /// Runs `command` with `input` on its standard input and returns its standard output.
 pub async fn run(command: &mut Command, input: &str) -> Result<String> {
     let shown = show(command);

@@ -25,6 +25,15 @@ pub fn write_private(path: &Path, text: &str) -> Result<()> {
     write().with_context(|| format!("write {}", path.display()))
 }
 
+/// Opens a log twice, for the output and the errors of a process.
+pub fn log(path: &Path) -> Result<(fs::File, fs::File)> {
+    let open = || -> std::io::Result<_> {
+        let log = fs::File::options().create(true).append(true).open(path)?;
+        Ok((log.try_clone()?, log))
+    };
+    open().with_context(|| format!("open {}", path.display()))
+}
+
 /// Removes a folder with everything in it, unless something is mounted below; it may be absent.
 pub fn remove_tree(folder: &Path) -> Result<()> {
     let mounted = mounts::below(folder);

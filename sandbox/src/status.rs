@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 
+use crate::cleanup::is_running;
 use crate::paths::Paths;
 use crate::record::{Part, Phase, Record};
 
@@ -50,24 +51,16 @@ fn look_after(record: &mut Record, supervised: bool) {
         let own_process_gone = part
             .pid
             .and_then(|pid| i32::try_from(pid).ok())
-            .is_some_and(|pid| !lives(pid));
+            .is_some_and(|pid| !is_running(pid));
         if part.problem.is_none() && (own_process_gone || (part.pid.is_none() && !supervised)) {
             part.problem = Some("its process is gone".to_owned());
         }
     }
     for machine in record.machines.values_mut() {
-        if machine.problem.is_none() && machine.leader.is_some_and(|pid| !lives(pid)) {
+        if machine.problem.is_none() && machine.leader.is_some_and(|pid| !is_running(pid)) {
             machine.problem = Some("its init is gone".to_owned());
         }
     }
-}
-
-fn lives(pid: i32) -> bool {
-    // A killed process stays as a zombie until its parent has asked for it.
-    std::fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| {
-        stat.rsplit_once(')')
-            .is_some_and(|(_, rest)| !rest.trim_start().starts_with('Z'))
-    })
 }
 
 fn table(record: &Record, supervised: bool) -> String {

@@ -114,6 +114,12 @@ async fn a_write_pause_makes_the_app_wait_and_fails_nothing() {
     assert!(verdict(&ledgers, &addon).await.is_clean());
 }
 
+/// Returns the place of a value that stands in a key of its own.
+fn marker(expectations: &ledger::Expectations) -> (i64, String, Option<String>) {
+    let mut risings = expectations.risings.keys();
+    risings.find(|place| place.2.is_none()).unwrap().clone()
+}
+
 #[tokio::test]
 async fn the_checker_finds_each_kind_of_damage() {
     let folder = tempfile::tempdir().unwrap();
@@ -123,19 +129,16 @@ async fn the_checker_finds_each_kind_of_damage() {
     assert!(verdict(&ledgers, &addon).await.is_clean());
 
     let expectations = ledger::read_folder(&ledgers).unwrap();
-    let (database, marker) = expectations.markers.keys().next().unwrap().clone();
+    let (database, marker, _) = marker(&expectations);
     let (_, counter) = expectations
         .counters
         .keys()
         .find(|place| place.0 == database)
         .unwrap()
         .clone();
-    let (_, scores, member) = expectations
-        .scores
-        .keys()
-        .find(|place| place.0 == database)
-        .unwrap()
-        .clone();
+    let mut risings = expectations.risings.keys();
+    let score = risings.find(|place| place.0 == database && place.2.is_some());
+    let (_, scores, member) = score.unwrap().clone();
     let (job, _) = expectations
         .jobs
         .iter()
@@ -322,8 +325,8 @@ async fn the_check_command_tells_clean_damaged_and_unproven_apart() {
     ];
     assert_eq!(run(&check).await.unwrap(), ExitCode::SUCCESS);
     let expectations = ledger::read_folder(&ledgers).unwrap();
-    let (database, marker) = expectations.markers.keys().next().unwrap();
-    let mut redis = connect(&addon, *database).await;
+    let (database, marker, _) = marker(&expectations);
+    let mut redis = connect(&addon, database).await;
     redis::cmd("DEL")
         .arg(marker)
         .exec_async(&mut redis.commands)

@@ -57,12 +57,7 @@ pub fn lay_out(paths: &Paths) -> Result<PathBuf> {
             .chain_update(text)
             .chain_update([0])
     });
-    let name: String = digest
-        .finalize()
-        .iter()
-        .take(8)
-        .map(|byte| format!("{byte:02x}"))
-        .collect();
+    let name = hex::encode(&digest.finalize()[..8]);
     let all = paths.cache().join("aws-plugin");
     let folder = all.join(&name);
     if folder.exists() {

@@ -12,10 +12,7 @@ use crate::paths::Paths;
 
 /// Makes the environment unless it is complete. `say` gets one line for each step.
 pub fn ensure(paths: &Paths, say: &dyn Fn(&str)) -> Result<()> {
-    let wanted: String = Sha256::digest(REQUIREMENTS)
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect();
+    let wanted = hex::encode(Sha256::digest(REQUIREMENTS));
     let environment = paths.python_environment();
     let stamp = environment.join("requirements.sha256");
     if fs::read_to_string(&stamp).is_ok_and(|found| found == wanted) {
@@ -46,12 +43,7 @@ pub fn ensure(paths: &Paths, say: &dyn Fn(&str)) -> Result<()> {
 }
 
 fn run_logged(command: &mut Command, log: &Path) -> Result<()> {
-    let file = fs::File::options()
-        .create(true)
-        .append(true)
-        .open(log)
-        .context("open the Python environment's log")?;
-    let errors = file.try_clone().context("open the Python environment's log")?;
+    let (file, errors) = crate::files::log(log)?;
     let status = command
         .stdin(Stdio::null())
         .stdout(file)

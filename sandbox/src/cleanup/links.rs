@@ -6,7 +6,7 @@ use std::path::Path;
 use tokio::process::Command;
 use tokio::task::JoinSet;
 
-use crate::command::run;
+use crate::command::{ip, run};
 use crate::network::{HOST_TABLE, PREFIX};
 
 const NAMESPACES: &str = "/run/netns";
@@ -17,7 +17,7 @@ pub async fn remove_all() {
     let mut removals = JoinSet::new();
     for name in named(NAMESPACES) {
         removals.spawn(async move {
-            let _ = run(Command::new("ip").args(["netns", "del", &name]), "").await;
+            let _ = ip(&["netns", "del", &name], "").await;
             // An interrupted creation leaves a namespace that is a file without a mount.
             let _ = fs::remove_file(Path::new(NAMESPACES).join(name));
         });
@@ -25,7 +25,7 @@ pub async fn remove_all() {
     removals.join_all().await;
     // A veth pair goes with its inner end, so this interface may be gone already.
     for name in named(INTERFACES) {
-        let _ = run(Command::new("ip").args(["link", "del", &name]), "").await;
+        let _ = ip(&["link", "del", &name], "").await;
     }
     let _ = run(Command::new("nft").args(["delete", "table", "inet", HOST_TABLE]), "").await;
     remove_container_traces();

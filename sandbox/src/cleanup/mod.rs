@@ -14,7 +14,7 @@ use crate::network;
 use crate::paths::Paths;
 use crate::record::Record;
 
-pub use processes::carries_id;
+pub use processes::{carries_id, is_running};
 
 /// The fate of the state folder.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -40,7 +40,7 @@ pub fn of(owner: &Owner) -> BTreeSet<i32> {
         found.extend(control_group::processes(None));
     }
     let spared = ancestors();
-    found.retain(|pid| !spared.contains(pid) && !is_zombie(*pid));
+    found.retain(|pid| !spared.contains(pid) && is_running(*pid));
     found
 }
 
@@ -49,7 +49,7 @@ pub fn carries_id(pid: i32, id: &str) -> bool {
     environment_of(pid)
         .iter()
         .any(|variable| variable.strip_prefix(ID_VARIABLE) == Some(&format!("={id}")))
-        && !is_zombie(pid)
+        && is_running(pid)
 }
 
 /// Returns its command line, for people.
@@ -97,8 +97,9 @@ fn state_and_parent(pid: i32) -> Option<(String, i32)> {
     Some((fields.next()?.to_owned(), fields.next()?.parse().ok()?))
 }
 
-fn is_zombie(pid: i32) -> bool {
-    state_and_parent(pid).is_none_or(|(state, _)| state == "Z" || state == "X")
+/// Returns whether the process runs. A killed one stays as a zombie until its parent has asked for it.
+pub fn is_running(pid: i32) -> bool {
+    state_and_parent(pid).is_some_and(|(state, _)| state != "Z" && state != "X")
 }
 
 fn ancestors() -> BTreeSet<i32> {

@@ -13,9 +13,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use tokio::process::Command;
 
-use crate::command::run;
+use crate::command::ip;
 use crate::network::{BRIDGE, Namespace, PREFIX};
 
 pub use relay::Relay;
@@ -50,7 +49,7 @@ impl Delay {
                 ))
                 .await?;
             let port = format!("link set {} master {BRIDGE} txqueuelen {QUEUE} up\n", name());
-            run(Command::new("ip").args(["-batch", "-"]), &port).await?;
+            ip(&["-batch", "-"], &port).await?;
             Ok(Relay::between(far, near, round_trip / 2))
         };
         let relay = making

@@ -12,9 +12,10 @@ use serde_json::{Value, json};
 
 use super::check::Check;
 use super::ledger::{self, Report, Verdict};
-use super::operate::{PlatformClient, state_dir};
+use super::operate::PlatformClient;
 use super::seed::Seed;
 use crate::connect::Target;
+use crate::paths::Paths;
 
 /// The exit code of a check that found something wrong.
 const PROOF_FAILED: u8 = 5;
@@ -245,7 +246,7 @@ async fn list_processes(app: &str, output: &Output) -> Result<ExitCode> {
 
 async fn report(app: &str) -> Result<ExitCode> {
     let platform = PlatformClient::from_environment()?.get("/_sandbox/report").await?;
-    let folder = ledger_folder(app);
+    let folder = ledger_folder(app)?;
     let traffic = if folder.exists() {
         Some(ledger::report(&ledger::read_folder(&folder)?))
     } else {
@@ -255,8 +256,8 @@ async fn report(app: &str) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn ledger_folder(app: &str) -> PathBuf {
-    state_dir().join("ledger").join(app)
+fn ledger_folder(app: &str) -> Result<PathBuf> {
+    Ok(Paths::from_environment()?.state().join("ledger").join(app))
 }
 
 /// Everything that a check reports.
@@ -272,7 +273,7 @@ struct Checked {
 }
 
 async fn check(redis: &Redis, ledgers: Option<PathBuf>, output: &Output) -> Result<ExitCode> {
-    let folder = ledgers.unwrap_or_else(|| ledger_folder(&redis.app));
+    let folder = ledgers.map_or_else(|| ledger_folder(&redis.app), Ok)?;
     let target = redis.target().await?;
     let checked = settle(&target, &folder).await?;
     if output.json {

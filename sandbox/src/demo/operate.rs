@@ -1,7 +1,6 @@
 //! Talks to the running platform as an operator does, with the variables that other clients use.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
@@ -10,14 +9,10 @@ use serde_json::{Value, json};
 
 use crate::addon::Provider;
 use crate::connect::Target;
+use crate::environment;
+use crate::paths::Paths;
 
 const ACCEPT: &str = "application/vnd.heroku+json; version=3";
-const DEFAULT_STATE_DIR: &str = "/var/lib/infra-sandbox";
-
-/// Returns the state folder of the sandbox: INFRA_SANDBOX_DIR.
-pub(super) fn state_dir() -> PathBuf {
-    std::env::var_os("INFRA_SANDBOX_DIR").map_or_else(|| PathBuf::from(DEFAULT_STATE_DIR), PathBuf::from)
-}
 
 /// The platform's API and the key to it.
 pub(super) struct PlatformClient {
@@ -29,7 +24,10 @@ pub(super) struct PlatformClient {
 impl PlatformClient {
     /// Reads HEROKU_API_URL and HEROKU_API_KEY, or what the sandbox wrote into its state folder.
     pub fn from_environment() -> Result<Self> {
-        let written = written_variables(&state_dir().join("env"));
+        let written: BTreeMap<String, String> = environment::read(&Paths::from_environment()?)
+            .unwrap_or_default()
+            .into_iter()
+            .collect();
         let variable = |name: &str| {
             std::env::var(name)
                 .ok()
@@ -96,7 +94,7 @@ pub(super) async fn rotate(app: &str, cut: bool) -> Result<String> {
     let name = owned
         .and_then(|addon| addon["name"].as_str())
         .with_context(|| format!("find the add-on of {app}: it pays for none"))?;
-    let provider = Provider::of(&state_dir().join(format!("addon-{name}")))?;
+    let provider = Provider::of(&Paths::from_environment()?.state().join(format!("addon-{name}")))?;
     let url = provider.rotate(&crate::random::hex(24)?).await?;
     if cut {
         provider.cut_clients().await?;
@@ -104,14 +102,4 @@ pub(super) async fn rotate(app: &str, cut: bool) -> Result<String> {
     let path = format!("/_sandbox/addons/{name}/url");
     platform.call(Method::POST, &path, Some(&json!({"url": url}))).await?;
     Ok(name.to_owned())
-}
-
-fn written_variables(file: &Path) -> BTreeMap<String, String> {
-    let text = std::fs::read_to_string(file).unwrap_or_default();
-    let lines = text
-        .lines()
-        .filter_map(|line| line.strip_prefix("export ")?.split_once('='));
-    lines
-        .map(|(name, value)| (name.to_owned(), value.trim_matches('\'').to_owned()))
-        .collect()
 }

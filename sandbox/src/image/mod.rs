@@ -78,7 +78,7 @@ fn recipe_hash() -> String {
         hash.update((part.len() as u64).to_le_bytes());
         hash.update(part);
     }
-    hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+    hex::encode(hash.finalize())
 }
 
 fn log_file(paths: &Paths) -> PathBuf {
@@ -189,12 +189,7 @@ fn inside_own_mounts() -> Command {
 /// Runs a command with its output in the image's log; `watch` gets each line.
 fn run_logged(mut command: Command, paths: &Paths, watch: &dyn Fn(&str)) -> Result<()> {
     use std::io::Write;
-    let mut log = fs::File::options()
-        .create(true)
-        .append(true)
-        .open(log_file(paths))
-        .context("open the image's log")?;
-    let errors = log.try_clone().context("open the image's log")?;
+    let (mut log, errors) = crate::files::log(&log_file(paths))?;
     let mut child = command
         .stdin(Stdio::null())
         .stdout(Stdio::piped())

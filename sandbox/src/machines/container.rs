@@ -50,12 +50,7 @@ pub struct Container {
 impl Container {
     /// Starts the system; returns when its init runs.
     pub async fn start(start: &Start<'_>) -> Result<Self> {
-        let log = fs::File::options()
-            .create(true)
-            .append(true)
-            .open(start.log)
-            .with_context(|| format!("open {}", start.log.display()))?;
-        let errors = log.try_clone().context("open the machine's log")?;
+        let (log, errors) = crate::files::log(start.log)?;
         let socket = start.folder.join("notify");
         let _ = fs::remove_file(&socket);
         let notifications = UnixDatagram::bind(&socket).with_context(|| format!("listen on {}", socket.display()))?;

@@ -191,6 +191,13 @@ impl Machine {
         Ok(())
     }
 
+    /// Logs a failure that the machine survives.
+    fn survive(&self, result: Result<()>) {
+        if let Err(error) = result {
+            tracing::error!("{}: {error:#}", self.id);
+        }
+    }
+
     /// Makes addresses, rules and metadata follow the instance.
     async fn update(&mut self, instance: &Instance) {
         let Some(surroundings) = self.surroundings.as_mut() else {
@@ -261,9 +268,7 @@ impl Machine {
         let Some(surroundings) = &self.surroundings else { return };
         if !surroundings.namespace.has_firewall().await {
             tracing::info!("{}: its ingress rules were flushed from inside: set again", self.id);
-            if let Err(error) = surroundings.namespace.firewall(&surroundings.rules).await {
-                tracing::error!("{}: {error:#}", self.id);
-            }
+            self.survive(surroundings.namespace.firewall(&surroundings.rules).await);
         }
     }
 
@@ -280,21 +285,15 @@ impl Machine {
         }
         if let Some(surroundings) = self.surroundings.take() {
             surroundings.metadata.stop().await;
-            if let Err(error) = surroundings.namespace.remove().await {
-                tracing::error!("{}: {error:#}", self.id);
-            }
+            self.survive(surroundings.namespace.remove().await);
         }
-        if let Err(error) = self.disk.unmount() {
-            tracing::error!("{}: {error:#}", self.id);
-        }
+        self.survive(self.disk.unmount());
     }
 
     async fn destroy(&mut self) {
         self.stop(TERMINATE_PATIENCE).await;
         control_group::remove(Some(&self.id));
-        if let Err(error) = self.disk.remove() {
-            tracing::error!("{}: {error:#}", self.id);
-        }
+        self.survive(self.disk.remove());
     }
 
     /// Terminates a machine that cannot be brought up, as EC2 does, and reports the reason.
@@ -307,9 +306,7 @@ impl Machine {
 
     async fn acknowledge(&self, state: &str) {
         tracing::info!("{}: {state}", self.id);
-        if let Err(error) = self.site.hypervisor.acknowledge(&self.id, state).await {
-            tracing::error!("{error:#}");
-        }
+        self.survive(self.site.hypervisor.acknowledge(&self.id, state).await);
     }
 
     fn publish(&self, wanted: Option<&Instance>, finished: bool) {

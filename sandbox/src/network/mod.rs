@@ -7,7 +7,7 @@ mod namespace;
 use anyhow::{Context, Result, bail};
 use tokio::process::Command;
 
-use crate::command::run;
+use crate::command::{ip, run};
 use crate::paths::Paths;
 
 pub use firewall::Rule;
@@ -33,7 +33,7 @@ pub async fn raise(paths: &Paths) -> Result<()> {
          addr add {BRIDGE_ADDRESS}/16 dev {BRIDGE}\n\
          link set {BRIDGE} up\n"
     );
-    run(Command::new("ip").args(["-batch", "-"]), &script)
+    ip(&["-batch", "-"], &script)
         .await
         .context("make the sandbox's bridge")?;
     run(Command::new("nft").args(["-f", "-"]), &host_rules())
@@ -60,7 +60,7 @@ pub fn owner() -> Option<String> {
 
 /// Makes this computer ask again who has which address.
 pub async fn forget_neighbours() {
-    let flushed = run(Command::new("ip").args(["neigh", "flush", "dev", BRIDGE]), "").await;
+    let flushed = ip(&["neigh", "flush", "dev", BRIDGE], "").await;
     if let Err(error) = flushed {
         tracing::debug!("{error:#}");
     }

@@ -3,11 +3,10 @@
 use std::net::{SocketAddr, TcpListener};
 
 use anyhow::{Context, Result, anyhow};
-use tokio::process::Command;
 
 use super::firewall::{self, Rule};
 use super::{BRIDGE, PREFIX};
-use crate::command::run;
+use crate::command::ip;
 
 /// A namespace that stands until `remove`.
 #[derive(Debug, Clone)]
@@ -18,15 +17,8 @@ pub struct Namespace {
 impl Namespace {
     /// Interface names have at most 15 characters: the prefix and the last seven of the id.
     fn name_for(instance: &str) -> String {
-        let tail: String = instance
-            .chars()
-            .rev()
-            .take(7)
-            .collect::<Vec<_>>()
-            .into_iter()
-            .rev()
-            .collect();
-        format!("{PREFIX}{tail}")
+        let skipped = instance.chars().count().saturating_sub(7);
+        PREFIX.chars().chain(instance.chars().skip(skipped)).collect()
     }
 
     /// Returns a namespace of this name, whether it stands or not.
@@ -36,7 +28,7 @@ impl Namespace {
 
     /// Makes it, empty and without the kernel's own link-local addresses.
     pub async fn add(&self) -> Result<()> {
-        run(Command::new("ip").args(["netns", "add", &self.name]), "").await?;
+        ip(&["netns", "add", &self.name], "").await?;
         self.inside("sysctl", &["-q", "-w", "net.ipv6.conf.all.disable_ipv6=1"])
             .await
             .map(drop)
@@ -45,26 +37,22 @@ impl Namespace {
     /// Makes the namespace with its link up and without addresses; all that comes in is refused.
     pub async fn create(instance: &str, mac: &str) -> Result<Self> {
         let name = Self::name_for(instance);
+        let namespace = Self { name: name.clone() };
         let made = async {
-            run(Command::new("ip").args(["netns", "add", &name]), "").await?;
+            // The supervisor gives the addresses; the kernel must not add link-local ones.
+            namespace.add().await?;
             let inside = format!(
                 "link add {name} type veth peer name eth0 address {mac} netns {name}\n\
                  link set {name} master {BRIDGE} up\n"
             );
-            run(Command::new("ip").args(["-batch", "-"]), &inside).await?;
-            let namespace = Self { name: name.clone() };
+            ip(&["-batch", "-"], &inside).await?;
             namespace.firewall(&[]).await?;
-            // The supervisor gives the addresses; the kernel must not add link-local ones.
-            namespace
-                .inside("sysctl", &["-q", "-w", "net.ipv6.conf.all.disable_ipv6=1"])
-                .await?;
             namespace
                 .batch("link set lo up\naddr add 169.254.169.254/32 dev lo\nlink set eth0 up\n")
-                .await?;
-            Ok(namespace)
+                .await
         };
-        made.await
-            .map_err(|error: anyhow::Error| error.context(format!("make the network of {instance}")))
+        made.await.with_context(|| format!("make the network of {instance}"))?;
+        Ok(namespace)
     }
 
     /// Returns the path where nspawn finds it.
@@ -74,11 +62,7 @@ impl Namespace {
 
     /// Gives eth0 exactly these addresses, the first with the network's route.
     pub async fn set_addresses(&self, private: &str, others: &[String]) -> Result<()> {
-        let shown = run(
-            Command::new("ip").args(["-n", &self.name, "-j", "-4", "addr", "show", "dev", "eth0"]),
-            "",
-        )
-        .await?;
+        let shown = ip(&["-n", &self.name, "-j", "-4", "addr", "show", "dev", "eth0"], "").await?;
         let present = addresses_in(&shown).context("read the machine's addresses")?;
         let script = address_changes(&present, private, others);
         if script.is_empty() {
@@ -92,13 +76,9 @@ impl Namespace {
     /// Replaces the machine's ingress rules in one transaction.
     pub async fn firewall(&self, rules: &[Rule]) -> Result<()> {
         let script = firewall::ruleset(rules);
-        run(
-            Command::new("ip").args(["netns", "exec", &self.name, "nft", "-f", "-"]),
-            &script,
-        )
-        .await
-        .map(drop)
-        .with_context(|| format!("set the ingress rules of {}", self.name))
+        let set = ip(&["netns", "exec", &self.name, "nft", "-f", "-"], &script).await;
+        set.map(drop)
+            .with_context(|| format!("set the ingress rules of {}", self.name))
     }
 
     /// Returns whether the rules still stand. The machine's own root can flush them.
@@ -110,11 +90,7 @@ impl Namespace {
 
     /// Forgets who had an address, after it moved to another machine.
     pub async fn forget_neighbours(&self) {
-        let flushed = run(
-            Command::new("ip").args(["-n", &self.name, "neigh", "flush", "dev", "eth0"]),
-            "",
-        )
-        .await;
+        let flushed = ip(&["-n", &self.name, "neigh", "flush", "dev", "eth0"], "").await;
         if let Err(error) = flushed {
             tracing::debug!("{}: {error:#}", self.name);
         }
@@ -136,27 +112,17 @@ impl Namespace {
     /// Removes the namespace with its veth pair.
     pub async fn remove(&self) -> Result<()> {
         // The outer end first: the inner one stays until the namespace's last process ends.
-        let _ = run(Command::new("ip").args(["link", "del", &self.name]), "").await;
-        run(Command::new("ip").args(["netns", "del", &self.name]), "")
-            .await
-            .map(drop)
+        let _ = ip(&["link", "del", &self.name], "").await;
+        ip(&["netns", "del", &self.name], "").await.map(drop)
     }
 
     /// Runs `ip` commands in it.
     pub async fn batch(&self, script: &str) -> Result<()> {
-        run(Command::new("ip").args(["-n", &self.name, "-batch", "-"]), script)
-            .await
-            .map(drop)
+        ip(&["-n", &self.name, "-batch", "-"], script).await.map(drop)
     }
 
     async fn inside(&self, tool: &str, arguments: &[&str]) -> Result<String> {
-        run(
-            Command::new("ip")
-                .args(["netns", "exec", &self.name, tool])
-                .args(arguments),
-            "",
-        )
-        .await
+        ip(&[&["netns", "exec", &self.name, tool], arguments].concat(), "").await
     }
 }
 
@@ -183,20 +149,9 @@ pub async fn in_namespace<T: Send + 'static>(
 
 fn addresses_in(json: &str) -> Result<Vec<(String, u64)>> {
     let parsed: serde_json::Value = serde_json::from_str(json)?;
-    let infos = parsed
-        .pointer("/0/addr_info")
-        .and_then(|infos| infos.as_array())
-        .cloned()
-        .unwrap_or_default();
-    Ok(infos
-        .iter()
-        .filter_map(|info| {
-            Some((
-                info.get("local")?.as_str()?.to_owned(),
-                info.get("prefixlen")?.as_u64()?,
-            ))
-        })
-        .collect())
+    let infos = parsed[0]["addr_info"].as_array().into_iter().flatten();
+    let address = |info: &serde_json::Value| Some((info["local"].as_str()?.to_owned(), info["prefixlen"].as_u64()?));
+    Ok(infos.filter_map(address).collect())
 }
 
 /// Returns the `ip` commands from the present to the wanted addresses.

@@ -24,7 +24,7 @@ use tokio_util::sync::CancellationToken;
 
 use listener::{Outage, SeverableListener};
 use logs::Sessions;
-use model::Platform;
+use model::{Action, Platform, Refusal};
 use runner::Runner;
 
 /// How the platform is run.
@@ -57,6 +57,16 @@ impl Server {
 
     pub fn failures(&self) -> MutexGuard<'_, failures::Failures> {
         self.failures.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Changes what the platform knows, and then does what follows from that.
+    pub fn change<T>(
+        self: &Arc<Self>,
+        change: impl FnOnce(&mut Platform, Timestamp) -> Result<(T, Vec<Action>), Refusal>,
+    ) -> Result<T, Refusal> {
+        let (value, actions) = change(&mut self.platform(), Timestamp::now())?;
+        self.runner.perform(self, actions);
+        Ok(value)
     }
 
     /// Returns a delay of the original platform, scaled.

@@ -40,7 +40,24 @@ pub enum Write {
     PutBack { job: String },
 }
 
+/// The place of a value that one process lets rise: database, key, and the member of a sorted set.
+pub type Place = (i64, String, Option<String>);
+
 impl Write {
+    /// Returns the place and the value of a write that lets a value rise.
+    pub fn rising(&self) -> Option<(Place, u64)> {
+        match self {
+            Self::Marker { database, key, value } => Some(((*database, key.clone(), None), *value)),
+            Self::Score {
+                database,
+                key,
+                member,
+                score,
+            } => Some(((*database, key.clone(), Some(member.clone())), *score)),
+            _ => None,
+        }
+    }
+
     /// Returns the name of its kind in reports.
     pub fn kind(&self) -> &'static str {
         match self {

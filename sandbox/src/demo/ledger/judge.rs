@@ -4,17 +4,17 @@ use std::collections::{BTreeMap, HashMap};
 
 use serde::Serialize;
 
+use super::format::Place;
 use super::summary::Expectations;
 use crate::demo::keys;
 
 /// The content of Redis. Absent keys are absent here.
 #[derive(Clone, Debug, Default)]
 pub struct Observed {
+    /// `None` if the value is no number.
+    pub risings: HashMap<Place, Option<u64>>,
     /// By database and key; `None` if the value is no number.
-    pub markers: HashMap<(i64, String), Option<u64>>,
     pub counters: HashMap<(i64, String), Option<i64>>,
-    /// By database, key and member.
-    pub scores: HashMap<(i64, String, String), u64>,
     /// The jobs in the queue and with all workers, each as often as it stands there.
     pub waiting: Vec<String>,
     /// By producer: how often each of its jobs was done, packed.
@@ -80,48 +80,25 @@ const LISTED: usize = 20;
 /// may be the same if the app stands still.
 pub fn judge(before: &Expectations, after: &Expectations, observed: &Observed) -> Verdict {
     let mut verdict = Verdict::default();
-    judge_markers(&mut verdict, before, after, observed);
+    judge_risings(&mut verdict, before, after, observed);
     judge_counters(&mut verdict, before, after, observed);
-    judge_scores(&mut verdict, before, after, observed);
     judge_jobs(&mut verdict, before, after, observed);
     verdict
 }
 
-fn judge_markers(verdict: &mut Verdict, before: &Expectations, after: &Expectations, observed: &Observed) {
-    for ((database, key), rising) in &before.markers {
+fn judge_risings(verdict: &mut Verdict, before: &Expectations, after: &Expectations, observed: &Observed) {
+    for (place, rising) in &before.risings {
         verdict.checked += 1;
-        let place = (*database, key.clone());
-        let found = observed.markers.get(&place).copied();
-        let attempted = after.markers.get(&place).unwrap_or(rising).attempted;
-        if let Some((kind, expected)) = judge_rising(rising.acknowledged, attempted, found, FindingKind::LostMarker) {
-            verdict.add(
-                kind,
-                1,
-                *database,
-                key,
-                expected,
-                shown(found.flatten(), found.is_some()),
-            );
-        }
-    }
-}
-
-fn judge_scores(verdict: &mut Verdict, before: &Expectations, after: &Expectations, observed: &Observed) {
-    for ((database, key, member), rising) in &before.scores {
-        verdict.checked += 1;
-        let place = (*database, key.clone(), member.clone());
-        let found = observed.scores.get(&place).copied().map(Some);
-        let attempted = after.scores.get(&place).unwrap_or(rising).attempted;
-        if let Some((kind, expected)) = judge_rising(rising.acknowledged, attempted, found, FindingKind::LostScore) {
-            let name = format!("{key} member {member}");
-            verdict.add(
-                kind,
-                1,
-                *database,
-                &name,
-                expected,
-                shown(found.flatten(), found.is_some()),
-            );
+        let (database, key, member) = place;
+        let (name, lost) = match member {
+            None => (key.clone(), FindingKind::LostMarker),
+            Some(member) => (format!("{key} member {member}"), FindingKind::LostScore),
+        };
+        let found = observed.risings.get(place).copied();
+        let attempted = after.risings.get(place).unwrap_or(rising).attempted;
+        if let Some((kind, expected)) = judge_rising(rising.acknowledged, attempted, found, lost) {
+            let found = shown(found.flatten(), found.is_some());
+            verdict.add(kind, 1, *database, &name, expected, found);
         }
     }
 }

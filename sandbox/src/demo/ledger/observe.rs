@@ -6,6 +6,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use redis::aio::MultiplexedConnection;
 
+use super::format::Place;
 use super::judge::Observed;
 use super::summary::Expectations;
 use crate::connect::Target;
@@ -45,18 +46,24 @@ async fn strings(
     expectations: &Expectations,
     observed: &mut Observed,
 ) -> Result<()> {
-    let of_database = |place: &&(i64, String)| place.0 == database;
-    let markers: Vec<_> = expectations.markers.keys().filter(of_database).collect();
-    let counters: Vec<_> = expectations.counters.keys().filter(of_database).collect();
+    let is_marker = |place: &&Place| place.0 == database && place.2.is_none();
+    let markers: Vec<&Place> = expectations.risings.keys().filter(is_marker).collect();
     for batch in markers.chunks(BATCH) {
-        for (place, text) in batch.iter().zip(texts(commands, batch).await?) {
+        let texts = texts(commands, batch.iter().map(|place| place.1.as_str())).await?;
+        for (place, text) in batch.iter().zip(texts) {
             observed
-                .markers
+                .risings
                 .extend(text.map(|text| ((*place).clone(), number(&text))));
         }
     }
+    let counters: Vec<_> = expectations
+        .counters
+        .keys()
+        .filter(|place| place.0 == database)
+        .collect();
     for batch in counters.chunks(BATCH) {
-        for (place, text) in batch.iter().zip(texts(commands, batch).await?) {
+        let texts = texts(commands, batch.iter().map(|place| place.1.as_str())).await?;
+        for (place, text) in batch.iter().zip(texts) {
             observed
                 .counters
                 .extend(text.map(|text| ((*place).clone(), number(&text))));
@@ -65,13 +72,13 @@ async fn strings(
     Ok(())
 }
 
-async fn texts(commands: &mut MultiplexedConnection, places: &[&(i64, String)]) -> Result<Vec<Option<Vec<u8>>>> {
-    let names: Vec<&str> = places.iter().map(|place| place.1.as_str()).collect();
-    redis::cmd("MGET")
-        .arg(&names)
-        .query_async(commands)
-        .await
-        .context("read strings")
+async fn texts<'a>(
+    commands: &mut MultiplexedConnection,
+    keys: impl Iterator<Item = &'a str>,
+) -> Result<Vec<Option<Vec<u8>>>> {
+    let mut read = redis::cmd("MGET");
+    read.arg(keys.collect::<Vec<_>>());
+    read.query_async(commands).await.context("read strings")
 }
 
 fn number<N: std::str::FromStr>(text: &[u8]) -> Option<N> {
@@ -85,8 +92,10 @@ async fn scores(
     observed: &mut Observed,
 ) -> Result<()> {
     let mut members: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
-    for (_, key, member) in expectations.scores.keys().filter(|place| place.0 == database) {
-        members.entry(key).or_default().push(member);
+    for (of, key, member) in expectations.risings.keys() {
+        if let (true, Some(member)) = (*of == database, member) {
+            members.entry(key).or_default().push(member);
+        }
     }
     for (key, members) in members {
         for batch in members.chunks(BATCH) {
@@ -98,9 +107,8 @@ async fn scores(
             for (member, score) in batch.iter().zip(found) {
                 let Some(score) = score else { continue };
                 // Scores are small whole numbers here, which a double holds exactly.
-                observed
-                    .scores
-                    .insert((database, key.to_owned(), (*member).to_owned()), score.max(0.0) as u64);
+                let place = (database, key.to_owned(), Some((*member).to_owned()));
+                observed.risings.insert(place, Some(score.max(0.0) as u64));
             }
         }
     }

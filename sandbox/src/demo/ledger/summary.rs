@@ -8,7 +8,7 @@ use std::path::Path;
 use anyhow::{Context, Result, bail};
 use serde::Serialize;
 
-use super::format::{Record, Write};
+use super::format::{Place, Record, Write};
 
 /// A rising value that one process writes: the last acknowledged one, and the highest tried.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -41,12 +41,9 @@ pub struct Job {
 /// The demands of the ledgers on Redis.
 #[derive(Clone, Debug, Default)]
 pub struct Expectations {
-    /// By database and key.
-    pub markers: BTreeMap<(i64, String), Rising>,
+    pub risings: BTreeMap<Place, Rising>,
     /// By database and key.
     pub counters: BTreeMap<(i64, String), Count>,
-    /// By database, key and member.
-    pub scores: BTreeMap<(i64, String, String), Rising>,
     /// By id.
     pub jobs: BTreeMap<String, Job>,
     /// All processes that wrote a ledger.
@@ -215,24 +212,12 @@ impl Reading {
 impl Expectations {
     fn attempted(&mut self, write: &Write) {
         self.traffic.attempts += 1;
+        if let Some((place, value)) = write.rising() {
+            let rising = self.risings.entry(place).or_default();
+            rising.attempted = rising.attempted.max(value);
+        }
         match write {
-            Write::Marker { database, key, value } => {
-                self.markers
-                    .entry((*database, key.clone()))
-                    .or_default()
-                    .try_to_reach(*value);
-            }
-            Write::Score {
-                database,
-                key,
-                member,
-                score,
-            } => {
-                self.scores
-                    .entry((*database, key.clone(), member.clone()))
-                    .or_default()
-                    .try_to_reach(*score);
-            }
+            Write::Marker { .. } | Write::Score { .. } => {}
             Write::Counter { database, key } => {
                 self.counters.entry((*database, key.clone())).or_default().attempted += 1;
             }
@@ -245,21 +230,11 @@ impl Expectations {
 
     fn acknowledged(&mut self, write: &Write, answer: Option<i64>) -> Result<()> {
         *self.traffic.by_kind.entry(write.kind()).or_default() += 1;
+        if let Some((place, value)) = write.rising() {
+            let rising = self.risings.entry(place).or_default();
+            rising.acknowledged = rising.acknowledged.max(Some(value));
+        }
         match write {
-            Write::Marker { database, key, value } => {
-                self.markers.entry((*database, key.clone())).or_default().reach(*value);
-            }
-            Write::Score {
-                database,
-                key,
-                member,
-                score,
-            } => {
-                self.scores
-                    .entry((*database, key.clone(), member.clone()))
-                    .or_default()
-                    .reach(*score);
-            }
             Write::Counter { database, key } => {
                 let answer =
                     answer.with_context(|| format!("an increment of {key} is acknowledged without a number"))?;
@@ -270,7 +245,7 @@ impl Expectations {
             Write::Push { job } => self.jobs.entry(job.clone()).or_default().pushed = true,
             Write::Done { job } => self.jobs.entry(job.clone()).or_default().done_acknowledged += 1,
             Write::PutBack { job } => self.jobs.entry(job.clone()).or_default().put_backs_acknowledged += 1,
-            Write::Take { .. } | Write::Hold { .. } => {}
+            Write::Marker { .. } | Write::Score { .. } | Write::Take { .. } | Write::Hold { .. } => {}
         }
         Ok(())
     }
@@ -278,16 +253,6 @@ impl Expectations {
     /// Returns how many writes were confirmed.
     pub fn acknowledgements(&self) -> u64 {
         self.traffic.by_kind.values().sum()
-    }
-}
-
-impl Rising {
-    fn try_to_reach(&mut self, value: u64) {
-        self.attempted = self.attempted.max(value);
-    }
-
-    fn reach(&mut self, value: u64) {
-        self.acknowledged = self.acknowledged.max(Some(value));
     }
 }
 

@@ -6,7 +6,6 @@ use axum::Json;
 use axum::body::Bytes;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode};
-use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -89,13 +88,9 @@ pub(super) async fn attachments_of_app(State(server): Shared, Path(app): Path<St
 pub(super) async fn attachment_of_app(State(server): Shared, Path((app, name)): Pair) -> Answer<Json<Value>> {
     let platform = server.platform();
     let items = platform.attachments_of_app(platform.app(&app)?.id);
-    let found = items
-        .into_iter()
-        .find(|item| item.name == name || item.id.to_string() == name);
-    Ok(Json(views::attachment(
-        &platform,
-        found.ok_or_else(|| Refusal::not_found("attachment"))?,
-    )))
+    let found = items.into_iter().find(|item| item.is(&name));
+    let found = found.ok_or_else(|| Refusal::not_found("attachment"))?;
+    Ok(Json(views::attachment(&platform, found)))
 }
 
 pub(super) async fn attachments_of_addon(
@@ -150,34 +145,27 @@ pub(super) async fn attach(State(server): Shared, body: Bytes) -> Answer<(Status
         name,
         confirm,
     } = read(&body)?;
-    let (view, actions) = {
-        let mut platform = server.platform();
-        let (id, actions) = platform.attach(
-            AttachRequest {
-                addon: addon.text(),
-                app: app.text(),
-                name,
-                confirm,
-            },
-            Timestamp::now(),
-        )?;
-        (
-            views::attachment(&platform, platform.attachment(&id.to_string())?),
-            actions,
-        )
+    let request = AttachRequest {
+        addon: addon.text(),
+        app: app.text(),
+        name,
+        confirm,
     };
-    server.runner.perform(&server, actions);
+    let view = server.change(|platform, now| {
+        let (id, actions) = platform.attach(request, now)?;
+        Ok((
+            views::attachment(platform, platform.attachment(&id.to_string())?),
+            actions,
+        ))
+    })?;
     Ok((StatusCode::CREATED, Json(view)))
 }
 
 pub(super) async fn detach(State(server): Shared, Path(id): Path<String>) -> Answer<Json<Value>> {
-    let (view, actions) = {
-        let mut platform = server.platform();
-        let view = views::attachment(&platform, platform.attachment(&id)?);
-        let (_, actions) = platform.detach(&id, Timestamp::now())?;
-        (view, actions)
-    };
-    server.runner.perform(&server, actions);
+    let view = server.change(|platform, now| {
+        let view = views::attachment(platform, platform.attachment(&id)?);
+        Ok((view, platform.detach(&id, now)?))
+    })?;
     Ok(Json(view))
 }
 
@@ -193,48 +181,35 @@ pub(super) async fn resolve(State(server): Shared, body: Bytes) -> Answer<Json<V
     let request: ToResolve = read(&body)?;
     let wanted = request.addon.unwrap_or_default();
     let platform = server.platform();
-    let app = request
-        .app
-        .map(|app| platform.app(&app).map(|app| app.id))
-        .transpose()?;
-    let found: Vec<Value> = platform
-        .addons
-        .iter()
-        .filter(|addon| {
-            let attachments = platform.attachments_of_addon(addon.id);
-            let mut here = attachments.iter().filter(|item| app.is_none_or(|app| item.app == app));
-            addon.name == wanted || addon.id.to_string() == wanted || here.any(|item| item.name == wanted)
-        })
-        .map(|addon| views::addon(&platform, addon))
-        .collect();
-    if found.is_empty() {
-        Err(Refusal::not_found("add-on"))
-    } else {
-        Ok(Json(Value::Array(found)))
-    }
+    let app = request.app.map(|app| platform.app(&app)).transpose()?;
+    let found = platform.addons.iter().filter(|addon| {
+        let attachments = platform.attachments_of_addon(addon.id);
+        let mut here = attachments
+            .iter()
+            .filter(|item| app.is_none_or(|app| item.app == app.id));
+        addon.is(&wanted) || here.any(|item| item.name == wanted)
+    });
+    some(found.map(|addon| views::addon(&platform, addon)), "add-on")
 }
 
 pub(super) async fn resolve_attachment(State(server): Shared, body: Bytes) -> Answer<Json<Value>> {
     let request: ToResolve = read(&body)?;
     let wanted = request.addon_attachment.unwrap_or_default();
     let platform = server.platform();
-    let app = request
-        .app
-        .map(|app| platform.app(&app).map(|app| app.id))
-        .transpose()?;
-    let found: Vec<Value> = platform
-        .attachments
-        .iter()
-        .filter(|item| item.state.is_listed() && app.is_none_or(|app| item.app == app))
-        .filter(|item| {
-            let addon = platform.addons.iter().find(|addon| addon.id == item.addon);
-            item.name == wanted || item.id.to_string() == wanted || addon.is_some_and(|addon| addon.name == wanted)
-        })
-        .map(|item| views::attachment(&platform, item))
-        .collect();
+    let app = request.app.map(|app| platform.app(&app)).transpose()?;
+    let listed = platform.attachments.iter().filter(|item| item.state.is_listed());
+    let here = listed.filter(|item| app.is_none_or(|app| item.app == app.id));
+    let found = here.filter(|item| {
+        let addon = platform.addons.iter().find(|addon| addon.id == item.addon);
+        item.is(&wanted) || addon.is_some_and(|addon| addon.name == wanted)
+    });
+    some(found.map(|item| views::attachment(&platform, item)), "attachment")
+}
+
+fn some(found: impl Iterator<Item = Value>, thing: &str) -> Answer<Json<Value>> {
+    let found: Vec<Value> = found.collect();
     if found.is_empty() {
-        Err(Refusal::not_found("attachment"))
-    } else {
-        Ok(Json(Value::Array(found)))
+        return Err(Refusal::not_found(thing));
     }
+    Ok(Json(Value::Array(found)))
 }

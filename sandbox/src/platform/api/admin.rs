@@ -7,7 +7,6 @@ use axum::Json;
 use axum::body::Bytes;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
-use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::time::Instant;
@@ -66,18 +65,16 @@ pub(super) async fn create_app(State(server): Shared, body: Bytes) -> Answer<(St
         .into_iter()
         .map(|(kind, line)| (kind, (line.command, line.quantity)))
         .collect();
-    let (view, actions) = {
-        let mut platform = server.platform();
-        let (_, actions) = platform.create_app(&name, &region, formation, config, Timestamp::now())?;
+    let view = server.change(|platform, now| {
+        let (_, actions) = platform.create_app(&name, &region, formation, config, now)?;
         if let Some(space) = space {
             platform.place_in_space(&name, &space)?;
         }
         if let Some(pipeline) = pipeline {
-            platform.couple(&name, &pipeline.name, pipeline.stage, Timestamp::now())?;
+            platform.couple(&name, &pipeline.name, pipeline.stage, now)?;
         }
-        (views::app(platform.app(&name)?), actions)
-    };
-    server.runner.perform(&server, actions);
+        Ok((views::app(platform.app(&name)?), actions))
+    })?;
     Ok((StatusCode::CREATED, Json(view)))
 }
 
@@ -108,12 +105,10 @@ pub(super) async fn provide_addon(
         mut values,
     } = read(&body)?;
     values.extend(url.map(|url| ("URL".to_owned(), url)));
-    let (view, actions) = {
-        let mut platform = server.platform();
-        let (_, actions) = platform.provide_addon(&app, &name, &plan, values, &attachment, Timestamp::now())?;
-        (views::addon(&platform, platform.addon(&name)?), actions)
-    };
-    server.runner.perform(&server, actions);
+    let view = server.change(|platform, now| {
+        let actions = platform.provide_addon(&app, &name, &plan, values, &attachment, now)?;
+        Ok((views::addon(platform, platform.addon(&name)?), actions))
+    })?;
     Ok((StatusCode::CREATED, Json(view)))
 }
 
@@ -130,12 +125,10 @@ struct NewCredentials {
 pub(super) async fn rotate(State(server): Shared, Path(addon): Path<String>, body: Bytes) -> Answer<Json<Value>> {
     let NewCredentials { url, mut values } = read(&body)?;
     values.extend(url.map(|url| ("URL".to_owned(), url)));
-    let (view, actions) = {
-        let mut platform = server.platform();
-        let actions = platform.rotate(&addon, values, Timestamp::now())?;
-        (views::addon(&platform, platform.addon(&addon)?), actions)
-    };
-    server.runner.perform(&server, actions);
+    let view = server.change(|platform, now| {
+        let actions = platform.rotate(&addon, values, now)?;
+        Ok((views::addon(platform, platform.addon(&addon)?), actions))
+    })?;
     Ok(Json(view))
 }
 

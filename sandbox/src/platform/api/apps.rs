@@ -80,13 +80,11 @@ pub(super) async fn patch_config_vars(
     body: Bytes,
 ) -> Answer {
     let changes: BTreeMap<String, Option<String>> = read(&body)?;
-    let (actions, vars, waits) = {
-        let mut platform = server.platform();
-        let actions = platform.patch_vars(&app, changes, Timestamp::now())?;
+    let (vars, waits) = server.change(|platform, now| {
+        let actions = platform.patch_vars(&app, changes, now)?;
         let app = platform.app(&app)?;
-        (actions, platform.shown_vars(app), !app.pending.is_empty())
-    };
-    server.runner.perform(&server, actions);
+        Ok(((platform.shown_vars(app), !app.pending.is_empty()), actions))
+    })?;
     let mut response: Response = Json(vars).into_response();
     if waits {
         let warning = "The change takes effect when the release phase has succeeded; these are the old values.";

@@ -7,7 +7,6 @@ use axum::Json;
 use axum::body::Bytes;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode};
-use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -84,13 +83,10 @@ fn update(line: LineUpdate, kind: Option<String>) -> Answer<Update> {
 }
 
 fn scale_by(server: &Arc<Server>, app: &str, updates: &[Update]) -> Answer<Vec<Value>> {
-    let (lines, actions) = {
-        let mut platform = server.platform();
-        let actions = platform.scale(app, updates, Timestamp::now())?;
-        (lines(&platform, app)?, actions)
-    };
-    server.runner.perform(server, actions);
-    Ok(lines)
+    server.change(|platform, now| {
+        let actions = platform.scale(app, updates, now)?;
+        Ok((lines(platform, app)?, actions))
+    })
 }
 
 pub(super) async fn scale(State(server): Shared, Path(app): Path<String>, body: Bytes) -> Answer<Json<Value>> {
@@ -126,13 +122,9 @@ pub(super) async fn list(State(server): Shared, Path(app): Path<String>, headers
 pub(super) async fn info(State(server): Shared, Path((app, name)): Pair) -> Answer<Json<Value>> {
     let platform = server.platform();
     let dynos = platform.listed_dynos(platform.app(&app)?.id);
-    let found = dynos
-        .into_iter()
-        .find(|dyno| dyno.name == name || dyno.id.to_string() == name);
-    Ok(Json(views::dyno(
-        &platform,
-        found.ok_or_else(|| Refusal::not_found("dyno"))?,
-    )))
+    let found = dynos.into_iter().find(|dyno| dyno.is(&name));
+    let found = found.ok_or_else(|| Refusal::not_found("dyno"))?;
+    Ok(Json(views::dyno(&platform, found)))
 }
 
 #[derive(Deserialize)]
@@ -160,32 +152,26 @@ pub(super) async fn run(
         attached: request.attach,
         time_to_live: request.time_to_live,
     };
-    let (view, actions) = {
-        let mut platform = server.platform();
-        let (id, actions) = platform.run_one_off(&app, request, Timestamp::now())?;
+    let view = server.change(|platform, now| {
+        let (id, actions) = platform.run_one_off(&app, request, now)?;
         let dyno = platform.dynos.iter().find(|dyno| dyno.id == id);
-        (dyno.map(|dyno| views::dyno(&platform, dyno)), actions)
-    };
-    server.runner.perform(&server, actions);
+        Ok((dyno.map(|dyno| views::dyno(platform, dyno)), actions))
+    })?;
     Ok((StatusCode::CREATED, Json(json!(view))))
 }
 
 pub(super) async fn restart_all(State(server): Shared, Path(app): Path<String>) -> Answer<(StatusCode, Json<Value>)> {
-    let actions = {
-        let mut platform = server.platform();
+    server.change(|platform, now| {
         let app = platform.app(&app)?.id;
-        platform.restart_all(app, Timestamp::now())
-    };
-    server.runner.perform(&server, actions);
+        Ok(((), platform.restart_all(app, now)))
+    })?;
     Ok((StatusCode::ACCEPTED, Json(json!({}))))
 }
 
 pub(super) async fn restart(State(server): Shared, Path((app, name)): Pair) -> Answer<(StatusCode, Json<Value>)> {
-    let actions = {
-        let mut platform = server.platform();
+    server.change(|platform, now| {
         let app = platform.app(&app)?.id;
-        platform.restart_one(app, &name, Timestamp::now())?
-    };
-    server.runner.perform(&server, actions);
+        Ok(((), platform.restart_one(app, &name, now)?))
+    })?;
     Ok((StatusCode::ACCEPTED, Json(json!({}))))
 }

@@ -35,8 +35,6 @@ pub(super) async fn info(
         .releases
         .iter()
         .find(|item| item.id.to_string() == wanted || Some(item.version) == version);
-    Ok(Json(views::release(
-        app,
-        found.ok_or_else(|| Refusal::not_found("release"))?,
-    )))
+    let found = found.ok_or_else(|| Refusal::not_found("release"))?;
+    Ok(Json(views::release(app, found)))
 }

@@ -92,7 +92,7 @@ impl Platform {
         values: BTreeMap<String, String>,
         attachment: &str,
         now: Timestamp,
-    ) -> Result<(Uuid, Vec<Action>), Refusal> {
+    ) -> Result<Vec<Action>, Refusal> {
         let owner = self.app(app)?.id;
         if self.addon(name).is_ok() {
             return Err(Refusal::invalid(format!("Name {name} is already taken")));
@@ -116,8 +116,7 @@ impl Platform {
             name: Some(attachment.to_owned()),
             confirm: None,
         };
-        let (_, actions) = self.attach(request, now)?;
-        Ok((id, actions))
+        self.attach(request, now).map(|(_, actions)| actions)
     }
 
     /// Sets and removes plain variables. Changes nothing if one of them belongs to an attachment.
@@ -193,7 +192,7 @@ impl Platform {
                 return Err(Refusal::new(423, "confirmation_required", message));
             }
             if let Some(old) = taken_by {
-                actions.extend(self.detach(&old.to_string(), now)?.1);
+                actions.extend(self.detach(&old.to_string(), now)?);
             }
             if !taken_vars.is_empty() {
                 let removal = taken_vars.into_iter().map(|var| (var, None)).collect();
@@ -217,7 +216,7 @@ impl Platform {
     }
 
     /// Removes an attachment and all its variables, unless it is the last one on the app that pays.
-    pub fn detach(&mut self, id: &str, now: Timestamp) -> Result<(Attachment, Vec<Action>), Refusal> {
+    pub fn detach(&mut self, id: &str, now: Timestamp) -> Result<Vec<Action>, Refusal> {
         let attachment = self.attachment(id)?.clone();
         let addon = self.addon(&attachment.addon.to_string())?;
         let on_owner = self
@@ -237,8 +236,7 @@ impl Platform {
             item.state = AttachmentState::Detaching;
             item.updated_at = now;
         }
-        let actions = self.begin(attachment.app, Change::Detach(attachment.id), description, now);
-        Ok((attachment, actions))
+        Ok(self.begin(attachment.app, Change::Detach(attachment.id), description, now))
     }
 
     /// Makes the release of a change. It takes effect at once, unless there is a release phase.

@@ -66,7 +66,7 @@ pub enum DynoState {
 }
 
 /// When things happened to a dyno, for the report.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Default, Serialize)]
 pub struct Timing {
     pub created_at: Timestamp,
     pub started_at: Option<Timestamp>,
@@ -108,10 +108,7 @@ impl Platform {
 
     /// Replaces one dyno, or ends it if it is a one-off.
     pub fn restart_one(&mut self, app: Uuid, name: &str, now: Timestamp) -> Result<Vec<Action>, Refusal> {
-        let dyno = self
-            .listed_dynos(app)
-            .into_iter()
-            .find(|dyno| dyno.name == name || dyno.id.to_string() == name);
+        let dyno = self.listed_dynos(app).into_iter().find(|dyno| dyno.is(name));
         let dyno = dyno.ok_or_else(|| Refusal::not_found("dyno"))?;
         let (id, name, one_off) = (dyno.id, dyno.name.clone(), dyno.is_one_off());
         if one_off {
@@ -203,12 +200,7 @@ impl Platform {
             .map_or_else(|| "Basic".to_owned(), |line| line.size.clone());
         let timing = Timing {
             created_at: now,
-            started_at: None,
-            retired_at: None,
-            signalled_at: None,
-            killed_at: None,
-            ended_at: None,
-            exit: None,
+            ..Timing::default()
         };
         self.dynos.push(Dyno {
             id,

@@ -155,18 +155,12 @@ impl Platform {
 
     /// Returns an app by name or id.
     pub fn app(&self, name: &str) -> Result<&App, Refusal> {
-        let found = self
-            .apps
-            .iter()
-            .find(|app| app.name == name || app.id.to_string() == name);
+        let found = self.apps.iter().find(|app| app.is(name));
         found.ok_or_else(|| Refusal::not_found("app"))
     }
 
     pub(crate) fn app_mut(&mut self, name: &str) -> Result<&mut App, Refusal> {
-        let found = self
-            .apps
-            .iter_mut()
-            .find(|app| app.name == name || app.id.to_string() == name);
+        let found = self.apps.iter_mut().find(|app| app.is(name));
         found.ok_or_else(|| Refusal::not_found("app"))
     }
 
@@ -176,10 +170,7 @@ impl Platform {
 
     /// Returns an add-on by name or id.
     pub fn addon(&self, name: &str) -> Result<&Addon, Refusal> {
-        let found = self
-            .addons
-            .iter()
-            .find(|addon| addon.name == name || addon.id.to_string() == name);
+        let found = self.addons.iter().find(|addon| addon.is(name));
         found.ok_or_else(|| Refusal::not_found("add-on"))
     }
 
@@ -230,41 +221,49 @@ impl Platform {
 
     /// Returns all variables in force: plain ones and those of attachments.
     pub fn config_vars(&self, app: &App) -> BTreeMap<String, String> {
-        let mut vars = app.vars.clone();
-        for attachment in self
-            .attachments
-            .iter()
-            .filter(|item| item.app == app.id && item.state.has_variables())
-        {
-            for addon in self.addons.iter().filter(|addon| addon.id == attachment.addon) {
-                for (suffix, value) in &addon.values {
-                    vars.insert(format!("{}_{suffix}", attachment.name), value.clone());
-                }
-            }
-        }
-        vars
+        let attached = self.attached_vars(app.id, AttachmentState::has_variables);
+        app.vars.clone().into_iter().chain(attached).collect()
     }
 
     /// Returns the variables that attachments own, whether in force yet or not.
     fn owned_vars(&self, app: Uuid) -> Vec<String> {
-        let mut names = Vec::new();
-        for attachment in self.attachments.iter().filter(|item| item.app == app) {
-            for addon in self.addons.iter().filter(|addon| addon.id == attachment.addon) {
-                names.extend(
-                    addon
-                        .values
-                        .keys()
-                        .map(|suffix| format!("{}_{suffix}", attachment.name)),
-                );
-            }
-        }
-        names
+        self.attached_vars(app, |_| true).map(|(name, _)| name).collect()
+    }
+
+    fn attached_vars(
+        &self,
+        app: Uuid,
+        counts: impl Fn(AttachmentState) -> bool,
+    ) -> impl Iterator<Item = (String, String)> {
+        let attached = self
+            .attachments
+            .iter()
+            .filter(move |item| item.app == app && counts(item.state));
+        attached.flat_map(|item| {
+            let addons = self.addons.iter().filter(|addon| addon.id == item.addon);
+            let values = addons.flat_map(|addon| &addon.values);
+            values.map(|(suffix, value)| (format!("{}_{suffix}", item.name), value.clone()))
+        })
     }
 
     fn next_id(&mut self) -> Uuid {
         self.identifiers.next()
     }
 }
+
+/// Things that a request may name by their name or their id.
+macro_rules! named_or_identified {
+    ($($thing:ident),*) => {
+        $(impl $thing {
+            /// Returns whether this is its name or its id.
+            pub fn is(&self, word: &str) -> bool {
+                self.name == word || self.id.to_string() == word
+            }
+        })*
+    };
+}
+
+named_or_identified!(Addon, App, Attachment, Dyno);
 
 impl App {
     /// Returns the release that dynos run: the last one that succeeded.

@@ -3,8 +3,8 @@ use crate::demo::ledger::summary::{Count, Job, Rising};
 
 fn marker(acknowledged: Option<u64>, attempted: u64) -> Expectations {
     let mut expectations = Expectations::default();
-    expectations.markers.insert(
-        (1, "marker".into()),
+    expectations.risings.insert(
+        (1, "marker".into(), None),
         Rising {
             acknowledged,
             attempted,
@@ -17,8 +17,8 @@ fn marker_verdict(acknowledged: Option<u64>, attempted: u64, found: Option<Optio
     let expectations = marker(acknowledged, attempted);
     let mut observed = Observed::default();
     observed
-        .markers
-        .extend(found.map(|value| ((1, "marker".to_owned()), value)));
+        .risings
+        .extend(found.map(|value| ((1, "marker".to_owned(), None), value)));
     judge(&expectations, &expectations, &observed)
 }
 
@@ -36,15 +36,15 @@ fn a_marker_may_stand_anywhere_between_acknowledged_and_attempted() {
 #[test]
 fn a_write_that_was_tried_while_redis_was_read_is_explained() {
     let mut observed = Observed::default();
-    observed.markers.insert((1, "marker".into()), Some(9));
+    observed.risings.insert((1, "marker".into(), None), Some(9));
     assert!(judge(&marker(Some(5), 5), &marker(Some(9), 9), &observed).is_clean());
 }
 
 #[test]
 fn a_score_that_is_gone_or_older_is_lost() {
-    let place = (0, "scores".to_owned(), "member".to_owned());
+    let place = (0, "scores".to_owned(), Some("member".to_owned()));
     let mut expectations = Expectations::default();
-    expectations.scores.insert(
+    expectations.risings.insert(
         place.clone(),
         Rising {
             acknowledged: Some(5),
@@ -53,9 +53,9 @@ fn a_score_that_is_gone_or_older_is_lost() {
     );
     let mut observed = Observed::default();
     assert_eq!(judge(&expectations, &expectations, &observed).lost, 1);
-    observed.scores.insert(place.clone(), 4);
+    observed.risings.insert(place.clone(), Some(4));
     assert_eq!(judge(&expectations, &expectations, &observed).lost, 1);
-    observed.scores.insert(place, 5);
+    observed.risings.insert(place, Some(5));
     assert!(judge(&expectations, &expectations, &observed).is_clean());
 }
 

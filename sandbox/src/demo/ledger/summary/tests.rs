@@ -12,7 +12,7 @@ fn read(ledgers: &[&str]) -> Expectations {
 fn a_line_that_is_still_being_written_is_left_out() {
     let expectations = read(&["L 1 w 1000\nh 0 a:1\na 0 5 m 0 key 3\nk 0 6 0\na 1 7 m 0 key 4"]);
     assert_eq!(
-        expectations.markers[&(0, "key".into())],
+        expectations.risings[&(0, "key".into(), None)],
         Rising {
             acknowledged: Some(3),
             attempted: 3
