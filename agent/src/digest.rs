@@ -1,12 +1,11 @@
 //! SHA-256 as the records write it.
 
 use sha2::{Digest, Sha256};
-use std::fmt::Write;
 use std::io::{self, Read};
 
 /// Returns the SHA-256 of some bytes in hexadecimal.
 pub fn of(bytes: &[u8]) -> String {
-    hex(&Sha256::digest(bytes))
+    hex::encode(Sha256::digest(bytes))
 }
 
 /// Returns the SHA-256 of the next `length` bytes; `UnexpectedEof` if the stream is shorter.
@@ -23,14 +22,5 @@ pub fn of_stream(stream: &mut impl Read, length: u64) -> io::Result<String> {
         sum.update(&block[..read]);
         left -= read as u64;
     }
-    Ok(hex(&sum.finalize()))
-}
-
-pub fn hex(bytes: &[u8]) -> String {
-    bytes
-        .iter()
-        .fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-            let _ = write!(text, "{byte:02x}");
-            text
-        })
+    Ok(hex::encode(sum.finalize()))
 }

@@ -5,6 +5,7 @@
 
 pub mod digest;
 pub mod download;
+pub mod files;
 pub mod glob;
 pub mod manifest;
 pub mod name;

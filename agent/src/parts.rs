@@ -3,7 +3,6 @@
 //! Two buffers go back and forth, so a base of any size takes the same few megabytes of memory.
 
 use anyhow::{Context, Result, anyhow};
-use infra_agent::digest;
 use sha2::{Digest, Sha256};
 use std::fs::File;
 use std::io::{Read, Write};
@@ -68,13 +67,14 @@ fn compress(file: &Path, buffers: &Receiver<Vec<u8>>, parts: &SyncSender<Packed>
             break;
         }
     }
-    Ok(digest::hex(&sum.finalize()))
+    Ok(hex::encode(sum.finalize()))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use anyhow::bail;
+    use infra_agent::digest;
 
     /// Bytes that do not compress.
     fn noise(length: usize) -> Vec<u8> {

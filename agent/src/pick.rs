@@ -4,6 +4,7 @@
 //! An engine writes such a base with `aof-use-rdb-preamble no`. All commands of one key stand
 //! together, and its expiry comes last, as an absolute time.
 
+use crate::files;
 use crate::glob;
 use serde::{Deserialize, Serialize};
 use std::collections::HashSet;
@@ -145,7 +146,12 @@ pub fn shift(base: &Path, shift_ms: i64, sink: &mut dyn Write) -> Result<u64, Un
     Ok(keys)
 }
 
-/// What a command of a base does.
+/// As [`shift`], in the place of the base itself; a failure leaves it as it was.
+pub fn shift_in_place(base: &Path, shift_ms: i64) -> Result<(), Unpicked> {
+    files::replace_by(base, |file| shift(base, shift_ms, file).map(drop))
+}
+
+/// The effect of a command of a base.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Kind {
     Select,

@@ -4,8 +4,7 @@ use anyhow::{Context, Result};
 use infra_agent::manifest::{FILE, FOLDER, Manifest};
 use infra_agent::pick::{self, Wanted};
 use redis::{ConnectionAddr, IntoConnectionInfo};
-use std::fs::{self, File};
-use std::io::Write;
+use std::fs;
 use std::path::{Path, PathBuf};
 use wire::info::Fields;
 
@@ -20,18 +19,7 @@ pub fn pick(folder: &Path) -> Result<()> {
 }
 
 pub fn shift(folder: &Path) -> Result<()> {
-    let base = base_of_commands(folder)?;
-    let new = base.with_extension("new");
-    let doing = || format!("write {}", new.display());
-    let written = || {
-        let mut file = File::create(&new).with_context(doing)?;
-        pick::shift(&base, wanted()?.shift_ms, &mut file).context("let the keys end later")?;
-        file.flush().and_then(|()| file.sync_all()).with_context(doing)?;
-        fs::rename(&new, &base).with_context(|| format!("replace {}", base.display()))
-    };
-    written().inspect_err(|_| {
-        let _ = fs::remove_file(&new);
-    })
+    pick::shift_in_place(&base_of_commands(folder)?, wanted()?.shift_ms).context("let the keys end later")
 }
 
 pub fn count(socket: &Path) -> Result<()> {

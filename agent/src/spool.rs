@@ -2,10 +2,10 @@
 //! The folder survives a crash of the agent and a power cut.
 
 use anyhow::{Context, Result};
+use infra_agent::files;
 use infra_agent::name::TIMELINE;
 use std::collections::BTreeSet;
-use std::fs::{self, File};
-use std::io::{self, Write};
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -163,26 +163,7 @@ impl Spool {
 
 /// Writes a file that is whole or not there, also after a power cut.
 pub fn write_durably(path: &Path, body: &[u8]) -> Result<()> {
-    let doing = || format!("write {}", path.display());
-    let mut new = path.as_os_str().to_owned();
-    new.push(".new");
-    let new = PathBuf::from(new);
-    if let Err(error) = write_synced(&new, body).and_then(|()| fs::rename(&new, path)) {
-        let _ = fs::remove_file(&new);
-        return Err(error).with_context(doing);
-    }
-    match path.parent() {
-        Some(folder) => File::open(folder)
-            .and_then(|folder| folder.sync_all())
-            .with_context(doing),
-        None => Ok(()),
-    }
-}
-
-fn write_synced(path: &Path, body: &[u8]) -> io::Result<()> {
-    let mut file = File::create(path)?;
-    file.write_all(body)?;
-    file.sync_all()
+    files::replace(path, body).with_context(|| format!("write {}", path.display()))
 }
 
 /// Gives a file a second name, or copies it to another file system. A failed copy leaves nothing.

@@ -1,6 +1,5 @@
 //! Writes and digests a file in a thread of its own, so that unpacking a base need not wait for it.
 
-use crate::digest;
 use sha2::{Digest, Sha256};
 use std::fs::File;
 use std::io::{self, Write};
@@ -71,12 +70,13 @@ fn write(mut file: File, blocks: &Receiver<Vec<u8>>, emptied: &Sender<Vec<u8>>) 
         let _ = emptied.send(block);
     }
     file.sync_all()?;
-    Ok(digest::hex(&sum.finalize()))
+    Ok(hex::encode(sum.finalize()))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::digest;
 
     #[test]
     fn everything_is_written_and_digested() {
