@@ -92,7 +92,6 @@ look() {
             echo "engine $("$INFRA_CLIENT" -s "$INFRA_SOCKET" <<<"AUTH admin $(</etc/infra/admin.password)"$'\n'INFO 2>&1 | sed '1{/^OK$/d}' | base64 -w0)"
         fi
     fi
-    echo "system memory_kb $(awk '/^MemTotal/ { print $2 }' /proc/meminfo)"
     echo "system boot_id $(</proc/sys/kernel/random/boot_id)"
     echo "system container $(systemd-detect-virt --container || true)"
     local answer=no

@@ -37,12 +37,9 @@ pub struct Info {
     /// Zero: no limit.
     pub maxmemory: u64,
     pub maxmemory_policy: String,
-    /// Memory of the computer, where the server tells it.
-    pub total_system_memory: u64,
     pub evicted_keys: u64,
     pub own_removals: OwnRemovals,
     pub connected_clients: u64,
-    pub blocked_clients: u64,
     pub replicas: Vec<Replica>,
     /// By database number; databases without keys are not in it.
     pub keyspace: BTreeMap<u32, Keyspace>,
@@ -109,9 +106,6 @@ pub struct Link {
     pub host: String,
     pub port: u16,
     pub up: bool,
-    /// Absent where the server does not know.
-    pub last_io_seconds_ago: Option<u64>,
-    pub down_since_seconds: Option<u64>,
     /// A full copy under way.
     pub sync: Option<Sync>,
 }
@@ -132,8 +126,6 @@ pub struct Replica {
     pub state: String,
     /// The offset that it acknowledged last.
     pub offset: u64,
-    /// Seconds since that acknowledgement.
-    pub lag: u64,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
@@ -167,8 +159,6 @@ impl OwnRemovals {
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Persistence {
-    pub rdb_in_progress: bool,
-    pub rdb_last_ok: bool,
     pub aof_enabled: bool,
     pub aof_rewrite_in_progress: bool,
     pub aof_rewrite_scheduled: bool,
@@ -256,16 +246,12 @@ impl Info {
             used_memory: fields.number("used_memory")?,
             maxmemory: fields.number("maxmemory").unwrap_or(0),
             maxmemory_policy: fields.0.get("maxmemory_policy").copied().unwrap_or_default().into(),
-            total_system_memory: fields.number("total_system_memory").unwrap_or(0),
             evicted_keys: fields.number("evicted_keys").unwrap_or(0),
             own_removals: fields.own_removals(),
             connected_clients: fields.number("connected_clients").unwrap_or(0),
-            blocked_clients: fields.number("blocked_clients").unwrap_or(0),
             replicas: fields.replicas()?,
             keyspace: fields.keyspace()?,
             persistence: Persistence {
-                rdb_in_progress: fields.flag("rdb_bgsave_in_progress"),
-                rdb_last_ok: fields.0.get("rdb_last_bgsave_status") == Some(&"ok"),
                 aof_enabled: fields.flag("aof_enabled"),
                 aof_rewrite_in_progress: fields.flag("aof_rewrite_in_progress"),
                 aof_rewrite_scheduled: fields.flag("aof_rewrite_scheduled"),
@@ -333,8 +319,6 @@ impl<'a> Fields<'a> {
             host: self.text("master_host")?.into(),
             port: self.number("master_port")?,
             up: self.text("master_link_status")? == "up",
-            last_io_seconds_ago: self.number("master_last_io_seconds_ago").ok(),
-            down_since_seconds: self.number("master_link_down_since_seconds").ok(),
             sync,
         })
     }
@@ -371,7 +355,6 @@ impl<'a> Fields<'a> {
                     port: pairs.number("port")?,
                     state: pairs.text("state")?.into(),
                     offset: pairs.offset("offset")?,
-                    lag: pairs.number("lag").unwrap_or(0),
                 })
             })
             .collect()

@@ -25,7 +25,6 @@ pub struct Facts {
     pub pending: Vec<String>,
     /// The running engine's INFO, or its error instead; `None` if no engine runs.
     pub engine: Option<String>,
-    pub memory_kb: u64,
     pub boot_id: String,
     /// True if the machine is a container, which may not change its kernel.
     pub container: bool,
@@ -117,7 +116,6 @@ impl Facts {
                 ["pending", words @ ..] => facts.pending = words.iter().map(|word| (*word).into()).collect(),
                 ["engine", encoded] => facts.engine = Some(decode(encoded)?.expose().into()),
                 ["engine"] => facts.engine = Some(String::new()),
-                ["system", "memory_kb", amount] => facts.memory_kb = amount.parse().map_err(|_| misread(line))?,
                 ["system", "boot_id", id] => facts.boot_id = (*id).into(),
                 ["system", "container", kind] => facts.container = *kind != "none",
                 ["system", "firewall", answer] => facts.firewall = *answer == "yes",
@@ -176,7 +174,7 @@ mod tests {
     #[test]
     fn an_answer_becomes_facts() {
         let text = "file /etc/a 640 root redis abc aGkK\nmissing /etc/b\nfile /etc/c 750 root root -\npackage curl 8.14\nupgrade curl 8.15\nunit x.service enabled active\n\
-                    unit y.timer absent inactive\nsysctl vm.overcommit_memory fixed 0\npending configure restart=x\nsystem memory_kb 1024\nsystem boot_id \
+                    unit y.timer absent inactive\nsysctl vm.overcommit_memory fixed 0\npending configure restart=x\nsystem boot_id \
                     b\nsystem container systemd-nspawn\nsystem firewall yes\nsystem reboot_required no\nsystem outdated_libraries yes\nend\n";
         let facts = Facts::parse(text).unwrap();
         assert_eq!(facts.files["/etc/a"].mode, 0o640);
@@ -193,14 +191,14 @@ mod tests {
 
     #[test]
     fn no_answer_of_a_host_does_harm() {
-        let answer = "file /etc/a 640 root redis abc aGkK\nunit x.service enabled active\nsysctl a fixed 0\nengine aGkK\nsystem memory_kb 1024\nend\n";
-        let words = ["file ", "engine ", "system memory_kb ", "pending ", "end\n", "aGkK"];
+        let answer = "file /etc/a 640 root redis abc aGkK\nunit x.service enabled active\nsysctl a fixed 0\nengine aGkK\nsystem boot_id b\nend\n";
+        let words = ["file ", "engine ", "system boot_id ", "pending ", "end\n", "aGkK"];
         crate::fuzz::text(&[answer], &words, |input| drop(Facts::parse(input)));
     }
 
     #[test]
     fn an_answer_that_breaks_off_is_an_error() {
-        let error = Facts::parse("system memory_kb 1\n").unwrap_err();
+        let error = Facts::parse("system boot_id b\n").unwrap_err();
         assert!(error.to_string().contains("broke off"), "{error}");
     }
 }

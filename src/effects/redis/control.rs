@@ -42,11 +42,6 @@ pub async fn unpause(connection: &mut Connection) -> Result<()> {
     connection.query(cmd("CLIENT").arg("UNPAUSE")).await
 }
 
-/// Returns the user that this connection is logged in as.
-pub async fn whoami(connection: &mut Connection) -> Result<String> {
-    connection.query(cmd("ACL").arg("WHOAMI")).await
-}
-
 pub async fn own_id(connection: &mut Connection) -> Result<u64> {
     connection.query(cmd("CLIENT").arg("ID")).await
 }
@@ -66,7 +61,6 @@ pub struct Client {
     /// The client's library, if it reports one (Redis 7.2 and later).
     pub lib: String,
     pub db: u32,
-    pub age_seconds: u64,
     pub idle_seconds: u64,
 }
 
@@ -83,7 +77,6 @@ impl Client {
             flags: "N".into(),
             lib: String::new(),
             db: 0,
-            age_seconds: 1,
             idle_seconds: 0,
         }
     }
@@ -125,7 +118,6 @@ fn parse_client(line: &str) -> Result<Client, String> {
         flags: text("flags").into(),
         lib: text("lib-name").into(),
         db: text("db").parse().unwrap_or(0),
-        age_seconds: number("age").unwrap_or(0),
         idle_seconds: number("idle").unwrap_or(0),
     })
 }
@@ -158,16 +150,6 @@ pub async fn kill_clients(connection: &mut Connection, ids: &[u64]) -> Result<us
         }
     }
     Ok(killed)
-}
-
-/// Disconnects all clients but these ids, this connection and replication. Returns those.
-pub async fn kill_all_but(connection: &mut Connection, spared: &[u64]) -> Result<Vec<Client>> {
-    let own = own_id(connection).await?;
-    let mut disconnected = clients(connection).await?;
-    disconnected.retain(|client| client.id != own && !spared.contains(&client.id) && !client.is_replication());
-    let ids: Vec<u64> = disconnected.iter().map(|client| client.id).collect();
-    kill_clients(connection, &ids).await?;
-    Ok(disconnected)
 }
 
 /// Returns the commands that a user may not run, by `ACL DRYRUN`, unknown commands included; `None`
@@ -221,12 +203,6 @@ pub enum Permission {
     Denied(String),
     /// Only running the command would show it.
     Unknown(String),
-}
-
-impl Permission {
-    pub fn is_allowed(&self) -> bool {
-        *self == Permission::Allowed
-    }
 }
 
 /// Holds which commands the host permits, found without changing anything.

@@ -218,7 +218,6 @@ mod tests {
             flags: flags.into(),
             lib: String::new(),
             db: 0,
-            age_seconds: 1,
             idle_seconds: 1,
         }
     }

@@ -79,8 +79,8 @@ fn a_master_of_6_0_is_read() {
     );
     let replica = &info.replicas[0];
     assert_eq!(
-        (replica.ip.as_str(), replica.state.as_str(), replica.offset, replica.lag),
-        ("10.0.0.9", "online", 560, 1)
+        (replica.ip.as_str(), replica.state.as_str(), replica.offset),
+        ("10.0.0.9", "online", 560)
     );
     assert_eq!(
         info.keyspace,
@@ -93,10 +93,9 @@ fn a_syncing_replica_tells_how_far_it_is_and_what_it_applied() {
     let info = Info::parse(REDIS_7_0_SYNCING).unwrap();
     // It is not the 99 that the replica has read.
     assert_eq!(info.applied_offset, Some(1));
-    assert!(info.loading && info.persistence.rdb_in_progress && info.persistence.aof_enabled);
+    assert!(info.loading && info.persistence.aof_enabled);
     let link = info.link.unwrap();
     assert!(!link.up);
-    assert_eq!((link.down_since_seconds, link.last_io_seconds_ago), (Some(4), None));
     let sync = Sync {
         total_bytes: Some(5000),
         read_bytes: 1200,
