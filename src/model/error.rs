@@ -4,6 +4,7 @@
 //! what was found, the hint what to try. No secret is in a message: `Secret` has no `Display`.
 
 use std::fmt;
+use strum::IntoStaticStr;
 
 /// The exit codes of the program, and their meaning for a script.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,7 +39,8 @@ pub enum ExitCode {
 }
 
 /// The kinds of error; each has one exit code.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, IntoStaticStr, PartialEq, Eq)]
+#[strum(serialize_all = "snake_case")]
 pub enum Kind {
     Failed,
     Locked,
@@ -72,19 +74,7 @@ impl Kind {
 
     /// Returns the name of this kind in JSON output.
     pub fn name(self) -> &'static str {
-        match self {
-            Kind::Failed => "failed",
-            Kind::Locked => "locked",
-            Kind::Partial => "partial",
-            Kind::Unproven => "unproven",
-            Kind::Usage => "usage",
-            Kind::Interrupted => "interrupted",
-            Kind::BackupStale => "backup_stale",
-            Kind::BackupGap => "backup_gap",
-            Kind::BackupChecksum => "backup_checksum",
-            Kind::BackupLoad => "backup_load",
-            Kind::BackupUnreachable => "backup_unreachable",
-        }
+        self.into()
     }
 }
 
@@ -193,13 +183,14 @@ impl Error {
     }
 
     fn any_in_chain(&self, is: impl Fn(&Inner) -> bool) -> bool {
-        let mut cause = std::error::Error::source(self);
-        let mut found = is(&self.0);
-        while let Some(error) = cause {
-            found |= error.downcast_ref::<Error>().is_some_and(|error| is(&error.0));
-            cause = error.source();
-        }
-        found
+        self.causes()
+            .filter_map(|cause| cause.downcast_ref::<Error>())
+            .any(|error| is(&error.0))
+    }
+
+    /// Returns this error and its causes, from the outermost to the root.
+    fn causes(&self) -> impl Iterator<Item = &(dyn std::error::Error + 'static)> {
+        std::iter::successors(Some(self as &(dyn std::error::Error + 'static)), |error| error.source())
     }
 
     pub fn kind(&self) -> Kind {
@@ -208,36 +199,29 @@ impl Error {
 
     /// Returns the outermost hint of the chain.
     pub fn next_step(&self) -> Option<&str> {
-        if let Some(hint) = &self.0.hint {
-            return Some(hint);
-        }
-        let mut cause = std::error::Error::source(self);
-        while let Some(error) = cause {
-            if let Some(hint) = error.downcast_ref::<Error>().and_then(|e| e.0.hint.as_deref()) {
-                return Some(hint);
-            }
-            cause = error.source();
-        }
-        None
+        self.causes()
+            .filter_map(|cause| cause.downcast_ref::<Error>())
+            .find_map(|error| error.0.hint.as_deref())
     }
 
     /// Returns the messages from the outermost to the root, without repetitions.
     pub fn chain(&self) -> Vec<String> {
-        let mut lines = vec![self.0.message.clone()];
-        let mut cause = std::error::Error::source(self);
-        while let Some(error) = cause {
-            let line = error.to_string();
+        let mut lines: Vec<String> = Vec::new();
+        for line in self.causes().map(ToString::to_string) {
             if lines.last().is_none_or(|last| !last.contains(&line)) {
                 lines.push(line);
             }
-            cause = error.source();
         }
         lines
     }
 }
 
+/// Shows what failed; by `{:#}` in one line with its causes.
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if f.alternate() {
+            return f.write_str(&self.chain().join(": "));
+        }
         f.write_str(&self.0.message)
     }
 }

@@ -1,11 +1,12 @@
 //! The words of a cutover: its phases, fences and commands.
 
 use serde::{Deserialize, Serialize};
-use std::fmt;
+use strum::{Display, IntoStaticStr};
 
 /// A phase of a cutover, journaled before its effect; `drained` and `proven` are only shown.
-#[derive(Clone, Copy, Debug, Deserialize, Serialize, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Deserialize, Display, IntoStaticStr, Serialize, PartialEq, Eq, PartialOrd, Ord)]
 #[serde(rename_all = "lowercase")]
+#[strum(serialize_all = "lowercase")]
 pub enum Phase {
     /// The master replicates from the source.
     Following,
@@ -29,29 +30,14 @@ pub enum Phase {
 
 impl Phase {
     pub fn name(self) -> &'static str {
-        match self {
-            Phase::Following => "following",
-            Phase::Returning => "returning",
-            Phase::Fenced => "fenced",
-            Phase::Drained => "drained",
-            Phase::Proven => "proven",
-            Phase::Promoted => "promoted",
-            Phase::Switching => "switching",
-            Phase::Switched => "switched",
-            Phase::Settled => "settled",
-        }
-    }
-}
-
-impl fmt::Display for Phase {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.name())
+        self.into()
     }
 }
 
 /// The kind of fence.
-#[derive(Clone, Copy, Debug, Deserialize, Serialize, PartialEq, Eq, clap::ValueEnum)]
+#[derive(Clone, Copy, Debug, Deserialize, Display, Serialize, PartialEq, Eq, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
+#[strum(serialize_all = "lowercase")]
 pub enum FenceKind {
     /// The source holds writes back. It is short, and ends by itself.
     Pause,
@@ -59,37 +45,19 @@ pub enum FenceKind {
     Platform,
 }
 
-impl fmt::Display for FenceKind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(match self {
-            FenceKind::Pause => "pause",
-            FenceKind::Platform => "platform",
-        })
-    }
-}
-
 /// The command of a cutover.
-#[derive(Clone, Copy, Debug, Deserialize, Serialize, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Deserialize, Display, IntoStaticStr, Serialize, PartialEq, Eq)]
 #[serde(rename_all = "kebab-case")]
+#[strum(serialize_all = "kebab-case")]
 pub enum Command {
     Promote,
     SwitchApp,
-    /// `switch-app --back`
+    #[strum(to_string = "switch-app --back")]
     Back,
 }
 
 impl Command {
     pub fn name(self) -> &'static str {
-        match self {
-            Command::Promote => "promote",
-            Command::SwitchApp => "switch-app",
-            Command::Back => "switch-app --back",
-        }
-    }
-}
-
-impl fmt::Display for Command {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
+        self.into()
     }
 }

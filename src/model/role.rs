@@ -1,11 +1,14 @@
 //! The roles of hosts.
 
 use serde::{Deserialize, Serialize};
-use std::fmt;
+use strum::{Display, EnumString, IntoStaticStr};
 
 /// The role of a host in the pair.
-#[derive(Clone, Copy, Debug, Deserialize, Serialize, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(
+    Clone, Copy, Debug, Deserialize, Display, EnumString, IntoStaticStr, Serialize, PartialEq, Eq, PartialOrd, Ord, Hash,
+)]
 #[serde(rename_all = "lowercase")]
+#[strum(serialize_all = "lowercase")]
 pub enum Role {
     Master,
     Replica,
@@ -16,10 +19,7 @@ impl Role {
 
     /// Returns the word in tags, names of parameters and files.
     pub fn name(self) -> &'static str {
-        match self {
-            Role::Master => "master",
-            Role::Replica => "replica",
-        }
+        self.into()
     }
 
     pub fn other(self) -> Role {
@@ -27,19 +27,5 @@ impl Role {
             Role::Master => Role::Replica,
             Role::Replica => Role::Master,
         }
-    }
-}
-
-impl fmt::Display for Role {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.name())
-    }
-}
-
-impl std::str::FromStr for Role {
-    type Err = ();
-
-    fn from_str(text: &str) -> Result<Self, ()> {
-        Role::ALL.into_iter().find(|role| role.name() == text).ok_or(())
     }
 }

@@ -5,7 +5,7 @@ use crate::model::error::{Error, Result};
 use crate::model::secret::Secret;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use std::fmt;
+use strum::{Display, IntoStaticStr};
 
 /// Names of the parameters under `/infra/<name>/<env>/`.
 pub mod parameter {
@@ -44,8 +44,11 @@ pub mod parameter {
 }
 
 /// The users of the pair's Redis.
-#[derive(Clone, Copy, Debug, Deserialize, Serialize, PartialEq, Eq, PartialOrd, Ord, clap::ValueEnum)]
+#[derive(
+    Clone, Copy, Debug, Deserialize, Display, IntoStaticStr, Serialize, PartialEq, Eq, PartialOrd, Ord, clap::ValueEnum,
+)]
 #[serde(rename_all = "lowercase")]
+#[strum(serialize_all = "lowercase")]
 pub enum RedisUser {
     /// The app, at the endpoint
     App,
@@ -71,24 +74,12 @@ impl RedisUser {
 
     /// Returns the name in Redis's ACL and in SSM.
     pub fn name(self) -> &'static str {
-        match self {
-            RedisUser::App => "app",
-            RedisUser::Replication => "replication",
-            RedisUser::Backup => "backup",
-            RedisUser::Monitoring => "monitoring",
-            RedisUser::Admin => "admin",
-        }
+        self.into()
     }
 
     /// Returns true if the user may log in from anywhere; the module limits the others to the pair.
     pub fn comes_from_anywhere(self) -> bool {
         !matches!(self, RedisUser::Replication | RedisUser::Backup)
-    }
-}
-
-impl fmt::Display for RedisUser {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.name())
     }
 }
 

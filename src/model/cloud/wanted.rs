@@ -5,7 +5,7 @@ use crate::model::role::Role;
 use crate::model::secrets::{RedisUser, parameter};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
-use std::fmt;
+use strum::Display;
 
 /// The tags by which all resources of an environment are found.
 pub const TAG_NAME: &str = "infra:name";
@@ -124,20 +124,12 @@ pub struct ObjectLock {
 /// Says who may remove an object before its time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
+#[strum(serialize_all = "lowercase")]
 pub enum LockMode {
     /// Everybody with the permission.
     Governance,
     /// Nobody, not even the account's root user.
     Compliance,
-}
-
-impl fmt::Display for LockMode {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(match self {
-            LockMode::Governance => "governance",
-            LockMode::Compliance => "compliance",
-        })
-    }
 }
 
 /// One rule of a bucket's lifecycle, with the fields that we use.
@@ -180,7 +172,6 @@ pub fn lifecycle(names: &Names, expiry: Expiry) -> Vec<LifecycleRule> {
 /// Returns the client token that lets a repeated request make only one machine. `attempt` grows
 /// when the machine of a token has been terminated.
 pub fn client_token(names: &Names, role: Role, generation: u64, attempt: u32) -> String {
-    use std::fmt::Write;
     let text = format!("{}/{}/{role}/{generation}/{attempt}", names.name, names.env);
     Sha256::digest(text.as_bytes())
         .iter()

@@ -10,13 +10,14 @@ use crate::model::names::Names;
 use crate::model::secret::Secret;
 use jiff::Timestamp;
 use serde::Serialize;
-use std::fmt;
+use strum::{Display, EnumString, IntoStaticStr};
 
 const TAG_PURPOSE: &str = "infra:purpose";
 
 /// The purpose of a restore instance.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Display, EnumString, IntoStaticStr, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
 pub enum Purpose {
     /// The drill that made it removes it.
     Drill,
@@ -25,19 +26,8 @@ pub enum Purpose {
 }
 
 impl Purpose {
-    const ALL: [Purpose; 2] = [Purpose::Drill, Purpose::Restored];
-
     pub fn name(self) -> &'static str {
-        match self {
-            Purpose::Drill => "drill",
-            Purpose::Restored => "restored",
-        }
-    }
-}
-
-impl fmt::Display for Purpose {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.name())
+        self.into()
     }
 }
 
@@ -94,10 +84,9 @@ pub async fn run_beside(
 
 fn from_ec2(instance: aws_sdk_ec2::types::Instance) -> Option<RestoreInstance> {
     let tags = instance.tags.unwrap_or_default();
-    let purpose = tag(&tags, TAG_PURPOSE)?;
     Some(RestoreInstance {
         instance: instance.instance_id?,
-        purpose: Purpose::ALL.into_iter().find(|known| known.name() == purpose)?,
+        purpose: tag(&tags, TAG_PURPOSE)?.parse().ok()?,
         state: instance
             .state
             .and_then(|state| state.name)

@@ -5,8 +5,8 @@ use crate::effects::wait::{Look, Wait};
 use crate::model::error::Result;
 use crate::ui::Step;
 use serde::{Deserialize, Serialize};
-use std::fmt;
 use std::time::Duration;
+use strum::Display;
 
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
 pub struct Release {
@@ -16,8 +16,9 @@ pub struct Release {
     pub description: String,
 }
 
-#[derive(Clone, Copy, Debug, Deserialize, Serialize, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Deserialize, Display, Serialize, PartialEq, Eq)]
 #[serde(rename_all = "lowercase")]
+#[strum(serialize_all = "lowercase")]
 pub enum ReleaseStatus {
     Pending,
     Succeeded,
@@ -28,17 +29,6 @@ pub enum ReleaseStatus {
 impl ReleaseStatus {
     pub fn is_terminal(self) -> bool {
         self != ReleaseStatus::Pending
-    }
-}
-
-impl fmt::Display for ReleaseStatus {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            ReleaseStatus::Pending => "pending",
-            ReleaseStatus::Succeeded => "succeeded",
-            ReleaseStatus::Failed => "failed",
-            ReleaseStatus::Expired => "expired",
-        })
     }
 }
 
