@@ -7,7 +7,6 @@ use crate::model::error::{Doing, Result};
 use crate::model::files;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use std::io::Write;
 use std::path::{Path, PathBuf};
 
 /// Two hosts need a hundredth of this.
@@ -77,17 +76,10 @@ impl Inventory {
         if std::fs::read_to_string(path).is_ok_and(|there| there == text) {
             return Ok(false);
         }
-        let shown = path.display();
         let folder = path.parent().unwrap_or(Path::new("."));
         std::fs::create_dir_all(folder).doing(|| format!("make the folder {}", folder.display()))?;
-        let mut file = tempfile::NamedTempFile::new_in(folder).doing(|| format!("write {shown}"))?;
-        file.write_all(text.as_bytes())
-            .and_then(|()| file.as_file().sync_all())
-            .doing(|| format!("write {shown}"))?;
         fault::point(format_args!("before write the inventory"));
-        file.persist(path)
-            .map_err(|e| e.error)
-            .doing(|| format!("write {shown}"))?;
+        files::replace(path, &text).doing(|| format!("write {}", path.display()))?;
         fault::point(format_args!("after write the inventory"));
         Ok(true)
     }

@@ -22,15 +22,9 @@ impl Secret {
     /// Makes a password of 256 bits in hexadecimal, which is safe in URLs, redis.conf and shells.
     pub fn generate() -> Self {
         use ssh_key::rand_core::{OsRng, RngCore};
-        let mut bytes = [0u8; 32];
-        OsRng.fill_bytes(&mut bytes);
-        let value = bytes.iter().fold(String::with_capacity(64), |mut text, byte| {
-            use fmt::Write;
-            let _ = write!(text, "{byte:02x}");
-            text
-        });
-        bytes.zeroize();
-        Secret(value)
+        let mut bytes = Zeroizing::new([0u8; 32]);
+        OsRng.fill_bytes(&mut *bytes);
+        Secret(hex::encode(&*bytes))
     }
 }
 

@@ -48,6 +48,21 @@ pub struct HostRecord {
     pub next_host_key: Option<String>,
 }
 
+impl HostRecord {
+    /// Returns the keys that the host may show, as lines of known_hosts without its host name.
+    pub fn pinned(&self) -> impl Iterator<Item = &str> {
+        let keys = [Some(&self.host_key), self.next_host_key.as_ref()]
+            .into_iter()
+            .flatten();
+        keys.map(String::as_str).filter(|key| !key.is_empty())
+    }
+
+    /// Returns true if the first contact has come to its end.
+    pub fn is_known(&self) -> bool {
+        !self.host_key.is_empty() && self.next_host_key.is_none()
+    }
+}
+
 /// The source that the pair follows or has left. It never holds the URL.
 #[derive(Clone, Debug, Default, Deserialize, Serialize, PartialEq, Eq)]
 pub struct SourceRecord {

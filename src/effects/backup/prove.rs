@@ -66,7 +66,7 @@ pub async fn everything(bucket: &Bucket, env: &str, catalogue: &Catalogue, step:
 async fn one(bucket: &Bucket, key: &str, sha256: &str) -> std::result::Result<u64, Finding> {
     let finding = |kind, what: String| Finding { kind, what };
     match bucket.get_within(key, LARGEST_OBJECT).await {
-        Err(error) => Err(finding(Wrong::Unreachable, error.chain().join(": "))),
+        Err(error) => Err(finding(Wrong::Unreachable, format!("{error:#}"))),
         Ok(None) => Err(finding(Wrong::Gap, format!("{key} is gone"))),
         Ok(Some(object)) => {
             let found = digest::of(&object.body);

@@ -253,11 +253,7 @@ pub async fn to_folder(
 
 fn alter(folder: &Path, base: &Path, wanted: &Wanted, picks: bool) -> std::result::Result<Option<Picked>, Unpicked> {
     if !picks {
-        let new = base.with_extension("new");
-        let mut file = std::fs::File::create(&new)?;
-        pick::shift(base, wanted.shift_ms, &mut file)?;
-        file.sync_all()?;
-        std::fs::rename(&new, base)?;
+        pick::shift_in_place(base, wanted.shift_ms)?;
         return Ok(None);
     }
     let mut file = std::fs::File::create_new(folder.join(COMMANDS))?;

@@ -13,6 +13,10 @@ const LONGEST: usize = 400;
 pub(crate) trait Explain<T> {
     /// `permission` is the one that the call needs; `what` fits after "failed to".
     fn explain(self, permission: Permission, what: impl FnOnce() -> String) -> Result<T>;
+
+    /// As `explain`, but returns `None` if AWS answers with one of these codes.
+    fn explain_unless(self, codes: &[&str], permission: Permission, what: impl FnOnce() -> String)
+    -> Result<Option<T>>;
 }
 
 impl<T, E> Explain<T> for Result<T, SdkError<E, HttpResponse>>
@@ -21,6 +25,18 @@ where
 {
     fn explain(self, permission: Permission, what: impl FnOnce() -> String) -> Result<T> {
         self.map_err(|error| explained(&error, permission, what()))
+    }
+
+    fn explain_unless(
+        self,
+        codes: &[&str],
+        permission: Permission,
+        what: impl FnOnce() -> String,
+    ) -> Result<Option<T>> {
+        match self {
+            Err(error) if codes.contains(&code(&error)) => Ok(None),
+            answer => answer.explain(permission, what).map(Some),
+        }
     }
 }
 

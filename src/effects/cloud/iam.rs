@@ -1,13 +1,19 @@
 //! The hosts' role and instance profile.
 
 use super::Cloud;
-use super::failure::{Explain, code};
+use super::failure::Explain;
 use crate::model::cloud::{HOST_POLICY, Permission, Profile, RoleFound};
 use crate::model::error::{Doing, Result};
 use crate::model::names::Names;
 use aws_sdk_iam::error::BuildError;
 use aws_sdk_iam::types::Tag;
 use serde_json::Value;
+
+/// The code of IAM's answer about an entity that does not exist.
+const ABSENT: &[&str] = &["NoSuchEntity"];
+
+/// The code of IAM's answer about an entity that was made before.
+const THERE: &[&str] = &["EntityAlreadyExists"];
 
 /// Returns the role with its trust and our policy, as far as they exist.
 pub async fn role(cloud: &Cloud, name: &str) -> Result<Option<RoleFound>> {
@@ -21,25 +27,15 @@ pub async fn role(cloud: &Cloud, name: &str) -> Result<Option<RoleFound>> {
             .policy_name(HOST_POLICY)
             .send()
     );
-    let role = match role {
-        Err(error) if code(&error) == "NoSuchEntity" => return Ok(None),
-        role => {
-            role.explain(Permission::GetRole, || format!("look for the role {name}"))?
-                .role
-        }
-    };
-    let policy = match policy {
-        Err(error) if code(&error) == "NoSuchEntity" => None,
-        policy => {
-            let policy = policy.explain(Permission::GetRolePolicy, || {
-                format!("read the policy of the role {name}")
-            })?;
-            Some(document(Some(&policy.policy_document)))
-        }
-    };
+    let role = role.explain_unless(ABSENT, Permission::GetRole, || format!("look for the role {name}"))?;
+    let Some(role) = role else { return Ok(None) };
+    let policy = policy.explain_unless(ABSENT, Permission::GetRolePolicy, || {
+        format!("read the policy of the role {name}")
+    })?;
+    let trust = role.role.and_then(|role| role.assume_role_policy_document);
     Ok(Some(RoleFound {
-        trust: document(role.and_then(|role| role.assume_role_policy_document).as_deref()),
-        policy,
+        trust: document(trust.as_deref().unwrap_or_default()),
+        policy: policy.map(|policy| document(&policy.policy_document)),
     }))
 }
 
@@ -53,12 +49,8 @@ pub async fn create_role(cloud: &Cloud, names: &Names, name: &str, trust: &Value
         .set_tags(Some(tags(names)?))
         .send()
         .await;
-    match made {
-        Err(error) if code(&error) == "EntityAlreadyExists" => Ok(()),
-        made => made
-            .map(|_| ())
-            .explain(Permission::CreateRole, || format!("create the role {name}")),
-    }
+    made.explain_unless(THERE, Permission::CreateRole, || format!("create the role {name}"))?;
+    Ok(())
 }
 
 pub async fn set_trust(cloud: &Cloud, name: &str, trust: &Value) -> Result<()> {
@@ -91,22 +83,19 @@ pub async fn set_role_policy(cloud: &Cloud, name: &str, document: &Value) -> Res
 }
 
 pub async fn profile(cloud: &Cloud, name: &str) -> Result<Option<Profile>> {
-    let answer = match cloud
-        .iam
-        .get_instance_profile()
-        .instance_profile_name(name)
+    let get = cloud.iam.get_instance_profile().instance_profile_name(name);
+    let answer = get
         .send()
         .await
-    {
-        Err(error) if code(&error) == "NoSuchEntity" => return Ok(None),
-        answer => answer.explain(Permission::GetInstanceProfile, || {
+        .explain_unless(ABSENT, Permission::GetInstanceProfile, || {
             format!("look for the instance profile {name}")
-        })?,
-    };
-    Ok(answer.instance_profile.map(|profile| Profile {
-        arn: profile.arn,
-        roles: profile.roles.into_iter().map(|role| role.role_name).collect(),
-    }))
+        })?;
+    Ok(answer
+        .and_then(|answer| answer.instance_profile)
+        .map(|profile| Profile {
+            arn: profile.arn,
+            roles: profile.roles.into_iter().map(|role| role.role_name).collect(),
+        }))
 }
 
 pub async fn create_profile(cloud: &Cloud, names: &Names, name: &str) -> Result<()> {
@@ -117,12 +106,10 @@ pub async fn create_profile(cloud: &Cloud, names: &Names, name: &str) -> Result<
         .set_tags(Some(tags(names)?))
         .send()
         .await;
-    match made {
-        Err(error) if code(&error) == "EntityAlreadyExists" => Ok(()),
-        made => made.map(|_| ()).explain(Permission::CreateInstanceProfile, || {
-            format!("create the instance profile {name}")
-        }),
-    }
+    made.explain_unless(THERE, Permission::CreateInstanceProfile, || {
+        format!("create the instance profile {name}")
+    })?;
+    Ok(())
 }
 
 /// Puts the role into the profile, which holds only one; takes another role out first.
@@ -159,55 +146,35 @@ pub async fn delete_profile(cloud: &Cloud, name: &str) -> Result<()> {
     {
         take_role_out(cloud, name, &role).await?;
     }
-    match cloud
-        .iam
-        .delete_instance_profile()
-        .instance_profile_name(name)
+    let delete = cloud.iam.delete_instance_profile().instance_profile_name(name);
+    delete
         .send()
         .await
-    {
-        Err(error) if code(&error) == "NoSuchEntity" => Ok(()),
-        answer => answer.map(|_| ()).explain(Permission::DeleteInstanceProfile, || {
+        .explain_unless(ABSENT, Permission::DeleteInstanceProfile, || {
             format!("remove the instance profile {name}")
-        }),
-    }
+        })?;
+    Ok(())
 }
 
 /// Removes the role with its inline policies. Does nothing if it is gone already.
 pub async fn delete_role(cloud: &Cloud, name: &str) -> Result<()> {
-    let policies = match cloud.iam.list_role_policies().role_name(name).send().await {
-        Err(error) if code(&error) == "NoSuchEntity" => return Ok(()),
-        answer => {
-            answer
-                .explain(Permission::ListRolePolicies, || {
-                    format!("list the policies of the role {name}")
-                })?
-                .policy_names
-        }
-    };
-    for policy in policies {
-        match cloud
-            .iam
-            .delete_role_policy()
-            .role_name(name)
-            .policy_name(&policy)
+    let listed = cloud.iam.list_role_policies().role_name(name).send().await;
+    let listed = listed.explain_unless(ABSENT, Permission::ListRolePolicies, || {
+        format!("list the policies of the role {name}")
+    })?;
+    let Some(listed) = listed else { return Ok(()) };
+    for policy in listed.policy_names {
+        let delete = cloud.iam.delete_role_policy().role_name(name).policy_name(&policy);
+        delete
             .send()
             .await
-        {
-            Err(error) if code(&error) == "NoSuchEntity" => {}
-            answer => {
-                answer.explain(Permission::DeleteRolePolicy, || {
-                    format!("remove the policy {policy} of the role {name}")
-                })?;
-            }
-        }
+            .explain_unless(ABSENT, Permission::DeleteRolePolicy, || {
+                format!("remove the policy {policy} of the role {name}")
+            })?;
     }
-    match cloud.iam.delete_role().role_name(name).send().await {
-        Err(error) if code(&error) == "NoSuchEntity" => Ok(()),
-        answer => answer
-            .map(|_| ())
-            .explain(Permission::DeleteRole, || format!("remove the role {name}")),
-    }
+    let deleted = cloud.iam.delete_role().role_name(name).send().await;
+    deleted.explain_unless(ABSENT, Permission::DeleteRole, || format!("remove the role {name}"))?;
+    Ok(())
 }
 
 async fn take_role_out(cloud: &Cloud, profile: &str, role: &str) -> Result<()> {
@@ -218,12 +185,10 @@ async fn take_role_out(cloud: &Cloud, profile: &str, role: &str) -> Result<()> {
         .role_name(role)
         .send()
         .await;
-    match done {
-        Err(error) if code(&error) == "NoSuchEntity" => Ok(()),
-        done => done.map(|_| ()).explain(Permission::RemoveRoleFromInstanceProfile, || {
-            format!("take the role {role} out of the instance profile {profile}")
-        }),
-    }
+    done.explain_unless(ABSENT, Permission::RemoveRoleFromInstanceProfile, || {
+        format!("take the role {role} out of the instance profile {profile}")
+    })?;
+    Ok(())
 }
 
 fn tags(names: &Names) -> Result<Vec<Tag>> {
@@ -238,16 +203,8 @@ fn tags(names: &Names) -> Result<Vec<Tag>> {
 }
 
 /// Reads a policy document from IAM: percent-encoded JSON. Invalid text equals no wanted policy.
-fn document(text: Option<&str>) -> Value {
-    let bytes = text.unwrap_or_default().as_bytes();
-    let mut plain = Vec::with_capacity(bytes.len());
-    let mut at = 0;
-    while at < bytes.len() {
-        let hex = (bytes[at] == b'%').then(|| bytes.get(at + 1..at + 3)).flatten();
-        let byte = hex.and_then(|hex| u8::from_str_radix(std::str::from_utf8(hex).ok()?, 16).ok());
-        plain.push(byte.unwrap_or(bytes[at]));
-        at += if byte.is_some() { 3 } else { 1 };
-    }
+fn document(text: &str) -> Value {
+    let plain: Vec<u8> = percent_encoding::percent_decode_str(text).collect();
     serde_json::from_slice(&plain).unwrap_or(Value::Null)
 }
 
@@ -258,8 +215,8 @@ mod tests {
     #[test]
     fn policy_documents_are_read_encoded_and_plain() {
         let want = serde_json::json!({"a": "b c/*"});
-        assert_eq!(document(Some("%7B%22a%22%3A%22b%20c%2F%2A%22%7D")), want);
-        assert_eq!(document(Some(r#"{"a":"b c/*"}"#)), want);
-        assert_eq!(document(Some("%7")), Value::Null);
+        assert_eq!(document("%7B%22a%22%3A%22b%20c%2F%2A%22%7D"), want);
+        assert_eq!(document(r#"{"a":"b c/*"}"#), want);
+        assert_eq!(document("%7"), Value::Null);
     }
 }

@@ -1,9 +1,9 @@
 //! Old versions of objects and delete markers, which remain after an object is removed.
 
-use super::failure::{Explain, code};
+use super::failure::Explain;
 use super::s3::{Bucket, timestamp};
 use crate::model::cloud::Permission;
-use crate::model::error::{Error, Result};
+use crate::model::error::{Doing, Error, Result};
 use aws_sdk_s3::types::{Delete, ObjectIdentifier};
 use jiff::Timestamp;
 
@@ -33,12 +33,10 @@ impl Bucket {
                 .expected_bucket_owner(&self.account)
                 .send()
                 .await;
-            let page = match page {
-                Err(error) if code(&error) == "NoSuchBucket" => return Ok(Vec::new()),
-                page => page.explain(Permission::ListBucketVersions, || {
-                    format!("list the versions in {}", self.url(prefix))
-                })?,
-            };
+            let page = page.explain_unless(&["NoSuchBucket"], Permission::ListBucketVersions, || {
+                format!("list the versions in {}", self.url(prefix))
+            })?;
+            let Some(page) = page else { return Ok(Vec::new()) };
             let versions = page
                 .versions
                 .unwrap_or_default()
@@ -78,7 +76,7 @@ impl Bucket {
                 .collect::<Result<Vec<_>, _>>();
             let delete = ids
                 .and_then(|ids| Delete::builder().set_objects(Some(ids)).quiet(true).build())
-                .map_err(|error| Error::failed(format!("name versions in {}", self.url(""))).because(error))?;
+                .doing(|| format!("name versions in {}", self.url("")))?;
             let answer = self
                 .client
                 .delete_objects()

@@ -1,7 +1,6 @@
 //! Finds the programs for the hosts, beside this one or by name. The agent must be static.
 
 use crate::model::error::{Error, Result};
-use sha2::{Digest, Sha256};
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -18,7 +17,7 @@ pub struct Binary {
 
 impl Binary {
     pub fn new(bytes: Vec<u8>) -> Self {
-        let sha256 = infra_agent::digest::hex(&Sha256::digest(&bytes));
+        let sha256 = infra_agent::digest::of(&bytes);
         Binary {
             bytes: bytes.into(),
             sha256: sha256.into(),

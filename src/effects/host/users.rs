@@ -10,7 +10,6 @@ use super::templates;
 use crate::model::error::Result;
 use crate::model::secret::Secret;
 use serde::Serialize;
-use sha2::{Digest, Sha256};
 
 /// The name of the user that the app logs in as.
 pub const APP: &str = "app";
@@ -77,13 +76,7 @@ fn key_rule(pattern: &str) -> String {
 
 /// Returns the form of a password in users.acl.
 pub fn digest(password: &Secret) -> String {
-    use std::fmt::Write;
-    Sha256::digest(password.expose().as_bytes())
-        .iter()
-        .fold(String::with_capacity(64), |mut text, byte| {
-            let _ = write!(text, "{byte:02x}");
-            text
-        })
+    infra_agent::digest::of(password.expose().as_bytes())
 }
 
 #[cfg(test)]

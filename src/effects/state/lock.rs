@@ -369,7 +369,7 @@ async fn renew_once(store: &Store, shared: &Shared) -> Renewal {
     record.until = until(Timestamp::now());
     record.renewals += 1;
     let ends = Instant::now().after(LOCK_TERM);
-    let failed = |error: Error| Renewal::Failed(error.chain().join(": "));
+    let failed = |error: Error| Renewal::Failed(format!("{error:#}"));
     match put(store, &record, &If::Unchanged(grip.etag)).await {
         Ok(Written::Done(etag)) => {
             shared.change(|grip| {

@@ -6,6 +6,7 @@ use super::action::{
 };
 use crate::model::role::Role;
 use serde::{Serialize, Serializer};
+use serde_json::json;
 use std::fmt;
 
 /// Changes to make, resources left as they are, and differences that `up` does not change.
@@ -142,18 +143,7 @@ impl fmt::Display for Plan {
 
 impl Serialize for Plan {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        #[derive(Serialize)]
-        struct Shown<'a> {
-            changes: Vec<Change>,
-            drift: &'a [Drift],
-            unchanged: &'a [String],
-        }
-        let shown = Shown {
-            changes: self.changes(),
-            drift: &self.drift,
-            unchanged: &self.unchanged,
-        };
-        shown.serialize(serializer)
+        json!({ "changes": self.changes(), "drift": self.drift, "unchanged": self.unchanged }).serialize(serializer)
     }
 }
 

@@ -6,6 +6,7 @@ use super::wanted::LockMode;
 use crate::model::size;
 use jiff::Timestamp;
 use serde::{Serialize, Serializer};
+use serde_json::json;
 use std::fmt;
 
 /// All existing resources of an environment.
@@ -158,15 +159,6 @@ impl fmt::Display for TeardownPlan {
 
 impl Serialize for TeardownPlan {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        #[derive(Serialize)]
-        struct Shown<'a> {
-            changes: Vec<Change>,
-            kept: &'a [String],
-        }
-        let shown = Shown {
-            changes: self.changes(),
-            kept: &self.kept,
-        };
-        shown.serialize(serializer)
+        json!({ "changes": self.changes(), "kept": self.kept }).serialize(serializer)
     }
 }

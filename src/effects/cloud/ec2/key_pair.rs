@@ -52,10 +52,10 @@ pub async fn import_key_pair(cloud: &Cloud, names: &Names, name: &str, public_ke
 }
 
 pub async fn delete_key_pair(cloud: &Cloud, name: &str) -> Result<()> {
-    match cloud.ec2.delete_key_pair().key_name(name).send().await {
-        Err(error) if code(&error) == "InvalidKeyPair.NotFound" => Ok(()),
-        answer => answer
-            .map(|_| ())
-            .explain(Permission::DeleteKeyPair, || format!("remove the key pair {name}")),
-    }
+    let answer = cloud.ec2.delete_key_pair().key_name(name).send().await;
+    let absent = ["InvalidKeyPair.NotFound"];
+    answer.explain_unless(&absent, Permission::DeleteKeyPair, || {
+        format!("remove the key pair {name}")
+    })?;
+    Ok(())
 }
