@@ -7,12 +7,11 @@ use crate::sequences::context::Context;
 
 pub async fn run(context: &Context, arguments: &Policy) -> Result<ExitCode> {
     let environment = context.environment().await?;
-    let names = context.names(&environment)?;
     let who = match arguments.audience {
         Audience::Operator => Who::Operator,
         Audience::Ci => Who::Ci,
     };
-    let policy = operator_policy(&names, who, context.config.backup.object_lock);
+    let policy = operator_policy(&environment.names, who, context.config.backup.object_lock);
     // Always JSON, since AWS reads it. Indented for people, since AWS does not count whitespace.
     context.ui.data(format!("{policy:#}"));
     Ok(ExitCode::Done)

@@ -2,11 +2,10 @@
 
 use crate::effects::platform::Egress;
 use crate::model::cloud::Wanted;
+use crate::model::values::Cidr;
 use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 
-/// All addresses. This is a default for apps only; for operators infra.yml must say it.
-const WORLD: &str = "0.0.0.0/0";
 /// A block with fewer fixed bits holds over a hundredth of all addresses, so it is no operator's.
 const NARROWEST_WORLD: u8 = 7;
 
@@ -20,7 +19,7 @@ pub struct Access {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Admins {
     /// From `hosts.admin_cidrs`; empty means nobody.
-    Named(Vec<String>),
+    Named(Vec<Cidr>),
     /// The address from which this command reaches AWS.
     Own(Ipv4Addr),
 }
@@ -29,7 +28,7 @@ pub enum Admins {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Apps {
     /// From `hosts.app_cidrs`.
-    Named(Vec<String>),
+    Named(Vec<Cidr>),
     /// The app's processes have no fixed address.
     Anywhere,
     /// The outgoing addresses of the apps' Private Spaces.
@@ -40,21 +39,17 @@ pub enum Apps {
 }
 
 impl Admins {
-    pub fn cidrs(&self) -> Vec<String> {
+    pub fn cidrs(&self) -> Vec<Cidr> {
         match self {
             Admins::Named(cidrs) => cidrs.clone(),
-            Admins::Own(address) => vec![format!("{address}/32")],
+            Admins::Own(address) => vec![Cidr::from(*address)],
         }
     }
 
     /// Returns the first block that is too wide to be an operator's.
-    pub fn world(&self) -> Option<&str> {
+    pub fn world(&self) -> Option<Cidr> {
         let Admins::Named(cidrs) = self else { return None };
-        let is_wide = |cidr: &&String| {
-            let bits = cidr.split_once('/').and_then(|(_, bits)| bits.parse::<u8>().ok());
-            bits.is_some_and(|bits| bits < NARROWEST_WORLD)
-        };
-        cidrs.iter().find(is_wide).map(String::as_str)
+        cidrs.iter().find(|cidr| cidr.bits() < NARROWEST_WORLD).copied()
     }
 }
 
@@ -81,11 +76,12 @@ impl Apps {
         }
     }
 
-    pub fn cidrs(&self) -> Vec<String> {
+    pub fn cidrs(&self) -> Vec<Cidr> {
         match self {
             Apps::Named(cidrs) => cidrs.clone(),
-            Apps::Anywhere => vec![WORLD.into()],
-            Apps::Spaces { addresses, .. } => addresses.iter().map(|address| format!("{address}/32")).collect(),
+            // A default for apps only; for operators infra.yml must say it.
+            Apps::Anywhere => vec![Cidr::WORLD],
+            Apps::Spaces { addresses, .. } => addresses.iter().map(|address| Cidr::from(*address)).collect(),
         }
     }
 }
@@ -104,7 +100,7 @@ impl Access {
         wanted.admin_cidrs = self.admins.cidrs();
         wanted.app_cidrs = self.apps.cidrs();
         wanted.own_address = match self.admins {
-            Admins::Own(address) => Some(format!("{address}/32")),
+            Admins::Own(address) => Some(Cidr::from(address)),
             Admins::Named(_) => None,
         };
     }
@@ -125,8 +121,14 @@ mod tests {
     fn apps_in_spaces_open_their_addresses_and_one_outside_opens_the_world() {
         let (one, other) = ([192, 0, 2, 1], [198, 51, 100, 7]);
         let both = Apps::of(vec![space("a", &[one, other]), space("b", &[one])]);
-        assert_eq!(both.cidrs(), ["192.0.2.1/32", "198.51.100.7/32"]);
-        assert_eq!(Apps::of(vec![space("a", &[one]), Egress::Anywhere]).cidrs(), [WORLD]);
+        assert_eq!(
+            both.cidrs(),
+            [one, other].map(|address| Cidr::from(Ipv4Addr::from(address)))
+        );
+        assert_eq!(
+            Apps::of(vec![space("a", &[one]), Egress::Anywhere]).cidrs(),
+            [Cidr::WORLD]
+        );
         assert_eq!(Apps::of(vec![Egress::Anywhere]), Apps::Anywhere);
     }
 
@@ -138,8 +140,8 @@ mod tests {
             (vec!["10.0.0.0/8"], None),
             (vec![], None),
         ] {
-            let admins = Admins::Named(cidrs.into_iter().map(str::to_string).collect());
-            assert_eq!(admins.world(), world);
+            let admins = Admins::Named(cidrs.into_iter().map(|cidr: &str| cidr.parse().unwrap()).collect());
+            assert_eq!(admins.world().map(|cidr| cidr.to_string()).as_deref(), world);
         }
         assert_eq!(Admins::Own(Ipv4Addr::UNSPECIFIED).world(), None);
     }

@@ -13,3 +13,4 @@ pub mod secret;
 pub mod secrets;
 pub mod size;
 pub mod state;
+pub mod values;

@@ -92,7 +92,7 @@ async fn edited_rules_are_mended_both_ways_and_only_those() {
     let lost = Rule::tcp(6379, Source::Members);
     assert!(ec2::authorize(&cloud, &group.id, &intruder).await.unwrap());
     ec2::revoke(&cloud, &group.id, &lost).await.unwrap();
-    wanted.admin_cidrs = vec!["198.51.100.0/24".into()];
+    wanted.admin_cidrs = vec!["198.51.100.0/24".parse().unwrap()];
 
     let (mended, _) = up(&cloud, &wanted).await.unwrap();
     let changes: Vec<String> = mended.changes().iter().map(ToString::to_string).collect();

@@ -175,8 +175,7 @@ fn group(wanted: &Wanted, found: &Found, plan: &mut Plan) -> Result<()> {
 
 /// Returns the reason for a rule that admits the operator's own address; names the old one too.
 fn own_address(wanted: &Wanted, rule: &Rule, there: &BTreeSet<Rule>, rules: &BTreeSet<Rule>) -> Option<String> {
-    let own = wanted.own_address.as_ref()?;
-    if rule.source != Source::Ipv4(own.clone()) {
+    if rule.source != Source::Ipv4(wanted.own_address?.network()) {
         return None;
     }
     let mut before = there.difference(rules).filter_map(|old| match &old.source {

@@ -19,8 +19,8 @@ fn wanted() -> Wanted {
         expiry: Expiry::keeping(48, 35, 12, 3600),
         object_lock: None,
         parameters: Wanted::standard_parameters(),
-        admin_cidrs: vec!["203.0.113.7/32".into()],
-        app_cidrs: vec!["0.0.0.0/0".into()],
+        admin_cidrs: vec!["203.0.113.7/32".parse().unwrap()],
+        app_cidrs: vec!["0.0.0.0/0".parse().unwrap()],
         own_address: None,
         instance_type: "t3.micro".into(),
         image: "debian-13".into(),
@@ -238,7 +238,7 @@ fn rules_are_mended_both_ways_and_a_host_in_a_block_is_no_difference() {
         rules.remove(&Rule::tcp(6379, Source::Ipv4("203.0.113.7/32".into())));
         rules.insert(Rule::tcp(22, Source::Ipv4("203.0.113.0/24".into())));
         rules.insert(Rule::tcp(6379, Source::Ipv4("203.0.113.0/24".into())));
-        wanted.admin_cidrs = vec!["203.0.113.7/24".into()];
+        wanted.admin_cidrs = vec!["203.0.113.7/24".parse().unwrap()];
     });
     assert_eq!(
         lines,
@@ -252,8 +252,8 @@ fn rules_are_mended_both_ways_and_a_host_in_a_block_is_no_difference() {
 #[test]
 fn a_changed_own_address_is_reported_with_the_old_one() {
     let lines = lines(|wanted, _| {
-        wanted.admin_cidrs = vec!["198.51.100.9/32".into()];
-        wanted.own_address = Some("198.51.100.9/32".into());
+        wanted.admin_cidrs = vec!["198.51.100.9/32".parse().unwrap()];
+        wanted.own_address = Some("198.51.100.9/32".parse().unwrap());
     });
     assert_eq!(
         lines,
@@ -268,7 +268,10 @@ fn a_changed_own_address_is_reported_with_the_old_one() {
 
 #[test]
 fn nobody_but_the_app_reaches_redis_and_nobody_but_operators_ssh() {
-    let rules = wanted_rules(&["203.0.113.7/32".into()], &["198.51.100.0/24".into()]);
+    let rules = wanted_rules(
+        &["203.0.113.7/32".parse().unwrap()],
+        &["198.51.100.0/24".parse().unwrap()],
+    );
     let open: BTreeSet<String> = rules.iter().map(ToString::to_string).collect();
     let want = [
         "tcp 22 from 203.0.113.7/32",

@@ -47,7 +47,7 @@ fn judge_admins(admins: &Admins) -> Finding {
                 format!("the whole world may reach ssh: hosts.admin_cidrs has {block}"),
                 "narrow hosts.admin_cidrs to your own addresses, or leave it out",
             ),
-            None => Finding::ok("admin-cidrs", format!("ssh only from {}", cidrs.join(", "))),
+            None => Finding::ok("admin-cidrs", format!("ssh only from {}", list(cidrs))),
         },
     }
 }
@@ -60,13 +60,12 @@ fn judge_apps(apps: &Apps) -> Finding {
         ),
         Apps::Spaces { names, addresses } => {
             let names: Vec<&str> = names.iter().map(String::as_str).collect();
-            let addresses: Vec<String> = addresses.iter().map(ToString::to_string).collect();
             Finding::ok(
                 "app-cidrs",
                 format!(
                     "Redis only from the addresses of {}: {}",
                     names.join(" and "),
-                    addresses.join(", ")
+                    list(addresses)
                 ),
             )
         }
@@ -75,6 +74,14 @@ fn judge_apps(apps: &Apps) -> Finding {
             "no app may reach Redis: hosts.app_cidrs is empty",
             "name the app's addresses there, or leave it out",
         ),
-        Apps::Named(cidrs) => Finding::ok("app-cidrs", format!("Redis only from {}", cidrs.join(", "))),
+        Apps::Named(cidrs) => Finding::ok("app-cidrs", format!("Redis only from {}", list(cidrs))),
     }
+}
+
+fn list<T: ToString>(addresses: impl IntoIterator<Item = T>) -> String {
+    addresses
+        .into_iter()
+        .map(|address| address.to_string())
+        .collect::<Vec<_>>()
+        .join(", ")
 }

@@ -95,7 +95,7 @@ fn good() -> Facts {
         region: "us-east-1".into(),
         rehearsed: None,
         maxmemory: 400 << 20,
-        admins: Ok(Admins::Named(vec!["203.0.113.7/32".into()])),
+        admins: Ok(Admins::Named(vec!["203.0.113.7/32".parse().unwrap()])),
         apps: Ok(Apps::Anywhere),
         certificates: vec![("master", 397), ("replica", 390)],
     }
@@ -323,7 +323,7 @@ fn each_warning_is_named_and_stops_nothing() {
         (app(|app| app.region = "eu-west-1".into()), "region"),
         (
             Facts {
-                admins: Ok(Admins::Named(vec!["0.0.0.0/0".into()])),
+                admins: Ok(Admins::Named(vec!["0.0.0.0/0".parse().unwrap()])),
                 ..good()
             },
             "admin-world",

@@ -1,5 +1,6 @@
 //! Rules of a security group: allowed incoming traffic.
 
+use crate::model::values::Cidr;
 use serde::Serialize;
 use std::collections::BTreeSet;
 use std::fmt;
@@ -45,9 +46,9 @@ impl Rule {
 }
 
 /// Returns the rules of a pair: ssh for operators, Redis for app, operators and the pair itself.
-pub fn wanted_rules(admin_cidrs: &[String], app_cidrs: &[String]) -> BTreeSet<Rule> {
-    let admins = admin_cidrs.iter().map(|cidr| Source::Ipv4(network(cidr)));
-    let apps = app_cidrs.iter().map(|cidr| Source::Ipv4(network(cidr)));
+pub fn wanted_rules(admin_cidrs: &[Cidr], app_cidrs: &[Cidr]) -> BTreeSet<Rule> {
+    let admins = admin_cidrs.iter().map(|cidr| Source::Ipv4(cidr.network()));
+    let apps = app_cidrs.iter().map(|cidr| Source::Ipv4(cidr.network()));
     let ssh = admins.clone().map(|source| Rule::tcp(SSH_PORT, source));
     let redis = admins.chain(apps).map(|source| Rule::tcp(REDIS_PORT, source));
     ssh.chain(redis)
@@ -56,27 +57,10 @@ pub fn wanted_rules(admin_cidrs: &[String], app_cidrs: &[String]) -> BTreeSet<Ru
 }
 
 /// Returns the rules for a rehearsal: who reaches Redis may reach the scratch server.
-pub fn rehearsal_rules(admin_cidrs: &[String], app_cidrs: &[String]) -> BTreeSet<Rule> {
+pub fn rehearsal_rules(admin_cidrs: &[Cidr], app_cidrs: &[Cidr]) -> BTreeSet<Rule> {
     let both = admin_cidrs.iter().chain(app_cidrs);
-    both.map(|cidr| Rule::tcp(REHEARSAL_PORT, Source::Ipv4(network(cidr))))
+    both.map(|cidr| Rule::tcp(REHEARSAL_PORT, Source::Ipv4(cidr.network())))
         .collect()
-}
-
-/// Returns a block in AWS's form, without the bits of a host: 10.0.0.7/24 is 10.0.0.0/24.
-fn network(cidr: &str) -> String {
-    let parts = cidr.split_once('/').and_then(|(address, bits)| {
-        Some((
-            address.parse::<std::net::Ipv4Addr>().ok()?,
-            bits.parse::<u32>().ok().filter(|bits| *bits <= 32)?,
-        ))
-    });
-    match parts {
-        Some((address, bits)) => {
-            let mask = u32::MAX.checked_shl(32 - bits).unwrap_or(0);
-            format!("{}/{bits}", std::net::Ipv4Addr::from(u32::from(address) & mask))
-        }
-        None => cidr.to_string(),
-    }
 }
 
 impl fmt::Display for Rule {

@@ -3,6 +3,7 @@
 use crate::model::names::Names;
 use crate::model::role::Role;
 use crate::model::secrets::{RedisUser, parameter};
+use crate::model::values::Cidr;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use strum::Display;
@@ -26,11 +27,11 @@ pub struct Wanted {
     pub object_lock: Option<ObjectLock>,
     pub parameters: Vec<ParameterWanted>,
     /// Blocks that may reach ssh and the Redis port.
-    pub admin_cidrs: Vec<String>,
+    pub admin_cidrs: Vec<Cidr>,
     /// Blocks that may reach the Redis port.
-    pub app_cidrs: Vec<String>,
+    pub app_cidrs: Vec<Cidr>,
     /// The block of `admin_cidrs` with the operator's own address, if it was not configured.
-    pub own_address: Option<String>,
+    pub own_address: Option<Cidr>,
     pub instance_type: String,
     /// `debian-13`, `debian-12` or an AMI id.
     pub image: String,
@@ -122,7 +123,7 @@ pub struct ObjectLock {
 }
 
 /// Says who may remove an object before its time.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, Display, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 #[strum(serialize_all = "lowercase")]
 pub enum LockMode {
@@ -173,10 +174,5 @@ pub fn lifecycle(names: &Names, expiry: Expiry) -> Vec<LifecycleRule> {
 /// when the machine of a token has been terminated.
 pub fn client_token(names: &Names, role: Role, generation: u64, attempt: u32) -> String {
     let text = format!("{}/{}/{role}/{generation}/{attempt}", names.name, names.env);
-    Sha256::digest(text.as_bytes())
-        .iter()
-        .fold(String::with_capacity(64), |mut hex, byte| {
-            let _ = write!(hex, "{byte:02x}");
-            hex
-        })
+    hex::encode(Sha256::digest(text))
 }

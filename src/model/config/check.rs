@@ -1,7 +1,7 @@
 //! Refuses values of `infra.yml` that cannot be meant. Each refusal names its field.
 
 use super::fields::{App, Backup, Config, Hosts, PlatformKind, Reach, Redis, Source};
-use super::values::{is_cidr, is_command, is_domain, is_name, is_pattern, is_var, parse_memory, period};
+use super::values::{is_command, is_domain, is_pattern, is_var};
 use crate::model::error::{Error, Result};
 use std::ops::RangeInclusive;
 
@@ -46,7 +46,6 @@ const OWN_COMMANDS: [&str; 16] = [
 ];
 
 pub(super) fn check(config: &Config) -> Result<()> {
-    name(&config.name)?;
     source(&config.source)?;
     app(&config.app)?;
     commands(&config.app, config.region.as_deref())?;
@@ -67,17 +66,6 @@ fn within(field: &str, found: u64, range: RangeInclusive<u64>, unit: &str) -> Re
     }
     let want = format!("between {} and {}{unit}", range.start(), range.end());
     wrong(field, &found.to_string(), &want)
-}
-
-fn name(name: &str) -> Result<()> {
-    if !is_name(name, 32) {
-        return wrong(
-            "name",
-            name,
-            "1 to 32 lower-case letters, digits and hyphens that begin with a letter",
-        );
-    }
-    Ok(())
 }
 
 fn source(source: &Source) -> Result<()> {
@@ -142,14 +130,6 @@ fn hosts(hosts: &Hosts) -> Result<()> {
         )
         .hint("leave `hosts.reach` out; `hosts.admin_cidrs` says who gets in there"));
     }
-    for (field, cidrs) in [
-        ("hosts.admin_cidrs", &hosts.admin_cidrs),
-        ("hosts.app_cidrs", &hosts.app_cidrs),
-    ] {
-        if let Some(cidr) = cidrs.iter().flatten().find(|cidr| !is_cidr(cidr)) {
-            return wrong(field, cidr, "an IPv4 block such as 203.0.113.7/32");
-        }
-    }
     if let Some(domain) = hosts.domain.as_ref().filter(|domain| !is_domain(domain)) {
         return wrong("hosts.domain", domain, "a domain name such as redis.example.com");
     }
@@ -161,9 +141,6 @@ fn hosts(hosts: &Hosts) -> Result<()> {
 }
 
 fn redis(redis: &Redis) -> Result<()> {
-    if let Some(maxmemory) = redis.maxmemory.as_ref().filter(|text| parse_memory(text).is_none()) {
-        return wrong("redis.maxmemory", maxmemory, "an amount such as 400mb");
-    }
     if let Some(name) = redis.settings.keys().find(|name| OWN_SETTINGS.contains(&name.as_str())) {
         return Err(
             Error::usage(format!("accept `redis.settings.{name}`: the tool sets it itself"))
@@ -201,9 +178,7 @@ fn app_commands(commands: &[String]) -> Result<()> {
 }
 
 fn backup(backup: &Backup) -> Result<()> {
-    if period(&backup.every).is_none() {
-        return wrong("backup.every", &backup.every, "a period such as 1h or 30m");
-    }
+    within("backup.every", backup.every.0.as_secs(), 300..=86_400, " seconds")?;
     within("backup.rpo_s", backup.rpo_s, 1..=3600, " seconds")?;
     // S3's own limit is a hundred years, which nobody could undo.
     if let Some(lock) = backup.object_lock {

@@ -2,17 +2,18 @@
 //!
 //! A paragraph that begins with `Default:` says a default that the code finds out later.
 
-use super::values;
 use crate::model::cloud::ObjectLock;
+use crate::model::values::{Bytes, Cidr, Name, Span};
 use serde::Deserialize;
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
     /// Prefix and tag of everything that is made: 1 to 32 lower-case letters, digits and hyphens,
     /// beginning with a letter.
-    pub name: String,
+    pub name: Name<32>,
     /// AWS region; must be given with `app.platform: command`.
     ///
     /// Default: the app's.
@@ -32,7 +33,7 @@ pub struct Config {
 impl Config {
     /// Returns the time between two bases, in seconds.
     pub fn backup_period_s(&self) -> u64 {
-        values::period(&self.backup.every).unwrap_or(3600)
+        self.backup.every.0.as_secs()
     }
 }
 
@@ -142,12 +143,12 @@ pub struct Hosts {
     /// another way, such as Session Manager or a VPN.
     ///
     /// Default: your own address, as AWS sees it.
-    pub admin_cidrs: Option<Vec<String>>,
+    pub admin_cidrs: Option<Vec<Cidr>>,
     /// Who may reach the Redis TLS port; in Heroku's Common Runtime, and with `app.commands`,
     /// processes have no fixed address.
     ///
     /// Default: the apps' Private Spaces, or `0.0.0.0/0`.
-    pub app_cidrs: Option<Vec<String>>,
+    pub app_cidrs: Option<Vec<Cidr>>,
     /// A domain of your own that points at the endpoint; the certificates name it too.
     pub domain: Option<String>,
 }
@@ -185,7 +186,7 @@ pub struct Redis {
     /// Such as `400mb`.
     ///
     /// Default: two fifths of the instance type's memory.
-    pub maxmemory: Option<String>,
+    pub maxmemory: Option<Bytes>,
     /// Further lines of redis.conf; those that `infra` sets itself are refused.
     ///
     /// Default: `maxmemory-policy`, `notify-keyspace-events` and `databases` as on the source.
@@ -215,7 +216,9 @@ pub enum Engine {
 #[serde(deny_unknown_fields, default)]
 pub struct Backup {
     /// Time between two bases, from `5m` to `24h`.
-    pub every: String,
+    ///
+    /// Default: `1h`.
+    pub every: Span,
     /// Longest time in seconds that a write may be on the master alone, 1 to 3600.
     pub rpo_s: u64,
     /// How much of the log in MiB may wait on the master's disk while S3 does not take it, 16 to 65536.
@@ -231,7 +234,7 @@ pub struct Backup {
 impl Default for Backup {
     fn default() -> Self {
         Backup {
-            every: "1h".into(),
+            every: Span(Duration::from_secs(3600)),
             rpo_s: 10,
             backlog_mb: 512,
             keep: Keep::default(),

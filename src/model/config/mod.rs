@@ -10,4 +10,3 @@ mod values;
 
 pub use fields::{App, AppCommands, Aws, Backup, Config, Engine, Hosts, Keep, PlatformKind, Reach, Redis, Source};
 pub use pin::write_pin;
-pub use values::{is_name, parse_memory};

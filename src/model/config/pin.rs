@@ -2,6 +2,7 @@
 
 use super::fields::Config;
 use crate::model::error::{Doing, Result};
+use crate::model::files;
 use std::path::Path;
 
 /// Writes the source's pin into the file and keeps the rest, comments too. Returns false if
@@ -11,20 +12,7 @@ pub fn write_pin(path: &Path, pin: &str) -> Result<bool> {
     let Some(pinned) = with_pin(&text, pin) else {
         return Ok(false);
     };
-    let folder = path
-        .parent()
-        .filter(|folder| !folder.as_os_str().is_empty())
-        .unwrap_or(Path::new("."));
-    let mut file = tempfile::NamedTempFile::new_in(folder).doing(|| format!("write {}", path.display()))?;
-    std::io::Write::write_all(&mut file, pinned.as_bytes()).doing(|| format!("write {}", path.display()))?;
-    if let Ok(there) = std::fs::metadata(path) {
-        file.as_file()
-            .set_permissions(there.permissions())
-            .doing(|| format!("write {}", path.display()))?;
-    }
-    file.persist(path)
-        .map_err(|error| error.error)
-        .doing(|| format!("write {}", path.display()))?;
+    files::replace(path, &pinned).doing(|| format!("write {}", path.display()))?;
     Ok(true)
 }
 

@@ -72,6 +72,7 @@ mod tests {
             ("hosts: {domain: '*.example.com'}", "hosts.domain"),
             ("redis: {app_commands: [keys, config|set]}", "config|set"),
             ("backup: {every: 3 days}", "backup.every"),
+            ("backup: {every: 25h}", "backup.every"),
             ("backup: {rpo_s: 0}", "backup.rpo_s"),
             ("backup: {backlog_mb: 1}", "backup.backlog_mb"),
             (
