@@ -173,11 +173,7 @@ fn script(plan: &Plan, pending: &[String], epoch: Option<u64>) -> Zeroizing<Stri
                 line(&mut lines, format_args!("engine {}", commands.as_str()));
             }
             Action::ApplyRole => line(&mut lines, format_args!("role")),
-            Action::Enable(unit) => line(&mut lines, format_args!("enable {unit}")),
-            Action::Disable(unit) => line(&mut lines, format_args!("disable {unit}")),
-            Action::Start(unit) => line(&mut lines, format_args!("start {unit}")),
-            Action::Stop(unit) => line(&mut lines, format_args!("stop {unit}")),
-            Action::Restart(unit) => line(&mut lines, format_args!("restart {unit}")),
+            Action::Unit(verb, unit) => line(&mut lines, format_args!("{verb} {unit}")),
         }
     }
     line(&mut lines, format_args!("settled"));

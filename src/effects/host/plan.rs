@@ -7,14 +7,11 @@ use super::lockdown::FIREWALL;
 use super::redis_conf::{self, Consequence};
 use crate::model::error::{Error, Result};
 use crate::model::secret::Secret;
-use serde::Serialize;
 use std::collections::BTreeSet;
-use std::fmt;
 
 /// The steps in their order. Debug shows no secret.
 #[derive(Clone, Debug, Default)]
 pub struct Plan {
-    pub label: String,
     pub steps: Vec<Step>,
     /// Changes that the machine does not allow. They are reported and not made.
     pub warnings: Vec<String>,
@@ -46,11 +43,8 @@ pub enum Action {
     TellEngine(Secret),
     /// Gives the running engine the role in its file.
     ApplyRole,
-    Enable(String),
-    Disable(String),
-    Start(String),
-    Stop(String),
-    Restart(String),
+    /// Lets systemd do something with a unit, such as `restart`.
+    Unit(&'static str, String),
 }
 
 impl Plan {
@@ -72,39 +66,11 @@ impl Plan {
     }
 }
 
-/// Writes one line per step, for people.
-impl fmt::Display for Plan {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for step in &self.steps {
-            writeln!(f, "{}: {}", self.label, step.text)?;
-        }
-        for warning in &self.warnings {
-            writeln!(f, "{}: warning: {warning}", self.label)?;
-        }
-        Ok(())
-    }
-}
-
-impl Serialize for Plan {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
-        use serde::ser::SerializeStruct;
-        let texts: Vec<&str> = self.steps.iter().map(|step| step.text.as_str()).collect();
-        let mut plan = serializer.serialize_struct("Plan", 3)?;
-        plan.serialize_field("host", &self.label)?;
-        plan.serialize_field("steps", &texts)?;
-        plan.serialize_field("warnings", &self.warnings)?;
-        plan.end()
-    }
-}
-
 /// Compares description and facts. Returns an error if the change would be dangerous.
 pub fn plan(description: &Description, facts: &Facts) -> Result<Plan> {
     refuse_another_engine(description, facts)?;
     refuse_demotion(description, facts)?;
-    let mut plan = Plan {
-        label: description.label.clone(),
-        ..Plan::default()
-    };
+    let mut plan = Plan::default();
     let missing: Vec<String> = description
         .packages
         .iter()
@@ -176,6 +142,10 @@ impl Plan {
         });
     }
 
+    fn unit(&mut self, verb: &'static str, unit: &str) {
+        self.add(format!("{verb} {unit}"), Action::Unit(verb, unit.into()));
+    }
+
     /// Warns if the engine cannot use the module: only passwords then protect the port.
     fn origins(&mut self, description: &Description, facts: &Facts) {
         let package = description.engine.server_package;
@@ -230,12 +200,12 @@ impl Plan {
             if !consequence.restart_for.is_empty() {
                 self.add(
                     format!("restart {engine_unit} for {}", consequence.restart_for.join(", ")),
-                    Action::Restart(engine_unit.into()),
+                    Action::Unit("restart", engine_unit.into()),
                 );
             } else if reactions.contains(&Reaction::RestartEngine) {
                 self.add(
                     format!("restart {engine_unit} for its unit"),
-                    Action::Restart(engine_unit.into()),
+                    Action::Unit("restart", engine_unit.into()),
                 );
             } else {
                 self.tell(reactions, consequence, engine);
@@ -245,7 +215,7 @@ impl Plan {
             if let Reaction::Restart(unit) = reaction
                 && facts.units.get(unit).is_some_and(|unit| unit.active)
             {
-                self.add(format!("restart {unit}"), Action::Restart(unit.clone()));
+                self.unit("restart", unit);
             }
         }
     }
@@ -296,21 +266,19 @@ impl Plan {
             let found = facts.units.get(&unit.name);
             let enabled = found.is_some_and(|found| found.enabled);
             match (enabled, unit.enabled) {
-                (false, true) => self.add(format!("enable {}", unit.name), Action::Enable(unit.name.clone())),
-                (true, false) => self.add(format!("disable {}", unit.name), Action::Disable(unit.name.clone())),
+                (false, true) => self.unit("enable", &unit.name),
+                (true, false) => self.unit("disable", &unit.name),
                 _ => {}
             }
             let active = found.is_some_and(|found| found.active);
             match unit.active {
-                Some(true) if !active => self.add(format!("start {}", unit.name), Action::Start(unit.name.clone())),
+                Some(true) if !active => self.unit("start", &unit.name),
                 // The unit has run and its rules are gone, so somebody flushed them.
-                Some(true) if unit.name == FIREWALL && !facts.firewall => {
-                    self.add(format!("restart {}", unit.name), Action::Restart(unit.name.clone()));
-                }
-                Some(false) if active => self.add(format!("stop {}", unit.name), Action::Stop(unit.name.clone())),
+                Some(true) if unit.name == FIREWALL && !facts.firewall => self.unit("restart", &unit.name),
+                Some(false) if active => self.unit("stop", &unit.name),
                 // A oneshot that has just been enabled for the next boots also runs for this one.
                 None if unit.enabled && !enabled => {
-                    self.add(format!("run {}", unit.name), Action::Start(unit.name.clone()));
+                    self.add(format!("run {}", unit.name), Action::Unit("start", unit.name.clone()));
                 }
                 _ => {}
             }
