@@ -8,7 +8,9 @@ use crate::sequences::move_app::before;
 use crate::sequences::move_app::{Plan, run as run_cutover};
 
 pub async fn run(context: &Context, arguments: &Promote) -> Result<ExitCode> {
-    before::promote(context, &arguments.leave.leave).await?;
+    let environment = context.environment().await?;
+    let phase = context.phase(&environment).await?;
+    before::promote(context, phase, &arguments.leave.leave).await?;
     let plan = Plan {
         command: Command::Promote,
         limits: Limits {
@@ -24,5 +26,5 @@ pub async fn run(context: &Context, arguments: &Promote) -> Result<ExitCode> {
         confirmed: &arguments.confirmed,
         what: "This pauses the source's writes until the master has taken over, and longer for `infra switch-app` to follow.",
     };
-    run_cutover(context, plan).await
+    run_cutover(context, &environment, phase, plan).await
 }

@@ -13,11 +13,14 @@ pub async fn run(context: &Context, arguments: &SwitchApp) -> Result<ExitCode> {
     if arguments.rehearse {
         return rehearsal::run::run(context).await;
     }
+    let environment = context.environment().await?;
     if context.config.source.none {
-        return first::switch(context, &arguments.confirmed).await;
+        return first::switch(context, &environment, &arguments.confirmed).await;
     }
+    let phase = context.phase(&environment).await?;
     if !arguments.back {
-        before::switch(context, &arguments.leave.leave, arguments.without_rehearsal).await?;
+        let leave = &arguments.leave.leave;
+        before::switch(context, &environment, phase, leave, arguments.without_rehearsal).await?;
     }
     let (command, what) = if arguments.back {
         (
@@ -46,5 +49,5 @@ pub async fn run(context: &Context, arguments: &SwitchApp) -> Result<ExitCode> {
         confirmed: &arguments.confirmed,
         what,
     };
-    run_cutover(context, plan).await
+    run_cutover(context, &environment, phase, plan).await
 }

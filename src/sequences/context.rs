@@ -2,12 +2,13 @@
 
 use crate::decide::vars;
 use crate::decide::vars::{Naming, Place};
+use crate::effects::cloud::ssm::Parameters;
 use crate::effects::cloud::{Cloud, ec2, find};
 use crate::effects::interrupt::Interrupt;
 use crate::effects::inventory::Inventory;
 use crate::effects::platform::{ConfigVars, Heroku, Hook, Platform};
 use crate::effects::redis::{Digest, Server, Trust};
-use crate::effects::remote::{HostKey, Target};
+use crate::effects::remote::{Session, Target};
 use crate::effects::state::{Held, Journal, Lock, Store};
 use crate::model::cloud::Wanted;
 use crate::model::config::Config;
@@ -18,6 +19,7 @@ use crate::model::role::Role;
 use crate::model::secret::Secret;
 use crate::model::secrets::{RedisUser, Secrets};
 use crate::model::state::{HostRecord, State};
+use crate::model::values::Name;
 use crate::sequences::arguments::Common;
 use crate::sequences::cutover::history::History;
 use crate::sequences::cutover::record as entries;
@@ -26,6 +28,10 @@ use crate::ui::Ui;
 use std::collections::BTreeMap;
 use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
+use std::time::Duration;
+
+/// A host that was set up answers at once, or is in trouble.
+const PATIENCE: Duration = Duration::from_secs(20);
 
 /// The port of Redis over TLS on every host.
 pub const REDIS_PORT: u16 = 6379;
@@ -59,16 +65,20 @@ impl Addresses {
 pub struct Environment {
     pub cloud: Cloud,
     pub store: Store,
+    pub names: Names,
+}
+
+/// The pair that `up` has made: its state, and all by which its hosts are reached.
+pub struct KnownPair {
+    pub state: State,
+    pub secrets: Secrets,
+    pub addresses: Addresses,
 }
 
 impl Context {
     pub fn new(common: Common, ui: Ui, interrupt: Interrupt) -> Result<Self> {
-        if !crate::model::config::is_name(&common.env, 24) {
-            return Err(Error::usage(format!(
-                "accept --env {:?}: it is not 1 to 24 lower-case letters, digits and hyphens",
-                common.env
-            )));
-        }
+        let env: Result<Name<24>, String> = common.env.parse();
+        env.map_err(|wrong| Error::usage(format!("accept --env: {wrong}")))?;
         let config = Config::load(&common.config)?;
         let platform = match (config.app.platform, &config.app.commands) {
             (PlatformKind::Command, Some(commands)) => Platform::Command(Hook::new(&config.app.name, commands.clone())),
@@ -103,44 +113,7 @@ impl Context {
         let cloud = Cloud::connect(Some(&region), self.config.aws.endpoint.as_deref()).await?;
         let names = Names::new(&self.config.name, self.env(), cloud.account(), cloud.region())?;
         let store = Store::new(&cloud, names.bucket(), self.env());
-        Ok(Environment { cloud, store })
-    }
-
-    pub fn names(&self, environment: &Environment) -> Result<Names> {
-        Names::new(
-            &self.config.name,
-            self.env(),
-            environment.cloud.account(),
-            environment.cloud.region(),
-        )
-    }
-
-    /// Returns the environment's secrets, as far as they were made.
-    pub async fn secrets(&self, environment: &Environment) -> Result<Secrets> {
-        let names = self.names(environment)?;
-        find::secrets(&environment.cloud, &names, &Wanted::standard_parameters()).await
-    }
-
-    /// Returns where the hosts are, as EC2 says.
-    pub async fn addresses(&self, environment: &Environment) -> Result<Addresses> {
-        let names = self.names(environment)?;
-        let (instances, addresses) = tokio::try_join!(
-            ec2::instances(&environment.cloud, &names),
-            ec2::addresses(&environment.cloud, &names)
-        )?;
-        let mut found = BTreeMap::new();
-        for instance in &instances {
-            let elastic = addresses
-                .iter()
-                .find(|address| address.instance.as_deref() == Some(&instance.id));
-            if let Some(address) = elastic
-                .map(|address| &address.public_ip)
-                .or(instance.public_ip.as_ref())
-            {
-                found.insert(instance.role, address.clone());
-            }
-        }
-        Ok(Addresses(found))
+        Ok(Environment { cloud, store, names })
     }
 
     /// Returns the phase in the journal; `None` if no cutover was ever begun.
@@ -229,7 +202,7 @@ impl Context {
     /// Warns of a failure after the command's own work. The command's result stays as it is.
     pub fn warn_of<T>(&self, result: Result<T>) -> Option<T> {
         result
-            .map_err(|error| self.ui.warn(format!("could not {}", error.chain().join(": "))))
+            .map_err(|error| self.ui.warn(format!("could not {error:#}")))
             .ok()
     }
 
@@ -249,7 +222,7 @@ impl Context {
 
     /// Asks for the deployment's name before something that cannot be undone, unless it was given.
     pub fn confirm(&self, given: Option<&str>, what: &str) -> Result<()> {
-        let name = &self.config.name;
+        let name: &str = &self.config.name;
         let answer = match given {
             Some(answer) => answer.to_string(),
             None => ask(
@@ -314,6 +287,85 @@ impl Environment {
             Error::failed(format!("read the state of {}: there is none", self.store.env())).hint("run `infra up` first")
         })
     }
+
+    /// Returns the environment's secrets, as far as they were made.
+    pub async fn secrets(&self) -> Result<Secrets> {
+        find::secrets(&self.cloud, &self.names, &Wanted::standard_parameters()).await
+    }
+
+    /// Returns where the hosts are, as EC2 says.
+    pub async fn addresses(&self) -> Result<Addresses> {
+        let (instances, addresses) = tokio::try_join!(
+            ec2::instances(&self.cloud, &self.names),
+            ec2::addresses(&self.cloud, &self.names)
+        )?;
+        let reached = instances.iter().filter_map(|instance| {
+            let elastic = addresses
+                .iter()
+                .find(|address| address.instance.as_deref() == Some(&instance.id));
+            let address = elastic
+                .map(|address| &address.public_ip)
+                .or(instance.public_ip.as_ref())?;
+            Some((instance.role, address.clone()))
+        });
+        Ok(Addresses(reached.collect()))
+    }
+
+    /// Returns the SSM parameters of the environment, to be changed.
+    pub fn parameters(&self) -> Parameters<'_> {
+        Parameters {
+            cloud: &self.cloud,
+            names: &self.names,
+        }
+    }
+
+    /// Returns the pair that `up` has made, or an error that says to run `up`.
+    pub async fn pair(&self) -> Result<KnownPair> {
+        let (state, secrets, addresses) = tokio::try_join!(self.state(), self.secrets(), self.addresses())?;
+        Ok(KnownPair {
+            state,
+            secrets,
+            addresses,
+        })
+    }
+}
+
+impl KnownPair {
+    /// Returns the server on a host, with its admin's login.
+    pub fn server(&self, role: Role) -> Result<Server> {
+        host_server(role, self.addresses.of(role)?, &self.secrets)
+    }
+
+    /// Returns the endpoint as the app reaches it, with its login.
+    pub fn endpoint(&self) -> Result<Server> {
+        let none = || Error::failed("find the endpoint: there is none yet").hint("run `infra up` first");
+        Ok(Server {
+            label: "endpoint".into(),
+            host: self.state.endpoint.clone().ok_or_else(none)?,
+            port: REDIS_PORT,
+            user: Some(RedisUser::App.name().into()),
+            password: Some(self.secrets.password(RedisUser::App)?.clone()),
+            trust: Some(Trust::Authority(self.secrets.ca_cert()?.to_string())),
+        })
+    }
+
+    /// Returns how to log in to a host: with the environment's key, if the host shows a pinned one.
+    pub fn target(&self, role: Role) -> Result<Target> {
+        let record = host_record(&self.state, role)?;
+        Ok(Target {
+            label: role.name().into(),
+            address: self.addresses.of(role)?.into(),
+            port: 22,
+            user: LOGIN.into(),
+            private_key: self.secrets.ssh_key()?.clone(),
+            pinned: record.pinned().map(str::parse).collect::<Result<_>>()?,
+        })
+    }
+
+    /// Opens a session on a host, with its pinned key.
+    pub async fn log_in(&self, role: Role) -> Result<Session> {
+        Session::connect(&self.target(role)?, PATIENCE).await
+    }
 }
 
 /// Returns the record of a host that `up` has made.
@@ -336,24 +388,5 @@ pub fn host_server(role: Role, address: &str, secrets: &Secrets) -> Result<Serve
         user: Some("admin".into()),
         password: Some(secrets.password(RedisUser::Admin)?.clone()),
         trust: Some(Trust::Authority(secrets.ca_cert()?.to_string())),
-    })
-}
-
-/// Returns how to log in to a host: with the environment's key, if the host shows a pinned one.
-pub fn target(role: Role, address: &str, record: &HostRecord, secrets: &Secrets) -> Result<Target> {
-    let keys = [Some(&record.host_key), record.next_host_key.as_ref()];
-    let pinned: Vec<HostKey> = keys
-        .into_iter()
-        .flatten()
-        .filter(|key| !key.is_empty())
-        .map(|key| key.parse())
-        .collect::<Result<_>>()?;
-    Ok(Target {
-        label: role.name().into(),
-        address: address.into(),
-        port: 22,
-        user: LOGIN.into(),
-        private_key: secrets.ssh_key()?.clone(),
-        pinned,
     })
 }

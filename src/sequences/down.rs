@@ -15,9 +15,9 @@ use std::collections::BTreeSet;
 
 pub async fn run(context: &Context, arguments: &Down) -> Result<ExitCode> {
     let environment = context.environment().await?;
-    let names = context.names(&environment)?;
+    let names = &environment.names;
     if let Some(named) = &arguments.delete_backups
-        && *named != context.config.name
+        && *named != *context.config.name
     {
         return Err(Error::usage(format!(
             "delete the backups of {named:?}: this deployment is {:?}",
@@ -26,8 +26,8 @@ pub async fn run(context: &Context, arguments: &Down) -> Result<ExitCode> {
         .hint(format!("to delete them say --delete-backups {}", context.config.name)));
     }
     refuse_while_in_use(context, &environment).await?;
-    let standing = teardown::find(&environment.cloud, &names).await?;
-    let plan = plan(&names, &standing, arguments.delete_backups.is_some());
+    let standing = teardown::find(&environment.cloud, names).await?;
+    let plan = plan(names, &standing, arguments.delete_backups.is_some());
     if plan.removals.is_empty() {
         show(context, &plan, &[], &plan.kept);
         return Ok(ExitCode::Done);
@@ -47,7 +47,7 @@ pub async fn run(context: &Context, arguments: &Down) -> Result<ExitCode> {
         let removing = async {
             // Once more, now that nobody else can switch the app.
             refuse_while_in_use(context, &environment).await?;
-            teardown::apply(&environment.cloud, &names, &plan, lock, &context.ui).await
+            teardown::apply(&environment.cloud, names, &plan, lock, &context.ui).await
         };
         context.interrupt.or(removing).await
     };
@@ -78,7 +78,7 @@ async fn refuse_while_in_use(context: &Context, environment: &Environment) -> Re
     }
     // An app may name the endpoint in the state or the address that exists, so both count.
     let mut endpoints: BTreeSet<String> = stored.and_then(|stored| stored.value.endpoint).into_iter().collect();
-    let found = ec2::addresses(&environment.cloud, &context.names(environment)?).await?;
+    let found = ec2::addresses(&environment.cloud, &environment.names).await?;
     endpoints.extend(found.into_iter().map(|address| address.public_ip));
     endpoints.extend(context.endpoint_names(None));
     if endpoints.is_empty() {

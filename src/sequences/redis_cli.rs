@@ -5,42 +5,31 @@
 
 use crate::effects::redis::{Server, logged_in};
 use crate::model::error::{Doing, ExitCode, Result};
+use crate::model::files;
 use crate::sequences::arguments::RedisCli;
 use crate::sequences::context::{Context, host_server};
 use crate::sequences::setup::restore_instance;
-use crate::sequences::ssh::{answer_with, restored, role, without_credentials};
+use crate::sequences::ssh::{answer_with, lend_terminal, restored, role};
 use tokio::net::{UnixListener, UnixStream};
 
 pub async fn run(context: &Context, arguments: &RedisCli) -> Result<ExitCode> {
     let environment = context.environment().await?;
-    let secrets = context.secrets(&environment).await?;
+    let secrets = environment.secrets().await?;
     let server = match role(arguments.host) {
-        Some(role) => host_server(role, context.addresses(&environment).await?.of(role)?, &secrets)?,
-        None => restore_instance::server("restored", &restored(context, &environment).await?.1, &secrets)?,
+        Some(role) => host_server(role, environment.addresses().await?.of(role)?, &secrets)?,
+        None => restore_instance::server("restored", &restored(&environment).await?.1, &secrets)?,
     };
     // We connect first, since redis-cli knows only a socket and cannot say what is wrong.
     server.connect(0).await?;
-    let folder = tempfile::Builder::new()
-        .prefix("infra-redis-")
-        .tempdir()
-        .doing(|| "make a temporary folder".into())?;
+    let folder = files::temporary("redis")?;
     let socket = folder.path().join(&server.label);
     let listener = UnixListener::bind(&socket).doing(|| format!("listen at {}", socket.display()))?;
     let mut command = tokio::process::Command::new("redis-cli");
     command.arg("-s").arg(&socket).args(&arguments.arguments);
-    without_credentials(&mut command);
-    context.interrupt.leave_terminal_to_another();
-    let running = async {
-        let leading = tokio::spawn(lead(listener, server));
-        let status = command.kill_on_drop(true).status().await;
-        leading.abort();
-        status.doing(|| "start redis-cli".into())
-    };
-    let status = context
-        .interrupt
-        .or(running)
-        .await
-        .map_err(|error| error.hint("install redis-cli (Debian: redis-tools), or use `infra ssh`"))?;
+    let leading = tokio::spawn(lead(listener, server));
+    let status = lend_terminal(context, "redis-cli", command).await;
+    leading.abort();
+    let status = status.map_err(|error| error.hint("install redis-cli (Debian: redis-tools), or use `infra ssh`"))?;
     drop(folder);
     answer_with(status)
 }
@@ -51,7 +40,7 @@ async fn lead(listener: UnixListener, server: Server) {
         let server = server.clone();
         tokio::spawn(async move {
             if let Err(error) = join(near, &server).await {
-                tracing::warn!("{}", error.chain().join(": "));
+                tracing::warn!("{error:#}");
             }
         });
     }

@@ -3,6 +3,7 @@
 use crate::effects::cloud::ec2;
 use crate::effects::cloud::ec2::Purpose;
 use crate::model::error::{Doing, Error, ExitCode, Result};
+use crate::model::files;
 use crate::model::role::Role;
 use crate::model::secrets::Secrets;
 use crate::model::state::HostRecord;
@@ -12,42 +13,32 @@ use std::io::Write;
 use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
 use tempfile::TempDir;
+use tokio::process::Command;
 
 /// The exit code of ssh if it did not get to run anything.
 const REFUSED: i32 = 255;
 
 pub async fn run(context: &Context, arguments: &Ssh) -> Result<ExitCode> {
     let environment = context.environment().await?;
-    let (state, secrets) = tokio::try_join!(environment.state(), context.secrets(&environment))?;
+    let pair = environment.pair().await?;
     let (address, record) = match role(arguments.host) {
-        Some(role) => {
-            let address = context.addresses(&environment).await?.of(role)?.to_string();
-            (address, host_record(&state, role)?)
-        }
+        Some(role) => (pair.addresses.of(role)?.to_string(), host_record(&pair.state, role)?),
         None => {
-            let temporary = restored(context, &environment).await?;
-            let record = state.restored.get(&temporary.0).ok_or_else(|| {
-                Error::failed(format!("log in to {}: its key was not noted", temporary.0))
+            let (instance, address) = restored(&environment).await?;
+            let record = pair.state.restored.get(&instance).ok_or_else(|| {
+                Error::failed(format!("log in to {instance}: its key was not noted"))
                     .hint("the restore that made it did not end: remove it with `infra restore --remove`")
             })?;
-            (temporary.1, record)
+            (address, record)
         }
     };
-    let files = Files::write(&address, record, &secrets)?;
-    let mut command = tokio::process::Command::new("ssh");
+    let files = Files::write(&address, record, &pair.secrets)?;
+    let mut command = Command::new("ssh");
     command
         .args(files.options())
         .arg(format!("{LOGIN}@{address}"))
         .args(&arguments.command);
-    without_credentials(&mut command);
-    context.interrupt.leave_terminal_to_another();
-    let running = async {
-        let status = command.kill_on_drop(true).status().await;
-        status.doing(|| "start ssh".into())
-    };
-    let status = context
-        .interrupt
-        .or(running)
+    let status = lend_terminal(context, "ssh", command)
         .await
         .map_err(|error| error.hint("install the OpenSSH client"))?;
     drop(files);
@@ -60,18 +51,24 @@ pub async fn run(context: &Context, arguments: &Ssh) -> Result<ExitCode> {
     answer_with(status)
 }
 
+/// Runs a program that reads from the terminal, without the operator's keys: it needs none of them.
+pub async fn lend_terminal(context: &Context, name: &str, mut command: Command) -> Result<ExitStatus> {
+    for var in ["HEROKU_API_KEY", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"] {
+        command.env_remove(var);
+    }
+    context.interrupt.leave_terminal_to_another();
+    let running = async {
+        let status = command.kill_on_drop(true).status().await;
+        status.doing(|| format!("start {name}"))
+    };
+    context.interrupt.or(running).await
+}
+
 /// Ends with the other program's exit code. No destructor runs, so no file may be left to remove.
 pub fn answer_with(status: ExitStatus) -> Result<ExitCode> {
     match status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or(0)) {
         0 => Ok(ExitCode::Done),
         code => std::process::exit(code),
-    }
-}
-
-/// Removes the operator's keys from the environment of a program that needs none of them.
-pub fn without_credentials(command: &mut tokio::process::Command) {
-    for name in ["HEROKU_API_KEY", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"] {
-        command.env_remove(name);
     }
 }
 
@@ -85,9 +82,8 @@ pub fn role(host: Host) -> Option<Role> {
 }
 
 /// Returns the newest instance that a restore has made, and its address.
-pub async fn restored(context: &Context, environment: &Environment) -> Result<(String, String)> {
-    let names = context.names(environment)?;
-    let all = ec2::restore_instances(&environment.cloud, &names).await?;
+pub async fn restored(environment: &Environment) -> Result<(String, String)> {
+    let all = ec2::restore_instances(&environment.cloud, &environment.names).await?;
     let newest = (all.into_iter().rev())
         .filter(|temporary| temporary.purpose == Purpose::Restored)
         .find_map(|temporary| Some((temporary.instance, temporary.public_ip?)));
@@ -108,16 +104,8 @@ impl Files {
             return Err(Error::failed("log in: the host's key was not pinned yet")
                 .hint("run `infra up`: first contact pins it"));
         }
-        let folder = tempfile::Builder::new()
-            .prefix("infra-ssh-")
-            .tempdir()
-            .doing(|| "make a temporary folder".into())?;
-        let keys = [Some(&record.host_key), record.next_host_key.as_ref()];
-        let known: String = keys
-            .into_iter()
-            .flatten()
-            .map(|key| format!("{address} {key}\n"))
-            .collect();
+        let folder = files::temporary("ssh")?;
+        let known: String = record.pinned().map(|key| format!("{address} {key}\n")).collect();
         for (name, text) in [("key", secrets.ssh_key()?.expose()), ("known_hosts", known.as_str())] {
             let path = folder.path().join(name);
             let mut file = std::os::unix::fs::OpenOptionsExt::mode(

@@ -5,7 +5,7 @@ use crate::model::error::{Error, ExitCode, Result};
 use crate::model::role::Role;
 use crate::model::size;
 use crate::sequences::arguments::Verify;
-use crate::sequences::context::{Context, host_server};
+use crate::sequences::context::Context;
 use crate::ui::Ui;
 use serde_json::{Value, json};
 
@@ -15,12 +15,8 @@ pub async fn run(context: &Context, arguments: &Verify) -> Result<ExitCode> {
 
 async fn look(context: &Context, arguments: &Verify) -> Result<ExitCode> {
     let environment = context.environment().await?;
-    let (source, secrets, addresses) = tokio::try_join!(
-        context.source(),
-        context.secrets(&environment),
-        context.addresses(&environment)
-    )?;
-    let master = host_server(Role::Master, addresses.of(Role::Master)?, &secrets)?;
+    let (source, pair) = tokio::try_join!(context.source(), environment.pair())?;
+    let master = pair.server(Role::Master)?;
     let options = Options {
         rounds: arguments.rounds,
         pause: arguments.pause,

@@ -74,14 +74,15 @@ fn age(world: &World) {
         let issued = tls::issue_for(&authority, &pair.names.host(role), &subjects, Timestamp::now(), 1).unwrap();
         pair.runtime.block_on(async {
             let certificate = Secret::new(issued.certificate.clone());
+            let parameters = ssm::Parameters {
+                cloud: &pair.cloud,
+                names: &pair.names,
+            };
             for (name, value) in [
                 (parameter::tls_key(role), &issued.key),
                 (parameter::tls_cert(role), &certificate),
             ] {
-                let full = format!("{}{name}", pair.names.parameters());
-                ssm::replace(&pair.cloud, &pair.names, &full, value, true)
-                    .await
-                    .unwrap();
+                parameters.replace(&name, value).await.unwrap();
             }
         });
         let encoded = |text: &str| base64::engine::general_purpose::STANDARD.encode(text);

@@ -3,9 +3,10 @@
 use super::Cloud;
 use super::failure::{Explain, code, explained};
 use crate::model::cloud::Permission;
-use crate::model::error::{Error, Result};
+use crate::model::error::{Doing, Error, Result};
 use crate::model::names::Names;
 use crate::model::secret::Secret;
+use aws_sdk_ssm::operation::put_parameter::builders::PutParameterFluentBuilder;
 use aws_sdk_ssm::types::{ParameterType, Tag};
 use futures_util::future::try_join_all;
 use std::collections::BTreeMap;
@@ -34,63 +35,67 @@ pub async fn read(cloud: &Cloud, names: &[String]) -> Result<BTreeMap<String, Se
         .collect())
 }
 
-/// Makes a parameter if it is absent. Returns the stored value, which may be somebody else's.
-pub async fn make(cloud: &Cloud, names: &Names, name: &str, value: &Secret, secure: bool) -> Result<Secret> {
-    let tag = |key: &str, value: &str| Tag::builder().key(key).value(value).build();
-    let tags = [
-        tag(super::ec2::TAG_NAME, &names.name),
-        tag(super::ec2::TAG_ENV, &names.env),
-    ];
-    let tags: Result<Vec<Tag>, _> = tags.into_iter().collect();
-    let tags = tags.map_err(|error| Error::failed(format!("tag the SSM parameter {name}")).because(error))?;
-    let made = cloud
-        .ssm
-        .put_parameter()
-        .name(name)
-        .value(value.expose())
-        .r#type(if secure {
-            ParameterType::SecureString
-        } else {
-            ParameterType::String
-        })
-        .overwrite(false)
-        .set_tags(Some(tags))
-        .send()
-        .await;
-    match made {
-        Ok(_) => Ok(value.clone()),
-        Err(error) if code(&error) == "ParameterAlreadyExists" => {
-            let stored = read(cloud, &[name.to_string()]).await?.remove(name);
-            stored.ok_or_else(|| {
-                Error::failed(format!("make the SSM parameter {name}"))
-                    .because("SSM says that it exists, and does not give it")
-                    .hint("run the same command again")
-            })
-        }
-        Err(error) => Err(refused(&error, name, value)),
-    }
+/// The parameters of one environment, by their names below its prefix.
+pub struct Parameters<'a> {
+    pub cloud: &'a Cloud,
+    pub names: &'a Names,
 }
 
-/// Replaces the value of a parameter that may exist, such as a renewed certificate.
-pub async fn replace(cloud: &Cloud, names: &Names, name: &str, value: &Secret, secure: bool) -> Result<()> {
-    // SSM takes tags only for new parameters, so it is made first, and then overwritten.
-    if make(cloud, names, name, value, secure).await? == *value {
-        return Ok(());
+impl Parameters<'_> {
+    /// Makes a parameter if it is absent. Returns the stored value, which may be somebody else's.
+    pub async fn make(&self, name: &str, value: &Secret, secure: bool) -> Result<Secret> {
+        let full = self.full(name);
+        let tag = |key: &str, value: &str| Tag::builder().key(key).value(value).build();
+        let tags = [
+            tag(super::ec2::TAG_NAME, &self.names.name),
+            tag(super::ec2::TAG_ENV, &self.names.env),
+        ];
+        let tags: Result<Vec<Tag>, _> = tags.into_iter().collect();
+        let tags = tags.doing(|| format!("tag the SSM parameter {full}"))?;
+        let put = self.put(&full, value, secure).overwrite(false);
+        match put.set_tags(Some(tags)).send().await {
+            Ok(_) => Ok(value.clone()),
+            Err(error) if code(&error) == "ParameterAlreadyExists" => {
+                let stored = read(self.cloud, std::slice::from_ref(&full)).await?.remove(&full);
+                stored.ok_or_else(|| {
+                    Error::failed(format!("make the SSM parameter {full}"))
+                        .because("SSM says that it exists, and does not give it")
+                        .hint("run the same command again")
+                })
+            }
+            Err(error) => Err(refused(&error, &full, value)),
+        }
     }
-    let done = cloud
-        .ssm
-        .put_parameter()
-        .name(name)
-        .value(value.expose())
-        .r#type(if secure {
+
+    /// Replaces the value of a secret that may exist, such as a renewed certificate.
+    pub async fn replace(&self, name: &str, value: &Secret) -> Result<()> {
+        // SSM takes tags only for new parameters, so it is made first, and then overwritten.
+        if self.make(name, value, true).await? == *value {
+            return Ok(());
+        }
+        let full = self.full(name);
+        let done = self.put(&full, value, true).overwrite(true).send().await;
+        done.map(|_| ()).map_err(|error| refused(&error, &full, value))
+    }
+
+    /// Removes a parameter. Does nothing if it is gone already.
+    pub async fn delete(&self, name: &str) -> Result<()> {
+        delete(self.cloud, &[self.full(name)]).await
+    }
+
+    /// Returns the parameter's name with the prefix.
+    pub fn full(&self, name: &str) -> String {
+        format!("{}{name}", self.names.parameters())
+    }
+
+    fn put(&self, full: &str, value: &Secret, secure: bool) -> PutParameterFluentBuilder {
+        let put = self.cloud.ssm.put_parameter().name(full).value(value.expose());
+        put.r#type(if secure {
             ParameterType::SecureString
         } else {
             ParameterType::String
         })
-        .overwrite(true)
-        .send()
-        .await;
-    done.map(|_| ()).map_err(|error| refused(&error, name, value))
+    }
 }
 
 /// Returns the full names of everything under a prefix.

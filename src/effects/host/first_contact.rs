@@ -45,15 +45,21 @@ pub async fn prepare(session: &Session) -> Result<Prepared> {
 }
 
 /// Makes the host show only its own key. Store its pin before: the old key is then worthless.
-pub async fn activate(session: &Session) -> Result<HostKey> {
+pub async fn activate(session: &Session, prepared: &Prepared) -> Result<()> {
     let text = ask(session, "activate").await?;
-    match read(&text)? {
-        (key, true) => Ok(key),
-        (_, false) => Err(Error::failed(format!(
-            "let {} show its own host key: it does not say that it does",
-            session.label()
-        ))),
+    let (key, active) = read(&text)?;
+    if key == prepared.own_key && active {
+        return Ok(());
     }
+    Err(Error::failed(format!(
+        "let {} show its own host key: {}",
+        session.label(),
+        if active {
+            "it shows another one than it made"
+        } else {
+            "it does not say that it does"
+        }
+    )))
 }
 
 async fn ask(session: &Session, action: &str) -> Result<String> {

@@ -14,7 +14,7 @@ use crate::model::error::{Doing, Error, ExitCode, Result};
 use crate::model::role::Role;
 use crate::model::size;
 use crate::sequences::arguments::Drill;
-use crate::sequences::context::{Context, Environment, host_server};
+use crate::sequences::context::{Context, Environment};
 use crate::sequences::restore::instance::Instance;
 use crate::ui::Step;
 use jiff::Timestamp;
@@ -132,8 +132,7 @@ async fn on_an_instance(context: &Context, environment: &Environment, choice: &C
 
 /// Ends the instances that dead drills left: a live drill does not take that long.
 async fn forget_the_dead(context: &Context, environment: &Environment) -> Result<()> {
-    let names = context.names(environment)?;
-    let dead: Vec<String> = ec2::restore_instances(&environment.cloud, &names)
+    let dead: Vec<String> = ec2::restore_instances(&environment.cloud, &environment.names)
         .await?
         .into_iter()
         .filter(drill::is_left_over)
@@ -156,8 +155,7 @@ async fn sampled(
     step: &Step,
 ) -> Option<Sampled> {
     let work = async {
-        let (secrets, addresses) = tokio::try_join!(context.secrets(environment), context.addresses(environment))?;
-        let live = host_server(Role::Master, addresses.of(Role::Master)?, &secrets)?;
+        let live = environment.pair().await?.server(Role::Master)?;
         sample::against(&restored?, &live).await
     };
     match work.await.doing(|| "hold keys against the live master".into()) {

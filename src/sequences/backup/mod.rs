@@ -7,16 +7,13 @@ use crate::effects::backup;
 use crate::effects::backup::catalogue::moment;
 use crate::effects::backup::read;
 use crate::effects::host;
-use crate::model::error::{Error, ExitCode, Result};
+use crate::model::error::{ExitCode, Result};
+use crate::model::files;
 use crate::model::role::Role;
 use crate::model::size;
 use crate::sequences::arguments::BackupVerb;
-use crate::sequences::context::{Context, Environment, host_record};
+use crate::sequences::context::{Context, Environment};
 use serde_json::json;
-use std::time::Duration;
-
-/// A host that was set up answers at once, or is in trouble.
-const PATIENCE: Duration = Duration::from_secs(20);
 
 pub async fn run(context: &Context, verb: &BackupVerb) -> Result<ExitCode> {
     let environment = context.environment().await?;
@@ -33,7 +30,7 @@ pub async fn run(context: &Context, verb: &BackupVerb) -> Result<ExitCode> {
 
 async fn now(context: &Context, environment: &Environment) -> Result<ExitCode> {
     let step = context.ui.step("base");
-    let session = context.log_in(environment, Role::Master).await?;
+    let session = environment.pair().await?.log_in(Role::Master).await?;
     let commit = host::backup::run_now(&session).await?;
     step.update("reading it back");
     let summary = backup::read_back(environment.store.bucket(), &commit).await?;
@@ -129,22 +126,5 @@ async fn list(context: &Context, environment: &Environment) -> Result<ExitCode> 
 
 /// Makes a folder for data that is thrown away again.
 fn temporary() -> Result<tempfile::TempDir> {
-    tempfile::Builder::new()
-        .prefix("infra-restore-")
-        .tempdir()
-        .map_err(|error| Error::failed("make a temporary folder").because(error))
-}
-
-impl Context {
-    /// Opens a session on a host, with its pinned key.
-    pub async fn log_in(&self, environment: &Environment, role: Role) -> Result<crate::effects::remote::Session> {
-        let (state, secrets, addresses) = tokio::try_join!(
-            environment.state(),
-            self.secrets(environment),
-            self.addresses(environment)
-        )?;
-        let target =
-            crate::sequences::context::target(role, addresses.of(role)?, host_record(&state, role)?, &secrets)?;
-        crate::effects::remote::Session::connect(&target, PATIENCE).await
-    }
+    files::temporary("restore")
 }

@@ -75,7 +75,7 @@ async fn outlooks(
             && let Err(error) = platform.refusal_foreseen().await
         {
             outlook.refused.push(vars::Refused {
-                found: error.chain().join(": "),
+                found: format!("{error:#}"),
                 remedy: error.next_step().unwrap_or("see the cause above").to_string(),
             });
         }

@@ -10,12 +10,11 @@ use crate::effects::host::{default_maxmemory, tls, users};
 use crate::effects::platform::heroku::{AppSurvey, owner};
 use crate::effects::platform::{Attachment, ConfigVars};
 use crate::effects::redis::{Connection, Server, Survey, control, shown_certificate};
-use crate::model::config;
 use crate::model::error::{Error, Result};
 use crate::model::role::Role;
 use crate::model::secret::Secret;
 use crate::model::state::State;
-use crate::sequences::context::{Context, Environment, REDIS_PORT, host_server, source_url};
+use crate::sequences::context::{Context, Environment, KnownPair, REDIS_PORT, source_url};
 use crate::sequences::rehearsal::Record;
 use crate::sequences::setup::access;
 use jiff::Timestamp;
@@ -32,9 +31,13 @@ pub async fn facts(context: &Context, environment: &Environment) -> Result<Facts
         .ok()
         .flatten()
         .map(|stored| stored.value);
+    let pair = match state {
+        Some(_) => environment.pair().await.ok(),
+        None => None,
+    };
     let moved = context.apps()?;
     let (source, machine, platform, admins, apps) = tokio::join!(
-        source(context, environment, state.as_ref()),
+        source(context, pair.as_ref()),
         ec2::machine_and_image(cloud, &config.hosts.instance_type, &config.hosts.image),
         platform(context, state.as_ref()),
         access::admins(config, cloud),
@@ -59,8 +62,8 @@ pub async fn facts(context: &Context, environment: &Environment) -> Result<Facts
             (Err(unseen.clone()), Err(unseen))
         }
     };
-    let maxmemory = match (&config.redis.maxmemory, &memory) {
-        (Some(given), _) => config::parse_memory(given).unwrap_or(0),
+    let maxmemory = match (config.redis.maxmemory, &memory) {
+        (Some(given), _) => given.0,
         (None, Ok(bytes)) => default_maxmemory(*bytes),
         (None, Err(_)) => 0,
     };
@@ -94,7 +97,7 @@ pub async fn facts(context: &Context, environment: &Environment) -> Result<Facts
         maxmemory,
         admins: admins.map_err(unseen),
         apps: apps.map_err(unseen),
-        certificates: certificates(context, environment, state.as_ref()).await,
+        certificates: certificates(pair.as_ref()).await,
     })
 }
 
@@ -107,12 +110,12 @@ fn absent(kind: &str, name: &str, region: &str, field: &str) -> Unseen {
 
 pub(super) fn unseen(error: Error) -> Unseen {
     Unseen {
-        why: error.chain().join(": "),
+        why: format!("{error:#}"),
         remedy: error.next_step().unwrap_or("see the cause above").to_string(),
     }
 }
 
-async fn source(context: &Context, environment: &Environment, state: Option<&State>) -> Result<SourceFacts> {
+async fn source(context: &Context, pair: Option<&KnownPair>) -> Result<SourceFacts> {
     let server = context.source().await?;
     let mut connection = server.connect(0).await?;
     let info = connection.info().await?;
@@ -130,7 +133,7 @@ async fn source(context: &Context, environment: &Environment, state: Option<&Sta
         }
         None => None,
     };
-    let denied = denials(context, environment, state, &survey.commands).await?;
+    let denied = denials(context, pair, &survey.commands).await?;
     Ok(SourceFacts {
         address: format!("{}:{}", server.host, server.port),
         engine: info.engine,
@@ -151,12 +154,9 @@ async fn source(context: &Context, environment: &Environment, state: Option<&Sta
 }
 
 /// Returns the days left by host. A host that does not answer is left to `status`.
-async fn certificates(context: &Context, environment: &Environment, state: Option<&State>) -> Vec<(&'static str, i64)> {
+async fn certificates(pair: Option<&KnownPair>) -> Vec<(&'static str, i64)> {
     let mut found = Vec::new();
-    if state.is_none() {
-        return found;
-    }
-    let Ok(addresses) = context.addresses(environment).await else {
+    let Some(KnownPair { addresses, .. }) = pair else {
         return found;
     };
     for role in Role::ALL {
@@ -171,12 +171,7 @@ async fn certificates(context: &Context, environment: &Environment, state: Optio
 }
 
 /// Returns the commands in use that our `app` user may not run, by our master or else by its rules.
-async fn denials(
-    context: &Context,
-    environment: &Environment,
-    state: Option<&State>,
-    used: &BTreeMap<String, u64>,
-) -> Result<Denials> {
+async fn denials(context: &Context, pair: Option<&KnownPair>, used: &BTreeMap<String, u64>) -> Result<Denials> {
     let used: Vec<(&String, u64)> = used
         .iter()
         .filter(|(command, _)| !is_administrative(command))
@@ -184,9 +179,9 @@ async fn denials(
         .collect();
     let (usual, rules) = (app_rules(&[])?, app_rules(&context.config.redis.app_commands)?);
     let names: Vec<&str> = used.iter().map(|(command, _)| command.as_str()).collect();
-    let told = match state {
+    let told = match pair {
         // If the master does not answer, the rules decide.
-        Some(_) => by_master(context, environment, &names).await.ok().flatten(),
+        Some(pair) => by_master(pair, &names).await.ok().flatten(),
         None => None,
     };
     // The next `up` allows on the hosts what infra.yml allows.
@@ -214,10 +209,8 @@ async fn denials(
 }
 
 /// Returns the commands that our master refuses to its user `app`; `None` if it cannot say.
-async fn by_master(context: &Context, environment: &Environment, commands: &[&str]) -> Result<Option<Vec<String>>> {
-    let (secrets, addresses) = tokio::try_join!(context.secrets(environment), context.addresses(environment))?;
-    let master = host_server(Role::Master, addresses.of(Role::Master)?, &secrets)?;
-    let mut connection: Connection = master.connect(0).await?;
+async fn by_master(pair: &KnownPair, commands: &[&str]) -> Result<Option<Vec<String>>> {
+    let mut connection: Connection = pair.server(Role::Master)?.connect(0).await?;
     control::refused_to(&mut connection, users::APP, commands).await
 }
 

@@ -7,29 +7,30 @@ use crate::sequences::context::{Context, Environment};
 use crate::sequences::cutover::Phase;
 use crate::sequences::rehearsal::{Record, Verdict};
 
-pub async fn promote(context: &Context, leave: &[String]) -> Result<()> {
-    let environment = context.environment().await?;
-    if has_begun(context, &environment).await? {
+pub async fn promote(context: &Context, phase: Option<Phase>, leave: &[String]) -> Result<()> {
+    if has_begun(phase) {
         return Ok(());
     }
     nobody_is_left_behind(context, leave).await
 }
 
-pub async fn switch(context: &Context, leave: &[String], without_rehearsal: bool) -> Result<()> {
-    let environment = context.environment().await?;
-    if has_begun(context, &environment).await? {
+pub async fn switch(
+    context: &Context,
+    environment: &Environment,
+    phase: Option<Phase>,
+    leave: &[String],
+    without_rehearsal: bool,
+) -> Result<()> {
+    if has_begun(phase) {
         return Ok(());
     }
-    rehearsed(context, &environment, without_rehearsal).await?;
+    rehearsed(context, environment, without_rehearsal).await?;
     nobody_is_left_behind(context, leave).await
 }
 
 /// Returns true from the promotion on: then the way is forward, or the app waits in a pause.
-async fn has_begun(context: &Context, environment: &Environment) -> Result<bool> {
-    Ok(context
-        .phase(environment)
-        .await?
-        .is_some_and(|phase| phase >= Phase::Promoted))
+fn has_begun(phase: Option<Phase>) -> bool {
+    phase.is_some_and(|phase| phase >= Phase::Promoted)
 }
 
 async fn nobody_is_left_behind(context: &Context, leave: &[String]) -> Result<()> {

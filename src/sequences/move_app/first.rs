@@ -2,13 +2,11 @@
 
 use crate::effects::platform::Platform;
 use crate::effects::platform::heroku::owner;
-use crate::effects::redis::{Server, Trust};
 use crate::effects::state::Held;
 use crate::model::error::{Error, ExitCode, Kind, Result};
 use crate::model::secret::Secret;
-use crate::model::secrets::RedisUser;
 use crate::sequences::arguments::Confirmed;
-use crate::sequences::context::{Context, REDIS_PORT};
+use crate::sequences::context::{Context, Environment};
 use serde_json::json;
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -16,23 +14,11 @@ use std::time::Duration;
 /// How long a release may take, and after it the processes to run it.
 const RELEASE: Duration = Duration::from_secs(30 * 60);
 
-pub async fn switch(context: &Context, confirmed: &Confirmed) -> Result<ExitCode> {
-    let environment = context.environment().await?;
-    let (state, secrets) = tokio::try_join!(environment.state(), context.secrets(&environment))?;
-    crate::sequences::rotation::run::refuse_unfinished(&state)?;
-    let endpoint = state
-        .endpoint
-        .clone()
-        .ok_or_else(|| Error::failed("find the endpoint: there is none yet").hint("run `infra up` first"))?;
-    let authority = secrets.ca_cert()?.to_string();
-    let server = Server {
-        label: "endpoint".into(),
-        host: endpoint.clone(),
-        port: REDIS_PORT,
-        user: Some(RedisUser::App.name().into()),
-        password: Some(secrets.password(RedisUser::App)?.clone()),
-        trust: Some(Trust::Authority(authority.clone())),
-    };
+pub async fn switch(context: &Context, environment: &Environment, confirmed: &Confirmed) -> Result<ExitCode> {
+    let pair = environment.pair().await?;
+    crate::sequences::rotation::run::refuse_unfinished(&pair.state)?;
+    let server = pair.endpoint()?;
+    let (endpoint, authority) = (&server.host, pair.secrets.ca_cert()?);
     let vars = [
         context.config.app.config_var.clone(),
         context.config.app.ca_config_var(),
@@ -63,7 +49,7 @@ pub async fn switch(context: &Context, confirmed: &Confirmed) -> Result<ExitCode
             let step = context.ui.step(format!("vars of {}", app.app_name()));
             let wanted: BTreeMap<String, Option<Secret>> = [
                 (vars[0].clone(), Some(server.url())),
-                (vars[1].clone(), Some(Secret::new(authority.clone()))),
+                (vars[1].clone(), Some(Secret::new(authority))),
             ]
             .into();
             lock.confirm(Duration::ZERO).await?;
@@ -81,7 +67,7 @@ pub async fn switch(context: &Context, confirmed: &Confirmed) -> Result<ExitCode
         Ok::<_, Error>(releases)
     };
     let work = async |lock: &Held| context.interrupt.or(moving(lock)).await;
-    let releases = context.locked(&environment, "infra switch-app", work).await?;
+    let releases = context.locked(environment, "infra switch-app", work).await?;
     let line = format!("{} uses {endpoint}", context.config.app.name);
     context.ui.report(json!({"releases": releases}), [line]);
     Ok(ExitCode::Done)

@@ -4,14 +4,11 @@ pub mod before;
 pub mod first;
 
 use crate::decide::vars::place_of;
-use crate::effects::redis::{Server, Trust};
 use crate::effects::state::{Held, Journal};
 use crate::model::error::{Error, ExitCode, Result};
 use crate::model::role::Role;
-use crate::model::secrets::RedisUser;
-use crate::model::state::State;
 use crate::sequences::arguments::Confirmed;
-use crate::sequences::context::{Context, Environment, REDIS_PORT, host_record, host_server, target};
+use crate::sequences::context::{Context, Environment, KnownPair};
 use crate::sequences::cutover;
 use crate::sequences::cutover::record::{Reading, Record};
 use crate::sequences::cutover::{Authority, Command, FenceKind, Hosts, Ledger, Limits, Outcome, Phase, Setup};
@@ -36,138 +33,123 @@ pub struct Plan<'a> {
     pub what: &'a str,
 }
 
-pub async fn run(context: &Context, plan: Plan<'_>) -> Result<ExitCode> {
-    let environment = context.environment().await?;
-    let state = environment.state().await?;
-    crate::sequences::rotation::run::refuse_unfinished(&state)?;
-    let phase = context.phase(&environment).await?;
-    refuse_unwanted_stop(context, &environment, &state, &plan).await?;
+pub async fn run(
+    context: &Context,
+    environment: &Environment,
+    phase: Option<Phase>,
+    plan: Plan<'_>,
+) -> Result<ExitCode> {
+    let pair = environment.pair().await?;
+    crate::sequences::rotation::run::refuse_unfinished(&pair.state)?;
+    let app = App {
+        context,
+        environment,
+        pair: &pair,
+        plan: &plan,
+    };
+    app.refuse_unwanted_stop().await?;
     if plan.confirmed.dry_run {
-        return preview(context, &environment, &state, &plan).await;
+        return app.preview().await;
     }
     if phase != Some(Phase::Settled) {
         context.confirm(plan.confirmed.confirm.as_deref(), plan.what)?;
     }
     let work = async |lock: &Held| {
-        let outcome = cut_over(context, &environment, &state, &plan, lock).await?;
-        show(context, &outcome);
+        let outcome = app.cut_over(lock).await?;
+        context.ui.report(json!(outcome), outcome.lines());
         Ok(ExitCode::Done)
     };
     context
-        .locked(&environment, &format!("infra {}", plan.command), work)
+        .locked(environment, &format!("infra {}", plan.command), work)
         .await
 }
 
-/// Fails if the app would stay stopped after `promote`, unless `--hold` says that this is wanted.
-async fn refuse_unwanted_stop(
-    context: &Context,
-    environment: &Environment,
-    state: &State,
-    plan: &Plan<'_>,
-) -> Result<()> {
-    if plan.hold_was_asked_for {
-        return Ok(());
+/// The app that is moved, by a plan, to the pair.
+struct App<'a> {
+    context: &'a Context,
+    environment: &'a Environment,
+    pair: &'a KnownPair,
+    plan: &'a Plan<'a>,
+}
+
+impl App<'_> {
+    /// Fails if the app would stay stopped after `promote`, unless `--hold` says that this is wanted.
+    async fn refuse_unwanted_stop(&self) -> Result<()> {
+        if self.plan.hold_was_asked_for {
+            return Ok(());
+        }
+        let setup = self.setup(self.reading().await?, None).await?;
+        if cutover::fence_kind(&setup).await? != FenceKind::Platform {
+            return Ok(());
+        }
+        Err(Error::usage(format!(
+            "promote alone: {} cannot be paused, so the app is stopped instead, and stays stopped until `infra switch-app`",
+            setup.source
+        ))
+        .hint("run `infra switch-app`, which does both at once; or give --hold to say that the app may stay stopped"))
     }
-    let record = Reading(Journal::latest(&environment.store).await?);
-    let setup = setup(context, environment, state, plan, record, None).await?;
-    if cutover::fence_kind(&setup).await? != FenceKind::Platform {
-        return Ok(());
+
+    async fn preview(&self) -> Result<ExitCode> {
+        let setup = self.setup(self.reading().await?, None).await?;
+        let steps = cutover::preview(&setup, self.plan.command).await?;
+        self.context.ui.report(json!({ "steps": steps }), &steps);
+        Ok(ExitCode::Done)
     }
-    Err(Error::usage(format!(
-        "promote alone: {} cannot be paused, so the app is stopped instead, and stays stopped until `infra switch-app`",
-        setup.source
-    ))
-    .hint("run `infra switch-app`, which does both at once; or give --hold to say that the app may stay stopped"))
-}
 
-async fn preview(context: &Context, environment: &Environment, state: &State, plan: &Plan<'_>) -> Result<ExitCode> {
-    let record = Reading(Journal::latest(&environment.store).await?);
-    let setup = setup(context, environment, state, plan, record, None).await?;
-    let steps = cutover::preview(&setup, plan.command).await?;
-    context.ui.report(json!({ "steps": steps }), &steps);
-    Ok(ExitCode::Done)
-}
-
-async fn cut_over(
-    context: &Context,
-    environment: &Environment,
-    state: &State,
-    plan: &Plan<'_>,
-    lock: &Held,
-) -> Result<Outcome> {
-    let journal = match Journal::latest(&environment.store).await? {
-        Some(journal) => journal,
-        None => Journal::begin(&environment.store, plan.command.name()).await?,
-    };
-    let writer = StateWriter::open(&environment.store, state.clone()).await?;
-    let id = journal.id().to_string();
-    writer.change(|state| state.cutover = Some(id)).await?;
-    let record = Ledger::new(journal, lock);
-    let setup = setup(context, environment, state, plan, record, Some(lock.epoch())).await?;
-    let result = cutover::run(setup, plan.command).await;
-    // The journal is the truth; the state keeps the phase for commands that only look.
-    if let Some(phase) = context.warn_of(context.phase(environment).await).flatten() {
-        let kept = writer.change(|state| state.phase = phase.name().into()).await;
-        context.warn_of(kept);
+    async fn reading(&self) -> Result<Reading> {
+        Ok(Reading(Journal::latest(&self.environment.store).await?))
     }
-    result
-}
 
-/// Gathers both sides, the app and the hosts for a cutover.
-async fn setup<R: Record>(
-    context: &Context,
-    environment: &Environment,
-    state: &State,
-    plan: &Plan<'_>,
-    record: R,
-    epoch: Option<u64>,
-) -> Result<Setup<R, Hosts>> {
-    let (secrets, addresses, source) = tokio::try_join!(
-        context.secrets(environment),
-        context.addresses(environment),
-        context.source()
-    )?;
-    let apps = context.apps()?;
-    let naming = context.naming(&apps, &place_of(&source), plan.leave).await?;
-    let endpoint = state
-        .endpoint
-        .clone()
-        .ok_or_else(|| Error::failed("find the endpoint: there is none yet").hint("run `infra up` first"))?;
-    let authority = secrets.ca_cert()?.to_string();
-    let host_target = |role| target(role, addresses.of(role)?, host_record(state, role)?, &secrets);
-    Ok(Setup {
-        source,
-        master: host_server(Role::Master, addresses.of(Role::Master)?, &secrets)?,
-        replica: host_server(Role::Replica, addresses.of(Role::Replica)?, &secrets)?,
-        endpoint: Server {
-            label: "endpoint".into(),
-            host: endpoint,
-            port: REDIS_PORT,
-            user: Some(RedisUser::App.name().into()),
-            password: Some(secrets.password(RedisUser::App)?.clone()),
-            trust: Some(Trust::Authority(authority.clone())),
-        },
-        domain: context.config.hosts.domain.clone(),
-        authority: Some(Authority {
-            var: context.config.app.ca_config_var(),
-            pem: authority,
-        }),
-        pair: Hosts::new(host_target(Role::Master)?, host_target(Role::Replica)?, epoch),
-        record,
-        apps,
-        naming,
-        fence: plan.fence,
-        accept_loss: plan.accept_loss,
-        folder: context.common.inventory.clone(),
-        config_var: context.config.app.config_var.clone(),
-        limits: plan.limits,
-        ui: context.ui.clone(),
-        interrupt: context.interrupt.clone(),
-    })
-}
+    async fn cut_over(&self, lock: &Held) -> Result<Outcome> {
+        let (context, store, command) = (self.context, &self.environment.store, self.plan.command);
+        let journal = match Journal::latest(store).await? {
+            Some(journal) => journal,
+            None => Journal::begin(store, command.name()).await?,
+        };
+        let writer = StateWriter::open(store, self.pair.state.clone()).await?;
+        let id = journal.id().to_string();
+        writer.change(|state| state.cutover = Some(id)).await?;
+        let record = Ledger::new(journal, lock);
+        let setup = self.setup(record, Some(lock.epoch())).await?;
+        let result = cutover::run(setup, command).await;
+        // The journal is the truth; the state keeps the phase for commands that only look.
+        if let Some(phase) = context.warn_of(context.phase(self.environment).await).flatten() {
+            let kept = writer.change(|state| state.phase = phase.name().into()).await;
+            context.warn_of(kept);
+        }
+        result
+    }
 
-fn show(context: &Context, outcome: &Outcome) {
-    context.ui.report(json!(outcome), outcome.lines());
+    /// Gathers both sides, the app and the hosts. The source and who names it are looked up anew each
+    /// time, since they may have changed before the lock was taken.
+    async fn setup<R: Record>(&self, record: R, epoch: Option<u64>) -> Result<Setup<R, Hosts>> {
+        let (context, pair, plan) = (self.context, self.pair, self.plan);
+        let source = context.source().await?;
+        let apps = context.apps()?;
+        let naming = context.naming(&apps, &place_of(&source), plan.leave).await?;
+        Ok(Setup {
+            source,
+            master: pair.server(Role::Master)?,
+            replica: pair.server(Role::Replica)?,
+            endpoint: pair.endpoint()?,
+            domain: context.config.hosts.domain.clone(),
+            authority: Some(Authority {
+                var: context.config.app.ca_config_var(),
+                pem: pair.secrets.ca_cert()?.to_string(),
+            }),
+            pair: Hosts::new(pair.target(Role::Master)?, pair.target(Role::Replica)?, epoch),
+            record,
+            apps,
+            naming,
+            fence: plan.fence,
+            accept_loss: plan.accept_loss,
+            folder: context.common.inventory.clone(),
+            config_var: context.config.app.config_var.clone(),
+            limits: plan.limits,
+            ui: context.ui.clone(),
+            interrupt: context.interrupt.clone(),
+        })
+    }
 }
 
 #[cfg(test)]

@@ -28,6 +28,7 @@ use crate::model::cloud::{REHEARSAL_PORT, Rule, rehearsal_rules};
 use crate::model::error::{Error, Result};
 use crate::model::names::Names;
 use crate::model::secret::Secret;
+use crate::model::values::Cidr;
 use crate::ui::{Step, Ui};
 use scratch::Scratch;
 use std::collections::BTreeMap;
@@ -55,8 +56,8 @@ pub struct Setup<'a> {
     pub vars: BTreeMap<String, String>,
     /// The app's own check.
     pub command: &'a str,
-    pub admin_cidrs: &'a [String],
-    pub app_cidrs: &'a [String],
+    pub admin_cidrs: &'a [Cidr],
+    pub app_cidrs: &'a [Cidr],
     pub ui: &'a Ui,
 }
 
@@ -141,7 +142,7 @@ impl Setup<'_> {
         wait.until(step, || async {
             Ok(match server.connect(0).await {
                 Ok(connection) => Look::Ready(connection),
-                Err(error) => Look::NotYet(error.chain().join(": ")),
+                Err(error) => Look::NotYet(format!("{error:#}")),
             })
         })
         .await

@@ -7,7 +7,6 @@ use crate::model::config::Config;
 use crate::model::error::{Doing, Result};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 
 #[derive(Clone, Debug, Deserialize, Serialize, PartialEq, Eq)]
 pub struct Record {
@@ -60,8 +59,7 @@ fn digest(config: &Config) -> String {
         config.redis.app_commands.join(" "),
         format!("{:?}", config.redis.engine),
     ];
-    let hash = Sha256::digest(parts.join("\n").as_bytes());
-    hash.iter().map(|byte| format!("{byte:02x}")).collect()
+    infra_agent::digest::of(parts.join("\n").as_bytes())
 }
 
 #[cfg(test)]

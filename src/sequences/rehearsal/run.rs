@@ -6,7 +6,7 @@ use crate::effects::remote::Session;
 use crate::effects::state::Held;
 use crate::model::error::{Error, ExitCode, Result};
 use crate::model::role::Role;
-use crate::sequences::context::{Context, Environment, host_record, target};
+use crate::sequences::context::{Context, Environment};
 use crate::sequences::rehearsal::scratch::Scratch;
 use crate::sequences::rehearsal::{Record, Setup, Verdict};
 use crate::sequences::setup::access;
@@ -53,37 +53,28 @@ pub async fn run(context: &Context) -> Result<ExitCode> {
 
 async fn rehearse(context: &Context, platform: &Heroku, environment: &Environment, command: &str) -> Result<Verdict> {
     let config = &context.config;
-    let state = environment.state().await?;
-    let names = context.names(environment)?;
     let apps = context.apps()?;
-    let (secrets, addresses, source, vars, attachments, access) = tokio::try_join!(
-        context.secrets(environment),
-        context.addresses(environment),
+    let (pair, source, vars, attachments, access) = tokio::try_join!(
+        environment.pair(),
         context.source(),
         platform.config_vars(),
         platform.attachments(),
         access::access(config, &environment.cloud, &apps),
     )?;
-    let host = target(
-        Role::Master,
-        addresses.of(Role::Master)?,
-        host_record(&state, Role::Master)?,
-        &secrets,
-    )?;
-    let session = Session::connect(&host, LOGIN).await?;
+    let session = Session::connect(&pair.target(Role::Master)?, LOGIN).await?;
     let naming = context.naming(&apps, &vars::place_of(&source), &[]).await?;
     let places = naming.places(&source);
     let app_vars = naming.of_app(&places, &config.app.name, &config.app.config_var, &vars, &attachments);
-    let mut settings = state.source.settings.clone();
+    let mut settings = pair.state.source.settings.clone();
     settings.extend(config.redis.settings.clone());
     let setup = Setup {
         cloud: &environment.cloud,
-        names: &names,
+        names: &environment.names,
         platform,
         session: &session,
         scratch: Scratch::new(config.redis.engine, settings, config.redis.app_commands.clone()),
-        endpoint: addresses.of(Role::Master)?,
-        authority: secrets.ca_cert()?,
+        endpoint: pair.addresses.of(Role::Master)?,
+        authority: pair.secrets.ca_cert()?,
         ca_var: &config.app.ca_config_var(),
         vars: app_vars.will_move().into_iter().collect::<BTreeMap<_, _>>(),
         command,
@@ -95,8 +86,7 @@ async fn rehearse(context: &Context, platform: &Heroku, environment: &Environmen
     // The port must not stay open, however the rehearsal ended.
     if let Err(error) = setup.clear_away().await {
         context.ui.warn(format!(
-            "the scratch server or its port may be left: {}; the next rehearsal and `infra up` remove them",
-            error.chain().join(": ")
+            "the scratch server or its port may be left: {error:#}; the next rehearsal and `infra up` remove them"
         ));
     }
     let verdict = verdict?;

@@ -98,8 +98,7 @@ pub async fn restore(
 
 /// Ends all instances that restores have made.
 pub async fn remove(context: &Context, environment: &Environment, confirmed: &Confirmed) -> Result<ExitCode> {
-    let names = context.names(environment)?;
-    let all = ec2::restore_instances(&environment.cloud, &names).await?;
+    let all = ec2::restore_instances(&environment.cloud, &environment.names).await?;
     let ids: Vec<String> = (all.into_iter())
         .filter(|temporary| temporary.purpose == Purpose::Restored)
         .map(|temporary| temporary.instance)
@@ -154,7 +153,7 @@ impl Instance {
     pub async fn begin(context: &Context, environment: &Environment, purpose: Purpose) -> Result<Instance> {
         let step = context.ui.step("instance");
         let state = environment.state().await?;
-        let names = context.names(environment)?;
+        let names = environment.names.clone();
         let wanted = wanted::wanted(
             &context.config,
             &names,

@@ -19,7 +19,7 @@ use crate::model::error::{Error, ExitCode, Result};
 use crate::model::role::Role;
 use crate::model::size;
 use crate::sequences::arguments::Confirmed;
-use crate::sequences::context::{Context, Environment, host_server};
+use crate::sequences::context::{Context, Environment};
 use crate::sequences::setup::follow;
 use crate::ui::Ui;
 use infra_agent::pick::Picked;
@@ -181,11 +181,8 @@ impl Live<'_> {
 impl<'a> Master<'a> {
     /// Connects to the master. Fails if it follows another server.
     pub async fn reach(context: &'a Context, environment: &'a Environment) -> Result<Master<'a>> {
-        let (session, secrets, addresses) = tokio::try_join!(
-            context.log_in(environment, Role::Master),
-            context.secrets(environment),
-            context.addresses(environment)
-        )?;
+        let pair = environment.pair().await?;
+        let session = pair.log_in(Role::Master).await?;
         if !host::role::observe(&session).await?.is_master() {
             return Err(Error::failed(
                 "restore live data: the master follows the source, which would write over it at once",
@@ -196,8 +193,8 @@ impl<'a> Master<'a> {
             ui: &context.ui,
             bucket: environment.store.bucket(),
             session,
-            master: host_server(Role::Master, addresses.of(Role::Master)?, &secrets)?,
-            replica: host_server(Role::Replica, addresses.of(Role::Replica)?, &secrets)?,
+            master: pair.server(Role::Master)?,
+            replica: pair.server(Role::Replica)?,
         })
     }
 

@@ -1,13 +1,11 @@
 //! `infra rotate`: a new password in the place of an old one, with no error for whoever uses it.
 //! Each stage is stored before its effect, so the next run continues where a dead one stopped.
 
-use crate::effects::cloud::ssm;
 use crate::effects::host;
 use crate::effects::redis::{Server, control};
 use crate::effects::state::Held;
 use crate::effects::wait::{Look, Wait};
 use crate::model::error::{Error, ExitCode, Kind, Result};
-use crate::model::names::Names;
 use crate::model::role::Role;
 use crate::model::rotation::{ConnectionMark, Rotation, Stage};
 use crate::model::secret::Secret;
@@ -15,7 +13,7 @@ use crate::model::secrets::{RedisUser, Secrets, parameter};
 use crate::model::size;
 use crate::model::state::State;
 use crate::sequences::arguments::Rotate;
-use crate::sequences::context::{Context, Environment, host_server};
+use crate::sequences::context::{Addresses, Context, Environment, host_server};
 use crate::sequences::rotation::{app, proof};
 use crate::sequences::setup::state_writer::StateWriter;
 use crate::sequences::up;
@@ -75,7 +73,7 @@ pub async fn run(context: &Context, arguments: &Rotate) -> Result<ExitCode> {
         let work = Work {
             context,
             environment: &environment,
-            names: context.names(&environment)?,
+            addresses: environment.addresses().await?,
             writer: StateWriter::open(&environment.store, stored).await?,
             lock,
             limits: app::Limits {
@@ -151,7 +149,7 @@ fn lines(context: &Context, rotation: &Rotation, was_begun: bool) -> Vec<String>
 struct Work<'a> {
     context: &'a Context,
     environment: &'a Environment,
-    names: Names,
+    addresses: Addresses,
     writer: StateWriter,
     lock: &'a Held,
     limits: app::Limits,
@@ -194,17 +192,17 @@ impl Work<'_> {
     async fn add(&self, rotation: &Rotation) -> Result<()> {
         let user = rotation.user;
         let step = self.context.ui.step(format!("{user}: a second password"));
-        let name = self.full(&parameter::next_password(user));
+        let (parameters, name) = (self.environment.parameters(), parameter::next_password(user));
         if self.writer.state().await.rotation.is_none() {
             // An earlier rotation that died at its very end left the password in use here.
-            ssm::delete(&self.environment.cloud, std::slice::from_ref(&name)).await?;
+            parameters.delete(&name).await?;
         }
-        ssm::make(&self.environment.cloud, &self.names, &name, &Secret::generate(), true).await?;
+        parameters.make(&name, &Secret::generate(), true).await?;
         self.enter(rotation, Stage::Adding).await?;
         up::bring_hosts(self.context, self.environment, self.lock, &step).await?;
         let secrets = self.secrets().await?;
         let (old, new) = (secrets.password(user)?, secrets.next_password(user)?);
-        for admin in self.servers(&secrets).await? {
+        for admin in self.servers(&secrets)? {
             proof::accepts(&admin, user, &[old, new]).await?;
         }
         step.done("both hosts accept both");
@@ -240,32 +238,25 @@ impl Work<'_> {
         let secrets = self.secrets().await?;
         let (old, new) = (secrets.password(user)?.clone(), secrets.next_password(user)?.clone());
         // Stored before a host drops the old one: who reads this one can log in before and after.
-        ssm::replace(
-            &self.environment.cloud,
-            &self.names,
-            &self.full(&parameter::password(user)),
-            &new,
-            true,
-        )
-        .await?;
+        let parameters = self.environment.parameters();
+        parameters.replace(&parameter::password(user), &new).await?;
         self.enter(rotation, Stage::Removing).await?;
         up::bring_hosts(self.context, self.environment, self.lock, &step).await?;
-        for admin in self.servers(&self.secrets().await?).await? {
+        for admin in self.servers(&self.secrets().await?)? {
             proof::accepts(&admin, user, &[&new]).await?;
             if old != new {
                 proof::refuses(&admin, user, &old).await?;
             }
         }
         let next = rotation.next(Timestamp::now());
-        let name = self.full(&parameter::next_password(user));
         if let Some(next) = &next {
             // The next user's new password must exist before its rotation is begun.
-            let name = self.full(&parameter::next_password(next.user));
-            ssm::delete(&self.environment.cloud, std::slice::from_ref(&name)).await?;
-            ssm::make(&self.environment.cloud, &self.names, &name, &Secret::generate(), true).await?;
+            let name = parameter::next_password(next.user);
+            parameters.delete(&name).await?;
+            parameters.make(&name, &Secret::generate(), true).await?;
         }
         self.writer.change(|state| state.rotation = next).await?;
-        ssm::delete(&self.environment.cloud, &[name]).await?;
+        parameters.delete(&parameter::next_password(user)).await?;
         step.done("both hosts refuse it");
         Ok(())
     }
@@ -289,7 +280,7 @@ impl Work<'_> {
         let endpoints = self.context.endpoint_names(state.endpoint.as_deref());
         let secrets = self.secrets().await?;
         let password = secrets.next_password(RedisUser::App)?;
-        let master = self.master(&secrets).await?;
+        let master = self.server(Role::Master, &secrets)?;
         for app in self.context.apps()? {
             app::settle(&app, self.limits, step).await?;
             let vars = app.config_vars().await?;
@@ -318,8 +309,9 @@ impl Work<'_> {
     async fn agents(&self, user: RedisUser) -> Result<Vec<(Role, i64)>> {
         let mut agents = Vec::new();
         if user == RedisUser::Backup {
+            let pair = self.environment.pair().await?;
             for role in Role::ALL {
-                let seen = host::backup::look(&self.context.log_in(self.environment, role).await?).await?;
+                let seen = host::backup::look(&pair.log_in(role).await?).await?;
                 agents.extend(seen.agent.map(|agent| (role, agent.at)));
             }
         }
@@ -327,9 +319,13 @@ impl Work<'_> {
     }
 
     async fn await_agents(&self, before: &[(Role, i64)], step: &crate::ui::Step) -> Result<()> {
+        if before.is_empty() {
+            return Ok(());
+        }
+        let pair = self.environment.pair().await?;
         for (role, before) in before {
             let what = format!("the agent of the {role} to work with its new password");
-            let session = self.context.log_in(self.environment, *role).await?;
+            let session = pair.log_in(*role).await?;
             Wait::new(
                 &what,
                 AGENT,
@@ -356,7 +352,7 @@ impl Work<'_> {
         }
         let secrets = self.secrets().await?;
         let mut watching = 0;
-        for admin in self.servers(&secrets).await? {
+        for admin in self.servers(&secrets)? {
             let clients = control::clients(&mut admin.connect(0).await?).await?;
             watching += clients
                 .iter()
@@ -366,14 +362,14 @@ impl Work<'_> {
         if watching == 0 {
             return Ok(());
         }
-        let told = app::mark(&self.master(&secrets).await?).await?;
+        let told = app::mark(&self.server(Role::Master, &secrets)?).await?;
         self.remember(told).await?;
         Err(Error::partial(format!(
             "replace the password of monitoring: {watching} connections use it, and nobody here knows whose they are"
         ))
         .hint(format!(
             "both are accepted: give whatever watches the pair the new one (SSM parameter {}), then run `infra rotate` again",
-            self.full(&parameter::next_password(RedisUser::Monitoring))
+            self.environment.parameters().full(&parameter::next_password(RedisUser::Monitoring))
         )))
     }
 
@@ -388,9 +384,7 @@ impl Work<'_> {
     }
 
     async fn await_link(&self, step: &crate::ui::Step) -> Result<()> {
-        let secrets = self.secrets().await?;
-        let addresses = self.context.addresses(self.environment).await?;
-        let replica = host_server(Role::Replica, addresses.of(Role::Replica)?, &secrets)?;
+        let replica = self.server(Role::Replica, &self.secrets().await?)?;
         Wait::new("the replica's link to be up", AGENT, "`infra status` shows the link")
             .until(step, || async {
                 let info = replica.connect(0).await?.info().await?;
@@ -404,24 +398,15 @@ impl Work<'_> {
     }
 
     async fn secrets(&self) -> Result<Secrets> {
-        self.context.secrets(self.environment).await
+        self.environment.secrets().await
     }
 
-    async fn master(&self, secrets: &Secrets) -> Result<Server> {
-        let addresses = self.context.addresses(self.environment).await?;
-        host_server(Role::Master, addresses.of(Role::Master)?, secrets)
+    fn server(&self, role: Role, secrets: &Secrets) -> Result<Server> {
+        host_server(role, self.addresses.of(role)?, secrets)
     }
 
-    async fn servers(&self, secrets: &Secrets) -> Result<Vec<Server>> {
-        let addresses = self.context.addresses(self.environment).await?;
-        Role::ALL
-            .into_iter()
-            .map(|role| host_server(role, addresses.of(role)?, secrets))
-            .collect()
-    }
-
-    fn full(&self, parameter: &str) -> String {
-        format!("{}{parameter}", self.names.parameters())
+    fn servers(&self, secrets: &Secrets) -> Result<Vec<Server>> {
+        Role::ALL.into_iter().map(|role| self.server(role, secrets)).collect()
     }
 }
 

@@ -31,7 +31,7 @@ async fn look(upstream: &Server, follower: &Server, step: &Step) -> Result<Look<
     let seen = match read(follower).await {
         Ok(seen) => seen,
         // The server restarts when settings change, and answers LOADING while it reads its files.
-        Err(error) => return Ok(Look::NotYet(error.chain().join(": "))),
+        Err(error) => return Ok(Look::NotYet(format!("{error:#}"))),
     };
     if seen.role != ServerRole::Replica {
         return Err(

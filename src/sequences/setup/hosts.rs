@@ -2,7 +2,8 @@
 
 use super::source::Known;
 use super::state_writer::StateWriter;
-use crate::effects::cloud::{Cloud, ssm};
+use crate::effects::cloud::Cloud;
+use crate::effects::cloud::ssm::Parameters;
 use crate::effects::host::programs::Programs;
 use crate::effects::host::settings::{AppRights, Password, Passwords};
 use crate::effects::host::{
@@ -10,7 +11,7 @@ use crate::effects::host::{
 };
 use crate::effects::remote::{HostKey, KeyPair, Session, Target};
 use crate::model::cloud::Instance;
-use crate::model::config::{Config, parse_memory};
+use crate::model::config::Config;
 use crate::model::error::{Doing, Error, Result};
 use crate::model::names::Names;
 use crate::model::role::Role;
@@ -67,15 +68,7 @@ impl Pair<'_> {
     }
 
     fn target(&self, role: Role, record: &HostRecord) -> Result<Target> {
-        let mut pinned: Vec<HostKey> = Vec::new();
-        for key in [Some(&record.host_key), record.next_host_key.as_ref()]
-            .into_iter()
-            .flatten()
-        {
-            if !key.is_empty() {
-                pinned.push(key.parse()?);
-            }
-        }
+        let mut pinned: Vec<HostKey> = record.pinned().map(str::parse).collect::<Result<_>>()?;
         // The bootstrap key is gone once the host showed its own key, maybe before that was noted.
         let bootstrap = match self.secrets.bootstrap_host_key(role) {
             None if pinned.is_empty() => Some(self.secrets.get(&parameter::bootstrap_host_key(role))?),
@@ -132,13 +125,7 @@ impl Pair<'_> {
         writer: &StateWriter,
         step: &Step,
     ) -> Result<Session> {
-        if writer
-            .state()
-            .await
-            .hosts
-            .get(&role)
-            .is_some_and(|record| !record.host_key.is_empty() && record.next_host_key.is_none())
-        {
+        if writer.state().await.hosts.get(&role).is_some_and(HostRecord::is_known) {
             return Ok(session);
         }
         step.update("waiting for cloud-init");
@@ -148,22 +135,9 @@ impl Pair<'_> {
             .change(|state| state.hosts.entry(role).or_default().next_host_key = Some(own_key.clone()))
             .await?;
         step.update("replacing the host key that it was born with");
-        let active = first_contact::activate(&session).await?;
-        if active != prepared.own_key {
-            return Err(Error::failed(format!(
-                "pin the host key of the {role}: it shows another one than it made"
-            )));
-        }
+        first_contact::activate(&session, &prepared).await?;
         // Deleted first, so that it does not stay if we die: `next_host_key` leads to the host now.
-        ssm::delete(
-            self.cloud,
-            &[format!(
-                "{}{}",
-                self.names.parameters(),
-                parameter::bootstrap_host_key(role)
-            )],
-        )
-        .await?;
+        self.parameters().delete(&parameter::bootstrap_host_key(role)).await?;
         writer
             .change(|state| {
                 let record = state.hosts.entry(role).or_default();
@@ -206,25 +180,18 @@ impl Pair<'_> {
     }
 
     async fn store_certificate(&self, role: Role, issued: &tls::Issued) -> Result<()> {
-        let full = |name: String| format!("{}{name}", self.names.parameters());
         let certificate = Secret::new(issued.certificate.clone());
         // The key comes first: a certificate without its key would be taken for a whole pair.
-        ssm::replace(
-            self.cloud,
-            self.names,
-            &full(parameter::tls_key(role)),
-            &issued.key,
-            true,
-        )
-        .await?;
-        ssm::replace(
-            self.cloud,
-            self.names,
-            &full(parameter::tls_cert(role)),
-            &certificate,
-            true,
-        )
-        .await
+        let parameters = self.parameters();
+        parameters.replace(&parameter::tls_key(role), &issued.key).await?;
+        parameters.replace(&parameter::tls_cert(role), &certificate).await
+    }
+
+    fn parameters(&self) -> Parameters<'_> {
+        Parameters {
+            cloud: self.cloud,
+            names: self.names,
+        }
     }
 
     fn settings(&self, role: Role, issued: &tls::Issued) -> Result<Settings> {
@@ -241,6 +208,7 @@ impl Pair<'_> {
         };
         let mut settings = self.source.record.settings.clone();
         settings.extend(self.config.redis.settings.clone());
+        let wanted = self.config.redis.maxmemory;
         Ok(Settings {
             label: role.name().into(),
             engine: self.config.redis.engine,
@@ -250,13 +218,7 @@ impl Pair<'_> {
             } else {
                 AppAccess::Closed
             },
-            maxmemory: self
-                .config
-                .redis
-                .maxmemory
-                .as_deref()
-                .and_then(parse_memory)
-                .unwrap_or_else(|| default_maxmemory(self.memory)),
+            maxmemory: wanted.map_or_else(|| default_maxmemory(self.memory), |bytes| bytes.0),
             settings,
             authority: self.secrets.ca_cert()?.to_string(),
             source_certificate: self.source.record.certificate.clone(),

@@ -12,7 +12,7 @@ use crate::effects::redis::{Server, Trust};
 use crate::effects::remote::{HostKey, KeyPair, Session, Target};
 use crate::effects::wait::{Look, Wait};
 use crate::model::cloud::{Found, HostSpec};
-use crate::model::config::{Config, parse_memory};
+use crate::model::config::Config;
 use crate::model::error::{Error, Result};
 use crate::model::names::Names;
 use crate::model::role::Role;
@@ -108,12 +108,8 @@ impl Maker<'_> {
         step.update("waiting for cloud-init");
         let prepared = first_contact::prepare(&session).await?;
         // The bootstrap key stands in the user-data, so it is replaced: it is worth nothing now.
-        let host_key = first_contact::activate(&session).await?;
-        if host_key != prepared.own_key {
-            return Err(Error::failed(format!(
-                "pin the host key of {id}: it shows another one than it made"
-            )));
-        }
+        first_contact::activate(&session, &prepared).await?;
+        let host_key = prepared.own_key;
         target.pinned = vec![host_key.clone()];
         let session = Session::connect_watched(&target, BOOT, step).await?;
         let description = self.settings(purpose, public, private)?.describe()?;
@@ -166,13 +162,13 @@ impl Maker<'_> {
             .machine_type
             .as_ref()
             .map_or(1 << 30, |machine| machine.memory_bytes);
-        let wanted = self.config.redis.maxmemory.as_deref().and_then(parse_memory);
+        let wanted = self.config.redis.maxmemory;
         Ok(Settings {
             label: purpose.to_string(),
             engine: self.config.redis.engine,
             position: Position::Master,
             app_access: AppAccess::Closed,
-            maxmemory: wanted.unwrap_or_else(|| default_maxmemory(memory)),
+            maxmemory: wanted.map_or_else(|| default_maxmemory(memory), |bytes| bytes.0),
             settings,
             authority: authority.certificate,
             source_certificate: None,

@@ -15,7 +15,7 @@ use crate::effects::state::Held;
 use crate::model::cloud::{Found, Instance, Plan, Wanted};
 use crate::model::error::{Error, ExitCode, Result};
 use crate::model::role::Role;
-use crate::model::state::State;
+use crate::model::state::{HostRecord, State};
 use crate::sequences::arguments::Up;
 use crate::sequences::check;
 use crate::sequences::context::{Context, Environment, host_server};
@@ -59,13 +59,8 @@ impl Seen {
 
     /// Returns the hosts whose first contact has not come to its end.
     fn unknown_hosts(&self) -> impl Iterator<Item = Role> {
-        Role::ALL.into_iter().filter(|role| {
-            !self
-                .state
-                .hosts
-                .get(role)
-                .is_some_and(|record| !record.host_key.is_empty() && record.next_host_key.is_none())
-        })
+        let is_known = |role: &Role| self.state.hosts.get(role).is_some_and(HostRecord::is_known);
+        Role::ALL.into_iter().filter(move |role| !is_known(role))
     }
 }
 
@@ -106,11 +101,10 @@ async fn look(context: &Context, environment: &Environment) -> Result<Seen> {
     let stored = environment.store.state().await?.map(|stored| stored.value);
     let is_new = stored.is_none();
     let state = stored.unwrap_or_else(|| State::begin(Timestamp::now()));
-    let names = context.names(environment)?;
     let access = access::access(&context.config, &environment.cloud, &context.apps()?).await?;
     let wanted = wanted::wanted(
         &context.config,
-        &names,
+        &environment.names,
         state.generation,
         environment.cloud.s3_over_tls(),
         &access,

@@ -65,19 +65,14 @@ async fn make_parameters(
         .ui
         .step(format!("parameters under {}", work.wanted.names.parameters()));
     let known = &*secrets;
+    let store = &ssm::Parameters {
+        cloud: work.cloud,
+        names: &work.wanted.names,
+    };
     let making = missing.iter().map(|parameter| async move {
-        let NewParameter {
-            prefix, name, secure, ..
-        } = parameter;
+        let NewParameter { name, secure, .. } = parameter;
         let value = (inputs.parameter)(name, known)?;
-        let stored = ssm::make(
-            work.cloud,
-            &work.wanted.names,
-            &format!("{prefix}{name}"),
-            &value,
-            *secure,
-        )
-        .await?;
+        let stored = store.make(name, &value, *secure).await?;
         work.did(parameter.change());
         Ok::<_, Error>((name.clone(), stored))
     });
