@@ -94,26 +94,38 @@ impl Finding {
         }
     }
 
-    fn warning(id: &'static str, found: impl Into<String>, remedy: impl Into<String>) -> Self {
+    pub fn warning(id: &'static str, found: impl Into<String>, remedy: impl Into<String>) -> Self {
+        Finding {
+            remedy: Some(remedy.into()),
+            ..Finding::alarm(id, found)
+        }
+    }
+
+    /// Returns a warning for which no remedy is known here.
+    pub fn alarm(id: &'static str, found: impl Into<String>) -> Self {
         Finding {
             severity: Severity::Warning,
-            id,
-            found: found.into(),
-            remedy: Some(remedy.into()),
+            ..Finding::ok(id, found)
         }
     }
 
     fn blocker(id: &'static str, found: impl Into<String>, remedy: impl Into<String>) -> Self {
         Finding {
             severity: Severity::Blocker,
-            id,
-            found: found.into(),
-            remedy: Some(remedy.into()),
+            ..Finding::warning(id, found, remedy)
         }
     }
 
     fn unseen(id: &'static str, unseen: &Unseen) -> Self {
         Finding::blocker(id, unseen.why.clone(), unseen.remedy.clone())
+    }
+
+    /// Returns the finding in one line.
+    pub fn line(&self) -> String {
+        match &self.remedy {
+            Some(remedy) => format!("{}: {remedy}", self.found),
+            None => self.found.clone(),
+        }
     }
 }
 

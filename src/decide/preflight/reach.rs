@@ -23,10 +23,7 @@ pub fn warnings(access: &Access) -> Vec<String> {
     findings
         .into_iter()
         .filter(|finding| finding.severity != Severity::Ok)
-        .map(|finding| match finding.remedy {
-            Some(remedy) => format!("{}: {}: {remedy}", finding.id, finding.found),
-            None => format!("{}: {}", finding.id, finding.found),
-        })
+        .map(|finding| format!("{}: {}", finding.id, finding.line()))
         .collect()
 }
 

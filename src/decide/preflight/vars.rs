@@ -30,7 +30,7 @@ pub fn outlook(vars: &AppVars<'_>, ca_var: &str) -> Outlook {
     let mut refused = Vec::new();
     if let Err(error) = vars.detachment() {
         refused.push(Refused {
-            found: format!("{}: {}", vars.app, error.chain().join(": ")),
+            found: format!("{}: {error:#}", vars.app),
             remedy: error.next_step().unwrap_or("see the cause above").to_string(),
         });
     }

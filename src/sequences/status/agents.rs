@@ -1,6 +1,7 @@
 //! Judges what the agents on the hosts report of themselves. Pure.
 
-use super::age_text;
+use super::{age_text, unseen};
+use crate::decide::preflight::Finding;
 use crate::effects::host::backup::Backups;
 use crate::model::error::Result;
 use crate::model::size;
@@ -36,28 +37,27 @@ impl KeptGeneration {
 pub(super) fn judge(
     agents: [(&'static str, Result<Backups>); 2],
     now: Timestamp,
-    alarms: &mut Vec<String>,
+    findings: &mut Vec<Finding>,
 ) -> BTreeMap<&'static str, KeptGeneration> {
     let mut kept = BTreeMap::new();
     for (name, found) in agents {
         let found = found.unwrap_or_else(|error| {
-            alarms.push(format!(
-                "the {name}'s agent could not be looked at: {}",
-                error.chain().join(": ")
-            ));
+            findings.push(unseen("agent-unseen", &format!("the {name}'s agent"), &error));
             Backups::default()
         });
         if let Some(why) = found.refused {
-            alarms.push(format!("the {name}'s engine was not started: {why}"));
+            let found = format!("the {name}'s engine was not started: {why}");
+            findings.push(Finding::alarm("engine-refused", found));
         }
         if let Some(failure) = found.failed {
-            alarms.push(format!(
+            let found = format!(
                 "the newest attempt at a base failed at {}: {}",
                 failure.at, failure.error
-            ));
+            );
+            findings.push(Finding::alarm("base-failed", found));
         }
         let Some(agent) = found.agent else { continue };
-        alarms.extend(of_agent(name, &agent, now));
+        findings.extend(of_agent(name, &agent, now));
         if let Some(one) = agent.kept
             && let Ok(replaced_at) = Timestamp::from_second(one.at)
         {
@@ -75,20 +75,18 @@ pub(super) fn judge(
     kept
 }
 
-fn of_agent(name: &str, agent: &AgentStatus, now: Timestamp) -> Vec<String> {
-    let mut alarms: Vec<String> = agent
-        .troubles
-        .iter()
-        .map(|trouble| format!("the {name}'s agent: {trouble}"))
-        .collect();
+fn of_agent(name: &str, agent: &AgentStatus, now: Timestamp) -> Vec<Finding> {
+    let trouble = |trouble| Finding::alarm("agent-trouble", format!("the {name}'s agent: {trouble}"));
+    let mut findings: Vec<Finding> = agent.troubles.iter().map(trouble).collect();
     let silent = now.as_second() - agent.at;
     if silent > SILENT_S {
-        alarms.push(format!(
-            "the {name}'s agent has been silent for {}: see `journalctl -u infra-agent` there",
-            age_text(silent)
+        findings.push(Finding::warning(
+            "agent-silent",
+            format!("the {name}'s agent has been silent for {}", age_text(silent)),
+            "see `journalctl -u infra-agent` there",
         ));
     }
-    alarms
+    findings
 }
 
 #[cfg(test)]
@@ -113,18 +111,20 @@ mod tests {
             }),
             ..Backups::default()
         };
-        let mut alarms = Vec::new();
+        let mut findings = Vec::new();
         let master = Err(Error::failed("log in"));
-        let kept = judge([("master", master), ("replica", Ok(replica))], now, &mut alarms);
+        let kept = judge([("master", master), ("replica", Ok(replica))], now, &mut findings);
         let line = kept["replica"].line("replica", now);
         assert!(line.contains("replica keeps") && line.contains("/kept/last"), "{line}");
         assert_eq!(kept.len(), 1);
-        assert_eq!(alarms.len(), 3, "{alarms:?}");
+        let alarms: Vec<String> = findings.iter().map(Finding::line).collect();
         assert!(
             alarms[0].contains("the master's agent could not be looked at"),
             "{alarms:?}"
         );
         assert!(alarms[1].contains("the replica's agent: room"), "{alarms:?}");
         assert!(alarms[2].contains("silent"), "{alarms:?}");
+        let ids: Vec<&str> = findings.iter().map(|finding| finding.id).collect();
+        assert_eq!(ids, ["agent-unseen", "agent-trouble", "agent-silent"]);
     }
 }

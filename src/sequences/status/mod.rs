@@ -1,38 +1,32 @@
 //! `infra status`: asks Redis for roles and lag, the bucket for backups, the platform for the app.
 
 mod agents;
+mod backups;
 mod show;
 
-use crate::effects::backup;
-use crate::effects::backup::prove::{LATE_PERIODS, SILENT};
+use crate::decide::preflight::Finding;
+use crate::effects::backup::prove::LATE_PERIODS;
 use crate::effects::backup::{BackupSummary, drill};
 use crate::effects::cloud::ec2;
 use crate::effects::cloud::ec2::RestoreInstance;
-use crate::effects::host;
 use crate::effects::host::tls;
 use crate::effects::redis::{Server, shown_certificate};
 use crate::model::error::{Error, ExitCode, Result};
 use crate::model::role::Role;
-use crate::model::size;
 use crate::model::state::State;
-use crate::sequences::context::{Context, Environment, host_server};
+use crate::sequences::context::Context;
 use crate::sequences::cutover::history::History;
 use crate::sequences::up::{Drift, drift};
-use crate::ui::JSON_SCHEMA_VERSION;
 use agents::KeptGeneration;
 use jiff::Timestamp;
 use serde::Serialize;
-use show::{age_text, show};
+use serde_json::json;
+use show::{age_text, lines};
 use std::collections::BTreeMap;
-use std::time::Duration;
 use wire::info::{Info, Keyspace, ServerRole};
-
-/// A week without a drill is an alarm.
-const DRILL: Duration = Duration::from_secs(7 * 86_400);
 
 #[derive(Serialize)]
 struct Status {
-    schema_version: u32,
     name: String,
     env: String,
     phase: String,
@@ -57,7 +51,10 @@ struct Status {
     drift: Option<Vec<String>>,
     /// Work on the hosts that only the operator may do, and how: an upgrade of the engine, a reboot.
     upkeep: Vec<String>,
+    /// The findings, as text.
     alarms: Vec<String>,
+    /// Everything that is wrong.
+    findings: Vec<Finding>,
 }
 
 /// One server, as it says of itself.
@@ -95,24 +92,19 @@ pub async fn run(context: &Context) -> Result<ExitCode> {
 
 async fn look(context: &Context) -> Result<ExitCode> {
     let environment = context.environment().await?;
-    let (state, secrets, addresses) = tokio::try_join!(
-        environment.state(),
-        context.secrets(&environment),
-        context.addresses(&environment)
-    )?;
+    let pair = environment.pair().await?;
     // A host without an address or without Redis is reported like the others.
-    let host = async |role| ask(&host_server(role, addresses.of(role)?, &secrets)?).await;
+    let host = async |role| ask(&pair.server(role)?).await;
     let source = async { ask(&context.source().await?).await };
-    let names = context.names(&environment)?;
     let (history, source, master, replica, backups, app, drift, restore_instances) = tokio::join!(
         context.history(&environment),
         source,
         host(Role::Master),
         host(Role::Replica),
-        backups(context, &environment, state.generation),
-        app_side(context, &state),
+        backups::look(context, &environment, &pair),
+        app_side(context, &pair.state),
         drift(context, &environment),
-        ec2::restore_instances(&environment.cloud, &names),
+        ec2::restore_instances(&environment.cloud, &environment.names),
     );
     let impostor = [drift.as_ref().err()]
         .into_iter()
@@ -120,50 +112,25 @@ async fn look(context: &Context) -> Result<ExitCode> {
         .flatten()
         .find(|error| error.is_by_an_impostor())
         .map(|error| {
-            let told = Error::unproven(format!("say how the hosts are: {}", error.chain().join(": ")));
+            let told = Error::unproven(format!("say how the hosts are: {error:#}"));
             told.hint(error.next_step().unwrap_or_default())
         });
-    let mut status = assemble(
+    let asked = [("source", source), ("master", master), ("replica", replica)];
+    let is_wanted = |(name, _): &(&str, Asked)| *name != "source" || !context.config.source.none;
+    let status = assemble(
         context,
-        history,
-        state,
-        [("source", source), ("master", master), ("replica", replica)]
-            .into_iter()
-            .filter(|(name, _)| *name != "source" || !context.config.source.none)
-            .collect(),
-        backups,
-        app,
-        drift,
+        Looked {
+            history,
+            state: pair.state,
+            asked: asked.into_iter().filter(is_wanted).collect(),
+            backups,
+            app,
+            drift,
+            restore_instances,
+        },
     );
-    status.add_restore_instances(restore_instances);
-    show(&context.ui, &status)?;
+    context.ui.report(json!(status), lines(&context.ui, &status));
     impostor.map_or(Ok(ExitCode::Done), Err)
-}
-
-/// What the bucket and the agents say of backups. Each is a result, since any may fail alone.
-struct Backups {
-    newest: Result<Option<BackupSummary>>,
-    log: Result<Option<backup::Log>>,
-    drill: Result<Option<drill::Report>>,
-    agents: [(&'static str, Result<host::backup::Backups>); 2],
-}
-
-async fn backups(context: &Context, environment: &Environment, generation: u64) -> Backups {
-    let (bucket, env) = (environment.store.bucket(), context.env());
-    let agent = async |role| host::backup::look(&context.log_in(environment, role).await?).await;
-    let (newest, log, drill, master, replica) = tokio::join!(
-        backup::newest(bucket, env, generation),
-        backup::log(bucket, env),
-        drill::newest(bucket, env),
-        agent(Role::Master),
-        agent(Role::Replica),
-    );
-    Backups {
-        newest,
-        log,
-        drill,
-        agents: [("master", master), ("replica", replica)],
-    }
 }
 
 struct Answer {
@@ -206,158 +173,114 @@ async fn app_side(context: &Context, state: &State) -> Result<&'static str> {
 
 type Asked = Result<Answer>;
 
-fn assemble(
-    context: &Context,
+/// Everything that was asked. Each is a result, since any may fail alone.
+struct Looked {
     history: Result<History>,
     state: State,
     asked: Vec<(&'static str, Asked)>,
-    backups: Backups,
+    backups: backups::Backups,
     app: Result<&'static str>,
     drift: Result<Drift>,
-) -> Status {
-    let app = app.map_err(|error| format!("the app could not be asked what it uses: {}", error.chain().join(": ")));
-    let offsets: BTreeMap<&str, u64> = asked
-        .iter()
-        .filter_map(|(name, seen)| seen.as_ref().ok().map(|seen| (*name, seen.info.master_repl_offset)))
-        .collect();
-    let mut alarms: Vec<String> = app.as_ref().err().cloned().into_iter().collect();
+    restore_instances: Result<Vec<RestoreInstance>>,
+}
+
+/// Returns the finding about something that could not be looked at.
+fn unseen(id: &'static str, what: &str, error: &Error) -> Finding {
+    Finding::alarm(id, format!("{what} could not be looked at: {error:#}"))
+}
+
+fn assemble(context: &Context, looked: Looked) -> Status {
+    let state = looked.state;
+    let mut findings = Vec::new();
+    let app = looked.app.unwrap_or_else(|error| {
+        let found = format!("the app could not be asked what it uses: {error:#}");
+        findings.push(Finding::alarm("app-unseen", found));
+        "unknown"
+    });
+    let offset = |seen: &Asked| seen.as_ref().ok().map(|seen| seen.info.master_repl_offset);
+    let offsets: BTreeMap<&str, Option<u64>> = looked.asked.iter().map(|(name, seen)| (*name, offset(seen))).collect();
     let mut servers = BTreeMap::new();
-    for (name, seen) in asked {
+    for (name, seen) in looked.asked {
         let upstream = match name {
             "master" => offsets.get("source"),
             "replica" => offsets.get("master"),
             _ => None,
         };
-        servers.insert(name, judge(name, seen, upstream.copied(), &mut alarms));
+        servers.insert(name, judge(name, seen, upstream.copied().flatten(), &mut findings));
     }
     if let Some(rotation) = &state.rotation {
-        alarms.push(format!(
-            "the password of {} is being replaced since {}, and {}: `infra rotate` brings it to its end",
-            rotation.user, rotation.begun_at, rotation.stage
+        let (user, since, stage) = (rotation.user, rotation.begun_at, rotation.stage);
+        findings.push(Finding::warning(
+            "rotation",
+            format!("the password of {user} is being replaced since {since}, and {stage}"),
+            "`infra rotate` brings it to its end",
         ));
     }
-    let phase = history.as_ref().ok().and_then(|history| history.phase);
-    match history {
-        Ok(history) => alarms.extend(history.unfinished(Timestamp::now())),
-        Err(error) => alarms.push(format!("the journal could not be read: {}", error.chain().join(": "))),
+    let phase = looked.history.as_ref().ok().and_then(|history| history.phase);
+    match looked.history {
+        Ok(history) => {
+            let unfinished = history.unfinished(Timestamp::now());
+            findings.extend(unfinished.map(|unfinished| Finding::alarm("cutover", unfinished)));
+        }
+        Err(error) => {
+            let found = format!("the journal could not be read: {error:#}");
+            findings.push(Finding::alarm("journal", found));
+        }
     }
     let born = i64::try_from(state.generation).unwrap_or(0);
-    let (backup, log, drill, kept) = judge_backups(context, backups, born, &mut alarms);
-    let backup_age_s = backup
-        .as_ref()
-        .map(|backup| Timestamp::now().duration_since(backup.finished_at).as_secs());
+    let (backup, log, drill, kept) = backups::judge(context, looked.backups, born, &mut findings);
+    let age = |of: Timestamp| Timestamp::now().duration_since(of).as_secs();
+    let backup_age_s = backup.as_ref().map(|backup| age(backup.finished_at));
     let late = i64::try_from(LATE_PERIODS * context.config.backup_period_s()).unwrap_or(i64::MAX);
     match backup_age_s {
-        None => alarms.push("there is no backup".into()),
-        Some(age) if age > late => alarms.push(format!("the last backup is {} old", age_text(age))),
+        None => findings.push(Finding::alarm("no-backup", "there is no backup")),
+        Some(age) if age > late => {
+            let found = format!("the last backup is {} old", age_text(age));
+            findings.push(Finding::alarm("backup-late", found));
+        }
         Some(_) => {}
     }
-    let (drift, upkeep) = match drift {
-        Ok(drift) => (Some(drift.lines), drift.upkeep),
-        Err(error) => {
-            alarms.push(format!("drift could not be looked at: {}", error.chain().join(": ")));
-            (None, Vec::new())
-        }
-    };
+    let drift = looked
+        .drift
+        .inspect_err(|error| findings.push(unseen("drift-unseen", "drift", error)));
+    let (drift, upkeep) = drift.map_or((None, Vec::new()), |drift| (Some(drift.lines), drift.upkeep));
+    let restore_instances = looked.restore_instances.unwrap_or_else(|error| {
+        let found = format!("instances beside the pair could not be looked for: {error:#}");
+        findings.push(Finding::alarm("restores-unseen", found));
+        Vec::new()
+    });
+    let left_over = restore_instances
+        .iter()
+        .filter(|temporary| drill::is_left_over(temporary));
+    findings.extend(left_over.map(|temporary| {
+        Finding::warning(
+            "drill-left",
+            format!("{} is left of a drill that died, and costs", temporary.instance),
+            "the next `infra backup drill` ends it",
+        )
+    }));
     Status {
-        schema_version: JSON_SCHEMA_VERSION,
-        name: context.config.name.clone(),
+        name: context.config.name.to_string(),
         env: context.env().into(),
         phase: phase.map_or(state.phase, |phase| phase.name().into()),
         endpoint: state.endpoint,
-        app: app.unwrap_or("unknown"),
+        app,
         servers,
         backup,
         backup_age_s,
         log_until: log,
-        log_age_s: log.map(|until| Timestamp::now().duration_since(until).as_secs()),
+        log_age_s: log.map(age),
         drill,
-        restore_instances: Vec::new(),
+        restore_instances,
         kept,
         drift,
         upkeep,
-        alarms,
+        alarms: findings.iter().map(Finding::line).collect(),
+        findings,
     }
 }
 
-impl Status {
-    fn add_restore_instances(&mut self, restore_instances: Result<Vec<RestoreInstance>>) {
-        match restore_instances {
-            Ok(restore_instances) => self.restore_instances = restore_instances,
-            Err(error) => self.alarms.push(format!(
-                "instances beside the pair could not be looked for: {}",
-                error.chain().join(": ")
-            )),
-        }
-        for temporary in self
-            .restore_instances
-            .iter()
-            .filter(|temporary| drill::is_left_over(temporary))
-        {
-            self.alarms.push(format!(
-                "{} is left of a drill that died, and costs: the next `infra backup drill` ends it",
-                temporary.instance
-            ));
-        }
-    }
-}
-
-type BackupView = (
-    Option<BackupSummary>,
-    Option<Timestamp>,
-    Option<drill::Report>,
-    BTreeMap<&'static str, KeptGeneration>,
-);
-
-/// Judges what is known of backups; what is wrong goes to the alarms.
-fn judge_backups(context: &Context, backups: Backups, born: i64, alarms: &mut Vec<String>) -> BackupView {
-    let mut unknown =
-        |what: &str, error: Error| alarms.push(format!("{what} could not be looked at: {}", error.chain().join(": ")));
-    let newest = backups.newest.unwrap_or_else(|error| {
-        unknown("backups", error);
-        None
-    });
-    let log = backups.log.unwrap_or_else(|error| {
-        unknown("the log's segments", error);
-        None
-    });
-    let drill = backups.drill.unwrap_or_else(|error| {
-        unknown("the last drill", error);
-        None
-    });
-    if let Some((fell_from, keys)) = newest
-        .as_ref()
-        .and_then(|newest| Some((newest.fell_from?, newest.keys)))
-    {
-        alarms.push(format!(
-            "the newest base has {} keys, the one before it had {}: that one is kept, see `infra backup list`",
-            size::count(keys),
-            size::count(fell_from)
-        ));
-    }
-    let now = Timestamp::now();
-    let late = SILENT + Duration::from_secs(context.config.backup.rpo_s);
-    let late = i64::try_from(late.as_secs()).unwrap_or(i64::MAX);
-    let until = log.as_ref().and_then(|log| log.until);
-    match until.map(|until| now.duration_since(until).as_secs()) {
-        None if log.is_some() || newest.is_some() => {
-            alarms.push("there is no log in the bucket: only bases can be restored".into())
-        }
-        Some(age) if age > late => alarms.push(format!("the log in the bucket ends {} ago", age_text(age))),
-        _ => {}
-    }
-    for gap in log.iter().flat_map(|log| &log.gaps) {
-        alarms.push(format!("a gap in the log: {gap}"));
-    }
-    let tried = drill.as_ref().map_or(born, |drill| drill.drilled_at.as_second());
-    if u64::try_from(now.as_second() - tried).is_ok_and(|age| age > DRILL.as_secs()) {
-        alarms.push("no restore was tried for more than a week: run `infra backup drill`".into());
-    }
-    let kept = agents::judge(backups.agents, now, alarms);
-    (newest, until, drill, kept)
-}
-
-fn judge(name: &str, seen: Asked, upstream: Option<u64>, alarms: &mut Vec<String>) -> Seen {
+fn judge(name: &str, seen: Asked, upstream: Option<u64>, findings: &mut Vec<Finding>) -> Seen {
     let Answer {
         address,
         info,
@@ -365,10 +288,9 @@ fn judge(name: &str, seen: Asked, upstream: Option<u64>, alarms: &mut Vec<String
     } = match seen {
         Ok(seen) => seen,
         Err(error) => {
-            alarms.push(format!("{name} does not answer: {}", error.chain().join(": ")));
-            return Seen::Down {
-                error: error.chain().join(": "),
-            };
+            let error = format!("{error:#}");
+            findings.push(Finding::alarm("no-answer", format!("{name} does not answer: {error}")));
+            return Seen::Down { error };
         }
     };
     if let Some(days) = certificate_days_left.filter(|days| *days < tls::WARN_DAYS) {
@@ -376,11 +298,13 @@ fn judge(name: &str, seen: Asked, upstream: Option<u64>, alarms: &mut Vec<String
             "source" => "ask the provider when it is renewed, and run `infra check --pin` after that",
             _ => "`infra up` renews it without a restart",
         };
-        alarms.push(format!("the certificate of the {name} ends in {days} days: {remedy}"));
+        let found = format!("the certificate of the {name} ends in {days} days");
+        findings.push(Finding::warning("certificate-ends", found, remedy));
     }
     let link_up = info.link.as_ref().map(|link| link.up);
     if link_up == Some(false) {
-        alarms.push(format!("{name} has lost the server that it follows"));
+        let found = format!("{name} has lost the server that it follows");
+        findings.push(Finding::alarm("link-down", found));
     }
     let offset = info.applied_offset.unwrap_or(info.master_repl_offset);
     Seen::Up(Box::new(Redis {

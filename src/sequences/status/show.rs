@@ -2,7 +2,6 @@
 
 use super::{Redis, Seen, Status};
 use crate::effects::cloud::ec2::Purpose;
-use crate::model::error::{Error, Result};
 use crate::model::size;
 use crate::ui::Ui;
 use jiff::Timestamp;
@@ -10,22 +9,17 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 use wire::info::Keyspace;
 
-pub(super) fn show(ui: &Ui, status: &Status) -> Result<()> {
-    if ui.json() {
-        let text =
-            serde_json::to_string(status).map_err(|error| Error::failed("write the status as JSON").because(error))?;
-        ui.data(text);
-        return Ok(());
-    }
+pub(super) fn lines(ui: &Ui, status: &Status) -> Vec<String> {
+    let now = Timestamp::now();
     let phase = if status.phase.is_empty() {
         "not following yet"
     } else {
         &status.phase
     };
-    ui.data(format!(
+    let mut lines = vec![format!(
         "{} ({})  phase: {phase}  app uses: {}",
         status.name, status.env, status.app
-    ));
+    )];
     let mut table = comfy_table::Table::new();
     table.load_style(comfy_table::presets::NOTHING);
     table.set_header([
@@ -63,37 +57,33 @@ pub(super) fn show(ui: &Ui, status: &Status) -> Result<()> {
             None => &mut table,
         };
     }
-    ui.data(table.to_string());
-    match (&status.backup, status.backup_age_s) {
-        (Some(backup), Some(age)) => {
-            ui.data(format!(
-                "last backup: {} ago, {}, {} keys  {}",
-                age_text(age),
-                size::bytes(backup.bytes),
-                size::count(backup.keys),
-                backup.key
-            ));
-        }
-        _ => ui.data("last backup: none"),
-    }
-    match (status.log_until, status.log_age_s) {
-        (Some(until), Some(age)) => ui.data(format!(
-            "every second can be restored up to {until}, {} ago",
-            age_text(age)
-        )),
-        _ => ui.data("log: none"),
-    }
-    match &status.drill {
-        Some(drill) => ui.data(format!(
+    lines.push(table.to_string());
+    lines.push(match (&status.backup, status.backup_age_s) {
+        (Some(backup), Some(age)) => format!(
+            "last backup: {} ago, {}, {} keys  {}",
+            age_text(age),
+            size::bytes(backup.bytes),
+            size::count(backup.keys),
+            backup.key
+        ),
+        _ => "last backup: none".into(),
+    });
+    lines.push(match (status.log_until, status.log_age_s) {
+        (Some(until), Some(age)) => format!("every second can be restored up to {until}, {} ago", age_text(age)),
+        _ => "log: none".into(),
+    });
+    lines.push(match &status.drill {
+        Some(drill) => format!(
             "last drill: {} ago, {} keys in {:.1} s",
-            age_text(Timestamp::now().duration_since(drill.drilled_at).as_secs()),
+            age_text(now.duration_since(drill.drilled_at).as_secs()),
             size::count(drill.keys),
             drill.seconds
-        )),
-        None => ui.data("last drill: none"),
-    }
-    for temporary in &status.restore_instances {
-        ui.data(format!(
+        ),
+        None => "last drill: none".into(),
+    });
+    let age = |launched| age_text(now.duration_since(launched).as_secs());
+    lines.extend(status.restore_instances.iter().map(|temporary| {
+        format!(
             "beside the pair: {} for {}, {}, {} old",
             temporary.instance,
             match temporary.purpose {
@@ -101,32 +91,25 @@ pub(super) fn show(ui: &Ui, status: &Status) -> Result<()> {
                 Purpose::Restored => "a restore (`infra restore --remove` ends it)",
             },
             temporary.state,
-            temporary.launched_at.map_or("?".into(), |launched| age_text(
-                Timestamp::now().duration_since(launched).as_secs()
-            ))
-        ));
-    }
-    for (name, kept) in &status.kept {
-        ui.data(kept.line(name, Timestamp::now()));
-    }
+            temporary.launched_at.map_or("?".into(), age)
+        )
+    }));
+    lines.extend(status.kept.iter().map(|(name, kept)| kept.line(name, now)));
     match &status.drift {
-        Some(drift) if drift.is_empty() => ui.data("drift: none"),
+        Some(drift) if drift.is_empty() => lines.push("drift: none".into()),
         Some(drift) => {
-            ui.data(format!(
+            lines.push(format!(
                 "drift: {} differences; `infra up` mends those that name no remedy of their own",
                 drift.len()
             ));
-            drift.iter().for_each(|line| ui.data(format!("  {line}")));
+            lines.extend(drift.iter().map(|line| format!("  {line}")));
         }
-        None => ui.data("drift: not known"),
+        None => lines.push("drift: not known".into()),
     }
-    for upkeep in &status.upkeep {
-        ui.data(format!("upkeep: {upkeep}"));
-    }
-    for alarm in &status.alarms {
-        ui.data(format!("{} {alarm}", ui.paint_data("31", "ALARM")));
-    }
-    Ok(())
+    lines.extend(status.upkeep.iter().map(|upkeep| format!("upkeep: {upkeep}")));
+    let alarms = status.alarms.iter();
+    lines.extend(alarms.map(|alarm| format!("{} {alarm}", ui.paint_data("31", "ALARM"))));
+    lines
 }
 
 fn memory(redis: &Redis) -> String {

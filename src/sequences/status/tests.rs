@@ -37,7 +37,6 @@ fn status() -> Status {
         ..redis(ServerRole::Replica)
     };
     Status {
-        schema_version: JSON_SCHEMA_VERSION,
         name: "demo".into(),
         env: "production".into(),
         phase: "following".into(),
@@ -103,12 +102,16 @@ fn status() -> Status {
         drift: Some(vec!["~ address infra-demo-production: move it to i-master".into()]),
         upkeep: vec!["replica: redis-server 5:8.0.2-3 could become 5:8.0.4-1: `infra ssh replica -- …` does it".into()],
         alarms: vec!["replica does not answer: connect to replica: timed out".into()],
+        findings: vec![Finding::alarm(
+            "no-answer",
+            "replica does not answer: connect to replica: timed out",
+        )],
     }
 }
 
 #[test]
 fn every_server_is_reported_by_itself_even_if_it_does_not_answer() {
-    insta::assert_json_snapshot!("status", status());
+    insta::assert_json_snapshot!("status", crate::ui::document(json!(status())));
 }
 
 #[test]
@@ -127,7 +130,8 @@ fn what_could_not_be_seen_is_null_and_not_empty() {
         drift: None,
         upkeep: Vec::new(),
         alarms: vec!["there is no backup".into()],
+        findings: vec![Finding::alarm("no-backup", "there is no backup")],
         ..status()
     };
-    insta::assert_json_snapshot!("status unknown", unknown);
+    insta::assert_json_snapshot!("status unknown", crate::ui::document(json!(unknown)));
 }

@@ -1,0 +1,107 @@
+//! Asks the bucket and the agents for the backups, and judges what is missing, late or untried.
+
+use super::agents::KeptGeneration;
+use super::{age_text, agents, unseen};
+use crate::decide::preflight::Finding;
+use crate::effects::backup::prove::SILENT;
+use crate::effects::backup::{self, BackupSummary, drill};
+use crate::effects::host;
+use crate::model::error::Result;
+use crate::model::role::Role;
+use crate::model::size;
+use crate::sequences::context::{Context, Environment, KnownPair};
+use jiff::Timestamp;
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// A week without a drill is an alarm.
+const DRILL: Duration = Duration::from_secs(7 * 86_400);
+
+/// The answers of bucket and agents about backups. Each is a result, since any may fail alone.
+pub(super) struct Backups {
+    newest: Result<Option<BackupSummary>>,
+    log: Result<Option<backup::Log>>,
+    drill: Result<Option<drill::Report>>,
+    pub(super) agents: [(&'static str, Result<host::backup::Backups>); 2],
+}
+
+pub(super) async fn look(context: &Context, environment: &Environment, pair: &KnownPair) -> Backups {
+    let (bucket, env, generation) = (environment.store.bucket(), context.env(), pair.state.generation);
+    let agent = async |role| host::backup::look(&pair.log_in(role).await?).await;
+    let (newest, log, drill, master, replica) = tokio::join!(
+        backup::newest(bucket, env, generation),
+        backup::log(bucket, env),
+        drill::newest(bucket, env),
+        agent(Role::Master),
+        agent(Role::Replica),
+    );
+    Backups {
+        newest,
+        log,
+        drill,
+        agents: [("master", master), ("replica", replica)],
+    }
+}
+
+pub(super) type BackupView = (
+    Option<BackupSummary>,
+    Option<Timestamp>,
+    Option<drill::Report>,
+    BTreeMap<&'static str, KeptGeneration>,
+);
+
+/// Judges what is known of backups, and adds what is wrong to the findings.
+pub(super) fn judge(context: &Context, backups: Backups, born: i64, findings: &mut Vec<Finding>) -> BackupView {
+    let newest = backups.newest.unwrap_or_else(|error| {
+        findings.push(unseen("backups-unseen", "backups", &error));
+        None
+    });
+    let log = backups.log.unwrap_or_else(|error| {
+        findings.push(unseen("log-unseen", "the log's segments", &error));
+        None
+    });
+    let drill = backups.drill.unwrap_or_else(|error| {
+        findings.push(unseen("drill-unseen", "the last drill", &error));
+        None
+    });
+    if let Some(newest) = &newest
+        && let Some(fell_from) = newest.fell_from
+    {
+        findings.push(Finding::warning(
+            "keys-fell",
+            format!(
+                "the newest base has {} keys, the one before it had {}",
+                size::count(newest.keys),
+                size::count(fell_from)
+            ),
+            "that one is kept, see `infra backup list`",
+        ));
+    }
+    let now = Timestamp::now();
+    let late = SILENT + Duration::from_secs(context.config.backup.rpo_s);
+    let late = i64::try_from(late.as_secs()).unwrap_or(i64::MAX);
+    let until = log.as_ref().and_then(|log| log.until);
+    match until.map(|until| now.duration_since(until).as_secs()) {
+        None if log.is_some() || newest.is_some() => findings.push(Finding::alarm(
+            "no-log",
+            "there is no log in the bucket: only bases can be restored",
+        )),
+        Some(age) if age > late => {
+            let found = format!("the log in the bucket ends {} ago", age_text(age));
+            findings.push(Finding::alarm("log-late", found));
+        }
+        _ => {}
+    }
+    let gaps = log.iter().flat_map(|log| &log.gaps);
+    findings.extend(gaps.map(|gap| Finding::alarm("log-gap", format!("a gap in the log: {gap}"))));
+    let tried = drill.as_ref().map_or(born, |drill| drill.drilled_at.as_second());
+    if u64::try_from(now.as_second() - tried).is_ok_and(|age| age > DRILL.as_secs()) {
+        findings.push(Finding::warning(
+            "no-drill",
+            "no restore was tried for more than a week",
+            "run `infra backup drill`",
+        ));
+    }
+    let kept = agents::judge(backups.agents, now, findings);
+    (newest, until, drill, kept)
+}
