@@ -8,7 +8,6 @@
 
 use infra::effects::remote::{HostKey, KeyPair, Session, Target};
 use infra::model::error::Kind;
-use std::net::TcpListener;
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -35,7 +34,7 @@ impl Sshd {
         let host = KeyPair::generate("host").unwrap();
         write_private(&path("host_key"), host.private.expose());
         write_private(&path("authorized_keys"), &login.public);
-        let port = free_port();
+        let port = testkit::free_port();
         // With SHLVL the shell does not count as a login, and leaves out this user's .bashrc.
         let config = format!(
             "Port {port}\nListenAddress 127.0.0.1\nHostKey {}\nAuthorizedKeysFile {}\nPidFile none\nUsePAM no\nStrictModes no\n\
@@ -95,10 +94,6 @@ impl Drop for Sshd {
             assert!(ended.signal().is_some(), "sshd ended by itself: {ended}");
         }
     }
-}
-
-fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
 fn write_private(path: &Path, text: &str) {
@@ -210,7 +205,7 @@ async fn a_host_that_answers_late_is_waited_for() {
 async fn a_host_that_never_answers_is_an_error_that_names_it() {
     let sshd = Sshd::start();
     let mut target = sshd.target();
-    target.port = free_port();
+    target.port = testkit::free_port();
     let error = refusal(&target, Duration::from_millis(500)).await;
     assert!(
         error.to_string().contains("testing") && error.to_string().contains("refused"),

@@ -21,3 +21,8 @@ pub mod programs;
 pub mod secrets;
 pub mod waiting;
 pub mod world;
+
+/// Returns a port of this computer that nobody listened on a moment ago.
+pub fn free_port() -> u16 {
+    sandbox::addon::free_port(std::net::Ipv4Addr::LOCALHOST.into()).unwrap()
+}

@@ -40,6 +40,20 @@ pub async fn all_seconds(world: &World, first: i64, diary: &Diary) -> (u64, Vec<
     (exact, refused)
 }
 
+/// Expects that every second restores exactly, or that a gap is declared.
+async fn all_seconds_or_a_gap(world: &World, first: i64, diary: &Diary) {
+    let (exact, refused) = all_seconds(world, first, diary).await;
+    let declared = world.catalogue().await.declared_gaps().len();
+    assert!(
+        refused.is_empty() || declared > 0,
+        "{refused:?} refused and no gap declared"
+    );
+    println!(
+        "{exact} seconds exact, {} refused, {declared} gaps declared",
+        refused.len()
+    );
+}
+
 pub async fn begin(rpo_s: u64, more: &str) -> (World, Writer, i64) {
     let mut world = World::with(rpo_s, more).await;
     world.start_shipping();
@@ -147,17 +161,7 @@ async fn an_agent_that_stood_still_through_a_rewrite_goes_on_or_declares_what_it
     signal(&world, "-CONT");
     sleep(3);
     let diary = end(&world, writer).await;
-    let catalogue = world.catalogue().await;
-    let declared = catalogue.declared_gaps().len();
-    let (exact, refused) = all_seconds(&world, first, &diary).await;
-    assert!(
-        refused.is_empty() || declared > 0,
-        "{refused:?} refused and no gap declared"
-    );
-    println!(
-        "{exact} seconds exact, {} refused, {declared} gaps declared",
-        refused.len()
-    );
+    all_seconds_or_a_gap(&world, first, &diary).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -169,11 +173,7 @@ async fn a_full_copy_from_another_master_is_no_continuation() {
     // Another engine has other data. Ours follows it, so its next increment begins with that.
     let folder = tempfile::tempdir().unwrap();
     let socket = folder.path().join("s");
-    let port = std::net::TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap()
-        .port();
+    let port = testkit::free_port();
     let mut other = Command::new("redis-server")
         .args([
             "--port",
@@ -270,16 +270,7 @@ async fn a_full_disk_is_reported_and_nothing_is_lost_once_there_is_room() {
         std::thread::sleep(Duration::from_millis(300));
     }
     assert!(shipped > last, "{shipped} is not after {last}");
-    let (exact, refused) = all_seconds(&world, first, &diary).await;
-    let declared = world.catalogue().await.declared_gaps().len();
-    assert!(
-        refused.is_empty() || declared > 0,
-        "{refused:?} refused and no gap declared"
-    );
-    println!(
-        "{exact} seconds exact, {} refused, {declared} gaps declared",
-        refused.len()
-    );
+    all_seconds_or_a_gap(&world, first, &diary).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

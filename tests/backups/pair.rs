@@ -2,7 +2,6 @@
 
 use serde_json::Value;
 use std::collections::BTreeMap;
-use std::net::TcpListener;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
@@ -26,7 +25,7 @@ const COMMON: &str = "bind 127.0.0.1\nsave \"\"\nappendfilename appendonly.aof\n
 impl Pair {
     pub fn new(more: &str) -> Pair {
         let folder = tempfile::tempdir().unwrap();
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let port = testkit::free_port();
         let mut pair = Pair {
             folder,
             port,

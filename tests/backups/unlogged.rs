@@ -3,7 +3,6 @@
 use crate::outages::{all_seconds, begin, end, now, signal, sleep, troubles};
 use crate::writer::Writer;
 use serde_json::json;
-use std::net::TcpListener;
 use std::process::{Child, Command};
 use std::time::Duration;
 use testkit::backups::World;
@@ -193,7 +192,7 @@ struct Other {
 
 impl Other {
     fn start() -> Other {
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let port = testkit::free_port();
         let mut other = Other {
             folder: tempfile::tempdir().unwrap(),
             port: port.to_string(),

@@ -26,11 +26,7 @@ struct Source {
 impl Source {
     fn start() -> Source {
         let folder = tempfile::tempdir().unwrap();
-        let port = std::net::TcpListener::bind("127.0.0.1:0")
-            .unwrap()
-            .local_addr()
-            .unwrap()
-            .port();
+        let port = testkit::free_port();
         let engine = Command::new("redis-server")
             .args([
                 "--port",

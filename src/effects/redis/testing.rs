@@ -8,7 +8,6 @@ use ::redis::{Cmd, FromRedisValue, Value};
 use sandbox::addon::{Engine, Program};
 use sandbox::paths::Paths;
 use std::fs;
-use std::net::TcpListener;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
@@ -294,7 +293,7 @@ fn command_of(program: Option<&Program>) -> Command {
 }
 
 fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+    sandbox::addon::free_port(std::net::Ipv4Addr::LOCALHOST.into()).unwrap()
 }
 
 /// An authority, a certificate for 127.0.0.1 and its key, in PEM, and its digest.

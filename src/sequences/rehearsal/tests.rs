@@ -59,11 +59,7 @@ impl Stand {
         );
         let certificate = TestCertificate::for_names(&["127.0.0.1"]);
         let folder = tempfile::tempdir().unwrap();
-        let port = std::net::TcpListener::bind("127.0.0.1:0")
-            .unwrap()
-            .local_addr()
-            .unwrap()
-            .port();
+        let port = sandbox::addon::free_port(std::net::Ipv4Addr::LOCALHOST.into()).unwrap();
         write(folder.path(), port, &scratch.files().unwrap(), &certificate);
         let process = Command::new("redis-server")
             .arg("server.conf")
