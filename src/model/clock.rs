@@ -39,3 +39,8 @@ impl Instant {
         self.0.saturating_sub(earlier.0)
     }
 }
+
+/// Returns a span in whole milliseconds, as Redis takes them.
+pub fn milliseconds(span: Duration) -> u64 {
+    u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
+}

@@ -1,6 +1,7 @@
 //! Pauses writes, lists and disconnects clients, and finds which commands a server forbids.
 
 use super::connection::Connection;
+use crate::model::clock::milliseconds;
 use crate::model::error::{Error, Result};
 use crate::model::secret::Secret;
 use ::redis::{Cmd, Value, cmd};
@@ -8,6 +9,7 @@ use serde::Serialize;
 use std::collections::HashMap;
 use std::time::Duration;
 use wire::info::Info;
+use wire::reply::{pairs, words};
 
 /// Makes all writes wait, also EVAL and PUBLISH (`CLIENT PAUSE … WRITE`, Redis 6.2). Keys do not
 /// expire meanwhile. The pause ends by itself; a shorter one does not shorten a longer one.
@@ -15,10 +17,6 @@ pub async fn pause_writes(connection: &mut Connection, duration: Duration) -> Re
     connection
         .query(cmd("CLIENT").arg("PAUSE").arg(milliseconds(duration)).arg("WRITE"))
         .await
-}
-
-fn milliseconds(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// Pauses writes, and reads INFO right after it in the same round trip.
@@ -40,6 +38,18 @@ pub async fn pause_writes_and_read(connection: &mut Connection, duration: Durati
 /// Ends a pause at once. The waiting commands are served.
 pub async fn unpause(connection: &mut Connection) -> Result<()> {
     connection.query(cmd("CLIENT").arg("UNPAUSE")).await
+}
+
+/// Returns the user that this connection is logged in as.
+pub async fn whoami(connection: &mut Connection) -> Result<String> {
+    connection.query(cmd("ACL").arg("WHOAMI")).await
+}
+
+/// Returns true if a user may log in; `None` if the server has no such user.
+pub async fn user_is_on(connection: &mut Connection, user: &str) -> Result<Option<bool>> {
+    let reply = connection.query(cmd("ACL").arg("GETUSER").arg(user)).await?;
+    let flags = pairs(reply).and_then(|mut fields| words(fields.remove("flags")?));
+    Ok(flags.map(|flags| flags.iter().any(|flag| flag == "on")))
 }
 
 pub async fn own_id(connection: &mut Connection) -> Result<u64> {

@@ -14,6 +14,7 @@ pub mod clients;
 pub mod compare;
 pub mod connection;
 pub mod control;
+pub mod exists;
 #[cfg(test)]
 mod fuzz;
 pub mod key;

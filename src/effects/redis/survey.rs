@@ -4,6 +4,7 @@
 use super::connection::Connection;
 use super::sample;
 use super::server::Server;
+use crate::model::clock::milliseconds;
 use crate::model::error::Result;
 use ::redis::{Value, cmd};
 use std::collections::{BTreeMap, BTreeSet};
@@ -113,7 +114,7 @@ impl Survey {
         self.syncs.growing = number(&second, "sync_full") > number(&first, "sync_full");
         self.writes = if first.flag("repl_backlog_active") && first.said("role") == Some("master") {
             let bytes = number(&second, "master_repl_offset").saturating_sub(number(&first, "master_repl_offset"));
-            let milliseconds = u64::try_from(between.as_millis()).unwrap_or(u64::MAX).max(1);
+            let milliseconds = milliseconds(between).max(1);
             Rate {
                 bytes_per_s: bytes.saturating_mul(1000) / milliseconds,
                 measured: true,

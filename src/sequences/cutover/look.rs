@@ -8,20 +8,16 @@ use super::setup::Setup;
 use super::sides::Sides;
 use super::watch::{READING, Seen, Watch, command_table};
 use crate::decide::cutover::{MasterRole, Past, Stillness, World};
-use crate::decide::vars;
-use crate::decide::vars::Points;
+use crate::decide::vars::{self, Points};
 use crate::effects::platform::{ConfigVars, Platform};
-use crate::effects::redis::control;
-use crate::effects::redis::control::Permission;
-use crate::effects::redis::{Connection, Server};
+use crate::effects::redis::control::{self, Permission};
+use crate::effects::redis::{Connection, Server, exists, sample};
 use crate::model::clock::Instant;
 use crate::model::error::{Error, Result};
 use crate::model::phase::{Command, FenceKind, Phase};
 use crate::ui::Step;
-use ::redis::{Value, cmd};
 use std::time::Duration;
-use wire::info::{Fields, Info, OwnRemovals, ServerRole};
-use wire::reply::{pairs, words};
+use wire::info::{Info, OwnRemovals, ServerRole};
 
 /// How long a link may take to come up when nothing is being copied.
 const LINKING: Duration = Duration::from_secs(15);
@@ -205,12 +201,6 @@ pub async fn link(name: &Server, sides: &Sides, sync: Duration, step: &Step) -> 
     }
 }
 
-/// Returns how many keys a server expired since its start, for a journal without that number.
-pub async fn expired_keys(connection: &mut Connection) -> Result<u64> {
-    let text: String = connection.query(cmd("INFO").arg("stats")).await?;
-    Ok(Fields::read(&text).number("expired_keys").unwrap_or(0))
-}
-
 /// Returns how many keys here were looked at, and how many are missing there. The first keys of a
 /// scan are as good as any, since their order is that of a hash.
 pub async fn missing_there(here: &Server, there: &Server) -> Result<(u64, u64)> {
@@ -219,13 +209,10 @@ pub async fn missing_there(here: &Server, there: &Server) -> Result<(u64, u64)> 
     let (mut looked_at, mut missing) = (0, 0);
     for database in info.keyspace.keys() {
         let mut connection = here.connect(*database).await?;
-        let (_, names): (u64, Vec<Vec<u8>>) = connection.query(cmd("SCAN").arg(0).arg("COUNT").arg(KEYS)).await?;
-        if names.is_empty() {
-            continue;
-        }
-        let has: u64 = there.connect(*database).await?.query(cmd("EXISTS").arg(&names)).await?;
+        let names = sample::keys(&mut connection, KEYS, 0).await?;
+        let has = exists::keys(&mut there.connect(*database).await?, &names).await?;
         // A key that expires meanwhile is missing nowhere.
-        let had: u64 = connection.query(cmd("EXISTS").arg(&names)).await?;
+        let had = exists::keys(&mut connection, &names).await?;
         looked_at += had;
         missing += had.saturating_sub(has);
     }
@@ -233,20 +220,13 @@ pub async fn missing_there(here: &Server, there: &Server) -> Result<(u64, u64)> 
 }
 
 pub async fn access_is_open(master: &mut Connection) -> Result<bool> {
-    let reply: Value = master.query(cmd("ACL").arg("GETUSER").arg("app")).await?;
-    access_flag(reply).ok_or_else(|| {
+    control::user_is_on(master, "app").await?.ok_or_else(|| {
         Error::failed(format!(
             "see whether the app may log in to {}: there is no user `app`",
             master.place()
         ))
         .hint("run `infra up`: it puts the users on the host")
     })
-}
-
-/// Reads the flags of a reply to ACL GETUSER, a list of names and values by turns.
-fn access_flag(reply: Value) -> Option<bool> {
-    let flags = words(pairs(reply)?.remove("flags")?)?;
-    Some(flags.iter().any(|flag| flag == "on"))
 }
 
 pub(super) async fn release_is_pending(app: &Platform) -> Result<bool> {

@@ -1,10 +1,9 @@
 //! Tells removals by clients from expiry and eviction, which look like DEL or HDEL in a stream.
 
 use super::watch::{MOST_DELETED, Seen};
-use crate::effects::redis::{Connection, Server};
+use crate::effects::redis::{Server, exists};
 use crate::model::clock::Instant;
 use crate::model::error::Result;
-use ::redis::{Value, cmd, pipe};
 use std::collections::BTreeMap;
 use std::time::Duration;
 use wire::info::OwnRemovals;
@@ -12,8 +11,6 @@ use wire::info::OwnRemovals;
 /// How much later a key may expire on the other side: clocks differ, and a sent TTL arrives late.
 const PATIENCE: Duration = Duration::from_secs(2);
 const PAUSE: Duration = Duration::from_millis(200);
-/// Keys or fields asked for at once.
-const AT_ONCE: usize = 500;
 
 /// A key and a field of its hash.
 type Field<'a> = (&'a [u8], &'a [u8]);
@@ -95,15 +92,11 @@ async fn still_there(server: &Server, seen: &Seen) -> Result<Count> {
     };
     for (database, names) in keys {
         let mut connection = server.connect(database).await?;
-        for some in names.chunks(AT_ONCE) {
-            count.keys += connection.query::<u64>(cmd("EXISTS").arg(some)).await?;
-        }
+        count.keys += exists::keys(&mut connection, &names).await?;
     }
     for (database, names) in fields {
         let mut connection = server.connect(database).await?;
-        for some in names.chunks(AT_ONCE) {
-            count.fields += existing_fields(&mut connection, some).await?;
-        }
+        count.fields += exists::fields(&mut connection, &names).await?;
     }
     Ok(count)
 }
@@ -114,16 +107,6 @@ fn unlisted(all: u64, listed: usize) -> u64 {
     } else {
         all.saturating_sub(listed as u64)
     }
-}
-
-/// Returns how many of the fields exist. A key that is no hash has none.
-async fn existing_fields(connection: &mut Connection, names: &[Field<'_>]) -> Result<u64> {
-    let mut asked = pipe();
-    for (key, field) in names {
-        asked.cmd("HEXISTS").arg(*key).arg(*field);
-    }
-    let answers = connection.ask_all(&asked).await?;
-    Ok(answers.iter().filter(|answer| **answer == Value::Int(1)).count() as u64)
 }
 
 #[cfg(test)]

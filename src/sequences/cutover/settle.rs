@@ -1,7 +1,7 @@
 //! After the switch: disconnects the source's last clients, ends its pause, watches its stream.
 
 use super::clients;
-use super::look::{self, vars_point};
+use super::look::vars_point;
 use super::pair::Pair;
 use super::record::Record;
 use super::removals;
@@ -122,7 +122,7 @@ impl<R: Record, P: Pair> Cutover<R, P> {
         let step = self.setup.ui.step("end the pause");
         if let Some(fence) = &self.fence {
             // Keys do not expire while the pause runs; those that are due go when it ends.
-            self.expired_before = Some(look::expired_keys(&mut fence.connection()).await?);
+            self.expired_before = Some(fence.connection().info().await?.own_removals.expired_keys);
         }
         self.setup.record.confirm().await?;
         match self.fence.take() {

@@ -162,3 +162,13 @@ async fn a_server_says_which_commands_it_refuses_to_a_user() {
     let refused = refused_to(&mut server.connect(0).await, "app", &asked).await.unwrap();
     assert_eq!(refused.unwrap(), ["keys", "client|list", "sort", "flushdb", "json.set"]);
 }
+
+#[tokio::test]
+async fn a_user_is_on_or_off_or_does_not_exist() {
+    let server = TestServer::start(&[]).await;
+    server.script("ACL SETUSER open on\nACL SETUSER closed off").await;
+    let mut connection = server.connect(0).await;
+    for (user, expected) in [("open", Some(true)), ("closed", Some(false)), ("nobody", None)] {
+        assert_eq!(user_is_on(&mut connection, user).await.unwrap(), expected, "{user}");
+    }
+}
