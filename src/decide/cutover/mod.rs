@@ -303,6 +303,8 @@ pub fn restart() -> Vec<Step> {
 }
 
 #[cfg(test)]
+mod lists_tests;
+#[cfg(test)]
 mod model_tests;
 #[cfg(test)]
 mod tests;

@@ -4,12 +4,11 @@ use super::history::Promotion;
 use super::look;
 use super::pair::Pair;
 use super::record::Record;
-use super::state::Cutover;
-use super::state::{Late, OurLook, milliseconds, out_of_order};
-use super::watch::READING;
-use super::watch::Watch;
+use super::state::{Cutover, Late, OurLook};
+use super::watch::{READING, Watch};
 use crate::effects::redis::tap::Dialled;
 use crate::effects::redis::{Connection, Server};
+use crate::model::clock::milliseconds;
 use crate::model::error::{Doing, Error, Result};
 use jiff::Timestamp;
 use std::sync::Arc;
@@ -19,15 +18,12 @@ use wire::commands::CommandTable;
 impl<R: Record, P: Pair> Cutover<R, P> {
     pub(super) async fn open_access(&mut self) -> Result<()> {
         let step = self.setup.ui.step("open app access");
-        let Some(promotion) = self.history.promotion.clone() else {
-            return Err(out_of_order("open app access to a master that was not promoted"));
-        };
-        if let Some(fence) = &self.fence {
+        let promotion = self.history.promoted()?.clone();
+        if let Some(fence) = self.reached.fence() {
             fence.holds()?;
         }
         // This run promoted with app access closed, so nobody can have written to our side since.
-        let just_promoted = std::mem::take(&mut self.just_confirmed);
-        if just_promoted {
+        if std::mem::take(&mut self.just_confirmed) {
             let through = self.came_through().await?;
             self.nothing_came_through(&through)?;
         } else {
@@ -36,7 +32,7 @@ impl<R: Record, P: Pair> Cutover<R, P> {
         self.access_opened = true;
         // The hosts answer once the app may log in.
         self.setup.pair.set_app_access(true).await?;
-        let fenced = match (&self.fence, self.outcome.fenced_ms) {
+        let fenced = match (self.reached.fence(), self.outcome.fenced_ms) {
             // This run promoted, so both moments are on one clock.
             (Some(fence), Some(_)) => milliseconds(fence.raised.elapsed()),
             _ => since(promotion.fenced_at),
@@ -45,42 +41,38 @@ impl<R: Record, P: Pair> Cutover<R, P> {
         step.done(format!(
             "the app may write to the master, {fenced} ms after the fence began"
         ));
-        if just_promoted && self.our_watch.is_none() {
+        if let Some(look) = self.our_look.take() {
             // This stream reaches back to the promotion. Without it only the write gap is missing.
-            self.our_watch = looked_at(self.our_look.take()).await.ok().and_then(|look| look.watch);
+            self.our_watch = look.await.ok().and_then(|look| look.ok()?.watch);
         }
         Ok(())
     }
 
     /// Looks at both sides a last time and confirms the lock. All at once, because writers wait.
     async fn look_before_access(&mut self, promotion: &Promotion) -> Result<()> {
-        if self.our_look.is_none() {
-            self.look_at_ours(promotion).await?;
-        }
-        let (looked, through, ours) = tokio::join!(
-            looked_at(self.our_look.take()),
-            self.came_through(),
-            self.setup.record.confirm()
-        );
+        let look = match self.our_look.take() {
+            Some(begun) => begun,
+            None => self.look_at_ours(promotion).await?,
+        };
+        let (looked, through, ours) = tokio::join!(look, self.came_through(), self.setup.record.confirm());
         ours?;
         self.nothing_came_through(&through?)?;
-        self.foreign_writes(looked?).await
+        self.foreign_writes(looked.doing(|| "look at our master".into())??)
+            .await
     }
 
     /// Begins to look at our master; the answers come while other work goes on.
-    pub(super) async fn look_at_ours(&mut self, promotion: &Promotion) -> Result<()> {
-        let (connection, dialled) = match &mut self.sides {
-            Some(sides) => (sides.master.clone(), sides.dialled.take()),
-            None => (self.setup.master.connect(0).await?, None),
+    pub(super) async fn look_at_ours(&mut self, promotion: &Promotion) -> Result<JoinHandle<Result<OurLook>>> {
+        let (connection, dialled) = match self.reached.connections() {
+            Ok(sides) => (sides.master.clone(), sides.dialled.take()),
+            Err(_) => (self.setup.master.connect(0).await?, None),
         };
         let (server, promotion) = (self.setup.master.clone(), promotion.clone());
-        let is_watched = self.our_watch.is_some();
         // The other watch's table will do. Without one, a command that is not listed is a write.
         let table = self.source_watch.as_ref().map(Watch::table).unwrap_or_default();
-        self.our_look = Some(tokio::spawn(async move {
-            our_look(&server, table, connection, dialled, &promotion, is_watched).await
-        }));
-        Ok(())
+        Ok(tokio::spawn(async move {
+            our_look(&server, table, connection, dialled, &promotion).await
+        }))
     }
 
     /// Returns what the source took since the proof; empty if an earlier run has looked already.
@@ -88,7 +80,7 @@ impl<R: Record, P: Pair> Cutover<R, P> {
         let Some(watch) = &self.source_watch else {
             return Ok(Late::default());
         };
-        let offset = match &self.fence {
+        let offset = match self.reached.fence() {
             Some(fence) => fence.latest_offset().await?,
             None => self.setup.source.connect(0).await?.info().await?.master_repl_offset,
         };
@@ -111,9 +103,7 @@ impl<R: Record, P: Pair> Cutover<R, P> {
 
     /// Notes what our side took while app access was closed. It stays, and the source is fenced.
     async fn foreign_writes(&mut self, look: OurLook) -> Result<()> {
-        if self.our_watch.is_none() {
-            self.our_watch = look.watch;
-        }
+        self.our_watch = look.watch;
         let Some(watch) = &self.our_watch else {
             return Ok(());
         };
@@ -135,30 +125,17 @@ async fn our_look(
     connection: Connection,
     dialled: Option<Dialled>,
     promotion: &Promotion,
-    is_watched: bool,
 ) -> Result<OurLook> {
     let (mut asked, mut also_asked) = (connection.clone(), connection);
     let (info, access_is_open) = tokio::try_join!(asked.info(), look::access_is_open(&mut also_asked))?;
     let offset = info.master_repl_offset;
-    let watch = if is_watched {
-        None
-    } else {
-        let from = look::own_from(&info, promotion);
-        let begun = Watch::begin_over(dialled, server, table, info, &promotion.source_replid, from).await;
-        begun.unwrap_or_default()
-    };
+    let from = look::own_from(&info, promotion);
+    let begun = Watch::begin_over(dialled, server, table, info, &promotion.source_replid, from).await;
     Ok(OurLook {
-        watch,
+        watch: begun.unwrap_or_default(),
         access_is_open,
         offset,
     })
-}
-
-async fn looked_at(look: Option<JoinHandle<Result<OurLook>>>) -> Result<OurLook> {
-    match look {
-        Some(look) => look.await.doing(|| "look at our master".into())?,
-        None => Err(out_of_order("open app access before our master was looked at")),
-    }
 }
 
 fn since(moment: Timestamp) -> u64 {

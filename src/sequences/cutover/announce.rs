@@ -2,9 +2,9 @@
 
 use super::history::{Entry, Known, Promotion};
 use super::pair::Pair;
+use super::reached::Reached;
 use super::record::Record;
 use super::state::Cutover;
-use super::state::out_of_order;
 use crate::model::error::{Error, Result};
 use crate::model::phase::{Command, FenceKind, Phase};
 use jiff::Timestamp;
@@ -24,21 +24,17 @@ impl<R: Record, P: Pair> Cutover<R, P> {
             },
             Phase::Fenced => {
                 self.foresee_refusals().await?;
-                let Some(onlookers) = self.onlookers.take() else {
-                    return Err(out_of_order("fence before all are ready"));
-                };
+                let (onlookers, baseline) = self.reached.comparison()?;
                 let step = self.setup.ui.step("onlookers");
                 let known = onlookers.known(self.setup.limits.onlookers, &step);
-                let clients = self.interrupt.or(self.command, known).await?;
+                let clients = self.interrupt.or(known).await?;
                 step.done(format!(
                     "{} of the source's clients only look, and may stay",
                     clients.len()
                 ));
                 // This leaves as few keys as possible for the comparison inside the fence.
-                if let Some(baseline) = &mut self.baseline {
-                    baseline.shrink().await?;
-                }
-                let fence = self.fence_kind;
+                baseline.shrink().await?;
+                let fence = self.seen.fence;
                 let switch = match fence {
                     FenceKind::Pause => None,
                     FenceKind::Platform => Some(self.switch().await?),
@@ -50,11 +46,11 @@ impl<R: Record, P: Pair> Cutover<R, P> {
                 Entry::Fenced { fence, switch, clients }
             }
             Phase::Promoted => {
-                self.hold_on_without_asking().await?;
+                self.hold_on().await?;
                 Entry::Promoted(self.promotion()?)
             }
             Phase::Switching => {
-                self.hold_on_without_asking().await?;
+                self.hold_on().await?;
                 Entry::Switching(self.switch().await?)
             }
             Phase::Switched => Entry::Switched {
@@ -71,7 +67,7 @@ impl<R: Record, P: Pair> Cutover<R, P> {
 
     /// Writes promotion and switch at once, since writers wait. If the run dies, neither happened.
     pub(super) async fn announce_switch(&mut self) -> Result<()> {
-        self.hold_on_without_asking().await?;
+        self.hold_on().await?;
         let promoted = Entry::Promoted(self.promotion()?);
         let switch = match self.planned_switch.take() {
             Some(planned) => planned,
@@ -92,7 +88,7 @@ impl<R: Record, P: Pair> Cutover<R, P> {
     /// followers are empty too then, and a comparison would find all of them equal.
     async fn begin_with_source(&self) -> Result<Option<Known>> {
         let on_the_way_back = self.command == Command::Back || self.history.phase == Some(Phase::Returning);
-        if on_the_way_back || self.sides.is_some() {
+        if on_the_way_back || !matches!(self.reached, Reached::Begun) {
             return Ok(None);
         }
         let info = self.setup.source.connect(0).await?.info().await?;
@@ -107,23 +103,17 @@ impl<R: Record, P: Pair> Cutover<R, P> {
         }))
     }
 
-    /// Checks that the lock is ours and that nothing can write to the source.
+    /// Checks that the lock is ours and that nothing can write to the source. A pause is renewed all
+    /// the time, so nobody is asked about it: that would make the app wait, and the proof and the
+    /// long pause ask the source themselves.
     async fn hold_on(&self) -> Result<()> {
-        let Some(fence) = &self.fence else {
-            return Err(out_of_order("go on without a fence"));
-        };
-        tokio::try_join!(self.setup.record.confirm(), fence.check()).map(drop)
-    }
-
-    /// Checks the same without a request if the fence is a pause: that is renewed all the time, and
-    /// asking makes the app wait. The proof and the long pause ask the source themselves.
-    async fn hold_on_without_asking(&self) -> Result<()> {
-        match &self.fence {
-            Some(fence) if fence.kind() == FenceKind::Pause => {
+        let fence = self.reached.standing_fence()?;
+        match fence.kind() {
+            FenceKind::Pause => {
                 self.setup.record.still_ours()?;
                 fence.holds()
             }
-            _ => self.hold_on().await,
+            FenceKind::Platform => tokio::try_join!(self.setup.record.confirm(), fence.check()).map(drop),
         }
     }
 
@@ -140,19 +130,17 @@ impl<R: Record, P: Pair> Cutover<R, P> {
                 ..earlier.clone()
             });
         }
-        match (&self.fence, &self.proof) {
-            (Some(fence), Some(proof)) => Ok(Promotion {
-                source_run_id: fence.captured.run_id.clone(),
-                source_replid: fence.captured.replid.clone(),
-                offset: proof.offset(),
-                fenced_at: fence.raised_at,
-                last_write_at: proof.last_write_at(),
-                source_keys: fence.captured.keys(),
-                source_removals: proof.source_removals(),
-                keys_compared: proof.keys_compared(),
-                hold_until,
-            }),
-            _ => Err(out_of_order("promote without proof")),
-        }
+        let (fence, proof) = self.reached.fenced_proof()?;
+        Ok(Promotion {
+            source_run_id: fence.captured.run_id.clone(),
+            source_replid: fence.captured.replid.clone(),
+            offset: proof.offset(),
+            fenced_at: fence.raised_at,
+            last_write_at: proof.last_write_at(),
+            source_keys: fence.captured.keys(),
+            source_removals: proof.source_removals(),
+            keys_compared: proof.keys_compared(),
+            hold_until,
+        })
     }
 }

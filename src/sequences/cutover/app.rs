@@ -1,14 +1,11 @@
 //! The change of the apps' vars: what moves, sending it, its release, and the way back.
 
 use super::history::{AppSwitch, Switch};
-use super::look;
-use super::look::release_is_pending;
+use super::look::{self, release_is_pending};
 use super::pair::Pair;
 use super::record::Record;
-use super::state::out_of_order;
-use super::state::{Cutover, Flow};
-use crate::decide::vars;
-use crate::decide::vars::Points;
+use super::state::Cutover;
+use crate::decide::vars::{self, Points};
 use crate::effects::platform::{ConfigVars, Platform, Release, ReleaseStatus};
 use crate::model::error::{Error, Kind, Result};
 use crate::model::phase::Command;
@@ -41,9 +38,7 @@ impl<R: Record, P: Pair> Cutover<R, P> {
     }
 
     pub(super) async fn set_vars(&mut self) -> Result<()> {
-        let Some(switch) = self.history.switch.clone() else {
-            return Err(out_of_order("set the app's vars"));
-        };
+        let switch = self.history.announced()?.clone();
         let strange = |app: &&Platform| !switch.apps.contains_key(app.app_name());
         if let Some(app) = self.setup.apps.iter().find(strange) {
             return Err(Error::failed(format!(
@@ -54,7 +49,7 @@ impl<R: Record, P: Pair> Cutover<R, P> {
         }
         self.just_confirmed = false;
         self.setup.record.confirm().await?;
-        if let Some(fence) = &self.fence {
+        if let Some(fence) = self.reached.fence() {
             fence.holds()?;
         }
         // All are sent at once: the shorter the time between them, the less can come between.
@@ -151,30 +146,26 @@ impl<R: Record, P: Pair> Cutover<R, P> {
         Ok(wanted)
     }
 
-    pub(super) async fn await_release(&mut self) -> Result<Flow> {
-        let Some(switch) = self.history.switch.clone() else {
-            return Err(out_of_order("wait for a release"));
-        };
+    pub(super) async fn await_release(&mut self) -> Result<()> {
+        let switch = self.history.announced()?.clone();
         for app in self.setup.apps.clone() {
             let before = switch
                 .apps
                 .get(app.app_name())
                 .map_or(0, |switch| switch.release_before);
-            if let Flow::ReleaseFailed(what) = self.await_app_release(&app, before).await? {
-                return Ok(Flow::ReleaseFailed(what));
-            }
+            self.await_app_release(&app, before).await?;
         }
-        Ok(Flow::On)
+        Ok(())
     }
 
-    async fn await_app_release(&mut self, app: &Platform, release_before: u64) -> Result<Flow> {
+    async fn await_app_release(&mut self, app: &Platform, release_before: u64) -> Result<()> {
         let name = app.app_name();
         let step = self.setup.ui.step(format!("release of {name}"));
         let sent = self.sent.accepted.get(name).copied().flatten();
         let after = sent.unwrap_or(release_before);
         let release: Option<Release> = if newest_release(app).await? > after {
             let ending = app.terminal_release(after, self.setup.limits.release, &step);
-            Some(self.interrupt.or(self.command, ending).await?)
+            Some(self.interrupt.or(ending).await?)
         } else {
             // An earlier release had set the values already.
             None
@@ -184,10 +175,9 @@ impl<R: Record, P: Pair> Cutover<R, P> {
             && release.status != ReleaseStatus::Succeeded
         {
             step.failed(format!("v{} {}", release.version, release.status));
-            return Ok(Flow::ReleaseFailed(format!(
-                "switch app {name}: its release v{} {}",
-                release.version, release.status
-            )));
+            self.why_back = format!("switch app {name}: its release v{} {}", release.version, release.status);
+            return Err(Error::failed(self.why_back.clone())
+                .hint("see the release's output on the platform; the app is back on the source and nothing was lost"));
         }
         if points != Points::Endpoint {
             step.failed("not on the endpoint");
@@ -202,7 +192,7 @@ impl<R: Record, P: Pair> Cutover<R, P> {
             self.outcome.release = Some(version);
         }
         step.done(format!("v{version}"));
-        Ok(Flow::On)
+        Ok(())
     }
 
     /// Sets the old values where the platform took the new ones. An app that cannot be moved back
@@ -239,15 +229,13 @@ impl<R: Record, P: Pair> Cutover<R, P> {
 
     /// Returns true if an app's vars were certainly never changed, whatever the platform says now.
     fn is_untouched(&self, app: &str) -> bool {
-        let was_on_source = self
-            .seen
-            .is_some_and(|seen| seen.app == Points::Source && !seen.release_pending);
+        let was_on_source = self.seen.app == Points::Source && !self.seen.release_pending;
         was_on_source && !self.sent.accepted.contains_key(app) && !self.sent.unclear.contains(app)
     }
 
     /// Moves apps that went back to the endpoint again; returns true if all apps are there.
     async fn all_stay(&self, moved_back: &[(Platform, &AppSwitch)]) -> bool {
-        if !moved_back.is_empty() && self.fence.is_none() {
+        if !moved_back.is_empty() && self.reached.fence().is_none() {
             return false;
         }
         let step = self.setup.ui.step("keep the apps together");

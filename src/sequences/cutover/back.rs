@@ -5,7 +5,6 @@ use super::look;
 use super::pair::Pair;
 use super::record::Record;
 use super::state::Cutover;
-use super::state::out_of_order;
 use crate::decide::cutover::Stillness;
 use crate::effects::wait::{Look, Wait};
 use crate::model::error::{Error, Result};
@@ -28,13 +27,7 @@ impl<R: Record, P: Pair> Cutover<R, P> {
             return Ok(());
         }
         let step = self.setup.ui.step("prove that our side is unused");
-        let Some(promotion) = &self.history.promotion else {
-            return Err(out_of_order("give up a promotion that was not journaled"));
-        };
-        match look::our_stillness(&self.setup.master, &self.setup.source, promotion)
-            .await?
-            .0
-        {
+        match self.our_stillness().await?.0 {
             Stillness::Still => step.done("its stream shows no write since the promotion"),
             // App access was never opened, so only an administrator could have written.
             Stillness::Unknown if self.history.switch.is_none() || self.let_nobody_in() => {
@@ -126,7 +119,7 @@ impl<R: Record, P: Pair> Cutover<R, P> {
                 })
             }
         });
-        self.interrupt.or(self.command, syncing).await?;
+        self.interrupt.or(syncing).await?;
         step.done("master and replica follow");
         Ok(())
     }

@@ -60,16 +60,12 @@ pub(super) fn does_nothing(client: &Client) -> bool {
     GREETINGS.contains(&client.cmd.as_str())
 }
 
-/// Describes who is connected and may write; empty for nobody.
-pub async fn left(source: &mut Connection, baseline: &Baseline) -> Result<String> {
+/// Describes who is connected and may write; `None` for nobody.
+pub async fn left(source: &mut Connection, baseline: &Baseline) -> Result<Option<String>> {
     let own = control::own_id(source).await?;
     let clients = control::clients(source).await?;
     let left = may_write(&clients, own, baseline);
-    Ok(if left.is_empty() {
-        String::new()
-    } else {
-        describe(&left)
-    })
+    Ok((!left.is_empty()).then(|| describe(&left)))
 }
 
 /// Waits until all who may write are gone and stay away, for a source without a pause. First it
@@ -90,25 +86,17 @@ pub async fn await_gone(
         .iter()
         .map(|client| client.id)
         .collect();
-    let ended = if ids.is_empty() {
-        0
-    } else {
-        control::kill_clients(source, &ids).await?
-    };
+    let ended = control::kill_clients(source, &ids).await?;
     // A client that connects for a single command is seldom listed; its writes are in the stream.
     let begun = Instant::now();
     loop {
         let left = left(source, baseline).await?;
         let silent = quiet()?.is_none_or(|quiet| quiet >= away);
-        if left.is_empty() && silent && begun.elapsed() >= away {
+        if left.is_none() && silent && begun.elapsed() >= away {
             return Ok(ended);
         }
         if begun.elapsed() >= 3 * away.max(Duration::from_secs(1)) {
-            let who = if left.is_empty() {
-                "somebody who connects for single commands".to_string()
-            } else {
-                left
-            };
+            let who = left.unwrap_or_else(|| "somebody who connects for single commands".into());
             return Err(Error::unproven(format!(
                 "keep everybody from {}: the app is stopped, and there is still {who}",
                 source.place()

@@ -70,13 +70,10 @@ impl<R: Record, P: Pair> Cutover<R, P> {
             return Err(error);
         }
         // While the source is fenced writers wait, and the switch restarts the processes anyway.
-        if self.fence.is_none() && newest_release(app).await? > before {
+        if self.reached.fence().is_none() && newest_release(app).await? > before {
             let release = app.terminal_release(before, self.setup.limits.release, &step).await?;
             self.interrupt
-                .or(
-                    self.command,
-                    app.await_processes(release.version, self.setup.limits.release, &step),
-                )
+                .or(app.await_processes(release.version, self.setup.limits.release, &step))
                 .await?;
         }
         self.write(Entry::Detached { app: name }).await?;

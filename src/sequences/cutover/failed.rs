@@ -5,9 +5,9 @@ use super::look;
 use super::pair::Pair;
 use super::record::Record;
 use super::state::Cutover;
-use super::state::out_of_order;
+use super::watch::Seen;
 use crate::decide::cutover as decide;
-use crate::decide::cutover::{Failure, Stillness, World};
+use crate::decide::cutover::{Failure, Stillness};
 use crate::decide::vars::Points;
 use crate::model::error::{Error, Kind, Result};
 use crate::model::phase::{Command, FenceKind, Phase};
@@ -19,13 +19,13 @@ impl<R: Record, P: Pair> Cutover<R, P> {
             Some(Phase::Promoted | Phase::Returning) => true,
             Some(Phase::Switching) if error.kind() != Kind::Locked => {
                 let moved_before =
-                    |seen: World| seen.release_pending || !matches!(seen.app, Points::Source | Points::Absent);
+                    self.seen.release_pending || !matches!(self.seen.app, Points::Source | Points::Absent);
                 decide::may_take_back(&Failure {
                     given_up: !self.why_back.is_empty(),
                     nothing_changed: error.nothing_changed(),
                     sent: !self.sent.accepted.is_empty(),
                     unclear: !self.sent.unclear.is_empty(),
-                    moved_before: self.fence_kind == FenceKind::Pause && self.seen.is_some_and(moved_before),
+                    moved_before: self.seen.fence == FenceKind::Pause && moved_before,
                     access_opened: self.access_opened,
                     unused: self.is_unused().await,
                 })
@@ -37,14 +37,16 @@ impl<R: Record, P: Pair> Cutover<R, P> {
     /// Returns true if nobody wrote to our side since the promotion: by its stream, or since this run
     /// let nobody in.
     async fn is_unused(&self) -> bool {
-        let Some(promotion) = &self.history.promotion else {
-            return false;
-        };
-        match look::our_stillness(&self.setup.master, &self.setup.source, promotion).await {
+        match self.our_stillness().await {
             Ok((Stillness::Still, _)) => true,
             Ok((Stillness::Unknown, _)) => self.let_nobody_in(),
             Ok((Stillness::Moved, _)) | Err(_) => false,
         }
+    }
+
+    /// Returns whether our master was written to since its promotion, and what its stream showed.
+    pub(super) async fn our_stillness(&self) -> Result<(Stillness, Seen)> {
+        look::our_stillness(&self.setup.master, &self.setup.source, self.history.promoted()?).await
     }
 
     /// Returns true if app access was closed from before this run's proof until now, and no app was
@@ -75,7 +77,7 @@ impl<R: Record, P: Pair> Cutover<R, P> {
             if self.why_back.is_empty() {
                 self.why_back = error.to_string();
             }
-            return match self.all(&decide::way_back(self.fence_kind)).await {
+            return match self.all(&decide::way_back(self.seen.fence)).await {
                 Ok(()) => self.put_back(error),
                 Err(second) => self.stuck_on_the_way_back(error, second).await,
             };
@@ -94,7 +96,7 @@ impl<R: Record, P: Pair> Cutover<R, P> {
                 }
             }
             _ => {
-                if let Some(fence) = self.fence.take()
+                if let Some(fence) = self.reached.take_fence()
                     && let Err(lifting) = fence.lift().await
                 {
                     self.setup.ui.warn(format!(
@@ -151,9 +153,7 @@ impl<R: Record, P: Pair> Cutover<R, P> {
         match look::apps(&self.setup).await {
             Ok((points, pending)) => points == Points::Endpoint && !pending,
             // The platform does not answer. Nothing was sent, so what was seen before still holds.
-            Err(_) => self
-                .seen
-                .is_some_and(|seen| seen.app == Points::Endpoint && !seen.release_pending),
+            Err(_) => self.seen.app == Points::Endpoint && !self.seen.release_pending,
         }
     }
 
@@ -168,9 +168,7 @@ impl<R: Record, P: Pair> Cutover<R, P> {
     }
 
     async fn reopen(&mut self) -> Result<()> {
-        let Some(switch) = self.history.switch.clone() else {
-            return Err(out_of_order("open app access without a switch"));
-        };
+        let switch = self.history.announced()?.clone();
         let was_switched = self.history.was_switched;
         self.write(Entry::Switching(switch)).await?;
         self.setup.record.confirm().await?;
@@ -180,7 +178,7 @@ impl<R: Record, P: Pair> Cutover<R, P> {
             let (release, late_writes) = (self.history.release, self.history.late_writes);
             self.write(Entry::Switched { release }).await?;
             self.write(Entry::Settled { late_writes }).await?;
-            if let Some(fence) = self.fence.take() {
+            if let Some(fence) = self.reached.take_fence() {
                 fence.lift().await?;
             }
         }
@@ -189,14 +187,8 @@ impl<R: Record, P: Pair> Cutover<R, P> {
 
     /// The way back failed too. If our side has writes, app access opens and the way is forward.
     async fn stuck_on_the_way_back(&mut self, first: Error, second: Error) -> Error {
-        let ours = match &self.history.promotion {
-            Some(promotion) => look::our_stillness(&self.setup.master, &self.setup.source, promotion)
-                .await
-                .map_or(Stillness::Unknown, |(stillness, _)| stillness),
-            None => Stillness::Unknown,
-        };
         if self.history.switch.is_some()
-            && ours == Stillness::Moved
+            && let Ok((Stillness::Moved, _)) = self.our_stillness().await
             && let Err(third) = self.reopen().await
         {
             self.setup

@@ -130,8 +130,8 @@ impl Fence {
                     return Err(unfenced(&self.connection, changed));
                 }
                 match clients::left(&mut connection, baseline).await? {
-                    left if left.is_empty() => Ok(info),
-                    left => Err(unfenced(
+                    None => Ok(info),
+                    Some(left) => Err(unfenced(
                         &self.connection,
                         &format!("the app is stopped, and there is {left}"),
                     )),

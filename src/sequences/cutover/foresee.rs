@@ -69,7 +69,7 @@ impl<R: Record, P: Pair> Cutover<R, P> {
     }
 
     async fn foresee_refusals_of(&self, app: &Platform) -> Result<()> {
-        if self.command == Command::Promote && self.fence_kind == FenceKind::Pause {
+        if self.command == Command::Promote && self.seen.fence == FenceKind::Pause {
             // Only the detachment is checked, since the attachments are left to `switch-app`.
             let (vars, attachments) = tokio::try_join!(app.config_vars(), app.attachments())?;
             let places = self.setup.source_places();

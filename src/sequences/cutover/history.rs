@@ -2,9 +2,11 @@
 //!
 //! They hold no secret: vars by name, the source by ids and offsets, old values by the vars' names.
 
+use super::reached::out_of_order;
 use crate::decide::vars::{DetachVars, Moved};
 use crate::effects::platform::Standing;
 use crate::effects::redis::clients::Baseline as ClientBaseline;
+use crate::model::error::Result;
 use crate::model::phase::{Command, FenceKind, Phase};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -240,9 +242,17 @@ impl History {
             Entry::Settled { late_writes } => self.late_writes = *late_writes,
         }
     }
-}
 
-impl History {
+    /// Returns the promotion, for steps that come after one.
+    pub(super) fn promoted(&self) -> Result<&Promotion> {
+        self.promotion.as_ref().ok_or_else(|| out_of_order("a promotion"))
+    }
+
+    /// Returns the switch, for steps that come after its entry.
+    pub(super) fn announced(&self) -> Result<&Switch> {
+        self.switch.as_ref().ok_or_else(|| out_of_order("a switch"))
+    }
+
     /// Returns what is half done and which command to run; `None` between two cutovers.
     pub fn unfinished(&self, now: Timestamp) -> Option<String> {
         if self.stopped.is_some() {

@@ -37,6 +37,7 @@ mod logs;
 mod look;
 mod onlookers;
 pub mod pair;
+mod reached;
 pub mod record;
 mod removals;
 mod run;

@@ -44,8 +44,8 @@ impl Onlookers {
         Onlookers { seen, listing }
     }
 
-    /// Returns the clients that only look. Watches idle ones for `patience` longer.
-    pub(super) async fn known(self, patience: Duration, step: &Step) -> Result<Baseline> {
+    /// Returns the clients that only look, and ends the lists. Watches idle ones for `patience` longer.
+    pub(super) async fn known(&mut self, patience: Duration, step: &Step) -> Result<Baseline> {
         let end = Instant::now().after(patience);
         loop {
             let undecided = lock(&self.seen).undecided()?;
@@ -59,6 +59,7 @@ impl Onlookers {
             }
             tokio::time::sleep(PERIOD / 5).await;
         }
+        self.listing.abort();
         let seen = lock(&self.seen);
         Ok(seen.onlookers())
     }

@@ -6,7 +6,7 @@ use super::look;
 use super::pair::Pair;
 use super::record::Record;
 use super::setup::Setup;
-use super::state::{Cutover, Flow};
+use super::state::Cutover;
 use crate::decide::cutover as decide;
 use crate::decide::cutover::steps::Step;
 use crate::decide::cutover::{Next, Refusal, Stillness};
@@ -17,7 +17,7 @@ use crate::model::phase::{Command, FenceKind, Phase};
 
 /// Runs a command until it is done, went back, or cannot go on. The caller keeps the lock.
 pub async fn run<R: Record, P: Pair>(setup: Setup<R, P>, command: Command) -> Result<Outcome> {
-    Cutover::new(setup, command)?.finish().await
+    Cutover::new(setup, command).await?.finish().await
 }
 
 /// Returns the kind of fence that the source has, or would get.
@@ -49,10 +49,7 @@ impl<R: Record, P: Pair> Cutover<R, P> {
         let mut begun = false;
         // Each round but the last is a way back, after which it decides again.
         for _ in 0..4 {
-            let world = look::world(&self.setup, self.command, &self.history).await?;
-            self.fence_kind = world.fence;
-            self.seen = Some(world);
-            let (steps, again) = match decide::decide(self.command, &look::past(&self.history), &world) {
+            let (steps, again) = match decide::decide(self.command, &look::past(&self.history), &self.seen) {
                 Next::Nothing(why) => {
                     self.outcome.phase = self.history.phase;
                     self.outcome.late_writes = self.history.late_writes;
@@ -68,7 +65,7 @@ impl<R: Record, P: Pair> Cutover<R, P> {
                 self.write(Entry::Begun { command: self.command }).await?;
             }
             if again {
-                self.why_back = match world.source {
+                self.why_back = match self.seen.source {
                     Stillness::Moved => "the source was written to after the promotion".into(),
                     _ => "it is not proven that the source was not written to after the promotion".into(),
                 };
@@ -85,6 +82,7 @@ impl<R: Record, P: Pair> Cutover<R, P> {
                 let settled_now = self.outcome.phase == Some(Phase::Settled);
                 return self.claim(settled_now);
             }
+            self.seen = look::world(&self.setup, self.command, &self.history).await?;
         }
         Err(
             Error::failed(format!("{}: it had to go back several times in a row", self.command))
@@ -143,19 +141,14 @@ impl<R: Record, P: Pair> Cutover<R, P> {
                 }
                 *left -= 1;
             }
-            self.stop_if_asked()?;
+            self.interrupt.check()?;
             let begun = Instant::now();
             fault::point(format_args!("before {}", step.name()));
-            let flow = self.perform(*step).await;
+            let performed = self.perform(*step).await;
             fault::point(format_args!("after {}", step.name()));
             let seconds = begun.elapsed().as_secs_f64();
             *self.outcome.seconds.entry(step.name()).or_default() += (seconds * 1000.0).round() / 1000.0;
-            if let Flow::ReleaseFailed(what) = flow? {
-                self.why_back = what.clone();
-                return Err(Error::failed(what).hint(
-                    "see the release's output on the platform; the app is back on the source and nothing was lost",
-                ));
-            }
+            performed?;
         }
         Ok(())
     }
@@ -170,10 +163,5 @@ impl<R: Record, P: Pair> Cutover<R, P> {
         self.setup.record.write(entries).await?;
         entries.iter().for_each(|entry| self.history.add(entry));
         Ok(())
-    }
-
-    /// Fails if the run was interrupted: before the switch it goes back, later a rerun goes on.
-    fn stop_if_asked(&self) -> Result<()> {
-        self.interrupt.check(self.command)
     }
 }

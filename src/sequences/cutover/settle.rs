@@ -5,8 +5,7 @@ use super::look::vars_point;
 use super::pair::Pair;
 use super::record::Record;
 use super::removals;
-use super::state::Cutover;
-use super::state::Late;
+use super::state::{Cutover, Late};
 use super::watch::{READING, Seen, Watch, command_table};
 use crate::decide::vars::Points;
 use crate::effects::redis::control;
@@ -29,17 +28,19 @@ impl<R: Record, P: Pair> Cutover<R, P> {
         let step = self.setup.ui.step("source's clients");
         let mut connection = self.setup.source.connect(0).await?;
         let stopped = self.stopped_at.map_or_else(Instant::now, |(moment, _)| moment);
-        let baseline = &self.baseline;
-        let quiet = || {
-            let Some(baseline) = baseline else { return Ok(None) };
-            // A broken stream would show no write either.
-            baseline.watch().unbroken()?;
-            Ok(baseline.watch().quiet_for())
-        };
         let end = if self.is_empty_since_the_promotion().await? {
             Instant::now()
         } else {
             stopped.after(self.setup.limits.grace)
+        };
+        let comparison = self.reached.comparison().ok();
+        let quiet = || {
+            let Some((_, baseline)) = &comparison else {
+                return Ok(None);
+            };
+            // A broken stream would show no write either.
+            baseline.watch().unbroken()?;
+            Ok(baseline.watch().quiet_for())
         };
         let gone = clients::await_gone(
             &mut connection,
@@ -49,7 +50,7 @@ impl<R: Record, P: Pair> Cutover<R, P> {
             self.setup.limits.away,
             &step,
         );
-        match self.interrupt.or(self.command, gone).await? {
+        match self.interrupt.or(gone).await? {
             0 => step.done("nobody who could write is left"),
             gone => step.done(format!("{gone} disconnected, and nobody came back")),
         }
@@ -78,7 +79,7 @@ impl<R: Record, P: Pair> Cutover<R, P> {
     /// Waits for the grace of replaced processes: until the platform kills one, it may connect
     /// again and write its work back. The app runs on the new side, so waiting costs it nothing.
     pub(super) async fn await_clients(&mut self) -> Result<()> {
-        let Some(fence) = &self.fence else {
+        let Some(fence) = self.reached.fence() else {
             return Ok(());
         };
         let step = self.setup.ui.step("source's clients");
@@ -88,7 +89,7 @@ impl<R: Record, P: Pair> Cutover<R, P> {
             .after(self.setup.limits.grace);
         let mut connection = fence.connection();
         let waiting = clients::await_grace(&mut connection, &self.history.clients, end, &step);
-        self.interrupt.or(self.command, waiting).await?;
+        self.interrupt.or(waiting).await?;
         step.done(format!(
             "no process that was replaced can be alive after {}",
             size::duration(self.setup.limits.grace)
@@ -97,14 +98,14 @@ impl<R: Record, P: Pair> Cutover<R, P> {
     }
 
     pub(super) async fn disconnect(&mut self) -> Result<()> {
-        let Some(fence) = &self.fence else {
+        let Some(fence) = self.reached.fence() else {
             return Ok(());
         };
         fence.check().await?;
         let step = self.setup.ui.step("disconnect");
         let mut connection = fence.connection();
         let disconnecting = clients::disconnect(&mut connection, &self.history.clients, self.setup.limits.away, &step);
-        let gone = self.interrupt.or(self.command, disconnecting).await?;
+        let gone = self.interrupt.or(disconnecting).await?;
         step.done(format!(
             "{} disconnected before the pause ends, and nobody came back to write",
             gone.disconnected
@@ -120,12 +121,12 @@ impl<R: Record, P: Pair> Cutover<R, P> {
 
     pub(super) async fn unpause(&mut self) -> Result<()> {
         let step = self.setup.ui.step("end the pause");
-        if let Some(fence) = &self.fence {
+        if let Some(fence) = self.reached.fence() {
             // Keys do not expire while the pause runs; those that are due go when it ends.
             self.expired_before = Some(fence.connection().info().await?.own_removals.expired_keys);
         }
         self.setup.record.confirm().await?;
-        match self.fence.take() {
+        match self.reached.take_fence() {
             Some(fence) => fence.lift().await?,
             None if self.history.phase == Some(Phase::Switched) => {
                 step.unchanged("the source is out of reach");
@@ -163,7 +164,7 @@ impl<R: Record, P: Pair> Cutover<R, P> {
             }
             Ok(())
         };
-        self.interrupt.or(self.command, watching).await?;
+        self.interrupt.or(watching).await?;
         let info = self.setup.source.connect(0).await?.info().await?;
         watch.reach(info.master_repl_offset, READING).await?;
         let late = self.late(&watch.seen()).await?;

@@ -6,14 +6,15 @@ use super::logs;
 use super::look;
 use super::onlookers::Onlookers;
 use super::pair::Pair;
+use super::reached::Reached;
 use super::record::Record;
 use super::sides::Sides;
-use super::state::{Cutover, Flow, milliseconds, out_of_order};
+use super::state::Cutover;
 use crate::decide::cutover::Stillness;
 use crate::decide::cutover::steps::Step as Doing;
 use crate::decide::vars::Points;
-use crate::effects::redis::control;
-use crate::effects::redis::control::Permission;
+use crate::effects::redis::control::{self, Permission};
+use crate::model::clock::milliseconds;
 use crate::model::error::{Error, Result};
 use crate::model::phase::{Command, FenceKind};
 use crate::model::size;
@@ -25,42 +26,41 @@ use wire::info::ServerRole;
 const UNTIL_ALL_HAVE_MOVED: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
 impl<R: Record, P: Pair> Cutover<R, P> {
-    pub(super) async fn perform(&mut self, step: Doing) -> Result<Flow> {
+    pub(super) async fn perform(&mut self, step: Doing) -> Result<()> {
         match step {
-            Doing::DetachVars => self.detach_vars().await?,
-            Doing::PrebootOff => self.preboot_off().await?,
-            Doing::PrebootOn => self.preboot_on().await?,
-            Doing::CloseAccess => self.close_access().await?,
-            Doing::Ready => self.ready().await?,
-            Doing::Compare => self.compare().await?,
-            Doing::Announce(phase) => self.announce(phase).await?,
-            Doing::Fence => self.raise_fence().await?,
-            Doing::Drain => self.drain().await?,
-            Doing::Prove => self.prove().await?,
-            Doing::ProveStill => self.prove_still().await?,
-            Doing::Promote => self.promote().await?,
-            Doing::AnnounceSwitch => self.announce_switch().await?,
-            Doing::PromoteAndHold => self.promote_and_hold().await?,
-            Doing::Hold => self.hold().await?,
-            Doing::LongPause => self.long_pause().await?,
-            Doing::StayPaused => self.stay_paused().await?,
-            Doing::OpenAccess => self.open_access().await?,
-            Doing::SetVars => self.set_vars().await?,
-            Doing::AwaitRelease => return self.await_release().await,
-            Doing::StopApp => self.stop_app().await?,
-            Doing::StartApp => self.start_app().await?,
-            Doing::AwaitRunning => self.await_running().await?,
-            Doing::AwaitClients => self.await_clients().await?,
-            Doing::AwaitGone => self.await_gone().await?,
-            Doing::Disconnect => self.disconnect().await?,
-            Doing::Unpause => self.unpause().await?,
-            Doing::Watch => self.watch_late_writes().await?,
-            Doing::ProveUnwritten => self.prove_unwritten().await?,
-            Doing::VarsBack => self.vars_back().await?,
-            Doing::Follow => self.follow().await?,
-            Doing::AwaitSync => self.await_sync().await?,
+            Doing::DetachVars => self.detach_vars().await,
+            Doing::PrebootOff => self.preboot_off().await,
+            Doing::PrebootOn => self.preboot_on().await,
+            Doing::CloseAccess => self.close_access().await,
+            Doing::Ready => self.ready().await,
+            Doing::Compare => self.compare().await,
+            Doing::Announce(phase) => self.announce(phase).await,
+            Doing::Fence => self.raise_fence().await,
+            Doing::Drain => self.drain().await,
+            Doing::Prove => self.prove().await,
+            Doing::ProveStill => self.prove_still().await,
+            Doing::Promote => self.promote().await,
+            Doing::AnnounceSwitch => self.announce_switch().await,
+            Doing::PromoteAndHold => self.promote_and_hold().await,
+            Doing::Hold => self.hold().await,
+            Doing::LongPause => self.long_pause().await,
+            Doing::StayPaused => self.stay_paused().await,
+            Doing::OpenAccess => self.open_access().await,
+            Doing::SetVars => self.set_vars().await,
+            Doing::AwaitRelease => self.await_release().await,
+            Doing::StopApp => self.stop_app().await,
+            Doing::StartApp => self.start_app().await,
+            Doing::AwaitRunning => self.await_running().await,
+            Doing::AwaitClients => self.await_clients().await,
+            Doing::AwaitGone => self.await_gone().await,
+            Doing::Disconnect => self.disconnect().await,
+            Doing::Unpause => self.unpause().await,
+            Doing::Watch => self.watch_late_writes().await,
+            Doing::ProveUnwritten => self.prove_unwritten().await,
+            Doing::VarsBack => self.vars_back().await,
+            Doing::Follow => self.follow().await,
+            Doing::AwaitSync => self.await_sync().await,
         }
-        Ok(Flow::On)
     }
 
     async fn ready(&mut self) -> Result<()> {
@@ -72,7 +72,7 @@ impl<R: Record, P: Pair> Cutover<R, P> {
             (
                 "CLIENT PAUSE … WRITE",
                 &permissions.pause_writes,
-                self.fence_kind == FenceKind::Pause,
+                self.seen.fence == FenceKind::Pause,
             ),
             ("PSYNC", &permissions.psync, true),
             ("CLIENT LIST", &permissions.client_list, true),
@@ -99,7 +99,7 @@ impl<R: Record, P: Pair> Cutover<R, P> {
         look::link(&setup.master, &sides, setup.limits.sync, &step).await?;
         if master.role == ServerRole::Replica {
             let waiting = logs::wait(&sides, setup.limits.sync, &step);
-            self.interrupt.or(self.command, waiting).await?;
+            self.interrupt.or(waiting).await?;
         }
         // A replica ignores `maxmemory`, a master enforces it at once.
         if master.maxmemory > 0 && master.used_memory > master.maxmemory {
@@ -111,15 +111,15 @@ impl<R: Record, P: Pair> Cutover<R, P> {
             .hint("take a larger `hosts.instance_type`, or raise `redis.maxmemory`"));
         }
         setup.pair.ready().await?;
-        self.onlookers = Some(Onlookers::watch(sides.source.clone()));
-        self.sides = Some(sides);
+        let onlookers = Onlookers::watch(sides.source.clone());
+        self.reached = Reached::Connected(sides, onlookers);
         step.done("hosts and source answer; what the fence and its proof need is allowed");
         Ok(())
     }
 
     async fn compare(&mut self) -> Result<()> {
         let step = self.setup.ui.step("compare");
-        let sides = self.sides.as_mut().ok_or_else(|| out_of_order("compare"))?;
+        let sides = self.reached.connections()?;
         let comparing = async {
             let mut baseline = gate::compare(
                 &self.setup.source,
@@ -132,7 +132,7 @@ impl<R: Record, P: Pair> Cutover<R, P> {
             baseline.shrink().await?;
             Ok(baseline)
         };
-        let baseline = self.interrupt.or(self.command, comparing).await?;
+        let baseline = self.interrupt.or(comparing).await?;
         let comparison = &baseline.comparison;
         let hot = comparison.missing + comparison.extra + comparison.different;
         let but = match hot {
@@ -145,15 +145,15 @@ impl<R: Record, P: Pair> Cutover<R, P> {
             comparison.rounds.len()
         ));
         self.outcome.notes.extend(comparison.later_said());
-        self.baseline = Some(baseline);
+        self.reached.compared(baseline);
         Ok(())
     }
 
     async fn raise_fence(&mut self) -> Result<()> {
         let step = self.setup.ui.step("fence");
-        let fence = match self.fence_kind {
+        let fence = match self.seen.fence {
             FenceKind::Pause => {
-                let open = self.sides.as_mut().map(|sides| {
+                let open = self.reached.connections().ok().map(|sides| {
                     sides.ask_ahead();
                     sides.source.clone()
                 });
@@ -161,7 +161,7 @@ impl<R: Record, P: Pair> Cutover<R, P> {
             }
             FenceKind::Platform => {
                 // Much was written since the last comparison. Nobody waits for these milliseconds.
-                if let Some(baseline) = &mut self.baseline {
+                if let Ok((_, baseline)) = self.reached.comparison() {
                     baseline.shrink().await?;
                 }
                 let now = || (crate::model::clock::Instant::now(), Timestamp::now());
@@ -178,15 +178,13 @@ impl<R: Record, P: Pair> Cutover<R, P> {
             FenceKind::Pause => format!("source paused at offset {offset}"),
             FenceKind::Platform => format!("nobody is left who writes to the source; its offset is {offset}"),
         });
-        self.fence = Some(fence);
+        self.reached.fenced(fence);
         Ok(())
     }
 
     async fn drain(&mut self) -> Result<()> {
         let step = self.setup.ui.step("drain");
-        let (Some(fence), Some(sides), Some(baseline)) = (&self.fence, &mut self.sides, &self.baseline) else {
-            return Err(out_of_order("drain"));
-        };
+        let (fence, sides, baseline) = self.reached.fenced_comparison()?;
         gate::drain(fence, sides, baseline, &step).await?;
         step.done("master and replica have applied all of it");
         Ok(())
@@ -194,9 +192,7 @@ impl<R: Record, P: Pair> Cutover<R, P> {
 
     async fn prove(&mut self) -> Result<()> {
         let step = self.setup.ui.step("prove");
-        let (Some(fence), Some(sides), Some(baseline)) = (&self.fence, &self.sides, &mut self.baseline) else {
-            return Err(out_of_order("prove"));
-        };
+        let (fence, sides, baseline) = self.reached.fenced_comparison()?;
         // The bucket confirms the lock meanwhile, since the promotion follows the proof at once.
         let setup = &mut self.setup;
         let (proof, ours) = tokio::join!(
@@ -212,17 +208,17 @@ impl<R: Record, P: Pair> Cutover<R, P> {
         self.outcome.keys_compared = Some(proof.keys_compared());
         self.outcome.keys_compared_in_fence = Some(proof.keys_compared_in_fence());
         self.outcome.source_offset = Some(proof.offset());
-        self.proof = Some(proof);
+        // The proof set the watch's mark, so whatever it shows since is late.
+        self.source_watch = self.reached.proven(proof);
         self.proven_here = true;
         Ok(())
     }
 
     async fn prove_still(&mut self) -> Result<()> {
         let step = self.setup.ui.step("prove");
-        let (Some(fence), Some(sides), Some(promotion)) = (&self.fence, &self.sides, &self.history.promotion) else {
-            return Err(out_of_order("prove the promotion"));
-        };
-        let (ours, seen) = look::our_stillness(&self.setup.master, &self.setup.source, promotion).await?;
+        let (fence, sides) = self.reached.fenced_connections()?;
+        let promotion = self.history.promoted()?;
+        let (ours, seen) = self.our_stillness().await?;
         let (source, watch) = look::source_stillness(&self.setup.source, &self.setup.master, promotion).await?;
         let Some(watch) = watch else {
             return Err(
@@ -240,16 +236,14 @@ impl<R: Record, P: Pair> Cutover<R, P> {
         }
         self.outcome.keys_compared = Some(proof.keys_compared());
         self.outcome.source_offset = Some(proof.offset());
+        self.reached.proven(proof);
         self.source_watch = Some(watch);
-        self.proof = Some(proof);
         Ok(())
     }
 
     async fn promote(&mut self) -> Result<()> {
         let step = self.setup.ui.step("promote");
-        let (Some(fence), Some(proof)) = (&self.fence, &self.proof) else {
-            return Err(out_of_order("promote"));
-        };
+        let (fence, proof) = self.reached.fenced_proof()?;
         self.setup.record.still_ours()?;
         fence.holds()?;
         // The host answers with the role that runs.
@@ -261,9 +255,7 @@ impl<R: Record, P: Pair> Cutover<R, P> {
     /// lock is ours, without which app access does not open.
     async fn promote_and_hold(&mut self) -> Result<()> {
         let step = self.setup.ui.step("promote");
-        let (Some(fence), Some(proof)) = (&self.fence, &self.proof) else {
-            return Err(out_of_order("promote"));
-        };
+        let (fence, proof) = self.reached.fenced_proof()?;
         self.setup.record.still_ours()?;
         fence.holds()?;
         let setup = &mut self.setup;
@@ -280,37 +272,25 @@ impl<R: Record, P: Pair> Cutover<R, P> {
     }
 
     async fn promoted(&mut self, step: &crate::ui::Step) -> Result<()> {
-        let Some(fence) = &self.fence else {
-            return Err(out_of_order("promote"));
-        };
-        let fenced = milliseconds(fence.raised.elapsed());
+        let fenced = milliseconds(self.reached.standing_fence()?.raised.elapsed());
         self.outcome.fenced_ms = Some(fenced);
-        // The proof set the watch's mark, so whatever it shows since is late.
-        self.source_watch = self.baseline.take().map(super::gate::Baseline::into_watch);
         step.done(format!("the master follows no more, {fenced} ms after the fence began"));
         if let (Command::SwitchApp, Some(promotion)) = (self.command, self.history.promotion.clone()) {
-            self.look_at_ours(&promotion).await?;
+            self.our_look = Some(self.look_at_ours(&promotion).await?);
         }
         Ok(())
     }
 
     async fn hold(&mut self) -> Result<()> {
-        if self.fence_kind == FenceKind::Platform {
+        if self.seen.fence == FenceKind::Platform {
             self.outcome.notes.push(
                 "the app is stopped, and nothing starts it by itself: run `infra switch-app` to let it run on the master, or `infra switch-app --back` on the source"
                     .into(),
             );
             return Ok(());
         }
-        let Some(fence) = self.fence.take() else {
-            return Err(out_of_order("hold"));
-        };
-        fence.extend(self.setup.limits.hold).await?;
-        let until = self
-            .history
-            .promotion
-            .as_ref()
-            .and_then(|promotion| promotion.hold_until);
+        self.reached.standing_fence()?.extend(self.setup.limits.hold).await?;
+        let until = self.history.promoted()?.hold_until;
         self.outcome.held_until = until;
         if self.outcome.fenced_ms.is_none() {
             self.outcome
@@ -329,10 +309,10 @@ impl<R: Record, P: Pair> Cutover<R, P> {
 
     async fn long_pause(&mut self) -> Result<()> {
         let step = self.setup.ui.step("hold the source");
-        if self.fence.is_none() {
+        if self.reached.fence().is_none() {
             match Fence::raise(&self.setup.source, None).await {
                 Ok(fence) => {
-                    self.fence = Some(fence);
+                    self.reached.fenced(fence);
                     self.still_since_promotion().await?;
                 }
                 // Every app runs on the endpoint: nobody writes to a source that is out of reach.
@@ -348,7 +328,7 @@ impl<R: Record, P: Pair> Cutover<R, P> {
                 }
             }
         }
-        if let Some(fence) = &self.fence {
+        if let Some(fence) = self.reached.fence() {
             // The bucket is asked: another holder of the lock may have given the source to its app.
             self.setup.record.confirm().await?;
             fence.extend(self.setup.limits.long_pause).await?;
@@ -381,13 +361,12 @@ impl<R: Record, P: Pair> Cutover<R, P> {
 
     /// Returns true if all apps were on the endpoint, with no pending release, when this run began.
     fn all_have_moved(&self) -> bool {
-        self.seen
-            .is_some_and(|seen| seen.app == Points::Endpoint && !seen.release_pending)
+        self.seen.app == Points::Endpoint && !self.seen.release_pending
     }
 
     /// Makes the pause endless: once one app may write to the master, no other may use the source.
     async fn stay_paused(&mut self) -> Result<()> {
-        let Some(fence) = &self.fence else {
+        let Some(fence) = self.reached.fence() else {
             // Every app has moved, and the source is out of reach: see `long_pause`.
             return Ok(());
         };

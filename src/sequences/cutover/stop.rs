@@ -120,9 +120,7 @@ impl<R: Record, P: Pair> Cutover<R, P> {
         let deadline = self.setup.limits.release;
         for app in &self.setup.apps {
             let release = app.newest_release().await?.map_or(0, |release| release.version);
-            self.interrupt
-                .or(self.command, app.await_processes(release, deadline, &step))
-                .await?;
+            self.interrupt.or(app.await_processes(release, deadline, &step)).await?;
         }
         self.replaced_at = Some(Instant::now());
         step.done("all that should run runs on the endpoint");

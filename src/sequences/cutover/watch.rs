@@ -113,21 +113,11 @@ impl Watch {
     /// Continues the stream of a replication id after an offset; `None` if the server cannot.
     pub async fn begin(server: &Server, table: Arc<CommandTable>, replid: &str, offset: u64) -> Result<Option<Watch>> {
         let info = server.connect(0).await?.info().await?;
-        Watch::begin_with(server, table, info, replid, offset).await
-    }
-
-    /// Like [`Watch::begin`], for a server that was just asked for its INFO.
-    pub async fn begin_with(
-        server: &Server,
-        table: Arc<CommandTable>,
-        info: Info,
-        replid: &str,
-        offset: u64,
-    ) -> Result<Option<Watch>> {
         Watch::begin_over(None, server, table, info, replid, offset).await
     }
 
-    /// Like [`Watch::begin`], over a connection that was dialled while nobody waited.
+    /// Like [`Watch::begin`], over a connection that was dialled while nobody waited, and with the
+    /// INFO that the server was just asked for.
     pub async fn begin_over(
         open: Option<Dialled>,
         server: &Server,

@@ -505,7 +505,7 @@ impl Stage {
 
     /// Runs a command that is killed after so many steps.
     pub async fn killed_after(&self, steps: usize, command: Command) -> Result<Outcome> {
-        let mut cutover = Cutover::new(self.setup(), command).unwrap();
+        let mut cutover = Cutover::new(self.setup(), command).await.unwrap();
         cutover.dies_after = Some(steps);
         cutover.finish().await
     }
