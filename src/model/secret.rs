@@ -24,7 +24,7 @@ impl Secret {
         use ssh_key::rand_core::{OsRng, RngCore};
         let mut bytes = Zeroizing::new([0u8; 32]);
         OsRng.fill_bytes(&mut *bytes);
-        Secret(hex::encode(&*bytes))
+        Secret(hex::encode(*bytes))
     }
 }
 
