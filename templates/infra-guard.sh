@@ -28,12 +28,25 @@ module=$(sed -n 's/^loadmodule \([^ ]*\).*/\1/p' "$INFRA_CONFIG")
 if [[ -n $module && ! -x $module ]]; then
     refuse "the engine's module $module is missing; \`infra up\` puts it back"
 fi
+folder="$INFRA_DATA/appendonlydir"
+manifest="$folder/appendonly.aof.manifest"
+
+# A power loss leaves a torn command or zeros at the log's end. The engine would refuse that, or read it as part of what is written next.
+mend() {
+    local said
+    if [[ ! -x /usr/local/sbin/infra-agent || ! -f /etc/infra/agent.env ]]; then return 0; fi
+    if said=$(/usr/local/sbin/infra-agent mend 2>&1); then
+        if [[ -n $said ]]; then echo "$said"; fi
+    else
+        refuse "its append-only log is damaged ($said); $1"
+    fi
+}
+
 if grep -q '^replicaof ' "$INFRA_CONFIG"; then
+    mend "it follows another server and can copy everything again: move $folder aside, as root on this host, and it starts by itself"
     mark
     exit 0
 fi
-folder="$INFRA_DATA/appendonlydir"
-manifest="$folder/appendonly.aof.manifest"
 if [[ ! -e $folder && -n $first_start ]]; then
     mark
     exit 0
@@ -50,8 +63,5 @@ while read -r _ name _; do
         refuse "$manifest names $name, which is missing; put the data back, from the replica or a backup"
     fi
 done <"$manifest"
-# What a power cut tore off within a transaction, the engine would read as part of the next one.
-if [[ -x /usr/local/sbin/infra-agent && -f /etc/infra/agent.env ]]; then
-    /usr/local/sbin/infra-agent mend
-fi
+mend "put the data back, from the replica or a backup"
 mark

@@ -12,6 +12,7 @@ use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
+use testkit::programs;
 
 pub fn templates() -> PathBuf {
     PathBuf::from(std::env::var_os("CARGO_MANIFEST_DIR").unwrap()).join("templates")
@@ -116,6 +117,10 @@ impl Host {
         text.replace("/etc/redis", &format!("{root}/etc/redis"))
             .replace("/etc/infra", &format!("{root}/etc/infra"))
             .replace(MODULE_FILE, &module().display().to_string())
+            .replace(
+                "/usr/local/sbin/infra-agent",
+                &programs::path_of("infra-agent").display().to_string(),
+            )
             .replace("/var/lib/redis", &format!("{root}/data"))
             .replace("/run/redis", &root)
             .replace("tls-port 6379", &format!("tls-port {}", self.port))
@@ -201,6 +206,31 @@ impl Host {
             .unwrap();
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
         (output.status.success(), said)
+    }
+
+    /// Gives this host an agent, which the guard asks to mend the log.
+    pub fn add_agent(&self) {
+        let lines = [
+            "INFRA_LABEL=master",
+            "INFRA_BUCKET_URL=http://127.0.0.1:1/bucket",
+            "INFRA_REGION=us-east-1",
+            "INFRA_PREFIX=backups/production",
+            "INFRA_DATA=/var/lib/redis",
+            "INFRA_SOCKET=/run/redis/redis-server.sock",
+            "INFRA_CONFIG=/etc/redis/redis.conf",
+            "INFRA_USERS=/etc/redis/users.acl",
+            "INFRA_RDB_CHECK=redis-check-rdb",
+            &format!("INFRA_AGENT_HOME={}", self.path("agent").display()),
+        ];
+        self.write("etc/infra/agent.env", &lines.join("\n"));
+    }
+
+    /// Ends the engine as a power cut does.
+    pub fn crash(&mut self) {
+        if let Some(mut engine) = self.engine.take() {
+            engine.kill().unwrap();
+            engine.wait().unwrap();
+        }
     }
 
     pub fn role(&self, words: &[&str]) -> (bool, String) {

@@ -110,14 +110,6 @@ impl Host {
         self.path("data/appendonlydir/temp-appendonly.aof.incr").exists()
     }
 
-    /// Ends the engine as a power cut does.
-    fn crash(&mut self) {
-        if let Some(mut engine) = self.engine.take() {
-            engine.kill().unwrap();
-            engine.wait().unwrap();
-        }
-    }
-
     /// Starts the engine as its unit does: only if the guard lets it. Returns whether it did.
     fn start_guarded(&mut self) -> bool {
         if !self.guard().0 {

@@ -9,6 +9,7 @@
 
 mod host;
 mod log;
+mod power_loss;
 mod role;
 
 use host::{Host, settings, source, templates};
