@@ -9,6 +9,7 @@ use std::collections::HashMap;
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::os::fd::AsFd;
+use zeroize::Zeroizing;
 
 /// A command that prints more than this is an error.
 const MAX_OUTPUT: usize = 64 << 20;
@@ -34,11 +35,14 @@ impl Connection {
     }
 }
 
-/// Runs `command` with `stdin`. Calls `on_line` with each line of standard output at once.
+/// Bytes of input that are read at once.
+const INPUT: usize = 256 << 10;
+
+/// Runs `command` with what `stdin` reads. Calls `on_line` with each line of standard output at once.
 pub fn run(
     connection: &mut Connection,
     command: &str,
-    stdin: &[u8],
+    stdin: &mut dyn Read,
     deadline: Instant,
     on_line: &mut dyn FnMut(&str),
 ) -> Result<Output> {
@@ -53,7 +57,7 @@ pub fn run(
 fn exchange(
     connection: &Connection,
     command: &str,
-    stdin: &[u8],
+    stdin: &mut dyn Read,
     deadline: Instant,
     on_line: &mut dyn FnMut(&str),
 ) -> Result<Output> {
@@ -61,22 +65,28 @@ fn exchange(
     patiently(connection, deadline, || channel.exec(command))?;
 
     let mut output = Output::default();
-    let mut unsent = stdin;
+    // It may be a secret.
+    let mut input = Zeroizing::new(vec![0; INPUT]);
+    let (mut unsent, mut read_all) = (0..0, false);
     let mut sent_all = false;
     let (mut reported, mut looked_at) = (0, 0);
     loop {
         in_time(deadline)?;
         let mut moved = false;
+        if unsent.is_empty() && !read_all {
+            let count = stdin.read(&mut input).doing(|| "read what it is to get".into())?;
+            (unsent, read_all) = (0..count, count == 0);
+        }
         if !unsent.is_empty() {
-            match channel.write(unsent) {
+            match channel.write(&input[unsent.clone()]) {
                 Ok(0) => {}
                 Ok(count) => {
-                    unsent = &unsent[count..];
+                    unsent.start += count;
                     moved = true;
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {}
                 // A command that ends without reading all of its input is judged by its status.
-                Err(_) if channel.eof() => unsent = &[],
+                Err(_) if channel.eof() => (unsent, read_all) = (0..0, true),
                 Err(error) => return Err(error).doing(|| "send its input".into()),
             }
         } else if !sent_all {

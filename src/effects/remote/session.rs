@@ -9,6 +9,7 @@ use crate::model::clock::Instant;
 use crate::model::error::{Doing, Error, Result};
 use crate::ui::{Step, Ui};
 use std::collections::HashMap;
+use std::io::{Cursor, Read};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use zeroize::Zeroizing;
@@ -125,17 +126,37 @@ impl Session {
         command: &str,
         stdin: Option<&[u8]>,
         deadline: Duration,
+        on_line: impl FnMut(&str) + Send + 'static,
+    ) -> Result<Output> {
+        let input = Zeroizing::new(stdin.unwrap_or_default().to_vec());
+        self.exchange(command, Cursor::new(input), deadline, on_line).await
+    }
+
+    /// As [`Session::run_within`], with input of any length, which is never in memory as a whole.
+    pub async fn run_reading(
+        &self,
+        command: &str,
+        stdin: impl Read + Send + 'static,
+        deadline: Duration,
+    ) -> Result<Output> {
+        self.exchange(command, stdin, deadline, |_| ()).await
+    }
+
+    async fn exchange(
+        &self,
+        command: &str,
+        mut stdin: impl Read + Send + 'static,
+        deadline: Duration,
         mut on_line: impl FnMut(&str) + Send + 'static,
     ) -> Result<Output> {
         // Commands are safe to show, since secrets go through standard input.
         tracing::info!("{}: {command}", self.label);
         let connection = self.connection.clone();
         let end = Instant::now().after(deadline);
-        let input = Zeroizing::new(stdin.unwrap_or_default().to_vec());
         let asked = command.to_string();
         blocking(move || {
             let mut connection = connection.lock().unwrap_or_else(PoisonError::into_inner);
-            channel::run(&mut connection, &asked, &input, end, &mut on_line)
+            channel::run(&mut connection, &asked, &mut stdin, end, &mut on_line)
         })
         .await?
         .doing(|| format!("run `{}` on {}", shorten(command), self.label))
