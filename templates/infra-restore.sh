@@ -12,6 +12,9 @@
 #                                      puts it in force; answers "kept FOLDER" and "keys N". If it does not load, the old data is in force again
 #   infra-restore place NAME           puts it in force on a host that has no data yet; answers "keys N"
 #   infra-restore forget NAME          removes what was built and not used
+#   infra-restore prove NAME BYTES     builds from the plan on the standard input, has a second engine load it, and removes it again; answers as check does
+#
+# Ends with 5 if the data is refused, and with 1 if nothing is known of it.
 set -euo pipefail
 umask 077
 # shellcheck source=/dev/null
@@ -24,6 +27,27 @@ fail() {
     exit 1
 }
 
+# The data itself is to blame: to try it once more would not help.
+refuse() {
+    echo "infra-restore: $*" >&2
+    exit 5
+}
+
+# Fails if this host's engine has fewer databases than $1. It would end when it reads an RDB file of more, and take a log's writes to them for writes to others.
+enough_databases() {
+    local ours
+    ours=$(sed -n 's/^databases //p' "$INFRA_CONFIG" | tail -n 1)
+    ours=${ours:-16}
+    if (($1 > ours)); then
+        fail "it has keys in database $(($1 - 1)), and the engine of this host has $ours databases: write \`redis: {settings: {databases: $1}}\` into infra.yml and run \`infra up\`"
+    fi
+}
+
+# How many databases an engine needs for the RDB file of which its checker says this.
+databases_of() {
+    sed -n 's/.*Selecting DB ID \([0-9]*\)$/\1/p' <<<"$1" | sort -n | awk '{ last = $1 + 1 } END { print last + 0 }'
+}
+
 # INFO of the engine at the socket $1. The one that is tried knows no users; its socket is open to nobody but its own user and root.
 info() {
     if [[ $1 == "$INFRA_SOCKET" ]]; then
@@ -33,7 +57,7 @@ info() {
     fi
 }
 
-# Sets keys, expires and version once the engine at the socket $1 has loaded everything; $2 says whether it still lives.
+# Sets keys, expires, databases and version once the engine at the socket $1 has loaded everything; $2 says whether it still lives.
 loaded() {
     local text
     SECONDS=0
@@ -46,7 +70,10 @@ loaded() {
     done
     keys=$(sed -n 's/^db[0-9]*:keys=\([0-9]*\),.*/\1/p' <<<"$text" | awk '{ sum += $1 } END { print sum + 0 }')
     expires=$(sed -n 's/^db[0-9]*:keys=[0-9]*,expires=\([0-9]*\),.*/\1/p' <<<"$text" | awk '{ sum += $1 } END { print sum + 0 }')
-    version=$(sed -n 's/^redis_version://p' <<<"$text")
+    databases=$(sed -n 's/^db\([0-9]*\):keys=.*/\1/p' <<<"$text" | sort -n | awk '{ last = $1 + 1 } END { print last + 0 }')
+    # Valkey says which Redis it is like, too.
+    version=$(sed -n 's/^valkey_version://p' <<<"$text")
+    if [[ -z $version ]]; then version=$(sed -n 's/^redis_version://p' <<<"$text"); fi
 }
 
 recover() {
@@ -74,54 +101,126 @@ room() {
     ((free > $1 + $1 / 4 + 268435456)) || fail "the disk of this host has $((free >> 20)) MiB left, the restore needs $((($1 + $1 / 4 + 268435456) >> 20))"
 }
 
-# Has a second engine load restore-$1 and leaves it running; sets socket, pid, keys, expires and version. Nothing ends in it while it runs: it is the replica of
-# nobody, and keeps what reached its end for its master to delete.
-load() {
-    local folder=$INFRA_DATA/restore-$1 bytes available
-    socket=$folder/check.sock
-    pid=
-    [[ -s $folder/appendonlydir/appendonly.aof.manifest ]] || fail "$folder holds no data"
-    bytes=$(du -sb "$folder" | cut -f 1)
+# Sets short to a sentence if the memory that is free is not enough for a second engine with $1 bytes of data.
+memory_for() {
+    local available
+    short=
+    needed=$(($1 + $1 / 2 + 33554432))
     available=$(awk '/^(MemAvailable|SwapFree):/ { sum += $2 } END { print sum * 1024 }' /proc/meminfo)
-    if ((available < bytes + bytes / 2 + 33554432)); then
-        echo "unchecked $((available >> 20)) MiB of memory are free, a second engine may need $(((bytes + bytes / 2 + 33554432) >> 20))"
+    if ((available < needed)); then
+        short="$((available >> 20)) MiB of memory are free, a second engine may need $((needed >> 20))"
+    fi
+}
+
+# What the engine of restore-$1 said last.
+last_words() {
+    local folder=$INFRA_DATA/restore-$1
+    { cat "$folder/check.err"; grep '#' "$folder/check.log" | grep -v WARNING; } 2>/dev/null | tail -n 2 | tr '\n' ' '
+}
+
+# Starts an engine on restore-$1. It is the replica of nobody: nothing ends in it, and what reached its end it keeps for its master to delete.
+start_second() {
+    local folder=$INFRA_DATA/restore-$1 server as_user=()
+    server=$(command -v "${INFRA_CLIENT%-cli}-server") || fail "there is no ${INFRA_CLIENT%-cli}-server on this host"
+    local words=("$server" --port 0 --unixsocket "$socket" --unixsocketperm 700
+        --dir "$folder" --appendonly yes --appendfilename appendonly.aof --aof-load-truncated no --save '' --auto-aof-rewrite-percentage 0 --databases 1024
+        --aof-use-rdb-preamble no --replicaof 127.0.0.1 1 --logfile "$folder/check.log")
+    if [[ -n $confined ]]; then
+        unit=infra-$1
+        # Whatever the data makes it do, it reaches nobody, and dies before the live engine lacks anything.
+        systemd-run --quiet --unit "$unit" -p "User=$INFRA_USER" -p "StandardError=file:$folder/check.err" -p UMask=0077 \
+            -p Nice=10 -p CPUWeight=20 -p IOWeight=20 -p IOSchedulingClass=idle -p "MemoryMax=$((needed + 67108864))" -p OOMScoreAdjust=1000 \
+            -p RuntimeMaxSec=2h -p PrivateNetwork=yes -p ProtectSystem=strict -p "ReadWritePaths=$folder" -p ProtectHome=yes -p PrivateTmp=yes \
+            -p PrivateDevices=yes -p ProtectKernelTunables=yes -p ProtectControlGroups=yes -p NoNewPrivileges=yes -p CapabilityBoundingSet= \
+            -p RestrictNamespaces=yes -p LockPersonality=yes -p MemoryDenyWriteExecute=yes -- "${words[@]}" ||
+            fail "a second engine cannot be started on this host"
+        return 0
+    fi
+    if [[ $(id -un) != "$INFRA_USER" ]]; then as_user=(setpriv --reuid "$INFRA_USER" --regid "$INFRA_USER" --init-groups); fi
+    ${as_user[@]+"${as_user[@]}"} nice -n 10 "${words[@]}" >/dev/null 2>"$folder/check.err" 9>&- &
+    pid=$!
+}
+
+second_lives() {
+    if [[ -n $confined ]]; then systemctl is-active -q "$unit"; else kill -0 "$pid" 2>/dev/null; fi
+}
+
+# Whether the second engine ended by itself after it had begun to read its data: only then its end says something of the data.
+second_judged() {
+    local status=0
+    grep -q 'Server initialized' "$INFRA_DATA/restore-$1/check.log" 2>/dev/null || return 1
+    if [[ -n $confined ]]; then
+        [[ $(systemctl show -p Result --value "$unit") == exit-code ]]
+    else
+        wait "$pid" || status=$?
+        ((status > 0 && status < 126))
+    fi
+}
+
+end_second() {
+    if [[ -n $unit ]]; then
+        systemctl kill -s KILL "$unit" 2>/dev/null || true
+        systemctl stop "$unit" 2>/dev/null || true
+        systemctl reset-failed "$unit" 2>/dev/null || true
+    fi
+    if [[ -n $pid ]]; then
+        kill -9 "$pid" 2>/dev/null || true
+        wait "$pid" 2>/dev/null || true
+    fi
+    unit='' pid=''
+}
+
+# Has a second engine load restore-$1 and leaves it running; sets socket, keys, expires and version. Without memory for it, sets short and answers "unchecked WHY".
+load() {
+    local folder=$INFRA_DATA/restore-$1 base said
+    socket=$folder/check.sock
+    [[ -s $folder/appendonlydir/appendonly.aof.manifest ]] || fail "$folder holds no data"
+    memory_for "$(du -sb "$folder" | cut -f 1)"
+    if [[ -n $short ]]; then
+        base=$(find "$folder/appendonlydir" -name '*.base.rdb')
+        if [[ -n $base ]]; then
+            said=$("$INFRA_RDB_CHECK" "$base" 2>/dev/null) || true
+            enough_databases "$(databases_of "$said")"
+        fi
+        echo "unchecked $short"
         return 0
     fi
     chown -R "$INFRA_USER:" "$folder"
-    setpriv --reuid "$INFRA_USER" --regid "$INFRA_USER" --init-groups nice -n 10 "${INFRA_CLIENT%-cli}-server" --port 0 --unixsocket "$socket" --unixsocketperm 700 \
-        --dir "$folder" --appendonly yes --appendfilename appendonly.aof --aof-load-truncated no --save '' --auto-aof-rewrite-percentage 0 --databases 1024 \
-        --aof-use-rdb-preamble no --replicaof 127.0.0.1 1 \
-        --logfile "$folder/check.log" >/dev/null 2>&1 9>&- &
-    pid=$!
     # However this ends: no second engine stays behind.
-    # shellcheck disable=SC2064
-    trap "kill -9 $pid 2>/dev/null || true" EXIT
-    if ! loaded "$socket" "kill -0 $pid"; then
-        kill -9 "$pid" 2>/dev/null || true
-        fail "the engine does not load it: $(grep '#' "$folder/check.log" | tail -n 2 | tr '\n' ' ')"
+    trap clean EXIT
+    start_second "$1"
+    if ! loaded "$socket" second_lives; then
+        if second_lives; then fail "a second engine has not loaded it after $patience s"; fi
+        if second_judged "$1"; then refuse "the engine does not load it: $(last_words "$1")"; fi
+        fail "a second engine was ended before it had loaded it: $(last_words "$1")"
     fi
+    enough_databases "$databases"
 }
 
 unload() {
-    trap - EXIT
-    kill -9 "$pid"
-    wait "$pid" 2>/dev/null || true
-    rm -f "$socket" "$INFRA_DATA/restore-$1/check.log"
+    end_second
+    rm -f "$socket" "$INFRA_DATA/restore-$1/"check.{log,err}
+}
+
+# Nothing of a proof stays on the host, however it ends.
+clean() {
+    end_second
+    if [[ -n $proof ]]; then rm -rf "$INFRA_DATA/restore-$proof"; fi
 }
 
 check() {
-    local socket pid counted
+    local socket counted short needed
     load "$1"
-    if [[ -z $pid ]]; then return 0; fi
+    if [[ -n $short ]]; then return 0; fi
     counted=$(/usr/local/sbin/infra-agent count "$socket")
     unload "$1"
     echo "keys $keys expires $expires expired ${counted##* } version $version"
 }
 
 plain() {
-    local socket pid counted text
+    local socket counted text short needed
     load "$1"
-    if [[ -z $pid ]]; then return 0; fi
+    if [[ -n $short ]]; then return 0; fi
     counted=$(/usr/local/sbin/infra-agent count "$socket")
     "$INFRA_CLIENT" -s "$socket" BGREWRITEAOF >/dev/null
     SECONDS=0
@@ -136,13 +235,39 @@ plain() {
     echo "keys $keys expires $expires expired ${counted##* } version $version"
 }
 
+prove() {
+    # Those of proofs that died with the host.
+    find "$INFRA_DATA" -maxdepth 1 -name 'restore-proof-*' -mmin +240 -exec rm -rf {} +
+    local short needed
+    memory_for "$2"
+    if [[ -n $short ]]; then
+        echo "unchecked $short"
+        return 0
+    fi
+    proof=$1 confined=yes
+    trap clean EXIT
+    # Whoever asked may be gone: then there is nobody to answer, and all the more to remove.
+    trap '' PIPE
+    /usr/local/sbin/infra-agent rebuild "$INFRA_DATA/restore-$1"
+    check "$1"
+}
+
 import() {
-    local log=$INFRA_DATA/restore-$1/appendonlydir said
+    local folder=$INFRA_DATA/restore-$1 said status=0
+    local log=$folder/appendonlydir
     mkdir -p "$log"
     cat >"$log/appendonly.aof.1.base.rdb"
-    if ! said=$("$INFRA_RDB_CHECK" "$log/appendonly.aof.1.base.rdb" 2>&1); then
-        rm -rf "$INFRA_DATA/restore-$1"
-        fail "it is no whole RDB file of a version that this engine knows: $(tail -n 3 <<<"$said" | tr '\n' ' ')"
+    said=$("$INFRA_RDB_CHECK" "$log/appendonly.aof.1.base.rdb" 2>&1) || status=$?
+    if ((status)); then
+        rm -rf "$folder"
+        said=$(tail -n 3 <<<"$said" | tr '\n' ' ')
+        if ((status == 1)); then refuse "it is no whole RDB file of a version that this engine knows: $said"; fi
+        fail "$INFRA_RDB_CHECK ended with status $status before it had read the file: $said"
+    fi
+    # In a subshell: what was sent goes whatever the answer is.
+    if ! (enough_databases "$(databases_of "$said")"); then
+        rm -rf "$folder"
+        exit 1
     fi
     : >"$log/appendonly.aof.1.incr.aof"
     printf 'file appendonly.aof.1.base.rdb seq 1 type b\nfile appendonly.aof.1.incr.aof seq 1 type i\n' >"$log/appendonly.aof.manifest"
@@ -206,8 +331,10 @@ swap() {
 
 action=${1-}
 shift || true
+# The second engine, as a child or as a unit of its own, and the proof that it is for.
+pid='' unit='' confined='' proof=''
 # What a run began that died goes on here: whoever comes next waits for its end.
-if [[ $action != room ]]; then
+if [[ $action != room && $action != prove ]]; then
     exec 9>/var/lib/infra/lock
     flock -w "$patience" 9 || fail "something else still works on this host"
 fi
@@ -221,6 +348,7 @@ shift) /usr/local/sbin/infra-agent shift "$INFRA_DATA/restore-$1" ;;
 pick) pick "$1" ;;
 swap) swap "$1" "$2" "$3" ;;
 place) place "$1" ;;
+prove) prove "$1" "$2" ;;
 forget) rm -rf "$INFRA_DATA/restore-${1:?}" ;;
 *) fail "it does not know the action ${action:-that was not named}" ;;
 esac

@@ -81,14 +81,14 @@ pub enum BackupVerb {
 
 #[derive(Debug, Args)]
 pub struct VerifyBackups {
-    /// Do not have an engine on this computer load the newest state
+    /// Do not have an engine load the newest state
     #[arg(long)]
     pub without_load: bool,
 }
 
 #[derive(Debug, Args)]
 pub struct Drill {
-    /// On this computer, with the redis-server or valkey-server at hand, instead of an instance that is made for it
+    /// On this computer, with the redis-server or valkey-server at hand, instead of an instance that is made for it. If none fits, the replica's engine loads it
     #[arg(long)]
     pub local: bool,
     /// The second to restore, such as 2026-11-28T01:02:03Z; default: a random one
@@ -110,7 +110,7 @@ pub struct Restore {
     /// A base alone, as `backup list` names it
     #[arg(long, value_name = "ID", group = "what")]
     pub backup: Option<String>,
-    /// Data from somewhere else: an RDB file, such as a hosted provider lets you download. It takes the place of the master's data
+    /// Data from somewhere else: an RDB file, such as a hosted provider lets you download. It takes the place of the master's data, or goes onto an instance
     #[arg(long, value_name = "FILE", group = "what", conflicts_with_all = ["keys", "shift_ttl", "without_load"])]
     pub from: Option<PathBuf>,
     /// Where: `file DIR`, a data folder on this computer; `instance`, a new one beside the pair; or `live`, the master itself
@@ -125,7 +125,7 @@ pub struct Restore {
     /// Let keys keep the remaining life that they had at that time, instead of ending when they were to end
     #[arg(long)]
     pub shift_ttl: bool,
-    /// Do not have an engine on this computer load it
+    /// Do not have an engine load it
     #[arg(long, conflicts_with_all = ["keys", "shift_ttl"])]
     pub without_load: bool,
     #[command(flatten)]
@@ -144,8 +144,9 @@ impl Restore {
     pub fn target(&self) -> crate::model::error::Result<Target> {
         match self.to.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
             [] | ["live"] if self.from.is_some() => Ok(Target::Live),
-            _ if self.from.is_some() => Err(crate::model::error::Error::usage("restore an RDB file elsewhere than into the master")
-                .hint("leave --to out; a data folder of it is `appendonlydir` with the file as its base, see docs/backups.md")),
+            ["instance"] if self.from.is_some() => Ok(Target::Instance),
+            _ if self.from.is_some() => Err(crate::model::error::Error::usage("restore an RDB file elsewhere than into the master or onto an instance")
+                .hint("leave --to out, or give `--to instance`; a data folder of it is `appendonlydir` with the file as its base, see docs/backups.md")),
             ["file", folder] => Ok(Target::File(folder.into())),
             ["instance"] => Ok(Target::Instance),
             ["live"] => Ok(Target::Live),

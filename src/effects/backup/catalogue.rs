@@ -98,6 +98,14 @@ pub struct Choice<'a> {
     pub until: Option<i64>,
 }
 
+impl Choice<'_> {
+    /// Returns the bytes of log that follow the base.
+    pub fn log_bytes(&self) -> u64 {
+        let steps = self.steps.iter();
+        steps.map(|step| step.up_to - step.piece.segment.from).sum()
+    }
+}
+
 /// The reason why nothing serves a wish.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Uncovered {

@@ -1,7 +1,7 @@
 //! Loads a data folder in a real engine on this computer, over a socket that nobody else can open.
 
 use crate::effects::redis::Server;
-use crate::model::error::{Doing, Error, Result};
+use crate::model::error::{Doing, Error, Kind, Result};
 use crate::model::secret::Secret;
 use infra_agent::manifest::{self, Manifest};
 use redis::IntoConnectionInfo;
@@ -25,6 +25,28 @@ pub struct Loaded {
     pub expired: u64,
     /// The program and its version.
     pub engine: String,
+}
+
+/// The reason why no engine has loaded a folder.
+#[derive(Debug)]
+pub enum Unloaded {
+    /// Nothing is known of the data: no engine runs here, or it is older than the one that wrote it.
+    Unjudged(Error),
+    Failed(Error),
+}
+
+impl From<Unloaded> for Error {
+    fn from(unloaded: Unloaded) -> Error {
+        match unloaded {
+            Unloaded::Unjudged(error) | Unloaded::Failed(error) => error,
+        }
+    }
+}
+
+impl From<Error> for Unloaded {
+    fn from(error: Error) -> Unloaded {
+        Unloaded::Failed(error)
+    }
 }
 
 /// An engine with a loaded folder; dropping it stops the engine.
@@ -60,74 +82,42 @@ pub async fn load(folder: &Path, patience: Duration) -> Result<Loaded> {
 impl Engine {
     /// Starts an engine on a folder with `appendonlydir` and waits until it is loaded. The engine
     /// changes no data on the disk, and no key expires.
-    pub async fn start(folder: &Path, patience: Duration) -> Result<Engine> {
+    pub async fn start(folder: &Path, patience: Duration) -> Result<Engine, Unloaded> {
         Engine::begin(folder, patience, None).await
     }
 
     /// As `start`, and listens on this computer's own address, behind a password.
-    pub async fn start_reachable(folder: &Path, patience: Duration) -> Result<Engine> {
+    pub async fn start_reachable(folder: &Path, patience: Duration) -> Result<Engine, Unloaded> {
         let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).doing(|| "find a free port".into())?;
         let port = listener.local_addr().doing(|| "find a free port".into())?.port();
         drop(listener);
         Engine::begin(folder, patience, Some((port, Secret::generate()))).await
     }
 
-    async fn begin(folder: &Path, patience: Duration, reach: Option<(u16, Secret)>) -> Result<Engine> {
-        let doing = || format!("have an engine load {}", folder.display());
+    async fn begin(folder: &Path, patience: Duration, reach: Option<(u16, Secret)>) -> Result<Engine, Unloaded> {
         let program = server().ok_or_else(|| {
-            Error::failed(format!("{}: there is no redis-server or valkey-server here", doing()))
-                .hint("install one, name it by INFRA_REDIS_SERVER, or leave the proof out with --without-load")
+            let message = format!("{}: there is no redis-server or valkey-server here", doing(folder));
+            Unloaded::Unjudged(
+                Error::failed(message)
+                    .hint("install one of the version that the hosts have, or name it by INFRA_REDIS_SERVER"),
+            )
         })?;
         Engine::run(program, folder, patience, reach).await
     }
 
-    async fn run(program: String, folder: &Path, patience: Duration, reach: Option<(u16, Secret)>) -> Result<Engine> {
-        let doing = || format!("have an engine load {}", folder.display());
-        let socket = tempfile::tempdir().map_err(|error| Error::failed(doing()).because(error))?;
+    async fn run(
+        program: String,
+        folder: &Path,
+        patience: Duration,
+        reach: Option<(u16, Secret)>,
+    ) -> Result<Engine, Unloaded> {
+        let socket = tempfile::tempdir().map_err(|error| Error::failed(doing(folder)).because(error))?;
         let path = socket.path().join("s");
-        let log = socket.path().join("log");
-        // What it says before it can open its log, such as that a library is missing.
-        let complaints = socket.path().join("complaints");
-        let stderr = std::fs::File::create(&complaints).doing(doing)?;
-        let mut process = Command::new(&program)
-            .args(["--bind", "127.0.0.1", "--unixsocket"])
-            .arg(&path)
-            .args([
-                "--unixsocketperm",
-                "700",
-                "--appendonly",
-                "yes",
-                "--appendfilename",
-                "appendonly.aof",
-            ])
-            .args([
-                "--aof-load-truncated",
-                "no",
-                "--save",
-                "",
-                "--auto-aof-rewrite-percentage",
-                "0",
-                "--databases",
-                "1024",
-                "--aof-use-rdb-preamble",
-                "no",
-                // As a replica of nothing it keeps expired keys, so that all keys can be counted.
-                "--replicaof",
-                "127.0.0.1",
-                "1",
-                "--dir",
-            ])
-            .arg(folder)
-            .arg("--logfile")
-            .arg(&log)
-            // The password goes through standard input, since everybody can read arguments.
-            .arg("-")
-            .stdin(Stdio::piped())
-            .stdout(Stdio::null())
-            .stderr(stderr)
-            .kill_on_drop(true)
-            .spawn()
-            .map_err(|error| Error::failed(format!("{}: start {program}", doing())).because(error))?;
+        let words = Words {
+            log: socket.path().join("log"),
+            complaints: socket.path().join("complaints"),
+        };
+        let mut process = spawn(&program, folder, &path, &words)?;
         if let Some(mut stdin) = process.stdin.take() {
             let settings = match &reach {
                 Some((port, password)) => format!("port {port}\nrequirepass {}\n", password.expose()),
@@ -139,28 +129,7 @@ impl Engine {
         let end = Instant::now() + patience;
         loop {
             if let Ok(Some(status)) = process.try_wait() {
-                let said = std::fs::read_to_string(&log).unwrap_or_default();
-                let tail: Vec<&str> = said.lines().rev().filter(|line| line.contains('#')).take(3).collect();
-                // Only an engine that began to load and gave up by itself has judged the data.
-                if !said.contains("Server initialized") || status.code().is_none() {
-                    let complaints = std::fs::read_to_string(&complaints).unwrap_or_default();
-                    let last = complaints.lines().chain(said.lines()).last().unwrap_or_default();
-                    return Err(Error::failed(format!("{}: {program} ended with {status}", doing()))
-                        .because(last)
-                        .hint(format!(
-                            "nothing is known of the data: see that `{program}` runs here and has memory enough, or name another by INFRA_REDIS_SERVER"
-                        )));
-                }
-                if said.contains("Can't handle RDB format version") {
-                    return Err(Error::failed(format!(
-                        "{}: {program} is older than the engine that wrote it",
-                        doing()
-                    ))
-                    .hint("install the version that the hosts have, or name it by INFRA_REDIS_SERVER"));
-                }
-                return Err(Error::unproven(format!("{}: {program} ended with {status}", doing()))
-                    .because(tail.join("; "))
-                    .hint("the data is damaged: `infra backup verify` names what is, and another base may serve"));
+                return Err(ended(&program, folder, status, &words));
             }
             if let Some((connection, version)) = loaded(&path, reach.as_ref().map(|(_, password)| password)).await {
                 return Ok(Engine {
@@ -172,11 +141,8 @@ impl Engine {
                 });
             }
             if Instant::now() > end {
-                return Err(Error::failed(format!(
-                    "{}: not done after {} s",
-                    doing(),
-                    patience.as_secs()
-                )));
+                let message = format!("{}: not done after {} s", doing(folder), patience.as_secs());
+                return Err(Error::failed(message).into());
             }
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
@@ -265,6 +231,90 @@ impl Engine {
     }
 }
 
+fn doing(folder: &Path) -> String {
+    format!("have an engine load {}", folder.display())
+}
+
+/// The files with what an engine says.
+struct Words {
+    log: PathBuf,
+    /// What it says before it can open its log, such as that a library is missing.
+    complaints: PathBuf,
+}
+
+fn spawn(program: &str, folder: &Path, socket: &Path, words: &Words) -> Result<Child, Unloaded> {
+    let stderr = std::fs::File::create(&words.complaints).doing(|| doing(folder))?;
+    let unstarted = |error: std::io::Error| {
+        let error = Error::failed(format!("{}: start {program}", doing(folder))).because(error);
+        Unloaded::Unjudged(error.hint("see that it runs here, or name another by INFRA_REDIS_SERVER"))
+    };
+    Command::new(program)
+        .args(["--bind", "127.0.0.1", "--unixsocket"])
+        .arg(socket)
+        .args(["--unixsocketperm", "700"])
+        .args(["--appendonly", "yes", "--appendfilename", "appendonly.aof"])
+        .args(["--aof-load-truncated", "no", "--save", ""])
+        .args(["--auto-aof-rewrite-percentage", "0", "--databases", "1024"])
+        .args(["--aof-use-rdb-preamble", "no"])
+        // As a replica of nothing it keeps expired keys, so that all keys can be counted.
+        .args(["--replicaof", "127.0.0.1", "1", "--dir"])
+        .arg(folder)
+        .arg("--logfile")
+        .arg(&words.log)
+        // The password goes through standard input, since everybody can read arguments.
+        .arg("-")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(stderr)
+        .kill_on_drop(true)
+        .spawn()
+        .map_err(unstarted)
+}
+
+/// Words of an engine that is older than the one that wrote the data, or of another kind.
+const OF_ANOTHER_ENGINE: [&str; 4] = [
+    "Can't handle RDB format version",
+    "Wrong signature trying to load DB",
+    "Unknown command",
+    "no matching module",
+];
+
+/// Says why an engine ended before it had loaded a folder.
+fn ended(program: &str, folder: &Path, status: std::process::ExitStatus, words: &Words) -> Unloaded {
+    let said = std::fs::read_to_string(&words.log).unwrap_or_default();
+    let error = || Error::failed(format!("{}: {program} ended with {status}", doing(folder)));
+    // Only an engine that began to load and gave up by itself has judged the data.
+    if !said.contains("Server initialized") || status.code().is_none() {
+        let complaints = std::fs::read_to_string(&words.complaints).unwrap_or_default();
+        let last = said.lines().chain(complaints.lines()).last().unwrap_or_default();
+        return Unloaded::Unjudged(error().because(last).hint(format!(
+            "nothing is known of the data: see that `{program}` runs here and has memory enough, or name another by INFRA_REDIS_SERVER"
+        )));
+    }
+    let warnings = said
+        .lines()
+        .filter(|line| line.contains('#') && !line.contains("WARNING"));
+    let warnings: Vec<&str> = warnings.collect();
+    let last = warnings[warnings.len().saturating_sub(3)..].join("; ");
+    if OF_ANOTHER_ENGINE.iter().any(|words| said.contains(words)) {
+        let message = format!(
+            "{}: {program} is older than the engine that wrote it, or of another kind",
+            doing(folder)
+        );
+        return Unloaded::Unjudged(
+            Error::failed(message)
+                .because(last)
+                .hint("install the version that the hosts have, or name it by INFRA_REDIS_SERVER"),
+        );
+    }
+    Unloaded::Failed(
+        error()
+            .with_kind(Kind::Unproven)
+            .because(last)
+            .hint("the data is damaged: `infra backup verify` names what is, and another base may serve"),
+    )
+}
+
 /// Counts live keys by database, and expired ones, which a replica counts but does not show.
 async fn count(connection: &mut redis::aio::MultiplexedConnection) -> redis::RedisResult<(BTreeMap<u32, u64>, u64)> {
     let text: String = redis::cmd("INFO").arg("keyspace").query_async(connection).await?;
@@ -318,12 +368,52 @@ async fn loaded(socket: &Path, password: Option<&Secret>) -> Option<(redis::aio:
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::error::Kind;
 
-    async fn error_of(program: &str) -> Error {
-        let folder = tempfile::tempdir().unwrap();
-        let run = Engine::run(program.into(), folder.path(), Duration::from_secs(20), None);
+    async fn unloaded(program: &str, folder: &Path) -> Unloaded {
+        let run = Engine::run(program.into(), folder, Duration::from_secs(20), None);
         run.await.err().unwrap()
+    }
+
+    /// Writes a data folder with this base and no log.
+    fn data(base: &[u8]) -> tempfile::TempDir {
+        let folder = tempfile::tempdir().unwrap();
+        let log = folder.path().join(manifest::FOLDER);
+        std::fs::create_dir(&log).unwrap();
+        std::fs::write(
+            log.join(manifest::FILE),
+            "file appendonly.aof.1.base.rdb seq 1 type b\n",
+        )
+        .unwrap();
+        std::fs::write(log.join("appendonly.aof.1.base.rdb"), base).unwrap();
+        folder
+    }
+
+    /// The base of an empty engine, of this version, with these bytes before its end.
+    fn base(version: &str, more: &[u8]) -> Vec<u8> {
+        [version.as_bytes(), more, b"\xff", &[0; 8]].concat()
+    }
+
+    #[tokio::test]
+    async fn an_older_engine_or_one_of_another_kind_has_not_judged_the_data() {
+        for (version, words) in [("REDIS0099", "99"), ("VALKEY080", "Wrong signature")] {
+            let folder = data(&base(version, b""));
+            let Unloaded::Unjudged(error) = unloaded("redis-server", folder.path()).await else {
+                panic!("{version} is called damaged");
+            };
+            assert_eq!(error.kind(), Kind::Failed);
+            assert!(error.chain().join(" ").contains(words), "{error:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn an_engine_that_refuses_the_data_has_judged_it_and_its_last_words_are_shown() {
+        let folder = data(&base("REDIS0009", b"\xfe\x00\x63"));
+        let Unloaded::Failed(error) = unloaded("redis-server", folder.path()).await else {
+            panic!("a damaged base is not called damaged");
+        };
+        assert_eq!(error.kind(), Kind::Unproven);
+        let shown = error.chain().join(" ");
+        assert!(shown.contains("RDB") && !shown.contains("WARNING"), "{shown}");
     }
 
     #[tokio::test]
@@ -340,7 +430,9 @@ mod tests {
             std::fs::write(&program, format!("#!/bin/sh\n{script}\n")).unwrap();
             let mode = std::os::unix::fs::PermissionsExt::from_mode(0o700);
             std::fs::set_permissions(&program, mode).unwrap();
-            let error = error_of(program.to_str().unwrap()).await;
+            let Unloaded::Unjudged(error) = unloaded(program.to_str().unwrap(), folder.path()).await else {
+                panic!("{script} is called damaged");
+            };
             assert_eq!(error.kind(), Kind::Failed, "{error:?}");
             assert!(error.chain().join(" ").contains(because), "{error:?}");
         }

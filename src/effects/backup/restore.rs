@@ -1,7 +1,7 @@
 //! Builds a data folder from the bucket: chooses, signs, builds, and loads it in an engine.
 
 use super::catalogue::{Catalogue, Choice, Uncovered, Wish};
-use super::load::{self, Loaded};
+use super::load::{self, Loaded, Unloaded};
 use crate::effects::cloud::s3::Bucket;
 use crate::model::error::{Error, Result};
 use crate::ui::Step;
@@ -34,8 +34,10 @@ pub struct Restored {
     pub last_write_at: Option<Timestamp>,
     pub base_bytes: u64,
     pub log_bytes: u64,
-    /// `None` if no engine was available and that was allowed.
+    /// `None` if no engine has loaded it.
     pub loaded: Option<Loaded>,
+    /// The reason why no engine here could judge it; `None` if one did, or none was asked.
+    pub unjudged_here: Option<String>,
     /// How many seconds later keys expire than before; `None` if that was not asked for.
     pub later_s: Option<i64>,
     /// The chosen keys, if not all were asked for.
@@ -181,7 +183,20 @@ pub fn unbuilt(error: Unbuilt) -> Error {
         .hint(hint)
 }
 
-/// Builds into a folder here and loads it. With chosen keys, only their commands remain.
+/// Fails if an engine has another number of keys than the base's record, expired ones included.
+/// Without a log the number of keys is known; with one, writes have changed it.
+pub fn expect_keys(choice: &Choice<'_>, log_bytes: u64, keys: u64) -> Result<()> {
+    if log_bytes > 0 || !choice.steps.is_empty() || keys == choice.base.keys {
+        return Ok(());
+    }
+    Err(Error::unproven(format!(
+        "load the restored data: {keys} keys are there, also counting those that have expired, the base's record says {}",
+        choice.base.keys
+    ))
+    .hint("`infra backup verify` says more"))
+}
+
+/// Builds into a folder here and loads it, if an engine here can judge it. With chosen keys, only their commands remain.
 pub async fn to_folder(
     bucket: &Bucket,
     env: &str,
@@ -204,6 +219,7 @@ pub async fn to_folder(
         base_bytes: built.base_bytes,
         log_bytes: built.log_bytes,
         loaded: None,
+        unjudged_here: None,
         later_s: None,
         picked: None,
         build_s,
@@ -214,18 +230,18 @@ pub async fn to_folder(
     }
     step.update("an engine loads it");
     let begun = std::time::Instant::now();
-    let mut engine = load::Engine::start(folder, LOADING).await?;
+    let mut engine = match load::Engine::start(folder, LOADING).await {
+        Ok(engine) => engine,
+        Err(Unloaded::Unjudged(error)) => {
+            restored.unjudged_here = Some(error.chain().join(": "));
+            return Ok(restored);
+        }
+        Err(Unloaded::Failed(error)) => return Err(error),
+    };
     let work = async {
         let loaded = engine.look().await?;
         restored.load_s = begun.elapsed().as_secs_f64();
-        // Without a log the number of keys is known; with one, writes have changed it.
-        if built.log_bytes == 0 && choice.steps.is_empty() && loaded.keys + loaded.expired != choice.base.keys {
-            return Err(Error::unproven(format!(
-                "load the restored data: {} keys are there and {} have expired, the base's record says {}",
-                loaded.keys, loaded.expired, choice.base.keys
-            ))
-            .hint("`infra backup verify` says more"));
-        }
+        expect_keys(choice, built.log_bytes, loaded.keys + loaded.expired)?;
         restored.loaded = Some(loaded);
         if altered.is_nothing() {
             return Ok(None);

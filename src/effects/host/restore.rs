@@ -1,13 +1,17 @@
 //! Restores on the master: the agent builds, a second engine tries, `infra-restore` swaps the data.
 
 use crate::effects::fault;
-use crate::effects::remote::Session;
-use crate::model::error::{Doing, Error, Result};
+use crate::effects::remote::{Output, Session};
+use crate::model::error::{Doing, Error, Kind, Result};
 use crate::model::secret;
 use crate::ui::Step;
 use infra_agent::pick::{Picked, Wanted};
 use infra_agent::rebuild::{Built, Plan};
+use std::io::Read;
 use std::time::Duration;
+
+/// The status with which the host's script ends if the data itself is to blame.
+const REFUSED: i32 = 5;
 
 /// Objects are read over the host's own link, and then the engine loads them.
 const LONG: Duration = Duration::from_secs(2 * 3600);
@@ -66,7 +70,7 @@ pub async fn build(session: &Session, name: &str, plan: &Plan, step: &Step) -> R
     fault::point(format_args!("after build on {}", session.label()));
     let output = built?.expect_success(&doing).map_err(|error| {
         error
-            .with_kind(crate::model::error::Kind::Unproven)
+            .with_kind(Kind::Unproven)
             .hint("the live data was not touched; `infra backup verify` names all that is damaged")
     })?;
     let text = output.text();
@@ -75,17 +79,36 @@ pub async fn build(session: &Session, name: &str, plan: &Plan, step: &Step) -> R
 }
 
 /// Sends an RDB file, which becomes the base of the data under this name.
-pub async fn import(session: &Session, name: &str, file: &[u8]) -> Result<()> {
+pub async fn import(session: &Session, name: &str, file: impl Read + Send + 'static) -> Result<()> {
     let doing = format!("put the RDB file on {}", session.label());
     fault::point(format_args!("before import on {}", session.label()));
     let command = format!("sudo -n /usr/local/sbin/infra-restore import {name}");
-    let sent = session.run_within(&command, Some(file), LONG, |_| ()).await;
+    let sent = session.run_reading(&command, file, LONG).await;
     fault::point(format_args!("after import on {}", session.label()));
-    sent?.expect_success(&doing).map(drop).map_err(|error| {
-        error
-            .with_kind(crate::model::error::Kind::Unproven)
-            .hint("the live data was not touched; download the file again, and see which version of Redis wrote it")
-    })
+    judged(
+        sent?,
+        &doing,
+        "the live data was not touched; download the file again, and see which version of Redis wrote it",
+    )
+    .map(drop)
+}
+
+/// Has a second engine on the host build and load the data, apart from the live engine. Nothing of
+/// it stays there.
+pub async fn prove(session: &Session, name: &str, plan: &Plan, bytes: u64, step: &Step) -> Result<Checked> {
+    let doing = format!("have an engine load the restored data on {}", session.label());
+    let plan = secret::json(plan).doing(|| doing.clone())?;
+    let watched = step.clone();
+    let command = format!("sudo -n /usr/local/sbin/infra-restore prove {name} {bytes}");
+    let proven = session
+        .run_within(&command, Some(&plan), LONG, move |line| {
+            if line.contains(" of ") {
+                watched.update(format!("{line} objects"));
+            }
+        })
+        .await?;
+    let text = judged(proven, &doing, DAMAGED)?;
+    checked(text.lines().last().unwrap_or_default())
 }
 
 /// Loads the built data in a second engine, if the host has room for two.
@@ -98,14 +121,28 @@ pub async fn plain(session: &Session, name: &str) -> Result<Checked> {
     loaded_beside(session, &format!("plain {name}")).await
 }
 
+const DAMAGED: &str = "the live data was not touched; choose another time, or a base alone with --backup";
+
 async fn loaded_beside(session: &Session, words: &str) -> Result<Checked> {
-    let text = ask(session, words, LONG, "have an engine load the restored data on")
-        .await
-        .map_err(|error| {
-            error
-                .with_kind(crate::model::error::Kind::Unproven)
-                .hint("the live data was not touched; choose another time, or a base alone with --backup")
-        })?;
+    let command = format!("sudo -n /usr/local/sbin/infra-restore {words}");
+    let output = session.run_within(&command, None, LONG, |_| ()).await?;
+    let doing = format!("have an engine load the restored data on {}", session.label());
+    checked(&judged(output, &doing, DAMAGED)?)
+}
+
+/// Returns what the host's script says. `hint` is for data that is to blame itself.
+fn judged(output: Output, doing: &str, hint: &str) -> Result<String> {
+    let refused = output.status == REFUSED;
+    match output.expect_success(doing) {
+        Ok(output) => Ok(output.text()),
+        Err(error) if refused => Err(error.with_kind(Kind::Unproven).hint(hint)),
+        Err(error) => {
+            Err(error.hint("the live data was not touched, and nothing is known of what was to take its place"))
+        }
+    }
+}
+
+fn checked(text: &str) -> Result<Checked> {
     let words: Vec<&str> = text.split_whitespace().collect();
     match words.as_slice() {
         ["keys", keys, "expires", expires, "expired", expired, "version", version] => Ok(Checked::Loads {
@@ -115,7 +152,7 @@ async fn loaded_beside(session: &Session, words: &str) -> Result<Checked> {
             version: (*version).into(),
         }),
         ["unchecked", why @ ..] => Ok(Checked::NoRoom(why.join(" "))),
-        _ => Err(misread(&text)),
+        _ => Err(misread(text)),
     }
 }
 
@@ -161,7 +198,7 @@ pub async fn swap(session: &Session, name: &str, checked: &Checked) -> Result<(S
     let swapped = session.run_within(&command, None, LONG, |_| ()).await;
     fault::point(format_args!("after swap on {}", session.label()));
     let output = swapped?.expect_success(&doing).map_err(|error| {
-        error.hint("`infra status` shows what is in force; `journalctl -u redis-server` on the host says more")
+        error.hint("`infra status` shows what is in force; the journal of the engine's unit on the host says more")
     })?;
     let text = output.text();
     let value = |name: &str| text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));

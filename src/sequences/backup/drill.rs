@@ -16,19 +16,13 @@ use crate::model::size;
 use crate::sequences::arguments::Drill;
 use crate::sequences::context::{Context, Environment};
 use crate::sequences::restore::instance::Instance;
+use crate::sequences::restore::proof;
 use crate::ui::Step;
 use jiff::Timestamp;
 use serde_json::json;
 use std::time::Instant;
 
 pub async fn run(context: &Context, environment: &Environment, arguments: &Drill) -> Result<ExitCode> {
-    if arguments.local && load::server().is_none() {
-        return Err(
-            Error::failed("drill a restore: there is no redis-server or valkey-server on this computer").hint(
-                "install one of the version that the hosts have, name it by INFRA_REDIS_SERVER, or leave --local out",
-            ),
-        );
-    }
     let begun = Instant::now();
     let bucket = environment.store.bucket();
     let catalogue = context.interrupt.or(read::catalogue(bucket, context.env())).await?;
@@ -78,14 +72,20 @@ async fn here(context: &Context, environment: &Environment, choice: &Choice<'_>)
     let folder = temporary()?;
     let bucket = environment.store.bucket();
     let nothing = restore::Altered::default();
-    let restored = restore::to_folder(bucket, context.env(), choice, folder.path(), true, &nothing, &step).await?;
+    let mut restored = restore::to_folder(bucket, context.env(), choice, folder.path(), true, &nothing, &step).await?;
+    let place = proof::complete(context, environment, choice, &mut restored, &step).await?;
     let mut report = Report::new(&restored);
+    report.place = place.into();
     step.done(format!(
         "{} keys, of {:.1} s the engine took {:.1}",
         size::count(report.keys),
         restored.build_s + restored.load_s,
         restored.load_s
     ));
+    if place == proof::REPLICA {
+        // Its engine listens to nobody.
+        return Ok(report);
+    }
     let step = context.ui.step("hold keys against the live master");
     let engine = load::Engine::start_reachable(folder.path(), restore::LOADING).await?;
     let sampled = sampled(context, environment, engine.server(), &step).await;

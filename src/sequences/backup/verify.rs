@@ -8,6 +8,7 @@ use crate::model::error::{Error, ExitCode, Kind, Result};
 use crate::model::size;
 use crate::sequences::arguments::VerifyBackups;
 use crate::sequences::context::{Context, Environment};
+use crate::sequences::restore::proof;
 use crate::ui::Step;
 use jiff::Timestamp;
 use serde_json::json;
@@ -20,22 +21,26 @@ pub async fn run(context: &Context, environment: &Environment, arguments: &Verif
         Err(error) => return Err(error),
     };
     let catalogue = read::catalogue(bucket, context.env()).await?;
+    let mut unjudged = None;
     if !arguments.without_load && proof.findings.iter().all(|finding| finding.kind == Wrong::Stale) {
         let step = context.ui.step("load");
         match load_latest(context, environment, &catalogue, &step).await {
-            Ok(restored) => step.done(format!(
-                "the newest state loads: {} keys in {:.1} s",
+            Ok((restored, place)) => step.done(format!(
+                "the newest state loads on {place}: {} keys in {:.1} s",
                 size::count(restored.loaded.as_ref().map_or(0, |loaded| loaded.keys)),
                 restored.load_s
             )),
-            Err(error) if error.kind() == Kind::Unproven => {
+            Err(error) if error.kind() == Kind::Unproven && !error.is_by_an_impostor() => {
                 step.failed("it does not load");
                 proof.findings.push(Finding {
                     kind: Wrong::Load,
                     what: error.chain().join(": "),
                 });
             }
-            Err(error) => return Err(error),
+            Err(error) => {
+                step.failed("no engine could try it");
+                unjudged = Some(error);
+            }
         }
     }
     proof.findings.sort();
@@ -52,7 +57,7 @@ pub async fn run(context: &Context, environment: &Environment, arguments: &Verif
     );
     context.ui.report(json!({"proof": proof}), findings.chain([last]));
     match proof.findings.first() {
-        None => Ok(ExitCode::Done),
+        None => unjudged.map_or(Ok(ExitCode::Done), Err),
         Some(first) => Err(Error::new(kind(first.kind), format!("prove the backups: {}", first.what))
             .hint("`infra backup now` makes a base that does not depend on what is damaged; `infra backup list` shows what can still be restored")),
     }
@@ -114,17 +119,12 @@ async fn load_latest(
     environment: &Environment,
     catalogue: &Catalogue,
     step: &Step,
-) -> Result<restore::Restored> {
+) -> Result<(restore::Restored, &'static str)> {
     let folder = temporary()?;
+    let bucket = environment.store.bucket();
     let choice = restore::choose(catalogue, &Wish::Latest)?;
-    restore::to_folder(
-        environment.store.bucket(),
-        context.env(),
-        &choice,
-        folder.path(),
-        true,
-        &restore::Altered::default(),
-        step,
-    )
-    .await
+    let nothing = restore::Altered::default();
+    let mut restored = restore::to_folder(bucket, context.env(), &choice, folder.path(), true, &nothing, step).await?;
+    let place = proof::complete(context, environment, &choice, &mut restored, step).await?;
+    Ok((restored, place))
 }

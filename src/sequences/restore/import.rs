@@ -4,38 +4,93 @@ use super::live::Master;
 use super::name;
 use crate::effects::host::restore as on_host;
 use crate::effects::host::restore::Checked;
+use crate::effects::remote::Session;
 use crate::effects::state::Held;
 use crate::model::error::{Doing, Error, ExitCode, Result};
 use crate::model::size;
 use crate::sequences::arguments::Confirmed;
 use crate::sequences::context::{Context, Environment};
+use crate::ui::{Step, Ui};
 use infra_agent::rdb;
 use serde_json::json;
+use std::fs::File;
+use std::io::{Read, Seek};
 use std::path::Path;
+
+/// An RDB file on this computer. It may be larger than the memory.
+pub struct RdbFile {
+    file: File,
+    pub bytes: u64,
+    /// Its name, size and version.
+    pub words: String,
+}
+
+impl RdbFile {
+    /// Fails if the file does not begin as an RDB file does.
+    pub fn open(path: &Path) -> Result<RdbFile> {
+        let doing = || format!("read {}", path.display());
+        let mut file = File::open(path).doing(doing)?;
+        let bytes = file.metadata().doing(doing)?.len();
+        let header = rdb::header(&mut file).ok_or_else(|| {
+            Error::usage(format!(
+                "accept {}: it is no RDB file, by its first bytes",
+                path.display()
+            ))
+            .hint("providers often pack it: unpack it first (.gz, .zip)")
+        })?;
+        file.rewind().doing(doing)?;
+        let size = size::bytes(bytes);
+        Ok(RdbFile {
+            file,
+            bytes,
+            words: format!("{} ({size}, RDB version {})", path.display(), header.version),
+        })
+    }
+
+    /// Sends the file to a host, where it becomes the base of the data under this name.
+    pub async fn send(self, session: &Session, name: &str, ui: &Ui) -> Result<()> {
+        on_host::room(session, self.bytes).await?;
+        let step = ui.step("send");
+        let reader = Watched {
+            file: self.file,
+            sent: 0,
+            bytes: self.bytes,
+            step: step.clone(),
+        };
+        on_host::import(session, name, reader).await?;
+        step.done(format!("{} are there and whole", size::bytes(self.bytes)));
+        Ok(())
+    }
+}
+
+/// A file that shows how much of it was read.
+struct Watched {
+    file: File,
+    sent: u64,
+    bytes: u64,
+    step: Step,
+}
+
+impl Read for Watched {
+    fn read(&mut self, into: &mut [u8]) -> std::io::Result<usize> {
+        let read = self.file.read(into)?;
+        self.sent += read as u64;
+        self.step
+            .update(format!("{} of {}", size::bytes(self.sent), size::bytes(self.bytes)));
+        Ok(read)
+    }
+}
 
 pub async fn import(
     context: &Context,
     environment: &Environment,
-    path: &Path,
+    file: RdbFile,
     confirmed: &Confirmed,
 ) -> Result<ExitCode> {
     let ui = &context.ui;
-    let file = std::fs::read(path).doing(|| format!("read {}", path.display()))?;
-    let header = rdb::header(&mut &file[..]).ok_or_else(|| {
-        Error::usage(format!(
-            "accept {}: it is no RDB file, by its first bytes",
-            path.display()
-        ))
-        .hint("providers often pack it: unpack it first (.gz, .zip)")
-    })?;
     let step = ui.step("look");
     let on = Master::reach(context, environment).await?;
-    let words = format!(
-        "{} ({}, RDB version {})",
-        path.display(),
-        size::bytes(file.len() as u64),
-        header.version
-    );
+    let words = file.words.clone();
     step.done(&words);
     if confirmed.dry_run {
         ui.data(format!("would put {words} in the place of the master's data"));
@@ -47,12 +102,8 @@ pub async fn import(
     )?;
     let importing = async |lock: &Held| {
         on.recover().await?;
-        on_host::room(&on.session, file.len() as u64).await?;
         let name = name();
-        let step = ui.step("send");
-        step.update(size::bytes(file.len() as u64));
-        on_host::import(&on.session, &name, &file).await?;
-        step.done(format!("{} are there and whole", size::bytes(file.len() as u64)));
+        file.send(&on.session, &name, ui).await?;
         let checked = on.load_beside(&name, context, false).await?;
         on.still_ours(lock).await?;
         let (kept, keys) = on.put_in_force(&name, &checked).await?;

@@ -1,5 +1,6 @@
 //! Restores onto an instance beside the pair. It stays until it is removed, or its drill ends.
 
+use super::import::RdbFile;
 use super::name;
 use crate::decide::access::Access;
 use crate::effects::backup::catalogue::{Choice, Wish, moment};
@@ -52,10 +53,39 @@ pub async fn restore(
         ));
         return Ok(ExitCode::Done);
     }
+    let fill = async |ready: &Ready| ready.restore(context, environment, &choice, altered).await;
+    serve(context, environment, &words, fill).await
+}
+
+/// Puts an RDB file onto an instance of its own.
+pub async fn import(
+    context: &Context,
+    environment: &Environment,
+    file: RdbFile,
+    confirmed: &Confirmed,
+) -> Result<ExitCode> {
+    let words = file.words.clone();
+    if confirmed.dry_run {
+        context
+            .ui
+            .data(format!("would make an instance beside the pair and put {words} on it"));
+        return Ok(ExitCode::Done);
+    }
+    let fill = async |ready: &Ready| ready.import(context, file).await;
+    serve(context, environment, &words, fill).await
+}
+
+/// Makes an instance that stays, puts data on it by `fill`, and reports it. Ends it if that fails.
+async fn serve(
+    context: &Context,
+    environment: &Environment,
+    words: &str,
+    fill: impl AsyncFnOnce(&Ready) -> Result<Restored>,
+) -> Result<ExitCode> {
     let instance = Instance::begin(context, environment, Purpose::Restored).await?;
     let work = async {
         let ready = instance.set_up(context).await?;
-        let restored = ready.restore(context, environment, &choice, altered).await?;
+        let restored = fill(&ready).await?;
         // It is found again by this: which key it shows, and so that it is it.
         let record = HostRecord {
             instance_id: instance.id.clone(),
@@ -149,6 +179,26 @@ pub struct Restored {
     pub version: String,
 }
 
+impl Restored {
+    /// `served`: the number of keys of the engine that serves them now.
+    fn new(checked: Checked, served: u64, keep_life: bool) -> Self {
+        match checked {
+            Checked::Loads {
+                keys, expired, version, ..
+            } => Restored {
+                keys,
+                expired: if keep_life { 0 } else { expired },
+                version,
+            },
+            Checked::NoRoom(_) => Restored {
+                keys: served,
+                expired: 0,
+                version: String::new(),
+            },
+        }
+    }
+}
+
 impl Instance {
     pub async fn begin(context: &Context, environment: &Environment, purpose: Purpose) -> Result<Instance> {
         let step = context.ui.step("instance");
@@ -233,12 +283,7 @@ impl Ready {
     ) -> Result<Restored> {
         let (ui, session) = (&context.ui, &self.0.session);
         let name = name();
-        let log: u64 = choice
-            .steps
-            .iter()
-            .map(|step| step.up_to - step.piece.segment.from)
-            .sum();
-        on_host::room(session, choice.base.plain_bytes + log).await?;
+        on_host::room(session, choice.base.plain_bytes + choice.log_bytes()).await?;
         let step = ui.step("build");
         let plan = restore::plan(environment.store.bucket(), context.env(), choice, 4).await?;
         let built = on_host::build(session, &name, &plan, &step).await?;
@@ -262,32 +307,23 @@ impl Ready {
             on_host::shift(session, &name, &altered.wanted(choice, &built)).await?;
         }
         let served = on_host::place(session, &name).await?;
-        let restored = match checked {
-            Checked::Loads {
-                keys, expired, version, ..
-            } => Restored {
-                keys,
-                expired: if altered.keep_life { 0 } else { expired },
-                version,
-            },
-            Checked::NoRoom(_) => Restored {
-                keys: served,
-                expired: 0,
-                version: String::new(),
-            },
-        };
-        // Without a log the number of keys is known.
-        if built.log_bytes == 0
-            && choice.steps.is_empty()
-            && !restored.version.is_empty()
-            && restored.keys != choice.base.keys
-        {
-            return Err(Error::unproven(format!(
-                "load the restored data: {} keys are there, the base's record says {}",
-                restored.keys, choice.base.keys
-            ))
-            .hint("`infra backup verify` says more"));
+        let restored = Restored::new(checked, served, altered.keep_life);
+        if !restored.version.is_empty() {
+            restore::expect_keys(choice, built.log_bytes, restored.keys)?;
         }
+        step.done(format!("{} keys", size::count(restored.keys)));
+        Ok(restored)
+    }
+
+    /// Sends an RDB file to the instance, has an engine try it, and serves it.
+    async fn import(&self, context: &Context, file: RdbFile) -> Result<Restored> {
+        let (ui, session) = (&context.ui, &self.0.session);
+        let name = name();
+        file.send(session, &name, ui).await?;
+        let step = ui.step("load");
+        let checked = on_host::check(session, &name).await?;
+        let served = on_host::place(session, &name).await?;
+        let restored = Restored::new(checked, served, false);
         step.done(format!("{} keys", size::count(restored.keys)));
         Ok(restored)
     }

@@ -161,10 +161,8 @@ impl Live<'_> {
     }
 
     async fn build(&self, name: &str) -> Result<Built> {
-        let log: u64 = (self.choice.steps.iter())
-            .map(|step| step.up_to - step.piece.segment.from)
-            .sum();
-        on_host::room(&self.on.session, self.choice.base.plain_bytes + log).await?;
+        let bytes = self.choice.base.plain_bytes + self.choice.log_bytes();
+        on_host::room(&self.on.session, bytes).await?;
         let step = self.on.ui.step("build");
         let plan = restore::plan(self.on.bucket, self.env, &self.choice, 2).await?;
         let built = on_host::build(&self.on.session, name, &plan, &step).await?;

@@ -4,6 +4,7 @@ mod file;
 mod import;
 pub mod instance;
 mod live;
+pub mod proof;
 
 use crate::effects::backup::catalogue::{Choice, Wish, moment};
 use crate::effects::backup::restore::Altered;
@@ -21,10 +22,15 @@ pub async fn run(context: &Context, arguments: &Restore) -> Result<ExitCode> {
             .or(instance::remove(context, &environment, &arguments.confirmed))
             .await;
     }
-    if let Some(file) = &arguments.from {
-        arguments.target()?;
+    if let Some(path) = &arguments.from {
+        let target = arguments.target()?;
+        let file = import::RdbFile::open(path)?;
         let environment = context.environment().await?;
-        return import::import(context, &environment, file, &arguments.confirmed).await;
+        return if target == Target::Instance {
+            instance::import(context, &environment, file, &arguments.confirmed).await
+        } else {
+            import::import(context, &environment, file, &arguments.confirmed).await
+        };
     }
     let wish = match (arguments.at, arguments.latest, &arguments.backup) {
         (Some(at), false, None) => Wish::At(at),
