@@ -10,6 +10,7 @@
 mod host;
 mod log;
 mod power_loss;
+mod restores;
 mod role;
 
 use host::{Host, settings, source, templates};

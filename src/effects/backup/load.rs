@@ -7,6 +7,7 @@ use infra_agent::manifest::{self, Manifest};
 use redis::IntoConnectionInfo;
 use serde::Serialize;
 use std::collections::BTreeMap;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::{Duration, Instant};
@@ -272,12 +273,21 @@ fn spawn(program: &str, folder: &Path, socket: &Path, words: &Words) -> Result<C
 }
 
 /// Words of an engine that is older than the one that wrote the data, or of another kind.
-const OF_ANOTHER_ENGINE: [&str; 4] = [
+const OF_ANOTHER_ENGINE: [&str; 3] = [
     "Can't handle RDB format version",
-    "Wrong signature trying to load DB",
     "Unknown command",
     "no matching module",
 ];
+
+/// Returns true if the base begins as those of Valkey 9 do. To other engines it is no base at all.
+fn is_of_valkey(folder: &Path) -> bool {
+    let log = folder.join(manifest::FOLDER);
+    let text = std::fs::read_to_string(log.join(manifest::FILE)).unwrap_or_default();
+    let base = Manifest::parse(&text).and_then(|manifest| manifest.base);
+    let mut file = base.and_then(|base| std::fs::File::open(log.join(base.name)).ok());
+    let mut begin = [0; 6];
+    file.as_mut().is_some_and(|file| file.read_exact(&mut begin).is_ok()) && &begin == b"VALKEY"
+}
 
 /// Says why an engine ended before it had loaded a folder.
 fn ended(program: &str, folder: &Path, status: std::process::ExitStatus, words: &Words) -> Unloaded {
@@ -296,7 +306,8 @@ fn ended(program: &str, folder: &Path, status: std::process::ExitStatus, words: 
         .filter(|line| line.contains('#') && !line.contains("WARNING"));
     let warnings: Vec<&str> = warnings.collect();
     let last = warnings[warnings.len().saturating_sub(3)..].join("; ");
-    if OF_ANOTHER_ENGINE.iter().any(|words| said.contains(words)) {
+    let is_another = OF_ANOTHER_ENGINE.iter().any(|words| said.contains(words));
+    if is_another || (is_of_valkey(folder) && said.contains("Bad file format")) {
         let message = format!(
             "{}: {program} is older than the engine that wrote it, or of another kind",
             doing(folder)
@@ -395,7 +406,7 @@ mod tests {
 
     #[tokio::test]
     async fn an_older_engine_or_one_of_another_kind_has_not_judged_the_data() {
-        for (version, words) in [("REDIS0099", "99"), ("VALKEY080", "Wrong signature")] {
+        for (version, words) in [("REDIS0099", "99"), ("VALKEY080", "Bad file format")] {
             let folder = data(&base(version, b""));
             let Unloaded::Unjudged(error) = unloaded("redis-server", folder.path()).await else {
                 panic!("{version} is called damaged");
