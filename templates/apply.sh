@@ -190,7 +190,9 @@ main() {
         engine) engine "$first" ;;
         role) try /usr/local/sbin/infra-role apply ;;
         start | restart)
-            # A unit that gave up after too many tries starts again too.
+            # A unit that gave up after too many tries starts again too, and so does an engine that could not load its copy.
+            rm -f /var/lib/infra/copy-refused
+            date +%s >/var/lib/infra/copying-since
             systemctl reset-failed "$first" 2>/dev/null || true
             try systemctl "$action" "$first"
             ;;

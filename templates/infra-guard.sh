@@ -35,14 +35,50 @@ manifest="$folder/appendonly.aof.manifest"
 mend() {
     local said
     if [[ ! -x /usr/local/sbin/infra-agent || ! -f /etc/infra/agent.env ]]; then return 0; fi
-    if said=$(/usr/local/sbin/infra-agent mend 2>&1); then
+    if said=$(/usr/local/sbin/infra-agent --settings /etc/infra/agent.env mend 2>&1); then
         if [[ -n $said ]]; then echo "$said"; fi
     else
         refuse "its append-only log is damaged ($said); $1"
     fi
 }
 
+# What the engine said since `infra up` was last run on this host.
+journal() {
+    if [[ -n ${INFRA_SAID-} ]]; then
+        cat "$INFRA_SAID"
+        return
+    fi
+    local since=()
+    if [[ -s $copying_since ]]; then since=(--since "@$(<"$copying_since")"); fi
+    journalctl --sync
+    journalctl -q -u "$INFRA_UNIT" -b -o cat --no-pager -n 1000 "${since[@]}"
+}
+
+# A follower whose engine ends by itself while it loads what it copied would copy everything anew at each start. After the second time it stays down.
+copy_refused=${INFRA_COPY_REFUSED:-/var/lib/infra/copy-refused}
+copying_since=${copy_refused%/*}/copying-since
+endless_copy() {
+    local words
+    if [[ ! -s $copy_refused ]]; then
+        words=$(journal 2>/dev/null | awk '
+            function over() {
+                if (loading && last != "") { ends++; words = last } else if (copied) ends = 0
+                loading = copied = 0
+                last = ""
+            }
+            /oO0OoO0OoO0Oo/ { over() }
+            /REPLICA sync: Loading DB in memory/ { loading = 1; last = "" }
+            /REPLICA sync: Finished with success/ { loading = 0; copied = 1 }
+            loading && / # / && !/WARNING|[Ss]ignal|SIGTERM|shutdown/ { last = $0; sub(/^[^#]* # /, "", last) }
+            END { over(); if (ends >= 2) print words }') || true
+        if [[ -z $words ]]; then return 0; fi
+        echo "$words" >"$copy_refused"
+    fi
+    refuse "it ended twice while it loaded what it had copied, and said last: $(<"$copy_refused"). It would copy everything again and again: mend what it names, on the server that it follows or in infra.yml, then run \`infra up\`"
+}
+
 if grep -q '^replicaof ' "$INFRA_CONFIG"; then
+    endless_copy
     mend "it follows another server and can copy everything again: move $folder aside, as root on this host, and it starts by itself"
     mark
     exit 0

@@ -202,6 +202,8 @@ impl Host {
             .arg(self.path("bin/infra-guard"))
             .env("INFRA_REFUSED", self.path("refused"))
             .env("INFRA_STARTED", self.path("started"))
+            .env("INFRA_COPY_REFUSED", self.path("copy-refused"))
+            .env("INFRA_SAID", self.path("journal"))
             .output()
             .unwrap();
         let said = String::from_utf8_lossy(&output.stderr).into_owned();

@@ -7,6 +7,7 @@
     reason = "a test stops at what it did not expect"
 )]
 
+mod endless;
 mod host;
 mod log;
 mod power_loss;

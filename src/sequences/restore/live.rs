@@ -255,7 +255,7 @@ impl<'a> Master<'a> {
             "the master has {} keys; what it had before is in {kept}",
             size::count(keys)
         ));
-        follow::in_sync(self.ui, &self.master, &self.replica, SYNC).await?;
+        follow::in_sync(self.ui, None, &self.master, &self.replica, SYNC).await?;
         self.shipped_again(&before).await?;
         Ok((kept, keys))
     }

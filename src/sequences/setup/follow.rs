@@ -1,6 +1,8 @@
 //! Waits until the data is there, and shows bytes and seconds.
 
+use crate::effects::host;
 use crate::effects::redis::Server;
+use crate::effects::remote::Session;
 use crate::effects::wait::{Look, Wait};
 use crate::model::error::{Error, Result};
 use crate::model::size;
@@ -8,15 +10,22 @@ use crate::ui::{Step, Ui};
 use std::time::Duration;
 use wire::info::{Info, ServerRole};
 
-/// Waits until `follower` has its link up and has all that `upstream` had when it was asked.
-pub async fn in_sync(ui: &Ui, upstream: &Server, follower: &Server, deadline: Duration) -> Result<Info> {
+/// Waits until `follower` has its link up and has all that `upstream` had when it was asked. Fails
+/// early if the host, to which `session` leads, does not start its engine any more.
+pub async fn in_sync(
+    ui: &Ui,
+    session: Option<&Session>,
+    upstream: &Server,
+    follower: &Server,
+    deadline: Duration,
+) -> Result<Info> {
     let step = ui.step(format!("{} follows {}", follower.label, upstream.label));
     let wait = Wait::new(
         "the data to arrive",
         deadline,
-        "`infra status` shows the link; `infra ssh` and `journalctl -u redis-server` on the host say why it is down",
+        "`infra status` shows the link; `infra ssh` and the journal of the engine's unit on the host say why it is down",
     );
-    let seen = wait.until(&step, || look(upstream, follower, &step)).await?;
+    let seen = wait.until(&step, || look(session, upstream, follower, &step)).await?;
     let offset = seen.applied_offset.unwrap_or(seen.master_repl_offset);
     step.done(format!(
         "in sync at offset {offset}: {} keys, {}",
@@ -26,12 +35,23 @@ pub async fn in_sync(ui: &Ui, upstream: &Server, follower: &Server, deadline: Du
     Ok(seen)
 }
 
-async fn look(upstream: &Server, follower: &Server, step: &Step) -> Result<Look<Info>> {
+async fn look(session: Option<&Session>, upstream: &Server, follower: &Server, step: &Step) -> Result<Look<Info>> {
     let wanted = read(upstream).await?;
     let seen = match read(follower).await {
         Ok(seen) => seen,
         // The server restarts when settings change, and answers LOADING while it reads its files.
-        Err(error) => return Ok(Look::NotYet(format!("{error:#}"))),
+        Err(error) => {
+            if let Some(session) = session
+                && let Some(why) = host::backup::look(session).await?.refused
+            {
+                return Err(
+                    Error::failed(format!("have {follower} follow {upstream}: its engine is not started"))
+                        .because(why)
+                        .hint("`infra status` shows the reason until the engine runs"),
+                );
+            }
+            return Ok(Look::NotYet(format!("{error:#}")));
+        }
     };
     if seen.role != ServerRole::Replica {
         return Err(

@@ -134,7 +134,8 @@ async fn apply_locked(context: &Context, environment: &Environment, mut seen: Se
     )?;
     let mut warnings = master.warnings;
     warnings.extend(replica.warnings);
-    let servers = follow(context, seen, &reached, &stood.secrets).await?;
+    let sessions = [&master.session, &replica.session];
+    let servers = follow(context, seen, &reached, &stood.secrets, sessions).await?;
     let backup = prove_backup(
         context,
         environment,
@@ -209,6 +210,7 @@ async fn follow(
     seen: &Seen,
     reached: &Reached,
     secrets: &crate::model::secrets::Secrets,
+    [on_master, on_replica]: [&crate::effects::remote::Session; 2],
 ) -> Result<BTreeMap<&'static str, Info>> {
     let server = |role: Role| host_server(role, &reached.addresses[&role], secrets);
     let (master, replica) = (server(Role::Master)?, server(Role::Replica)?);
@@ -216,9 +218,9 @@ async fn follow(
     let master_seen = if follows_nobody {
         master.connect(0).await?.info().await?
     } else {
-        follow::in_sync(&context.ui, &context.source().await?, &master, SYNC).await?
+        follow::in_sync(&context.ui, Some(on_master), &context.source().await?, &master, SYNC).await?
     };
-    let replica_seen = follow::in_sync(&context.ui, &master, &replica, SYNC).await?;
+    let replica_seen = follow::in_sync(&context.ui, Some(on_replica), &master, &replica, SYNC).await?;
     Ok(BTreeMap::from([("master", master_seen), ("replica", replica_seen)]))
 }
 
