@@ -168,6 +168,13 @@ fn name(command: &Cmd) -> String {
     }
 }
 
+const BROKEN: &str = "the connection broke: see whether the server is up, and try again";
+
+/// Returns true if the connection ended, as it does if an answer is longer than we take.
+pub fn is_broken(error: &Error) -> bool {
+    error.next_step() == Some(BROKEN)
+}
+
 const LOGIN_REFUSED: &str = "user name and password do not fit, or this user may not come from here: see whether the password was changed since";
 
 /// Returns true if the server was reached and refused the login.
@@ -185,7 +192,7 @@ fn explain(doing: String, cause: RedisError) -> Error {
         (Some("LOADING"), _) => "the server is reading its data set into memory: try again when it is done",
         (Some("READONLY"), _) => "the server is a replica: its role is not what was expected",
         _ if cause.is_timeout() => "the server did not answer in time: see whether it is overloaded, paused or cut off",
-        _ if cause.is_io_error() => "the connection broke: see whether the server is up, and try again",
+        _ if cause.is_io_error() => BROKEN,
         _ => "",
     };
     let error = Error::failed(doing).because(cause);

@@ -1,8 +1,9 @@
 //! Compares values: small ones whole, large ones in `windows`.
 
+use super::super::connection::is_broken;
 use super::difference::Reason;
 use super::fields;
-use super::kind::{Kind, SMALL_COLLECTION, sizes, step_of};
+use super::kind::{Kind, LARGEST_WINDOW, SMALL_COLLECTION, sizes, step_of};
 use super::pair::{AT_ONCE, Pair, Side, both};
 use super::replies::{Trouble, ask, moved};
 use super::streams;
@@ -14,6 +15,7 @@ use futures_util::{StreamExt, stream};
 use wire::reply::text_lossy;
 
 /// A key with its types on both sides; `none` if it is absent.
+#[derive(Clone)]
 pub(super) struct Shaped<'a> {
     pub name: &'a Vec<u8>,
     pub source: String,
@@ -42,8 +44,31 @@ pub(super) async fn compare(pair: &Pair, names: &[&Vec<u8>], verdicts: &mut Verd
     Ok(())
 }
 
-/// Compares keys of known types. Small keys of known sizes share one round trip.
+/// How much smaller windows become after an answer that was too long.
+const SMALLER: i64 = 4;
+
+/// Compares keys of known types. If values turn out larger than a server estimated, and there are
+/// connections for values alone, it goes on with ever smaller windows, down to single elements.
 pub(super) async fn compare_shaped(pair: &Pair, keys: Vec<Shaped<'_>>) -> Result<Verdicts> {
+    let Some(apart) = pair.apart.as_ref().filter(|_| !keys.is_empty()) else {
+        return by_size(pair, keys).await;
+    };
+    let mut own = apart.lock().await;
+    let mut divisor = 1;
+    loop {
+        let pair = pair.apart(&mut own, divisor).await?;
+        match by_size(&pair, keys.clone()).await {
+            Err(error) if is_broken(&error) && divisor < LARGEST_WINDOW => {
+                *own = None;
+                divisor *= SMALLER;
+            }
+            compared => return compared,
+        }
+    }
+}
+
+/// Compares keys of known types. Small keys of known sizes share one round trip.
+async fn by_size(pair: &Pair, keys: Vec<Shaped<'_>>) -> Result<Verdicts> {
     let mut verdicts = Verdicts::default();
     let (mut weighed, mut unweighed, mut windows) = (Vec::new(), Vec::new(), Vec::new());
     let mut expiring = Vec::new();
@@ -66,7 +91,9 @@ pub(super) async fn compare_shaped(pair: &Pair, keys: Vec<Shaped<'_>>) -> Result
                     expiring.push(name);
                     continue;
                 }
-                (Some(kind), Some(bytes)) if bytes <= SMALL_COLLECTION && kind.is_counted(key.elements) => {
+                (Some(kind), Some(bytes))
+                    if pair.divisor == 1 && bytes <= SMALL_COLLECTION && kind.is_counted(key.elements) =>
+                {
                     weighed.push((name, kind, bytes, key.elements.unwrap_or(0)));
                     continue;
                 }
@@ -150,10 +177,10 @@ async fn known_kinds(pair: &Pair, keys: &[(&Vec<u8>, Kind)]) -> Result<Verdicts>
             continue;
         }
         let bytes = source.estimate(length);
-        if bytes <= SMALL_COLLECTION {
+        if pair.divisor == 1 && bytes <= SMALL_COLLECTION {
             weighed.push((name, kind, bytes, length));
         } else {
-            let found = large(pair, name, kind, length, step_of(bytes, length)).await;
+            let found = large(pair, name, kind, length, step_of(bytes, length, pair.divisor)).await;
             settle(pair, name, found, &mut verdicts)?;
         }
     }

@@ -33,8 +33,8 @@ pub(super) async fn compare(pair: &Pair, names: &[&Vec<u8>], verdicts: &mut Verd
             continue;
         };
         let bytes = size.estimate(length);
-        if bytes > SMALL_COLLECTION {
-            let found = large(pair, name, step_of(bytes, length)).await;
+        if pair.divisor > 1 || bytes > SMALL_COLLECTION {
+            let found = large(pair, name, step_of(bytes, length, pair.divisor)).await;
             settle(pair, name, found, verdicts)?;
             continue;
         }

@@ -16,7 +16,7 @@ pub(super) const SMALL_COLLECTION: i64 = 128 * 1024;
 /// Bytes of one element with its share of the structure, if the server reports no size.
 const ASSUMED_ELEMENT: i64 = 1024;
 
-const LARGEST_WINDOW: i64 = 10_000;
+pub(super) const LARGEST_WINDOW: i64 = 10_000;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
@@ -140,9 +140,9 @@ fn score(value: Option<&Value>) -> Option<f64> {
     }
 }
 
-/// Returns how many elements to read at once.
-pub(super) fn step_of(bytes: i64, length: i64) -> i64 {
-    (BUDGET / (bytes / length.max(1)).max(1)).clamp(1, LARGEST_WINDOW)
+/// Returns how many elements to read at once. With a divisor the estimate was wrong before.
+pub(super) fn step_of(bytes: i64, length: i64, divisor: i64) -> i64 {
+    (BUDGET / (bytes / length.max(1)).max(1)).clamp(1, (LARGEST_WINDOW / divisor).max(1))
 }
 
 pub(super) struct Size {

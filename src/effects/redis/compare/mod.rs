@@ -24,6 +24,8 @@ mod streams;
 mod sweep;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod uneven_tests;
 mod verdicts;
 mod windows;
 

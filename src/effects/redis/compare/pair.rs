@@ -7,7 +7,9 @@ use super::{DEAD_IDS, NOT_COMPARED};
 use crate::model::error::{Error, Result};
 use ::redis::{Cmd, Pipeline, Value, pipe};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::Mutex;
 use wire::info::{Info, Version};
 use wire::reply::array;
 
@@ -24,7 +26,12 @@ pub struct Comparator {
     pub(super) source_info: Info,
     pub(super) target_info: Info,
     pairs: BTreeMap<u32, Pair>,
+    /// True once an answer was longer than a connection takes; see [`Pair::apart`].
+    careful: bool,
 }
+
+/// The connections to source and target on which values alone are read, once one is needed.
+type Apart = Arc<Mutex<Option<[Connection; 2]>>>;
 
 /// One database on both sides.
 #[derive(Clone)]
@@ -37,6 +44,10 @@ pub(super) struct Pair {
     pub expiring_fields: bool,
     /// True if only the target drops pending ids whose entry is gone, as Redis 7 and later do.
     pub drops_dead_ids: bool,
+    /// `None` as long as values fit the windows that were estimated for them.
+    pub apart: Option<Apart>,
+    /// By how much windows are smaller than estimated: 1, or a power of four.
+    pub divisor: i64,
 }
 
 #[derive(Clone)]
@@ -59,6 +70,7 @@ impl Comparator {
             source_info,
             target_info,
             pairs: BTreeMap::new(),
+            careful: false,
         };
         comparator.pair(0).await?;
         Ok(comparator)
@@ -145,9 +157,17 @@ impl Comparator {
             tolerance: self.tolerance(),
             expiring_fields,
             drops_dead_ids: self.drops_dead_ids(),
+            apart: self.careful.then(Apart::default),
+            divisor: 1,
         };
         self.pairs.insert(database, pair.clone());
         Ok(pair)
+    }
+
+    /// Reads values apart from now on, over new connections. Returns false if it did so before.
+    pub(super) fn be_careful(&mut self) -> bool {
+        self.pairs.clear();
+        !std::mem::replace(&mut self.careful, true)
     }
 
     /// Asks both sides for their INFO again.
@@ -156,6 +176,33 @@ impl Comparator {
         (self.source_info, self.target_info) =
             tokio::try_join!(pair.source.connection.info(), pair.target.connection.info())?;
         Ok(())
+    }
+}
+
+impl Pair {
+    /// Returns this pair with connections of its own and smaller windows. An answer that is longer
+    /// than a connection takes then breaks nothing else. Opens the connections if `own` has none.
+    pub async fn apart(&self, own: &mut Option<[Connection; 2]>, divisor: i64) -> Result<Pair> {
+        let [source, target] = match own {
+            Some(open) => open.clone(),
+            None => {
+                let (mut source, mut target) = tokio::try_join!(
+                    connect(&self.source.server, self.database),
+                    connect(&self.target.server, self.database)
+                )?;
+                source.answer_within(ANSWER_TIMEOUT);
+                target.answer_within(ANSWER_TIMEOUT);
+                own.insert([source, target]).clone()
+            }
+        };
+        let mut pair = Pair {
+            apart: None,
+            divisor,
+            ..self.clone()
+        };
+        pair.source.connection = source;
+        pair.target.connection = target;
+        Ok(pair)
     }
 }
 

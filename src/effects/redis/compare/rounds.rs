@@ -1,5 +1,6 @@
 //! Looks again at keys that differed, until they are equal or the rounds are spent.
 
+use super::super::connection::is_broken;
 use super::super::key::{Key, printable};
 use super::batch;
 use super::difference::{DifferenceKind, Findings, Later};
@@ -59,12 +60,22 @@ async fn run(
             progress,
         };
         let mut compared = BTreeMap::new();
-        let (findings, full) = match (&narrowed, &widest) {
-            (Some(keys), _) => (look.at_keys(comparator, keys, &mut compared).await?, false),
-            (None, Scope::Keys(keys)) => (look.at_keys(comparator, keys, &mut compared).await?, false),
-            (None, Scope::Everything) => {
-                comparator.refresh().await?;
-                (look.at_everything(comparator, &mut compared).await?, true)
+        let (findings, full) = loop {
+            let looked = match (&narrowed, &widest) {
+                (Some(keys), _) | (None, Scope::Keys(keys)) => {
+                    let findings = look.at_keys(comparator, keys, &mut compared).await;
+                    findings.map(|findings| (findings, false))
+                }
+                (None, Scope::Everything) => {
+                    comparator.refresh().await?;
+                    let findings = look.at_everything(comparator, &mut compared).await;
+                    findings.map(|findings| (findings, true))
+                }
+            };
+            match looked {
+                // A value was larger than estimated, so its answer broke what all keys share.
+                Err(error) if is_broken(&error) && comparator.be_careful() => compared.clear(),
+                looked => break looked?,
             }
         };
         if rounds.is_empty() {

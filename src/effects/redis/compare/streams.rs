@@ -35,9 +35,10 @@ pub(super) async fn compare(pair: &Pair, name: &[u8]) -> Result<Option<Reason>> 
     groups(pair, name).await
 }
 
-/// Compares XRANGE or XPENDING page by page. Returns the first difference.
+/// Compares XRANGE or XPENDING page by page, with `window` ids each. Returns the first difference.
 async fn windows(
     pair: &Pair,
+    window: usize,
     command: impl Fn(&str) -> Cmd,
     part: impl Fn(Value) -> Option<Value>,
 ) -> Result<Option<String>> {
@@ -52,7 +53,7 @@ async fn windows(
             let of = source.get(at).or(target.get(at)).and_then(Option::as_ref);
             return Ok(Some(of.and_then(id).unwrap_or_default()));
         }
-        if source.len() < WINDOW {
+        if source.len() < window {
             return Ok(None);
         }
         let last = source.last().and_then(Option::as_ref).and_then(id);
@@ -61,16 +62,17 @@ async fn windows(
 }
 
 async fn entries(pair: &Pair, name: &[u8]) -> Result<Option<Reason>> {
+    let window = (WINDOW / usize::try_from(pair.divisor).unwrap_or(WINDOW)).max(1);
     let range = |start: &str| {
         cmd("XRANGE")
             .arg(name)
             .arg(start)
             .arg("+")
             .arg("COUNT")
-            .arg(WINDOW)
+            .arg(window)
             .to_owned()
     };
-    let unlike = windows(pair, range, Some).await?;
+    let unlike = windows(pair, window, range, Some).await?;
     Ok(unlike.map(|id| Reason::Content(format!("entry {id}"))))
 }
 
@@ -111,7 +113,7 @@ async fn groups(pair: &Pair, name: &[u8]) -> Result<Option<Reason>> {
 
 /// Compares id and owner of entries that were delivered and not acknowledged.
 async fn pending(pair: &Pair, name: &[u8], group: &[u8]) -> Result<Option<String>> {
-    windows(pair, |start| list(name, group, start), id_and_owner).await
+    windows(pair, WINDOW, |start| list(name, group, start), id_and_owner).await
 }
 
 fn list(name: &[u8], group: &[u8], start: &str) -> Cmd {
