@@ -5,12 +5,12 @@ use crate::answers::Answer;
 use crate::{programs, secrets, waiting};
 use nix::fcntl::{Flock, FlockArg};
 use serde_json::Value;
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 pub struct World {
     folder: tempfile::TempDir,
@@ -20,6 +20,8 @@ pub struct World {
     json_answers: RefCell<Vec<(String, i32, Value)>>,
     /// Every secret that was looked for, by its name; those of an environment that was removed too.
     secrets: RefCell<BTreeMap<String, String>>,
+    /// The engine of the pair, where it is not the default one.
+    engine: Cell<Option<&'static str>>,
     /// The keys that infra runs with, if they are not those of the sandbox's operator.
     user: RefCell<Option<Keys>>,
     _turn: Flock<File>,
@@ -41,6 +43,23 @@ impl World {
         Self::raise_as(keys, &["--time-scale", "0.1"])
     }
 
+    /// The same, with the pair's engine by a seed: redis or valkey. Of two tests with neighbouring numbers, each has another one.
+    pub fn raise_alternating(keys: u32, number: u64) -> Self {
+        const SEED: &str = "JOURNEY_SEED";
+        let given = std::env::var(SEED).ok().and_then(|text| text.parse().ok());
+        let now = || {
+            SystemTime::now()
+                .duration_since(UNIX_EPOCH)
+                .map_or(0, |since| since.as_secs())
+        };
+        let seed: u64 = given.unwrap_or_else(now);
+        let engine = if (seed % 2) == (number % 2) { "redis" } else { "valkey" };
+        println!("the pair runs {engine} by {SEED}={seed}");
+        let world = Self::raise(keys);
+        world.configure_engine(engine);
+        world
+    }
+
     /// The same, on a sandbox with these settings.
     pub fn raise_as(keys: u32, settings: &[&str]) -> Self {
         let world = World {
@@ -48,6 +67,7 @@ impl World {
             printed: RefCell::default(),
             json_answers: RefCell::default(),
             secrets: RefCell::default(),
+            engine: Cell::default(),
             user: RefCell::default(),
             _turn: turn(),
         };
@@ -73,7 +93,8 @@ impl World {
         let before = std::fs::read_to_string(self.folder.path().join("infra.yml")).unwrap_or_default();
         let pin = before.lines().find(|line| line.contains("tls_pin")).unwrap_or_default();
         self.write_infra_yml(&format!(
-            "name: demo\nsource:\n{pin}\n  config_var: REDIS_URL\napp: {{name: demo}}\nhosts:\n  admin_cidrs: [10.77.0.1/32]\n  app_cidrs: [10.77.0.0/16]\n{more}"
+            "name: demo\nsource:\n{pin}\n  config_var: REDIS_URL\napp: {{name: demo}}\nhosts:\n  admin_cidrs: [10.77.0.1/32]\n  app_cidrs: [10.77.0.0/16]\n{}",
+            self.with_engine(more)
         ));
     }
 
@@ -82,7 +103,8 @@ impl World {
         self.configure("");
         let text = self.infra_yml();
         let before = text.find("hosts:").unwrap();
-        self.write_infra_yml(&format!("{}{hosts}", &text[..before]));
+        let engine = self.with_engine("");
+        self.write_infra_yml(&format!("{}{hosts}\n{engine}", &text[..before]));
     }
 
     /// Puts one text into infra.yml in the place of another.
@@ -93,10 +115,26 @@ impl World {
     }
 
     /// Lets the pair run this engine.
-    pub fn configure_engine(&self, engine: &str) {
-        let path = self.folder.path().join("infra.yml");
-        let text = std::fs::read_to_string(&path).unwrap();
-        std::fs::write(path, format!("{text}redis: {{engine: {engine}}}\n")).unwrap();
+    pub fn configure_engine(&self, engine: &'static str) {
+        self.engine.set(Some(engine));
+        let text = self.infra_yml();
+        self.write_infra_yml(&format!("{text}{}", self.with_engine("")));
+    }
+
+    /// Returns the name of the pair's engine, as its files and its unit on hosts have it.
+    pub fn engine(&self) -> &'static str {
+        self.engine.get().unwrap_or("redis")
+    }
+
+    /// Adds the engine to these lines of infra.yml, which may say more about `redis`.
+    fn with_engine(&self, lines: &str) -> String {
+        match self.engine.get() {
+            None => lines.into(),
+            Some(engine) if lines.contains("redis: {") => {
+                lines.replacen("redis: {", &format!("redis: {{engine: {engine}, "), 1)
+            }
+            Some(engine) => format!("{lines}redis: {{engine: {engine}}}\n"),
+        }
     }
 
     /// infra.yml of a pair that follows nobody from the beginning.

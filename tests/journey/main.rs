@@ -30,7 +30,7 @@ fn plan_lines(plan: &Value) -> Vec<String> {
 
 #[test]
 fn an_app_moves_with_one_command_and_nothing_is_lost() {
-    let world = World::raise(5_000);
+    let world = World::raise_alternating(5_000, 0);
 
     // A dry run plans and makes nothing: the second one finds as much to do as the first.
     for _ in 0..2 {
@@ -88,6 +88,7 @@ fn an_app_moves_with_one_command_and_nothing_is_lost() {
     world.nothing_was_lost(2_000);
     codes::each_damage_has_its_own(&world);
     past::comes_back(&world);
+    past::is_proven_on_the_replica(&world);
     past::comes_back_in_parts(&world);
     an_empty_master_does_not_start(&world);
     world.no_secret_was_shown();
@@ -95,13 +96,12 @@ fn an_app_moves_with_one_command_and_nothing_is_lost() {
     going_down_is_refused_until_the_app_is_elsewhere(&world);
 }
 
-/// A provider that lets nobody replicate, but lets one download a file; on Valkey, whose files and folders have other names.
+/// A provider that lets nobody replicate, but lets one download a file.
 #[test]
 fn a_pair_without_a_source_gets_its_first_data_from_a_file() {
-    let world = World::raise(10);
+    let world = World::raise_alternating(10, 1);
     world.scale(0, 0);
     world.without_a_source();
-    world.configure_engine("valkey");
     world.infra(&["up", "--yes"]).exits(0);
     assert_eq!(world.infra(&["up", "--yes", "--json"]).exits(0).json()["changes"], 0);
     world
@@ -135,12 +135,35 @@ fn a_pair_without_a_source_gets_its_first_data_from_a_file() {
         .exits(0)
         .says("data");
     past::mistake_is_taken_back(&world);
+    past::file_goes_onto_an_instance(&world, &file);
     world.no_secret_was_shown();
+}
+
+/// The source has more databases than infra.yml allows the pair: the engine ends whenever it loads its copy.
+#[test]
+fn an_engine_that_cannot_load_its_copy_ends_the_following_with_its_words() {
+    let world = World::raise_alternating(10, 5);
+    world.scale(0, 0);
+    let url = world.vars()["REDIS_URL"].clone();
+    world.in_the_sandbox(&format!("redis-cli --insecure -u '{url}' -n 5 SET elsewhere 1"));
+    world.configure("redis: {settings: {databases: 2}}\n");
+    world
+        .infra(&["up", "--yes"])
+        .exits(1)
+        .says("configured to handle more than 2 databases");
+    let status = world.status();
+    assert!(status["alarms"].to_string().contains("ended twice"), "{status}");
+    world.configure("");
+    world.infra(&["up", "--yes"]).exits(0);
+    world
+        .infra(&["redis-cli", "replica", "-n", "5", "GET", "elsewhere"])
+        .exits(0)
+        .says("1");
 }
 
 #[test]
 fn a_rehearsal_finds_out_whether_the_app_gets_in() {
-    let world = World::raise(1_000);
+    let world = World::raise_alternating(1_000, 2);
     world
         .infra(&["switch-app", "--rehearse"])
         .exits(64)
@@ -182,7 +205,7 @@ fn a_rehearsal_finds_out_whether_the_app_gets_in() {
 
 #[test]
 fn promote_first_holds_the_source_until_the_switch() {
-    let world = World::raise(2_000);
+    let world = World::raise_alternating(2_000, 3);
     world.infra(&["up", "--yes"]).exits(0);
     let promoted = world.infra(&["promote", "--confirm", "demo", "--json"]).exits(0).json();
     assert!(promoted["held_until"].is_string(), "{promoted}");
@@ -198,7 +221,7 @@ fn promote_first_holds_the_source_until_the_switch() {
 
 #[test]
 fn a_promotion_that_nobody_used_is_taken_back_and_repeated() {
-    let world = World::raise(2_000);
+    let world = World::raise_alternating(2_000, 4);
     world.infra(&["up", "--yes"]).exits(0);
     world.infra(&["promote", "--confirm", "demo", "--hold", "2s"]).exits(0);
     // The pause ends by itself and the app writes to its old side again: the promotion is worth nothing any more.
@@ -217,7 +240,7 @@ fn unchanged_twice_and_then_just_what_was_edited(world: &World) {
         !steps.is_empty()
             && steps
                 .iter()
-                .all(|step| step.contains("redis.conf") || step.contains("maxmemory")),
+                .all(|step| step.contains(&format!("{}.conf", world.engine())) || step.contains("maxmemory")),
         "{steps:?}"
     );
     let run_id = world.status()["servers"]["master"]["run_id"].clone();
@@ -269,14 +292,15 @@ fn an_empty_master_does_not_start(world: &World) {
             .sum()
     };
     let before = keys(&world.status());
-    let data = "/var/lib/redis/appendonlydir";
+    let engine = world.engine();
+    let data = format!("/var/lib/{engine}/appendonlydir");
     world.infra(&[
         "ssh",
         "master",
         "sudo",
         "sh",
         "-c",
-        &format!("'systemctl stop redis-server; mv {data} {data}.gone; sync; systemctl reboot'"),
+        &format!("'systemctl stop {engine}-server; mv {data} {data}.gone; sync; systemctl reboot'"),
     ]);
     let mut told = Value::Null;
     world.until(Duration::from_secs(90), "status to say why", || {
@@ -293,7 +317,7 @@ fn an_empty_master_does_not_start(world: &World) {
             "sudo",
             "sh",
             "-c",
-            &format!("'mv {data}.gone {data}; systemctl restart redis-server'"),
+            &format!("'mv {data}.gone {data}; systemctl restart {engine}-server'"),
         ])
         .exits(0);
     world.until(Duration::from_secs(60), "the master to serve again", || {

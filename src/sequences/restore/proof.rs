@@ -39,7 +39,7 @@ pub async fn complete(
         }
         Error::failed(format!(
             "have an engine load the restored data: {here}; nor can the replica's: {}",
-            error.chain().join(": ")
+            format!("{error:#}")
         ))
         .hint("install an engine of the hosts' version here, or name one by INFRA_REDIS_SERVER; --without-load leaves the proof out")
     })?;
@@ -49,7 +49,7 @@ pub async fn complete(
 }
 
 async fn on_replica(context: &Context, environment: &Environment, choice: &Choice<'_>, step: &Step) -> Result<Loaded> {
-    let session = context.log_in(environment, Role::Replica).await?;
+    let session = environment.pair().await?.log_in(Role::Replica).await?;
     let bytes = choice.base.plain_bytes + choice.log_bytes();
     on_host::room(&session, bytes).await?;
     let plan = restore::plan(environment.store.bucket(), context.env(), choice, 2).await?;
