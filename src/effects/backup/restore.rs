@@ -233,7 +233,7 @@ pub async fn to_folder(
     let mut engine = match load::Engine::start(folder, LOADING).await {
         Ok(engine) => engine,
         Err(Unloaded::Unjudged(error)) => {
-            restored.unjudged_here = Some(error.chain().join(": "));
+            restored.unjudged_here = Some(format!("{error:#}"));
             return Ok(restored);
         }
         Err(Unloaded::Failed(error)) => return Err(error),

@@ -38,8 +38,7 @@ pub async fn complete(
             return error;
         }
         Error::failed(format!(
-            "have an engine load the restored data: {here}; nor can the replica's: {}",
-            format!("{error:#}")
+            "have an engine load the restored data: {here}; nor can the replica's: {error:#}"
         ))
         .hint("install an engine of the hosts' version here, or name one by INFRA_REDIS_SERVER; --without-load leaves the proof out")
     })?;
