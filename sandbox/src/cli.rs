@@ -95,8 +95,7 @@ fn run(verb: Verb) -> Result<ExitCode> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::addon::{Engine, Profile};
-    use crate::settings::Switch;
+    use crate::addon::{Engine, Profile, Tls};
 
     #[test]
     fn settings_survive_the_way_to_the_supervisor() {
@@ -123,7 +122,7 @@ mod tests {
         };
         assert_eq!(
             (passed.time_scale, passed.addon_tls, passed.rtt, passed.no_app),
-            (0.25, Switch::Off, 80, true)
+            (0.25, Tls::Off, 80, true)
         );
         assert_eq!(
             (passed.addon_engine, passed.addon_profile),

@@ -16,7 +16,7 @@ use crate::network::BRIDGE_ADDRESS;
 use crate::paths::Paths;
 use crate::platform;
 use crate::random;
-use crate::settings::{Settings, Switch};
+use crate::settings::Settings;
 
 /// The platform's API.
 pub const PLATFORM_PORT: u16 = 5000;
@@ -66,7 +66,8 @@ impl Hosting {
                 listen: vec![bridge],
                 port: ADDON_PORT,
                 password: random::hex(24)?,
-                tls: settings.addon_tls == Switch::On,
+                tls: settings.addon_tls,
+                authority: Some(crate::aws::authority::issuer(paths)?),
                 profile: settings.addon_profile,
                 persistent: false,
                 maxmemory: Some(ADDON_MEMORY),

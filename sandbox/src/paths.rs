@@ -77,6 +77,11 @@ impl Paths {
         self.tls().join("authority.crt")
     }
 
+    /// Its key, with which the add-on's certificate may be issued too.
+    pub fn authority_key(&self) -> PathBuf {
+        self.tls().join("authority.key")
+    }
+
     /// Returns what clients on this computer trust: its own authorities, and the sandbox's.
     pub fn trusted(&self) -> PathBuf {
         self.tls().join("trusted.crt")

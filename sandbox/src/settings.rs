@@ -1,9 +1,9 @@
 //! How the sandbox is raised, as command line arguments, and the runtime that each command uses.
 
 use anyhow::{Context, Result};
-use clap::{Args, ValueEnum};
+use clap::Args;
 
-use crate::addon::{Engine, Profile};
+use crate::addon::{Engine, Profile, Tls};
 
 /// How the sandbox is raised.
 #[derive(Debug, Clone, Args)]
@@ -11,9 +11,9 @@ pub struct Settings {
     /// Factor on the platform's delays, such as a dyno's boot; 1 is as slow as the real one
     #[arg(long, default_value_t = 1.0, value_name = "FACTOR", value_parser = time_scale)]
     pub time_scale: f64,
-    /// Whether the hosted add-on speaks TLS
-    #[arg(long, value_enum, default_value_t = Switch::On, value_name = "SWITCH")]
-    pub addon_tls: Switch,
+    /// Whether the hosted add-on speaks TLS, and which certificate it shows
+    #[arg(long, value_enum, default_value_t = Tls::On, value_name = "CERTIFICATE")]
+    pub addon_tls: Tls,
     /// What the hosted add-on is; fetched once if it is not this computer's own
     #[arg(long, value_enum, default_value_t = Engine::Redis7, value_name = "ENGINE")]
     pub addon_engine: Engine,
@@ -28,13 +28,6 @@ pub struct Settings {
     pub no_app: bool,
 }
 
-/// On or off.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Switch {
-    On,
-    Off,
-}
-
 fn time_scale(text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {
         Ok(factor) if factor.is_finite() && factor >= 0.0 => Ok(factor),
@@ -45,10 +38,9 @@ fn time_scale(text: &str) -> Result<f64, String> {
 impl Settings {
     /// Returns the same settings as arguments.
     pub fn as_arguments(&self) -> Vec<String> {
-        let switch = if self.addon_tls == Switch::On { "on" } else { "off" };
         let mut arguments = vec![
             format!("--time-scale={}", self.time_scale),
-            format!("--addon-tls={switch}"),
+            format!("--addon-tls={}", self.addon_tls.name()),
             format!("--addon-engine={}", self.addon_engine.name()),
             format!("--addon-profile={}", self.addon_profile.name()),
             format!("--rtt={}", self.rtt),

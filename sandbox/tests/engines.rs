@@ -7,7 +7,7 @@ mod rig;
 use redis::RedisResult;
 use redis::aio::MultiplexedConnection;
 use rig::{LOOPBACK, connect};
-use sandbox::addon::{self, Addon, Engine, Options, Profile, Program};
+use sandbox::addon::{self, Addon, Engine, Options, Profile, Program, Tls};
 use sandbox::paths::Paths;
 
 /// Returns its program; `None`, with a message, if this computer cannot get it.
@@ -29,7 +29,8 @@ async fn rent(folder: &tempfile::TempDir, program: &Program, profile: Profile) -
         listen: vec![LOOPBACK],
         port: 0,
         password: "hosted0secret".to_owned(),
-        tls: program.speaks_tls,
+        tls: if program.speaks_tls { Tls::default() } else { Tls::Off },
+        authority: None,
         profile,
         persistent: false,
         maxmemory: None,
@@ -139,7 +140,8 @@ async fn an_engine_without_tls_is_not_rented_with_it() {
         listen: vec![LOOPBACK],
         port: 0,
         password: "hosted0secret".to_owned(),
-        tls: true,
+        tls: Tls::On,
+        authority: None,
         profile: Profile::Default,
         persistent: false,
         maxmemory: None,

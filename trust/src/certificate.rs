@@ -1,6 +1,7 @@
 //! What a certificate says of itself, of any version. None of it needs trust.
 
 use crate::error::Error;
+use base64::Engine;
 use jiff::Timestamp;
 use rustls::pki_types::SubjectPublicKeyInfoDer;
 use std::net::IpAddr;
@@ -41,6 +42,14 @@ impl Certificate {
     pub fn days_left(&self, now: Timestamp) -> i64 {
         (self.ends.as_second() - now.as_second()).div_euclid(86_400)
     }
+}
+
+/// Writes a certificate as PEM text.
+pub fn pem(der: &[u8]) -> String {
+    let text = base64::engine::general_purpose::STANDARD.encode(der);
+    let lines = text.as_bytes().chunks(64).map(String::from_utf8_lossy);
+    let lines: String = lines.map(|line| format!("{line}\n")).collect();
+    format!("-----BEGIN CERTIFICATE-----\n{lines}-----END CERTIFICATE-----\n")
 }
 
 /// Returns the public key of a certificate, of version 1 too, which webpki does not read.

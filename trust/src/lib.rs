@@ -17,7 +17,7 @@ mod refusal;
 mod verifier;
 
 pub use authorities::Authorities;
-pub use certificate::Certificate;
+pub use certificate::{Certificate, pem};
 pub use digest::Digest;
 pub use error::Error;
 pub use policy::Policy;

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use sha2::{Digest, Sha256};
 
+use super::certificates::{self, Tls};
 use super::{Options, Profile};
 
 pub(super) struct Prepared {
@@ -20,7 +21,8 @@ pub(super) const PROVIDER: &str = "provider";
 
 /// Files in the add-on's folder.
 pub(super) const PROVIDER_URL: &str = "provider.url";
-pub(super) const CERTIFICATE: &str = "tls.crt";
+/// Verifies the certificate, if anything does.
+pub(super) const AUTHORITY: &str = "authority.crt";
 const CONFIGURATION: &str = "redis.conf";
 
 /// `version` is that of the server: the rules are written as it understands them.
@@ -39,15 +41,16 @@ pub(super) fn write(
         .create(&data)
         .with_context(|| format!("create {}", data.display()))?;
 
-    let certificate = if options.tls {
-        let names: Vec<String> = options.listen.iter().map(ToString::to_string).collect();
-        let own = rcgen::generate_simple_self_signed(names).context("make the hosted Redis's certificate")?;
-        write_secretly(&folder.join(CERTIFICATE), &own.cert.pem())?;
-        write_secretly(&folder.join("tls.key"), &own.signing_key.serialize_pem())?;
-        Some(own.cert.pem())
-    } else {
-        None
-    };
+    let names: Vec<String> = options.listen.iter().map(ToString::to_string).collect();
+    let shown = certificates::make(options.tls, &names, options.authority.as_ref())?;
+    if let Some(shown) = &shown {
+        write_secretly(&folder.join("tls.crt"), &shown.chain)?;
+        write_secretly(&folder.join("tls.key"), &shown.key)?;
+    }
+    let certificate = shown.and_then(|shown| shown.authority);
+    if let Some(certificate) = &certificate {
+        write_secretly(&folder.join(AUTHORITY), certificate)?;
+    }
     let configuration = folder.join(CONFIGURATION);
     let text = configuration_text(folder, port, options, version, provider_password);
     write_secretly(&configuration, &text)?;
@@ -66,13 +69,13 @@ fn configuration_text(
 ) -> String {
     let folder = folder.display();
     let addresses: Vec<String> = options.listen.iter().map(ToString::to_string).collect();
-    let ports = if options.tls {
+    let ports = if options.tls == Tls::Off {
+        format!("port {port}\n")
+    } else {
         format!(
             "port 0\ntls-port {port}\ntls-auth-clients no\ntls-cert-file \"{folder}/tls.crt\"\n\
              tls-key-file \"{folder}/tls.key\"\n"
         )
-    } else {
-        format!("port {port}\n")
     };
     let channels = if version >= CHANNEL_RULES { "&*" } else { "" };
     let persistence = if options.persistent {

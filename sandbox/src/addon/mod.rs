@@ -1,8 +1,9 @@
 //! The hosted Redis that the app rents: a real redis-server that its renter cannot administer.
 //!
-//! Clients log in with a password only, the certificate is self-signed, and administration is
+//! Clients log in with a password only, the certificate is of no public authority, and administration is
 //! denied. Nothing is persisted unless asked for, as on a small plan: after a crash it is empty.
 
+mod certificates;
 mod engine;
 mod files;
 mod provider;
@@ -21,6 +22,7 @@ use tokio::time::Instant;
 
 use crate::children::Launcher;
 use crate::connect::Target;
+pub use certificates::{Authority, Shown, Tls, authority, make as make_certificate, without_extensions};
 pub use engine::{Engine, Program};
 pub use provider::Provider;
 
@@ -60,7 +62,9 @@ pub struct Options {
     pub port: u16,
     /// Of letters and digits, so that it needs no quoting in a URL.
     pub password: String,
-    pub tls: bool,
+    pub tls: Tls,
+    /// Who issues the certificate for [`Tls::Authority`].
+    pub authority: Option<Authority>,
     pub profile: Profile,
     /// True if it keeps an append-only file, synced each second.
     pub persistent: bool,
@@ -84,7 +88,7 @@ pub async fn start(options: Options) -> Result<Addon> {
 
 /// Starts an add-on of this engine and waits until it answers.
 pub async fn start_engine(options: Options, program: &Program) -> Result<Addon> {
-    if options.tls && !program.speaks_tls {
+    if options.tls != Tls::Off && !program.speaks_tls {
         bail!("start the hosted Redis: this engine speaks no TLS; rent it without");
     }
     let host = *options
@@ -113,7 +117,7 @@ pub async fn start_engine(options: Options, program: &Program) -> Result<Addon> 
         .stderr(output);
     let server = launcher.start(command).await?;
 
-    let scheme = if options.tls { "rediss" } else { "redis" };
+    let scheme = if options.tls == Tls::Off { "redis" } else { "rediss" };
     let shown_host = if host.is_ipv6() {
         format!("[{host}]")
     } else {
@@ -139,7 +143,7 @@ impl Addon {
         &self.url
     }
 
-    /// Returns the self-signed certificate in PEM, which verifies itself; `None` without TLS.
+    /// Returns in PEM the authority that verifies the certificate; `None` without TLS, and for version 1.
     pub fn certificate(&self) -> Option<&str> {
         self.certificate.as_deref()
     }

@@ -24,8 +24,7 @@ impl Provider {
     pub fn of(folder: &Path) -> Result<Self> {
         let doing = || format!("find the host's way into {}", folder.display());
         let url = std::fs::read_to_string(folder.join(files::PROVIDER_URL)).with_context(doing)?;
-        // There is no certificate without TLS.
-        let certificate = std::fs::read_to_string(folder.join(files::CERTIFICATE)).ok();
+        let certificate = std::fs::read_to_string(folder.join(files::AUTHORITY)).ok();
         let (scheme, rest) = url.split_once("://").with_context(doing)?;
         let (_, address) = rest.split_once('@').with_context(doing)?;
         Ok(Self {

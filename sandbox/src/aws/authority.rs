@@ -8,8 +8,9 @@ use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, KeyUsagePurpose};
+use rcgen::{CertificateParams, DnType, Issuer, KeyPair};
 
+use crate::addon::{self, Authority};
 use crate::files::write_private;
 use crate::network::BRIDGE_ADDRESS;
 use crate::paths::Paths;
@@ -29,11 +30,10 @@ pub struct Files {
 pub fn make(paths: &Paths) -> Result<Files> {
     let folder = paths.tls();
     fs::create_dir_all(&folder).with_context(|| format!("make {}", folder.display()))?;
-    let mut authority = named("infra sandbox");
-    authority.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
-    authority.key_usages = vec![KeyUsagePurpose::KeyCertSign];
-    let key = KeyPair::generate().context("make the sandbox's authority")?;
-    let authority = CertifiedIssuer::self_signed(authority, key).context("make the sandbox's authority")?;
+    let made = addon::authority("infra sandbox").context("make the sandbox's authority")?;
+    let authority = KeyPair::from_pem(&made.key)
+        .and_then(|key| Issuer::from_ca_cert_pem(&made.certificate, key))
+        .context("use the sandbox's authority")?;
     let address: Ipv4Addr = BRIDGE_ADDRESS.parse().context("read the bridge's address")?;
     let mut server = named("infra sandbox AWS API");
     server.subject_alt_names = vec![rcgen::SanType::IpAddress(address.into())];
@@ -48,10 +48,20 @@ pub fn make(paths: &Paths) -> Result<Files> {
     };
     fs::write(&files.certificate, certificate.pem()).context("write the AWS API's certificate")?;
     write_private(&files.key, &key.serialize_pem())?;
-    fs::write(paths.authority(), authority.pem()).context("write the sandbox's authority")?;
+    fs::write(paths.authority(), &made.certificate).context("write the sandbox's authority")?;
+    write_private(&paths.authority_key(), &made.key)?;
     let system = fs::read_to_string(Path::new("/").join(SYSTEM_BUNDLE)).unwrap_or_default();
-    fs::write(paths.trusted(), format!("{system}\n{}", authority.pem())).context("write who is trusted")?;
+    fs::write(paths.trusted(), format!("{system}\n{}", made.certificate)).context("write who is trusted")?;
     Ok(files)
+}
+
+/// Returns the authority that `make` has made, to issue more.
+pub fn issuer(paths: &Paths) -> Result<Authority> {
+    let read = |path: &Path| fs::read_to_string(path).with_context(|| format!("read {}", path.display()));
+    Ok(Authority {
+        certificate: read(&paths.authority())?,
+        key: read(&paths.authority_key())?,
+    })
 }
 
 fn named(name: &str) -> CertificateParams {

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use sandbox::addon::{self, Addon, Profile};
+use sandbox::addon::{self, Addon, Profile, Tls};
 use sandbox::children::{self, Launcher};
 use sandbox::connect::Target;
 use sandbox::demo::ledger;
@@ -29,7 +29,8 @@ pub async fn rent(folder: &Path, name: &str, tls: bool, profile: Profile) -> Add
         listen: vec![LOOPBACK],
         port: 0,
         password: "hosted0secret".to_owned(),
-        tls,
+        tls: if tls { Tls::default() } else { Tls::Off },
+        authority: None,
         profile,
         persistent: false,
         maxmemory: None,
