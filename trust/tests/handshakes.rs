@@ -1,0 +1,261 @@
+//! Real handshakes in memory, with servers that show every kind of certificate, and impostors.
+
+#![allow(clippy::unwrap_used, reason = "a test stops at what it did not expect")]
+
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
+use rustls::version::{TLS12, TLS13};
+use rustls::{ClientConfig, ClientConnection, HandshakeKind, ServerConfig, ServerConnection, SupportedProtocolVersion};
+use sandbox::addon::{Authority, Shown, Tls, authority, make_certificate};
+use std::sync::Arc;
+use trust::{Authorities, Certificate, Digest, Policy, Refusal, Trust, any_certificate, pem};
+
+const NAME: &str = "redis.test";
+const VERSIONS: [&SupportedProtocolVersion; 2] = [&TLS12, &TLS13];
+const ALL: [Tls; 4] = [Tls::On, Tls::SelfSigned, Tls::Authority, Tls::V1];
+
+fn shown(tls: Tls) -> Shown {
+    shown_by(tls, &authority("an authority").unwrap())
+}
+
+fn shown_by(tls: Tls, authority: &Authority) -> Shown {
+    make_certificate(tls, &[NAME.into()], Some(authority)).unwrap().unwrap()
+}
+
+fn chain(shown: &Shown) -> Vec<CertificateDer<'static>> {
+    CertificateDer::pem_slice_iter(shown.chain.as_bytes())
+        .collect::<Result<_, _>>()
+        .unwrap()
+}
+
+fn pin(shown: &Shown) -> Trust {
+    Trust::Pin(Digest::of(&chain(shown)[0]))
+}
+
+fn authorities(pem: &str) -> Trust {
+    Trust::Authority(Authorities::from_pem(pem).unwrap())
+}
+
+fn server(chain: Vec<CertificateDer<'static>>, key: &str, version: &'static SupportedProtocolVersion) -> ServerConfig {
+    let provider = rustls::crypto::ring::default_provider();
+    let key = PrivateKeyDer::from_pem_slice(key.as_bytes()).unwrap();
+    let key = provider.key_provider.load_private_key(key).unwrap();
+    let pair = SingleCertAndKey::from(CertifiedKey::new(chain, key));
+    ServerConfig::builder_with_provider(Arc::new(provider))
+        .with_protocol_versions(&[version])
+        .unwrap()
+        .with_no_client_auth()
+        .with_cert_resolver(Arc::new(pair))
+}
+
+/// Carries the bytes of both sides until the client is done or refuses.
+fn handshake(client: &Arc<ClientConfig>, server: &Arc<ServerConfig>) -> Result<HandshakeKind, rustls::Error> {
+    let name = ServerName::try_from(NAME).unwrap();
+    let mut client = ClientConnection::new(Arc::clone(client), name).unwrap();
+    let mut server = ServerConnection::new(Arc::clone(server)).unwrap();
+    while client.is_handshaking() || server.is_handshaking() {
+        let mut bytes = Vec::new();
+        client.write_tls(&mut bytes).unwrap();
+        server.read_tls(&mut bytes.as_slice()).unwrap();
+        let refused = server.process_new_packets().is_err();
+        let mut bytes = Vec::new();
+        while server.wants_write() {
+            server.write_tls(&mut bytes).unwrap();
+        }
+        let mut rest = bytes.as_slice();
+        while !rest.is_empty() {
+            client.read_tls(&mut rest).unwrap();
+            client.process_new_packets()?;
+        }
+        assert!(!refused, "the server refused the client");
+    }
+    assert_eq!(server.protocol_version(), client.protocol_version());
+    Ok(client.handshake_kind().unwrap())
+}
+
+fn meet(
+    trust: &Trust,
+    shown: &Shown,
+    key: &str,
+    version: &'static SupportedProtocolVersion,
+) -> Result<HandshakeKind, Refusal> {
+    let client = Arc::new(trust.client_config().unwrap());
+    handshake(&client, &Arc::new(server(chain(shown), key, version)))
+        .map_err(|error| Refusal::of(&error).unwrap_or_else(|| panic!("{error}")).clone())
+}
+
+fn other_keys() -> [String; 3] {
+    let kinds = [
+        &rcgen::PKCS_ECDSA_P256_SHA256,
+        &rcgen::PKCS_ECDSA_P384_SHA384,
+        &rcgen::PKCS_ED25519,
+    ];
+    kinds.map(|kind| rcgen::KeyPair::generate_for(kind).unwrap().serialize_pem())
+}
+
+#[test]
+fn a_pin_accepts_its_leaf_whatever_issued_it_and_whatever_its_version_is() {
+    for (tls, version) in ALL.into_iter().flat_map(|tls| VERSIONS.map(|version| (tls, version))) {
+        let shown = shown(tls);
+        meet(&pin(&shown), &shown, &shown.key, version).unwrap_or_else(|why| panic!("{tls:?} {version:?}: {why}"));
+        let client = Arc::new(any_certificate().unwrap());
+        let server = Arc::new(server(chain(&shown), &shown.key, version));
+        handshake(&client, &server).unwrap();
+    }
+}
+
+#[test]
+fn an_impostor_with_the_pinned_certificate_and_another_key_is_refused() {
+    for (tls, version) in ALL.into_iter().flat_map(|tls| VERSIONS.map(|version| (tls, version))) {
+        let shown = shown(tls);
+        for key in other_keys() {
+            let refused = meet(&pin(&shown), &shown, &key, version).unwrap_err();
+            assert_eq!(refused, Refusal::WrongSignature, "{tls:?} {version:?}");
+            if let Some(authority) = &shown.authority {
+                let refused = meet(&authorities(authority), &shown, &key, version).unwrap_err();
+                assert_eq!(refused, Refusal::WrongSignature, "{tls:?} {version:?}");
+            }
+            // A look would show an impostor's certificate as the server's own.
+            let client = Arc::new(any_certificate().unwrap());
+            let server = Arc::new(server(chain(&shown), &key, version));
+            let error = handshake(&client, &server).unwrap_err();
+            assert_eq!(Refusal::of(&error), Some(&Refusal::WrongSignature));
+        }
+    }
+}
+
+#[test]
+fn another_leaf_of_the_same_root_does_not_fit_the_pin() {
+    let authority = authority("an authority").unwrap();
+    let (pinned, other) = (
+        shown_by(Tls::Authority, &authority),
+        shown_by(Tls::Authority, &authority),
+    );
+    for version in VERSIONS {
+        let refused = meet(&pin(&pinned), &other, &other.key, version).unwrap_err();
+        let expected = Refusal::PinDiffers {
+            shown: Digest::of(&chain(&other)[0]),
+            pinned: Digest::of(&chain(&pinned)[0]),
+        };
+        assert_eq!(refused, expected);
+    }
+}
+
+#[test]
+fn the_leaf_is_what_is_pinned_and_not_what_is_sent_with_it() {
+    let shown = shown(Tls::On);
+    let root = Trust::Pin(Digest::of(&chain(&shown)[1]));
+    let refused = meet(&root, &shown, &shown.key, &TLS13).unwrap_err();
+    assert!(matches!(refused, Refusal::PinDiffers { .. }), "{refused}");
+}
+
+#[test]
+fn an_authority_is_enough_together_with_the_name() {
+    for tls in [Tls::On, Tls::Authority] {
+        let shown = shown(tls);
+        let trust = authorities(shown.authority.as_ref().unwrap());
+        for version in VERSIONS {
+            meet(&trust, &shown, &shown.key, version).unwrap();
+        }
+    }
+}
+
+#[test]
+fn each_refusal_of_a_chain_has_its_reason() {
+    let shown = shown(Tls::Authority);
+    let right = authorities(shown.authority.as_ref().unwrap());
+    let judged = |trust: &Trust, chain: &[CertificateDer<'_>], name: &str, year: i16| {
+        let now = jiff::civil::date(year, 1, 1)
+            .to_zoned(jiff::tz::TimeZone::UTC)
+            .unwrap()
+            .timestamp();
+        let name = ServerName::try_from(name.to_string()).unwrap();
+        trust.judge(chain, &name, now).unwrap()
+    };
+    let whole = chain(&shown);
+    assert_eq!(judged(&right, &whole, NAME, 2026), Ok(()));
+    // The other authority has the same name, so that only the signature tells them apart.
+    let namesake = authorities(&authority("an authority").unwrap().certificate);
+    for (trust, chain) in [(&namesake, &whole[..]), (&right, &whole[..1])] {
+        let refused = judged(trust, chain, NAME, 2026).unwrap_err();
+        assert!(matches!(refused, Refusal::AuthorityUnknown { .. }), "{refused}");
+        assert!(
+            refused.to_string().contains("CN=infra sandbox intermediate"),
+            "{refused}"
+        );
+    }
+    for dialled in ["other.test", "192.0.2.7"] {
+        let refused = judged(&right, &whole, dialled, 2026).unwrap_err();
+        let expected = Refusal::NameDiffers {
+            dialled: dialled.into(),
+            names: vec![NAME.into()],
+        };
+        assert_eq!(refused, expected);
+    }
+    assert!(matches!(
+        judged(&right, &whole, NAME, 5000),
+        Err(Refusal::Expired { .. })
+    ));
+    assert!(matches!(
+        judged(&right, &whole, NAME, 1970),
+        Err(Refusal::NotYetValid { .. })
+    ));
+    assert!(matches!(
+        judged(&right, &[], NAME, 2026),
+        Err(Refusal::Unverifiable { .. })
+    ));
+    // A pin asks neither for names nor for dates.
+    assert_eq!(judged(&pin(&shown), &whole, "other.test", 5000), Ok(()));
+}
+
+#[test]
+fn version_1_has_no_names_to_verify() {
+    let v1 = shown(Tls::V1);
+    let root = pem(&chain(&v1)[1]);
+    let refused = meet(&authorities(&root), &v1, &v1.key, &TLS13).unwrap_err();
+    assert!(refused.to_string().contains("version 1"), "{refused}");
+}
+
+#[test]
+fn each_connection_shows_its_certificate_anew() {
+    let shown = shown(Tls::On);
+    for version in VERSIONS {
+        let client = Arc::new(pin(&shown).client_config().unwrap());
+        let server = Arc::new(server(chain(&shown), &shown.key, version));
+        for _ in 0..3 {
+            assert_eq!(handshake(&client, &server).unwrap(), HandshakeKind::Full);
+        }
+    }
+}
+
+#[test]
+fn a_certificate_of_each_version_is_read() {
+    for (tls, version, names) in [(Tls::On, 3, 1), (Tls::V1, 1, 0)] {
+        let chain = chain(&shown(tls));
+        let said = Certificate::read(&chain[0]).unwrap();
+        assert_eq!((said.version, said.names.len()), (version, names));
+        assert_eq!(
+            (said.issuer.as_str(), said.subject.as_str()),
+            ("CN=Hosted Redis root", "CN=hosted redis")
+        );
+        assert!(!said.self_signed() && said.days_left(jiff::Timestamp::now()) > 3650);
+        assert!(Certificate::read(&chain[1]).unwrap().self_signed());
+        assert!(Certificate::read(&chain[0][..100]).is_err());
+    }
+}
+
+#[test]
+fn a_policy_and_authorities_make_trust() {
+    let shown = shown(Tls::Authority);
+    let file = std::env::temp_dir().join(format!("trust-{}.crt", std::process::id()));
+    std::fs::write(&file, shown.authority.as_ref().unwrap()).unwrap();
+    let trust = "verify"
+        .parse::<Policy>()
+        .unwrap()
+        .with(|| Authorities::from_file(&file))
+        .unwrap();
+    std::fs::remove_file(&file).unwrap();
+    meet(&trust, &shown, &shown.key, &TLS13).unwrap();
+    assert!(Authorities::from_file(&file).is_err());
+}
