@@ -7,7 +7,7 @@ use crate::effects::cloud::{Cloud, ec2, find};
 use crate::effects::interrupt::Interrupt;
 use crate::effects::inventory::Inventory;
 use crate::effects::platform::{ConfigVars, Heroku, Hook, Platform};
-use crate::effects::redis::{Digest, Server, Trust};
+use crate::effects::redis::{Server, Trust};
 use crate::effects::remote::{Session, Target};
 use crate::effects::state::{Held, Journal, Lock, Store};
 use crate::model::cloud::Wanted;
@@ -189,14 +189,8 @@ impl Context {
 
     pub fn source_server(&self, url: &Secret) -> Result<Server> {
         let tls = url.expose().trim_start().starts_with("rediss://");
-        let pin = self
-            .config
-            .source
-            .tls_pin
-            .as_deref()
-            .map(str::parse::<Digest>)
-            .transpose()?;
-        Server::from_url("source", url, pin.filter(|_| tls).map(Trust::Pin))
+        let trust = Trust::from(self.config.source.policy()?);
+        Server::from_url("source", url, Some(trust).filter(|_| tls))
     }
 
     /// Warns of a failure after the command's own work. The command's result stays as it is.

@@ -17,7 +17,7 @@ mod version;
 
 pub use app::{Copy, Owner};
 pub use denials::{Denied, DeniedBy};
-pub use source::{Certificate, SourceFacts, issued_by_an_authority};
+pub use source::{Certificate, RENEWED_LATE_DAYS, SourceFacts};
 pub use version::{OwnEngine, own_engine};
 
 use super::access::{Admins, Apps};

@@ -3,7 +3,6 @@
 use super::{Facts, Finding, version};
 use crate::effects::redis::control::{Permission, Permissions};
 use crate::effects::redis::survey::Survey;
-use crate::model::error::Error;
 use crate::model::size;
 use std::time::Duration;
 use wire::info::{Engine, Version};
@@ -38,12 +37,15 @@ pub struct SourceFacts {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Certificate {
     pub days_left: i64,
-    pub self_signed: bool,
     pub issuer: String,
+    /// False if a public authority vouches for it, so that a renewed one is accepted too.
+    pub pinned: bool,
 }
 
-/// A source's certificate that ends within so many days may end before the move does.
+/// A pinned certificate of a source that ends within so many days may end before the move does.
 const ENDING_DAYS: i64 = 30;
+/// Public authorities' certificates last some weeks only, and are renewed well before this.
+pub const RENEWED_LATE_DAYS: i64 = 7;
 
 /// Databases of the pair unless infra.yml or the source has another number.
 pub const OWN_DATABASES: u32 = 16;
@@ -76,40 +78,38 @@ pub(super) fn judge(source: &SourceFacts, facts: &Facts, findings: &mut Vec<Find
     findings.extend(replication(source));
 }
 
-/// A replica verifies the chain of its master's certificate, but not the name in it. A self-signed
-/// one can be pinned. With one from an authority, any other certificate of it would be accepted.
+/// Judges only how long the certificate lasts: whoever is connected to the source trusts it.
 fn certificate(source: &SourceFacts) -> Option<Finding> {
     let shown = source.certificate.as_ref()?;
-    Some(if !shown.self_signed {
-        let refused = issued_by_an_authority(&source.address, &shown.issuer);
-        Finding::blocker(
-            "source-certificate",
-            refused.to_string(),
-            refused.next_step().unwrap_or_default(),
-        )
-    } else if shown.days_left < ENDING_DAYS {
+    let Certificate {
+        days_left,
+        issuer,
+        pinned,
+    } = shown;
+    let ends = format!("the source's certificate ends in {days_left} days");
+    Some(if *pinned && *days_left < ENDING_DAYS {
         Finding::warning(
             "source-certificate",
-            format!(
-                "the source's certificate ends in {} days; the link breaks with it",
-                shown.days_left
-            ),
+            format!("{ends}; the link breaks with it"),
             "be through with the move by then, or ask the provider when it is renewed and run `infra check --pin` after that",
         )
+    } else if *days_left < RENEWED_LATE_DAYS {
+        Finding::warning(
+            "source-certificate",
+            format!("{ends}, and the provider has not renewed it; the link breaks with it"),
+            "ask the provider when it is renewed; the new one needs nothing from you",
+        )
     } else {
+        let how = if *pinned {
+            "pinned"
+        } else {
+            "verified by authority and name, nothing to pin"
+        };
         Finding::ok(
             "source-certificate",
-            format!("pinned, self-signed, {} days left", shown.days_left),
+            format!("{how}; issued by {issuer}, {days_left} days left"),
         )
     })
-}
-
-/// Returns the reason why a source with an authority's certificate is not followed.
-pub fn issued_by_an_authority(address: &str, issuer: &str) -> Error {
-    Error::failed(format!(
-        "trust the certificate of {address}: an authority issued it ({issuer}), and a replica would accept any other certificate of that authority in its place"
-    ))
-    .hint("ask the provider for an endpoint with a self-signed certificate or without TLS in a private network; there is no way to check the name from within Redis")
 }
 
 /// Finds what makes the source anything but a single master.

@@ -68,8 +68,8 @@ fn good() -> Facts {
             tls: true,
             certificate: Some(Certificate {
                 days_left: 300,
-                self_signed: true,
                 issuer: "CN=source".into(),
+                pinned: true,
             }),
             names_user: true,
             survey: survey(),
@@ -447,26 +447,30 @@ fn an_output_buffer_is_compared_with_what_is_written_during_a_copy() {
 }
 
 #[test]
-fn a_source_whose_certificate_an_authority_issued_is_refused() {
-    let with = |days_left, self_signed| {
+fn the_end_of_the_sources_certificate_matters_sooner_if_it_is_pinned() {
+    let with = |days_left, pinned| {
         let mut facts = good();
         if let Ok(source) = &mut facts.source {
             source.certificate = Some(Certificate {
                 days_left,
-                self_signed,
                 issuer: "CN=Some Authority".into(),
+                pinned,
             });
         }
-        let finding = judge(&facts)
-            .into_iter()
-            .find(|finding| finding.id == "source-certificate");
-        finding.unwrap()
+        let findings = judge(&facts);
+        let finding = findings.iter().find(|finding| finding.id == "source-certificate");
+        let finding = finding.unwrap();
+        (finding.severity, finding.found.clone())
     };
-    assert_eq!(with(300, true).severity, Severity::Ok);
-    assert_eq!(with(12, true).severity, Severity::Warning);
-    let refused = with(300, false);
-    assert_eq!(refused.severity, Severity::Blocker);
-    assert!(refused.found.contains("Some Authority"), "{}", refused.found);
+    assert_eq!(with(300, true).0, Severity::Ok);
+    assert_eq!(with(12, true).0, Severity::Warning);
+    let (severity, found) = with(12, false);
+    assert_eq!(severity, Severity::Ok);
+    assert!(
+        found.contains("nothing to pin") && found.contains("Some Authority"),
+        "{found}"
+    );
+    assert_eq!(with(3, false).0, Severity::Warning);
 }
 
 #[test]

@@ -113,25 +113,6 @@ pub fn days_left(certificate: &str, now: Timestamp) -> Result<i64> {
     Ok((not_after - now.as_second()).div_euclid(86_400))
 }
 
-/// Reads a certificate that a server shows, in DER form.
-pub fn shown(certificate: &[u8], now: Timestamp) -> Result<Shown> {
-    let (_, parsed) = x509_parser::parse_x509_certificate(certificate).doing(|| "read a certificate".into())?;
-    Ok(Shown {
-        days_left: (parsed.validity().not_after.timestamp() - now.as_second()).div_euclid(86_400),
-        self_signed: parsed.issuer() == parsed.subject(),
-        issuer: parsed.issuer().to_string(),
-    })
-}
-
-/// Facts of a certificate that need no trust in it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Shown {
-    /// Negative if it has ended.
-    pub days_left: i64,
-    pub self_signed: bool,
-    pub issuer: String,
-}
-
 fn subjects_in(certificate: &str) -> Option<Subjects> {
     with_parsed(certificate, |parsed| {
         let names = parsed.subject_alternative_name().ok().flatten()?;
@@ -261,19 +242,6 @@ mod tests {
             renewal_reason("?", &authority.certificate, &addresses, now()),
             Some("it cannot be read".into())
         );
-    }
-
-    #[test]
-    fn a_shown_certificate_is_read_with_its_end_and_issuer() {
-        let authority = an_authority();
-        let issued = issue_for(&authority, "master", &Subjects::default(), now(), 1).unwrap();
-        let der = |pem: &str| x509_parser::pem::parse_x509_pem(pem.as_bytes()).unwrap().1.contents;
-        let leaf = shown(&der(&issued.certificate), now()).unwrap();
-        assert_eq!((leaf.days_left, leaf.self_signed), (1, false));
-        assert_eq!(leaf.issuer, "CN=infra demo production");
-        let own = shown(&der(&authority.certificate), now()).unwrap();
-        assert_eq!((own.days_left, own.self_signed), (3650, true));
-        assert!(shown(b"?", now()).is_err());
     }
 
     #[test]

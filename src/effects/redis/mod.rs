@@ -10,6 +10,8 @@
 
 mod bare;
 mod bounded;
+#[cfg(test)]
+mod certificate_tests;
 pub mod clients;
 pub mod compare;
 pub mod connection;
@@ -31,7 +33,7 @@ pub use bare::logged_in;
 pub use clients::Baseline;
 pub use connection::Connection;
 pub use key::Key;
-pub use server::{Server, pinned_certificate, shown_certificate};
+pub use server::{Server, pinned_certificate, shown_certificate, shown_chain};
 pub use survey::Survey;
 pub use tap::Tap;
-pub use trust::{Digest, Trust};
+pub use trust::{Certificate, Digest, Trust};

@@ -2,10 +2,11 @@
 
 use super::connection::Connection;
 use super::stream::{self, Stream};
-use super::trust::{Digest, Trust};
+use super::trust::{self, Trust};
 use crate::model::error::{Error, Result};
 use crate::model::secret::Secret;
 use ::redis::{ConnectionAddr, IntoConnectionInfo, ProtocolVersion, RedisConnectionInfo};
+use rustls::pki_types::CertificateDer;
 use std::fmt;
 
 #[derive(Clone, Debug)]
@@ -128,31 +129,33 @@ impl Server {
 
 /// Returns the certificate that a server shows, in DER form, to look at or to pin. Sends no data.
 pub async fn shown_certificate(host: &str, port: u16) -> Result<Vec<u8>> {
-    stream::shown_certificate(&format!("{host}:{port}"), host, port).await
+    Ok(shown_chain(host, port).await?.swap_remove(0).to_vec())
 }
 
-/// Returns the pinned certificate in PEM, for programs that need all of it.
-pub async fn pinned_certificate(host: &str, port: u16, pin: Digest) -> Result<String> {
-    use base64::Engine;
-    let place = format!("{host}:{port}");
-    let shown = stream::shown_certificate(&place, host, port).await?;
-    if Digest::of(&shown) != pin {
-        return Err(Error::failed(format!(
-            "trust {place}: the certificate shown is {}, the one pinned is {pin}",
-            Digest::of(&shown)
-        ))
-        .hint("if the provider says that it changed its certificate, run `infra check --pin`"));
+/// Returns all certificates that a server shows, in DER form, leaf first; there is at least one. Sends no data.
+pub async fn shown_chain(host: &str, port: u16) -> Result<Vec<CertificateDer<'static>>> {
+    stream::shown_chain(&format!("{host}:{port}"), host, port).await
+}
+
+/// Returns the pinned certificate in PEM, and those that were sent with it, for programs that need all of it.
+pub async fn pinned_certificate(server: &Server, trust: &Trust) -> Result<String> {
+    let chain = shown_chain(&server.host, server.port).await?;
+    if let Err(refusal) = trust.judge(&chain, &server.host)? {
+        let hint = trust::remedy(Some(trust), &refusal);
+        return Err(Error::failed(format!("trust {server}")).because(refusal).hint(hint));
     }
-    let text = base64::engine::general_purpose::STANDARD.encode(&shown);
-    let lines: Vec<&str> = text
-        .as_bytes()
-        .chunks(64)
-        .filter_map(|line| std::str::from_utf8(line).ok())
-        .collect();
-    Ok(format!(
-        "-----BEGIN CERTIFICATE-----\n{}\n-----END CERTIFICATE-----\n",
-        lines.join("\n")
-    ))
+    // OpenSSL, by which Redis follows, begins only at a certificate that signed itself.
+    let is_rooted = match chain.last() {
+        Some(last) => trust::read(last)?.self_signed(),
+        None => false,
+    };
+    if !is_rooted || *trust == Trust::Public {
+        return Err(Error::failed(format!(
+            "follow {server}: an authority issued its certificate, and a replica would accept any other one of that authority"
+        ))
+        .hint("ask the provider for an endpoint with a self-signed certificate, or without TLS in a private network"));
+    }
+    Ok(chain.iter().map(|certificate| ::trust::pem(certificate)).collect())
 }
 
 /// Percent-encodes all characters but those that RFC 3986 calls unreserved.
@@ -169,6 +172,7 @@ fn escaped(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::super::trust::Digest;
     use super::*;
     use proptest::prelude::*;
 

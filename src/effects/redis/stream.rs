@@ -2,8 +2,9 @@
 
 use super::trust::{self, Trust};
 use crate::model::error::{Doing, Error, Result};
+use ::trust::Refusal;
 use rustls::ClientConfig;
-use rustls::pki_types::ServerName;
+use rustls::pki_types::{CertificateDer, ServerName};
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -30,19 +31,23 @@ pub(super) async fn open(place: &str, host: &str, port: u16, trust: Option<&Trus
     let tcp = tcp(place, host, port, deadline).await?;
     Ok(match config {
         None => Box::new(tcp),
-        Some(config) => Box::new(tls(place, tcp, host, config, deadline).await?),
+        Some(config) => Box::new(tls(place, tcp, host, config, trust, deadline).await?),
     })
 }
 
-/// The certificate that a server shows, in DER form, without trusting it: nothing is sent after the handshake.
-pub(super) async fn shown_certificate(place: &str, host: &str, port: u16) -> Result<Vec<u8>> {
+/// Returns the certificates that a server shows in DER form, leaf first, without trust in them: nothing is sent after the handshake.
+pub(super) async fn shown_chain(place: &str, host: &str, port: u16) -> Result<Vec<CertificateDer<'static>>> {
     let deadline = Instant::now() + CONNECT_TIMEOUT;
     let tcp = tcp(place, host, port, deadline).await?;
-    let stream = tls(place, tcp, host, trust::any_certificate()?, deadline).await?;
+    let stream = tls(place, tcp, host, trust::any_certificate()?, None, deadline).await?;
     let (_, session) = stream.get_ref();
-    let leaf = session.peer_certificates().and_then(|chain| chain.first());
-    leaf.map(|certificate| certificate.to_vec())
-        .ok_or_else(|| Error::failed(format!("read the certificate of {place}: it showed none")))
+    let chain = session.peer_certificates().unwrap_or_default();
+    if chain.is_empty() {
+        return Err(Error::failed(format!(
+            "read the certificate of {place}: it showed none"
+        )));
+    }
+    Ok(chain.iter().cloned().map(CertificateDer::into_owned).collect())
 }
 
 async fn tcp(place: &str, host: &str, port: u16, deadline: Instant) -> Result<TcpStream> {
@@ -57,7 +62,7 @@ async fn tcp(place: &str, host: &str, port: u16, deadline: Instant) -> Result<Tc
         Ok(stream)
     };
     match timeout_at(deadline, opening).await {
-        Ok(opened) => opened.map_err(|cause| explain(place, cause)),
+        Ok(opened) => opened.map_err(|cause| explain(place, cause, None)),
         Err(_) => Err(no_answer("connect to", place).hint(
             "see whether a firewall or security group lets this computer reach that port, and whether the server is up",
         )),
@@ -69,11 +74,12 @@ async fn tls(
     stream: TcpStream,
     host: &str,
     config: ClientConfig,
+    trust: Option<&Trust>,
     deadline: Instant,
 ) -> Result<TlsStream<TcpStream>> {
     let name = ServerName::try_from(host.to_owned()).doing(|| format!("connect to {place}"))?;
     match timeout_at(deadline, TlsConnector::from(Arc::new(config)).connect(name, stream)).await {
-        Ok(opened) => opened.map_err(|cause| explain(place, cause)),
+        Ok(opened) => opened.map_err(|cause| explain(place, cause, trust)),
         Err(_) => Err(no_answer("begin TLS with", place).hint("see whether the server speaks TLS on this port")),
     }
 }
@@ -85,26 +91,23 @@ fn no_answer(doing: &str, place: &str) -> Error {
     ))
 }
 
-fn explain(place: &str, cause: io::Error) -> Error {
-    let refused_certificate = cause
-        .get_ref()
-        .and_then(|inner| inner.downcast_ref::<rustls::Error>())
-        .map(|error| match error {
-            rustls::Error::InvalidCertificate(_) | rustls::Error::General(_) => {
-                "the server's certificate is not the trusted one: find out who changed it before trusting the new one"
-            }
-            _ => "see whether the server speaks TLS on this port",
-        });
-    let hint = match (refused_certificate, cause.kind()) {
-        (Some(hint), _) => hint,
-        (None, io::ErrorKind::ConnectionRefused) => "see whether Redis runs there and listens on that address and port",
-        (None, io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset) => {
+fn explain(place: &str, cause: io::Error, trust: Option<&Trust>) -> Error {
+    let failed = Error::failed(format!("connect to {place}"));
+    if let Some(refusal) = Refusal::of(&cause).cloned() {
+        let hint = trust::remedy(trust, &refusal);
+        return failed.because(refusal).hint(hint);
+    }
+    let is_tls = cause.get_ref().is_some_and(|inner| inner.is::<rustls::Error>());
+    let hint = match cause.kind() {
+        _ if is_tls => "see whether the server speaks TLS on this port",
+        io::ErrorKind::ConnectionRefused => "see whether Redis runs there and listens on that address and port",
+        io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset => {
             "see whether the server speaks TLS on this port and allows this computer's address"
         }
-        (None, io::ErrorKind::TimedOut | io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable) => {
+        io::ErrorKind::TimedOut | io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable => {
             "see whether this computer has a way to that address"
         }
-        (None, _) => "see whether host and port are right",
+        _ => "see whether host and port are right",
     };
-    Error::failed(format!("connect to {place}")).because(cause).hint(hint)
+    failed.because(cause).hint(hint)
 }

@@ -1,227 +1,92 @@
-//! Decides which certificate is accepted: one of an authority of ours, or exactly the pinned one.
-//!
-//! System authorities are not used: hosted Redis is mostly self-signed.
+//! Says which certificate of a server is accepted. The crate `trust` verifies it, on hosts too.
 
-use crate::model::error::{Doing, Error, Result};
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
-use sha2::Digest as _;
-use std::fmt;
-use std::str::FromStr;
-use std::sync::Arc;
+use crate::model::error::{Doing, Result};
+use ::trust::{Authorities, Policy, Refusal};
+use jiff::Timestamp;
+use rustls::ClientConfig;
+use rustls::pki_types::{CertificateDer, ServerName};
+use std::sync::OnceLock;
+
+pub use ::trust::{Certificate, Digest};
 
 /// Says which certificate of a server is accepted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Trust {
     /// Signed by one of these authorities (PEM) for the host or address that was dialled.
     Authority(String),
-    /// Exactly this certificate, whatever its names and dates are.
+    /// Exactly this leaf, whatever issued it and whatever its names and dates are.
     Pin(Digest),
+    /// Signed by an authority of the system's store, for the host or address that was dialled.
+    Public,
 }
 
-/// SHA-256 of a certificate in DER form; written `sha256:` and 64 hexadecimal digits.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub struct Digest([u8; 32]);
-
-impl Digest {
-    pub fn of(certificate_der: &[u8]) -> Self {
-        Digest(sha2::Sha256::digest(certificate_der).into())
-    }
-}
-
-impl fmt::Display for Digest {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("sha256:")?;
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
-    }
-}
-
-impl fmt::Debug for Digest {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
-    }
-}
-
-impl FromStr for Digest {
-    type Err = Error;
-
-    /// Accepts upper and lower case, and colons between bytes as openssl writes them.
-    fn from_str(text: &str) -> Result<Self> {
-        let wrong = || {
-            Error::usage(format!(
-                "read the certificate pin {text:?}: it is not sha256: and 64 hexadecimal digits"
-            ))
-            .hint("let `infra check --pin` write it")
-        };
-        let digits: Vec<u8> = text
-            .trim()
-            .strip_prefix("sha256:")
-            .ok_or_else(wrong)?
-            .bytes()
-            .filter(|byte| *byte != b':')
-            .map(|byte| char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok()))
-            .collect::<Option<_>>()
-            .ok_or_else(wrong)?;
-        let bytes: Vec<u8> = digits
-            .chunks(2)
-            .map(|pair| pair.iter().fold(0, |byte, digit| byte << 4 | digit))
-            .collect();
-        match bytes.try_into() {
-            Ok(bytes) if digits.len() == 64 => Ok(Digest(bytes)),
-            _ => Err(wrong()),
+impl From<Policy> for Trust {
+    fn from(policy: Policy) -> Self {
+        match policy {
+            Policy::Pin(pin) => Trust::Pin(pin),
+            Policy::Verify => Trust::Public,
         }
     }
 }
 
 impl Trust {
     pub(super) fn client_config(&self) -> Result<ClientConfig> {
-        match self {
+        self.verifiable()?.client_config().doing(|| "set up TLS".into())
+    }
+
+    /// Judges a chain, leaf first, that `host` has shown.
+    pub fn judge(&self, chain: &[CertificateDer<'_>], host: &str) -> Result<std::result::Result<(), Refusal>> {
+        let doing = || format!("judge the certificate of {host}");
+        let name = ServerName::try_from(host).doing(doing)?;
+        self.verifiable()?.judge(chain, &name, Timestamp::now()).doing(doing)
+    }
+
+    fn verifiable(&self) -> Result<::trust::Trust> {
+        Ok(match self {
+            Trust::Pin(pin) => ::trust::Trust::Pin(*pin),
+            Trust::Public => ::trust::Trust::Authority(system().clone()),
             Trust::Authority(pem) => {
-                let mut roots = RootCertStore::empty();
-                for certificate in CertificateDer::pem_slice_iter(pem.as_bytes()) {
-                    let certificate = certificate.doing(|| "read the authority's certificate".into())?;
-                    roots
-                        .add(certificate)
-                        .doing(|| "use the authority's certificate".into())?;
-                }
-                if roots.is_empty() {
-                    return Err(Error::failed("read the authority's certificate: there is none in it"));
-                }
-                Ok(builder()?.with_root_certificates(roots).with_no_client_auth())
+                let authorities = Authorities::from_pem(pem).doing(|| "read the authority's certificate".into())?;
+                ::trust::Trust::Authority(authorities)
             }
-            Trust::Pin(digest) => exactly(Some(*digest)),
-        }
+        })
     }
 }
 
-/// Accepts any certificate: only to look at it, with no data sent over the connection.
+/// Returns what to try if a server is refused; `None` if it was only looked at.
+pub(super) fn remedy(trust: Option<&Trust>, refusal: &Refusal) -> &'static str {
+    match (trust, refusal) {
+        (_, Refusal::WrongSignature) => {
+            "somebody else may answer at this address with a copy of the certificate: find out who, before anything is sent there"
+        }
+        (Some(Trust::Pin(_)), _) => {
+            "if the provider says that it changed its certificate, run `infra check --pin`; else find out who changed it before trusting the new one"
+        }
+        (Some(Trust::Public), Refusal::Expired { .. } | Refusal::NotYetValid { .. }) => {
+            "see whether this computer's clock is right; if it is, only the provider can renew the certificate"
+        }
+        (Some(Trust::Public), _) => {
+            "run `infra check --pin` and compare what it writes with what the provider says: a pinned certificate needs no authority"
+        }
+        (Some(Trust::Authority(_)), _) => {
+            "the server's certificate is not the trusted one: find out who changed it before trusting the new one"
+        }
+        (None, _) => "ask the provider which certificate the server should show",
+    }
+}
+
+/// Reads the system's authorities once; `SSL_CERT_FILE` names others.
+fn system() -> &'static Authorities {
+    static SYSTEM: OnceLock<Authorities> = OnceLock::new();
+    SYSTEM.get_or_init(|| Authorities::of(rustls_native_certs::load_native_certs().certs))
+}
+
+/// Accepts any certificate whose key the server has: only to look at it, with no data sent over the connection.
 pub(super) fn any_certificate() -> Result<ClientConfig> {
-    exactly(None)
+    ::trust::any_certificate().doing(|| "set up TLS".into())
 }
 
-fn exactly(expected: Option<Digest>) -> Result<ClientConfig> {
-    let verifier = ExactCertificate {
-        expected,
-        provider: provider(),
-    };
-    Ok(builder()?
-        .dangerous()
-        .with_custom_certificate_verifier(Arc::new(verifier))
-        .with_no_client_auth())
-}
-
-fn provider() -> Arc<CryptoProvider> {
-    Arc::new(rustls::crypto::ring::default_provider())
-}
-
-fn builder() -> Result<rustls::ConfigBuilder<ClientConfig, rustls::WantsVerifier>> {
-    ClientConfig::builder_with_provider(provider())
-        .with_safe_default_protocol_versions()
-        .doing(|| "set up TLS".into())
-}
-
-/// Accepts one certificate by its digest (or any, if `None`) if the server has its private key.
-#[derive(Debug)]
-struct ExactCertificate {
-    expected: Option<Digest>,
-    provider: Arc<CryptoProvider>,
-}
-
-impl ServerCertVerifier for ExactCertificate {
-    fn verify_server_cert(
-        &self,
-        end_entity: &CertificateDer<'_>,
-        _intermediates: &[CertificateDer<'_>],
-        _server_name: &ServerName<'_>,
-        _ocsp_response: &[u8],
-        _now: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        let shown = Digest::of(end_entity);
-        match self.expected {
-            Some(expected) if expected != shown => Err(rustls::Error::General(format!(
-                "the certificate shown is {shown}, the one pinned is {expected}"
-            ))),
-            _ => Ok(ServerCertVerified::assertion()),
-        }
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls12_signature(
-            message,
-            certificate,
-            signature,
-            &self.provider.signature_verification_algorithms,
-        )
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls13_signature(
-            message,
-            certificate,
-            signature,
-            &self.provider.signature_verification_algorithms,
-        )
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.provider.signature_verification_algorithms.supported_schemes()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    proptest! {
-        #[test]
-        fn a_pin_survives_being_written_and_read(content in any::<Vec<u8>>()) {
-            let digest = Digest::of(&content);
-            prop_assert_eq!(digest.to_string().parse::<Digest>().unwrap(), digest);
-        }
-
-        #[test]
-        fn reading_a_pin_never_panics(text in ".*") {
-            let _ = text.parse::<Digest>();
-        }
-    }
-
-    #[test]
-    fn a_pin_in_the_form_of_openssl_is_read() {
-        let colons =
-            "sha256:E3:B0:C4:42:98:FC:1C:14:9A:FB:F4:C8:99:6F:B9:24:27:AE:41:E4:64:9B:93:4C:A4:95:99:1B:78:52:B8:55";
-        assert_eq!(colons.parse::<Digest>().unwrap(), Digest::of(b""));
-    }
-
-    #[test]
-    fn a_short_or_unnamed_pin_is_a_usage_error() {
-        let whole = Digest::of(b"").to_string();
-        for wrong in [
-            &whole[..whole.len() - 1],
-            &whole[..whole.len() - 2],
-            &whole[7..],
-            "sha256:",
-            "",
-            "md5:00",
-        ] {
-            assert_eq!(
-                wrong.parse::<Digest>().unwrap_err().kind(),
-                crate::model::error::Kind::Usage,
-                "{wrong}"
-            );
-        }
-    }
+/// Reads a certificate that a server shows, in DER form.
+pub fn read(certificate: &[u8]) -> Result<Certificate> {
+    Certificate::read(certificate).doing(|| "read a certificate".into())
 }

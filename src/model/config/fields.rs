@@ -3,10 +3,12 @@
 //! A paragraph that begins with `Default:` says a default that the code finds out later.
 
 use crate::model::cloud::ObjectLock;
+use crate::model::error::{Error, Result};
 use crate::model::values::{Bytes, Cidr, Name, Span};
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::time::Duration;
+use trust::Policy;
 
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -49,9 +51,34 @@ pub struct Source {
     /// `infra restore --from FILE.rdb`.
     #[serde(default)]
     pub none: bool,
-    /// `sha256:` and the 64 hexadecimal digits of the source's self-signed certificate;
+    /// How a source that speaks TLS is trusted: as `verify`, an authority of the system's store must vouch for it and
+    /// for the URL's host; [see there](sources.md#the-two-policies).
+    ///
+    /// Default: `verify`, unless `source.tls_pin` is given.
+    pub tls: Option<SourceTls>,
+    /// Instead: `sha256:` and the 64 hexadecimal digits of the source's certificate, whatever issued it;
     /// `infra check --pin` writes it.
     pub tls_pin: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SourceTls {
+    Verify,
+}
+
+impl Source {
+    /// Returns how a source that speaks TLS is trusted.
+    pub fn policy(&self) -> Result<Policy> {
+        match &self.tls_pin {
+            None => Ok(Policy::Verify),
+            Some(pin) => pin.parse().map(Policy::Pin).map_err(|error: trust::Error| {
+                Error::usage("read `source.tls_pin`")
+                    .because(error)
+                    .hint("let `infra check --pin` write it")
+            }),
+        }
+    }
 }
 
 #[derive(Clone, Debug, Deserialize)]

@@ -8,5 +8,7 @@ mod pin;
 mod read;
 mod values;
 
-pub use fields::{App, AppCommands, Aws, Backup, Config, Engine, Hosts, Keep, PlatformKind, Reach, Redis, Source};
+pub use fields::{
+    App, AppCommands, Aws, Backup, Config, Engine, Hosts, Keep, PlatformKind, Reach, Redis, Source, SourceTls,
+};
 pub use pin::write_pin;

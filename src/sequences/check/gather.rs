@@ -6,10 +6,10 @@ use crate::decide::preflight::{Certificate, Copy, DeniedBy, Facts, Owner, Source
 use crate::decide::vars;
 use crate::effects::cloud::ec2;
 use crate::effects::host::users::app_rules;
-use crate::effects::host::{default_maxmemory, tls, users};
+use crate::effects::host::{default_maxmemory, users};
 use crate::effects::platform::heroku::{AppSurvey, owner};
 use crate::effects::platform::{Attachment, ConfigVars};
-use crate::effects::redis::{Connection, Server, Survey, control, shown_certificate};
+use crate::effects::redis::{Connection, Server, Survey, Trust, control, shown_certificate, trust};
 use crate::model::error::{Error, Result};
 use crate::model::role::Role;
 use crate::model::secret::Secret;
@@ -122,13 +122,13 @@ async fn source(context: &Context, pair: Option<&KnownPair>) -> Result<SourceFac
     // Before anything of ours is counted among the commands in use.
     let survey = Survey::read(&server, &mut connection).await?;
     let permissions = control::permissions(&mut connection).await?;
-    let certificate = match server.trust {
-        Some(_) => {
-            let shown = tls::shown(&shown_certificate(&server.host, server.port).await?, Timestamp::now())?;
+    let certificate = match &server.trust {
+        Some(trust) => {
+            let shown = trust::read(&shown_certificate(&server.host, server.port).await?)?;
             Some(Certificate {
-                days_left: shown.days_left,
-                self_signed: shown.self_signed,
+                days_left: shown.days_left(Timestamp::now()),
                 issuer: shown.issuer,
+                pinned: matches!(trust, Trust::Pin(_)),
             })
         }
         None => None,
@@ -162,9 +162,9 @@ async fn certificates(pair: Option<&KnownPair>) -> Vec<(&'static str, i64)> {
     for role in Role::ALL {
         if let Ok(address) = addresses.of(role)
             && let Ok(certificate) = shown_certificate(address, REDIS_PORT).await
-            && let Ok(shown) = tls::shown(&certificate, Timestamp::now())
+            && let Ok(shown) = trust::read(&certificate)
         {
-            found.push((role.name(), shown.days_left));
+            found.push((role.name(), shown.days_left(Timestamp::now())));
         }
     }
     found

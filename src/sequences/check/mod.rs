@@ -2,18 +2,14 @@
 
 mod consumers;
 mod gather;
+mod pin;
 
 pub use consumers::consumers;
 
-use crate::decide::preflight;
 use crate::decide::preflight::{Finding, Severity, judge};
-use crate::effects::host::tls;
-use crate::effects::redis::{Digest, Server, shown_certificate};
-use crate::model::config;
 use crate::model::error::{Error, ExitCode, Result};
 use crate::sequences::arguments::Check;
-use crate::sequences::context::{Context, Environment, source_url};
-use jiff::Timestamp;
+use crate::sequences::context::{Context, Environment};
 use serde_json::{Value, json};
 
 pub async fn run(context: &Context, arguments: &Check) -> Result<ExitCode> {
@@ -22,7 +18,7 @@ pub async fn run(context: &Context, arguments: &Check) -> Result<ExitCode> {
 
 async fn look(context: &Context, arguments: &Check) -> Result<ExitCode> {
     if arguments.pin {
-        return pin(context).await;
+        return pin::run(context).await;
     }
     let environment = context.environment().await?;
     let (mut findings, consumers) = tokio::join!(
@@ -102,36 +98,6 @@ fn show(context: &Context, findings: &[Finding]) {
         lines.extend(remedy.map(|remedy| format!("         {:<16}  → {remedy}", "")));
     }
     ui.report(fields(findings), lines);
-}
-
-/// Prints the digest of the source's certificate, and writes it to infra.yml if there is a place.
-async fn pin(context: &Context) -> Result<ExitCode> {
-    let url = source_url(&context.platform.config_vars().await?, &context.config)?;
-    let (host, port) = Server::place_of(&url)?;
-    if !url.expose().trim_start().starts_with("rediss://") {
-        return Err(
-            Error::usage(format!("pin a certificate: the source {host}:{port} speaks no TLS")).hint("no pin is needed"),
-        );
-    }
-    let certificate = shown_certificate(&host, port).await?;
-    let digest = Digest::of(&certificate);
-    let shown = tls::shown(&certificate, Timestamp::now())?;
-    if !shown.self_signed {
-        return Err(preflight::issued_by_an_authority(
-            &format!("{host}:{port}"),
-            &shown.issuer,
-        ));
-    }
-    let written = config::write_pin(&context.common.config, &digest.to_string())?;
-    let pin = digest.to_string();
-    context.ui.report(json!({ "tls_pin": pin, "written": written }), [&pin]);
-    let file = context.common.config.display();
-    context.ui.note(if written {
-        format!("pinned in {file}; compare it with what the provider says before you trust it")
-    } else {
-        format!("put it into {file} as source.tls_pin, after comparing it with what the provider says")
-    });
-    Ok(ExitCode::Done)
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! The facts of the source: asked while the pair may follow it, remembered afterwards.
 
 use crate::effects::host::Upstream;
-use crate::effects::redis::{Server, Trust, pinned_certificate, survey};
+use crate::effects::redis::{Server, pinned_certificate, survey};
 use crate::model::error::Result;
 use crate::model::state::SourceRecord;
 
@@ -24,9 +24,9 @@ impl Known {
     pub async fn ask(server: &Server, addon: Option<String>) -> Result<Self> {
         let mut connection = server.connect(0).await?;
         let info = connection.info().await?;
-        let certificate = match server.trust {
-            Some(Trust::Pin(pin)) => Some(pinned_certificate(&server.host, server.port, pin).await?),
-            _ => None,
+        let certificate = match &server.trust {
+            Some(trust) => Some(pinned_certificate(server, trust).await?),
+            None => None,
         };
         let mut settings = survey::followed_settings(server, &mut connection).await?;
         settings.insert("maxmemory-policy".into(), info.maxmemory_policy.clone());

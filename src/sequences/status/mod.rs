@@ -4,13 +4,13 @@ mod agents;
 mod backups;
 mod show;
 
-use crate::decide::preflight::Finding;
+use crate::decide::preflight::{Finding, RENEWED_LATE_DAYS};
 use crate::effects::backup::prove::LATE_PERIODS;
 use crate::effects::backup::{BackupSummary, drill};
 use crate::effects::cloud::ec2;
 use crate::effects::cloud::ec2::RestoreInstance;
 use crate::effects::host::tls;
-use crate::effects::redis::{Server, shown_certificate};
+use crate::effects::redis::{Server, Trust, shown_certificate, trust};
 use crate::model::error::{Error, ExitCode, Result};
 use crate::model::role::Role;
 use crate::model::state::State;
@@ -137,6 +137,8 @@ struct Answer {
     address: String,
     info: Info,
     certificate_days_left: Option<i64>,
+    /// A public authority's certificate is renewed without us.
+    renewed_by_others: bool,
 }
 
 async fn ask(server: &Server) -> Result<Answer> {
@@ -144,7 +146,7 @@ async fn ask(server: &Server) -> Result<Answer> {
     let certificate_days_left = match server.trust {
         Some(_) => {
             let certificate = shown_certificate(&server.host, server.port).await?;
-            Some(tls::shown(&certificate, Timestamp::now())?.days_left)
+            Some(trust::read(&certificate)?.days_left(Timestamp::now()))
         }
         None => None,
     };
@@ -152,6 +154,7 @@ async fn ask(server: &Server) -> Result<Answer> {
         address: format!("{}:{}", server.host, server.port),
         info: connection.info().await?,
         certificate_days_left,
+        renewed_by_others: server.trust == Some(Trust::Public),
     })
 }
 
@@ -285,6 +288,7 @@ fn judge(name: &str, seen: Asked, upstream: Option<u64>, findings: &mut Vec<Find
         address,
         info,
         certificate_days_left,
+        renewed_by_others,
     } = match seen {
         Ok(seen) => seen,
         Err(error) => {
@@ -293,8 +297,14 @@ fn judge(name: &str, seen: Asked, upstream: Option<u64>, findings: &mut Vec<Find
             return Seen::Down { error };
         }
     };
-    if let Some(days) = certificate_days_left.filter(|days| *days < tls::WARN_DAYS) {
+    let warn_days = if renewed_by_others {
+        RENEWED_LATE_DAYS
+    } else {
+        tls::WARN_DAYS
+    };
+    if let Some(days) = certificate_days_left.filter(|days| *days < warn_days) {
         let remedy = match name {
+            _ if renewed_by_others => "ask the provider when it is renewed; the new one needs nothing from you",
             "source" => "ask the provider when it is renewed, and run `infra check --pin` after that",
             _ => "`infra up` renews it without a restart",
         };

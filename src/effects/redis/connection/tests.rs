@@ -66,47 +66,6 @@ async fn a_pin_accepts_that_certificate_under_any_name_and_no_other() {
 }
 
 #[tokio::test]
-async fn a_pinned_certificate_without_its_private_key_is_refused() {
-    // An attacker can show the right certificate, which is public, but cannot sign with its key.
-    let real = TestCertificate::for_names(&["127.0.0.1"]);
-    let thief = rcgen::KeyPair::generate().unwrap();
-    let chain = vec![rustls::pki_types::pem::PemObject::from_pem_slice(real.certificate.as_bytes()).unwrap()];
-    let provider = rustls::crypto::ring::default_provider();
-    let key = rustls::pki_types::PrivateKeyDer::try_from(thief.serialize_der()).unwrap();
-    let signer = provider.key_provider.load_private_key(key).unwrap();
-    #[derive(Debug)]
-    struct Shows(std::sync::Arc<rustls::sign::CertifiedKey>);
-    impl rustls::server::ResolvesServerCert for Shows {
-        fn resolve(&self, _: rustls::server::ClientHello<'_>) -> Option<std::sync::Arc<rustls::sign::CertifiedKey>> {
-            Some(self.0.clone())
-        }
-    }
-    let resolver = Shows(std::sync::Arc::new(rustls::sign::CertifiedKey::new(chain, signer)));
-    let config = rustls::ServerConfig::builder_with_provider(std::sync::Arc::new(provider))
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_no_client_auth()
-        .with_cert_resolver(std::sync::Arc::new(resolver));
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let port = listener.local_addr().unwrap().port();
-    let acceptor = tokio_rustls::TlsAcceptor::from(std::sync::Arc::new(config));
-    let served = tokio::spawn(async move {
-        let (stream, _) = listener.accept().await.unwrap();
-        acceptor.accept(stream).await.map(|_| ())
-    });
-    let server = Server {
-        label: "source".into(),
-        host: "127.0.0.1".into(),
-        port,
-        user: None,
-        password: None,
-        trust: Some(Trust::Pin(real.digest)),
-    };
-    assert!(server.dial().await.is_err());
-    assert!(served.await.unwrap().is_err());
-}
-
-#[tokio::test]
 async fn every_cause_of_a_failed_connection_has_its_own_hint_and_none_shows_the_password() {
     let server = TestServer::start(&["--requirepass", "right"]).await;
     let with = |password: Option<&str>| Server {
