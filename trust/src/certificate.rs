@@ -8,6 +8,9 @@ use std::net::IpAddr;
 use x509_parser::certificate::X509Certificate;
 use x509_parser::extensions::GeneralName;
 
+/// Characters of a name; longer ones are cut.
+const LONGEST: usize = 200;
+
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Certificate {
     pub issuer: String,
@@ -25,8 +28,8 @@ impl Certificate {
         let parsed = parse(der)?;
         let ends = parsed.validity().not_after.timestamp();
         Ok(Certificate {
-            issuer: parsed.issuer().to_string(),
-            subject: parsed.subject().to_string(),
+            issuer: plain(&parsed.issuer().to_string()),
+            subject: plain(&parsed.subject().to_string()),
             names: names(&parsed),
             ends: Timestamp::from_second(ends).map_err(|error| Error::NoCertificate(error.to_string()))?,
             version: parsed.version().0.saturating_add(1),
@@ -72,11 +75,17 @@ fn names(parsed: &X509Certificate) -> Vec<String> {
         return Vec::new();
     };
     let name = |name: &GeneralName| match name {
-        GeneralName::DNSName(name) => Some((*name).to_string()),
+        GeneralName::DNSName(name) => Some(plain(name)),
         GeneralName::IPAddress(bytes) => address(bytes).map(|address| address.to_string()),
         _ => None,
     };
     extension.value.general_names.iter().filter_map(name).collect()
+}
+
+/// Makes text of an unknown server fit for a terminal.
+fn plain(text: &str) -> String {
+    let shown = text.chars().take(LONGEST);
+    shown.map(|c| if c.is_control() { '?' } else { c }).collect()
 }
 
 fn address(bytes: &[u8]) -> Option<IpAddr> {

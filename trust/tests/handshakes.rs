@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test stops at what it did not expect")]
 
+use proptest::prelude::*;
+use proptest::test_runner::{Config, TestRunner};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
@@ -258,4 +260,47 @@ fn a_policy_and_authorities_make_trust() {
     std::fs::remove_file(&file).unwrap();
     meet(&trust, &shown, &shown.key, &TLS13).unwrap();
     assert!(Authorities::from_file(&file).is_err());
+}
+
+#[test]
+fn what_a_certificate_says_cannot_steer_a_terminal() {
+    let mut params = rcgen::CertificateParams::new([]).unwrap();
+    let long = format!("\u{1b}]0;owned\u{7}{}", "x".repeat(1000));
+    params.distinguished_name.push(rcgen::DnType::CommonName, long);
+    let certificate = params.self_signed(&rcgen::KeyPair::generate().unwrap()).unwrap();
+    let said = Certificate::read(certificate.der()).unwrap();
+    for text in [&said.issuer, &said.subject] {
+        assert!(
+            text.contains("]0;owned") && !text.contains(char::is_control) && text.len() <= 200,
+            "{text}"
+        );
+    }
+}
+
+/// Fuzzes with 10,000 malformed certificates.
+#[test]
+fn a_malformed_certificate_is_refused_without_a_panic() {
+    let kinds = [Tls::On, Tls::V1].map(|tls| chain(&shown(tls)));
+    let authority = authorities(&authority("an authority").unwrap().certificate);
+    let name = ServerName::try_from(NAME).unwrap();
+    let mut runner = TestRunner::new(Config::with_cases(10_000));
+    let changes = prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..4);
+    let input = (0..2_usize, any::<Option<prop::sample::Index>>(), changes);
+    let result = runner.run(&input, |(kind, length, changes)| {
+        let [leaf, root] = kinds[kind].as_slice() else { panic!() };
+        let mut bytes = leaf.to_vec();
+        for (at, byte) in changes {
+            let at = at.index(bytes.len());
+            bytes[at] = byte;
+        }
+        if let Some(length) = length {
+            bytes.truncate(length.index(bytes.len()));
+        }
+        let _ = Certificate::read(&bytes);
+        let chain = [CertificateDer::from(bytes), root.clone()];
+        let judged = authority.judge(&chain, &name, jiff::Timestamp::now()).unwrap();
+        prop_assert!(judged.is_err());
+        Ok(())
+    });
+    result.unwrap();
 }

@@ -55,6 +55,9 @@ pub(super) async fn run(context: &Context) -> Result<ExitCode> {
     Ok(ExitCode::Done)
 }
 
+/// Names that are printed; `--json` has all.
+const MOST_NAMES: usize = 10;
+
 /// What the server has shown.
 struct Look {
     pin: String,
@@ -85,6 +88,10 @@ impl Look {
     fn lines(&self) -> Vec<String> {
         let names = match self.leaf.names.as_slice() {
             [] => format!("no name (version {})", self.leaf.version),
+            names if names.len() > MOST_NAMES => {
+                let more = names.len() - MOST_NAMES;
+                format!("{} and {more} more", names[..MOST_NAMES].join(", "))
+            }
             names => names.join(", "),
         };
         let sent = match self.sent {
