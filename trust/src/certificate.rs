@@ -64,7 +64,7 @@ pub(crate) fn public_key(der: &[u8]) -> Result<SubjectPublicKeyInfoDer<'_>, Erro
 
 fn parse(der: &[u8]) -> Result<X509Certificate<'_>, Error> {
     match x509_parser::parse_x509_certificate(der) {
-        Ok((rest, parsed)) if rest.is_empty() => Ok(parsed),
+        Ok(([], parsed)) => Ok(parsed),
         Ok(_) => Err(Error::NoCertificate("more bytes follow it".into())),
         Err(error) => Err(Error::NoCertificate(error.to_string())),
     }

@@ -56,7 +56,7 @@ impl From<Refusal> for rustls::Error {
 fn listed(names: &[String]) -> String {
     match names {
         [] => "no name at all".to_string(),
-        [some @ .., last] if some.is_empty() => last.clone(),
+        [last] => last.clone(),
         [some @ .., last] if some.len() < 4 => format!("{} and {last}", some.join(", ")),
         more => format!("{} and {} more", more[..3].join(", "), more.len() - 3),
     }
