@@ -51,18 +51,16 @@ pub enum AppCommand {
         /// Such as web=2 worker=1
         #[arg(required = true, value_name = "TYPE=QUANTITY")]
         quantities: Vec<String>,
-        /// The app's name
-        #[arg(long, default_value = "demo")]
-        app: String,
+        #[command(flatten)]
+        app: App,
     },
     /// Set config vars of the app, which restarts it
     Set {
         /// Such as DEMO_WRITES_PER_SECOND=5000
         #[arg(required = true, value_name = "NAME=VALUE")]
         vars: Vec<String>,
-        /// The app's name
-        #[arg(long, default_value = "demo")]
-        app: String,
+        #[command(flatten)]
+        app: App,
     },
     /// Give the app's add-on a new password, as its host does: attached apps are restarted with it, copies stay stale
     Rotate {
@@ -75,9 +73,8 @@ pub enum AppCommand {
     },
     /// List the app's processes as the platform does
     Ps {
-        /// The app's name
-        #[arg(long, default_value = "demo")]
-        app: String,
+        #[command(flatten)]
+        app: App,
         #[command(flatten)]
         output: Output,
     },
@@ -85,9 +82,8 @@ pub enum AppCommand {
     Check(Check),
     /// Print as JSON what the platform did and how the app fared
     Report {
-        /// The app's name
-        #[arg(long, default_value = "demo")]
-        app: String,
+        #[command(flatten)]
+        app: App,
     },
 }
 
@@ -103,6 +99,14 @@ pub enum LedgerCommand {
         #[command(flatten)]
         output: Output,
     },
+}
+
+/// Which app.
+#[derive(Debug, Args)]
+pub struct App {
+    /// The app's name
+    #[arg(long, default_value = "demo")]
+    app: String,
 }
 
 /// Which Redis.
@@ -139,16 +143,16 @@ impl Command {
                 redis,
                 output,
             }) => fill(Seed { keys, seed }, redis, &output).await,
-            Self::App(AppCommand::Scale { quantities, app }) => scale(&app, &quantities).await,
-            Self::App(AppCommand::Set { vars, app }) => set(&app, &vars).await,
+            Self::App(AppCommand::Scale { quantities, app }) => scale(&app.app, &quantities).await,
+            Self::App(AppCommand::Set { vars, app }) => set(&app.app, &vars).await,
             Self::App(AppCommand::Rotate { app, cut }) => {
                 let addon = super::operate::rotate(&app, cut).await?;
                 crate::output::line(&format!("{addon} has a new password"))?;
                 Ok(ExitCode::SUCCESS)
             }
-            Self::App(AppCommand::Ps { app, output }) => list_processes(&app, &output).await,
+            Self::App(AppCommand::Ps { app, output }) => list_processes(&app.app, &output).await,
             Self::App(AppCommand::Check(check)) => check.run().await,
-            Self::App(AppCommand::Report { app }) => report(&app).await,
+            Self::App(AppCommand::Report { app }) => report(&app.app).await,
             Self::Ledger(LedgerCommand::Check { redis, ledgers, output }) => check(&redis, ledgers, &output).await,
         }
     }

@@ -1,21 +1,17 @@
-//! The ledger's format: one record a line; times are microseconds since the process's start.
+//! The ledger's format: one record a line, as JSON; times are microseconds since the process's start.
 //!
 //! ```text
-//! L 1 web.1.mfx3k2 1763856000123456        format, process, its start in microseconds since 1970
-//! h 0 10.77.0.1:6390                       endpoint 0 is this address
-//! a 17 1203 m 0 demo:marker:web.1.mfx3k2:8 41     attempt 17: marker in database 0, value 41
-//! k 17 1950 0                              acknowledged by endpoint 0
-//! k 18 1950 0 1234                         the same, with the number that a counter answered
-//! e 19 2000 0 io                           failed: whether it took effect is unknown
-//! c 2100 0 refused                         no connection to endpoint 0 could be made
+//! {"start":{"process":"web.1.mfx3k2","at_us":1763856000123456}}
+//! {"attempt":{"operation":17,"after_us":1203,"write":{"counter":{"database":0,"key":"demo:counter:3"}}}}
+//! {"acknowledged":{"operation":17,"after_us":1950,"endpoint":"10.77.0.1:6390","answer":1234}}
 //! ```
 
-use std::fmt;
-
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
+use serde::{Deserialize, Serialize};
 
 /// A write of the app.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Deserialize, Serialize, PartialEq, Eq)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Write {
     /// SET of a key that only this process writes, with a rising value.
     Marker { database: i64, key: String, value: u64 },
@@ -74,15 +70,13 @@ impl Write {
 }
 
 /// One line of a ledger.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Deserialize, Serialize, PartialEq, Eq)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Record {
     Start {
         process: String,
+        /// Microseconds since 1970.
         at_us: u64,
-    },
-    Endpoint {
-        number: usize,
-        address: String,
     },
     Attempt {
         operation: u64,
@@ -92,188 +86,30 @@ pub enum Record {
     Acknowledged {
         operation: u64,
         after_us: u64,
-        endpoint: usize,
+        endpoint: String,
+        /// The number that a counter answered.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
         answer: Option<i64>,
     },
+    /// It is not known whether the write took effect.
     Failed {
         operation: u64,
         after_us: u64,
-        endpoint: usize,
+        endpoint: String,
         reason: String,
     },
+    /// No connection to the endpoint could be made.
     NotConnected {
         after_us: u64,
-        endpoint: usize,
+        endpoint: String,
         reason: String,
     },
-}
-
-impl fmt::Display for Record {
-    fn fmt(&self, line: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Start { process, at_us } => write!(line, "L 1 {process} {at_us}"),
-            Self::Endpoint { number, address } => write!(line, "h {number} {address}"),
-            Self::Attempt {
-                operation,
-                after_us,
-                write,
-            } => {
-                write!(line, "a {operation} {after_us} ")?;
-                match write {
-                    Write::Marker { database, key, value } => write!(line, "m {database} {key} {value}"),
-                    Write::Counter { database, key } => write!(line, "c {database} {key}"),
-                    Write::Score {
-                        database,
-                        key,
-                        member,
-                        score,
-                    } => {
-                        write!(line, "z {database} {key} {member} {score}")
-                    }
-                    Write::Push { job } => write!(line, "p {job}"),
-                    Write::Take { job } => write!(line, "t {job}"),
-                    Write::Done { job } => write!(line, "d {job}"),
-                    Write::Hold { job } => write!(line, "o {job}"),
-                    Write::PutBack { job } => write!(line, "b {job}"),
-                }
-            }
-            Self::Acknowledged {
-                operation,
-                after_us,
-                endpoint,
-                answer: None,
-            } => {
-                write!(line, "k {operation} {after_us} {endpoint}")
-            }
-            Self::Acknowledged {
-                operation,
-                after_us,
-                endpoint,
-                answer: Some(answer),
-            } => {
-                write!(line, "k {operation} {after_us} {endpoint} {answer}")
-            }
-            Self::Failed {
-                operation,
-                after_us,
-                endpoint,
-                reason,
-            } => {
-                write!(line, "e {operation} {after_us} {endpoint} {reason}")
-            }
-            Self::NotConnected {
-                after_us,
-                endpoint,
-                reason,
-            } => write!(line, "c {after_us} {endpoint} {reason}"),
-        }
-    }
 }
 
 impl Record {
-    /// Reads one line, without its end.
+    /// Reads one line.
     pub fn parse(line: &str) -> Result<Self> {
-        let mut fields = Fields {
-            line,
-            rest: line.split(' '),
-        };
-        let record = match fields.text()? {
-            "L" => {
-                let version = fields.text()?;
-                if version != "1" {
-                    bail!("this ledger is of format {version:?}, and only format 1 is known");
-                }
-                Self::Start {
-                    process: fields.owned()?,
-                    at_us: fields.number()?,
-                }
-            }
-            "h" => Self::Endpoint {
-                number: fields.number()?,
-                address: fields.owned()?,
-            },
-            "a" => Self::Attempt {
-                operation: fields.number()?,
-                after_us: fields.number()?,
-                write: fields.write()?,
-            },
-            "k" => Self::Acknowledged {
-                operation: fields.number()?,
-                after_us: fields.number()?,
-                endpoint: fields.number()?,
-                answer: fields
-                    .rest
-                    .next()
-                    .map(str::parse)
-                    .transpose()
-                    .with_context(|| format!("read the answer in ledger line {line:?}"))?,
-            },
-            "e" => Self::Failed {
-                operation: fields.number()?,
-                after_us: fields.number()?,
-                endpoint: fields.number()?,
-                reason: fields.owned()?,
-            },
-            "c" => Self::NotConnected {
-                after_us: fields.number()?,
-                endpoint: fields.number()?,
-                reason: fields.owned()?,
-            },
-            _ => bail!("ledger line {line:?} begins with an unknown letter"),
-        };
-        if fields.rest.next().is_some() {
-            bail!("ledger line {line:?} has more fields than expected");
-        }
-        Ok(record)
-    }
-}
-
-struct Fields<'line> {
-    line: &'line str,
-    rest: std::str::Split<'line, char>,
-}
-
-impl<'line> Fields<'line> {
-    fn text(&mut self) -> Result<&'line str> {
-        let field = self.rest.next().filter(|field| !field.is_empty());
-        field.with_context(|| format!("ledger line {:?} has fewer fields than expected", self.line))
-    }
-
-    fn owned(&mut self) -> Result<String> {
-        self.text().map(str::to_owned)
-    }
-
-    fn number<N: std::str::FromStr<Err = std::num::ParseIntError>>(&mut self) -> Result<N> {
-        let field = self.text()?;
-        field
-            .parse()
-            .with_context(|| format!("{field:?} in ledger line {:?} is no number", self.line))
-    }
-
-    fn write(&mut self) -> Result<Write> {
-        Ok(match self.text()? {
-            "m" => Write::Marker {
-                database: self.number()?,
-                key: self.owned()?,
-                value: self.number()?,
-            },
-            "c" => Write::Counter {
-                database: self.number()?,
-                key: self.owned()?,
-            },
-            "z" => Write::Score {
-                database: self.number()?,
-                key: self.owned()?,
-                member: self.owned()?,
-                score: self.number()?,
-            },
-            "p" => Write::Push { job: self.owned()? },
-            "t" => Write::Take { job: self.owned()? },
-            "d" => Write::Done { job: self.owned()? },
-            "o" => Write::Hold { job: self.owned()? },
-            "b" => Write::PutBack { job: self.owned()? },
-            other => bail!("ledger line {:?} names an unknown kind of write {other:?}", self.line),
-        })
+        serde_json::from_str(line).with_context(|| format!("understand the ledger's line {line:?}"))
     }
 }
 
@@ -292,10 +128,6 @@ mod tests {
             Record::Start {
                 process: "web.1.mfx".into(),
                 at_us: 1_763_856_000_123_456,
-            },
-            Record::Endpoint {
-                number: 0,
-                address: "10.77.0.1:6390".into(),
             },
             write(Write::Marker {
                 database: 1,
@@ -330,29 +162,30 @@ mod tests {
             Record::Acknowledged {
                 operation: 17,
                 after_us: 1950,
-                endpoint: 0,
+                endpoint: "10.77.0.1:6390".into(),
                 answer: None,
             },
             Record::Acknowledged {
                 operation: 18,
                 after_us: 1950,
-                endpoint: 0,
+                endpoint: "10.77.0.1:6390".into(),
                 answer: Some(-4),
             },
             Record::Failed {
                 operation: 19,
                 after_us: 2000,
-                endpoint: 1,
+                endpoint: "10.77.0.1:6390".into(),
                 reason: "io".into(),
             },
             Record::NotConnected {
                 after_us: 2100,
-                endpoint: 1,
+                endpoint: "10.77.0.1:6390".into(),
                 reason: "refused".into(),
             },
         ];
         for record in records {
-            assert_eq!(Record::parse(&record.to_string()).unwrap(), record);
+            let line = serde_json::to_string(&record).unwrap();
+            assert_eq!(Record::parse(&line).unwrap(), record);
         }
     }
 
@@ -360,12 +193,12 @@ mod tests {
     fn damaged_lines_are_refused() {
         for line in [
             "",
-            "x 1",
-            "k 17",
-            "k 17 1950 0 1234 9",
-            "a 1 2 q 3",
-            "k one 2 3",
-            "L 2 web.1 5",
+            "k 17 1950 0",
+            r#"{"unknown":{}}"#,
+            r#"{"start":{"process":"web.1"}}"#,
+            r#"{"start":{"process":"web.1","at_us":5,"more":1}}"#,
+            r#"{"attempt":{"operation":1,"after_us":2,"write":{"unknown":{"job":"a"}}}}"#,
+            r#"{"failed":{"operation":"one","after_us":2,"endpoint":"a","reason":"io"}}"#,
         ] {
             assert!(Record::parse(line).is_err(), "{line:?} was accepted");
         }

@@ -177,36 +177,16 @@ fn judge_jobs(verdict: &mut Verdict, before: &Expectations, after: &Expectations
         let found = format!("done {done} times, waiting {queued} times, reported done {reported} times");
         // A job that a worker may still hold in its memory need not be in Redis.
         let in_hand = after.jobs.get(id).unwrap_or(job).holds_attempted > job.put_backs_acknowledged;
+        let mut add = |kind, times, expected| verdict.add(kind, times, keys::QUEUE_DATABASE, id, expected, &*found);
         if job.done_acknowledged > 0 && done == 0 {
-            verdict.add(
-                FindingKind::LostCompletion,
-                1,
-                keys::QUEUE_DATABASE,
-                id,
-                "done once",
-                found.clone(),
-            );
+            add(FindingKind::LostCompletion, 1, "done once");
         } else if (job.pushed || job.put_backs_acknowledged > 0) && done == 0 && queued == 0 && !in_hand {
-            verdict.add(
-                FindingKind::LostJob,
-                1,
-                keys::QUEUE_DATABASE,
-                id,
-                "done or waiting, once",
-                found.clone(),
-            );
+            add(FindingKind::LostJob, 1, "done or waiting, once");
         }
         let times = done.max(reported) + queued;
         // A lost completion whose job waits again is one loss. It doubles only if it is done again.
         if times > 1 && !(done == 0 && reported <= 1 && queued == 1) {
-            verdict.add(
-                FindingKind::DoubledJob,
-                times - 1,
-                keys::QUEUE_DATABASE,
-                id,
-                "done or waiting, once",
-                found,
-            );
+            add(FindingKind::DoubledJob, times - 1, "done or waiting, once");
         }
     }
     for (id, times) in waiting {

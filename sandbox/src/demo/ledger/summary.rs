@@ -144,7 +144,6 @@ fn read_one(expectations: &mut Expectations, mut lines: impl BufRead) -> Result<
                 reading = Some(Reading {
                     process,
                     at_us,
-                    endpoints: Vec::new(),
                     open: HashMap::new(),
                 });
             }
@@ -160,7 +159,6 @@ fn read_one(expectations: &mut Expectations, mut lines: impl BufRead) -> Result<
 struct Reading {
     process: String,
     at_us: u64,
-    endpoints: Vec<String>,
     open: HashMap<u64, Write>,
 }
 
@@ -168,7 +166,6 @@ impl Reading {
     fn take(&mut self, expectations: &mut Expectations, record: Record) -> Result<()> {
         match record {
             Record::Start { .. } => bail!("it starts twice"),
-            Record::Endpoint { address, .. } => self.endpoints.push(address),
             Record::Attempt { operation, write, .. } => {
                 expectations.attempted(&write);
                 self.open.insert(operation, write);
@@ -183,11 +180,10 @@ impl Reading {
                     .open
                     .remove(&operation)
                     .with_context(|| format!("operation {operation} is acknowledged and was never attempted"))?;
-                let address = self.endpoint(endpoint)?.to_owned();
                 expectations.acknowledged(&write, answer)?;
                 let traffic = &mut expectations.traffic;
                 let at_us = self.at_us + after_us;
-                traffic.by_endpoint.entry(address).or_default().push(at_us);
+                traffic.by_endpoint.entry(endpoint).or_default().push(at_us);
                 traffic.by_process.entry(self.process.clone()).or_default().push(at_us);
             }
             Record::Failed { operation, reason, .. } => {
@@ -199,13 +195,6 @@ impl Reading {
             }
         }
         Ok(())
-    }
-
-    fn endpoint(&self, number: usize) -> Result<&str> {
-        self.endpoints
-            .get(number)
-            .map(String::as_str)
-            .with_context(|| format!("endpoint {number} was never named"))
     }
 }
 

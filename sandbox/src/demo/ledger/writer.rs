@@ -27,9 +27,8 @@ pub struct Ledger {
 struct Inner {
     file: File,
     path: PathBuf,
-    buffer: String,
+    buffer: Vec<u8>,
     next_operation: u64,
-    endpoints: Vec<String>,
     in_flight: Vec<u64>,
 }
 
@@ -46,21 +45,17 @@ impl Ledger {
             .open(&path)
             .with_context(|| format!("create the ledger {}", path.display()))?;
         let at_us = u64::try_from(since_epoch.as_micros()).context("read the clock")?;
-        let buffer = format!(
-            "{}\n",
-            Record::Start {
-                process: process.clone(),
-                at_us
-            }
-        );
-        let inner = Inner {
+        let mut inner = Inner {
             file,
             path,
-            buffer,
+            buffer: Vec::new(),
             next_operation: 0,
-            endpoints: Vec::new(),
             in_flight: Vec::new(),
         };
+        inner.put(&Record::Start {
+            process: process.clone(),
+            at_us,
+        });
         let ledger = Self {
             process,
             started: Instant::now(),
@@ -94,12 +89,11 @@ impl Ledger {
     pub fn acknowledged(&self, operation: Operation, address: &str, answer: Option<i64>) {
         let after_us = self.after_us();
         let mut inner = self.lock();
-        let endpoint = inner.endpoint(address);
         inner.in_flight.retain(|open| *open != operation.0);
         inner.put(&Record::Acknowledged {
             operation: operation.0,
             after_us,
-            endpoint,
+            endpoint: address.to_owned(),
             answer,
         });
     }
@@ -109,11 +103,10 @@ impl Ledger {
         let after_us = self.after_us();
         let mut inner = self.lock();
         inner.in_flight.retain(|open| *open != operation.0);
-        let endpoint = inner.endpoint(address);
         inner.put(&Record::Failed {
             operation: operation.0,
             after_us,
-            endpoint,
+            endpoint: address.to_owned(),
             reason: reason.to_owned(),
         });
     }
@@ -122,10 +115,9 @@ impl Ledger {
     pub fn not_connected(&self, address: &str, reason: &str) {
         let after_us = self.after_us();
         let mut inner = self.lock();
-        let endpoint = inner.endpoint(address);
         inner.put(&Record::NotConnected {
             after_us,
-            endpoint,
+            endpoint: address.to_owned(),
             reason: reason.to_owned(),
         });
     }
@@ -137,7 +129,7 @@ impl Ledger {
             return Ok(());
         }
         let Inner { file, path, buffer, .. } = &mut *inner;
-        file.write_all(buffer.as_bytes())
+        file.write_all(buffer)
             .with_context(|| format!("write the ledger {}", path.display()))?;
         buffer.clear();
         Ok(())
@@ -163,22 +155,9 @@ impl Ledger {
 
 impl Inner {
     fn put(&mut self, record: &Record) {
-        use std::fmt::Write as _;
-        // Writing to a String cannot fail.
-        let _ = writeln!(self.buffer, "{record}");
-    }
-
-    fn endpoint(&mut self, address: &str) -> usize {
-        if let Some(number) = self.endpoints.iter().position(|known| known == address) {
-            return number;
-        }
-        let number = self.endpoints.len();
-        self.endpoints.push(address.to_owned());
-        self.put(&Record::Endpoint {
-            number,
-            address: address.to_owned(),
-        });
-        number
+        // Writing to memory cannot fail.
+        let _ = serde_json::to_writer(&mut self.buffer, record);
+        self.buffer.push(b'\n');
     }
 }
 

@@ -10,7 +10,10 @@ fn read(ledgers: &[&str]) -> Expectations {
 
 #[test]
 fn a_line_that_is_still_being_written_is_left_out() {
-    let expectations = read(&["L 1 w 1000\nh 0 a:1\na 0 5 m 0 key 3\nk 0 6 0\na 1 7 m 0 key 4"]);
+    let expectations = read(&[r#"{"start":["w",1000]}
+        {"attempt":[0,5,{"marker":[0,"key",3]}]}
+        {"acknowledged":[0,6,"a:1"]}
+        {"attempt":[1,7,{"marker":[0,"key",4]}]}"#]);
     assert_eq!(
         expectations.risings[&(0, "key".into(), None)],
         Rising {
@@ -22,8 +25,20 @@ fn a_line_that_is_still_being_written_is_left_out() {
 
 #[test]
 fn the_gap_is_between_the_last_write_of_the_old_and_the_first_of_the_new_endpoint() {
-    let old = "L 1 w1 1000000\nh 0 old:1\na 0 0 p j-1\nk 0 1000 0\na 1 2000 p j-2\nk 1 3000 0\na 2 4000 p j-3\n";
-    let new = "L 1 w2 2000000\nh 0 new:1\nc 10 0 refused\na 0 0 p j-4\nk 0 500 0\na 1 600 c 0 k\ne 1 700 0 io\n";
+    let old = r#"{"start":["w1",1000000]}
+        {"attempt":[0,0,{"push":["j-1"]}]}
+        {"acknowledged":[0,1000,"old:1"]}
+        {"attempt":[1,2000,{"push":["j-2"]}]}
+        {"acknowledged":[1,3000,"old:1"]}
+        {"attempt":[2,4000,{"push":["j-3"]}]}
+"#;
+    let new = r#"{"start":["w2",2000000]}
+        {"not_connected":[10,"new:1","refused"]}
+        {"attempt":[0,0,{"push":["j-4"]}]}
+        {"acknowledged":[0,500,"new:1"]}
+        {"attempt":[1,600,{"counter":[0,"k"]}]}
+        {"failed":[1,700,"new:1","io"]}
+"#;
     let report = report(&read(&[new, old]));
     assert_eq!(report.app_write_gap_ms, Some(997.5));
     assert_eq!((report.acknowledged, report.unanswered), (3, 2));
@@ -34,8 +49,16 @@ fn the_gap_is_between_the_last_write_of_the_old_and_the_first_of_the_new_endpoin
 
 #[test]
 fn two_endpoints_that_take_writes_show_as_late_acknowledgements() {
-    let old = "L 1 w1 0\nh 0 old:1\na 0 0 p j-1\nk 0 1000 0\na 1 0 p j-2\nk 1 9000 0\n";
-    let new = "L 1 w2 0\nh 0 new:1\na 0 0 p j-3\nk 0 5000 0\n";
+    let old = r#"{"start":["w1",0]}
+        {"attempt":[0,0,{"push":["j-1"]}]}
+        {"acknowledged":[0,1000,"old:1"]}
+        {"attempt":[1,0,{"push":["j-2"]}]}
+        {"acknowledged":[1,9000,"old:1"]}
+"#;
+    let new = r#"{"start":["w2",0]}
+        {"attempt":[0,0,{"push":["j-3"]}]}
+        {"acknowledged":[0,5000,"new:1"]}
+"#;
     let report = report(&read(&[old, new]));
     assert_eq!(report.switches[0].late_acknowledgements, 1);
     assert_eq!(report.app_write_gap_ms, Some(-4.0));
@@ -43,5 +66,14 @@ fn two_endpoints_that_take_writes_show_as_late_acknowledgements() {
 
 #[test]
 fn a_claim_without_an_attempt_is_refused() {
-    assert!(read_one(&mut Expectations::default(), "L 1 w 0\nh 0 a:1\nk 0 1 0\n".as_bytes()).is_err());
+    assert!(
+        read_one(
+            &mut Expectations::default(),
+            r#"{"start":["w",0]}
+        {"acknowledged":[0,1,"a:1"]}
+"#
+            .as_bytes()
+        )
+        .is_err()
+    );
 }
