@@ -122,20 +122,20 @@ impl Work<'_> {
         self.instances().await?;
         held().await?;
         let all = tokio::join!(
-            self.addresses(),
-            self.groups(),
-            self.role(),
-            self.key_pair(),
-            self.parameters()
+            self.each(|removal| matches!(removal, Removal::Address(_))),
+            self.each(|removal| matches!(removal, Removal::Group { .. })),
+            self.each(|removal| matches!(removal, Removal::Profile { .. } | Removal::Role { .. })),
+            self.each(|removal| matches!(removal, Removal::KeyPair { .. })),
+            self.each(|removal| matches!(removal, Removal::Parameters { .. })),
         );
         for result in [all.0, all.1, all.2, all.3, all.4] {
             result?;
         }
         held().await?;
-        self.backups().await?;
+        self.each(|removal| matches!(removal, Removal::Backups { .. })).await?;
         held().await?;
         self.state(lock).await?;
-        self.bucket().await
+        self.empty_bucket().await
     }
 
     async fn instances(&self) -> Result<()> {
@@ -178,73 +178,37 @@ impl Work<'_> {
         Ok(())
     }
 
-    async fn addresses(&self) -> Result<()> {
-        for removal in &self.plan.removals {
-            let Removal::Address(address) = removal else { continue };
-            let step = self.ui.step(format!("address {}", address.public_ip));
-            let what = format!("the address {} to be let go", address.public_ip);
-            until_unused(&step, &what, || ec2::release_address(self.cloud, address)).await?;
-            self.did(|other| other == removal);
-            step.done("released");
-        }
-        Ok(())
-    }
-
-    async fn groups(&self) -> Result<()> {
-        for removal in &self.plan.removals {
-            let Removal::Group { id, name } = removal else { continue };
-            let step = self.ui.step(format!("security group {name}"));
-            let what = format!("the security group {id} to be empty");
-            until_unused(&step, &what, || ec2::delete_group(self.cloud, id)).await?;
-            self.did(|other| other == removal);
-            step.done("removed");
-        }
-        Ok(())
-    }
-
-    async fn role(&self) -> Result<()> {
-        for removal in &self.plan.removals {
+    /// Removes one after the other those of a kind.
+    async fn each(&self, kind: impl Fn(&Removal) -> bool) -> Result<()> {
+        for removal in self.plan.removals.iter().filter(|removal| kind(removal)) {
             match removal {
-                Removal::Profile { name } => iam::delete_profile(self.cloud, name).await?,
-                Removal::Role { name } => iam::delete_role(self.cloud, name).await?,
-                _ => continue,
+                Removal::Address(address) => {
+                    let step = self.ui.step(format!("address {}", address.public_ip));
+                    let what = format!("the address {} to be let go", address.public_ip);
+                    until_unused(&step, &what, || ec2::release_address(self.cloud, address)).await?;
+                    step.done("released");
+                }
+                Removal::Group { id, name } => {
+                    let step = self.ui.step(format!("security group {name}"));
+                    let what = format!("the security group {id} to be empty");
+                    until_unused(&step, &what, || ec2::delete_group(self.cloud, id)).await?;
+                    step.done("removed");
+                }
+                Removal::Profile { name } => self.at_once(removal, iam::delete_profile(self.cloud, name)).await?,
+                Removal::Role { name } => self.at_once(removal, iam::delete_role(self.cloud, name)).await?,
+                Removal::KeyPair { name } => self.at_once(removal, ec2::delete_key_pair(self.cloud, name)).await?,
+                Removal::Parameters { names, .. } => self.at_once(removal, ssm::delete(self.cloud, names)).await?,
+                Removal::Backups { prefix, .. } => {
+                    let step = self.ui.step(format!("backups {prefix}"));
+                    let bucket = Bucket::new(self.cloud, self.names.bucket());
+                    let versions = bucket.versions(prefix).await?;
+                    bucket.erase(&versions, self.plan.governed).await?;
+                    step.done("removed, with old versions");
+                }
+                // These are removed in ways of their own.
+                Removal::Instance { .. } | Removal::State { .. } | Removal::EmptyBucket { .. } => continue,
             }
-            self.done_at_once(removal);
-        }
-        Ok(())
-    }
-
-    async fn key_pair(&self) -> Result<()> {
-        for removal in &self.plan.removals {
-            let Removal::KeyPair { name } = removal else { continue };
-            ec2::delete_key_pair(self.cloud, name).await?;
-            self.done_at_once(removal);
-        }
-        Ok(())
-    }
-
-    async fn parameters(&self) -> Result<()> {
-        for removal in &self.plan.removals {
-            let Removal::Parameters { names, .. } = removal else {
-                continue;
-            };
-            ssm::delete(self.cloud, names).await?;
-            self.done_at_once(removal);
-        }
-        Ok(())
-    }
-
-    async fn backups(&self) -> Result<()> {
-        for removal in &self.plan.removals {
-            let Removal::Backups { prefix, .. } = removal else {
-                continue;
-            };
-            let step = self.ui.step(format!("backups {prefix}"));
-            let bucket = Bucket::new(self.cloud, self.names.bucket());
-            let governed = self.plan.governed;
-            bucket.erase(&bucket.versions(prefix).await?, governed).await?;
             self.did(|other| other == removal);
-            step.done("removed, with old versions");
         }
         Ok(())
     }
@@ -284,18 +248,20 @@ impl Work<'_> {
             lock.is_removed();
         }
         if let Some(removal) = removal {
-            self.done_at_once(removal);
+            self.show_removed(removal);
+            self.did(|other| other == removal);
         }
         Ok(())
     }
 
-    async fn bucket(&self) -> Result<Vec<String>> {
+    async fn empty_bucket(&self) -> Result<Vec<String>> {
         for removal in &self.plan.removals {
             let Removal::EmptyBucket { name } = removal else {
                 continue;
             };
             if bucket::delete(self.cloud, name).await? {
-                self.done_at_once(removal);
+                self.show_removed(removal);
+                self.did(|other| other == removal);
             } else {
                 return Ok(vec![format!("bucket {name}: something else is in it")]);
             }
@@ -316,12 +282,18 @@ impl Work<'_> {
             .extend(lines);
     }
 
-    fn done_at_once(&self, removal: &Removal) {
+    /// Shows a removal that takes no time only when it is done.
+    async fn at_once(&self, removal: &Removal, removing: impl Future<Output = Result<()>>) -> Result<()> {
+        removing.await?;
+        self.show_removed(removal);
+        Ok(())
+    }
+
+    fn show_removed(&self, removal: &Removal) {
         let change = removal.change();
         self.ui
             .step(format!("{} {}", change.resource, change.name))
             .done("removed");
-        self.did(|other| other == removal);
     }
 
     fn removed(&self) -> Vec<String> {
