@@ -87,8 +87,8 @@ fn age(world: &World) {
         });
         let encoded = |text: &str| base64::engine::general_purpose::STANDARD.encode(text);
         let layout = Layout::of(infra::model::config::Engine::Redis);
-        let (certificate, key) = (layout.certificate_file(), layout.key_file());
-        for (path, text) in [(&certificate, issued.certificate.as_str()), (&key, issued.key.expose())] {
+        let (certificate, key) = (layout.certificate_file, layout.key_file);
+        for (path, text) in [(certificate, issued.certificate.as_str()), (key, issued.key.expose())] {
             let script = format!(
                 "echo {} | base64 -d | sudo tee {path} >/dev/null && echo placed",
                 encoded(text)

@@ -1,7 +1,7 @@
 //! The agent on a host: its files, its status and its bases. It ships the log and makes bases; on a
 //! replica it only keeps the data that a full copy replaces. Operators restore.
 
-use super::description::{Content, Description, File, Reaction, Unit, root_file};
+use super::description::{Description, File, Reaction, Unit, root_file};
 use super::engine::Layout;
 use super::programs::Binary;
 use super::templates;
@@ -109,12 +109,8 @@ pub(super) fn describe(
         prefix: &'a str,
         rpo_s: u64,
         backlog_kb: u64,
-        data_folder: &'a str,
-        socket: &'a str,
-        config_file: &'a str,
-        users_file: String,
-        rdb_check: &'a str,
-        unit: &'a str,
+        #[serde(flatten)]
+        layout: &'a Layout,
     }
     let values = Values {
         ships: settings.ships,
@@ -124,37 +120,19 @@ pub(super) fn describe(
         prefix: &settings.prefix,
         rpo_s: settings.rpo_s,
         backlog_kb: settings.backlog_mb << 10,
-        data_folder: layout.data_folder,
-        socket: layout.socket,
-        config_file: layout.config_file,
-        users_file: layout.users_file(),
-        rdb_check: layout.rdb_check,
-        unit: layout.unit,
+        layout,
     };
     let restart = || Some(Reaction::Restart(AGENT.into()));
     let env = templates::render("agent.env", templates::AGENT_ENV, &values)?;
     let service = templates::render(AGENT, templates::AGENT_SERVICE, &values)?;
     description.files.extend([
         root_file("/etc/infra/agent.env", 0o600, env, restart()),
-        File {
-            content: Content::Secret(password.clone()),
-            ..root_file("/etc/infra/backup.password", 0o600, String::new(), restart())
-        },
-        root_file(
-            "/etc/infra/nsswitch.conf",
-            0o644,
-            "hosts: files dns\n".into(),
-            restart(),
-        ),
+        root_file("/etc/infra/backup.password", 0o600, password.clone(), restart()),
+        root_file("/etc/infra/nsswitch.conf", 0o644, "hosts: files dns\n", restart()),
         root_file("/etc/systemd/system/infra-agent.service", 0o644, service, restart()),
     ]);
-    let unit = |name: &str| Unit {
-        name: name.into(),
-        enabled: true,
-        active: Some(true),
-    };
     description.files.extend(restoring(&settings.agent, restart()));
-    description.units.push(unit(AGENT));
+    description.units.push(Unit::running(AGENT));
     if !settings.ships {
         return Ok(());
     }
@@ -162,7 +140,7 @@ pub(super) fn describe(
         root_file(
             "/etc/systemd/system/infra-backup.service",
             0o644,
-            templates::BACKUP_SERVICE.into(),
+            templates::BACKUP_SERVICE,
             Some(Reaction::ReloadUnits),
         ),
         root_file(
@@ -172,18 +150,15 @@ pub(super) fn describe(
             Some(Reaction::Restart("infra-backup.timer".into())),
         ),
     ]);
-    description.units.push(unit("infra-backup.timer"));
+    description.units.push(Unit::running("infra-backup.timer"));
     Ok(())
 }
 
 /// Returns the files that a restore needs on a host.
 pub(super) fn restoring(agent: &Binary, on_change: Option<Reaction>) -> [File; 2] {
     [
-        File {
-            content: Content::Program(agent.clone()),
-            ..root_file("/usr/local/sbin/infra-agent", 0o755, String::new(), on_change)
-        },
-        root_file("/usr/local/sbin/infra-restore", 0o755, templates::RESTORE.into(), None),
+        root_file("/usr/local/sbin/infra-agent", 0o755, agent.clone(), on_change),
+        root_file("/usr/local/sbin/infra-restore", 0o755, templates::RESTORE, None),
     ]
 }
 

@@ -5,7 +5,6 @@ use super::engine::Layout;
 use super::settings::{MODULE_FILE, Settings};
 use super::{backup, lockdown, redis_conf, templates, users};
 use crate::model::error::Result;
-use serde::Serialize;
 
 /// A folder of modules for the engine, beside the distribution's own.
 const MODULE_FOLDER: &str = "/usr/local/lib/infra";
@@ -24,14 +23,13 @@ impl Settings {
             sysctls: sysctls(),
             units: vec![
                 Unit {
-                    name: layout.unit.into(),
                     enabled: self.restored_by.is_none(),
                     active: Some(self.restored_by.is_none()),
+                    ..Unit::running(layout.unit)
                 },
                 Unit {
-                    name: "infra-huge-pages.service".into(),
-                    enabled: true,
                     active: None,
+                    ..Unit::running("infra-huge-pages.service")
                 },
             ],
         };
@@ -52,30 +50,20 @@ impl Settings {
     }
 
     fn directories(&self, layout: &Layout) -> Vec<Directory> {
-        let directory = |path: &str, group: &str, mode| Directory {
-            path: path.into(),
-            owner: "root".into(),
-            group: group.into(),
-            mode,
-        };
         vec![
-            directory("/etc/infra", "root", 0o700),
+            Directory::of_root("/etc/infra", "root", 0o700),
             // The engine may not change its settings, so only `infra` decides the role.
-            directory(layout.config_folder, layout.user, 0o750),
-            directory(&format!("{}/tls", layout.config_folder), layout.user, 0o750),
-            directory(&format!("/etc/systemd/system/{}.d", layout.unit), "root", 0o755),
-            directory(MODULE_FOLDER, "root", 0o755),
+            Directory::of_root(layout.config_folder, layout.user, 0o750),
+            Directory::of_root(&format!("{}/tls", layout.config_folder), layout.user, 0o750),
+            Directory::of_root(&format!("/etc/systemd/system/{}.d", layout.unit), "root", 0o755),
+            Directory::of_root(MODULE_FOLDER, "root", 0o755),
         ]
     }
 
     fn files(&self, layout: &Layout) -> Result<Vec<File>> {
-        let engine_file = |path: String, content, on_change| File {
-            path,
-            owner: "root".into(),
+        let engine_file = |path: &str, content: Content, on_change| File {
             group: layout.user.into(),
-            mode: 0o640,
-            content,
-            on_change: Some(on_change),
+            ..root_file(path, 0o640, content, Some(on_change))
         };
         let mut authorities = self.authority.trim_end().to_string() + "\n";
         if let Some(source) = &self.source_certificate {
@@ -83,95 +71,63 @@ impl Settings {
             authorities.push('\n');
         }
         Ok(vec![
-            root_file("/etc/infra/host.env", 0o600, self.host_env(layout)?, None),
-            File {
-                content: Content::Secret(self.passwords.admin.used.clone()),
-                ..root_file("/etc/infra/admin.password", 0o600, String::new(), None)
-            },
+            root_file(
+                "/etc/infra/host.env",
+                0o600,
+                templates::render("host.env", templates::HOST_ENV, layout)?,
+                None,
+            ),
+            root_file(
+                "/etc/infra/admin.password",
+                0o600,
+                self.passwords.admin.used.clone(),
+                None,
+            ),
             root_file(
                 "/etc/sysctl.d/60-infra.conf",
                 0o644,
-                templates::SYSCTL.into(),
+                templates::SYSCTL,
                 Some(Reaction::LoadSysctls),
             ),
             root_file(
                 "/etc/systemd/system/infra-huge-pages.service",
                 0o644,
-                templates::HUGE_PAGES_UNIT.into(),
+                templates::HUGE_PAGES_UNIT,
                 Some(Reaction::ReloadUnits),
             ),
-            File {
-                content: Content::Program(self.module.clone()),
-                // The running engine keeps its module; `upkeep` reports that it needs a restart.
-                ..root_file(MODULE_FILE, 0o755, String::new(), None)
-            },
-            root_file("/usr/local/sbin/infra-guard", 0o755, templates::GUARD.into(), None),
-            root_file("/usr/local/sbin/infra-role", 0o755, templates::ROLE.into(), None),
+            // The running engine keeps its module; `upkeep` reports that it needs a restart.
+            root_file(MODULE_FILE, 0o755, self.module.clone(), None),
+            root_file("/usr/local/sbin/infra-guard", 0o755, templates::GUARD, None),
+            root_file("/usr/local/sbin/infra-role", 0o755, templates::ROLE, None),
             root_file(
                 &format!("/etc/systemd/system/{}.d/infra.conf", layout.unit),
                 0o644,
-                templates::render("the engine's unit", templates::ENGINE_DROP_IN, &Names::of(layout))?,
+                templates::render("the engine's unit", templates::ENGINE_DROP_IN, layout)?,
                 // systemd sets limits only at a start of the engine, and they hardly ever change.
                 Some(Reaction::RestartEngine),
             ),
+            engine_file(layout.authorities_file, authorities.into(), Reaction::LoadCertificates),
             engine_file(
-                layout.authorities_file(),
-                Content::Plain(authorities),
+                layout.certificate_file,
+                self.certificate.clone().into(),
                 Reaction::LoadCertificates,
             ),
             engine_file(
-                layout.certificate_file(),
-                Content::Plain(self.certificate.clone()),
+                layout.key_file,
+                self.certificate_key.clone().into(),
                 Reaction::LoadCertificates,
             ),
             engine_file(
-                layout.key_file(),
-                Content::Secret(self.certificate_key.clone()),
-                Reaction::LoadCertificates,
-            ),
-            engine_file(
-                layout.users_file(),
-                Content::Secret(users::render(&self.passwords, self.app_access, &self.app)?),
+                layout.users_file,
+                users::render(&self.passwords, self.app_access, &self.app)?.into(),
                 Reaction::LoadUsers,
             ),
             engine_file(
-                layout.config_file.into(),
-                Content::Secret(redis_conf::render(self)?),
+                layout.config_file,
+                redis_conf::render(self)?.into(),
                 Reaction::Configure,
             ),
         ])
-    }
-
-    fn host_env(&self, layout: &Layout) -> Result<String> {
-        templates::render("host.env", templates::HOST_ENV, &Names::of(layout))
-    }
-}
-
-/// The engine's names for the templates.
-#[derive(Serialize)]
-struct Names {
-    unit: &'static str,
-    user: &'static str,
-    client: &'static str,
-    rdb_check: &'static str,
-    config_file: &'static str,
-    users_file: String,
-    data_folder: &'static str,
-    socket: &'static str,
-}
-
-impl Names {
-    fn of(layout: &Layout) -> Self {
-        Names {
-            unit: layout.unit,
-            user: layout.user,
-            client: layout.client,
-            rdb_check: layout.rdb_check,
-            config_file: layout.config_file,
-            users_file: layout.users_file(),
-            data_folder: layout.data_folder,
-            socket: layout.socket,
-        }
     }
 }
 

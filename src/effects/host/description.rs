@@ -27,6 +27,17 @@ pub struct Directory {
     pub mode: u32,
 }
 
+impl Directory {
+    pub(super) fn of_root(path: &str, group: &str, mode: u32) -> Self {
+        Directory {
+            path: path.into(),
+            owner: "root".into(),
+            group: group.into(),
+            mode,
+        }
+    }
+}
+
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct File {
     pub path: String,
@@ -44,6 +55,30 @@ pub enum Content {
     Plain(String),
     Secret(Secret),
     Program(Binary),
+}
+
+impl From<String> for Content {
+    fn from(text: String) -> Self {
+        Content::Plain(text)
+    }
+}
+
+impl From<&str> for Content {
+    fn from(text: &str) -> Self {
+        Content::Plain(text.into())
+    }
+}
+
+impl From<Secret> for Content {
+    fn from(secret: Secret) -> Self {
+        Content::Secret(secret)
+    }
+}
+
+impl From<Binary> for Content {
+    fn from(program: Binary) -> Self {
+        Content::Program(program)
+    }
 }
 
 impl Content {
@@ -133,14 +168,25 @@ pub struct Unit {
     pub active: Option<bool>,
 }
 
+impl Unit {
+    /// Returns a unit that runs now and after every boot.
+    pub(super) fn running(name: &str) -> Self {
+        Unit {
+            name: name.into(),
+            enabled: true,
+            active: Some(true),
+        }
+    }
+}
+
 /// Returns a file that belongs to root.
-pub(super) fn root_file(path: &str, mode: u32, text: String, on_change: Option<Reaction>) -> File {
+pub(super) fn root_file(path: &str, mode: u32, content: impl Into<Content>, on_change: Option<Reaction>) -> File {
     File {
         path: path.into(),
         owner: "root".into(),
         group: "root".into(),
         mode,
-        content: Content::Plain(text),
+        content: content.into(),
         on_change,
     }
 }

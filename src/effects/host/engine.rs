@@ -1,9 +1,10 @@
 //! Names and paths of the engines in Debian's packages.
 
 use crate::model::config::Engine;
+use serde::Serialize;
 
-/// Names and paths of one engine on Debian.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Names and paths of one engine on Debian; the templates of its files use them.
+#[derive(Clone, Copy, Debug, Serialize, PartialEq, Eq)]
 pub struct Layout {
     pub server_package: &'static str,
     pub tools_package: &'static str,
@@ -14,6 +15,11 @@ pub struct Layout {
     pub rdb_check: &'static str,
     pub config_folder: &'static str,
     pub config_file: &'static str,
+    pub users_file: &'static str,
+    pub certificate_file: &'static str,
+    pub key_file: &'static str,
+    /// The authorities that the engine trusts.
+    pub authorities_file: &'static str,
     pub data_folder: &'static str,
     /// The socket for root without TLS; nobody else may open it.
     pub socket: &'static str,
@@ -31,6 +37,10 @@ impl Layout {
                 rdb_check: "redis-check-rdb",
                 config_folder: "/etc/redis",
                 config_file: "/etc/redis/redis.conf",
+                users_file: "/etc/redis/users.acl",
+                certificate_file: "/etc/redis/tls/host.crt",
+                key_file: "/etc/redis/tls/host.key",
+                authorities_file: "/etc/redis/tls/trusted.crt",
                 data_folder: "/var/lib/redis",
                 socket: "/run/redis/redis-server.sock",
             },
@@ -43,6 +53,10 @@ impl Layout {
                 rdb_check: "valkey-check-rdb",
                 config_folder: "/etc/valkey",
                 config_file: "/etc/valkey/valkey.conf",
+                users_file: "/etc/valkey/users.acl",
+                certificate_file: "/etc/valkey/tls/host.crt",
+                key_file: "/etc/valkey/tls/host.key",
+                authorities_file: "/etc/valkey/tls/trusted.crt",
                 data_folder: "/var/lib/valkey",
                 socket: "/run/valkey/valkey-server.sock",
             },
@@ -67,22 +81,6 @@ impl Layout {
             return true;
         };
         (major, minor) >= (7, 2)
-    }
-
-    pub fn users_file(&self) -> String {
-        format!("{}/users.acl", self.config_folder)
-    }
-
-    pub fn certificate_file(&self) -> String {
-        format!("{}/tls/host.crt", self.config_folder)
-    }
-
-    pub fn key_file(&self) -> String {
-        format!("{}/tls/host.key", self.config_folder)
-    }
-
-    pub fn authorities_file(&self) -> String {
-        format!("{}/tls/trusted.crt", self.config_folder)
     }
 }
 

@@ -14,47 +14,27 @@ pub(super) fn describe(description: &mut Description) {
         .packages
         .extend(["nftables", "unattended-upgrades"].map(String::from));
     // Present without needrestart too, since another package may bring it.
-    for path in ["/etc/needrestart", "/etc/needrestart/conf.d"] {
-        description.directories.push(Directory {
-            path: path.into(),
-            owner: "root".into(),
-            group: "root".into(),
-            mode: 0o755,
-        });
-    }
+    let folders = ["/etc/needrestart", "/etc/needrestart/conf.d"];
+    let folders = folders.map(|path| Directory::of_root(path, "root", 0o755));
+    description.directories.extend(folders);
     let reread = || Some(Reaction::Restart(FIREWALL.into()));
     description.files.extend([
-        root_file(SSH_SETTINGS, 0o644, templates::SSH.into(), Some(Reaction::ReloadSsh)),
-        root_file("/etc/infra/firewall.nft", 0o600, templates::FIREWALL.into(), reread()),
+        root_file(SSH_SETTINGS, 0o644, templates::SSH, Some(Reaction::ReloadSsh)),
+        root_file("/etc/infra/firewall.nft", 0o600, templates::FIREWALL, reread()),
         root_file(
             "/etc/systemd/system/infra-firewall.service",
             0o644,
-            templates::FIREWALL_UNIT.into(),
+            templates::FIREWALL_UNIT,
             reread(),
         ),
-        root_file(
-            "/etc/apt/apt.conf.d/60infra-upgrades",
-            0o644,
-            templates::UPGRADES.into(),
-            None,
-        ),
+        root_file("/etc/apt/apt.conf.d/60infra-upgrades", 0o644, templates::UPGRADES, None),
         root_file(
             "/etc/needrestart/conf.d/60-infra.conf",
             0o644,
-            templates::NEEDRESTART.into(),
+            templates::NEEDRESTART,
             None,
         ),
     ]);
-    description.units.push(Unit {
-        name: FIREWALL.into(),
-        enabled: true,
-        active: Some(true),
-    });
-    for timer in ["apt-daily.timer", "apt-daily-upgrade.timer"] {
-        description.units.push(Unit {
-            name: timer.into(),
-            enabled: true,
-            active: Some(true),
-        });
-    }
+    let units = [FIREWALL, "apt-daily.timer", "apt-daily-upgrade.timer"];
+    description.units.extend(units.map(Unit::running));
 }

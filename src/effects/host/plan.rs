@@ -226,9 +226,7 @@ impl Plan {
             // Setting these paths anew makes the engine read the files. Both files must match.
             let command = format!(
                 "CONFIG SET tls-cert-file {} tls-key-file {} tls-ca-cert-file {}\n",
-                engine.certificate_file(),
-                engine.key_file(),
-                engine.authorities_file()
+                engine.certificate_file, engine.key_file, engine.authorities_file
             );
             self.add(
                 "let the engine read its certificates again",

@@ -1,5 +1,6 @@
 //! Renders redis.conf, and finds what a change of it needs. Pure.
 
+use super::engine::Layout;
 use super::settings::{MODULE_FILE, Position, Settings, Upstream};
 use super::templates;
 use crate::model::error::{Error, Result};
@@ -9,7 +10,6 @@ use std::collections::BTreeMap;
 
 /// Returns the whole file. It holds the upstream's password, so it is never shown.
 pub fn render(settings: &Settings) -> Result<Secret> {
-    let layout = settings.layout();
     for (name, value) in &settings.settings {
         let well_formed = !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
         if !well_formed || value.contains(['\n', '\r', '\0']) {
@@ -33,12 +33,7 @@ pub fn render(settings: &Settings) -> Result<Secret> {
         Position::Master => ("master", None, true),
     };
     let values = Values {
-        certificate_file: layout.certificate_file(),
-        key_file: layout.key_file(),
-        authorities_file: layout.authorities_file(),
-        socket: layout.socket,
-        users_file: layout.users_file(),
-        data_folder: layout.data_folder,
+        layout: settings.layout(),
         module_file: MODULE_FILE,
         replicas: settings
             .replicas
@@ -64,12 +59,8 @@ pub fn render(settings: &Settings) -> Result<Secret> {
 
 #[derive(Serialize)]
 struct Values {
-    certificate_file: String,
-    key_file: String,
-    authorities_file: String,
-    socket: &'static str,
-    users_file: String,
-    data_folder: &'static str,
+    #[serde(flatten)]
+    layout: Layout,
     module_file: &'static str,
     replicas: String,
     maxmemory: u64,

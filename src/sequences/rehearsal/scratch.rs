@@ -38,9 +38,8 @@ pub struct Files {
 struct Values<'a> {
     folder: &'a str,
     port: i32,
-    certificate_file: String,
-    key_file: String,
-    authorities_file: String,
+    #[serde(flatten)]
+    layout: Layout,
     settings: Vec<Setting<'a>>,
     app: String,
     admin: String,
@@ -69,7 +68,6 @@ impl Scratch {
     }
 
     pub fn files(&self) -> Result<Files> {
-        let layout = Layout::of(self.engine);
         let taken = |(name, value): (&'_ String, &'_ String)| -> Option<(String, String)> {
             NOTICED.contains(&name.as_str()).then(|| (name.clone(), value.clone()))
         };
@@ -77,9 +75,7 @@ impl Scratch {
         let values = Values {
             folder: FOLDER,
             port: REHEARSAL_PORT,
-            certificate_file: layout.certificate_file(),
-            key_file: layout.key_file(),
-            authorities_file: layout.authorities_file(),
+            layout: Layout::of(self.engine),
             settings: settings.iter().map(|(name, value)| Setting { name, value }).collect(),
             app: digest(&self.app_password),
             admin: digest(&self.admin_password),
