@@ -36,9 +36,7 @@ pub async fn run(context: &Context, arguments: &Down) -> Result<ExitCode> {
         show(context, &plan, &[], &plan.kept);
         return Ok(ExitCode::Done);
     }
-    if !context.ui.json() {
-        context.ui.data(plan.to_string());
-    }
+    context.ui.announce(plan.to_string().lines());
     context.confirm(
         arguments.confirmed.confirm.as_deref(),
         "This removes what is listed above.",

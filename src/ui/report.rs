@@ -21,4 +21,16 @@ impl Ui {
             self.data(line);
         }
     }
+
+    /// Shows what a command is about to do, before its report. With `--json` it goes to stderr, since
+    /// a command prints one document.
+    pub fn announce(&self, lines: impl IntoIterator<Item: AsRef<str>>) {
+        for line in lines {
+            if self.json() {
+                self.note(line);
+            } else {
+                self.data(line);
+            }
+        }
+    }
 }
