@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::Write;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
@@ -25,10 +25,17 @@ pub fn write_private(path: &Path, text: &str) -> Result<()> {
     write().with_context(|| format!("write {}", path.display()))
 }
 
-/// Opens a log twice, for the output and the errors of a process.
+/// Makes a folder of mode 0700, with those above it.
+pub fn private_folder(folder: &Path) -> Result<()> {
+    let mut builder = fs::DirBuilder::new();
+    let made = builder.recursive(true).mode(0o700).create(folder);
+    made.with_context(|| format!("create {}", folder.display()))
+}
+
+/// Opens a log twice, for the output and the errors of a process. Only its owner may read it.
 pub fn log(path: &Path) -> Result<(fs::File, fs::File)> {
     let open = || -> std::io::Result<_> {
-        let log = fs::File::options().create(true).append(true).open(path)?;
+        let log = fs::File::options().create(true).append(true).mode(0o600).open(path)?;
         Ok((log.try_clone()?, log))
     };
     open().with_context(|| format!("open {}", path.display()))

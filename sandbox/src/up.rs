@@ -2,7 +2,7 @@
 //! ready.
 
 use std::fs;
-use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::os::unix::fs::PermissionsExt;
 use std::process::{Child, Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
@@ -13,7 +13,7 @@ use crate::environment::{ID_VARIABLE, OPERATOR_VARIABLE};
 use crate::paths::{CACHE_VARIABLE, Paths, STATE_VARIABLE};
 use crate::record::{Phase, Record};
 use crate::settings::{Settings, runtime};
-use crate::{cleanup, network, tools};
+use crate::{cleanup, files, network, tools};
 
 const READY_WITHIN: Duration = Duration::from_secs(90);
 
@@ -125,11 +125,8 @@ fn check_state_folder(paths: &Paths) -> Result<()> {
 }
 
 fn make_state_folder(paths: &Paths) -> Result<()> {
+    files::private_folder(paths.state())?;
     let make = || -> std::io::Result<()> {
-        fs::DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(paths.state())?;
         fs::set_permissions(paths.state(), fs::Permissions::from_mode(0o700))?;
         fs::write(paths.state_mark(), "")?;
         for folder in [paths.logs(), paths.machines(), paths.temporary()] {
@@ -141,8 +138,7 @@ fn make_state_folder(paths: &Paths) -> Result<()> {
 }
 
 fn start_supervisor(paths: &Paths, settings: &Settings, id: &str) -> Result<Child> {
-    let log = fs::File::create(paths.logs().join("supervisor.log")).context("make the supervisor's log")?;
-    let errors = log.try_clone().context("make the supervisor's log")?;
+    let (output, errors) = files::log(&paths.logs().join("supervisor.log"))?;
     Command::new(std::env::current_exe().context("find this program's file")?)
         .arg("supervise")
         .args(settings.as_arguments())
@@ -155,7 +151,7 @@ fn start_supervisor(paths: &Paths, settings: &Settings, id: &str) -> Result<Chil
         .env("TMPDIR", paths.temporary())
         .env_remove(OPERATOR_VARIABLE)
         .stdin(Stdio::null())
-        .stdout(log)
+        .stdout(output)
         .stderr(errors)
         .spawn()
         .context("start the supervisor")

@@ -1,9 +1,7 @@
 //! Dynos as real processes: one task for the life of each, and one for an app's release phases.
 
 use std::collections::{BTreeMap, HashMap};
-use std::fs::{DirBuilder, File, OpenOptions};
 use std::net::{IpAddr, Ipv4Addr};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::process::Stdio;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -23,6 +21,7 @@ use super::Server;
 use super::model::{Action, AfterExit, Dyno, Turn};
 use crate::addon::free_port;
 use crate::children::{self, Launcher};
+use crate::files;
 
 /// In seconds, as Heroku does it.
 const SIGTERM_TO_SIGKILL: f64 = 30.0;
@@ -139,30 +138,22 @@ async fn live(server: Arc<Server>, id: Uuid, mut asked: oneshot::Receiver<Stop>)
                 let group = child.id();
                 server.platform().started(id, group, Timestamp::now());
                 let event = next(within_its_life(&dyno, child.wait()), &mut asked, &ending).await;
-                // A dyno that lived too long is ended as if somebody had asked for it.
-                let event = match event {
-                    Event::Happened(None) => Event::Asked(Stop { serve_on: false }),
-                    Event::Happened(Some(status)) => Event::Happened(status),
-                    Event::Asked(stop) => Event::Asked(stop),
-                    Event::Ending => Event::Ending,
-                };
-                let exit = match event {
-                    Event::Happened(status) => described(status),
-                    Event::Asked(stop) => {
-                        let exit = retire(&server, id, &app, &mut child, stop).await;
-                        signal_group(group, Signal::SIGKILL);
-                        server.platform().ended(id, &exit, Timestamp::now());
-                        return;
+                let (exit, is_over) = match event {
+                    Event::Happened(Some(status)) => (described(status), false),
+                    Event::Asked(stop) => (retire(&server, id, &app, &mut child, stop).await, true),
+                    // A dyno that lived too long is ended as if somebody had asked for it.
+                    Event::Happened(None) => {
+                        let stop = Stop { serve_on: false };
+                        (retire(&server, id, &app, &mut child, stop).await, true)
                     }
-                    Event::Ending => {
-                        let exit = end_within(&mut child, group, LAST_ORDERS).await;
-                        signal_group(group, Signal::SIGKILL);
-                        server.platform().ended(id, &exit, Timestamp::now());
-                        return;
-                    }
+                    Event::Ending => (end_within(&mut child, group, LAST_ORDERS).await, true),
                 };
                 // Processes that it left behind in its dyno end with it.
                 signal_group(group, Signal::SIGKILL);
+                if is_over {
+                    server.platform().ended(id, &exit, Timestamp::now());
+                    return;
+                }
                 exit
             }
             Err(error) => {
@@ -285,7 +276,9 @@ fn command(
     let (program, arguments) = words
         .split_first()
         .with_context(|| format!("start {dyno}: its command is empty"))?;
-    let log = open_log(server, app, dyno)?;
+    let log = super::logs::file(&server.options.state_dir, app, dyno);
+    files::private_folder(log.parent().context("find the folder of logs")?)?;
+    let (output, errors) = files::log(&log)?;
     let mut command = children::command(program, arguments);
     command.envs(vars);
     command
@@ -297,22 +290,8 @@ fn command(
             "SANDBOX_KILL_AFTER_SECONDS",
             server.scaled(SIGTERM_TO_SIGKILL).as_secs_f64().to_string(),
         );
-    let other = log.try_clone().with_context(|| format!("share the log of {dyno}"))?;
-    command.stdin(Stdio::null()).stdout(log).stderr(other);
+    command.stdin(Stdio::null()).stdout(output).stderr(errors);
     Ok(command)
-}
-
-fn open_log(server: &Server, app: &str, dyno: &str) -> Result<File> {
-    let path = super::logs::file(&server.options.state_dir, app, dyno);
-    let folder = path.parent().context("find the folder of logs")?;
-    let mut builder = DirBuilder::new();
-    builder
-        .recursive(true)
-        .mode(0o700)
-        .create(folder)
-        .with_context(|| format!("create {}", folder.display()))?;
-    let opened = OpenOptions::new().create(true).append(true).mode(0o600).open(&path);
-    opened.with_context(|| format!("open {}", path.display()))
 }
 
 /// Replaces an app's stale dynos, as a Private Space does.
