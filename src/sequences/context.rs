@@ -20,7 +20,7 @@ use crate::model::secret::Secret;
 use crate::model::secrets::{RedisUser, Secrets};
 use crate::model::state::{HostRecord, State};
 use crate::model::values::Name;
-use crate::sequences::arguments::Common;
+use crate::sequences::arguments::{Common, Confirmed};
 use crate::sequences::cutover::history::History;
 use crate::sequences::cutover::record as entries;
 use crate::sequences::cutover::{Phase, Staying, naming};
@@ -212,6 +212,17 @@ impl Context {
         let result = work(&lock).await;
         self.warn_of(lock.release().await);
         result
+    }
+
+    /// Asks before something that cannot be undone. With `--dry-run` it says only what would be done,
+    /// and returns false.
+    pub fn goes_on(&self, confirmed: &Confirmed, would: String, question: &str) -> Result<bool> {
+        if confirmed.dry_run {
+            self.ui.would(would);
+            return Ok(false);
+        }
+        self.confirm(confirmed.confirm.as_deref(), question)?;
+        Ok(true)
     }
 
     /// Asks for the deployment's name before something that cannot be undone, unless it was given.

@@ -1,7 +1,7 @@
 //! The result of a command: one value, as JSON or as lines of text.
 
 use super::{JSON_SCHEMA_VERSION, Ui};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 /// Returns the fields with the version of the schema.
 pub fn document(mut fields: Value) -> Value {
@@ -20,6 +20,12 @@ impl Ui {
         for line in lines {
             self.data(line);
         }
+    }
+
+    /// Says what a command would do without `--dry-run`: a phrase such as "end i-1".
+    pub fn would(&self, what: impl Into<String>) {
+        let what = what.into();
+        self.report(json!({ "would": what }), [format!("would {what}")]);
     }
 
     /// Shows what a command is about to do, before its report. With `--json` it goes to stderr, since

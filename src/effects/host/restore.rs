@@ -31,6 +31,16 @@ pub enum Checked {
     NoRoom(String),
 }
 
+impl Checked {
+    /// Returns the number of keys that have expired, as far as it is known.
+    pub fn expired(&self) -> u64 {
+        match self {
+            Checked::Loads { expired, .. } => *expired,
+            Checked::NoRoom(_) => 0,
+        }
+    }
+}
+
 /// Puts back live data that an interrupted run moved aside. Returns its name, if there was any.
 pub async fn recover(session: &Session) -> Result<Option<String>> {
     let text = ask(session, "recover", LONG, "put the data back on").await?;

@@ -28,14 +28,12 @@ pub async fn switch(context: &Context, environment: &Environment, confirmed: &Co
         vars.join(" and "),
         context.config.app.name
     );
-    if confirmed.dry_run {
-        context.ui.data(format!("would {what}"));
+    let question = format!(
+        "This would {what}. What the app has written elsewhere since the file was made is not there: stop it before you download the file."
+    );
+    if !context.goes_on(confirmed, what, &question)? {
         return Ok(ExitCode::Done);
     }
-    context.confirm(
-        confirmed.confirm.as_deref(),
-        &format!("This would {what}. What the app has written elsewhere since the file was made is not there: stop it before you download the file."),
-    )?;
     for app in context.apps()? {
         for var in &vars {
             refuse_owned(&app, var).await?;

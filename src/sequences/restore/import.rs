@@ -3,7 +3,6 @@
 use super::live::Master;
 use super::name;
 use crate::effects::host::restore as on_host;
-use crate::effects::host::restore::Checked;
 use crate::effects::remote::Session;
 use crate::effects::state::Held;
 use crate::model::error::{Doing, Error, ExitCode, Result};
@@ -92,14 +91,13 @@ pub async fn import(
     let on = Master::reach(context, environment).await?;
     let words = file.words.clone();
     step.done(&words);
-    if confirmed.dry_run {
-        ui.data(format!("would put {words} in the place of the master's data"));
+    let would = format!("put {words} in the place of the master's data");
+    let question = format!(
+        "This stops the master for some seconds and puts {words} in the place of its data, which is kept on the host in a folder of its own."
+    );
+    if !context.goes_on(confirmed, would, &question)? {
         return Ok(ExitCode::Done);
     }
-    context.confirm(
-        confirmed.confirm.as_deref(),
-        &format!("This stops the master for some seconds and puts {words} in the place of its data, which is kept on the host in a folder of its own."),
-    )?;
     let importing = async |lock: &Held| {
         on.recover().await?;
         let name = name();
@@ -111,10 +109,7 @@ pub async fn import(
     };
     let work = async |lock: &Held| context.interrupt.or(importing(lock)).await;
     let (kept, keys, checked) = context.locked(environment, "infra restore", work).await?;
-    let expired = match checked {
-        Checked::Loads { expired, .. } => expired,
-        Checked::NoRoom(_) => 0,
-    };
+    let expired = checked.expired();
     let more = match expired {
         0 => String::new(),
         expired => format!("; {} more had reached the end of their time", size::count(expired)),

@@ -14,11 +14,9 @@ use crate::effects::host::restore::Checked;
 use crate::effects::redis::Server;
 use crate::effects::remote::KeyPair;
 use crate::effects::state::Held;
-use crate::model::cloud::Found;
 use crate::model::error::{Error, ExitCode, Result};
-use crate::model::names::Names;
 use crate::model::size;
-use crate::model::state::{HostRecord, State};
+use crate::model::state::HostRecord;
 use crate::sequences::arguments::Confirmed;
 use crate::sequences::context::{Context, Environment};
 use crate::sequences::setup::restore_instance;
@@ -46,8 +44,8 @@ pub async fn restore(
     let choice = restore::choose(&catalogue, wish)?;
     let words = super::words(&choice, altered);
     if confirmed.dry_run {
-        context.ui.data(format!(
-            "would make an instance beside the pair and put {words} on it, from {} and {} segments of the log",
+        context.ui.would(format!(
+            "make an instance beside the pair and put {words} on it, from {} and {} segments of the log",
             choice.base.place,
             choice.steps.len()
         ));
@@ -68,7 +66,7 @@ pub async fn import(
     if confirmed.dry_run {
         context
             .ui
-            .data(format!("would make an instance beside the pair and put {words} on it"));
+            .would(format!("make an instance beside the pair and put {words} on it"));
         return Ok(ExitCode::Done);
     }
     let fill = async |ready: &Ready| ready.import(context, file).await;
@@ -134,17 +132,16 @@ pub async fn remove(context: &Context, environment: &Environment, confirmed: &Co
         .map(|temporary| temporary.instance)
         .collect();
     if ids.is_empty() {
-        context.ui.data("there is no instance of a restore");
+        context
+            .ui
+            .report(json!({ "ended": ids }), ["there is no instance of a restore"]);
         return Ok(ExitCode::Done);
     }
-    if confirmed.dry_run {
-        context.ui.data(format!("would end {}", ids.join(", ")));
+    let ended = ids.join(", ");
+    let question = format!("This ends {ended} with the data that was restored onto it.");
+    if !context.goes_on(confirmed, format!("end {ended}"), &question)? {
         return Ok(ExitCode::Done);
     }
-    context.confirm(
-        confirmed.confirm.as_deref(),
-        &format!("This ends {} with the data that was restored onto it.", ids.join(", ")),
-    )?;
     ec2::terminate(&environment.cloud, &ids).await?;
     let forget = async |_: &Held| {
         let writer = StateWriter::open(&environment.store, environment.state().await?).await?;
@@ -153,20 +150,16 @@ pub async fn remove(context: &Context, environment: &Environment, confirmed: &Co
             .await
     };
     context.locked(environment, "infra restore", forget).await?;
-    context.ui.data(format!("ended {}", ids.join(", ")));
+    context.ui.report(json!({ "ended": ids }), [format!("ended {ended}")]);
     Ok(ExitCode::Done)
 }
 
 /// An instance beside the pair, from the moment at which it costs money.
-pub struct Instance {
+pub struct Instance<'a> {
     id: String,
     purpose: Purpose,
     bootstrap: KeyPair,
-    names: Names,
-    state: State,
-    found: Found,
-    programs: host::programs::Programs,
-    cloud: crate::effects::cloud::Cloud,
+    maker: Maker<'a>,
 }
 
 pub struct Ready(restore_instance::Ready);
@@ -199,14 +192,13 @@ impl Restored {
     }
 }
 
-impl Instance {
-    pub async fn begin(context: &Context, environment: &Environment, purpose: Purpose) -> Result<Instance> {
+impl<'a> Instance<'a> {
+    pub async fn begin(context: &'a Context, environment: &'a Environment, purpose: Purpose) -> Result<Self> {
         let step = context.ui.step("instance");
         let state = environment.state().await?;
-        let names = environment.names.clone();
         let wanted = wanted::wanted(
             &context.config,
-            &names,
+            &environment.names,
             state.generation,
             environment.cloud.s3_over_tls(),
             // The instance joins the security group, whose rules stay as they are.
@@ -218,14 +210,13 @@ impl Instance {
             .as_ref()
             .map_or("amd64", |machine| &machine.architecture);
         let programs = host::programs::find(context.agent.as_deref(), architecture)?;
-        let cloud = environment.cloud.clone();
         let maker = Maker {
-            cloud: &cloud,
+            cloud: &environment.cloud,
             config: &context.config,
-            names: &names,
-            state: &state,
-            found: &found,
-            programs: &programs,
+            names: &environment.names,
+            state,
+            found,
+            programs,
         };
         let (id, bootstrap) = maker.begin(purpose, &step).await?;
         step.done(format!("{id}, beside the pair"));
@@ -233,11 +224,7 @@ impl Instance {
             id,
             purpose,
             bootstrap,
-            names,
-            state,
-            found,
-            programs,
-            cloud,
+            maker,
         })
     }
 
@@ -247,15 +234,10 @@ impl Instance {
 
     pub async fn set_up(&self, context: &Context) -> Result<Ready> {
         let step = context.ui.step(format!("host {}", self.purpose));
-        let maker = Maker {
-            cloud: &self.cloud,
-            config: &context.config,
-            names: &self.names,
-            state: &self.state,
-            found: &self.found,
-            programs: &self.programs,
-        };
-        let ready = maker.set_up(&self.id, self.purpose, &self.bootstrap, &step).await?;
+        let ready = self
+            .maker
+            .set_up(&self.id, self.purpose, &self.bootstrap, &step)
+            .await?;
         step.done(format!("{} is set up", ready.address));
         Ok(Ready(ready))
     }

@@ -73,17 +73,24 @@ pub async fn restore(
         altered,
     };
     let all = altered.keys.is_none();
-    if confirmed.dry_run {
-        ui.data(if all {
-            format!("would put {words} in the place of the master's data, from {from}")
-        } else {
-            format!("would put {words} into the master, in the place of keys of the same names, from {from}")
-        });
+    let (would, question) = if all {
+        (
+            format!("put {words} in the place of the master's data, from {from}"),
+            format!(
+                "This stops the master for some seconds and puts {words} in the place of its data. What was written since is kept on the host, in a folder of its own."
+            ),
+        )
+    } else {
+        (
+            format!("put {words} into the master, in the place of keys of the same names, from {from}"),
+            format!(
+                "This puts {words} into the master while it serves: keys of the same names are replaced, all others stay."
+            ),
+        )
+    };
+    if !context.goes_on(confirmed, would, &question)? {
         return Ok(ExitCode::Done);
     }
-    context.confirm(confirmed.confirm.as_deref(), &if all { format!("This stops the master for some seconds and puts {words} in the place of its data. What was written since is kept on the host, in a folder of its own.")
- } else { format!("This puts {words} into the master while it serves: keys of the same names are replaced, all others stay.")
- })?;
     let work = async |lock: &Held| {
         let restoring = async {
             live.on.recover().await?;
@@ -118,10 +125,7 @@ impl Live<'_> {
         }
         self.on.still_ours(lock).await?;
         let (kept, keys) = self.on.put_in_force(&name, &checked).await?;
-        let expired = match checked {
-            Checked::Loads { expired, .. } if !self.altered.keep_life => expired,
-            _ => 0,
-        };
+        let expired = if self.altered.keep_life { 0 } else { checked.expired() };
         Ok((
             json!({"keys": keys, "kept": kept, "expired": expired}),
             format!(

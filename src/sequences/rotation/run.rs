@@ -49,18 +49,15 @@ pub async fn run(context: &Context, arguments: &Rotate) -> Result<ExitCode> {
         None => RedisUser::ALL.to_vec(),
     };
     let rotation = goes_on_or_begins(&state, &asked);
+    let plan = lines(context, &rotation, state.rotation.is_some());
     if arguments.change.dry_run {
-        for line in lines(context, &rotation, state.rotation.is_some()) {
-            context.ui.data(line);
-        }
+        context.ui.report(json!({ "would": plan }), plan);
         return Ok(ExitCode::Done);
     }
     if state.rotation.is_none() {
         up::refuse_changes(context, &environment).await?;
     }
-    for line in lines(context, &rotation, state.rotation.is_some()) {
-        context.ui.note(line);
-    }
+    plan.iter().for_each(|line| context.ui.note(line));
     context.agree(arguments.change.yes, "Go on?")?;
     let replacing = async |lock: &Held| {
         let stored = environment.state().await?;

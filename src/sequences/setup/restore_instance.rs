@@ -32,9 +32,9 @@ pub struct Maker<'a> {
     pub cloud: &'a Cloud,
     pub config: &'a Config,
     pub names: &'a Names,
-    pub state: &'a State,
-    pub found: &'a Found,
-    pub programs: &'a Programs,
+    pub state: State,
+    pub found: Found,
+    pub programs: Programs,
 }
 
 /// An instance that is ready for a restore.
