@@ -17,8 +17,7 @@ impl Digest {
 
 impl fmt::Display for Digest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("sha256:")?;
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+        write!(f, "sha256:{}", hex::encode(self.0))
     }
 }
 
@@ -34,23 +33,10 @@ impl FromStr for Digest {
     /// Accepts upper and lower case, and colons between bytes as openssl writes them.
     fn from_str(text: &str) -> Result<Self, Error> {
         let wrong = || Error::NoPin(text.to_string());
-        let digits: Vec<u8> = text
-            .trim()
-            .strip_prefix("sha256:")
-            .ok_or_else(wrong)?
-            .bytes()
-            .filter(|byte| *byte != b':')
-            .map(|byte| char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok()))
-            .collect::<Option<_>>()
-            .ok_or_else(wrong)?;
-        let bytes: Vec<u8> = digits
-            .chunks(2)
-            .map(|pair| pair.iter().fold(0, |byte, digit| byte << 4 | digit))
-            .collect();
-        match bytes.try_into() {
-            Ok(bytes) if digits.len() == 64 => Ok(Digest(bytes)),
-            _ => Err(wrong()),
-        }
+        let digits = text.trim().strip_prefix("sha256:").ok_or_else(wrong)?.replace(':', "");
+        let mut bytes = [0; 32];
+        hex::decode_to_slice(digits, &mut bytes).map_err(|_| wrong())?;
+        Ok(Digest(bytes))
     }
 }
 

@@ -1,8 +1,6 @@
 //! The files of the add-on: configuration, certificate and key, which only their owner may read.
 
-use std::fs::{self, OpenOptions};
-use std::io::Write;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
@@ -10,6 +8,7 @@ use sha2::{Digest, Sha256};
 
 use super::certificates::{self, Tls};
 use super::{Options, Profile};
+use crate::files::{private_folder, write_private};
 
 pub(super) struct Prepared {
     pub configuration: PathBuf,
@@ -34,26 +33,21 @@ pub(super) fn write(
     provider_password: &str,
 ) -> Result<Prepared> {
     let data = folder.join("data");
-    let mut builder = fs::DirBuilder::new();
-    builder
-        .recursive(true)
-        .mode(0o700)
-        .create(&data)
-        .with_context(|| format!("create {}", data.display()))?;
+    private_folder(&data)?;
 
     let names: Vec<String> = options.listen.iter().map(ToString::to_string).collect();
     let shown = certificates::make(options.tls, &names, options.authority.as_ref())?;
     if let Some(shown) = &shown {
-        write_secretly(&folder.join("tls.crt"), &shown.chain)?;
-        write_secretly(&folder.join("tls.key"), &shown.key)?;
+        write_private(&folder.join("tls.crt"), &shown.chain)?;
+        write_private(&folder.join("tls.key"), &shown.key)?;
     }
     let certificate = shown.and_then(|shown| shown.authority);
     if let Some(certificate) = &certificate {
-        write_secretly(&folder.join(AUTHORITY), certificate)?;
+        write_private(&folder.join(AUTHORITY), certificate)?;
     }
     let configuration = folder.join(CONFIGURATION);
     let text = configuration_text(folder, port, options, version, provider_password);
-    write_secretly(&configuration, &text)?;
+    write_private(&configuration, &text)?;
     Ok(Prepared {
         configuration,
         certificate,
@@ -142,7 +136,7 @@ fn rules(profile: Profile, version: (u32, u32)) -> String {
 
 /// Writes the provider's own URL.
 pub(super) fn write_provider_url(folder: &Path, url: &str) -> Result<()> {
-    write_secretly(&folder.join(PROVIDER_URL), url)
+    write_private(&folder.join(PROVIDER_URL), url)
 }
 
 /// Puts a new password of the renter into the configuration, for the next start.
@@ -156,7 +150,7 @@ pub(super) fn replace_password(folder: &Path, password: &str) -> Result<()> {
         }
         _ => format!("{line}\n"),
     });
-    write_secretly(&path, &lines.collect::<String>())
+    write_private(&path, &lines.collect::<String>())
 }
 
 /// How the configuration's line about the renter begins, before the hash of the password.
@@ -164,20 +158,5 @@ const RENTER: &str = "user default on #";
 
 /// Returns a password's SHA-256, which Redis takes in place of the password.
 fn password_hash(password: &str) -> String {
-    Sha256::digest(password.as_bytes())
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect()
-}
-
-fn write_secretly(path: &Path, text: &str) -> Result<()> {
-    let mut file = OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o600)
-        .open(path)
-        .with_context(|| format!("create {}", path.display()))?;
-    file.write_all(text.as_bytes())
-        .with_context(|| format!("write {}", path.display()))
+    hex::encode(Sha256::digest(password.as_bytes()))
 }

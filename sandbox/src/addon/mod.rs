@@ -111,10 +111,8 @@ pub async fn start_engine(options: Options, program: &Program) -> Result<Addon> 
     let mut command = program.command()?;
     command.arg(&prepared.configuration);
     command.current_dir(&folder).stdin(std::process::Stdio::null());
-    let output = std::fs::File::create(folder.join("output.log")).context("create the hosted Redis's output file")?;
-    command
-        .stdout(output.try_clone().context("share the hosted Redis's output file")?)
-        .stderr(output);
+    let (output, errors) = crate::files::log(&folder.join("output.log"))?;
+    command.stdout(output).stderr(errors);
     let server = launcher.start(command).await?;
 
     let scheme = if options.tls == Tls::Off { "redis" } else { "rediss" };

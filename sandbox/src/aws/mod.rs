@@ -15,6 +15,7 @@ use anyhow::{Context, Result, bail};
 use tokio::process::{Child, Command};
 use tokio::time::Instant;
 
+use crate::files;
 use crate::network::BRIDGE_ADDRESS;
 use crate::paths::Paths;
 
@@ -33,23 +34,22 @@ pub struct Aws {
 impl Aws {
     /// Starts the plugin and waits until it answers.
     pub async fn start(paths: &Paths) -> Result<Self> {
-        let files = authority::make(paths)?;
+        let server = authority::make(paths)?;
         let log_path = paths.logs().join("aws.log");
-        let log = std::fs::File::create(&log_path).with_context(|| format!("make {}", log_path.display()))?;
-        let errors = log.try_clone().context("open the AWS part's log")?;
+        let (output, errors) = files::log(&log_path)?;
         let mut process = Command::new(paths.python_environment().join("bin/python"))
             .arg(plugin::lay_out(paths)?.join("localcloud.py"))
             .args(["--listen", &format!("{BRIDGE_ADDRESS}:{PORT}")])
             .args(["--listen-tls", &format!("{BRIDGE_ADDRESS}:{TLS_PORT}")])
             .arg("--certificate")
-            .arg(files.certificate)
+            .arg(server.certificate)
             .arg("--key")
-            .arg(files.key)
+            .arg(server.key)
             // Compiled Python goes into the cache: without it every start takes seconds longer.
             .env("PYTHONPYCACHEPREFIX", paths.cache().join("pycache"))
             .env_remove("PYTHONDONTWRITEBYTECODE")
             .stdin(Stdio::null())
-            .stdout(log)
+            .stdout(output)
             .stderr(errors)
             .kill_on_drop(true)
             .spawn()
