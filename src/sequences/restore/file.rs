@@ -35,7 +35,10 @@ pub async fn restore(
     let choice = restore::choose(&catalogue, wish)?;
     let built = restore::to_folder(bucket, context.env(), &choice, folder, !without_load, altered, &step).await;
     let mut restored = match built {
-        Err(error) if folder.join(FOLDER).exists() => return Err(delivered(folder, error)),
+        Err(error) if folder.join(FOLDER).exists() => {
+            report_refused(context, folder);
+            return Err(delivered(folder, error));
+        }
         built => built?,
     };
     let mut loaded_on = None;
@@ -68,6 +71,22 @@ pub async fn restore(
     unproven.map_or(Ok(ExitCode::Done), Err)
 }
 
+const OBJECTS: &str = "each object of the backup is what it was put as, and none is missing";
+
+/// Reports files that an engine here has refused.
+fn report_refused(context: &Context, folder: &Path) {
+    let refused = "that an engine loads it: the one on this computer refuses it";
+    let fields = json!({
+        "folder": folder, "restored": null, "loaded_on": null, "proven": [OBJECTS], "not_proven": [refused],
+    });
+    let lines = [
+        format!("{}: its files are there", folder.display()),
+        format!("proven: {OBJECTS}"),
+        format!("not proven: {refused}"),
+    ];
+    context.ui.report(fields, lines);
+}
+
 fn delivered(folder: &Path, error: Error) -> Error {
     error.while_doing(format!(
         "prove what was restored (all of its files are in {})",
@@ -87,7 +106,7 @@ fn unaltered(folder: &Path, restored: &Restored) -> Error {
 
 /// Says of the files in the folder what is proven, and what is not.
 fn claims(restored: &Restored, loaded_on: Option<&str>, altered: &Altered) -> (Vec<String>, Vec<String>) {
-    let mut proven = vec!["each object of the backup is what it was put as, and none is missing".to_string()];
+    let mut proven = vec![OBJECTS.to_string()];
     let mut not_proven = Vec::new();
     match (&restored.loaded, loaded_on) {
         (Some(loaded), Some(place)) => {
