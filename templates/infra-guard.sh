@@ -79,7 +79,7 @@ endless_copy() {
 
 if grep -q '^replicaof ' "$INFRA_CONFIG"; then
     endless_copy
-    mend "it follows another server and can copy everything again: move $folder aside, as root on this host, and it starts by itself"
+    mend "it follows another server and can copy everything again: move $folder aside, as root on this host, then run \`infra up\`"
     mark
     exit 0
 fi
