@@ -42,7 +42,7 @@ async fn look(session: Option<&Session>, upstream: &Server, follower: &Server, s
         // The server restarts when settings change, and answers LOADING while it reads its files.
         Err(error) => {
             if let Some(session) = session
-                && let Some(why) = host::backup::look(session).await?.refused
+                && let Ok(host::backup::Backups { refused: Some(why), .. }) = host::backup::look(session).await
             {
                 return Err(
                     Error::failed(format!("have {follower} follow {upstream}: its engine is not started"))
