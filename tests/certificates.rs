@@ -183,3 +183,13 @@ async fn verify_by_name_is_not_turned_into_a_pin() {
     );
     assert_eq!(rented.pinned(), None);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_source_without_tls_needs_no_pin() {
+    let rented = Rented::new(Tls::Off).await;
+    let output = rented.check_pin(Path::new("/dev/null")).await;
+    let said = said(&output);
+    assert_eq!(output.status.code(), Some(64), "{said}");
+    assert!(said.contains("no pin is needed"), "{said}");
+    assert_eq!(rented.pinned(), None);
+}

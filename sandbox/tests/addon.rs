@@ -6,8 +6,8 @@ mod rig;
 
 use redis::RedisResult;
 use redis::aio::MultiplexedConnection;
-use rig::{connect, rent};
-use sandbox::addon::Profile;
+use rig::{connect, rent, rent_showing};
+use sandbox::addon::{Profile, Tls};
 use sandbox::connect::Target;
 
 async fn run(redis: &mut MultiplexedConnection, line: &str) -> RedisResult<redis::Value> {
@@ -109,6 +109,24 @@ async fn a_wrong_password_and_a_wrong_certificate_are_refused() {
             .await
             .is_ok()
     );
+}
+
+#[tokio::test]
+async fn each_kind_of_certificate_is_shown_and_its_host_gets_in() {
+    for (tls, verifiable) in [
+        (Tls::On, true),
+        (Tls::SelfSigned, true),
+        (Tls::Authority, true),
+        (Tls::V1, false),
+        (Tls::Off, false),
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        let mut addon = rent_showing(folder.path(), "redis", tls, Profile::Default).await;
+        assert_eq!(addon.certificate().is_some(), verifiable, "{tls:?}");
+        connect(&addon, 0).await;
+        addon.rotate("another0secret").await.unwrap();
+        connect(&addon, 0).await;
+    }
 }
 
 #[tokio::test]

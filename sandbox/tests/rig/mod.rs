@@ -23,14 +23,20 @@ pub const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 pub const PATIENCE: Duration = Duration::from_secs(30);
 
 pub async fn rent(folder: &Path, name: &str, tls: bool, profile: Profile) -> Addon {
+    let tls = if tls { Tls::default() } else { Tls::Off };
+    rent_showing(folder, name, tls, profile).await
+}
+
+/// Rents an add-on that shows this kind of certificate.
+pub async fn rent_showing(folder: &Path, name: &str, tls: Tls, profile: Profile) -> Addon {
     let options = addon::Options {
         name: name.to_owned(),
         state_dir: folder.to_owned(),
         listen: vec![LOOPBACK],
         port: 0,
         password: "hosted0secret".to_owned(),
-        tls: if tls { Tls::default() } else { Tls::Off },
-        authority: None,
+        tls,
+        authority: Some(addon::authority("an authority").unwrap()),
         profile,
         persistent: false,
         maxmemory: None,

@@ -116,3 +116,41 @@ async fn a_certificate_that_no_public_authority_knows_gets_the_advice_to_pin_it(
     assert!(text.contains("CN=Hosted Redis root"), "{text}");
     assert!(error.next_step().unwrap().contains("infra check --pin"));
 }
+
+/// For the second run of the test below, whose system's authorities are others.
+const PORT: &str = "INFRA_TEST_PORT";
+
+#[tokio::test]
+async fn a_public_authority_and_the_name_are_enough() {
+    if let Ok(port) = std::env::var(PORT) {
+        return accepts_by_public_authority(port.parse().unwrap()).await;
+    }
+    let shown = shown(Tls::Authority);
+    let server = TestServer::start_tls(&shown.chain, &shown.key, pin(&shown.chain)).await;
+    let folder = tempfile::tempdir().unwrap();
+    let roots = folder.path().join("roots.crt");
+    std::fs::write(&roots, shown.authority.unwrap()).unwrap();
+    let mut again = tokio::process::Command::new(std::env::current_exe().unwrap());
+    again
+        .args(["a_public_authority_and_the_name_are_enough", "--nocapture"])
+        .env("SSL_CERT_FILE", roots)
+        .env(PORT, server.port.to_string());
+    let output = again.output().await.unwrap();
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.success() && said.contains("1 passed"), "{said}");
+}
+
+async fn accepts_by_public_authority(port: u16) {
+    let server = |host: &str| Server {
+        label: "source".into(),
+        host: host.into(),
+        port,
+        user: None,
+        password: None,
+        trust: Some(Trust::Public),
+    };
+    server("127.0.0.1").connect(0).await.unwrap();
+    let error = server("localhost").dial().await.err().unwrap();
+    let text = error.chain().join(": ");
+    assert!(text.contains("is not for localhost but for 127.0.0.1"), "{text}");
+}

@@ -87,4 +87,27 @@ mod tests {
             assert!(error.to_string().contains(field), "{error} should name {field}");
         }
     }
+
+    #[test]
+    fn a_source_is_verified_unless_it_is_pinned() {
+        let with = |fields: &str| {
+            Config::parse(&SMALLEST.replace("REDIS_URL", &format!("REDIS_URL, {fields}")))
+                .and_then(|config| config.source.policy())
+        };
+        let pin = format!("sha256:{}", "ab".repeat(32));
+        for verified in ["none: false", "tls: verify"] {
+            assert_eq!(with(verified).unwrap(), trust::Policy::Verify);
+        }
+        assert_eq!(with(&format!("tls_pin: '{pin}'")).unwrap().to_string(), pin);
+        let both = format!("tls: verify, tls_pin: '{pin}'");
+        for (wrong, named) in [
+            (both.as_str(), "tls_pin"),
+            ("tls: any", "any"),
+            ("tls_pin: sha256:ab", "source.tls_pin"),
+        ] {
+            let error = with(wrong).unwrap_err();
+            assert_eq!(error.kind(), crate::model::error::Kind::Usage);
+            assert!(error.to_string().contains(named), "{error} should name {named}");
+        }
+    }
 }
