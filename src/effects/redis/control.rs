@@ -238,8 +238,8 @@ pub async fn permissions(connection: &mut Connection) -> Result<Permissions> {
         psync: probe_psync(connection).await?,
         pause_writes: probe(connection, cmd("CLIENT").arg("PAUSE").arg("probe").arg("WRITE")).await?,
         client_list: probe(connection, cmd("CLIENT").arg("LIST")).await?,
-        // No client has the id 0.
-        client_kill: probe(connection, cmd("CLIENT").arg("KILL").arg("ID").arg(0)).await?,
+        // No client has this id. Before Redis 7 the id 0 means every client.
+        client_kill: probe(connection, cmd("CLIENT").arg("KILL").arg("ID").arg(i64::MAX)).await?,
         replicaof: probe(connection, cmd("REPLICAOF").arg("probe").arg("probe")).await?,
         config_get: probe(connection, cmd("CONFIG").arg("GET").arg("maxmemory")).await?,
     })

@@ -1,6 +1,7 @@
 use super::*;
 use crate::effects::redis::testing::{TestServer, command};
 use crate::model::secret::Secret;
+use sandbox::addon::Engine;
 use std::time::Instant;
 
 #[test]
@@ -91,6 +92,27 @@ async fn an_unlimited_user_may_run_everything_and_probing_changes_nothing() {
     let begun = Instant::now();
     server.script("SET a 2").await;
     assert!(begun.elapsed() < Duration::from_secs(1));
+}
+
+#[tokio::test]
+async fn probing_disconnects_nobody_on_any_engine() {
+    for engine in [
+        Engine::Redis6,
+        Engine::Redis62,
+        Engine::Redis7,
+        Engine::Redis8,
+        Engine::Valkey8,
+    ] {
+        let Some(server) = TestServer::start_engine(engine, &[]).await else {
+            continue;
+        };
+        let mut app = server.connect(0).await;
+        let id: u64 = app.query(&command("CLIENT ID")).await.unwrap();
+        let found = permissions(&mut server.connect(0).await).await.unwrap();
+        assert_eq!(found.client_kill, Permission::Allowed, "{engine:?}");
+        let still: u64 = app.query(&command("CLIENT ID")).await.unwrap();
+        assert_eq!(still, id, "{engine:?}");
+    }
 }
 
 #[tokio::test]
