@@ -7,7 +7,7 @@ use crate::effects::cloud::{Cloud, ec2, find};
 use crate::effects::interrupt::Interrupt;
 use crate::effects::inventory::Inventory;
 use crate::effects::platform::{ConfigVars, Heroku, Hook, Platform};
-use crate::effects::redis::{Server, Trust};
+use crate::effects::redis::{Server, Trust, login};
 use crate::effects::remote::{Session, Target};
 use crate::effects::state::{Held, Journal, Lock, Store};
 use crate::model::cloud::Wanted;
@@ -172,7 +172,7 @@ impl Context {
             })?),
             None => source_url(&self.platform.config_vars().await?, &self.config)?,
         };
-        self.source_server(&url)
+        Ok(login::with_known_user(self.source_server(&url)?).await)
     }
 
     /// Returns how the vars of these apps name the source. `leave` has the apps of `--leave`.

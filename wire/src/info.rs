@@ -39,7 +39,10 @@ pub struct Info {
     pub maxmemory_policy: String,
     pub evicted_keys: u64,
     pub own_removals: OwnRemovals,
+    /// Without replicas.
     pub connected_clients: u64,
+    /// How many clients the server takes, replicas among them; `None` before Redis 6.2.
+    pub max_clients: Option<u64>,
     pub replicas: Vec<Replica>,
     /// By database number; databases without keys are not in it.
     pub keyspace: BTreeMap<u32, Keyspace>,
@@ -249,6 +252,7 @@ impl Info {
             evicted_keys: fields.number("evicted_keys").unwrap_or(0),
             own_removals: fields.own_removals(),
             connected_clients: fields.number("connected_clients").unwrap_or(0),
+            max_clients: fields.number("maxclients").ok(),
             replicas: fields.replicas()?,
             keyspace: fields.keyspace()?,
             persistence: Persistence {

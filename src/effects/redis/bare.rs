@@ -25,7 +25,7 @@ impl Bare {
             stream: server.dial().await?,
         };
         if let Some(password) = &server.password {
-            let user = server.user.as_deref().map(str::as_bytes);
+            let user = server.login_user().map(str::as_bytes);
             let words: Vec<&[u8]> = std::iter::once(&b"AUTH"[..])
                 .chain(user)
                 .chain([password.expose().as_bytes()])

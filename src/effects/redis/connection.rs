@@ -8,7 +8,8 @@ use ::redis::aio::{ConnectionLike, MultiplexedConnection};
 use ::redis::{
     Arg, AsyncConnectionConfig, Cmd, ErrorKind, FromRedisValue, Pipeline, RedisConnectionInfo, RedisError, Value,
 };
-use std::sync::{Arc, OnceLock};
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 use tokio::task::JoinHandle;
 use wire::info::Info;
@@ -22,6 +23,12 @@ const ALIVE: Duration = Duration::from_millis(if cfg!(test) { 300 } else { 20_00
 pub struct Connection {
     inner: MultiplexedConnection,
     place: Arc<str>,
+    /// The database that the connection has selected.
+    own_database: i64,
+    /// The database for requests of this clone.
+    database: i64,
+    /// Requests by command; `None` if nobody wants to know.
+    sent: Option<Arc<Mutex<BTreeMap<String, u64>>>>,
     _driver: Arc<Driver>,
 }
 
@@ -88,6 +95,9 @@ impl Connection {
         Ok(Connection {
             inner,
             place: place.into(),
+            own_database: settings.db(),
+            database: settings.db(),
+            sent: None,
             _driver: driver,
         })
     }
@@ -102,16 +112,55 @@ impl Connection {
         self.inner.set_response_timeout(timeout);
     }
 
+    /// Returns a clone for another database. It shares the connection: each of its requests selects
+    /// that database and, when done, the connection's own one again.
+    pub fn in_database(&self, database: u32) -> Connection {
+        Connection {
+            database: database.into(),
+            ..self.clone()
+        }
+    }
+
+    /// Begins to count the commands of this clone, and of those that are made from it.
+    pub fn count_commands(&mut self) {
+        self.sent = Some(Arc::default());
+    }
+
+    /// Returns how often each command was sent since the count began, as INFO commandstats of
+    /// Redis 7 names them: `get`, `config|get`.
+    pub fn sent(&self) -> BTreeMap<String, u64> {
+        let sent = self.sent.as_ref();
+        sent.map(|sent| sent.lock().unwrap_or_else(PoisonError::into_inner).clone())
+            .unwrap_or_default()
+    }
+
+    fn count<'a>(&self, commands: impl Iterator<Item = &'a Cmd>) {
+        if let Some(sent) = &self.sent {
+            let mut sent = sent.lock().unwrap_or_else(PoisonError::into_inner);
+            for command in commands {
+                *sent.entry(counted_name(command)).or_default() += 1;
+            }
+        }
+    }
+
     /// Sends one command and converts its reply.
     pub async fn query<T: FromRedisValue>(&mut self, command: &Cmd) -> Result<T> {
-        command
-            .query_async(&mut self.inner)
-            .await
-            .map_err(|cause| self.explain(&name(command), cause))
+        let explained = match self.ask(command).await? {
+            Value::ServerError(error) => Err(error.into()),
+            reply => ::redis::from_redis_value(reply).map_err(RedisError::from),
+        };
+        explained.map_err(|cause| self.explain(&name(command), cause))
     }
 
     /// Sends one command. Returns an error of the server as a value, which the caller judges.
     pub async fn ask(&mut self, command: &Cmd) -> Result<Value> {
+        if self.is_elsewhere() {
+            let mut alone = Pipeline::with_capacity(1);
+            alone.add_command(command.clone());
+            let answers = self.ask_elsewhere(&alone).await?;
+            return Ok(answers.into_iter().next().unwrap_or(Value::Nil));
+        }
+        self.count(std::iter::once(command));
         match self.inner.send_packed_command(command).await {
             Ok(value) => Ok(value),
             Err(cause) => Err(self.explain(&name(command), cause)),
@@ -123,6 +172,10 @@ impl Connection {
         if commands.is_empty() {
             return Ok(Vec::new());
         }
+        if self.is_elsewhere() {
+            return self.ask_elsewhere(commands).await;
+        }
+        self.count(commands.cmd_iter());
         match self.inner.req_packed_commands(commands, 0, commands.len()).await {
             Ok(values) => Ok(values),
             Err(cause) => {
@@ -130,6 +183,42 @@ impl Connection {
                 Err(self.explain(&format!("{} commands from {first} on", commands.len()), cause))
             }
         }
+    }
+
+    fn is_elsewhere(&self) -> bool {
+        self.database != self.own_database
+    }
+
+    /// Sends commands to a database that the connection has not selected. The client sends a
+    /// pipeline as a whole, so that no command of another clone comes between the two SELECTs.
+    async fn ask_elsewhere(&mut self, commands: &Pipeline) -> Result<Vec<Value>> {
+        let mut all = Pipeline::with_capacity(commands.len() + 2);
+        all.cmd("SELECT").arg(self.database);
+        for command in commands.cmd_iter() {
+            all.add_command(command.clone());
+        }
+        all.cmd("SELECT").arg(self.own_database);
+        self.count(all.cmd_iter());
+        let mut answers = match self.inner.req_packed_commands(&all, 0, all.len()).await {
+            Ok(answers) => answers.into_iter(),
+            Err(cause) => {
+                let first = commands.cmd_iter().next().map(name).unwrap_or_default();
+                return Err(self.explain(&format!("{} commands from {first} on", commands.len()), cause));
+            }
+        };
+        if let Some(Value::ServerError(refused)) = answers.next() {
+            let refused = self.explain("SELECT", refused.into());
+            return Err(
+                Error::failed(format!("look into database {} of {}", self.database, self.place))
+                    .because(refused)
+                    .hint(
+                        "both servers must allow as many databases as the source uses: see `databases` in redis.conf",
+                    ),
+            );
+        }
+        let mut answers: Vec<Value> = answers.collect();
+        answers.pop();
+        Ok(answers)
     }
 
     /// Asks the server for INFO.
@@ -157,15 +246,34 @@ impl Connection {
 
 /// Returns the command without its arguments, which may be keys, values or passwords.
 fn name(command: &Cmd) -> String {
+    let (first, second) = first_words(command);
+    match second {
+        Some(second) => format!("{first} {second}"),
+        None => first,
+    }
+}
+
+fn counted_name(command: &Cmd) -> String {
+    let (first, second) = first_words(command);
+    match second {
+        Some(second) => format!("{first}|{second}").to_lowercase(),
+        None => first.to_lowercase(),
+    }
+}
+
+/// Returns the command, and its subcommand if it has any, in upper case.
+fn first_words(command: &Cmd) -> (String, Option<String>) {
     let mut words = command.args_iter().filter_map(|arg| match arg {
         Arg::Simple(bytes) => Some(String::from_utf8_lossy(bytes).to_uppercase()),
         _ => None,
     });
     let first = words.next().unwrap_or_default();
-    match first.as_str() {
-        "CLIENT" | "CONFIG" | "ACL" | "COMMAND" | "XINFO" => format!("{first} {}", words.next().unwrap_or_default()),
-        _ => first,
-    }
+    let has_subcommands = matches!(
+        first.as_str(),
+        "CLIENT" | "CONFIG" | "ACL" | "COMMAND" | "XINFO" | "MEMORY" | "OBJECT"
+    );
+    let second = words.next().filter(|_| has_subcommands);
+    (first, second)
 }
 
 const BROKEN: &str = "the connection broke: see whether the server is up, and try again";

@@ -20,6 +20,7 @@ pub mod exists;
 #[cfg(test)]
 mod fuzz;
 pub mod key;
+pub mod login;
 pub mod sample;
 pub mod server;
 pub mod stream;

@@ -1,13 +1,18 @@
 //! A Redis server as an address: host, port, user, and the certificate to expect.
 
 use super::connection::Connection;
-use super::stream::{self, Stream};
+use super::stream::{self, Stream, is_full};
 use super::trust::{self, Trust};
+use crate::model::clock::Instant;
 use crate::model::error::{Error, Result};
 use crate::model::secret::Secret;
 use ::redis::{ConnectionAddr, IntoConnectionInfo, ProtocolVersion, RedisConnectionInfo};
 use rustls::pki_types::CertificateDer;
 use std::fmt;
+use std::time::Duration;
+
+/// How long to wait for a server that takes no more connections.
+const ROOM: Duration = Duration::from_secs(2);
 
 #[derive(Clone, Debug)]
 pub struct Server {
@@ -16,7 +21,7 @@ pub struct Server {
     /// Name or address; an IPv6 address without brackets.
     pub host: String,
     pub port: u16,
-    /// `None`: the server's default user.
+    /// The user of its URL; `None` means the default user.
     pub user: Option<String>,
     pub password: Option<Secret>,
     /// `None`: plain TCP.
@@ -25,7 +30,7 @@ pub struct Server {
 
 impl fmt::Display for Server {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} ({}:{})", self.label, self.host_of_url(), self.port)
+        write!(f, "{} ({})", self.label, self.address())
     }
 }
 
@@ -39,6 +44,11 @@ impl Server {
         }
     }
 
+    /// Returns host and port as a URL has them.
+    pub fn address(&self) -> String {
+        format!("{}:{}", self.host_of_url(), self.port)
+    }
+
     /// Returns the host and port of a URL and ignores the rest.
     pub fn place_of(url: &Secret) -> Result<(String, u16)> {
         let parsed = url
@@ -50,6 +60,13 @@ impl Server {
             ConnectionAddr::Tcp(host, port) | ConnectionAddr::TcpTls { host, port, .. } => Ok((host.clone(), *port)),
             _ => Err(Error::usage("read a Redis URL: it names no host")),
         }
+    }
+
+    /// Returns the password of a URL as a client sends it; `None` if there is none.
+    pub fn password_of(url: &Secret) -> Option<Secret> {
+        let parsed = url.expose().trim().into_connection_info().ok()?;
+        let password = parsed.redis_settings().password()?;
+        Some(password).filter(|password| !password.is_empty()).map(Secret::new)
     }
 
     /// Reads a `redis://` URL without trust or a `rediss://` URL with it. Ignores databases.
@@ -81,9 +98,19 @@ impl Server {
             host: host.trim_matches(['[', ']']).to_owned(),
             port,
             user: settings.username().filter(|user| !user.is_empty()).map(str::to_owned),
-            password: settings.password().map(Secret::new),
+            // A server without a password refuses every login, also one with an empty password.
+            password: settings
+                .password()
+                .filter(|password| !password.is_empty())
+                .map(Secret::new),
             trust,
         })
+    }
+
+    /// Returns the user to log in as; `None` if the password alone is the login. That means the
+    /// default user on every server, and servers before Redis 6 take nothing else.
+    pub fn login_user(&self) -> Option<&str> {
+        self.user.as_deref().filter(|user| *user != "default")
     }
 
     /// Returns the URL that an app would be given, password included.
@@ -105,10 +132,26 @@ impl Server {
     }
 
     /// Logs in and selects a database. Commands fail after 10 s: [`Connection::answer_within`].
+    /// Waits a moment for a server that has no room: a connection may be about to close.
     pub async fn connect(&self, database: u32) -> Result<Connection> {
         tracing::info!("connect to {self}");
-        let stream = self.dial().await?;
-        Connection::establish(self.to_string(), &self.settings(database), stream).await
+        let end = Instant::now().after(ROOM);
+        loop {
+            let stream = self.dial().await?;
+            let refused = match Connection::establish(self.to_string(), &self.settings(database), stream).await {
+                Ok(connection) => return Ok(connection),
+                Err(refused) => refused,
+            };
+            if !is_full(self.dial().await?).await {
+                return Err(refused);
+            }
+            if end.has_passed() {
+                return Err(Error::failed(format!("log in to {self}: it takes no more connections")).hint(
+                    "its plan allows so many and no more (maxclients): stop a process of the app that is not needed, make the app's pools smaller, or take a larger plan",
+                ));
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
     }
 
     fn settings(&self, database: u32) -> RedisConnectionInfo {
@@ -117,7 +160,7 @@ impl Server {
             .set_protocol(ProtocolVersion::RESP2)
             .set_lib_name("infra", env!("CARGO_PKG_VERSION"))
             .set_db(i64::from(database));
-        if let Some(user) = &self.user {
+        if let Some(user) = self.login_user() {
             settings = settings.set_username(user);
         }
         if let Some(password) = &self.password {

@@ -8,7 +8,7 @@ use rustls::pki_types::{CertificateDer, ServerName};
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
 use tokio_rustls::TlsConnector;
@@ -33,6 +33,21 @@ pub(super) async fn open(place: &str, host: &str, port: u16, trust: Option<&Trus
         None => Box::new(tcp),
         Some(config) => Box::new(tls(place, tcp, host, config, trust, deadline).await?),
     })
+}
+
+/// Returns true if the server says that it takes no more connections, which is its first answer.
+pub(super) async fn is_full(mut stream: Stream) -> bool {
+    let asking = async {
+        stream.write_all(b"PING\r\n").await?;
+        stream.flush().await?;
+        let mut answer = [0; 64];
+        let read = stream.read(&mut answer).await?;
+        Ok::<_, io::Error>(String::from_utf8_lossy(&answer[..read]).into_owned())
+    };
+    match tokio::time::timeout(CONNECT_TIMEOUT, asking).await {
+        Ok(Ok(answer)) => answer.contains("max number of clients"),
+        Ok(Err(_)) | Err(_) => false,
+    }
 }
 
 /// Returns the certificates that a server shows in DER form, leaf first, without trust in them: nothing is sent after the handshake.

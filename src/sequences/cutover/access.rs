@@ -82,7 +82,7 @@ impl<R: Record, P: Pair> Cutover<R, P> {
         };
         let offset = match self.reached.fence() {
             Some(fence) => fence.latest_offset().await?,
-            None => self.setup.source.connect(0).await?.info().await?.master_repl_offset,
+            None => self.at_source().await?.info().await?.master_repl_offset,
         };
         watch.reach(offset, READING).await?;
         self.late(&watch.seen()).await

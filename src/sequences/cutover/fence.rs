@@ -90,8 +90,11 @@ impl Fence {
     }
 
     /// Captures the source's offset while the app is stopped. `stopped` is when stopping began.
-    pub async fn of_stopped_app(source: &Server, clients: Baseline, stopped: (Instant, Timestamp)) -> Result<Fence> {
-        let mut connection = source.connect(0).await?;
+    pub async fn of_stopped_app(
+        mut connection: Connection,
+        clients: Baseline,
+        stopped: (Instant, Timestamp),
+    ) -> Result<Fence> {
         connection.answer_within(Duration::from_secs(5));
         let captured = connection.info().await?;
         if captured.role != ServerRole::Master {

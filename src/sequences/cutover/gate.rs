@@ -12,10 +12,10 @@ use super::removals;
 use super::sides::Sides;
 use super::watch::{Watch, command_table};
 use crate::decide::cutover::Stillness;
-use crate::effects::redis::Server;
 use crate::effects::redis::compare::{Comparator, Comparison, Options};
 use crate::effects::redis::key::{Key, printable};
 use crate::effects::redis::tap::DirtyKeys;
+use crate::effects::redis::{Connection, Server};
 use crate::effects::wait::{Look, Wait};
 use crate::model::clock::Instant;
 use crate::model::error::{Error, Result};
@@ -97,12 +97,12 @@ pub async fn compare(
 ) -> Result<Baseline> {
     let info = sides.source.info().await?;
     let table = command_table(master).await?;
-    let Some(watch) = Watch::begin(source, table, &info.replid, info.master_repl_offset).await? else {
+    let begun = Watch::begin_with(source, table, info.clone(), &info.replid, info.master_repl_offset);
+    let Some(watch) = begun.await? else {
         return Err(Error::unproven(format!("watch the stream of writes of {source}: it does not continue from where it is"))
             .hint("the source keeps no backlog, or too small a one: see `repl-backlog-size` there, then run the same command again"));
     };
     let mut comparator = Comparator::connect(source, master).await?;
-    comparator.warm().await?;
     let options = Options {
         rounds,
         first: MOST_HOT,
@@ -197,15 +197,16 @@ impl Baseline {
 
     /// Returns true if the source's stream since the fence shows only its own expiry and eviction.
     /// A watch from the fence on replaces the old one, since the fence's counters fit only that.
-    async fn only_removed_by_itself(&mut self, fenced: &Info) -> Result<bool> {
-        let begun = Watch::begin(
+    async fn only_removed_by_itself(&mut self, fenced: &Info, mut source: Connection) -> Result<bool> {
+        let begun = Watch::begin_with(
             &self.source,
             self.watch.table(),
+            source.info().await?,
             &self.replid,
             fenced.master_repl_offset,
         );
         let Some(watch) = begun.await? else { return Ok(false) };
-        let info = self.source.connect(0).await?.info().await?;
+        let info = source.info().await?;
         watch.reach(info.master_repl_offset, DRAIN).await?;
         let by_itself = info.own_removals.since(fenced.own_removals);
         let seen = watch.seen();
@@ -316,7 +317,10 @@ pub async fn prove<P: Logs>(fence: &Fence, sides: &Sides, baseline: &mut Baselin
     let since = baseline.watch.dirty_since(offset)?;
     // A source that is not paused goes on expiring keys; a paused one does not.
     let harmless = since.is_empty()
-        || (fence.kind() == FenceKind::Platform && baseline.only_removed_by_itself(&fence.captured).await?);
+        || (fence.kind() == FenceKind::Platform
+            && baseline
+                .only_removed_by_itself(&fence.captured, fence.connection())
+                .await?);
     if !harmless {
         return Err(
             Error::unproven("prove that the source is fenced: it was written to since")

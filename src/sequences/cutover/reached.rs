@@ -9,6 +9,7 @@ use super::gate::{Baseline, Proof};
 use super::onlookers::Onlookers;
 use super::sides::Sides;
 use super::watch::Watch;
+use crate::effects::redis::Connection;
 use crate::model::error::{Error, Result};
 use std::mem::take;
 
@@ -72,6 +73,15 @@ impl Reached {
         match self {
             Begun | Connected(..) | Compared(..) => None,
             Fenced(fence, ..) | FencedAgain(fence, _) | Proven(fence, ..) => Some(fence),
+        }
+    }
+
+    /// Returns an open connection to the source, if there is one.
+    pub fn at_source(&self) -> Option<Connection> {
+        match self {
+            Begun => None,
+            Connected(sides, _) | Compared(sides, ..) => Some(sides.source.clone()),
+            Fenced(fence, ..) | FencedAgain(fence, _) | Proven(fence, ..) => Some(fence.connection()),
         }
     }
 

@@ -26,7 +26,7 @@ const SHOWN: usize = 20;
 impl<R: Record, P: Pair> Cutover<R, P> {
     pub(super) async fn await_gone(&mut self) -> Result<()> {
         let step = self.setup.ui.step("source's clients");
-        let mut connection = self.setup.source.connect(0).await?;
+        let mut connection = self.at_source().await?;
         let stopped = self.stopped_at.map_or_else(Instant::now, |(moment, _)| moment);
         let end = if self.is_empty_since_the_promotion().await? {
             Instant::now()
@@ -132,7 +132,7 @@ impl<R: Record, P: Pair> Cutover<R, P> {
                 step.unchanged("the source is out of reach");
                 return Ok(());
             }
-            None => control::unpause(&mut self.setup.source.connect(0).await?).await?,
+            None => control::unpause(&mut self.at_source().await?).await?,
         }
         step.done("the source takes writes again");
         Ok(())
@@ -165,7 +165,7 @@ impl<R: Record, P: Pair> Cutover<R, P> {
             Ok(())
         };
         self.interrupt.or(watching).await?;
-        let info = self.setup.source.connect(0).await?.info().await?;
+        let info = self.at_source().await?.info().await?;
         watch.reach(info.master_repl_offset, READING).await?;
         let late = self.late(&watch.seen()).await?;
         self.outcome.late_writes = Some(late.writes);
@@ -197,7 +197,7 @@ impl<R: Record, P: Pair> Cutover<R, P> {
         if seen.deletions + seen.field_deletions == 0 {
             return Ok(late);
         }
-        let now = self.setup.source.connect(0).await?.info().await?.own_removals;
+        let now = self.at_source().await?.info().await?.own_removals;
         let promotion = self.history.promotion.as_ref();
         let before = match promotion.and_then(|promotion| promotion.source_removals) {
             Some(before) => before,

@@ -10,6 +10,7 @@ use super::record::Record;
 use super::setup::Setup;
 use super::watch::Watch;
 use crate::decide::cutover::World;
+use crate::effects::redis::Connection;
 use crate::model::clock::Instant;
 use crate::model::error::Result;
 use crate::model::phase::Command;
@@ -87,6 +88,19 @@ impl<R: Record, P: Pair> Cutover<R, P> {
             #[cfg(test)]
             dies_after: None,
         })
+    }
+}
+
+impl<R: Record, P: Pair> Cutover<R, P> {
+    /// Returns a connection to the source: the one that is open, if it still answers. A source on a
+    /// small plan may have no room for another.
+    pub(super) async fn at_source(&self) -> Result<Connection> {
+        if let Some(mut open) = self.reached.at_source()
+            && open.ask(&::redis::cmd("PING")).await.is_ok()
+        {
+            return Ok(open);
+        }
+        self.setup.source.connect(0).await
     }
 }
 

@@ -166,7 +166,7 @@ impl<R: Record, P: Pair> Cutover<R, P> {
                 }
                 let now = || (crate::model::clock::Instant::now(), Timestamp::now());
                 Fence::of_stopped_app(
-                    &self.setup.source,
+                    self.at_source().await?,
                     self.history.clients.clone(),
                     self.stopped_at.unwrap_or_else(now),
                 )
@@ -310,7 +310,8 @@ impl<R: Record, P: Pair> Cutover<R, P> {
     async fn long_pause(&mut self) -> Result<()> {
         let step = self.setup.ui.step("hold the source");
         if self.reached.fence().is_none() {
-            match Fence::raise(&self.setup.source, None).await {
+            let open = self.at_source().await.ok();
+            match Fence::raise(&self.setup.source, open).await {
                 Ok(fence) => {
                     self.reached.fenced(fence);
                     self.still_since_promotion().await?;

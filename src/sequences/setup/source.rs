@@ -34,7 +34,7 @@ impl Known {
             upstream: Some(Upstream {
                 host: server.host.clone(),
                 port: server.port,
-                user: server.user.clone(),
+                user: server.login_user().map(str::to_string),
                 password: server.password.clone(),
                 tls: server.trust.is_some(),
             }),

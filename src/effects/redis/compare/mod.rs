@@ -169,6 +169,9 @@ pub async fn compare_keys(source: &Server, target: &Server, keys: &[Key], option
     Comparator::connect(source, target).await?.keys(keys, options).await
 }
 
+/// A server that takes at most so many clients is on a small plan, where each connection counts.
+pub const SMALL_PLAN: u64 = 64;
+
 /// Not compared if the source is older than Redis 7 and the target is not.
 const DEAD_IDS: &str = "pending ids whose entry was deleted, which servers drop from Redis 7 on";
 

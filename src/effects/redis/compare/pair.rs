@@ -1,12 +1,11 @@
-//! The two sides of a comparison, with a connection to each for every database.
+//! The two sides of a comparison, with one connection to each for all databases.
 
 use super::super::{Connection, Server};
 use super::expiry::{Clock, Tolerance};
 use super::replies::{Trouble, ask};
-use super::{DEAD_IDS, NOT_COMPARED};
+use super::{DEAD_IDS, NOT_COMPARED, SMALL_PLAN};
 use crate::model::error::{Error, Result};
 use ::redis::{Cmd, Pipeline, Value, pipe};
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Mutex;
@@ -25,9 +24,10 @@ pub struct Comparator {
     target: Server,
     pub(super) source_info: Info,
     pub(super) target_info: Info,
-    pairs: BTreeMap<u32, Pair>,
-    /// True once an answer was longer than a connection takes; see [`Pair::apart`].
-    careful: bool,
+    /// `None` before the first comparison, and after an answer broke a connection.
+    open: Option<[Connection; 2]>,
+    /// `Some` once an answer was longer than a connection takes; see [`Pair::apart`].
+    apart: Option<Apart>,
 }
 
 /// The connections to source and target on which values alone are read, once one is needed.
@@ -44,6 +44,8 @@ pub(super) struct Pair {
     pub expiring_fields: bool,
     /// True if only the target drops pending ids whose entry is gone, as Redis 7 and later do.
     pub drops_dead_ids: bool,
+    /// True if the source has no room for a second connection that would make this quicker.
+    pub few_connections: bool,
     /// `None` as long as values fit the windows that were estimated for them.
     pub apart: Option<Apart>,
     /// By how much windows are smaller than estimated: 1, or a power of four.
@@ -62,27 +64,20 @@ pub(super) struct Side {
 impl Comparator {
     /// Connects to both servers and asks for their versions.
     pub async fn connect(source: &Server, target: &Server) -> Result<Comparator> {
-        let ask = async |server: &Server| server.connect(0).await?.info().await;
-        let (source_info, target_info) = tokio::try_join!(ask(source), ask(target))?;
-        let mut comparator = Comparator {
+        let open = async |server: &Server| {
+            let mut connection = connect(server).await?;
+            let info = connection.info().await?;
+            Ok::<_, Error>((connection, info))
+        };
+        let ((at_source, source_info), (at_target, target_info)) = tokio::try_join!(open(source), open(target))?;
+        Ok(Comparator {
             source: source.clone(),
             target: target.clone(),
             source_info,
             target_info,
-            pairs: BTreeMap::new(),
-            careful: false,
-        };
-        comparator.pair(0).await?;
-        Ok(comparator)
-    }
-
-    /// Opens the connections that a full comparison needs, so that it does not wait for them later.
-    pub async fn warm(&mut self) -> Result<()> {
-        self.refresh().await?;
-        for database in self.databases() {
-            self.pair(database).await?;
-        }
-        Ok(())
+            open: Some([at_source, at_target]),
+            apart: None,
+        })
     }
 
     /// Returns the databases with keys on either side now; the tap may have seen keys of new ones.
@@ -128,53 +123,44 @@ impl Comparator {
     }
 
     pub(super) async fn pair(&mut self, database: u32) -> Result<Pair> {
-        let expiring_fields = self.expiring_fields(database);
-        if let Some(pair) = self.pairs.get(&database) {
-            return Ok(Pair {
-                expiring_fields,
-                ..pair.clone()
-            });
-        }
-        let (mut source, mut target) =
-            tokio::try_join!(connect(&self.source, database), connect(&self.target, database))?;
-        source.answer_within(ANSWER_TIMEOUT);
-        target.answer_within(ANSWER_TIMEOUT);
-        let clocks = [Clock::of(self.source_info.version), Clock::of(self.target_info.version)];
-        let pair = Pair {
-            database,
-            source: Side {
-                server: self.source.clone(),
-                connection: source,
-                clock: clocks[0],
-                field_times: knows_field_times(&self.source_info),
-            },
-            target: Side {
-                server: self.target.clone(),
-                connection: target,
-                clock: clocks[1],
-                field_times: knows_field_times(&self.target_info),
-            },
-            tolerance: self.tolerance(),
-            expiring_fields,
-            drops_dead_ids: self.drops_dead_ids(),
-            apart: self.careful.then(Apart::default),
-            divisor: 1,
+        let [source, target] = self.connections().await?;
+        let side = |server: &Server, connection: Connection, info: &Info| Side {
+            server: server.clone(),
+            connection: connection.in_database(database),
+            clock: Clock::of(info.version),
+            field_times: knows_field_times(info),
         };
-        self.pairs.insert(database, pair.clone());
-        Ok(pair)
+        Ok(Pair {
+            database,
+            source: side(&self.source, source, &self.source_info),
+            target: side(&self.target, target, &self.target_info),
+            tolerance: self.tolerance(),
+            expiring_fields: self.expiring_fields(database),
+            drops_dead_ids: self.drops_dead_ids(),
+            few_connections: (self.source_info.max_clients).is_some_and(|most| most <= SMALL_PLAN),
+            apart: self.apart.clone(),
+            divisor: 1,
+        })
+    }
+
+    async fn connections(&mut self) -> Result<[Connection; 2]> {
+        if let Some(open) = &self.open {
+            return Ok(open.clone());
+        }
+        let (source, target) = tokio::try_join!(connect(&self.source), connect(&self.target))?;
+        Ok(self.open.insert([source, target]).clone())
     }
 
     /// Reads values apart from now on, over new connections. Returns false if it did so before.
     pub(super) fn be_careful(&mut self) -> bool {
-        self.pairs.clear();
-        !std::mem::replace(&mut self.careful, true)
+        self.open = None;
+        self.apart.replace(Apart::default()).is_none()
     }
 
     /// Asks both sides for their INFO again.
     pub(super) async fn refresh(&mut self) -> Result<()> {
-        let mut pair = self.pair(0).await?;
-        (self.source_info, self.target_info) =
-            tokio::try_join!(pair.source.connection.info(), pair.target.connection.info())?;
+        let [mut source, mut target] = self.connections().await?;
+        (self.source_info, self.target_info) = tokio::try_join!(source.info(), target.info())?;
         Ok(())
     }
 }
@@ -186,12 +172,7 @@ impl Pair {
         let [source, target] = match own {
             Some(open) => open.clone(),
             None => {
-                let (mut source, mut target) = tokio::try_join!(
-                    connect(&self.source.server, self.database),
-                    connect(&self.target.server, self.database)
-                )?;
-                source.answer_within(ANSWER_TIMEOUT);
-                target.answer_within(ANSWER_TIMEOUT);
+                let (source, target) = tokio::try_join!(connect(&self.source.server), connect(&self.target.server))?;
                 own.insert([source, target]).clone()
             }
         };
@@ -200,8 +181,8 @@ impl Pair {
             divisor,
             ..self.clone()
         };
-        pair.source.connection = source;
-        pair.target.connection = target;
+        pair.source.connection = source.in_database(self.database);
+        pair.target.connection = target.in_database(self.database);
         Ok(pair)
     }
 }
@@ -213,15 +194,10 @@ fn knows_field_times(info: &Info) -> bool {
     }
 }
 
-async fn connect(server: &Server, database: u32) -> Result<Connection> {
-    server.connect(database).await.map_err(|cause| {
-        if database == 0 {
-            return cause;
-        }
-        Error::failed(format!("look into database {database} of {server}"))
-            .because(cause)
-            .hint("both servers must allow as many databases as the source uses: see `databases` in redis.conf")
-    })
+async fn connect(server: &Server) -> Result<Connection> {
+    let mut connection = server.connect(0).await?;
+    connection.answer_within(ANSWER_TIMEOUT);
+    Ok(connection)
 }
 
 /// Sends the same commands to both sides at once. Errors of the servers are among the answers.

@@ -11,9 +11,10 @@ use super::super::stream::Stream;
 use super::batch::{self, START};
 use super::collections;
 use super::expiry::Clock;
-use super::pair::{ANSWER_TIMEOUT, Pair};
+use super::pair::{ANSWER_TIMEOUT, Pair, both};
 use super::verdicts::Verdicts;
 use crate::model::error::{Doing, Error, Result};
+use ::redis::pipe;
 use futures_util::{Stream as Many, StreamExt, TryStreamExt, stream};
 use std::collections::VecDeque;
 use std::io;
@@ -52,6 +53,10 @@ pub(super) struct Looked {
 
 impl Quick {
     pub async fn open(pair: &Pair) -> Result<Quick> {
+        // A side without this database says so here, in plain words.
+        let mut there = pipe();
+        there.cmd("PING");
+        both(pair, &there).await?;
         let (source, target) = tokio::try_join!(
             Wire::open(&pair.source.server, pair.database, pair.source.clock),
             Wire::open(&pair.target.server, pair.database, pair.target.clock)
@@ -171,9 +176,12 @@ impl Wire {
         bare.ask("CLIENT SETNAME", &[&b"CLIENT"[..], b"SETNAME", own_name().as_bytes()])
             .await?;
         if database > 0 {
-            let hint = "both servers must allow as many databases as the source uses: see `databases` in redis.conf";
-            bare.expect_ok("SELECT", &[&b"SELECT"[..], database.to_string().as_bytes()], hint)
-                .await?;
+            bare.expect_ok(
+                "SELECT",
+                &[&b"SELECT"[..], database.to_string().as_bytes()],
+                "try again",
+            )
+            .await?;
         }
         let (reader, writer) = tokio::io::split(bare.into_stream());
         Ok(Wire {

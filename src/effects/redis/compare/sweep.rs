@@ -15,13 +15,22 @@ pub(super) const BATCH: usize = 1_000;
 
 /// Compares the keys of the source, then finds keys only on the target. `seen` gets each batch.
 pub(super) async fn database(pair: &Pair, mut seen: impl FnMut(Verdicts)) -> Result<()> {
-    let mut compared = Quick::open(pair)
-        .await?
-        .through(scan(&pair.source.connection))
-        .map_ok(|looked| looked.settle(pair))
-        .try_buffer_unordered(AT_ONCE);
-    while let Some(verdicts) = compared.try_next().await? {
-        seen(verdicts);
+    if pair.few_connections {
+        let mut compared = scan(&pair.source.connection)
+            .map_ok(|keys| async move { batch::compare(pair, &keys).await })
+            .try_buffer_unordered(AT_ONCE);
+        while let Some(verdicts) = compared.try_next().await? {
+            seen(verdicts);
+        }
+    } else {
+        let mut compared = Quick::open(pair)
+            .await?
+            .through(scan(&pair.source.connection))
+            .map_ok(|looked| looked.settle(pair))
+            .try_buffer_unordered(AT_ONCE);
+        while let Some(verdicts) = compared.try_next().await? {
+            seen(verdicts);
+        }
     }
     let mut extra = scan(&pair.target.connection)
         .map_ok(|keys| extra(pair, keys))

@@ -25,9 +25,17 @@ async fn server() -> TestServer {
     TestServer::start(&["--databases", "32"]).await
 }
 
+/// Arguments of sources on a large and on a small plan, which are compared in different ways.
+const PLANS: [&[&str]; 2] = [&[], &["--maxclients", "20"]];
+
 /// Returns two servers with the same content.
 async fn alike() -> (TestServer, TestServer) {
-    let source = TestServer::start(&["--databases", "32", "--repl-diskless-sync-delay", "0"]).await;
+    alike_on(&[]).await
+}
+
+async fn alike_on(plan: &[&str]) -> (TestServer, TestServer) {
+    let usual = ["--databases", "32", "--repl-diskless-sync-delay", "0"];
+    let source = TestServer::start(&[&usual, plan].concat()).await;
     source.script(EVERY_TYPE).await;
     source.script("PEXPIREAT list 4102444800000").await;
     let target = TestServer::start(&["--databases", "32"]).await;
@@ -76,114 +84,118 @@ async fn differences(source: &TestServer, target: &TestServer) -> Vec<String> {
 
 #[tokio::test]
 async fn a_copy_by_replication_is_identical_in_every_database() {
-    let (source, target) = alike().await;
-    let comparison = compared(&source, &target, &Options::default()).await;
-    assert!(comparison.identical(), "{comparison:?}");
-    assert_eq!(
-        (
-            comparison.compared,
-            comparison.rounds.len(),
-            comparison.expiry_tolerance_ms
-        ),
-        (11, 1, 0)
-    );
-    let counts = DatabaseCounts {
-        source_keys: 1,
-        target_keys: 1,
-        compared: 1,
-    };
-    assert_eq!(comparison.databases[&20], counts);
-    assert_eq!(comparison.databases.keys().copied().collect::<Vec<_>>(), [0, 3, 20]);
+    for plan in PLANS {
+        let (source, target) = alike_on(plan).await;
+        let comparison = compared(&source, &target, &Options::default()).await;
+        assert!(comparison.identical(), "{comparison:?}");
+        assert_eq!(
+            (
+                comparison.compared,
+                comparison.rounds.len(),
+                comparison.expiry_tolerance_ms
+            ),
+            (11, 1, 0)
+        );
+        let counts = DatabaseCounts {
+            source_keys: 1,
+            target_keys: 1,
+            compared: 1,
+        };
+        assert_eq!(comparison.databases[&20], counts);
+        assert_eq!(comparison.databases.keys().copied().collect::<Vec<_>>(), [0, 3, 20]);
+    }
 }
 
 #[tokio::test]
 async fn every_single_change_on_the_target_is_found_and_named() {
-    let (source, target) = alike().await;
-    for (change, found) in [
-        ("SET string Value", "0>string: differs in byte 0 of the string"),
-        ("APPEND string s", "0>string: length 5 on the source, 6 on the target"),
-        ("DEL string", "0>string: not on the target"),
-        ("SET new x", "0>new: not on the source"),
-        ("3>DEL string", "3>string: not on the target"),
-        ("3>SET new x", "3>new: not on the source"),
-        ("25>SET new x", "25>new: not on the source"),
-        (
-            "PERSIST list",
-            "0>list: expires 2100-01-01T00:00:00Z on the source, never on the target",
-        ),
-        (
-            "PEXPIREAT list 4102444800001",
-            "0>list: expires 2100-01-01T00:00:00Z on the source, 2100-01-01T00:00:00.001Z on the target",
-        ),
-        (
-            "PEXPIREAT set 4102444800000",
-            "0>set: expires never on the source, 2100-01-01T00:00:00Z on the target",
-        ),
-        ("LSET list 1 B", "0>list: differs in element 1"),
-        ("RPUSH list d", "0>list: length 3 on the source, 4 on the target"),
-        (
-            "SMOVE set elsewhere a\n DEL elsewhere\n SADD set A",
-            "0>set: differs in member a",
-        ),
-        ("SREM integers 3\n SADD integers 4", "0>integers: differs in member 3"),
-        ("HSET hash g 3", "0>hash: differs in field g"),
-        ("HDEL hash g\n HSET hash h 2", "0>hash: differs in field g"),
-        ("20>HSET hash a B", "20>hash: differs in field a"),
-        (
-            "ZADD zset 0.10000000000000002 b",
-            "0>zset: differs in member or score at rank 1",
-        ),
-        (
-            "ZREM zset a\n ZADD zset 1.5 A",
-            "0>zset: differs in member or score at rank 2",
-        ),
-        ("XADD stream 3-1 f v", "0>stream: differs in its length"),
-        ("XDEL stream 1-1", "0>stream: differs in its length"),
-        ("XSETID stream 9-9", "0>stream: differs in its last-generated-id"),
-        (
-            "XSETID stream 2-1 ENTRIESADDED 5 MAXDELETEDID 0-0",
-            "0>stream: differs in its entries-added",
-        ),
-        (
-            "XGROUP CREATE stream other 0",
-            "0>stream: differs in whether it has group other",
-        ),
-        (
-            "XGROUP DESTROY stream group",
-            "0>stream: differs in whether it has group group",
-        ),
-        (
-            "XGROUP SETID stream group 2-1 ENTRIESREAD 1",
-            "0>stream: differs in last-delivered-id of group group",
-        ),
-        ("XACK stream group 1-1", "0>stream: differs in pending of group group"),
-        (
-            "XCLAIM stream group idle 0 1-1",
-            "0>stream: differs in pending entry 1-1 of group group",
-        ),
-        (
-            "DEL stream\n RPUSH stream x",
-            "0>stream: a stream on the source, a list on the target",
-        ),
-        (
-            "DEL string\n RPUSH string x",
-            "0>string: a string on the source, a list on the target",
-        ),
-        (
-            "DEL list\n SET list x\n PEXPIREAT list 4102444800000",
-            "0>list: a list on the source, a string on the target",
-        ),
-    ] {
-        // A new copy of the one key undoes the change.
-        let (database, key) = found.split_once(':').unwrap().0.split_once('>').unwrap();
-        target.script(change).await;
-        assert_eq!(differences(&source, &target).await, [found], "{change}");
-        restore(&source, &target, database.parse().unwrap(), key).await;
-        assert_eq!(
-            differences(&source, &target).await,
-            [""; 0],
-            "after taking back {change}"
-        );
+    for plan in PLANS {
+        let (source, target) = alike_on(plan).await;
+        for (change, found) in [
+            ("SET string Value", "0>string: differs in byte 0 of the string"),
+            ("APPEND string s", "0>string: length 5 on the source, 6 on the target"),
+            ("DEL string", "0>string: not on the target"),
+            ("SET new x", "0>new: not on the source"),
+            ("3>DEL string", "3>string: not on the target"),
+            ("3>SET new x", "3>new: not on the source"),
+            ("25>SET new x", "25>new: not on the source"),
+            (
+                "PERSIST list",
+                "0>list: expires 2100-01-01T00:00:00Z on the source, never on the target",
+            ),
+            (
+                "PEXPIREAT list 4102444800001",
+                "0>list: expires 2100-01-01T00:00:00Z on the source, 2100-01-01T00:00:00.001Z on the target",
+            ),
+            (
+                "PEXPIREAT set 4102444800000",
+                "0>set: expires never on the source, 2100-01-01T00:00:00Z on the target",
+            ),
+            ("LSET list 1 B", "0>list: differs in element 1"),
+            ("RPUSH list d", "0>list: length 3 on the source, 4 on the target"),
+            (
+                "SMOVE set elsewhere a\n DEL elsewhere\n SADD set A",
+                "0>set: differs in member a",
+            ),
+            ("SREM integers 3\n SADD integers 4", "0>integers: differs in member 3"),
+            ("HSET hash g 3", "0>hash: differs in field g"),
+            ("HDEL hash g\n HSET hash h 2", "0>hash: differs in field g"),
+            ("20>HSET hash a B", "20>hash: differs in field a"),
+            (
+                "ZADD zset 0.10000000000000002 b",
+                "0>zset: differs in member or score at rank 1",
+            ),
+            (
+                "ZREM zset a\n ZADD zset 1.5 A",
+                "0>zset: differs in member or score at rank 2",
+            ),
+            ("XADD stream 3-1 f v", "0>stream: differs in its length"),
+            ("XDEL stream 1-1", "0>stream: differs in its length"),
+            ("XSETID stream 9-9", "0>stream: differs in its last-generated-id"),
+            (
+                "XSETID stream 2-1 ENTRIESADDED 5 MAXDELETEDID 0-0",
+                "0>stream: differs in its entries-added",
+            ),
+            (
+                "XGROUP CREATE stream other 0",
+                "0>stream: differs in whether it has group other",
+            ),
+            (
+                "XGROUP DESTROY stream group",
+                "0>stream: differs in whether it has group group",
+            ),
+            (
+                "XGROUP SETID stream group 2-1 ENTRIESREAD 1",
+                "0>stream: differs in last-delivered-id of group group",
+            ),
+            ("XACK stream group 1-1", "0>stream: differs in pending of group group"),
+            (
+                "XCLAIM stream group idle 0 1-1",
+                "0>stream: differs in pending entry 1-1 of group group",
+            ),
+            (
+                "DEL stream\n RPUSH stream x",
+                "0>stream: a stream on the source, a list on the target",
+            ),
+            (
+                "DEL string\n RPUSH string x",
+                "0>string: a string on the source, a list on the target",
+            ),
+            (
+                "DEL list\n SET list x\n PEXPIREAT list 4102444800000",
+                "0>list: a list on the source, a string on the target",
+            ),
+        ] {
+            // A new copy of the one key undoes the change.
+            let (database, key) = found.split_once(':').unwrap().0.split_once('>').unwrap();
+            target.script(change).await;
+            assert_eq!(differences(&source, &target).await, [found], "{change}");
+            restore(&source, &target, database.parse().unwrap(), key).await;
+            assert_eq!(
+                differences(&source, &target).await,
+                [""; 0],
+                "after taking back {change}"
+            );
+        }
     }
 }
 
@@ -640,7 +652,6 @@ async fn a_few_keys_of_all_types_and_databases_are_compared_in_two_round_trips()
     let mut comparator = Comparator::connect(&source.far(ROUND_TRIP).await, &target.far(ROUND_TRIP).await)
         .await
         .unwrap();
-    comparator.warm().await.unwrap();
     let names = [
         "string",
         "empty-ttl",

@@ -29,6 +29,67 @@ async fn a_connection_is_in_its_database() {
 }
 
 #[tokio::test]
+async fn clones_for_other_databases_share_one_connection() {
+    let server = TestServer::start(&["--databases", "4"]).await;
+    server.script("SET a zero\n1>SET a one\n3>SET a three").await;
+    let own = server.connect(1).await;
+    let ask = async |database: u32| {
+        let mut elsewhere = own.in_database(database);
+        let (read, id): (String, u64) = tokio::join!(
+            async { own.in_database(database).query(&command("GET a")).await.unwrap() },
+            async { elsewhere.query(&command("CLIENT ID")).await.unwrap() }
+        );
+        (read, id)
+    };
+    let (zero, one, three) = tokio::join!(ask(0), ask(1), ask(3));
+    assert_eq!(
+        (zero.0.as_str(), one.0.as_str(), three.0.as_str()),
+        ("zero", "one", "three")
+    );
+    assert!(zero.1 == one.1 && one.1 == three.1);
+    let mut own = own;
+    assert_eq!(own.query::<String>(&command("GET a")).await.unwrap(), "one");
+    let wrong = own
+        .in_database(0)
+        .query::<String>(&command("LPOP a"))
+        .await
+        .unwrap_err();
+    assert!(text_of(&wrong).contains("run LPOP"), "{}", text_of(&wrong));
+    let missing = own.in_database(4).query::<String>(&command("GET a")).await.unwrap_err();
+    assert!(
+        text_of(&missing).contains("look into database 4"),
+        "{}",
+        text_of(&missing)
+    );
+}
+
+#[tokio::test]
+async fn a_server_without_room_is_named_and_waited_for_a_moment() {
+    for arguments in [
+        &["--maxclients", "3"][..],
+        &["--maxclients", "3", "--requirepass", "pw"],
+    ] {
+        let server = TestServer::start(arguments).await;
+        let held = [
+            server.connect(0).await,
+            server.connect(0).await,
+            server.connect(0).await,
+        ];
+        let text = refused(&server.server()).await;
+        assert!(
+            text.contains("no more connections") && text.contains("maxclients"),
+            "{text}"
+        );
+        let waiting = server.server();
+        let (connected, ()) = tokio::join!(waiting.connect(0), async {
+            tokio::time::sleep(Duration::from_millis(300)).await;
+            drop(held);
+        });
+        assert!(connected.is_ok());
+    }
+}
+
+#[tokio::test]
 async fn a_certificate_of_an_authority_must_name_the_address_that_was_dialled() {
     let ours = TestCertificate::for_names(&["127.0.0.1"]);
     let server = TestServer::start_tls(&ours.certificate, &ours.key, Trust::Authority(ours.authority.clone())).await;

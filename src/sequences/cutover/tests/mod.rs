@@ -8,7 +8,9 @@ mod platform_fence;
 mod preview;
 mod refusals;
 mod several_vars;
+mod small_plan;
 mod source;
+mod sources;
 mod stage;
 
 use super::{Command, Phase};

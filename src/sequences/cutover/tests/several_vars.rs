@@ -1,30 +1,32 @@
 //! Add-ons that own several vars, or one beside a plain copy: every reader ends on the endpoint.
 
 use super::super::{Command, Phase};
-use super::stage::{Rented, Stage};
+use super::stage::{PLAIN, Rented, Stage};
 use super::{expect_moved, expect_unmoved};
 use crate::effects::platform::Heroku;
 use crate::model::error::Kind;
 use serde_json::json;
 use std::collections::BTreeMap;
 
-const TWO_VARS: Rented = Rented {
+pub const TWO_VARS: Rented = Rented {
     attachment: "REDIS",
     second_port: true,
     copy: None,
     config_var: "REDIS_URL",
     web_reads: "REDIS_URL",
     worker_reads: "REDIS_TLS_URL",
+    ..PLAIN
 };
 
 /// The add-on owns REDISCLOUD_URL, REDIS_URL is a plain copy of it, and each has a reader.
-const BESIDE_A_COPY: Rented = Rented {
+pub const BESIDE_A_COPY: Rented = Rented {
     attachment: "REDISCLOUD",
     second_port: false,
     copy: Some(""),
     config_var: "REDIS_URL",
     web_reads: "REDIS_URL",
     worker_reads: "REDISCLOUD_URL",
+    ..PLAIN
 };
 
 async fn values(app: &Heroku) -> BTreeMap<String, String> {
@@ -131,6 +133,7 @@ async fn a_third_partys_var_that_the_app_reads_is_detached_as_any_other() {
             config_var: "REDISTOGO_URL",
             web_reads: "REDISTOGO_URL",
             worker_reads: "REDISTOGO_URL",
+            ..PLAIN
         };
         let stage = Stage::renting(0.02, rented).await;
         if !pausable {

@@ -12,6 +12,7 @@ use crate::decide::vars::{Naming, place_of};
 use crate::effects::interrupt::Interrupt;
 use crate::effects::platform::{Formation, Heroku, Platform};
 use crate::effects::redis::Server;
+use crate::effects::redis::login::with_known_user;
 use crate::effects::redis::testing::{TestServer, command};
 use crate::model::error::{Error, Result};
 use crate::model::secret::Secret;
@@ -35,8 +36,12 @@ const PAIR_PASSWORD: &str = "pair-secret";
 const APP_PASSWORD: &str = "app-secret";
 
 /// Notes each acknowledged write in the ledger. Ignores SIGTERM, so it lives until it is killed.
-const WRITER: &str = r#"trap '' TERM; i=0; mkdir -p "$SANDBOX_LEDGER_DIR"; while :; do i=$((i+1)); key="$DYNO:$$:$i";
-[ "$(redis-cli -u "$REDIS_URL" --no-auth-warning SET "$key" "$i" 2>/dev/null)" = OK ] && echo "$key" >> "$SANDBOX_LEDGER_DIR/$$"; sleep PAUSE; done"#;
+const WRITER: &str = r#"trap '' TERM; i=0; mkdir -p "$SANDBOX_LEDGER_DIR"; url=$(printf %s "$REDIS_URL" | sed -E 'CLIENT');
+while :; do i=$((i+1)); key="$DYNO:$$:$i";
+[ "$(redis-cli -u "$url" --no-auth-warning SET "$key" "$i" 2>/dev/null)" = OK ] && echo "$key" >> "$SANDBOX_LEDGER_DIR/$$"; sleep PAUSE; done"#;
+
+/// Rewrites what other clients take and redis-cli does not: a user that is none, `?db=2`, IPv6.
+const CLIENT: &str = r"s#//[hx]?:#//default:#; s#:@#@#; s#[?]db=([0-9]+)#/\1#; s#[?].*##; s#\[::1\]#127.0.0.1#";
 
 /// Seconds between two writes of a process.
 const BUSY: &str = "0.005";
@@ -62,24 +67,47 @@ pub struct Rented {
     pub config_var: &'static str,
     pub web_reads: &'static str,
     pub worker_reads: &'static str,
+    /// Further arguments of the source's server.
+    pub server: &'static [&'static str],
+    /// The source's password; empty for none.
+    pub password: &'static str,
+    /// What the add-on's URL has before and behind the port.
+    pub before_port: &'static str,
+    pub behind_port: &'static str,
+    /// The database that the processes use.
+    pub database: u32,
 }
 
-impl Default for Rented {
-    fn default() -> Self {
-        Rented {
-            attachment: "REDIS",
-            second_port: false,
-            copy: None,
-            config_var: "REDIS_URL",
-            web_reads: "REDIS_URL",
-            worker_reads: "REDIS_URL",
-        }
+/// One var, a plain URL with user and password, and room for as many connections as wanted.
+pub const PLAIN: Rented = Rented {
+    attachment: "REDIS",
+    second_port: false,
+    copy: None,
+    config_var: "REDIS_URL",
+    web_reads: "REDIS_URL",
+    worker_reads: "REDIS_URL",
+    server: &[],
+    password: SOURCE_PASSWORD,
+    before_port: "default:hosted-secret@127.0.0.1",
+    behind_port: "",
+    database: 0,
+};
+
+impl Rented {
+    /// Returns the add-on's URL.
+    fn url(&self, port: u16) -> Secret {
+        Secret::new(format!("redis://{}:{port}{}", self.before_port, self.behind_port))
     }
 }
 
 /// Returns a script that writes to the URL in this var.
 fn reading(writer: &str, var: &str) -> String {
     writer.replace("REDIS_URL", var)
+}
+
+/// Returns the usual script, with so many seconds between two writes.
+fn writer(pace: &str) -> String {
+    WRITER.replace("PAUSE", pace).replace("CLIENT", CLIENT)
 }
 
 /// Relays a second port of loopback to the first.
@@ -117,6 +145,8 @@ pub struct Stage {
     writer: String,
     pub naming: Naming,
     rented: Rented,
+    /// The source as a command finds it by its URL.
+    known_source: Server,
     folder: tempfile::TempDir,
     api: String,
     shutdown: CancellationToken,
@@ -131,25 +161,22 @@ impl Stage {
 
     /// Like [`Stage::new`], with another engine; `None` if that cannot be had here.
     pub async fn of(engine: Engine, scale: f64) -> Option<Stage> {
-        Self::raise(engine, scale, &WRITER.replace("PAUSE", BUSY), Rented::default()).await
+        Self::raise(engine, scale, &writer(BUSY), PLAIN).await
     }
 
     /// Like [`Stage::new`], with so many seconds between two writes of a process.
     pub async fn with_pace(scale: f64, pace: &str) -> Stage {
-        Self::with_writer(scale, &WRITER.replace("PAUSE", pace)).await
+        Self::with_writer(scale, &writer(pace)).await
     }
 
     /// Like [`Stage::new`], with this script as every process.
     pub async fn with_writer(scale: f64, writer: &str) -> Stage {
-        Self::raise(Engine::Redis7, scale, writer, Rented::default())
-            .await
-            .unwrap()
+        Self::raise(Engine::Redis7, scale, writer, PLAIN).await.unwrap()
     }
 
     /// Like [`Stage::new`], with an add-on and processes of this kind.
     pub async fn renting(scale: f64, rented: Rented) -> Stage {
-        let writer = WRITER.replace("PAUSE", BUSY);
-        Self::raise(Engine::Redis7, scale, &writer, rented).await.unwrap()
+        Self::raise(Engine::Redis7, scale, &writer(BUSY), rented).await.unwrap()
     }
 
     async fn raise(engine: Engine, scale: f64, writer: &str, rented: Rented) -> Option<Stage> {
@@ -157,7 +184,8 @@ impl Stage {
             Engine::Redis7 => Some(TestServer::start(arguments).await),
             other => TestServer::start_engine(other, arguments).await,
         };
-        let source = start(&["--requirepass", SOURCE_PASSWORD, "--repl-diskless-sync-delay", "0"]).await?;
+        let login = ["--requirepass", rented.password, "--repl-diskless-sync-delay", "0"];
+        let source = start(&[&login, rented.server].concat()).await?;
         let follower = async |of: u16, password: &'static str| {
             let of = format!("127.0.0.1 {of}");
             // A client whose own password is refused must not get in as the default user.
@@ -175,7 +203,7 @@ impl Stage {
             ])
             .await
         };
-        let master = follower(source.port, SOURCE_PASSWORD).await?;
+        let master = follower(source.port, rented.password).await?;
         let replica = follower(master.port, PAIR_PASSWORD).await?;
         for server in [&master, &replica] {
             let user = format!("ACL SETUSER app off >{APP_PASSWORD} ~* &* +@all -@admin -@dangerous +info");
@@ -200,9 +228,11 @@ impl Stage {
         }
         let api = format!("http://{address}");
         let heroku = Heroku::new(&api, Secret::new(KEY), "demo").unwrap();
+        let url = rented.url(source.port);
         let mut stage = Stage {
             naming: Naming::default(),
             rented,
+            known_source: with_known_user(Server::from_url("source", &url, None).unwrap()).await,
             apps: vec![heroku.clone()],
             heroku,
             source,
@@ -246,13 +276,13 @@ impl Stage {
             worker_reads,
             ..
         } = self.rented;
-        let url = self.source().url();
+        let url = self.rented.url(self.source.port);
         let formation = json!({
             "web": {"command": ["sh", "-c", reading(&self.writer, web_reads)]},
             "worker": {"command": ["sh", "-c", reading(&self.writer, worker_reads)]},
         });
         let config = match copy {
-            Some(tail) => json!({"REDIS_URL": format!("{}{tail}", url.expose())}),
+            Some(tail) => json!({"REDIS_URL": format!("{}{tail}", self.source().url().expose())}),
             None => json!({}),
         };
         let app = json!({"name": "demo", "region": "us", "formation": formation, "config": config});
@@ -277,7 +307,7 @@ impl Stage {
         let apps: Vec<Platform> = self.apps.iter().cloned().map(Platform::Heroku).collect();
         let stay = self.naming.stay.clone();
         let staying = Staying { vars: &stay, apps: &[] };
-        self.naming = naming(&apps, self.rented.config_var, &place_of(&self.source()), staying)
+        self.naming = naming(&apps, self.rented.config_var, &place_of(&self.known_source), staying)
             .await
             .unwrap();
     }
@@ -428,7 +458,7 @@ impl Stage {
     /// Returns how many acknowledged writes a server does not have.
     pub async fn lost_on(&self, server: &Server) -> usize {
         let ledger = self.ledger();
-        let mut connection = server.connect(0).await.unwrap();
+        let mut connection = server.connect(self.rented.database).await.unwrap();
         let mut lost = 0;
         for some in ledger.chunks(500) {
             let there: usize = connection.query(::redis::cmd("EXISTS").arg(some)).await.unwrap();
@@ -442,7 +472,9 @@ impl Stage {
             label: "source".into(),
             // redis-cli takes an empty user in a URL for one of that name.
             user: Some("default".into()),
-            password: Some(Secret::new(SOURCE_PASSWORD)),
+            password: Some(self.rented.password)
+                .filter(|password| !password.is_empty())
+                .map(Secret::new),
             ..self.source.server()
         }
     }
@@ -463,7 +495,7 @@ impl Stage {
 
     pub fn setup(&self) -> Setup<Kept, Plain> {
         Setup {
-            source: self.source(),
+            source: self.known_source.clone(),
             master: self.master(),
             replica: self.replica(),
             endpoint: Server {
