@@ -4,14 +4,17 @@
 //! names the source is detached, after its add-on was attached again under `HOSTED_…`. Its vars
 //! become plain. A var that cannot be judged stays, and [`AppVars::left`] says why.
 
-use super::vars::{DetachVars, Moved, Naming, Place, hosted_var, place, restored};
+use super::vars::{DetachVars, Moved, Naming, Place, hosted_var, parameters, place, restored};
 use crate::effects::platform::heroku::owner;
 use crate::effects::platform::{Attachment, ConfigVars};
+use crate::effects::redis::Server;
 use crate::model::error::{Error, Result};
 use crate::model::secret::Secret;
 
 /// Prefix of our own vars and attachments, which keep the source's URL.
 const HOSTED: &str = "HOSTED_";
+/// The port of a Redis URL without one.
+const DEFAULT_PORT: u16 = 6379;
 
 /// One app's vars and attachments, and the addresses of the source.
 #[derive(Clone, Copy)]
@@ -43,7 +46,7 @@ pub enum Left {
     UnknownAddon,
     /// The same host and password, at a port that no add-on names.
     AnotherPort,
-    /// The value holds the source's host or password, but is no Redis URL.
+    /// The value holds the source's host, port or password, but is no Redis URL.
     NoUrl,
 }
 
@@ -312,6 +315,17 @@ impl<'a> AppVars<'a> {
         Ok(change)
     }
 
+    /// Returns the vars that will move and have parameters in their URL, with the parameters' names.
+    pub fn parameters(&self) -> Vec<(String, Vec<String>)> {
+        self.will_move()
+            .into_iter()
+            .filter_map(|(var, _)| {
+                let names = parameters(self.vars.get(&var).ok()??);
+                (!names.is_empty()).then_some((var, names))
+            })
+            .collect()
+    }
+
     /// Returns the vars that will still name the source, each with the reason.
     pub fn left(&self) -> Vec<(String, Left)> {
         let moving = self.will_move();
@@ -324,7 +338,9 @@ impl<'a> AppVars<'a> {
                     Some(_) if self.names_source(value) && self.stays(var) => Left::OnPurpose,
                     Some(_) if self.names_source(value) => Left::UnknownAddon,
                     Some(_) if own.is_some_and(|own| same_login(own, value)) => Left::AnotherPort,
-                    None if own.is_some_and(|own| self.names_source(own) && holds_part_of(own, value)) => Left::NoUrl,
+                    None if own.is_some_and(|own| self.names_source(own) && holds_part_of(own, var, value)) => {
+                        Left::NoUrl
+                    }
                     _ => return None,
                 };
                 Some((var.to_string(), why))
@@ -343,21 +359,34 @@ fn same_login(one: &Secret, other: &Secret) -> bool {
     parts(one).is_some() && parts(one) == parts(other)
 }
 
-/// Returns true if `value` holds the URL's host with its port, or its password, or is its host.
-fn holds_part_of(url: &Secret, value: &Secret) -> bool {
+/// Returns true if `value` holds the URL's host with its port, or its password, or is one part of
+/// it. A port counts only in a var that is named for one.
+fn holds_part_of(url: &Secret, var: &str, value: &Secret) -> bool {
     let (Ok(parsed), value) = (reqwest::Url::parse(url.expose().trim()), value.expose().trim()) else {
         return false;
     };
-    let Some(host) = parsed.host_str() else {
+    let Some(host) = parsed.host_str().map(|host| host.trim_matches(['[', ']'])) else {
         return false;
     };
-    let port = parsed.port().unwrap_or(6379);
-    let password = parsed.password().filter(|password| password.len() >= 8);
-    value.eq_ignore_ascii_case(host)
-        || value
-            .to_ascii_lowercase()
-            .contains(&format!("{}:{port}", host.to_ascii_lowercase()))
-        || password.is_some_and(|password| value.contains(password))
+    let port = parsed.port().unwrap_or(DEFAULT_PORT).to_string();
+    let (var, lower, host) = (
+        var.to_ascii_uppercase(),
+        value.to_ascii_lowercase(),
+        host.to_ascii_lowercase(),
+    );
+    let is_port = value == port && var.contains("PORT") && (port != DEFAULT_PORT.to_string() || var.contains("REDIS"));
+    // As it stands in the URL, and as a client sends it.
+    let raw = parsed.password().map(Secret::new);
+    let passwords = [raw, Server::password_of(url)];
+    let is_password = passwords.iter().flatten().any(|password| {
+        let password = password.expose();
+        (password.len() >= 4 && value == password) || (password.len() >= 8 && value.contains(password))
+    });
+    let is_host = lower.trim_matches(['[', ']']) == host;
+    let names_place = [format!("{host}:{port}"), format!("[{host}]:{port}")]
+        .iter()
+        .any(|place| lower.contains(place));
+    is_host || is_port || names_place || is_password
 }
 
 #[cfg(test)]

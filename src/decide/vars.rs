@@ -91,6 +91,21 @@ pub fn place(url: &Secret) -> Option<(String, u16, String)> {
     Some((host, parsed.port().unwrap_or(6379), path))
 }
 
+/// Returns the names of a URL's parameters, without the database, which the new URL keeps.
+pub fn parameters(url: &Secret) -> Vec<String> {
+    let Ok(parsed) = reqwest::Url::parse(url.expose().trim()) else {
+        return Vec::new();
+    };
+    let mut names: Vec<String> = parsed
+        .query_pairs()
+        .filter(|(name, value)| !name.is_empty() && !(name == "db" && value.parse::<u32>().is_ok()))
+        .map(|(name, _)| name.into_owned())
+        .collect();
+    names.sort();
+    names.dedup();
+    names
+}
+
 /// Returns the address of a server, as vars name it.
 pub fn place_of(server: &Server) -> Place {
     (server.host.to_ascii_lowercase(), server.port)

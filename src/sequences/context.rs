@@ -259,16 +259,21 @@ impl Context {
 /// Returns the source's URL from the var of `infra.yml`. Once the app has moved, the URL stands in
 /// the var under which the switch kept the add-on attached.
 pub fn source_url(config_vars: &ConfigVars, config: &Config) -> Result<Secret> {
-    let named = config.source.config_var.as_deref().unwrap_or(&config.app.config_var);
-    let var = if named == config.app.config_var {
-        vars::source_var(config_vars, named)
-    } else {
-        named.to_string()
-    };
+    let var = source_var(config_vars, config);
     config_vars.get(&var)?.cloned().ok_or_else(|| {
         Error::usage(format!("read the source's URL: the app has no config var {var}"))
             .hint("correct source.config_var in infra.yml; `heroku config` lists the app's vars")
     })
+}
+
+/// Returns the name of the var that holds the source's URL.
+pub fn source_var(config_vars: &ConfigVars, config: &Config) -> String {
+    let named = config.source.config_var.as_deref().unwrap_or(&config.app.config_var);
+    if named == config.app.config_var {
+        vars::source_var(config_vars, named)
+    } else {
+        named.to_string()
+    }
 }
 
 fn ask(question: &str, flag: &str) -> Result<String> {

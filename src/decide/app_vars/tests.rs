@@ -302,3 +302,40 @@ fn a_var_that_stays_has_its_reason() {
         assert_eq!(app.detachment().unwrap().unwrap().attachment, "REDIS");
     });
 }
+
+#[test]
+fn a_var_that_holds_one_part_of_the_url_is_left_and_named() {
+    let url = "redis://h:p%40ss@hosted.test:16390/0";
+    let left = |url: &str, var: &str, value: &str| {
+        let vars = vars(&[("REDIS_URL", url), (var, value)]);
+        let port = place(&Secret::new(url)).unwrap().1;
+        let host = place(&Secret::new(url)).unwrap().0;
+        let app = AppVars {
+            app: "demo",
+            config_var: "REDIS_URL",
+            vars: &vars,
+            attachments: &[],
+            places: &[(host, port)],
+            stay: &[],
+        };
+        app.left() == [(var.to_string(), Left::NoUrl)]
+    };
+    for (var, value, is_named) in [
+        ("CACHE_HOST", "hosted.test", true),
+        ("CACHE_HOST", "Hosted.Test", true),
+        ("CACHE_HOST", "other.test", false),
+        ("CACHE_PORT", "16390", true),
+        ("WORKERS", "16390", false),
+        ("CACHE_PORT", "6379", false),
+        ("SECRET", "p@ss", true),
+        ("SECRET", "p%40ss", true),
+        ("SECRET", "p@ss and more", false),
+        ("NODES", "a:1,hosted.test:16390", true),
+    ] {
+        assert_eq!(left(url, var, value), is_named, "{var}={value}");
+    }
+    assert!(left("redis://h.test", "REDIS_PORT", "6379"));
+    assert!(!left("redis://h.test", "SMTP_PORT", "6379"));
+    assert!(left("redis://[2001:db8::7]:16390", "CACHE_HOST", "2001:db8::7"));
+    assert!(left("redis://[2001:db8::7]:16390", "NODES", "[2001:db8::7]:16390"));
+}

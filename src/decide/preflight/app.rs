@@ -109,7 +109,7 @@ fn judge_app(app: &AppSurvey, facts: &Facts, findings: &mut Vec<Finding>) {
         } else {
             Finding::warning(
                 "masked",
-                format!("{found}: whether they name the source, too, cannot be told"),
+                format!("{found}: it is not known whether they name the source too"),
                 remedy,
             )
         });

@@ -5,7 +5,7 @@
 pub struct Denied {
     /// In lower case, `client|list` for a subcommand.
     pub command: String,
-    /// Calls since the source's start.
+    /// Calls by others than us, since the source's start where that can be told.
     pub calls: u64,
 }
 
@@ -21,5 +21,7 @@ pub enum DeniedBy {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Denials {
     pub told: DeniedBy,
+    /// How many commands in use were looked at.
+    pub looked_at: usize,
     pub commands: Vec<Denied>,
 }

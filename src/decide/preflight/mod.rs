@@ -5,9 +5,11 @@
 
 pub mod app;
 pub mod commands;
+pub mod connections;
 pub mod consumers;
 pub mod denials;
 mod fence;
+pub mod private;
 pub mod reach;
 mod source;
 #[cfg(test)]
@@ -17,6 +19,7 @@ mod version;
 
 pub use app::{Copy, Owner};
 pub use denials::{Denied, DeniedBy};
+pub use private::Private;
 pub use source::{Certificate, RENEWED_LATE_DAYS, SourceFacts};
 pub use version::{OwnEngine, own_engine};
 
@@ -41,6 +44,10 @@ pub struct Facts {
     pub owner: Result<Owner, Unseen>,
     /// `None` if the platform is known by commands alone.
     pub app: Result<Option<AppSurvey>, Unseen>,
+    /// A sign that the source's add-on can only be reached from within its space.
+    pub private: Option<Private>,
+    /// Where the hosts' connections come from, if `up` has made that address.
+    pub endpoint: Option<String>,
     /// The app's var compared with the add-on's own value.
     pub copy: Copy,
     /// The AWS region of the pair.
@@ -132,6 +139,7 @@ impl Finding {
 /// Judges everything that was seen. The order is the order of the move.
 pub fn judge(facts: &Facts) -> Vec<Finding> {
     let mut findings = Vec::new();
+    findings.extend(private::judge(facts));
     match &facts.source {
         Err(unseen) => findings.push(Finding::unseen("source", unseen)),
         Ok(source) => {
@@ -159,6 +167,7 @@ pub fn judge(facts: &Facts) -> Vec<Finding> {
     });
     findings.extend(judge_certificates(&facts.certificates));
     findings.extend(reach::judge(&facts.admins, &facts.apps));
+    findings.extend(reach::of_the_source(facts));
     app::judge(facts, &mut findings);
     findings
 }

@@ -1,7 +1,7 @@
 //! Judges who could come in: operators by ssh, apps by Redis. Correct settings are reported too,
 //! since a wrong one is otherwise noticed only when somebody else got in.
 
-use super::{Finding, Severity, Unseen};
+use super::{Facts, Finding, Severity, SourceFacts, Unseen};
 use crate::decide::access::{Access, Admins, Apps};
 
 pub fn judge(admins: &Result<Admins, Unseen>, apps: &Result<Apps, Unseen>) -> [Finding; 2] {
@@ -15,6 +15,36 @@ pub fn judge(admins: &Result<Admins, Unseen>, apps: &Result<Apps, Unseen>) -> [F
             Err(unseen) => Finding::unseen("app-cidrs", unseen),
         },
     ]
+}
+
+/// Names the addresses for a provider that keeps a list of allowed ones. Nobody can see the list
+/// from outside, so this is said of every source.
+pub fn of_the_source(facts: &Facts) -> Option<Finding> {
+    let hosts = facts.endpoint.as_ref()?;
+    let operator = match &facts.admins {
+        Ok(Admins::Own(address)) => format!(", this computer from {address}"),
+        _ => String::new(),
+    };
+    Some(Finding::ok(
+        "source-reach",
+        format!(
+            "the master reaches the source from {hosts}{operator}: a provider that keeps a list of allowed addresses must have them"
+        ),
+    ))
+}
+
+/// An instance has an IPv6 address only if its subnet gives it one.
+pub fn of_ipv6(source: &SourceFacts) -> Option<Finding> {
+    source.address.starts_with('[').then(|| {
+        Finding::warning(
+            "ipv6",
+            format!(
+                "the source's URL has an IPv6 address, {}: the hosts reach it only if their subnet gives them one too",
+                source.address
+            ),
+            "name a subnet with IPv6 in hosts.subnet, or use the provider's URL with a name or an IPv4 address",
+        )
+    })
 }
 
 /// Returns what the operator should know before the rules are made, as sentences.

@@ -1,6 +1,6 @@
 //! Judges the source: what it is, its size, what a copy leaves out, whether a copy can be kept.
 
-use super::{Facts, Finding, version};
+use super::{Facts, Finding, connections, reach, version};
 use crate::effects::redis::control::{Permission, Permissions};
 use crate::effects::redis::survey::Survey;
 use crate::model::size;
@@ -26,8 +26,10 @@ pub struct SourceFacts {
     pub tls: bool,
     /// The certificate that it shows; `None` without TLS.
     pub certificate: Option<Certificate>,
-    /// Whether the URL names a user beside the password.
+    /// Whether the URL names a user that the source has, beside the password.
     pub names_user: bool,
+    /// Whether a master of ours follows it already.
+    pub is_followed: bool,
     pub survey: Survey,
     /// Commands in use on the source that our `app` user may not run.
     pub denied: super::denials::Denials,
@@ -76,6 +78,8 @@ pub(super) fn judge(source: &SourceFacts, facts: &Facts, findings: &mut Vec<Find
     findings.extend(databases(source, facts.own_databases));
     findings.extend(left_out(source));
     findings.extend(replication(source));
+    findings.extend(connections::judge(source));
+    findings.extend(reach::of_ipv6(source));
 }
 
 /// Judges only how long the certificate lasts: whoever is connected to the source trusts it.
@@ -272,7 +276,7 @@ fn left_out(source: &SourceFacts) -> Vec<Finding> {
     match &survey.settings {
         None => findings.push(Finding::warning(
             "keyspace-events",
-            "whether the source sends keyspace notifications cannot be told: CONFIG is denied there",
+            "it is not known whether the source sends keyspace notifications: CONFIG is denied there",
             "if the app waits for expired or changed keys, set redis.settings.notify-keyspace-events (such as Ex) in infra.yml",
         )),
         Some(settings) => findings.push(match settings.get("notify-keyspace-events").map(String::as_str) {
@@ -295,7 +299,7 @@ fn replication(source: &SourceFacts) -> Vec<Finding> {
         ),
         Permission::Unknown(reason) => Finding::warning(
             "replication",
-            format!("whether the source lets a replica follow cannot be told: {reason}"),
+            format!("it is not known whether the source lets a replica follow: {reason}"),
             "`infra up` will show it: a refused replica says so at once",
         ),
     }];
@@ -358,7 +362,7 @@ fn replication(source: &SourceFacts) -> Vec<Finding> {
         findings.push(Finding::warning(
             "timeout",
             format!("the source cuts connections that were idle for {seconds} s"),
-            "the tool's own connections wait longer than that at times; ask the provider for a timeout of 60 or more",
+            "ask the provider for a timeout of 60 or more: connections of `infra` are idle for longer at times",
         ));
     }
     findings

@@ -52,7 +52,7 @@ fn survey() -> Survey {
     }
 }
 
-fn good() -> Facts {
+pub(super) fn good() -> Facts {
     Facts {
         source: Ok(SourceFacts {
             address: "10.77.0.1:6390".into(),
@@ -72,9 +72,11 @@ fn good() -> Facts {
                 pinned: true,
             }),
             names_user: true,
+            is_followed: false,
             survey: survey(),
             denied: Denials {
                 told: DeniedBy::Rules,
+                looked_at: 2,
                 commands: Vec::new(),
             },
         }),
@@ -91,6 +93,8 @@ fn good() -> Facts {
             region: "us-east-1".into(),
             ..AppSurvey::default()
         })),
+        private: None,
+        endpoint: None,
         copy: Copy::Fresh,
         region: "us-east-1".into(),
         rehearsed: None,
@@ -101,7 +105,7 @@ fn good() -> Facts {
     }
 }
 
-fn source(change: impl FnOnce(&mut SourceFacts)) -> Facts {
+pub(super) fn source(change: impl FnOnce(&mut SourceFacts)) -> Facts {
     let mut facts = good();
     if let Ok(source) = &mut facts.source {
         change(source);
@@ -141,7 +145,7 @@ fn ids(facts: &Facts, severity: Severity) -> Vec<&'static str> {
         .collect()
 }
 
-fn unseen() -> Unseen {
+pub(super) fn unseen() -> Unseen {
     Unseen {
         why: "gone".into(),
         remedy: "look".into(),
@@ -294,6 +298,7 @@ fn each_warning_is_named_and_stops_nothing() {
             },
             "eviction",
         ),
+        (source(|s| s.address = "[2001:db8::7]:6390".into()), "ipv6"),
         (surveyed(|s| s.modules = vec!["search".into()]), "modules"),
         (surveyed(|s| s.functions = 1), "functions"),
         (surveyed(|s| s.cached_scripts = 7), "scripts"),
@@ -487,4 +492,28 @@ fn a_certificate_of_ours_near_its_end_is_reported() {
     let near = with(vec![("master", 61), ("replica", 1)]).unwrap();
     assert_eq!(near.severity, Severity::Warning);
     assert!(near.found.contains("replica ends in 1 days"), "{}", near.found);
+}
+
+#[test]
+fn addresses_for_a_providers_list_are_named_once_they_are_known() {
+    let found = |endpoint: Option<&str>, admins: Admins| {
+        let facts = Facts {
+            endpoint: endpoint.map(str::to_string),
+            admins: Ok(admins),
+            ..good()
+        };
+        let findings = judge(&facts);
+        let finding = findings.into_iter().find(|finding| finding.id == "source-reach")?;
+        assert_eq!(finding.severity, Severity::Ok);
+        Some(finding.found)
+    };
+    let own = Admins::Own([203, 0, 113, 7].into());
+    assert_eq!(found(None, own.clone()), None);
+    let both = found(Some("198.51.100.9"), own).unwrap();
+    assert!(both.contains("198.51.100.9") && both.contains("203.0.113.7"), "{both}");
+    let hosts = found(Some("198.51.100.9"), Admins::Named(vec!["0.0.0.0/32".into()])).unwrap();
+    assert!(
+        hosts.contains("198.51.100.9") && !hosts.contains("this computer"),
+        "{hosts}"
+    );
 }

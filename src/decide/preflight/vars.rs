@@ -12,6 +12,8 @@ pub struct Outlook {
     /// Attachments to detach, with their add-on and vars; without that of the app's own var.
     pub detached: Vec<(String, String, Vec<String>)>,
     pub left: Vec<(String, Left)>,
+    /// Vars whose URL has parameters, with the names of those.
+    pub parameters: Vec<(String, Vec<String>)>,
     /// Why no change of vars could be sent.
     pub refused: Vec<Refused>,
 }
@@ -72,6 +74,7 @@ pub fn outlook(vars: &AppVars<'_>, ca_var: &str) -> Outlook {
             })
             .collect(),
         left: vars.left(),
+        parameters: vars.parameters(),
         refused,
     }
 }
@@ -127,6 +130,12 @@ pub fn judge(outlooks: &[Outlook], leave: &[String]) -> Vec<Finding> {
                     .iter()
                     .map(|detached| judge_detached(outlook, detached)),
             );
+            findings.extend(
+                outlook
+                    .parameters
+                    .iter()
+                    .map(|(var, names)| judge_parameters(outlook, var, names)),
+            );
             findings.extend(judge_left(outlook, leave));
             findings
         })
@@ -147,6 +156,37 @@ fn judge_detached(outlook: &Outlook, (attachment, addon, vars): &(String, String
             outlook.app
         ),
     )
+}
+
+/// The endpoint's URL has no parameters: those of the old URL were for the old server.
+fn judge_parameters(outlook: &Outlook, var: &str, names: &[String]) -> Finding {
+    let mut remedies: Vec<&str> = names.iter().map(|name| instead_of(name)).collect();
+    remedies.sort_unstable();
+    remedies.dedup();
+    Finding::warning(
+        "url-parameters",
+        format!(
+            "{var} of {} has {} in its URL: the switch leaves that out of the new one",
+            outlook.app,
+            names.join(", ")
+        ),
+        remedies.join("; "),
+    )
+}
+
+/// Returns what takes the place of a URL's parameter.
+fn instead_of(parameter: &str) -> &'static str {
+    let lower = parameter.to_ascii_lowercase();
+    let is = |words: &[&str]| words.iter().any(|word| lower.contains(word));
+    if is(&["ssl", "tls", "cert", "verify"]) {
+        "how the client checks the certificate is set in its code or by app.ca_config_var: the endpoint's has an authority of its own"
+    } else if is(&["pass", "user", "auth", "token"]) {
+        "the login stands before the host in the new URL, not in a parameter"
+    } else if is(&["db", "database"]) {
+        "give the var the database as ?db=N or as a path, such as /2, before the switch: that is kept"
+    } else {
+        "what only concerns the client, such as a timeout, is set in its code before the switch"
+    }
 }
 
 fn judge_left(outlook: &Outlook, leave: &[String]) -> Vec<Finding> {
@@ -171,7 +211,7 @@ fn judge_left(outlook: &Outlook, leave: &[String]) -> Vec<Finding> {
                 "if a process reads it, set it to the same URL as the app's own var before the switch".to_string(),
             ),
             Left::NoUrl => (
-                "it holds the source's address or password and is no Redis URL",
+                "it holds the source's host, port or password and is no Redis URL",
                 "if a process reads it, let that process read the URL, or set the var by hand when the switch is done".to_string(),
             ),
         };

@@ -1,18 +1,19 @@
 //! Finds what a copy would lose or fail on, such as modules. Reads INFO, CONFIG GET if the host
 //! allows it, and a sample of keys. An unknown value is absent, never assumed.
 
+mod calls;
+
 use super::connection::Connection;
+use super::control::{self, Permissions};
 use super::sample;
-use super::server::Server;
 use crate::model::clock::milliseconds;
 use crate::model::error::Result;
 use ::redis::{Value, cmd};
+use calls::{by_others, calls, looks};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 use wire::info::{Fields, Info};
 
-/// Time between the two readings of INFO from which a rate is computed.
-const SAMPLE: Duration = Duration::from_millis(500);
 /// Number of keys in the sample of types, over all databases.
 const SAMPLED_KEYS: u64 = 1_000;
 /// The search for the number of databases ends here, since nobody configures more.
@@ -20,11 +21,12 @@ const MOST_DATABASES: u32 = 65_536;
 /// Types of values that every Redis and Valkey has.
 const KINDS: [&str; 6] = ["string", "list", "set", "zset", "hash", "stream"];
 /// Settings to read if CONFIG GET is allowed.
-const SETTINGS: [&str; 4] = [
+const SETTINGS: [&str; 5] = [
     "notify-keyspace-events",
     "client-output-buffer-limit",
     "databases",
     "timeout",
+    "maxclients",
 ];
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -41,6 +43,11 @@ pub struct Survey {
     pub cached_scripts: u64,
     /// Calls by command, in lower case; a subcommand is written `config|get`.
     pub commands: BTreeMap<String, u64>,
+    /// Calls between the two readings that were not ours.
+    pub watched: BTreeMap<String, u64>,
+    /// Looks of ours before this one, as the source counts them; `None` if it does not.
+    pub earlier_looks: Option<u64>,
+    pub clients: Clients,
     pub syncs: Syncs,
     pub backlog_bytes: u64,
     pub writes: Rate,
@@ -50,6 +57,15 @@ pub struct Survey {
     pub settings: Option<BTreeMap<String, String>>,
     /// Number of databases that the server allows; `None` if it is not known.
     pub databases: Option<u32>,
+}
+
+/// Connections to the server, without the one that looks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Clients {
+    pub connected: u64,
+    pub replicas: u64,
+    /// How many the server takes, replicas among them; `None` if it does not say.
+    pub most: Option<u64>,
 }
 
 /// Full copies that the server made for replicas.
@@ -71,17 +87,26 @@ pub struct Rate {
 }
 
 impl Survey {
-    pub async fn read(server: &Server, connection: &mut Connection) -> Result<Survey> {
+    /// Looks for so long: rates and calls of others come from two readings of INFO.
+    pub async fn read(connection: &mut Connection, watching: Duration) -> Result<(Survey, Permissions)> {
+        connection.count_commands();
         let begun = Instant::now();
         let first = text(connection).await?;
         let mut survey = Survey::parse(&first);
         survey.settings = settings(connection).await?;
-        survey.databases = databases(server, survey.settings.as_ref()).await?;
-        survey.sample(server, &first).await?;
-        tokio::time::sleep(SAMPLE.saturating_sub(begun.elapsed())).await;
+        survey.databases = databases(connection, survey.settings.as_ref()).await?;
+        let most = survey.settings.as_ref().and_then(|settings| settings.get("maxclients"));
+        survey.clients.most = (survey.clients.most).or_else(|| most.and_then(|most| most.parse().ok()));
+        survey.sample(connection, &first).await?;
+        let permissions = control::permissions(connection).await?;
+        tokio::time::sleep(watching.saturating_sub(begun.elapsed())).await;
+        let sent = connection.sent();
         let second = text(connection).await?;
         survey.compare(&first, &second, begun.elapsed());
-        Ok(survey)
+        survey.watched = by_others(&calls(&first), &calls(&second), &sent);
+        // If this look is not counted, earlier ones were not either.
+        survey.earlier_looks = (looks(&second) > looks(&first)).then(|| looks(&first));
+        Ok((survey, permissions))
     }
 
     pub(super) fn parse(text: &str) -> Survey {
@@ -93,7 +118,12 @@ impl Survey {
             expiring_fields: expiring_fields(text),
             functions: number("number_of_functions"),
             cached_scripts: number("number_of_cached_scripts"),
-            commands: commands(text),
+            commands: calls(text),
+            clients: Clients {
+                connected: number("connected_clients").saturating_sub(1),
+                replicas: number("connected_slaves"),
+                most: fields.number("maxclients").ok(),
+            },
             syncs: Syncs {
                 full: number("sync_full"),
                 refused: number("sync_partial_err"),
@@ -134,13 +164,13 @@ impl Survey {
     }
 
     /// Asks some keys of every database for their type.
-    async fn sample(&mut self, server: &Server, info: &str) -> Result<()> {
+    async fn sample(&mut self, connection: &Connection, info: &str) -> Result<()> {
         let databases = databases_with_keys(info);
         let Some(each) = SAMPLED_KEYS.checked_div(databases.len() as u64) else {
             return Ok(());
         };
         for database in databases {
-            let mut connection = server.connect(database).await?;
+            let mut connection = connection.in_database(database);
             let mut kinds = ::redis::pipe();
             let many = usize::try_from(each).unwrap_or(usize::MAX).max(1);
             for key in sample::keys(&mut connection, many, 0).await? {
@@ -189,9 +219,9 @@ async fn settings(connection: &mut Connection) -> Result<Option<BTreeMap<String,
 }
 
 /// Returns the settings that the pair takes over: more than 16 databases, keyspace notifications.
-pub async fn followed_settings(server: &Server, connection: &mut Connection) -> Result<BTreeMap<String, String>> {
+pub async fn followed_settings(connection: &mut Connection) -> Result<BTreeMap<String, String>> {
     let seen = settings(connection).await?;
-    let databases = databases(server, seen.as_ref()).await?;
+    let databases = databases(connection, seen.as_ref()).await?;
     Ok(followed(seen.as_ref(), databases))
 }
 
@@ -208,17 +238,21 @@ fn followed(seen: Option<&BTreeMap<String, String>>, databases: Option<u32>) -> 
     settings
 }
 
-/// Returns the number of databases by CONFIG, or else by trying SELECT on a connection of its own.
-async fn databases(server: &Server, settings: Option<&BTreeMap<String, String>>) -> Result<Option<u32>> {
+/// Returns the number of databases by CONFIG, or else by trying SELECT.
+async fn databases(connection: &Connection, settings: Option<&BTreeMap<String, String>>) -> Result<Option<u32>> {
     if let Some(databases) = settings
         .and_then(|settings| settings.get("databases"))
         .and_then(|text| text.parse().ok())
     {
         return Ok(Some(databases));
     }
-    let mut connection = server.connect(0).await?;
-    let mut takes =
-        async |database: u32| -> Result<bool> { Ok(connection.ask(cmd("SELECT").arg(database)).await? == Value::Okay) };
+    let takes = async |database: u32| -> Result<bool> {
+        // The connection is in database 0 again after each try.
+        let mut tries = ::redis::pipe();
+        tries.cmd("SELECT").arg(database).cmd("SELECT").arg(0);
+        let answers = connection.clone().ask_all(&tries).await?;
+        Ok(answers.first() == Some(&Value::Okay))
+    };
     if !takes(0).await? {
         return Ok(None);
     }
@@ -251,18 +285,6 @@ fn modules(text: &str) -> Vec<String> {
         .collect()
 }
 
-/// `cmdstat_get:calls=7,…`. Calls that were refused do not count.
-fn commands(text: &str) -> BTreeMap<String, u64> {
-    text.lines()
-        .filter_map(|line| {
-            let (name, rest) = line.strip_prefix("cmdstat_")?.split_once(':')?;
-            let calls = rest.strip_prefix("calls=")?.split(',').next()?.parse().ok()?;
-            Some((name.to_lowercase(), calls))
-        })
-        .filter(|(_, calls)| *calls > 0)
-        .collect()
-}
-
 fn databases_with_keys(text: &str) -> Vec<u32> {
     Info::parse(text)
         .map(|info| info.keyspace.into_keys())
@@ -283,6 +305,8 @@ mod tests {
     use super::*;
     use crate::effects::redis::testing::TestServer;
     use crate::model::secret::Secret;
+
+    const SHORTLY: Duration = Duration::from_millis(500);
 
     #[test]
     fn modules_fields_and_commands_are_read_from_info() {
@@ -317,7 +341,7 @@ mod tests {
         let replica = TestServer::replica_of(&server).await;
         server.script("SET a 1\n20> HSET b f v\n20> XADD c * f v").await;
         let mut connection = server.connect(0).await;
-        let survey = Survey::read(&server.server(), &mut connection).await.unwrap();
+        let (survey, _) = Survey::read(&mut connection, SHORTLY).await.unwrap();
         assert_eq!(survey.databases, Some(37));
         // One key in one database and two in the other.
         assert_eq!(survey.sampled, 3, "{survey:?}");
@@ -332,7 +356,7 @@ mod tests {
             "{settings:?}"
         );
         assert_eq!(
-            followed_settings(&server.server(), &mut connection).await.unwrap(),
+            followed_settings(&mut connection).await.unwrap(),
             BTreeMap::from([
                 ("databases".into(), "37".into()),
                 ("notify-keyspace-events".into(), "xE".into())
@@ -349,8 +373,24 @@ mod tests {
             let mut bound = server.server();
             (bound.user, bound.password) = (Some("app".into()), Some(Secret::new("pw")));
             let mut connection = bound.connect(0).await.unwrap();
-            let survey = Survey::read(&bound, &mut connection).await.unwrap();
+            let (survey, _) = Survey::read(&mut connection, SHORTLY).await.unwrap();
             assert_eq!((survey.settings, survey.databases), (None, Some(found)), "{databases}");
         }
+    }
+
+    #[tokio::test]
+    async fn connections_are_counted_without_the_one_that_looks() {
+        let server = TestServer::start(&["--maxclients", "12"]).await;
+        let replica = TestServer::replica_of(&server).await;
+        let held = [server.connect(0).await, server.connect(0).await];
+        let mut connection = server.connect(0).await;
+        let (survey, _) = Survey::read(&mut connection, Duration::ZERO).await.unwrap();
+        let expected = Clients {
+            connected: 2,
+            replicas: 1,
+            most: Some(12),
+        };
+        assert_eq!(survey.clients, expected);
+        drop((held, replica));
     }
 }

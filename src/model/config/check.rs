@@ -45,6 +45,11 @@ const OWN_COMMANDS: [&str; 16] = [
     "sync",
 ];
 
+/// Returns true if `redis.app_commands` may name this command or subcommand.
+pub fn is_for_apps(command: &str) -> bool {
+    !OWN_COMMANDS.contains(&command.split('|').next().unwrap_or_default())
+}
+
 pub(super) fn check(config: &Config) -> Result<()> {
     source(&config.source)?;
     app(&config.app)?;
@@ -172,7 +177,7 @@ fn app_commands(commands: &[String]) -> Result<()> {
                 "a command in lower case such as keys or client|list",
             );
         }
-        if OWN_COMMANDS.contains(&command.split('|').next().unwrap_or_default()) {
+        if !is_for_apps(command) {
             return Err(Error::usage(format!(
                 "accept `redis.app_commands`: {command} changes who may do what, where data is kept or who follows whom"
             ))

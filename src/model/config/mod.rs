@@ -8,6 +8,7 @@ mod pin;
 mod read;
 mod values;
 
+pub use check::is_for_apps;
 pub use fields::{
     App, AppCommands, Aws, Backup, Config, Engine, Hosts, Keep, PlatformKind, Reach, Redis, Source, SourceTls,
 };

@@ -1,8 +1,10 @@
 //! Gathers the facts that a move depends on. What cannot be seen becomes a finding with its reason.
 
-use crate::decide::preflight::commands::is_administrative;
+use crate::decide::preflight::commands;
 use crate::decide::preflight::denials::{Denials, Denied};
-use crate::decide::preflight::{Certificate, Copy, DeniedBy, Facts, Owner, SourceFacts, Unseen, own_engine};
+use crate::decide::preflight::{
+    Certificate, Copy, DeniedBy, Facts, Owner, Private, SourceFacts, Unseen, own_engine, private,
+};
 use crate::decide::vars;
 use crate::effects::cloud::ec2;
 use crate::effects::host::users::app_rules;
@@ -14,13 +16,15 @@ use crate::model::error::{Error, Result};
 use crate::model::role::Role;
 use crate::model::secret::Secret;
 use crate::model::state::State;
-use crate::sequences::context::{Context, Environment, KnownPair, REDIS_PORT, source_url};
+use crate::sequences::context::{Context, Environment, KnownPair, REDIS_PORT, source_url, source_var};
 use crate::sequences::rehearsal::Record;
 use crate::sequences::setup::access;
 use jiff::Timestamp;
 use std::collections::BTreeMap;
+use std::time::Duration;
 
-pub async fn facts(context: &Context, environment: &Environment) -> Result<Facts> {
+/// Gathers all facts. The source's commands are watched for so long.
+pub async fn facts(context: &Context, environment: &Environment, watching: Duration) -> Result<Facts> {
     let config = &context.config;
     let cloud = &environment.cloud;
     // Before the first `up` there is no state, and no master to ask.
@@ -37,7 +41,7 @@ pub async fn facts(context: &Context, environment: &Environment) -> Result<Facts
     };
     let moved = context.apps()?;
     let (source, machine, platform, admins, apps) = tokio::join!(
-        source(context, pair.as_ref()),
+        source(context, environment, pair.as_ref(), watching),
         ec2::machine_and_image(cloud, &config.hosts.instance_type, &config.hosts.image),
         platform(context, state.as_ref()),
         access::admins(config, cloud),
@@ -67,11 +71,16 @@ pub async fn facts(context: &Context, environment: &Environment) -> Result<Facts
         (None, Ok(bytes)) => default_maxmemory(*bytes),
         (None, Err(_)) => 0,
     };
-    let (owner, copy, app) = match platform {
-        Ok((owner, copy, app)) => (Ok(owner), copy, Ok(app)),
+    let (owner, copy, app, private) = match platform {
+        Ok(Side {
+            owner,
+            copy,
+            survey,
+            private,
+        }) => (Ok(owner), copy, Ok(survey), private),
         Err(error) => {
             let unseen = unseen(error);
-            (Err(unseen.clone()), Copy::Fresh, Err(unseen))
+            (Err(unseen.clone()), Copy::Fresh, Err(unseen), None)
         }
     };
     let setting = |name: &str| config.redis.settings.get(name);
@@ -87,6 +96,8 @@ pub async fn facts(context: &Context, environment: &Environment) -> Result<Facts
         config_var: config.app.config_var.clone(),
         owner,
         app,
+        private,
+        endpoint: state.as_ref().and_then(|state| state.endpoint.clone()),
         copy,
         region: cloud.region().to_string(),
         rehearsed: match &state {
@@ -115,13 +126,18 @@ pub(super) fn unseen(error: Error) -> Unseen {
     }
 }
 
-async fn source(context: &Context, pair: Option<&KnownPair>) -> Result<SourceFacts> {
+async fn source(
+    context: &Context,
+    environment: &Environment,
+    pair: Option<&KnownPair>,
+    watching: Duration,
+) -> Result<SourceFacts> {
     let server = context.source().await?;
     let mut connection = server.connect(0).await?;
     let info = connection.info().await?;
-    // Before anything of ours is counted among the commands in use.
-    let survey = Survey::read(&server, &mut connection).await?;
-    let permissions = control::permissions(&mut connection).await?;
+    let (survey, permissions) = Survey::read(&mut connection, watching).await?;
+    // Closed before anything else is opened, since a small plan has few connections.
+    drop(connection);
     let certificate = match &server.trust {
         Some(trust) => {
             let shown = trust::read(&shown_certificate(&server.host, server.port).await?)?;
@@ -133,9 +149,14 @@ async fn source(context: &Context, pair: Option<&KnownPair>) -> Result<SourceFac
         }
         None => None,
     };
-    let denied = denials(context, pair, &survey.commands).await?;
+    let cutover_begun = match pair {
+        Some(_) => context.phase(environment).await.is_ok_and(|phase| phase.is_some()),
+        None => false,
+    };
+    let used = commands::in_use(&survey, cutover_begun);
+    let denied = denials(context, pair, &used).await?;
     Ok(SourceFacts {
-        address: format!("{}:{}", server.host, server.port),
+        address: server.address(),
         engine: info.engine,
         version: info.own_version(),
         follows: info.link.as_ref().map(|link| format!("{}:{}", link.host, link.port)),
@@ -148,6 +169,7 @@ async fn source(context: &Context, pair: Option<&KnownPair>) -> Result<SourceFac
         tls: server.trust.is_some(),
         certificate,
         names_user: server.user.is_some(),
+        is_followed: pair.is_some() && survey.clients.replicas > 0,
         survey,
         denied,
     })
@@ -172,13 +194,9 @@ async fn certificates(pair: Option<&KnownPair>) -> Vec<(&'static str, i64)> {
 
 /// Returns the commands in use that our `app` user may not run, by our master or else by its rules.
 async fn denials(context: &Context, pair: Option<&KnownPair>, used: &BTreeMap<String, u64>) -> Result<Denials> {
-    let used: Vec<(&String, u64)> = used
-        .iter()
-        .filter(|(command, _)| !is_administrative(command))
-        .map(|(command, calls)| (command, *calls))
-        .collect();
+    let looked_at = used.len();
     let (usual, rules) = (app_rules(&[])?, app_rules(&context.config.redis.app_commands)?);
-    let names: Vec<&str> = used.iter().map(|(command, _)| command.as_str()).collect();
+    let names: Vec<&str> = used.keys().map(String::as_str).collect();
     let told = match pair {
         // If the master does not answer, the rules decide.
         Some(pair) => by_master(pair, &names).await.ok().flatten(),
@@ -191,14 +209,15 @@ async fn denials(context: &Context, pair: Option<&KnownPair>, used: &BTreeMap<St
         None => !rules.allow(command),
     };
     let commands: Vec<Denied> = used
-        .into_iter()
+        .iter()
         .filter(|(command, _)| refused(command))
         .map(|(command, calls)| Denied {
             command: command.clone(),
-            calls,
+            calls: *calls,
         })
         .collect();
     Ok(Denials {
+        looked_at,
         told: if told.is_some() {
             DeniedBy::Master
         } else {
@@ -214,7 +233,15 @@ async fn by_master(pair: &KnownPair, commands: &[&str]) -> Result<Option<Vec<Str
     control::refused_to(&mut connection, users::APP, commands).await
 }
 
-async fn platform(context: &Context, state: Option<&State>) -> Result<(Owner, Copy, Option<AppSurvey>)> {
+/// The platform's side of the app.
+struct Side {
+    owner: Owner,
+    copy: Copy,
+    survey: Option<AppSurvey>,
+    private: Option<Private>,
+}
+
+async fn platform(context: &Context, state: Option<&State>) -> Result<Side> {
     let app = &context.config.app;
     let (vars, attachments) = tokio::try_join!(context.platform.config_vars(), context.platform.attachments())?;
     let owned = match owner(&attachments, &app.name, &app.config_var) {
@@ -236,7 +263,33 @@ async fn platform(context: &Context, state: Option<&State>) -> Result<(Owner, Co
     };
     let endpoint = state.and_then(|state| state.endpoint.as_deref());
     let copy = copy(context, &vars, &attachments, endpoint);
-    Ok((owned, copy, survey))
+    let private = private(context, &vars, &attachments, survey.as_ref());
+    Ok(Side {
+        owner: owned,
+        copy,
+        survey,
+        private,
+    })
+}
+
+/// Returns the sign that the add-on of the source's URL is private. A plain copy of an add-on's URL
+/// has that add-on too.
+fn private(
+    context: &Context,
+    vars: &ConfigVars,
+    attachments: &[Attachment],
+    survey: Option<&AppSurvey>,
+) -> Option<Private> {
+    let app = &context.config.app;
+    if context.config.source.url_env.is_some() {
+        return None;
+    }
+    let var = source_var(vars, &context.config);
+    let owned = |var: &str| owner(attachments, &app.name, var);
+    let attachment = owned(&var).or_else(|| owned(&owned_twin(vars, &var, |var| owned(var).is_some())?))?;
+    let plan = survey.and_then(|survey| survey.plans.get(&attachment.addon_name));
+    let beside = attachment.config_vars.iter().flatten().map(String::as_str);
+    private::sign(&attachment.addon_name, plan.map(String::as_str), beside)
 }
 
 /// Compares the app's var with the add-on's var that it was copied from.

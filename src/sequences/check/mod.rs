@@ -11,6 +11,12 @@ use crate::model::error::{Error, ExitCode, Result};
 use crate::sequences::arguments::Check;
 use crate::sequences::context::{Context, Environment};
 use serde_json::{Value, json};
+use std::time::Duration;
+
+/// How long `check` watches which commands are run on the source. Dashboards ask every few seconds.
+const WATCHING: Duration = Duration::from_secs(5);
+/// How long other commands do.
+pub const BRIEFLY: Duration = Duration::from_millis(500);
 
 pub async fn run(context: &Context, arguments: &Check) -> Result<ExitCode> {
     context.interrupt.or(look(context, arguments)).await
@@ -22,7 +28,7 @@ async fn look(context: &Context, arguments: &Check) -> Result<ExitCode> {
     }
     let environment = context.environment().await?;
     let (mut findings, consumers) = tokio::join!(
-        findings(context, &environment),
+        findings(context, &environment, WATCHING),
         consumers(context, &arguments.leave.leave)
     );
     match (&mut findings, consumers) {
@@ -50,9 +56,9 @@ fn is_source_unseen(finding: &Finding) -> bool {
 }
 
 /// Looks at all that a move needs, except who else uses the source. `up` calls it too.
-pub async fn findings(context: &Context, environment: &Environment) -> Result<Vec<Finding>> {
+pub async fn findings(context: &Context, environment: &Environment, watching: Duration) -> Result<Vec<Finding>> {
     let step = context.ui.step("check");
-    let findings = judge(&gather::facts(context, environment).await?);
+    let findings = judge(&gather::facts(context, environment, watching).await?);
     let count = |severity| findings.iter().filter(|finding| finding.severity == severity).count();
     let (blockers, warnings) = (count(Severity::Blocker), count(Severity::Warning));
     let text = format!("{} looked at, {blockers} blockers, {warnings} warnings", findings.len());

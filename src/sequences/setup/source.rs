@@ -28,7 +28,7 @@ impl Known {
             Some(trust) => Some(pinned_certificate(server, trust).await?),
             None => None,
         };
-        let mut settings = survey::followed_settings(server, &mut connection).await?;
+        let mut settings = survey::followed_settings(&mut connection).await?;
         settings.insert("maxmemory-policy".into(), info.maxmemory_policy.clone());
         Ok(Known {
             upstream: Some(Upstream {

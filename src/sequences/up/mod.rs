@@ -82,7 +82,7 @@ pub async fn run(context: &Context, arguments: &Up) -> Result<ExitCode> {
     }
     if changes > 0 {
         if seen.phase.is_none_or(|phase| phase < Phase::Promoted) && !context.config.source.none {
-            check::refuse_blockers(&check::findings(context, &environment).await?)?;
+            check::refuse_blockers(&check::findings(context, &environment, check::BRIEFLY).await?)?;
         }
         context.agree(arguments.change.yes, "Make these changes?")?;
     }

@@ -119,3 +119,31 @@ fn no_finding_quotes_a_value() {
     let text = format!("{:?}", findings(&vars, &[], &[], &[]));
     assert!(text.contains("COPY") && !text.contains("hunter2"), "{text}");
 }
+
+#[test]
+fn each_parameter_of_a_url_is_named_with_what_becomes_of_it() {
+    let found = |tail: &str| {
+        let url = format!("{URL}{tail}");
+        findings(&ConfigVars::plain([("REDIS_URL", url.as_str())]), &[], &[], &[])
+    };
+    for tail in ["", "/3", "?db=2", "/?db=2"] {
+        assert_eq!(ids(&found(tail)), [], "{tail}");
+    }
+    for (tail, named, instead) in [
+        ("?ssl_cert_reqs=none", "ssl_cert_reqs", "app.ca_config_var"),
+        ("?db=2&timeout=5", "timeout", "in its code"),
+        ("?password=hunter3", "password", "before the host"),
+        ("?database=4", "database", "?db=N"),
+        ("?db=jobs", "db", "?db=N"),
+        ("?protocol=3&a=%20&protocol=3", "a, protocol", "in its code"),
+    ] {
+        let findings = found(tail);
+        assert_eq!(ids(&findings), [(Severity::Warning, "url-parameters")], "{tail}");
+        let text = format!("{} {}", findings[0].found, findings[0].remedy.as_ref().unwrap());
+        assert!(
+            text.contains(&format!("has {named} in")) && text.contains(instead),
+            "{text}"
+        );
+        assert!(!text.contains("hunter"), "{text}");
+    }
+}

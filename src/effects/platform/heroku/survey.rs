@@ -4,6 +4,7 @@ use super::http::Refusal;
 use super::{ConfigVars, Heroku};
 use crate::model::error::Result;
 use serde::Deserialize;
+use std::collections::BTreeMap;
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct AppSurvey {
@@ -19,6 +20,8 @@ pub struct AppSurvey {
     pub one_offs: Vec<String>,
     /// Add-ons that start processes by themselves.
     pub schedulers: Vec<String>,
+    /// The plans of the app's add-ons, such as `heroku-redis:premium-0`, by the add-on's name.
+    pub plans: BTreeMap<String, String>,
     /// Vars whose values the platform does not show.
     pub masked: Vec<String>,
     pub change: ChangeProbe,
@@ -36,15 +39,31 @@ pub enum ChangeProbe {
 /// Parts of the names of services that start processes at set times.
 const SCHEDULERS: [&str; 3] = ["scheduler", "cron", "temporize"];
 
+#[derive(Deserialize)]
+struct Addon {
+    name: String,
+    addon_service: super::Named,
+    #[serde(default)]
+    plan: Option<super::Named>,
+}
+
+fn schedulers(addons: &[Addon]) -> Vec<String> {
+    addons
+        .iter()
+        .filter(|addon| SCHEDULERS.iter().any(|word| addon.addon_service.name.contains(word)))
+        .map(|addon| format!("{} ({})", addon.addon_service.name, addon.name))
+        .collect()
+}
+
 impl Heroku {
     pub async fn survey(&self, vars: &ConfigVars) -> Result<AppSurvey> {
-        let (app, region, formation, preboot, dynos, schedulers) = tokio::try_join!(
+        let (app, region, formation, preboot, dynos, addons) = tokio::try_join!(
             self.app(),
             self.aws_region(),
             self.formation(),
             self.preboot(),
             self.dynos(),
-            self.schedulers(),
+            self.addons(),
         )?;
         let one_offs = dynos.into_iter().filter(super::Dyno::is_one_off);
         Ok(AppSurvey {
@@ -54,25 +73,19 @@ impl Heroku {
             preboot,
             release_phase: formation.contains_key("release"),
             one_offs: one_offs.map(|dyno| dyno.name).collect(),
-            schedulers,
+            schedulers: schedulers(&addons),
+            plans: addons
+                .into_iter()
+                .filter_map(|addon| Some((addon.name, addon.plan?.name)))
+                .collect(),
             masked: vars.masked().map(str::to_string).collect(),
             change: self.probe_change().await,
         })
     }
 
-    async fn schedulers(&self) -> Result<Vec<String>> {
-        #[derive(Deserialize)]
-        struct Addon {
-            name: String,
-            addon_service: super::Named,
-        }
+    async fn addons(&self) -> Result<Vec<Addon>> {
         let doing = format!("list the add-ons of app {}", self.app);
-        let addons: Vec<Addon> = self.http.list(&self.path("/addons"), &doing).await?;
-        Ok(addons
-            .into_iter()
-            .filter(|addon| SCHEDULERS.iter().any(|word| addon.addon_service.name.contains(word)))
-            .map(|addon| format!("{} ({})", addon.addon_service.name, addon.name))
-            .collect())
+        self.http.list(&self.path("/addons"), &doing).await
     }
 
     /// Sends a change that cannot be parsed, so nothing changes. Only a refusal proves anything.
@@ -151,6 +164,7 @@ mod tests {
             quiet,
             AppSurvey {
                 region: "us-east-1".into(),
+                plans: quiet.plans.clone(),
                 ..AppSurvey::default()
             }
         );
@@ -183,6 +197,7 @@ mod tests {
         );
         assert_eq!(survey.region, "eu-west-1");
         assert_eq!(survey.schedulers, ["scheduler (clock-1)"]);
+        assert_eq!(survey.plans["clock-1"], "scheduler:standard");
         assert_eq!(survey.masked, ["SECRET_URL"]);
         assert_eq!(survey.change, ChangeProbe::Open);
         assert_eq!(busy.newest_release().await.unwrap(), Some(before));

@@ -3,16 +3,21 @@
 use super::super::Command;
 use super::expect_moved;
 use super::stage::{PLAIN, Rented, Stage};
+use crate::decide::preflight::connections;
+use crate::effects::redis::compare::{self, Options};
 use crate::effects::redis::control::clients;
-use crate::effects::redis::{Connection, Server};
+use crate::effects::redis::{Connection, Server, Survey};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 use tokio::task::JoinHandle;
 
 const MAX_CLIENTS: usize = 20;
-/// The link of the master, commands, the stream of writes, and the comparison.
-const NEEDED: usize = 4;
+
+/// Returns the connections that `check` says a move needs.
+fn needed() -> usize {
+    usize::try_from(connections::needed(MAX_CLIENTS as u64)).unwrap()
+}
 
 const SMALL: Rented = Rented {
     server: &["--maxclients", "20"],
@@ -69,14 +74,35 @@ async fn a_cutover_needs_four_connections_where_the_app_has_all_others() {
     let source = stage.source();
     let count = Count::begin(&source).await;
     let mut pool: Vec<Connection> = Vec::new();
-    for _ in 0..MAX_CLIENTS - NEEDED - 1 {
+    for _ in 0..MAX_CLIENTS - needed() - 1 {
         pool.push(source.connect(0).await.unwrap());
     }
     let outcome = stage.run(Command::SwitchApp).await.unwrap();
     let most = count.most() - pool.len();
-    assert_eq!(most, NEEDED, "connections to the source at most");
+    assert_eq!(most, needed(), "connections to the source at most");
     assert_eq!(outcome.late_writes, Some(0), "{outcome:?}");
     assert!(outcome.keys_compared.unwrap() >= 1_200, "{outcome:?}");
+    stage.end().await;
+}
+
+#[tokio::test]
+async fn check_and_verify_open_one_connection() {
+    let stage = Stage::renting(0.02, SMALL).await;
+    fill_databases(&stage).await;
+    let source = stage.source();
+    // The link of the master and the one of the command.
+    let expected = 2;
+    let count = Count::begin(&source).await;
+    let mut connection = source.connect(0).await.unwrap();
+    Survey::read(&mut connection, Duration::ZERO).await.unwrap();
+    drop(connection);
+    assert_eq!(count.most(), expected);
+    let count = Count::begin(&source).await;
+    let compared = compare::compare(&source, &stage.master(), &Options::default(), |_| {})
+        .await
+        .unwrap();
+    assert!(compared.identical() && compared.compared >= 1_200, "{compared:?}");
+    assert_eq!(count.most(), expected);
     stage.end().await;
 }
 

@@ -5,7 +5,7 @@ use super::expect_moved;
 use super::stage::Stage;
 use crate::effects::redis::compare;
 use crate::effects::redis::compare::Options;
-use crate::effects::redis::{Survey, control, survey};
+use crate::effects::redis::{Survey, survey};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
@@ -120,11 +120,8 @@ async fn no_command_of_ours_can_hold_up_a_source() {
     let (seen, watching) = monitor(&stage).await;
     // The questions of `check` and `up`.
     let mut connection = stage.source().connect(0).await.unwrap();
-    Survey::read(&stage.source(), &mut connection).await.unwrap();
-    survey::followed_settings(&stage.source(), &mut connection)
-        .await
-        .unwrap();
-    control::permissions(&mut connection).await.unwrap();
+    Survey::read(&mut connection, Duration::ZERO).await.unwrap();
+    survey::followed_settings(&mut connection).await.unwrap();
     // `status` and `verify`.
     connection.info().await.unwrap();
     let options = Options::default();
