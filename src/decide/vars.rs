@@ -98,7 +98,8 @@ pub fn parameters(url: &Secret) -> Vec<String> {
     };
     let mut names: Vec<String> = parsed
         .query_pairs()
-        .filter(|(name, value)| !name.is_empty() && !(name == "db" && value.parse::<u32>().is_ok()))
+        .filter(|(name, _)| !name.is_empty())
+        .filter(|(name, value)| name != "db" || value.parse::<u32>().is_err())
         .map(|(name, _)| name.into_owned())
         .collect();
     names.sort();

@@ -101,9 +101,9 @@ fn age(world: &World) {
             "CONFIG",
             "SET",
             "tls-cert-file",
-            &certificate,
+            certificate,
             "tls-key-file",
-            &key,
+            key,
         ];
         world.infra(&load).exits(0).says("OK");
     }

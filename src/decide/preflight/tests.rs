@@ -511,7 +511,7 @@ fn addresses_for_a_providers_list_are_named_once_they_are_known() {
     assert_eq!(found(None, own.clone()), None);
     let both = found(Some("198.51.100.9"), own).unwrap();
     assert!(both.contains("198.51.100.9") && both.contains("203.0.113.7"), "{both}");
-    let hosts = found(Some("198.51.100.9"), Admins::Named(vec!["0.0.0.0/32".into()])).unwrap();
+    let hosts = found(Some("198.51.100.9"), Admins::Named(vec!["0.0.0.0/32".parse().unwrap()])).unwrap();
     assert!(
         hosts.contains("198.51.100.9") && !hosts.contains("this computer"),
         "{hosts}"

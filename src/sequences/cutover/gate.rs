@@ -97,7 +97,7 @@ pub async fn compare(
 ) -> Result<Baseline> {
     let info = sides.source.info().await?;
     let table = command_table(master).await?;
-    let begun = Watch::begin_with(source, table, info.clone(), &info.replid, info.master_repl_offset);
+    let begun = Watch::begin_over(None, source, table, info.clone(), &info.replid, info.master_repl_offset);
     let Some(watch) = begun.await? else {
         return Err(Error::unproven(format!("watch the stream of writes of {source}: it does not continue from where it is"))
             .hint("the source keeps no backlog, or too small a one: see `repl-backlog-size` there, then run the same command again"));
@@ -198,7 +198,8 @@ impl Baseline {
     /// Returns true if the source's stream since the fence shows only its own expiry and eviction.
     /// A watch from the fence on replaces the old one, since the fence's counters fit only that.
     async fn only_removed_by_itself(&mut self, fenced: &Info, mut source: Connection) -> Result<bool> {
-        let begun = Watch::begin_with(
+        let begun = Watch::begin_over(
+            None,
             &self.source,
             self.watch.table(),
             source.info().await?,
