@@ -1,4 +1,5 @@
-//! The program on a host: `run` as a service; `base` for the timer; `rebuild` for a restore.
+//! The program on a host: `run` as a service; `base` for the timer; `rebuild` for a restore;
+//! `tunnel` as the service that leads to the source.
 
 mod attach;
 mod base;
@@ -22,6 +23,7 @@ mod ship;
 mod shipper;
 mod spool;
 mod standing;
+mod tunnel;
 mod upload;
 mod watch;
 
@@ -38,7 +40,7 @@ use std::sync::Arc;
 use std::sync::mpsc::channel;
 use std::time::Duration;
 
-/// Ships this host's append-only log and bases to S3, and builds a data folder back from them
+/// Ships this host's log and bases to S3, builds a data folder back from them, and leads to the source
 #[derive(Parser)]
 #[command(name = "infra-agent", version)]
 struct Arguments {
@@ -77,6 +79,10 @@ enum Verb {
         /// Where; must not hold a data folder yet
         folder: PathBuf,
     },
+    /// Lead a port of loopback to the source by TLS, for ever: the service
+    Tunnel(tunnel::Tunnel),
+    /// Try once whether this host reaches the source
+    Reach(tunnel::Reach),
 }
 
 fn main() -> ExitCode {
@@ -89,6 +95,8 @@ fn main() -> ExitCode {
         Verb::Shift { folder } => select::shift(folder),
         Verb::Count { socket } => select::count(socket),
         Verb::Rebuild { folder } => rebuild(folder),
+        Verb::Tunnel(tunnel) => tunnel::run(tunnel),
+        Verb::Reach(reach) => tunnel::reach(reach),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -135,3 +135,60 @@ pub struct Kept {
     /// On the host; it holds an `appendonlydir`.
     pub folder: String,
 }
+
+/// The tunnel's report on itself, in its `status.json`.
+#[derive(Clone, Debug, Deserialize, Serialize, PartialEq, Eq)]
+pub struct TunnelStatus {
+    pub schema_version: u32,
+    pub version: String,
+    /// When this was written, seconds since 1970.
+    pub at: i64,
+    /// Host and port that it leads to.
+    pub source: String,
+    /// Since when the newest open connection stands, seconds since 1970; `None` without one.
+    pub connected_since: Option<i64>,
+    /// The address of that connection.
+    pub address: Option<String>,
+    /// Connections that were opened since the tunnel started.
+    pub opened: u64,
+    /// What was in the way of the newest attempt, or ended the newest connection.
+    pub trouble: Option<Trouble>,
+}
+
+#[derive(Clone, Debug, Deserialize, Serialize, PartialEq, Eq)]
+pub struct Trouble {
+    /// When it began, seconds since 1970.
+    pub since: i64,
+    pub obstacle: Obstacle,
+    /// One sentence.
+    pub why: String,
+}
+
+/// The kind of a trouble, for programs.
+#[derive(Clone, Copy, Debug, Deserialize, Serialize, PartialEq, Eq)]
+#[serde(rename_all = "kebab-case")]
+pub enum Obstacle {
+    /// The name does not resolve.
+    Name,
+    /// The address refuses the connection, or closes it before TLS has begun.
+    Refused,
+    /// The address does not answer.
+    NoAnswer,
+    /// Another leaf than the pinned one.
+    CertificateChanged,
+    /// No trusted authority issued the certificate.
+    AuthorityUnknown,
+    /// The certificate is for other names.
+    NameDiffers,
+    /// The certificate has ended, or has not begun.
+    Expired,
+    /// The certificate cannot be verified, or the server lacks its key.
+    CertificateRefused,
+    /// TLS fails for another reason.
+    Tls,
+    /// An open connection ended at the source's side.
+    Ended,
+    /// A newer tunnel has another word.
+    #[serde(other)]
+    Other,
+}
