@@ -1,6 +1,6 @@
 # Fed to a root bash by standard input, followed by one action a line, done in order; the first that fails ends it. Secrets come only this way.
 #   asked:   epoch NUMBER | say TEXT… | packages NAME… | pending WORD… | directory PATH OWNER:GROUP MODE | file PATH OWNER:GROUP MODE BASE64 | program PATH OWNER:GROUP MODE SHA256 | reload-units | reload-ssh PATH
-#            sysctl KEY VALUE | engine BASE64 | role | enable UNIT | disable UNIT | start UNIT | stop UNIT | restart UNIT | settled | end
+#            sysctl KEY VALUE | engine BASE64 | reach HOST PORT [TRUST] | role | enable UNIT | disable UNIT | start UNIT | stop UNIT | restart UNIT | settled | end
 #   answers: doing TEXT | warning TEXT | failed TEXT | done
 # shellcheck shell=bash
 waiting=()
@@ -141,6 +141,13 @@ engine() {
     [[ $(grep -c '^OK$' <<<"$answers") -eq $(grep -c . <<<"$commands") ]] || fail "the engine answers: $(grep -v '^OK$' <<<"$answers")"
 }
 
+# Tries to reach the source, before the engine is told to follow it.
+reach() {
+    local said words=(--host "$1" --port "$2")
+    if [[ -n ${3-} ]]; then words+=(--trust "$3"); fi
+    said=$(/usr/local/sbin/infra-agent reach "${words[@]}" 2>&1 </dev/null 9>&-) || fail "${said#infra-agent: failed to }"
+}
+
 main() {
     set -u
     umask 077
@@ -188,6 +195,10 @@ main() {
         reload-ssh) reload_ssh "$first" ;;
         sysctl) set_sysctl "$first" "$rest" ;;
         engine) engine "$first" ;;
+        reach)
+            # shellcheck disable=SC2086
+            reach "$first" $rest
+            ;;
         role) try /usr/local/sbin/infra-role apply ;;
         start | restart)
             # A unit that gave up after too many tries starts again too, and so does an engine that could not load its copy.

@@ -30,8 +30,18 @@ pub fn source() -> Position {
         port: 1,
         user: Some("someone".into()),
         password: Some(Secret::new("with \"quotes\" and # and é")),
-        tls: false,
+        trust: None,
+        seen_as: None,
     })
+}
+
+/// A source that the engine reaches through the tunnel.
+pub fn source_with_tls() -> Position {
+    let Position::FollowsSource(mut upstream) = source() else {
+        unreachable!("a source is followed");
+    };
+    upstream.trust = Some(trust::Policy::Verify);
+    Position::FollowsSource(upstream)
 }
 
 pub fn settings(position: Position, app_access: AppAccess) -> Settings {
@@ -50,6 +60,7 @@ pub fn settings(position: Position, app_access: AppAccess) -> Settings {
         label: "master".into(),
         engine: Engine::Redis,
         position,
+        may_return: false,
         app_access,
         maxmemory: 400 << 20,
         settings: BTreeMap::from([

@@ -82,7 +82,8 @@ fn follower(source: &Source) -> Host {
         port: source.port,
         user: None,
         password: None,
-        tls: false,
+        trust: None,
+        seen_as: None,
     });
     let mut host = Host::with(&settings(position, AppAccess::Closed).describe().unwrap());
     host.start();

@@ -14,7 +14,7 @@ mod power_loss;
 mod restores;
 mod role;
 
-use host::{Host, settings, source, templates};
+use host::{Host, settings, source, source_with_tls, templates};
 use infra::effects::host::{AppAccess, Position, Settings, redis_conf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -60,7 +60,13 @@ fn an_engine_takes_the_settings_of_every_position() {
     let replica = Position::FollowsMaster {
         address: "127.0.0.1".into(),
     };
-    for (position, role) in [(source(), "slave"), (replica, "slave"), (Position::Master, "master")] {
+    let positions = [
+        (source(), "slave"),
+        (source_with_tls(), "slave"),
+        (replica, "slave"),
+        (Position::Master, "master"),
+    ];
+    for (position, role) in positions {
         let shown = format!("{position:?}");
         assert!(!shown.contains("quotes"), "{shown}");
         let mut host = Host::with(&settings(position, AppAccess::Closed).describe().unwrap());
@@ -73,6 +79,29 @@ fn an_engine_takes_the_settings_of_every_position() {
         assert_eq!(host.ask(&["CONFIG", "GET", "databases"]), "databases\n20");
         assert_eq!(host.ask(&["CONFIG", "GET", "maxmemory"]), "maxmemory\n419430400");
     }
+}
+
+#[test]
+fn an_engine_follows_the_tunnel_plainly_and_as_a_master_speaks_tls_again() {
+    let mut host = Host::with(&settings(source_with_tls(), AppAccess::Closed).describe().unwrap());
+    host.start();
+    assert!(
+        host.ask(&["ROLE"]).starts_with("slave\n127.0.0.1\n6378\n"),
+        "{}",
+        host.ask(&["ROLE"])
+    );
+    let speaks = || host.ask(&["CONFIG", "GET", "tls-replication"]);
+    assert_eq!(speaks(), "tls-replication\nno");
+    for action in ["prepare", "promote", "follow"] {
+        let (done, text) = host.role(&[action]);
+        assert!(done, "{action}: {text}");
+    }
+    assert!(
+        host.ask(&["ROLE"]).starts_with("slave\n127.0.0.1\n6378\n"),
+        "{}",
+        host.ask(&["ROLE"])
+    );
+    assert_eq!(speaks(), "tls-replication\nno");
 }
 
 #[test]

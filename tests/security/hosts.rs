@@ -20,6 +20,7 @@ fn hosts_let_in_the_operator_alone_and_confine_what_runs_on_them() {
     the_key_that_a_host_was_born_with_is_dead(&world, &replica);
     settings_of_ssh_that_would_lock_out_are_not_taken(&replica);
     services_are_confined(&[&replica, &Machine::of_role(&world, "master")]);
+    the_tunnel_is_confined_and_listens_on_loopback_alone(&Machine::of_role(&world, "master"));
     upgrades_leave_the_engine_alone_and_status_tells(&world, &replica);
     flushed_rules_are_drift(&world, &replica);
     a_lost_module_is_told_and_put_back(&world, &replica);
@@ -45,6 +46,30 @@ fn hosts_let_in_the_operator_alone_and_confine_what_runs_on_them() {
         assert!(!asked.contains("reached"), "{asked}");
     }
     world.infra(&["restore", "--remove", "--confirm", "demo"]).exits(0);
+}
+
+fn the_tunnel_is_confined_and_listens_on_loopback_alone(master: &Machine) {
+    let said = master.root("systemd-analyze security --no-pager infra-tunnel.service | grep Overall");
+    let score = said.split(": ").nth(1).and_then(|rest| rest.split(' ').next());
+    assert!(score.unwrap().parse::<f64>().unwrap() <= 1.5, "{said}");
+    let status = master.root("cat /proc/$(systemctl show -p MainPID --value infra-tunnel)/status");
+    for (name, value) in [
+        ("CapPrm:", "0000000000000000"),
+        ("CapBnd:", "0000000000000000"),
+        ("Seccomp:", "2"),
+    ] {
+        let line = status.lines().find_map(|line| line.strip_prefix(name)).unwrap();
+        assert_eq!(line.trim(), value, "{name}");
+    }
+    let user = status.lines().find_map(|line| line.strip_prefix("Uid:")).unwrap();
+    assert!(!user.split_whitespace().any(|user| user == "0"), "{user}");
+    let listens = master.root("ss -Htln | grep 6378");
+    assert_eq!(listens.split_whitespace().nth(3), Some("127.0.0.1:6378"), "{listens}");
+    assert_eq!(listens.lines().count(), 1, "{listens}");
+    assert_eq!(
+        master.root("ss -Htuln | wc -l; ls /run/infra-tunnel").lines().last(),
+        Some("status.json")
+    );
 }
 
 fn services_are_confined(machines: &[&Machine]) {

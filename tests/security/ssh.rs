@@ -146,6 +146,7 @@ fn only_ssh_settings(content: &str) -> Description {
         }],
         sysctls: Vec::new(),
         units: Vec::new(),
+        source: None,
     }
 }
 

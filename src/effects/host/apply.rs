@@ -76,9 +76,14 @@ pub async fn apply(
     );
     if let Some(failure) = text.lines().find_map(|line| line.strip_prefix("failed ")) {
         let last = text.lines().filter_map(|line| line.strip_prefix("doing ")).next_back();
+        let failed = plan.steps.iter().find(|step| Some(step.text.as_str()) == last);
+        let hint = match failed.map(|step| &step.action) {
+            Some(Action::TryReach(reach)) => reach.hint(),
+            _ => "what was done stays and is right: run the same command again".into(),
+        };
         return Err(Error::partial(doing)
             .because(format!("{}: {}", last.unwrap_or("its first step"), failure.trim()))
-            .hint("what was done stays and is right: run the same command again"));
+            .hint(hint));
     }
     let output = output.expect_success(&doing)?;
     if output.text().lines().next_back() != Some("done") {
@@ -172,6 +177,7 @@ fn script(plan: &Plan, pending: &[String], epoch: Option<u64>) -> Zeroizing<Stri
                 let commands = Zeroizing::new(STANDARD.encode(commands.expose()));
                 line(&mut lines, format_args!("engine {}", commands.as_str()));
             }
+            Action::TryReach(reach) => line(&mut lines, format_args!("reach {}", reach.words())),
             Action::ApplyRole => line(&mut lines, format_args!("role")),
             Action::Unit(verb, unit) => line(&mut lines, format_args!("{verb} {unit}")),
         }

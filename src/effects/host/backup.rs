@@ -157,12 +157,13 @@ pub(super) fn describe(
 /// Returns the files that a restore needs on a host.
 pub(super) fn restoring(agent: &Binary, on_change: Option<Reaction>) -> [File; 2] {
     [
-        root_file("/usr/local/sbin/infra-agent", 0o755, agent.clone(), on_change),
+        root_file(AGENT_PROGRAM, 0o755, agent.clone(), on_change),
         root_file("/usr/local/sbin/infra-restore", 0o755, templates::RESTORE, None),
     ]
 }
 
 const AGENT: &str = "infra-agent.service";
+pub(super) const AGENT_PROGRAM: &str = "/usr/local/sbin/infra-agent";
 
 fn timer(period: Duration) -> Result<String> {
     #[derive(Serialize)]

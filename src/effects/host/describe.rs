@@ -3,7 +3,7 @@
 use super::description::{Content, Description, Directory, File, Reaction, Sysctl, Unit, root_file};
 use super::engine::Layout;
 use super::settings::{MODULE_FILE, Settings};
-use super::{backup, lockdown, redis_conf, templates, users};
+use super::{backup, lockdown, redis_conf, templates, tunnel, users};
 use crate::model::error::Result;
 
 /// A folder of modules for the engine, beside the distribution's own.
@@ -32,6 +32,7 @@ impl Settings {
                     ..Unit::running("infra-huge-pages.service")
                 },
             ],
+            source: None,
         };
         lockdown::describe(&mut description);
         if let Some(settings) = &self.backup {
@@ -42,6 +43,8 @@ impl Settings {
                 &self.passwords.backup.used,
                 &mut description,
             )?;
+            let (position, agent) = (&self.position, &settings.agent);
+            tunnel::describe(position, self.may_return, agent, &layout, &mut description)?;
         }
         if let Some(agent) = &self.restored_by {
             description.files.extend(backup::restoring(agent, None));

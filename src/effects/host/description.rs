@@ -2,6 +2,7 @@
 
 use super::engine::Layout;
 use super::programs::Binary;
+use super::reach::Reach;
 use crate::model::secret::Secret;
 
 /// Describes what should be on a host. Applying it a second time changes nothing.
@@ -17,6 +18,8 @@ pub struct Description {
     pub files: Vec<File>,
     pub sysctls: Vec<Sysctl>,
     pub units: Vec<Unit>,
+    /// The source that the host has to reach before its engine follows it.
+    pub source: Option<Reach>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -5,6 +5,8 @@
 //! units, kernel settings. [`facts`] fetches what is there in one round trip, [`plan`] compares,
 //! [`apply`] makes the changes in a second one. First contact, role and backup are apart.
 //!
+//! What leads the engine to the source is in [`tunnel`].
+//!
 //! Texts for hosts are in `templates/`. Not here: the cloud of a host, and Redis's own port.
 
 pub mod acl;
@@ -18,12 +20,14 @@ pub mod first_contact;
 pub mod lockdown;
 pub mod plan;
 pub mod programs;
+pub mod reach;
 pub mod redis_conf;
 pub mod restore;
 pub mod role;
 pub mod settings;
 pub(crate) mod templates;
 pub mod tls;
+pub mod tunnel;
 pub mod upkeep;
 pub mod user_data;
 pub mod users;

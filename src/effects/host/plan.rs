@@ -1,10 +1,11 @@
 //! Finds the changes of a host: its description against its facts. Pure.
 
-use super::description::{Description, File, Reaction};
-use super::engine::Layout;
+use super::description::{Description, File, Reaction, Unit};
 use super::facts::Facts;
 use super::lockdown::FIREWALL;
+use super::reach::Reach;
 use super::redis_conf::{self, Consequence};
+use super::tunnel;
 use crate::model::error::{Error, Result};
 use crate::model::secret::Secret;
 use std::collections::BTreeSet;
@@ -41,6 +42,8 @@ pub enum Action {
     },
     /// Commands for the running engine, as redis-cli reads them from its standard input.
     TellEngine(Secret),
+    /// Tries to reach the source from the host. If it fails, nothing after it is done.
+    TryReach(Reach),
     /// Gives the running engine the role in its file.
     ApplyRole,
     /// Lets systemd do something with a unit, such as `restart`.
@@ -129,7 +132,7 @@ pub fn plan(description: &Description, facts: &Facts) -> Result<Plan> {
     }
     plan.origins(description, facts);
     plan.kernel(description, facts);
-    plan.react(&reactions, &consequence, facts, &description.engine);
+    plan.react(&reactions, &consequence, facts, description);
     plan.units(description, facts);
     Ok(plan)
 }
@@ -181,7 +184,13 @@ impl Plan {
         }
     }
 
-    fn react(&mut self, reactions: &BTreeSet<Reaction>, consequence: &Consequence, facts: &Facts, engine: &Layout) {
+    fn react(
+        &mut self,
+        reactions: &BTreeSet<Reaction>,
+        consequence: &Consequence,
+        facts: &Facts,
+        description: &Description,
+    ) {
         let about_units = |reaction: &Reaction| {
             matches!(
                 reaction,
@@ -194,7 +203,8 @@ impl Plan {
         if reactions.contains(&Reaction::ReloadSsh) {
             self.add("let sshd read its settings again", Action::ReloadSsh);
         }
-        let engine_unit = engine.unit;
+        self.lead_to_source(reactions, consequence, facts, description);
+        let engine_unit = description.engine.unit;
         let running = facts.units.get(engine_unit).is_some_and(|unit| unit.active);
         if running {
             if !consequence.restart_for.is_empty() {
@@ -208,11 +218,12 @@ impl Plan {
                     Action::Unit("restart", engine_unit.into()),
                 );
             } else {
-                self.tell(reactions, consequence, engine);
+                self.tell(reactions, consequence, facts, description);
             }
         }
         for reaction in reactions {
             if let Reaction::Restart(unit) = reaction
+                && unit != tunnel::UNIT
                 && facts.units.get(unit).is_some_and(|unit| unit.active)
             {
                 self.unit("restart", unit);
@@ -220,8 +231,51 @@ impl Plan {
         }
     }
 
+    /// Starts the tunnel and tries the way to the source, before the engine is told to follow it.
+    fn lead_to_source(
+        &mut self,
+        reactions: &BTreeSet<Reaction>,
+        consequence: &Consequence,
+        facts: &Facts,
+        description: &Description,
+    ) {
+        let Some(reach) = &description.source else {
+            return;
+        };
+        let before = self.steps.len();
+        if reach.trust.is_some() {
+            let found = facts.units.get(tunnel::UNIT);
+            let changed = reactions.contains(&Reaction::Restart(tunnel::UNIT.into()));
+            if !found.is_some_and(|unit| unit.enabled) {
+                self.add(format!("enable {}", tunnel::UNIT), Action::Enable(tunnel::UNIT.into()));
+            }
+            if !found.is_some_and(|unit| unit.active) {
+                self.add(format!("start {}", tunnel::UNIT), Action::Start(tunnel::UNIT.into()));
+            } else if changed {
+                self.add(
+                    format!("restart {}", tunnel::UNIT),
+                    Action::Restart(tunnel::UNIT.into()),
+                );
+            }
+        }
+        let runs = facts.units.get(description.engine.unit).is_some_and(|unit| unit.active);
+        if self.steps.len() > before || consequence.role || !runs {
+            self.add(
+                format!("try to reach the source {reach} from this host"),
+                Action::TryReach(reach.clone()),
+            );
+        }
+    }
+
     /// Adds the commands that change a running engine without a restart.
-    fn tell(&mut self, reactions: &BTreeSet<Reaction>, consequence: &Consequence, engine: &Layout) {
+    fn tell(
+        &mut self,
+        reactions: &BTreeSet<Reaction>,
+        consequence: &Consequence,
+        facts: &Facts,
+        description: &Description,
+    ) {
+        let engine = &description.engine;
         if reactions.contains(&Reaction::LoadCertificates) {
             // Setting these paths anew makes the engine read the files. Both files must match.
             let command = format!(
@@ -255,12 +309,20 @@ impl Plan {
             );
         }
         if consequence.role {
-            self.add("tell the running engine its role", Action::ApplyRole);
+            let text = match &description.source {
+                Some(reach) if reach.trust.is_some() && followed_directly(description, facts) => {
+                    format!("let the running engine follow the source through {}", tunnel::UNIT)
+                }
+                _ => "tell the running engine its role".into(),
+            };
+            self.add(text, Action::ApplyRole);
         }
     }
 
     fn units(&mut self, description: &Description, facts: &Facts) {
-        for unit in &description.units {
+        // A tunnel that should run was started before the engine was told its role.
+        let is_done = |unit: &&Unit| unit.name == tunnel::UNIT && unit.enabled;
+        for unit in description.units.iter().filter(|unit| !is_done(unit)) {
             let found = facts.units.get(&unit.name);
             let enabled = found.is_some_and(|found| found.enabled);
             match (enabled, unit.enabled) {
@@ -290,6 +352,13 @@ fn configuration(description: &Description) -> Option<&File> {
         .files
         .iter()
         .find(|file| file.on_change == Some(Reaction::Configure))
+}
+
+/// Returns true if the engine follows the source by TLS of its own, as hosts of before do.
+fn followed_directly(description: &Description, facts: &Facts) -> bool {
+    let found = configuration(description).and_then(|file| facts.files.get(&file.path));
+    let text = found.and_then(|found| found.text.as_ref());
+    text.is_some_and(|text| redis_conf::follows_directly_by_tls(text.expose()))
 }
 
 /// Refuses another engine: its data would be empty, on the port of the engine with the data.

@@ -2,7 +2,7 @@
 
 use super::engine::Layout;
 use super::settings::{MODULE_FILE, Position, Settings, Upstream};
-use super::templates;
+use super::{templates, tunnel};
 use crate::model::error::{Error, Result};
 use crate::model::secret::Secret;
 use serde::Serialize;
@@ -19,14 +19,22 @@ pub fn render(settings: &Settings) -> Result<Secret> {
         }
     }
     let (role, upstream, tls_replication) = match &settings.position {
-        Position::FollowsSource(source) => ("follows-source", Some(RenderedUpstream::of(source)?), source.tls),
+        // Redis speaks plainly to the tunnel, and to a source without TLS.
+        Position::FollowsSource(source) => {
+            let mut upstream = RenderedUpstream::of(source)?;
+            if source.trust.is_some() {
+                (upstream.host, upstream.port) = (tunnel::HOST.into(), tunnel::PORT);
+            }
+            ("follows-source", Some(upstream), false)
+        }
         Position::FollowsMaster { address } => {
             let master = Upstream {
                 host: address.clone(),
                 port: 6379,
                 user: Some("replication".into()),
                 password: Some(settings.passwords.replication.used.clone()),
-                tls: true,
+                trust: None,
+                seen_as: None,
             };
             ("follows-master", Some(RenderedUpstream::of(&master)?), true)
         }
@@ -201,6 +209,11 @@ pub fn everything(wanted: &str) -> Consequence {
     consequence.restart_for.clear();
     consequence.role = true;
     consequence
+}
+
+/// Returns true if the file lets the engine follow a source directly, and by TLS.
+pub fn follows_directly_by_tls(text: &str) -> bool {
+    role_of(text) == Some("follows-source") && text.lines().any(|line| line == "tls-replication yes")
 }
 
 /// Returns the file's role: `follows-source`, `follows-master` or `master`; `None` if not ours.

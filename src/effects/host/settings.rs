@@ -7,6 +7,7 @@ use crate::model::config::Engine;
 use crate::model::secret::Secret;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use trust::Policy;
 
 pub const MODULE_FILE: &str = "/usr/local/lib/infra/infra-module.so";
 
@@ -17,6 +18,8 @@ pub struct Settings {
     pub label: String,
     pub engine: Engine,
     pub position: Position,
+    /// True while a master that was promoted may still be made to follow the source again.
+    pub may_return: bool,
     pub app_access: AppAccess,
     /// In bytes.
     pub maxmemory: u64,
@@ -24,7 +27,8 @@ pub struct Settings {
     pub settings: BTreeMap<String, String>,
     /// The environment's own authority, in PEM.
     pub authority: String,
-    /// The certificate of a source with TLS, in PEM; trusted while the environment has a source.
+    /// In PEM, the certificate of a source that the engine itself followed by TLS before there was
+    /// a tunnel. A master that was promoted then needs it on the way back.
     pub source_certificate: Option<String>,
     /// This host's certificate and its key, in PEM.
     pub certificate: String,
@@ -107,7 +111,10 @@ pub struct Upstream {
     /// `None` if the source knows only a password.
     pub user: Option<String>,
     pub password: Option<Secret>,
-    pub tls: bool,
+    /// Which certificate of it is accepted; `None` if it speaks no TLS.
+    pub trust: Option<Policy>,
+    /// The address of the master that the source sees, if it is known: for hints.
+    pub seen_as: Option<String>,
 }
 
 /// Returns the default limit of Redis in bytes: two fifths of the machine, since a fork for a

@@ -71,7 +71,15 @@ async fn look(session: Option<&Session>, upstream: &Server, follower: &Server, s
         )));
     }
     if !link.up {
-        return Ok(Look::NotYet(format!("the link to {}:{} is down", link.host, link.port)));
+        let obstacle = match session {
+            Some(session) if link.host == host::tunnel::HOST => obstacle(session).await,
+            _ => None,
+        };
+        let because = obstacle.map(|why| format!(": {why}")).unwrap_or_default();
+        return Ok(Look::NotYet(format!(
+            "the link to {}:{} is down{because}",
+            link.host, link.port
+        )));
     }
     let applied = seen.applied_offset.unwrap_or(0);
     if applied < wanted.master_repl_offset {
@@ -81,6 +89,12 @@ async fn look(session: Option<&Session>, upstream: &Server, follower: &Server, s
         )));
     }
     Ok(Look::Ready(seen))
+}
+
+/// Returns why the tunnel is not connected, in its own words; `None` if it does not say.
+async fn obstacle(session: &Session) -> Option<String> {
+    let status = host::tunnel::look(session).await.ok()??;
+    status.trouble.map(|trouble| trouble.why)
 }
 
 async fn read(server: &Server) -> Result<Info> {

@@ -201,10 +201,14 @@ impl Pair<'_> {
                 address: self.private_address(Role::Master)?.into(),
             },
             Role::Master if taken_over || self.config.source.none => Position::Master,
-            Role::Master => Position::FollowsSource(self.source.upstream.clone().ok_or_else(|| {
-                Error::failed("say whom the master follows: the source is not known")
-                    .hint("correct `source` in infra.yml, then run `infra check`")
-            })?),
+            Role::Master => {
+                let mut upstream = self.source.upstream.clone().ok_or_else(|| {
+                    Error::failed("say whom the master follows: the source is not known")
+                        .hint("correct `source` in infra.yml, then run `infra check`")
+                })?;
+                upstream.seen_as = Some(self.address(role)?.into());
+                Position::FollowsSource(upstream)
+            }
         };
         let mut settings = self.source.record.settings.clone();
         settings.extend(self.config.redis.settings.clone());
@@ -213,6 +217,7 @@ impl Pair<'_> {
             label: role.name().into(),
             engine: self.config.redis.engine,
             position,
+            may_return: taken_over && self.phase.is_some_and(|phase| phase < Phase::Settled),
             app_access: if self.config.source.none || self.phase.is_some_and(|phase| phase >= Phase::Switching) {
                 AppAccess::Open
             } else {

@@ -1,9 +1,10 @@
 //! The facts of the source: asked while the pair may follow it, remembered afterwards.
 
 use crate::effects::host::Upstream;
-use crate::effects::redis::{Server, pinned_certificate, survey};
+use crate::effects::redis::{Server, Trust, survey};
 use crate::model::error::Result;
 use crate::model::state::SourceRecord;
+use trust::Policy;
 
 #[derive(Clone, Debug)]
 pub struct Known {
@@ -24,27 +25,34 @@ impl Known {
     pub async fn ask(server: &Server, addon: Option<String>) -> Result<Self> {
         let mut connection = server.connect(0).await?;
         let info = connection.info().await?;
-        let certificate = match &server.trust {
-            Some(trust) => Some(pinned_certificate(server, trust).await?),
-            None => None,
-        };
         let mut settings = survey::followed_settings(&mut connection).await?;
         settings.insert("maxmemory-policy".into(), info.maxmemory_policy.clone());
         Ok(Known {
-            upstream: Some(Upstream {
-                host: server.host.clone(),
-                port: server.port,
-                user: server.login_user().map(str::to_string),
-                password: server.password.clone(),
-                tls: server.trust.is_some(),
-            }),
+            upstream: Some(upstream(server)),
             record: SourceRecord {
                 addon,
                 address: Some(format!("{}:{}", server.host, server.port)),
                 version: Some(info.own_version().to_string()),
-                certificate,
+                // The tunnel checks it: the engine has no use for it.
+                certificate: None,
                 settings,
             },
         })
+    }
+}
+
+/// Returns the source as a host follows it.
+pub fn upstream(server: &Server) -> Upstream {
+    let policy = |trust: &Trust| match trust {
+        Trust::Pin(pin) => Policy::Pin(*pin),
+        Trust::Public | Trust::Authority(_) => Policy::Verify,
+    };
+    Upstream {
+        host: server.host.clone(),
+        port: server.port,
+        user: server.login_user().map(str::to_string),
+        password: server.password.clone(),
+        trust: server.trust.as_ref().map(policy),
+        seen_as: None,
     }
 }

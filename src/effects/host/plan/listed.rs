@@ -6,7 +6,7 @@ use super::tests::settings;
 use crate::effects::host::description::{Content, Reaction};
 use crate::effects::host::engine::Layout;
 use crate::effects::host::programs::Binary;
-use crate::effects::host::{Description, Settings, first_contact};
+use crate::effects::host::{Description, Position, Settings, first_contact};
 use crate::model::config::Engine;
 use std::collections::BTreeSet;
 use std::fmt::Write;
@@ -66,6 +66,10 @@ const PURPOSES: &[(&str, &str)] = &[
         "one base every `backup.every`",
     ),
     (
+        "/etc/systemd/system/infra-tunnel.service",
+        "the tunnel, while the source speaks TLS",
+    ),
+    (
         "/etc/systemd/system/redis-server.service.d/infra.conf",
         "guard, limits and confinement of the engine",
     ),
@@ -88,10 +92,7 @@ const PURPOSES: &[(&str, &str)] = &[
         "this host's certificate, by the environment's own authority",
     ),
     ("/etc/redis/tls/host.key", "its key"),
-    (
-        "/etc/redis/tls/trusted.crt",
-        "the environment's authority, and the source's certificate",
-    ),
+    ("/etc/redis/tls/trusted.crt", "the environment's authority"),
     (
         "/usr/local/sbin/infra-guard",
         "no start of a master whose data is missing or older than its last copy",
@@ -112,6 +113,7 @@ const PURPOSES: &[(&str, &str)] = &[
     ),
     ("redis-server.service", "the engine"),
     ("infra-agent.service", "ships the log; keeps what a full copy replaces"),
+    ("infra-tunnel.service", "leads the engine to a source with TLS"),
     ("infra-backup.timer", "bases"),
     ("infra-huge-pages.service", "at boot"),
     ("infra-firewall.service", "at boot"),
@@ -140,6 +142,9 @@ fn hosts() -> [(&'static str, Description); 3] {
     if let Some(backup) = &mut replica.backup {
         backup.ships = false;
     }
+    replica.position = Position::FollowsMaster {
+        address: "192.0.2.8".into(),
+    };
     let restored = Settings {
         backup: None,
         restored_by: Some(Binary::new(b"program".to_vec())),

@@ -23,17 +23,19 @@ pub(super) fn settings() -> Settings {
         port: 6390,
         user: None,
         password: Some(Secret::new(PASSWORDS[4])),
-        tls: true,
+        trust: Some(trust::Policy::Verify),
+        seen_as: Some("203.0.113.9".into()),
     };
     Settings {
         label: "master".into(),
         engine: Engine::Redis,
         position: Position::FollowsSource(source),
+        may_return: false,
         app_access: AppAccess::Closed,
         maxmemory: 100,
         settings: BTreeMap::new(),
         authority: "authority".into(),
-        source_certificate: Some("source".into()),
+        source_certificate: None,
         certificate: "certificate".into(),
         certificate_key: Secret::new("key-secret"),
         passwords: Passwords {
@@ -213,13 +215,114 @@ fn the_next_run_finishes_an_interrupted_one() {
     facts.pending = vec!["configure".into(), "load-users".into()];
     let plan = plan(&description, &facts).unwrap();
     let texts: Vec<_> = plan.steps.iter().map(|step| step.text.as_str()).collect();
-    assert_eq!(texts[0], "let the engine read its users again");
+    assert_eq!(
+        texts[..2],
+        [
+            "try to reach the source 192.0.2.7:6390 from this host",
+            "let the engine read its users again"
+        ]
+    );
     assert!(
-        texts[1].starts_with("set ") && texts[1].contains("maxmemory"),
+        texts[2].starts_with("set ") && texts[2].contains("maxmemory"),
         "{texts:?}"
     );
-    assert_eq!(texts[2], "tell the running engine its role");
+    assert_eq!(texts[3], "tell the running engine its role");
     assert_eq!(plan.pending(&facts, &description), ["configure", "load-users"]);
+}
+
+#[test]
+fn a_master_that_follows_directly_is_moved_to_the_tunnel_once_the_tunnel_leads_somewhere() {
+    let mut facts = facts_of(&settings().describe().unwrap());
+    facts.files.remove("/etc/systemd/system/infra-tunnel.service");
+    facts.units.remove("infra-tunnel.service");
+    let conf = facts.files.get_mut("/etc/redis/redis.conf").unwrap();
+    let text = conf.text.as_ref().unwrap().expose();
+    let before = text
+        .replace("replicaof 127.0.0.1 6378", "replicaof 192.0.2.7 6390")
+        .replace("tls-replication no", "tls-replication yes");
+    (conf.sha256, conf.text) = ("before".into(), Some(Secret::new(before)));
+    assert_eq!(
+        texts(&settings(), &facts),
+        [
+            "change the content of /etc/redis/redis.conf (role)",
+            "write /etc/systemd/system/infra-tunnel.service",
+            "let systemd read its units again",
+            "enable infra-tunnel.service",
+            "start infra-tunnel.service",
+            "try to reach the source 192.0.2.7:6390 from this host",
+            "let the running engine follow the source through infra-tunnel.service",
+        ]
+    );
+}
+
+fn following(trust: Option<trust::Policy>) -> Settings {
+    let mut wanted = settings();
+    if let Position::FollowsSource(source) = &mut wanted.position {
+        source.trust = trust;
+    }
+    wanted
+}
+
+#[test]
+fn another_pin_restarts_the_tunnel_and_leaves_the_engine_alone() {
+    let facts = facts_of(&settings().describe().unwrap());
+    let pin = trust::Policy::Pin(trust::Digest::of(b""));
+    assert_eq!(
+        texts(&following(Some(pin)), &facts),
+        [
+            "change the content of /etc/systemd/system/infra-tunnel.service",
+            "let systemd read its units again",
+            "restart infra-tunnel.service",
+            "try to reach the source 192.0.2.7:6390 from this host",
+        ]
+    );
+}
+
+#[test]
+fn another_agent_restarts_the_tunnel() {
+    let facts = facts_of(&settings().describe().unwrap());
+    let mut wanted = settings();
+    wanted.backup.as_mut().unwrap().agent = crate::effects::host::programs::Binary::new(b"newer".to_vec());
+    let texts = texts(&wanted, &facts);
+    assert!(texts.contains(&"restart infra-tunnel.service".into()), "{texts:?}");
+}
+
+#[test]
+fn a_plain_source_is_followed_without_a_tunnel_and_is_tried_too() {
+    let plain = following(None);
+    let description = plain.describe().unwrap();
+    assert!(!description.files.iter().any(|file| file.path.contains("tunnel")));
+    let conf = configuration(&description).unwrap().content.text();
+    assert!(conf.contains("\nreplicaof 192.0.2.7 6390\n") && conf.contains("\ntls-replication no\n"));
+    let facts = facts_of(&settings().describe().unwrap());
+    assert_eq!(
+        texts(&plain, &facts),
+        [
+            "change the content of /etc/redis/redis.conf (role)",
+            "try to reach the source 192.0.2.7:6390 from this host",
+            "tell the running engine its role",
+            "disable infra-tunnel.service",
+            "stop infra-tunnel.service",
+        ]
+    );
+}
+
+#[test]
+fn the_tunnel_stays_while_the_master_may_return_and_is_stopped_afterwards() {
+    let mut master = settings();
+    master.position = Position::Master;
+    let unit = FoundUnit {
+        enabled: true,
+        active: true,
+    };
+    let mut facts = facts_of(&master.describe().unwrap());
+    facts.units.insert("infra-tunnel.service".into(), unit);
+    assert_eq!(
+        texts(&master, &facts),
+        ["disable infra-tunnel.service", "stop infra-tunnel.service"]
+    );
+    master.may_return = true;
+    assert_eq!(texts(&master, &facts), [] as [&str; 0]);
 }
 
 #[test]

@@ -1,0 +1,122 @@
+//! The tunnel on the master host: the agent's unit that leads the engine to a source with TLS.
+//!
+//! The engine itself checks no name, and accepts no leaf below a root that it does not know. So it
+//! follows a port on loopback, and the tunnel checks the certificate. A plain source needs no
+//! tunnel: there is nothing to check, and the engine reaches it by itself.
+
+use super::backup::AGENT_PROGRAM;
+use super::description::{Description, Reaction, Unit, root_file};
+use super::engine::Layout;
+use super::programs::Binary;
+use super::reach::Reach;
+use super::settings::Position;
+use super::templates;
+use crate::effects::remote::Session;
+use crate::model::error::{Doing, Result};
+use infra_agent::record::TunnelStatus;
+use serde::Serialize;
+
+pub const UNIT: &str = "infra-tunnel.service";
+/// Where the engine follows: one below its own port, and on loopback alone.
+pub const HOST: &str = "127.0.0.1";
+pub const PORT: u16 = 6378;
+const STATUS: &str = "/run/infra-tunnel/status.json";
+
+/// Adds the tunnel to a master that follows a source with TLS, and ends it where none is needed.
+pub(super) fn describe(
+    position: &Position,
+    may_return: bool,
+    agent: &Binary,
+    layout: &Layout,
+    description: &mut Description,
+) -> Result<()> {
+    let unit = |runs| Unit {
+        name: UNIT.into(),
+        enabled: runs,
+        active: Some(runs),
+    };
+    match position {
+        Position::FollowsSource(source) => {
+            let reach = Reach::new(&source.host, source.port, source.trust, source.seen_as.clone())?;
+            if let Some(trust) = reach.trust {
+                let path = format!("/etc/systemd/system/{UNIT}");
+                let text = render(&reach, trust, agent, layout)?;
+                let restart = Some(Reaction::Restart(UNIT.into()));
+                description.files.push(root_file(&path, 0o644, text, restart));
+            }
+            // Before the engine: it is started, or told its role, once the tunnel leads somewhere.
+            description.units.insert(0, unit(reach.trust.is_some()));
+            description.source = Some(reach);
+        }
+        // The master may be made to follow again, by the settings of before.
+        Position::Master if may_return => {}
+        Position::Master => description.units.push(unit(false)),
+        Position::FollowsMaster { .. } => {}
+    }
+    Ok(())
+}
+
+fn render(reach: &Reach, trust: trust::Policy, agent: &Binary, layout: &Layout) -> Result<String> {
+    #[derive(Serialize)]
+    struct Values<'a> {
+        unit: &'a str,
+        listen: String,
+        host: &'a str,
+        port: u16,
+        trust: String,
+        status: &'a str,
+        agent: &'a str,
+    }
+    let values = Values {
+        unit: layout.unit,
+        listen: format!("{HOST}:{PORT}"),
+        host: &reach.host,
+        port: reach.port,
+        trust: trust.to_string(),
+        status: STATUS,
+        agent: agent.sha256(),
+    };
+    templates::render(UNIT, templates::TUNNEL_SERVICE, &values)
+}
+
+/// Returns the tunnel's report; `None` if there is no tunnel, or none that has run.
+pub async fn look(session: &Session) -> Result<Option<TunnelStatus>> {
+    let doing = format!("ask {} for its tunnel", session.label());
+    let command = format!("sudo -n sh -c 'if [ -e {STATUS} ]; then cat {STATUS}; fi'");
+    let output = session.run(&command, None).await?.expect_success(&doing)?;
+    match output.text().trim() {
+        "" => Ok(None),
+        json => serde_json::from_str(json).doing(|| doing).map(Some),
+    }
+}
+
+/// The answer of a host that tried to reach a source.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Trial {
+    /// By this address.
+    Reached(String),
+    Failed(String),
+    /// The host's agent is of a version that cannot try.
+    NotTried,
+}
+
+/// Lets a host try to reach the source. Changes nothing.
+pub async fn try_reach(session: &Session, reach: &Reach) -> Result<Trial> {
+    let trust = reach.trust.map(|trust| format!(" --trust {trust}")).unwrap_or_default();
+    let command = format!(
+        "sudo -n {AGENT_PROGRAM} reach --host {} --port {}{trust}",
+        reach.host, reach.port
+    );
+    let output = session.run(&command, None).await?;
+    Ok(match output.status {
+        0 if output.succeeded() => Trial::Reached(output.text().trim().into()),
+        1 => Trial::Failed(reason(&String::from_utf8_lossy(&output.stderr))),
+        _ => Trial::NotTried,
+    })
+}
+
+/// Returns the agent's words without its name.
+fn reason(said: &str) -> String {
+    let said = said.trim();
+    said.strip_prefix("infra-agent: failed to ").unwrap_or(said).into()
+}
