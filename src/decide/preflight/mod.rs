@@ -16,12 +16,14 @@ mod source;
 mod tests;
 pub mod vars;
 mod version;
+mod way;
 
 pub use app::{Copy, Owner};
 pub use denials::{Denied, DeniedBy};
 pub use private::Private;
 pub use source::{Certificate, RENEWED_LATE_DAYS, SourceFacts};
 pub use version::{OwnEngine, own_engine};
+pub use way::Way;
 
 use super::access::{Admins, Apps};
 use crate::effects::platform::heroku::AppSurvey;
@@ -60,6 +62,8 @@ pub struct Facts {
     pub apps: Result<Apps, Unseen>,
     /// Days until each host's certificate ends, for hosts that stand and answer.
     pub certificates: Vec<(&'static str, i64)>,
+    /// The way from the master host to the source; `None` if there is no host that could try it.
+    pub way: Option<Way>,
 }
 
 /// A certificate that ends within so many days is a warning; `up` renews twice as early.
@@ -166,6 +170,7 @@ pub fn judge(facts: &Facts) -> Vec<Finding> {
         Err(unseen) => Finding::unseen("image", unseen),
     });
     findings.extend(judge_certificates(&facts.certificates));
+    findings.extend(facts.way.as_ref().and_then(way::judge));
     findings.extend(reach::judge(&facts.admins, &facts.apps));
     findings.extend(reach::of_the_source(facts));
     app::judge(facts, &mut findings);

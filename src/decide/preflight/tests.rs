@@ -102,6 +102,7 @@ pub(super) fn good() -> Facts {
         admins: Ok(Admins::Named(vec!["203.0.113.7/32".parse().unwrap()])),
         apps: Ok(Apps::Anywhere),
         certificates: vec![("master", 397), ("replica", 390)],
+        way: None,
     }
 }
 

@@ -3,12 +3,13 @@
 use crate::decide::preflight::commands;
 use crate::decide::preflight::denials::{Denials, Denied};
 use crate::decide::preflight::{
-    Certificate, Copy, DeniedBy, Facts, Owner, Private, SourceFacts, Unseen, own_engine, private,
+    Certificate, Copy, DeniedBy, Facts, Owner, Private, SourceFacts, Unseen, Way, own_engine, private,
 };
 use crate::decide::vars;
 use crate::effects::cloud::ec2;
+use crate::effects::host::reach::Reach;
 use crate::effects::host::users::app_rules;
-use crate::effects::host::{default_maxmemory, users};
+use crate::effects::host::{default_maxmemory, tunnel, users};
 use crate::effects::platform::heroku::{AppSurvey, owner};
 use crate::effects::platform::{Attachment, ConfigVars};
 use crate::effects::redis::{Connection, Server, Survey, Trust, control, shown_certificate, trust};
@@ -17,8 +18,9 @@ use crate::model::role::Role;
 use crate::model::secret::Secret;
 use crate::model::state::State;
 use crate::sequences::context::{Context, Environment, KnownPair, REDIS_PORT, source_url, source_var};
+use crate::sequences::cutover::Phase;
 use crate::sequences::rehearsal::Record;
-use crate::sequences::setup::access;
+use crate::sequences::setup::{access, source};
 use jiff::Timestamp;
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -40,12 +42,13 @@ pub async fn facts(context: &Context, environment: &Environment, watching: Durat
         None => None,
     };
     let moved = context.apps()?;
-    let (source, machine, platform, admins, apps) = tokio::join!(
+    let (source, machine, platform, admins, apps, way) = tokio::join!(
         source(context, environment, pair.as_ref(), watching),
         ec2::machine_and_image(cloud, &config.hosts.instance_type, &config.hosts.image),
         platform(context, state.as_ref()),
         access::admins(config, cloud),
         access::apps(config, &moved),
+        way(context, environment, pair.as_ref()),
     );
     let (memory, image) = match machine {
         Ok((machine, image)) => (
@@ -109,6 +112,7 @@ pub async fn facts(context: &Context, environment: &Environment, watching: Durat
         admins: admins.map_err(unseen),
         apps: apps.map_err(unseen),
         certificates: certificates(pair.as_ref()).await,
+        way,
     })
 }
 
@@ -173,6 +177,22 @@ async fn source(
         survey,
         denied,
     })
+}
+
+/// Lets the master host try to reach the source, if it stands and has to follow it.
+async fn way(context: &Context, environment: &Environment, pair: Option<&KnownPair>) -> Option<Way> {
+    let pair = pair?;
+    let phase = context.phase(environment).await.ok().flatten();
+    if pair.state.phase.is_empty() || phase.is_some_and(|phase| phase >= Phase::Promoted) {
+        return None;
+    }
+    let upstream = source::upstream(&context.source().await.ok()?);
+    let session = pair.log_in(Role::Master).await.ok()?;
+    let seen_as = pair.addresses.of(Role::Master).ok().map(ToString::to_string);
+    let reach = Reach::new(&upstream.host, upstream.port, upstream.trust, seen_as).ok()?;
+    let trial = tunnel::try_reach(&session, &reach).await.ok()?;
+    let hint = reach.hint();
+    Some(Way { trial, hint })
 }
 
 /// Returns the days left by host. A host that does not answer is left to `status`.

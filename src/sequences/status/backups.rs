@@ -10,6 +10,7 @@ use crate::model::error::Result;
 use crate::model::role::Role;
 use crate::model::size;
 use crate::sequences::context::{Context, Environment, KnownPair};
+use infra_agent::record::TunnelStatus;
 use jiff::Timestamp;
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -23,23 +24,35 @@ pub(super) struct Backups {
     log: Result<Option<backup::Log>>,
     drill: Result<Option<drill::Report>>,
     pub(super) agents: [(&'static str, Result<host::backup::Backups>); 2],
+    /// The report of the master's tunnel, read in the same session; `None` without a session.
+    pub(super) tunnel: Result<Option<TunnelStatus>>,
 }
 
 pub(super) async fn look(context: &Context, environment: &Environment, pair: &KnownPair) -> Backups {
     let (bucket, env, generation) = (environment.store.bucket(), context.env(), pair.state.generation);
-    let agent = async |role| host::backup::look(&pair.log_in(role).await?).await;
-    let (newest, log, drill, master, replica) = tokio::join!(
+    let master = async {
+        match pair.log_in(Role::Master).await {
+            Ok(session) => {
+                let backups = host::backup::look(&session).await;
+                (backups, host::tunnel::look(&session).await)
+            }
+            Err(error) => (Err(error), Ok(None)),
+        }
+    };
+    let replica = async { host::backup::look(&pair.log_in(Role::Replica).await?).await };
+    let (newest, log, drill, (master, tunnel), replica) = tokio::join!(
         backup::newest(bucket, env, generation),
         backup::log(bucket, env),
         drill::newest(bucket, env),
-        agent(Role::Master),
-        agent(Role::Replica),
+        master,
+        replica,
     );
     Backups {
         newest,
         log,
         drill,
         agents: [("master", master), ("replica", replica)],
+        tunnel,
     }
 }
 

@@ -3,6 +3,7 @@
 mod agents;
 mod backups;
 mod show;
+mod tunnel;
 
 use crate::decide::preflight::{Finding, RENEWED_LATE_DAYS};
 use crate::effects::backup::prove::LATE_PERIODS;
@@ -15,6 +16,7 @@ use crate::model::error::{Error, ExitCode, Result};
 use crate::model::role::Role;
 use crate::model::state::State;
 use crate::sequences::context::Context;
+use crate::sequences::cutover::Phase;
 use crate::sequences::cutover::history::History;
 use crate::sequences::up::{Drift, drift};
 use agents::KeptGeneration;
@@ -23,6 +25,7 @@ use serde::Serialize;
 use serde_json::json;
 use show::{age_text, lines};
 use std::collections::BTreeMap;
+use tunnel::TunnelView;
 use wire::info::{Info, Keyspace, ServerRole};
 
 #[derive(Serialize)]
@@ -47,6 +50,9 @@ struct Status {
     restore_instances: Vec<RestoreInstance>,
     /// Data that the newest full copy replaced and that is still kept, by host.
     kept: BTreeMap<&'static str, KeptGeneration>,
+    /// The tunnel on the master host, as it reports; `None` if there is none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tunnel: Option<TunnelView>,
     /// Changes that `up` would make; `None` if that could not be looked at.
     drift: Option<Vec<String>>,
     /// Work on the hosts that only the operator may do, and how: an upgrade of the engine, a reboot.
@@ -231,7 +237,11 @@ fn assemble(context: &Context, looked: Looked) -> Status {
         }
     }
     let born = i64::try_from(state.generation).unwrap_or(0);
-    let (backup, log, drill, kept) = backups::judge(context, looked.backups, born, &mut findings);
+    let follows = phase.is_none_or(|phase| phase < Phase::Promoted) && !context.config.source.none;
+    let mut backups = looked.backups;
+    let reported = std::mem::replace(&mut backups.tunnel, Ok(None));
+    let tunnel = tunnel::judge(reported, follows, Timestamp::now(), &mut findings);
+    let (backup, log, drill, kept) = backups::judge(context, backups, born, &mut findings);
     let age = |of: Timestamp| Timestamp::now().duration_since(of).as_secs();
     let backup_age_s = backup.as_ref().map(|backup| age(backup.finished_at));
     let late = i64::try_from(LATE_PERIODS * context.config.backup_period_s()).unwrap_or(i64::MAX);
@@ -276,6 +286,7 @@ fn assemble(context: &Context, looked: Looked) -> Status {
         drill,
         restore_instances,
         kept,
+        tunnel,
         drift,
         upkeep,
         alarms: findings.iter().map(Finding::line).collect(),

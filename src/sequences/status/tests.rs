@@ -99,6 +99,14 @@ fn status() -> Status {
             },
         )]
         .into(),
+        tunnel: Some(TunnelView {
+            source: "redis.test:6380".into(),
+            address: Some("192.0.2.7:6380".into()),
+            connected_since: Some("2026-03-01T10:00:00Z".parse().unwrap()),
+            connections: 2,
+            obstacle: None,
+            why: None,
+        }),
         drift: Some(vec!["~ address infra-demo-production: move it to i-master".into()]),
         upkeep: vec!["replica: redis-server 5:8.0.2-3 could become 5:8.0.4-1: `infra ssh replica -- …` does it".into()],
         alarms: vec!["replica does not answer: connect to replica: timed out".into()],
@@ -127,6 +135,7 @@ fn what_could_not_be_seen_is_null_and_not_empty() {
         drill: None,
         restore_instances: Vec::new(),
         kept: BTreeMap::new(),
+        tunnel: None,
         drift: None,
         upkeep: Vec::new(),
         alarms: vec!["there is no backup".into()],
