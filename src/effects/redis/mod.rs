@@ -34,7 +34,7 @@ pub use bare::logged_in;
 pub use clients::Baseline;
 pub use connection::Connection;
 pub use key::Key;
-pub use server::{Server, pinned_certificate, shown_certificate, shown_chain};
+pub use server::{Server, shown_certificate, shown_chain};
 pub use survey::Survey;
 pub use tap::Tap;
 pub use trust::{Certificate, Digest, Trust};

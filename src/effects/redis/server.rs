@@ -2,7 +2,7 @@
 
 use super::connection::Connection;
 use super::stream::{self, Stream, is_full};
-use super::trust::{self, Trust};
+use super::trust::Trust;
 use crate::model::clock::Instant;
 use crate::model::error::{Error, Result};
 use crate::model::secret::Secret;
@@ -178,27 +178,6 @@ pub async fn shown_certificate(host: &str, port: u16) -> Result<Vec<u8>> {
 /// Returns all certificates that a server shows, in DER form, leaf first; there is at least one. Sends no data.
 pub async fn shown_chain(host: &str, port: u16) -> Result<Vec<CertificateDer<'static>>> {
     stream::shown_chain(&format!("{host}:{port}"), host, port).await
-}
-
-/// Returns the pinned certificate in PEM, and those that were sent with it, for programs that need all of it.
-pub async fn pinned_certificate(server: &Server, trust: &Trust) -> Result<String> {
-    let chain = shown_chain(&server.host, server.port).await?;
-    if let Err(refusal) = trust.judge(&chain, &server.host)? {
-        let hint = trust::remedy(Some(trust), &refusal);
-        return Err(Error::failed(format!("trust {server}")).because(refusal).hint(hint));
-    }
-    // OpenSSL, by which Redis follows, begins only at a certificate that signed itself.
-    let is_rooted = match chain.last() {
-        Some(last) => trust::read(last)?.self_signed(),
-        None => false,
-    };
-    if !is_rooted || *trust == Trust::Public {
-        return Err(Error::failed(format!(
-            "follow {server}: an authority issued its certificate, and a replica would accept any other one of that authority"
-        ))
-        .hint("ask the provider for an endpoint with a self-signed certificate, or without TLS in a private network"));
-    }
-    Ok(chain.iter().map(|certificate| ::trust::pem(certificate)).collect())
 }
 
 /// Percent-encodes all characters but those that RFC 3986 calls unreserved.
