@@ -40,7 +40,7 @@ impl Held {
     fn take(&mut self, step: Step) -> bool {
         let may = match step {
             DetachVars | PrebootOff | PrebootOn | CloseAccess | Ready | Fence | LongPause | StayPaused | StopApp
-            | StartApp | AwaitRunning | AwaitClients | AwaitGone | Disconnect | Unpause | Watch | VarsBack | Follow
+            | StartApp | AwaitRunning | AwaitClients | AwaitGone | Disconnect | Unpause | VarsBack | Follow
             | AwaitSync => true,
             Compare => self.connected && !self.fenced,
             Announce(Phase::Fenced) => self.compared && !self.fenced,
@@ -51,7 +51,7 @@ impl Held {
             Promote | PromoteAndHold => self.proven,
             Hold => self.promotion && (self.fenced || self.platform),
             SetVars | AwaitRelease => self.switch,
-            OpenAccess => self.promotion,
+            OpenAccess | Watch => self.promotion,
             ProveUnwritten => self.promotion || self.follows,
             Announce(_) => true,
         };

@@ -2,8 +2,9 @@
 //!
 //! Never do both sides take the app's writes. On the source the [`fence`] decides that, on the
 //! endpoint app access. `look` finds what is there, `history` what the journal says, and [`decide`]
-//! chooses a list of steps. `run` performs it, and `failed` goes back if a step fails. A rerun
-//! after a kill looks, decides, and goes on or back; the tests of `decide` die at every step.
+//! chooses a list of steps. `run` performs it with what `reached` holds by then, and `failed` goes
+//! back if a step fails. A rerun after a kill looks, decides, and goes on or back; the tests of
+//! `decide` die at every step.
 //!
 //! **Going back.** Up to `promoted` every failure leads back: app access stays closed, the pause
 //! ends, and a promoted master follows again if its stream shows no write. From `switching` on a

@@ -141,14 +141,12 @@ impl<R: Record, P: Pair> Cutover<R, P> {
     /// Watches the source's stream for a while after the pause, and computes the write gap.
     pub(super) async fn watch_late_writes(&mut self) -> Result<()> {
         let step = self.setup.ui.step("settle");
-        if let (None, Some(promotion)) = (&self.source_watch, &self.history.promotion) {
-            // An earlier run promoted. A source that is gone can be neither written to nor watched.
-            let table = command_table(&self.setup.master).await?;
-            self.source_watch = Watch::begin(&self.setup.source, table, &promotion.source_replid, promotion.offset)
-                .await
-                .unwrap_or_default();
-        }
-        let Some(watch) = self.source_watch.take() else {
+        let watch = match self.source_watch.take() {
+            Some(watch) => Some(watch),
+            // An earlier run promoted.
+            None => self.watch_from_the_promotion().await?,
+        };
+        let Some(mut watch) = watch else {
             step.failed("the source's stream could not be watched");
             return Ok(());
         };
@@ -160,11 +158,14 @@ impl<R: Record, P: Pair> Cutover<R, P> {
                     size::duration(end.remaining())
                 ));
                 tokio::time::sleep(end.remaining().min(Duration::from_secs(1))).await;
-                watch.unbroken()?;
             }
             Ok(())
         };
         self.interrupt.or(watching).await?;
+        // A source that cut the stream may still have what came since.
+        if let Err(broken) = watch.unbroken() {
+            watch = self.watch_from_the_promotion().await?.ok_or(broken)?;
+        }
         let info = self.at_source().await?.info().await?;
         watch.reach(info.master_repl_offset, READING).await?;
         let late = self.late(&watch.seen()).await?;
@@ -185,6 +186,14 @@ impl<R: Record, P: Pair> Cutover<R, P> {
             late.writes
         ));
         Ok(())
+    }
+
+    /// Reads the source's stream since the promotion; `None` if the source is gone or has forgotten it.
+    async fn watch_from_the_promotion(&self) -> Result<Option<Watch>> {
+        let promotion = self.history.promoted()?;
+        let table = command_table(&self.setup.master).await?;
+        let begun = Watch::begin(&self.setup.source, table, &promotion.source_replid, promotion.offset);
+        Ok(begun.await.unwrap_or_default())
     }
 
     /// Returns the writes in the source's stream. The source's own expiry and eviction

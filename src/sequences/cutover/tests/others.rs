@@ -4,6 +4,7 @@ use super::super::{Command, Phase, Setup};
 use super::stage::Stage;
 use super::{expect_moved, expect_unmoved};
 use crate::effects::platform::{Hook, Platform};
+use crate::effects::redis::testing::command;
 use crate::model::config::AppCommands;
 use crate::model::error::Kind;
 use std::time::Duration;
@@ -165,12 +166,12 @@ async fn a_pause_that_somebody_ends_after_the_proof_leads_back_and_loses_nothing
     for phase in [Phase::Promoted, Phase::Switching] {
         let mut stage = Stage::new(0.02).await;
         stage.load().await;
-        stage.pause_ends_with = Some(phase);
+        stage.source_gets = Some((phase, vec![command("CLIENT UNPAUSE"), command("SET sneaked 1")]));
         let error = stage.run(Command::SwitchApp).await.unwrap_err();
         assert_eq!(error.kind(), crate::model::error::Kind::Unproven, "{error:?}");
         assert!(error.to_string().contains("after the proof"), "{error:?}");
         expect_unmoved(&stage).await;
-        stage.pause_ends_with = None;
+        stage.source_gets = None;
         stage.run(Command::SwitchApp).await.unwrap();
         expect_moved(&stage).await;
         let there: String = stage.master.run("GET sneaked").await;

@@ -1,6 +1,6 @@
 //! Checks that no command that can hold up a source is sent to it.
 
-use super::super::Command;
+use super::super::{Command, Phase};
 use super::expect_moved;
 use super::stage::Stage;
 use crate::effects::redis::compare;
@@ -149,5 +149,20 @@ async fn no_command_of_ours_can_hold_up_a_source() {
         .take(10)
         .collect();
     assert!(wrong.is_empty(), "{wrong:?}");
+    stage.end().await;
+}
+
+#[tokio::test]
+async fn a_source_that_cuts_its_replicas_off_all_the_time_holds_nobody_up() {
+    let mut stage = Stage::new(0.05).await;
+    stage.load().await;
+    // Each replica and each tap is cut off a second after it connects.
+    let mut limit = ::redis::cmd("CONFIG");
+    limit.arg("SET").arg("client-output-buffer-limit").arg("replica 1 1 1");
+    stage.source_gets = Some((Phase::Fenced, vec![limit]));
+    let outcome = stage.run(Command::SwitchApp).await.unwrap();
+    expect_moved(&stage).await;
+    assert_eq!(outcome.late_writes, Some(0), "{outcome:?}");
+    assert!(outcome.fenced_ms.unwrap() < 5_000, "{outcome:?}");
     stage.end().await;
 }

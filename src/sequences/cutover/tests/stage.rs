@@ -17,7 +17,7 @@ use crate::effects::redis::testing::{TestServer, command};
 use crate::model::error::{Error, Result};
 use crate::model::secret::Secret;
 use crate::ui::Ui;
-use ::redis::Value;
+use ::redis::{Cmd, Value};
 use sandbox::addon::Engine;
 use sandbox::platform::{self, Options};
 use serde_json::json;
@@ -136,8 +136,8 @@ pub struct Stage {
     pub clock_stands: bool,
     /// The entry with which the lock is lost.
     pub lock_ends_with: Option<Phase>,
-    /// The entry with which somebody ends the source's pause and writes there.
-    pub pause_ends_with: Option<Phase>,
+    /// The entry with which somebody sends these commands to the source.
+    pub source_gets: Option<(Phase, Vec<Cmd>)>,
     pub heroku: Heroku,
     /// The app, and those that move with it.
     pub apps: Vec<Heroku>,
@@ -242,7 +242,7 @@ impl Stage {
             lock_is_ours: Arc::new(AtomicBool::new(true)),
             clock_stands: false,
             lock_ends_with: None,
-            pause_ends_with: None,
+            source_gets: None,
             limits: Limits {
                 hold: Duration::from_secs(60),
                 long_pause: Duration::from_secs(120),
@@ -517,7 +517,8 @@ impl Stage {
                 ours: self.lock_is_ours.clone(),
                 clock_stands: self.clock_stands,
                 ends_with: self.lock_ends_with,
-                sneaks_in: self.pause_ends_with.map(|phase| (phase, self.source())),
+                source_gets: self.source_gets.clone(),
+                source: self.source(),
             },
             apps: self.apps.iter().cloned().map(Platform::Heroku).collect(),
             config_var: self.rented.config_var.into(),
@@ -598,7 +599,8 @@ pub struct Kept {
     ours: Arc<AtomicBool>,
     clock_stands: bool,
     ends_with: Option<Phase>,
-    sneaks_in: Option<(Phase, Server)>,
+    source_gets: Option<(Phase, Vec<Cmd>)>,
+    source: Server,
 }
 
 impl Record for Kept {
@@ -623,10 +625,10 @@ impl Record for Kept {
         if begins(self.ends_with) {
             self.ours.store(false, Ordering::SeqCst);
         }
-        if let Some((_, source)) = self.sneaks_in.as_ref().filter(|(phase, _)| begins(Some(*phase))) {
-            let mut connection = source.connect(0).await?;
-            for words in ["CLIENT UNPAUSE", "SET sneaked 1"] {
-                connection.query::<Value>(&command(words)).await?;
+        if let Some((_, commands)) = self.source_gets.as_ref().filter(|(phase, _)| begins(Some(*phase))) {
+            let mut connection = self.source.connect(0).await?;
+            for command in commands {
+                connection.query::<Value>(command).await?;
             }
             // The app's own writes have waited in the pause.
             tokio::time::sleep(Duration::from_millis(100)).await;
