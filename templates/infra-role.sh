@@ -5,7 +5,8 @@
 #
 #   infra-role show              the role in the file and the running one
 #   infra-role prepare           writes the settings of a master, and the users with app access open, beside those in force
-#   infra-role promote           puts the settings of a master in force: follows nobody from now on
+#   infra-role promote [PROOF]   puts the settings of a master in force: follows nobody from now on. Refuses other data than was proven, where PROOF is
+#                                the proven replication id and offset, as ID:OFFSET
 #   infra-role log               whether the append-only log is in force
 #   infra-role follow            puts those from before the promotion in force again: the host's data becomes its upstream's
 #   infra-role apply             tells the running engine the role that stands in the file
@@ -69,6 +70,30 @@ engine_ok() {
     done <<<"$said"
     # A connection that breaks in between answers less than it was asked.
     ((answered == asked)) || fail "the engine answered $answered of $asked commands"
+}
+
+# Opens a conversation with the engine, for commands of which each depends on the answer before it: one program for all of them.
+converse() {
+    coproc ENGINE { exec "$INFRA_CLIENT" -s "$INFRA_SOCKET" 2>&1; }
+    local said
+    ask "AUTH admin $(</etc/infra/admin.password)"
+    [[ $said == OK$'\n' ]] || fail "the engine does not let admin in: ${said%%$'\n'*}"
+}
+
+# Leaves in $said what the engine answers to the commands in $1 in that conversation.
+ask() {
+    local line
+    said=''
+    printf '%s\nECHO end-of-answer\n' "$1" >&"${ENGINE[1]}"
+    while IFS= read -r -t 15 line <&"${ENGINE[0]}"; do
+        case $line in
+        end-of-answer) return ;;
+        # The client would go on and wait for the next command.
+        "Could not connect"* | Error:*) fail "the engine does not answer: $line" ;;
+        esac
+        said+=$line$'\n'
+    done
+    fail "the engine does not answer"
 }
 
 # Puts the file $1 in the place of $2; it was synced before.
@@ -189,9 +214,33 @@ log() {
     if [[ $enabled$scheduled$rewrite$write == 10okok && ! -e $unfinished ]]; then echo "log in-force"; else echo "log waiting"; fi
 }
 
+# Fails unless $said, an answer to INFO replication, shows the data that was proven; $1 is the proof. A promoted engine has the proven id as its second one.
+expect() {
+    local name value running='' id='' second='' offset=0
+    [[ $1 =~ ^[^:]+:[0-9]{1,18}$ ]] || fail "'$1' is no replication id with an offset"
+    while IFS=: read -r name value; do
+        value=${value%$'\r'}
+        case $name in
+        role) running=$value ;;
+        master_replid) id=$value ;;
+        master_replid2) second=$value ;;
+        master_repl_offset) offset=$value ;;
+        esac
+    done <<<"$said"
+    if [[ $running == master && $second == "${1%:*}" ]]; then id=$second; fi
+    [[ $id == "${1%:*}" ]] || fail "proven was the replication id ${1%:*}, and this host has data of $id"
+    ((offset >= ${1##*:})) || fail "proven was the offset ${1##*:}, and this host has data up to $offset"
+}
+
 promote() {
+    local said
     if [[ -e $unfinished ]]; then
         fail "the append-only log is not in force: the rewrite that follows a full copy has not ended, and a crash would bring the data of before it back"
+    fi
+    converse
+    if [[ $1 != - ]]; then
+        ask "INFO replication"
+        expect "$1"
     fi
     role_in "$INFRA_CONFIG"
     if [[ $role != master ]]; then
@@ -199,9 +248,10 @@ promote() {
         put "$promoted" "$INFRA_CONFIG"
     fi
     # How it spoke to its upstream stays in the running engine until the next start: it matters to nobody, and could only fail here.
-    local said
-    engine $'REPLICAOF NO ONE\nINFO replication'
+    ask $'REPLICAOF NO ONE\nINFO replication'
     [[ $said == OK$'\n'* ]] || fail "the engine answers: ${said%%$'\n'*}"
+    # The data may have been replaced since the first look.
+    if [[ $1 != - ]]; then expect "$1"; fi
     tell "$said"
 }
 
@@ -240,7 +290,8 @@ door() {
 act() {
     if [[ -n ${3:-} ]]; then admit "$3"; fi
     case $1 in
-    show | prepare | promote | follow | log) "$1" ;;
+    show | prepare | follow | log) "$1" ;;
+    promote) promote "${2:--}" ;;
     epoch) ;;
     apply) engine_ok "$(role_commands "$INFRA_CONFIG")" ;;
     door) door "${2:-}" ;;

@@ -17,14 +17,14 @@ until [ "$(redis-cli -s "$1" --user admin --no-auth-warning GET round 2>/dev/nul
 while ! bash "$0" promote >/dev/null 2>&1; do sleep 0.002; done"#;
 
 /// A hosted Redis that the host follows.
-struct Source {
+pub struct Source {
     engine: Child,
     port: u16,
     _folder: tempfile::TempDir,
 }
 
 impl Source {
-    fn start() -> Source {
+    pub fn start() -> Source {
         let folder = tempfile::tempdir().unwrap();
         let port = testkit::free_port();
         let engine = Command::new("redis-server")
@@ -35,6 +35,8 @@ impl Source {
                 "127.0.0.1",
                 "--save",
                 "",
+                "--enable-debug-command",
+                "local",
                 "--repl-diskless-sync-delay",
                 "0",
             ])
@@ -58,7 +60,7 @@ impl Source {
         source
     }
 
-    fn ask(&self, words: &[&str]) -> String {
+    pub fn ask(&self, words: &[&str]) -> String {
         let output = Command::new("redis-cli")
             .args(["-p", &self.port.to_string()])
             .args(words)
@@ -76,7 +78,7 @@ impl Drop for Source {
 }
 
 /// A host that follows the source, with its log in force.
-fn follower(source: &Source) -> Host {
+pub fn follower(source: &Source) -> Host {
     let position = Position::FollowsSource(Upstream {
         host: "127.0.0.1".into(),
         port: source.port,
@@ -94,7 +96,7 @@ fn follower(source: &Source) -> Host {
     host
 }
 
-fn until(what: &str, mut holds: impl FnMut() -> bool) {
+pub fn until(what: &str, mut holds: impl FnMut() -> bool) {
     let begun = Instant::now();
     while !holds() {
         assert!(begun.elapsed() < PATIENCE, "waited for {what}");

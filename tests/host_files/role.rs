@@ -1,9 +1,11 @@
 //! The epochs of the environment's lock, as a host keeps them.
 
 use super::host::{Host, settings, source};
+use super::log::{Source, follower, until};
 use infra::effects::host::{AppAccess, Position};
 use std::io::Write;
 use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 #[test]
 fn an_action_under_an_older_lock_is_refused_and_changes_nothing() {
@@ -66,4 +68,65 @@ fn a_conversation_takes_the_epoch_of_each_line() {
         "{said}"
     );
     assert_eq!(host.text("epoch"), "7\n");
+}
+
+/// Returns a field of the host's INFO.
+fn info(host: &Host, name: &str) -> String {
+    let text = host.ask(&["INFO", "replication"]);
+    let line = text.lines().find_map(|line| line.strip_prefix(&format!("{name}:")));
+    line.unwrap().trim().to_string()
+}
+
+#[test]
+fn a_source_with_another_history_than_was_proven_is_not_promoted() {
+    let source = Source::start();
+    let host = follower(&source);
+    assert!(host.role(&["prepare"]).0);
+    let (id, offset) = (info(&host, "master_replid"), info(&host, "slave_repl_offset"));
+    let proven = format!("{id}:{offset}");
+    // The master copies the source anew, and its log is in force again before the promotion.
+    source.ask(&["DEBUG", "CHANGE-REPL-ID"]);
+    source.ask(&["CLIENT", "KILL", "TYPE", "replica"]);
+    until("the host to have the new history", || {
+        info(&host, "master_replid") != id
+    });
+    until("its log to be in force", || host.role(&["log"]).1 == "log in-force\n");
+    let config = host.text("etc/redis/redis.conf");
+    let now = info(&host, "master_replid");
+    for (proof, why) in [
+        (proven.as_str(), "proven was the replication id"),
+        (&*format!("{now}:999999999"), "proven was the offset"),
+        ("nonsense", "is no replication id with an offset"),
+        (&*format!("{now}:-1"), "is no replication id with an offset"),
+    ] {
+        for words in [&["promote", proof][..], &["promote", proof, "7"]] {
+            let (done, text) = host.role(words);
+            assert!(!done && text.contains(why), "{words:?} {text}");
+        }
+    }
+    assert!(host.ask(&["ROLE"]).starts_with("slave"));
+    assert_eq!(host.text("etc/redis/redis.conf"), config);
+    let proof = format!("{now}:{}", info(&host, "slave_repl_offset"));
+    // A promotion may be repeated. The engine has a new id then, and the proven one before it.
+    for _ in 0..2 {
+        let (done, text) = host.role(&["promote", &proof, "7"]);
+        assert!(done && text.contains("running master"), "{text}");
+    }
+    assert_ne!(info(&host, "master_replid"), now);
+    let (done, text) = host.role(&["promote", &proven, "7"]);
+    assert!(!done && text.contains("proven was the replication id"), "{text}");
+    // The form of an earlier version of the program.
+    assert!(host.role(&["promote", "-", "7"]).0);
+}
+
+#[test]
+fn a_promotion_without_an_engine_is_refused_at_once() {
+    let host = Host::with(&settings(source(), AppAccess::Closed).describe().unwrap());
+    let begun = Instant::now();
+    for proof in ["-", "ab:1"] {
+        let (done, text) = host.role(&["promote", proof]);
+        assert!(!done && text.contains("the engine does not answer"), "{text}");
+    }
+    assert!(begun.elapsed() < Duration::from_secs(5));
+    assert!(host.text("etc/redis/redis.conf").contains("# role: follows-source"));
 }

@@ -50,9 +50,16 @@ pub async fn raise_epoch(session: &Session, epoch: u64) -> Result<()> {
     }
 }
 
-/// Makes the host follow nobody from here on, also after a restart.
-pub async fn promote(session: &Session, epoch: Option<u64>) -> Result<Observed> {
-    let observed = ask(session, &Action::under("promote", epoch), "promote").await?;
+/// The data that a promotion was proven with, by the source's replication id and offset.
+pub struct Proven<'a> {
+    pub replication_id: &'a str,
+    pub offset: u64,
+}
+
+/// Makes the host follow nobody from here on, also after a restart. The host refuses if its data is
+/// not what was proven; one with an older script does not look.
+pub async fn promote(session: &Session, proven: &Proven<'_>, epoch: Option<u64>) -> Result<Observed> {
+    let observed = ask(session, &Action::promotion(proven, epoch), "promote").await?;
     if observed.is_master() {
         return Ok(observed);
     }
@@ -96,9 +103,8 @@ pub async fn set_app_access(session: &Session, access: AppAccess, epoch: Option<
         AppAccess::Closed => ("closed", "keep the app out of"),
     };
     let action = |epoch| Action {
-        name: "door",
-        argument: Some(word),
-        epoch,
+        word: Some(word),
+        ..Action::under("door", epoch)
     };
     let text = match run(session, &action(epoch), doing).await {
         // An old script without epochs refuses the number, and has done nothing.
@@ -120,7 +126,10 @@ pub async fn set_app_access(session: &Session, access: AppAccess, epoch: Option<
 /// One line for the host's role script.
 struct Action {
     name: &'static str,
-    argument: Option<&'static str>,
+    /// The argument that is a part of the name of the fault point.
+    word: Option<&'static str>,
+    /// The argument of a promotion, as `ID:OFFSET`. Older scripts ignore it.
+    proof: Option<String>,
     /// The epoch of the lock of this command. The host refuses it once it has seen a higher one.
     epoch: Option<u64>,
 }
@@ -133,8 +142,16 @@ impl Action {
     fn under(name: &'static str, epoch: Option<u64>) -> Action {
         Action {
             name,
-            argument: None,
+            word: None,
+            proof: None,
             epoch,
+        }
+    }
+
+    fn promotion(proven: &Proven<'_>, epoch: Option<u64>) -> Action {
+        Action {
+            proof: Some(format!("{}:{}", proven.replication_id, proven.offset)),
+            ..Action::under("promote", epoch)
         }
     }
 
@@ -145,16 +162,17 @@ impl Action {
 
     /// Returns the name of the action in a fault point.
     fn words(&self) -> String {
-        match self.argument {
-            Some(argument) => format!("{} {argument}", self.name),
+        match self.word {
+            Some(word) => format!("{} {word}", self.name),
             None => self.name.into(),
         }
     }
 
     fn line(&self) -> String {
-        match self.epoch {
-            Some(epoch) => format!("{} {} {epoch}", self.name, self.argument.unwrap_or("-")),
-            None => self.words(),
+        match (self.proof.as_deref().or(self.word), self.epoch) {
+            (argument, Some(epoch)) => format!("{} {} {epoch}", self.name, argument.unwrap_or("-")),
+            (Some(argument), None) => format!("{} {argument}", self.name),
+            (None, None) => self.name.into(),
         }
     }
 }
@@ -216,13 +234,20 @@ mod tests {
     #[test]
     fn a_line_has_the_form_that_older_scripts_read() {
         let access = |epoch| Action {
-            name: "door",
-            argument: Some("open"),
-            epoch,
+            word: Some("open"),
+            ..Action::under("door", epoch)
         };
+        let proven = Proven {
+            replication_id: "ab",
+            offset: 42,
+        };
+        let promotion = |epoch| Action::promotion(&proven, epoch);
         assert_eq!(access(None).line(), "door open");
         assert_eq!(access(Some(17)).line(), "door open 17");
-        assert_eq!(Action::under("promote", Some(17)).line(), "promote - 17");
+        assert_eq!(Action::under("prepare", Some(17)).line(), "prepare - 17");
+        assert_eq!(promotion(Some(17)).line(), "promote ab:42 17");
+        assert_eq!(promotion(None).line(), "promote ab:42");
+        assert_eq!(promotion(Some(17)).words(), "promote");
         assert_eq!(Action::plain("show").line(), "show");
         assert_eq!(access(Some(17)).words(), "door open");
     }

@@ -90,10 +90,14 @@ impl Pair for Hosts {
         Ok(())
     }
 
-    async fn promote(&mut self, _proof: &Proof, _fence: &Fence) -> Result<()> {
+    async fn promote(&mut self, proof: &Proof, fence: &Fence) -> Result<()> {
         let epoch = self.epoch;
         let (master, _) = self.sessions().await?;
-        role::promote(master, epoch).await?;
+        let proven = role::Proven {
+            replication_id: &fence.captured.replid,
+            offset: proof.offset(),
+        };
+        role::promote(master, &proven, epoch).await?;
         Ok(())
     }
 
