@@ -221,6 +221,11 @@ impl Connection {
         Ok(answers)
     }
 
+    /// Returns true if the connection still works.
+    pub async fn answers(&mut self) -> bool {
+        self.ask(&::redis::cmd("PING")).await.is_ok()
+    }
+
     /// Asks the server for INFO.
     pub async fn info(&mut self) -> Result<Info> {
         let reply = self.ask(&::redis::cmd("INFO")).await?;

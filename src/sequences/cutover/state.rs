@@ -96,7 +96,7 @@ impl<R: Record, P: Pair> Cutover<R, P> {
     /// small plan may have no room for another.
     pub(super) async fn at_source(&self) -> Result<Connection> {
         if let Some(mut open) = self.reached.at_source()
-            && open.ask(&::redis::cmd("PING")).await.is_ok()
+            && open.answers().await
         {
             return Ok(open);
         }
