@@ -11,7 +11,7 @@ use crate::shared::{Shared, Wanted};
 use crate::spool::{second_name, write_durably};
 use anyhow::{Context, Result, bail};
 use infra_agent::digest;
-use infra_agent::manifest::{FILE, FOLDER, Manifest};
+use infra_agent::manifest::{FOLDER, Manifest};
 use infra_agent::name::{self, COMMIT, Class};
 use infra_agent::rdb;
 use infra_agent::record::{Commit, Part, Position, SCHEMA_VERSION};
@@ -148,9 +148,7 @@ impl Bases {
     }
 
     fn manifest(&self) -> Result<Manifest> {
-        let path = self.settings.data.join(FOLDER).join(FILE);
-        let text = fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))?;
-        Manifest::parse(&text).with_context(|| format!("understand {}", path.display()))
+        Manifest::read(&self.settings.data).context("read the engine's list of its files")
     }
 
     /// Has the engine write a base now, and puts it.

@@ -1,5 +1,8 @@
 //! The engine's list of its files: a base and its increments. Source: Redis 7 and 8, `aof.c`.
 
+use std::io;
+use std::path::{Path, PathBuf};
+
 /// Its name, with `appendfilename appendonly.aof`.
 pub const FILE: &str = "appendonly.aof.manifest";
 /// The folder that holds it, under the engine's data folder.
@@ -22,6 +25,18 @@ pub struct File {
 }
 
 impl Manifest {
+    /// Reads the manifest of a data folder.
+    pub fn read(data: &Path) -> io::Result<Manifest> {
+        let text = std::fs::read_to_string(data.join(FOLDER).join(FILE))?;
+        Manifest::parse(&text).ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "it is not understood"))
+    }
+
+    /// Returns the file of the base that the manifest of a data folder names.
+    pub fn base_of(data: &Path) -> io::Result<Option<PathBuf>> {
+        let base = Manifest::read(data)?.base;
+        Ok(base.map(|base| data.join(FOLDER).join(base.name)))
+    }
+
     /// Returns `None` if the text is no manifest.
     pub fn parse(text: &str) -> Option<Manifest> {
         let mut manifest = Manifest::default();

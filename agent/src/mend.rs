@@ -8,7 +8,7 @@
 use crate::clock;
 use crate::settings::Settings;
 use anyhow::{Context, Result, bail};
-use infra_agent::manifest::{FILE, FOLDER, Manifest};
+use infra_agent::manifest::{FOLDER, Manifest};
 use infra_agent::scan::{Boundary, Scanner};
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
@@ -23,13 +23,11 @@ const BLOCK: u64 = 1 << 20;
 /// Fails if the log is damaged before its end, which only a person can judge.
 pub fn mend(settings: &Settings) -> Result<()> {
     let folder = settings.data.join(FOLDER);
-    let path = folder.join(FILE);
-    let text = match std::fs::read_to_string(&path) {
+    let manifest = match Manifest::read(&settings.data) {
         // This step does not decide whether an engine without a log may start.
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        text => text.with_context(|| format!("read {}", path.display()))?,
+        manifest => manifest.with_context(|| format!("read the engine's list of its files in {}", folder.display()))?,
     };
-    let manifest = Manifest::parse(&text).with_context(|| format!("understand {}", path.display()))?;
     let Some((last, earlier)) = manifest.increments.split_last() else {
         return Ok(());
     };

@@ -1,7 +1,7 @@
 //! Parts of a restore: keys out of a base, later ends for all of them, and how many there are.
 
 use anyhow::{Context, Result};
-use infra_agent::manifest::{FILE, FOLDER, Manifest};
+use infra_agent::manifest::Manifest;
 use infra_agent::pick::{self, Wanted};
 use redis::{ConnectionAddr, IntoConnectionInfo};
 use std::fs;
@@ -63,13 +63,8 @@ fn wanted() -> Result<Wanted> {
 
 /// The base that an engine wrote last, if it is one of commands.
 fn base_of_commands(folder: &Path) -> Result<PathBuf> {
-    let log = folder.join(FOLDER);
-    let path = log.join(FILE);
-    let text = fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))?;
-    let base = Manifest::parse(&text).and_then(|manifest| manifest.base);
-    let base = base.filter(|base| base.name.ends_with(".aof"));
-    Ok(log.join(
-        base.with_context(|| format!("find a base of commands in {}", log.display()))?
-            .name,
-    ))
+    let doing = || format!("find a base of commands in {}", folder.display());
+    let base = Manifest::base_of(folder).with_context(doing)?;
+    base.filter(|base| base.extension().is_some_and(|end| end == "aof"))
+        .with_context(doing)
 }

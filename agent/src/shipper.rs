@@ -9,7 +9,7 @@ use crate::shared::Shared;
 use crate::spool::Spool;
 use crate::watch::Watch;
 use anyhow::{Context, Result};
-use infra_agent::manifest::{FILE, FOLDER, Manifest};
+use infra_agent::manifest::{FOLDER, Manifest};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
@@ -38,8 +38,6 @@ impl Shipper {
     }
 
     pub fn manifest(&self) -> Result<Manifest> {
-        let path = self.folder().join(FILE);
-        let text = std::fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))?;
-        Manifest::parse(&text).with_context(|| format!("understand {}", path.display()))
+        Manifest::read(&self.settings.data).context("read the engine's list of its files")
     }
 }

@@ -3,7 +3,7 @@
 use crate::effects::redis::Server;
 use crate::model::error::{Doing, Error, Kind, Result};
 use crate::model::secret::Secret;
-use infra_agent::manifest::{self, Manifest};
+use infra_agent::manifest::Manifest;
 use redis::IntoConnectionInfo;
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -220,11 +220,8 @@ impl Engine {
             }
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
-        let log = folder.join(manifest::FOLDER);
-        let text = std::fs::read_to_string(log.join(manifest::FILE)).doing(doing)?;
-        let base = Manifest::parse(&text).and_then(|manifest| manifest.base);
-        let base = base.ok_or_else(|| Error::failed(doing()).because("its manifest names no base"))?;
-        Ok(log.join(base.name))
+        let base = Manifest::base_of(folder).doing(doing)?;
+        base.ok_or_else(|| Error::failed(doing()).because("its manifest names no base"))
     }
 
     pub async fn stop(mut self) {
@@ -281,10 +278,8 @@ const OF_ANOTHER_ENGINE: [&str; 3] = [
 
 /// Returns true if the base begins as those of Valkey 9 do. To other engines it is no base at all.
 fn is_of_valkey(folder: &Path) -> bool {
-    let log = folder.join(manifest::FOLDER);
-    let text = std::fs::read_to_string(log.join(manifest::FILE)).unwrap_or_default();
-    let base = Manifest::parse(&text).and_then(|manifest| manifest.base);
-    let mut file = base.and_then(|base| std::fs::File::open(log.join(base.name)).ok());
+    let base = Manifest::base_of(folder).ok().flatten();
+    let mut file = base.and_then(|base| std::fs::File::open(base).ok());
     let mut begin = [0; 6];
     file.as_mut().is_some_and(|file| file.read_exact(&mut begin).is_ok()) && &begin == b"VALKEY"
 }

@@ -1,6 +1,7 @@
 //! Tells engines that refuse the data from engines that cannot judge it.
 
 use super::*;
+use infra_agent::manifest;
 
 async fn unloaded(program: &str, folder: &Path) -> Unloaded {
     let run = Engine::run(program.into(), folder, Duration::from_secs(20), None);
