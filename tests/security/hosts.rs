@@ -1,4 +1,5 @@
-//! What a host lets happen to it: who logs in (how, in `ssh`), what its services may do, what upgrades touch, and what it was made with.
+//! A host is closed: who logs in (how, in `ssh`), what its services may do, what upgrades touch, and
+//! what it was made with.
 
 use crate::machine::{Machine, text};
 use crate::ssh::{
@@ -187,7 +188,7 @@ fn upgrades_leave_the_engine_alone_and_status_tells(world: &World, machine: &Mac
     machine.root("touch /run/reboot-required");
     assert!(upkeep().iter().any(|line| line.contains("reboot")), "{:?}", upkeep());
 
-    // What is told to do does it: the engine comes back as what it was.
+    // A restart that is asked for happens: the engine comes back as what it was.
     world
         .infra(&[
             "ssh",

@@ -1,4 +1,5 @@
-//! What somebody can do who took the credentials of a host from its metadata service: make objects under its own backups, over https, where there are none.
+//! Somebody who took the credentials of a host from its metadata service can only make objects under
+//! its own backups, over https, where there are none.
 //! Nothing else; and as soon as a defence is taken away, something else.
 
 use aws_sdk_s3::Client;
@@ -19,7 +20,8 @@ const REFUSALS: [&str; 4] = [
     "Forbidden",
 ];
 
-/// What each attempt came to: a refusal of AWS's for want of a permission, or the code of another answer, `done` where it was carried out.
+/// The answer to each attempt: a refusal of AWS's for want of a permission, or the code of another
+/// answer; `done` where it was carried out.
 type Outcomes = BTreeMap<&'static str, String>;
 
 fn outcome<T, E>(answer: Result<T, SdkError<E>>) -> String
@@ -71,7 +73,7 @@ impl Attempts {
         outcome(put.if_none_match("*").body(b"x".to_vec().into()).send().await)
     }
 
-    /// What could be read, or read about.
+    /// Attempts to read something, or about it.
     async fn reads(&self) -> Outcomes {
         let (s3, bucket) = (&self.s3, &self.bucket);
         let get = |key: &str| s3.get_object().bucket(bucket).key(key);
@@ -116,7 +118,7 @@ impl Attempts {
         ])
     }
 
-    /// What would take an object away or put another in its place.
+    /// Attempts to take an object away, or to put another in its place.
     async fn overwrites(&self) -> Outcomes {
         let (s3, bucket) = (&self.s3, &self.bucket);
         let put = || s3.put_object().bucket(bucket).key(OWN).body(b"y".to_vec().into());
@@ -319,7 +321,7 @@ pub fn a_hosts_credentials_make_backups_and_nothing_else(world: &World) {
     for what in ["see instances", "read a secret", "see users"] {
         assert_eq!(runtime.block_on(host.elsewhere())[what], "done", "{what}");
     }
-    // What it did last must not stay.
+    // Its last change must not stay.
     let narrow = iam
         .delete_role_policy()
         .role_name("infra-demo-production")

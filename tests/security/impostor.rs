@@ -118,7 +118,7 @@ impl Impostor {
         Impostor { process }
     }
 
-    /// What it was told, to its end.
+    /// Returns all that it was told, to its end.
     fn heard(mut self) -> String {
         self.process.kill().unwrap();
         let mut heard = Vec::new();

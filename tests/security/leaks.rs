@@ -52,7 +52,7 @@ fn files_of_machines() -> Places {
                 .contains(&words[0])
                 .then(|| words[2].parse::<u32>().unwrap())
         });
-        // What differs from the image.
+        // Differences from the image.
         let upper = disk.join("upper");
         files_below(&upper, &mut |path, found| {
             let shown = path.strip_prefix(&upper).unwrap().display().to_string();
@@ -192,7 +192,7 @@ fn no_secret_of_a_whole_run_is_to_be_read_anywhere() {
     );
     let mut places = files_of_machines();
     places.extend(journals(&world));
-    // What is stored is gone with `down`.
+    // Stored secrets are gone with `down`.
     let stored = secrets::places();
     let inventory = std::fs::read_to_string(world.inventory()).unwrap();
 

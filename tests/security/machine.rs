@@ -36,12 +36,12 @@ impl Machine {
         Self::tagged(world, "infra:role", role)
     }
 
-    /// What a shell of its root prints, whatever it ends with.
+    /// Returns what a shell of its root prints, whatever it ends with.
     pub fn root(&self, script: &str) -> String {
         text(&self.shell(script).output().unwrap())
     }
 
-    /// What its engine answers over the socket, to somebody with this password.
+    /// Returns its engine's answer over the socket, to somebody with this password.
     pub fn engine_as(&self, user: &str, password: &Secret, command: &str) -> String {
         self.root(&format!(
             "REDISCLI_AUTH={} timeout 5 redis-cli -s /run/redis/redis-server.sock --no-auth-warning --user {user} {}",
@@ -88,7 +88,7 @@ impl Outsider {
         format!("infra-sb{}", self.name)
     }
 
-    /// What a program of this computer's prints when it is run there.
+    /// Returns what a program of this computer prints when it is run there.
     pub fn run(&self, program: &[&str]) -> String {
         let mut command = Command::new("ip");
         command.args(["netns", "exec", &self.namespace()]).args(program);

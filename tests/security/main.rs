@@ -1,4 +1,5 @@
-//! What is protected, tried from the side of whoever should not get through: real machines, real credentials of the hosts, a real engine.
+//! Tries the protections from the side of whoever should not get through: real machines, real
+//! credentials of the hosts, a real engine.
 //!
 //! Each of these is seen to fail when its defence is taken away. Needs root, as the sandbox does.
 
@@ -25,7 +26,7 @@ mod watch;
 
 use testkit::world::World;
 
-/// What the app's clients ever saw go wrong: refused commands and failed connections.
+/// Returns how often the app's clients saw something go wrong: refused commands and failed connections.
 fn client_errors(world: &World) -> (u64, u64) {
     let ledger = world.ledger();
     let count = |name: &str| ledger[name].as_u64().unwrap();

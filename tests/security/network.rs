@@ -1,4 +1,4 @@
-//! What strangers reach of the pair over the network: a scan of every port, and what is behind those that are open.
+//! Strangers scan every port of the pair over the network, and try what is behind the open ones.
 //!
 //! From outside `app_cidrs` nobody reaches the port, with any password; from inside, only the pair's own hosts begin a replication, and another host that knows
 //! the password of `replication` does not.

@@ -11,7 +11,8 @@ use testkit::access::{Keys, config, uses};
 use testkit::world::World;
 use tokio::runtime::Runtime;
 
-/// What the whole way does not use, and why it is needed all the same: action and the end of its resource.
+/// Permissions that the whole way does not use, and why they are needed all the same: action and the
+/// end of its resource.
 const UNUSED_BY_OPERATOR: [(&str, &str); 1] = [
     // AWS asks by the path as it was written, with its slash; the sandbox by the path without.
     ("ssm:GetParametersByPath", "/production/*"),
@@ -289,7 +290,7 @@ fn the_printed_policies_are_enough_and_have_nothing_too_much() {
     nothing_is_left_to_do(&world);
     assert_eq!(ci.used(false), BTreeSet::new(), "refused to the automatic run");
 
-    // What is not for it: what protects the bucket, and taking anything away.
+    // It may neither change what protects the bucket, nor take anything away.
     account.bucket_loses_its_policy();
     world
         .infra(&["up", "--yes"])

@@ -1,4 +1,5 @@
-//! Who gets in, by the rules of the pair's security group: the operator's own address, the app's Private Space, and nobody that somebody added by hand.
+//! By the rules of the pair's security group the operator's own address gets in, and the app's Private
+//! Space, and nobody that somebody added by hand.
 
 use infra::effects::cloud::{Cloud, ec2};
 use infra::model::cloud::{Rule, Source};
@@ -50,7 +51,7 @@ impl Group {
     }
 }
 
-/// What `check` finds under these ids, with how bad each is.
+/// Returns the findings of `check` under these ids, with how bad each is.
 fn findings(world: &World, ids: &[&str]) -> Vec<(String, String)> {
     let checked: Value = world.infra(&["check", "--json"]).json();
     let all = checked["findings"].as_array().unwrap();

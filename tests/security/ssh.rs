@@ -1,4 +1,5 @@
-//! Who gets into a host by ssh: the operator's key, and neither what the host was born with nor a mistake of ours.
+//! Only the operator's key gets into a host by ssh: neither what the host was born with does, nor a
+//! mistake of ours.
 
 use crate::machine::{Machine, parameter, text};
 use base64::Engine as _;
@@ -15,7 +16,8 @@ use testkit::world::World;
 /// sshd names what it would take: a key, and nothing else.
 pub const REFUSED: &str = "Permission denied (publickey).";
 
-/// What the last line of ssh is. From an address of the machine's own loopback for each, since sshd shuts out an address for a while that fails too often.
+/// Returns the last line of ssh. Each try comes from another loopback address, since sshd shuts out
+/// an address for a while that fails too often.
 pub fn login(world: &World, machine: &Machine, from: &str, user: &str, key: Option<&str>, options: &[&str]) -> String {
     let file = world.folder().join("login-key");
     std::fs::write(&file, key.unwrap_or_default()).unwrap();
@@ -174,7 +176,7 @@ pub fn settings_of_ssh_that_would_lock_out_are_not_taken(machine: &Machine) {
             let there = session.download(lockdown::SSH_SETTINGS).await.unwrap();
             assert_eq!(String::from_utf8_lossy(&there), good);
         }
-        // What was begun is ended by the next run, with settings that are right; sshd took them without losing anybody.
+        // The next run ends what was begun, with right settings; sshd took them without losing anybody.
         let session = Session::connect(&target, Duration::from_secs(20)).await.unwrap();
         let step = infra::ui::Ui::silent().step("");
         let stricter = good.replace("MaxAuthTries 5", "MaxAuthTries 4");

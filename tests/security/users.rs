@@ -12,7 +12,7 @@ use std::time::Duration;
 use testkit::pair::Pair;
 use testkit::world::World;
 
-/// What the app never runs on a server that others depend on.
+/// Commands that the app never runs on a server that others depend on.
 const DENIED: [&str; 14] = [
     "CONFIG GET masterauth",
     "CONFIG SET dir /tmp",

@@ -1,4 +1,5 @@
-//! What processes show of themselves, caught in passing: arguments and environments, of everything on the machines and of everything that `infra` starts here.
+//! Catches in passing what processes show of themselves: arguments and environments, of everything on
+//! the machines and of everything that `infra` starts here.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -70,7 +71,7 @@ fn look(seen: &mut Seen) {
             (false, true) => "on this computer",
             _ => continue,
         };
-        // What a user puts into the environment of `infra` is where the user put it.
+        // Secrets that a user puts into the environment of `infra` are where the user put them.
         let kinds: &[(&str, &str)] = match name.as_str() {
             "infra" => &[("cmdline", "arguments")],
             _ => &[("cmdline", "arguments"), ("environ", "environment")],

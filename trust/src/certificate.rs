@@ -1,4 +1,4 @@
-//! What a certificate says of itself, of any version. None of it needs trust.
+//! The claims of a certificate about itself, of any version. None of them needs trust.
 
 use crate::error::Error;
 use base64::Engine;

@@ -7,7 +7,7 @@ use rcgen::{
 };
 use rustls::pki_types::CertificateDer;
 
-/// Whether the add-on speaks TLS, and which certificate it shows then.
+/// The TLS of an add-on: none, or the certificate that it shows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum Tls {
     /// A leaf below a self-signed root, both sent, as Heroku's

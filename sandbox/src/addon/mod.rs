@@ -63,7 +63,7 @@ pub struct Options {
     /// Of letters and digits, so that it needs no quoting in a URL.
     pub password: String,
     pub tls: Tls,
-    /// Who issues the certificate for [`Tls::Authority`].
+    /// The issuer of the certificate for [`Tls::Authority`].
     pub authority: Option<Authority>,
     pub profile: Profile,
     /// True if it keeps an append-only file, synced each second.

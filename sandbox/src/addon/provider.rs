@@ -1,4 +1,4 @@
-//! What only the provider of an add-on can do.
+//! Acts of the provider of an add-on, which nobody else can do.
 //! The provider's URL is in the add-on's folder, so that any process can act as the provider.
 
 use std::path::{Path, PathBuf};

@@ -29,9 +29,9 @@ pub struct World {
     pub app: Points,
     /// A release of the platform is under way.
     pub release_pending: bool,
-    /// Whether the source was written to after the offset of the promotion.
+    /// Writes to the source after the offset of the promotion.
     pub source: Stillness,
-    /// Whether the master was written to after its promotion.
+    /// Writes to the master after its promotion.
     pub ours: Stillness,
 }
 

@@ -23,7 +23,7 @@ enum Pause {
     Endless,
 }
 
-/// What the platform does with a change.
+/// The fate of a change on the platform.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Release {
     /// New processes start at once; the old live on for a while.
@@ -61,7 +61,7 @@ struct App {
     lingering: bool,
     new_processes: bool,
     stopped: bool,
-    /// What this run knows of its change.
+    /// True if this run has sent its change; the next two say how far it knows of the result.
     sent: bool,
     unclear: bool,
     not_back: bool,
@@ -128,7 +128,7 @@ struct Model {
     proven: bool,
     access_opened: bool,
     given_up: bool,
-    /// What was found before the run decided.
+    /// The facts that the run decided by: where the app points, and if a change is pending.
     seen: Option<(Points, bool)>,
     /// Changes that this run asked for.
     calls: usize,

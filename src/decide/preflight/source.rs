@@ -26,9 +26,9 @@ pub struct SourceFacts {
     pub tls: bool,
     /// The certificate that it shows; `None` without TLS.
     pub certificate: Option<Certificate>,
-    /// Whether the URL names a user that the source has, beside the password.
+    /// True if the URL names a user that the source has, beside the password.
     pub names_user: bool,
-    /// Whether a master of ours follows it already.
+    /// True if a master of ours follows it already.
     pub is_followed: bool,
     pub survey: Survey,
     /// Commands in use on the source that our `app` user may not run.

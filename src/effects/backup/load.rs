@@ -236,7 +236,7 @@ fn doing(folder: &Path) -> String {
 /// The files with what an engine says.
 struct Words {
     log: PathBuf,
-    /// What it says before it can open its log, such as that a library is missing.
+    /// Its words before it can open its log, such as that a library is missing.
     complaints: PathBuf,
 }
 

@@ -58,7 +58,7 @@ pub(super) async fn run(context: &Context) -> Result<ExitCode> {
 /// Names that are printed; `--json` has all.
 const MOST_NAMES: usize = 10;
 
-/// What the server has shown.
+/// The certificates that the server has shown.
 struct Look {
     pin: String,
     leaf: Certificate,

@@ -164,7 +164,7 @@ pub struct Instance<'a> {
 
 pub struct Ready(restore_instance::Ready);
 
-/// What an engine on the instance has loaded.
+/// The keys that an engine on the instance has loaded.
 pub struct Restored {
     /// Counts expired keys too.
     pub keys: u64,

@@ -16,7 +16,7 @@ use clap::ValueEnum;
 use crate::children;
 use crate::paths::Paths;
 
-/// What can be rented.
+/// The engines that can be rented.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum Engine {
     /// Redis 6.0, Debian 11's: no CLIENT PAUSE of writes alone, one append-only file
