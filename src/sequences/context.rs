@@ -163,16 +163,38 @@ impl Context {
                 "this pair got its first data from a file; to move an app off a hosted Redis, name that as `source`",
             ));
         }
-        let url = match &self.config.source.url_env {
-            Some(name) => Secret::new(std::env::var(name).map_err(|_| {
-                Error::usage(format!(
-                    "read the source's URL: the environment variable {name} is not set"
-                ))
-                .hint(format!("set {name} to the redis:// URL of the hosted Redis"))
-            })?),
-            None => source_url(&self.platform.config_vars().await?, &self.config)?,
-        };
+        let url = self.source_url().await?;
         Ok(login::with_known_user(self.source_server(&url)?).await)
+    }
+
+    /// Returns the source's URL, of our own environment or else of the app's vars.
+    pub async fn source_url(&self) -> Result<Secret> {
+        match self.url_of_environment()? {
+            Some(url) => Ok(url),
+            None => source_url(&self.platform.config_vars().await?, &self.config),
+        }
+    }
+
+    /// As `source_url`, for whoever has read the app's vars already.
+    pub fn source_url_in(&self, vars: &ConfigVars) -> Result<Secret> {
+        match self.url_of_environment()? {
+            Some(url) => Ok(url),
+            None => source_url(vars, &self.config),
+        }
+    }
+
+    /// Returns the source's URL in our own environment; `None` if infra.yml names no such variable.
+    fn url_of_environment(&self) -> Result<Option<Secret>> {
+        let Some(name) = &self.config.source.url_env else {
+            return Ok(None);
+        };
+        let url = std::env::var(name).map_err(|_| {
+            Error::usage(format!(
+                "read the source's URL: the environment variable {name} is not set"
+            ))
+            .hint(format!("set {name} to the redis:// URL of the hosted Redis"))
+        })?;
+        Ok(Some(Secret::new(url)))
     }
 
     /// Returns how the vars of these apps name the source. `leave` has the apps of `--leave`.
@@ -258,7 +280,7 @@ impl Context {
 
 /// Returns the source's URL from the var of `infra.yml`. Once the app has moved, the URL stands in
 /// the var under which the switch kept the add-on attached.
-pub fn source_url(config_vars: &ConfigVars, config: &Config) -> Result<Secret> {
+fn source_url(config_vars: &ConfigVars, config: &Config) -> Result<Secret> {
     let var = source_var(config_vars, config);
     config_vars.get(&var)?.cloned().ok_or_else(|| {
         Error::usage(format!("read the source's URL: the app has no config var {var}"))

@@ -17,7 +17,7 @@ use crate::model::error::{Error, Result};
 use crate::model::role::Role;
 use crate::model::secret::Secret;
 use crate::model::state::State;
-use crate::sequences::context::{Context, Environment, KnownPair, REDIS_PORT, source_url, source_var};
+use crate::sequences::context::{Context, Environment, KnownPair, REDIS_PORT, source_var};
 use crate::sequences::cutover::Phase;
 use crate::sequences::rehearsal::Record;
 use crate::sequences::setup::{access, source};
@@ -368,9 +368,5 @@ fn owned_twin(vars: &ConfigVars, copied: &str, owned: impl Fn(&str) -> bool) -> 
 
 /// Returns the source's address, for a search of who else names it.
 pub async fn source_place(context: &Context) -> Result<(String, u16)> {
-    if context.config.source.url_env.is_some() {
-        let server = context.source().await?;
-        return Ok((server.host, server.port));
-    }
-    Server::place_of(&source_url(&context.platform.config_vars().await?, &context.config)?)
+    Server::place_of(&context.source_url().await?)
 }

@@ -176,8 +176,8 @@ async fn app_side(context: &Context, state: &State) -> Result<&'static str> {
     if context.config.source.none {
         return Ok("other");
     }
-    let source = context.source().await?;
-    Ok(if source.host == host { "source" } else { "other" })
+    let (source, _) = Server::place_of(&context.source_url_in(&vars)?)?;
+    Ok(if source == host { "source" } else { "other" })
 }
 
 type Asked = Result<Answer>;
