@@ -62,6 +62,17 @@ pub enum Look<T> {
     NotYet(String),
 }
 
+impl Look<()> {
+    /// Waits for a fact alone; `seen` describes what is there without it.
+    pub fn when(it_is_so: bool, seen: impl Into<String>) -> Self {
+        if it_is_so {
+            Look::Ready(())
+        } else {
+            Look::NotYet(seen.into())
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

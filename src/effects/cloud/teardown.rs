@@ -166,11 +166,7 @@ impl Work<'_> {
                     .filter(|(id, _)| ids.contains(id))
                     .map(|(id, state)| format!("{id} is {state}"))
                     .collect();
-                Ok(if left.is_empty() {
-                    Look::Ready(())
-                } else {
-                    Look::NotYet(left.join(", "))
-                })
+                Ok(Look::when(left.is_empty(), left.join(", ")))
             })
             .await?;
         self.did(|removal| matches!(removal, Removal::Instance { .. }));
@@ -328,12 +324,6 @@ where
         UNUSED,
         "remove by hand what else uses it, then run the same command again",
     )
-    .until(step, || async {
-        Ok(if remove().await? {
-            Look::Ready(())
-        } else {
-            Look::NotYet("it is still in use".into())
-        })
-    })
+    .until(step, || async { Ok(Look::when(remove().await?, "it is still in use")) })
     .await
 }

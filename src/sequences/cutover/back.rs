@@ -112,11 +112,8 @@ impl<R: Record, P: Pair> Cutover<R, P> {
                     .into_iter()
                     .filter_map(|info| info.link.as_ref()?.sync?.left_bytes)
                     .sum();
-                Ok(if up(&master) && up(&replica) && !master.loading && !replica.loading {
-                    Look::Ready(())
-                } else {
-                    Look::NotYet(format!("{} left to copy", size::bytes(left)))
-                })
+                let is_whole = up(&master) && up(&replica) && !master.loading && !replica.loading;
+                Ok(Look::when(is_whole, format!("{} left to copy", size::bytes(left))))
             }
         });
         self.interrupt.or(syncing).await?;

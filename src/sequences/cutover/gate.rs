@@ -242,15 +242,15 @@ pub async fn drain(fence: &Fence, sides: &mut Sides, baseline: &Baseline, step: 
     };
     wait.until(step, || async {
         let (master, replica) = sides.pair().await?;
-        Ok(if applied(&master) >= wanted && applied(&replica) >= wanted {
-            Look::Ready(())
-        } else {
-            Look::NotYet(format!(
-                "master {} bytes behind, replica {} bytes",
-                wanted.saturating_sub(applied(&master)),
-                wanted.saturating_sub(applied(&replica))
-            ))
-        })
+        let seen = format!(
+            "master {} bytes behind, replica {} bytes",
+            wanted.saturating_sub(applied(&master)),
+            wanted.saturating_sub(applied(&replica))
+        );
+        Ok(Look::when(
+            applied(&master) >= wanted && applied(&replica) >= wanted,
+            seen,
+        ))
     })
     .await?;
     baseline.watch.reach(wanted, DRAIN).await

@@ -279,11 +279,8 @@ impl Work<'_> {
         Wait::new("the replica's link to be up", AGENT, "`infra status` shows the link")
             .until(step, || async {
                 let info = replica.connect(0).await?.info().await?;
-                Ok(if info.link.is_some_and(|link| link.up) {
-                    Look::Ready(())
-                } else {
-                    Look::NotYet("the link is down".into())
-                })
+                let is_up = info.link.is_some_and(|link| link.up);
+                Ok(Look::when(is_up, "the link is down"))
             })
             .await
     }
