@@ -116,7 +116,8 @@ impl Rented {
     fn pinned(&self) -> Option<String> {
         let text = std::fs::read_to_string(self.file("infra.yml")).unwrap();
         assert!(text.contains("# theirs"), "{text}");
-        Config::parse(&text).unwrap().source.tls_pin
+        let pin = Config::parse(&text).unwrap().source.tls_pin;
+        pin.map(|pin| pin.0.to_string())
     }
 }
 

@@ -1,4 +1,4 @@
-//! Values that check themselves while they are read: names, blocks of addresses, times, amounts.
+//! Values that check themselves while they are read: names, blocks of addresses, times, amounts, pins.
 
 use ipnet::Ipv4Net;
 use jiff::SignedDuration;
@@ -20,7 +20,7 @@ macro_rules! read_from_text {
     };
 }
 
-read_from_text!(Name<LONGEST>, Cidr, Span, Bytes);
+read_from_text!(Name<LONGEST>, Cidr, Span, Bytes, Pin);
 
 /// A name that fits into names of buckets, roles and tags.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -110,6 +110,18 @@ impl FromStr for Span {
         let span: Option<SignedDuration> = seconds.as_deref().unwrap_or(text).parse().ok();
         let span = span.and_then(|span| Duration::try_from(span).ok()).map(Span);
         span.ok_or_else(|| format!("{text:?} is not a time such as 500ms, 90s, 2m or 1h"))
+    }
+}
+
+/// The SHA-256 of a certificate: `sha256:` and 64 hexadecimal digits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pin(pub trust::Digest);
+
+impl FromStr for Pin {
+    type Err = trust::Error;
+
+    fn from_str(text: &str) -> Result<Self, trust::Error> {
+        text.parse().map(Pin)
     }
 }
 

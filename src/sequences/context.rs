@@ -211,7 +211,7 @@ impl Context {
 
     pub fn source_server(&self, url: &Secret) -> Result<Server> {
         let tls = url.expose().trim_start().starts_with("rediss://");
-        let trust = Trust::from(self.config.source.policy()?);
+        let trust = Trust::from(self.config.source.policy());
         Server::from_url("source", url, Some(trust).filter(|_| tls))
     }
 

@@ -3,8 +3,7 @@
 //! A paragraph that begins with `Default:` says a default that the code finds out later.
 
 use crate::model::cloud::ObjectLock;
-use crate::model::error::{Error, Result};
-use crate::model::values::{Bytes, Cidr, Name, Span};
+use crate::model::values::{Bytes, Cidr, Name, Pin, Span};
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -58,7 +57,7 @@ pub struct Source {
     pub tls: Option<SourceTls>,
     /// Instead: `sha256:` and the 64 hexadecimal digits of the source's certificate, whatever issued it;
     /// `infra check --pin` writes it.
-    pub tls_pin: Option<String>,
+    pub tls_pin: Option<Pin>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
@@ -69,15 +68,8 @@ pub enum SourceTls {
 
 impl Source {
     /// Returns how a source that speaks TLS is trusted.
-    pub fn policy(&self) -> Result<Policy> {
-        match &self.tls_pin {
-            None => Ok(Policy::Verify),
-            Some(pin) => pin.parse().map(Policy::Pin).map_err(|error: trust::Error| {
-                Error::usage("read `source.tls_pin`")
-                    .because(error)
-                    .hint("let `infra check --pin` write it")
-            }),
-        }
+    pub fn policy(&self) -> Policy {
+        self.tls_pin.map_or(Policy::Verify, |pin| Policy::Pin(pin.0))
     }
 }
 

@@ -3,6 +3,7 @@
 use super::fields::Config;
 use crate::model::error::{Doing, Result};
 use crate::model::files;
+use crate::model::values::Pin;
 use std::path::Path;
 
 /// Writes the source's pin into the file and keeps the rest, comments too. Returns false if
@@ -32,7 +33,8 @@ fn with_pin(text: &str, pin: &str) -> Option<String> {
     }
     let pinned = lines.join("\n") + "\n";
     let read = Config::parse(&pinned).ok()?;
-    (read.source.tls_pin.as_deref() == Some(pin)).then_some(pinned)
+    let wanted: Pin = pin.parse().ok()?;
+    (read.source.tls_pin == Some(wanted)).then_some(pinned)
 }
 
 #[cfg(test)]
@@ -47,12 +49,12 @@ mod tests {
         let block = "# ours\nname: demo\nsource:\n  config_var: REDIS_URL # theirs\napp: {name: demo}\n";
         for text in [SMALLEST, block] {
             let pinned = with_pin(text, &pin).unwrap();
-            assert_eq!(Config::parse(&pinned).unwrap().source.tls_pin, Some(pin.clone()));
+            assert_eq!(Config::parse(&pinned).unwrap().source.tls_pin, pin.parse().ok());
             let again = format!("sha256:{}", "cd".repeat(32));
             if text == block {
                 assert!(pinned.contains("# theirs") && pinned.starts_with("# ours"));
                 let replaced = with_pin(&pinned, &again).unwrap();
-                assert_eq!(Config::parse(&replaced).unwrap().source.tls_pin, Some(again));
+                assert_eq!(Config::parse(&replaced).unwrap().source.tls_pin, again.parse().ok());
             }
         }
         assert_eq!(with_pin("source: &anchor\n", &pin), None);
