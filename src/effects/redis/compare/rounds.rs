@@ -48,7 +48,7 @@ async fn run(
     let begun = Instant::now();
     let mut databases = BTreeMap::new();
     let mut rounds: Vec<Round> = Vec::new();
-    let mut narrowed: Option<Vec<Key>> = None;
+    let mut narrowed: Option<Scope> = None;
     let last = options.rounds.max(1);
     let mut later = Later::default();
     let findings = loop {
@@ -60,24 +60,9 @@ async fn run(
             progress,
         };
         let mut compared = BTreeMap::new();
-        let (findings, full) = loop {
-            let looked = match (&narrowed, &widest) {
-                (Some(keys), _) | (None, Scope::Keys(keys)) => {
-                    let findings = look.at_keys(comparator, keys, &mut compared).await;
-                    findings.map(|findings| (findings, false))
-                }
-                (None, Scope::Everything) => {
-                    comparator.refresh().await?;
-                    let findings = look.at_everything(comparator, &mut compared).await;
-                    findings.map(|findings| (findings, true))
-                }
-            };
-            match looked {
-                // A value was larger than estimated, so its answer broke what all keys share.
-                Err(error) if is_broken(&error) && comparator.be_careful() => compared.clear(),
-                looked => break looked?,
-            }
-        };
+        let scope = narrowed.as_ref().unwrap_or(&widest);
+        let findings = look.at(comparator, scope, &mut compared).await?;
+        let full = matches!(scope, Scope::Everything);
         if rounds.is_empty() {
             databases = key_counts(comparator);
             for (database, compared) in compared {
@@ -98,7 +83,7 @@ async fn run(
         if findings.differing() == 0 || number >= last {
             break findings;
         }
-        narrowed = (!findings.overflowed()).then(|| findings.keys());
+        narrowed = (!findings.overflowed()).then(|| Scope::Keys(findings.keys()));
         tokio::time::sleep(options.pause).await;
     };
     let first = findings
@@ -151,6 +136,29 @@ struct Look<'a, P> {
 }
 
 impl<P: Fn(Progress) + Send + Sync> Look<'_, P> {
+    /// Looks at this scope. If a value is larger than estimated, its answer breaks the connection that
+    /// all keys share: then it begins anew, with values on connections of their own.
+    async fn at(
+        &self,
+        comparator: &mut Comparator,
+        scope: &Scope,
+        compared: &mut BTreeMap<u32, u64>,
+    ) -> Result<Findings> {
+        loop {
+            let looked = match scope {
+                Scope::Keys(keys) => self.at_keys(comparator, keys, compared).await,
+                Scope::Everything => {
+                    comparator.refresh().await?;
+                    self.at_everything(comparator, compared).await
+                }
+            };
+            match looked {
+                Err(error) if is_broken(&error) && comparator.be_careful() => compared.clear(),
+                looked => return looked,
+            }
+        }
+    }
+
     async fn at_everything(&self, comparator: &mut Comparator, compared: &mut BTreeMap<u32, u64>) -> Result<Findings> {
         let total = comparator.source_info.keys();
         let mut findings = Findings::default();
