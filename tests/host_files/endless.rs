@@ -97,7 +97,8 @@ fn follower(port: u16) -> Host {
         port,
         user: None,
         password: None,
-        tls: false,
+        trust: None,
+        seen_as: None,
     });
     Host::with(&settings(position, AppAccess::Closed).describe().unwrap())
 }

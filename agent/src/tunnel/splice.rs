@@ -155,7 +155,7 @@ impl Splice<'_> {
     fn carry(&mut self) -> Result<bool, Broken> {
         let mut moved = false;
         loop {
-            let now = self.from_source()? | self.from_client()?;
+            let now = self.carry_down()? | self.carry_up()?;
             if !now {
                 return Ok(moved);
             }
@@ -163,7 +163,7 @@ impl Splice<'_> {
         }
     }
 
-    fn from_source(&mut self) -> Result<bool, Broken> {
+    fn carry_down(&mut self) -> Result<bool, Broken> {
         let mut moved = false;
         if self.to_client.is_empty() && self.source_sends {
             self.read_tls().map_err(at_source)?;
@@ -198,7 +198,7 @@ impl Splice<'_> {
         Ok(())
     }
 
-    fn from_client(&mut self) -> Result<bool, Broken> {
+    fn carry_up(&mut self) -> Result<bool, Broken> {
         let mut moved = false;
         if self.to_source.is_empty() && self.client_sends {
             match quiet(self.to_source.fill(&mut &*self.client)).map_err(at_client)? {

@@ -247,15 +247,12 @@ impl Plan {
             let found = facts.units.get(tunnel::UNIT);
             let changed = reactions.contains(&Reaction::Restart(tunnel::UNIT.into()));
             if !found.is_some_and(|unit| unit.enabled) {
-                self.add(format!("enable {}", tunnel::UNIT), Action::Enable(tunnel::UNIT.into()));
+                self.unit("enable", tunnel::UNIT);
             }
             if !found.is_some_and(|unit| unit.active) {
-                self.add(format!("start {}", tunnel::UNIT), Action::Start(tunnel::UNIT.into()));
+                self.unit("start", tunnel::UNIT);
             } else if changed {
-                self.add(
-                    format!("restart {}", tunnel::UNIT),
-                    Action::Restart(tunnel::UNIT.into()),
-                );
+                self.unit("restart", tunnel::UNIT);
             }
         }
         let runs = facts.units.get(description.engine.unit).is_some_and(|unit| unit.active);

@@ -89,10 +89,11 @@ pub async fn await_gone(
     let ended = control::kill_clients(source, &ids).await?;
     // A client that connects for a single command is seldom listed; its writes are in the stream.
     let begun = Instant::now();
+    let mut unseen = Unseen::begin();
     loop {
         let left = left(source, baseline).await?;
         let silent = quiet()?.is_none_or(|quiet| quiet >= away);
-        if left.is_none() && silent && begun.elapsed() >= away {
+        if unseen.look(left.is_none()) >= away && silent {
             return Ok(ended);
         }
         if begun.elapsed() >= 3 * away.max(Duration::from_secs(1)) {
@@ -105,6 +106,30 @@ pub async fn await_gone(
         }
         step.update("listening for anybody who is left");
         tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
+/// Counts for how long nobody was seen. Between two looks it counts half a second at most, since a
+/// computer that stood still has seen nothing.
+struct Unseen {
+    counted: Duration,
+    looked: Instant,
+}
+
+impl Unseen {
+    fn begin() -> Self {
+        Unseen {
+            counted: Duration::ZERO,
+            looked: Instant::now(),
+        }
+    }
+
+    /// Notes a look, and returns for how long nobody was seen.
+    fn look(&mut self, nobody: bool) -> Duration {
+        let since = self.looked.elapsed().min(Duration::from_millis(500));
+        self.counted = if nobody { self.counted + since } else { Duration::ZERO };
+        self.looked = Instant::now();
+        self.counted
     }
 }
 
@@ -139,12 +164,12 @@ pub async fn disconnect(
 ) -> Result<Disconnected> {
     let own = control::own_id(source).await?;
     let end = Instant::now().after(DISCONNECTING);
-    let mut quiet_since = Instant::now();
+    let mut unseen = Unseen::begin();
     let mut disconnected = 0;
     loop {
         let clients = control::clients(source).await?;
         let left = may_write(&clients, own, onlookers);
-        if left.is_empty() && quiet_since.elapsed() >= away {
+        if unseen.look(left.is_empty()) >= away {
             return Ok(Disconnected {
                 disconnected,
                 persistent: None,
@@ -157,7 +182,6 @@ pub async fn disconnect(
             step.update(describe(&left));
             let ids: Vec<u64> = left.iter().map(|client| client.id).collect();
             disconnected += control::kill_clients(source, &ids).await?;
-            quiet_since = Instant::now();
         }
         tokio::time::sleep(Duration::from_millis(200)).await;
     }
@@ -262,6 +286,15 @@ mod tests {
             () = returning => unreachable!("a client that waits to be disconnected"),
         };
         assert_eq!(gone.disconnected, 3, "once, and twice after it came back");
+    }
+
+    #[tokio::test]
+    async fn a_computer_that_stood_still_has_not_seen_that_nobody_came() {
+        let mut unseen = Unseen::begin();
+        tokio::time::sleep(Duration::from_millis(600)).await;
+        assert_eq!(unseen.look(true), Duration::from_millis(500));
+        assert!(unseen.look(true) < Duration::from_millis(600));
+        assert_eq!(unseen.look(false), Duration::ZERO);
     }
 
     #[test]
