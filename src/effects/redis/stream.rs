@@ -79,7 +79,7 @@ async fn tcp(place: &str, host: &str, port: u16, deadline: Instant) -> Result<Tc
     match timeout_at(deadline, opening).await {
         Ok(opened) => opened.map_err(|cause| explain(place, cause, None)),
         Err(_) => Err(no_answer("connect to", place).hint(
-            "see whether a firewall or security group lets this computer reach that port, and whether the server is up",
+            "see whether a firewall, a security group or a provider's list of allowed addresses lets this computer reach that port, and whether the server is up",
         )),
     }
 }
