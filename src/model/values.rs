@@ -2,19 +2,35 @@
 
 use ipnet::Ipv4Net;
 use jiff::SignedDuration;
-use serde::de::{Deserialize, Deserializer, Error};
+use serde::de::{Deserialize, Deserializer, Error, Visitor};
 use std::fmt;
+use std::marker::PhantomData;
 use std::net::Ipv4Addr;
 use std::ops::Deref;
 use std::str::FromStr;
 use std::time::Duration;
+
+/// Parses a text where it stands, so that an error names the field that it stands in.
+struct Text<T>(PhantomData<T>);
+
+impl<T: FromStr<Err: fmt::Display>> Visitor<'_> for Text<T> {
+    type Value = T;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a text")
+    }
+
+    fn visit_str<E: Error>(self, text: &str) -> Result<T, E> {
+        text.parse().map_err(E::custom)
+    }
+}
 
 /// Lets a type be read from a text in YAML or JSON by its `FromStr`.
 macro_rules! read_from_text {
     ($($type:ident $(<$limit:ident>)?),*) => {
         $(impl<'de $(, const $limit: usize)?> Deserialize<'de> for $type$(<$limit>)? {
             fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                String::deserialize(deserializer)?.parse().map_err(D::Error::custom)
+                deserializer.deserialize_str(Text(PhantomData))
             }
         })*
     };
@@ -87,8 +103,10 @@ impl FromStr for Cidr {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let block = text.parse().map(Cidr);
-        block.map_err(|_| format!("{text:?} is not an IPv4 block such as 203.0.113.7/32"))
+        // Other programs read 010 as eight, so a number that begins with a zero is none.
+        let block = text.parse().ok().filter(|block: &Ipv4Net| block.to_string() == text);
+        let wrong = || format!("{text:?} is not an IPv4 block such as 203.0.113.7/32");
+        block.map(Cidr).ok_or_else(wrong)
     }
 }
 
