@@ -77,7 +77,8 @@ converse() {
     coproc ENGINE { exec "$INFRA_CLIENT" -s "$INFRA_SOCKET" 2>&1; }
     local said
     ask "AUTH admin $(</etc/infra/admin.password)"
-    [[ $said == OK$'\n' ]] || fail "the engine does not let admin in: ${said%%$'\n'*}"
+    # The client may have said something of its own before.
+    [[ $'\n'$said == *$'\nOK\n' ]] || fail "the engine does not let admin in: ${said%%$'\n'*}"
 }
 
 # Leaves in $said what the engine answers to the commands in $1 in that conversation.
