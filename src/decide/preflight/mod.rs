@@ -148,6 +148,8 @@ pub fn judge(facts: &Facts) -> Vec<Finding> {
         Err(unseen) => findings.push(Finding::unseen("source", unseen)),
         Ok(source) => {
             source::judge(source, facts, &mut findings);
+            findings.extend(connections::judge(source));
+            findings.extend(reach::of_ipv6(source));
             fence::judge(source, &mut findings);
             commands::judge(source, &mut findings);
             findings.extend(commands::login(source, facts.rehearsed));

@@ -1,6 +1,6 @@
 //! Judges the source: what it is, its size, what a copy leaves out, whether a copy can be kept.
 
-use super::{Facts, Finding, connections, reach, version};
+use super::{Facts, Finding, version};
 use crate::effects::redis::control::{Permission, Permissions};
 use crate::effects::redis::survey::Survey;
 use crate::model::size;
@@ -78,8 +78,6 @@ pub(super) fn judge(source: &SourceFacts, facts: &Facts, findings: &mut Vec<Find
     findings.extend(databases(source, facts.own_databases));
     findings.extend(left_out(source));
     findings.extend(replication(source));
-    findings.extend(connections::judge(source));
-    findings.extend(reach::of_ipv6(source));
 }
 
 /// Judges only how long the certificate lasts: whoever is connected to the source trusts it.

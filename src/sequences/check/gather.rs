@@ -308,8 +308,8 @@ fn private(
     let owned = |var: &str| owner(attachments, &app.name, var);
     let attachment = owned(&var).or_else(|| owned(&owned_twin(vars, &var, |var| owned(var).is_some())?))?;
     let plan = survey.and_then(|survey| survey.plans.get(&attachment.addon_name));
-    let beside = attachment.config_vars.iter().flatten().map(String::as_str);
-    private::sign(&attachment.addon_name, plan.map(String::as_str), beside)
+    let its_vars = attachment.config_vars.iter().flatten().map(String::as_str);
+    private::sign(&attachment.addon_name, plan.map(String::as_str), its_vars)
 }
 
 /// Compares the app's var with the add-on's var that it was copied from.
