@@ -2,11 +2,10 @@
 //!
 //! They hold no secret: vars by name, the source by ids and offsets, old values by the vars' names.
 
-use super::reached::out_of_order;
 use crate::decide::vars::{DetachVars, Moved};
 use crate::effects::platform::Standing;
 use crate::effects::redis::clients::Baseline as ClientBaseline;
-use crate::model::error::Result;
+use crate::model::error::{Error, Result};
 use crate::model::phase::{Command, FenceKind, Phase};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -289,6 +288,12 @@ impl History {
             _ => None,
         }
     }
+}
+
+/// Returns the error for a step that came too early.
+pub(super) fn out_of_order(missing: &str) -> Error {
+    Error::failed(format!("go on without {missing}: the steps are out of order"))
+        .hint("this is a defect of the program; nothing was changed by it")
 }
 
 #[cfg(test)]

@@ -6,11 +6,12 @@
 
 use super::fence::Fence;
 use super::gate::{Baseline, Proof};
+use super::history::out_of_order;
 use super::onlookers::Onlookers;
 use super::sides::Sides;
 use super::watch::Watch;
 use crate::effects::redis::Connection;
-use crate::model::error::{Error, Result};
+use crate::model::error::Result;
 use std::mem::take;
 
 #[derive(Default)]
@@ -124,10 +125,4 @@ impl Reached {
         };
         Ok((fence, proof))
     }
-}
-
-/// Returns the error for a step that came too early.
-pub(super) fn out_of_order(missing: &str) -> Error {
-    Error::failed(format!("go on without {missing}: the steps are out of order"))
-        .hint("this is a defect of the program; nothing was changed by it")
 }
