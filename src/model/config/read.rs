@@ -23,12 +23,10 @@ impl Config {
 
     pub fn parse(text: &str) -> Result<Self> {
         if text.len() as u64 > MAX_BYTES {
-            return Err(Error::usage(format!(
-                "understand it: it has more than {MAX_BYTES} bytes"
-            )));
+            return Err(Error::usage(format!("it has more than {MAX_BYTES} bytes")));
         }
         let config: Config = serde_yaml::from_str(text).map_err(|error| {
-            Error::usage(format!("understand it: {error}")).hint("docs/configuration.md lists every field of infra.yml")
+            Error::usage(error.to_string()).hint("docs/configuration.md lists every field of infra.yml")
         })?;
         check::check(&config)?;
         Ok(config)
