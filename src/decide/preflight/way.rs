@@ -14,11 +14,11 @@ pub struct Way {
 pub(super) fn judge(way: &Way) -> Option<Finding> {
     match &way.trial {
         Trial::Reached(address) => Some(Finding::ok(
-            "source-reach",
+            "host-reach",
             format!("the master host reaches the source by {address}"),
         )),
         Trial::Failed(why) => Some(Finding::warning(
-            "source-reach",
+            "host-reach",
             format!("the master host does not {why}"),
             way.hint.clone(),
         )),
