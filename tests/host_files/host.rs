@@ -60,7 +60,6 @@ pub fn settings(position: Position, app_access: AppAccess) -> Settings {
         label: "master".into(),
         engine: Engine::Redis,
         position,
-        may_return: false,
         app_access,
         maxmemory: 400 << 20,
         settings: BTreeMap::from([

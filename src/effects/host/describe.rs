@@ -44,7 +44,7 @@ impl Settings {
                 &mut description,
             )?;
             let (position, agent) = (&self.position, &settings.agent);
-            tunnel::describe(position, self.may_return, agent, &layout, &mut description)?;
+            tunnel::describe(position, agent, &layout, &mut description)?;
         }
         if let Some(agent) = &self.restored_by {
             description.files.extend(backup::restoring(agent, None));

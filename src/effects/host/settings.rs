@@ -18,8 +18,6 @@ pub struct Settings {
     pub label: String,
     pub engine: Engine,
     pub position: Position,
-    /// True while a master that was promoted may still be made to follow the source again.
-    pub may_return: bool,
     pub app_access: AppAccess,
     /// In bytes.
     pub maxmemory: u64,

@@ -25,7 +25,6 @@ const STATUS: &str = "/run/infra-tunnel/status.json";
 /// Adds the tunnel to a master that follows a source with TLS, and ends it where none is needed.
 pub(super) fn describe(
     position: &Position,
-    may_return: bool,
     agent: &Binary,
     layout: &Layout,
     description: &mut Description,
@@ -48,10 +47,8 @@ pub(super) fn describe(
             description.units.insert(0, unit(reach.trust.is_some()));
             description.source = Some(reach);
         }
-        // The master may be made to follow again, by the settings of before.
-        Position::Master if may_return => {}
-        Position::Master => description.units.push(unit(false)),
-        Position::FollowsMaster { .. } => {}
+        // A promoted master may be made to follow again. After that the tunnel idles.
+        Position::Master | Position::FollowsMaster { .. } => {}
     }
     Ok(())
 }

@@ -217,7 +217,6 @@ impl Pair<'_> {
             label: role.name().into(),
             engine: self.config.redis.engine,
             position,
-            may_return: taken_over && self.phase.is_some_and(|phase| phase < Phase::Settled),
             app_access: if self.config.source.none || self.phase.is_some_and(|phase| phase >= Phase::Switching) {
                 AppAccess::Open
             } else {

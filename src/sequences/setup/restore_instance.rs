@@ -167,7 +167,6 @@ impl Maker<'_> {
             label: purpose.to_string(),
             engine: self.config.redis.engine,
             position: Position::Master,
-            may_return: false,
             app_access: AppAccess::Closed,
             maxmemory: wanted.map_or_else(|| default_maxmemory(memory), |bytes| bytes.0),
             settings,

@@ -30,7 +30,6 @@ pub(super) fn settings() -> Settings {
         label: "master".into(),
         engine: Engine::Redis,
         position: Position::FollowsSource(source),
-        may_return: false,
         app_access: AppAccess::Closed,
         maxmemory: 100,
         settings: BTreeMap::new(),
@@ -308,7 +307,7 @@ fn a_plain_source_is_followed_without_a_tunnel_and_is_tried_too() {
 }
 
 #[test]
-fn the_tunnel_stays_while_the_master_may_return_and_is_stopped_afterwards() {
+fn a_promoted_master_keeps_its_tunnel_so_that_it_can_return() {
     let mut master = settings();
     master.position = Position::Master;
     let unit = FoundUnit {
@@ -317,11 +316,6 @@ fn the_tunnel_stays_while_the_master_may_return_and_is_stopped_afterwards() {
     };
     let mut facts = facts_of(&master.describe().unwrap());
     facts.units.insert("infra-tunnel.service".into(), unit);
-    assert_eq!(
-        texts(&master, &facts),
-        ["disable infra-tunnel.service", "stop infra-tunnel.service"]
-    );
-    master.may_return = true;
     assert_eq!(texts(&master, &facts), [] as [&str; 0]);
 }
 
