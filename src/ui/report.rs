@@ -3,10 +3,13 @@
 use super::{JSON_SCHEMA_VERSION, Ui};
 use serde_json::{Value, json};
 
-/// Returns the fields with the version of the schema.
-pub fn document(mut fields: Value) -> Value {
-    fields["schema_version"] = JSON_SCHEMA_VERSION.into();
-    fields
+/// Returns the fields behind the version of the schema.
+pub fn document(fields: Value) -> Value {
+    let mut document = json!({"schema_version": JSON_SCHEMA_VERSION});
+    if let (Value::Object(document), Value::Object(fields)) = (&mut document, fields) {
+        document.extend(fields);
+    }
+    document
 }
 
 impl Ui {
