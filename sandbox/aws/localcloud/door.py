@@ -8,6 +8,7 @@ GET  address                   the caller's own address, as text; answered to ma
 GET  health                    200 when ready
 GET  uses                      every permission that was asked for: caller, action, resource, whether it was given
 POST fault / DELETE fault      plan a failure / forget all planned failures
+POST knobs                     turn the named knobs; answers all of them
 """
 
 import json
@@ -17,6 +18,7 @@ from typing import Any
 
 from . import lifecycle, permissions, world
 from .faults import Fault, Faults
+from .knobs import KNOBS
 from .principals import RoleSessions
 
 LOCAL_PEERS = ("127.0.0.1", "10.77.0.1")
@@ -60,6 +62,9 @@ class Door:
                 case ("POST", "fault"):
                     self._faults.plan(Fault.parse(json.loads(body)))
                     return 200, {}
+                case ("POST", "knobs"):
+                    with self._lock:
+                        return 200, KNOBS.turn(json.loads(body))
                 case ("DELETE", "fault"):
                     self._faults.clear()
                     return 200, {}

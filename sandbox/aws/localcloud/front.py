@@ -19,6 +19,7 @@ from werkzeug.test import run_wsgi_app
 from . import checksums, door, errors, permissions, principals, s3, signature, world
 from .errors import Refused
 from .faults import Faults
+from .knobs import KNOBS
 from .request import SERVICES, Request
 
 LARGE_BODY_BYTES = 4_000_000
@@ -79,13 +80,17 @@ class Front:
         key = request.bucket_and_key[1] if request.service == "s3" else ""
         self._faults.strike(request.service, operation, key)
         with self._lock:
+            KNOBS.refuse(request, operation)
             authorizer = permissions.Authorizer(request, principals.principal_of(credentials))
             authorizer.check()
             if request.service == "s3":
-                return self._carry_out_s3(request, operation, authorizer)
-            response = self._ask_moto(request)
-            if response[0] < 400 and world.changes_the_world(request.service, operation):
-                self._version.rise()
+                response = self._carry_out_s3(request, operation, authorizer)
+            else:
+                response = self._ask_moto(request)
+            if response[0] < 400:
+                KNOBS.note(request, operation, response[2])
+                if world.changes_the_world(request.service, operation):
+                    self._version.rise()
             return response
 
     def _carry_out_s3(self, request: Request, operation: str, authorizer: permissions.Authorizer) -> Response:

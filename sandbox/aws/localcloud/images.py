@@ -11,6 +11,8 @@ DEBIAN_OWNER = "136693071363"
 ROOT_VOLUME_GB = 8
 PARAMETER_PREFIX = "/aws/service/debian/release"
 RELEASES = {"13": "20251117-2299", "12": "20251112-2294"}
+# Still there for whoever knows their ids; left out of lists that do not ask for deprecated ones.
+DEPRECATED = {"11": "20240717-1811"}
 ARCHITECTURES = {"amd64": "x86_64", "arm64": "arm64"}
 
 
@@ -36,7 +38,7 @@ def definitions() -> list[dict[str, Any]]:
             "boot_mode": "uefi" if architecture == "arm64" else "uefi-preferred",
             "creation_date": datetime.strptime(build.partition("-")[0], "%Y%m%d").replace(tzinfo=UTC),
         }
-        for release, build in RELEASES.items()
+        for release, build in (RELEASES | DEPRECATED).items()
         for architecture in ARCHITECTURES
     ]
 
@@ -53,7 +55,9 @@ def parameters() -> dict[str, str]:
 
 def install() -> None:
     """Replaces moto's images and parameters by these. Must run before the first EC2 backend exists."""
+    from moto.core.responses import ActionResult
     from moto.ec2.models import amis
+    from moto.ec2.responses.amis import AmisResponse
     from moto.ssm import models as ssm
 
     # moto loads its own thousands of images unless this variable is set; the path itself was read at import.
@@ -107,6 +111,15 @@ def install() -> None:
                 )
             )
 
+    describe_in_moto = AmisResponse.describe_images
+    deprecated = {image_id(release, architecture) for release in DEPRECATED for architecture in ARCHITECTURES}
+
+    def describe_images(self: AmisResponse) -> ActionResult:
+        found = describe_in_moto(self).result["Images"]
+        with_deprecated = self._get_bool_param("IncludeDeprecated", False)
+        return ActionResult({"Images": [image for image in found if with_deprecated or image.id not in deprecated]})
+
+    AmisResponse.describe_images = describe_images
     amis.Ami.__init__ = initialise
     amis.Ami.block_device_mappings = property(block_device_mappings)
     amis.Ami.get_filter_value = get_filter_value

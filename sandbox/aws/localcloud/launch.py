@@ -13,20 +13,24 @@ from moto.ec2.responses.instances import InstanceResponse
 from moto.ec2.utils import filter_iam_instance_profiles
 
 from . import lifecycle
+from .knobs import KNOBS
 
 NOT_COMPARED = ("ClientToken", "DryRun")
 run_in_moto = InstanceResponse.run_instances
 
 
 class LaunchTokens:
-    """Client tokens that were used, per region, with what was asked and what came of it."""
+    """Client tokens that were used, per zone, with what was asked and what came of it.
+
+    Source: EC2 Developer Guide, "Ensuring idempotency": a token counts for a zone, and launches once more in another.
+    """
 
     def __init__(self) -> None:
         self._launches: dict[tuple[str, str], tuple[str, Reservation]] = {}
 
-    def earlier(self, region: str, token: str, fingerprint: str) -> Reservation | None:
+    def earlier(self, zone: str, token: str, fingerprint: str) -> Reservation | None:
         """Returns what this token launched before; refuses the same token with other parameters."""
-        known = self._launches.get((region, token))
+        known = self._launches.get((zone, token))
         if known is None:
             return None
         if known[0] != fingerprint:
@@ -36,8 +40,8 @@ class LaunchTokens:
             raise EC2ClientError("IdempotentParameterMismatch", message)
         return known[1]
 
-    def remember(self, region: str, token: str, fingerprint: str, reservation: Reservation) -> None:
-        self._launches[(region, token)] = (fingerprint, reservation)
+    def remember(self, zone: str, token: str, fingerprint: str, reservation: Reservation) -> None:
+        self._launches[(zone, token)] = (fingerprint, reservation)
 
 
 TOKENS = LaunchTokens()
@@ -56,8 +60,9 @@ def install() -> None:
 def run_instances(self: InstanceResponse) -> ActionResult:
     token = self._get_param("ClientToken")
     fingerprint = fingerprint_of(self.params)
+    zone = zone_of(self)
     if token:
-        earlier = TOKENS.earlier(self.region, token, fingerprint)
+        earlier = TOKENS.earlier(zone, token, fingerprint)
         if earlier is not None:
             return ActionResult(earlier)
     image = validate(self)
@@ -68,8 +73,16 @@ def run_instances(self: InstanceResponse) -> ActionResult:
     for instance in reservation.instances:
         settle(self, instance, reservation, token, public_key)
     if token:
-        TOKENS.remember(self.region, token, fingerprint, reservation)
+        TOKENS.remember(zone, token, fingerprint, reservation)
     return ActionResult(reservation)
+
+
+def zone_of(self: InstanceResponse) -> str:
+    """The zone that the call names, by a subnet or itself; the region if it names none."""
+    interfaces = [interface.get("SubnetId") for interface in self._get_param("NetworkInterfaces", [])]
+    named = next(filter(None, [self._get_param("SubnetId"), *interfaces]), None)
+    subnet = next((subnet for subnet in self.ec2_backend.describe_subnets() if subnet.id == named), None)
+    return subnet.availability_zone if subnet else self._get_param("Placement.AvailabilityZone") or self.region
 
 
 def fingerprint_of(parameters: Any) -> str:
@@ -185,6 +198,8 @@ def default_subnet(self: InstanceResponse) -> str:
 def settle(self: InstanceResponse, instance: Any, reservation: Any, token: str | None, public_key: str | None) -> None:
     """Makes a new instance what AWS shows: pending, with its primary interface's groups, its profile and its tags."""
     lifecycle.begin(instance)
+    if KNOBS.settings.disk_key_refused:
+        lifecycle.end_by_itself(instance, "Client.InternalError", "Client.InternalError: Client error on launch")
     instance.reservation_id = reservation.id
     instance.client_token = token
     instance.launch_public_key = public_key

@@ -13,7 +13,7 @@ from typing import Any
 from moto.core.responses import ActionResult, EmptyResult
 from moto.ec2.exceptions import EC2ClientError, InvalidParameterCombination, OperationNotPermitted4
 from moto.ec2.models import ec2_backends
-from moto.ec2.models.instances import Instance, InstanceState
+from moto.ec2.models.instances import Instance, InstanceState, StateReason
 from moto.ec2.responses.instances import InstanceResponse
 
 from .network import disassociate, elastic_address_of
@@ -45,6 +45,12 @@ def begin(instance: Instance) -> None:
     """A new instance is pending, and is wanted to boot once."""
     set_state(instance, "pending")
     instance.boot_count_wanted = 1
+
+
+def end_by_itself(instance: Instance, code: str, message: str) -> None:
+    """An instance that EC2 gives up on the way: it is on its way to terminated, and says why."""
+    set_state(instance, "shutting-down")
+    instance.given_up = instance.state_reason = StateReason(message, code)
 
 
 def check(instances: Iterable[Instance], call: str) -> None:
@@ -91,6 +97,7 @@ def acknowledge(instance: Instance, state: str) -> bool:
                 disassociate(elastic)
             interface.delete_on_termination = True
         terminate_in_moto(instance)
+        instance.state_reason = getattr(instance, "given_up", instance.state_reason)
         instance.security_groups = []
     set_state(instance, state)
     return True

@@ -29,6 +29,7 @@ files! {
     "localcloud/front.py"
     "localcloud/images.py"
     "localcloud/key_pairs.py"
+    "localcloud/knobs.py"
     "localcloud/launch.py"
     "localcloud/lifecycle.py"
     "localcloud/needs.py"
