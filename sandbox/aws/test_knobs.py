@@ -45,7 +45,8 @@ class Knobs(CloudTest):
 
     def test_what_was_just_made_is_unknown_for_a_while(self) -> None:
         self.turn(unseen_s=0.6)
-        trust = policy_text({"Effect": "Allow", "Principal": {"Service": "ec2.amazonaws.com"}, "Action": "sts:AssumeRole"})
+        ec2 = {"Service": "ec2.amazonaws.com"}
+        trust = policy_text({"Effect": "Allow", "Principal": ec2, "Action": "sts:AssumeRole"})
         group = self.ec2.create_security_group(GroupName=self.name, Description="test")["GroupId"]
         self.iam.create_role(RoleName=self.name, AssumeRolePolicyDocument=trust)
         self.iam.create_instance_profile(InstanceProfileName=self.name)

@@ -109,6 +109,7 @@ mod tests {
             "--addon-engine=redis-6.2",
             "--addon-profile=no-pause",
             "--rtt=80",
+            "--knobs",
             "--no-app",
         ];
         let Verb::Up(settings) = Arguments::try_parse_from(given).unwrap().verb else {
@@ -121,8 +122,14 @@ mod tests {
             panic!("not supervise")
         };
         assert_eq!(
-            (passed.time_scale, passed.addon_tls, passed.rtt, passed.no_app),
-            (0.25, Tls::Off, 80, true)
+            (
+                passed.time_scale,
+                passed.addon_tls,
+                passed.rtt,
+                passed.no_app,
+                passed.knobs
+            ),
+            (0.25, Tls::Off, 80, true, true)
         );
         assert_eq!(
             (passed.addon_engine, passed.addon_profile),

@@ -12,6 +12,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::addon::{self, Addon};
+use crate::knobs;
 use crate::network::BRIDGE_ADDRESS;
 use crate::paths::Paths;
 use crate::platform;
@@ -75,7 +76,10 @@ impl Hosting {
             // `up` has fetched the engine.
             let program = settings.addon_engine.ensure(paths, &|line| tracing::info!("{line}"))?;
             let addon = addon::start_engine(options, &program).await?;
-            create_app(loopback, addon.url()).await?;
+            create_app(loopback, addon.url(), settings.knobs).await?;
+            if settings.knobs {
+                turn_knobs(loopback, platform_key).await?;
+            }
             hosting.addon = Some(addon);
         }
         Ok(hosting)
@@ -110,7 +114,23 @@ impl Hosting {
     }
 }
 
-async fn create_app(platform: SocketAddr, redis_url: &str) -> Result<()> {
+/// Lets the app's knobs be as `knobs` says, and starts what sleeps or crashes from the beginning.
+async fn turn_knobs(platform: SocketAddr, key: &str) -> Result<()> {
+    post(platform, "apps/demo/behaviour", &knobs::of_platform()).await?;
+    let updates = [knobs::ASLEEP, knobs::CRASHING].map(|kind| json!({"type": kind, "quantity": 1}));
+    let request = reqwest::Client::new()
+        .patch(format!("http://{platform}/apps/demo/formation"))
+        .header("Accept", "application/vnd.heroku+json; version=3")
+        .bearer_auth(key)
+        .json(&json!({ "updates": updates }));
+    let answer = request.send().await.context("start the demo app's idle processes")?;
+    answer
+        .error_for_status()
+        .map(drop)
+        .context("start the demo app's idle processes")
+}
+
+async fn create_app(platform: SocketAddr, redis_url: &str, with_knobs: bool) -> Result<()> {
     let program = std::env::current_exe()
         .context("find this program's file")?
         .with_file_name("demo-app");
@@ -121,7 +141,10 @@ async fn create_app(platform: SocketAddr, redis_url: &str) -> Result<()> {
         );
     }
     let command = |role: &str| json!({"command": [program, role], "quantity": 0});
-    let formation = json!({"web": command("web"), "worker": command("worker")});
+    let mut formation = json!({"web": command("web"), "worker": command("worker")});
+    for kind in [knobs::ASLEEP, knobs::CRASHING].iter().filter(|_| with_knobs) {
+        formation[kind] = command("worker");
+    }
     post(
         platform,
         "apps",

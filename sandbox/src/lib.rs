@@ -19,6 +19,7 @@ mod environment;
 mod files;
 pub mod hosting;
 pub mod image;
+mod knobs;
 pub mod machines;
 pub mod metadata;
 mod mounts;

@@ -23,6 +23,9 @@ pub struct Settings {
     /// Milliseconds of a round trip between what `sandbox run` runs and everything else; 80 is another continent
     #[arg(long, default_value_t = 0, value_name = "MS", value_parser = clap::value_parser!(u64).range(..=10_000))]
     pub rtt: u64,
+    /// Let AWS, platform and machines answer as they do now and then: late, throttled, in another order
+    #[arg(long)]
+    pub knobs: bool,
     /// Do not create the demo app and its add-on
     #[arg(long)]
     pub no_app: bool,
@@ -45,6 +48,7 @@ impl Settings {
             format!("--addon-profile={}", self.addon_profile.name()),
             format!("--rtt={}", self.rtt),
         ];
+        arguments.extend(self.knobs.then(|| "--knobs".to_owned()));
         arguments.extend(self.no_app.then(|| "--no-app".to_owned()));
         arguments
     }

@@ -102,6 +102,9 @@ async fn raise(paths: &Paths, settings: &Settings, record: &mut Record) -> Resul
     begin(paths, record, "AWS API")?;
     let aws = Aws::start(paths).await?;
     let operator = aws.hypervisor().operator().await?;
+    if settings.knobs {
+        aws.hypervisor().turn(&crate::knobs::of_aws()).await?;
+    }
     record.parts.push(Part {
         name: "aws".to_owned(),
         address: format!("http://{BRIDGE_ADDRESS}:{}", aws::PORT),
@@ -117,6 +120,7 @@ async fn raise(paths: &Paths, settings: &Settings, record: &mut Record) -> Resul
         hypervisor: aws.hypervisor(),
         board: Arc::clone(&board),
         moved: watch::Sender::new(0),
+        busy_apt: settings.knobs,
     };
     let machines = tokio::spawn(machines::follow(Arc::new(site)));
 

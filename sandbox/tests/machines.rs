@@ -4,6 +4,8 @@
 
 mod support;
 
+use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
@@ -212,6 +214,7 @@ fn an_elastic_address_answers_from_its_new_machine_before_arp_entries_expire() {
     assert_ne!(names[0], names[1]);
     let allocated = aws.ec2("allocate_address", json!({"Domain": "vpc"}));
     let elastic = allocated["PublicIp"].as_str().unwrap();
+    let mut connection: Option<TcpStream> = None;
     for (machine, name) in machines.iter().zip(&names) {
         let association =
             json!({"AllocationId": allocated["AllocationId"], "InstanceId": machine, "AllowReassociation": true});
@@ -220,5 +223,19 @@ fn an_elastic_address_answers_from_its_new_machine_before_arp_entries_expire() {
         until(&format!("{elastic} to be {name}"), SHORT, || {
             key.try_ssh(elastic, "hostname").is_ok_and(|answer| answer == *name)
         });
+        match &mut connection {
+            None => {
+                let mut established = TcpStream::connect((elastic, 22)).unwrap();
+                assert!(established.read(&mut [0; 64]).unwrap() > 0, "a banner");
+                connection = Some(established);
+            }
+            // Neither machine answers on a connection to the former one, not even with a reset.
+            Some(moved) => {
+                moved.write_all(b"anybody there?").unwrap();
+                moved.set_read_timeout(Some(Duration::from_secs(3))).unwrap();
+                let silence = moved.read(&mut [0; 64]).unwrap_err();
+                assert_eq!(silence.kind(), std::io::ErrorKind::WouldBlock, "{silence}");
+            }
+        }
     }
 }

@@ -1,6 +1,6 @@
 """How AWS answers now and then: late, throttled, in another order. Each knob is off until a test turns it on.
 
-What AWS always does is not here: it has no knob.
+AWS's constant behaviour is elsewhere and has no knob.
 """
 
 import json
@@ -48,7 +48,7 @@ READS_FOR_ONE = 3
 
 @dataclass
 class Settings:
-    """What a test may turn on. Seconds are real ones."""
+    """The knobs that a test may turn on. Seconds are real ones."""
 
     # Policies come back with their lists reversed, and lists of one string as that string.
     policies_reordered: bool = False
@@ -128,7 +128,7 @@ class Knobs:
 
 
 def made_by(request: Request, operation: str, body: bytes) -> Iterator[str]:
-    """What the call has made: the code for its absence and its name."""
+    """Everything that the call has made: the code for its absence, and its name."""
     if operation == "CreateBucket":
         yield f"bucket {request.bucket_and_key[0]}"
     if operation in NAMED_BY_CALLER:

@@ -119,6 +119,16 @@ impl Hypervisor {
         self.get(&format!("/_hv/role-credentials/{instance}"), SHORT).await
     }
 
+    /// Turns the plugin's knobs.
+    pub async fn turn(&self, knobs: &serde_json::Value) -> Result<()> {
+        let request = self.client.post(format!("{}/_hv/knobs", self.base)).timeout(SHORT);
+        let request = request
+            .header("content-type", "application/json")
+            .body(knobs.to_string());
+        let answer = request.send().await.context("turn the AWS part's knobs")?;
+        answer.error_for_status().map(drop).context("turn the AWS part's knobs")
+    }
+
     pub async fn operator(&self) -> Result<Operator> {
         let text = self.get("/_hv/operator", SHORT).await?;
         serde_json::from_str(&text).context("read the operator's credentials")

@@ -9,6 +9,7 @@ use tokio::sync::watch;
 
 use super::container::{Container, End, Start};
 use super::disk::Disk;
+use super::first_boot;
 use super::step::{Step, next};
 use super::{MachineStatus, Site, addresses_of, control_group};
 use crate::aws::{Instance, authority};
@@ -136,6 +137,9 @@ impl Machine {
         self.boots_done = instance.boot_count_wanted;
         self.disk.mount()?;
         authority::trust(&self.site.paths, &self.disk.root())?;
+        if self.site.busy_apt {
+            first_boot::keep_apt_busy(&self.disk.root())?;
+        }
         if self.surroundings.is_none() {
             self.surroundings = Some(self.surround(instance).await?);
         }

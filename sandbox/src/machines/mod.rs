@@ -6,6 +6,7 @@
 mod container;
 pub mod control_group;
 mod disk;
+mod first_boot;
 mod machine;
 mod step;
 
@@ -69,6 +70,8 @@ pub struct Site {
     pub board: Arc<Board>,
     /// Rises whenever a machine gets an address: all machines then forget who had it before.
     pub moved: watch::Sender<u64>,
+    /// A machine's apt is busy with its own upkeep after the first boot.
+    pub busy_apt: bool,
 }
 
 /// Follows the API's world until it is dropped; machines then end with the supervisor.

@@ -20,7 +20,8 @@ pub struct Rule {
     pub sources: Vec<String>,
 }
 
-/// Returns the whole table as one transaction that replaces the old one.
+/// Returns the whole table as one transaction that replaces the old one. A packet of a connection that
+/// the machine never saw begin is dropped without an answer, as AWS does after an address has moved.
 pub fn ruleset(rules: &[Rule]) -> String {
     let accepts: String = rules
         .iter()
@@ -34,6 +35,7 @@ pub fn ruleset(rules: &[Rule]) -> String {
          \tchain input {{\n\
          \t\ttype filter hook input priority filter; policy drop;\n\
          \t\tct state established,related accept\n\
+         \t\tct state invalid drop\n\
          \t\tiifname \"lo\" accept\n\
          {accepts}\
          \t}}\n\

@@ -47,6 +47,10 @@ impl Namespace {
             );
             ip(&["-batch", "-"], &inside).await?;
             namespace.firewall(&[]).await?;
+            // A connection begins with its first packet alone: a later one is of an unknown connection.
+            namespace
+                .inside("sysctl", &["-q", "-w", "net.netfilter.nf_conntrack_tcp_loose=0"])
+                .await?;
             namespace
                 .batch("link set lo up\naddr add 169.254.169.254/32 dev lo\nlink set eth0 up\n")
                 .await

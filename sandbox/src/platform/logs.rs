@@ -6,6 +6,7 @@
 use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use jiff::Timestamp;
 use serde::Deserialize;
@@ -27,7 +28,7 @@ pub(crate) struct Selection {
     /// `app` for what processes wrote, `heroku` for what the platform says about them.
     source: Option<String>,
     /// How many of the last lines.
-    lines: Option<usize>,
+    pub(crate) lines: Option<usize>,
 }
 
 /// Selections, by the secret in the URL that was given out for each.
@@ -67,6 +68,8 @@ pub(super) fn read(server: &Server, platform: &Platform, app: &App, selection: &
         lines.extend(written(&file(&server.options.state_dir, &app.name, name), name));
     }
     lines.retain(|line| selection.source.as_deref().is_none_or(|source| source == line.source));
+    let late = Duration::from_secs_f64(app.behaviour.logs.late_seconds.max(0.0));
+    lines.retain(|line| Timestamp::now().duration_since(line.at).unsigned_abs() >= late);
     lines.sort_by_key(|line| line.at);
     let skipped = lines.len().saturating_sub(selection.lines.unwrap_or(usize::MAX));
     lines.iter().skip(skipped).map(Line::shown).collect()

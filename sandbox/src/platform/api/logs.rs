@@ -3,11 +3,13 @@
 use std::sync::Arc;
 
 use axum::Json;
+use axum::body::Body;
 use axum::body::Bytes;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use jiff::Timestamp;
 use serde_json::{Value, json};
+use tokio::io::AsyncWriteExt;
 
 use super::answers::{Answer, read as read_body};
 use crate::platform::Server;
@@ -25,7 +27,14 @@ pub(super) async fn open(
     body: Bytes,
 ) -> Answer<(StatusCode, Json<Value>)> {
     let selection: Selection = read_body(&body)?;
-    let app = server.platform().app(&app)?.name.clone();
+    let app = {
+        let platform = server.platform();
+        let app = platform.app(&app)?;
+        if app.behaviour.logs.endless && selection.lines.is_some() {
+            return Err(Refusal::invalid("This app's logs know no number of lines"));
+        }
+        app.name.clone()
+    };
     let secret =
         crate::random::hex(16).map_err(|error| Refusal::new(500, "internal_server_error", format!("{error:#}")))?;
     let host = headers.get(header::HOST).and_then(|host| host.to_str().ok());
@@ -40,11 +49,31 @@ pub(super) async fn open(
 }
 
 /// Needs no key: the URL is the secret.
-pub(super) async fn read(State(server): Shared, Path(secret): Path<String>) -> Answer<String> {
+pub(super) async fn read(State(server): Shared, Path(secret): Path<String>) -> Answer<Body> {
     let session = server.log_sessions.get(&secret);
     let (app, selection) = session.ok_or_else(|| Refusal::not_found("log session"))?;
     let platform = server.platform();
-    Ok(logs::read(&server, &platform, platform.app(&app)?, &selection))
+    let app = platform.app(&app)?;
+    let lines = logs::read(&server, &platform, app, &selection);
+    Ok(if app.behaviour.logs.endless {
+        endless(lines)
+    } else {
+        Body::from(lines)
+    })
+}
+
+/// Returns a body that stays open behind these lines for as long as its reader does.
+fn endless(lines: String) -> Body {
+    let (reader, mut writer) = tokio::io::duplex(64 << 10);
+    tokio::spawn(async move {
+        let mut next = lines.into_bytes();
+        // A reader that has gone ends it.
+        while writer.write_all(&next).await.is_ok() {
+            next = b"\n".to_vec();
+            tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+        }
+    });
+    Body::from_stream(tokio_util::io::ReaderStream::new(reader))
 }
 
 /// Returns a dyno's file as it is.

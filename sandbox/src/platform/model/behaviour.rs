@@ -24,6 +24,21 @@ pub struct Behaviour {
     pub scheduler: Option<Scheduler>,
     /// Variables whose values the API does not show.
     pub masked_vars: MaskedVars,
+    /// Process types whose dynos sleep: they are listed as `idle`, run nothing and are not replaced.
+    pub asleep: Vec<String>,
+    /// Process types whose dynos crash for good: no further start is tried.
+    pub crashing: Vec<String>,
+    pub logs: Logs,
+}
+
+/// How the platform gives out logs.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Logs {
+    /// A line can be read so many real seconds after it was written.
+    pub late_seconds: f64,
+    /// The answer does not end, and a number of lines cannot be asked for, as on Fir.
+    pub endless: bool,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -101,6 +116,9 @@ impl Default for Behaviour {
             page_size: 200,
             scheduler: None,
             masked_vars: MaskedVars::default(),
+            asleep: Vec::new(),
+            crashing: Vec::new(),
+            logs: Logs::default(),
         }
     }
 }

@@ -60,6 +60,8 @@ pub enum DynoState {
     Starting,
     Up,
     Crashed,
+    /// Asleep until somebody needs it.
+    Idle,
     /// Replaced or scaled away: no longer listed, perhaps still running.
     Retiring,
     Ended,
@@ -97,7 +99,11 @@ impl Platform {
         if self.app_of(app).is_some_and(|app| app.space.is_some()) {
             return self.begin_to_roll(app);
         }
-        let names: Vec<String> = self.listed_dynos(app).iter().map(|dyno| dyno.name.clone()).collect();
+        let awake = self
+            .listed_dynos(app)
+            .into_iter()
+            .filter(|dyno| dyno.state != DynoState::Idle);
+        let names: Vec<String> = awake.map(|dyno| dyno.name.clone()).collect();
         let mut actions = Vec::new();
         for name in &names {
             actions.extend(self.retire(app, name, now));
@@ -152,9 +158,10 @@ impl Platform {
 
     /// Starts what is missing in the formation and ends what is too much.
     pub(super) fn reconcile(&mut self, app: Uuid, now: Timestamp) -> Vec<Action> {
-        let Some(formation) = self.app_of(app).map(|app| app.formation.clone()) else {
+        let Some(found) = self.app_of(app) else {
             return Vec::new();
         };
+        let (formation, behaviour) = (found.formation.clone(), found.behaviour.clone());
         let mut actions = Vec::new();
         for (kind, line) in formation.iter().filter(|(kind, _)| *kind != "release") {
             let wanted: Vec<String> = (1..=line.quantity).map(|number| format!("{kind}.{number}")).collect();
@@ -169,7 +176,13 @@ impl Platform {
             }
             for name in wanted.into_iter().filter(|name| !present.contains(name)) {
                 let added = self.add_dyno(app, name, kind, line.command.clone(), None, BTreeMap::new(), now);
-                actions.push(Action::Start { dyno: added });
+                if behaviour.asleep.contains(kind) {
+                    self.note(added, now, |dyno| dyno.state = DynoState::Idle);
+                } else if behaviour.crashing.contains(kind) {
+                    self.note(added, now, |dyno| dyno.state = DynoState::Crashed);
+                } else {
+                    actions.push(Action::Start { dyno: added });
+                }
             }
         }
         actions

@@ -17,7 +17,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 use uuid::Uuid;
 
-pub use behaviour::{Behaviour, Failures, Mask, MaskedVars, ReleasePhase, Scheduler};
+pub use behaviour::{Behaviour, Failures, Logs, Mask, MaskedVars, ReleasePhase, Scheduler};
 pub use changes::{AttachRequest, Change};
 pub use dynos::{Action, AfterExit, Dyno, DynoState, Timing};
 use identifiers::Identifiers;
