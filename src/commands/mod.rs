@@ -61,7 +61,8 @@ async fn dispatch(cli: Cli, ui: Ui) -> Result<ExitCode> {
         Verb::Ssh(_) | Verb::RedisCli(_) => Duration::MAX,
         _ => timeout,
     };
-    let work = async {
+    // On the heap, since the largest command decides how large it is.
+    let work = Box::pin(async {
         match cli.verb {
             Verb::Check(arguments) => check::run(&context, &arguments).await,
             Verb::Up(arguments) => up::run(&context, &arguments).await,
@@ -78,7 +79,7 @@ async fn dispatch(cli: Cli, ui: Ui) -> Result<ExitCode> {
             Verb::Ssh(arguments) => ssh::run(&context, &arguments).await,
             Verb::RedisCli(arguments) => redis_cli::run(&context, &arguments).await,
         }
-    };
+    });
     within(timeout, stopping, &interrupt, work).await
 }
 

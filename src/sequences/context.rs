@@ -110,7 +110,7 @@ impl Context {
                 Error::usage("choose a region: the app's platform tells none").hint("set `region` in infra.yml")
             })?,
         };
-        let cloud = Cloud::connect(Some(&region), self.config.aws.endpoint.as_deref()).await?;
+        let cloud = Cloud::connect(Some(&region), self.config.aws.endpoint.as_deref(), &self.ui).await?;
         let names = Names::new(&self.config.name, self.env(), cloud.account(), cloud.region())?;
         let store = Store::new(&cloud, names.bucket(), self.env());
         Ok(Environment { cloud, store, names })

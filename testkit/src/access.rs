@@ -67,7 +67,7 @@ pub async fn config_of(keys: &Keys, endpoint: &str) -> aws_config::SdkConfig {
 }
 
 pub async fn connect() -> Cloud {
-    Cloud::over(&config().await).await.unwrap()
+    Cloud::over(&config().await, &infra::ui::Ui::silent()).await.unwrap()
 }
 
 /// Connects, and names what belongs to the environment of [`World`](crate::world::World).

@@ -85,15 +85,39 @@ impl Aws {
     }
 
     pub async fn connect_as(&self, id: &str, secret: &str) -> infra::model::error::Result<Cloud> {
-        let credentials = aws_sdk_s3::config::Credentials::new(id, secret, None, None, "test");
+        self.connect_until(id, secret, None, "us-east-1").await
+    }
+
+    /// The operator with credentials that end, in a region.
+    pub async fn connect_for(&self, life: Duration, region: &str) -> infra::model::error::Result<Cloud> {
+        let keys = call(self.address, "GET", "/_hv/operator", None).unwrap();
+        let text = |name: &str| keys[name].as_str().unwrap();
+        let end = std::time::SystemTime::now() + life;
+        self.connect_until(text("access_key_id"), text("secret_access_key"), Some(end), region)
+            .await
+    }
+
+    async fn connect_until(
+        &self,
+        id: &str,
+        secret: &str,
+        end: Option<std::time::SystemTime>,
+        region: &str,
+    ) -> infra::model::error::Result<Cloud> {
+        let credentials = aws_sdk_s3::config::Credentials::new(id, secret, None, end, "test");
         let config = aws_config::defaults(aws_config::BehaviorVersion::v2026_01_12())
-            .http_client(infra::effects::cloud::http_client())
+            .http_client(infra::effects::cloud::http_client(&Ui::silent()))
             .credentials_provider(credentials)
-            .region(aws_config::Region::new("us-east-1"))
+            .region(aws_config::Region::new(region.to_string()))
             .endpoint_url(format!("http://{}", self.address))
             .load()
             .await;
-        Cloud::over(&config).await
+        Cloud::over(&config, &Ui::silent()).await
+    }
+
+    /// Turns knobs of the AWS API; see docs/sandbox.md.
+    pub fn turn(&self, knobs: Value) {
+        call(self.address, "POST", "/_hv/knobs", Some(knobs)).unwrap();
     }
 
     /// The machines as their supervisor sees them.

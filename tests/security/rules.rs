@@ -42,7 +42,7 @@ impl Group {
         self.runtime.block_on(async {
             let id = ec2::group(&self.cloud, &self.names).await.unwrap().unwrap().id;
             for rule in add {
-                assert!(ec2::authorize(&self.cloud, &id, rule).await.unwrap());
+                ec2::authorize(&self.cloud, &id, rule).await.unwrap();
             }
             for rule in remove {
                 ec2::revoke(&self.cloud, &id, rule).await.unwrap();

@@ -2,13 +2,12 @@
 
 use super::Cloud;
 use super::failure::{Explain, code, explained, status};
+use crate::effects::wait::Look;
 use crate::model::cloud::{BucketFound, BucketSetting, LifecycleRule, Permission, is_bucket_statement, lifecycle};
 use crate::model::error::{Doing, Error, Result};
 use crate::model::names::Names;
 use aws_sdk_s3::config::http::HttpResponse;
 use aws_sdk_s3::error::{BuildError, SdkError};
-use aws_sdk_s3::operation::put_bucket_versioning::PutBucketVersioningError;
-use aws_sdk_s3::operation::put_public_access_block::PutPublicAccessBlockError;
 use aws_sdk_s3::types::{
     AbortIncompleteMultipartUpload, BucketLifecycleConfiguration, BucketLocationConstraint, BucketVersioningStatus,
     CreateBucketConfiguration, ExpirationStatus, LifecycleExpiration, LifecycleRule as SdkRule, LifecycleRuleFilter,
@@ -16,7 +15,6 @@ use aws_sdk_s3::types::{
     ServerSideEncryptionConfiguration, ServerSideEncryptionRule, Tag, Tagging, VersioningConfiguration,
 };
 use serde_json::{Value, json};
-use std::time::Duration;
 
 /// Returns the bucket and its settings; `None` if there is none, an error if it is not ours.
 pub async fn bucket(cloud: &Cloud, names: &Names, wanted_ids: &[String]) -> Result<Option<BucketFound>> {
@@ -25,13 +23,13 @@ pub async fn bucket(cloud: &Cloud, names: &Names, wanted_ids: &[String]) -> Resu
         return Ok(None);
     }
     let (versioned, encrypted, public_access_blocked, tagged, statements, rules, object_lock) = tokio::try_join!(
-        versioned(cloud, name),
-        encrypted(cloud, name),
-        public_access_blocked(cloud, name),
-        tagged(cloud, names),
-        statements(cloud, name),
-        rules(cloud, name),
-        super::retention::of_bucket(cloud, name),
+        Box::pin(versioned(cloud, name)),
+        Box::pin(encrypted(cloud, name)),
+        Box::pin(public_access_blocked(cloud, name)),
+        Box::pin(tagged(cloud, names)),
+        Box::pin(statements(cloud, name)),
+        Box::pin(rules(cloud, name)),
+        Box::pin(super::retention::of_bucket(cloud, name)),
     )?;
     let ours = |rule: &&SdkRule| rule.id().is_some_and(|id| wanted_ids.iter().any(|wanted| wanted == id));
     Ok(Some(BucketFound {
@@ -48,13 +46,22 @@ pub async fn bucket(cloud: &Cloud, names: &Names, wanted_ids: &[String]) -> Resu
 /// Returns true if the bucket exists and is ours, in our region.
 pub async fn exists(cloud: &Cloud, names: &Names) -> Result<bool> {
     let name = names.bucket();
-    let looked = cloud
-        .s3
-        .head_bucket()
-        .bucket(name)
-        .expected_bucket_owner(cloud.account())
-        .send()
-        .await;
+    let head = cloud.s3.head_bucket().bucket(name);
+    let head = head.expected_bucket_owner(cloud.account());
+    let doing = || format!("look for the bucket {name}");
+    let looked = match head.clone().send().await {
+        // An answer to HEAD has no name.
+        Err(error) if status(&error) == 404 && cloud.patience.has_made(name) => {
+            let look = || async {
+                match head.clone().send().await {
+                    Err(error) if status(&error) == 404 => Look::NotYet("S3 answers 404".into()),
+                    answer => Look::Ready(answer),
+                }
+            };
+            Box::pin(cloud.patience.until(doing, look)).await?
+        }
+        answer => answer,
+    };
     let error = match looked {
         Ok(answer) => {
             let region = answer.bucket_region().unwrap_or(cloud.region());
@@ -68,15 +75,25 @@ pub async fn exists(cloud: &Cloud, names: &Names) -> Result<bool> {
     };
     match status(&error) {
         404 => Ok(false),
-        301 | 400 if error.raw_response().is_some_and(|raw| raw.headers().get("x-amz-bucket-region").is_some()) => {
-            let region = error.raw_response().and_then(|raw| raw.headers().get("x-amz-bucket-region"));
-            Err(elsewhere(name, region.unwrap_or_default()))
+        301 | 400 if region_named(&error).is_some_and(|region| region != cloud.region()) => {
+            Err(elsewhere(name, region_named(&error).unwrap_or_default()))
+        }
+        // S3 refuses an ended session with 400, and an answer to HEAD does not name it.
+        400 => {
+            let list = cloud.s3.list_objects_v2().bucket(name).max_keys(1);
+            list.send().await.explain(Permission::ListBucket, doing)?;
+            Err(explained(&error, Permission::ListBucket, doing()))
         }
         403 => Err(Error::failed(format!("use the bucket {name}"))
             .because("it exists, and either belongs to another account or may not be used with these credentials")
             .hint("allow `s3:ListBucket` to the credentials in use; if the bucket is not yours, choose another `name` in infra.yml")),
-        _ => Err(explained(&error, Permission::ListBucket, format!("look for the bucket {name}"))),
+        _ => Err(explained(&error, Permission::ListBucket, doing())),
     }
+}
+
+/// Returns the bucket's region, if a refusal names it.
+fn region_named<E>(error: &SdkError<E, HttpResponse>) -> Option<&str> {
+    error.raw_response()?.headers().get("x-amz-bucket-region")
 }
 
 fn elsewhere(name: &str, region: &str) -> Error {
@@ -93,34 +110,27 @@ pub async fn create(cloud: &Cloud, name: &str) -> Result<()> {
             .build();
         create = create.create_bucket_configuration(place);
     }
-    let mut tries = 0;
-    loop {
-        match create.clone().send().await {
-            Ok(_) => return Ok(()),
-            Err(error) if code(&error) == "BucketAlreadyOwnedByYou" => return Ok(()),
-            Err(error) if code(&error) == "BucketAlreadyExists" => {
-                return Err(Error::failed(format!("create the bucket {name}"))
-                    .because("it exists and belongs to another account")
-                    .hint("choose another `name` in infra.yml"));
-            }
-            // S3 asks for a retry right after a bucket of this name was removed.
-            Err(error) if code(&error) == "OperationAborted" && tries < 20 => {
-                tries += 1;
-                tokio::time::sleep(Duration::from_secs(3)).await;
-            }
-            Err(error) => {
-                return Err(explained(
-                    &error,
-                    Permission::CreateBucket,
-                    format!("create the bucket {name}"),
-                ));
-            }
+    let doing = || format!("create the bucket {name}");
+    // S3 asks for a retry right after a bucket of this name was removed.
+    let made = cloud
+        .patience
+        .answer(Permission::CreateBucket, doing, || create.clone().send());
+    match Box::pin(made).await? {
+        Err(error) if code(&error) == "BucketAlreadyExists" => {
+            return Err(Error::failed(doing())
+                .because("it exists and belongs to another account")
+                .hint("choose another `name` in infra.yml"));
         }
+        Err(error) if code(&error) == "BucketAlreadyOwnedByYou" => {}
+        made => made.map(drop).explain(Permission::CreateBucket, doing)?,
     }
+    cloud.patience.note_made(name);
+    Ok(())
 }
 
 /// Removes the bucket. Returns false while there is anything in it, also old versions.
 pub async fn delete(cloud: &Cloud, name: &str) -> Result<bool> {
+    cloud.patience.forget_made(name);
     match cloud
         .s3
         .delete_bucket()
@@ -141,31 +151,39 @@ pub async fn delete(cloud: &Cloud, name: &str) -> Result<bool> {
 pub async fn set(cloud: &Cloud, names: &Names, setting: &BucketSetting) -> Result<()> {
     let name = names.bucket();
     let doing = || format!("set up the bucket {name}: {setting}");
+    let patience = &cloud.patience;
     match setting {
-        BucketSetting::Versioned => keep_versions(cloud, name)
-            .await
-            .explain(Permission::PutBucketVersioning, doing),
+        BucketSetting::Versioned => {
+            let on = VersioningConfiguration::builder().status(BucketVersioningStatus::Enabled);
+            let put = cloud.s3.put_bucket_versioning().bucket(name);
+            let put = put.versioning_configuration(on.build());
+            let done = patience.seen(Permission::PutBucketVersioning, doing, || put.clone().send());
+            done.await.map(drop)
+        }
         BucketSetting::Encrypted => {
             let put = cloud.s3.put_bucket_encryption().bucket(name);
             let put = put.server_side_encryption_configuration(encryption().doing(doing)?);
-            let answer = put.send().await.map(drop);
-            answer.explain(Permission::PutEncryptionConfiguration, doing)
+            let done = patience.seen(Permission::PutEncryptionConfiguration, doing, || put.clone().send());
+            done.await.map(drop)
         }
         BucketSetting::PublicAccessBlocked => {
-            let answer = block_public_access(cloud, name).await;
-            answer.explain(Permission::PutBucketPublicAccessBlock, doing)
+            let put = cloud.s3.put_public_access_block().bucket(name);
+            let put = put.public_access_block_configuration(no_public_access());
+            let done = patience.seen(Permission::PutBucketPublicAccessBlock, doing, || put.clone().send());
+            done.await.map(drop)
         }
         BucketSetting::Tagged => {
             let tagging = with_our_tag(tags(cloud, name).await?, &names.name).doing(doing)?;
             let put = cloud.s3.put_bucket_tagging().bucket(name).tagging(tagging);
-            let answer = put.send().await.map(drop);
-            answer.explain(Permission::PutBucketTagging, doing)
+            let done = patience.seen(Permission::PutBucketTagging, doing, || put.clone().send());
+            done.await.map(drop)
         }
         BucketSetting::Lifecycle(wanted) => {
             let rules = with_our_rules(rules(cloud, name).await?, wanted).doing(doing)?;
             let put = cloud.s3.put_bucket_lifecycle_configuration().bucket(name);
-            let answer = put.lifecycle_configuration(rules).send().await.map(drop);
-            answer.explain(Permission::PutLifecycleConfiguration, doing)
+            let put = put.lifecycle_configuration(rules);
+            let done = patience.seen(Permission::PutLifecycleConfiguration, doing, || put.clone().send());
+            done.await.map(drop)
         }
         BucketSetting::ObjectLock(lock) => super::retention::set_default(cloud, name, *lock, doing).await,
         BucketSetting::Policy(ours) => {
@@ -174,17 +192,10 @@ pub async fn set(cloud: &Cloud, names: &Names, setting: &BucketSetting) -> Resul
             all.extend(ours.iter().cloned());
             let policy = json!({"Version": "2012-10-17", "Statement": all}).to_string();
             let put = cloud.s3.put_bucket_policy().bucket(name).policy(policy);
-            put.send().await.map(drop).explain(Permission::PutBucketPolicy, doing)
+            let done = patience.seen(Permission::PutBucketPolicy, doing, || put.clone().send());
+            done.await.map(drop)
         }
     }
-}
-
-async fn keep_versions(cloud: &Cloud, name: &str) -> Result<(), SdkError<PutBucketVersioningError, HttpResponse>> {
-    let on = VersioningConfiguration::builder()
-        .status(BucketVersioningStatus::Enabled)
-        .build();
-    let put = cloud.s3.put_bucket_versioning().bucket(name);
-    put.versioning_configuration(on).send().await.map(drop)
 }
 
 fn encryption() -> Result<ServerSideEncryptionConfiguration, BuildError> {
@@ -197,18 +208,13 @@ fn encryption() -> Result<ServerSideEncryptionConfiguration, BuildError> {
     ServerSideEncryptionConfiguration::builder().rules(rule).build()
 }
 
-async fn block_public_access(
-    cloud: &Cloud,
-    name: &str,
-) -> Result<(), SdkError<PutPublicAccessBlockError, HttpResponse>> {
-    let block = PublicAccessBlockConfiguration::builder()
+fn no_public_access() -> PublicAccessBlockConfiguration {
+    PublicAccessBlockConfiguration::builder()
         .block_public_acls(true)
         .ignore_public_acls(true)
         .block_public_policy(true)
         .restrict_public_buckets(true)
-        .build();
-    let put = cloud.s3.put_public_access_block().bucket(name);
-    put.public_access_block_configuration(block).send().await.map(drop)
+        .build()
 }
 
 fn with_our_tag(mut tags: Vec<Tag>, value: &str) -> Result<Tagging, BuildError> {
@@ -231,19 +237,22 @@ pub fn rule_ids(names: &Names, expiry: crate::model::cloud::Expiry) -> Vec<Strin
 }
 
 async fn versioned(cloud: &Cloud, name: &str) -> Result<bool> {
-    let answer = cloud.s3.get_bucket_versioning().bucket(name).send().await;
-    let answer = answer.explain(Permission::GetBucketVersioning, || {
-        format!("ask whether the bucket {name} keeps versions")
-    })?;
-    Ok(answer.status == Some(BucketVersioningStatus::Enabled))
+    let get = cloud.s3.get_bucket_versioning().bucket(name);
+    let doing = || format!("ask whether the bucket {name} keeps versions");
+    let answer = cloud
+        .patience
+        .seen(Permission::GetBucketVersioning, doing, || get.clone().send());
+    Ok(answer.await?.status == Some(BucketVersioningStatus::Enabled))
 }
 
 async fn encrypted(cloud: &Cloud, name: &str) -> Result<bool> {
-    match cloud.s3.get_bucket_encryption().bucket(name).send().await {
+    let get = cloud.s3.get_bucket_encryption().bucket(name);
+    let needed = Permission::GetEncryptionConfiguration;
+    let doing = || format!("ask whether the bucket {name} is encrypted");
+    match cloud.patience.answer(needed, doing, || get.clone().send()).await? {
         Err(error) if code(&error) == "ServerSideEncryptionConfigurationNotFoundError" => Ok(false),
         answer => {
-            let doing = || format!("ask whether the bucket {name} is encrypted");
-            let answer = answer.explain(Permission::GetEncryptionConfiguration, doing)?;
+            let answer = answer.explain(needed, doing)?;
             Ok(answer
                 .server_side_encryption_configuration
                 .is_some_and(|found| !found.rules.is_empty()))
@@ -252,13 +261,13 @@ async fn encrypted(cloud: &Cloud, name: &str) -> Result<bool> {
 }
 
 async fn public_access_blocked(cloud: &Cloud, name: &str) -> Result<bool> {
-    match cloud.s3.get_public_access_block().bucket(name).send().await {
+    let get = cloud.s3.get_public_access_block().bucket(name);
+    let needed = Permission::GetBucketPublicAccessBlock;
+    let doing = || format!("ask whether public access to the bucket {name} is blocked");
+    match cloud.patience.answer(needed, doing, || get.clone().send()).await? {
         Err(error) if code(&error) == "NoSuchPublicAccessBlockConfiguration" => Ok(false),
         answer => {
-            let doing = || format!("ask whether public access to the bucket {name} is blocked");
-            let found = answer
-                .explain(Permission::GetBucketPublicAccessBlock, doing)?
-                .public_access_block_configuration;
+            let found = answer.explain(needed, doing)?.public_access_block_configuration;
             Ok(found.is_some_and(|block| {
                 let all = [
                     block.block_public_acls,
@@ -280,26 +289,22 @@ async fn tagged(cloud: &Cloud, names: &Names) -> Result<bool> {
 }
 
 async fn tags(cloud: &Cloud, name: &str) -> Result<Vec<Tag>> {
-    match cloud.s3.get_bucket_tagging().bucket(name).send().await {
+    let get = cloud.s3.get_bucket_tagging().bucket(name);
+    let needed = Permission::GetBucketTagging;
+    let doing = || format!("read the tags of the bucket {name}");
+    match cloud.patience.answer(needed, doing, || get.clone().send()).await? {
         Err(error) if code(&error) == "NoSuchTagSet" => Ok(Vec::new()),
-        answer => Ok(answer
-            .explain(Permission::GetBucketTagging, || {
-                format!("read the tags of the bucket {name}")
-            })?
-            .tag_set),
+        answer => Ok(answer.explain(needed, doing)?.tag_set),
     }
 }
 
 async fn statements(cloud: &Cloud, name: &str) -> Result<Vec<Value>> {
-    let policy = match cloud.s3.get_bucket_policy().bucket(name).send().await {
+    let get = cloud.s3.get_bucket_policy().bucket(name);
+    let needed = Permission::GetBucketPolicy;
+    let doing = || format!("read the policy of the bucket {name}");
+    let policy = match cloud.patience.answer(needed, doing, || get.clone().send()).await? {
         Err(error) if code(&error) == "NoSuchBucketPolicy" => return Ok(Vec::new()),
-        answer => {
-            answer
-                .explain(Permission::GetBucketPolicy, || {
-                    format!("read the policy of the bucket {name}")
-                })?
-                .policy
-        }
+        answer => answer.explain(needed, doing)?.policy,
     };
     let policy: Value = serde_json::from_str(policy.as_deref().unwrap_or("{}"))
         .doing(|| format!("understand the policy of the bucket {name}"))?;
@@ -311,15 +316,12 @@ async fn statements(cloud: &Cloud, name: &str) -> Result<Vec<Value>> {
 }
 
 async fn rules(cloud: &Cloud, name: &str) -> Result<Vec<SdkRule>> {
-    match cloud.s3.get_bucket_lifecycle_configuration().bucket(name).send().await {
+    let get = cloud.s3.get_bucket_lifecycle_configuration().bucket(name);
+    let needed = Permission::GetLifecycleConfiguration;
+    let doing = || format!("read the lifecycle of the bucket {name}");
+    match cloud.patience.answer(needed, doing, || get.clone().send()).await? {
         Err(error) if code(&error) == "NoSuchLifecycleConfiguration" => Ok(Vec::new()),
-        answer => {
-            let doing = || format!("read the lifecycle of the bucket {name}");
-            Ok(answer
-                .explain(Permission::GetLifecycleConfiguration, doing)?
-                .rules
-                .unwrap_or_default())
-        }
+        answer => Ok(answer.explain(needed, doing)?.rules.unwrap_or_default()),
     }
 }
 

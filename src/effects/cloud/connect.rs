@@ -1,11 +1,13 @@
 //! The connection to an account and region.
 
 use super::failure::Explain;
+use super::patience::{Patience, Repeating};
 use crate::model::cloud::Permission;
 use crate::model::error::{Error, Result};
+use crate::ui::Ui;
 use aws_config::timeout::TimeoutConfig;
 use aws_config::{BehaviorVersion, Region, SdkConfig};
-use aws_sdk_sts::config::SharedHttpClient;
+use aws_sdk_sts::config::{SharedCredentialsProvider, SharedHttpClient};
 use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
 use aws_smithy_http_client::{Builder as HttpClientBuilder, tls};
 use std::fmt;
@@ -19,6 +21,8 @@ pub struct Cloud {
     pub(crate) iam: aws_sdk_iam::Client,
     pub(crate) s3: aws_sdk_s3::Client,
     pub(crate) ssm: aws_sdk_ssm::Client,
+    pub(super) patience: Patience,
+    pub(super) credentials: SharedCredentialsProvider,
     account: String,
     region: String,
     caller: String,
@@ -35,13 +39,13 @@ impl fmt::Debug for Cloud {
 impl Cloud {
     /// Connects with the usual chain of credentials and asks for the account. `region` overrides
     /// the environment's; AWS_ENDPOINT_URL overrides `endpoint`, for emulators.
-    pub async fn connect(region: Option<&str>, endpoint: Option<&str>) -> Result<Self> {
+    pub async fn connect(region: Option<&str>, endpoint: Option<&str>, ui: &Ui) -> Result<Self> {
         let timeouts = TimeoutConfig::builder()
             .connect_timeout(Duration::from_secs(5))
             .read_timeout(Duration::from_secs(30))
             .build();
         let mut loader = aws_config::defaults(BehaviorVersion::v2026_01_12())
-            .http_client(http_client())
+            .http_client(http_client(ui))
             .timeout_config(timeouts);
         if let Some(region) = region {
             loader = loader.region(Region::new(region.to_string()));
@@ -52,20 +56,25 @@ impl Cloud {
         {
             config = config.into_builder().endpoint_url(endpoint).build();
         }
-        Self::over(&config).await
+        Self::over(&config, ui).await
     }
 
     /// Connects with the region, credentials, endpoint and HTTP client of `config`.
-    pub async fn over(config: &SdkConfig) -> Result<Self> {
+    pub async fn over(config: &SdkConfig, ui: &Ui) -> Result<Self> {
         let Some(region) = config.region().map(|region| region.to_string()) else {
             return Err(Error::usage(
                 "tell which AWS region to work in: neither infra.yml nor the environment names one",
             )
             .hint("set `region` in infra.yml, for example `region: us-east-1`"));
         };
-        if config.credentials_provider().is_none() {
-            return Err(no_credentials());
+        if region.starts_with("cn-") {
+            return Err(
+                Error::usage(format!("work in {region}: AWS in China is apart from the rest of AWS"))
+                    .because("its addresses and its public images are others, and nothing of this was tried there")
+                    .hint("set another `region` in infra.yml"),
+            );
         }
+        let credentials = config.credentials_provider().ok_or_else(no_credentials)?;
         let identity = aws_sdk_sts::Client::new(config)
             .get_caller_identity()
             .send()
@@ -89,6 +98,8 @@ impl Cloud {
             iam: aws_sdk_iam::Client::from_conf(iam.build()),
             s3: aws_sdk_s3::Client::from_conf(s3.build()),
             ssm: aws_sdk_ssm::Client::from_conf(ssm.build()),
+            patience: Patience::new(ui),
+            credentials,
             account: identity.account.ok_or_else(no_credentials)?,
             region,
             caller: identity.arn.unwrap_or_default(),
@@ -130,10 +141,12 @@ impl Cloud {
 }
 
 /// Uses TLS by ring explicitly, since a process-wide default depends on what else installs one.
-pub fn http_client() -> SharedHttpClient {
-    HttpClientBuilder::new()
+/// It repeats throttled calls, and shows that on `ui`.
+pub fn http_client(ui: &Ui) -> SharedHttpClient {
+    let client = HttpClientBuilder::new()
         .tls_provider(tls::Provider::Rustls(CryptoMode::Ring))
-        .build_https()
+        .build_https();
+    Repeating::over(client, ui)
 }
 
 fn no_credentials() -> Error {

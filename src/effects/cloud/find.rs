@@ -14,16 +14,16 @@ pub async fn find(cloud: &Cloud, wanted: &Wanted) -> Result<Found> {
     let resource = names.resource();
     let rule_ids = bucket::rule_ids(names, wanted.expiry);
     let (bucket, secrets, key_pair, network, group, role, profile, instances, addresses, machine_and_image) = tokio::try_join!(
-        bucket::bucket(cloud, names, &rule_ids),
-        secrets(cloud, names, &wanted.parameters),
-        ec2::key_pair(cloud, &resource),
-        ec2::network(cloud, wanted.subnet.as_deref(), &wanted.instance_type),
-        ec2::group(cloud, names),
-        iam::role(cloud, &resource),
-        iam::profile(cloud, &resource),
-        ec2::instances(cloud, names),
-        ec2::addresses(cloud, names),
-        ec2::machine_and_image(cloud, &wanted.instance_type, &wanted.image),
+        Box::pin(bucket::bucket(cloud, names, &rule_ids)),
+        Box::pin(secrets(cloud, names, &wanted.parameters)),
+        Box::pin(ec2::key_pair(cloud, &resource)),
+        Box::pin(ec2::network(cloud, wanted.subnet.as_deref(), &wanted.instance_type)),
+        Box::pin(ec2::group(cloud, names)),
+        Box::pin(iam::role(cloud, &resource)),
+        Box::pin(iam::profile(cloud, &resource)),
+        Box::pin(ec2::instances(cloud, names)),
+        Box::pin(ec2::addresses(cloud, names)),
+        Box::pin(ec2::machine_and_image(cloud, &wanted.instance_type, &wanted.image)),
     )?;
     let (machine_type, image) = machine_and_image;
     Ok(Found {

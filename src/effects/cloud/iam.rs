@@ -54,32 +54,23 @@ pub async fn create_role(cloud: &Cloud, names: &Names, name: &str, trust: &Value
 }
 
 pub async fn set_trust(cloud: &Cloud, name: &str, trust: &Value) -> Result<()> {
-    cloud
-        .iam
-        .update_assume_role_policy()
-        .role_name(name)
-        .policy_document(trust.to_string())
-        .send()
-        .await
-        .explain(Permission::UpdateAssumeRolePolicy, || {
-            format!("set who may take the role {name}")
-        })?;
-    Ok(())
+    let set = cloud.iam.update_assume_role_policy().role_name(name);
+    let set = set.policy_document(trust.to_string());
+    let doing = || format!("set who may take the role {name}");
+    let done = cloud
+        .patience
+        .seen(Permission::UpdateAssumeRolePolicy, doing, || set.clone().send());
+    done.await.map(drop)
 }
 
 pub async fn set_role_policy(cloud: &Cloud, name: &str, document: &Value) -> Result<()> {
-    cloud
-        .iam
-        .put_role_policy()
-        .role_name(name)
-        .policy_name(HOST_POLICY)
-        .policy_document(document.to_string())
-        .send()
-        .await
-        .explain(Permission::PutRolePolicy, || {
-            format!("set the policy of the role {name}")
-        })?;
-    Ok(())
+    let put = cloud.iam.put_role_policy().role_name(name).policy_name(HOST_POLICY);
+    let put = put.policy_document(document.to_string());
+    let doing = || format!("set the policy of the role {name}");
+    let done = cloud
+        .patience
+        .seen(Permission::PutRolePolicy, doing, || put.clone().send());
+    done.await.map(drop)
 }
 
 pub async fn profile(cloud: &Cloud, name: &str) -> Result<Option<Profile>> {
@@ -124,17 +115,13 @@ pub async fn put_role_in_profile(cloud: &Cloud, name: &str, role: &str) -> Resul
     for other in &there {
         take_role_out(cloud, name, other).await?;
     }
-    cloud
-        .iam
-        .add_role_to_instance_profile()
-        .instance_profile_name(name)
-        .role_name(role)
-        .send()
-        .await
-        .explain(Permission::AddRoleToInstanceProfile, || {
-            format!("put the role {role} into the instance profile {name}")
-        })?;
-    Ok(())
+    let add = cloud.iam.add_role_to_instance_profile();
+    let add = add.instance_profile_name(name).role_name(role);
+    let doing = || format!("put the role {role} into the instance profile {name}");
+    let done = cloud
+        .patience
+        .seen(Permission::AddRoleToInstanceProfile, doing, || add.clone().send());
+    done.await.map(drop)
 }
 
 /// Removes the profile. Does nothing if it is gone already.

@@ -21,11 +21,12 @@ pub struct BucketLock {
 }
 
 pub async fn of_bucket(cloud: &Cloud, name: &str) -> Result<BucketLock> {
-    let answer = match cloud.s3.get_object_lock_configuration().bucket(name).send().await {
+    let get = cloud.s3.get_object_lock_configuration().bucket(name);
+    let needed = Permission::GetBucketObjectLockConfiguration;
+    let doing = || format!("ask whether the bucket {name} locks its objects");
+    let answer = match cloud.patience.answer(needed, doing, || get.clone().send()).await? {
         Err(error) if code(&error) == "ObjectLockConfigurationNotFoundError" => return Ok(BucketLock::default()),
-        answer => answer.explain(Permission::GetBucketObjectLockConfiguration, || {
-            format!("ask whether the bucket {name} locks its objects")
-        })?,
+        answer => answer.explain(needed, doing)?,
     };
     let Some(lock) = answer.object_lock_configuration else {
         return Ok(BucketLock::default());
@@ -43,12 +44,7 @@ pub async fn of_bucket(cloud: &Cloud, name: &str) -> Result<BucketLock> {
 }
 
 /// Sets the retention of new objects of the bucket.
-pub(super) async fn set_default(
-    cloud: &Cloud,
-    name: &str,
-    lock: ObjectLock,
-    doing: impl FnOnce() -> String,
-) -> Result<()> {
+pub(super) async fn set_default(cloud: &Cloud, name: &str, lock: ObjectLock, doing: impl Fn() -> String) -> Result<()> {
     let retention = DefaultRetention::builder()
         .mode(match lock.mode {
             LockMode::Governance => ObjectLockRetentionMode::Governance,
@@ -65,10 +61,9 @@ pub(super) async fn set_default(
         .put_object_lock_configuration()
         .bucket(name)
         .object_lock_configuration(lock);
-    put.send()
-        .await
-        .map(|_| ())
-        .explain(Permission::PutBucketObjectLockConfiguration, doing)
+    let needed = Permission::PutBucketObjectLockConfiguration;
+    let done = cloud.patience.seen(needed, doing, || put.clone().send());
+    done.await.map(drop)
 }
 
 impl Bucket {

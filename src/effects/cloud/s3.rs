@@ -4,12 +4,15 @@
 
 use super::Cloud;
 use super::failure::{Explain, code, explained, status};
+use super::patience::Patience;
+use crate::effects::wait::Look;
 use crate::model::cloud::Permission;
 use crate::model::error::{Error, Result};
-use crate::model::secret::Secret;
+use aws_sdk_s3::config::http::HttpResponse;
 use aws_sdk_s3::config::interceptors::BeforeDeserializationInterceptorContextRef;
-use aws_sdk_s3::config::{Intercept, RuntimeComponents};
-use aws_sdk_s3::presigning::PresigningConfig;
+use aws_sdk_s3::config::{Intercept, RuntimeComponents, SharedCredentialsProvider};
+use aws_sdk_s3::error::SdkError;
+use aws_sdk_s3::operation::get_object::{GetObjectError, GetObjectOutput};
 use aws_sdk_s3::primitives::{ByteStream, DateTime};
 use aws_smithy_types::config_bag::ConfigBag;
 use jiff::Timestamp;
@@ -34,6 +37,8 @@ pub struct Bucket {
     pub(super) client: aws_sdk_s3::Client,
     pub(super) name: String,
     pub(super) account: String,
+    patience: Patience,
+    pub(super) credentials: SharedCredentialsProvider,
 }
 
 /// Identifies the content of an object that was read or written.
@@ -79,6 +84,8 @@ impl Bucket {
             client: cloud.s3.clone(),
             name: name.to_string(),
             account: cloud.account().to_string(),
+            patience: cloud.patience.clone(),
+            credentials: cloud.credentials.clone(),
         }
     }
 
@@ -95,20 +102,13 @@ impl Bucket {
     pub async fn get_within(&self, key: &str, most: usize) -> Result<Option<Object>> {
         tracing::debug!("s3: get {key}");
         let clock = ServerClock::default();
-        let answer = self
-            .client
-            .get_object()
-            .bucket(&self.name)
-            .key(key)
-            .expected_bucket_owner(&self.account)
-            .customize()
-            .interceptor(clock.clone())
-            .send()
-            .await;
-        let answer = match answer {
-            Err(error) if matches!(code(&error), "NoSuchKey" | "NoSuchBucket") => return Ok(None),
-            answer => answer.explain(Permission::GetObject, || format!("read {}", self.url(key)))?,
+        let answer = match self.ask_for(key, &clock).await {
+            Err(error) if code(&error) == "NoSuchBucket" => return Ok(None),
+            Err(error) if code(&error) == "NoSuchKey" && !self.is_listed(key).await? => return Ok(None),
+            Err(error) if code(&error) == "NoSuchKey" => Box::pin(self.ask_until_found(key, &clock)).await?,
+            answer => answer,
         };
+        let answer = answer.explain(Permission::GetObject, || format!("read {}", self.url(key)))?;
         let etag = Etag(answer.e_tag.unwrap_or_default());
         let written_at = answer.last_modified.as_ref().and_then(timestamp);
         let announced = answer.content_length.unwrap_or(0);
@@ -139,20 +139,44 @@ impl Bucket {
         }))
     }
 
-    /// Returns an address at which everybody can read the object for a while. It is a credential
-    /// with its maker's rights ([`Permission::GetObject`]).
-    pub async fn signed_url(&self, key: &str, lifetime: Duration) -> Result<Secret> {
-        let doing = || format!("sign an address of {}", self.url(key));
-        let lifetime = PresigningConfig::expires_in(lifetime).map_err(|error| Error::failed(doing()).because(error))?;
-        let request = self
-            .client
-            .get_object()
-            .bucket(&self.name)
-            .key(key)
-            .presigned(lifetime)
-            .await
-            .map_err(|error| Error::failed(doing()).because(error))?;
-        Ok(Secret::new(request.uri().to_string()))
+    async fn ask_for(
+        &self,
+        key: &str,
+        clock: &ServerClock,
+    ) -> Result<GetObjectOutput, SdkError<GetObjectError, HttpResponse>> {
+        let get = self.client.get_object().bucket(&self.name).key(key);
+        let get = get.expected_bucket_owner(&self.account).customize();
+        // Boxed, since a future of the SDK is large and this one is part of many.
+        Box::pin(get.interceptor(clock.clone()).send()).await
+    }
+
+    /// Some minutes long after a bucket began to keep versions, S3 may answer 404 for an object that
+    /// is there. Its lists have the object then.
+    async fn is_listed(&self, key: &str) -> Result<bool> {
+        let list = self.client.list_objects_v2().bucket(&self.name).prefix(key);
+        let list = list.max_keys(1).expected_bucket_owner(&self.account);
+        let first = match Box::pin(list.send()).await {
+            Err(error) if code(&error) == "NoSuchBucket" => return Ok(false),
+            page => page.explain(Permission::ListBucket, || format!("list {}", self.url(key)))?,
+        };
+        Ok(first.contents().first().is_some_and(|object| object.key() == Some(key)))
+    }
+
+    async fn ask_until_found(
+        &self,
+        key: &str,
+        clock: &ServerClock,
+    ) -> Result<Result<GetObjectOutput, SdkError<GetObjectError, HttpResponse>>> {
+        let look = || async {
+            match self.ask_for(key, clock).await {
+                // It may have been removed meanwhile.
+                Err(error) if code(&error) == "NoSuchKey" && self.is_listed(key).await.unwrap_or(true) => {
+                    Look::NotYet("S3 lists the object and answers 404 for it".into())
+                }
+                answer => Look::Ready(answer),
+            }
+        };
+        self.patience.until(|| format!("read {}", self.url(key)), look).await
     }
 
     /// Returns the highest key under a prefix by galloping search: O(log n) requests. A key
@@ -236,20 +260,26 @@ impl Bucket {
         tracing::debug!("s3: put {key}, {} bytes", body.len());
         let mut conflicts = 0;
         loop {
-            let mut put = self
-                .client
-                .put_object()
-                .bucket(&self.name)
-                .key(key)
-                .expected_bucket_owner(&self.account)
-                .content_type("application/json")
-                .body(ByteStream::from(body.to_vec()));
-            put = match when {
-                If::Always => put,
-                If::Absent => put.if_none_match("*"),
-                If::Unchanged(etag) => put.if_match(&etag.0),
+            let send = || {
+                let put = self.client.put_object().bucket(&self.name).key(key);
+                let put = put
+                    .expected_bucket_owner(&self.account)
+                    .content_type("application/json");
+                let put = put.body(ByteStream::from(body.to_vec()));
+                let put = match when {
+                    If::Always => put,
+                    If::Absent => put.if_none_match("*"),
+                    If::Unchanged(etag) => put.if_match(&etag.0),
+                };
+                put.send()
             };
-            match put.send().await {
+            let doing = || format!("write {}", self.url(key));
+            let sent = if self.patience.has_made(&self.name) {
+                Box::pin(self.patience.answer(Permission::PutObject, doing, send)).await?
+            } else {
+                Box::pin(send()).await
+            };
+            match sent {
                 Ok(answer) => return Ok(Written::Done(Etag(answer.e_tag.unwrap_or_default()))),
                 Err(error) => match refusal(&error) {
                     Refusal::Condition if !matches!(when, If::Always) => return self.own_write(key, body).await,
@@ -260,11 +290,7 @@ impl Bucket {
                         tokio::time::sleep(Duration::from_millis(40) * conflicts).await;
                     }
                     _ => {
-                        return Err(explained(
-                            &error,
-                            Permission::PutObject,
-                            format!("write {}", self.url(key)),
-                        ));
+                        return Err(explained(&error, Permission::PutObject, doing()));
                     }
                 },
             }

@@ -131,6 +131,11 @@ impl Maker<'_> {
             .until(step, || async {
                 let all = ec2::restore_instances(self.cloud, self.names).await?;
                 let found = all.into_iter().find(|temporary| temporary.instance == id);
+                if found.is_none()
+                    && let Some(why) = ec2::end(self.cloud, id).await?
+                {
+                    return Err(ec2::ended(id, &why));
+                }
                 Ok(match found {
                     Some(temporary) if temporary.state == "running" && temporary.public_ip.is_some() => {
                         Look::Ready(temporary)

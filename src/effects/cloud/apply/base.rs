@@ -4,8 +4,7 @@ use super::Inputs;
 use super::work::Work;
 use crate::effects::cloud::{Cloud, bucket, ec2, iam, ssm};
 use crate::model::cloud::{
-    Address, AddressAction, BucketAction, Found, GroupAction, KeyPairAction, NewParameter, Plan, RoleAction, Rule,
-    Wanted,
+    Address, AddressAction, BucketAction, Found, GroupAction, KeyPairAction, NewParameter, Plan, RoleAction, Wanted,
 };
 use crate::model::error::{Error, Result};
 use crate::model::secrets::Secrets;
@@ -108,7 +107,9 @@ pub(super) async fn group(work: &Work<'_>, actions: &[&GroupAction], found: &Fou
             GroupAction::Create { name, vpc } => {
                 id = Some(ec2::create_group(work.cloud, &work.wanted.names, name, vpc).await?);
             }
-            GroupAction::Authorize { rule, .. } => authorize(work.cloud, id.as_deref(), rule).await?,
+            GroupAction::Authorize { rule, .. } => {
+                ec2::authorize(work.cloud, id.as_deref().unwrap_or_default(), rule).await?;
+            }
             GroupAction::Revoke { rule, .. } => {
                 ec2::revoke(work.cloud, id.as_deref().unwrap_or_default(), rule).await?;
             }
@@ -121,22 +122,6 @@ pub(super) async fn group(work: &Work<'_>, actions: &[&GroupAction], found: &Fou
         step.done(format!("{id} as wanted"));
     }
     Ok(id)
-}
-
-/// Retries, since EC2 may not see a new group everywhere yet.
-async fn authorize(cloud: &Cloud, group: Option<&str>, rule: &Rule) -> Result<()> {
-    let group = group.unwrap_or_default();
-    let mut tries = 0;
-    while !ec2::authorize(cloud, group, rule).await? {
-        tries += 1;
-        if tries > 30 {
-            return Err(Error::failed(format!("allow {rule} in {group}"))
-                .because("EC2 does not see the group that it made half a minute ago")
-                .hint("run the same command again"));
-        }
-        tokio::time::sleep(std::time::Duration::from_secs(1)).await;
-    }
-    Ok(())
 }
 
 pub(super) async fn role_and_profile(work: &Work<'_>, actions: &[&RoleAction]) -> Result<()> {

@@ -86,9 +86,7 @@ async fn running(work: &Work<'_>, step: &Step, id: &str) -> Result<Instance> {
                 }
                 Some(instance) => {
                     let why = instance.reason.unwrap_or_else(|| "EC2 does not say why".into());
-                    return Err(Error::failed(format!("start {id}: it is {}", instance.state))
-                        .because(why)
-                        .hint("run the same command again; if it happens twice, name another zone or instance type"));
+                    return Err(ec2::ended(id, &format!("{}: {why}", instance.state)));
                 }
                 None => Look::NotYet(format!("{id} is not listed yet")),
             })

@@ -88,11 +88,16 @@ async fn carry_out(work: &Work<'_>, found: &Found, inputs: &Inputs<'_>) -> Resul
     } = work.plan.sections();
     // Each goes on to its end when another fails, so that what was done is what is said to be done.
     let (made, secrets, group, given, endpoint) = tokio::join!(
-        base::bucket(work, &bucket),
-        base::parameters_and_key_pair(work, (&parameters, &key_pair), found, inputs),
-        base::group(work, &group, found),
-        base::role_and_profile(work, &role),
-        base::address(work, found),
+        Box::pin(base::bucket(work, &bucket)),
+        Box::pin(base::parameters_and_key_pair(
+            work,
+            (&parameters, &key_pair),
+            found,
+            inputs
+        )),
+        Box::pin(base::group(work, &group, found)),
+        Box::pin(base::role_and_profile(work, &role)),
+        Box::pin(base::address(work, found)),
     );
     made?;
     let (secrets, group, mut endpoint) = (secrets?, group?, endpoint?);

@@ -58,18 +58,13 @@ pub async fn allocate_address(cloud: &Cloud, names: &Names, name: &str) -> Resul
 
 /// Moves the address to the instance, from any other one.
 pub async fn associate(cloud: &Cloud, address: &Address, instance: &str) -> Result<()> {
-    cloud
-        .ec2
-        .associate_address()
-        .allocation_id(&address.allocation_id)
-        .instance_id(instance)
-        .allow_reassociation(true)
-        .send()
-        .await
-        .explain(Permission::AssociateAddress, || {
-            format!("lead the address {} to {instance}", address.public_ip)
-        })?;
-    Ok(())
+    let associate = cloud.ec2.associate_address().allocation_id(&address.allocation_id);
+    let associate = associate.instance_id(instance).allow_reassociation(true);
+    let doing = || format!("lead the address {} to {instance}", address.public_ip);
+    let done = cloud
+        .patience
+        .seen(Permission::AssociateAddress, doing, || associate.clone().send());
+    done.await.map(drop)
 }
 
 /// Releases the address. Returns false while it is in use; true also if it is gone already.

@@ -82,24 +82,19 @@ pub async fn create_group(cloud: &Cloud, names: &Names, name: &str, vpc: &str) -
     }
 }
 
-/// Allows the traffic of a rule. Returns false while EC2 does not see the group yet.
-pub async fn authorize(cloud: &Cloud, group: &str, rule: &Rule) -> Result<bool> {
-    let permission = permission(group, rule);
+/// Allows the traffic of a rule.
+pub async fn authorize(cloud: &Cloud, group: &str, rule: &Rule) -> Result<()> {
+    let authorize = cloud.ec2.authorize_security_group_ingress().group_id(group);
+    let authorize = authorize.ip_permissions(permission(group, rule));
+    let needed = Permission::AuthorizeSecurityGroupIngress;
+    let doing = || format!("allow {rule} in {group}");
     match cloud
-        .ec2
-        .authorize_security_group_ingress()
-        .group_id(group)
-        .ip_permissions(permission)
-        .send()
-        .await
+        .patience
+        .answer(needed, doing, || authorize.clone().send())
+        .await?
     {
-        Err(error) if code(&error) == "InvalidPermission.Duplicate" => Ok(true),
-        Err(error) if code(&error) == "InvalidGroup.NotFound" => Ok(false),
-        done => done
-            .map(|_| true)
-            .explain(Permission::AuthorizeSecurityGroupIngress, || {
-                format!("allow {rule} in {group}")
-            }),
+        Err(error) if code(&error) == "InvalidPermission.Duplicate" => Ok(()),
+        done => done.map(drop).explain(needed, doing),
     }
 }
 

@@ -1,6 +1,5 @@
 //! Images and machine types.
 
-use super::filter;
 use crate::effects::cloud::Cloud;
 use crate::effects::cloud::failure::{Explain, code};
 use crate::effects::cloud::ssm;
@@ -69,7 +68,9 @@ pub async fn machine_type(cloud: &Cloud, instance_type: &str) -> Result<Option<M
 
 /// Returns the image with this id, if it can be used.
 pub async fn describe_image(cloud: &Cloud, id: &str) -> Result<Option<Image>> {
-    let answer = cloud.ec2.describe_images().filters(filter("image-id", id)).send().await;
+    // By a filter alone, an image that its owner has deprecated is left out; it can still be used.
+    let describe = cloud.ec2.describe_images().image_ids(id).include_deprecated(true);
+    let answer = describe.send().await;
     let answer = match answer {
         Err(error) if code(&error).starts_with("InvalidAMIID") => return Ok(None),
         answer => answer.explain(Permission::DescribeImages, || format!("look for the image {id}"))?,

@@ -59,6 +59,28 @@ pub async fn instance(cloud: &Cloud, id: &str) -> Result<Option<Instance>> {
     Ok(found.into_iter().next())
 }
 
+/// Returns EC2's reason if the instance has ended or is about to.
+pub async fn end(cloud: &Cloud, id: &str) -> Result<Option<String>> {
+    let found = standing(cloud, filter("instance-id", id), "look for an instance").await?;
+    Ok(found.filter(|instance| is_gone(&instance.state)).map(|instance| {
+        let reason = instance.reason.unwrap_or_else(|| "EC2 does not say why".into());
+        format!("{}: {reason}", instance.state)
+    }))
+}
+
+/// Returns the error of an instance that ended instead of running.
+pub fn ended(id: &str, why: &str) -> Error {
+    // EC2 ends an instance so if it cannot use the key of its disk.
+    let hint = if why.contains("Client.InternalError") {
+        "the account most likely encrypts disks by a KMS key that EC2 may not use: see which with `aws ec2 \
+         get-ebs-default-kms-key-id`, and let the key's policy allow these credentials to create grants, or set \
+         another default"
+    } else {
+        "run the same command again; if it happens twice, name another zone or instance type"
+    };
+    Error::failed(format!("start {id}: it is {why}")).hint(hint)
+}
+
 /// Requests a host and returns its id, or `NotYet` while EC2 does not see its parts.
 pub async fn run(cloud: &Cloud, names: &Names, host: &HostSpec, group: &str, user_data: &Secret) -> Result<Run> {
     let mut tags = tags(names, &host.name, Some(host.role));
@@ -126,6 +148,13 @@ pub(super) async fn run_asked(
     let profile = asked.with_role.then_some(profile);
     for attempt in 0..ATTEMPTS {
         let token = token(attempt);
+        // EC2 takes a token once for each zone, and the zones of infra.yml may have changed since.
+        if let Some(there) = by_token(cloud, &token).await? {
+            if is_gone(&there.state) {
+                continue;
+            }
+            return Ok(Run::Made(there.id));
+        }
         let answer = cloud
             .ec2
             .run_instances()
@@ -152,15 +181,15 @@ pub(super) async fn run_asked(
                 .next()
                 .and_then(|made| made.instance_id),
             // An earlier request with other parameters made it: that machine counts.
-            Err(error) if code(&error) == "IdempotentParameterMismatch" => by_token(cloud, &token).await?,
+            Err(error) if code(&error) == "IdempotentParameterMismatch" => {
+                by_token(cloud, &token).await?.map(|instance| instance.id)
+            }
             Err(error) => return not_yet(&error, host),
         };
         let id =
             id.ok_or_else(|| Error::failed(format!("make the instance {}", host.name)).because("EC2 gave no id"))?;
-        match instance(cloud, &id).await? {
-            Some(instance) if is_gone(&instance.state) => {}
-            _ => return Ok(Run::Made(id)),
-        }
+        // One that ends at once is found by its id, with EC2's reason.
+        return Ok(Run::Made(id));
     }
     Err(Error::failed(format!("make the instance {}", host.name))
         .because(format!(
@@ -232,14 +261,39 @@ pub(crate) fn is_gone(state: &str) -> bool {
     matches!(state, "terminated" | "shutting-down")
 }
 
-async fn by_token(cloud: &Cloud, token: &str) -> Result<Option<String>> {
-    let found = describe(
-        cloud,
-        vec![filter("client-token", token)],
-        "look for an instance by its client token",
-    )
-    .await?;
-    Ok(found.into_iter().next().map(|instance| instance.id))
+/// Any instance, with or without a role in the pair.
+struct Standing {
+    id: String,
+    state: String,
+    reason: Option<String>,
+}
+
+async fn by_token(cloud: &Cloud, token: &str) -> Result<Option<Standing>> {
+    let doing = "look for an instance by its client token";
+    standing(cloud, filter("client-token", token), doing).await
+}
+
+async fn standing(cloud: &Cloud, which: Filter, doing: &str) -> Result<Option<Standing>> {
+    let answer = cloud.ec2.describe_instances().filters(which).send().await;
+    let reservations = match answer {
+        Err(error) if code(&error) == "InvalidInstanceID.NotFound" => return Ok(None),
+        answer => {
+            answer
+                .explain(Permission::DescribeInstances, || doing.into())?
+                .reservations
+        }
+    };
+    let reservations = reservations.unwrap_or_default().into_iter();
+    let mut instances = reservations.flat_map(|reservation| reservation.instances.unwrap_or_default());
+    Ok(instances.find_map(|instance| {
+        let state = instance.state.and_then(|state| state.name);
+        let reason = instance.state_reason.and_then(|reason| reason.message);
+        Some(Standing {
+            id: instance.instance_id?,
+            state: state.map(|name| name.as_str().to_string()).unwrap_or_default(),
+            reason: reason.filter(|reason| !reason.is_empty()),
+        })
+    }))
 }
 
 async fn describe(cloud: &Cloud, filters: Vec<Filter>, what: &str) -> Result<Vec<Instance>> {
