@@ -7,6 +7,9 @@ use std::time::Duration;
 use ureq::tls::{Certificate, RootCerts, TlsConfig};
 
 const ATTEMPTS: u32 = 6;
+/// S3 may answer 404 for an object that is there, some minutes long after its bucket began to keep
+/// versions.
+const ABSENT_ATTEMPTS: u32 = 4;
 /// Larger than any object of a backup.
 pub const LARGEST: u64 = 256 << 20;
 
@@ -74,13 +77,18 @@ pub fn object(client: &ureq::Agent, wanted: &Wanted<'_>) -> Result<Vec<u8>, Unre
                 });
             }
             Err(Failure::Final(error)) => return Err(error),
-            Err(Failure::Passing(why)) if attempt == ATTEMPTS => {
+            Err(Failure::Absent) if attempt >= ABSENT_ATTEMPTS => {
+                return Err(Unread::Missing {
+                    name: wanted.name.into(),
+                });
+            }
+            Err(Failure::Passing(why)) if attempt >= ATTEMPTS => {
                 return Err(Unread::Unreachable {
                     name: wanted.name.into(),
                     why: format!("{why}, {ATTEMPTS} times"),
                 });
             }
-            Err(Failure::Passing(_)) => {
+            Err(Failure::Passing(_) | Failure::Absent) => {
                 std::thread::sleep(pause);
                 pause = (pause * 2).min(Duration::from_secs(5));
                 attempt += 1;
@@ -91,6 +99,7 @@ pub fn object(client: &ureq::Agent, wanted: &Wanted<'_>) -> Result<Vec<u8>, Unre
 
 enum Failure {
     Passing(String),
+    Absent,
     Final(Unread),
 }
 
@@ -102,11 +111,7 @@ fn once(client: &ureq::Agent, wanted: &Wanted<'_>) -> Result<Vec<u8>, Failure> {
         .map_err(|error| Failure::Passing(kind(&error)))?;
     match answer.status().as_u16() {
         200 => {}
-        404 => {
-            return Err(Failure::Final(Unread::Missing {
-                name: wanted.name.into(),
-            }));
-        }
+        404 => return Err(Failure::Absent),
         status @ (429 | 500..=599) => return Err(Failure::Passing(format!("S3 answers {status}"))),
         status => {
             return Err(Failure::Final(Unread::Unreachable {

@@ -3,6 +3,7 @@
 use super::catalogue::{Catalogue, Choice, Uncovered, Wish};
 use super::load::{self, Loaded, Unloaded};
 use crate::effects::cloud::s3::Bucket;
+use crate::model::clock::Instant;
 use crate::model::error::{Error, Result};
 use crate::ui::Step;
 use futures_util::{StreamExt, TryStreamExt, stream};
@@ -143,6 +144,28 @@ pub async fn plan(bucket: &Bucket, env: &str, choice: &Choice<'_>, parallel: usi
     })
 }
 
+/// Signs a plan and builds by it. If its addresses ended before the build did, both are done once
+/// more: addresses end with the credentials that sign them, often after an hour.
+pub async fn build_signed<T>(
+    bucket: &Bucket,
+    env: &str,
+    choice: &Choice<'_>,
+    parallel: usize,
+    build: impl AsyncFn(Plan) -> Result<T>,
+) -> Result<T> {
+    let life = bucket.life_of_signed(LIFETIME).await?;
+    once_more_after(life, async || build(plan(bucket, env, choice, parallel).await?).await).await
+}
+
+/// Does the work, and once more if it failed after `life`.
+async fn once_more_after<T>(life: Duration, work: impl AsyncFn() -> Result<T>) -> Result<T> {
+    let end = Instant::now().after(life);
+    match work().await {
+        Err(_) if end.has_passed() => work().await,
+        done => done,
+    }
+}
+
 /// Builds into a folder on this computer.
 pub async fn build(plan: Plan, folder: &Path, step: &Step) -> Result<Built> {
     let folder: PathBuf = folder.into();
@@ -207,8 +230,7 @@ pub async fn to_folder(
     step: &Step,
 ) -> Result<Restored> {
     let begun = std::time::Instant::now();
-    let plan = plan(bucket, env, choice, 8).await?;
-    let built = build(plan, folder, step).await?;
+    let built = build_signed(bucket, env, choice, 8, async |plan| build(plan, folder, step).await).await?;
     let build_s = begun.elapsed().as_secs_f64();
     let second = |second: i64| Timestamp::from_second(second).ok();
     let mut restored = Restored {
@@ -277,4 +299,27 @@ fn alter(folder: &Path, base: &Path, wanted: &Wanted, picks: bool) -> std::resul
     file.sync_all()?;
     std::fs::remove_dir_all(folder.join(FOLDER))?;
     Ok(Some(picked))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    async fn attempts(life: Duration) -> u32 {
+        let attempts = AtomicU32::new(0);
+        let work = async || {
+            attempts.fetch_add(1, Ordering::Relaxed);
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            Err::<(), _>(Error::failed("build"))
+        };
+        once_more_after(life, work).await.unwrap_err();
+        attempts.into_inner()
+    }
+
+    #[tokio::test]
+    async fn a_build_is_repeated_once_if_its_addresses_ended_meanwhile() {
+        assert_eq!(attempts(Duration::from_millis(5)).await, 2);
+        assert_eq!(attempts(Duration::from_secs(60)).await, 1);
+    }
 }

@@ -267,8 +267,11 @@ impl Ready {
         let name = name();
         on_host::room(session, choice.base.plain_bytes + choice.log_bytes()).await?;
         let step = ui.step("build");
-        let plan = restore::plan(environment.store.bucket(), context.env(), choice, 4).await?;
-        let built = on_host::build(session, &name, &plan, &step).await?;
+        let bucket = environment.store.bucket();
+        let built = restore::build_signed(bucket, context.env(), choice, 4, async |plan| {
+            on_host::build(session, &name, &plan, &step).await
+        });
+        let built = built.await?;
         step.done(format!(
             "{} of base and {} of log, last write {}",
             size::bytes(built.base_bytes),

@@ -168,8 +168,10 @@ impl Live<'_> {
         let bytes = self.choice.base.plain_bytes + self.choice.log_bytes();
         on_host::room(&self.on.session, bytes).await?;
         let step = self.on.ui.step("build");
-        let plan = restore::plan(self.on.bucket, self.env, &self.choice, 2).await?;
-        let built = on_host::build(&self.on.session, name, &plan, &step).await?;
+        let built = restore::build_signed(self.on.bucket, self.env, &self.choice, 2, async |plan| {
+            on_host::build(&self.on.session, name, &plan, &step).await
+        });
+        let built = built.await?;
         step.done(format!(
             "{} of base and {} of log, last write {}",
             size::bytes(built.base_bytes),
