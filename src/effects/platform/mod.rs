@@ -11,7 +11,7 @@ pub mod command;
 pub mod heroku;
 
 pub use command::Hook;
-pub use heroku::{Attachment, ConfigVars, Dyno, Formation, Heroku, Release, ReleaseStatus};
+pub use heroku::{Attachment, ConfigVars, Crashed, Dyno, Formation, Heroku, Release, ReleaseStatus};
 
 use crate::model::error::Result;
 use crate::model::secret::Secret;
@@ -42,6 +42,17 @@ pub enum Egress {
 pub struct Standing {
     pub formation: Formation,
     pub maintenance: bool,
+    #[serde(default, skip_serializing_if = "Crashed::is_empty")]
+    pub crashed: Crashed,
+}
+
+/// Says which process types were not waited for; empty if there are none.
+pub fn not_waited_for(crashed: &Crashed) -> String {
+    if crashed.is_empty() {
+        return String::new();
+    }
+    let kinds: Vec<&str> = crashed.iter().map(String::as_str).collect();
+    format!("; not waited for, since it had crashed before: {}", kinds.join(", "))
 }
 
 impl Platform {
@@ -155,11 +166,25 @@ impl Platform {
         }
     }
 
+    /// Returns the process types of which every process has crashed.
+    pub async fn crashed(&self) -> Result<Crashed> {
+        match self {
+            Platform::Heroku(heroku) => heroku.crashed().await,
+            Platform::Command(_) => Ok(Crashed::new()),
+        }
+    }
+
     /// Waits until all wanted processes run this release or a later one, and no older one is shown.
     /// One-off processes keep their vars: see the source's list of clients for those.
-    pub async fn await_processes(&self, release: u64, deadline: Duration, step: &Step) -> Result<()> {
+    pub async fn await_processes(
+        &self,
+        release: u64,
+        crashed: &Crashed,
+        deadline: Duration,
+        step: &Step,
+    ) -> Result<()> {
         match self {
-            Platform::Heroku(heroku) => heroku.await_processes(release, deadline, step).await,
+            Platform::Heroku(heroku) => heroku.await_processes(release, crashed, deadline, step).await,
             Platform::Command(hook) => hook.await_processes(deadline, step).await,
         }
     }
@@ -168,10 +193,11 @@ impl Platform {
     pub async fn standing(&self) -> Result<Standing> {
         match self {
             Platform::Heroku(heroku) => {
-                let (app, formation) = tokio::try_join!(heroku.app(), heroku.formation())?;
+                let (app, formation, crashed) = tokio::try_join!(heroku.app(), heroku.formation(), heroku.crashed())?;
                 Ok(Standing {
                     formation,
                     maintenance: app.maintenance,
+                    crashed,
                 })
             }
             Platform::Command(hook) => hook.may_stop().map(|()| Standing::default()),

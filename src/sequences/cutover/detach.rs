@@ -9,7 +9,7 @@ use super::record::Record;
 use super::state::Cutover;
 use crate::decide::vars;
 use crate::decide::vars::{DetachStep, DetachVars};
-use crate::effects::platform::{ConfigVars, Platform};
+use crate::effects::platform::{ConfigVars, Platform, not_waited_for};
 use crate::model::error::{Error, Result};
 use crate::model::phase::Command;
 use crate::ui::Step;
@@ -57,7 +57,7 @@ impl<R: Record, P: Pair> Cutover<R, P> {
             }
         };
         let step = self.setup.ui.step(format!("keep {} as {}", plan.addon, plan.hosted));
-        let before = newest_release(app).await?;
+        let (before, crashed) = (newest_release(app).await?, app.crashed().await?);
         if !maintenance_was_on {
             app.set_maintenance(true).await?;
         }
@@ -73,14 +73,15 @@ impl<R: Record, P: Pair> Cutover<R, P> {
         if self.reached.fence().is_none() && newest_release(app).await? > before {
             let release = app.terminal_release(before, self.setup.limits.release, &step).await?;
             self.interrupt
-                .or(app.await_processes(release.version, self.setup.limits.release, &step))
+                .or(app.await_processes(release.version, &crashed, self.setup.limits.release, &step))
                 .await?;
         }
         self.write(Entry::Detached { app: name }).await?;
-        step.done(match plan.vars.as_slice() {
+        let done = match plan.vars.as_slice() {
             [var] => format!("{var} is a plain var now, with the same value"),
             vars => format!("{} are plain vars now, with the same values", vars.join(" and ")),
-        });
+        };
+        step.done(done + &not_waited_for(&crashed));
         Ok(true)
     }
 

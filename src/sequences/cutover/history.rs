@@ -366,6 +366,7 @@ mod tests {
         let standing = |web: u64| Standing {
             formation: [("web".to_string(), web)].into(),
             maintenance: web == 0,
+            crashed: Default::default(),
         };
         let stopping = |web| Entry::Stopping {
             apps: [("demo".to_string(), standing(web))].into(),

@@ -5,6 +5,7 @@ use super::history::Entry;
 use super::pair::Pair;
 use super::record::Record;
 use super::state::Cutover;
+use crate::effects::platform::{Crashed, not_waited_for};
 use crate::model::clock::Instant;
 use crate::model::error::{Error, Result};
 use crate::model::phase::Phase;
@@ -118,12 +119,21 @@ impl<R: Record, P: Pair> Cutover<R, P> {
     pub(super) async fn await_running(&mut self) -> Result<()> {
         let step = self.setup.ui.step("processes");
         let deadline = self.setup.limits.release;
+        let mut left_out = Crashed::new();
         for app in &self.setup.apps {
             let release = app.newest_release().await?.map_or(0, |release| release.version);
-            self.interrupt.or(app.await_processes(release, deadline, &step)).await?;
+            let before = self.history.stopped.as_ref().and_then(|apps| apps.get(app.app_name()));
+            let crashed = before.map(|standing| standing.crashed.clone()).unwrap_or_default();
+            self.interrupt
+                .or(app.await_processes(release, &crashed, deadline, &step))
+                .await?;
+            left_out.extend(crashed);
         }
         self.replaced_at = Some(Instant::now());
-        step.done("all that should run runs on the endpoint");
+        step.done(format!(
+            "all that should run runs on the endpoint{}",
+            not_waited_for(&left_out)
+        ));
         Ok(())
     }
 }

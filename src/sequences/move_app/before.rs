@@ -58,6 +58,17 @@ async fn rehearsed(context: &Context, environment: &Environment, without: bool) 
         .hint(format!(
             "{remedy}; then run `infra switch-app --rehearse` again, or go on with --without-rehearsal"
         ))),
+        Some(Record {
+            at,
+            verdict: Verdict::Unknown { reason, remedy },
+            ..
+        }) if !without => Err(Error::unproven(format!(
+            "switch the app: what its rehearsal at {} came to is not known: {reason}",
+            at.strftime("%F %H:%M UTC")
+        ))
+        .hint(format!(
+            "{remedy}; run `infra switch-app --rehearse` again, or go on with --without-rehearsal"
+        ))),
         Some(_) => Ok(()),
         None => {
             if !without {

@@ -1,7 +1,7 @@
 //! `infra switch-app` without a source: nobody to fence, nothing to compare, so it only sets vars.
 
-use crate::effects::platform::Platform;
 use crate::effects::platform::heroku::owner;
+use crate::effects::platform::{Platform, not_waited_for};
 use crate::effects::state::Held;
 use crate::model::error::{Error, ExitCode, Kind, Result};
 use crate::model::secret::Secret;
@@ -51,6 +51,7 @@ pub async fn switch(context: &Context, environment: &Environment, confirmed: &Co
             ]
             .into();
             lock.confirm(Duration::ZERO).await?;
+            let crashed = app.crashed().await?;
             let set = app.set_config_vars(&wanted).await;
             // Apps before this one have moved already.
             let Some(before) = set.map_err(|error| partly(error, !releases.is_empty()))? else {
@@ -58,8 +59,12 @@ pub async fn switch(context: &Context, environment: &Environment, confirmed: &Co
                 continue;
             };
             let release = app.terminal_release(before, RELEASE, &step).await?;
-            app.await_processes(release.version, RELEASE, &step).await?;
-            step.done(format!("release v{} runs on the endpoint", release.version));
+            app.await_processes(release.version, &crashed, RELEASE, &step).await?;
+            step.done(format!(
+                "release v{} runs on the endpoint{}",
+                release.version,
+                not_waited_for(&crashed)
+            ));
             releases.insert(app.app_name().to_string(), release.version);
         }
         Ok::<_, Error>(releases)

@@ -37,6 +37,8 @@ use std::time::Duration;
 /// How long the app's process may take. The scratch server lives a little longer.
 const PROCESS: Duration = Duration::from_secs(10 * 60);
 const SERVER: Duration = Duration::from_secs(15 * 60);
+/// How long the platform's log may take to say how the process ended.
+const LOG: Duration = Duration::from_secs(60);
 /// How long the server may take to load its certificate and answer.
 const START: Duration = Duration::from_secs(30);
 
@@ -86,14 +88,14 @@ impl Setup<'_> {
         let log = self.scratch.log(self.session).await?;
         let mut evidence = evidence::gather(&mut connection, &log).await?;
         evidence.ended = ended;
-        let lines = self.platform.log_of(&name).await;
+        let lines = self.platform.log_of_ended(&name, LOG, &step).await;
         (evidence.status, evidence.printed) = verdict::read_log(&self.without_secrets(lines));
         let verdict = verdict::judge(&evidence);
         match &verdict {
             Verdict::Passed { writes, reads } => step.done(format!(
                 "{name} wrote {writes} times and read {reads} times as the user app"
             )),
-            Verdict::Failed { reason, .. } => step.failed(reason.clone()),
+            Verdict::Failed { reason, .. } | Verdict::Unknown { reason, .. } => step.failed(reason.clone()),
         }
         Ok(verdict)
     }

@@ -93,6 +93,10 @@ mod tests {
                 reason: "a".into(),
                 remedy: "b".into(),
             },
+            Verdict::Unknown {
+                reason: "a".into(),
+                remedy: "b".into(),
+            },
         ] {
             let record = Record::new(verdict, &config(""), Timestamp::UNIX_EPOCH);
             let text = serde_json::to_string(&record).unwrap();

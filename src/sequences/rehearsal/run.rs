@@ -40,13 +40,16 @@ pub async fn run(context: &Context) -> Result<ExitCode> {
         Verdict::Passed { writes, reads } => Some(format!(
             "the app gets in: {writes} writes and {reads} reads over TLS as the user app, by `{command}`"
         )),
-        Verdict::Failed { .. } => None,
+        Verdict::Failed { .. } | Verdict::Unknown { .. } => None,
     };
     context.ui.report(json!({ "rehearsal": verdict }), line);
     match verdict {
         Verdict::Passed { .. } => Ok(ExitCode::Done),
         Verdict::Failed { reason, remedy } => {
             Err(Error::unproven(format!("get the app into its new Redis: {reason}")).hint(remedy))
+        }
+        Verdict::Unknown { reason, remedy } => {
+            Err(Error::unproven(format!("prove that the app gets into its new Redis: {reason}")).hint(remedy))
         }
     }
 }

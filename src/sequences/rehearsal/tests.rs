@@ -122,6 +122,7 @@ impl Stand {
             .await
             .unwrap();
         evidence.ended = true;
+        evidence.status = Some(0);
         evidence
     }
 
@@ -160,6 +161,7 @@ async fn a_correct_app_passes_and_watching_it_leaves_no_trace() {
         stand.evidence().await,
         Evidence {
             ended: true,
+            status: Some(0),
             ..Evidence::default()
         }
     );

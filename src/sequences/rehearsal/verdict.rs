@@ -1,5 +1,6 @@
 //! Turns what a scratch server saw into a verdict with its reason. Pure.
 
+use crate::effects::platform::heroku::ENDED;
 use serde::{Deserialize, Serialize};
 
 /// The scratch server's view of the app's process.
@@ -52,8 +53,19 @@ pub enum Refused {
 #[derive(Clone, Debug, Deserialize, Serialize, PartialEq, Eq)]
 #[serde(tag = "verdict", rename_all = "lowercase")]
 pub enum Verdict {
-    Passed { writes: u64, reads: u64 },
-    Failed { reason: String, remedy: String },
+    Passed {
+        writes: u64,
+        reads: u64,
+    },
+    Failed {
+        reason: String,
+        remedy: String,
+    },
+    /// The app got in, and its own check may have failed or not.
+    Unknown {
+        reason: String,
+        remedy: String,
+    },
 }
 
 impl Verdict {
@@ -112,16 +124,22 @@ pub fn judge(evidence: &Evidence) -> Verdict {
                 "see what it found wrong: its exit status must be 0",
             );
         }
-        return if evidence.ended {
-            Verdict::Passed {
-                writes: evidence.writes,
-                reads: evidence.reads,
-            }
-        } else {
-            failed(
+        if !evidence.ended {
+            return failed(
                 "the app got in, but its check did not end in time".into(),
                 "let the command of app.rehearse end by itself",
-            )
+            );
+        }
+        if evidence.status.is_none() {
+            return Verdict::Unknown {
+                reason: "the app got in, wrote and read, but the platform's log does not say how its check ended"
+                    .into(),
+                remedy: "see with `heroku logs --ps run` whether its exit status was 0".into(),
+            };
+        }
+        return Verdict::Passed {
+            writes: evidence.writes,
+            reads: evidence.reads,
         };
     }
     let tried = |kind: Handshake| evidence.handshakes.contains(&kind);
@@ -197,7 +215,7 @@ pub fn read_log(lines: &[String]) -> (Option<i32>, Vec<String>) {
     let mut printed = Vec::new();
     for line in lines {
         let text = line.split_once("]: ").map_or(line.as_str(), |(_, text)| text);
-        if let Some(rest) = text.split("exited with status ").nth(1) {
+        if let Some(rest) = text.split(ENDED).nth(1) {
             status = rest.split_whitespace().next().and_then(|word| word.parse().ok());
         } else if line.contains(" app[") && !text.trim().is_empty() {
             printed.push(text.trim().chars().take(200).collect());
@@ -238,8 +256,16 @@ mod tests {
             writes: 2,
             reads: 1,
             ended: true,
+            status: Some(0),
             ..Evidence::default()
         }
+    }
+
+    #[test]
+    fn without_an_exit_status_an_app_that_got_in_has_not_passed() {
+        let unknown = Evidence { status: None, ..good() };
+        assert!(matches!(judge(&unknown), Verdict::Unknown { .. }));
+        assert!(!judge(&unknown).passed());
     }
 
     fn nothing() -> Evidence {

@@ -1,7 +1,7 @@
 //! The app's side: it gets the new password, its processes are replaced, and the old ones are gone.
 
 use crate::decide::vars::place;
-use crate::effects::platform::{ConfigVars, Platform, ReleaseStatus};
+use crate::effects::platform::{ConfigVars, Platform, ReleaseStatus, not_waited_for};
 use crate::effects::redis::control::Client;
 use crate::effects::redis::{Server, control};
 use crate::effects::wait::{Look, Wait};
@@ -62,6 +62,7 @@ pub async fn tell(
     step: &Step,
 ) -> Result<u64> {
     let name = app.app_name();
+    let crashed = app.crashed().await?;
     let before = match app.set_config_vars(wanted).await? {
         Some(before) => before,
         None => app
@@ -77,12 +78,14 @@ pub async fn tell(
         ))
         .hint("the app runs on with the old password, and both are accepted; mend the release, then run `infra rotate app` again"));
     }
-    app.await_processes(release.version, limits.release, step).await?;
+    app.await_processes(release.version, &crashed, limits.release, step)
+        .await?;
     await_one_offs(app, release.version, limits.leaving, step).await?;
     // Processes that were asked to stop are not shown, and may reconnect until they are killed.
     step.update(format!(
-        "processes that were asked to stop may live for {} s more",
-        limits.grace.as_secs()
+        "processes that were asked to stop may live for {} s more{}",
+        limits.grace.as_secs(),
+        not_waited_for(&crashed)
     ));
     tokio::time::sleep(limits.grace).await;
     Ok(release.version)

@@ -143,6 +143,32 @@ impl Heroku {
         Ok(reply.and_then(|addon| addon.config_vars))
     }
 
+    /// Returns the plan of the add-on that owns `var`, and its price in cents a month; `None` if no
+    /// add-on owns it, or the platform does not say the price.
+    pub async fn plan_of(&self, var: &str) -> Result<Option<(String, u64)>> {
+        #[derive(Deserialize)]
+        struct Reply {
+            plan: Named,
+            billed_price: Option<Price>,
+        }
+        #[derive(Deserialize)]
+        struct Price {
+            cents: u64,
+            unit: String,
+        }
+        let attachments = self.attachments().await?;
+        let Some(owner) = owner(&attachments, &self.app, var) else {
+            return Ok(None);
+        };
+        let path = format!("/addons/{}", owner.addon_id);
+        let doing = format!("read the price of add-on {}", owner.addon_name);
+        let reply: Option<Reply> = self.http.find_allowed(&path, &doing).await?;
+        Ok(reply.and_then(|reply| {
+            let price = reply.billed_price.filter(|price| price.unit == "month")?;
+            Some((reply.plan.name, price.cents))
+        }))
+    }
+
     /// Returns the apps that an add-on is attached to, with the names of the attachments.
     pub async fn attachments_of_addon(&self, addon: &str) -> Result<Vec<(String, String)>> {
         let doing = format!("list the attachments of add-on {addon}");

@@ -32,6 +32,8 @@ const LONGEST_LIST: usize = 16 << 20;
 const LONGEST_REFUSAL: usize = 64 << 10;
 /// Only the end of a log is useful.
 const LONGEST_LOG: usize = 1 << 20;
+/// How long to read a log that does not end. It begins with what is there.
+const STREAMED: Duration = Duration::from_secs(4);
 
 #[derive(Clone)]
 pub(super) struct Http {
@@ -240,21 +242,34 @@ impl Http {
     }
 
     /// Returns the text at an address from the platform, such as a log's; empty if there is none.
-    /// The address is its own secret, so the key is not sent.
-    pub(super) async fn text_at(&self, url: &str) -> String {
+    /// Reads to its end, or until `enough`, or for [`STREAMED`]: a log may have no end. The address
+    /// is its own secret, so the key is not sent.
+    pub(super) async fn text_at(&self, url: &str, enough: impl Fn(&str) -> bool) -> String {
         let Ok(url) = reqwest::Url::parse(url) else {
             return String::new();
         };
         if !http::is_safe(&url) {
             return String::new();
         }
-        match self.client.get(url).send().await {
-            Ok(response) if response.status().is_success() => match http::body(response, LONGEST_LOG).await {
-                Ok(body) => String::from_utf8_lossy(&body).into_owned(),
-                Err(_) => String::new(),
-            },
-            _ => String::new(),
-        }
+        let mut text = Vec::new();
+        let reading = async {
+            let Ok(mut response) = self.client.get(url).send().await else {
+                return;
+            };
+            if !response.status().is_success() {
+                return;
+            }
+            while let Ok(Some(chunk)) = response.chunk().await {
+                let room = LONGEST_LOG.saturating_sub(text.len());
+                text.extend_from_slice(&chunk[..chunk.len().min(room)]);
+                if text.len() >= LONGEST_LOG || enough(&String::from_utf8_lossy(&text)) {
+                    return;
+                }
+            }
+        };
+        // The part that came in time is of use without the rest.
+        let _ = tokio::time::timeout(STREAMED, reading).await;
+        String::from_utf8_lossy(&text).into_owned()
     }
 
     /// Asks until there is an answer. The inner error is the platform's refusal.

@@ -17,7 +17,8 @@ mod tests;
 pub use attachments::{Attachment, owner};
 pub use config_vars::ConfigVars;
 pub use consumers::{Consumer, Consumers};
-pub use processes::{Dyno, Formation};
+pub use one_off::ENDED;
+pub use processes::{Crashed, Dyno, Formation};
 pub use releases::{Release, ReleaseStatus};
 pub use survey::{AppSurvey, ChangeProbe};
 

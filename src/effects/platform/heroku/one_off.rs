@@ -2,12 +2,18 @@
 
 use super::http::{Changed, not_taken};
 use super::{Dyno, Heroku};
+use crate::effects::wait::{Look, Wait};
 use crate::model::error::{Doing, Error, Result};
 use crate::model::secret;
 use crate::model::secret::Secret;
+use crate::ui::Step;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
+
+/// The platform's log says this of a process that has ended, before its exit status.
+pub const ENDED: &str = "exited with status ";
 
 /// The body of the request.
 #[derive(Serialize)]
@@ -93,16 +99,50 @@ impl Heroku {
         Err(not_taken(&doing, lost))
     }
 
-    /// Returns log lines of a process to show, oldest first; empty if the platform gives none.
-    pub async fn log_of(&self, name: &str) -> Vec<String> {
-        let body = serde_json::json!({ "dyno": name, "lines": 100, "tail": false });
-        let Changed::Done(session) = self.http.change("POST", &self.path("/log-sessions"), Some(body)).await else {
+    /// Returns log lines of a process that has ended, oldest first. Waits for the line that says how
+    /// it ended, since lines come late; without it after `deadline`.
+    pub async fn log_of_ended(&self, name: &str, deadline: Duration, step: &Step) -> Vec<String> {
+        let last = Mutex::new(Vec::new());
+        let what = format!("the log to say how {name} ended");
+        let wait = Wait::new(&what, deadline, "");
+        let waited = wait
+            .until(step, || async {
+                let lines = self.log_of(name).await;
+                let seen = format!("{} lines of its log", lines.len());
+                let is_whole = lines.iter().any(|line| line.contains(ENDED));
+                *last.lock().unwrap_or_else(PoisonError::into_inner) = lines;
+                Ok(if is_whole { Look::Ready(()) } else { Look::NotYet(seen) })
+            })
+            .await;
+        if let Err(error) = waited {
+            tracing::debug!("{error}");
+        }
+        last.into_inner().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Returns the log lines that there are of a process; empty if the platform gives none.
+    pub(super) async fn log_of(&self, name: &str) -> Vec<String> {
+        let path = self.path("/log-sessions");
+        let some = serde_json::json!({ "dyno": name, "lines": 100, "tail": false });
+        let session = match self.http.change("POST", &path, Some(some)).await {
+            Changed::Done(session) => session,
+            // Logs of apps of another kind cannot be asked for a number of lines.
+            Changed::Refused(_) => match self
+                .http
+                .change("POST", &path, Some(serde_json::json!({ "dyno": name })))
+                .await
+            {
+                Changed::Done(session) => session,
+                Changed::Refused(_) | Changed::Unclear(_) => return Vec::new(),
+            },
+            Changed::Unclear(_) => return Vec::new(),
+        };
+        let Some(url) = session["logplex_url"].as_str() else {
             return Vec::new();
         };
-        match session["logplex_url"].as_str() {
-            Some(url) => self.http.text_at(url).await.lines().map(str::to_string).collect(),
-            None => Vec::new(),
-        }
+        let text = self.http.text_at(url, |text| text.contains(ENDED)).await;
+        let lines = text.lines().filter(|line| !line.trim().is_empty());
+        lines.map(str::to_string).collect()
     }
 
     async fn one_offs(&self) -> Result<BTreeSet<String>> {
@@ -166,15 +206,47 @@ mod tests {
             .run_one_off("echo out of paper; exit 3", &BTreeMap::new(), Duration::from_secs(60))
             .await
             .unwrap();
-        let begun = std::time::Instant::now();
-        loop {
-            let lines = stand.heroku.log_of(&name).await;
-            let has = |text: &str| lines.iter().any(|line| line.contains(text));
-            if has("out of paper") && has("exited with status 3") {
-                break;
-            }
-            assert!(begun.elapsed() < Duration::from_secs(20), "{lines:?}");
-            tokio::time::sleep(Duration::from_millis(50)).await;
+        let lines = log(&stand, &name, 20).await;
+        let has = |text: &str| lines.iter().any(|line| line.contains(text));
+        assert!(has("out of paper") && has("exited with status 3"), "{lines:?}");
+    }
+
+    async fn log(stand: &Stand, name: &str, seconds: u64) -> Vec<String> {
+        let step = crate::ui::Ui::silent().step("test");
+        let deadline = Duration::from_secs(seconds);
+        stand.heroku.log_of_ended(name, deadline, &step).await
+    }
+
+    #[tokio::test]
+    async fn a_log_that_comes_late_and_never_ends_still_says_how_a_one_off_ended() {
+        for logs in [
+            json!({"late_seconds": 3}),
+            json!({"endless": true}),
+            json!({"late_seconds": 3, "endless": true}),
+        ] {
+            let stand = Stand::new().await;
+            let knobs = json!({"boot_seconds": 0, "logs": logs});
+            stand.admin("apps/demo/behaviour", knobs).await;
+            let name = stand
+                .heroku
+                .run_one_off("echo out of paper; exit 3", &BTreeMap::new(), Duration::from_secs(60))
+                .await
+                .unwrap();
+            let lines = log(&stand, &name, 30).await;
+            assert!(lines.iter().any(|line| line.contains("status 3")), "{logs}: {lines:?}");
         }
+    }
+
+    #[tokio::test]
+    async fn a_log_that_does_not_come_in_time_is_given_as_far_as_it_came() {
+        let stand = Stand::new().await;
+        let knobs = json!({"boot_seconds": 0, "logs": {"late_seconds": 600}});
+        stand.admin("apps/demo/behaviour", knobs).await;
+        let name = stand
+            .heroku
+            .run_one_off("echo out of paper", &BTreeMap::new(), Duration::from_secs(60))
+            .await
+            .unwrap();
+        assert_eq!(log(&stand, &name, 1).await, Vec::<String>::new());
     }
 }

@@ -30,6 +30,11 @@ impl ReleaseStatus {
     pub fn is_terminal(self) -> bool {
         self != ReleaseStatus::Pending
     }
+
+    /// Returns true if the release will never be in force.
+    pub fn has_failed(self) -> bool {
+        matches!(self, ReleaseStatus::Failed | ReleaseStatus::Expired)
+    }
 }
 
 impl Heroku {

@@ -101,6 +101,82 @@ impl Stand {
 }
 
 #[tokio::test]
+async fn processes_that_sleep_or_had_crashed_before_are_not_waited_for() {
+    let stand = Stand::new().await;
+    let formation = json!({
+        "web": {"command": ["sleep", "600"], "quantity": 1},
+        "worker": {"command": ["sleep", "600"]},
+        "clock": {"command": ["sleep", "600"]},
+    });
+    stand
+        .admin("apps", json!({"name": "lazy", "region": "us", "formation": formation}))
+        .await;
+    stand
+        .admin(
+            "apps/lazy/behaviour",
+            json!({"boot_seconds": 0, "asleep": ["worker"], "crashing": ["clock"]}),
+        )
+        .await;
+    let heroku = stand.heroku.of("lazy");
+    let scaled = BTreeMap::from([("worker".to_string(), 1), ("clock".to_string(), 1)]);
+    heroku.scale(&scaled).await.unwrap();
+    let crashed = heroku.crashed().await.unwrap();
+    assert_eq!(crashed.iter().collect::<Vec<_>>(), ["clock"]);
+    let before = heroku.newest_release().await.unwrap().unwrap().version;
+    let wanted = BTreeMap::from([("COLOUR".to_string(), Some(Secret::new("blue")))]);
+    heroku.set_config_vars(&wanted).await.unwrap();
+    let step = Ui::silent().step("test");
+    let wait = |crashed| heroku.await_processes(before + 1, crashed, Duration::from_secs(5), &step);
+    wait(&crashed).await.unwrap();
+    let error = wait(&Crashed::new()).await.unwrap_err();
+    assert!(
+        error.to_string().contains("1 clock to come up, which crashed with it"),
+        "{error}"
+    );
+}
+
+#[tokio::test]
+async fn processes_of_a_release_that_failed_are_not_waited_for() {
+    let stand = Stand::new().await;
+    stand
+        .heroku
+        .scale(&BTreeMap::from([("web".to_string(), 1)]))
+        .await
+        .unwrap();
+    stand
+        .admin(
+            "apps/demo/behaviour",
+            json!({"release_phase": {"seconds": 0, "fails": true}}),
+        )
+        .await;
+    let before = stand.release().await;
+    stand.set("COLOUR", Some("blue")).await.unwrap();
+    let step = Ui::silent().step("test");
+    let release = stand
+        .heroku
+        .terminal_release(before, Duration::from_secs(20), &step)
+        .await
+        .unwrap();
+    assert_eq!(release.status, ReleaseStatus::Failed);
+    let begun = Instant::now();
+    let error = stand
+        .heroku
+        .await_processes(release.version, &Crashed::new(), Duration::from_secs(600), &step)
+        .await
+        .unwrap_err();
+    assert!(error.to_string().contains("that release failed"), "{error}");
+    assert!(begun.elapsed() < Duration::from_secs(20));
+}
+
+#[tokio::test]
+async fn the_plan_of_an_owned_var_has_its_price() {
+    let stand = Stand::new().await;
+    let plan = stand.heroku.plan_of("REDIS_URL").await.unwrap();
+    assert_eq!(plan, Some(("p:q".to_string(), 1500)));
+    assert_eq!(stand.heroku.plan_of("COLOUR").await.unwrap(), None);
+}
+
+#[tokio::test]
 async fn an_owned_var_cannot_be_set_and_the_error_says_who_owns_it() {
     let stand = Stand::new().await;
     let attachments = stand.heroku.attachments().await.unwrap();
