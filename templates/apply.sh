@@ -17,9 +17,40 @@ try() {
     said=$("$@" 2>&1 </dev/null 9>&-) || fail "$1: $(tail -n 4 <<<"$said")"
 }
 
+# Runs apt with `options`. The variable `said` gets its output. Repeats it while the output has a
+# line that matches $1: apt waits for dpkg's lock alone, not for those of lists and archives.
+patiently() {
+    local passing=$1 end=$((SECONDS + 300)) reason
+    shift
+    until said=$(apt-get "${options[@]}" "$@" 2>&1 </dev/null 9>&-); do
+        reason=$(grep -m 1 -E "^[EW]: .*($passing)" <<<"$said") || return 1
+        ((SECONDS < end)) || return 1
+        echo "doing apt-get $1, again and again, since it says: $reason"
+        sleep 2
+    done
+}
+
+# Starts or restarts a unit. If it fails, its own last lines say more than systemd's about it.
+bring_up() {
+    local action=$1 unit=$2 since said own
+    since=$(date +%s)
+    # A unit that gave up after too many tries starts again too, and so does an engine that could not load its copy.
+    rm -f /var/lib/infra/copy-refused
+    date +%s >/var/lib/infra/copying-since
+    systemctl reset-failed "$unit" 2>/dev/null || true
+    if said=$(systemctl "$action" "$unit" 2>&1 </dev/null 9>&-); then return; fi
+    own=$(journalctl --quiet --no-pager --output cat --since "@$since" "_SYSTEMD_UNIT=$unit" 2>/dev/null |
+        grep -v '^[[:space:]]*$' | tail -n 3)
+    fail "systemctl $action $unit: ${own:-$(tail -n 4 <<<"$said")}"
+}
+
 install_packages() {
-    local policy=/usr/sbin/policy-rc.d said
+    local policy=/usr/sbin/policy-rc.d said round
     local options=(-o DPkg::Lock::Timeout=300 -o Dpkg::Options::=--force-confdef -o Dpkg::Options::=--force-confold)
+    # Otherwise apt takes lists that it could not fetch for a success.
+    options+=(-o APT::Update::Error-Mode=any)
+    local locked='[Uu]nable to lock|[Cc]ould not get lock|[Uu]nable to acquire'
+    local missed='[Ff]ailed to fetch|[Ff]ailed to download'
     export DEBIAN_FRONTEND=noninteractive NEEDRESTART_MODE=l
     # A package must not start its service with the distribution's settings, not even for a moment.
     # A policy that is marked as ours was left by a run that died here.
@@ -28,11 +59,12 @@ install_packages() {
         printf '#!/bin/sh\n# infra\nexit 101\n' >"$policy"
         chmod 755 "$policy"
     fi
-    if ! apt-get "${options[@]}" install -y --no-install-recommends "$@" >/dev/null 2>&1 </dev/null 9>&-; then
-        said=$(apt-get "${options[@]}" update 2>&1 </dev/null 9>&-) || echo "warning apt-get update: $(tail -n 1 <<<"$said")"
-        said=$(apt-get "${options[@]}" install -y --no-install-recommends "$@" 2>&1 </dev/null 9>&-) ||
-            fail "apt-get install $*: $(grep '^E:' <<<"$said" || tail -n 3 <<<"$said")"
-    fi
+    for round in 1 2 3; do
+        if patiently "$locked" install -y --no-install-recommends "$@"; then break; fi
+        ((round < 3)) || fail "apt-get install $*: $(grep '^E:' <<<"$said" || tail -n 3 <<<"$said")"
+        # There may be no lists, or older ones than the mirror has.
+        patiently "$locked|$missed" update || echo "warning apt-get update: $(tail -n 1 <<<"$said")"
+    done
     if [[ $(trap -p EXIT) ]]; then
         rm -f "$policy"
         trap - EXIT
@@ -200,13 +232,7 @@ main() {
             reach "$first" $rest
             ;;
         role) try /usr/local/sbin/infra-role apply ;;
-        start | restart)
-            # A unit that gave up after too many tries starts again too, and so does an engine that could not load its copy.
-            rm -f /var/lib/infra/copy-refused
-            date +%s >/var/lib/infra/copying-since
-            systemctl reset-failed "$first" 2>/dev/null || true
-            try systemctl "$action" "$first"
-            ;;
+        start | restart) bring_up "$action" "$first" ;;
         enable | disable | stop) try systemctl "$action" "$first" ;;
         settled) rm -rf /var/lib/infra/pending /var/lib/infra/incoming ;;
         end)

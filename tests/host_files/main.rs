@@ -10,6 +10,7 @@
 mod endless;
 mod host;
 mod log;
+mod packages;
 mod power_loss;
 mod restores;
 mod role;
