@@ -44,7 +44,7 @@ impl<'a> Wait<'a> {
                 return Err(Error::failed(format!(
                     "wait for {}: still not there after {} s; last seen: {seen}",
                     self.what,
-                    self.deadline.as_secs()
+                    begun.elapsed().as_secs()
                 ))
                 .hint(self.hint));
             }

@@ -38,7 +38,8 @@ impl Session {
 
     /// As [`Session::connect`], and shows on `step` what is seen meanwhile.
     pub async fn connect_watched(target: &Target, deadline: Duration, step: &Step) -> Result<Self> {
-        let end = Instant::now().after(deadline);
+        let begun = Instant::now();
+        let end = begun.after(deadline);
         let mut absent_pause = Duration::from_millis(100);
         let mut refused_pause = Duration::from_secs(3);
         let mut logins = 0;
@@ -66,7 +67,7 @@ impl Session {
                 }
             };
             if end.remaining() <= pause || logins >= LOGINS {
-                return Err(Self::unreachable(target, deadline, &seen));
+                return Err(Self::unreachable(target, begun.elapsed(), logins, &seen));
             }
             step.update(format!("waiting for ssh: {seen}"));
             tokio::time::sleep(pause).await;
@@ -90,14 +91,20 @@ impl Session {
         })
     }
 
-    fn unreachable(target: &Target, deadline: Duration, seen: &str) -> Error {
+    fn unreachable(target: &Target, waited: Duration, logins: u32, seen: &str) -> Error {
+        // More logins would only lengthen the host's penalty.
+        let refused = if logins >= LOGINS {
+            format!(" and {logins} refusals")
+        } else {
+            String::new()
+        };
         Error::failed(format!(
-            "log in to {} as {} at {}:{} within {} s; last seen: {seen}",
+            "log in to {} as {} at {}:{}, tried for {} s{refused}; last seen: {seen}",
             target.label,
             target.user,
             target.address,
             target.port,
-            deadline.as_secs()
+            waited.as_secs()
         ))
         .hint(
             "see that the instance runs and that you come from where ssh is let in: hosts.admin_cidrs in infra.yml, or where that is left out the address from which \

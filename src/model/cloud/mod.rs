@@ -4,6 +4,7 @@ mod action;
 mod found;
 mod permission;
 mod policy;
+pub mod price;
 mod rule;
 mod show;
 mod teardown;

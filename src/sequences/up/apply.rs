@@ -1,7 +1,7 @@
 //! Carries out what was shown: the cloud, both hosts, the data, the backup.
 
-use super::show::{host_lines, report};
-use super::{Reached, Seen, inventory, look, pair};
+use super::show::{Made, host_lines, report};
+use super::{Changes, Reached, Seen, inventory, look, pair};
 use crate::effects::backup;
 use crate::effects::backup::BackupSummary;
 use crate::effects::cloud;
@@ -63,6 +63,7 @@ fn refuse_surprises(shown: &Seen, now: &Seen) -> Result<()> {
 }
 
 async fn apply_locked(context: &Context, environment: &Environment, mut seen: Seen, lock: &Held) -> Result<()> {
+    let planned = seen.changes();
     // The hosts get what was planned for them, over the sessions that looked.
     let mut looked = seen.hosts.take().unwrap_or_default();
     let seen = &seen;
@@ -132,6 +133,7 @@ async fn apply_locked(context: &Context, environment: &Environment, mut seen: Se
             lock
         )
     )?;
+    let made = made(planned, stood.done.len(), [&master, &replica]);
     let mut warnings = master.warnings;
     warnings.extend(replica.warnings);
     let sessions = [&master.session, &replica.session];
@@ -156,14 +158,34 @@ async fn apply_locked(context: &Context, environment: &Environment, mut seen: Se
             .await?;
     }
     inventory(&reached, &writer.state().await).save(&context.inventory_path())?;
-    let changes = stood.done.len() + master.changes + replica.changes;
-    report(context, seen, &reached, &servers, Some(&backup), changes, &warnings);
+    report(context, seen, &reached, &servers, Some(&backup), made, &warnings);
     Ok(())
+}
+
+/// Counts what was done as the plan counted it: a new host is one change, whatever its steps.
+fn made(planned: Changes, cloud: usize, hosts: [&SetUp; 2]) -> Made {
+    let steps = |new: bool| {
+        hosts
+            .iter()
+            .filter(|host| host.is_new == new)
+            .map(|host| host.changes)
+            .sum()
+    };
+    Made {
+        changes: Changes {
+            cloud,
+            host_steps: steps(false),
+            ..planned
+        },
+        set_up_steps: steps(true),
+    }
 }
 
 struct SetUp {
     session: crate::effects::remote::Session,
     changes: usize,
+    /// True if the host was not set up before.
+    is_new: bool,
     warnings: Vec<String>,
 }
 
@@ -177,6 +199,7 @@ async fn set_up(
 ) -> Result<SetUp> {
     let step = context.ui.step(format!("host {role}"));
     let record = writer.state().await.hosts.get(&role).cloned().unwrap_or_default();
+    let is_new = !record.is_known();
     let work = async {
         let looked = match looked {
             Some(looked) => looked,
@@ -201,6 +224,7 @@ async fn set_up(
     Ok(SetUp {
         session,
         changes: outcome.changes,
+        is_new,
         warnings: outcome.warnings,
     })
 }

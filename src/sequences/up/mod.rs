@@ -12,7 +12,8 @@ use crate::effects::host::programs::Programs;
 use crate::effects::host::upkeep;
 use crate::effects::inventory::{Host, Inventory};
 use crate::effects::state::Held;
-use crate::model::cloud::{Found, Instance, Plan, Wanted};
+use crate::model::cloud::price::{self, Monthly};
+use crate::model::cloud::{Action, Found, HostAction, Instance, Plan, Wanted};
 use crate::model::error::{Error, ExitCode, Result};
 use crate::model::role::Role;
 use crate::model::state::{HostRecord, State};
@@ -26,12 +27,48 @@ use crate::sequences::setup::{access, wanted};
 use crate::ui::Step;
 use apply::apply;
 use jiff::Timestamp;
-use show::{host_lines, report, show_plan};
+use show::{Made, host_lines, report, show_plan};
 use std::collections::BTreeMap;
+use std::fmt;
 use std::time::Duration;
 
 /// A host that was set up answers at once, or is in trouble; after a reboot it may take a moment.
 const ANSWER: Duration = Duration::from_secs(20);
+
+/// How much is to be changed, or was. Setting up a new host counts as one, however many steps.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Changes {
+    cloud: usize,
+    new_hosts: usize,
+    /// On hosts that were set up before.
+    host_steps: usize,
+}
+
+impl Changes {
+    fn all(self) -> usize {
+        self.cloud + self.new_hosts + self.host_steps
+    }
+}
+
+impl fmt::Display for Changes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let named = [
+            (self.cloud, "in the cloud"),
+            (self.new_hosts, "hosts to set up"),
+            (self.host_steps, "on the hosts"),
+        ];
+        let named: Vec<String> = named
+            .iter()
+            .filter(|(count, _)| *count > 0)
+            .map(|(count, what)| format!("{count} {what}"))
+            .collect();
+        write!(f, "{} changes", self.all())?;
+        if named.is_empty() {
+            return Ok(());
+        }
+        write!(f, " ({})", named.join(", "))
+    }
+}
 
 /// The finds before anything is done.
 struct Seen {
@@ -49,12 +86,16 @@ struct Seen {
 }
 
 impl Seen {
-    fn changes(&self) -> usize {
-        let hosts = match &self.hosts {
-            Some(hosts) => hosts.values().map(|looked| looked.plan.steps.len()).sum(),
-            None => self.unknown_hosts().count(),
+    fn changes(&self) -> Changes {
+        let (new_hosts, host_steps) = match &self.hosts {
+            Some(hosts) => (0, hosts.values().map(|looked| looked.plan.steps.len()).sum()),
+            None => (self.unknown_hosts().count(), 0),
         };
-        self.plan.actions.len() + hosts
+        Changes {
+            cloud: self.plan.actions.len(),
+            new_hosts,
+            host_steps,
+        }
     }
 
     /// Returns the hosts whose first contact has not come to its end.
@@ -67,10 +108,11 @@ impl Seen {
 pub async fn run(context: &Context, arguments: &Up) -> Result<ExitCode> {
     let environment = context.environment().await?;
     let seen = context.interrupt.or(look(context, &environment)).await?;
-    let changes = seen.changes();
+    let changes = seen.changes().all();
     seen.warnings.iter().for_each(|warning| context.ui.warn(warning));
     if changes > 0 || arguments.change.dry_run {
-        show_plan(context, &seen, arguments.change.dry_run);
+        let cost = cost(context, &seen).await;
+        show_plan(context, &seen, cost, arguments.change.dry_run);
     }
     if arguments.change.dry_run {
         let pending = arguments.detailed_exitcode && changes > 0;
@@ -93,6 +135,22 @@ pub async fn run(context: &Context, arguments: &Up) -> Result<ExitCode> {
         return Ok(ExitCode::Done);
     }
     apply(context, &environment, seen).await
+}
+
+/// Returns a line on what new hosts will cost, beside the hosted plan; `None` if there are none.
+async fn cost(context: &Context, seen: &Seen) -> Option<String> {
+    let creates = |action: &Action| matches!(action, Action::Host(HostAction::Create(_)));
+    if !seen.plan.actions.iter().any(creates) {
+        return None;
+    }
+    // The price only informs: without an answer the plan is shown all the same.
+    let hosted = match context.platform.heroku() {
+        Some(heroku) => heroku.plan_of(&context.config.app.config_var).await.ok().flatten(),
+        None => None,
+    };
+    let hosted = hosted.map(|(plan, cents)| (plan, Monthly(cents as f64 / 100.0)));
+    let hosted = hosted.as_ref().map(|(plan, price)| (plan.as_str(), *price));
+    Some(price::line(&seen.wanted.instance_type, seen.wanted.disk_gb, hosted))
 }
 
 /// Looks at what is there and at the difference to what should be. Changes nothing.
@@ -149,7 +207,7 @@ async fn look(context: &Context, environment: &Environment) -> Result<Seen> {
         }
     }
     step.done(format!(
-        "{} resources as they should be, {} changes",
+        "{} resources as they should be, {}",
         seen.plan.unchanged.len(),
         seen.changes()
     ));
@@ -268,20 +326,29 @@ async fn complete(
         .values()
         .flat_map(|looked| looked.plan.warnings.iter().cloned())
         .collect();
-    report(context, seen, &reached, &servers, Some(&backup), 0, &warnings);
+    report(
+        context,
+        seen,
+        &reached,
+        &servers,
+        Some(&backup),
+        Made::default(),
+        &warnings,
+    );
     Ok(true)
 }
 
 /// Fails if a host or the cloud is not as infra.yml says, for commands that change one thing.
 pub async fn refuse_changes(context: &Context, environment: &Environment) -> Result<()> {
     let seen = look(&context.quietly(), environment).await?;
-    if seen.changes() == 0 && seen.hosts.is_some() {
+    if seen.changes().all() == 0 && seen.hosts.is_some() {
         return Ok(());
     }
-    Err(
-        Error::failed(format!("begin: {} things are not as infra.yml says", seen.changes()))
-            .hint("run `infra up` first"),
-    )
+    Err(Error::failed(format!(
+        "begin: {} things are not as infra.yml says",
+        seen.changes().all()
+    ))
+    .hint("run `infra up` first"))
 }
 
 /// Brings both hosts to what the stored state says, for a command that has just changed that.
