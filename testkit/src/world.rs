@@ -37,14 +37,22 @@ fn turn() -> Flock<File> {
     Flock::lock(file, FlockArg::LockExclusive).unwrap_or_else(|(_, error)| panic!("{error}"))
 }
 
+/// A tenth of the platform's real delays.
+const ORDINARY: [&str; 2] = ["--time-scale", "0.1"];
+
 impl World {
     /// Raises the sandbox, fills the add-on and starts the app; at a tenth of the platform's real delays.
     pub fn raise(keys: u32) -> Self {
-        Self::raise_as(keys, &["--time-scale", "0.1"])
+        Self::raise_as(keys, &ORDINARY)
     }
 
     /// The same, with the pair's engine by a seed: redis or valkey. Of two tests with neighbouring numbers, each has another one.
     pub fn raise_alternating(keys: u32, number: u64) -> Self {
+        Self::raise_alternating_as(keys, number, &ORDINARY)
+    }
+
+    /// The same, on a sandbox with these settings.
+    pub fn raise_alternating_as(keys: u32, number: u64, settings: &[&str]) -> Self {
         const SEED: &str = "JOURNEY_SEED";
         let given = std::env::var(SEED).ok().and_then(|text| text.parse().ok());
         let now = || {
@@ -55,7 +63,7 @@ impl World {
         let seed: u64 = given.unwrap_or_else(now);
         let engine = if (seed % 2) == (number % 2) { "redis" } else { "valkey" };
         println!("the pair runs {engine} by {SEED}={seed}");
-        let world = Self::raise(keys);
+        let world = Self::raise_as(keys, settings);
         world.configure_engine(engine);
         world
     }
