@@ -1,9 +1,9 @@
-//! The price of the pair, by list prices that were true at a date.
+//! The price of the pair, by list prices of a year.
 
 use std::fmt;
 
-/// The month in which the prices below were read.
-const READ_ON: &str = "June 2026";
+/// The year of the list prices below.
+const LISTED_IN: &str = "2025";
 const HOURS_A_MONTH: f64 = 730.0;
 /// A GB of gp3 for a month, and a public IPv4 address for an hour.
 const DISK_GB_MONTH: f64 = 0.08;
@@ -61,7 +61,7 @@ pub fn line(instance_type: &str, disk_gb: u32, hosted: Option<(&str, Monthly)>) 
     let pair = match of_pair(instance_type, disk_gb) {
         Some(price) => format!(
             "about {price} for both hosts with disks and addresses, without traffic and backups, by the list prices \
-             of us-east-1 of {READ_ON}"
+             of us-east-1 of {LISTED_IN}"
         ),
         None => format!("not known here for {instance_type}"),
     };
@@ -87,7 +87,7 @@ mod tests {
     #[test]
     fn the_line_has_the_date_of_the_prices_and_the_plan_beside_them() {
         let line = line("t3.micro", 16, Some(("heroku-redis:premium-0", Monthly(15.0))));
-        assert!(line.contains("25.04 $ a month") && line.contains(READ_ON), "{line}");
+        assert!(line.contains("25.04 $ a month") && line.contains(LISTED_IN), "{line}");
         assert!(
             line.ends_with("the plan heroku-redis:premium-0 costs 15.00 $ a month."),
             "{line}"
