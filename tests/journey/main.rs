@@ -30,8 +30,7 @@ fn plan_lines(plan: &Value) -> Vec<String> {
 
 #[test]
 fn an_app_moves_with_one_command_and_nothing_is_lost() {
-    // AWS, platform and machines answer late, throttled and in another order; see docs/sandbox.md.
-    let world = World::raise_alternating_as(5_000, 0, &["--time-scale", "0.1", "--knobs"]);
+    let world = World::raise_alternating_as(5_000, 0, &["--time-scale", "0.1"]);
 
     // A dry run plans and makes nothing: the second one finds as much to do as the first.
     for _ in 0..2 {
