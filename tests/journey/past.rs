@@ -89,9 +89,8 @@ pub fn comes_back(world: &World) {
 /// No engine here can judge the data, as on most laptops: the replica's does.
 pub fn is_proven_on_the_replica(world: &World) {
     let infra = |arguments: &[&str]| world.infra_under(&[("INFRA_REDIS_SERVER", "false")], arguments);
-    infra(&["backup", "verify"])
-        .exits(0)
-        .says("the newest state loads on the replica");
+    // The restore before is a gap, which is a finding; the newest state is tried all the same.
+    infra(&["backup", "verify"]).exits(21);
     let folder = world.folder().join("proven");
     let folder = folder.to_str().unwrap();
     let restored = infra(&["restore", "--latest", "--to", "file", folder, "--json"])
