@@ -151,7 +151,7 @@ pub struct TunnelStatus {
     pub address: Option<String>,
     /// Connections that were opened since the tunnel started.
     pub opened: u64,
-    /// What was in the way of the newest attempt, or ended the newest connection.
+    /// The reason why the newest attempt failed or the newest connection ended.
     pub trouble: Option<Trouble>,
 }
 

@@ -88,7 +88,7 @@ fn by_udp(server: SocketAddr, query: &[u8], deadline: Instant, is_ours: impl Fn(
     loop {
         socket.set_read_timeout(Some(left(deadline)?))?;
         let length = socket.recv(&mut buffer)?;
-        // Somebody may guess at answers: a wrong one does not end the wait for the right one.
+        // An attacker may send guessed answers, so a wrong one does not end the wait.
         if let Some(answer) = buffer.get(..length).filter(|answer| is_ours(answer)) {
             return Ok(answer.to_vec());
         }

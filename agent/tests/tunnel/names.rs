@@ -11,7 +11,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
 use std::sync::{Arc, Mutex};
 use std::thread::spawn;
 
-/// What the name server says of every name.
+/// The answer that the name server gives for every name.
 #[derive(Clone, PartialEq)]
 enum Says {
     Addresses(Vec<IpAddr>),

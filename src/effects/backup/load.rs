@@ -31,7 +31,7 @@ pub struct Loaded {
 /// The reason why no engine has loaded a folder.
 #[derive(Debug)]
 pub enum Unloaded {
-    /// Nothing is known of the data: no engine runs here, or it is older than the one that wrote it.
+    /// The data could not be judged: no engine runs here, or it is older than the one that wrote it.
     Unjudged(Error),
     Failed(Error),
 }

@@ -5,7 +5,7 @@
 //! units, kernel settings. [`facts`] fetches what is there in one round trip, [`plan`] compares,
 //! [`apply`] makes the changes in a second one. First contact, role and backup are apart.
 //!
-//! What leads the engine to the source is in [`tunnel`].
+//! [`tunnel`] describes the way from the engine to the source.
 //!
 //! Texts for hosts are in `templates/`. Not here: the cloud of a host, and Redis's own port.
 

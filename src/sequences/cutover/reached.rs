@@ -22,7 +22,7 @@ pub(super) enum Reached {
     Connected(Sides, Onlookers),
     Compared(Sides, Onlookers, Baseline),
     Fenced(Fence, Sides, Baseline),
-    /// Nothing is compared behind this fence: an earlier run promoted, or the way back is taken.
+    /// A fence without a comparison: an earlier run promoted, or the way back is taken.
     FencedAgain(Fence, Option<Sides>),
     /// The connections are kept for the look at our master after its promotion.
     Proven(Fence, Proof, Sides),

@@ -22,7 +22,7 @@ pub struct Cutover<R: Record, P: Pair> {
     pub(super) setup: Setup<R, P>,
     pub(super) command: Command,
     pub(super) history: History,
-    /// What was found before the last decision.
+    /// The look at the world that the last decision rests on.
     pub(super) seen: World,
     pub(super) reached: Reached,
     /// The source's stream since the promotion's point.

@@ -71,7 +71,7 @@ pub struct Rented {
     pub server: &'static [&'static str],
     /// The source's password; empty for none.
     pub password: &'static str,
-    /// What the add-on's URL has before and behind the port.
+    /// The parts of the add-on's URL before and behind the port.
     pub before_port: &'static str,
     pub behind_port: &'static str,
     /// The database that the processes use.
