@@ -58,6 +58,10 @@ impl<R: Record, P: Pair> Cutover<R, P> {
         };
         let step = self.setup.ui.step(format!("keep {} as {}", plan.addon, plan.hosted));
         let (before, crashed) = (newest_release(app).await?, app.crashed().await?);
+        self.crashed
+            .entry(name.clone())
+            .or_default()
+            .extend(crashed.iter().cloned());
         if !maintenance_was_on {
             app.set_maintenance(true).await?;
         }

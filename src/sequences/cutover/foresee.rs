@@ -108,11 +108,15 @@ impl<R: Record, P: Pair> Cutover<R, P> {
             .collect();
         let places = setup.source_places();
         let change = self.app_vars(&places, name, &vars, &attachments).change(&further)?;
+        let mut crashed = app.crashed().await?;
+        // A detachment has restarted them, and they need a moment to crash again.
+        crashed.extend(self.crashed.get(name).into_iter().flatten().cloned());
         Ok(AppSwitch {
             moved: change.moved,
             ca_var,
             keep_in: change.keep_in,
             release_before: newest_release(app).await?,
+            crashed,
         })
     }
 }

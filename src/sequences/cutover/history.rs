@@ -3,7 +3,7 @@
 //! They hold no secret: vars by name, the source by ids and offsets, old values by the vars' names.
 
 use crate::decide::vars::{DetachVars, Moved};
-use crate::effects::platform::Standing;
+use crate::effects::platform::{Crashed, Standing};
 use crate::effects::redis::clients::Baseline as ClientBaseline;
 use crate::model::error::{Error, Result};
 use crate::model::phase::{Command, FenceKind, Phase};
@@ -112,6 +112,9 @@ pub struct AppSwitch {
     pub keep_in: Option<String>,
     /// The newest release before the change.
     pub release_before: u64,
+    /// Process types that had crashed before the change, and are not waited for after it.
+    #[serde(default, skip_serializing_if = "Crashed::is_empty")]
+    pub crashed: Crashed,
 }
 
 impl Entry {

@@ -10,6 +10,7 @@ use super::record::Record;
 use super::setup::Setup;
 use super::watch::Watch;
 use crate::decide::cutover::World;
+use crate::effects::platform::Crashed;
 use crate::effects::redis::Connection;
 use crate::model::clock::Instant;
 use crate::model::error::Result;
@@ -31,6 +32,8 @@ pub struct Cutover<R: Record, P: Pair> {
     pub(super) our_watch: Option<Watch>,
     /// The change of the apps' vars, planned before the fence.
     pub(super) planned_switch: Option<Switch>,
+    /// Process types that had crashed before this run restarted the app, by app.
+    pub(super) crashed: BTreeMap<String, Crashed>,
     /// The bucket has just confirmed our lock.
     pub(super) just_confirmed: bool,
     /// A look at our own master that began after its promotion.
@@ -73,6 +76,7 @@ impl<R: Record, P: Pair> Cutover<R, P> {
             source_watch: None,
             our_watch: None,
             planned_switch: None,
+            crashed: BTreeMap::new(),
             just_confirmed: false,
             our_look: None,
             outcome: Outcome::default(),

@@ -122,8 +122,15 @@ impl<R: Record, P: Pair> Cutover<R, P> {
         let mut left_out = Crashed::new();
         for app in &self.setup.apps {
             let release = app.newest_release().await?.map_or(0, |release| release.version);
-            let before = self.history.stopped.as_ref().and_then(|apps| apps.get(app.app_name()));
-            let crashed = before.map(|standing| standing.crashed.clone()).unwrap_or_default();
+            let name = app.app_name();
+            let stopped = self.history.stopped.as_ref().and_then(|apps| apps.get(name));
+            let switched = self.history.switch.as_ref().and_then(|switch| switch.apps.get(name));
+            let crashed: Crashed = [stopped.map(|app| &app.crashed), switched.map(|app| &app.crashed)]
+                .into_iter()
+                .flatten()
+                .flatten()
+                .cloned()
+                .collect();
             self.interrupt
                 .or(app.await_processes(release, &crashed, deadline, &step))
                 .await?;

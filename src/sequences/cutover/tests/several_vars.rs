@@ -52,6 +52,29 @@ async fn expect_switched(stage: &Stage, vars: &[&str]) {
 }
 
 #[tokio::test]
+async fn a_process_type_that_had_crashed_before_is_not_waited_for() {
+    // With and without a restart by the detachment before the switch.
+    for rented in [PLAIN, TWO_VARS] {
+        for pausable in [true, false] {
+            let stage = Stage::renting(
+                0.02,
+                Rented {
+                    worker_reads: "REDIS_URL",
+                    ..rented
+                },
+            )
+            .await;
+            if !pausable {
+                stage.forbid_pausing().await;
+            }
+            stage.behave(json!({"crashing": ["worker"]})).await;
+            expect_switched(&stage, &["REDIS_URL"]).await;
+            stage.end().await;
+        }
+    }
+}
+
+#[tokio::test]
 async fn both_vars_of_an_add_on_move_where_the_worker_reads_the_other_port() {
     for pausable in [true, false] {
         let stage = Stage::renting(0.02, TWO_VARS).await;
