@@ -26,7 +26,7 @@ CARGO := env -u MAKEFLAGS -u MFLAGS cargo
 # The target of `make` without one.
 .DEFAULT_GOAL := build
 
-.PHONY: help agent deny install bench demo test test-aws test-cutover test-refusals test-security build check tools image image-alone clean-sandbox
+.PHONY: help agent deny install bench demo test test-aws test-cutover test-refusals test-security build check typos tools image image-alone clean-sandbox
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -98,6 +98,17 @@ deny: $(DENY) ## licences, bans and sources of all dependencies
 	$(DENY) --offline --workspace check --hide-inclusion-graph licenses bans sources
 	@if ls -d $(DENY_DB)/*/ >/dev/null 2>&1; then $(DENY) --offline --workspace check --disable-fetch advisories; \
 	else echo "known flaws were not looked at: there is no database in $(DENY_DB)"; fi
+
+# Spelling, by _typos.toml. Its program comes built from the registry of Python packages, at this version.
+TYPOS_VERSION := 1.52.0
+TYPOS := $(TOOLS)/typos-$(TYPOS_VERSION)
+
+$(TYPOS)/bin/typos: | tools
+	python3 -m venv $(TYPOS)
+	$(TYPOS)/bin/pip install --quiet --disable-pip-version-check --no-deps typos==$(TYPOS_VERSION)
+
+typos: $(TYPOS)/bin/typos ## spelling of documents and code
+	$(TYPOS)/bin/typos
 
 # `infra`, and beside it what goes to the hosts, where cargo puts programs.
 install: agent ## put infra, and what goes to the hosts, into cargo's folder of programs

@@ -190,7 +190,7 @@ impl Connection {
     }
 
     /// Sends commands to a database that the connection has not selected. The client sends a
-    /// pipeline as a whole, so that no command of another clone comes between the two SELECTs.
+    /// pipeline as a whole, so that no command of another clone comes between the two SELECT commands.
     async fn ask_elsewhere(&mut self, commands: &Pipeline) -> Result<Vec<Value>> {
         let mut all = Pipeline::with_capacity(commands.len() + 2);
         all.cmd("SELECT").arg(self.database);
