@@ -109,6 +109,12 @@ impl Settings {
                 // systemd sets limits only at a start of the engine, and they hardly ever change.
                 Some(Reaction::RestartEngine),
             ),
+            root_file(
+                &format!("/etc/systemd/system/{}.d/infra-starts.conf", layout.unit),
+                0o644,
+                templates::ENGINE_STARTS,
+                Some(Reaction::ReloadUnits),
+            ),
             engine_file(layout.authorities_file, authorities.into(), Reaction::LoadCertificates),
             engine_file(
                 layout.certificate_file,

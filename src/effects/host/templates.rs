@@ -6,6 +6,7 @@ use serde::Serialize;
 pub const REDIS_CONF: &str = include_str!("../../../templates/redis.conf.tera");
 pub const USERS_ACL: &str = include_str!("../../../templates/users.acl.tera");
 pub const ENGINE_DROP_IN: &str = include_str!("../../../templates/engine.service.conf.tera");
+pub const ENGINE_STARTS: &str = include_str!("../../../templates/engine-starts.conf");
 pub const SYSCTL: &str = include_str!("../../../templates/sysctl.conf");
 pub const HUGE_PAGES_UNIT: &str = include_str!("../../../templates/infra-huge-pages.service");
 pub const HOST_ENV: &str = include_str!("../../../templates/host.env.tera");

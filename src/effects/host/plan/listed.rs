@@ -74,6 +74,10 @@ const PURPOSES: &[(&str, &str)] = &[
         "guard, limits and confinement of the engine",
     ),
     (
+        "/etc/systemd/system/redis-server.service.d/infra-starts.conf",
+        "the engine is started again without a limit on tries",
+    ),
+    (
         "/etc/ssh/sshd_config.d/01-infra.conf",
         "one user, by key; no forwarding. In user-data too",
     ),
