@@ -182,6 +182,8 @@ pub enum Obstacle {
     NameDiffers,
     /// The certificate has ended, or has not begun.
     Expired,
+    /// The certificate has an RSA key whose signatures are not verified.
+    KeySize,
     /// The certificate cannot be verified, or the server lacks its key.
     CertificateRefused,
     /// TLS fails for another reason.

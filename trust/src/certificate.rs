@@ -7,6 +7,7 @@ use rustls::pki_types::SubjectPublicKeyInfoDer;
 use std::net::IpAddr;
 use x509_parser::certificate::X509Certificate;
 use x509_parser::extensions::GeneralName;
+use x509_parser::public_key::PublicKey;
 
 /// Characters of a name; longer ones are cut.
 const LONGEST: usize = 200;
@@ -60,6 +61,18 @@ pub(crate) fn public_key(der: &[u8]) -> Result<SubjectPublicKeyInfoDer<'_>, Erro
     Ok(SubjectPublicKeyInfoDer::from(
         parse(der)?.tbs_certificate.subject_pki.raw,
     ))
+}
+
+/// Returns the bits of a certificate's RSA key; `None` for keys of other kinds.
+pub(crate) fn rsa_bits(der: &[u8]) -> Option<usize> {
+    let parsed = parse(der).ok()?;
+    let Ok(PublicKey::RSA(key)) = parsed.tbs_certificate.subject_pki.parsed() else {
+        return None;
+    };
+    let zeros = key.modulus.iter().take_while(|byte| **byte == 0).count();
+    let digits = &key.modulus[zeros..];
+    let unused = digits.first().map_or(0, |byte| byte.leading_zeros());
+    Some((digits.len() * 8).saturating_sub(usize::try_from(unused).ok()?))
 }
 
 fn parse(der: &[u8]) -> Result<X509Certificate<'_>, Error> {

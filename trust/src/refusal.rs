@@ -4,7 +4,11 @@ use crate::digest::Digest;
 use jiff::Timestamp;
 use rustls::{CertificateError, OtherError};
 use std::error::Error as StdError;
+use std::ops::RangeInclusive;
 use std::sync::Arc;
+
+/// Sizes of RSA keys whose signatures the TLS library verifies.
+pub(crate) const RSA_BITS: RangeInclusive<usize> = 2048..=8192;
 
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
@@ -20,6 +24,13 @@ pub enum Refusal {
     NotYetValid { begins: Timestamp },
     #[error("it shows a certificate whose private key it does not have: the handshake's signature is wrong")]
     WrongSignature,
+    #[error(
+        "{} has an RSA key of {bits} bits; one of {} to {} is needed",
+        if *is_leaf { "its certificate" } else { "a certificate that its own depends on" },
+        RSA_BITS.start(),
+        RSA_BITS.end()
+    )]
+    KeySize { bits: usize, is_leaf: bool },
     #[error("its certificate cannot be verified: {why}")]
     Unverifiable { why: String },
 }

@@ -1,10 +1,10 @@
 //! The policy, and rustls's verifier that applies it.
 
 use crate::authorities::Authorities;
-use crate::certificate::{Certificate, public_key};
+use crate::certificate::{Certificate, public_key, rsa_bits};
 use crate::digest::Digest;
 use crate::error::Error;
-use crate::refusal::Refusal;
+use crate::refusal::{RSA_BITS, Refusal};
 use jiff::Timestamp;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{Resumption, WebPkiServerVerifier};
@@ -111,12 +111,17 @@ impl Rule {
             Rule::Authority(verifier) => verifier
                 .verify_server_cert(leaf, others, name, &[], now)
                 .map(|_| ())
-                .map_err(|error| refusal(error, leaf, name)),
+                .map_err(|error| refusal(error, leaf, others, name)),
         }
     }
 }
 
-fn refusal(error: rustls::Error, leaf: &CertificateDer<'_>, name: &ServerName<'_>) -> Refusal {
+fn refusal(
+    error: rustls::Error,
+    leaf: &CertificateDer<'_>,
+    others: &[CertificateDer<'_>],
+    name: &ServerName<'_>,
+) -> Refusal {
     let said = Certificate::read(leaf);
     let time = |time: UnixTime| i64::try_from(time.as_secs()).map(Timestamp::from_second);
     let rustls::Error::InvalidCertificate(reason) = &error else {
@@ -126,6 +131,10 @@ fn refusal(error: rustls::Error, leaf: &CertificateDer<'_>, name: &ServerName<'_
         (_, Ok(said)) if said.version < 3 => Refusal::Unverifiable {
             why: format!("it is of version {}, which holds no names", said.version),
         },
+        // A signature by a key of an unusable size is refused like a wrong one.
+        (CertificateError::BadSignature, _) if let Some(bits) = others.iter().find_map(unusable_bits) => {
+            Refusal::KeySize { bits, is_leaf: false }
+        }
         // Somebody else may call itself by an authority's name: the signature decides.
         (CertificateError::UnknownIssuer | CertificateError::BadSignature, Ok(said)) => {
             Refusal::AuthorityUnknown { issuer: said.issuer }
@@ -188,7 +197,7 @@ impl ServerCertVerifier for Verifier {
                 Err(_) => break,
             }
         }
-        Err(Refusal::WrongSignature.into())
+        Err(wrong_signature(certificate))
     }
 
     fn verify_tls13_signature(
@@ -199,7 +208,7 @@ impl ServerCertVerifier for Verifier {
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
         let key = public_key(certificate).map_err(unreadable)?;
         verify_tls13_signature_with_raw_key(message, &key, signed, &self.algorithms).map_err(|error| match error {
-            rustls::Error::InvalidCertificate(_) => Refusal::WrongSignature.into(),
+            rustls::Error::InvalidCertificate(_) => wrong_signature(certificate),
             other => other,
         })
     }
@@ -207,6 +216,18 @@ impl ServerCertVerifier for Verifier {
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         self.algorithms.supported_schemes()
     }
+}
+
+/// The library does not tell a wrong signature from one by a key of a size that it does not use.
+fn wrong_signature(certificate: &CertificateDer<'_>) -> rustls::Error {
+    match unusable_bits(certificate) {
+        Some(bits) => Refusal::KeySize { bits, is_leaf: true }.into(),
+        None => Refusal::WrongSignature.into(),
+    }
+}
+
+fn unusable_bits(certificate: &CertificateDer<'_>) -> Option<usize> {
+    rsa_bits(certificate).filter(|bits| !RSA_BITS.contains(bits))
 }
 
 fn unreadable(error: impl std::fmt::Display) -> rustls::Error {

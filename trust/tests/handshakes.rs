@@ -10,7 +10,11 @@ use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::version::{TLS12, TLS13};
 use rustls::{ClientConfig, ClientConnection, HandshakeKind, ServerConfig, ServerConnection, SupportedProtocolVersion};
 use sandbox::addon::{Authority, Shown, Tls, authority, make_certificate};
+use std::net::{TcpListener, TcpStream};
+use std::path::Path;
+use std::process::{Command, Stdio};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 use trust::{Authorities, Certificate, Digest, Policy, Refusal, Trust, any_certificate, pem};
 
 const NAME: &str = "redis.test";
@@ -125,6 +129,96 @@ fn an_impostor_with_the_pinned_certificate_and_another_key_is_refused() {
             assert_eq!(Refusal::of(&error), Some(&Refusal::WrongSignature));
         }
     }
+}
+
+/// Makes a certificate with an RSA key of `bits` by openssl, signed by itself or by `issuer`.
+fn rsa(folder: &Path, name: &str, bits: &str, issuer: Option<&str>) {
+    let file = |name: &str, end: &str| folder.join(name).with_extension(end);
+    let mut openssl = Command::new("openssl");
+    openssl.args(["req", "-x509", "-nodes", "-newkey", &format!("rsa:{bits}"), "-days", "9"]);
+    openssl.args(["-subj", &format!("/CN={name}"), "-addext", &format!("subjectAltName=DNS:{NAME}")]);
+    if let Some(issuer) = issuer {
+        openssl.arg("-CA").arg(file(issuer, "crt")).arg("-CAkey").arg(file(issuer, "key"));
+        openssl.args(["-addext", "basicConstraints=critical,CA:false"]);
+    }
+    let made = openssl.arg("-keyout").arg(file(name, "key")).arg("-out").arg(file(name, "crt"));
+    let made = made.output().unwrap();
+    assert!(made.status.success(), "{made:?}");
+}
+
+/// Runs openssl's server with a key that no server of rustls would take, for one connection.
+fn meet_openssl(folder: &Path, name: &str, version: &str, config: ClientConfig) -> Result<(), Refusal> {
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let mut server = Command::new("openssl");
+    server.args(["s_server", "-quiet", "-naccept", "1", "-cipher", "ALL:@SECLEVEL=0", version]);
+    server.args(["-accept", &format!("127.0.0.1:{port}")]);
+    server.arg("-cert").arg(folder.join(name).with_extension("crt"));
+    server.arg("-key").arg(folder.join(name).with_extension("key"));
+    let mut server = server.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let end = Instant::now() + Duration::from_secs(20);
+    let mut stream = loop {
+        if let Ok(stream) = TcpStream::connect(("127.0.0.1", port)) {
+            break stream;
+        }
+        assert!(Instant::now() < end, "openssl does not listen");
+        std::thread::sleep(Duration::from_millis(20));
+    };
+    stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    let mut client = ClientConnection::new(Arc::new(config), ServerName::try_from(NAME).unwrap()).unwrap();
+    let shaken = loop {
+        match client.complete_io(&mut stream) {
+            Ok(_) if client.is_handshaking() => {}
+            shaken => break shaken,
+        }
+    };
+    server.kill().unwrap();
+    server.wait().unwrap();
+    match shaken {
+        Ok(_) => Ok(()),
+        Err(error) => Err(Refusal::of(&error).unwrap_or_else(|| panic!("{error}")).clone()),
+    }
+}
+
+fn from_file(folder: &Path, name: &str) -> CertificateDer<'static> {
+    CertificateDer::from_pem_file(folder.join(name).with_extension("crt")).unwrap()
+}
+
+#[test]
+fn a_key_of_a_size_that_is_not_used_is_named_and_not_called_a_wrong_signature() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    for (name, bits) in [("small", "1024"), ("short", "2040"), ("enough", "2048")] {
+        rsa(folder, name, bits, None);
+        for version in ["-tls1_2", "-tls1_3"] {
+            let pin = Trust::Pin(Digest::of(&from_file(folder, name)));
+            for config in [pin.client_config().unwrap(), any_certificate().unwrap()] {
+                let met = meet_openssl(folder, name, version, config);
+                let expected = match bits.parse().unwrap() {
+                    2048 => Ok(()),
+                    bits => Err(Refusal::KeySize { bits, is_leaf: true }),
+                };
+                assert_eq!(met, expected, "{bits} {version}");
+            }
+        }
+    }
+}
+
+#[test]
+fn an_authority_with_a_small_key_is_named_as_such() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    rsa(folder, "weak", "1024", None);
+    rsa(folder, "leaf", "2048", Some("weak"));
+    let [leaf, weak] = ["leaf", "weak"].map(|name| from_file(folder, name));
+    let trust = authorities(&pem(&weak));
+    let name = ServerName::try_from(NAME).unwrap();
+    let judged = trust.judge(&[leaf, weak], &name, jiff::Timestamp::now()).unwrap();
+    let refused = judged.unwrap_err();
+    assert_eq!(refused, Refusal::KeySize { bits: 1024, is_leaf: false });
+    assert_eq!(
+        refused.to_string(),
+        "a certificate that its own depends on has an RSA key of 1024 bits; one of 2048 to 8192 is needed"
+    );
 }
 
 #[test]

@@ -170,6 +170,7 @@ fn obstacle(refusal: &Refusal) -> Obstacle {
         Refusal::AuthorityUnknown { .. } => Obstacle::AuthorityUnknown,
         Refusal::NameDiffers { .. } => Obstacle::NameDiffers,
         Refusal::Expired { .. } | Refusal::NotYetValid { .. } => Obstacle::Expired,
+        Refusal::KeySize { .. } => Obstacle::KeySize,
         Refusal::WrongSignature | Refusal::Unverifiable { .. } => Obstacle::CertificateRefused,
     }
 }

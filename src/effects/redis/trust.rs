@@ -59,6 +59,9 @@ pub(super) fn remedy(trust: Option<&Trust>, refusal: &Refusal) -> &'static str {
         (_, Refusal::WrongSignature) => {
             "somebody else may answer at this address with a copy of the certificate: find out who, before anything is sent there"
         }
+        (_, Refusal::KeySize { .. }) => {
+            "ask the provider for a certificate with another key; a pin does not help, since the server cannot prove with this one who it is"
+        }
         (Some(Trust::Pin(_)), _) => {
             "if the provider says that it changed its certificate, run `infra check --pin`; else find out who changed it before trusting the new one"
         }

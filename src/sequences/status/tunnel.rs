@@ -101,6 +101,7 @@ fn remedy(obstacle: Obstacle) -> &'static str {
             "compare the certificate with what the provider says; `infra check --pin` accepts exactly that one"
         }
         Obstacle::Expired => "ask the provider to renew the certificate",
+        Obstacle::KeySize => "ask the provider for a certificate with an RSA key of 2048 to 8192 bits, or another kind of key",
         Obstacle::CertificateRefused => "somebody else may answer in the source's place: ask the provider",
         Obstacle::Tls => "see whether the source's port speaks TLS",
         Obstacle::Ended | Obstacle::Other => "see `journalctl -u infra-tunnel` on the master",
