@@ -26,14 +26,36 @@ pub struct UiOptions {
 pub struct Ui {
     options: UiOptions,
     renderer: Renderer,
+    heartbeat: Duration,
     gave_data: Arc<AtomicBool>,
 }
 
 #[derive(Clone)]
 enum Renderer {
     Silent,
-    Lines,
+    Lines(Lines),
     Bars(MultiProgress),
+}
+
+/// Where lines for people go.
+#[derive(Clone)]
+enum Lines {
+    Stderr,
+    #[cfg(test)]
+    Kept(Arc<Mutex<Vec<String>>>),
+}
+
+impl Lines {
+    fn print(&self, text: &str) {
+        match self {
+            Lines::Stderr => eprintln!("{text}"),
+            #[cfg(test)]
+            Lines::Kept(lines) => lines
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .push(text.to_string()),
+        }
+    }
 }
 
 impl Ui {
@@ -43,11 +65,12 @@ impl Ui {
         } else if std::io::stderr().is_terminal() {
             Renderer::Bars(MultiProgress::new())
         } else {
-            Renderer::Lines
+            Renderer::Lines(Lines::Stderr)
         };
         Ui {
             options,
             renderer,
+            heartbeat: HEARTBEAT,
             gave_data: Arc::default(),
         }
     }
@@ -60,8 +83,22 @@ impl Ui {
                 ..UiOptions::default()
             },
             renderer: Renderer::Silent,
+            heartbeat: HEARTBEAT,
             gave_data: Arc::default(),
         }
+    }
+
+    /// Returns one with another heartbeat, and the lines that it will print.
+    #[cfg(test)]
+    pub fn kept(heartbeat: Duration) -> (Self, Arc<Mutex<Vec<String>>>) {
+        let lines = Arc::default();
+        let ui = Ui {
+            options: UiOptions::default(),
+            renderer: Renderer::Lines(Lines::Kept(Arc::clone(&lines))),
+            heartbeat,
+            gave_data: Arc::default(),
+        };
+        (ui, lines)
     }
 
     pub fn json(&self) -> bool {
@@ -86,7 +123,7 @@ impl Ui {
                 bar.enable_steady_tick(Duration::from_millis(100));
                 Some(bar)
             }
-            Renderer::Lines | Renderer::Silent => None,
+            Renderer::Lines(_) | Renderer::Silent => None,
         };
         let running = Arc::new(Running {
             ui: self.clone(),
@@ -96,7 +133,7 @@ impl Ui {
             seen: Mutex::new((Instant::now(), String::new())),
             ended: Mutex::new(false),
         });
-        if matches!(self.renderer, Renderer::Lines)
+        if matches!(self.renderer, Renderer::Lines(_))
             && let Ok(runtime) = tokio::runtime::Handle::try_current()
         {
             runtime.spawn(heartbeat(Arc::downgrade(&running)));
@@ -127,7 +164,7 @@ impl Ui {
         };
         match &self.renderer {
             Renderer::Bars(bars) => bars.suspend(write),
-            Renderer::Lines | Renderer::Silent => write(),
+            Renderer::Lines(_) | Renderer::Silent => write(),
         }
     }
 
@@ -144,7 +181,8 @@ impl Ui {
     fn line(&self, text: &str) {
         match &self.renderer {
             Renderer::Bars(bars) => bars.suspend(|| eprintln!("{text}")),
-            Renderer::Lines | Renderer::Silent => eprintln!("{text}"),
+            Renderer::Lines(lines) => lines.print(text),
+            Renderer::Silent => eprintln!("{text}"),
         }
     }
 }
@@ -188,7 +226,7 @@ impl Step {
         let running = &self.0;
         if let Some(bar) = &running.bar {
             bar.set_message(seen.as_ref().to_string());
-        } else if matches!(running.ui.renderer, Renderer::Lines) {
+        } else if matches!(running.ui.renderer, Renderer::Lines(_)) {
             running.seen.lock().unwrap_or_else(PoisonError::into_inner).1 = seen.as_ref().to_string();
             running.beat();
         }
@@ -197,6 +235,15 @@ impl Step {
     /// Ends the step in success; `result` says what was done.
     pub fn done(&self, result: impl AsRef<str>) {
         self.end(&self.0.ui.paint("32", "✓"), result.as_ref());
+    }
+
+    /// Ends the step in success, without a line if it took less than a heartbeat.
+    pub fn over(&self, result: impl AsRef<str>) {
+        if self.elapsed() < self.0.ui.heartbeat {
+            self.0.end_unseen();
+        } else {
+            self.done(result);
+        }
     }
 
     /// Ends the step if nothing had to be done.
@@ -226,20 +273,28 @@ impl Running {
     /// Prints a line if the last one is long ago.
     fn beat(&self) {
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        if seen.0.elapsed() >= HEARTBEAT {
+        if seen.0.elapsed() >= self.ui.heartbeat {
             seen.0 = Instant::now();
             let time = size::duration(self.begun.elapsed());
-            eprintln!("  … {}  {} ({time})", self.label, seen.1);
+            self.ui.line(&format!("  … {}  {} ({time})", self.label, seen.1));
         }
     }
 
-    fn end(&self, mark: &str, result: &str) {
+    /// Returns false if the step had ended before.
+    fn end_unseen(&self) -> bool {
         let mut ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
         if std::mem::replace(&mut *ended, true) {
-            return;
+            return false;
         }
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();
+        }
+        true
+    }
+
+    fn end(&self, mark: &str, result: &str) {
+        if !self.end_unseen() {
+            return;
         }
         if !matches!(self.ui.renderer, Renderer::Silent) {
             let time = size::duration(self.begun.elapsed());

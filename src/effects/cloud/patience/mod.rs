@@ -5,9 +5,12 @@
 //!
 //! Each has a deadline and shows what AWS answers meanwhile. Other refusals are not repeated here.
 
+mod shown;
 mod throttle;
 
 pub(super) use throttle::Repeating;
+
+use shown::Shown;
 
 use super::failure::{Explain, code};
 use crate::effects::wait::{Look, Wait};
@@ -41,14 +44,14 @@ const NOT_SEEN: [&str; 8] = [
 /// Shows what is waited for, and knows which buckets this process has made.
 #[derive(Clone)]
 pub(crate) struct Patience {
-    ui: Ui,
+    shown: Shown,
     made: Arc<Mutex<BTreeSet<String>>>,
 }
 
 impl Patience {
     pub(super) fn new(ui: &Ui) -> Self {
         Patience {
-            ui: ui.clone(),
+            shown: Shown::new(ui, "AWS does not see everything yet", "it does by now"),
             made: Arc::default(),
         }
     }
@@ -117,18 +120,57 @@ impl Patience {
     where
         Fut: Future<Output = Look<T>>,
     {
-        let step = self.ui.step(what());
+        let waiting = self.shown.begin();
         let mut wait = Wait::new(
             "AWS to see what was just made",
             SEEN_WITHIN,
             "see that nobody removed it, then run the same command again",
         );
         wait.first_pause = FIRST_PAUSE;
-        let seen = wait
-            .until(&step, || async { Ok(look().await) })
-            .await
-            .map_err(|error| error.while_doing(what()))?;
-        step.done("AWS sees by now what was just made");
-        Ok(seen)
+        let seen = wait.until(&waiting.step, || async { Ok(look().await) }).await;
+        if seen.is_err() {
+            waiting.step.failed("a call has waited in vain");
+        }
+        seen.map_err(|error| error.while_doing(what()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures_util::future::join_all;
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    /// Lets five calls wait at once, each until its `looks`-th look. Returns the printed lines.
+    async fn printed(heartbeat: Duration, looks: u32) -> Vec<String> {
+        let (ui, lines) = Ui::kept(heartbeat);
+        let patience = Patience::new(&ui);
+        join_all((0..5).map(|_| async {
+            let seen = AtomicU32::new(0);
+            let look = || async {
+                match seen.fetch_add(1, Ordering::Relaxed) {
+                    count if count + 1 == looks => Look::Ready(()),
+                    _ => Look::NotYet("s3:GetObject answers NoSuchBucket".into()),
+                }
+            };
+            patience.until(|| "read".into(), look).await.unwrap();
+        }))
+        .await;
+        lines.lock().unwrap().clone()
+    }
+
+    #[tokio::test]
+    async fn calls_that_wait_for_a_moment_print_nothing() {
+        assert_eq!(printed(Duration::from_secs(10), 2).await, [] as [&str; 0]);
+    }
+
+    #[tokio::test]
+    async fn calls_that_wait_together_share_a_heartbeat_and_an_end() {
+        let lines = printed(Duration::from_millis(500), 4).await;
+        let (ends, beats): (Vec<&String>, Vec<&String>) =
+            lines.iter().partition(|line| line.contains("it does by now"));
+        assert_eq!(ends.len(), 1, "{lines:?}");
+        assert!((1..5).contains(&beats.len()), "{lines:?}");
+        assert!(beats[0].contains("s3:GetObject answers NoSuchBucket"), "{lines:?}");
     }
 }

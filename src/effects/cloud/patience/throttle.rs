@@ -3,8 +3,9 @@
 //! It stands below the SDK, which tries three times within seconds; AWS may throttle for longer.
 
 use super::FIRST_PAUSE;
+use super::shown::Shown;
 use crate::effects::wait::{Look, Wait};
-use crate::ui::{Step, Ui};
+use crate::ui::Ui;
 use aws_sdk_sts::config::{RuntimeComponents, SharedHttpClient};
 use aws_smithy_runtime_api::client::connector_metadata::ConnectorMetadata;
 use aws_smithy_runtime_api::client::http::{
@@ -15,7 +16,7 @@ use aws_smithy_runtime_api::client::result::ConnectorError;
 use aws_smithy_types::body::SdkBody;
 use aws_smithy_types::byte_stream::ByteStream;
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 /// How long a call may be refused for coming too fast.
@@ -42,37 +43,11 @@ impl Repeating {
     pub fn over(inner: SharedHttpClient, ui: &Ui) -> SharedHttpClient {
         SharedHttpClient::new(Repeating {
             inner,
-            shown: Shown {
-                ui: ui.clone(),
-                step: Arc::default(),
-            },
-        })
-    }
-}
-
-/// One step on the screen for all calls that wait at the same time.
-#[derive(Clone)]
-struct Shown {
-    ui: Ui,
-    step: Arc<Mutex<Weak<Waiting>>>,
-}
-
-/// Ends the step with the last call that waits.
-struct Waiting(Step);
-
-impl Drop for Waiting {
-    fn drop(&mut self) {
-        self.0.done("the calls that it had refused are over");
-    }
-}
-
-impl Shown {
-    fn begin(&self) -> Arc<Waiting> {
-        let mut step = self.step.lock().unwrap_or_else(PoisonError::into_inner);
-        step.upgrade().unwrap_or_else(|| {
-            let waiting = Arc::new(Waiting(self.ui.step("AWS limits the rate of calls")));
-            *step = Arc::downgrade(&waiting);
-            waiting
+            shown: Shown::new(
+                ui,
+                "AWS limits the rate of calls",
+                "the calls that it had refused are over",
+            ),
         })
     }
 }
@@ -132,7 +107,7 @@ impl Connector {
         tokio::time::sleep(FIRST_PAUSE).await;
         let last = Arc::new(Mutex::new(Some(refused)));
         let (kept, inner) = (last.clone(), self.inner);
-        let answer = wait.until(&waiting.0, move || {
+        let answer = wait.until(&waiting.step, move || {
             let sent = request.try_clone().map(|request| inner.call(request));
             let kept = kept.clone();
             async move {
