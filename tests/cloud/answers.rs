@@ -1,7 +1,9 @@
 //! AWS as it answers now and then: late, throttled, in another order, or with an end to what it gave.
 
 use crate::store;
+use futures_util::future::join_all;
 use infra::decide::cloud::plan;
+use infra::effects::cloud::listing::Listed;
 use infra::effects::cloud::s3::{Bucket, If};
 use infra::effects::cloud::{describe, ec2, find};
 use infra::effects::state::Lock;
@@ -40,6 +42,57 @@ async fn what_aws_does_not_see_yet_is_waited_for() {
     let found = find::find(&cloud, &wanted).await.unwrap();
     let again = plan(&wanted, &found).unwrap();
     assert!(again.is_empty(), "{again}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn lists_of_a_bucket_that_was_just_made_have_what_is_in_it() {
+    let aws = Aws::start();
+    let cloud = aws.connect().await;
+    let other = aws.connect().await;
+    let store = store(&cloud, "production").await;
+    let made = Instant::now();
+    let bucket = store.bucket();
+    let keys = ["a/0000000001", "a/0000000002", "b/x"];
+    for key in keys {
+        bucket.put(key, b"x", &If::Absent).await.unwrap();
+    }
+    let listed = |found: Vec<Listed>| found.into_iter().map(|object| object.key).collect::<Vec<_>>();
+    // Each look meets a part of S3 that does not know the bucket yet.
+    let unseen = || aws.turn(json!({"unseen_s": made.elapsed().as_secs_f64() + 1.0}));
+    unseen();
+    assert_eq!(listed(bucket.list("").await.unwrap()), keys);
+    unseen();
+    assert_eq!(bucket.folders("").await.unwrap(), ["a/", "b/"]);
+    unseen();
+    assert_eq!(bucket.last_numbered("a/").await.unwrap().as_deref(), Some(keys[1]));
+    unseen();
+    assert_eq!(bucket.versions("").await.unwrap().len(), keys.len());
+    unseen();
+    assert!(bucket.get("b/x").await.unwrap().is_some());
+    unseen();
+    assert!(bucket.delete("b/x", &If::Always).await.unwrap());
+    assert_eq!(listed(bucket.list("").await.unwrap()), keys[..2]);
+    // Another process has not made the bucket, and believes S3 at once.
+    unseen();
+    let other = Bucket::new(&other, bucket.name());
+    assert_eq!(listed(other.list("").await.unwrap()), [] as [&str; 0]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_list_of_several_pages_is_whole() {
+    let aws = Aws::start();
+    let cloud = aws.connect().await;
+    let store = store(&cloud, "production").await;
+    let keys: Vec<String> = (0..1001).map(|number| format!("many/{number:04}")).collect();
+    for some in keys.chunks(40) {
+        let writes = some.iter().map(|key| store.bucket().put(key, b"", &If::Always));
+        join_all(writes)
+            .await
+            .into_iter()
+            .for_each(|written| drop(written.unwrap()));
+    }
+    let found = store.bucket().list("many/").await.unwrap();
+    assert!(found.iter().map(|object| &object.key).eq(&keys), "{}", found.len());
 }
 
 #[tokio::test(flavor = "multi_thread")]

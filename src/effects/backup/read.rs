@@ -1,7 +1,8 @@
 //! Reads the catalogue from the bucket: one listing, and the small records beside the data.
 
 use super::catalogue::{Catalogue, Finding, Log, Piece, Wrong};
-use crate::effects::cloud::s3::{Bucket, Listed};
+use crate::effects::cloud::listing::Listed;
+use crate::effects::cloud::s3::Bucket;
 use crate::model::error::{Doing, Error, Result};
 use futures_util::{StreamExt, TryStreamExt, stream};
 use infra_agent::name::{COMMIT, LOG, Segment, TIMELINE};

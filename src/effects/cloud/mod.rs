@@ -11,6 +11,7 @@ pub mod ec2;
 pub mod failure;
 pub mod find;
 pub mod iam;
+pub mod listing;
 pub mod own_address;
 mod patience;
 mod retention;

@@ -1,6 +1,7 @@
 //! Objects in one bucket, written under conditions.
 //!
-//! Objects are held whole in memory: state, journals, locks, records. `bucket` makes the bucket.
+//! Objects are held whole in memory: state, journals, locks, records. `bucket` makes the bucket,
+//! `listing` finds objects by their keys.
 
 use super::Cloud;
 use super::failure::{Explain, code, explained, status};
@@ -22,9 +23,6 @@ use std::time::Duration;
 /// How often to repeat a write that met another one at the same moment (409).
 const CONFLICTS: u32 = 6;
 
-/// Above all numbers of ten digits.
-const HIGHEST: u64 = 10_000_000_000;
-
 /// Limit for records. A journal grows by some hundred bytes a step, a base's record by its parts.
 const LARGEST_RECORD: usize = 8 << 20;
 
@@ -37,7 +35,7 @@ pub struct Bucket {
     pub(super) client: aws_sdk_s3::Client,
     pub(super) name: String,
     pub(super) account: String,
-    patience: Patience,
+    pub(super) patience: Patience,
     pub(super) credentials: SharedCredentialsProvider,
 }
 
@@ -71,13 +69,6 @@ pub enum Written {
     Refused,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Listed {
-    pub key: String,
-    pub bytes: u64,
-    pub written_at: Option<Timestamp>,
-}
-
 impl Bucket {
     pub fn new(cloud: &Cloud, name: &str) -> Self {
         Bucket {
@@ -102,13 +93,17 @@ impl Bucket {
     pub async fn get_within(&self, key: &str, most: usize) -> Result<Option<Object>> {
         tracing::debug!("s3: get {key}");
         let clock = ServerClock::default();
-        let answer = match self.ask_for(key, &clock).await {
+        let doing = || format!("read {}", self.url(key));
+        let asked = self
+            .patience
+            .of_bucket(&self.name, Permission::GetObject, doing, || self.ask_for(key, &clock));
+        let answer = match Box::pin(asked).await? {
             Err(error) if code(&error) == "NoSuchBucket" => return Ok(None),
             Err(error) if code(&error) == "NoSuchKey" && !self.is_listed(key).await? => return Ok(None),
             Err(error) if code(&error) == "NoSuchKey" => Box::pin(self.ask_until_found(key, &clock)).await?,
             answer => answer,
         };
-        let answer = answer.explain(Permission::GetObject, || format!("read {}", self.url(key)))?;
+        let answer = answer.explain(Permission::GetObject, doing)?;
         let etag = Etag(answer.e_tag.unwrap_or_default());
         let written_at = answer.last_modified.as_ref().and_then(timestamp);
         let announced = answer.content_length.unwrap_or(0);
@@ -150,18 +145,6 @@ impl Bucket {
         Box::pin(get.interceptor(clock.clone()).send()).await
     }
 
-    /// Some minutes long after a bucket began to keep versions, S3 may answer 404 for an object that
-    /// is there. Its lists have the object then.
-    async fn is_listed(&self, key: &str) -> Result<bool> {
-        let list = self.client.list_objects_v2().bucket(&self.name).prefix(key);
-        let list = list.max_keys(1).expected_bucket_owner(&self.account);
-        let first = match Box::pin(list.send()).await {
-            Err(error) if code(&error) == "NoSuchBucket" => return Ok(false),
-            page => page.explain(Permission::ListBucket, || format!("list {}", self.url(key)))?,
-        };
-        Ok(first.contents().first().is_some_and(|object| object.key() == Some(key)))
-    }
-
     async fn ask_until_found(
         &self,
         key: &str,
@@ -177,82 +160,6 @@ impl Bucket {
             }
         };
         self.patience.until(|| format!("read {}", self.url(key)), look).await
-    }
-
-    /// Returns the highest key under a prefix by galloping search: O(log n) requests. A key
-    /// continues the prefix with a number of ten digits.
-    pub async fn last_numbered(&self, prefix: &str) -> Result<Option<String>> {
-        let mut found = self.first_from(prefix, 0).await?;
-        let (mut low, mut step) = (0_u64, 1024_u64);
-        // Steps double upwards first, and then halve.
-        while step < HIGHEST
-            && let Some(key) = self.first_from(prefix, low + step).await?
-        {
-            low += step;
-            found = Some(key);
-            step *= 2;
-        }
-        while step > 1 {
-            step /= 2;
-            if let Some(key) = self.first_from(prefix, low + step).await? {
-                low += step;
-                found = Some(key);
-            }
-        }
-        Ok(found)
-    }
-
-    /// Returns the first key under a prefix with at least this number.
-    async fn first_from(&self, prefix: &str, number: u64) -> Result<Option<String>> {
-        let before = format!("{prefix}{:010}", number);
-        let page = self
-            .client
-            .list_objects_v2()
-            .bucket(&self.name)
-            .prefix(prefix)
-            .start_after(before)
-            .max_keys(1)
-            .expected_bucket_owner(&self.account)
-            .send()
-            .await;
-        let page = match page {
-            Err(error) if code(&error) == "NoSuchBucket" => return Ok(None),
-            page => page.explain(Permission::ListBucket, || format!("list {}", self.url(prefix)))?,
-        };
-        let key = page
-            .contents
-            .unwrap_or_default()
-            .into_iter()
-            .find_map(|object| object.key);
-        let numbered = |key: &String| key.as_bytes().get(prefix.len()).is_some_and(u8::is_ascii_digit);
-        Ok(key.filter(numbered))
-    }
-
-    /// Returns the folders right under a prefix, in order; empty if the bucket is absent.
-    pub async fn folders(&self, prefix: &str) -> Result<Vec<String>> {
-        let mut folders = Vec::new();
-        let mut pages = self
-            .client
-            .list_objects_v2()
-            .bucket(&self.name)
-            .prefix(prefix)
-            .delimiter("/")
-            .expected_bucket_owner(&self.account)
-            .into_paginator()
-            .send();
-        while let Some(page) = pages.next().await {
-            let page = match page {
-                Err(error) if code(&error) == "NoSuchBucket" => return Ok(Vec::new()),
-                page => page.explain(Permission::ListBucket, || format!("list {}", self.url(prefix)))?,
-            };
-            folders.extend(
-                page.common_prefixes
-                    .unwrap_or_default()
-                    .into_iter()
-                    .filter_map(|folder| folder.prefix),
-            );
-        }
-        Ok(folders)
     }
 
     /// Writes the whole object. Repeats it if S3 left it undecided because of another one (409).
@@ -274,12 +181,8 @@ impl Bucket {
                 put.send()
             };
             let doing = || format!("write {}", self.url(key));
-            let sent = if self.patience.has_made(&self.name) {
-                Box::pin(self.patience.answer(Permission::PutObject, doing, send)).await?
-            } else {
-                Box::pin(send()).await
-            };
-            match sent {
+            let sent = self.patience.of_bucket(&self.name, Permission::PutObject, doing, send);
+            match Box::pin(sent).await? {
                 Ok(answer) => return Ok(Written::Done(Etag(answer.e_tag.unwrap_or_default()))),
                 Err(error) => match refusal(&error) {
                     Refusal::Condition if !matches!(when, If::Always) => return self.own_write(key, body).await,
@@ -318,7 +221,12 @@ impl Bucket {
             if let If::Unchanged(etag) = when {
                 delete = delete.if_match(&etag.0);
             }
-            match delete.send().await {
+            let doing = || format!("remove {}", self.url(key));
+            let needed = Permission::DeleteObject;
+            let sent = self
+                .patience
+                .of_bucket(&self.name, needed, doing, || delete.clone().send());
+            match Box::pin(sent).await? {
                 Ok(_) => return Ok(true),
                 Err(error) => match refusal(&error) {
                     Refusal::Gone => return Ok(true),
@@ -328,45 +236,11 @@ impl Bucket {
                         tokio::time::sleep(Duration::from_millis(40) * conflicts).await;
                     }
                     Refusal::Conflict | Refusal::Other => {
-                        return Err(explained(
-                            &error,
-                            Permission::DeleteObject,
-                            format!("remove {}", self.url(key)),
-                        ));
+                        return Err(explained(&error, needed, doing()));
                     }
                 },
             }
         }
-    }
-
-    /// Returns everything under a prefix, in the order of keys; empty if the bucket is absent.
-    pub async fn list(&self, prefix: &str) -> Result<Vec<Listed>> {
-        let mut listed = Vec::new();
-        let mut pages = self
-            .client
-            .list_objects_v2()
-            .bucket(&self.name)
-            .prefix(prefix)
-            .expected_bucket_owner(&self.account)
-            .into_paginator()
-            .send();
-        while let Some(page) = pages.next().await {
-            let page = match page {
-                Err(error) if code(&error) == "NoSuchBucket" => return Ok(Vec::new()),
-                page => page.explain(Permission::ListBucket, || format!("list {}", self.url(prefix)))?,
-            };
-            listed.extend(page.contents.unwrap_or_default().into_iter().filter_map(|object| {
-                Some(Listed {
-                    bytes: object
-                        .size
-                        .and_then(|size| u64::try_from(size).ok())
-                        .unwrap_or_default(),
-                    written_at: object.last_modified.as_ref().and_then(timestamp),
-                    key: object.key?,
-                })
-            }));
-        }
-        Ok(listed)
     }
 
     /// Returns the name of an object for people.

@@ -23,19 +23,17 @@ impl Bucket {
         let mut found = Vec::new();
         let (mut key_marker, mut version_marker) = (None, None);
         loop {
-            let page = self
-                .client
-                .list_object_versions()
-                .bucket(&self.name)
-                .prefix(prefix)
-                .set_key_marker(key_marker)
-                .set_version_id_marker(version_marker)
-                .expected_bucket_owner(&self.account)
-                .send()
-                .await;
-            let page = page.explain_unless(&["NoSuchBucket"], Permission::ListBucketVersions, || {
-                format!("list the versions in {}", self.url(prefix))
-            })?;
+            let list = self.client.list_object_versions().bucket(&self.name).prefix(prefix);
+            let list = list.set_key_marker(key_marker).set_version_id_marker(version_marker);
+            let list = list.expected_bucket_owner(&self.account);
+            let needed = Permission::ListBucketVersions;
+            let doing = || format!("list the versions in {}", self.url(prefix));
+            let asked = self
+                .patience
+                .of_bucket(&self.name, needed, doing, || list.clone().send());
+            let page = Box::pin(asked)
+                .await?
+                .explain_unless(&["NoSuchBucket"], needed, doing)?;
             let Some(page) = page else { return Ok(Vec::new()) };
             let versions = page
                 .versions
@@ -77,18 +75,15 @@ impl Bucket {
             let delete = ids
                 .and_then(|ids| Delete::builder().set_objects(Some(ids)).quiet(true).build())
                 .doing(|| format!("name versions in {}", self.url("")))?;
-            let answer = self
-                .client
-                .delete_objects()
-                .bucket(&self.name)
-                .delete(delete)
-                .set_bypass_governance_retention(governed.then_some(true))
-                .expected_bucket_owner(&self.account)
-                .send()
-                .await
-                .explain(Permission::DeleteObjectVersion, || {
-                    format!("remove versions from {}", self.url(""))
-                })?;
+            let erase = self.client.delete_objects().bucket(&self.name).delete(delete);
+            let erase = erase.set_bypass_governance_retention(governed.then_some(true));
+            let erase = erase.expected_bucket_owner(&self.account);
+            let needed = Permission::DeleteObjectVersion;
+            let doing = || format!("remove versions from {}", self.url(""));
+            let asked = self
+                .patience
+                .of_bucket(&self.name, needed, doing, || erase.clone().send());
+            let answer = Box::pin(asked).await?.explain(needed, doing)?;
             if let Some(first) = answer.errors.unwrap_or_default().first() {
                 let permission = if governed {
                     Permission::BypassGovernanceRetention

@@ -115,6 +115,25 @@ impl Patience {
         }
     }
 
+    /// As `answer`, for a bucket that may be absent: it is waited for if this process has made it.
+    pub(super) async fn of_bucket<T, E, Fut>(
+        &self,
+        bucket: &str,
+        permission: Permission,
+        what: impl Fn() -> String,
+        call: impl Fn() -> Fut,
+    ) -> Result<Result<T, SdkError<E, HttpResponse>>>
+    where
+        E: ProvideErrorMetadata + StdError + Send + Sync + 'static,
+        Fut: Future<Output = Result<T, SdkError<E, HttpResponse>>>,
+    {
+        if self.has_made(bucket) {
+            Box::pin(self.answer(permission, what, call)).await
+        } else {
+            Ok(Box::pin(call()).await)
+        }
+    }
+
     /// Waits until AWS sees what was made. `look` says what it answers instead.
     pub(super) async fn until<T, Fut>(&self, what: impl Fn() -> String, look: impl Fn() -> Fut) -> Result<T>
     where
