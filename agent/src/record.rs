@@ -164,6 +164,26 @@ pub struct Trouble {
     pub why: String,
 }
 
+impl Obstacle {
+    /// Returns true if further attempts meet it too, until somebody changes something.
+    pub fn stays(self) -> bool {
+        match self {
+            Obstacle::CertificateChanged
+            | Obstacle::AuthorityUnknown
+            | Obstacle::NameDiffers
+            | Obstacle::Expired
+            | Obstacle::KeySize
+            | Obstacle::CertificateRefused => true,
+            Obstacle::Name
+            | Obstacle::Refused
+            | Obstacle::NoAnswer
+            | Obstacle::Tls
+            | Obstacle::Ended
+            | Obstacle::Other => false,
+        }
+    }
+}
+
 /// The kind of a trouble, for programs.
 #[derive(Clone, Copy, Debug, Deserialize, Serialize, PartialEq, Eq)]
 #[serde(rename_all = "kebab-case")]

@@ -13,7 +13,7 @@ use super::settings::Position;
 use super::templates;
 use crate::effects::remote::Session;
 use crate::model::error::{Doing, Result};
-use infra_agent::record::TunnelStatus;
+use infra_agent::record::{Obstacle, TunnelStatus};
 use serde::Serialize;
 
 pub const UNIT: &str = "infra-tunnel.service";
@@ -84,6 +84,29 @@ pub async fn look(session: &Session) -> Result<Option<TunnelStatus>> {
     match output.text().trim() {
         "" => Ok(None),
         json => serde_json::from_str(json).doing(|| doing).map(Some),
+    }
+}
+
+/// Returns what to try if the tunnel does not connect.
+pub fn remedy(obstacle: Obstacle) -> &'static str {
+    match obstacle {
+        Obstacle::Name => "see whether the provider moved the source, and the name server of the master's network",
+        Obstacle::Refused | Obstacle::NoAnswer => {
+            "see whether the source runs, and whether the provider has a list of allowed addresses with the master's in it"
+        }
+        Obstacle::CertificateChanged => {
+            "compare the new certificate with what the provider says, then run `infra check --pin` and `infra up`"
+        }
+        Obstacle::AuthorityUnknown | Obstacle::NameDiffers => {
+            "compare the certificate with what the provider says; `infra check --pin` accepts exactly that one"
+        }
+        Obstacle::Expired => "ask the provider to renew the certificate",
+        Obstacle::KeySize => {
+            "ask the provider for a certificate with an RSA key of 2048 to 8192 bits, or another kind of key"
+        }
+        Obstacle::CertificateRefused => "somebody else may answer in the source's place: ask the provider",
+        Obstacle::Tls => "see whether the source's port speaks TLS",
+        Obstacle::Ended | Obstacle::Other => "see `journalctl -u infra-tunnel` on the master",
     }
 }
 

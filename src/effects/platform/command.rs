@@ -11,7 +11,7 @@ use crate::model::secret;
 use crate::model::secret::{Secret, Shown};
 use crate::ui::Step;
 use std::collections::BTreeMap;
-use std::process::Stdio;
+use std::process::{ExitStatus, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
@@ -94,7 +94,7 @@ impl Hook {
     /// run died before its restart.
     pub async fn await_processes(&self, deadline: Duration, step: &Step) -> Result<()> {
         let none = BTreeMap::new();
-        if self.run("verify", &self.commands.verify, &none).await.is_ok() {
+        if self.verified().await?.is_ok() {
             return Ok(());
         }
         if let Some(restart) = &self.commands.restart {
@@ -109,12 +109,26 @@ impl Hook {
             "run app.commands.verify by hand to see what it wants, then run the same command again",
         );
         wait.until(step, || async {
-            Ok(match self.run("verify", &self.commands.verify, &none).await {
-                Ok(_) => Look::Ready(()),
+            Ok(match self.verified().await? {
+                Ok(()) => Look::Ready(()),
                 Err(error) => Look::NotYet(error.to_string()),
             })
         })
         .await
+    }
+
+    /// Returns the outcome of the verify command; an error if it cannot be run, which no wait mends.
+    async fn verified(&self) -> Result<Result<()>> {
+        let ended = self.output("verify", &self.commands.verify, &BTreeMap::new()).await;
+        let ended = match ended {
+            Ok(ended) => ended,
+            Err(error) => return Ok(Err(error)),
+        };
+        let outcome = ended.success("verify", &BTreeMap::new());
+        match ended.status.code() {
+            Some(CANNOT_BE_RUN | NOT_FOUND) => outcome.map(|()| Ok(())),
+            _ => Ok(outcome),
+        }
     }
 
     pub fn may_stop(&self) -> Result<()> {
@@ -150,7 +164,15 @@ impl Hook {
 
     /// Returns the whole output. The error of a failed command has its last line on stderr.
     async fn run(&self, name: &str, command: &str, given: &BTreeMap<String, Option<Secret>>) -> Result<Secret> {
-        let doing = || format!("run app.commands.{name}");
+        let ended = self.output(name, command, given).await?;
+        ended.success(name, given)?;
+        let text = std::str::from_utf8(&ended.printed)
+            .map_err(|_| Error::failed(doing(name)).because("what it printed is no text"))?;
+        Ok(Secret::new(text))
+    }
+
+    async fn output(&self, name: &str, command: &str, given: &BTreeMap<String, Option<Secret>>) -> Result<Ended> {
+        let doing = || doing(name);
         let mut child = tokio::process::Command::new("sh")
             .args(["-c", command])
             .env("INFRA_APP", &self.app)
@@ -187,21 +209,41 @@ impl Hook {
                     .hint("run it by hand to see what it waits for")
             })?
             .doing(doing)?;
-        if !status.success() {
-            let said = String::from_utf8_lossy(&said);
-            let last = said
-                .lines()
-                .rev()
-                .find(|line| !line.trim().is_empty())
-                .unwrap_or_default();
-            return Err(Error::failed(doing())
-                .because(format!("{status}: {}", without(last, given)))
-                .hint("run it by hand to see why"));
-        }
-        let text =
-            std::str::from_utf8(&printed).map_err(|_| Error::failed(doing()).because("what it printed is no text"))?;
-        Ok(Secret::new(text))
+        Ok(Ended { status, printed, said })
     }
+}
+
+/// The exit codes of a shell for a command that it finds and cannot run, or does not find.
+const CANNOT_BE_RUN: i32 = 126;
+const NOT_FOUND: i32 = 127;
+
+/// A command that has ended.
+struct Ended {
+    status: ExitStatus,
+    printed: Zeroizing<Vec<u8>>,
+    said: Zeroizing<Vec<u8>>,
+}
+
+impl Ended {
+    /// Returns the last line on stderr as the reason if it failed.
+    fn success(&self, name: &str, given: &BTreeMap<String, Option<Secret>>) -> Result<()> {
+        if self.status.success() {
+            return Ok(());
+        }
+        let said = String::from_utf8_lossy(&self.said);
+        let last = said
+            .lines()
+            .rev()
+            .find(|line| !line.trim().is_empty())
+            .unwrap_or_default();
+        Err(Error::failed(doing(name))
+            .because(format!("{}: {}", self.status, without(last, given)))
+            .hint("run it by hand to see why"))
+    }
+}
+
+fn doing(name: &str) -> String {
+    format!("run app.commands.{name}")
 }
 
 /// Reads a pipe to its end. Endless output is an error, and dropping the pipe ends the command.

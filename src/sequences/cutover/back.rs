@@ -9,6 +9,7 @@ use crate::decide::cutover::Stillness;
 use crate::effects::wait::{Look, Wait};
 use crate::model::error::{Error, Result};
 use crate::model::size;
+use crate::sequences::setup::follow::still_follows;
 use wire::info::{Info, ServerRole};
 
 impl<R: Record, P: Pair> Cutover<R, P> {
@@ -107,6 +108,8 @@ impl<R: Record, P: Pair> Cutover<R, P> {
             let (mut source, mut master, mut replica) = (source.clone(), master.clone(), replica.clone());
             async move {
                 let (source, master, replica) = tokio::try_join!(source.info(), master.info(), replica.info())?;
+                still_follows("master", &master)?;
+                still_follows("replica", &replica)?;
                 let up = |info: &Info| info.link.as_ref().is_some_and(|link| link.up) && info.replid == source.replid;
                 let left = [&master, &replica]
                     .into_iter()

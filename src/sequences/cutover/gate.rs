@@ -20,6 +20,7 @@ use crate::effects::wait::{Look, Wait};
 use crate::model::clock::Instant;
 use crate::model::error::{Error, Result};
 use crate::model::phase::FenceKind;
+use crate::sequences::setup::follow::still_follows;
 use crate::ui::Step;
 use jiff::Timestamp;
 use std::collections::{BTreeMap, BTreeSet};
@@ -242,6 +243,8 @@ pub async fn drain(fence: &Fence, sides: &mut Sides, baseline: &Baseline, step: 
     };
     wait.until(step, || async {
         let (master, replica) = sides.pair().await?;
+        still_follows("master", &master)?;
+        still_follows("replica", &replica)?;
         let seen = format!(
             "master {} bytes behind, replica {} bytes",
             wanted.saturating_sub(applied(&master)),

@@ -89,6 +89,10 @@ impl Setup<'_> {
         let mut evidence = evidence::gather(&mut connection, &log).await?;
         evidence.ended = ended;
         let lines = self.platform.log_of_ended(&name, LOG, &step).await;
+        let lines = lines.unwrap_or_else(|error| {
+            self.ui.warn(format!("{error:#}"));
+            Vec::new()
+        });
         (evidence.status, evidence.printed) = verdict::read_log(&self.without_secrets(lines));
         let verdict = verdict::judge(&evidence);
         match &verdict {

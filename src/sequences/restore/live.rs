@@ -293,11 +293,39 @@ fn no_room(why: &str) -> Error {
 
 /// Returns the name of the agent's timeline, once it is another one than before.
 async fn shipping(session: &Session, before: &str) -> Result<Look<String>> {
-    let Some(agent) = agent::look(session).await?.agent else {
+    shipped(agent::look(session).await?, before)
+}
+
+fn shipped(seen: agent::Backups, before: &str) -> Result<Look<String>> {
+    if let Some(why) = seen.refused {
+        return Err(Error::failed("ship the log again: the engine is not started")
+            .because(why)
+            .hint("`infra status` shows the reason until the engine runs"));
+    }
+    let Some(agent) = seen.agent else {
         return Ok(Look::NotYet("the agent says nothing".into()));
     };
     if agent.timeline.is_empty() || agent.timeline == before {
         return Ok(Look::NotYet("the agent is still on the old timeline".into()));
     }
     Ok(Look::Ready(agent.timeline))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_engine_that_is_not_started_is_not_waited_for() {
+        let seen = |refused: Option<&str>| agent::Backups {
+            agent: None,
+            failed: None,
+            refused: refused.map(str::to_string),
+        };
+        assert!(matches!(shipped(seen(None), "a"), Ok(Look::NotYet(_))));
+        let Err(error) = shipped(seen(Some("its data is missing")), "a") else {
+            panic!("it waits")
+        };
+        assert!(error.chain().contains(&"its data is missing".to_string()), "{error:?}");
+    }
 }

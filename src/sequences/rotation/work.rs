@@ -13,6 +13,7 @@ use crate::model::secrets::{RedisUser, Secrets, parameter};
 use crate::model::state::State;
 use crate::sequences::context::{Addresses, Context, Environment, host_server};
 use crate::sequences::rotation::{app, proof};
+use crate::sequences::setup::follow::still_follows;
 use crate::sequences::setup::state_writer::StateWriter;
 use crate::sequences::up;
 use crate::ui::Step;
@@ -279,6 +280,7 @@ impl Work<'_> {
         Wait::new("the replica's link to be up", AGENT, "`infra status` shows the link")
             .until(step, || async {
                 let info = replica.connect(0).await?.info().await?;
+                still_follows("replica", &info)?;
                 let is_up = info.link.is_some_and(|link| link.up);
                 Ok(Look::when(is_up, "the link is down"))
             })

@@ -140,6 +140,9 @@ impl Maker<'_> {
                     Some(temporary) if temporary.state == "running" && temporary.public_ip.is_some() => {
                         Look::Ready(temporary)
                     }
+                    Some(temporary) if matches!(temporary.state.as_str(), "stopping" | "stopped") => {
+                        return Err(ec2::ended(id, &format!("{}: somebody has stopped it", temporary.state)));
+                    }
                     Some(temporary) => Look::NotYet(format!("{id} is {}", temporary.state)),
                     None => Look::NotYet(format!("{id} is not listed yet")),
                 })

@@ -2,6 +2,7 @@
 
 use super::{age_text, unseen};
 use crate::decide::preflight::Finding;
+use crate::effects::host::tunnel::remedy;
 use crate::model::error::Result;
 use infra_agent::record::{Obstacle, Trouble, TunnelStatus};
 use jiff::Timestamp;
@@ -86,26 +87,6 @@ fn alarm(source: &str, trouble: &Trouble, now: Timestamp) -> Finding {
         format!("the tunnel has not been connected to {source} for {age}: {why}"),
         remedy(trouble.obstacle),
     )
-}
-
-fn remedy(obstacle: Obstacle) -> &'static str {
-    match obstacle {
-        Obstacle::Name => "see whether the provider moved the source, and the name server of the master's network",
-        Obstacle::Refused | Obstacle::NoAnswer => {
-            "see whether the source runs, and whether the provider has a list of allowed addresses with the master's in it"
-        }
-        Obstacle::CertificateChanged => {
-            "compare the new certificate with what the provider says, then run `infra check --pin` and `infra up`"
-        }
-        Obstacle::AuthorityUnknown | Obstacle::NameDiffers => {
-            "compare the certificate with what the provider says; `infra check --pin` accepts exactly that one"
-        }
-        Obstacle::Expired => "ask the provider to renew the certificate",
-        Obstacle::KeySize => "ask the provider for a certificate with an RSA key of 2048 to 8192 bits, or another kind of key",
-        Obstacle::CertificateRefused => "somebody else may answer in the source's place: ask the provider",
-        Obstacle::Tls => "see whether the source's port speaks TLS",
-        Obstacle::Ended | Obstacle::Other => "see `journalctl -u infra-tunnel` on the master",
-    }
 }
 
 #[cfg(test)]

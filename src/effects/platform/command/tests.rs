@@ -37,6 +37,23 @@ fn wanted() -> BTreeMap<String, Option<Secret>> {
 }
 
 #[tokio::test]
+async fn a_verify_command_that_cannot_be_run_is_not_waited_for() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("no-program"), "").unwrap();
+    let found = folder.path().join("no-program").display().to_string();
+    for (command, reason) in [("no-such-command", "not found"), (found.as_str(), "denied")] {
+        let hook = hook(folder.path(), |commands| commands.verify = command.into());
+        let begun = std::time::Instant::now();
+        let step = Ui::silent().step("test");
+        let waited = hook.await_processes(Duration::from_secs(60), &step).await;
+        let error = waited.unwrap_err();
+        assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
+        let said = error.chain().join(": ");
+        assert!(said.contains("app.commands.verify") && said.contains(reason), "{said}");
+    }
+}
+
+#[tokio::test]
 async fn vars_are_read_set_and_removed_and_the_processes_restarted() {
     let folder = tempfile::tempdir().unwrap();
     let hook = hook(folder.path(), |_| ());

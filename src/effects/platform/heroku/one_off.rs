@@ -100,28 +100,32 @@ impl Heroku {
     }
 
     /// Returns log lines of a process that has ended, oldest first. Waits for the line that says how
-    /// it ended, since lines come late; without it after `deadline`.
-    pub async fn log_of_ended(&self, name: &str, deadline: Duration, step: &Step) -> Vec<String> {
+    /// it ended, since lines come late; without it after `deadline`. Fails at once if the platform
+    /// refuses to give logs.
+    pub async fn log_of_ended(&self, name: &str, deadline: Duration, step: &Step) -> Result<Vec<String>> {
         let last = Mutex::new(Vec::new());
         let what = format!("the log to say how {name} ended");
         let wait = Wait::new(&what, deadline, "");
         let waited = wait
             .until(step, || async {
-                let lines = self.log_of(name).await;
+                let lines = self.log_of(name).await?;
                 let seen = format!("{} lines of its log", lines.len());
                 let is_whole = lines.iter().any(|line| line.contains(ENDED));
                 *last.lock().unwrap_or_else(PoisonError::into_inner) = lines;
                 Ok(if is_whole { Look::Ready(()) } else { Look::NotYet(seen) })
             })
             .await;
-        if let Err(error) = waited {
-            tracing::debug!("{error}");
+        match waited {
+            Err(error) if error.nothing_changed() => return Err(error),
+            Err(error) => tracing::debug!("{error}"),
+            Ok(()) => {}
         }
-        last.into_inner().unwrap_or_else(PoisonError::into_inner)
+        Ok(last.into_inner().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Returns the log lines that there are of a process; empty if the platform gives none.
-    pub(super) async fn log_of(&self, name: &str) -> Vec<String> {
+    /// Returns the log lines that there are of a process; an error if the platform refuses to give
+    /// logs.
+    pub(super) async fn log_of(&self, name: &str) -> Result<Vec<String>> {
         let path = self.path("/log-sessions");
         let some = serde_json::json!({ "dyno": name, "lines": 100, "tail": false });
         let session = match self.http.change("POST", &path, Some(some)).await {
@@ -133,16 +137,20 @@ impl Heroku {
                 .await
             {
                 Changed::Done(session) => session,
-                Changed::Refused(_) | Changed::Unclear(_) => return Vec::new(),
+                Changed::Refused(refusal) => {
+                    let error = refusal.error(&format!("read the log of {name}"));
+                    return Err(error.with_nothing_changed());
+                }
+                Changed::Unclear(_) => return Ok(Vec::new()),
             },
-            Changed::Unclear(_) => return Vec::new(),
+            Changed::Unclear(_) => return Ok(Vec::new()),
         };
         let Some(url) = session["logplex_url"].as_str() else {
-            return Vec::new();
+            return Ok(Vec::new());
         };
         let text = self.http.text_at(url, |text| text.contains(ENDED)).await;
         let lines = text.lines().filter(|line| !line.trim().is_empty());
-        lines.map(str::to_string).collect()
+        Ok(lines.map(str::to_string).collect())
     }
 
     async fn one_offs(&self) -> Result<BTreeSet<String>> {
@@ -214,7 +222,21 @@ mod tests {
     async fn log(stand: &Stand, name: &str, seconds: u64) -> Vec<String> {
         let step = crate::ui::Ui::silent().step("test");
         let deadline = Duration::from_secs(seconds);
-        stand.heroku.log_of_ended(name, deadline, &step).await
+        stand.heroku.log_of_ended(name, deadline, &step).await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_log_that_the_platform_refuses_is_not_waited_for() {
+        let stand = Stand::new().await;
+        let refused = json!({"status": 403, "count": 100, "method": "POST", "path": "/log-sessions"});
+        let knobs = json!({"boot_seconds": 0, "api_failures": refused});
+        stand.admin("apps/demo/behaviour", knobs).await;
+        let step = crate::ui::Ui::silent().step("test");
+        let begun = std::time::Instant::now();
+        let log = stand.heroku.log_of_ended("run.1", Duration::from_secs(60), &step);
+        let error = log.await.unwrap_err();
+        assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
+        assert!(error.to_string().contains("read the log of run.1"), "{error}");
     }
 
     #[tokio::test]
