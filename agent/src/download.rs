@@ -147,3 +147,47 @@ pub fn kind(error: &ureq::Error) -> String {
         _ => "the request failed".into(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write;
+    use std::net::{TcpListener, TcpStream};
+
+    fn answer(mut client: TcpStream, status: &str, body: &str) {
+        let mut request = [0; 4096];
+        let _ = client.read(&mut request).unwrap();
+        let length = body.len();
+        let head = format!("HTTP/1.1 {status}\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n");
+        client.write_all(format!("{head}{body}").as_bytes()).unwrap();
+    }
+
+    /// Asks a server that answers 404 so many times, and then gives the object.
+    fn asked_after(absent: usize) -> Result<Vec<u8>, Unread> {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}/object", listener.local_addr().unwrap());
+        std::thread::spawn(move || {
+            for (count, client) in listener.incoming().enumerate() {
+                let client = client.unwrap();
+                if count < absent {
+                    answer(client, "404 Not Found", "");
+                } else {
+                    answer(client, "200 OK", "text");
+                }
+            }
+        });
+        let sha256 = digest::of(b"text");
+        let wanted = Wanted {
+            name: "object",
+            url: &url,
+            sha256: &sha256,
+        };
+        object(&client(Duration::from_secs(10)).unwrap(), &wanted)
+    }
+
+    #[test]
+    fn an_object_that_answers_404_at_first_is_asked_for_again_and_one_that_goes_on_is_missing() {
+        assert_eq!(asked_after(2).unwrap(), b"text");
+        assert!(matches!(asked_after(100), Err(Unread::Missing { .. })));
+    }
+}

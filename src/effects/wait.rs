@@ -94,6 +94,18 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn the_error_says_how_long_was_waited_and_not_how_long_was_allowed() {
+        let step = Ui::silent().step("test");
+        let wait = Wait::new("the tide", Duration::from_millis(30), "go home");
+        let slow = || async {
+            tokio::time::sleep(Duration::from_millis(1100)).await;
+            Ok(Look::NotYet("ebb".into()))
+        };
+        let error = wait.until::<(), _, _>(&step, slow).await.unwrap_err();
+        assert!(error.to_string().contains("after 1 s"), "{error}");
+    }
+
+    #[tokio::test]
     async fn a_wait_returns_the_value_that_came() {
         let step = Ui::silent().step("test");
         let mut looks = 0;

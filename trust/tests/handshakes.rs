@@ -135,13 +135,34 @@ fn an_impostor_with_the_pinned_certificate_and_another_key_is_refused() {
 fn rsa(folder: &Path, name: &str, bits: &str, issuer: Option<&str>) {
     let file = |name: &str, end: &str| folder.join(name).with_extension(end);
     let mut openssl = Command::new("openssl");
-    openssl.args(["req", "-x509", "-nodes", "-newkey", &format!("rsa:{bits}"), "-days", "9"]);
-    openssl.args(["-subj", &format!("/CN={name}"), "-addext", &format!("subjectAltName=DNS:{NAME}")]);
+    openssl.args([
+        "req",
+        "-x509",
+        "-nodes",
+        "-newkey",
+        &format!("rsa:{bits}"),
+        "-days",
+        "9",
+    ]);
+    openssl.args([
+        "-subj",
+        &format!("/CN={name}"),
+        "-addext",
+        &format!("subjectAltName=DNS:{NAME}"),
+    ]);
     if let Some(issuer) = issuer {
-        openssl.arg("-CA").arg(file(issuer, "crt")).arg("-CAkey").arg(file(issuer, "key"));
+        openssl
+            .arg("-CA")
+            .arg(file(issuer, "crt"))
+            .arg("-CAkey")
+            .arg(file(issuer, "key"));
         openssl.args(["-addext", "basicConstraints=critical,CA:false"]);
     }
-    let made = openssl.arg("-keyout").arg(file(name, "key")).arg("-out").arg(file(name, "crt"));
+    let made = openssl
+        .arg("-keyout")
+        .arg(file(name, "key"))
+        .arg("-out")
+        .arg(file(name, "crt"));
     let made = made.output().unwrap();
     assert!(made.status.success(), "{made:?}");
 }
@@ -150,11 +171,24 @@ fn rsa(folder: &Path, name: &str, bits: &str, issuer: Option<&str>) {
 fn meet_openssl(folder: &Path, name: &str, version: &str, config: ClientConfig) -> Result<(), Refusal> {
     let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let mut server = Command::new("openssl");
-    server.args(["s_server", "-quiet", "-naccept", "1", "-cipher", "ALL:@SECLEVEL=0", version]);
+    server.args([
+        "s_server",
+        "-quiet",
+        "-naccept",
+        "1",
+        "-cipher",
+        "ALL:@SECLEVEL=0",
+        version,
+    ]);
     server.args(["-accept", &format!("127.0.0.1:{port}")]);
     server.arg("-cert").arg(folder.join(name).with_extension("crt"));
     server.arg("-key").arg(folder.join(name).with_extension("key"));
-    let mut server = server.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let mut server = server
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
     let end = Instant::now() + Duration::from_secs(20);
     let mut stream = loop {
         if let Ok(stream) = TcpStream::connect(("127.0.0.1", port)) {
@@ -214,7 +248,13 @@ fn an_authority_with_a_small_key_is_named_as_such() {
     let name = ServerName::try_from(NAME).unwrap();
     let judged = trust.judge(&[leaf, weak], &name, jiff::Timestamp::now()).unwrap();
     let refused = judged.unwrap_err();
-    assert_eq!(refused, Refusal::KeySize { bits: 1024, is_leaf: false });
+    assert_eq!(
+        refused,
+        Refusal::KeySize {
+            bits: 1024,
+            is_leaf: false
+        }
+    );
     assert_eq!(
         refused.to_string(),
         "a certificate that its own depends on has an RSA key of 1024 bits; one of 2048 to 8192 is needed"
