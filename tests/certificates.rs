@@ -38,6 +38,7 @@ impl Rented {
         let addon = addon::start(addon::Options {
             name: "redis".into(),
             state_dir: folder.path().into(),
+            host: None,
             listen: vec![LOOPBACK],
             port: 0,
             password: "hosted0secret".into(),

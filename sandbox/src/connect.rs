@@ -16,6 +16,8 @@ use tokio::task::JoinHandle;
 use tokio_rustls::TlsConnector;
 use trust::{Authorities, Trust};
 
+use crate::names;
+
 /// How long connecting, TLS handshake and login may take together.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -84,7 +86,11 @@ impl Target {
     async fn connect_without_deadline(&self, database: i64, response_timeout: Duration) -> RedisResult<Connection> {
         let login = self.login.clone().set_db(database);
         let settings = AsyncConnectionConfig::new().set_response_timeout(Some(response_timeout));
-        let stream = TcpStream::connect((self.host.trim_matches(['[', ']']), self.port)).await?;
+        let host = self.host.trim_matches(['[', ']']);
+        let stream = match names::address(host) {
+            Some(address) => TcpStream::connect((address, self.port)).await?,
+            None => TcpStream::connect((host, self.port)).await?,
+        };
         stream.set_nodelay(true)?;
         match &self.tls {
             None => {

@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::addon::{self, Addon};
 use crate::knobs;
+use crate::names;
 use crate::network::BRIDGE_ADDRESS;
 use crate::paths::Paths;
 use crate::platform;
@@ -60,10 +61,14 @@ impl Hosting {
             shutdown,
         };
         hosting.wait_until_it_listens(loopback).await?;
+        if settings.addon_name {
+            names::publish(paths, names::ADDON, bridge)?;
+        }
         if !settings.no_app {
             let options = addon::Options {
                 name: ADDON_NAME.to_owned(),
                 state_dir: paths.state().to_owned(),
+                host: settings.addon_name.then(|| names::ADDON.to_owned()),
                 listen: vec![bridge],
                 port: ADDON_PORT,
                 password: random::hex(24)?,

@@ -23,6 +23,7 @@ mod knobs;
 pub mod machines;
 pub mod metadata;
 mod mounts;
+pub mod names;
 pub mod network;
 mod output;
 pub mod paths;

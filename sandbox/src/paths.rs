@@ -87,6 +87,16 @@ impl Paths {
         self.tls().join("trusted.crt")
     }
 
+    /// Returns the names that machines resolve, in the form of /etc/hosts.
+    pub fn names(&self) -> PathBuf {
+        self.state.join("names")
+    }
+
+    /// Returns the /etc/hosts of operator and app, if the add-on has a name.
+    pub fn hosts(&self) -> PathBuf {
+        self.state.join("hosts")
+    }
+
     pub fn logs(&self) -> PathBuf {
         self.state.join("logs")
     }

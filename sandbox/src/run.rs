@@ -9,6 +9,7 @@ use anyhow::{Context, Result, bail};
 
 use crate::delay;
 use crate::environment;
+use crate::names;
 use crate::paths::Paths;
 use crate::record::{Phase, Record};
 
@@ -34,6 +35,7 @@ pub fn run(paths: &Paths, command: &[OsString]) -> Result<ExitCode> {
         // The operator's namespace has another loopback.
         variables.push(environment::platform_on_bridge());
     }
+    names::enter(paths)?;
     let error = Command::new(program).args(arguments).envs(variables).exec();
     Err(error).with_context(|| format!("run {}", program.to_string_lossy()))
 }

@@ -14,6 +14,9 @@ pub struct Settings {
     /// Whether the hosted add-on speaks TLS, and which certificate it shows
     #[arg(long, value_enum, default_value_t = Tls::On, value_name = "CERTIFICATE")]
     pub addon_tls: Tls,
+    /// Let the hosted add-on's URL have a name instead of an address; `sandbox run` then needs root
+    #[arg(long)]
+    pub addon_name: bool,
     /// What the hosted add-on is; fetched once if it is not this computer's own
     #[arg(long, value_enum, default_value_t = Engine::Redis7, value_name = "ENGINE")]
     pub addon_engine: Engine,
@@ -48,6 +51,7 @@ impl Settings {
             format!("--addon-profile={}", self.addon_profile.name()),
             format!("--rtt={}", self.rtt),
         ];
+        arguments.extend(self.addon_name.then(|| "--addon-name".to_owned()));
         arguments.extend(self.knobs.then(|| "--knobs".to_owned()));
         arguments.extend(self.no_app.then(|| "--no-app".to_owned()));
         arguments

@@ -3,6 +3,7 @@
 //! It repairs nothing: `status` reports a part that died, since a test proves nothing in a sandbox
 //! that was repaired meanwhile. If the supervisor is killed, `down` finds what it left.
 
+use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,6 +18,7 @@ use crate::delay::Delay;
 use crate::environment::{self, ID_VARIABLE};
 use crate::hosting::{ADDON_PORT, Hosting, PLATFORM_PORT};
 use crate::machines::{self, Board, Site, control_group};
+use crate::names::{self, NameServer};
 use crate::network::{self, BRIDGE_ADDRESS};
 use crate::paths::Paths;
 use crate::record::{Part, Phase, Record};
@@ -51,6 +53,7 @@ struct Parts {
     board: Arc<Board>,
     machines: JoinHandle<()>,
     hosting: Hosting,
+    _names: NameServer,
     _delay: Option<Delay>,
 }
 
@@ -98,6 +101,16 @@ async fn any(one: &mut Signal, other: &mut Signal) {
 async fn raise(paths: &Paths, settings: &Settings, record: &mut Record) -> Result<Parts> {
     begin(paths, record, "network")?;
     network::raise(paths).await?;
+
+    begin(paths, record, "name server")?;
+    let listen = SocketAddr::new(
+        BRIDGE_ADDRESS
+            .to_string()
+            .parse()
+            .context("read the bridge's address")?,
+        names::PORT,
+    );
+    let names = NameServer::start(listen, paths.names()).await?;
 
     begin(paths, record, "AWS API")?;
     let aws = Aws::start(paths).await?;
@@ -159,6 +172,7 @@ async fn raise(paths: &Paths, settings: &Settings, record: &mut Record) -> Resul
         board,
         machines,
         hosting,
+        _names: names,
         _delay: delay,
     })
 }

@@ -26,6 +26,7 @@ async fn rent(folder: &tempfile::TempDir, program: &Program, profile: Profile) -
     let options = Options {
         name: "engine".to_owned(),
         state_dir: folder.path().to_owned(),
+        host: None,
         listen: vec![LOOPBACK],
         port: 0,
         password: "hosted0secret".to_owned(),
@@ -137,6 +138,7 @@ async fn an_engine_without_tls_is_not_rented_with_it() {
     let options = Options {
         name: "engine".to_owned(),
         state_dir: folder.path().to_owned(),
+        host: None,
         listen: vec![LOOPBACK],
         port: 0,
         password: "hosted0secret".to_owned(),

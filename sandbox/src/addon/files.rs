@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use sha2::{Digest, Sha256};
 
-use super::certificates::{self, Tls};
+use super::certificates::{self, Shown, Tls};
 use super::{Options, Profile};
 use crate::files::{private_folder, write_private};
 
@@ -22,6 +22,8 @@ pub(super) const PROVIDER: &str = "provider";
 pub(super) const PROVIDER_URL: &str = "provider.url";
 /// Verifies the certificate, if anything does.
 pub(super) const AUTHORITY: &str = "authority.crt";
+pub(super) const CERTIFICATE: &str = "tls.crt";
+pub(super) const KEY: &str = "tls.key";
 const CONFIGURATION: &str = "redis.conf";
 
 /// `version` is that of the server: the rules are written as it understands them.
@@ -35,16 +37,13 @@ pub(super) fn write(
     let data = folder.join("data");
     private_folder(&data)?;
 
-    let names: Vec<String> = options.listen.iter().map(ToString::to_string).collect();
+    let addresses = options.listen.iter().map(ToString::to_string);
+    let names: Vec<String> = options.host.iter().cloned().chain(addresses).collect();
     let shown = certificates::make(options.tls, &names, options.authority.as_ref())?;
     if let Some(shown) = &shown {
-        write_private(&folder.join("tls.crt"), &shown.chain)?;
-        write_private(&folder.join("tls.key"), &shown.key)?;
+        write_shown(folder, shown)?;
     }
     let certificate = shown.and_then(|shown| shown.authority);
-    if let Some(certificate) = &certificate {
-        write_private(&folder.join(AUTHORITY), certificate)?;
-    }
     let configuration = folder.join(CONFIGURATION);
     let text = configuration_text(folder, port, options, version, provider_password);
     write_private(&configuration, &text)?;
@@ -52,6 +51,16 @@ pub(super) fn write(
         configuration,
         certificate,
     })
+}
+
+/// Writes certificate and key, and what verifies them.
+pub(super) fn write_shown(folder: &Path, shown: &Shown) -> Result<()> {
+    write_private(&folder.join(CERTIFICATE), &shown.chain)?;
+    write_private(&folder.join(KEY), &shown.key)?;
+    match &shown.authority {
+        Some(authority) => write_private(&folder.join(AUTHORITY), authority),
+        None => Ok(()),
+    }
 }
 
 fn configuration_text(
@@ -67,8 +76,8 @@ fn configuration_text(
         format!("port {port}\n")
     } else {
         format!(
-            "port 0\ntls-port {port}\ntls-auth-clients no\ntls-cert-file \"{folder}/tls.crt\"\n\
-             tls-key-file \"{folder}/tls.key\"\n"
+            "port 0\ntls-port {port}\ntls-auth-clients no\ntls-cert-file \"{folder}/{CERTIFICATE}\"\n\
+             tls-key-file \"{folder}/{KEY}\"\n"
         )
     };
     let channels = if version >= CHANNEL_RULES { "&*" } else { "" };

@@ -56,7 +56,9 @@ pub struct Options {
     /// Names its folder, `addon-<name>` in the state folder.
     pub name: String,
     pub state_dir: PathBuf,
-    /// Addresses of this computer; the first stands in the URL.
+    /// The name in its URL and in its certificate; the first address is in the URL without one.
+    pub host: Option<String>,
+    /// Addresses of this computer.
     pub listen: Vec<IpAddr>,
     /// 0 takes a free one.
     pub port: u16,
@@ -121,7 +123,8 @@ pub async fn start_engine(options: Options, program: &Program) -> Result<Addon> 
     } else {
         host.to_string()
     };
-    let url = format!("{scheme}://:{}@{shown_host}:{port}", options.password);
+    let named = options.host.as_deref().unwrap_or(&shown_host);
+    let url = format!("{scheme}://:{}@{named}:{port}", options.password);
     let provider_url = format!("{scheme}://{}:{provider_password}@{shown_host}:{port}", files::PROVIDER);
     files::write_provider_url(&folder, &provider_url)?;
     let mut addon = Addon {
@@ -136,7 +139,7 @@ pub async fn start_engine(options: Options, program: &Program) -> Result<Addon> 
 }
 
 impl Addon {
-    /// Returns the URL with the password: `rediss://:password@address:port`.
+    /// Returns the URL with the password: `rediss://:password@host:port`.
     pub fn url(&self) -> &str {
         &self.url
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 
-use super::{Addon, files};
+use super::{Addon, Shown, files};
 use crate::connect::{Connection, Target};
 
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -58,6 +58,18 @@ impl Provider {
         files::replace_password(&self.folder, password)?;
         let (before, after) = &self.around_password;
         Ok(format!("{before}{password}{after}"))
+    }
+
+    /// Shows another certificate from the next connection on.
+    pub async fn show(&self, shown: &Shown) -> Result<()> {
+        let mut redis = self.connect().await?;
+        let file = |name: &str| self.folder.join(name).display().to_string();
+        files::write_shown(&self.folder, shown)?;
+        let mut command = redis::cmd("CONFIG");
+        command.arg("SET").arg("tls-cert-file").arg(file(files::CERTIFICATE));
+        command.arg("tls-key-file").arg(file(files::KEY));
+        let set: redis::RedisResult<()> = command.query_async(&mut redis.commands).await;
+        set.context("let the hosted Redis show another certificate")
     }
 
     /// Disconnects all clients of the renter, as providers do after a rotation. They may reconnect.

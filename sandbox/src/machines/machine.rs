@@ -137,6 +137,9 @@ impl Machine {
         self.boots_done = instance.boot_count_wanted;
         self.disk.mount()?;
         authority::trust(&self.site.paths, &self.disk.root())?;
+        let resolver = self.disk.root().join("etc/resolv.conf");
+        let server = format!("nameserver {}\n", network::BRIDGE_ADDRESS);
+        std::fs::write(resolver, server).context("tell the machine its name server")?;
         if self.site.busy_apt {
             first_boot::keep_apt_busy(&self.disk.root())?;
         }

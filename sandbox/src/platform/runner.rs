@@ -22,6 +22,7 @@ use super::model::{Action, AfterExit, Dyno, Turn};
 use crate::addon::free_port;
 use crate::children::{self, Launcher};
 use crate::files;
+use crate::names;
 
 /// In seconds, as Heroku does it.
 const SIGTERM_TO_SIGKILL: f64 = 30.0;
@@ -285,6 +286,7 @@ fn command(
         .env("DYNO", dyno)
         .env("PORT", free_port(IpAddr::V4(Ipv4Addr::LOCALHOST))?.to_string());
     command
+        .env(names::HOSTS_VARIABLE, server.options.state_dir.join("hosts"))
         .env("SANDBOX_LEDGER_DIR", server.options.state_dir.join("ledger").join(app))
         .env(
             "SANDBOX_KILL_AFTER_SECONDS",

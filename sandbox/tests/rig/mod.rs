@@ -32,6 +32,7 @@ pub async fn rent_showing(folder: &Path, name: &str, tls: Tls, profile: Profile)
     let options = addon::Options {
         name: name.to_owned(),
         state_dir: folder.to_owned(),
+        host: None,
         listen: vec![LOOPBACK],
         port: 0,
         password: "hosted0secret".to_owned(),
