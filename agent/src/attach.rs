@@ -13,6 +13,7 @@ use crate::watch::Watch;
 use anyhow::{Context, Result, bail};
 use infra_agent::manifest::Manifest;
 use infra_agent::name::TIMELINE;
+use infra_agent::pauses::Pauses;
 use infra_agent::record::{Parent, Position, SCHEMA_VERSION, Timeline};
 use infra_agent::scan::Boundary;
 use jiff::Timestamp;
@@ -248,9 +249,8 @@ impl Shipper {
     /// Has the engine write a base, since what it has on the disk cannot be used.
     fn rewritten(&mut self, before: &Manifest) -> Result<Manifest> {
         self.engine.rewrite()?;
-        let end = Instant::now() + REWRITE;
-        loop {
-            std::thread::sleep(Duration::from_millis(300));
+        let mut pauses = Pauses::even(Duration::from_millis(300)).until(Instant::now() + REWRITE);
+        while pauses.again() {
             let look = self.engine.look()?;
             if !look.forked {
                 let force = self.force(&look);
@@ -261,13 +261,11 @@ impl Shipper {
                 }
                 return Ok(manifest);
             }
-            if Instant::now() > end {
-                bail!(
-                    "the engine did not finish a base within {} minutes",
-                    REWRITE.as_secs() / 60
-                );
-            }
         }
+        bail!(
+            "the engine did not finish a base within {} minutes",
+            REWRITE.as_secs() / 60
+        )
     }
 
     fn open(&mut self, look: &Look, start: Position, parent: Option<Parent>) -> Result<Timeline> {

@@ -13,6 +13,7 @@ use anyhow::{Context, Result, bail};
 use infra_agent::digest;
 use infra_agent::manifest::{FOLDER, Manifest};
 use infra_agent::name::{self, COMMIT, Class};
+use infra_agent::pauses::Pauses;
 use infra_agent::rdb;
 use infra_agent::record::{Commit, Part, Position, SCHEMA_VERSION};
 use jiff::Timestamp;
@@ -235,15 +236,15 @@ impl Bases {
     }
 
     fn settled(&mut self, end: Instant, what: &str) -> Result<Look> {
+        let mut pauses = Pauses::even(Duration::from_millis(200)).until(end);
         loop {
             let look = self.engine.look()?;
             if !look.loading && !look.copying && !look.forked {
                 return Ok(look);
             }
-            if Instant::now() > end {
+            if !pauses.again() {
                 bail!("not done after {} minutes: {what}", BASE.as_secs() / 60);
             }
-            std::thread::sleep(Duration::from_millis(200));
         }
     }
 
@@ -366,16 +367,16 @@ impl Bases {
     }
 
     fn put_one(&self, key: &str, body: &[u8], end: Instant) -> Result<()> {
-        let mut pause = Duration::from_millis(200);
+        let mut pauses = Pauses::doubling(Duration::from_millis(200), Duration::from_secs(15)).until(end);
         loop {
             match self.bucket.put(key, body) {
                 Ok(()) => return Ok(()),
                 Err(Refusal::Final(why)) => bail!("{why}"),
-                Err(Refusal::Passing(why)) if Instant::now() + pause > end => bail!("{why}, until the time was over"),
                 Err(Refusal::Passing(why)) => {
-                    self.shared.trouble("base", Some(why));
-                    std::thread::sleep(pause);
-                    pause = (pause * 2).min(Duration::from_secs(15));
+                    self.shared.trouble("base", Some(why.clone()));
+                    if !pauses.again() {
+                        bail!("{why}, until the time was over");
+                    }
                 }
             }
         }

@@ -2,6 +2,7 @@
 
 use crate::base::Request;
 use anyhow::{Context, Result, bail};
+use infra_agent::pauses::Pauses;
 use infra_agent::record::Commit;
 use serde::{Deserialize, Serialize};
 use std::io::{BufRead, BufReader, Read, Write};
@@ -59,12 +60,12 @@ fn answer(mut stream: UnixStream, bases: &Sender<Request>) -> Result<()> {
 
 /// Asks the running agent for a base, and waits for it.
 pub fn ask_for_base(path: &Path) -> Result<Commit> {
-    let end = Instant::now() + STARTING;
+    let mut pauses = Pauses::even(Duration::from_millis(200)).until(Instant::now() + STARTING);
     let mut stream = loop {
         match UnixStream::connect(path) {
             Ok(stream) => break stream,
             // The agent may be about to start.
-            Err(_) if Instant::now() < end => std::thread::sleep(Duration::from_millis(200)),
+            Err(_) if pauses.again() => {}
             Err(error) => {
                 return Err(error).with_context(|| {
                     format!("reach the agent at {}: is infra-agent.service running?", path.display())

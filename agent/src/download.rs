@@ -1,6 +1,7 @@
 //! Reads objects by presigned URLs and checks their digests. Transient failures are tried again.
 
 use crate::digest;
+use crate::pauses::Pauses;
 use std::io::Read;
 use std::sync::Arc;
 use std::time::Duration;
@@ -61,8 +62,7 @@ pub struct Wanted<'a> {
 
 /// Returns the object's bytes, which match its digest.
 pub fn object(client: &ureq::Agent, wanted: &Wanted<'_>) -> Result<Vec<u8>, Unread> {
-    let mut pause = Duration::from_millis(200);
-    let mut attempt = 1;
+    let mut pauses = Pauses::doubling(Duration::from_millis(200), Duration::from_secs(5));
     loop {
         match once(client, wanted) {
             Ok(bytes) => {
@@ -77,21 +77,19 @@ pub fn object(client: &ureq::Agent, wanted: &Wanted<'_>) -> Result<Vec<u8>, Unre
                 });
             }
             Err(Failure::Final(error)) => return Err(error),
-            Err(Failure::Absent) if attempt >= ABSENT_ATTEMPTS => {
+            Err(Failure::Absent) if pauses.attempt() >= ABSENT_ATTEMPTS => {
                 return Err(Unread::Missing {
                     name: wanted.name.into(),
                 });
             }
-            Err(Failure::Passing(why)) if attempt >= ATTEMPTS => {
+            Err(Failure::Passing(why)) if pauses.attempt() >= ATTEMPTS => {
                 return Err(Unread::Unreachable {
                     name: wanted.name.into(),
                     why: format!("{why}, {ATTEMPTS} times"),
                 });
             }
             Err(Failure::Passing(_) | Failure::Absent) => {
-                std::thread::sleep(pause);
-                pause = (pause * 2).min(Duration::from_secs(5));
-                attempt += 1;
+                pauses.again();
             }
         }
     }

@@ -4,6 +4,7 @@ use crate::bucket::{Bucket, Refusal};
 use crate::shared::Shared;
 use crate::spool::Spool;
 use infra_agent::name::{LOG, Segment};
+use infra_agent::pauses::Pauses;
 use infra_agent::record::Position;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,7 +12,7 @@ use std::time::Duration;
 const LONGEST_PAUSE: Duration = Duration::from_secs(15);
 
 pub fn run(bucket: &Bucket, spool: &Spool, shared: &Arc<Shared>, prefix: &str) {
-    let mut pause = Duration::from_millis(100);
+    let mut pauses = Pauses::doubling(Duration::from_millis(100), LONGEST_PAUSE);
     loop {
         let Some(item) = spool.oldest(Duration::from_secs(3600)) else {
             continue;
@@ -30,7 +31,7 @@ pub fn run(bucket: &Bucket, spool: &Spool, shared: &Arc<Shared>, prefix: &str) {
         let key = format!("{prefix}/{LOG}/{}/{}", item.timeline, item.name);
         match bucket.put(&key, &body) {
             Ok(()) => {
-                pause = Duration::from_millis(100);
+                pauses.reset();
                 let removed = spool.remove(&item);
                 shared.trouble("shipping", removed.err().map(|error| format!("{error:#}")));
                 if let Ok(segment) = item.name.parse::<Segment>() {
@@ -46,12 +47,10 @@ pub fn run(bucket: &Bucket, spool: &Spool, shared: &Arc<Shared>, prefix: &str) {
             Err(refusal) => {
                 shared.trouble("shipping", Some(refusal.to_string()));
                 // Only a person can end a final refusal, so there is no hurry.
-                let wait = match refusal {
-                    Refusal::Passing(_) => pause,
-                    Refusal::Final(_) => LONGEST_PAUSE,
-                };
-                std::thread::sleep(wait);
-                pause = (pause * 2).min(LONGEST_PAUSE);
+                match refusal {
+                    Refusal::Passing(_) => drop(pauses.again()),
+                    Refusal::Final(_) => std::thread::sleep(LONGEST_PAUSE),
+                }
             }
         }
     }
