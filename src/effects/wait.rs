@@ -1,4 +1,7 @@
-//! Waits for something outside, with a deadline, a heartbeat and an error that names it.
+//! Waits for something outside.
+//!
+//! - [`Wait`] has a deadline, a heartbeat and an error that names what was waited for.
+//! - [`Pauses`] are the pauses alone, for a caller with an error of its own or with nothing to show.
 
 use crate::model::clock::Instant;
 use crate::model::error::{Error, Result};
@@ -6,13 +9,15 @@ use crate::ui::Step;
 use std::future::Future;
 use std::time::Duration;
 
+const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+
 /// Says what to wait for, for how long, and what to try if it does not happen.
 pub struct Wait<'a> {
     /// A phrase that fits after "waiting for".
     pub what: &'a str,
     pub deadline: Duration,
     pub hint: &'a str,
-    /// First pause between two looks. It grows by half each time, up to two seconds.
+    /// First pause between two looks. It grows by half each time, up to [`LONGEST_PAUSE`].
     pub first_pause: Duration,
 }
 
@@ -33,14 +38,14 @@ impl<'a> Wait<'a> {
         Fut: Future<Output = Result<Look<T>>>,
     {
         let begun = Instant::now();
-        let end = begun.after(self.deadline);
-        let mut pause = self.first_pause;
+        let mut pauses = Pauses::growing(self.deadline, self.first_pause, 1.5, LONGEST_PAUSE);
         loop {
             let seen = match look().await? {
                 Look::Ready(value) => return Ok(value),
                 Look::NotYet(seen) => seen,
             };
-            if end.has_passed() {
+            step.update(&seen);
+            if !pauses.again().await {
                 return Err(Error::failed(format!(
                     "wait for {}: still not there after {} s; last seen: {seen}",
                     self.what,
@@ -48,10 +53,47 @@ impl<'a> Wait<'a> {
                 ))
                 .hint(self.hint));
             }
-            step.update(&seen);
-            tokio::time::sleep(pause.min(end.remaining())).await;
-            pause = pause.mul_f64(1.5).min(Duration::from_secs(2));
         }
+    }
+}
+
+/// The pauses between attempts. They end with a deadline, or with the last pause of a list.
+pub struct Pauses {
+    lengths: Box<dyn Iterator<Item = Duration> + Send>,
+    end: Option<Instant>,
+}
+
+impl Pauses {
+    /// Pauses of equal length.
+    pub fn even(deadline: Duration, pause: Duration) -> Self {
+        Self::growing(deadline, pause, 1.0, pause)
+    }
+
+    /// Pauses that grow by `factor` each time, up to the longest one.
+    pub fn growing(deadline: Duration, first: Duration, factor: f64, longest: Duration) -> Self {
+        let grown = move |pause: &Duration| Some(pause.mul_f64(factor).min(longest));
+        Pauses {
+            lengths: Box::new(std::iter::successors(Some(first), grown)),
+            end: Some(Instant::now().after(deadline)),
+        }
+    }
+
+    /// One pause of each length, without a deadline.
+    pub fn listed(lengths: impl IntoIterator<Item = Duration, IntoIter: Send + 'static>) -> Self {
+        Pauses {
+            lengths: Box::new(lengths.into_iter()),
+            end: None,
+        }
+    }
+
+    /// Sleeps until the next attempt. Returns false at once if there is to be none.
+    pub async fn again(&mut self) -> bool {
+        let left = self.end.map_or(Duration::MAX, Instant::remaining);
+        match self.lengths.next() {
+            Some(pause) if !left.is_zero() => tokio::time::sleep(pause.min(left)).await,
+            _ => return false,
+        }
+        true
     }
 }
 
@@ -125,5 +167,34 @@ mod tests {
             .await
             .unwrap();
         assert_eq!(got, 3);
+    }
+
+    #[tokio::test]
+    async fn pauses_grow_up_to_the_longest_and_end_with_the_deadline() {
+        let milliseconds = Duration::from_millis;
+        let grown = Pauses::growing(milliseconds(60), milliseconds(10), 2.0, milliseconds(25));
+        let lengths: Vec<u128> = grown.lengths.take(4).map(|pause| pause.as_millis()).collect();
+        assert_eq!(lengths, [10, 20, 25, 25]);
+
+        let begun = Instant::now();
+        let mut pauses = Pauses::even(milliseconds(50), milliseconds(20));
+        let mut attempts = 1;
+        while pauses.again().await {
+            attempts += 1;
+        }
+        assert!(
+            (2..=4).contains(&attempts) && begun.elapsed() >= milliseconds(50),
+            "{attempts}"
+        );
+    }
+
+    #[tokio::test]
+    async fn listed_pauses_allow_one_attempt_more_than_there_are_pauses() {
+        let mut pauses = Pauses::listed([1, 1, 1].map(Duration::from_millis));
+        let mut attempts = 1;
+        while pauses.again().await {
+            attempts += 1;
+        }
+        assert_eq!(attempts, 4);
     }
 }

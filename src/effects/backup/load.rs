@@ -1,6 +1,7 @@
 //! Loads a data folder in a real engine on this computer, over a socket that nobody else can open.
 
 use crate::effects::redis::Server;
+use crate::effects::wait::Pauses;
 use crate::model::error::{Doing, Error, Kind, Result};
 use crate::model::secret::Secret;
 use infra_agent::manifest::Manifest;
@@ -10,7 +11,7 @@ use std::collections::BTreeMap;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tokio::io::AsyncWriteExt;
 use tokio::process::{Child, Command};
 use wire::info::Fields;
@@ -127,7 +128,7 @@ impl Engine {
             // A program that has ended already does not read them, which is found below.
             let _ = stdin.write_all(settings.as_bytes()).await;
         }
-        let end = Instant::now() + patience;
+        let mut pauses = Pauses::even(patience, Duration::from_millis(20));
         loop {
             if let Ok(Some(status)) = process.try_wait() {
                 return Err(ended(&program, folder, status, &words));
@@ -141,11 +142,10 @@ impl Engine {
                     reach,
                 });
             }
-            if Instant::now() > end {
+            if !pauses.again().await {
                 let message = format!("{}: not done after {} s", doing(folder), patience.as_secs());
                 return Err(Error::failed(message).into());
             }
-            tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }
 
@@ -194,7 +194,7 @@ impl Engine {
             .exec_async(&mut self.connection)
             .await
             .map_err(failed)?;
-        let end = Instant::now() + patience;
+        let mut pauses = Pauses::even(patience, Duration::from_millis(50));
         loop {
             let text: String = redis::cmd("INFO")
                 .arg("persistence")
@@ -211,14 +211,13 @@ impl Engine {
                     .because("it failed")
                     .hint("see that the disk has room for the data once more"));
             }
-            if Instant::now() > end {
+            if !pauses.again().await {
                 return Err(Error::failed(format!(
                     "{}: not done after {} s",
                     doing(),
                     patience.as_secs()
                 )));
             }
-            tokio::time::sleep(Duration::from_millis(50)).await;
         }
         let base = Manifest::base_of(folder).doing(doing)?;
         base.ok_or_else(|| Error::failed(doing()).because("its manifest names no base"))

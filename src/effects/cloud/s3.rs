@@ -6,7 +6,7 @@
 use super::Cloud;
 use super::failure::{Explain, code, explained, status};
 use super::patience::Patience;
-use crate::effects::wait::Look;
+use crate::effects::wait::{Look, Pauses};
 use crate::model::cloud::Permission;
 use crate::model::error::{Error, Result};
 use aws_sdk_s3::config::http::HttpResponse;
@@ -20,8 +20,8 @@ use jiff::Timestamp;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-/// How often to repeat a write that met another one at the same moment (409).
-const CONFLICTS: u32 = 6;
+/// Pauses before a write is repeated that met another one at the same moment (409).
+const CONFLICTS: [u64; 6] = [40, 80, 120, 160, 200, 240];
 
 /// Limit for records. A journal grows by some hundred bytes a step, a base's record by its parts.
 const LARGEST_RECORD: usize = 8 << 20;
@@ -165,7 +165,7 @@ impl Bucket {
     /// Writes the whole object. Repeats it if S3 left it undecided because of another one (409).
     pub async fn put(&self, key: &str, body: &[u8], when: &If) -> Result<Written> {
         tracing::debug!("s3: put {key}, {} bytes", body.len());
-        let mut conflicts = 0;
+        let mut pauses = Pauses::listed(CONFLICTS.map(Duration::from_millis));
         loop {
             let send = || {
                 let put = self.client.put_object().bucket(&self.name).key(key);
@@ -188,13 +188,8 @@ impl Bucket {
                     Refusal::Condition if !matches!(when, If::Always) => return self.own_write(key, body).await,
                     // The object that should be unchanged is gone.
                     Refusal::Gone if matches!(when, If::Unchanged(_)) => return self.own_write(key, body).await,
-                    Refusal::Conflict if conflicts < CONFLICTS => {
-                        conflicts += 1;
-                        tokio::time::sleep(Duration::from_millis(40) * conflicts).await;
-                    }
-                    _ => {
-                        return Err(explained(&error, Permission::PutObject, doing()));
-                    }
+                    Refusal::Conflict if pauses.again().await => {}
+                    _ => return Err(explained(&error, Permission::PutObject, doing())),
                 },
             }
         }
@@ -210,7 +205,7 @@ impl Bucket {
 
     /// Removes the object. Returns false if the condition did not hold; true also if it is absent.
     pub async fn delete(&self, key: &str, when: &If) -> Result<bool> {
-        let mut conflicts = 0;
+        let mut pauses = Pauses::listed(CONFLICTS.map(Duration::from_millis));
         loop {
             let mut delete = self
                 .client
@@ -231,10 +226,7 @@ impl Bucket {
                 Err(error) => match refusal(&error) {
                     Refusal::Gone => return Ok(true),
                     Refusal::Condition => return Ok(false),
-                    Refusal::Conflict if conflicts < CONFLICTS => {
-                        conflicts += 1;
-                        tokio::time::sleep(Duration::from_millis(40) * conflicts).await;
-                    }
+                    Refusal::Conflict if pauses.again().await => {}
                     Refusal::Conflict | Refusal::Other => {
                         return Err(explained(&error, needed, doing()));
                     }

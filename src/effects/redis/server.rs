@@ -3,7 +3,7 @@
 use super::connection::Connection;
 use super::stream::{self, Stream, is_full};
 use super::trust::Trust;
-use crate::model::clock::Instant;
+use crate::effects::wait::Pauses;
 use crate::model::error::{Error, Result};
 use crate::model::secret::Secret;
 use ::redis::{ConnectionAddr, IntoConnectionInfo, ProtocolVersion, RedisConnectionInfo};
@@ -135,7 +135,7 @@ impl Server {
     /// Waits a moment for a server that has no room: a connection may be about to close.
     pub async fn connect(&self, database: u32) -> Result<Connection> {
         tracing::info!("connect to {self}");
-        let end = Instant::now().after(ROOM);
+        let mut pauses = Pauses::even(ROOM, Duration::from_millis(50));
         loop {
             let stream = self.dial().await?;
             let refused = match Connection::establish(self.to_string(), &self.settings(database), stream).await {
@@ -145,12 +145,11 @@ impl Server {
             if !is_full(self.dial().await?).await {
                 return Err(refused);
             }
-            if end.has_passed() {
+            if !pauses.again().await {
                 return Err(Error::failed(format!("log in to {self}: it takes no more connections")).hint(
                     "its plan allows so many and no more (maxclients): stop a process of the app that is not needed, make the app's pools smaller, or take a larger plan",
                 ));
             }
-            tokio::time::sleep(Duration::from_millis(50)).await;
         }
     }
 

@@ -7,6 +7,7 @@ use super::record::Record;
 use super::state::Cutover;
 use crate::decide::vars::{self, Points};
 use crate::effects::platform::{ConfigVars, Platform, Release, ReleaseStatus};
+use crate::effects::wait::Pauses;
 use crate::model::error::{Error, Kind, Result};
 use crate::model::phase::Command;
 use crate::model::secret::Secret;
@@ -307,13 +308,13 @@ impl<R: Record, P: Pair> Cutover<R, P> {
 
 /// Repeats a request that the platform refuses, for a few seconds: it may refuse only once.
 pub(super) async fn insist<T, F: Future<Output = Result<T>>>(mut ask: impl FnMut() -> F) -> Result<T> {
-    for pause in [300, 900, 1800].map(Duration::from_millis) {
+    let mut pauses = Pauses::listed([300, 900, 1800].map(Duration::from_millis));
+    loop {
         match ask().await {
-            Err(error) if error.nothing_changed() => tokio::time::sleep(pause).await,
+            Err(error) if error.nothing_changed() && pauses.again().await => {}
             answered => return answered,
         }
     }
-    ask().await
 }
 
 pub(super) async fn newest_release(app: &Platform) -> Result<u64> {

@@ -4,6 +4,7 @@ use crate::effects::redis::clients::Baseline;
 use crate::effects::redis::connection::{Connection, own_name};
 use crate::effects::redis::control;
 use crate::effects::redis::control::Client;
+use crate::effects::wait::Pauses;
 use crate::model::clock::Instant;
 use crate::model::error::{Error, Result};
 use crate::ui::Step;
@@ -88,7 +89,7 @@ pub async fn await_gone(
         .collect();
     let ended = control::kill_clients(source, &ids).await?;
     // A client that connects for a single command is seldom listed; its writes are in the stream.
-    let begun = Instant::now();
+    let mut pauses = Pauses::even(3 * away.max(Duration::from_secs(1)), Duration::from_millis(100));
     let mut unseen = Unseen::begin();
     loop {
         let left = left(source, baseline).await?;
@@ -96,7 +97,8 @@ pub async fn await_gone(
         if unseen.look(left.is_none()) >= away && silent {
             return Ok(ended);
         }
-        if begun.elapsed() >= 3 * away.max(Duration::from_secs(1)) {
+        step.update("listening for anybody who is left");
+        if !pauses.again().await {
             let who = left.unwrap_or_else(|| "somebody who connects for single commands".into());
             return Err(Error::unproven(format!(
                 "keep everybody from {}: the app is stopped, and there is still {who}",
@@ -104,8 +106,6 @@ pub async fn await_gone(
             ))
             .hint("one-off and scheduled processes keep the old URL: stop them, or whatever else that is, then run the same command again"));
         }
-        step.update("listening for anybody who is left");
-        tokio::time::sleep(Duration::from_millis(100)).await;
     }
 }
 

@@ -16,8 +16,7 @@ use crate::effects::redis::compare::{Comparator, Comparison, Options};
 use crate::effects::redis::key::{Key, printable};
 use crate::effects::redis::tap::DirtyKeys;
 use crate::effects::redis::{Connection, Server};
-use crate::effects::wait::{Look, Wait};
-use crate::model::clock::Instant;
+use crate::effects::wait::{Look, Pauses, Wait};
 use crate::model::error::{Error, Result};
 use crate::model::phase::FenceKind;
 use crate::sequences::setup::follow::still_follows;
@@ -390,13 +389,12 @@ fn has_joined(master: &Info, replica: &Info) -> bool {
 
 /// Waits until the replica follows the promoted master's new replication id, about a second.
 async fn joined_pair(sides: &Sides) -> Result<(Info, Info)> {
-    let end = Instant::now().after(JOINING);
+    let mut pauses = Pauses::even(JOINING, Duration::from_millis(50));
     loop {
         let (master, replica) = sides.pair().await?;
-        if has_joined(&master, &replica) || end.has_passed() {
+        if has_joined(&master, &replica) || !pauses.again().await {
             return Ok((master, replica));
         }
-        tokio::time::sleep(Duration::from_millis(50)).await;
     }
 }
 

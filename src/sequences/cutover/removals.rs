@@ -2,7 +2,7 @@
 
 use super::watch::{MOST_DELETED, Seen};
 use crate::effects::redis::{Server, exists};
-use crate::model::clock::Instant;
+use crate::effects::wait::Pauses;
 use crate::model::error::Result;
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -42,13 +42,12 @@ pub(super) async fn by_clients(seen: &Seen, by_itself: OwnRemovals, other: &Serv
     if unexplained.is_none() {
         return Ok(unexplained);
     }
-    let end = Instant::now().after(PATIENCE);
+    let mut pauses = Pauses::even(PATIENCE, PAUSE);
     loop {
         let left = unexplained.at_most(still_there(other, seen).await?);
-        if left.is_none() || end.has_passed() {
+        if left.is_none() || !pauses.again().await {
             return Ok(left);
         }
-        tokio::time::sleep(PAUSE).await;
     }
 }
 

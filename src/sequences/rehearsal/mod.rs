@@ -22,8 +22,7 @@ use crate::effects::cloud::{Cloud, ec2};
 use crate::effects::platform::Heroku;
 use crate::effects::redis::{Connection, Server, Trust};
 use crate::effects::remote::Session;
-use crate::effects::wait::{Look, Wait};
-use crate::model::clock::Instant;
+use crate::effects::wait::{Look, Pauses, Wait};
 use crate::model::cloud::{REHEARSAL_PORT, Rule, rehearsal_rules};
 use crate::model::error::{Error, Result};
 use crate::model::names::Names;
@@ -178,7 +177,7 @@ impl Setup<'_> {
 
     /// Returns true if the process ended in time.
     async fn await_end(&self, name: &str, connection: &mut Connection, step: &Step) -> Result<bool> {
-        let end = Instant::now().after(PROCESS);
+        let mut pauses = Pauses::even(PROCESS, Duration::from_millis(500));
         loop {
             let Some(state) = self.platform.dyno_state(name).await? else {
                 return Ok(true);
@@ -186,15 +185,14 @@ impl Setup<'_> {
             if matches!(state.as_str(), "crashed" | "complete" | "completed" | "down") {
                 return Ok(true);
             }
-            if end.has_passed() {
-                return Ok(false);
-            }
             let seen = evidence::gather(connection, "").await?;
             step.update(format!(
                 "{name} is {state}; {} writes, {} reads",
                 seen.writes, seen.reads
             ));
-            tokio::time::sleep(Duration::from_millis(500)).await;
+            if !pauses.again().await {
+                return Ok(false);
+            }
         }
     }
 }

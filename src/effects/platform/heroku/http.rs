@@ -2,6 +2,7 @@
 
 use crate::effects::fault;
 use crate::effects::http;
+use crate::effects::wait::Pauses;
 use crate::model::clock::Instant;
 use crate::model::error::{Doing, Error, Result};
 use crate::model::secret::Secret;
@@ -191,8 +192,7 @@ impl Http {
             "DELETE" => Method::DELETE,
             _ => Method::PATCH,
         };
-        let end = Instant::now().after(PATIENCE);
-        let mut pause = Duration::from_millis(200);
+        let mut pauses = pauses();
         loop {
             fault::point(format_args!("before {method} {path}"));
             let sent = self.send(&method, path, None, body.clone()).await;
@@ -217,11 +217,9 @@ impl Http {
                 Err(error) if error.is_connect() => Changed::Unclear(lost(&format!("{method} {path}"), error)),
                 Err(error) => return Changed::Unclear(lost(&format!("{method} {path}"), error)),
             };
-            if end.has_passed() {
+            if !pauses.again().await {
                 return failure;
             }
-            tokio::time::sleep(pause.min(end.remaining())).await;
-            pause = (pause * 2).min(Duration::from_secs(5));
         }
     }
 
@@ -279,8 +277,7 @@ impl Http {
         range: Option<HeaderValue>,
         doing: &str,
     ) -> Result<std::result::Result<Response, Refusal>> {
-        let end = Instant::now().after(PATIENCE);
-        let mut pause = Duration::from_millis(200);
+        let mut pauses = pauses();
         loop {
             let failure = match self.send(&Method::GET, path, range.as_ref(), None).await {
                 Ok(response) if response.status().is_success() => return Ok(Ok(response)),
@@ -293,11 +290,9 @@ impl Http {
                 }
                 Err(error) => lost(doing, error),
             };
-            if end.has_passed() {
+            if !pauses.again().await {
                 return Err(failure);
             }
-            tokio::time::sleep(pause.min(end.remaining())).await;
-            pause = (pause * 2).min(Duration::from_secs(5));
         }
     }
 
@@ -330,6 +325,10 @@ impl Http {
         value.set_sensitive(true);
         value
     }
+}
+
+fn pauses() -> Pauses {
+    Pauses::growing(PATIENCE, Duration::from_millis(200), 2.0, Duration::from_secs(5))
 }
 
 impl Refusal {
