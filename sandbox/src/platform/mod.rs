@@ -11,6 +11,7 @@ pub mod model;
 mod runner;
 mod schedule;
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -48,6 +49,8 @@ pub(crate) struct Server {
     pub log_sessions: Sessions,
     pub outage: watch::Sender<Option<Outage>>,
     pub failures: Mutex<failures::Failures>,
+    /// How often each method and path was asked for.
+    pub requests: Mutex<BTreeMap<String, u64>>,
 }
 
 impl Server {
@@ -57,6 +60,10 @@ impl Server {
 
     pub fn failures(&self) -> MutexGuard<'_, failures::Failures> {
         self.failures.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub fn requests(&self) -> MutexGuard<'_, BTreeMap<String, u64>> {
+        self.requests.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Changes what the platform knows, and then does what follows from that.
@@ -95,6 +102,7 @@ pub async fn serve(options: Options, shutdown: CancellationToken) -> Result<()> 
         log_sessions: Sessions::default(),
         outage,
         failures: Mutex::default(),
+        requests: Mutex::default(),
         options,
     });
     server.runner.attend(schedule::follow(Arc::clone(&server)));

@@ -201,6 +201,10 @@ pub(super) async fn changes(State(server): Shared) -> Json<Vec<Change>> {
     Json(server.failures().changes.clone())
 }
 
+pub(super) async fn requests(State(server): Shared) -> Json<BTreeMap<String, u64>> {
+    Json(server.requests().clone())
+}
+
 pub(super) async fn report(State(server): Shared) -> Json<Value> {
     let platform = server.platform();
     let apps: Vec<Value> = platform

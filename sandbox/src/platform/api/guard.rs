@@ -58,6 +58,12 @@ pub(super) async fn identify(request: Request, next: Next) -> Response {
     response
 }
 
+pub(super) async fn count(State(server): State<Arc<Server>>, request: Request, next: Next) -> Response {
+    let asked = format!("{} {}", request.method(), request.uri().path());
+    *server.requests().entry(asked).or_default() += 1;
+    next.run(request).await
+}
+
 pub(super) async fn spend(State(allowance): State<Arc<Allowance>>, request: Request, next: Next) -> Response {
     let left = allowance.take();
     let mut response = match left {

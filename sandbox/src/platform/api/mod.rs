@@ -78,7 +78,8 @@ pub(super) fn routes(server: Arc<Server>) -> Router {
         .layer(from_fn_with_state(Arc::clone(&server), guard::misbehave))
         .layer(from_fn_with_state(Arc::clone(&server), guard::fail_as_planned))
         .layer(from_fn_with_state(Arc::clone(&server), guard::check))
-        .layer(from_fn_with_state(allowance, guard::spend));
+        .layer(from_fn_with_state(allowance, guard::spend))
+        .layer(from_fn_with_state(Arc::clone(&server), guard::count));
     let admin = Router::new()
         .route("/_sandbox/apps", post(admin::create_app))
         .route("/_sandbox/apps/{app}/addons", post(admin::provide_addon))
@@ -92,6 +93,7 @@ pub(super) fn routes(server: Arc<Server>) -> Router {
         .route("/_sandbox/failures", post(admin::plan_failures))
         .route("/_sandbox/changes", get(admin::changes))
         .route("/_sandbox/report", get(admin::report))
+        .route("/_sandbox/requests", get(admin::requests))
         .layer(axum::middleware::from_fn(guard::only_this_computer));
     // The address of a log session holds its own secret.
     let logs = Router::new().route("/_logs/{secret}", get(logs::read));
