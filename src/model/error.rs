@@ -1,6 +1,6 @@
 //! Errors for the person who reads them, and their exit codes.
 //!
-//! A message fits after "failed to": what was done, to which host, resource or field. Causes say
+//! A message fits after "cannot": what was done, to which host, resource or field. Causes say
 //! what was found, the hint what to try. No secret is in a message: `Secret` has no `Display`.
 
 use std::fmt;
@@ -197,6 +197,18 @@ impl Error {
         self.0.kind
     }
 
+    /// Returns this error once more, for a second place that reports it. Its causes become text.
+    pub fn repeated(&self) -> Error {
+        Error(Box::new(Inner {
+            kind: self.kind(),
+            message: format!("{self:#}"),
+            hint: self.next_step().map(str::to_string),
+            cause: None,
+            impostor: self.is_by_an_impostor(),
+            nothing_changed: self.nothing_changed(),
+        }))
+    }
+
     /// Returns the outermost hint of the chain.
     pub fn next_step(&self) -> Option<&str> {
         self.causes()
@@ -234,7 +246,7 @@ impl std::error::Error for Error {
 
 /// Adds what was being done to errors from outside.
 pub trait Doing<T> {
-    /// `what` fits after "failed to", for example `read infra.yml`.
+    /// `what` fits after "cannot", for example `read infra.yml`.
     fn doing(self, what: impl FnOnce() -> String) -> Result<T>;
 }
 

@@ -1,18 +1,16 @@
 //! Loads what every command begins with: configuration, platform, cloud, state and servers.
 
-use crate::decide::vars;
-use crate::decide::vars::{Naming, Place};
+use crate::decide::vars::{self, Naming, Place};
 use crate::effects::cloud::ssm::Parameters;
 use crate::effects::cloud::{Cloud, ec2, find};
 use crate::effects::interrupt::Interrupt;
 use crate::effects::inventory::Inventory;
-use crate::effects::platform::{ConfigVars, Heroku, Hook, Platform};
+use crate::effects::platform::{ConfigVars, Heroku, Hook, KnownApp, Platform};
 use crate::effects::redis::{Server, Trust, login};
 use crate::effects::remote::{Session, Target};
 use crate::effects::state::{Held, Journal, Lock, Store};
 use crate::model::cloud::Wanted;
-use crate::model::config::Config;
-use crate::model::config::PlatformKind;
+use crate::model::config::{Config, PlatformKind};
 use crate::model::error::{Error, Result};
 use crate::model::names::Names;
 use crate::model::role::Role;
@@ -138,6 +136,15 @@ impl Context {
         Ok(apps)
     }
 
+    /// Reads the app, and those that are switched with it.
+    pub async fn known_apps(&self) -> Result<Vec<KnownApp>> {
+        let mut known = Vec::new();
+        for app in self.apps()? {
+            known.push(app.known().await?);
+        }
+        Ok(known)
+    }
+
     /// Returns a copy that prints nothing.
     pub fn quietly(&self) -> Context {
         Context {
@@ -158,28 +165,29 @@ impl Context {
 
     /// Returns the source that the app's config vars or our own environment name.
     pub async fn source(&self) -> Result<Server> {
+        match self.config.source.url_env {
+            // The platform need not answer then.
+            Some(_) => self.source_in(Ok(&ConfigVars::default())).await,
+            None => self.source_in(self.platform.config_vars().await.as_ref()).await,
+        }
+    }
+
+    /// As `source`, from the app's vars as they were read. An error stands for vars that could not be.
+    pub async fn source_in(&self, vars: Result<&ConfigVars, &Error>) -> Result<Server> {
         if self.config.source.none {
             return Err(Error::usage("ask the source: infra.yml says that there is none").hint(
                 "this pair got its first data from a file; to move an app off a hosted Redis, name that as `source`",
             ));
         }
-        let url = self.source_url().await?;
-        Ok(login::with_known_user(self.source_server(&url)?).await)
+        let server = self.source_server(&self.source_url_in(vars)?)?;
+        Ok(login::with_known_user(server).await)
     }
 
     /// Returns the source's URL, of our own environment or else of the app's vars.
-    pub async fn source_url(&self) -> Result<Secret> {
+    pub fn source_url_in(&self, vars: Result<&ConfigVars, &Error>) -> Result<Secret> {
         match self.url_of_environment()? {
             Some(url) => Ok(url),
-            None => source_url(&self.platform.config_vars().await?, &self.config),
-        }
-    }
-
-    /// As `source_url`, for whoever has read the app's vars already.
-    pub fn source_url_in(&self, vars: &ConfigVars) -> Result<Secret> {
-        match self.url_of_environment()? {
-            Some(url) => Ok(url),
-            None => source_url(vars, &self.config),
+            None => source_url(vars.map_err(Error::repeated)?, &self.config),
         }
     }
 
@@ -198,7 +206,7 @@ impl Context {
     }
 
     /// Returns how the vars of these apps name the source. `leave` has the apps of `--leave`.
-    pub async fn naming(&self, apps: &[Platform], source: &Place, leave: &[String]) -> Result<Naming> {
+    pub fn naming(&self, apps: &[KnownApp], source: &Place, leave: &[String]) -> Naming {
         let own = &self.config.app.config_var;
         // The source's URL is read from this var after the switch too.
         let read = self.config.source.config_var.clone().filter(|var| var != own);
@@ -206,7 +214,7 @@ impl Context {
             vars: read.as_slice(),
             apps: leave,
         };
-        naming(apps, own, source, staying).await
+        naming(apps, own, source, staying)
     }
 
     pub fn source_server(&self, url: &Secret) -> Result<Server> {

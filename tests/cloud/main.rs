@@ -5,6 +5,7 @@
 mod answers;
 mod epoch;
 mod lock;
+mod requests;
 mod retention;
 
 use infra::decide::cloud::plan;

@@ -28,6 +28,13 @@ pub enum Platform {
     Command(Hook),
 }
 
+/// An app with its vars and attachments, which a command reads once and hands on.
+pub struct KnownApp {
+    pub platform: Platform,
+    pub vars: ConfigVars,
+    pub attachments: Vec<Attachment>,
+}
+
 /// Where connections of an app's processes come from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Egress {
@@ -100,6 +107,16 @@ impl Platform {
             Platform::Heroku(heroku) => heroku.attachments().await,
             Platform::Command(_) => Ok(Vec::new()),
         }
+    }
+
+    /// Reads vars and attachments.
+    pub async fn known(&self) -> Result<KnownApp> {
+        let (vars, attachments) = tokio::try_join!(self.config_vars(), self.attachments())?;
+        Ok(KnownApp {
+            platform: self.clone(),
+            vars,
+            attachments,
+        })
     }
 
     /// Returns the AWS region of the app, if the platform reports it.

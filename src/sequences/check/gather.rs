@@ -11,7 +11,7 @@ use crate::effects::host::reach::Reach;
 use crate::effects::host::users::app_rules;
 use crate::effects::host::{default_maxmemory, tunnel, users};
 use crate::effects::platform::heroku::{AppSurvey, owner};
-use crate::effects::platform::{Attachment, ConfigVars};
+use crate::effects::platform::{Attachment, ConfigVars, KnownApp};
 use crate::effects::redis::{Connection, Server, Survey, Trust, control, shown_certificate, trust};
 use crate::model::error::{Error, Result};
 use crate::model::role::Role;
@@ -20,13 +20,19 @@ use crate::model::state::State;
 use crate::sequences::context::{Context, Environment, KnownPair, REDIS_PORT, source_var};
 use crate::sequences::cutover::Phase;
 use crate::sequences::rehearsal::Record;
-use crate::sequences::setup::{access, source};
+use crate::sequences::setup::access;
+use crate::sequences::setup::source::upstream;
 use jiff::Timestamp;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// Gathers all facts. The source's commands are watched for so long.
-pub async fn facts(context: &Context, environment: &Environment, watching: Duration) -> Result<Facts> {
+/// Gathers all facts. Watches the source's commands for the time `watching`.
+pub async fn facts(
+    context: &Context,
+    environment: &Environment,
+    app: Result<&KnownApp, &Error>,
+    watching: Duration,
+) -> Result<Facts> {
     let config = &context.config;
     let cloud = &environment.cloud;
     // Before the first `up` there is no state, and no master to ask.
@@ -41,14 +47,19 @@ pub async fn facts(context: &Context, environment: &Environment, watching: Durat
         Some(_) => environment.pair().await.ok(),
         None => None,
     };
+    let phase = match pair {
+        Some(_) => context.phase(environment).await.ok().flatten(),
+        None => None,
+    };
+    let server = context.source_in(app.map(|app| &app.vars)).await;
     let moved = context.apps()?;
     let (source, machine, platform, admins, apps, way) = tokio::join!(
-        source(context, environment, pair.as_ref(), watching),
+        source(context, server.as_ref(), pair.as_ref(), phase, watching),
         ec2::machine_and_image(cloud, &config.hosts.instance_type, &config.hosts.image),
-        platform(context, state.as_ref()),
+        platform(context, app, state.as_ref()),
         access::admins(config, cloud),
         access::apps(config, &moved),
-        way(context, environment, pair.as_ref()),
+        way(server.as_ref(), pair.as_ref(), phase),
     );
     let (memory, image) = match machine {
         Ok((machine, image)) => (
@@ -132,11 +143,12 @@ pub(super) fn unseen(error: Error) -> Unseen {
 
 async fn source(
     context: &Context,
-    environment: &Environment,
+    server: Result<&Server, &Error>,
     pair: Option<&KnownPair>,
+    phase: Option<Phase>,
     watching: Duration,
 ) -> Result<SourceFacts> {
-    let server = context.source().await?;
+    let server = server.map_err(Error::repeated)?;
     let mut connection = server.connect(0).await?;
     let info = connection.info().await?;
     let (survey, permissions) = Survey::read(&mut connection, watching).await?;
@@ -153,11 +165,7 @@ async fn source(
         }
         None => None,
     };
-    let cutover_begun = match pair {
-        Some(_) => context.phase(environment).await.is_ok_and(|phase| phase.is_some()),
-        None => false,
-    };
-    let used = commands::in_use(&survey, cutover_begun);
+    let used = commands::in_use(&survey, phase.is_some());
     let denied = denials(context, pair, &used).await?;
     Ok(SourceFacts {
         address: server.address(),
@@ -180,13 +188,12 @@ async fn source(
 }
 
 /// Lets the master host try to reach the source, if it stands and has to follow it.
-async fn way(context: &Context, environment: &Environment, pair: Option<&KnownPair>) -> Option<Way> {
+async fn way(source: Result<&Server, &Error>, pair: Option<&KnownPair>, phase: Option<Phase>) -> Option<Way> {
     let pair = pair?;
-    let phase = context.phase(environment).await.ok().flatten();
     if pair.state.phase.is_empty() || phase.is_some_and(|phase| phase >= Phase::Promoted) {
         return None;
     }
-    let upstream = source::upstream(&context.source().await.ok()?);
+    let upstream = upstream(source.ok()?);
     let session = pair.log_in(Role::Master).await.ok()?;
     let seen_as = pair.addresses.of(Role::Master).ok().map(ToString::to_string);
     let reach = Reach::new(&upstream.host, upstream.port, upstream.trust, seen_as).ok()?;
@@ -261,16 +268,16 @@ struct Side {
     private: Option<Private>,
 }
 
-async fn platform(context: &Context, state: Option<&State>) -> Result<Side> {
+async fn platform(context: &Context, known: Result<&KnownApp, &Error>, state: Option<&State>) -> Result<Side> {
     let app = &context.config.app;
-    let (vars, attachments) = tokio::try_join!(context.platform.config_vars(), context.platform.attachments())?;
-    let owned = match owner(&attachments, &app.name, &app.config_var) {
+    let KnownApp { vars, attachments, .. } = known.map_err(Error::repeated)?;
+    let owned = match owner(attachments, &app.name, &app.config_var) {
         Some(attachment) => Owner::Attachment {
             attachment: attachment.name.clone(),
             addon: attachment.addon_name.clone(),
             vars: vars
                 .names()
-                .filter(|var| owner(&attachments, &app.name, var).is_some_and(|owner| owner.id == attachment.id))
+                .filter(|var| owner(attachments, &app.name, var).is_some_and(|owner| owner.id == attachment.id))
                 .map(str::to_string)
                 .collect(),
         },
@@ -278,12 +285,12 @@ async fn platform(context: &Context, state: Option<&State>) -> Result<Side> {
         None => Owner::Absent,
     };
     let survey = match context.platform.heroku() {
-        Some(heroku) => Some(heroku.survey(&vars).await?),
+        Some(heroku) => Some(heroku.survey(vars).await?),
         None => None,
     };
     let endpoint = state.and_then(|state| state.endpoint.as_deref());
-    let copy = copy(context, &vars, &attachments, endpoint);
-    let private = private(context, &vars, &attachments, survey.as_ref());
+    let copy = copy(context, vars, attachments, endpoint);
+    let private = private(context, vars, attachments, survey.as_ref());
     Ok(Side {
         owner: owned,
         copy,
@@ -364,9 +371,4 @@ fn owned_twin(vars: &ConfigVars, copied: &str, owned: impl Fn(&str) -> bool) -> 
     vars.readable()
         .find(|(var, value)| owned(var) && at(value).as_ref() == Some(&place))
         .map(|(var, _)| var.to_string())
-}
-
-/// Returns the source's address, for a search of who else names it.
-pub async fn source_place(context: &Context) -> Result<(String, u16)> {
-    Server::place_of(&context.source_url().await?)
 }

@@ -4,9 +4,10 @@ mod consumers;
 mod gather;
 mod pin;
 
-pub use consumers::consumers;
+pub use consumers::{consumers, readable_apps};
 
 use crate::decide::preflight::{Finding, Severity, judge};
+use crate::effects::platform::KnownApp;
 use crate::model::error::{Error, ExitCode, Result};
 use crate::sequences::arguments::Check;
 use crate::sequences::context::{Context, Environment};
@@ -27,18 +28,19 @@ async fn look(context: &Context, arguments: &Check) -> Result<ExitCode> {
         return pin::run(context).await;
     }
     let environment = context.environment().await?;
-    let (mut findings, consumers) = tokio::join!(
-        findings(context, &environment, WATCHING),
-        consumers(context, &arguments.leave.leave)
+    let apps = readable_apps(context).await;
+    let app = apps.as_ref().map(|apps| &apps[0]);
+    let (findings, consumers) = tokio::join!(
+        findings(context, &environment, app, WATCHING),
+        consumers(context, apps.as_deref(), &arguments.leave.leave)
     );
-    match (&mut findings, consumers) {
-        (Ok(findings), Ok(consumers)) => findings.extend(consumers),
+    let mut findings = findings?;
+    match consumers {
+        Ok(consumers) => findings.extend(consumers),
         // The findings already say why the source is not known.
-        (Ok(findings), Err(_)) if findings.iter().any(is_source_unseen) => {}
-        (_, Err(error)) => return Err(error),
-        (Err(_), Ok(_)) => {}
+        Err(_) if findings.iter().any(is_source_unseen) => {}
+        Err(error) => return Err(error),
     }
-    let findings = findings?;
     show(context, &findings);
     let blockers = findings
         .iter()
@@ -55,10 +57,16 @@ fn is_source_unseen(finding: &Finding) -> bool {
     finding.id == "source" && finding.severity == Severity::Blocker
 }
 
-/// Looks at all that a move needs, except who else uses the source. `up` calls it too.
-pub async fn findings(context: &Context, environment: &Environment, watching: Duration) -> Result<Vec<Finding>> {
+/// Looks at all that a move needs, except who else uses the source. `up` calls it too. An error
+/// stands for an app that could not be read.
+pub async fn findings(
+    context: &Context,
+    environment: &Environment,
+    app: Result<&KnownApp, &Error>,
+    watching: Duration,
+) -> Result<Vec<Finding>> {
     let step = context.ui.step("check");
-    let findings = judge(&gather::facts(context, environment, watching).await?);
+    let findings = judge(&gather::facts(context, environment, app, watching).await?);
     let count = |severity| findings.iter().filter(|finding| finding.severity == severity).count();
     let (blockers, warnings) = (count(Severity::Blocker), count(Severity::Warning));
     let text = format!("{} looked at, {blockers} blockers, {warnings} warnings", findings.len());

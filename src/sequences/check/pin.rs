@@ -1,8 +1,7 @@
 //! `infra check --pin`: shows the source's certificate, and pins it unless a public authority vouches for it.
 
 use crate::effects::redis::{Certificate, Digest, Trust, shown_chain, trust};
-use crate::model::config;
-use crate::model::config::SourceTls;
+use crate::model::config::{self, SourceTls};
 use crate::model::error::{Error, ExitCode, Result};
 use crate::sequences::context::Context;
 use jiff::Timestamp;
@@ -64,7 +63,7 @@ struct Look {
     leaf: Certificate,
     /// How many certificates it sent.
     sent: usize,
-    /// By a public authority, for the URL's host.
+    /// True if a public authority has signed the certificate for the URL's host.
     verified: bool,
 }
 

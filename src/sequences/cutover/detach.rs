@@ -7,9 +7,8 @@ use super::history::Entry;
 use super::pair::Pair;
 use super::record::Record;
 use super::state::Cutover;
-use crate::decide::vars;
-use crate::decide::vars::{DetachStep, DetachVars};
-use crate::effects::platform::{ConfigVars, Platform, not_waited_for};
+use crate::decide::vars::{self, DetachStep, DetachVars};
+use crate::effects::platform::{ConfigVars, KnownApp, Platform, not_waited_for};
 use crate::model::error::{Error, Result};
 use crate::model::phase::Command;
 use crate::ui::Step;
@@ -39,9 +38,8 @@ impl<R: Record, P: Pair> Cutover<R, P> {
             // Only what was begun is finished on the way back.
             None if self.command == Command::Back => return Ok(false),
             None => {
-                let (vars, attachments) = tokio::try_join!(app.config_vars(), app.attachments())?;
-                let places = self.setup.source_places();
-                let Some(plan) = self.app_vars(&places, &name, &vars, &attachments).detachment()? else {
+                let (known, places) = (app.known().await?, self.setup.source_places());
+                let Some(plan) = self.app_vars(&places, &known).detachment()? else {
                     return Ok(false);
                 };
                 // If the app's vars may not be set, they could not come back as plain ones.
@@ -73,7 +71,8 @@ impl<R: Record, P: Pair> Cutover<R, P> {
             step.failed("not done");
             return Err(error);
         }
-        // While the source is fenced writers wait, and the switch restarts the processes anyway.
+        // The switch restarts the processes anyway, and writers wait as long as the source is
+        // fenced.
         if self.reached.fence().is_none() && newest_release(app).await? > before {
             let release = app.terminal_release(before, self.setup.limits.release, &step).await?;
             self.interrupt
@@ -89,7 +88,7 @@ impl<R: Record, P: Pair> Cutover<R, P> {
         Ok(true)
     }
 
-    /// Ends the maintenance, whatever became of the app's vars.
+    /// Ends the maintenance, even if the app's vars could not be set.
     async fn end_maintenance(&mut self, app: &Platform) -> Result<()> {
         let ended = insist(|| app.set_maintenance(false)).await;
         if ended.is_err() {
@@ -107,7 +106,7 @@ impl<R: Record, P: Pair> Cutover<R, P> {
         for _ in 0..6 {
             // With a release phase a change shows only when its release has ended.
             self.settled_release(app, step).await?;
-            let (vars, attachments) = tokio::try_join!(app.config_vars(), app.attachments())?;
+            let KnownApp { vars, attachments, .. } = app.known().await?;
             self.setup.record.confirm().await?;
             match vars::next_detach_step(plan, &vars, &attachments, name) {
                 DetachStep::Attach => {

@@ -8,7 +8,7 @@ use super::record::Record;
 use super::state::Cutover;
 use crate::decide::app_vars::{AppVars, owned_beside, places_beside};
 use crate::decide::vars::{Naming, Place};
-use crate::effects::platform::{Attachment, ConfigVars, Platform};
+use crate::effects::platform::{KnownApp, Platform};
 use crate::model::error::{Error, Result};
 use crate::model::phase::{Command, FenceKind};
 
@@ -22,35 +22,28 @@ pub struct Staying<'a> {
 }
 
 /// Returns how the vars of all apps name the source.
-pub async fn naming(apps: &[Platform], config_var: &str, source: &Place, staying: Staying<'_>) -> Result<Naming> {
+pub fn naming(apps: &[KnownApp], config_var: &str, source: &Place, staying: Staying<'_>) -> Naming {
     let mut naming = Naming {
         others: Vec::new(),
         stay: staying.vars.to_vec(),
     };
     for app in apps {
-        let name = app.app_name();
-        let (vars, attachments) = tokio::try_join!(app.config_vars(), app.attachments())?;
-        naming.others.extend(places_beside(&vars, &attachments, name, source));
+        let (name, vars, attachments) = (app.platform.app_name(), &app.vars, &app.attachments);
+        naming.others.extend(places_beside(vars, attachments, name, source));
         if staying.apps.iter().any(|staying| staying == name) {
-            naming.stay.extend(owned_beside(&vars, &attachments, name, config_var));
+            naming.stay.extend(owned_beside(vars, attachments, name, config_var));
         }
     }
     naming.others.sort();
     naming.others.dedup();
-    Ok(naming)
+    naming
 }
 
 impl<R: Record, P: Pair> Cutover<R, P> {
-    pub(super) fn app_vars<'a>(
-        &'a self,
-        places: &'a [Place],
-        app: &'a str,
-        vars: &'a ConfigVars,
-        attachments: &'a [Attachment],
-    ) -> AppVars<'a> {
-        self.setup
-            .naming
-            .of_app(places, app, &self.setup.config_var, vars, attachments)
+    pub(super) fn app_vars<'a>(&'a self, places: &'a [Place], app: &'a KnownApp) -> AppVars<'a> {
+        let name = app.platform.app_name();
+        let naming = &self.setup.naming;
+        naming.of_app(places, name, &self.setup.config_var, &app.vars, &app.attachments)
     }
 
     /// Fails if the platform would refuse a change of vars. Before the fence an error is cheap.
@@ -71,12 +64,8 @@ impl<R: Record, P: Pair> Cutover<R, P> {
     async fn foresee_refusals_of(&self, app: &Platform) -> Result<()> {
         if self.command == Command::Promote && self.seen.fence == FenceKind::Pause {
             // Only the detachment is checked, since the attachments are left to `switch-app`.
-            let (vars, attachments) = tokio::try_join!(app.config_vars(), app.attachments())?;
-            let places = self.setup.source_places();
-            return self
-                .app_vars(&places, app.app_name(), &vars, &attachments)
-                .detachment()
-                .map(|_| ());
+            let (known, places) = (app.known().await?, self.setup.source_places());
+            return self.app_vars(&places, &known).detachment().map(|_| ());
         }
         self.app_switch(app).await.map(|_| ())
     }
@@ -84,10 +73,10 @@ impl<R: Record, P: Pair> Cutover<R, P> {
     /// Returns the one change of an app's vars, for the journal: names only.
     pub(super) async fn app_switch(&self, app: &Platform) -> Result<AppSwitch> {
         let setup = &self.setup;
-        let (vars, attachments) = tokio::try_join!(app.config_vars(), app.attachments())?;
-        let name = app.app_name();
+        let (known, name) = (app.known().await?, app.app_name());
         if let Some(authority) = &setup.authority
-            && vars
+            && known
+                .vars
                 .get(&authority.var)?
                 .is_some_and(|there| there.expose().trim() != authority.pem.trim())
         {
@@ -107,7 +96,7 @@ impl<R: Record, P: Pair> Cutover<R, P> {
             .into_iter()
             .collect();
         let places = setup.source_places();
-        let change = self.app_vars(&places, name, &vars, &attachments).change(&further)?;
+        let change = self.app_vars(&places, &known).change(&further)?;
         let mut crashed = app.crashed().await?;
         // A detachment has restarted them, and they need a moment to crash again.
         crashed.extend(self.crashed.get(name).into_iter().flatten().cloned());

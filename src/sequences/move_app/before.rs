@@ -34,7 +34,11 @@ fn has_begun(phase: Option<Phase>) -> bool {
 }
 
 async fn nobody_is_left_behind(context: &Context, leave: &[String]) -> Result<()> {
-    let findings = context.interrupt.or(check::consumers(context, leave)).await?;
+    let looking = async {
+        let apps = check::readable_apps(context).await;
+        check::consumers(context, apps.as_deref(), leave).await
+    };
+    let findings = context.interrupt.or(looking).await?;
     for finding in findings.iter().filter(|finding| finding.severity == Severity::Warning) {
         context.ui.warn(format!("{}: {}", finding.id, finding.found));
     }

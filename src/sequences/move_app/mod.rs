@@ -9,9 +9,8 @@ use crate::model::error::{Error, ExitCode, Result};
 use crate::model::role::Role;
 use crate::sequences::arguments::Confirmed;
 use crate::sequences::context::{Context, Environment, KnownPair};
-use crate::sequences::cutover;
 use crate::sequences::cutover::record::{Reading, Record};
-use crate::sequences::cutover::{Authority, Command, FenceKind, Hosts, Ledger, Limits, Outcome, Phase, Setup};
+use crate::sequences::cutover::{self, Authority, Command, FenceKind, Hosts, Ledger, Limits, Outcome, Phase, Setup};
 use crate::sequences::setup::state_writer::StateWriter;
 
 use serde_json::json;
@@ -124,9 +123,9 @@ impl App<'_> {
     /// time, since they may have changed before the lock was taken.
     async fn setup<R: Record>(&self, record: R, epoch: Option<u64>) -> Result<Setup<R, Hosts>> {
         let (context, pair, plan) = (self.context, self.pair, self.plan);
-        let source = context.source().await?;
-        let apps = context.apps()?;
-        let naming = context.naming(&apps, &place_of(&source), plan.leave).await?;
+        let apps = context.known_apps().await?;
+        let source = context.source_in(Ok(&apps[0].vars)).await?;
+        let naming = context.naming(&apps, &place_of(&source), plan.leave);
         Ok(Setup {
             source,
             master: pair.server(Role::Master)?,
@@ -139,7 +138,7 @@ impl App<'_> {
             }),
             pair: Hosts::new(pair.target(Role::Master)?, pair.target(Role::Replica)?, epoch),
             record,
-            apps,
+            apps: apps.into_iter().map(|app| app.platform).collect(),
             naming,
             fence: plan.fence,
             accept_loss: plan.accept_loss,

@@ -57,17 +57,17 @@ pub async fn run(context: &Context) -> Result<ExitCode> {
 async fn rehearse(context: &Context, platform: &Heroku, environment: &Environment, command: &str) -> Result<Verdict> {
     let config = &context.config;
     let apps = context.apps()?;
-    let (pair, source, vars, attachments, access) = tokio::try_join!(
+    let (pair, known, access) = tokio::try_join!(
         environment.pair(),
-        context.source(),
-        platform.config_vars(),
-        platform.attachments(),
+        context.known_apps(),
         access::access(config, &environment.cloud, &apps),
     )?;
+    let source = context.source_in(Ok(&known[0].vars)).await?;
     let session = Session::connect(&pair.target(Role::Master)?, LOGIN).await?;
-    let naming = context.naming(&apps, &vars::place_of(&source), &[]).await?;
+    let naming = context.naming(&known, &vars::place_of(&source), &[]);
     let places = naming.places(&source);
-    let app_vars = naming.of_app(&places, &config.app.name, &config.app.config_var, &vars, &attachments);
+    let (vars, attachments) = (&known[0].vars, &known[0].attachments);
+    let app_vars = naming.of_app(&places, &config.app.name, &config.app.config_var, vars, attachments);
     let mut settings = pair.state.source.settings.clone();
     settings.extend(config.redis.settings.clone());
     let setup = Setup {

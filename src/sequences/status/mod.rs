@@ -8,9 +8,9 @@ mod tunnel;
 use crate::decide::preflight::{Finding, RENEWED_LATE_DAYS};
 use crate::effects::backup::prove::LATE_PERIODS;
 use crate::effects::backup::{BackupSummary, drill};
-use crate::effects::cloud::ec2;
-use crate::effects::cloud::ec2::RestoreInstance;
+use crate::effects::cloud::ec2::{self, RestoreInstance};
 use crate::effects::host::tls;
+use crate::effects::platform::ConfigVars;
 use crate::effects::redis::{Server, Trust, shown_certificate, trust};
 use crate::model::error::{Error, ExitCode, Result};
 use crate::model::role::Role;
@@ -101,14 +101,15 @@ async fn look(context: &Context) -> Result<ExitCode> {
     let pair = environment.pair().await?;
     // A host without an address or without Redis is reported like the others.
     let host = async |role| ask(&pair.server(role)?).await;
-    let source = async { ask(&context.source().await?).await };
-    let (history, source, master, replica, backups, app, drift, restore_instances) = tokio::join!(
+    let vars = context.platform.config_vars().await;
+    let source = async { ask(&context.source_in(vars.as_ref()).await?).await };
+    let app = app_side(context, &pair.state, vars.as_ref());
+    let (history, source, master, replica, backups, drift, restore_instances) = tokio::join!(
         context.history(&environment),
         source,
         host(Role::Master),
         host(Role::Replica),
         backups::look(context, &environment, &pair),
-        app_side(context, &pair.state),
         drift(context, &environment),
         ec2::restore_instances(&environment.cloud, &environment.names),
     );
@@ -164,8 +165,8 @@ async fn ask(server: &Server) -> Result<Answer> {
     })
 }
 
-async fn app_side(context: &Context, state: &State) -> Result<&'static str> {
-    let vars = context.platform.config_vars().await?;
+fn app_side(context: &Context, state: &State, vars: Result<&ConfigVars, &Error>) -> Result<&'static str> {
+    let vars = vars.map_err(Error::repeated)?;
     let Some(url) = vars.get(&context.config.app.config_var)? else {
         return Ok("other");
     };
@@ -176,7 +177,7 @@ async fn app_side(context: &Context, state: &State) -> Result<&'static str> {
     if context.config.source.none {
         return Ok("other");
     }
-    let (source, _) = Server::place_of(&context.source_url_in(&vars)?)?;
+    let (source, _) = Server::place_of(&context.source_url_in(Ok(vars))?)?;
     Ok(if source == host { "source" } else { "other" })
 }
 

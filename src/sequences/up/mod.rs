@@ -5,13 +5,11 @@ mod show;
 
 use crate::decide::cloud::plan;
 use crate::decide::preflight::reach;
-use crate::effects::backup;
-use crate::effects::cloud;
-use crate::effects::host;
 use crate::effects::host::programs::Programs;
 use crate::effects::host::upkeep;
 use crate::effects::inventory::{Host, Inventory};
 use crate::effects::state::Held;
+use crate::effects::{backup, cloud, host};
 use crate::model::cloud::price::{self, Monthly};
 use crate::model::cloud::{Action, Found, HostAction, Instance, Plan, Wanted};
 use crate::model::error::{Error, ExitCode, Result};
@@ -124,7 +122,9 @@ pub async fn run(context: &Context, arguments: &Up) -> Result<ExitCode> {
     }
     if changes > 0 {
         if seen.phase.is_none_or(|phase| phase < Phase::Promoted) && !context.config.source.none {
-            check::refuse_blockers(&check::findings(context, &environment, check::BRIEFLY).await?)?;
+            let app = context.platform.known().await;
+            let findings = check::findings(context, &environment, app.as_ref(), check::BRIEFLY).await?;
+            check::refuse_blockers(&findings)?;
         }
         context.agree(arguments.change.yes, "Make these changes?")?;
     }

@@ -45,11 +45,17 @@ impl Heroku {
         }
     }
 
-    /// Returns every other app that uses the server at these places.
-    pub async fn consumers(&self, places: &[(String, u16)]) -> Result<Consumers> {
-        let (vars, attachments) = tokio::try_join!(self.config_vars(), self.attachments())?;
+    /// Returns every other app that uses the server at these places. `vars` and `attachments` are
+    /// those of this app; `known` has the vars of other apps that were read already.
+    pub async fn consumers(
+        &self,
+        places: &[(String, u16)],
+        vars: &ConfigVars,
+        attachments: &[Attachment],
+        known: &BTreeMap<&str, &ConfigVars>,
+    ) -> Result<Consumers> {
         let mut attached: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
-        for addon in addons_at(&vars, &attachments, places) {
+        for addon in addons_at(vars, attachments, places) {
             for (app, name) in self.attachments_of_addon(&addon).await? {
                 attached.entry(app).or_default().insert(name);
             }
@@ -69,9 +75,15 @@ impl Heroku {
                 names.push(app.clone());
             }
         }
-        let read: Vec<(String, Result<ConfigVars>)> = stream::iter(names)
+        let read: Vec<(String, Result<Vec<String>>)> = stream::iter(names)
             .map(|name| async move {
-                let vars = self.of(&name).config_vars().await;
+                let vars = match known.get(name.as_str()) {
+                    Some(vars) => Ok(vars_at(vars, places)),
+                    None => {
+                        let vars = self.of(&name).config_vars().await;
+                        vars.map(|vars| vars_at(&vars, places))
+                    }
+                };
                 (name, vars)
             })
             .buffer_unordered(AT_ONCE)
@@ -88,7 +100,6 @@ impl Heroku {
             match vars {
                 Ok(vars) => {
                     found.looked_at += 1;
-                    let vars = vars_at(&vars, places);
                     if !vars.is_empty() || !attachments.is_empty() {
                         found.consumers.push(Consumer {
                             app,
@@ -147,7 +158,9 @@ fn said(error: &Error) -> String {
 #[cfg(test)]
 mod tests {
     use super::super::tests::Stand;
+    use super::Consumers;
     use serde_json::json;
+    use std::collections::BTreeMap;
 
     fn places() -> Vec<(String, u16)> {
         vec![("hosted.test".into(), 6390)]
@@ -177,11 +190,20 @@ mod tests {
         stand
     }
 
+    impl Stand {
+        async fn consumers(&self, places: &[(String, u16)]) -> Consumers {
+            let (vars, attachments) = tokio::try_join!(self.heroku.config_vars(), self.heroku.attachments()).unwrap();
+            let known = BTreeMap::new();
+            let consumers = self.heroku.consumers(places, &vars, &attachments, &known);
+            consumers.await.unwrap()
+        }
+    }
+
     #[tokio::test]
     async fn every_app_is_found_by_its_vars_or_by_the_addon_s_attachments() {
         let stand = with_others().await;
         stand.admin("apps/demo/behaviour", json!({"page_size": 1})).await;
-        let found = stand.heroku.consumers(&places()).await.unwrap();
+        let found = stand.consumers(&places()).await;
         let seen: Vec<(&str, Vec<&str>, Vec<&str>)> = found
             .consumers
             .iter()
@@ -213,9 +235,9 @@ mod tests {
                 json!({"name": "jobs", "region": "us", "formation": {}, "config": config}),
             )
             .await;
-        assert!(stand.heroku.consumers(&places()).await.unwrap().consumers.is_empty());
+        assert!(stand.consumers(&places()).await.consumers.is_empty());
         let both = [places(), vec![("hosted.test".into(), 6391)]].concat();
-        let found = stand.heroku.consumers(&both).await.unwrap();
+        let found = stand.consumers(&both).await;
         let apps: Vec<&str> = found.consumers.iter().map(|consumer| consumer.app.as_str()).collect();
         assert_eq!(apps, ["jobs"]);
     }

@@ -1,11 +1,12 @@
 //! Fuzzes every request with replies that no platform should give.
 
-use super::Heroku;
+use super::{ConfigVars, Heroku};
 use crate::fuzz;
 use crate::fuzz::held_by;
 use crate::model::secret::Secret;
 use proptest::strategy::{Strategy, ValueTree};
 use proptest::test_runner::TestRunner;
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -89,7 +90,11 @@ impl Liar {
             7 => drop(heroku.egress().await),
             8 => drop(heroku.aws_region().await),
             9 => drop(heroku.log_of("web.1").await),
-            _ => drop(heroku.consumers(&[("192.0.2.1".into(), 6379)]).await),
+            _ => {
+                let places = [("192.0.2.1".into(), 6379)];
+                let (vars, known) = (ConfigVars::default(), BTreeMap::new());
+                drop(heroku.consumers(&places, &vars, &[], &known).await);
+            }
         }
     }
 }

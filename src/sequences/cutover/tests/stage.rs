@@ -304,12 +304,13 @@ impl Stage {
 
     /// Looks at the apps' vars, as every command does when it begins.
     pub async fn look_at_vars(&mut self) {
-        let apps: Vec<Platform> = self.apps.iter().cloned().map(Platform::Heroku).collect();
+        let mut apps = Vec::new();
+        for app in &self.apps {
+            apps.push(Platform::Heroku(app.clone()).known().await.unwrap());
+        }
         let stay = self.naming.stay.clone();
         let staying = Staying { vars: &stay, apps: &[] };
-        self.naming = naming(&apps, self.rented.config_var, &place_of(&self.known_source), staying)
-            .await
-            .unwrap();
+        self.naming = naming(&apps, self.rented.config_var, &place_of(&self.known_source), staying);
     }
 
     /// Makes an app to which the add-on is attached; its process reads that attachment's var.
