@@ -1,29 +1,33 @@
 //! Three real servers, a platform whose processes really write, and roles changed by Redis itself.
 
-use super::super::fence::Fence;
-use super::super::gate::Proof;
+mod apps;
+mod kept;
+mod plain;
+mod rented;
+
+pub use apps::Asked;
+pub use kept::Kept;
+pub use plain::{Plain, unfinished_log};
+pub use rented::{PLAIN, Rented};
+
 use super::super::history::{Entry, History};
-use super::super::logs::Logs;
-use super::super::pair::Pair;
-use super::super::record::Record;
 use super::super::state::Cutover;
-use super::super::{Command, Limits, Outcome, Phase, Setup, Staying, naming};
-use crate::decide::vars::{Naming, place_of};
+use super::super::{Command, Limits, Outcome, Phase, Setup};
+use crate::decide::vars::Naming;
 use crate::effects::interrupt::Interrupt;
 use crate::effects::platform::{Formation, Heroku, Platform};
 use crate::effects::redis::Server;
 use crate::effects::redis::login::with_known_user;
 use crate::effects::redis::testing::{TestServer, command};
-use crate::model::error::{Error, Result};
+use crate::model::error::Result;
 use crate::model::secret::Secret;
 use crate::ui::Ui;
 use ::redis::{Cmd, Value};
+use rented::{BUSY, writer};
 use sandbox::addon::Engine;
 use sandbox::platform::{self, Options};
-use serde_json::json;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use tokio::task::JoinHandle;
@@ -34,97 +38,6 @@ const PATIENCE: Duration = Duration::from_secs(60);
 const SOURCE_PASSWORD: &str = "hosted-secret";
 const PAIR_PASSWORD: &str = "pair-secret";
 const APP_PASSWORD: &str = "app-secret";
-
-/// Notes each acknowledged write in the ledger. Ignores SIGTERM, so it lives until it is killed.
-const WRITER: &str = r#"trap '' TERM; i=0; mkdir -p "$SANDBOX_LEDGER_DIR"; url=$(printf %s "$REDIS_URL" | sed -E 'CLIENT');
-while :; do i=$((i+1)); key="$DYNO:$$:$i";
-[ "$(redis-cli -u "$url" --no-auth-warning SET "$key" "$i" 2>/dev/null)" = OK ] && echo "$key" >> "$SANDBOX_LEDGER_DIR/$$"; sleep PAUSE; done"#;
-
-/// Rewrites what other clients take and redis-cli does not: a user that is none, `?db=2`, IPv6.
-const CLIENT: &str = r"s#//[hx]?:#//default:#; s#:@#@#; s#[?]db=([0-9]+)#/\1#; s#[?].*##; s#\[::1\]#127.0.0.1#";
-
-/// Seconds between two writes of a process.
-const BUSY: &str = "0.005";
-
-/// A change that the platform was asked for.
-#[derive(Clone, Debug, serde::Deserialize, PartialEq)]
-pub struct Asked {
-    pub method: String,
-    pub path: String,
-    pub status: u16,
-    pub ago_ms: u64,
-}
-
-/// How the app's Redis is rented, and which vars its processes read.
-#[derive(Clone, Copy)]
-pub struct Rented {
-    pub attachment: &'static str,
-    /// The add-on gives `TLS_URL` too, which names the source at another port.
-    pub second_port: bool,
-    /// The app has REDIS_URL as a plain copy of the add-on's URL, with this behind it.
-    pub copy: Option<&'static str>,
-    /// `app.config_var` of infra.yml.
-    pub config_var: &'static str,
-    pub web_reads: &'static str,
-    pub worker_reads: &'static str,
-    /// Further arguments of the source's server.
-    pub server: &'static [&'static str],
-    /// The source's password; empty for none.
-    pub password: &'static str,
-    /// The parts of the add-on's URL before and behind the port.
-    pub before_port: &'static str,
-    pub behind_port: &'static str,
-    /// The database that the processes use.
-    pub database: u32,
-}
-
-/// One var, a plain URL with user and password, and room for as many connections as wanted.
-pub const PLAIN: Rented = Rented {
-    attachment: "REDIS",
-    second_port: false,
-    copy: None,
-    config_var: "REDIS_URL",
-    web_reads: "REDIS_URL",
-    worker_reads: "REDIS_URL",
-    server: &[],
-    password: SOURCE_PASSWORD,
-    before_port: "default:hosted-secret@127.0.0.1",
-    behind_port: "",
-    database: 0,
-};
-
-impl Rented {
-    /// Returns the add-on's URL.
-    fn url(&self, port: u16) -> Secret {
-        Secret::new(format!("redis://{}:{port}{}", self.before_port, self.behind_port))
-    }
-}
-
-/// Returns a script that writes to the URL in this var.
-fn reading(writer: &str, var: &str) -> String {
-    writer.replace("REDIS_URL", var)
-}
-
-/// Returns the usual script, with so many seconds between two writes.
-fn writer(pace: &str) -> String {
-    WRITER.replace("PAUSE", pace).replace("CLIENT", CLIENT)
-}
-
-/// Relays a second port of loopback to the first.
-async fn relay(to: u16) -> u16 {
-    let listener = tokio::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
-    let port = listener.local_addr().unwrap().port();
-    tokio::spawn(async move {
-        while let Ok((mut from, _)) = listener.accept().await {
-            tokio::spawn(async move {
-                if let Ok(mut to) = tokio::net::TcpStream::connect((Ipv4Addr::LOCALHOST, to)).await {
-                    let _ = tokio::io::copy_bidirectional(&mut from, &mut to).await;
-                }
-            });
-        }
-    });
-    port
-}
 
 pub struct Stage {
     pub source: TestServer,
@@ -164,7 +77,7 @@ impl Stage {
         Self::raise(engine, scale, &writer(BUSY), PLAIN).await
     }
 
-    /// Like [`Stage::new`], with so many seconds between two writes of a process.
+    /// Like [`Stage::new`], with this number of seconds between two writes of a process.
     pub async fn with_pace(scale: f64, pace: &str) -> Stage {
         Self::with_writer(scale, &writer(pace)).await
     }
@@ -267,98 +180,6 @@ impl Stage {
         Some(stage)
     }
 
-    async fn create_app(&self) {
-        let Rented {
-            attachment,
-            second_port,
-            copy,
-            web_reads,
-            worker_reads,
-            ..
-        } = self.rented;
-        let url = self.rented.url(self.source.port);
-        let formation = json!({
-            "web": {"command": ["sh", "-c", reading(&self.writer, web_reads)]},
-            "worker": {"command": ["sh", "-c", reading(&self.writer, worker_reads)]},
-        });
-        let config = match copy {
-            Some(tail) => json!({"REDIS_URL": format!("{}{tail}", self.source().url().expose())}),
-            None => json!({}),
-        };
-        let app = json!({"name": "demo", "region": "us", "formation": formation, "config": config});
-        self.admin("apps", app).await;
-        let values = if second_port {
-            let twin = Server {
-                port: relay(self.source.port).await,
-                ..self.source()
-            };
-            json!({"TLS_URL": twin.url().expose(), "BASTIONS": "192.0.2.4"})
-        } else {
-            json!({})
-        };
-        let addon = json!({
-            "name": "redis-oval-1", "plan": "hosted-redis:mini", "url": url.expose(), "attachment": attachment, "values": values,
-        });
-        self.admin("apps/demo/addons", addon).await;
-    }
-
-    /// Looks at the apps' vars, as every command does when it begins.
-    pub async fn look_at_vars(&mut self) {
-        let mut apps = Vec::new();
-        for app in &self.apps {
-            apps.push(Platform::Heroku(app.clone()).known().await.unwrap());
-        }
-        let stay = self.naming.stay.clone();
-        let staying = Staying { vars: &stay, apps: &[] };
-        self.naming = naming(&apps, self.rented.config_var, &place_of(&self.known_source), staying);
-    }
-
-    /// Makes an app to which the add-on is attached; its process reads that attachment's var.
-    pub async fn attached_app(&mut self, attachment: &str) -> Heroku {
-        let formation = json!({"web": {"command": ["sh", "-c", reading(&self.writer, &format!("{attachment}_URL"))]}});
-        let config = json!({"REDIS_URL": self.source().url().expose()});
-        self.admin(
-            "apps",
-            json!({"name": "second", "region": "us", "formation": formation, "config": config}),
-        )
-        .await;
-        let second = Heroku::new(&self.api, Secret::new(KEY), "second").unwrap();
-        second.attach("redis-oval-1", attachment).await.unwrap();
-        second.scale(&Formation::from([("web".into(), 1)])).await.unwrap();
-        self.apps.push(second.clone());
-        self.look_at_vars().await;
-        second
-    }
-
-    async fn admin(&self, path: &str, body: serde_json::Value) {
-        // The admin paths want no key.
-        let client = self.heroku_client();
-        let response = client
-            .post(format!("{}/_sandbox/{path}", self.api))
-            .json(&body)
-            .send()
-            .await
-            .unwrap();
-        let status = response.status();
-        assert!(
-            status.is_success(),
-            "{path}: {status} {}",
-            response.text().await.unwrap()
-        );
-    }
-
-    fn heroku_client(&self) -> reqwest::Client {
-        let tls = rustls::ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_root_certificates(rustls::RootCertStore::empty())
-            .with_no_client_auth();
-        reqwest::Client::builder()
-            .tls_backend_preconfigured(tls)
-            .build()
-            .unwrap()
-    }
-
     /// Sends commands to the source, one a line, as somebody who has its URL.
     pub async fn at_source(&self, lines: &str) {
         let mut connection = self.source().connect(0).await.unwrap();
@@ -372,55 +193,6 @@ impl Stage {
     pub async fn forbid_pausing(&self) {
         self.at_source("ACL SETUSER default -client|pause -client|unpause")
             .await;
-    }
-
-    /// Makes an app with processes of its own, and the source's URL in a plain var.
-    pub async fn second_app(&mut self) -> Heroku {
-        self.second_app_in(json!(null), 1).await
-    }
-
-    /// Like [`Stage::second_app`], with so many processes, in a Private Space if one is named.
-    pub async fn second_app_in(&mut self, space: serde_json::Value, processes: u64) -> Heroku {
-        self.further_app("second", space, processes).await
-    }
-
-    pub async fn further_app(&mut self, name: &str, space: serde_json::Value, processes: u64) -> Heroku {
-        let formation = json!({"web": {"command": ["sh", "-c", self.writer]}});
-        self.admin(
-            "apps",
-            json!({"name": name, "region": "us", "formation": formation, "space": space}),
-        )
-        .await;
-        let app = Heroku::new(&self.api, Secret::new(KEY), name).unwrap();
-        let vars = [("REDIS_URL".to_string(), Some(self.source().url()))].into();
-        app.set_config_vars(&vars).await.unwrap();
-        app.scale(&Formation::from([("web".into(), processes)])).await.unwrap();
-        self.apps.push(app.clone());
-        app
-    }
-
-    /// Plans failures of the whole platform, and forgets the log of changes.
-    pub async fn plan_failures(&self, plan: serde_json::Value) {
-        self.admin("failures", plan).await;
-    }
-
-    /// Returns the changes that were asked for since the failures were planned.
-    pub async fn changes(&self) -> Vec<Asked> {
-        let response = self
-            .heroku_client()
-            .get(format!("{}/_sandbox/changes", self.api))
-            .send()
-            .await;
-        serde_json::from_str(&response.unwrap().text().await.unwrap()).unwrap()
-    }
-
-    pub async fn behave(&self, behaviour: serde_json::Value) {
-        self.behave_as("demo", behaviour).await;
-    }
-
-    /// Makes the platform misbehave for another app.
-    pub async fn behave_as(&self, app: &str, behaviour: serde_json::Value) {
-        self.admin(&format!("apps/{app}/behaviour"), behaviour).await;
     }
 
     /// Starts the app's processes and waits for their first acknowledged writes.
@@ -591,123 +363,5 @@ impl Stage {
         if let Some(serving) = self.serving.take() {
             serving.await.unwrap();
         }
-    }
-}
-
-/// Entries that outlive a run, like those in a bucket.
-pub struct Kept {
-    entries: Arc<Mutex<Vec<Entry>>>,
-    ours: Arc<AtomicBool>,
-    clock_stands: bool,
-    ends_with: Option<Phase>,
-    source_gets: Option<(Phase, Vec<Cmd>)>,
-    source: Server,
-}
-
-impl Record for Kept {
-    fn history(&self) -> Result<History> {
-        Ok(History::of(&self.entries.lock().unwrap()))
-    }
-
-    async fn write(&mut self, entries: &[Entry]) -> Result<()> {
-        self.still_ours()?;
-        for entry in entries {
-            let stored = serde_json::to_string(entry).unwrap();
-            assert!(
-                !stored.contains(SOURCE_PASSWORD) && !stored.contains(APP_PASSWORD),
-                "a secret is journaled: {stored}"
-            );
-            self.entries
-                .lock()
-                .unwrap()
-                .push(serde_json::from_str(&stored).unwrap());
-        }
-        let begins = |wanted: Option<Phase>| wanted.is_some() && entries.iter().any(|entry| entry.phase() == wanted);
-        if begins(self.ends_with) {
-            self.ours.store(false, Ordering::SeqCst);
-        }
-        if let Some((_, commands)) = self.source_gets.as_ref().filter(|(phase, _)| begins(Some(*phase))) {
-            let mut connection = self.source.connect(0).await?;
-            for command in commands {
-                connection.query::<Value>(command).await?;
-            }
-            // The app's own writes have waited in the pause.
-            tokio::time::sleep(Duration::from_millis(100)).await;
-        }
-        Ok(())
-    }
-
-    fn still_ours(&self) -> Result<()> {
-        if self.ours.load(Ordering::SeqCst) || self.clock_stands {
-            Ok(())
-        } else {
-            Err(Error::locked("go on: the lock was lost"))
-        }
-    }
-
-    async fn confirm(&self) -> Result<()> {
-        if self.ours.load(Ordering::SeqCst) {
-            Ok(())
-        } else {
-            Err(Error::locked("go on: the lock was lost"))
-        }
-    }
-}
-
-/// Returns the file that an engine writes to after a full copy, until its log is in force.
-pub fn unfinished_log(server: &TestServer) -> PathBuf {
-    server.folder().join("appendonlydir/temp-appendonly.aof.incr")
-}
-
-/// Changes roles by Redis's own commands.
-pub struct Plain {
-    master: Server,
-    replica: Server,
-    source_port: u16,
-    unfinished: [PathBuf; 2],
-}
-
-impl Plain {
-    async fn say(&self, server: &Server, words: &str) -> Result<()> {
-        server
-            .connect(0)
-            .await?
-            .query::<Value>(&command(words))
-            .await
-            .map(|_| ())
-    }
-}
-
-impl Logs for Plain {
-    async fn logs_in_force(&mut self) -> Result<bool> {
-        Ok(!self.unfinished.iter().any(|file| file.exists()))
-    }
-}
-
-impl Pair for Plain {
-    async fn ready(&mut self) -> Result<()> {
-        Ok(())
-    }
-
-    async fn promote(&mut self, _proof: &Proof, _fence: &Fence) -> Result<()> {
-        assert!(!self.unfinished[0].exists(), "promoted without a log that is in force");
-        self.say(&self.master, "REPLICAOF NO ONE").await
-    }
-
-    async fn set_app_access(&mut self, open: bool) -> Result<()> {
-        for server in [&self.master, &self.replica] {
-            if open {
-                self.say(server, "ACL SETUSER app on").await?
-            } else {
-                self.say(server, "ACL SETUSER app off").await?;
-                self.say(server, "CLIENT KILL USER app").await?;
-            }
-        }
-        Ok(())
-    }
-
-    async fn follow_source(&mut self) -> Result<()> {
-        let words = format!("REPLICAOF 127.0.0.1 {}", self.source_port);
-        self.say(&self.master, &words).await
     }
 }

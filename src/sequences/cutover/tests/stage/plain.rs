@@ -1,0 +1,69 @@
+//! The pair of a stage, whose roles are changed by Redis itself.
+
+use super::super::super::fence::Fence;
+use super::super::super::gate::Proof;
+use super::super::super::logs::Logs;
+use super::super::super::pair::Pair;
+use crate::effects::redis::Server;
+use crate::effects::redis::testing::{TestServer, command};
+use crate::model::error::Result;
+use ::redis::Value;
+use std::path::PathBuf;
+
+/// Returns the file that an engine writes to after a full copy, until its log is in force.
+pub fn unfinished_log(server: &TestServer) -> PathBuf {
+    server.folder().join("appendonlydir/temp-appendonly.aof.incr")
+}
+
+/// Changes roles by Redis's own commands.
+pub struct Plain {
+    pub(super) master: Server,
+    pub(super) replica: Server,
+    pub(super) source_port: u16,
+    pub(super) unfinished: [PathBuf; 2],
+}
+
+impl Plain {
+    async fn say(&self, server: &Server, words: &str) -> Result<()> {
+        server
+            .connect(0)
+            .await?
+            .query::<Value>(&command(words))
+            .await
+            .map(|_| ())
+    }
+}
+
+impl Logs for Plain {
+    async fn logs_in_force(&mut self) -> Result<bool> {
+        Ok(!self.unfinished.iter().any(|file| file.exists()))
+    }
+}
+
+impl Pair for Plain {
+    async fn ready(&mut self) -> Result<()> {
+        Ok(())
+    }
+
+    async fn promote(&mut self, _proof: &Proof, _fence: &Fence) -> Result<()> {
+        assert!(!self.unfinished[0].exists(), "promoted without a log that is in force");
+        self.say(&self.master, "REPLICAOF NO ONE").await
+    }
+
+    async fn set_app_access(&mut self, open: bool) -> Result<()> {
+        for server in [&self.master, &self.replica] {
+            if open {
+                self.say(server, "ACL SETUSER app on").await?
+            } else {
+                self.say(server, "ACL SETUSER app off").await?;
+                self.say(server, "CLIENT KILL USER app").await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn follow_source(&mut self) -> Result<()> {
+        let words = format!("REPLICAOF 127.0.0.1 {}", self.source_port);
+        self.say(&self.master, &words).await
+    }
+}
