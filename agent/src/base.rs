@@ -1,23 +1,29 @@
 //! Makes bases: hourly by a timer, at a timeline's beginning, and on demand. The engine writes one
 //! with a fork; the agent checks it, compresses it and puts it in parts, the commit record last.
 
-use crate::bucket::{Bucket, Refusal};
+mod class;
+mod fork;
+mod put;
+mod redact;
+
+use crate::bucket::Bucket;
 use crate::clock;
 use crate::engine::{Engine, Look};
 use crate::memory::has_base;
-use crate::parts;
 use crate::settings::Settings;
 use crate::shared::{Shared, Wanted};
 use crate::spool::{second_name, write_durably};
 use anyhow::{Context, Result, bail};
-use infra_agent::digest;
+use class::Classes;
+use fork::{available, room_for_a_fork};
 use infra_agent::manifest::{FOLDER, Manifest};
-use infra_agent::name::{self, COMMIT, Class};
+use infra_agent::name::Class;
 use infra_agent::pauses::Pauses;
 use infra_agent::rdb;
-use infra_agent::record::{Commit, Part, Position, SCHEMA_VERSION};
+use infra_agent::record::{Commit, Position, SCHEMA_VERSION};
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
+use redact::{without_passwords, without_secrets};
+use serde::Serialize;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -38,21 +44,8 @@ pub struct Bases {
     pub shared: Arc<Shared>,
 }
 
-/// The parts of a base that were put.
-struct Put {
-    parts: Vec<Part>,
-    plain_sha256: String,
-}
-
 /// Where to send the answer to a request for a base.
 pub type Request = Sender<Result<Commit, String>>;
-
-/// The newest day and month that have a base of their class.
-#[derive(Default, Deserialize, Serialize)]
-struct Classes {
-    day: String,
-    month: String,
-}
 
 /// A base's file, and what is known of it.
 struct Found {
@@ -228,7 +221,7 @@ impl Bases {
         self.finish(&found, Instant::now() + BASE)
     }
 
-    /// Gives a file a second name, which keeps it whatever the engine does meanwhile.
+    /// Gives a file a second name, so that it stays when the engine removes its own name.
     fn keep(&self, file: &Path) -> Result<PathBuf> {
         let kept = self.settings.home.join(BASE_FILE);
         second_name(file, &kept)?;
@@ -318,194 +311,17 @@ impl Bases {
         Ok(commit)
     }
 
-    /// Puts the previous base again, under a class that never expires.
-    fn keep_for_ever(&self, last: &Commit, end: Instant) -> Result<()> {
-        let file = self.settings.home.join("previous.rdb");
-        if last.class == Class::Kept.name() || !file.exists() {
-            return Ok(());
-        }
-        let place = self.place(Class::Kept, &last.timeline, &last.generation);
-        let put = self.put(&place, &file, end)?;
-        if put.plain_sha256 != last.plain_sha256 {
-            bail!("{} is not the base that was put before", file.display());
-        }
-        let kept = Commit {
-            place,
-            class: Class::Kept.name().into(),
-            bytes: put.parts.iter().map(|part| part.bytes).sum(),
-            parts: put.parts,
-            ..last.clone()
-        };
-        self.commit(kept, end).map(drop)
-    }
-
-    fn place(&self, class: Class, timeline: &str, generation: &str) -> String {
-        format!("{}/{}/{timeline}/{generation}", self.settings.prefix, class.name())
-    }
-
-    fn put(&self, place: &str, file: &Path, end: Instant) -> Result<Put> {
-        let mut parts = Vec::new();
-        let plain_sha256 = parts::each(file, |body, plain_bytes| {
-            let part = Part {
-                name: name::part(parts.len()),
-                sha256: digest::of(body),
-                bytes: body.len() as u64,
-                plain_bytes,
-            };
-            self.put_one(&format!("{place}/{}", part.name), body, end)?;
-            parts.push(part);
-            Ok(())
-        })?;
-        Ok(Put { parts, plain_sha256 })
-    }
-
-    /// Puts the commit record, after all parts.
-    fn commit(&self, mut commit: Commit, end: Instant) -> Result<Commit> {
-        commit.finished = clock::text(Timestamp::now());
-        self.put_one(&format!("{}/{COMMIT}", commit.place), &json(&commit)?, end)?;
-        Ok(commit)
-    }
-
-    fn put_one(&self, key: &str, body: &[u8], end: Instant) -> Result<()> {
-        let mut pauses = Pauses::doubling(Duration::from_millis(200), Duration::from_secs(15)).until(end);
-        loop {
-            match self.bucket.put(key, body) {
-                Ok(()) => return Ok(()),
-                Err(Refusal::Final(why)) => bail!("{why}"),
-                Err(Refusal::Passing(why)) => {
-                    self.shared.trouble("base", Some(why.clone()));
-                    if !pauses.again() {
-                        bail!("{why}, until the time was over");
-                    }
-                }
-            }
-        }
-    }
-
     /// Returns the class of a base: the first one of a day or month is kept longer.
     fn class(&self, started: Timestamp) -> (Class, Classes) {
         let mut classes: Classes = fs::read(self.settings.home.join("classes.json"))
             .ok()
             .and_then(|text| serde_json::from_slice(&text).ok())
             .unwrap_or_default();
-        let class = choose_class(&clock::text(started), &mut classes);
+        let class = class::choose(&clock::text(started), &mut classes);
         (class, classes)
     }
 }
 
 fn json(value: &impl Serialize) -> Result<Vec<u8>> {
     serde_json::to_vec_pretty(value).context("write a record")
-}
-
-fn choose_class(started: &str, classes: &mut Classes) -> Class {
-    let (day, month) = (started[..10].to_string(), started[..7].to_string());
-    let first_of_month = day.ends_with("-01") && classes.month != month;
-    let first_of_day = classes.day != day;
-    classes.day = day;
-    if first_of_month {
-        classes.month = month;
-        Class::Monthly
-    } else if first_of_day {
-        Class::Daily
-    } else {
-        Class::Hourly
-    }
-}
-
-/// Returns the bytes of memory that a fork may use, by /proc/meminfo.
-fn available(meminfo: &str) -> u64 {
-    meminfo
-        .lines()
-        .filter_map(|line| {
-            line.strip_prefix("MemAvailable:")
-                .or_else(|| line.strip_prefix("SwapFree:"))
-        })
-        .filter_map(|rest| rest.trim().trim_end_matches(" kB").parse::<u64>().ok())
-        .sum::<u64>()
-        * 1024
-}
-
-/// Refuses a fork without memory for half of the data again, which a busy engine copies meanwhile.
-/// Measured with 268 MB of data: 93 MB at 5,000 writes a second, 221 MB at 20,000.
-fn room_for_a_fork(used: u64, available: u64) -> Result<()> {
-    let needed = used / 2 + (32 << 20);
-    if available < needed {
-        bail!(
-            "{} MiB of memory are free, a fork beside {} MiB of data may need {}: lower maxmemory or take a bigger instance",
-            available >> 20,
-            used >> 20,
-            needed >> 20
-        );
-    }
-    Ok(())
-}
-
-fn without_secrets(redis_conf: &str) -> String {
-    const SECRET: [&str; 3] = ["masterauth", "requirepass", "tls-key-file-pass"];
-    redis_conf
-        .lines()
-        .map(|line| match line.split_whitespace().next() {
-            Some(name) if SECRET.contains(&name.to_ascii_lowercase().as_str()) => {
-                format!("# {name} is not kept here\n")
-            }
-            _ => format!("{line}\n"),
-        })
-        .collect()
-}
-
-/// Removes clear passwords, which begin with `>` or `<`. Digests of passwords stay.
-fn without_passwords(users_acl: &str) -> String {
-    users_acl
-        .lines()
-        .map(|line| {
-            let words: Vec<&str> = line
-                .split_whitespace()
-                .filter(|word| !word.starts_with(['>', '<']))
-                .collect();
-            words.join(" ") + "\n"
-        })
-        .collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_first_base_of_a_day_or_month_is_kept_longer() {
-        let mut classes = Classes::default();
-        let mut choose = |text: &str| choose_class(text, &mut classes).name();
-        assert_eq!(
-            [
-                choose("2026-11-30T10:00:00Z"),
-                choose("2026-11-30T11:00:00Z"),
-                choose("2026-12-01T00:00:00Z"),
-                choose("2026-12-01T01:00:00Z"),
-                choose("2026-12-02T00:00:00Z"),
-            ],
-            ["daily", "hourly", "monthly", "hourly", "daily"]
-        );
-    }
-
-    #[test]
-    fn no_fork_without_enough_memory() {
-        assert_eq!(
-            available("MemTotal: 9 kB\nMemAvailable:  100 kB\nSwapFree:  28 kB\n"),
-            128 << 10
-        );
-        assert!(room_for_a_fork(400 << 20, 300 << 20).is_ok());
-        let error = room_for_a_fork(400 << 20, 200 << 20).unwrap_err().to_string();
-        assert!(error.contains("232") && error.contains("bigger instance"), "{error}");
-    }
-
-    #[test]
-    fn no_password_is_kept_with_the_settings() {
-        let conf = without_secrets("port 0\nmasterauth \"geheim\"\nMASTERAUTH geheim\ndir /d\n");
-        assert!(
-            !conf.contains("geheim") && conf.contains("port 0") && conf.contains("dir /d"),
-            "{conf}"
-        );
-        let users = without_passwords("user app on >geheim #00ff ~* +@all\n");
-        assert_eq!(users, "user app on #00ff ~* +@all\n");
-    }
 }

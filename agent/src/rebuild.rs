@@ -3,18 +3,19 @@
 //! It proves every object's digest, the digest of the whole base, that no segment is missing, and
 //! that the log can be read to its end. It does not prove that the engine loads the folder.
 
-use crate::download::{self, Unread, Wanted};
+mod objects;
+
+use crate::download::{Unread, Wanted};
 use crate::manifest::{FILE, FOLDER, Manifest};
 use crate::name::Segment;
 use crate::record::Part;
 use crate::scan::{Boundary, Malformed, Scanner};
 use crate::written::Written;
+use objects::{Objects, in_order};
 use serde::{Deserialize, Serialize};
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::{Receiver, sync_channel};
-use std::time::Duration;
 
 /// The base and the segments to build from. The URLs are presigned, so a plan is never shown and never an argument.
 #[derive(Clone, Deserialize, Serialize)]
@@ -124,26 +125,6 @@ fn wanted(plan: &Plan) -> Vec<Wanted<'_>> {
     parts.chain(segments).collect()
 }
 
-/// The objects as they are read, one after the other.
-struct Objects<'a, R> {
-    read: R,
-    done: usize,
-    all: usize,
-    progress: &'a mut dyn FnMut(usize, usize),
-}
-
-impl<R: Iterator<Item = Result<Vec<u8>, Unread>>> Objects<'_, R> {
-    fn next(&mut self, name: &str) -> Result<Vec<u8>, Unbuilt> {
-        let object = self.read.next().ok_or_else(|| stopped(name))?;
-        Ok(object?)
-    }
-
-    fn written(&mut self) {
-        self.done += 1;
-        (self.progress)(self.done, self.all);
-    }
-}
-
 fn at(path: &Path) -> impl Fn(io::Error) -> Unbuilt + use<> {
     let path = path.to_path_buf();
     move |error| Unbuilt::Disk {
@@ -232,7 +213,8 @@ fn write_increment<R: Iterator<Item = Result<Vec<u8>, Unread>>>(
     Ok(built)
 }
 
-/// Comes last: without it the engine would start empty, and whoever looks sees that the folder is not whole.
+/// The manifest is written last. Without it the engine would start empty, and a reader sees that
+/// the folder is not whole.
 fn write_manifest(log: &Path) -> Result<(), Unbuilt> {
     let manifest = log.join(FILE);
     let mut file = File::create_new(&manifest).map_err(at(&manifest))?;
@@ -276,13 +258,6 @@ fn corrupt(name: &str, what: String) -> Unbuilt {
     }
 }
 
-fn stopped(name: &str) -> Unbuilt {
-    Unbuilt::Unread(Unread::Unreachable {
-        name: name.into(),
-        why: "reading stopped".into(),
-    })
-}
-
 /// Unpacks an object and returns its size. Stops above `most`: a few kilobytes can fill a disk.
 fn unpack(
     name: &str,
@@ -305,38 +280,6 @@ fn unpack(
         }
         sink(&block[..read])?;
     }
-}
-
-/// Returns the objects in order. Reads several at once, and holds few in memory.
-fn in_order<'scope>(
-    scope: &'scope std::thread::Scope<'scope, '_>,
-    wanted: &'scope [Wanted<'scope>],
-    parallel: usize,
-) -> impl Iterator<Item = Result<Vec<u8>, Unread>> + use<'scope> {
-    let workers: Vec<Receiver<Result<Vec<u8>, Unread>>> = (0..parallel)
-        .map(|first| {
-            let (sender, receiver) = sync_channel(1);
-            scope.spawn(move || {
-                let unread = |why: &anyhow::Error| Unread::Unreachable {
-                    name: "the bucket".into(),
-                    why: why.to_string(),
-                };
-                let client = download::client(Duration::from_secs(300));
-                for wanted in wanted.iter().skip(first).step_by(parallel) {
-                    let object = match &client {
-                        Ok(client) => download::object(client, wanted),
-                        Err(error) => Err(unread(error)),
-                    };
-                    // The build ended early and takes no more objects.
-                    if sender.send(object).is_err() {
-                        return;
-                    }
-                }
-            });
-            receiver
-        })
-        .collect();
-    (0..wanted.len()).filter_map(move |index| workers[index % parallel].recv().ok())
 }
 
 #[cfg(test)]
