@@ -4,25 +4,25 @@
 //! key was compared while following, and each touched since again inside the fence; and that the
 //! source is the process that was compared. A comparison says itself what it does not look at.
 
+mod baseline;
+
+pub use baseline::{Baseline, compare};
+
 use super::fence::Fence;
 use super::ground::Ground;
 use super::history::Promotion;
 use super::logs::{self, Logs};
-use super::removals;
 use super::sides::Sides;
-use super::watch::{Watch, command_table};
+use super::watch::Watch;
 use crate::decide::cutover::Stillness;
-use crate::effects::redis::compare::{Comparator, Comparison, Options};
-use crate::effects::redis::key::{Key, printable};
-use crate::effects::redis::tap::DirtyKeys;
-use crate::effects::redis::{Connection, Server};
+use crate::effects::redis::compare::Options;
 use crate::effects::wait::{Look, Pauses, Wait};
 use crate::model::error::{Error, Result};
 use crate::model::phase::FenceKind;
 use crate::sequences::setup::follow::still_follows;
 use crate::ui::Step;
+use baseline::differs;
 use jiff::Timestamp;
-use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 use wire::info::{Info, OwnRemovals, ServerRole};
 
@@ -30,28 +30,6 @@ use wire::info::{Info, OwnRemovals, ServerRole};
 const DRAIN: Duration = Duration::from_secs(8);
 /// How long a replica may take to follow a master that was just promoted.
 const JOINING: Duration = Duration::from_secs(3);
-/// Rounds before the fence that compare newly written keys, to leave few for inside it.
-const SHRINKING: u32 = 3;
-
-/// So many keys may differ after the last round, if they are written all the time.
-const MOST_HOT: usize = 1_000;
-/// Names up to this length are shown whole.
-const UNCUT: usize = 100;
-
-/// The state at the last full comparison.
-pub struct Baseline {
-    source: Server,
-    master: Server,
-    run_id: String,
-    replid: String,
-    keys: BTreeMap<u32, u64>,
-    pub comparison: Comparison,
-    /// Every key was found equal after its last write up to this offset.
-    equal_until: u64,
-    watch: Watch,
-    comparator: Comparator,
-}
-
 /// Shows that the gate held. Its offset is the source's at the fence.
 #[derive(Debug)]
 pub struct Proof {
@@ -60,7 +38,7 @@ pub struct Proof {
     keys_compared_in_fence: u64,
     /// When the last write before the fence was seen; `None` if the watched stream showed none.
     last_write_at: Option<Timestamp>,
-    /// What the source had removed by itself up to the offset; `None` in an older journal.
+    /// Removals that the source made by itself, up to the offset; `None` in an older journal.
     source_removals: Option<OwnRemovals>,
 }
 
@@ -84,141 +62,6 @@ impl Proof {
 
     pub fn source_removals(&self) -> Option<OwnRemovals> {
         self.source_removals
-    }
-}
-
-/// Compares everything while following. The stream is watched from before the first key on.
-pub async fn compare(
-    source: &Server,
-    master: &Server,
-    sides: &mut Sides,
-    rounds: u32,
-    step: &Step,
-) -> Result<Baseline> {
-    let info = sides.source.info().await?;
-    let table = command_table(master).await?;
-    let begun = Watch::begin_over(None, source, table, info.clone(), &info.replid, info.master_repl_offset);
-    let Some(watch) = begun.await? else {
-        return Err(Error::unproven(format!("watch the stream of writes of {source}: it does not continue from where it is"))
-            .hint("the source keeps no backlog, or too small a one: see `repl-backlog-size` there, then run the same command again"));
-    };
-    let mut comparator = Comparator::connect(source, master).await?;
-    let options = Options {
-        rounds,
-        first: MOST_HOT,
-        ..Options::default()
-    };
-    let comparison = comparator
-        .everything(&options, &|progress| {
-            step.update(format!(
-                "{} of {} keys, {} differ",
-                progress.done, progress.total, progress.differing
-            ));
-        })
-        .await?;
-    let databases = comparator.databases_now().await?;
-    if !comparison.identical() && !only_hot(&comparison, &watch.dirty_since(info.master_repl_offset)?, &databases) {
-        return Err(differs("while following", &comparison));
-    }
-    let baseline = Baseline {
-        source: source.clone(),
-        master: master.clone(),
-        run_id: info.run_id,
-        replid: info.replid,
-        equal_until: info.master_repl_offset,
-        keys: info
-            .keyspace
-            .iter()
-            .map(|(database, keyspace)| (*database, keyspace.keys))
-            .collect(),
-        comparison,
-        watch,
-        comparator,
-    };
-    Ok(baseline)
-}
-
-/// Returns true if all that differs is written all the time: over a slow line such keys never look
-/// equal. The stream saw each of them, so they are compared again inside the fence. Pure.
-fn only_hot(comparison: &Comparison, dirty: &DirtyKeys, databases: &[u32]) -> bool {
-    let differing = comparison.missing + comparison.extra + comparison.different;
-    let Some(written) = dirty.within(databases) else {
-        return false;
-    };
-    let written: BTreeSet<(u32, String)> = written.iter().map(|key| (key.database, printable(&key.name))).collect();
-    comparison.uncomparable == 0
-        && !comparison.counts_are_approximate
-        && comparison.first.len() as u64 == differing
-        // Longer names are shown shortened, and one could be taken for another.
-        && comparison
-            .first
-            .iter()
-            .all(|key| key.key.len() <= UNCUT && written.contains(&(key.database, key.key.clone())))
-}
-
-impl Baseline {
-    /// Compares newly written keys again, so that few are left for inside the fence.
-    pub async fn shrink(&mut self) -> Result<()> {
-        let options = Options {
-            rounds: 2,
-            pause: Duration::from_millis(20),
-            ..Options::default()
-        };
-        for _ in 0..SHRINKING {
-            let until = self.watch.position();
-            // A key whose database the stream did not name may be in one that was empty before.
-            let databases = self.comparator.databases_now().await?;
-            let Some(keys) = self.dirty(databases)? else {
-                return Ok(());
-            };
-            // Keys that did not become equal are compared again inside the fence.
-            if keys.is_empty() || self.comparator.keys(&keys, &options).await?.identical() {
-                self.equal_until = until;
-                self.watch.forget(until);
-            }
-        }
-        Ok(())
-    }
-
-    /// Returns the keys to compare again, in these and the compared databases; `None` for all keys.
-    fn dirty(&self, databases: impl IntoIterator<Item = u32>) -> Result<Option<Vec<Key>>> {
-        let databases: BTreeSet<u32> = databases
-            .into_iter()
-            .chain(self.keys.keys().copied())
-            .chain([0])
-            .collect();
-        let databases: Vec<u32> = databases.into_iter().collect();
-        Ok(self.watch.dirty_since(self.equal_until)?.within(&databases))
-    }
-
-    pub fn watch(&self) -> &Watch {
-        &self.watch
-    }
-
-    /// Returns true if the source's stream since the fence shows only its own expiry and eviction.
-    /// A watch from the fence on replaces the old one, since the fence's counters fit only that.
-    async fn only_removed_by_itself(&mut self, fenced: &Info, mut source: Connection) -> Result<bool> {
-        let begun = Watch::begin_over(
-            None,
-            &self.source,
-            self.watch.table(),
-            source.info().await?,
-            &self.replid,
-            fenced.master_repl_offset,
-        );
-        let Some(watch) = begun.await? else { return Ok(false) };
-        let info = source.info().await?;
-        watch.reach(info.master_repl_offset, DRAIN).await?;
-        let by_itself = info.own_removals.since(fenced.own_removals);
-        let seen = watch.seen();
-        let harmless = seen.writes == 0 && removals::by_clients(&seen, by_itself, &self.master).await?.is_none();
-        self.watch = watch;
-        Ok(harmless)
-    }
-
-    /// Returns the watch, for the time after the promotion.
-    pub fn into_watch(self) -> Watch {
-        self.watch
     }
 }
 
@@ -396,21 +239,6 @@ async fn joined_pair(sides: &Sides) -> Result<(Info, Info)> {
             return Ok((master, replica));
         }
     }
-}
-
-fn differs(when: &str, comparison: &Comparison) -> Error {
-    let first: Vec<String> = comparison
-        .first
-        .iter()
-        .take(5)
-        .map(|key| format!("database {} key {}: {}", key.database, key.key, key.reason))
-        .collect();
-    Error::unproven(format!(
-        "find source and master identical {when}: {} missing, {} extra, {} different, {} not comparable",
-        comparison.missing, comparison.extra, comparison.different, comparison.uncomparable
-    ))
-    .because(first.join("; "))
-    .hint("run `infra verify` to see the keys; the app was left on its old side")
 }
 
 #[cfg(test)]

@@ -1,4 +1,9 @@
+use super::baseline::only_hot;
 use super::*;
+use crate::effects::redis::compare::Comparison;
+use crate::effects::redis::key::Key;
+use crate::effects::redis::tap::DirtyKeys;
+use std::collections::BTreeMap;
 
 const REPLID: &str = "8371445ee67d4a1d5d6cb5c4a4b1c3f5d0b9a3b1";
 
