@@ -23,7 +23,6 @@ pub struct Entry {
 #[derive(Clone, Debug, Deserialize, Serialize, PartialEq)]
 struct Record {
     id: String,
-    /// The command that began the journal.
     command: String,
     begun_at: Timestamp,
     entries: Vec<Entry>,

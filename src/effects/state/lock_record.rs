@@ -19,7 +19,7 @@ pub struct LockRecord {
     pub process: u32,
     pub command: String,
     pub since: Timestamp,
-    /// By the holder's clock: for showing, not for comparing.
+    /// The end by the holder's clock. It is only shown, and never compared.
     pub until: Timestamp,
     pub renewals: u64,
     /// Grows with each taking of the lock; 0 in old versions and before it is claimed.

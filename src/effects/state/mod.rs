@@ -5,15 +5,17 @@
 //! Resources are not recorded here: the cloud lists them by tag.
 
 mod epoch;
+mod held;
 mod journal;
 mod lock;
 mod lock_record;
 mod process;
 mod store;
 
+pub(crate) use held::FILE as LOCK_FILE;
+pub use held::Held;
 pub use journal::{Entry, Journal};
-pub(crate) use lock::FILE as LOCK_FILE;
-pub use lock::{Held, Lock, Standing};
+pub use lock::{Lock, Standing};
 pub use lock_record::{LOCK_TERM, LockRecord};
 pub use process::ProcessIdentity;
 pub use store::{Store, Stored};
