@@ -11,7 +11,7 @@ const DATA: [&str; 8] = [
     "flushall", "flushdb", "keys", "migrate", "restore", "sort", "sort_ro", "swapdb",
 ];
 
-/// Commands of replication, and of whoever runs a server: an app has no use for them.
+/// Commands of replication, and of the server's administrator: an app has no use for them.
 const THE_OWNERS: [&str; 12] = [
     "psync",
     "sync",

@@ -7,7 +7,7 @@ use crate::effects::redis::compare::SMALL_PLAN;
 const FEW: u64 = 4;
 /// On others the comparison has a second one, which makes it quicker.
 const MORE: u64 = 5;
-/// The app may open so many between this look and the move.
+/// The number of connections that the app may open between this look and the move.
 const RESERVE: u64 = 2;
 
 /// Returns how many connections a move opens at most, on a plan that allows `most`.

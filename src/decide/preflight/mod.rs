@@ -9,8 +9,10 @@ pub mod connections;
 pub mod consumers;
 pub mod denials;
 mod fence;
+mod left_out;
 pub mod private;
 pub mod reach;
+mod replication;
 mod source;
 #[cfg(test)]
 mod tests;
@@ -66,7 +68,7 @@ pub struct Facts {
     pub way: Option<Way>,
 }
 
-/// A certificate that ends within so many days is a warning; `up` renews twice as early.
+/// A certificate that ends within this many days is a warning; `up` renews twice as early.
 const ENDING_DAYS: i64 = 30;
 
 /// Why something could not be seen, and what to try.
@@ -131,7 +133,6 @@ impl Finding {
         Finding::blocker(id, unseen.why.clone(), unseen.remedy.clone())
     }
 
-    /// Returns the finding in one line.
     pub fn line(&self) -> String {
         match &self.remedy {
             Some(remedy) => format!("{}: {remedy}", self.found),
@@ -148,6 +149,8 @@ pub fn judge(facts: &Facts) -> Vec<Finding> {
         Err(unseen) => findings.push(Finding::unseen("source", unseen)),
         Ok(source) => {
             source::judge(source, facts, &mut findings);
+            findings.extend(left_out::judge(source));
+            findings.extend(replication::judge(source));
             findings.extend(connections::judge(source));
             findings.extend(reach::of_ipv6(source));
             fence::judge(source, &mut findings);
