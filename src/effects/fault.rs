@@ -18,6 +18,14 @@ pub fn point(_name: std::fmt::Arguments<'_>) {}
 #[cfg(feature = "fault-points")]
 pub use points::{Requests, point};
 
+/// Awaits an effect between its two points, `before NAME` and `after NAME`.
+pub async fn around<T>(name: &str, effect: impl Future<Output = T>) -> T {
+    point(format_args!("before {name}"));
+    let done = effect.await;
+    point(format_args!("after {name}"));
+    done
+}
+
 #[cfg(feature = "fault-points")]
 mod points {
     use aws_sdk_s3::config::interceptors::{

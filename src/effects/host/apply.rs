@@ -2,9 +2,8 @@
 
 use super::description::{Content, Description, File};
 use super::facts::Facts;
-use super::lockdown;
 use super::plan::{Action, Plan, plan};
-use super::templates;
+use super::{lockdown, templates};
 use crate::effects::fault;
 use crate::effects::remote::Session;
 use crate::model::error::{Error, Result};
@@ -58,16 +57,12 @@ pub async fn apply(
     let input = script(plan, &pending, epoch);
     let watched = step.clone();
     let doing = format!("make {} what it should be", session.label());
-    fault::point(format_args!("before apply on {}", session.label()));
-    let applied = session
-        .run_within("sudo -n bash -s", Some(input.as_bytes()), APPLY, move |line| {
-            if let Some(text) = line.strip_prefix("doing ") {
-                watched.update(text);
-            }
-        })
-        .await;
-    fault::point(format_args!("after apply on {}", session.label()));
-    let output = applied?;
+    let applying = session.run_within("sudo -n bash -s", Some(input.as_bytes()), APPLY, move |line| {
+        if let Some(text) = line.strip_prefix("doing ") {
+            watched.update(text);
+        }
+    });
+    let output = fault::around(&format!("apply on {}", session.label()), applying).await?;
     let text = output.text();
     outcome.warnings.extend(
         text.lines()

@@ -61,12 +61,9 @@ pub struct Failure {
 /// Makes the host's agent take one base now. Returns its record.
 pub async fn run_now(session: &Session) -> Result<Commit> {
     let doing = format!("back up {}", session.label());
-    fault::point(format_args!("before back up {}", session.label()));
-    let made = session
-        .run_within("sudo -n /usr/local/sbin/infra-agent base", None, RUN, |_| ())
-        .await;
-    fault::point(format_args!("after back up {}", session.label()));
-    let output = made?
+    let making = session.run_within("sudo -n /usr/local/sbin/infra-agent base", None, RUN, |_| ());
+    let output = fault::around(&doing, making)
+        .await?
         .expect_success(&doing)
         .map_err(|error| error.hint("`journalctl -u infra-agent` on the host says more"))?;
     serde_json::from_str(output.text().trim()).doing(|| doing)

@@ -16,7 +16,6 @@ const PATIENCE: Duration = Duration::from_secs(11 * 60);
 /// Settings of sshd that name the only key that the host shows.
 pub const OWN_KEY: &str = "/etc/ssh/sshd_config.d/00-infra-host-key.conf";
 
-/// The result of [`prepare`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Prepared {
     /// The key that the host made for itself.
@@ -65,12 +64,9 @@ pub async fn activate(session: &Session, prepared: &Prepared) -> Result<()> {
 async fn ask(session: &Session, action: &str) -> Result<String> {
     let doing = format!("{action} the own host key of {}", session.label());
     let script = format!("{}{action}\n", templates::FIRST_CONTACT);
-    fault::point(format_args!("before {action} the host key of {}", session.label()));
-    let answer = session
-        .run_within("sudo -n bash -s", Some(script.as_bytes()), PATIENCE, |_| ())
-        .await;
-    fault::point(format_args!("after {action} the host key of {}", session.label()));
-    let output = answer?.expect_success(&doing)?;
+    let asking = session.run_within("sudo -n bash -s", Some(script.as_bytes()), PATIENCE, |_| ());
+    let answer = fault::around(&format!("{action} the host key of {}", session.label()), asking).await?;
+    let output = answer.expect_success(&doing)?;
     let text = output.text();
     match text.lines().find_map(|line| line.strip_prefix("failed ")) {
         Some(failure) => Err(Error::failed(doing).because(failure.to_string())),

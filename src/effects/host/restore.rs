@@ -49,14 +49,8 @@ pub async fn recover(session: &Session) -> Result<Option<String>> {
 
 /// Returns an error if the host's disk has no room for this many more bytes.
 pub async fn room(session: &Session, bytes: u64) -> Result<()> {
-    ask(
-        session,
-        &format!("room {bytes}"),
-        Duration::from_secs(20),
-        "find room on",
-    )
-    .await
-    .map(drop)
+    let (words, deadline) = (format!("room {bytes}"), Duration::from_secs(20));
+    ask(session, &words, deadline, "find room on").await.map(drop)
 }
 
 /// Makes the agent build the data beside the live data, under this name.
@@ -69,16 +63,13 @@ pub async fn build(session: &Session, name: &str, plan: &Plan, step: &Step) -> R
     let command = format!(
         "sudo -n bash -c '. /etc/infra/host.env && exec /usr/local/sbin/infra-agent rebuild \"$INFRA_DATA/restore-{name}\"'"
     );
-    fault::point(format_args!("before build on {}", session.label()));
-    let built = session
-        .run_within(&command, Some(&plan), LONG, move |line| {
-            if !line.starts_with('{') {
-                watched.update(format!("{line} objects"));
-            }
-        })
-        .await;
-    fault::point(format_args!("after build on {}", session.label()));
-    let output = built?.expect_success(&doing).map_err(|error| {
+    let building = session.run_within(&command, Some(&plan), LONG, move |line| {
+        if !line.starts_with('{') {
+            watched.update(format!("{line} objects"));
+        }
+    });
+    let built = fault::around(&format!("build on {}", session.label()), building).await?;
+    let output = built.expect_success(&doing).map_err(|error| {
         error
             .with_kind(Kind::Unproven)
             .hint("the live data was not touched; `infra backup verify` names all that is damaged")
@@ -91,12 +82,10 @@ pub async fn build(session: &Session, name: &str, plan: &Plan, step: &Step) -> R
 /// Sends an RDB file, which becomes the base of the data under this name.
 pub async fn import(session: &Session, name: &str, file: impl Read + Send + 'static) -> Result<()> {
     let doing = format!("put the RDB file on {}", session.label());
-    fault::point(format_args!("before import on {}", session.label()));
     let command = format!("sudo -n /usr/local/sbin/infra-restore import {name}");
-    let sent = session.run_reading(&command, file, LONG).await;
-    fault::point(format_args!("after import on {}", session.label()));
+    let sending = session.run_reading(&command, file, LONG);
     judged(
-        sent?,
+        fault::around(&format!("import on {}", session.label()), sending).await?,
         &doing,
         "the live data was not touched; download the file again, and see which version of Redis wrote it",
     )
@@ -175,9 +164,9 @@ pub async fn shift(session: &Session, name: &str, wanted: &Wanted) -> Result<()>
 /// Replaces live keys with the keys of the same names in the restored commands.
 pub async fn pick(session: &Session, name: &str, wanted: &Wanted) -> Result<Picked> {
     let doing = format!("put the restored keys into the engine on {}", session.label());
-    fault::point(format_args!("before pick on {}", session.label()));
-    let picked = tell(session, &format!("pick {name}"), wanted, &doing).await;
-    fault::point(format_args!("after pick on {}", session.label()));
+    let words = format!("pick {name}");
+    let picking = tell(session, &words, wanted, &doing);
+    let picked = fault::around(&format!("pick on {}", session.label()), picking).await;
     let text = picked.map_err(|error| {
         error.hint(
             "each key was put in its place as a whole or not at all: running the same command again brings the rest",
@@ -204,10 +193,9 @@ pub async fn swap(session: &Session, name: &str, checked: &Checked) -> Result<(S
     let command = format!(
         "sudo -n systemd-run --quiet --wait --pipe --collect /usr/local/sbin/infra-restore swap {name} {keys} {expires}"
     );
-    fault::point(format_args!("before swap on {}", session.label()));
-    let swapped = session.run_within(&command, None, LONG, |_| ()).await;
-    fault::point(format_args!("after swap on {}", session.label()));
-    let output = swapped?.expect_success(&doing).map_err(|error| {
+    let swapping = session.run_within(&command, None, LONG, |_| ());
+    let swapped = fault::around(&format!("swap on {}", session.label()), swapping).await?;
+    let output = swapped.expect_success(&doing).map_err(|error| {
         error.hint("`infra status` shows what is in force; the journal of the engine's unit on the host says more")
     })?;
     let text = output.text();
@@ -220,39 +208,24 @@ pub async fn swap(session: &Session, name: &str, checked: &Checked) -> Result<(S
 
 /// Puts the data in force on a host without data. Returns the number of loaded keys.
 pub async fn place(session: &Session, name: &str) -> Result<u64> {
-    let text = ask(
-        session,
-        &format!("place {name}"),
-        LONG,
-        "put the restored data in force on",
-    )
-    .await?;
+    let words = format!("place {name}");
+    let text = ask(session, &words, LONG, "put the restored data in force on").await?;
     let keys = text.lines().find_map(|line| line.strip_prefix("keys "));
     number(keys.unwrap_or_default())
 }
 
 /// Removes built data that was not used.
 pub async fn forget(session: &Session, name: &str) -> Result<()> {
-    ask(
-        session,
-        &format!("forget {name}"),
-        Duration::from_secs(60),
-        "remove what was built on",
-    )
-    .await
-    .map(drop)
+    let (words, deadline) = (format!("forget {name}"), Duration::from_secs(60));
+    ask(session, &words, deadline, "remove what was built on")
+        .await
+        .map(drop)
 }
 
 async fn ask(session: &Session, words: &str, deadline: Duration, doing: &str) -> Result<String> {
-    let output = session
-        .run_within(
-            &format!("sudo -n /usr/local/sbin/infra-restore {words}"),
-            None,
-            deadline,
-            |_| (),
-        )
-        .await?
-        .expect_success(&format!("{doing} {}", session.label()))?;
+    let command = format!("sudo -n /usr/local/sbin/infra-restore {words}");
+    let output = session.run_within(&command, None, deadline, |_| ()).await?;
+    let output = output.expect_success(&format!("{doing} {}", session.label()))?;
     Ok(output.text().to_string())
 }
 

@@ -188,16 +188,13 @@ async fn ask(session: &Session, action: &Action, doing: &str) -> Result<Observed
 
 /// Sends one line to the host's role script, which stays open: one round trip after the first line.
 async fn run(session: &Session, action: &Action, doing: &str) -> Result<String> {
-    let point = |when: &str| {
-        if action.changes() {
-            fault::point(format_args!("{when} role {} on {}", action.words(), session.label()));
-        }
+    let line = action.line();
+    let asking = session.converse("sudo -n /usr/local/sbin/infra-role serve", &line, PATIENCE);
+    let answer = if action.changes() {
+        fault::around(&format!("role {} on {}", action.words(), session.label()), asking).await
+    } else {
+        asking.await
     };
-    point("before");
-    let answer = session
-        .converse("sudo -n /usr/local/sbin/infra-role serve", &action.line(), PATIENCE)
-        .await;
-    point("after");
     match answer?.expect_success(&format!("{doing} {}", session.label())) {
         Ok(output) => Ok(output.text()),
         Err(error) if said(&error, "another command took over the lock") => Err(error

@@ -143,9 +143,7 @@ impl<R: Record, P: Pair> Cutover<R, P> {
             }
             self.interrupt.check()?;
             let begun = Instant::now();
-            fault::point(format_args!("before {}", step.name()));
-            let performed = self.perform(*step).await;
-            fault::point(format_args!("after {}", step.name()));
+            let performed = fault::around(&step.name(), self.perform(*step)).await;
             let seconds = begun.elapsed().as_secs_f64();
             *self.outcome.seconds.entry(step.name()).or_default() += (seconds * 1000.0).round() / 1000.0;
             performed?;
@@ -158,7 +156,6 @@ impl<R: Record, P: Pair> Cutover<R, P> {
         self.write_all(&[entry]).await
     }
 
-    /// Writes several entries in one write.
     pub(super) async fn write_all(&mut self, entries: &[Entry]) -> Result<()> {
         self.setup.record.write(entries).await?;
         entries.iter().for_each(|entry| self.history.add(entry));
