@@ -217,20 +217,7 @@ impl Heroku {
     pub async fn detach(&self, attachment: &Attachment) -> Result<()> {
         let doing = format!("detach {} from app {}", attachment.name, self.app);
         let path = format!("/addon-attachments/{}", attachment.id);
-        let mut lost = None;
-        for _ in 0..3 {
-            match self.http.change("DELETE", &path, None).await {
-                Changed::Done(_) => return Ok(()),
-                Changed::Refused(refusal) if refusal.status.as_u16() == 404 => return Ok(()),
-                Changed::Refused(refusal) => return Err(refused(&refusal, &doing, lost)),
-                Changed::Unclear(cause) => {
-                    lost = Some(cause);
-                    if !self.attachments().await?.iter().any(|there| there.id == attachment.id) {
-                        return Ok(());
-                    }
-                }
-            }
-        }
-        Err(not_taken(&doing, lost))
+        let is_made = || async { Ok(!self.attachments().await?.iter().any(|there| there.id == attachment.id)) };
+        self.http.make("DELETE", &path, None, &doing, is_made).await
     }
 }

@@ -21,6 +21,8 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 /// gets back about 75 requests a minute, which is enough for the few of a cutover.
 const PATIENCE: Duration = Duration::from_secs(60);
 const ACCEPT_VALUE: &str = "application/vnd.heroku+json; version=3";
+/// How often a change is sent whose answers are lost.
+const MOST_SENT: usize = 3;
 /// A server with a longer list sends the same pages again.
 const MOST_PAGES: usize = 100;
 /// Time limit of a list.
@@ -68,7 +70,6 @@ struct ErrorReply {
     message: String,
 }
 
-/// One page of a list.
 struct Page<T> {
     items: Vec<T>,
     bytes: usize,
@@ -181,6 +182,31 @@ impl Http {
             .await
     }
 
+    /// Makes a change. Sends it again if its answer was lost and `is_made` does not find it made.
+    /// To delete what is gone already is no error.
+    pub(super) async fn make<Made: Future<Output = Result<bool>>>(
+        &self,
+        method: &str,
+        path: &str,
+        body: Option<Value>,
+        doing: &str,
+        is_made: impl Fn() -> Made,
+    ) -> Result<()> {
+        let mut lost = None;
+        for _ in 0..MOST_SENT {
+            match self.change(method, path, body.clone()).await {
+                Changed::Done(_) => return Ok(()),
+                Changed::Refused(refusal) if method == "DELETE" && refusal.status == StatusCode::NOT_FOUND => {
+                    return Ok(());
+                }
+                Changed::Refused(refusal) => return Err(refused(&refusal, doing, lost)),
+                Changed::Unclear(_) if is_made().await? => return Ok(()),
+                Changed::Unclear(cause) => lost = Some(cause),
+            }
+        }
+        Err(not_taken(doing, lost))
+    }
+
     /// As `change`, with a body that holds secrets and is wiped once it is sent.
     pub(super) async fn change_secretly(&self, method: &str, path: &str, body: Zeroizing<Vec<u8>>) -> Changed {
         self.exchange(method, path, Some(Bytes::from_owner(body))).await
@@ -194,9 +220,8 @@ impl Http {
         };
         let mut pauses = pauses();
         loop {
-            fault::point(format_args!("before {method} {path}"));
-            let sent = self.send(&method, path, None, body.clone()).await;
-            fault::point(format_args!("after {method} {path}"));
+            let sending = self.send(&method, path, None, body.clone());
+            let sent = fault::around(&format!("{method} {path}"), sending).await;
             let failure = match sent {
                 Ok(response) if response.status() == StatusCode::TOO_MANY_REQUESTS => {
                     Changed::Refused(Refusal::read(response).await)

@@ -24,7 +24,7 @@ pub use survey::{AppSurvey, ChangeProbe};
 
 use crate::model::error::{Error, Result};
 use crate::model::secret::Secret;
-use http::{Changed, Http, not_taken, refused};
+use http::Http;
 use serde::Deserialize;
 
 /// The address of the public API; HEROKU_API_URL names another.
@@ -106,17 +106,11 @@ impl Heroku {
     pub async fn set_maintenance(&self, on: bool) -> Result<()> {
         let doing = format!("turn maintenance {} for app {}", on_off(on), self.app);
         // Setting it twice has the effect of once, so it is set again if the answer was lost.
-        let mut lost = None;
-        for _ in 0..3 {
-            let body = serde_json::json!({ "maintenance": on });
-            match self.http.change("PATCH", &self.path(""), Some(body)).await {
-                Changed::Done(_) => return Ok(()),
-                Changed::Refused(refusal) => return Err(refused(&refusal, &doing, lost)),
-                Changed::Unclear(_) if self.app().await?.maintenance == on => return Ok(()),
-                Changed::Unclear(cause) => lost = Some(cause),
-            }
-        }
-        Err(not_taken(&doing, lost))
+        let body = serde_json::json!({ "maintenance": on });
+        let is_made = || async { Ok(self.app().await?.maintenance == on) };
+        self.http
+            .make("PATCH", &self.path(""), Some(body), &doing, is_made)
+            .await
     }
 
     /// Returns the AWS region that the app runs in, such as `us-east-1`.

@@ -1,6 +1,5 @@
 //! The app's processes: how many should run, which do, and if old ones outlive a change.
 
-use super::http::{Changed, not_taken, refused};
 use super::{Heroku, on_off};
 use crate::effects::wait::{Look, Wait};
 use crate::model::error::{Error, Result};
@@ -134,26 +133,17 @@ impl Heroku {
     /// Sets how many processes of each type there should be.
     pub async fn scale(&self, wanted: &Formation) -> Result<()> {
         let doing = format!("scale app {}", self.app);
-        let mut lost = None;
-        for _ in 0..3 {
-            let updates: Vec<Value> = wanted
-                .iter()
-                .map(|(kind, quantity)| serde_json::json!({ "type": kind, "quantity": quantity }))
-                .collect();
-            let body = serde_json::json!({ "updates": updates });
-            match self.http.change("PATCH", &self.path("/formation"), Some(body)).await {
-                Changed::Done(_) => return Ok(()),
-                Changed::Refused(refusal) => return Err(refused(&refusal, &doing, lost)),
-                Changed::Unclear(cause) => {
-                    lost = Some(cause);
-                    let there = self.formation().await?;
-                    if wanted.iter().all(|(kind, quantity)| there.get(kind) == Some(quantity)) {
-                        return Ok(());
-                    }
-                }
-            }
-        }
-        Err(not_taken(&doing, lost))
+        let updates: Vec<Value> = wanted
+            .iter()
+            .map(|(kind, quantity)| serde_json::json!({ "type": kind, "quantity": quantity }))
+            .collect();
+        let body = serde_json::json!({ "updates": updates });
+        let is_made = || async {
+            let there = self.formation().await?;
+            Ok(wanted.iter().all(|(kind, quantity)| there.get(kind) == Some(quantity)))
+        };
+        let path = self.path("/formation");
+        self.http.make("PATCH", &path, Some(body), &doing, is_made).await
     }
 
     /// Returns the shown processes. One that got SIGTERM may live 30 s more unseen.
@@ -229,21 +219,9 @@ impl Heroku {
 
     pub async fn set_preboot(&self, on: bool) -> Result<()> {
         let doing = format!("turn preboot {} for app {}", on_off(on), self.app);
-        let mut lost = None;
-        for _ in 0..3 {
-            let body = serde_json::json!({ "enabled": on });
-            match self
-                .http
-                .change("PATCH", &self.path("/features/preboot"), Some(body))
-                .await
-            {
-                Changed::Done(_) => return Ok(()),
-                Changed::Refused(refusal) => return Err(refused(&refusal, &doing, lost)),
-                Changed::Unclear(_) if self.preboot().await? == on => return Ok(()),
-                Changed::Unclear(cause) => lost = Some(cause),
-            }
-        }
-        Err(not_taken(&doing, lost))
+        let (path, body) = (self.path("/features/preboot"), serde_json::json!({ "enabled": on }));
+        let is_made = || async { Ok(self.preboot().await? == on) };
+        self.http.make("PATCH", &path, Some(body), &doing, is_made).await
     }
 }
 
