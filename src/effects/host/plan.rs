@@ -73,7 +73,11 @@ impl Plan {
 pub fn plan(description: &Description, facts: &Facts) -> Result<Plan> {
     refuse_another_engine(description, facts)?;
     refuse_demotion(description, facts)?;
-    let mut plan = Plan::default();
+    let mut planner = Planner {
+        description,
+        facts,
+        plan: Plan::default(),
+    };
     let missing: Vec<String> = description
         .packages
         .iter()
@@ -81,7 +85,7 @@ pub fn plan(description: &Description, facts: &Facts) -> Result<Plan> {
         .cloned()
         .collect();
     if !missing.is_empty() {
-        plan.add(
+        planner.add(
             format!("install {}", missing.join(", ")),
             Action::InstallPackages(missing),
         );
@@ -95,7 +99,7 @@ pub fn plan(description: &Description, facts: &Facts) -> Result<Plan> {
             } else {
                 "make"
             };
-            plan.add(
+            planner.add(
                 format!("{verb} the folder {}", directory.path),
                 Action::PutDirectory {
                     path: directory.path.clone(),
@@ -119,7 +123,7 @@ pub fn plan(description: &Description, facts: &Facts) -> Result<Plan> {
             consequence = redis_conf::consequence(before, file.content.text());
             text += &consequence.names();
         }
-        plan.add(text, Action::PutFile(file.clone()));
+        planner.add(text, Action::PutFile(file.clone()));
     }
     if resumed
         && reactions.contains(&Reaction::Configure)
@@ -130,16 +134,23 @@ pub fn plan(description: &Description, facts: &Facts) -> Result<Plan> {
             ..redis_conf::everything(file.content.text())
         };
     }
-    plan.origins(description, facts);
-    plan.kernel(description, facts);
-    plan.react(&reactions, &consequence, facts, description);
-    plan.units(description, facts);
-    Ok(plan)
+    planner.origins();
+    planner.kernel();
+    planner.react(&reactions, &consequence);
+    planner.units();
+    Ok(planner.plan)
 }
 
-impl Plan {
+/// A plan in the making, with what it is made from.
+struct Planner<'a> {
+    description: &'a Description,
+    facts: &'a Facts,
+    plan: Plan,
+}
+
+impl Planner<'_> {
     fn add(&mut self, text: impl Into<String>, action: Action) {
-        self.steps.push(Step {
+        self.plan.steps.push(Step {
             text: text.into(),
             action,
         });
@@ -150,23 +161,23 @@ impl Plan {
     }
 
     /// Warns if the engine cannot use the module: only passwords then protect the port.
-    fn origins(&mut self, description: &Description, facts: &Facts) {
-        let package = description.engine.server_package;
-        if let Some(version) = facts.packages.get(package)
-            && !description.engine.asks_at_login(version)
+    fn origins(&mut self) {
+        let package = self.description.engine.server_package;
+        if let Some(version) = self.facts.packages.get(package)
+            && !self.description.engine.asks_at_login(version)
         {
-            self.warnings.push(format!(
+            self.plan.warnings.push(format!(
                 "{package} {version} cannot tell from where a user logs in: whoever has the password of `replication` may copy the data from anywhere that \
                  `hosts.app_cidrs` lets in; an image with Redis 7.2 or later, as Debian 13's, can"
             ));
         }
     }
 
-    fn kernel(&mut self, description: &Description, facts: &Facts) {
-        for wanted in &description.sysctls {
-            match facts.sysctls.get(&wanted.key) {
+    fn kernel(&mut self) {
+        for wanted in &self.description.sysctls {
+            match self.facts.sysctls.get(&wanted.key) {
                 Some(found) if found.value == wanted.value => {}
-                Some(found) if !found.writable => self.warnings.push(format!(
+                Some(found) if !found.writable => self.plan.warnings.push(format!(
                     "this machine does not let its kernel setting {} be changed from {} to {}",
                     wanted.key, found.value, wanted.value
                 )),
@@ -184,13 +195,7 @@ impl Plan {
         }
     }
 
-    fn react(
-        &mut self,
-        reactions: &BTreeSet<Reaction>,
-        consequence: &Consequence,
-        facts: &Facts,
-        description: &Description,
-    ) {
+    fn react(&mut self, reactions: &BTreeSet<Reaction>, consequence: &Consequence) {
         let about_units = |reaction: &Reaction| {
             matches!(
                 reaction,
@@ -203,9 +208,9 @@ impl Plan {
         if reactions.contains(&Reaction::ReloadSsh) {
             self.add("let sshd read its settings again", Action::ReloadSsh);
         }
-        self.lead_to_source(reactions, consequence, facts, description);
-        let engine_unit = description.engine.unit;
-        let running = facts.units.get(engine_unit).is_some_and(|unit| unit.active);
+        self.lead_to_source(reactions, consequence);
+        let engine_unit = self.description.engine.unit;
+        let running = self.facts.units.get(engine_unit).is_some_and(|unit| unit.active);
         if running {
             if !consequence.restart_for.is_empty() {
                 self.add(
@@ -218,13 +223,13 @@ impl Plan {
                     Action::Unit("restart", engine_unit.into()),
                 );
             } else {
-                self.tell(reactions, consequence, facts, description);
+                self.tell(reactions, consequence);
             }
         }
         for reaction in reactions {
             if let Reaction::Restart(unit) = reaction
                 && unit != tunnel::UNIT
-                && facts.units.get(unit).is_some_and(|unit| unit.active)
+                && self.facts.units.get(unit).is_some_and(|unit| unit.active)
             {
                 self.unit("restart", unit);
             }
@@ -232,19 +237,13 @@ impl Plan {
     }
 
     /// Starts the tunnel and tries the way to the source, before the engine is told to follow it.
-    fn lead_to_source(
-        &mut self,
-        reactions: &BTreeSet<Reaction>,
-        consequence: &Consequence,
-        facts: &Facts,
-        description: &Description,
-    ) {
-        let Some(reach) = &description.source else {
+    fn lead_to_source(&mut self, reactions: &BTreeSet<Reaction>, consequence: &Consequence) {
+        let Some(reach) = &self.description.source else {
             return;
         };
-        let before = self.steps.len();
+        let before = self.plan.steps.len();
         if reach.trust.is_some() {
-            let found = facts.units.get(tunnel::UNIT);
+            let found = self.facts.units.get(tunnel::UNIT);
             let changed = reactions.contains(&Reaction::Restart(tunnel::UNIT.into()));
             if !found.is_some_and(|unit| unit.enabled) {
                 self.unit("enable", tunnel::UNIT);
@@ -255,8 +254,12 @@ impl Plan {
                 self.unit("restart", tunnel::UNIT);
             }
         }
-        let runs = facts.units.get(description.engine.unit).is_some_and(|unit| unit.active);
-        if self.steps.len() > before || consequence.role || !runs {
+        let runs = self
+            .facts
+            .units
+            .get(self.description.engine.unit)
+            .is_some_and(|unit| unit.active);
+        if self.plan.steps.len() > before || consequence.role || !runs {
             self.add(
                 format!("try to reach the source {reach} from this host"),
                 Action::TryReach(reach.clone()),
@@ -265,14 +268,8 @@ impl Plan {
     }
 
     /// Adds the commands that change a running engine without a restart.
-    fn tell(
-        &mut self,
-        reactions: &BTreeSet<Reaction>,
-        consequence: &Consequence,
-        facts: &Facts,
-        description: &Description,
-    ) {
-        let engine = &description.engine;
+    fn tell(&mut self, reactions: &BTreeSet<Reaction>, consequence: &Consequence) {
+        let engine = &self.description.engine;
         if reactions.contains(&Reaction::LoadCertificates) {
             // Setting these paths anew makes the engine read the files. Both files must match.
             let command = format!(
@@ -306,8 +303,8 @@ impl Plan {
             );
         }
         if consequence.role {
-            let text = match &description.source {
-                Some(reach) if reach.trust.is_some() && followed_directly(description, facts) => {
+            let text = match &self.description.source {
+                Some(reach) if reach.trust.is_some() && followed_directly(self.description, self.facts) => {
                     format!("let the running engine follow the source through {}", tunnel::UNIT)
                 }
                 _ => "tell the running engine its role".into(),
@@ -316,11 +313,11 @@ impl Plan {
         }
     }
 
-    fn units(&mut self, description: &Description, facts: &Facts) {
+    fn units(&mut self) {
         // A tunnel that should run was started before the engine was told its role.
         let is_done = |unit: &&Unit| unit.name == tunnel::UNIT && unit.enabled;
-        for unit in description.units.iter().filter(|unit| !is_done(unit)) {
-            let found = facts.units.get(&unit.name);
+        for unit in self.description.units.iter().filter(|unit| !is_done(unit)) {
+            let found = self.facts.units.get(&unit.name);
             let enabled = found.is_some_and(|found| found.enabled);
             match (enabled, unit.enabled) {
                 (false, true) => self.unit("enable", &unit.name),
@@ -331,7 +328,7 @@ impl Plan {
             match unit.active {
                 Some(true) if !active => self.unit("start", &unit.name),
                 // The unit has run and its rules are gone, so somebody flushed them.
-                Some(true) if unit.name == FIREWALL && !facts.firewall => self.unit("restart", &unit.name),
+                Some(true) if unit.name == FIREWALL && !self.facts.firewall => self.unit("restart", &unit.name),
                 Some(false) if active => self.unit("stop", &unit.name),
                 // A oneshot that has just been enabled for the next boots also runs for this one.
                 None if unit.enabled && !enabled => {
