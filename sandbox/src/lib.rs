@@ -8,6 +8,7 @@ pub mod addon;
 pub mod aws;
 pub mod bench;
 pub mod children;
+pub mod choice;
 pub mod cleanup;
 pub mod cli;
 mod command;

@@ -1,12 +1,20 @@
 //! Writes to stdout. A reader that ends early, as `head` does, is no failure.
 
 use std::io::{self, ErrorKind, Write};
+use std::path::Path;
 
 use anyhow::{Context, Result};
+use serde::Serialize;
 
 /// Writes a line. Succeeds too if the reader has gone.
 pub fn line(text: &str) -> Result<()> {
     write_line(&mut io::stdout().lock(), text)
+}
+
+/// Writes a report as JSON into a file.
+pub fn report(path: &Path, report: &impl Serialize) -> Result<()> {
+    let text = serde_json::to_string_pretty(report).context("write the report as JSON")?;
+    std::fs::write(path, text + "\n").with_context(|| format!("write {}", path.display()))
 }
 
 fn write_line(output: &mut impl Write, text: &str) -> Result<()> {

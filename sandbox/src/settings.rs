@@ -4,6 +4,7 @@ use anyhow::{Context, Result};
 use clap::Args;
 
 use crate::addon::{Engine, Profile, Tls};
+use crate::choice::name_of;
 
 /// How the sandbox is raised.
 #[derive(Debug, Clone, Args)]
@@ -46,9 +47,9 @@ impl Settings {
     pub fn as_arguments(&self) -> Vec<String> {
         let mut arguments = vec![
             format!("--time-scale={}", self.time_scale),
-            format!("--addon-tls={}", self.addon_tls.name()),
-            format!("--addon-engine={}", self.addon_engine.name()),
-            format!("--addon-profile={}", self.addon_profile.name()),
+            format!("--addon-tls={}", name_of(&self.addon_tls)),
+            format!("--addon-engine={}", name_of(&self.addon_engine)),
+            format!("--addon-profile={}", name_of(&self.addon_profile)),
             format!("--rtt={}", self.rtt),
         ];
         arguments.extend(self.addon_name.then(|| "--addon-name".to_owned()));

@@ -16,7 +16,10 @@ fn program(engine: Engine) -> Option<Program> {
     match engine.ensure(&paths, &|line| eprintln!("{line}")) {
         Ok(program) => Some(program),
         Err(error) => {
-            eprintln!("SKIPPED, an add-on of {} was not tried: {error:#}", engine.name());
+            eprintln!(
+                "SKIPPED, an add-on of {} was not tried: {error:#}",
+                sandbox::choice::name_of(&engine)
+            );
             None
         }
     }

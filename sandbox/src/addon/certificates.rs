@@ -23,15 +23,6 @@ pub enum Tls {
     V1,
 }
 
-impl Tls {
-    /// Returns the name as on the command line.
-    pub fn name(self) -> String {
-        self.to_possible_value()
-            .map(|value| value.get_name().to_owned())
-            .unwrap_or_default()
-    }
-}
-
 /// The certificate and key of an authority, in PEM.
 #[derive(Clone, Debug)]
 pub struct Authority {

@@ -41,15 +41,6 @@ pub enum Profile {
     NoReplication,
 }
 
-impl Profile {
-    /// Returns the name as on the command line.
-    pub fn name(self) -> String {
-        self.to_possible_value()
-            .map(|value| value.get_name().to_owned())
-            .unwrap_or_default()
-    }
-}
-
 /// An add-on to rent.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -62,7 +53,7 @@ pub struct Options {
     pub listen: Vec<IpAddr>,
     /// 0 takes a free one.
     pub port: u16,
-    /// Of letters and digits, so that it needs no quoting in a URL.
+    /// Consists of letters and digits, so that it needs no quoting in a URL.
     pub password: String,
     pub tls: Tls,
     /// The issuer of the certificate for [`Tls::Authority`].

@@ -20,7 +20,6 @@ pub struct Provider {
 }
 
 impl Provider {
-    /// Returns the provider of the add-on in this folder.
     pub fn of(folder: &Path) -> Result<Self> {
         let doing = || format!("find the host's way into {}", folder.display());
         let url = std::fs::read_to_string(folder.join(files::PROVIDER_URL)).with_context(doing)?;

@@ -12,7 +12,7 @@ use super::figure::Figure;
 pub struct Backups {
     /// The agent's most resident memory while it ships and makes a base, by megabytes of data.
     agent_rss_mb: BTreeMap<u64, Figure>,
-    /// Of one core, at 5,000 writes a second, the upload included.
+    /// Share of one core at 5,000 writes a second, upload included.
     agent_cpu_percent: Figure,
     /// The agent's addition to the 99th percentile at that rate; below zero if within the noise.
     agent_added_p99_us: Figure,

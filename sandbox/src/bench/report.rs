@@ -8,8 +8,9 @@ use std::path::Path;
 
 use super::backups::Backups;
 use super::figure::Figure;
+use crate::output;
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Default, Serialize)]
 pub struct Report {
     schema_version: u32,
     rounds: u32,
@@ -43,15 +44,7 @@ impl Report {
             rounds,
             keys,
             time_scale,
-            up_fresh_s: Figure::default(),
-            up_unchanged_s: Figure::default(),
-            status_s: Figure::default(),
-            verify_keys_per_s: Figure::default(),
-            read_limit_keys_per_s: Figure::default(),
-            verify_peak_mb: Figure::default(),
-            fenced_ms: BTreeMap::new(),
-            app_write_gap_ms: BTreeMap::new(),
-            backups: Backups::default(),
+            ..Report::default()
         }
     }
 
@@ -79,8 +72,7 @@ impl Report {
     }
 
     pub fn write(&self, path: &Path) -> Result<()> {
-        let text = serde_json::to_string_pretty(self).context("write the report as JSON")?;
-        std::fs::write(path, text + "\n").with_context(|| format!("write {}", path.display()))
+        output::report(path, self)
     }
 
     pub fn show(&self) -> Result<()> {
@@ -103,6 +95,6 @@ impl Report {
         for (name, figure) in self.backups.named() {
             line(&name, figure);
         }
-        crate::output::line(&lines.join("\n"))
+        output::line(&lines.join("\n"))
     }
 }

@@ -16,6 +16,7 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use crate::addon::{Engine, Tls};
+use crate::choice::name_of;
 
 /// In which order the move is made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -95,14 +96,14 @@ fn tell(runner: &Runner, arguments: &Arguments) -> Result<Report> {
     let mut seconds = Seconds::default();
     let scale = arguments.time_scale.to_string();
     chapter("A sandbox: AWS, machines, a hosted Redis, an app platform");
-    let (engine, profile) = (arguments.addon_engine.name(), arguments.fence.profile());
+    let (engine, profile) = (name_of(&arguments.addon_engine), arguments.fence.profile());
     let rtt = arguments.rtt.to_string();
     let addon_tls = if arguments.addon_engine == Engine::Redis62 {
         Tls::Off
     } else {
         arguments.addon_tls
     };
-    let shown = addon_tls.name();
+    let shown = name_of(&addon_tls);
     let up = [
         "up",
         "--time-scale",

@@ -2,6 +2,7 @@
 
 use anyhow::{Context, Result};
 use serde::Serialize;
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -9,6 +10,7 @@ use std::time::Instant;
 
 use super::Fence;
 use super::commands::Judged;
+use crate::output;
 
 /// Seconds of each command, in the order of their names.
 #[derive(Debug, Default, Serialize)]
@@ -64,29 +66,19 @@ pub struct Report {
 
 impl Report {
     pub fn new(conditions: Conditions, switched: &Value, judged: &Judged, seconds: Seconds) -> Result<Self> {
-        let count = |value: &Value, name: &str| {
-            value[name]
-                .as_u64()
-                .with_context(|| format!("read `{name}`: it is {}", value[name]))
-        };
-        let number = |value: &Value, name: &str| {
-            value[name]
-                .as_f64()
-                .with_context(|| format!("read `{name}`: it is {}", value[name]))
-        };
         let figures = &judged.figures;
         Ok(Report {
             schema_version: 1,
             conditions,
-            acknowledged: count(figures, "acknowledged")?,
-            lost: count(figures, "lost")?,
-            duplicated: count(figures, "duplicated")?,
-            unexplained: count(figures, "unexplained")?,
-            client_errors: count(figures, "client_errors")?,
-            fenced_ms: number(switched, "fenced_ms")?,
-            app_write_gap_ms: number(figures, "app_write_gap_ms")?,
-            keys_compared: count(switched, "keys_compared")?,
-            late_writes: count(switched, "late_writes")?,
+            acknowledged: read(figures, "acknowledged")?,
+            lost: read(figures, "lost")?,
+            duplicated: read(figures, "duplicated")?,
+            unexplained: read(figures, "unexplained")?,
+            client_errors: read(figures, "client_errors")?,
+            fenced_ms: read(switched, "fenced_ms")?,
+            app_write_gap_ms: read(figures, "app_write_gap_ms")?,
+            keys_compared: read(switched, "keys_compared")?,
+            late_writes: read(switched, "late_writes")?,
             seconds,
             is_clean: judged.is_clean,
         })
@@ -109,8 +101,7 @@ impl Report {
     }
 
     pub fn write(&self, path: &Path) -> Result<()> {
-        let text = serde_json::to_string_pretty(self).context("write the report as JSON")?;
-        std::fs::write(path, text + "\n").with_context(|| format!("write {}", path.display()))
+        output::report(path, self)
     }
 
     pub fn show(&self) -> Result<()> {
@@ -140,8 +131,13 @@ impl Report {
             String::new(),
             self.verdict(),
         ];
-        crate::output::line(&lines.join("\n"))
+        output::line(&lines.join("\n"))
     }
+}
+
+fn read<T: DeserializeOwned>(value: &Value, name: &str) -> Result<T> {
+    let read = serde_json::from_value(value[name].clone());
+    read.with_context(|| format!("read `{name}`: it is {}", value[name]))
 }
 
 #[cfg(test)]

@@ -39,7 +39,10 @@ impl TestServer {
         match program.await.unwrap() {
             Ok(program) => Some(Self::launch(tempfile::tempdir().unwrap(), arguments, None, Some(program)).await),
             Err(error) => {
-                eprintln!("SKIPPED, {} was not tried: {error:#}", engine.name());
+                eprintln!(
+                    "SKIPPED, {} was not tried: {error:#}",
+                    sandbox::choice::name_of(&engine)
+                );
                 None
             }
         }

