@@ -118,7 +118,7 @@ fn report(ui: &Ui, error: &Error) -> ExitCode {
 
 fn told(ui: &Ui, error: &Error) -> String {
     let chain = error.chain();
-    let mut lines = vec![format!("{} failed to {}", ui.paint("31;1", "error:"), chain[0])];
+    let mut lines = vec![format!("{} cannot {}", ui.paint("31;1", "error:"), chain[0])];
     lines.extend(chain[1..].iter().map(|cause| format!("  because: {cause}")));
     lines.extend(
         error

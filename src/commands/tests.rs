@@ -94,7 +94,7 @@ fn a_failure_is_reported_with_its_causes_and_the_next_step_to_people_and_scripts
 #[test]
 fn a_failure_alone_has_no_causes_and_no_next_step() {
     let error = Error::failed("write the inventory");
-    assert_eq!(told(&Ui::silent(), &error), "error: failed to write the inventory");
+    assert_eq!(told(&Ui::silent(), &error), "error: cannot write the inventory");
     assert_eq!(as_json(&error)["error"]["causes"], json!([]));
     assert!(as_json(&error)["error"]["next"].is_null());
 }
