@@ -42,7 +42,7 @@ mend() {
     fi
 }
 
-# What the engine said since `infra up` was last run on this host.
+# Prints the engine's log since `infra up` was last run on this host.
 journal() {
     if [[ -n ${INFRA_SAID-} ]]; then
         cat "$INFRA_SAID"

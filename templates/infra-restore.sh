@@ -78,7 +78,8 @@ loaded() {
 
 recover() {
     put_back
-    # Whoever built the others is gone: one restore at a time has the environment's lock.
+    # One restore at a time has the environment's lock, so the run that built the other folders has
+    # ended.
     rm -rf "$INFRA_DATA"/restore-*
 }
 
@@ -86,7 +87,8 @@ put_back() {
     local aside
     if [[ -d $live ]]; then return 0; fi
     aside=$(find "$INFRA_DATA" -maxdepth 1 -name 'appendonlydir.pre-restore-*' | sort | tail -n 1)
-    # What was built is removed at the end of a swap: while it is there, the swap did not end. Data that was kept on purpose is never put back by itself.
+    # A swap removes the built data as its last step. So if that data is there, the swap did not
+    # end. Data that was kept on purpose is never put back by itself.
     [[ -n $aside && -d $INFRA_DATA/restore-${aside##*.pre-restore-} ]] || return 0
     mv "$aside" "$live"
     sync "$INFRA_DATA"
@@ -97,7 +99,7 @@ put_back() {
 room() {
     local free
     free=$(($(stat -f -c '%a * %S' "$INFRA_DATA")))
-    # What the engine writes meanwhile needs some too.
+    # The live engine goes on writing during the restore, so it needs room too.
     ((free > $1 + $1 / 4 + 268435456)) || fail "the disk of this host has $((free >> 20)) MiB left, the restore needs $((($1 + $1 / 4 + 268435456) >> 20))"
 }
 
@@ -113,7 +115,7 @@ memory_for() {
     fi
 }
 
-# What the engine of restore-$1 said last.
+# Prints the last lines that the engine of restore-$1 logged.
 last_words() {
     local folder=$INFRA_DATA/restore-$1
     { cat "$folder/check.err"; grep '#' "$folder/check.log" | grep -v WARNING; } 2>/dev/null | tail -n 2 | tr '\n' ' '
@@ -128,7 +130,8 @@ start_second() {
         --aof-use-rdb-preamble no --replicaof 127.0.0.1 1 --logfile "$folder/check.log")
     if [[ -n $confined ]]; then
         unit=infra-$1
-        # Whatever the data makes it do, it reaches nobody, and dies before the live engine lacks anything.
+        # The engine that tries the data has no network. If memory runs out, it is killed before the
+        # live engine.
         systemd-run --quiet --unit "$unit" -p "User=$INFRA_USER" -p "StandardError=file:$folder/check.err" -p UMask=0077 \
             -p Nice=10 -p CPUWeight=20 -p IOWeight=20 -p IOSchedulingClass=idle -p "MemoryMax=$((needed + 67108864))" -p OOMScoreAdjust=1000 \
             -p RuntimeMaxSec=2h -p PrivateNetwork=yes -p ProtectSystem=strict -p "ReadWritePaths=$folder" -p ProtectHome=yes -p PrivateTmp=yes \
@@ -146,12 +149,13 @@ second_lives() {
     if [[ -n $confined ]]; then systemctl is-active -q "$unit"; else kill -0 "$pid" 2>/dev/null; fi
 }
 
-# Whether the second engine ended by itself after it had begun to read its data: only then its end says something of the data.
+# Returns true if the second engine ended by itself after it had begun to read its data. Only then
+# does its end mean that the data is bad.
 second_judged() {
     local status=0
     grep -q 'Server initialized' "$INFRA_DATA/restore-$1/check.log" 2>/dev/null || return 1
     if [[ -n $confined ]]; then
-        # With data of a module that it does not have, an engine ends as if all were well.
+        # An engine that lacks a module for the data ends as if all were well.
         [[ $(systemctl show -p Result --value "$unit") == @(exit-code|success) ]]
     else
         wait "$pid" || status=$?
@@ -204,7 +208,7 @@ unload() {
     rm -f "$socket" "$INFRA_DATA/restore-$1/"check.{log,err}
 }
 
-# Nothing of a proof stays on the host, however it ends.
+# Removes all files of the proof when the script ends, whatever the result.
 clean() {
     end_second
     if [[ -n $proof ]]; then rm -rf "$INFRA_DATA/restore-$proof"; fi
@@ -238,7 +242,7 @@ plain() {
 }
 
 prove() {
-    # Those of proofs that died with the host.
+    # Removes folders of proofs that a crash of the host interrupted.
     find "$INFRA_DATA" -maxdepth 1 -name 'restore-proof-*' -mmin +240 -exec rm -rf {} +
     local short needed
     memory_for "$2"
@@ -248,7 +252,8 @@ prove() {
     fi
     proof=$1 confined=yes
     trap clean EXIT
-    # Whoever asked may be gone: then there is nobody to answer, and all the more to remove.
+    # The operator may have disconnected. Writing an answer must not end the script before it has
+    # removed its files.
     trap '' PIPE
     /usr/local/sbin/infra-agent rebuild "$INFRA_DATA/restore-$1"
     check "$1"
@@ -266,7 +271,7 @@ import() {
         if ((status == 1)); then refuse "it is no whole RDB file of a version that this engine knows: $said"; fi
         fail "$INFRA_RDB_CHECK ended with status $status before it had read the file: $said"
     fi
-    # In a subshell: what was sent goes whatever the answer is.
+    # The check may exit, so it runs in a subshell: the file that was sent is removed afterwards.
     if ! (enough_databases "$(databases_of "$said")"); then
         rm -rf "$folder"
         exit 1
@@ -335,7 +340,7 @@ action=${1-}
 shift || true
 # The second engine, as a child or as a unit of its own, and the proof that it is for.
 pid='' unit='' confined='' proof=''
-# What a run began that died goes on here: whoever comes next waits for its end.
+# An earlier run whose operator died may still work here, so the next one waits for its end.
 if [[ $action != room && $action != prove ]]; then
     exec 9>/var/lib/infra/lock
     flock -w "$patience" 9 || fail "something else still works on this host"

@@ -283,7 +283,7 @@ door() {
         put "$opened" "$INFRA_USERS"
     fi
     engine_ok "ACL LOAD"
-    # Whoever was let in before stays logged in otherwise.
+    # Connections that were let in before would stay open otherwise.
     if [[ $state == off ]]; then engine "CLIENT KILL USER app"; fi
     echo "door $1"
 }

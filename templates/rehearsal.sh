@@ -12,7 +12,8 @@ umask 077
 unit=infra-rehearsal
 folder=/run/infra-rehearsal
 
-# As the real engine is, and without its right to write anywhere but in the rehearsal's own folder.
+# The same restrictions as those of the real engine, except that only the rehearsal's own folder is
+# writable.
 confined=(
     ProtectSystem=strict "ReadWritePaths=$folder" NoNewPrivileges=yes CapabilityBoundingSet= PrivateTmp=yes PrivateDevices=yes PrivateUsers=yes ProtectHome=yes
     ProtectClock=yes ProtectControlGroups=yes ProtectHostname=yes ProtectKernelLogs=yes ProtectKernelModules=yes ProtectKernelTunables=yes

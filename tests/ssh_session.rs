@@ -270,7 +270,7 @@ async fn a_command_that_stays_open_answers_line_by_line_and_is_started_again_whe
     let bad = session.converse(script, "bad", patience).await.unwrap();
     let error = bad.expect_success("try").unwrap_err();
     assert_eq!(error.chain(), ["try", "it ended with status 2: no"]);
-    // It ended twice without an answer: the kept command, and the one that was started again.
+    // Both commands ended without an answer: the kept one, and the one that was started again.
     let ended = session.converse(script, "quit", patience).await.unwrap_err();
     assert!(
         ended.chain().iter().any(|line| line.contains("the command ended")),
@@ -285,7 +285,7 @@ async fn a_command_that_stays_open_answers_line_by_line_and_is_started_again_whe
 #[tokio::test]
 async fn a_host_that_prints_for_ever_is_stopped() {
     let sshd = Sshd::start();
-    // With line ends and without: neither is kept beyond the bound, nor searched again and again.
+    // With and without line ends, output beyond the bound is neither kept nor searched again.
     for endless in ["yes", "cat /dev/zero", "yes >&2"] {
         let session = sshd.session().await;
         let began = Instant::now();

@@ -9,7 +9,7 @@ const GLOSSARY: &str = "docs/glossary.md";
 /// Files that name the words in order to forbid them.
 const EXEMPT: [&str; 3] = [GLOSSARY, "docs/style.md", "tests/words.rs"];
 
-/// Where a text may stand: in files whose path begins like this.
+/// Texts that are allowed, each in files whose path begins like this.
 const ALLOWED: &[(&str, &str)] = &[
     // Rust's own, and the libraries'.
     ("", "flatten()"),

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 use wire::info::Fields;
 
-/// It answers from memory; what takes longer is a hang.
+/// The engine answers from memory, so a longer wait means that it hangs.
 const ANSWER: Duration = Duration::from_secs(5);
 
 pub struct Engine {
@@ -80,7 +80,7 @@ impl Engine {
         };
         let answer = command.query(connection);
         if answer.is_err() {
-            // It may hold half an answer.
+            // The connection may hold half an answer.
             self.connection = None;
         }
         answer.with_context(|| format!("ask the engine for {}", words.join(" ")))

@@ -26,7 +26,7 @@ struct Part {
     place: Place,
 }
 
-/// Identifies a file or folder, whatever its name.
+/// Identifies a file or folder, also after it was renamed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Place {
     device: u64,

@@ -4,7 +4,8 @@
 /// Returns whether the pattern matches a key's name.
 pub fn matches(pattern: &[u8], name: &[u8]) -> bool {
     let (mut at, mut here) = (0, 0);
-    // Where to try again if the rest does not match: the last `*` then takes one byte more.
+    // If the rest does not match, the search goes on from here, and the last `*` takes one byte
+    // more.
     let mut again: Option<(usize, usize)> = None;
     loop {
         if pattern.get(at) == Some(&b'*') {

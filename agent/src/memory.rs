@@ -14,12 +14,12 @@ use std::io::{ErrorKind, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// A segment as it is remembered.
+/// A segment in the record.
 #[derive(Clone, Debug, Deserialize, Serialize, PartialEq, Eq)]
 pub struct Cut {
     pub timeline: String,
     pub name: String,
-    /// Of the uncompressed bytes, hexadecimal.
+    /// The SHA-256 of the uncompressed bytes, in hexadecimal.
     pub plain_sha256: String,
 }
 
@@ -264,7 +264,6 @@ impl Memory {
         Ok(())
     }
 
-    /// Forgets the increments before this one.
     pub fn forget_before(&mut self, increment: u64) -> Result<()> {
         let before = self.cuts.len();
         // The newest segment always stays: the next number and the covered second come from it.
@@ -346,7 +345,7 @@ fn remove(path: &Path) -> Result<()> {
     }
 }
 
-/// Returns whether the bucket has no base yet for the log since the log last began anew.
+/// Returns true if the bucket has no base yet for the log since its last beginning.
 pub fn is_baseless(folder: &Path) -> bool {
     folder.join(BASELESS).exists()
 }

@@ -54,7 +54,7 @@ pub struct Segment {
     pub until: i64,
     /// True if it ends at a boundary; a command larger than a segment takes several.
     pub whole: bool,
-    /// Of the object, hexadecimal.
+    /// The SHA-256 of the object, in hexadecimal.
     pub sha256: String,
 }
 

@@ -9,7 +9,7 @@ use std::io::{Read, Write};
 use std::path::Path;
 use std::sync::mpsc::{Receiver, SyncSender, channel, sync_channel};
 
-/// A part ends when it has so many bytes compressed, or so many uncompressed.
+/// A part ends when it has this many bytes compressed, or this many uncompressed.
 const PART: usize = 6 << 20;
 const PART_PLAIN: u64 = 64 << 20;
 /// Bytes that are read at once.

@@ -1,11 +1,10 @@
-//! The pauses between attempts. Whoever tries again takes them from here.
+//! The pauses between attempts. Every retry of the agent uses them.
 
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 /// Pauses that double up to the longest one. They end with a deadline, if there is one.
 pub struct Pauses {
-    first: Duration,
     next: Duration,
     longest: Duration,
     end: Option<Instant>,
@@ -20,7 +19,6 @@ impl Pauses {
 
     pub fn doubling(first: Duration, longest: Duration) -> Self {
         Pauses {
-            first,
             next: first,
             longest,
             end: None,
@@ -50,12 +48,6 @@ impl Pauses {
         self.attempt += 1;
         true
     }
-
-    /// Begins with the first pause again, after an attempt that succeeded.
-    pub fn reset(&mut self) {
-        self.next = self.first;
-        self.attempt = 1;
-    }
 }
 
 #[cfg(test)]
@@ -63,7 +55,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn pauses_double_up_to_the_longest_and_begin_again() {
+    fn pauses_double_up_to_the_longest() {
         let mut pauses = Pauses::doubling(Duration::from_millis(1), Duration::from_millis(3));
         let mut lengths = Vec::new();
         for _ in 0..4 {
@@ -71,8 +63,6 @@ mod tests {
             assert!(pauses.again());
         }
         assert_eq!((lengths, pauses.attempt()), (vec![1, 2, 3, 3], 5));
-        pauses.reset();
-        assert_eq!((pauses.next, pauses.attempt()), (Duration::from_millis(1), 1));
     }
 
     #[test]

@@ -4,8 +4,7 @@
 //! An engine writes such a base with `aof-use-rdb-preamble no`. All commands of one key stand
 //! together, and its expiry comes last, as an absolute time.
 
-use crate::files;
-use crate::glob;
+use crate::{files, glob};
 use serde::{Deserialize, Serialize};
 use std::collections::HashSet;
 use std::fs::File;

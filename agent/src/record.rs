@@ -18,7 +18,7 @@ pub struct Timeline {
     pub version: String,
     /// UTC, RFC 3339.
     pub started_at: String,
-    /// Where its first segment begins.
+    /// The position at which the first segment begins.
     pub start: Position,
     /// The timeline that this one continues, and where; `None` if it begins with a base of its own.
     pub parent: Option<Parent>,
@@ -67,7 +67,7 @@ pub struct Commit {
     pub replication_id: String,
     /// Replication offset right before the base was begun: the base holds at least this.
     pub offset: u64,
-    /// Where the log continues after the base.
+    /// The position at which the log continues after the base.
     pub start: Position,
     /// The first second, since 1970, that can be restored with it.
     pub covers_from: i64,
@@ -77,7 +77,7 @@ pub struct Commit {
     /// Keys per database when the base was begun.
     pub keyspace: BTreeMap<String, u64>,
     pub parts: Vec<Part>,
-    /// Of all parts, compressed.
+    /// The size of all parts together, compressed.
     pub bytes: u64,
     pub plain_sha256: String,
     pub plain_bytes: u64,
@@ -95,7 +95,7 @@ pub struct Commit {
 #[derive(Clone, Debug, Deserialize, Serialize, PartialEq, Eq)]
 pub struct Part {
     pub name: String,
-    /// Of the object, hexadecimal.
+    /// The SHA-256 of the object, in hexadecimal.
     pub sha256: String,
     pub bytes: u64,
     pub plain_bytes: u64,
@@ -119,7 +119,6 @@ pub struct AgentStatus {
     pub puts: u64,
     /// The newest gap, if there is one.
     pub gap: Option<Gap>,
-    /// The troubles of this moment.
     pub troubles: Vec<String>,
     /// The data that the newest full copy replaced on this host, if it is still kept.
     #[serde(default)]

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant, SystemTime};
 const ANSWER: Duration = Duration::from_secs(5);
 /// How long before the end new credentials are asked for; AWS has them five minutes before.
 const RENEW: Duration = Duration::from_secs(240);
-/// Credentials are renewed at least this often, whatever end they name.
+/// Credentials are renewed at least this often, even if they live longer.
 const LONGEST: Duration = Duration::from_secs(3600);
 
 pub struct Role {

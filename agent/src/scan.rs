@@ -81,7 +81,6 @@ impl Scanner {
         self.second
     }
 
-    /// Reads on.
     pub fn feed(&mut self, bytes: &[u8]) -> Result<(), Malformed> {
         self.feed_until(bytes, None).map(drop)
     }

@@ -11,7 +11,7 @@ pub struct Settings {
     pub label: String,
     /// True if the log and bases go to the bucket; otherwise the agent only keeps the last AOF set.
     pub ships: bool,
-    /// Without a slash at its end.
+    /// The URL has no slash at its end.
     pub bucket_url: String,
     pub region: String,
     /// `backups/<env>`: the only place where the host's role may put objects.

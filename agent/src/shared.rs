@@ -71,7 +71,7 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Changes the state and wakes whoever waits for that.
+    /// Changes the state, and wakes all that wait for a change.
     pub fn change(&self, change: impl FnOnce(&mut State)) {
         change(&mut self.lock());
         self.changed.notify_all();
@@ -98,7 +98,7 @@ impl Shared {
             Some(what) => state.troubles.insert(part, what.clone()),
             None => state.troubles.remove(part),
         };
-        // Logged once, and not at every attempt.
+        // The trouble is logged once, and not at every attempt.
         match what {
             Some(what) if before.as_ref() != Some(&what) => eprintln!("infra-agent: {part}: {what}"),
             None if before.is_some() => eprintln!("infra-agent: {part}: all is well again"),

@@ -26,7 +26,7 @@ pub struct Shipper {
     pub place: Option<Place>,
     /// Since when it has not been clear whether the log is in force.
     pub unsure_since: Option<Instant>,
-    /// Which seconds are over.
+    /// Tells which seconds have passed.
     pub passed: clock::Passed,
     /// True if the files on the disk cannot begin a timeline.
     pub needs_rewrite: bool,

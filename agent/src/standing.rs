@@ -11,13 +11,13 @@ const UNCLEAR: Duration = Duration::from_secs(60);
 
 /// The state of the followed log, as the engine reports it.
 pub enum Standing {
-    /// It is in force, and what was written so far is in its file.
+    /// The setting is in force, and all writes so far are in its file.
     Sure,
     /// The bytes in the file are right, but any second may still get writes.
     Unsure,
     /// The engine restarted, changed its role, loads or does not answer.
     Changed,
-    /// It is not in force any more.
+    /// The setting is not in force any more.
     Stopped(String),
 }
 

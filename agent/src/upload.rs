@@ -12,7 +12,8 @@ use std::time::Duration;
 const LONGEST_PAUSE: Duration = Duration::from_secs(15);
 
 pub fn run(bucket: &Bucket, spool: &Spool, shared: &Arc<Shared>, prefix: &str) {
-    let mut pauses = Pauses::doubling(Duration::from_millis(100), LONGEST_PAUSE);
+    let fresh = || Pauses::doubling(Duration::from_millis(100), LONGEST_PAUSE);
+    let mut pauses = fresh();
     loop {
         let Some(item) = spool.oldest(Duration::from_secs(3600)) else {
             continue;
@@ -31,7 +32,7 @@ pub fn run(bucket: &Bucket, spool: &Spool, shared: &Arc<Shared>, prefix: &str) {
         let key = format!("{prefix}/{LOG}/{}/{}", item.timeline, item.name);
         match bucket.put(&key, &body) {
             Ok(()) => {
-                pauses.reset();
+                pauses = fresh();
                 let removed = spool.remove(&item);
                 shared.trouble("shipping", removed.err().map(|error| format!("{error:#}")));
                 if let Ok(segment) = item.name.parse::<Segment>() {

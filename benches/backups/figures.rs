@@ -7,9 +7,10 @@ use std::collections::BTreeMap;
 pub struct Figures {
     /// The agent's most resident memory while it ships and makes a base, by megabytes of data.
     pub agent_rss_mb: BTreeMap<u64, Vec<f64>>,
-    /// Of one core, while clients write.
+    /// Share of one core, while clients write.
     pub agent_cpu_percent: Vec<f64>,
-    /// With the agent minus with a stopped one, median of pairs; below zero if within the noise.
+    /// The difference between a run with the agent and one with a stopped agent, median of pairs;
+    /// below zero if within the noise.
     pub agent_added_p99_us: Vec<f64>,
     /// Speed of the agent's base, divided by that of the pipe.
     pub base_ratio_vs_pipe: Vec<f64>,

@@ -1,11 +1,10 @@
 //! One round: the same engine at growing sizes, with and without the agent beside it.
 
-use crate::Outcome;
 use crate::clients::{Clients, RATE, Times};
 use crate::data::Data;
 use crate::figures::Figures;
 use crate::pipe::Uploader;
-use crate::{process, restoring};
+use crate::{Outcome, process, restoring};
 use infra::effects::backup::read;
 use infra_agent::record::Commit;
 use jiff::Timestamp;

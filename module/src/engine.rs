@@ -255,7 +255,7 @@ impl Engine {
             return &[];
         }
         let mut length = 0;
-        // SAFETY: the engine gives a pointer to so many bytes.
+        // SAFETY: the engine gives a pointer to this number of bytes.
         unsafe {
             let start = (self.string_ptr_len)(text, &raw mut length);
             if start.is_null() {
@@ -267,7 +267,7 @@ impl Engine {
 
     /// Returns a string without a context.
     unsafe fn text(&self, text: &str) -> *mut Text {
-        // SAFETY: the engine copies so many bytes.
+        // SAFETY: the engine copies this number of bytes.
         unsafe { (self.create_string)(null_mut(), text.as_ptr().cast(), text.len()) }
     }
 }

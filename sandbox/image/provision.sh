@@ -50,7 +50,7 @@ systemctl enable cloud-init-main.service cloud-init-network.service cloud-config
 
 # A machine's console is a log.
 systemctl mask console-getty.service
-# What a first boot would rebuild is as new as the image.
+# The caches are built now, so that a first boot does not build them.
 touch /etc/.updated /var/.updated
 ldconfig
 journalctl --update-catalog

@@ -30,7 +30,7 @@ pub struct Target {
     tls: Option<Arc<ClientConfig>>,
 }
 
-/// A connection that is closed when it is dropped, whatever is still in flight on it.
+/// A connection that is closed when it is dropped, even with requests in flight.
 pub struct Connection {
     pub commands: MultiplexedConnection,
     driver: JoinHandle<()>,
@@ -116,7 +116,8 @@ impl Target {
     }
 }
 
-/// Without an authority whoever answers is trusted, as users of a hosted Redis do if it publishes none.
+/// Without an authority every server is trusted, as users of a hosted Redis do if it publishes
+/// none.
 fn tls_configuration(authority: Option<&str>) -> Result<ClientConfig> {
     let Some(pem) = authority else {
         return trust::any_certificate().context("set up TLS");

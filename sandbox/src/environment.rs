@@ -12,12 +12,12 @@ use crate::paths::{Paths, STATE_VARIABLE};
 
 /// The run's id, in the environment of every process that the sandbox starts.
 pub const ID_VARIABLE: &str = "INFRA_SANDBOX_ID";
-/// Where the sandbox's app and machines are.
+/// The region of the sandbox's app and machines.
 const REGION: &str = "us-east-1";
 /// Marks what people run against the sandbox as theirs: `down` spares it.
 pub const OPERATOR_VARIABLE: &str = "INFRA_SANDBOX_OPERATOR";
 
-/// Where clients of the platform find it.
+/// The variable with the address of the platform, for its clients.
 const PLATFORM_VARIABLE: &str = "HEROKU_API_URL";
 
 /// Returns the platform's variable for a process in another network namespace.

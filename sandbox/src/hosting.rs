@@ -12,13 +12,11 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::addon::{self, Addon};
-use crate::knobs;
 use crate::names;
 use crate::network::BRIDGE_ADDRESS;
 use crate::paths::Paths;
-use crate::platform;
-use crate::random;
 use crate::settings::Settings;
+use crate::{knobs, platform, random};
 
 /// The platform's API.
 pub const PLATFORM_PORT: u16 = 5000;

@@ -1,6 +1,6 @@
 //! The knobs that `--knobs` turns: AWS, platform and machines as they answer now and then.
 //!
-//! With all of them a run ends as well as without, only later.
+//! Even with all knobs turned, a run ends as well as without them, only later.
 
 use serde_json::{Value, json};
 

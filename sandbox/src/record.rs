@@ -23,11 +23,11 @@ pub enum Phase {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Part {
     pub name: String,
-    /// Where it answers.
+    /// The address at which the part answers.
     pub address: String,
-    /// Its process, when it has one of its own.
+    /// The process of the part, if it has one of its own.
     pub pid: Option<u32>,
-    /// Why it is dead, when it is.
+    /// The reason why the part has ended, if it has.
     pub problem: Option<String>,
 }
 

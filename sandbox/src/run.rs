@@ -7,11 +7,10 @@ use std::process::{Command, ExitCode};
 
 use anyhow::{Context, Result, bail};
 
-use crate::delay;
-use crate::environment;
 use crate::names;
 use crate::paths::Paths;
 use crate::record::{Phase, Record};
+use crate::{delay, environment};
 
 /// Replaces this process; returns only if that fails.
 pub fn run(paths: &Paths, command: &[OsString]) -> Result<ExitCode> {

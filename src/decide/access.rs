@@ -18,7 +18,7 @@ pub struct Access {
 /// The addresses that may use ssh, and Redis for the tool's own work.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Admins {
-    /// From `hosts.admin_cidrs`; empty means nobody.
+    /// The blocks of `hosts.admin_cidrs`; empty means nobody.
     Named(Vec<Cidr>),
     /// The address from which this command reaches AWS.
     Own(Ipv4Addr),
@@ -27,7 +27,7 @@ pub enum Admins {
 /// The addresses that may use Redis.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Apps {
-    /// From `hosts.app_cidrs`.
+    /// The blocks of `hosts.app_cidrs`.
     Named(Vec<Cidr>),
     /// The app's processes have no fixed address.
     Anywhere,

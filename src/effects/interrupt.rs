@@ -63,7 +63,6 @@ impl Interrupt {
         *self.requested.borrow()
     }
 
-    /// Waits for a signal.
     pub async fn wait(&self) {
         let mut receiver = self.requested.clone();
         if receiver.wait_for(|requested| *requested).await.is_err() {

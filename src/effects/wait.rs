@@ -97,7 +97,6 @@ impl Pauses {
     }
 }
 
-/// The result of one look.
 pub enum Look<T> {
     Ready(T),
     /// Describes in a few words what is there instead.

@@ -34,7 +34,6 @@ impl Phase {
     }
 }
 
-/// The kind of fence.
 #[derive(Clone, Copy, Debug, Deserialize, Display, Serialize, PartialEq, Eq, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
 #[strum(serialize_all = "lowercase")]
@@ -45,7 +44,6 @@ pub enum FenceKind {
     Platform,
 }
 
-/// The command of a cutover.
 #[derive(Clone, Copy, Debug, Deserialize, Display, IntoStaticStr, Serialize, PartialEq, Eq)]
 #[serde(rename_all = "kebab-case")]
 #[strum(serialize_all = "kebab-case")]

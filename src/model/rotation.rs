@@ -26,7 +26,7 @@ pub struct ConnectionMark {
     pub connection: u64,
 }
 
-/// Which passwords are accepted, and which is used.
+/// The steps of a rotation: which passwords are accepted, and which one is used.
 #[derive(Clone, Copy, Debug, Deserialize, Serialize, PartialEq, Eq, PartialOrd, Ord)]
 #[serde(rename_all = "lowercase")]
 pub enum Stage {
@@ -49,7 +49,6 @@ impl Rotation {
         }
     }
 
-    /// Returns the next rotation, if there is one.
     pub fn next(&self, now: Timestamp) -> Option<Rotation> {
         let (user, left) = self.left.split_first()?;
         Some(Rotation::begin(*user, left.to_vec(), now))

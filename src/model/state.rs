@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 pub const SCHEMA_VERSION: u32 = 1;
 
 /// The state of an environment between commands.
-#[derive(Clone, Debug, Deserialize, Serialize, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, Deserialize, Serialize, PartialEq, Eq)]
 pub struct State {
     pub schema_version: u32,
     /// The pair number in client tokens; stored before the first RunInstances, new after `down`.
@@ -88,13 +88,7 @@ impl State {
         State {
             schema_version: SCHEMA_VERSION,
             generation: u64::try_from(now.as_second()).unwrap_or_default(),
-            endpoint: None,
-            hosts: BTreeMap::new(),
-            phase: String::new(),
-            cutover: None,
-            source: SourceRecord::default(),
-            restored: BTreeMap::new(),
-            rotation: None,
+            ..State::default()
         }
     }
 }

@@ -1,7 +1,6 @@
 //! `infra ssh HOST`: runs the system's ssh with the environment's key and the pinned host keys.
 
-use crate::effects::cloud::ec2;
-use crate::effects::cloud::ec2::Purpose;
+use crate::effects::cloud::ec2::{self, Purpose};
 use crate::model::error::{Doing, Error, ExitCode, Result};
 use crate::model::files;
 use crate::model::role::Role;

@@ -251,7 +251,7 @@ impl Step {
         self.end(&self.0.ui.paint("2", "="), result.as_ref());
     }
 
-    /// Ends the step in failure. Whoever gets the error prints it.
+    /// Ends the step in failure. The caller prints the error.
     pub fn failed(&self, result: impl AsRef<str>) {
         self.end(&self.0.ui.paint("31", "✗"), result.as_ref());
     }

@@ -8,7 +8,7 @@ use serde_json::Value;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-/// Where the sandbox keeps its state and its cache.
+/// Returns the folders of the sandbox: its state and its cache.
 pub fn paths() -> Paths {
     Paths::from_environment().unwrap()
 }
@@ -26,7 +26,7 @@ pub fn variables() -> BTreeMap<String, String> {
         .collect()
 }
 
-/// For a client of the AWS SDK: the operator's, over https.
+/// Returns the configuration of an SDK client with the operator's keys, over https.
 pub async fn config() -> aws_config::SdkConfig {
     let variables = variables();
     let operator = Keys {
@@ -45,7 +45,8 @@ pub struct Keys {
     pub token: Option<String>,
 }
 
-/// For a client with these keys at this endpoint, that is asked once.
+/// Returns the configuration of an SDK client with these keys at this endpoint, without
+/// repetitions.
 pub async fn config_of(keys: &Keys, endpoint: &str) -> aws_config::SdkConfig {
     let variables = variables();
     let credentials = aws_sdk_s3::config::Credentials::new(&keys.id, &keys.secret, keys.token.clone(), None, "test");

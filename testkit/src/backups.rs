@@ -35,7 +35,7 @@ pub struct World {
     pub engine_under: Vec<&'static str>,
     engine: Option<Child>,
     agent: Option<Child>,
-    /// Of the engine and of the agent.
+    /// The environment variables of the engine and of the agent.
     environments: [Environment; 2],
     _metadata: metadata::Server,
 }
@@ -285,7 +285,7 @@ impl Drop for World {
     }
 }
 
-/// Where cargo puts the agent.
+/// Returns the path at which cargo puts the agent.
 pub fn agent() -> PathBuf {
     programs::path_of("infra-agent")
 }

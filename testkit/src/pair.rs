@@ -66,7 +66,7 @@ impl Pair {
         }
     }
 
-    /// Why somebody is not let in; nothing where they are.
+    /// Returns the reason why the server refuses the login; `None` if it accepts it.
     pub fn refusal(&self, server: &Server) -> Option<String> {
         let error = self.runtime.block_on(server.connect(0)).err()?;
         Some(format!(

@@ -26,7 +26,7 @@ pub fn bounded(command: &Command) -> Command {
     wrapped
 }
 
-/// As a crash or the kernel would. Does nothing if there is no process.
+/// Kills the process, as a crash would. Does nothing if there is none.
 pub fn kill(child: &mut Option<Child>) {
     if let Some(mut child) = child.take() {
         let _ = child.kill();

@@ -1,4 +1,5 @@
-//! Which secrets there are, where they might be read by somebody, and which of them stand there.
+//! Collects all secrets of a run and all places where somebody might read them, and searches the
+//! places.
 //!
 //! Deliberately not here: the arguments of processes, which can only be caught in passing.
 
@@ -11,7 +12,7 @@ use tokio::runtime::Runtime;
 /// The one secret that travels by user-data, until first contact.
 const BOOTSTRAP: &str = "/bootstrap-host-key/";
 const USER_DATA: &str = "user-data of ";
-/// Without these the look was no look.
+/// A search proves nothing unless it knew these secrets.
 pub const MUST_BE_KNOWN: [&str; 6] = [
     "/infra/demo/production/ssh-key",
     "/infra/demo/production/ca-key",
@@ -98,7 +99,7 @@ async fn state_objects() -> BTreeMap<String, String> {
     objects
 }
 
-/// Which secret stands where.
+/// Returns the secrets that were found, each with its place.
 pub fn shown(known: &BTreeMap<String, String>, places: &BTreeMap<String, String>) -> Vec<String> {
     let mut shown = Vec::new();
     for (place, text) in places {
@@ -132,7 +133,7 @@ pub fn traces(secret: &str) -> Vec<&str> {
 mod tests {
     use super::*;
 
-    /// The look itself is looked at: whatever form a secret takes, it is found, and nothing else is.
+    /// Tests the search: it finds a secret in every form that it may take, and nothing else.
     #[test]
     fn a_secret_is_found_in_every_form_and_the_bootstrap_key_only_excused_where_it_belongs() {
         let key = |comment| {
@@ -154,7 +155,7 @@ mod tests {
         assert_eq!(in_place("what was printed", "all is well".into()), [] as [&str; 0]);
         assert_eq!(in_place("user-data of i-1", indented(&bootstrap)), [] as [&str; 0]);
         assert_eq!(in_place("user-data of i-1", indented(&operator)).len(), 1);
-        // By its own lines, and by its armour.
+        // The key is found by its own lines, and by its header.
         assert_eq!(in_place("what was printed", indented(&bootstrap)).len(), 2);
         assert_eq!(
             in_place("state.json", serde_json::json!({ "key": operator }).to_string()).len(),

@@ -2,19 +2,19 @@
 
 use std::time::{Duration, Instant};
 
-/// Asks until it is so; panics after half a minute.
+/// Asks until the answer is true; panics after half a minute.
 #[track_caller]
 pub fn until(what: &str, holds: impl FnMut() -> bool) {
     within(Duration::from_secs(30), what, holds);
 }
 
-/// Asks until it is so; panics after this long.
+/// Asks until the answer is true; panics after this long.
 #[track_caller]
 pub fn within(patience: Duration, what: &str, holds: impl FnMut() -> bool) {
     every(Duration::from_millis(20), patience, what, holds);
 }
 
-/// Asks until it is so, with a pause after each time; panics after this long.
+/// Asks until the answer is true, with a pause after each time; panics after this long.
 #[track_caller]
 pub fn every(pause: Duration, patience: Duration, what: &str, mut holds: impl FnMut() -> bool) {
     let end = Instant::now() + patience;

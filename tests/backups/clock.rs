@@ -63,7 +63,7 @@ impl Clock {
 /// Writes what [`crate::writer::Writer`] writes, and notes it by the engine's own clock.
 struct Witness {
     stop: Arc<AtomicBool>,
-    /// While this is held, no write is on its way.
+    /// No write is under way as long as this is held.
     seen: Arc<Mutex<Seen>>,
     thread: JoinHandle<()>,
 }

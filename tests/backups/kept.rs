@@ -109,7 +109,7 @@ fn an_agent_that_is_killed_at_any_time_leaves_nothing_wrong() {
         std::thread::sleep(Duration::from_millis(round * 53 % 700));
         kill(&mut pair.agent);
         pair.until_linked();
-        // Whatever looks like an AOF set is one.
+        // Every folder that is named like an AOF set is listed.
         for name in pair
             .kept()
             .iter()

@@ -1,8 +1,7 @@
 //! Some keys of a restore, as commands that replace the live ones.
 
 use infra::effects::backup::catalogue::Wish;
-use infra::effects::backup::restore;
-use infra::effects::backup::restore::{Altered, COMMANDS};
+use infra::effects::backup::restore::{self, Altered, COMMANDS};
 use infra::ui::Ui;
 use std::process::{Command, Stdio};
 use std::time::Duration;

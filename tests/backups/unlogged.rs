@@ -280,7 +280,7 @@ async fn what_was_known_of_a_folder_is_forgotten_when_it_is_replaced() {
     let mut world = World::new(1).await;
     world.start_shipping();
     world.ask(&["SET", "old", "1"]);
-    // From the first increment to the second, by an ordinary rewrite.
+    // An ordinary rewrite leads from the first increment to the second.
     assert!(world.base().status.success());
     let live = world.path("data/appendonlydir");
     world.kill_engine();
@@ -300,8 +300,8 @@ async fn what_was_known_of_a_folder_is_forgotten_when_it_is_replaced() {
     world.ask(&["SET", "restored", "1"]);
     sleep(1);
     let restored = timeline(&world);
-    // From the first increment to the second once more, and this time it does not continue. The
-    // agent stands still meanwhile, so that it sees only how it ended.
+    // The log goes from the first increment to the second once more, but now it does not continue.
+    // The agent is stopped meanwhile, so that it sees only the result.
     signal(&world, "-STOP");
     set(&world, "appendonly", "no");
     world.ask(&["SET", "unlogged", "1"]);

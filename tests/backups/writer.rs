@@ -13,7 +13,7 @@ pub const KEYS: u64 = 200;
 /// No write begins near the turn of a second, so that everybody puts it into the same second.
 const APART_MS: u128 = 60;
 
-/// By second: the last number that was acknowledged in it.
+/// The last number that was acknowledged in each second.
 pub type Diary = BTreeMap<i64, u64>;
 
 /// The number that the data had at the end of a second.

@@ -174,7 +174,7 @@ async fn unlock_names_the_owner_and_removes_its_lock_alone() {
         said.contains(&id) && said.contains(&host) && said.contains("`infra up` since"),
         "{said}"
     );
-    // Nobody can answer a question here.
+    // There is no terminal, so the question cannot be answered.
     let (code, said) = run(&[&id]);
     assert_eq!(code, 64, "{said}");
     held.confirm(Duration::ZERO).await.unwrap();

@@ -178,7 +178,7 @@ async fn the_lock_of_a_dead_process_of_this_computer_is_taken_over_at_once() {
     process.wait().unwrap();
     taken(&waited_for).await.unwrap().release().await.unwrap();
 
-    // Of many that find the holder dead, one gets the lock.
+    // If many commands find the holder dead, one of them gets the lock.
     let mut gone = bystander();
     left_by(&waited_for, ProcessIdentity::of(gone.id()).unwrap()).await;
     gone.kill().unwrap();

@@ -5,8 +5,7 @@ use infra::decide::teardown::teardown as plan_teardown;
 use infra::effects::cloud::s3::{Bucket, If};
 use infra::effects::cloud::{Cloud, find, teardown};
 use infra::effects::state::{Lock, Store};
-use infra::model::cloud::TeardownPlan;
-use infra::model::cloud::{LockMode, ObjectLock, Wanted};
+use infra::model::cloud::{LockMode, ObjectLock, TeardownPlan, Wanted};
 use infra::model::state::State;
 use infra::ui::Ui;
 use testkit::aws::{Aws, up, wanted};
@@ -66,7 +65,7 @@ async fn compliance_backups_stay_and_the_report_says_until_when() {
     assert!(bucket.get(BACKUP).await.unwrap().is_some(), "none of it is half gone");
     assert!(store.state().await.unwrap().is_none(), "the state is marked as deleted");
 
-    // Nothing is left to remove, and the environment can be made again beside what is locked.
+    // `down` leaves only locked objects, and the environment can be made again beside them.
     let standing = teardown::find(&cloud, &wanted.names).await.unwrap();
     let rest = plan_teardown(&wanted.names, &standing, true);
     assert!(rest.is_empty(), "{rest}");

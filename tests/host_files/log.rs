@@ -196,7 +196,7 @@ fn a_rewrite_that_fails_leaves_the_log_waiting() {
             child().is_some_and(|pid| !killed.contains(&pid))
         });
         let Some(pid) = child() else { continue };
-        // As the kernel ends it when memory runs out.
+        // Kills it as the kernel does when memory runs out.
         if Command::new("kill").args(["-KILL", &pid]).status().unwrap().success() {
             killed.push(pid);
         }
@@ -251,7 +251,7 @@ fn a_promotion_after_a_lapsed_hold_that_is_killed_at_any_moment_brings_no_old_da
         let last = format!("round {round}");
         source.ask(&["SET", "round", &last]);
         let prepared = host.role(&["prepare"]).0;
-        // Nothing is promoted before the copy is there. The promotion takes a few ms at the end.
+        // The promotion takes a few milliseconds at the end, and waits for the copy before that.
         let mut promoting = Command::new("bash")
             .args(["-c", PROMOTING])
             .arg(host.path("bin/infra-role"))

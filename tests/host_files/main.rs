@@ -159,7 +159,7 @@ fn users_of_hosts_log_in_from_hosts_alone_and_do_one_thing() {
         let refused = "NOPERM this user may not log in from this address";
         for user in ["replication", "backup"] {
             assert!(outside(user).contains(refused), "{engine:?} {user}: {}", outside(user));
-            // Nobody learns whether a password fits.
+            // The answer does not show whether the password is right.
             let guess = host.ask_from_outside(user, "guess", &["PING"]);
             assert!(guess.contains(refused), "{engine:?} {user}: {guess}");
             assert_eq!(inside(user, &["PING"]), "PONG", "{engine:?} {user}");

@@ -164,7 +164,7 @@ fn data_of_more_databases_than_the_engine_has_is_refused_before_it_is_put_in_for
         host.configure("databases 21\n");
         host.import(&file(&[0, 20])).is(0, "");
         host.run(&["check", "x"], b"").is(0, "keys 2 ");
-        // Without memory for a second engine, the file itself is asked.
+        // If there is no memory for a second engine, the script checks the file itself.
         let large = std::fs::File::create(host.path("data/restore-x/large")).unwrap();
         large.set_len(1 << 42).unwrap();
         host.run(&["check", "x"], b"").is(0, "unchecked ");

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 fn an_action_under_an_older_lock_is_refused_and_changes_nothing() {
     let mut host = Host::with(&settings(source(), AppAccess::Closed).describe().unwrap());
     host.start();
-    // Without an epoch, as by hand or by an earlier version.
+    // No epoch is given, as by hand or by an earlier version.
     assert!(host.role(&["prepare"]).0);
     assert!(host.role(&["prepare", "-", "17"]).0);
     let config = host.text("etc/redis/redis.conf");

@@ -13,7 +13,7 @@ pub fn each_damage_has_its_own(world: &World) {
     let verify = || world.infra(&["backup", "verify", "--without-load"]);
     verify().exits(0);
     let read = |key: &str| runtime.block_on(bucket.get(key)).unwrap().unwrap().body;
-    // Nothing is put in the place of a backup: whoever damages one has to take it away first.
+    // The bucket refuses to overwrite a backup, so the test removes an object before it damages it.
     let put = |key: &str, body: &[u8]| {
         runtime.block_on(bucket.delete(key, &If::Always)).unwrap();
         runtime.block_on(bucket.put(key, body, &If::Absent)).unwrap();

@@ -72,7 +72,7 @@ fn assert_shapes(name: &str, found: &Value) {
         .unwrap_or_default();
     let known = serde_json::from_str(known).unwrap_or_default();
     let mut shapes = with_known(found, &known);
-    // Which run comes first decides the order otherwise.
+    // The order of the runs would decide the order of keys otherwise.
     shapes.sort_all_objects();
     insta::assert_json_snapshot!(name, shapes);
 }
@@ -174,7 +174,7 @@ fn object(key: &str) -> String {
     normal(key).replace("/kept/", "/CLASS/")
 }
 
-/// Without what differs from run to run: words of digits, ids in hexadecimal, addresses.
+/// Replaces what differs from run to run: words of digits, ids in hexadecimal, addresses.
 fn normal(text: &str) -> String {
     text.split_inclusive(|at: char| !(at.is_alphanumeric() || matches!(at, '-' | '.' | '_')))
         .map(|word| {
@@ -200,7 +200,7 @@ fn normal_part(part: &str) -> &str {
     let is_time = part.len() > 8 && digits * 3 > part.len() * 2;
     match () {
         () if digits > 0 && digits == part.trim_end_matches('Z').len() => "N",
-        // Which class a base is of depends on the time of day.
+        // The class of a base depends on the time of day.
         () if matches!(part, "hourly" | "daily" | "monthly") => "CLASS",
         () if (is_hexadecimal && digits > 0 && part.len() >= 8) || is_time => "ID",
         () => part,

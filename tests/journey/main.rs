@@ -81,7 +81,7 @@ fn an_app_moves_with_one_command_and_nothing_is_lost() {
         "the add-on stays attached"
     );
 
-    // Nothing is left to do, also for those who ask again.
+    // A further run has nothing to change.
     assert_eq!(world.infra(&["up", "--yes", "--json"]).exits(0).json()["changes"], 0);
     world.infra(&["switch-app", "--confirm", "demo"]).exits(0);
 

@@ -79,7 +79,7 @@ pub fn comes_back(world: &World) {
         .infra(&["restore", "--at", &first, "--to", "file", folder, "--without-load"])
         .exits(0)
         .says("not proven: that an engine loads it");
-    // Nothing is ever written over.
+    // A file that is there already is never overwritten.
     world
         .infra(&["restore", "--latest", "--to", "file", folder, "--without-load"])
         .exits(64)
@@ -110,7 +110,7 @@ pub fn is_proven_on_the_replica(world: &World) {
         .exits(0)
         .says("0 loaded units");
 
-    // Without the replica too, the files come, and what is not proven is said.
+    // The files come even if the replica is down, and the command says what it could not prove.
     let folder = world.folder().join("unproven");
     let folder = folder.to_str().unwrap();
     world

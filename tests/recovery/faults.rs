@@ -1,10 +1,9 @@
 //! The matrix: what can go wrong around a switch, at each of its phases. The program may succeed or stop with a reason; then the trouble is over, and the same
 //! command has to bring it to its end. Nothing is lost or done twice by the ledgers, and never do both sides take writes.
 
-use crate::points;
 use crate::sides::{Sides, stop_the_app};
 use crate::source::Source;
-use crate::writable;
+use crate::{points, writable};
 use serde_json::json;
 use std::time::Instant;
 use testkit::world::World;
@@ -266,7 +265,8 @@ fn one(world: &World, sides: &Sides, source: &Source, fault: &Fault, point: &str
             wrong.push("it was called a success though the source had lost its data".into());
         }
         Expect::SourceLosesItself => {}
-        // Whoever ended the pause let the app's last old processes through as well: those writes are told too, each by its key.
+        // The end of the pause also let the app's last old processes write. The error must name
+        // those writes too, by key.
         Expect::NamedByKey(_) if ledger["duplicated"] == 0 && all_are_named(&ledger, &told) => {}
         _ if !clean => wrong.push(format!(
             "lost {}, doubled {}: {}",

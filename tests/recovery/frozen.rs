@@ -17,7 +17,8 @@ status=$?
 kill -CONT $PPID
 exit $status"#;
 
-/// Where it is frozen: right before the bucket is asked once more, and right before a host is told, where the host refuses too.
+/// The points at which the program is frozen: right before the bucket is asked once more, and right
+/// before a host gets an order. The host refuses it too.
 const POINTS: [&str; 3] = [
     "before prove",
     "before role promote on master",

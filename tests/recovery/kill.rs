@@ -23,7 +23,8 @@ pub enum Fence {
 }
 
 impl Fence {
-    /// Those of the variable FENCE, such as `pause,platform`; without it, the pause.
+    /// Returns the fences that the variable FENCE names, such as `pause,platform`; without it, the
+    /// pause.
     pub fn wanted() -> Vec<Fence> {
         let words = std::env::var("FENCE").unwrap_or_else(|_| "pause".into());
         let fences = words.split(',').map(|word| match word.trim() {
@@ -43,7 +44,7 @@ impl Fence {
     }
 }
 
-/// Which command is killed, and what comes before and after it.
+/// The command that is killed, with what comes before and after it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Order {
     SwitchAlone,

@@ -1,4 +1,5 @@
-//! Which points to die at: all of them, those that were named, or a sample.
+//! Chooses the points at which the program is killed: all of them, those that were named, or a
+//! sample.
 
 use std::collections::BTreeSet;
 use std::path::Path;

@@ -103,7 +103,8 @@ fn one(world: &World, sides: &Sides, case: &Case, wrong: &mut Vec<String>) {
         (open.source == AppAccess::Open) == case.source_is_open,
         "the source does not take writes as it should",
     );
-    // While the change of a single app may still be made, its way in stays open and the source shut.
+    // As long as one app may still be changed, app access stays open and the source takes no
+    // writes.
     expect(
         !(case.source_is_open && open.endpoint == AppAccess::Open),
         "both let the app in",

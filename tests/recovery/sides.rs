@@ -18,9 +18,9 @@ use tokio::runtime::Runtime;
 pub struct Sides {
     pub pair: Pair,
     store: Store,
-    /// As the app reaches it before it moves.
+    /// The Redis that the app uses before the move.
     pub source: Target,
-    /// As the app reaches it afterwards.
+    /// The Redis that the app uses after the move.
     pub endpoint: Target,
 }
 
@@ -111,7 +111,8 @@ impl Sides {
         })
     }
 
-    /// For a while, since a pair that was promoted does not: then it is the program's to say what is wrong.
+    /// Waits only for a while: a promoted pair does not follow, and then the program says what is
+    /// wrong.
     pub fn wait_until_the_pair_follows(&self) {
         let end = std::time::Instant::now() + Duration::from_secs(20);
         while !self.links_are_up() && std::time::Instant::now() < end {
@@ -199,7 +200,7 @@ impl Sides {
     }
 }
 
-/// While the app stands still.
+/// Call this only while the app is stopped.
 pub fn forget_the_ledgers() {
     for file in std::fs::read_dir(state_dir().join("ledger/demo")).unwrap() {
         std::fs::remove_file(file.unwrap().path()).unwrap();

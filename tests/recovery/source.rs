@@ -5,15 +5,14 @@
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::mpsc;
+use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 use testkit::access::state_dir;
 use testkit::world::World;
 
 const HOST: &str = "10.77.0.1";
-/// Where the app and the pair find it.
+/// The port at which the app and the pair find it.
 const SHOWN: u16 = 6390;
 const HIDDEN: u16 = 6392;
 const PASSWORD: &str = "hostspassword";
@@ -22,7 +21,7 @@ const LOOKING: Duration = Duration::from_millis(3);
 
 pub struct Source {
     folder: PathBuf,
-    /// Of the app's URL.
+    /// The password in the app's URL.
     password: String,
     serving: Arc<AtomicBool>,
 }
@@ -74,7 +73,8 @@ impl Source {
                 shown = source.folder.display()
             ),
         );
-        // With the sandbox's id in its environment, which a title of its own would hide, and not as an operator's: `sandbox down` ends it.
+        // The process has the sandbox's id in its environment, so that `sandbox down` ends it. A
+        // title of its own would hide that variable.
         source.write(
             "start",
             &format!(
@@ -146,7 +146,7 @@ impl Source {
         )
     }
 
-    /// From now on everything arrives so many milliseconds later.
+    /// Delays everything from now on by this many milliseconds.
     pub fn delay(&self, milliseconds: u64) -> String {
         format!("echo {milliseconds} > {}/delay; sleep 0.2", self.folder.display())
     }

@@ -39,7 +39,7 @@ pub fn in_turn() {
 
     let made = until_it_is_done(&world, "up", UP);
     complete(&world, &account, &clean);
-    // While there are secrets to look for.
+    // Only as long as there are secrets to look for.
     world.no_secret_was_shown();
     let removed = until_it_is_done(&world, "down", DOWN);
     assert!(account.is_empty(), "{}", account.shape());

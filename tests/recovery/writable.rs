@@ -13,7 +13,7 @@ const PATIENCE: Duration = Duration::from_millis(700);
 pub enum AppAccess {
     Open,
     Shut,
-    /// Not tried: whatever is written there from now on is a late write, and is reported as one.
+    /// The way in is not tried: a write from now on is a late write, and is reported as one.
     Left,
 }
 

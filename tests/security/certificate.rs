@@ -43,7 +43,7 @@ pub fn is_renewed_under_load(world: &World) {
             "the engine was restarted"
         );
     }
-    // Those that come now see the new one.
+    // Processes that start now see the new certificate.
     world.scale(3, 1);
     world.wait_for_more_writes(4_000);
     world.scale(2, 1);

@@ -30,7 +30,7 @@ fn hosts_let_in_the_operator_alone_and_confine_what_runs_on_them() {
     world.infra(&["restore", "--latest", "--to", "instance"]).exits(0);
     let restored = Machine::tagged(&world, "infra:purpose", "restored");
     the_key_that_a_host_was_born_with_is_dead(&world, &restored);
-    // By user-data already, before anybody had logged in.
+    // The user-data had done this already, before the first login.
     let written = format!(
         "grep -c 'Writing to {} ' /var/log/cloud-init.log",
         lockdown::SSH_SETTINGS
@@ -92,7 +92,7 @@ fn services_are_confined(machines: &[&Machine]) {
             println!("{unit}: {score}");
             assert!(score <= worst, "{said}");
         }
-        // Not what is asked for, but what the kernel holds the processes to.
+        // Reads the capabilities that the kernel enforces, not those that the unit asks for.
         for (unit, capabilities) in [("redis-server.service", 0), ("infra-agent.service", 0b1010_u64)] {
             let status = machine.root(&format!("cat /proc/$(systemctl show -p MainPID --value {unit})/status"));
             let field = |name: &str| {
@@ -162,7 +162,7 @@ fn upgrades_leave_the_engine_alone_and_status_tells(world: &World, machine: &Mac
     assert!(version("jq").ends_with("+fix1"), "{said}");
     assert_eq!((version("redis-server"), engine()), (before.clone(), process), "{said}");
     assert!(said.contains("redis-server is blacklisted"), "{said}");
-    // As the timer would run it.
+    // The timers of the distribution run it by themselves.
     let periodic =
         machine.root("apt-config dump | grep -E 'APT::Periodic::(Enable|Update-Package-Lists|Unattended-Upgrade) '");
     assert_eq!(periodic.matches("\"1\"").count(), 3, "{periodic}");
@@ -220,7 +220,7 @@ fn flushed_rules_are_drift(world: &World, machine: &Machine) {
     assert!(machine.root("nft list table inet infra").contains("169.254.169.254"));
 }
 
-/// Nobody takes it from an engine that runs, and none is started without it.
+/// A client cannot unload the module from a running engine, and no engine starts without it.
 fn a_lost_module_is_told_and_put_back(world: &World, machine: &Machine) {
     let ask = |words: &str| {
         machine.root(&format!(
@@ -232,7 +232,7 @@ fn a_lost_module_is_told_and_put_back(world: &World, machine: &Machine) {
     machine.root("rm /usr/local/lib/infra/infra-module.so; systemctl restart redis-server");
     let alarms = world.status()["alarms"].to_string();
     assert!(alarms.contains("infra-module.so is missing"), "{alarms}");
-    // While systemd still tries, or once it has given up.
+    // systemd still tries to start the engine, or has given up.
     world.infra(&["up", "--yes"]).exits(0);
     let loaded = ask("INFO modules");
     assert!(loaded.contains("module:name=infra,"), "{loaded}");
@@ -270,7 +270,7 @@ fn all_of_it_outlives_a_reboot(world: &World, machine: Machine) {
     world.infra(&["up", "--dry-run", "--detailed-exitcode"]).exits(0);
 }
 
-/// As EC2 itself describes it.
+/// Returns the host as EC2 describes it.
 fn was_made_as_asked(instance: &str) {
     tokio::runtime::Runtime::new().unwrap().block_on(async {
         let client = aws_sdk_ec2::Client::new(&testkit::access::config().await);

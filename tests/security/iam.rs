@@ -1,6 +1,6 @@
-//! Somebody who took the credentials of a host from its metadata service can only make objects under
-//! its own backups, over https, where there are none.
-//! Nothing else; and as soon as a defence is taken away, something else.
+//! Tries the credentials of a host, as an attacker gets them from its metadata service. They can
+//! only make new objects under the host's own backups, over https. If one of the defences is taken
+//! away, one of the tries succeeds.
 
 use aws_sdk_s3::Client;
 use aws_sdk_s3::error::SdkError;
@@ -179,7 +179,7 @@ impl Attempts {
         ])
     }
 
-    /// Other services, as somebody would look around in them.
+    /// Tries other services, as an attacker would look around in them.
     async fn elsewhere(&self) -> Outcomes {
         let ec2 = aws_sdk_ec2::Client::new(&self.everything);
         let ssm = aws_sdk_ssm::Client::new(&self.everything);
@@ -223,7 +223,7 @@ impl Attempts {
         outcome(put.if_none_match("*").body(b"x".to_vec().into()).send().await)
     }
 
-    /// Nothing but what a host is there for.
+    /// Fails if any call succeeds that a host does not need.
     #[track_caller]
     fn are_refused(&self, runtime: &Runtime) {
         let put = |key: &str| runtime.block_on(self.put(key));
@@ -261,7 +261,7 @@ impl Attempts {
 
 const ANYTHING: &str = r#"{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"*","Resource":"*"}]}"#;
 
-/// As a process on the host gets them.
+/// Returns the credentials as a process on the host gets them.
 fn credentials_of(world: &World, host: &str) -> Keys {
     let base = "http://169.254.169.254/latest";
     let script = format!(

@@ -1,4 +1,5 @@
-//! Somebody else at the right address: an sshd that shows another key and would take anything, and a TLS server that another authority vouches for.
+//! Another server at the right address: an sshd with another host key that accepts every login, and
+//! a TLS server whose certificate another authority has signed.
 
 use crate::machine::{Machine, text};
 use std::io::Read;

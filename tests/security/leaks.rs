@@ -98,7 +98,7 @@ fn host_keys() -> Known {
     known
 }
 
-/// Which secret stands where.
+/// Returns the secrets that were found, each with its place.
 fn standing(known: &Known, places: &Places) -> Vec<String> {
     let mut found = Vec::new();
     for (place, text) in places {

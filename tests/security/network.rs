@@ -97,7 +97,7 @@ fn replication_from_outside(client: &Outsider, stranger: &Outsider, master: &Mac
             "{words:?}: {answer}"
         );
     }
-    // Whoever may not reach the port is not even told that.
+    // A client that may not reach the port gets no answer at all, not even a refusal.
     let answer = ask(stranger, &known, &["PING"]);
     assert!(!answer.contains("PONG") && !answer.contains("NOPERM"), "{answer}");
     // The same words and the same password from the other host: it is the address that is refused.
@@ -124,7 +124,8 @@ fn replication_from_outside(client: &Outsider, stranger: &Outsider, master: &Mac
     }
 }
 
-/// Not from outside, although a stranger can make his packets go to the host; and on the host by root alone.
+/// The metadata service cannot be reached from outside, even if a stranger routes packets to the
+/// host. On the host only root reaches it.
 fn metadata_service(client: &Outsider, machines: &[&Machine]) {
     let connect = "exec 3<>/dev/tcp/169.254.169.254/80 && echo reached";
     for machine in machines {

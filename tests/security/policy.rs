@@ -1,8 +1,7 @@
 //! The policies that `infra policy` prints, each given to a user who has nothing else: every command that it is for works, and nothing in it is too much.
 
 use crate::machine::Machine;
-use aws_sdk_ec2::types::IpPermission;
-use aws_sdk_ec2::types::IpRange;
+use aws_sdk_ec2::types::{IpPermission, IpRange};
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::os::unix::fs::PermissionsExt;
@@ -30,7 +29,7 @@ struct Account {
     s3: aws_sdk_s3::Client,
 }
 
-/// Somebody who may do what was printed.
+/// A user with exactly the rights that `infra policy` printed.
 struct User {
     keys: Keys,
     arn: String,
@@ -279,7 +278,8 @@ fn the_printed_policies_are_enough_and_have_nothing_too_much() {
     account.replica_is_lost(&world);
     world.infra(&["up", "--yes"]).exits(0);
     nothing_is_left_to_do(&world);
-    // Nobody follows the first one up: the app is back on its old master, and the second begins anew.
+    // No `switch-app` follows the first promotion, so the app is back on its old master and the
+    // second run begins anew.
     world.run_as(Some(operator.keys.clone()));
     world.infra(&["promote", "--confirm", "demo", "--hold", "1s"]).exits(0);
     world.wait_for_more_writes(1_000);
@@ -290,13 +290,13 @@ fn the_printed_policies_are_enough_and_have_nothing_too_much() {
     nothing_is_left_to_do(&world);
     assert_eq!(ci.used(false), BTreeSet::new(), "refused to the automatic run");
 
-    // It may neither change what protects the bucket, nor take anything away.
+    // The user may neither change what protects the bucket, nor take anything away.
     account.bucket_loses_its_policy();
     world
         .infra(&["up", "--yes"])
         .exits(1)
         .says("allow `s3:PutBucketPolicy`");
-    // It could not end what it makes beside the pair: it is not even made.
+    // The user could not end such an instance, so it is not even made.
     for arguments in [
         &["backup", "drill", "--latest"][..],
         &["restore", "--latest", "--to", "instance"],

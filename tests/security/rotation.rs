@@ -22,7 +22,8 @@ struct Reconnecting {
 }
 
 impl Reconnecting {
-    /// As one of the processes that run now. `app` is the server with the password that they have.
+    /// Connects again and again, like one of the running processes. `app` is the server with the
+    /// password that they have.
     fn begin(app: Server) -> Self {
         let variables = testkit::access::variables();
         let key = Secret::new(variables["HEROKU_API_KEY"].as_str());
@@ -39,7 +40,7 @@ impl Reconnecting {
                         Ok(_) => taken += 1,
                         Err(error) => {
                             assert!(is_refused_login(&error), "{:?}", error.chain());
-                            // It may be refused once no such process is left.
+                            // The old password may be refused once no process has it.
                             let dynos = platform.dynos().await.unwrap();
                             refused += u32::from(dynos.iter().any(|dyno| Some(dyno.release) <= newest));
                         }

@@ -112,7 +112,7 @@ fn only_who_is_named_or_looked_up_gets_in_and_a_rule_by_hand_does_not_stay() {
     let nobody = world.infra(&["up", "--dry-run"]).exits(0);
     nobody.says("admin-nobody");
     assert!(!nobody.printed().contains("allow tcp 22"), "{}", nobody.printed());
-    // Where no address can be had from those who know it, nobody is let in by a guess.
+    // If nobody can tell the operator's own address, `infra` opens ssh to nobody.
     world.configure_hosts("");
     world
         .infra_with(&["INFRA_CHECKIP_URL="], &["up", "--dry-run"])
@@ -151,7 +151,7 @@ fn only_who_is_named_or_looked_up_gets_in_and_a_rule_by_hand_does_not_stay() {
     assert_eq!(group.rules(), wanted);
     assert_eq!(drift(&world), [""; 0]);
 
-    // Somebody helps themselves.
+    // Somebody adds rules by hand.
     let by_hand = [
         tcp(22, "0.0.0.0/0"),
         tcp(9000, "0.0.0.0/0"),

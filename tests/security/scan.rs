@@ -1,4 +1,5 @@
-//! Which TCP ports answer, asked from a network namespace: every one of the 65,535, by a real connection each, in parts that run at the same time.
+//! Finds the TCP ports that answer. From a network namespace it tries each of the 65,535 by a real
+//! connection, several at the same time.
 
 use socket2::{Domain, SockAddr, Socket, Type};
 use std::net::{IpAddr, SocketAddr};

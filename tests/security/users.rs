@@ -1,4 +1,5 @@
-//! Whoever reaches the endpoint's port: without a password, with a wrong one, as a user who wants more than theirs, or with a client that expects somebody else.
+//! Clients that reach the endpoint's port but must not get in: without a password, with a wrong
+//! one, with a user's own rights only, or with a client that expects another server.
 
 use crate::machine::Machine;
 use infra::effects::redis::{Server, Trust};
@@ -95,7 +96,7 @@ fn without_a_password(pair: &Pair, role: Role) {
         let answer = pair.answer(&nobody, command);
         assert!(answer.contains("NOAUTH"), "{role}: {command}: {answer}");
     }
-    // Without TLS nothing is said at all.
+    // Without TLS the server answers nothing.
     let mut plain = TcpStream::connect((pair.addresses[&role].as_str(), 6379)).unwrap();
     plain.set_read_timeout(Some(Duration::from_secs(3))).unwrap();
     plain.write_all(b"PING\r\n").unwrap();
@@ -141,7 +142,7 @@ fn impostors(pair: &Pair, app: &Server) {
     assert!(why.contains("its certificate is not for 127.0.0.1 but for"), "{why}");
 }
 
-/// By OpenSSL's own client, told to speak what it would not by itself.
+/// Tries old protocols with OpenSSL's client, which has to be told to speak them.
 fn old_protocols(pair: &Pair) {
     let address = format!("{}:6379", pair.addresses[&Role::Master]);
     let handshake = |version: &str| {

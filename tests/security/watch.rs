@@ -35,7 +35,7 @@ impl Watch {
         Watch { ended, looking }
     }
 
-    /// By what it was read from: `arguments of sh on a machine`.
+    /// Returns the texts by their place, such as `arguments of sh on a machine`.
     pub fn end(self) -> BTreeMap<String, String> {
         self.ended.store(true, Ordering::Relaxed);
         let (seen, looks) = self.looking.join().unwrap();

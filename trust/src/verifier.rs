@@ -17,7 +17,7 @@ use webpki::{Error as Reason, RawPublicKeyEntity};
 /// Says which certificate of a server is accepted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Trust {
-    /// Exactly this leaf, whatever issued it and whatever its names, dates and version are.
+    /// Exactly this leaf. Its issuer, names, dates and version do not matter.
     Pin(Digest),
     /// A leaf that one of these authorities vouches for, in date, for the name or address that is dialled.
     Authority(Authorities),
@@ -135,7 +135,7 @@ fn refusal(
         (CertificateError::BadSignature, _) if let Some(bits) = others.iter().find_map(unusable_bits) => {
             Refusal::KeySize { bits, is_leaf: false }
         }
-        // Somebody else may call itself by an authority's name: the signature decides.
+        // Another issuer may use the name of an authority, so the signature decides.
         (CertificateError::UnknownIssuer | CertificateError::BadSignature, Ok(said)) => {
             Refusal::AuthorityUnknown { issuer: said.issuer }
         }

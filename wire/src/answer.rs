@@ -3,21 +3,22 @@
 
 use crate::bounds::LONGEST_HEADER;
 
-/// Where in an answer the bytes are.
+/// Follows the bytes of an answer, and knows whether they are a line or a value.
 #[derive(Debug, Default)]
 pub struct Walk {
     most_bytes: u64,
     most_values: u64,
     bytes: u64,
     values: u64,
-    /// Of a value whose length was announced, with its line end; these mean nothing here.
+    /// Bytes left of a value whose length was announced, line end included. They have no meaning
+    /// here.
     left: u64,
     /// The beginning of the line that is coming in.
     line: Vec<u8>,
 }
 
 impl Walk {
-    /// Begins before an answer of at most so many bytes and values.
+    /// Begins before an answer of at most this many bytes and values.
     pub fn within(most_bytes: u64, most_values: u64) -> Self {
         Walk {
             most_bytes,

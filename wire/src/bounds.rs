@@ -19,7 +19,7 @@ pub const LONGEST_STREAM_ARGUMENT: u64 = 1 << 40;
 /// An argument of the stream that is longer is not kept.
 pub const LONGEST_KEPT_ARGUMENT: usize = 64 * 1024;
 
-/// Nor are those of one command after so many bytes, or so many arguments.
+/// Further arguments of one command are not kept after this many bytes, or this many arguments.
 pub const MOST_KEPT_BYTES: usize = 4 << 20;
 pub const MOST_KEPT_ARGUMENTS: usize = 1 << 18;
 

@@ -1,4 +1,5 @@
-//! Which arguments of a command are keys that it writes, as an engine tells in its reply to COMMAND. Pure.
+//! Finds the arguments of a command that are keys which it writes, from the engine's reply to
+//! COMMAND. Pure.
 //!
 //! New commands come every year. `effect` lists those that servers send today; for any other name the engine that will have to apply the stream, our
 //! own master, is asked once, before the stream is read.
@@ -10,7 +11,7 @@ use crate::touched::{Effect, Place, Touched};
 use redis::Value;
 use std::collections::HashMap;
 
-/// No engine knows so many; a longer reply is not read to its end.
+/// No engine knows this many commands; a longer reply is not read to its end.
 const MOST_COMMANDS: usize = 10_000;
 
 /// The commands of an engine by their names in lower case, `name|subcommand` for those that have subcommands. Empty by default: then nothing is known.
@@ -48,7 +49,7 @@ enum Begin {
 enum Find {
     /// Up to a last key; a negative one counts from the end, which `limit` divides.
     Range { last: i64, step: i64, limit: i64 },
-    /// As many as an argument says.
+    /// An argument gives the number of keys.
     Count { at: i64, first: i64, step: i64 },
 }
 

@@ -37,7 +37,7 @@ pub fn effect(arguments: &[Argument], table: &CommandTable) -> Result<Effect, St
         "COPY" => copied(arguments),
         "SORT" | "GEORADIUS" | "GEORADIUSBYMEMBER" => stored(arguments),
         name if FIRST_KEY.contains(&name) => at(&[1]),
-        // They change whole databases, whatever an engine says of their keys.
+        // These commands change whole databases, even if an engine lists no keys for them.
         "FLUSHALL" | "FLUSHDB" | "SWAPDB" => None,
         name => return Ok(table.effect(name, arguments).unwrap_or(Effect::Everything)),
     };
@@ -177,7 +177,7 @@ fn stored(arguments: &[Argument]) -> Option<Vec<Touched>> {
     (!keys.is_empty()).then_some(keys)
 }
 
-/// Where the value of an option stands: after one of these words, looked for from `first` on.
+/// Returns the position of an option's value: after one of these words, searched from `first` on.
 fn option(arguments: &[Argument], first: usize, words: &[&str]) -> Option<usize> {
     let is_word = |argument: &Argument| {
         let bytes = argument.bytes().unwrap_or_default();

@@ -58,7 +58,7 @@ unsafe impl GlobalAlloc for Counting {
     }
 
     unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        // While it moves, both are there.
+        // Both blocks exist while the data moves.
         count(size.cast_signed());
         count(-layout.size().cast_signed());
         unsafe { System.realloc(pointer, layout, size) }

@@ -39,7 +39,7 @@ pub struct Info {
     pub maxmemory_policy: String,
     pub evicted_keys: u64,
     pub own_removals: OwnRemovals,
-    /// Without replicas.
+    /// The number of clients, replicas not counted.
     pub connected_clients: u64,
     /// How many clients the server takes, replicas among them; `None` before Redis 6.2.
     pub max_clients: Option<u64>,

@@ -10,7 +10,7 @@ pub fn encode(bytes: &mut Vec<u8>, words: &[&[u8]]) {
     let _ = write(bytes, words);
 }
 
-/// The same into a file or whatever else takes bytes.
+/// Writes the same into a file or another writer.
 pub fn write(sink: &mut (impl Write + ?Sized), words: &[&[u8]]) -> io::Result<()> {
     header(sink, b'*', words.len())?;
     for word in words {

@@ -156,7 +156,8 @@ impl Decoder {
                     if self.arguments.len() < MOST_KEPT_ARGUMENTS {
                         self.arguments.push(argument);
                     } else {
-                        // One of the last that are kept stands for all after it: whoever looks for a key there finds it skipped.
+                        // One of the last kept arguments stands for all after it: a key that should
+                        // be there is found to be skipped.
                         self.arguments[MOST_KEPT_ARGUMENTS - 1] = Argument::Skipped(0);
                     }
                     Ok(self.arguments_left == 0)

@@ -4,23 +4,21 @@ use super::names::Resolver;
 use infra_agent::record::Obstacle;
 use rustls::ClientConnection;
 use rustls::pki_types::ServerName;
-use std::fmt;
-use std::io;
 use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use std::{fmt, io};
 use trust::{Authorities, Policy, Refusal};
 
-/// For name, TCP and TLS together. Redis itself waits longer than this.
+/// Time limit of name, TCP and TLS together. Redis itself waits longer than this.
 const PATIENCE: Duration = Duration::from_secs(15);
-/// For the search of the name.
+/// Time limit of the search for the name.
 const NAME: Duration = Duration::from_secs(8);
-/// For each address.
+/// Time limit of the connection to one address.
 const CONNECT: Duration = Duration::from_secs(4);
-/// For the handshake.
+/// Time limit of the handshake.
 const HANDSHAKE: Duration = Duration::from_secs(6);
 
-/// The source, as the tunnel reaches it.
 #[derive(Clone, Debug)]
 pub struct Source {
     /// Name or address; an IPv6 address without brackets.
@@ -66,7 +64,7 @@ pub fn dial(source: &Source, resolver: &Resolver, policy: Policy) -> Result<Dial
     let deadline = Instant::now() + PATIENCE;
     let (stream, address) = connect(source, resolver, deadline)?;
     let set_up = |error: &dyn fmt::Display| Failure::new(Obstacle::Tls, format!("TLS cannot be set up: {error}"));
-    // Read anew each time: a host's authorities change while the tunnel runs.
+    // The authorities are read at each connection, since they change while the tunnel runs.
     let authorities = || Ok(Authorities::of(rustls_native_certs::load_native_certs().certs));
     let trust = policy.with(authorities).map_err(|error| set_up(&error))?;
     let config = trust.client_config().map_err(|error| set_up(&error))?;

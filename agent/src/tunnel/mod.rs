@@ -133,7 +133,8 @@ pub fn run(tunnel: &Tunnel) -> Result<()> {
             Ok((client, _)) => way.clone().serve(client),
             Err(error) => {
                 eprintln!("infra-agent: tunnel: cannot accept a connection: {error}");
-                // Such as no free file descriptor: at once it would fail again.
+                // An example is that no file descriptor is free. Without a pause the next call
+                // would fail as well.
                 std::thread::sleep(Duration::from_millis(200));
             }
         }

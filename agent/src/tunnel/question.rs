@@ -18,7 +18,7 @@ pub enum Family {
 /// Why a name server gave no addresses.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Silence {
-    /// It knows that the name does not exist.
+    /// The name server knows that the name does not exist.
     NoSuchName,
     /// Another server may know more. The text continues "the name server …".
     Useless(String),

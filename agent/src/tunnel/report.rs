@@ -31,7 +31,7 @@ impl Report {
         }
     }
 
-    /// Notes an open connection, which ends whatever was in the way. Returns its number.
+    /// Notes an open connection, and forgets the obstacle before it. Returns its number.
     pub fn opened(&self, address: SocketAddr) -> u64 {
         let number = self.change(|state| {
             if state.trouble.take().is_some() || state.opened == 0 {

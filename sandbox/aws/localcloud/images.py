@@ -11,7 +11,8 @@ DEBIAN_OWNER = "136693071363"
 ROOT_VOLUME_GB = 8
 PARAMETER_PREFIX = "/aws/service/debian/release"
 RELEASES = {"13": "20251117-2299", "12": "20251112-2294"}
-# Still there for whoever knows their ids; left out of lists that do not ask for deprecated ones.
+# A client that knows their ids still finds them; lists leave them out unless they ask for
+# deprecated ones.
 DEPRECATED = {"11": "20240717-1811"}
 ARCHITECTURES = {"amd64": "x86_64", "arm64": "arm64"}
 

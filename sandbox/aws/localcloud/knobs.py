@@ -42,7 +42,8 @@ ABSENT = {
 }
 # Calls that make what they name, and calls that take it away again.
 MAKING = ("CreateRole", "CreateInstanceProfile", "ImportKeyPair", "DeleteKeyPair")
-# Of so many reads of an object in a bucket that has just begun to keep versions, one finds it.
+# The number of reads of which one finds an object, in a bucket that has just begun to keep
+# versions.
 READS_FOR_ONE = 3
 
 
@@ -52,11 +53,14 @@ class Settings:
 
     # Policies come back with their lists reversed, and lists of one string as that string.
     policies_reordered: bool = False
-    # So long a bucket, role, profile, key pair, group, address or instance is unknown after it was made.
+    # The time for which a new bucket, role, profile, key pair, group, address or instance is
+    # unknown.
     unseen_s: float = 0
-    # So long objects answer 404 to most reads after their bucket begins to keep versions.
+    # The time for which objects answer 404 to most reads, after their bucket begins to keep
+    # versions.
     versions_settle_s: float = 0
-    # Service -> [every, seconds]: in every so many seconds it refuses all calls for some.
+    # Service -> [every, seconds]: in each period of `every` seconds it refuses all calls for
+    # `seconds`.
     throttled: dict[str, list[float]] = field(default_factory=dict)
     # The account encrypts disks by a key of its own that EC2 may not use.
     disk_key_refused: bool = False

@@ -9,10 +9,9 @@ mod processes;
 
 use crate::files::remove_tree;
 use crate::machines::control_group;
-use crate::mounts;
-use crate::network;
 use crate::paths::Paths;
 use crate::record::Record;
+use crate::{mounts, network};
 
 pub use processes::{carries_id, is_running};
 

@@ -29,7 +29,7 @@ pub struct Seeded {
 
 /// Keys that are sent at once.
 const BATCH: u64 = 500;
-/// One key in so many is big.
+/// One key in this number is big.
 const BIG_EVERY: u64 = 20_000;
 
 impl Seed {

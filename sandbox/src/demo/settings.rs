@@ -13,7 +13,6 @@ use crate::connect::Target;
 /// Two web processes and one worker, the standard formation, make this many writes a second.
 const WRITES_PER_SECOND: f64 = 2000.0;
 
-/// The settings of one process.
 pub struct Settings {
     /// REDIS_URL. If REDIS_CA is set, the server must be signed by its PEM certificates.
     pub target: Target,

@@ -17,7 +17,8 @@ use super::store::Store;
 
 /// Writes are sent in small bursts, which costs far less than waking up for each.
 const TICK: Duration = Duration::from_millis(10);
-/// Like the threads of a web server: when all of them wait for Redis, no further request is served.
+/// Number of requests at once, like the threads of a web server. When all of them wait for Redis,
+/// no further request is served.
 const CONCURRENCY: usize = 64;
 /// Two web processes make four fifths of all writes; the worker does their jobs, the last fifth.
 const SHARE: f64 = 0.4;

@@ -185,7 +185,8 @@ impl Worker<'_> {
             .arg(TAKE_TIMEOUT);
         let job: Option<String> = take.query_async(redis).await?;
         if let Some(job) = &job {
-            // Nobody knew the job before, so it is noted now. A lost answer leaves it in the list.
+            // The ledger has no entry of the job yet. If the answer was lost, the job stays in the
+            // list.
             let operation = self.ledger.attempt(Write::Take { job: job.clone() });
             self.ledger.acknowledged(operation, self.address, None);
         }

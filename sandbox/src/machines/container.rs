@@ -21,9 +21,9 @@ const REBOOT_STATUS: i32 = 133;
 /// How a system ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum End {
-    /// It wants to be started again.
+    /// The machine asked to be started again.
     Reboot,
-    /// It was shut down, from inside or from outside, or it died.
+    /// The machine was shut down, from inside or from outside, or it died.
     PowerOff,
 }
 

@@ -9,9 +9,8 @@ use tokio::sync::watch;
 
 use super::container::{Container, End, Start};
 use super::disk::Disk;
-use super::first_boot;
 use super::step::{Step, next};
-use super::{MachineStatus, Site, addresses_of, control_group};
+use super::{MachineStatus, Site, addresses_of, control_group, first_boot};
 use crate::aws::{Instance, authority};
 use crate::delay::Delay;
 use crate::metadata;

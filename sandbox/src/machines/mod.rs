@@ -21,7 +21,6 @@ use tokio::task::JoinSet;
 use crate::aws::{Hypervisor, Instance, World};
 use crate::paths::Paths;
 
-/// One line of `sandbox status`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MachineStatus {
     /// The `infra:name` or `Name` tag, if any.
@@ -33,7 +32,7 @@ pub struct MachineStatus {
     pub addresses: Vec<String>,
     /// Process id of the machine's init on this computer.
     pub leader: Option<i32>,
-    /// Why it is not as the API wants it.
+    /// The reason why the machine is not as the API wants it.
     pub problem: Option<String>,
 }
 

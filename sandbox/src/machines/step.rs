@@ -7,7 +7,7 @@ pub enum Step {
     Rest,
     /// Bring it up, then say that it is running.
     Boot,
-    /// It is up already and the API still waits to hear of it.
+    /// The machine is up already, and the API still has to be told.
     SayRunning,
     /// Follow changes of addresses and rules.
     Update,

@@ -8,7 +8,6 @@ use base64::Engine;
 
 use crate::aws::Instance;
 
-/// The answer to one path.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Answer {
     Text(String),

@@ -44,7 +44,6 @@ pub struct Failures {
     pub changes: Vec<Change>,
 }
 
-/// The fate of one request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fate {
     Passes,

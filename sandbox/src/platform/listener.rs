@@ -132,7 +132,7 @@ impl Listener for SeverableListener {
             };
             let changed = async {
                 if self.outage.changed().await.is_err() {
-                    // Nobody is left who could begin an outage.
+                    // The sender is gone, so no outage can begin any more.
                     std::future::pending::<()>().await;
                 }
             };

@@ -1,7 +1,6 @@
 //! Where new hosts go: two different zones, so that losing one does not lose both.
 
-use crate::model::cloud::Wanted;
-use crate::model::cloud::{Network, Subnet};
+use crate::model::cloud::{Network, Subnet, Wanted};
 use crate::model::error::{Error, Result};
 use crate::model::role::Role;
 use std::collections::BTreeMap;

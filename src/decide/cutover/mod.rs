@@ -126,7 +126,6 @@ impl Refusal {
     }
 }
 
-/// Returns the next action of `command`.
 pub fn decide(command: Command, past: &Past, world: &World) -> Next {
     use MasterRole::{Following, Promoted};
     let lists = lists(world.fence);
@@ -149,7 +148,7 @@ pub fn decide(command: Command, past: &Past, world: &World) -> Next {
         },
         (Some(Phase::Returning), _) if command == Command::Back => Next::Do(returning(lists, world).to_vec()),
         (Some(Phase::Returning), _) => Next::Then(returning(lists, world).to_vec()),
-        // No app wrote to the new side, so the change can be taken back, whatever became of it.
+        // No app wrote to the new side, so the change can be taken back, even if it was made.
         (Some(Phase::Switching), Promoted) if command == Command::Back => match world.ours {
             Stillness::Still => Next::Do(lists.give_back.to_vec()),
             Stillness::Moved | Stillness::Unknown => Next::Refuse(Refusal::SwitchIsHalfDone),

@@ -565,6 +565,6 @@ struct Run {
     replicate: bool,
     writes_between: usize,
     refusing: Refusing,
-    /// Which change is the first to be refused.
+    /// The number of the first change that is refused.
     refuses_at: usize,
 }

@@ -40,7 +40,7 @@ pub enum Step {
     StartApp,
     /// Waits until what was started runs the newest release.
     AwaitRunning,
-    /// Waits for the grace of replaced processes: so long they may come back to the source.
+    /// Waits for the grace of replaced processes, during which they may come back to the source.
     AwaitClients,
     /// Waits until all writers have left the source and stay away; no pause holds them back.
     AwaitGone,
@@ -148,9 +148,9 @@ use Step::{
 pub(crate) struct Lists {
     /// Prepares the app before the cutover.
     pub before: &'static [Step],
-    /// From following to the proof.
+    /// The steps from following to the proof.
     proving: &'static [Step],
-    /// From a fence that stands in part or whole to the proof.
+    /// The steps from a fence that stands in part or whole to the proof.
     proving_again: &'static [Step],
     promoting: &'static [Step],
     /// The promotion if the switch follows at once: as few steps as possible are inside the fence.
@@ -167,9 +167,11 @@ pub(crate) struct Lists {
     moving_several: &'static [Step],
     pub settle: &'static [Step],
     pub resume_settle: &'static [Step],
-    /// From a promotion to following, for an app on the source or one whose change was refused.
+    /// The steps from a promotion back to following, for an app on the source or one whose change
+    /// was refused.
     pub give_back: &'static [Step],
-    /// From a finished switch to following. The source stays fenced until all apps have moved back.
+    /// The steps from a finished switch back to following. The source stays fenced until all apps
+    /// have moved back.
     pub back_from_switch: &'static [Step],
 }
 
@@ -182,17 +184,17 @@ impl Lists {
         [self.proving_again, self.promoting].concat()
     }
 
-    /// From following to switched.
+    /// Returns the steps from following to switched.
     pub fn straight(&self, several: bool) -> Vec<Step> {
         [self.proving, self.promoting_to_switch, self.moving(several)].concat()
     }
 
-    /// From a promotion to switched.
+    /// Returns the steps from a promotion to switched.
     pub fn switch(&self, several: bool) -> Vec<Step> {
         [self.announcing, self.moving(several)].concat()
     }
 
-    /// From a switch that was announced to switched.
+    /// Returns the steps from an announced switch to switched.
     pub fn forward(&self, several: bool) -> Vec<Step> {
         [self.announced, self.moving(several)].concat()
     }

@@ -15,7 +15,6 @@ pub struct Catalogue {
     pub findings: Vec<Finding>,
 }
 
-/// The log of one timeline.
 #[derive(Clone, Debug, Default)]
 pub struct Log {
     /// `None` if the record is missing.
@@ -47,7 +46,7 @@ pub enum Wrong {
     Gap,
     /// The engine does not load it.
     Load,
-    /// Nothing new has come for too long.
+    /// The newest backup is too old.
     Stale,
     /// The bucket could not be read.
     Unreachable,

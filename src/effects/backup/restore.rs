@@ -24,7 +24,7 @@ pub const LOADING: Duration = Duration::from_secs(3600);
 pub const COMMANDS: &str = "commands.resp";
 
 /// The parts and the result of a restore.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Default, Serialize)]
 pub struct Restored {
     /// The base's folder in the bucket.
     pub base: String,
@@ -240,12 +240,8 @@ pub async fn to_folder(
         last_write_at: built.last_second.and_then(second),
         base_bytes: built.base_bytes,
         log_bytes: built.log_bytes,
-        loaded: None,
-        unjudged_here: None,
-        later_s: None,
-        picked: None,
         build_s,
-        load_s: 0.0,
+        ..Restored::default()
     };
     if !load {
         return Ok(restored);

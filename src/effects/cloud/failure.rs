@@ -11,7 +11,7 @@ use std::error::Error as StdError;
 const LONGEST: usize = 400;
 
 pub(crate) trait Explain<T> {
-    /// `permission` is the one that the call needs; `what` fits after "failed to".
+    /// `permission` is the one that the call needs; `what` fits after "cannot".
     fn explain(self, permission: Permission, what: impl FnOnce() -> String) -> Result<T>;
 
     /// As `explain`, but returns `None` if AWS answers with one of these codes.

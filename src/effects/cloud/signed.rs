@@ -20,8 +20,8 @@ impl Bucket {
             .map_or(wanted, |left| left.min(wanted)))
     }
 
-    /// Those that the client keeps may be about to end; these are as fresh as they can be. Returns
-    /// how much longer they live too.
+    /// Returns credentials that are as fresh as possible, and how much longer they live. The
+    /// credentials that the client keeps may be about to end.
     async fn fresh_credentials(&self) -> Result<(Credentials, Option<Duration>)> {
         let credentials = self.credentials.provide_credentials().await;
         let credentials = credentials.map_err(|error| failed(&self.name, error.to_string()))?;

@@ -14,7 +14,7 @@ impl Settings {
         let mut description = Description {
             label: self.label.clone(),
             engine: layout,
-            // Without authorities of the public kind the agent trusts no S3.
+            // The agent needs the public authorities to trust S3.
             packages: [layout.server_package, layout.tools_package, "ca-certificates"]
                 .map(String::from)
                 .to_vec(),

@@ -18,7 +18,6 @@ pub struct Layout {
     pub users_file: &'static str,
     pub certificate_file: &'static str,
     pub key_file: &'static str,
-    /// The authorities that the engine trusts.
     pub authorities_file: &'static str,
     pub data_folder: &'static str,
     /// The socket for root without TLS; nobody else may open it.

@@ -109,7 +109,7 @@ pub struct Upstream {
     /// `None` if the source knows only a password.
     pub user: Option<String>,
     pub password: Option<Secret>,
-    /// Which certificate of it is accepted; `None` if it speaks no TLS.
+    /// The certificate that the source must show; `None` if it speaks no TLS.
     pub trust: Option<Policy>,
     /// The address of the master that the source sees, if it is known: for hints.
     pub seen_as: Option<String>,

@@ -19,7 +19,8 @@ const AUTHORITY_DAYS: i64 = 3650;
 const HOST_DAYS: i64 = 397;
 /// Any run of `up` within this many days of the end renews a host's certificate.
 pub const RENEW_DAYS: i64 = 60;
-/// Nobody has run `up` for a month by then, so the end is reported as a danger.
+/// `up` renews it earlier. So with fewer days left, `up` has not run for a month, and the end is
+/// reported as a danger.
 pub const WARN_DAYS: i64 = 30;
 
 /// A certificate and its key, both in PEM.

@@ -17,7 +17,7 @@ use infra_agent::record::{Obstacle, TunnelStatus};
 use serde::Serialize;
 
 pub const UNIT: &str = "infra-tunnel.service";
-/// Where the engine follows: one below its own port, and on loopback alone.
+/// The address at which the engine follows: on loopback alone, one port below its own.
 pub const HOST: &str = "127.0.0.1";
 pub const PORT: u16 = 6378;
 const STATUS: &str = "/run/infra-tunnel/status.json";

@@ -1,4 +1,5 @@
-//! The first words on a bare stream, each answered by one line: for conversations that then go another way than one command after the other.
+//! The first commands on a bare stream, each with a reply of one line. Afterwards the stream is
+//! used for something else than commands.
 
 use super::server::Server;
 use super::stream::Stream;
@@ -8,7 +9,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use wire::bounds::LONGEST_ANSWER_LINE;
 use wire::resp::encode;
 
-/// For each answer.
+/// Time limit of one answer.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 
 pub(super) struct Bare {

@@ -117,7 +117,8 @@ async fn a_certificate_that_no_public_authority_knows_gets_the_advice_to_pin_it(
     assert!(error.next_step().unwrap().contains("infra check --pin"));
 }
 
-/// For the second run of the test below, whose system's authorities are others.
+/// The second run of the test below gets the port by this variable. Its system has other
+/// authorities.
 const PORT: &str = "INFRA_TEST_PORT";
 
 #[tokio::test]

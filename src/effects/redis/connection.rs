@@ -23,7 +23,6 @@ const ALIVE: Duration = Duration::from_millis(if cfg!(test) { 300 } else { 20_00
 pub struct Connection {
     inner: MultiplexedConnection,
     place: Arc<str>,
-    /// The database that the connection has selected.
     own_database: i64,
     /// The database for requests of this clone.
     database: i64,

@@ -14,7 +14,7 @@ use tokio::time::{Instant, timeout_at};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-/// For name, TCP and TLS handshake together.
+/// Time limit of name, TCP and TLS handshake together.
 pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The abilities of both kinds of stream.

@@ -87,7 +87,7 @@ pub struct Rate {
 }
 
 impl Survey {
-    /// Looks for so long: rates and calls of others come from two readings of INFO.
+    /// The time between two readings of INFO, which show rates and calls of others.
     pub async fn read(connection: &mut Connection, watching: Duration) -> Result<(Survey, Permissions)> {
         connection.count_commands();
         let begun = Instant::now();

@@ -14,7 +14,7 @@ pub use ::trust::{Certificate, Digest};
 pub enum Trust {
     /// Signed by one of these authorities (PEM) for the host or address that was dialled.
     Authority(String),
-    /// Exactly this leaf, whatever issued it and whatever its names and dates are.
+    /// Exactly this leaf. Its issuer, names and dates do not matter.
     Pin(Digest),
     /// Signed by an authority of the system's store, for the host or address that was dialled.
     Public,

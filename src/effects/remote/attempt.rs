@@ -18,7 +18,7 @@ const HANDSHAKE: Duration = Duration::from_secs(20);
 /// The outcome of one attempt. `Wrong` is final, a repeated `Cut` too; others may change with time.
 pub enum Attempt {
     LoggedIn(ssh2::Session, TcpStream),
-    /// Nobody answers at the address (yet).
+    /// No server answers at the address, or none yet.
     Absent(String),
     /// A server refuses us. A quick retry makes it worse (PerSourcePenalties of OpenSSH).
     TurnedAway(String),

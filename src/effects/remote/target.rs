@@ -37,7 +37,7 @@ impl Output {
         String::from_utf8_lossy(&self.stdout).into_owned()
     }
 
-    /// Returns this output, or an error if the command failed; `what` fits after "failed to".
+    /// Returns this output, or an error if the command failed; `what` fits after "cannot".
     pub fn expect_success(self, what: &str) -> Result<Self> {
         if self.succeeded() {
             return Ok(self);

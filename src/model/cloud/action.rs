@@ -5,7 +5,6 @@ use super::wanted::{LifecycleRule, ObjectLock};
 use crate::model::role::Role;
 use serde_json::Value;
 
-/// One change to the cloud.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Action {
     Bucket(BucketAction),
@@ -145,7 +144,6 @@ pub enum BucketSetting {
     ObjectLock(ObjectLock),
 }
 
-/// A host to make.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HostSpec {
     pub role: Role,

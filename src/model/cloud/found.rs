@@ -88,7 +88,7 @@ pub struct Profile {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Instance {
     pub id: String,
-    /// From its tag.
+    /// The role that its tag names.
     pub role: Role,
     /// EC2's word: `pending`, `running`, `stopping` or `stopped`.
     pub state: String,

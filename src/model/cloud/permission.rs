@@ -17,7 +17,7 @@ pub enum Scope {
     Backups,
     /// This environment's SSM parameters.
     Parameters,
-    /// Those parameters that hold the host key for first contact.
+    /// The parameters that hold the host keys for first contact.
     FirstContact,
     /// The folder of the parameters, for listing them.
     Path,
@@ -33,7 +33,6 @@ pub enum Scope {
     Newly,
 }
 
-/// The condition of a permission.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum When {
     Always,

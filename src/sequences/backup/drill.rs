@@ -66,7 +66,6 @@ fn words(sampled: &Sampled) -> String {
     )
 }
 
-/// Drills on this computer.
 async fn here(context: &Context, environment: &Environment, choice: &Choice<'_>) -> Result<Report> {
     let step = context.ui.step("drill");
     let folder = temporary()?;
@@ -94,7 +93,7 @@ async fn here(context: &Context, environment: &Environment, choice: &Choice<'_>)
     Ok(report)
 }
 
-/// Drills on an instance that is made for it. The instance is ended, whatever happens.
+/// Drills on an instance that is made for it. The instance is ended, even if the drill fails.
 async fn on_an_instance(context: &Context, environment: &Environment, choice: &Choice<'_>) -> Result<Report> {
     forget_the_dead(context, environment).await?;
     let (instance, report) = {

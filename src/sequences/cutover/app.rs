@@ -228,7 +228,7 @@ impl<R: Record, P: Pair> Cutover<R, P> {
         Ok(())
     }
 
-    /// Returns true if an app's vars were certainly never changed, whatever the platform says now.
+    /// Returns true if an app's vars were certainly never changed.
     fn is_untouched(&self, app: &str) -> bool {
         let was_on_source = self.seen.app == Points::Source && !self.seen.release_pending;
         was_on_source && !self.sent.accepted.contains_key(app) && !self.sent.unclear.contains(app)

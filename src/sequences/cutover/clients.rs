@@ -2,8 +2,7 @@
 
 use crate::effects::redis::clients::Baseline;
 use crate::effects::redis::connection::{Connection, own_name};
-use crate::effects::redis::control;
-use crate::effects::redis::control::Client;
+use crate::effects::redis::control::{self, Client};
 use crate::effects::wait::Pauses;
 use crate::model::clock::Instant;
 use crate::model::error::{Error, Result};

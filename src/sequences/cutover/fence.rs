@@ -44,7 +44,7 @@ enum Keeping {
     Platform(Baseline),
 }
 
-/// What is known of the pause.
+/// A pause as it was last sent, and until when it holds.
 #[derive(Clone, Debug)]
 struct Hold {
     /// The earliest end of the pause, counted from before it was asked for.
@@ -166,7 +166,8 @@ impl Fence {
         Ok(())
     }
 
-    /// Pauses for so long from now on, even if we die. Does nothing for an app that is stopped.
+    /// Sets the pause to this length from now on; it lasts even if we die. Does nothing for an app
+    /// that is stopped.
     pub async fn extend(&self, duration: Duration) -> Result<()> {
         self.holds()?;
         let Keeping::Pause { shared, .. } = &self.keeping else {

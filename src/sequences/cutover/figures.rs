@@ -30,7 +30,6 @@ pub struct Outcome {
     pub release: Option<u64>,
     /// End of the source's pause for `switch-app`.
     pub held_until: Option<Timestamp>,
-    /// Seconds by step.
     pub seconds: BTreeMap<String, f64>,
     /// Further lines for the operator.
     pub notes: Vec<String>,

@@ -82,7 +82,7 @@ pub struct Promotion {
     /// How many keys the source had, over all databases.
     #[serde(default)]
     pub source_keys: u64,
-    /// What the source had removed by itself up to that point; `None` in older journals.
+    /// Removals that the source made by itself, up to that point; `None` in older journals.
     #[serde(default)]
     pub source_removals: Option<OwnRemovals>,
     pub keys_compared: u64,

@@ -1,6 +1,7 @@
 //! Decides how many keys may go in the ordinary course of an app.
 
-/// So many keys may always go: an emptied list is a deleted key, and a queue comes and goes.
+/// This many keys may always vanish: an emptied list is a deleted key, and queues become empty
+/// often.
 const FEW: u64 = 5;
 
 /// Returns true if more keys are gone than an app removes by itself: over a tenth and over a few.

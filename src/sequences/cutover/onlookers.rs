@@ -6,8 +6,7 @@
 use super::clients::{does_nothing, is_strange, only_looks};
 use crate::effects::redis::clients::{Baseline, Group};
 use crate::effects::redis::connection::Connection;
-use crate::effects::redis::control;
-use crate::effects::redis::control::Client;
+use crate::effects::redis::control::{self, Client};
 use crate::model::clock::Instant;
 use crate::model::error::{Error, Result};
 use crate::ui::Step;

@@ -1,12 +1,11 @@
 //! After the switch: disconnects the source's last clients, ends its pause, watches its stream.
 
-use super::clients;
 use super::look::vars_point;
 use super::pair::Pair;
 use super::record::Record;
-use super::removals;
 use super::state::{Cutover, Late};
 use super::watch::{READING, Seen, Watch, command_table};
+use super::{clients, removals};
 use crate::decide::vars::Points;
 use crate::effects::redis::control;
 use crate::model::clock::Instant;
@@ -239,7 +238,7 @@ impl<R: Record, P: Pair> Cutover<R, P> {
         let path = self.setup.folder.join(name);
         self.outcome.notes.push(match write_private(&path, &text) {
             Ok(()) => format!("{more} more late writes: all are listed in {}", path.display()),
-            // Without the file the list is shown whole, since it must not be lost.
+            // If the file cannot be written, the whole list is shown, so that it is not lost.
             Err(error) => format!(
                 "the list could not be written to {}: {error}; {}",
                 path.display(),

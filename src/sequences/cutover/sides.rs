@@ -14,7 +14,8 @@ pub struct Sides {
     pub source: Connection,
     pub master: Connection,
     pub replica: Connection,
-    /// For the master's stream after the promotion; `None` if it could not be dialled.
+    /// An open connection for the master's stream after the promotion; `None` if it could not be
+    /// opened.
     pub dialled: Option<Dialled>,
     /// Requests to our two sides that are under way; see [`Sides::ask_ahead`].
     pub(super) ahead: Vec<JoinHandle<Result<(Info, Info)>>>,

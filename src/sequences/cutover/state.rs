@@ -18,7 +18,7 @@ use crate::model::phase::Command;
 use std::collections::{BTreeMap, BTreeSet};
 use tokio::task::JoinHandle;
 
-/// What a cutover was given, what its journal says, and what it holds at the moment.
+/// The state of a running cutover: its input, its journal, and what the run holds at the moment.
 pub struct Cutover<R: Record, P: Pair> {
     pub(super) setup: Setup<R, P>,
     pub(super) command: Command,
@@ -42,7 +42,7 @@ pub struct Cutover<R: Record, P: Pair> {
     pub(super) sent: Sent,
     /// This run made the proof of the promotion. Nobody was let in before.
     pub(super) proven_here: bool,
-    /// Whether this run let the app log in to the master, or may have.
+    /// True if this run let the app log in to the master, or may have.
     pub(super) access_opened: bool,
     /// When stopping the app began in this run.
     pub(super) stopped_at: Option<(Instant, jiff::Timestamp)>,
@@ -108,7 +108,7 @@ impl<R: Record, P: Pair> Cutover<R, P> {
     }
 }
 
-/// What one run knows of the changes that it sent.
+/// The changes of vars that this run sent, and how they ended.
 #[derive(Default)]
 pub(super) struct Sent {
     /// Apps with an accepted change, and the release before it; `None` if nothing had to change.
@@ -117,7 +117,7 @@ pub(super) struct Sent {
     pub unclear: BTreeSet<String>,
 }
 
-/// What our master shows before the app may log in.
+/// A look at our master before the app may log in.
 pub(super) struct OurLook {
     /// The master's own stream; `None` if it cannot be watched.
     pub watch: Option<Watch>,
@@ -125,7 +125,7 @@ pub(super) struct OurLook {
     pub offset: u64,
 }
 
-/// What the source took after the fence.
+/// Writes that the source took after the fence.
 #[derive(Default)]
 pub(super) struct Late {
     pub writes: u64,

@@ -1,15 +1,13 @@
 //! Performs the steps that touch Redis and the hosts. Those that touch the app are in `app`.
 
 use super::fence::Fence;
-use super::gate;
-use super::logs;
-use super::look;
 use super::onlookers::Onlookers;
 use super::pair::Pair;
 use super::reached::Reached;
 use super::record::Record;
 use super::sides::Sides;
 use super::state::Cutover;
+use super::{gate, logs, look};
 use crate::decide::cutover::Stillness;
 use crate::decide::cutover::steps::Step as Doing;
 use crate::decide::vars::Points;
@@ -208,7 +206,7 @@ impl<R: Record, P: Pair> Cutover<R, P> {
         self.outcome.keys_compared = Some(proof.keys_compared());
         self.outcome.keys_compared_in_fence = Some(proof.keys_compared_in_fence());
         self.outcome.source_offset = Some(proof.offset());
-        // The proof set the watch's mark, so whatever it shows since is late.
+        // The proof set the watch's mark, so every write since then is late.
         self.source_watch = self.reached.proven(proof);
         self.proven_here = true;
         Ok(())

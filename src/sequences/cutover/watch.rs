@@ -15,7 +15,7 @@ use wire::touched::{Effect, Place, Touched};
 /// How long it may take to read the stream up to where the source is.
 pub(super) const READING: Duration = Duration::from_secs(10);
 
-/// So many written keys are listed, each once for a command; more are only counted.
+/// Number of written keys that are listed, each once for a command; further ones are only counted.
 const LISTED: usize = 10_000;
 /// More deletions than this are only counted, of keys and of fields.
 pub(super) const MOST_DELETED: usize = 100_000;
@@ -26,7 +26,7 @@ pub struct Seen {
     pub writes: u64,
     pub first_write_at: Option<Timestamp>,
     pub last_write_at: Option<Timestamp>,
-    /// What was written to which key, for people.
+    /// One line for each written key, for people: the key and the command.
     pub lines: Vec<String>,
     listed: HashSet<String>,
     pub deletions: u64,
@@ -116,8 +116,8 @@ impl Watch {
         Watch::begin_over(None, server, table, info, replid, offset).await
     }
 
-    /// Like [`Watch::begin`], over a connection that was dialled while nobody waited, and with the
-    /// INFO that the server was just asked for.
+    /// Like [`Watch::begin`], over a connection that was opened in advance, and with the INFO that
+    /// the server has just answered.
     pub async fn begin_over(
         open: Option<Dialled>,
         server: &Server,
@@ -186,7 +186,7 @@ impl Watch {
         lock(&self.seen).clone()
     }
 
-    /// Counts anew from here on.
+    /// Begins to count again.
     pub fn mark(&self) {
         *lock(&self.seen) = Seen::default();
     }

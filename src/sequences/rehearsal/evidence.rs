@@ -17,7 +17,7 @@ pub async fn gather(connection: &mut Connection, log: &str) -> Result<Evidence> 
             .unwrap_or(0)
     };
     let mut evidence = Evidence {
-        // Nothing is ever saved there, so this counts every change since the start.
+        // The scratch server never saves, so this counts every change since its start.
         writes: number("rdb_changes_since_last_save"),
         reads: number("keyspace_hits") + number("keyspace_misses"),
         without_login: number("errorstat_NOAUTH"),

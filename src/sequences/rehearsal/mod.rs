@@ -48,7 +48,6 @@ pub struct Setup<'a> {
     /// A session on the master host.
     pub session: &'a Session,
     pub scratch: Scratch,
-    /// The address of the endpoint.
     pub endpoint: &'a str,
     /// PEM
     pub authority: &'a str,

@@ -1,8 +1,7 @@
 //! The scratch server: its files, and its life on the master host.
 
 use crate::effects::host::engine::Layout;
-use crate::effects::host::templates;
-use crate::effects::host::templates::render;
+use crate::effects::host::templates::{self, render};
 use crate::effects::host::users::{app_rules, digest};
 use crate::effects::remote::Session;
 use crate::model::cloud::REHEARSAL_PORT;
@@ -17,7 +16,7 @@ const FOLDER: &str = "/run/infra-rehearsal";
 /// Settings of the pair that an app may notice on its first connection.
 const NOTICED: [&str; 2] = ["databases", "notify-keyspace-events"];
 
-/// An empty server that looks like the endpoint to whoever logs in as `app`.
+/// An empty server that looks like the endpoint to a client that logs in as `app`.
 pub struct Scratch {
     pub engine: Engine,
     /// `redis.settings` of the pair; only those that an app may notice are used.

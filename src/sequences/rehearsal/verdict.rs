@@ -10,7 +10,6 @@ pub struct Evidence {
     pub writes: u64,
     /// Keys that were asked for.
     pub reads: u64,
-    /// Handshakes that failed.
     pub handshakes: Vec<Handshake>,
     /// Logins that were refused: the user that was named, `default` for a password alone.
     pub refused_logins: Vec<String>,
@@ -105,7 +104,7 @@ pub fn handshake(line: &str) -> Option<Handshake> {
     )
 }
 
-/// Passes an app that read and wrote and was refused nothing, whatever strangers tried meanwhile.
+/// Passes an app that read and wrote and was refused nothing. Attempts of strangers do not count.
 pub fn judge(evidence: &Evidence) -> Verdict {
     let failed = |reason: String, remedy: &str| Verdict::Failed {
         reason,

@@ -4,9 +4,8 @@
 
 use super::proof;
 use crate::effects::backup::catalogue::Wish;
-use crate::effects::backup::read;
-use crate::effects::backup::restore;
 use crate::effects::backup::restore::{Altered, COMMANDS, Restored};
+use crate::effects::backup::{read, restore};
 use crate::model::error::{Error, ExitCode, Result};
 use crate::model::size;
 use crate::sequences::context::{Context, Environment};

@@ -84,7 +84,7 @@ async fn serve(
     let work = async {
         let ready = instance.set_up(context).await?;
         let restored = fill(&ready).await?;
-        // It is found again by this: which key it shows, and so that it is it.
+        // The host key identifies the instance when it is found again.
         let record = HostRecord {
             instance_id: instance.id.clone(),
             host_key: ready.0.host_key.to_string(),

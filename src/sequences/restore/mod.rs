@@ -61,7 +61,6 @@ fn name() -> String {
     Timestamp::now().strftime("%Y%m%dT%H%M%SZ").to_string()
 }
 
-/// Describes what is restored.
 fn words(choice: &Choice<'_>, altered: &Altered) -> String {
     let time = choice
         .until

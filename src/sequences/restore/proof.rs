@@ -2,8 +2,7 @@
 
 use crate::effects::backup::catalogue::Choice;
 use crate::effects::backup::load::Loaded;
-use crate::effects::backup::restore;
-use crate::effects::backup::restore::Restored;
+use crate::effects::backup::restore::{self, Restored};
 use crate::effects::host::restore as on_host;
 use crate::effects::host::restore::Checked;
 use crate::model::error::{Error, Kind, Result};

@@ -15,11 +15,11 @@ use std::time::Duration;
 
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// For a release, and after it for the processes to run it.
+    /// Time limit of a release, and after it of the processes that run it.
     pub release: Duration,
-    /// For a process that was asked to stop, which may live unseen.
+    /// Time that a process which was asked to stop may live on unseen.
     pub grace: Duration,
-    /// For others that hold the old password to go.
+    /// Time limit for other clients with the old password to disconnect.
     pub leaving: Duration,
 }
 

@@ -22,7 +22,7 @@ use serde::Serialize;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-/// An agent that was given another password reports within so long.
+/// An agent that got another password reports within this time.
 const AGENT: Duration = Duration::from_secs(60);
 
 #[derive(Serialize)]
@@ -101,7 +101,7 @@ impl Work<'_> {
         Ok(())
     }
 
-    /// Makes whoever uses the password use the new one.
+    /// Makes all users of the password use the new one.
     async fn switch(&self, rotation: &Rotation, rotated: &mut Rotated) -> Result<()> {
         let user = rotation.user;
         let step = self.context.ui.step(format!("{user}: the new one in use"));
@@ -129,7 +129,8 @@ impl Work<'_> {
         self.lock.confirm(Duration::ZERO).await?;
         let secrets = self.secrets().await?;
         let (old, new) = (secrets.password(user)?.clone(), secrets.next_password(user)?.clone());
-        // Stored before a host drops the old one: who reads this one can log in before and after.
+        // The password is stored before a host drops the old one, so a reader of the stored one can
+        // log in before and after.
         let parameters = self.environment.parameters();
         parameters.replace(&parameter::password(user), &new).await?;
         self.enter(rotation, Stage::Removing).await?;

@@ -1,9 +1,8 @@
 //! Makes a host beside the pair whose engine waits for restored data.
 
 use super::hosts::{BOOT, LOGIN, app_rights, passwords, subjects};
-use crate::effects::cloud::Cloud;
-use crate::effects::cloud::ec2;
 use crate::effects::cloud::ec2::{Purpose, RestoreInstance, Run};
+use crate::effects::cloud::{Cloud, ec2};
 use crate::effects::host::programs::Programs;
 use crate::effects::host::{
     AppAccess, Facts, Position, Settings, apply, default_maxmemory, first_contact, plan, tls, user_data,

@@ -8,7 +8,7 @@ use trust::Policy;
 
 #[derive(Clone, Debug)]
 pub struct Known {
-    /// Where to replicate from; `None` after the promotion, when nobody may follow it again.
+    /// The server to replicate from; `None` after the promotion, when nobody may follow it again.
     pub upstream: Option<Upstream>,
     pub record: SourceRecord,
 }

@@ -11,7 +11,6 @@ use serde::Serialize;
 /// Silence that is an alarm. A tunnel reports every few seconds; clocks may differ by less.
 const SILENT_S: i64 = 300;
 
-/// The tunnel, as it reports.
 #[derive(Serialize)]
 pub(super) struct TunnelView {
     /// Host and port that it leads to.
@@ -23,7 +22,7 @@ pub(super) struct TunnelView {
     pub(super) connections: u64,
     /// A word for programs, such as `certificate-changed`.
     pub(super) obstacle: Option<Obstacle>,
-    /// Why it is not connected, or why it last was not.
+    /// The reason why the tunnel is not connected, or why its last connection ended.
     pub(super) why: Option<String>,
 }
 

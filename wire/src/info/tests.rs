@@ -203,7 +203,8 @@ fn info_is_fuzzed() {
     crate::fuzz::text(&valid, &words, |input| {
         if let Ok(info) = Info::parse(input) {
             let _ = (info.keys(), info.own_version().to_string());
-            // Whoever asks for more of the stream begins behind it.
+            // A caller may add to the offset to ask for the rest of the stream, so the sum must not
+            // overflow.
             assert!(info.master_repl_offset.checked_add(1 << 40).is_some());
         }
     });

@@ -69,7 +69,6 @@ impl Write {
     }
 }
 
-/// One line of a ledger.
 #[derive(Clone, Debug, Deserialize, Serialize, PartialEq, Eq)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Record {
@@ -107,7 +106,6 @@ pub enum Record {
 }
 
 impl Record {
-    /// Reads one line.
     pub fn parse(line: &str) -> Result<Self> {
         serde_json::from_str(line).with_context(|| format!("understand the ledger's line {line:?}"))
     }

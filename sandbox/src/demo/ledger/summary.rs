@@ -105,7 +105,6 @@ pub struct Switch {
     pub late_acknowledgements: u64,
 }
 
-/// One process of the app.
 #[derive(Clone, Debug, Serialize)]
 pub struct Process {
     pub name: String,
@@ -155,7 +154,6 @@ fn read_one(expectations: &mut Expectations, mut lines: impl BufRead) -> Result<
     Ok(())
 }
 
-/// The state of reading one ledger.
 struct Reading {
     process: String,
     at_us: u64,

@@ -89,7 +89,7 @@ pub(super) fn dyno(platform: &Platform, dyno: &Dyno) -> Value {
         .find(|app| app.id == dyno.app)
         .and_then(|app| app.releases.iter().find(|release| release.version == dyno.release))
         .map(|release| json!({"id": release.id, "version": release.version}));
-    // Nobody answers at this URL.
+    // No server listens at this URL.
     let attach_url = dyno
         .one_off
         .filter(|one_off| one_off.attached)

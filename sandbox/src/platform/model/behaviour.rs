@@ -35,7 +35,7 @@ pub struct Behaviour {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Logs {
-    /// A line can be read so many real seconds after it was written.
+    /// A line can be read this many real seconds after it was written.
     pub late_seconds: f64,
     /// The answer does not end, and a number of lines cannot be asked for, as on Fir.
     pub endless: bool,

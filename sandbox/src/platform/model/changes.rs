@@ -9,7 +9,6 @@ use super::{
     Action, Addon, App, Attachment, AttachmentState, Behaviour, Platform, ProcessType, Refusal, Release, ReleaseStatus,
 };
 
-/// The change of a release.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Change {
     /// Plain variables are set, or removed where there is no value.

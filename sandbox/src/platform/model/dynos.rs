@@ -50,7 +50,7 @@ pub struct Dyno {
 pub struct OneOff {
     /// In seconds, before scaling. The dyno is ended then.
     pub time_to_live: f64,
-    /// Somebody wants its terminal.
+    /// True if a client is attached to its terminal.
     pub attached: bool,
 }
 
@@ -88,7 +88,7 @@ pub enum AfterExit {
     RestartAfter(f64),
 }
 
-/// A process that ran for so many seconds counts as healthy.
+/// A process that ran for this many seconds counts as healthy.
 const PROVEN_SECONDS: f64 = 60.0;
 const LONGEST_RESTART_DELAY: f64 = 60.0;
 
@@ -281,7 +281,7 @@ impl Platform {
         });
     }
 
-    /// Notes that a process ended by itself or did not start, after so many unscaled seconds.
+    /// Notes that a process ended by itself or did not start, after this many unscaled seconds.
     pub fn exited(&mut self, id: Uuid, exit: &str, ran_seconds: f64, now: Timestamp) -> AfterExit {
         let mut after = AfterExit::Gone;
         self.note(id, now, |dyno| {

@@ -39,7 +39,6 @@ pub struct Platform {
     identifiers: Identifiers,
 }
 
-/// An app of the platform.
 #[derive(Clone, Debug)]
 pub struct App {
     pub id: Uuid,
@@ -153,7 +152,6 @@ impl Platform {
         }
     }
 
-    /// Returns an app by name or id.
     pub fn app(&self, name: &str) -> Result<&App, Refusal> {
         let found = self.apps.iter().find(|app| app.is(name));
         found.ok_or_else(|| Refusal::not_found("app"))
@@ -174,7 +172,6 @@ impl Platform {
         found.ok_or_else(|| Refusal::not_found("add-on"))
     }
 
-    /// Returns an attachment by id.
     pub fn attachment(&self, id: &str) -> Result<&Attachment, Refusal> {
         let found = self
             .attachments

@@ -10,13 +10,13 @@ use super::{Action, DynoState, Platform};
 pub enum Turn {
     /// None is stale any more.
     Done,
-    /// Those that were replaced last are not up yet.
+    /// The dynos that were replaced last are not up yet.
     Wait,
-    /// These are replaced now.
+    /// These dynos are replaced now.
     Replace(Vec<Action>),
 }
 
-/// One in so many is replaced at a time.
+/// One dyno in this number is replaced at a time.
 const PART: usize = 4;
 
 impl Platform {

@@ -7,7 +7,8 @@ fn all(model: &mut Model, run: &Run, steps: &[Step], taken: &mut usize) -> Optio
     for step in steps {
         model.app_writes(run.replicate);
         if *taken == run.dies_after {
-            // Of two requests at the same time, either may be the one that was made.
+            // Two requests were sent at the same time, and either of them may have been carried
+            // out.
             if *step == PromoteAndHold {
                 let _ = model.perform(if run.replicate { LongPause } else { Promote }, run);
                 model.app_writes(run.replicate);

@@ -86,7 +86,7 @@ async fn carry_out(work: &Work<'_>, found: &Found, inputs: &Inputs<'_>) -> Resul
         hosts,
         address,
     } = work.plan.sections();
-    // Each goes on to its end when another fails, so that what was done is what is said to be done.
+    // If one fails, the others still end, so that the report has all that was done.
     let (made, secrets, group, given, endpoint) = tokio::join!(
         Box::pin(base::bucket(work, &bucket)),
         Box::pin(base::parameters_and_key_pair(

@@ -14,7 +14,6 @@ use strum::{Display, EnumString, IntoStaticStr};
 
 const TAG_PURPOSE: &str = "infra:purpose";
 
-/// The purpose of a restore instance.
 #[derive(Clone, Copy, Debug, Display, EnumString, IntoStaticStr, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 #[strum(serialize_all = "snake_case")]
@@ -31,7 +30,6 @@ impl Purpose {
     }
 }
 
-/// A restore instance.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct RestoreInstance {
     pub instance: String,

@@ -97,7 +97,6 @@ struct AtFirst {
 
 struct Shape {
     kind: String,
-    /// Length of a string.
     length: Option<i64>,
     /// Number of elements of a list or a sorted set.
     elements: Option<i64>,

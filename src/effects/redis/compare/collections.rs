@@ -2,13 +2,12 @@
 
 use super::super::connection::is_broken;
 use super::difference::Reason;
-use super::fields;
 use super::kind::{Kind, LARGEST_WINDOW, SMALL_COLLECTION, sizes, step_of};
 use super::pair::{AT_ONCE, Pair, Side, both};
 use super::replies::{Trouble, ask, moved};
-use super::streams;
 use super::verdicts::{BUDGET, Verdicts, settle};
 use super::windows::{large, long_string};
+use super::{fields, streams};
 use crate::model::error::{Error, Result};
 use ::redis::{Value, pipe};
 use futures_util::{StreamExt, stream};

@@ -188,7 +188,6 @@ async fn large(pair: &Pair, name: &[u8], step: i64) -> std::result::Result<Optio
     Ok(None)
 }
 
-/// Reads some fields of a hash.
 async fn some(side: &Side, name: &[u8], fields: &[&[u8]]) -> std::result::Result<Seen, Trouble> {
     let mut commands = pipe();
     commands.cmd("HMGET").arg(name).arg(fields);

@@ -94,7 +94,6 @@ pub struct Comparison {
     pub expired: u64,
     /// More keys differed than are kept, so the four counts may count a key twice.
     pub counts_are_approximate: bool,
-    /// Some of the differing keys.
     pub first: Vec<DifferingKey>,
     pub rounds: Vec<Round>,
     /// How much two expiry times may differ: 0 if both servers report absolute times.
@@ -172,7 +171,7 @@ pub async fn compare_keys(source: &Server, target: &Server, keys: &[Key], option
 /// A server that takes at most so many clients is on a small plan, where each connection counts.
 pub const SMALL_PLAN: u64 = 64;
 
-/// Not compared if the source is older than Redis 7 and the target is not.
+/// This is not compared if the source is older than Redis 7 and the target is not.
 const DEAD_IDS: &str = "pending ids whose entry was deleted, which servers drop from Redis 7 on";
 
 /// Said of every comparison, so that nobody takes it for more than it is.

@@ -2,12 +2,11 @@
 
 use super::super::connection::is_broken;
 use super::super::key::{Key, printable};
-use super::batch;
 use super::difference::{DifferenceKind, Findings, Later};
 use super::pair::{AT_ONCE, Comparator, Pair};
 use super::sweep::{self, BATCH};
 use super::verdicts::Verdicts;
-use super::{Comparison, DatabaseCounts, DifferingKey, Options, Progress, Round};
+use super::{Comparison, DatabaseCounts, DifferingKey, Options, Progress, Round, batch};
 use crate::model::clock::Instant;
 use crate::model::error::Result;
 use futures_util::{StreamExt, TryStreamExt, stream};
@@ -33,7 +32,6 @@ impl Comparator {
         run(self, Scope::Everything, options, progress).await
     }
 
-    /// Compares these keys, in rounds.
     pub async fn keys(&mut self, keys: &[Key], options: &Options) -> Result<Comparison> {
         run(self, Scope::Keys(keys.to_vec()), options, &|_| {}).await
     }

@@ -20,7 +20,8 @@ fn names(effect: &Effect) -> Vec<String> {
         .collect()
 }
 
-/// Whatever an engine can be asked to write, our effect has the keys that the engine itself finds in it. Arguments are drawn from words of which some mean something.
+/// Asks an engine for random writes, and checks that our effect has the keys that the engine itself
+/// finds in them. Some of the random arguments are words that the commands know.
 async fn every_write_is_covered(server: &TestServer) {
     let mut connection = server.connect(0).await;
     let table = command_table(&mut connection).await;

@@ -1,4 +1,5 @@
-//! Which keys were written, and at which offset last: a bounded number of them. Pure.
+//! Collects the written keys, each with the offset of its last write. Their number is bounded.
+//! Pure.
 
 use super::super::key::{Key, printable};
 use super::Event;
@@ -9,7 +10,7 @@ use wire::effect::effect;
 use wire::stream::Command;
 use wire::touched::{Effect, Place, Touched};
 
-/// Beyond so many keys, or bytes of their names, they are no longer told apart.
+/// With more keys than this, or more bytes of names, single keys are no longer remembered.
 const MOST_KEYS: usize = 1_000_000;
 const MOST_BYTES: usize = 128 << 20;
 
@@ -70,7 +71,7 @@ pub(super) struct Record {
     everything_until: u64,
     most_keys: usize,
     seen: Seen,
-    /// For commands that `effect` does not list.
+    /// The keys of commands that `effect` does not list.
     table: Arc<CommandTable>,
 }
 

@@ -1,4 +1,4 @@
-//! From a bare stream to a replication stream that continues at a known offset.
+//! Turns a bare stream into a replication stream that continues at a known offset.
 
 use super::super::bare::Bare;
 use super::super::server::Server;

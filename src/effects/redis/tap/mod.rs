@@ -142,7 +142,7 @@ impl Tap {
         self.progress.borrow().position
     }
 
-    /// Why the tap knows nothing more, if so.
+    /// Returns the reason why the stream ended; `None` if it goes on.
     pub fn broken(&self) -> Option<String> {
         self.progress.borrow().broken.clone()
     }
@@ -169,7 +169,8 @@ impl Tap {
         self.record().forget(mark);
     }
 
-    /// Waits until the stream was received up to this offset, which the server told at a moment after whatever is to be seen.
+    /// Waits until the stream was received up to this offset. The server has reported it after the
+    /// writes that should be seen.
     pub async fn reach(&self, offset: u64, within: Duration) -> Result<()> {
         let mut progress = self.progress.clone();
         let end = Instant::now().after(within);

@@ -342,13 +342,13 @@ async fn an_offset_that_is_not_reached_in_time_is_an_error() {
 
 #[tokio::test]
 async fn a_tap_that_would_cost_a_copy_is_refused_before_it_does() {
-    // Nobody ever followed it: no backlog.
+    // No replica ever followed this server, so it has no backlog.
     let alone = TestServer::start(&[]).await;
     alone.script("SET a 1").await;
     let error = Tap::open(&alone.server(), &info(&alone).await).await.err().unwrap();
     assert!(error.to_string().contains("no backlog"), "{error}");
     assert_eq!(full_syncs(&alone).await, "sync_full:0");
-    // It became another since.
+    // The replication id has changed since.
     let (source, _replica) = followed(&[]).await;
     let mut stale = info(&source).await;
     stale.replid = "0123456789012345678901234567890123456789".into();
@@ -364,7 +364,7 @@ async fn a_tap_logs_in_over_tls_and_a_denied_psync_is_said() {
     source
         .script("ACL SETUSER tap on >right ~* &* +@all\n CONFIG SET repl-diskless-sync-delay 0")
         .await;
-    // Somebody who asks for a copy, and goes, leaves a backlog.
+    // A client that asks for a copy and disconnects leaves a backlog.
     let mut asking = source.connect(0).await;
     let _ = tokio::time::timeout(Duration::from_millis(200), asking.ask(&command("PSYNC ? -1"))).await;
     drop(asking);

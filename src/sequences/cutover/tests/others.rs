@@ -20,7 +20,7 @@ async fn back_is_refused_with_a_count_once_the_new_side_was_written_to() {
     let error = stage.run(Command::Back).await.unwrap_err();
     let text = error.chain().join(": ");
     assert!(text.contains("writes are at stake"), "{text}");
-    // Nothing was touched: the app writes on.
+    // The refusal changed nothing, so the app still writes.
     expect_moved(&stage).await;
     stage.end().await;
 }
@@ -153,7 +153,7 @@ async fn a_write_to_the_source_behind_the_fence_is_seen_and_nothing_is_lost() {
     stage.load().await;
     stage.run(Command::Promote).await.unwrap();
     stage.at_source("CLIENT UNPAUSE\nSET sneaked 1").await;
-    // It is there at the end: the master followed again before it was promoted anew.
+    // The write is on our side at the end: the master followed again before it was promoted anew.
     stage.run(Command::SwitchApp).await.unwrap();
     expect_moved(&stage).await;
     let there: String = stage.master.run("GET sneaked").await;
@@ -263,7 +263,7 @@ async fn a_source_that_came_back_empty_is_not_followed_though_it_took_as_many_ne
 async fn a_source_that_was_demoted_is_never_fenced() {
     let stage = Stage::new(0.02).await;
     stage.load().await;
-    // It keeps its ids until it has copied its new master, and nobody listens there.
+    // The replica keeps its ids until it has copied its new master, and no server listens there.
     stage.at_source("REPLICAOF 127.0.0.1 1").await;
     let error = stage.run(Command::Promote).await.unwrap_err();
     // Its stream ended when it was demoted, so that even the comparison cannot begin.

@@ -1,4 +1,4 @@
-//! What `--dry-run` shows before a cutover: the steps to perform, for each kind of fence.
+//! The output of `--dry-run` before a cutover: the steps, for each kind of fence.
 
 use super::super::{Command, preview};
 use super::stage::Stage;
