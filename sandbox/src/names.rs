@@ -9,7 +9,7 @@
 use std::fs;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use nix::mount::{MsFlags, mount};
@@ -76,7 +76,7 @@ impl NameServer {
 }
 
 /// Answers one question of a connection, in which each message has its length before it.
-async fn by_tcp(client: &mut TcpStream, file: &PathBuf) -> io::Result<()> {
+async fn by_tcp(client: &mut TcpStream, file: &Path) -> io::Result<()> {
     let mut question = vec![0; usize::from(client.read_u16().await?)];
     client.read_exact(&mut question).await?;
     if let Some(answer) = answer(&question, &known(file)) {
@@ -87,7 +87,7 @@ async fn by_tcp(client: &mut TcpStream, file: &PathBuf) -> io::Result<()> {
     Ok(())
 }
 
-fn known(file: &PathBuf) -> String {
+fn known(file: &Path) -> String {
     fs::read_to_string(file).unwrap_or_default()
 }
 
