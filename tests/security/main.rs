@@ -21,6 +21,8 @@ mod rotation;
 mod rules;
 mod scan;
 mod ssh;
+mod tunnel;
+mod unit;
 mod users;
 mod watch;
 
@@ -35,9 +37,12 @@ fn client_errors(world: &World) -> (u64, u64) {
 
 #[test]
 fn a_pair_keeps_out_everybody_who_has_no_business_there() {
-    let world = World::raise(2_000);
+    let by_name = ["--time-scale", "0.1", "--addon-name", "--addon-tls", "authority"];
+    let world = World::raise_as(2_000, &by_name);
     network::lets_in_two_ranges(&world);
     world.infra(&["up", "--yes"]).exits(0);
+    tunnel::says_what_changed_under_it(&world);
+    unit::says_itself_why_it_does_not_start(&world);
     network::strangers_find_the_ports_of_the_rules_and_behind_them_nothing_without_a_password(&world);
     iam::a_hosts_credentials_make_backups_and_nothing_else(&world);
     leaks::a_planted_one_is_found(&world);
