@@ -28,6 +28,13 @@ fn plan_lines(plan: &Value) -> Vec<String> {
         .collect()
 }
 
+fn as_many_changes_are_made_as_were_planned(printed: &str) {
+    let first_number = |line: &str| line.split_whitespace().find_map(|word| word.parse::<u64>().ok());
+    let of = |words: &str| printed.lines().find(|line| line.contains(words)).and_then(first_number);
+    let (planned, made) = (of("In all: "), of(" changes made"));
+    assert!(planned.is_some() && planned == made, "{planned:?} {made:?} {printed}");
+}
+
 #[test]
 fn an_app_moves_with_one_command_and_nothing_is_lost() {
     // AWS, platform and machines answer late, throttled and in another order; see docs/sandbox.md.
@@ -42,7 +49,7 @@ fn an_app_moves_with_one_command_and_nothing_is_lost() {
         assert!(plan_lines(&plan)[0].contains("t3.micro"), "{plan}");
     }
 
-    world.infra(&["up", "--yes"]).exits(0);
+    as_many_changes_are_made_as_were_planned(&world.infra(&["up", "--yes"]).exits(0).printed());
     let status = world.status();
     assert_eq!(status["phase"], "following");
     assert_eq!(status["app"], "source");

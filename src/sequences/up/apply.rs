@@ -27,11 +27,12 @@ const SYNC: Duration = Duration::from_secs(20 * 60);
 
 pub(super) async fn apply(context: &Context, environment: &Environment, seen: Seen) -> Result<ExitCode> {
     cloud::apply::make_bucket(&environment.cloud, &seen.wanted, &seen.plan, &context.ui).await?;
+    let before = seen.plan.sections().bucket.len();
     let work = async |lock: &Held| {
         let applying = async {
             let again = look(&context.quietly(), environment).await?;
             refuse_surprises(&seen, &again)?;
-            apply_locked(context, environment, again, lock).await
+            apply_locked(context, environment, again, before, lock).await
         };
         context.interrupt.or(applying).await
     };
@@ -62,7 +63,14 @@ fn refuse_surprises(shown: &Seen, now: &Seen) -> Result<()> {
     }
 }
 
-async fn apply_locked(context: &Context, environment: &Environment, mut seen: Seen, lock: &Held) -> Result<()> {
+/// `before`: how many changes were made without the lock, which needs the bucket.
+async fn apply_locked(
+    context: &Context,
+    environment: &Environment,
+    mut seen: Seen,
+    before: usize,
+    lock: &Held,
+) -> Result<()> {
     let planned = seen.changes();
     // The hosts get what was planned for them, over the sessions that looked.
     let mut looked = seen.hosts.take().unwrap_or_default();
@@ -133,7 +141,7 @@ async fn apply_locked(context: &Context, environment: &Environment, mut seen: Se
             lock
         )
     )?;
-    let made = made(planned, stood.done.len(), [&master, &replica]);
+    let made = made(planned, before + stood.done.len(), [&master, &replica]);
     let mut warnings = master.warnings;
     warnings.extend(replica.warnings);
     let sessions = [&master.session, &replica.session];
