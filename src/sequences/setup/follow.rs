@@ -161,7 +161,7 @@ mod tests {
         };
         let error = still_follows("replica", &info("master")).unwrap_err();
         assert!(error.to_string().contains("the replica: it is a master"), "{error}");
-        let follows = info("slave\r\nmaster_host:h\r\nmaster_port:1\r\nmaster_link_status:down");
+        let follows = info("slave\r\nmaster_host:h\r\nmaster_port:1\r\nmaster_link_status:down\r\nslave_repl_offset:1");
         still_follows("replica", &follows).unwrap();
     }
 }
