@@ -1,7 +1,7 @@
-//! The name server of the machines. It knows the names of one file and nothing else, and asks nobody.
+//! The name server of the machines. It knows the names of one file and nothing else.
 //!
 //! The file has the form of `/etc/hosts`. It is read anew for each question, so a test moves a name
-//! by writing the file. A name that is not in it does not exist.
+//! by writing the file. A name that is not in it does not exist: no other server is asked.
 //!
 //! Operator and app find the add-on by a file of their own ([`address`]): what they resolve would
 //! else be asked of this computer's resolver, which leads elsewhere.

@@ -1,4 +1,5 @@
-//! The source changes under a running tunnel: its certificate, the certificate's name, and what its own name resolves to.
+//! The source changes under a running tunnel: its certificate, the certificate's name, and the
+//! address that its own name resolves to.
 
 use crate::machine::Machine;
 use sandbox::addon::{Authority, Provider, Tls, authority, make_certificate};
@@ -37,7 +38,7 @@ fn resolve(address: &str) {
     fs::write(access::paths().names(), line).unwrap();
 }
 
-/// Ends the connection, so that the tunnel opens another one, and waits until `status` gives this reason.
+/// Ends the connection, so that the tunnel opens another one. Waits until `status` gives this reason.
 #[track_caller]
 fn is_named(world: &World, obstacle: &str, words: &str) {
     now(provider().cut_clients()).unwrap();
