@@ -37,7 +37,6 @@ enum Why {
     Due,
     /// The memory for one segment is full.
     Full,
-    /// An increment begins.
     Begins,
 }
 

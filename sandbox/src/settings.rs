@@ -43,7 +43,6 @@ fn time_scale(text: &str) -> Result<f64, String> {
 }
 
 impl Settings {
-    /// Returns the same settings as arguments.
     pub fn as_arguments(&self) -> Vec<String> {
         let mut arguments = vec![
             format!("--time-scale={}", self.time_scale),

@@ -27,7 +27,6 @@ pub struct World {
     pub aws: Aws,
     pub bucket: Bucket,
     pub folder: tempfile::TempDir,
-    /// The agent.
     pub program: PathBuf,
     /// The agent's niceness; 5 in its unit on hosts.
     pub niceness: u8,

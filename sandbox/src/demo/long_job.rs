@@ -16,7 +16,6 @@ use super::settings::Settings;
 use super::store::{Store, reason};
 use crate::connect::Target;
 
-/// The one long job of a worker.
 pub struct LongJob {
     target: Target,
     ledger: Arc<Ledger>,

@@ -34,7 +34,6 @@ impl Disk {
         &self.folder
     }
 
-    /// Mounts it, unless it is mounted.
     pub fn mount(&self) -> Result<()> {
         let root = self.root();
         for part in ["upper", "work", "root"] {
@@ -77,7 +76,6 @@ impl Disk {
         umount2(&root, MntFlags::MNT_DETACH).with_context(|| format!("unmount the disk {}", root.display()))
     }
 
-    /// Removes the disk with everything on it.
     pub fn remove(&self) -> Result<()> {
         self.unmount()?;
         crate::files::remove_tree(&self.folder)

@@ -31,7 +31,6 @@ pub struct Restored {
     pub pieces: usize,
     /// The second that was asked for; `None`: up to the end of the log.
     pub at: Option<Timestamp>,
-    /// The second of the last restored write.
     pub last_write_at: Option<Timestamp>,
     pub base_bytes: u64,
     pub log_bytes: u64,

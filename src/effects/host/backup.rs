@@ -42,7 +42,6 @@ pub fn bucket_url(bucket: &str, region: &str, endpoint: Option<&str>) -> String 
     }
 }
 
-/// Holds what a host reports of its backups.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Backups {
     pub agent: Option<AgentStatus>,

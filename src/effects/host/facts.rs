@@ -10,7 +10,6 @@ use base64::engine::general_purpose::STANDARD;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// Holds what a host reported.
 #[derive(Clone, Debug, Default)]
 pub struct Facts {
     /// Files and directories that exist.

@@ -23,7 +23,6 @@ pub enum Checked {
         keys: u64,
         /// Number of keys with an expiry, which may pass before the live engine has loaded them.
         expires: u64,
-        /// Number of keys that have expired.
         expired: u64,
         version: String,
     },

@@ -113,7 +113,6 @@ pub fn remedy(obstacle: Obstacle) -> &'static str {
 /// The answer of a host that tried to reach a source.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Trial {
-    /// By this address.
     Reached(String),
     Failed(String),
     /// The host's agent is of a version that cannot try.

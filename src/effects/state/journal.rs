@@ -134,7 +134,6 @@ impl Journal {
         &self.record.entries
     }
 
-    /// Returns the newest entry of this step.
     pub fn last(&self, step: &str) -> Option<&Entry> {
         self.record.entries.iter().rev().find(|entry| entry.step == step)
     }

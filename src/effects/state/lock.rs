@@ -102,7 +102,6 @@ impl Standing {
     }
 }
 
-/// A lock as it was read.
 pub struct Standing {
     pub record: LockRecord,
     /// By the clock of S3; `None` if the reply had no time.

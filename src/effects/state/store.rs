@@ -65,7 +65,6 @@ impl Store {
         })
     }
 
-    /// Returns the key of a file of the environment.
     pub(super) fn key(&self, file: &str) -> String {
         format!("state/{}/{file}", self.env)
     }

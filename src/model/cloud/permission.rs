@@ -77,7 +77,6 @@ macro_rules! permissions {
         impl Permission {
             pub const ALL: &[Permission] = &[$(Permission::$name),*];
 
-            /// Returns the name in policies.
             pub fn action(self) -> &'static str {
                 match self { $(Permission::$name => concat!($service, ":", stringify!($name))),* }
             }

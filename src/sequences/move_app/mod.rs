@@ -25,7 +25,6 @@ pub struct Plan<'a> {
     pub hold_was_asked_for: bool,
     /// A source that lost a good part of its keys is followed all the same.
     pub accept_loss: bool,
-    /// The apps that `--leave` names.
     pub leave: &'a [String],
     pub confirmed: &'a Confirmed,
     /// Says for the confirmation what is about to happen.

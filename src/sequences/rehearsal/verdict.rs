@@ -20,7 +20,6 @@ pub struct Evidence {
     pub ended: bool,
     /// Its exit status; `None` if the platform's log does not show it.
     pub status: Option<i32>,
-    /// The last lines that it printed.
     pub printed: Vec<String>,
 }
 

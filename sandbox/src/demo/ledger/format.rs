@@ -9,7 +9,6 @@
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 
-/// A write of the app.
 #[derive(Clone, Debug, Deserialize, Serialize, PartialEq, Eq)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Write {
@@ -54,7 +53,6 @@ impl Write {
         }
     }
 
-    /// Returns the name of its kind in reports.
     pub fn kind(&self) -> &'static str {
         match self {
             Self::Marker { .. } => "marker",

@@ -44,7 +44,6 @@ pub struct Expectations {
     pub risings: BTreeMap<Place, Rising>,
     /// By database and key.
     pub counters: BTreeMap<(i64, String), Count>,
-    /// By id.
     pub jobs: BTreeMap<String, Job>,
     /// All processes that wrote a ledger.
     pub processes: BTreeSet<String>,

@@ -85,7 +85,6 @@ struct NewAddon {
     plan: String,
     /// The value of `NAME_URL`; an add-on may have none and give only `values`.
     url: Option<String>,
-    /// The name of its first attachment.
     attachment: String,
     /// Further values, by the variable's name after the attachment's: `TLS_URL`.
     #[serde(default)]

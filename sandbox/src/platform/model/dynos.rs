@@ -262,7 +262,6 @@ impl Platform {
             .collect()
     }
 
-    /// Changes a dyno, if it is known.
     pub fn note(&mut self, id: Uuid, now: Timestamp, change: impl FnOnce(&mut Dyno)) {
         if let Some(dyno) = self.dynos.iter_mut().find(|dyno| dyno.id == id) {
             change(dyno);

@@ -180,7 +180,6 @@ impl Platform {
         found.ok_or_else(|| Refusal::not_found("attachment"))
     }
 
-    /// Returns the listed attachments of an app.
     pub fn attachments_of_app(&self, app: Uuid) -> Vec<&Attachment> {
         self.attachments
             .iter()

@@ -54,7 +54,6 @@ impl Platform {
         Ok(())
     }
 
-    /// Returns the couplings of a pipeline, by its name or id.
     pub fn couplings_of(&self, pipeline: &str) -> Result<Vec<&Coupling>, Refusal> {
         let all = self.couplings.iter();
         let found: Vec<&Coupling> = all

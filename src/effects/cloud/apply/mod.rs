@@ -22,7 +22,6 @@ use work::Work;
 
 /// Values that only the caller can make. Both functions get the secrets that exist by then.
 pub struct Inputs<'a> {
-    /// Returns the value of the parameter with this name.
     pub parameter: &'a (dyn Fn(&str, &Secrets) -> Result<Secret> + Sync),
     /// Returns a host's user-data as plain text. The same secrets must give the same text.
     pub user_data: &'a (dyn Fn(Role, &Secrets) -> Result<Secret> + Sync),
@@ -32,7 +31,6 @@ pub struct Inputs<'a> {
 #[derive(Clone, Debug)]
 pub struct Outcome {
     pub hosts: BTreeMap<Role, Instance>,
-    /// The endpoint.
     pub address: Address,
     pub secrets: Secrets,
     /// The changes that were made, as in the plan; empty if there were none.

@@ -99,7 +99,6 @@ pub async fn run(cloud: &Cloud, names: &Names, host: &HostSpec, group: &str, use
     .await
 }
 
-/// An instance to request.
 pub(super) struct Asked<'a> {
     pub host: &'a HostSpec,
     pub group: &'a str,

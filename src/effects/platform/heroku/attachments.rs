@@ -11,7 +11,6 @@ pub struct Attachment {
     pub id: String,
     /// The stem of its vars: `REDIS` owns `REDIS_URL` and the other vars of its add-on.
     pub name: String,
-    /// The app that it is attached to.
     pub app: String,
     pub addon_id: String,
     pub addon_name: String,

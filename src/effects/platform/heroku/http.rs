@@ -95,7 +95,6 @@ impl Http {
         Ok(Http { client, base, key })
     }
 
-    /// Reads one resource.
     pub(super) async fn get<T: DeserializeOwned>(&self, path: &str, doing: &str) -> Result<T> {
         parsed(
             self.read(path, None, doing)

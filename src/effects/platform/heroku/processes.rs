@@ -24,7 +24,6 @@ pub struct Dyno {
     pub kind: String,
     /// A state such as `starting`, `up`, `crashed`.
     pub state: String,
-    /// The number of the release that it runs.
     pub release: u64,
 }
 

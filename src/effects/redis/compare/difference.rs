@@ -157,7 +157,6 @@ impl Findings {
         self.kept.keys().cloned().collect()
     }
 
-    /// Returns the first keys in order.
     pub fn first(&self, many: usize) -> Vec<(&Key, &Reason)> {
         let mut all: Vec<_> = self.kept.iter().collect();
         all.sort_unstable_by(|a, b| a.0.cmp(b.0));

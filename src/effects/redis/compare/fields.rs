@@ -141,7 +141,6 @@ async fn times(side: &Side, asked: &[(&[u8], Vec<&[u8]>)]) -> Result<(i64, Vec<V
     Ok((now, all))
 }
 
-/// Returns the first field that differs.
 fn unlike(pair: &Pair, source: &Seen, target: &Seen) -> Option<Reason> {
     let names: BTreeSet<&Vec<u8>> = source.fields.keys().chain(target.fields.keys()).collect();
     names.into_iter().find_map(|name| {

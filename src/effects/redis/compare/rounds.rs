@@ -23,7 +23,6 @@ enum Scope {
 }
 
 impl Comparator {
-    /// Compares everything, in rounds.
     pub async fn everything(
         &mut self,
         options: &Options,

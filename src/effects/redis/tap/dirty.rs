@@ -60,7 +60,6 @@ impl DirtyKeys {
     }
 }
 
-/// The memory of a tap.
 #[derive(Debug)]
 pub(super) struct Record {
     database: Option<u32>,
