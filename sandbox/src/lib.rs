@@ -29,6 +29,7 @@ pub mod network;
 mod output;
 pub mod paths;
 pub mod platform;
+pub mod postgres;
 mod random;
 mod record;
 mod run;
