@@ -5,6 +5,7 @@ pub mod cloud;
 pub mod config;
 pub mod error;
 pub mod files;
+pub mod import;
 pub mod names;
 pub mod phase;
 pub mod role;

@@ -1,0 +1,250 @@
+//! The fields of `import.yml`; `docs/import.md` describes each.
+
+use crate::model::values::{Pin, Span};
+use serde::Deserialize;
+use std::collections::BTreeMap;
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Mapping {
+    pub source: Origin,
+    pub target: Target,
+    #[serde(default)]
+    pub limits: Limits,
+    /// How values are written where a table or column does not say it.
+    #[serde(default)]
+    pub encode: Encodings,
+    #[serde(default)]
+    pub tolerate: Tolerances,
+    pub tables: Vec<Table>,
+}
+
+/// The database that is read.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Origin {
+    /// The app's config var that holds the URL.
+    pub config_var: Option<String>,
+    /// Instead: the environment variable of `infra` itself that holds the URL.
+    pub url_env: Option<String>,
+    /// Instead of an authority of the system's store: the digest of the server's certificate.
+    pub tls_pin: Option<Pin>,
+}
+
+/// The Redis that is written.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Target {
+    pub redis: Option<Which>,
+    /// Instead: the environment variable of `infra` itself that holds the URL.
+    pub url_env: Option<String>,
+    pub tls_pin: Option<Pin>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Which {
+    /// The source of `infra.yml`: the Redis that the app uses before it moves.
+    Hosted,
+    /// The master of the pair.
+    Master,
+}
+
+/// What an import may cost the database.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Limits {
+    /// Ranges that are read at the same time; each needs two connections.
+    pub parallel: u32,
+    pub statement_timeout: Span,
+    /// At most so many rows a second are read, over all ranges.
+    pub rows_per_s: Option<u32>,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Limits {
+            parallel: 2,
+            statement_timeout: Span(std::time::Duration::from_secs(60)),
+            rows_per_s: None,
+        }
+    }
+}
+
+/// A table or query, and the keys that its rows become.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Table {
+    /// A table or view, with its schema if that is not `public`.
+    pub table: Option<String>,
+    /// Instead: a SELECT.
+    pub query: Option<String>,
+    /// A name for a query in output.
+    pub name: Option<String>,
+    /// The columns that tell one row from the others.
+    ///
+    /// Default: the primary key.
+    #[serde(default)]
+    pub key_columns: Vec<String>,
+    /// The template of the key, such as `marker:{{ user_id }}`.
+    pub key: String,
+    /// The pattern of its keys, if the template is calculated: `verify` finds keys without a row by it.
+    pub keys: Option<String>,
+    #[serde(rename = "type")]
+    pub kind: KeyType,
+    /// The column of the value, of the member, or of the list's or set's elements if it is an array.
+    pub value: Option<String>,
+    /// The fields of a hash or of a JSON object: columns, or names with their columns.
+    ///
+    /// Default: all columns.
+    pub fields: Option<Fields>,
+    /// The column of a sorted set's score.
+    pub score: Option<String>,
+    /// The column that says when the key ends.
+    pub expires_at: Option<String>,
+    #[serde(default)]
+    pub database: u32,
+    #[serde(default)]
+    pub encode: Encodings,
+    /// Encodings of single columns.
+    #[serde(default)]
+    pub columns: BTreeMap<String, Encodings>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum KeyType {
+    String,
+    Hash,
+    List,
+    Set,
+    SortedSet,
+    /// A JSON object in a string.
+    Json,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(untagged)]
+pub enum Fields {
+    Columns(Vec<String>),
+    Named(BTreeMap<String, String>),
+}
+
+/// How values are written. What is not given is as in the next outer place.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Encodings {
+    pub null: Option<NullForm>,
+    /// The word for NULL with `null: word`.
+    pub null_word: Option<String>,
+    pub time: Option<TimeForm>,
+    pub bytes: Option<BytesForm>,
+    pub bool: Option<BoolForm>,
+}
+
+impl Encodings {
+    /// Returns these, completed by those of the next outer place.
+    #[must_use]
+    pub fn or(&self, outer: &Encodings) -> Encodings {
+        Encodings {
+            null: self.null.or(outer.null),
+            null_word: self.null_word.clone().or_else(|| outer.null_word.clone()),
+            time: self.time.or(outer.time),
+            bytes: self.bytes.or(outer.bytes),
+            bool: self.bool.or(outer.bool),
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum NullForm {
+    /// No field, no member or no key.
+    #[default]
+    Absent,
+    Empty,
+    Word,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum TimeForm {
+    /// Such as `2026-01-31T10:15:00.5Z`.
+    #[default]
+    Iso8601,
+    /// As PostgreSQL prints it, such as `2026-01-31 10:15:00.5+00`.
+    Postgres,
+    /// Since 1970, rounded down.
+    Seconds,
+    /// Since 1970, rounded down.
+    Milliseconds,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum BytesForm {
+    /// The bytes themselves; in JSON, Base64.
+    #[default]
+    Raw,
+    Hex,
+    Base64,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum BoolForm {
+    /// `true` and `false`.
+    #[default]
+    Words,
+    /// `1` and `0`.
+    Digits,
+    /// `t` and `f`.
+    Letters,
+}
+
+/// Differences that `verify` takes for equal. Without a value nothing is tolerated.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Tolerances {
+    /// The largest difference of a score, and of a value of a float column.
+    pub float: Option<f64>,
+    /// The largest difference of an expiry.
+    pub time: Option<Span>,
+}
+
+/// Where a table's rows come from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Place {
+    Table { schema: String, name: String },
+    Query(String),
+}
+
+impl Table {
+    pub fn place(&self) -> Place {
+        match (&self.table, &self.query) {
+            (Some(table), _) => {
+                let (schema, name) = table.split_once('.').unwrap_or(("public", table));
+                Place::Table {
+                    schema: schema.into(),
+                    name: name.into(),
+                }
+            }
+            (None, query) => Place::Query(query.clone().unwrap_or_default()),
+        }
+    }
+
+    /// Returns the name for people.
+    pub fn label(&self) -> &str {
+        let named = self.name.as_deref().or(self.table.as_deref());
+        named.unwrap_or("query")
+    }
+
+    /// Returns the encodings of a column.
+    pub fn encodings(&self, column: &str, outer: &Encodings) -> Encodings {
+        let inner = self.encode.or(outer);
+        match self.columns.get(column) {
+            Some(own) => own.or(&inner),
+            None => inner,
+        }
+    }
+}

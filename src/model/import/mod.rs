@@ -1,0 +1,14 @@
+//! `import.yml`: which tables and queries of PostgreSQL become which keys of Redis, and the values of both.
+
+mod check;
+mod column;
+mod entry;
+mod fields;
+mod read;
+
+pub use column::{Column, ColumnKind, Relation, TimeKind};
+pub use entry::{Entry, Held, Part, Row, Text};
+pub use fields::{
+    BoolForm, BytesForm, Encodings, Fields, KeyType, Limits, Mapping, NullForm, Origin, Place, Table, Target, TimeForm,
+    Tolerances, Which,
+};
