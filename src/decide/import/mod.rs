@@ -1,0 +1,14 @@
+//! Rows of PostgreSQL as parts of keys of Redis: the mapping that `run`, `verify` and `follow` share.
+//!
+//! [`shape`] holds a table of `import.yml` against the real schema, once. [`mapping`] then turns each row
+//! into an entry; [`template`] renders its key, [`value`] its values, with [`array`] and [`time`].
+//! [`compare`] says how an entry differs from what Redis holds; [`estimate`] says what it takes there.
+
+pub mod array;
+pub mod compare;
+pub mod estimate;
+pub mod mapping;
+pub mod shape;
+pub mod template;
+pub mod time;
+pub mod value;
