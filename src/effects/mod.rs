@@ -8,6 +8,7 @@ pub mod http;
 pub mod interrupt;
 pub mod inventory;
 pub mod platform;
+pub mod postgres;
 pub mod redis;
 pub mod remote;
 pub mod state;

@@ -30,7 +30,8 @@ impl From<Policy> for Trust {
 }
 
 impl Trust {
-    pub(super) fn client_config(&self) -> Result<ClientConfig> {
+    /// Returns the TLS client that accepts such a certificate and no other.
+    pub fn client_config(&self) -> Result<ClientConfig> {
         self.verifiable()?.client_config().doing(|| "set up TLS".into())
     }
 

@@ -1,0 +1,159 @@
+//! A session that gives every value as text, in one fixed form.
+
+use super::Postgres;
+use super::text::{CopyRows, literal};
+use crate::effects::redis::stream::Stream;
+use crate::model::error::{Error, Kind, Result};
+use crate::model::import::{Row, Text};
+use tokio::task::JoinHandle;
+use tokio_postgres::error::SqlState;
+use tokio_postgres::{Client, Config, NoTls, SimpleQueryMessage};
+
+/// The forms in which values are printed, whatever the server's own settings are.
+const FORMS: &str = "SET DateStyle = 'ISO, YMD'; SET IntervalStyle = iso_8601; SET extra_float_digits = 1; \
+SET bytea_output = hex; SET TimeZone = 'UTC'; SET client_encoding = 'UTF8'; SET standard_conforming_strings = on; \
+SET idle_in_transaction_session_timeout = 0; SET lock_timeout = '10s'; SET statement_timeout = ";
+
+pub struct Session {
+    client: Client,
+    place: String,
+    driver: JoinHandle<()>,
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        self.driver.abort();
+    }
+}
+
+impl Session {
+    pub(super) async fn establish(server: &Postgres, config: &Config, stream: Stream) -> Result<Session> {
+        let place = server.to_string();
+        let (client, connection) = match config.connect_raw(stream, NoTls).await {
+            Ok(established) => established,
+            Err(cause) => return Err(explain(format!("log in to {place}"), cause)),
+        };
+        let driver = tokio::spawn(async move {
+            if let Err(error) = connection.await {
+                tracing::debug!("a connection to PostgreSQL ended: {error}");
+            }
+        });
+        let session = Session { client, place, driver };
+        let timeout = server.statement_timeout.as_millis();
+        session.run(&format!("{FORMS}{timeout}")).await?;
+        Ok(session)
+    }
+
+    pub fn place(&self) -> &str {
+        &self.place
+    }
+
+    pub(super) fn client(&self) -> &Client {
+        &self.client
+    }
+
+    /// Runs statements whose answers do not matter.
+    pub async fn run(&self, statements: &str) -> Result<()> {
+        self.client
+            .batch_execute(statements)
+            .await
+            .map_err(|cause| self.explain(cause))
+    }
+
+    /// Returns the rows of a statement. They are all in memory: for few rows.
+    pub async fn rows(&self, statement: &str) -> Result<Vec<Row>> {
+        let answers = self
+            .client
+            .simple_query(statement)
+            .await
+            .map_err(|cause| self.explain(cause))?;
+        Ok(answers
+            .into_iter()
+            .filter_map(|answer| match answer {
+                SimpleQueryMessage::Row(row) => {
+                    let values = (0..row.len()).map(|at| row.get(at).map(str::to_owned));
+                    Some(Row {
+                        values: values.collect(),
+                    })
+                }
+                _ => None,
+            })
+            .collect())
+    }
+
+    /// Returns the first value of the first row; `None` if there is no row or it is NULL.
+    pub async fn value(&self, statement: &str) -> Result<Text> {
+        let rows = self.rows(statement).await?;
+        Ok(rows
+            .into_iter()
+            .next()
+            .and_then(|row| row.values.into_iter().next().flatten()))
+    }
+
+    /// Returns the rows of a SELECT, in the forms that COPY gives. They are all in memory: for few rows.
+    pub async fn copy_all(&self, select: &str) -> Result<Vec<Row>> {
+        let mut rows = self.copy(select).await?;
+        let mut all = Vec::new();
+        while let Some(row) = rows.next().await? {
+            all.push(row);
+        }
+        Ok(all)
+    }
+
+    /// Begins to read the rows of a SELECT, one after the other.
+    pub async fn copy(&self, select: &str) -> Result<CopyRows> {
+        let statement = format!("COPY ({select}) TO STDOUT");
+        let stream = self
+            .client
+            .copy_out(statement.as_str())
+            .await
+            .map_err(|cause| self.explain(cause))?;
+        Ok(CopyRows::new(stream, self.place.clone()))
+    }
+
+    /// Sets how long the server may work on one statement.
+    pub async fn answer_within(&self, timeout: std::time::Duration) -> Result<()> {
+        self.run(&format!(
+            "SET statement_timeout = {}",
+            literal(&timeout.as_millis().to_string())
+        ))
+        .await
+    }
+
+    pub(super) fn explain(&self, cause: tokio_postgres::Error) -> Error {
+        explain(format!("read from {}", self.place), cause)
+    }
+}
+
+/// Explains an error of the server or of the connection. Details, which may quote values, are left out.
+pub(super) fn explain(doing: String, cause: tokio_postgres::Error) -> Error {
+    let mut failed = Error::failed(doing);
+    let Some(error) = cause.as_db_error() else {
+        return failed
+            .because(cause)
+            .hint("the connection broke: see whether the server is up, and run the same command again, which goes on where it stopped");
+    };
+    let code = error.code();
+    // Class 22: a text is no value of its type.
+    if code.code().starts_with("22") {
+        failed = failed.with_kind(Kind::Usage);
+    }
+    let hint = if *code == SqlState::INVALID_PASSWORD || *code == SqlState::INVALID_AUTHORIZATION_SPECIFICATION {
+        "user name and password do not fit: see whether the provider changed them since"
+    } else if *code == SqlState::INSUFFICIENT_PRIVILEGE {
+        "the user of the URL may not read that: use one that may, or leave the table out of import.yml"
+    } else if *code == SqlState::QUERY_CANCELED {
+        "the statement took too long: raise `limits.statement_timeout` in import.yml"
+    } else if *code == SqlState::TOO_MANY_CONNECTIONS {
+        "the plan allows so many connections and no more: lower `limits.parallel` in import.yml"
+    } else if *code == SqlState::LOCK_NOT_AVAILABLE {
+        "somebody changes the schema of the table: run the same command again when that is done"
+    } else if *code == SqlState::UNDEFINED_TABLE || *code == SqlState::UNDEFINED_COLUMN {
+        "the schema is not the one that import.yml was checked against: run `infra import plan`"
+    } else {
+        "see what the server's log says"
+    };
+    failed
+        .because(format!("{}: {} ({})", error.severity(), error.message(), code.code()))
+        .hint(hint)
+}
