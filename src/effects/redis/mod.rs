@@ -6,7 +6,7 @@
 //! against each other, both ways. [`sample`] takes some keys, [`survey`] looks at what a copy would leave out or choke on, [`clients`] remembers who was connected. [`tap`] follows the stream of writes itself.
 //!
 //! Deliberately not here: decisions about a cutover (see `cutover`), changes of a role (`host`
-//! makes them, since a role is in a file first), and writes: no function here changes a data set.
+//! makes them, since a role is in a file first), and writes: only [`entries`] changes a data set.
 
 mod bare;
 mod bounded;
@@ -16,6 +16,7 @@ pub mod clients;
 pub mod compare;
 pub mod connection;
 pub mod control;
+pub mod entries;
 pub mod exists;
 #[cfg(test)]
 mod fuzz;
