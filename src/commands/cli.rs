@@ -1,7 +1,8 @@
 //! The command line: the commands, each with its arguments.
 
 use crate::sequences::arguments::{
-    BackupVerb, Check, Common, Down, Policy, Promote, RedisCli, Restore, Rotate, Ssh, SwitchApp, Unlock, Up, Verify,
+    BackupVerb, Check, Common, Down, ImportVerb, Policy, Promote, RedisCli, Restore, Rotate, Ssh, SwitchApp, Unlock,
+    Up, Verify,
 };
 use clap::{Parser, Subcommand};
 
@@ -45,6 +46,9 @@ pub enum Verb {
     Backup(BackupVerb),
     /// Build the data of any covered second in a new place, and prove it
     Restore(Restore),
+    /// Write tables of PostgreSQL into Redis, and prove that both are identical
+    #[command(subcommand)]
+    Import(ImportVerb),
     /// Replace the password of a user of Redis, or of all, without an error for whoever uses it
     Rotate(Rotate),
     /// Remove the lock of a command that is gone for good, by the id that the refusal shows

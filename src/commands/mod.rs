@@ -12,7 +12,7 @@ use crate::model::error::{Error, ExitCode, Kind, Result};
 use crate::model::size;
 use crate::sequences::arguments::{Color, Common, Up};
 use crate::sequences::context::Context;
-use crate::sequences::{backup, check, down, redis_cli, restore, rotation, ssh, status, up, verify};
+use crate::sequences::{backup, check, down, import, redis_cli, restore, rotation, ssh, status, up, verify};
 use crate::ui::{Ui, UiOptions, document};
 use serde_json::{Value, json};
 use std::io::IsTerminal;
@@ -72,6 +72,7 @@ async fn dispatch(cli: Cli, ui: Ui) -> Result<ExitCode> {
             Verb::SwitchApp(arguments) => switch_app::run(&context, &arguments).await,
             Verb::Backup(verb) => backup::run(&context, &verb).await,
             Verb::Restore(arguments) => restore::run(&context, &arguments).await,
+            Verb::Import(verb) => import::run(&context, &verb).await,
             Verb::Rotate(arguments) => rotation::run::run(&context, &arguments).await,
             Verb::Unlock(arguments) => unlock::run(&context, &arguments).await,
             Verb::Down(arguments) => down::run(&context, &arguments).await,

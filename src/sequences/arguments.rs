@@ -1,7 +1,7 @@
 //! The arguments of each command.
 
 use crate::model::secrets::RedisUser;
-use crate::model::values::Span;
+use crate::model::values::{Pin, Span};
 use crate::sequences::cutover::FenceKind;
 use clap::{Args, Subcommand, ValueEnum};
 use std::path::PathBuf;
@@ -77,6 +77,71 @@ pub enum BackupVerb {
     Verify(VerifyBackups),
     /// Restore a random covered second, load it for real, hold keys of it against the live master, and throw it away
     Drill(Drill),
+}
+
+#[derive(Debug, Subcommand)]
+pub enum ImportVerb {
+    /// Write a first import.yml from the database's schema, with comments
+    Init(ImportInit),
+    /// Show rows, keys, memory, time and what the import costs the database; change nothing
+    Plan(ImportFile),
+    /// Write every row whose key is not there yet; leave what the app wrote or deleted
+    Run(ImportRun),
+    /// Hold every row against its key, and every key against its row: exit 5 if they are not identical
+    Verify(ImportVerify),
+}
+
+#[derive(Debug, Args)]
+pub struct ImportFile {
+    /// File that says which tables become which keys
+    #[arg(long, default_value = "import.yml", value_name = "FILE")]
+    pub file: PathBuf,
+    /// Only these tables, by their names in the file
+    #[arg(value_name = "TABLE")]
+    pub tables: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct ImportInit {
+    /// File to write; one that exists is left
+    #[arg(long, default_value = "import.yml", value_name = "FILE")]
+    pub file: PathBuf,
+    /// The app's config var that holds the database's URL
+    #[arg(long, default_value = "DATABASE_URL", value_name = "VAR", conflicts_with = "url_env")]
+    pub config_var: String,
+    /// Instead: the environment variable of infra itself that holds the URL
+    #[arg(long, value_name = "VAR")]
+    pub url_env: Option<String>,
+    /// Digest of the server's certificate, if no public authority vouches for it
+    #[arg(long, value_name = "sha256:HEX")]
+    pub tls_pin: Option<Pin>,
+}
+
+#[derive(Debug, Args)]
+pub struct ImportRun {
+    #[command(flatten)]
+    pub file: ImportFile,
+    /// Replace values that differ by the rows' own, although the app may have written them
+    #[arg(long)]
+    pub replace: bool,
+    /// Begin at the first row, also if an earlier run was killed half way
+    #[arg(long)]
+    pub restart: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct ImportVerify {
+    #[command(flatten)]
+    pub file: ImportFile,
+    /// Rounds to let differences converge in; later rounds look only at what differed
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub rounds: u32,
+    /// Pause between two rounds
+    #[arg(long, value_parser = duration, default_value = "1s", value_name = "TIME")]
+    pub pause: Duration,
+    /// How many of the differences to name
+    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(0..=10_000))]
+    pub first: u32,
 }
 
 #[derive(Debug, Args)]

@@ -1,0 +1,145 @@
+//! What every verb begins with: the mapping, both servers, and each table held against the real schema.
+
+use crate::decide::import::shape::{Shape, nearest};
+use crate::effects::postgres::{Postgres, Reader, schema};
+use crate::effects::redis::{Server, Trust};
+use crate::model::error::{Error, Result};
+use crate::model::import::{Mapping, Origin, Relation, Target, Which};
+use crate::model::role::Role;
+use crate::model::secret::Secret;
+use crate::sequences::context::Context;
+use std::path::Path;
+use std::time::Duration;
+
+/// The mapping with both servers and all tables that were asked for.
+pub struct Ready {
+    pub mapping: Mapping,
+    pub source: Postgres,
+    pub target: Server,
+    pub tables: Vec<Ground>,
+}
+
+/// One table: how its rows are mapped, and how they are read.
+pub struct Ground {
+    pub shape: Shape,
+    pub relation: Relation,
+    pub reader: Reader,
+    /// The index of the key columns makes ranges of them cheap.
+    pub has_ranges: bool,
+}
+
+impl Ready {
+    /// Reads the file, connects, and checks every table before anything is read. `only` names tables; empty means all.
+    pub async fn look(context: &Context, file: &Path, only: &[String]) -> Result<Ready> {
+        let mapping = Mapping::load(file)?;
+        let labels = || mapping.tables.iter().map(|table| table.label());
+        for name in only {
+            if !labels().any(|label| label == name) {
+                let error = Error::usage(format!("find the table {name:?} in {}", file.display()));
+                return Err(match nearest(name, labels()) {
+                    Some(near) => error.hint(format!("did you mean {near}?")),
+                    None => error.hint(format!("it has {}", labels().collect::<Vec<_>>().join(", "))),
+                });
+            }
+        }
+        let source = source(context, &mapping).await?;
+        let session = source.connect().await?;
+        let mut tables = Vec::new();
+        for table in &mapping.tables {
+            if only.is_empty() || only.iter().any(|name| name == table.label()) {
+                let relation = schema::relation(&session, &table.place()).await?;
+                tables.push(Ground::new(Shape::new(&mapping, table, &relation)?, relation));
+            }
+        }
+        let target = target(context, &mapping.target).await?;
+        Ok(Ready {
+            mapping,
+            source,
+            target,
+            tables,
+        })
+    }
+}
+
+impl Ground {
+    fn new(shape: Shape, relation: Relation) -> Ground {
+        let columns: Vec<&str> = shape.columns.iter().map(|column| column.name.as_str()).collect();
+        let keys: Vec<(&str, &str)> = shape
+            .key_columns
+            .iter()
+            .map(|at| (shape.columns[*at].name.as_str(), shape.columns[*at].type_name.as_str()))
+            .collect();
+        let reader = Reader::new(&shape.place, &columns, &keys);
+        let names = shape.key_names();
+        let has_ranges = relation
+            .unique
+            .iter()
+            .any(|unique| unique.iter().map(String::as_str).eq(names.iter().copied()));
+        Ground {
+            shape,
+            relation,
+            reader,
+            has_ranges,
+        }
+    }
+
+    /// Returns columns with the types that a cast takes.
+    pub fn casts(&self, columns: impl Iterator<Item = usize>) -> Vec<(&str, &str)> {
+        columns
+            .map(|at| {
+                let column = &self.shape.columns[at];
+                (column.name.as_str(), column.type_name.as_str())
+            })
+            .collect()
+    }
+}
+
+/// Returns the database that the mapping reads.
+pub async fn source(context: &Context, mapping: &Mapping) -> Result<Postgres> {
+    let (origin, limits) = (&mapping.source, &mapping.limits);
+    database(context, origin, limits.statement_timeout.0).await
+}
+
+/// Returns a database that the file may not name yet.
+pub async fn database(context: &Context, origin: &Origin, statement_timeout: Duration) -> Result<Postgres> {
+    let url = url(context, origin.config_var.as_deref(), origin.url_env.as_deref()).await?;
+    let trust = origin.tls_pin.map_or(Trust::Public, |pin| Trust::Pin(pin.0));
+    Postgres::from_url(&url, trust, statement_timeout)
+}
+
+async fn url(context: &Context, config_var: Option<&str>, url_env: Option<&str>) -> Result<Secret> {
+    if let Some(name) = url_env {
+        return from_environment(name, "postgres:// URL of the database");
+    }
+    let name = config_var.unwrap_or_default();
+    let vars = context.platform.config_vars().await?;
+    vars.get(name)?.cloned().ok_or_else(|| {
+        Error::usage(format!("read the database's URL: the app has no config var {name}"))
+            .hint("correct `source.config_var` in import.yml; `heroku config` lists the app's vars")
+    })
+}
+
+fn from_environment(name: &str, what: &str) -> Result<Secret> {
+    let url = std::env::var(name).map_err(|_| {
+        Error::usage(format!(
+            "read a URL of import.yml: the environment variable {name} is not set"
+        ))
+        .hint(format!("set {name} to the {what}"))
+    })?;
+    Ok(Secret::new(url))
+}
+
+/// Returns the Redis that is written.
+pub async fn target(context: &Context, target: &Target) -> Result<Server> {
+    match (target.redis, &target.url_env) {
+        (Some(Which::Hosted), _) => context.source().await,
+        (Some(Which::Master), _) => context.environment().await?.pair().await?.server(Role::Master),
+        (None, name) => {
+            let name = name.as_deref().unwrap_or_default();
+            let url = from_environment(name, "redis:// URL of the Redis to write to")?;
+            let is_tls = url.expose().trim_start().starts_with("rediss://");
+            let trust = target.tls_pin.map_or(Trust::Public, |pin| Trust::Pin(pin.0));
+            Server::from_url("target", &url, Some(trust).filter(|_| is_tls))
+        }
+    }
+}
