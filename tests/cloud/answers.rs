@@ -5,7 +5,7 @@ use futures_util::future::join_all;
 use infra::decide::cloud::plan;
 use infra::effects::cloud::listing::Listed;
 use infra::effects::cloud::s3::{Bucket, If};
-use infra::effects::cloud::{describe, ec2, find};
+use infra::effects::cloud::{describe, ec2, find, teardown};
 use infra::effects::state::Lock;
 use infra::model::cloud::{Action, HostAction};
 use infra::model::error::Kind;
@@ -70,12 +70,38 @@ async fn lists_of_a_bucket_that_was_just_made_have_what_is_in_it() {
     unseen();
     assert!(bucket.get("b/x").await.unwrap().is_some());
     unseen();
+    let names = wanted(&cloud, "production").names;
+    assert!(teardown::find(&cloud, &names).await.unwrap().bucket);
+    unseen();
     assert!(bucket.delete("b/x", &If::Always).await.unwrap());
     assert_eq!(listed(bucket.list("").await.unwrap()), keys[..2]);
     // Another process has not made the bucket, and believes S3 at once.
     unseen();
     let other = Bucket::new(&other, bucket.name());
     assert_eq!(listed(other.list("").await.unwrap()), [] as [&str; 0]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_address_is_led_to_a_machine_as_soon_as_ec2_sees_both() {
+    let aws = Aws::start();
+    let cloud = aws.connect().await;
+    let begun = Instant::now();
+    let (_, outcome) = up(&cloud, &wanted(&cloud, "production")).await.unwrap();
+    // Everything is younger than this, and seen a moment later.
+    aws.turn(json!({"unseen_s": begun.elapsed().as_secs_f64() + 0.5}));
+    let replica = &outcome.host(Role::Replica).unwrap().id;
+    ec2::associate(&cloud, &outcome.address, replica).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bucket_whose_name_was_given_up_just_now_is_asked_for_again() {
+    let aws = Aws::start();
+    let cloud = aws.connect().await;
+    let busy =
+        json!({"service": "s3", "operation": "CreateBucket", "status": 409, "code": "OperationAborted", "count": 5});
+    call(aws.address, "POST", "/_hv/fault", Some(busy)).unwrap();
+    let store = store(&cloud, "production").await;
+    store.bucket().put("a", b"x", &If::Absent).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]

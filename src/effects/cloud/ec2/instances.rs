@@ -361,3 +361,55 @@ async fn disks(cloud: &Cloud, names: &Names) -> Result<BTreeMap<String, u32>> {
     }
     Ok(disks)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::role::Role;
+    use aws_sdk_ec2::config::http::HttpResponse;
+    use aws_sdk_ec2::error::{ErrorMetadata, SdkError};
+    use aws_sdk_ec2::operation::run_instances::RunInstancesError;
+    use aws_smithy_types::body::SdkBody;
+
+    fn answered(code: &str, message: &str) -> Result<Run> {
+        let host = HostSpec {
+            role: Role::Master,
+            name: "master".into(),
+            instance_type: "t3.micro".into(),
+            image_name: "debian-13".into(),
+            image_id: "ami-1".into(),
+            root_device: "/dev/xvda".into(),
+            disk_gb: 16,
+            zone: "us-east-1a".into(),
+            subnet: "subnet-1".into(),
+            generation: 1,
+        };
+        let metadata = ErrorMetadata::builder().code(code).message(message).build();
+        let response = HttpResponse::new(400.try_into().unwrap(), SdkBody::empty());
+        not_yet(
+            &SdkError::service_error(RunInstancesError::generic(metadata), response),
+            &host,
+        )
+    }
+
+    #[test]
+    fn each_part_that_ec2_does_not_see_yet_is_waited_for_and_nothing_else() {
+        let profile = "Value (x) for parameter iamInstanceProfile.name is invalid. Invalid IAM Instance Profile name";
+        for (code, message, part) in [
+            ("InvalidParameterValue", profile, "the instance profile"),
+            ("InvalidKeyPair.NotFound", "", "the key pair"),
+            ("InvalidGroup.NotFound", "", "the security group"),
+        ] {
+            let Ok(Run::NotYet(seen)) = answered(code, message) else {
+                panic!("{code} ends the wait")
+            };
+            assert!(seen.contains(part), "{seen}");
+        }
+        for (code, message) in [
+            ("InvalidParameterValue", "Invalid subnet"),
+            ("InvalidSubnetID.NotFound", ""),
+        ] {
+            assert!(answered(code, message).is_err(), "{code} {message}");
+        }
+    }
+}
