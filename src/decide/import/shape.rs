@@ -324,4 +324,4 @@ fn is_distinct(
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -2,6 +2,7 @@
 
 use super::super::testing::TestServer;
 use super::*;
+use crate::model::import::Held;
 
 fn text(text: &str) -> Vec<u8> {
     text.as_bytes().to_vec()
