@@ -1,7 +1,7 @@
 //! A PostgreSQL server as an address: host, port, user, database, and the certificate to expect.
 
 use super::session::Session;
-use super::stream;
+use super::stream::{self, Peer};
 use crate::effects::redis::Trust;
 use crate::model::error::{Error, Result};
 use crate::model::secret::Secret;
@@ -86,7 +86,13 @@ impl Postgres {
     /// Logs in with the right to make changes, such as a slot and a publication of our own.
     pub async fn connect_for_changes(&self) -> Result<Session> {
         tracing::info!("connect to {self}");
-        let stream = stream::open(self).await?;
+        let peer = Peer {
+            place: self.to_string(),
+            host: &self.host,
+            port: self.port,
+            trust: self.trust.as_ref(),
+        };
+        let stream = stream::open(&peer).await?;
         let mut config = Config::new();
         config
             .user(self.user.as_str())
@@ -97,7 +103,7 @@ impl Postgres {
         if let Some(password) = &self.password {
             config.password(password.expose());
         }
-        Session::establish(self, &config, stream).await
+        Session::establish(peer.place, &config, stream, self.statement_timeout).await
     }
 }
 

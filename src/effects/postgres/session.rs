@@ -1,12 +1,12 @@
 //! A session that gives every value as text, in one fixed form.
 
-use super::Postgres;
+use super::failure::explain;
 use super::text::{CopyRows, literal};
 use crate::effects::redis::stream::Stream;
-use crate::model::error::{Error, Kind, Result};
+use crate::model::error::{Error, Result};
 use crate::model::import::{Row, Text};
+use std::time::Duration;
 use tokio::task::JoinHandle;
-use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, Config, NoTls, SimpleQueryMessage};
 
 /// The forms in which values are printed, whatever the server's own settings are.
@@ -27,8 +27,12 @@ impl Drop for Session {
 }
 
 impl Session {
-    pub(super) async fn establish(server: &Postgres, config: &Config, stream: Stream) -> Result<Session> {
-        let place = server.to_string();
+    pub(super) async fn establish(
+        place: String,
+        config: &Config,
+        stream: Stream,
+        statement_timeout: Duration,
+    ) -> Result<Session> {
         let (client, connection) = match config.connect_raw(stream, NoTls).await {
             Ok(established) => established,
             Err(cause) => return Err(explain(format!("log in to {place}"), cause)),
@@ -39,7 +43,7 @@ impl Session {
             }
         });
         let session = Session { client, place, driver };
-        let timeout = server.statement_timeout.as_millis();
+        let timeout = statement_timeout.as_millis();
         session.run(&format!("{FORMS}{timeout}")).await?;
         Ok(session)
     }
@@ -112,7 +116,7 @@ impl Session {
     }
 
     /// Sets how long the server may work on one statement.
-    pub async fn answer_within(&self, timeout: std::time::Duration) -> Result<()> {
+    pub async fn answer_within(&self, timeout: Duration) -> Result<()> {
         self.run(&format!(
             "SET statement_timeout = {}",
             literal(&timeout.as_millis().to_string())
@@ -123,37 +127,4 @@ impl Session {
     pub(super) fn explain(&self, cause: tokio_postgres::Error) -> Error {
         explain(format!("read from {}", self.place), cause)
     }
-}
-
-/// Explains an error of the server or of the connection. Details, which may quote values, are left out.
-pub(super) fn explain(doing: String, cause: tokio_postgres::Error) -> Error {
-    let mut failed = Error::failed(doing);
-    let Some(error) = cause.as_db_error() else {
-        return failed
-            .because(cause)
-            .hint("the connection broke: see whether the server is up, and run the same command again, which goes on where it stopped");
-    };
-    let code = error.code();
-    // Class 22: a text is no value of its type.
-    if code.code().starts_with("22") {
-        failed = failed.with_kind(Kind::Usage);
-    }
-    let hint = if *code == SqlState::INVALID_PASSWORD || *code == SqlState::INVALID_AUTHORIZATION_SPECIFICATION {
-        "user name and password do not fit: see whether the provider changed them since"
-    } else if *code == SqlState::INSUFFICIENT_PRIVILEGE {
-        "the user of the URL may not read that: use one that may, or leave the table out of import.yml"
-    } else if *code == SqlState::QUERY_CANCELED {
-        "the statement took too long: raise `limits.statement_timeout` in import.yml"
-    } else if *code == SqlState::TOO_MANY_CONNECTIONS {
-        "the plan allows so many connections and no more: lower `limits.parallel` in import.yml"
-    } else if *code == SqlState::LOCK_NOT_AVAILABLE {
-        "somebody changes the schema of the table: run the same command again when that is done"
-    } else if *code == SqlState::UNDEFINED_TABLE || *code == SqlState::UNDEFINED_COLUMN {
-        "the schema is not the one that import.yml was checked against: run `infra import plan`"
-    } else {
-        "see what the server's log says"
-    };
-    failed
-        .because(format!("{}: {} ({})", error.severity(), error.message(), code.code()))
-        .hint(hint)
 }

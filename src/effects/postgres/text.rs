@@ -1,6 +1,6 @@
 //! The text form of COPY, and how names and values are quoted in statements.
 
-use super::session::explain;
+use super::failure::explain;
 use crate::model::error::{Error, Result};
 use crate::model::import::{Row, Text};
 use bytes::Bytes;
