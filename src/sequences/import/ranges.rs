@@ -19,13 +19,16 @@ pub struct Walk<'a> {
 
 impl<'a> Walk<'a> {
     /// Begins behind this key, or at the first row.
-    pub fn begin(ground: &'a Ground, after: Option<Bounds>) -> Self {
+    ///
+    /// With a limit of rows a second a range is so small that its statement ends within a third of a minute.
+    pub fn begin(ground: &'a Ground, after: Option<Bounds>, rows_per_s: Option<u32>) -> Self {
         let relation = &ground.relation;
         let width = (relation.bytes / relation.rows.max(1)).max(1);
+        let most = rows_per_s.map_or(ROWS, |limit| u64::from(limit) * 20);
         Walk {
             ground,
             after,
-            rows: (BYTES / width).clamp(100, ROWS),
+            rows: (BYTES / width).clamp(100, ROWS).min(most.max(1)),
             ended: false,
         }
     }

@@ -70,7 +70,7 @@ async fn table(
         ground,
         replaces,
         snapshot: &snapshot,
-        walk: AsyncMutex::new((Walk::begin(ground, done.up_to), 0)),
+        walk: AsyncMutex::new((Walk::begin(ground, done.up_to, ready.mapping.limits.rows_per_s), 0)),
         progress,
         rows: AtomicU64::new(done.counts.rows),
         pace: Pace::new(ready.mapping.limits.rows_per_s),
@@ -120,6 +120,10 @@ impl Work<'_> {
             ..
         } = self.ready;
         let reading = self.snapshot.join().await?;
+        if !self.ground.has_ranges {
+            // One statement gives all rows, and takes as long as they take to be written.
+            reading.answer_within(Duration::ZERO).await?;
+        }
         let mut hand = Hand::connect(self.ground, source, target, &mapping.tolerate, self.replaces).await?;
         loop {
             let (range, number) = {

@@ -3,7 +3,8 @@
 //! The first round looks at everything, later ones only at what differed, since the app keeps writing. Memory
 //! does not grow with the rows, but for tables whose keys do not say which row they are of.
 
-use super::setup::{Ground, Ready};
+use self::found::Found;
+use super::setup::Ready;
 use crate::effects::redis::key::printable;
 use crate::model::error::{Error, ExitCode, Result};
 use crate::model::size;
@@ -14,53 +15,9 @@ use serde_json::json;
 use std::collections::BTreeMap;
 
 mod again;
+mod found;
 mod keys;
 mod rows;
-
-/// Differences that are kept for the next round; with more, that round looks at everything again.
-const KEPT: usize = 100_000;
-
-/// A row and a key that do not fit; one of them may be missing.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Difference {
-    /// The table's place among those that are verified.
-    pub table: usize,
-    pub key: Vec<u8>,
-    /// The values of the row's key columns; `None` if only the key is known.
-    pub row: Option<Vec<String>>,
-    pub why: String,
-}
-
-/// What one round found.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Found {
-    pub differences: Vec<Difference>,
-    /// All of them, also those that are not kept.
-    pub count: u64,
-    pub rows: BTreeMap<String, u64>,
-    pub keys: BTreeMap<String, u64>,
-}
-
-impl Found {
-    pub fn add(&mut self, difference: Difference) {
-        self.count += 1;
-        if self.differences.len() < KEPT {
-            self.differences.push(difference);
-        }
-    }
-
-    pub fn append(&mut self, other: Found) {
-        self.count += other.count;
-        let room = KEPT.saturating_sub(self.differences.len());
-        self.differences.extend(other.differences.into_iter().take(room));
-        for (table, count) in other.rows {
-            *self.rows.entry(table).or_default() += count;
-        }
-        for (table, count) in other.keys {
-            *self.keys.entry(table).or_default() += count;
-        }
-    }
-}
 
 /// One round, as JSON has it.
 #[derive(Debug, Serialize)]
@@ -203,11 +160,6 @@ fn tolerances(ready: &Ready) -> Vec<String> {
     float.into_iter().chain(time).collect()
 }
 
-/// Returns true if a row's key is to be there: a row whose time is over has none.
-pub(super) fn is_due(expires_at: Option<i64>) -> bool {
-    expires_at.is_none_or(|at| at > jiff::Timestamp::now().as_millisecond())
-}
-
 fn show(context: &Context, verdict: &Verdict) {
     let mut table = comfy_table::Table::new();
     table.load_style(comfy_table::presets::NOTHING);
@@ -241,14 +193,4 @@ fn show(context: &Context, verdict: &Verdict) {
     context
         .ui
         .report(json!({ "identical": verdict.identical, "verdict": verdict }), lines);
-}
-
-/// Returns the values of a row's key columns, by which it is found again.
-pub(super) fn key_values(ground: &Ground, row: &crate::model::import::Row) -> Option<Vec<String>> {
-    let values = ground
-        .shape
-        .key_columns
-        .iter()
-        .map(|at| row.values.get(*at).cloned().flatten());
-    values.collect()
 }

@@ -2,9 +2,9 @@
 
 use super::super::setup::Ready;
 use super::super::window::refused;
+use super::found::{Difference, Found, is_due};
 use super::keys::{self, are_looked_up};
 use super::rows::differences;
-use super::{Difference, Found, is_due};
 use crate::effects::redis::entries::Entries;
 use crate::model::error::Result;
 use std::collections::BTreeSet;

@@ -5,7 +5,7 @@
 
 use super::super::setup::{Ground, Ready};
 use super::super::window::{identity, refused};
-use super::{Difference, Found, is_due};
+use super::found::{Difference, Found, is_due};
 use crate::effects::postgres::Session;
 use crate::effects::redis::entries::Entries;
 use crate::model::error::{Kind, Result};

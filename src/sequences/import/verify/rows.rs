@@ -3,8 +3,8 @@
 use super::super::ranges::Walk;
 use super::super::setup::{Ground, Ready};
 use super::super::window::{identity, refused};
+use super::found::{Difference, Found, is_due, key_values};
 use super::keys::Made;
-use super::{Difference, Found, is_due, key_values};
 use crate::decide::import::compare::difference;
 use crate::effects::postgres::Session;
 use crate::effects::redis::entries::Entries;
@@ -35,7 +35,7 @@ pub(in super::super) async fn look(
         at,
         ground,
         step,
-        walk: Mutex::new(Walk::begin(ground, None)),
+        walk: Mutex::new(Walk::begin(ground, None, None)),
         walking,
         rows: AtomicU64::new(0),
         collects: !super::keys::are_looked_up(ground),
