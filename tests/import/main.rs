@@ -3,7 +3,9 @@
 #![allow(clippy::unwrap_used, reason = "a test stops at what it did not expect")]
 
 mod differences;
+mod large;
 mod meanwhile;
+mod random;
 mod refusals;
 mod resume;
 mod rig;
