@@ -1,4 +1,4 @@
-//! Everything outside of this program: one module each for AWS, ssh, Redis, platform and state.
+//! Everything outside of this program: one module each for AWS, ssh, Redis, PostgreSQL, platform and state.
 
 pub mod backup;
 pub mod cloud;

@@ -3,11 +3,12 @@
 //! A [`Postgres`] is an address with its credentials and trust, [`Postgres::connect`] gives a [`Session`].
 //! Sessions print values in one fixed form and cannot change anything. [`schema`] describes tables
 //! and queries, [`snapshot`] holds one state of the database for several sessions, [`read`] reads ranges
-//! of it, and [`text`] decodes what COPY sends.
+//! of it, and [`text`] decodes what COPY sends. [`changes`] reads what has changed since, from the server's log.
 //!
 //! Deliberately not here: what a row becomes in Redis, which `decide::import` says.
 
 mod failure;
+pub mod changes;
 pub mod read;
 pub mod schema;
 pub mod server;
