@@ -109,6 +109,7 @@ mod tests {
             "--addon-engine=redis-6.2",
             "--addon-profile=no-pause",
             "--rtt=80",
+            "--addon-postgres",
             "--knobs",
             "--no-app",
         ];
@@ -132,8 +133,8 @@ mod tests {
             (0.25, Tls::Off, 80, true, true)
         );
         assert_eq!(
-            (passed.addon_engine, passed.addon_profile),
-            (Engine::Redis62, Profile::NoPause)
+            (passed.addon_engine, passed.addon_profile, passed.addon_postgres),
+            (Engine::Redis62, Profile::NoPause, true)
         );
     }
 

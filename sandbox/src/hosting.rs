@@ -3,6 +3,7 @@
 //! The app is made and not started: `sandbox app scale` does that.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
@@ -15,6 +16,7 @@ use crate::addon::{self, Addon};
 use crate::names;
 use crate::network::BRIDGE_ADDRESS;
 use crate::paths::Paths;
+use crate::postgres::{self, Cluster};
 use crate::settings::Settings;
 use crate::{knobs, platform, random};
 
@@ -22,8 +24,11 @@ use crate::{knobs, platform, random};
 pub const PLATFORM_PORT: u16 = 5000;
 /// The first hosted Redis.
 pub const ADDON_PORT: u16 = 6390;
+/// The hosted PostgreSQL.
+pub const POSTGRES_PORT: u16 = 5433;
 
 const ADDON_NAME: &str = "redis-oval-12345";
+const POSTGRES_NAME: &str = "postgresql-round-54321";
 /// As much as a small plan gives, in bytes.
 const ADDON_MEMORY: u64 = 256 << 20;
 const LISTENS_WITHIN: Duration = Duration::from_secs(10);
@@ -32,6 +37,7 @@ const LISTENS_WITHIN: Duration = Duration::from_secs(10);
 pub struct Hosting {
     pub platform: JoinHandle<Result<()>>,
     pub addon: Option<Addon>,
+    pub postgres: Option<Cluster>,
     shutdown: CancellationToken,
 }
 
@@ -56,6 +62,7 @@ impl Hosting {
         let mut hosting = Self {
             platform,
             addon: None,
+            postgres: None,
             shutdown,
         };
         hosting.wait_until_it_listens(loopback).await?;
@@ -84,6 +91,9 @@ impl Hosting {
                 turn_knobs(loopback, platform_key).await?;
             }
             hosting.addon = Some(addon);
+            if settings.addon_postgres {
+                hosting.postgres = Some(rent_postgres(paths, settings, loopback, bridge).await?);
+            }
         }
         Ok(hosting)
     }
@@ -97,6 +107,10 @@ impl Hosting {
         }
         if let Some(addon) = self.addon {
             addon.stop().await?;
+        }
+        if let Some(mut postgres) = self.postgres {
+            let stopped = tokio::task::spawn_blocking(move || postgres.stop()).await;
+            stopped.context("end the hosted PostgreSQL")??;
         }
         Ok(())
     }
@@ -115,6 +129,29 @@ impl Hosting {
         }
         Ok(())
     }
+}
+
+/// Starts a PostgreSQL whose renter may replicate, and attaches it to the demo app as `DATABASE`.
+async fn rent_postgres(paths: &Paths, settings: &Settings, platform: SocketAddr, listen: IpAddr) -> Result<Cluster> {
+    let options = postgres::Options {
+        folder: paths.state().join("postgres"),
+        listen: vec![listen],
+        port: POSTGRES_PORT,
+        tls: settings.addon_tls,
+        authority: Some(crate::aws::authority::issuer(paths)?),
+        user: "demo".to_owned(),
+        password: random::hex(24)?,
+        replication: true,
+        settings: Vec::new(),
+    };
+    // The server's user must get through to the folder, whose own mode keeps others out.
+    let searchable = std::fs::Permissions::from_mode(0o711);
+    std::fs::set_permissions(paths.state(), searchable).context("let PostgreSQL's user into the state folder")?;
+    let started = tokio::task::spawn_blocking(move || Cluster::start(options)).await;
+    let cluster = started.context("start the hosted PostgreSQL")??;
+    let addon = json!({"name": POSTGRES_NAME, "plan": "hosted-postgresql:mini", "url": cluster.url(), "attachment": "DATABASE"});
+    post(platform, "apps/demo/addons", &addon).await?;
+    Ok(cluster)
 }
 
 /// Lets the app's knobs be as `knobs` says, and starts what sleeps or crashes from the beginning.

@@ -24,6 +24,9 @@ pub struct Settings {
     /// What the add-on's host lets its renter do
     #[arg(long, value_enum, default_value_t = Profile::Default, value_name = "PROFILE")]
     pub addon_profile: Profile,
+    /// Rent a PostgreSQL too, as a second add-on whose config var is DATABASE_URL
+    #[arg(long)]
+    pub addon_postgres: bool,
     /// Milliseconds of a round trip between what `sandbox run` runs and everything else; 80 is another continent
     #[arg(long, default_value_t = 0, value_name = "MS", value_parser = clap::value_parser!(u64).range(..=10_000))]
     pub rtt: u64,
@@ -52,6 +55,7 @@ impl Settings {
             format!("--rtt={}", self.rtt),
         ];
         arguments.extend(self.addon_name.then(|| "--addon-name".to_owned()));
+        arguments.extend(self.addon_postgres.then(|| "--addon-postgres".to_owned()));
         arguments.extend(self.knobs.then(|| "--knobs".to_owned()));
         arguments.extend(self.no_app.then(|| "--no-app".to_owned()));
         arguments

@@ -16,7 +16,7 @@ use tokio::task::JoinHandle;
 use crate::aws::{self, Aws};
 use crate::delay::Delay;
 use crate::environment::{self, ID_VARIABLE};
-use crate::hosting::{ADDON_PORT, Hosting, PLATFORM_PORT};
+use crate::hosting::{ADDON_PORT, Hosting, PLATFORM_PORT, POSTGRES_PORT};
 use crate::machines::{self, Board, Site, control_group};
 use crate::names::{self, NameServer};
 use crate::network::{self, BRIDGE_ADDRESS};
@@ -153,6 +153,10 @@ async fn raise(paths: &Paths, settings: &Settings, record: &mut Record) -> Resul
             .as_ref()
             .map(|addon| part("hosted redis", ADDON_PORT, addon.pid())),
     );
+    let postgres = hosting.postgres.as_ref();
+    record
+        .parts
+        .extend(postgres.map(|_| part("hosted postgresql", POSTGRES_PORT, None)));
 
     let delay = match settings.rtt {
         0 => None,
