@@ -89,6 +89,12 @@ pub enum ImportVerb {
     Run(ImportRun),
     /// Hold every row against its key, and every key against its row: exit 5 if they are not identical
     Verify(ImportVerify),
+    /// Bring what changes in PostgreSQL to Redis, until it is ended; run again, it goes on
+    Follow(ImportFollow),
+    /// Show how far the import is followed, and what that costs the database
+    Status(ImportFile),
+    /// Compare for the last time, then remove slot and publication from PostgreSQL
+    Finish(ImportFinish),
 }
 
 #[derive(Debug, Args)]
@@ -127,6 +133,36 @@ pub struct ImportRun {
     /// Begin at the first row, also if an earlier run was killed half way
     #[arg(long)]
     pub restart: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct ImportFollow {
+    #[command(flatten)]
+    pub file: ImportFile,
+    /// End as soon as everything up to now is followed
+    #[arg(long)]
+    pub once: bool,
+    /// End after this time
+    #[arg(long = "for", value_parser = duration, value_name = "TIME")]
+    pub span: Option<Duration>,
+    /// Pause between two looks, if nothing is left to do
+    #[arg(long, value_parser = duration, default_value = "1s", value_name = "TIME")]
+    pub pause: Duration,
+}
+
+#[derive(Debug, Args)]
+pub struct ImportFinish {
+    #[command(flatten)]
+    pub verify: ImportVerify,
+    /// Set this config var of the app afterwards, such as the one that says where it reads
+    #[arg(long, value_name = "NAME=VALUE")]
+    pub set: Option<String>,
+    /// Do not ask before the app's config var is set
+    #[arg(long)]
+    pub yes: bool,
+    /// Remove slot and publication without a comparison
+    #[arg(long, conflicts_with = "set")]
+    pub abandon: bool,
 }
 
 #[derive(Debug, Args)]

@@ -3,6 +3,9 @@
 #![allow(clippy::unwrap_used, reason = "a test stops at what it did not expect")]
 
 mod differences;
+mod dual_writes;
+mod follow;
+mod hosted;
 mod large;
 mod meanwhile;
 mod random;

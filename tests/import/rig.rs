@@ -27,7 +27,10 @@ pub struct Answer {
 
 impl Rig {
     pub fn start() -> Rig {
-        let postgres = Postgres::start();
+        Rig::on(Postgres::start())
+    }
+
+    pub fn on(postgres: Postgres) -> Rig {
         let folder = tempfile::tempdir().unwrap();
         let port = free_port();
         let mut command = Command::new("redis-server");
@@ -48,6 +51,10 @@ impl Rig {
             connection,
             folder,
         }
+    }
+
+    pub fn redis_url(&self) -> String {
+        format!("redis://127.0.0.1:{}", self.port)
     }
 
     pub fn path(&self, name: &str) -> PathBuf {
@@ -85,7 +92,7 @@ impl Rig {
             .env_clear()
             .env("PATH", std::env::var_os("PATH").unwrap())
             .env("DATABASE_URL", self.postgres.url())
-            .env("REDIS_URL", format!("redis://127.0.0.1:{}", self.port))
+            .env("REDIS_URL", self.redis_url())
             .env("SSL_CERT_FILE", self.path("root.pem"))
             .envs(variables.iter().copied())
             .current_dir(self.folder.path())

@@ -243,6 +243,18 @@ impl Shape {
         }
     }
 
+    /// Returns the member that a row has in a set, from its column alone; `None` if it is no set or the column is NULL.
+    pub fn member(&self, row: &Row) -> Option<Part> {
+        match &self.part {
+            PartShape::Set(_) => self.part(row).ok().flatten(),
+            PartShape::SortedSet { member, .. } => {
+                let member = self.encodings[*member].encode(text(row, *member)).ok().flatten()?;
+                Some(Part::SortedSet(vec![(member, 0.0)]))
+            }
+            PartShape::String(_) | PartShape::Hash(_) | PartShape::Json(_) | PartShape::List(_) => None,
+        }
+    }
+
     fn expiry(&self, row: &Row) -> Result<Option<i64>, String> {
         let Some((at, value)) = self.expires_at.and_then(|at| text(row, at).map(|value| (at, value))) else {
             return Ok(None);

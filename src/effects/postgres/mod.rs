@@ -7,8 +7,8 @@
 //!
 //! Deliberately not here: what a row becomes in Redis, which `decide::import` says.
 
-mod failure;
 pub mod changes;
+mod failure;
 pub mod read;
 pub mod schema;
 pub mod server;

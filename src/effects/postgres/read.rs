@@ -3,7 +3,7 @@
 use super::session::Session;
 use super::text::{CopyRows, literal, name};
 use crate::model::error::Result;
-use crate::model::import::{Place, Row, Text};
+use crate::model::import::{Column, Place, Row, Text};
 use serde::{Deserialize, Serialize};
 
 /// The texts of the key columns at an end of a range; that is between rows.
@@ -127,6 +127,23 @@ impl Reader {
             tuples.join(", ")
         );
         session.copy_all(&statement).await
+    }
+
+    /// Returns the largest value of a column; `None` if there are no rows.
+    pub async fn largest(&self, session: &Session, column: &str) -> Result<Text> {
+        let statement = format!("SELECT max({})::text FROM {}", name(column), self.from);
+        session.value(&statement).await
+    }
+
+    /// Begins to read the rows whose column is not smaller than a value, less what is taken off it; all rows without one.
+    pub async fn since(&self, session: &Session, column: &Column, since: Option<(&str, String)>) -> Result<CopyRows> {
+        let filter = since.map_or(String::new(), |(value, back)| {
+            let (column, cast) = (name(&column.name), &column.type_name);
+            format!(" WHERE {column} >= {}::{cast} - {back}", literal(value))
+        });
+        session
+            .copy(&format!("{}{filter}", self.select(&Range::default())))
+            .await
     }
 
     fn values(&self, bounds: &Bounds) -> String {

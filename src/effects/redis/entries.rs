@@ -1,14 +1,17 @@
 //! Writes imported entries only where nothing is yet, reads them back, and takes away what was just written.
 //!
-//! No function here but [`Entries::replace`] changes a value that somebody else wrote.
+//! No function here but [`Entries::replace`] and [`Entries::mend`] changes a value that somebody else wrote.
 
 use super::{Connection, Server};
 use crate::model::error::Result;
 use crate::model::import::{Entry, Part};
 use ::redis::{Pipeline, Value};
 
+mod mend;
 mod read;
 mod watch;
+
+pub use mend::Mend;
 
 /// The connections by which one worker writes: one for pipelines, one for transactions with WATCH.
 pub struct Entries {

@@ -1,6 +1,6 @@
 //! The fields of `import.yml`; `docs/import.md` describes each.
 
-use crate::model::values::{Pin, Span};
+use crate::model::values::{Bytes, Pin, Span};
 use serde::Deserialize;
 use std::collections::BTreeMap;
 
@@ -16,6 +16,8 @@ pub struct Mapping {
     pub encode: Encodings,
     #[serde(default)]
     pub tolerate: Tolerances,
+    #[serde(default)]
+    pub follow: Follow,
     pub tables: Vec<Table>,
 }
 
@@ -71,6 +73,25 @@ impl Default for Limits {
     }
 }
 
+/// How changes are followed after the import.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Follow {
+    /// How long a transaction may be open that sets a column that grows, before it commits.
+    pub lookback: Span,
+    /// The slot is dropped before the source keeps more of its log for it.
+    pub max_log: Bytes,
+}
+
+impl Default for Follow {
+    fn default() -> Self {
+        Follow {
+            lookback: Span(std::time::Duration::from_secs(300)),
+            max_log: Bytes(1 << 30),
+        }
+    }
+}
+
 /// A table or query, and the keys that its rows become.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -102,6 +123,10 @@ pub struct Table {
     pub score: Option<String>,
     /// The column that says when the key ends.
     pub expires_at: Option<String>,
+    /// The column that grows with each change, such as `updated_at`, by which the table is followed.
+    ///
+    /// Default: the log of changes, where the server allows it.
+    pub grows: Option<String>,
     #[serde(default)]
     pub database: u32,
     #[serde(default)]

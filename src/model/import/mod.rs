@@ -9,6 +9,6 @@ mod read;
 pub use column::{Column, ColumnKind, Relation, TimeKind};
 pub use entry::{Entry, Held, Part, Row, Text};
 pub use fields::{
-    BoolForm, BytesForm, Encodings, Fields, KeyType, Limits, Mapping, NullForm, Origin, Place, Table, Target, TimeForm,
-    Tolerances, Which,
+    BoolForm, BytesForm, Encodings, Fields, Follow, KeyType, Limits, Mapping, NullForm, Origin, Place, Table, Target,
+    TimeForm, Tolerances, Which,
 };

@@ -4,12 +4,15 @@
 //! [`window`] holds the rule that nothing is overwritten and nothing deleted comes back.
 
 mod collisions;
+pub mod finish;
+pub mod follow;
 pub mod init;
 pub mod plan;
 mod progress;
 mod ranges;
 pub mod run;
 pub mod setup;
+pub mod status;
 pub mod verify;
 mod window;
 
@@ -23,5 +26,8 @@ pub async fn run(context: &Context, verb: &ImportVerb) -> Result<ExitCode> {
         ImportVerb::Plan(arguments) => plan::run(context, arguments).await,
         ImportVerb::Run(arguments) => run::run(context, arguments).await,
         ImportVerb::Verify(arguments) => verify::run(context, arguments).await,
+        ImportVerb::Follow(arguments) => follow::run(context, arguments).await,
+        ImportVerb::Status(arguments) => status::run(context, arguments).await,
+        ImportVerb::Finish(arguments) => finish::run(context, arguments).await,
     }
 }

@@ -74,7 +74,7 @@ impl Entries {
     }
 
     /// Runs a transaction. Returns false if a watched key was changed, and nothing was done.
-    async fn transaction(&mut self, commands: &Pipeline) -> Result<bool> {
+    pub(super) async fn transaction(&mut self, commands: &Pipeline) -> Result<bool> {
         let mut last = Value::Nil;
         for answer in self.watching.ask_all(commands).await? {
             last = self.accepted(answer)?;

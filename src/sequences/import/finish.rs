@@ -1,0 +1,60 @@
+//! `infra import finish`: the last comparison, and then slot and publication are gone.
+
+use super::follow::record::Record;
+use super::follow::slot;
+use super::setup::Ready;
+use super::verify;
+use crate::model::error::{Error, ExitCode, Result};
+use crate::model::secret::Secret;
+use crate::sequences::arguments::ImportFinish;
+use crate::sequences::context::Context;
+use serde_json::json;
+use std::collections::BTreeMap;
+
+pub async fn run(context: &Context, arguments: &ImportFinish) -> Result<ExitCode> {
+    let ready = Ready::look(context, &arguments.verify.file.file, &arguments.verify.file.tables).await?;
+    if !arguments.abandon {
+        verify::run(context, &arguments.verify).await?;
+    }
+    let wanted = arguments.set.as_deref().map(assignment).transpose()?;
+    if let Some((name, _)) = &wanted {
+        context.agree(arguments.yes, &format!("set {name} of the app, which restarts it?"))?;
+    }
+    let slot = slot(&ready)?;
+    let step = context.ui.step("end the following");
+    let session = ready.source.connect_for_changes().await?;
+    let had_slot = slot.retained(&session).await?.is_some();
+    slot.remove(&session).await?;
+    Record::remove(&arguments.verify.file.file)?;
+    step.done(if had_slot {
+        "slot and publication are gone"
+    } else {
+        "there was no slot"
+    });
+    let mut lines = vec!["nothing of infra is left in PostgreSQL".to_owned()];
+    if let Some((name, value)) = wanted {
+        let step = context.ui.step(format!("set {name}"));
+        let release = context
+            .platform
+            .set_config_vars(&BTreeMap::from([(name.clone(), Some(Secret::new(value)))]))
+            .await?;
+        step.done(release.map_or("set".to_owned(), |release| format!("release {release}")));
+        lines.push(format!("{name} is set: the app reads from where it says"));
+    } else {
+        lines.push("the reads are the app's to switch".to_owned());
+    }
+    context.ui.report(
+        json!({ "finished": true, "verified": !arguments.abandon, "slot_removed": had_slot, "set": arguments.set }),
+        lines,
+    );
+    Ok(ExitCode::Done)
+}
+
+fn assignment(text: &str) -> Result<(String, String)> {
+    match text.split_once('=') {
+        Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
+        _ => Err(Error::usage(format!(
+            "set a config var {text:?}: it is not of the form NAME=VALUE"
+        ))),
+    }
+}
