@@ -102,7 +102,8 @@ async fn look(context: &Context) -> Result<ExitCode> {
     // A host without an address or without Redis is reported like the others.
     let host = async |role| ask(&pair.server(role)?).await;
     let vars = context.platform.config_vars().await;
-    let source = async { ask(&context.source_in(vars.as_ref()).await?).await };
+    let server = context.source_in(vars.as_ref()).await;
+    let source = async { ask(server.as_ref().map_err(Error::repeated)?).await };
     let app = app_side(context, &pair.state, vars.as_ref());
     let (history, source, master, replica, backups, drift, restore_instances) = tokio::join!(
         context.history(&environment),
@@ -110,7 +111,7 @@ async fn look(context: &Context) -> Result<ExitCode> {
         host(Role::Master),
         host(Role::Replica),
         backups::look(context, &environment, &pair),
-        drift(context, &environment),
+        drift(context, &environment, server.as_ref()),
         ec2::restore_instances(&environment.cloud, &environment.names),
     );
     let impostor = [drift.as_ref().err()]

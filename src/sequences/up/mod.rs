@@ -8,6 +8,7 @@ use crate::decide::preflight::reach;
 use crate::effects::host::programs::Programs;
 use crate::effects::host::upkeep;
 use crate::effects::inventory::{Host, Inventory};
+use crate::effects::redis::Server;
 use crate::effects::state::Held;
 use crate::effects::{backup, cloud, host};
 use crate::model::cloud::price::{self, Monthly};
@@ -155,6 +156,15 @@ async fn cost(context: &Context, seen: &Seen) -> Option<String> {
 
 /// Looks at what is there and at the difference to what should be. Changes nothing.
 async fn look(context: &Context, environment: &Environment) -> Result<Seen> {
+    look_from(context, environment, None).await
+}
+
+/// As `look`, with the source that the caller has looked up already.
+async fn look_from(
+    context: &Context,
+    environment: &Environment,
+    source: Option<Result<&Server, &Error>>,
+) -> Result<Seen> {
     let step = context.ui.step("look at what is there");
     let stored = environment.store.state().await?.map(|stored| stored.value);
     let is_new = stored.is_none();
@@ -177,10 +187,11 @@ async fn look(context: &Context, environment: &Environment) -> Result<Seen> {
         },
         cloud::find::find(&environment.cloud, &wanted)
     )?;
-    let source = match phase {
-        Some(phase) if phase >= Phase::Promoted => Known::remembered(&state.source),
+    let source = match (phase, source) {
+        (Some(phase), _) if phase >= Phase::Promoted => Known::remembered(&state.source),
         _ if context.config.source.none => Known::remembered(&state.source),
-        _ => Known::ask(&context.source().await?, None).await?,
+        (_, Some(source)) => Known::ask(source.map_err(Error::repeated)?, None).await?,
+        (_, None) => Known::ask(&context.source().await?, None).await?,
     };
     let plan = plan(&wanted, &found)?;
     let architecture = found
@@ -383,9 +394,10 @@ pub struct Drift {
     pub upkeep: Vec<String>,
 }
 
-pub async fn drift(context: &Context, environment: &Environment) -> Result<Drift> {
+/// Returns the changes that `up` would make. `source` is the source as `status` has looked it up.
+pub async fn drift(context: &Context, environment: &Environment, source: Result<&Server, &Error>) -> Result<Drift> {
     let quiet = context.quietly();
-    let seen = look(&quiet, environment).await?;
+    let seen = look_from(&quiet, environment, Some(source)).await?;
     let mut lines: Vec<String> = seen.plan.changes().iter().map(ToString::to_string).collect();
     lines.extend(seen.plan.drift.iter().map(ToString::to_string));
     match &seen.hosts {
