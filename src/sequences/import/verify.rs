@@ -15,7 +15,7 @@ use serde_json::json;
 use std::collections::BTreeMap;
 
 mod again;
-mod found;
+pub mod found;
 mod keys;
 mod rows;
 

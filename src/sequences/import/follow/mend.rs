@@ -13,7 +13,7 @@ use crate::effects::redis::entries::{Entries, Mend};
 use crate::model::error::{Error, Kind, Result};
 use crate::model::import::{Entry, Held, Part, Row, Tolerances};
 use crate::sequences::import::setup::{Ground, Ready};
-use crate::sequences::import::verify::is_due;
+use crate::sequences::import::verify::found::is_due;
 use crate::sequences::import::window::refused;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
