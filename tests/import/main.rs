@@ -19,7 +19,8 @@ use rig::Rig;
 const MARKERS: &str =
     "CREATE TABLE markers (user_id bigint PRIMARY KEY, status text, seen timestamptz, ends timestamptz);
 INSERT INTO markers SELECT n, 'status ' || n, '2026-01-31 10:15:00+00'::timestamptz + n * interval '1 second',
- CASE WHEN n % 2 = 0 THEN '2100-01-01'::timestamptz END FROM generate_series(1, 5000) n;";
+ CASE WHEN n % 2 = 0 THEN '2100-01-01'::timestamptz END FROM generate_series(1, 5000) n;
+ANALYZE markers;";
 
 #[test]
 fn a_table_becomes_keys_and_both_are_proven_identical() {

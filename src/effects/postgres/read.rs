@@ -91,10 +91,9 @@ impl Reader {
             .unwrap_or_default();
         let texts: Vec<String> = self.keys.iter().map(|key| format!("{key}::text")).collect();
         let skipped = rows.saturating_sub(1);
-        let statement = format!(
-            "SELECT {} FROM {from}{filter} ORDER BY {keys} OFFSET {skipped} LIMIT 1",
-            texts.join(", ")
-        );
+        // The cast stands outside, since ORDER BY would take a column of the result that has the key's name.
+        let inner = format!("SELECT {keys} FROM {from}{filter} ORDER BY {keys} OFFSET {skipped} LIMIT 1");
+        let statement = format!("SELECT {} FROM ({inner}) AS found", texts.join(", "));
         Ok(session.rows(&statement).await?.into_iter().next().map(|row| row.values))
     }
 
