@@ -1,4 +1,5 @@
-//! What the app writes and deletes while its rows are imported. It commits in PostgreSQL first, then in Redis.
+//! The app writes and deletes while its rows are imported. It commits in PostgreSQL first,
+//! then in Redis.
 
 use super::rig::{Answer, Rig};
 

@@ -1,4 +1,4 @@
-//! What is refused before anything is written, and how it is named.
+//! Mappings and rows that are refused before anything is written, and their errors.
 
 use super::rig::{Answer, Rig};
 
@@ -18,12 +18,12 @@ fn names_that_are_misspelt_come_with_the_nearest_right_one() {
         .sql("CREATE TABLE markers (user_id int PRIMARY KEY, status text)");
     for (tables, near, code) in [
         (
-            "- {table: markers, key: 'm:{{ user_ids }}', type: string, value: status}",
+            "- {table: markers, key: 'm:{{ user_idx }}', type: string, value: status}",
             "did you mean user_id?",
             64,
         ),
         (
-            "- {table: markers, key: 'm:{{ user_id }}', type: string, value: statsu}",
+            "- {table: markers, key: 'm:{{ user_id }}', type: string, value: statusx}",
             "did you mean status?",
             64,
         ),

@@ -17,7 +17,7 @@ pub struct Rig {
     folder: TempDir,
 }
 
-/// What the program printed, and its exit code; -1 if it was killed.
+/// The output of the program and its exit code; -1 if it was killed.
 pub struct Answer {
     pub code: i32,
     /// Stdout and stderr.

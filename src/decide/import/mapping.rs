@@ -100,7 +100,8 @@ impl Shape {
         }
     }
 
-    /// Returns the texts of the template's columns that a key was made of; `None` if it is not such a key.
+    /// Returns the texts of the template's columns that a key was made of; `None` if it is not such
+    /// a key.
     pub fn columns_of(&self, key: &[u8]) -> Option<Vec<(usize, String)>> {
         let Template::Plain(pieces) = &self.template else {
             return None;

@@ -1,4 +1,5 @@
-//! A table of `import.yml`, held against the real schema: which columns are read, and what each is for.
+//! A table of `import.yml`, held against the real schema: which columns are read, and what each is
+//! for.
 
 use super::template::{Piece, Template};
 use super::value::Encoding;
@@ -44,7 +45,8 @@ pub enum PartShape {
 }
 
 impl Shape {
-    /// Checks a table against its schema. The error names the first wrong column and the nearest right name.
+    /// Checks a table against its schema. The error names the first wrong column and the nearest
+    /// right name.
     pub fn new(mapping: &Mapping, table: &Table, found: &Relation) -> Result<Shape> {
         let build = || {
             let mut columns = Columns {

@@ -1,9 +1,10 @@
-//! What an error of PostgreSQL means, and what to try.
+//! Explains errors of PostgreSQL, with what to try.
 
 use crate::model::error::{Error, Kind};
 use tokio_postgres::error::SqlState;
 
-/// Explains an error of the server or of the connection. Details, which may quote values, are left out.
+/// Explains an error of the server or of the connection. Details, which may quote values, are left
+/// out.
 pub(super) fn explain(doing: String, cause: tokio_postgres::Error) -> Error {
     let mut failed = Error::failed(doing);
     let Some(error) = cause.as_db_error() else {

@@ -83,7 +83,8 @@ impl Reader {
         format!("SELECT {} FROM {}{filter}", self.columns.join(", "), self.from)
     }
 
-    /// Returns the key of the row that is `rows` further, in the order of the keys; `None` if fewer are left.
+    /// Returns the key of the row that is `rows` further, in the order of the keys; `None` if fewer
+    /// are left.
     pub async fn further(&self, session: &Session, after: Option<&Bounds>, rows: u64) -> Result<Option<Bounds>> {
         let (keys, from) = (self.keys.join(", "), &self.from);
         let filter = after
@@ -91,13 +92,15 @@ impl Reader {
             .unwrap_or_default();
         let texts: Vec<String> = self.keys.iter().map(|key| format!("{key}::text")).collect();
         let skipped = rows.saturating_sub(1);
-        // The cast stands outside, since ORDER BY would take a column of the result that has the key's name.
+        // The cast stands outside, since ORDER BY would take a column of the result that has the
+        // key's name.
         let inner = format!("SELECT {keys} FROM {from}{filter} ORDER BY {keys} OFFSET {skipped} LIMIT 1");
         let statement = format!("SELECT {} FROM ({inner}) AS found", texts.join(", "));
         Ok(session.rows(&statement).await?.into_iter().next().map(|row| row.values))
     }
 
-    /// Returns the rows that have these values in these columns; each of `wanted` has one text a column.
+    /// Returns the rows that have these values in these columns; each of `wanted` has one text a
+    /// column.
     pub async fn matching(
         &self,
         session: &Session,

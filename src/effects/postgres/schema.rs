@@ -1,4 +1,4 @@
-//! What the catalogue says of a table or query: columns, types, keys and size.
+//! Describes a table or query from the catalogue: columns, types, keys and size.
 
 use super::Session;
 use super::read::from;

@@ -35,8 +35,8 @@ impl fmt::Display for Postgres {
 }
 
 impl Postgres {
-    /// Reads a `postgres://` URL. Of its parameters only `sslmode=disable` counts: any other mode is TLS
-    /// with a verified certificate.
+    /// Reads a `postgres://` URL. Of its parameters only `sslmode=disable` counts: any other mode
+    /// is TLS with a verified certificate.
     pub fn from_url(url: &Secret, trust: Trust, statement_timeout: Duration) -> Result<Postgres> {
         let wrong = || {
             Error::usage("read the URL of PostgreSQL: it is not of the form postgres://user:password@host:port/database")

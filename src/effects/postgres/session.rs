@@ -94,7 +94,8 @@ impl Session {
             .and_then(|row| row.values.into_iter().next().flatten()))
     }
 
-    /// Returns the rows of a SELECT, in the forms that COPY gives. They are all in memory: for few rows.
+    /// Returns the rows of a SELECT, in the forms that COPY gives. They are all in memory: for few
+    /// rows.
     pub async fn copy_all(&self, select: &str) -> Result<Vec<Row>> {
         let mut rows = self.copy(select).await?;
         let mut all = Vec::new();

@@ -1,4 +1,5 @@
-//! Writes imported entries only where nothing is yet, reads them back, and takes away what was just written.
+//! Writes imported entries only where nothing is yet, reads them back, and takes away what was just
+//! written.
 //!
 //! No function here but [`Entries::replace`] and [`Entries::mend`] changes a value that somebody else wrote.
 
@@ -21,7 +22,7 @@ pub struct Entries {
     says_when: bool,
 }
 
-/// What a write made, and if anything was there before.
+/// The part that a write made; tells if anything was there before.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Written {
     /// The part that is new, such as two members of three.
@@ -42,8 +43,8 @@ impl Entries {
         })
     }
 
-    /// Writes what is not there yet. A hash, set or sorted set is completed; any other value is written
-    /// as a whole or left.
+    /// Writes what is not there yet. A hash, set or sorted set is completed; any other value is
+    /// written as a whole or left.
     pub async fn write_new(&mut self, entries: &[&Entry]) -> Result<Vec<Written>> {
         let mut written = vec![Written::default(); entries.len()];
         let mut commands = Pipeline::with_capacity(entries.len());
@@ -130,7 +131,8 @@ impl Entries {
         Ok(())
     }
 
-    /// Returns the keys of a pattern, one batch after the other; the cursor is 0 at the beginning and the end.
+    /// Returns the keys of a pattern, one batch after the other; the cursor is 0 at the beginning
+    /// and the end.
     pub async fn scan(&mut self, cursor: u64, pattern: &str) -> Result<(u64, Vec<Vec<u8>>)> {
         let mut command = ::redis::cmd("SCAN");
         command.arg(cursor).arg("MATCH").arg(pattern).arg("COUNT").arg(1000);
@@ -159,7 +161,8 @@ impl Entries {
     }
 }
 
-/// Lists, and collections that expire, are made as a whole: only a transaction does that where nothing is.
+/// Lists, and collections that expire, are made as a whole: only a transaction does that where
+/// nothing is.
 fn needs_watch(entry: &Entry) -> bool {
     match entry.part {
         Part::String(_) => false,

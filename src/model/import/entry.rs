@@ -53,7 +53,7 @@ impl Part {
     }
 }
 
-/// What a key holds in Redis.
+/// The value of a key in Redis, as far as it was asked for.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Held {
     Nothing,

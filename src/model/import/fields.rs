@@ -52,7 +52,7 @@ pub enum Which {
     Master,
 }
 
-/// What an import may cost the database.
+/// Limits on what an import may cost the database.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Limits {
@@ -109,11 +109,13 @@ pub struct Table {
     pub key_columns: Vec<String>,
     /// The template of the key, such as `marker:{{ user_id }}`.
     pub key: String,
-    /// The pattern of its keys, if the template is calculated: `verify` finds keys without a row by it.
+    /// The pattern of its keys, if the template is calculated: `verify` finds keys without a row by
+    /// it.
     pub keys: Option<String>,
     #[serde(rename = "type")]
     pub kind: KeyType,
-    /// The column of the value, of the member, or of the list's or set's elements if it is an array.
+    /// The column of the value, of the member, or of the list's or set's elements if it is an
+    /// array.
     pub value: Option<String>,
     /// The fields of a hash or of a JSON object: columns, or names with their columns.
     ///

@@ -1,4 +1,5 @@
-//! `import.yml`: which tables and queries of PostgreSQL become which keys of Redis, and the values of both.
+//! `import.yml`: which tables and queries of PostgreSQL become which keys of Redis, and the values
+//! of both.
 
 mod check;
 mod column;

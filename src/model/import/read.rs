@@ -73,8 +73,8 @@ mod tests {
                 "table: t, key: 'a:{{ id }}', type: string, value: v, encode: {null: word}",
                 "null_word",
             ),
-            ("table: t, key: 'a:{{ id }}', type: strin, value: v", "strin"),
-            ("table: t, key: 'a:{{ id }}', type: string, valu: v", "valu"),
+            ("table: t, key: 'a:{{ id }}', type: texts, value: v", "texts"),
+            ("table: t, key: 'a:{{ id }}', type: string, valux: v", "valux"),
         ] {
             let error = with(table).unwrap_err();
             assert_eq!(error.kind(), Kind::Usage, "{table}");

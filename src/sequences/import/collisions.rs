@@ -1,4 +1,5 @@
-//! Finds two rows that would become the same key, or the same member of one, before anything is written.
+//! Finds two rows that would become the same key, or the same member of one, before anything is
+//! written.
 
 use super::setup::Ground;
 use super::window::{identity, refused};
@@ -7,7 +8,8 @@ use crate::model::error::{Error, Result};
 use crate::model::import::{Part, Row};
 use std::collections::{HashMap, HashSet};
 
-/// Looks through all rows, if the schema does not prove that no two can collide. Takes 16 bytes a row.
+/// Looks through all rows, if the schema does not prove that no two can collide. Takes 16 bytes a
+/// row.
 pub async fn check(ground: &Ground, session: &Session) -> Result<()> {
     let shape = &ground.shape;
     if shape.is_distinct {

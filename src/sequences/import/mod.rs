@@ -1,7 +1,7 @@
 //! `infra import`: rows of PostgreSQL become keys of Redis, and both are held against each other.
 //!
-//! [`setup`] reads `import.yml` and checks it against the real schema; each verb has a file of its own.
-//! [`window`] holds the rule that nothing is overwritten and nothing deleted comes back.
+//! [`setup`] reads `import.yml` and checks it against the real schema; each verb has a file of its
+//! own. [`window`] holds the rule that nothing is overwritten and nothing deleted comes back.
 
 mod collisions;
 pub mod finish;

@@ -15,10 +15,10 @@ use std::time::Duration;
 
 /// Rows that are mapped for the estimate.
 const SAMPLE: u64 = 2_000;
-/// What two small cores do with both servers on them; larger ones do more.
+/// The speed of two small cores with both servers on them; larger ones do more.
 const ROWS_PER_S: u64 = 20_000;
 
-/// What is known of one table; the fields are part of the JSON output and only ever grow.
+/// The estimate for one table; its fields are part of the JSON output and only ever grow.
 #[derive(Debug, Serialize)]
 struct Estimate {
     table: String,

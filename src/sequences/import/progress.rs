@@ -13,7 +13,8 @@ use std::path::{Path, PathBuf};
 /// More than any progress takes.
 const MAX_BYTES: u64 = 4 << 20;
 
-/// What happened to rows; the fields are part of the JSON output and only ever grow.
+/// Counts of rows by what became of them; the fields are part of the JSON output and only ever
+/// grow.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(default)]
 pub struct Counts {

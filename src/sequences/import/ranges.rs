@@ -20,7 +20,8 @@ pub struct Walk<'a> {
 impl<'a> Walk<'a> {
     /// Begins behind this key, or at the first row.
     ///
-    /// With a limit of rows a second a range is so small that its statement ends within a third of a minute.
+    /// With a limit of rows a second a range is so small that its statement ends within a third of
+    /// a minute.
     pub fn begin(ground: &'a Ground, after: Option<Bounds>, rows_per_s: Option<u32>) -> Self {
         let relation = &ground.relation;
         let width = (relation.bytes / relation.rows.max(1)).max(1);

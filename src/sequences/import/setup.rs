@@ -1,4 +1,5 @@
-//! What every verb begins with: the mapping, both servers, and each table held against the real schema.
+//! The first look of every verb: the mapping, both servers, and each table held against the real
+//! schema.
 
 use crate::decide::import::shape::{Shape, nearest};
 use crate::effects::postgres::{Postgres, Reader, schema};
@@ -29,7 +30,8 @@ pub struct Ground {
 }
 
 impl Ready {
-    /// Reads the file, connects, and checks every table before anything is read. `only` names tables; empty means all.
+    /// Reads the file, connects, and checks every table before anything is read. `only` names
+    /// tables; empty means all.
     pub async fn look(context: &Context, file: &Path, only: &[String]) -> Result<Ready> {
         let mapping = Mapping::load(file)?;
         let labels = || mapping.tables.iter().map(|table| table.label());

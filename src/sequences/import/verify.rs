@@ -1,7 +1,9 @@
-//! `infra import verify`: every row against its key, and every key of the templates against its row.
+//! `infra import verify`: every row against its key, and every key of the templates against its
+//! row.
 //!
-//! The first round looks at everything, later ones only at what differed, since the app keeps writing. Memory
-//! does not grow with the rows, but for tables whose keys do not say which row they are of.
+//! The first round looks at everything, later ones only at what differed, since the app keeps
+//! writing. Memory does not grow with the rows, but for tables whose keys do not say which row they
+//! are of.
 
 use self::found::Found;
 use super::setup::Ready;
@@ -36,7 +38,8 @@ struct Verdict {
     differing: u64,
     first: Vec<Shown>,
     rounds: Vec<Round>,
-    /// Tables of which only rows are held against keys, since no pattern says which keys are theirs.
+    /// Tables of which only rows are held against keys, since no pattern says which keys are
+    /// theirs.
     one_way: Vec<String>,
     tolerances: Vec<String>,
     seconds: f64,

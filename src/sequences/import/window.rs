@@ -1,9 +1,10 @@
-//! Writes some rows and settles them: nothing that the app wrote is overwritten, nothing that it deleted stays.
+//! Writes some rows and settles them: nothing that the app wrote is overwritten, nothing that it
+//! deleted stays.
 //!
-//! The app commits in PostgreSQL before it writes in Redis. So when a row is gone after its key was written, the
-//! app's own deletion in Redis may have come before that write: the key is taken away again, if it still
-//! holds what was written. When the row is still there, a later deletion reaches Redis later too. The last
-//! look at PostgreSQL always comes after the last change in Redis.
+//! The app commits in PostgreSQL before it writes in Redis. So when a row is gone after its key was
+//! written, the app's own deletion in Redis may have come before that write: the key is taken away
+//! again, if it still holds what was written. When the row is still there, a later deletion reaches
+//! Redis later too. The last look at PostgreSQL always comes after the last change in Redis.
 
 use super::progress::Counts;
 use super::setup::Ground;
@@ -24,7 +25,7 @@ const BYTES: usize = 1 << 20;
 /// How often rows that come and go are looked at.
 const LOOKS: u32 = 20;
 
-/// What one worker writes by, and looks at rows again with.
+/// The connections of one worker, by which it writes and looks at rows again.
 pub struct Hand<'a> {
     pub ground: &'a Ground,
     /// Sees rows as they are now, not as the run's snapshot has them.
@@ -62,7 +63,8 @@ impl<'a> Hand<'a> {
         })
     }
 
-    /// Writes the rows of a window and settles them. `up_to` is the end of the range if no row is left in it.
+    /// Writes the rows of a window and settles them. `up_to` is the end of the range if no row is
+    /// left in it.
     pub async fn write(&mut self, window: &mut Window, up_to: Option<Bounds>, is_last: bool) -> Result<Counts> {
         let shape = &self.ground.shape;
         let up_to = if is_last { up_to } else { window.last.clone() };
@@ -134,7 +136,8 @@ impl<'a> Hand<'a> {
             let now = self.look(range, &taken, &differing).await?;
             let mut acted = false;
             if !differing.is_empty() {
-                // Values that replace others are those of this look, so they are not older than the app's last commit.
+                // Values that replace others are those of this look, so they are not older than the
+                // app's last commit.
                 let wanted: Vec<&Entry> = now
                     .again
                     .iter()
@@ -296,7 +299,8 @@ fn identities(key: &[u8], part: &Part) -> Vec<u64> {
     }
 }
 
-/// Two identities that are equal by chance leave a key that a row may no longer have, for `verify` to find.
+/// Two identities that are equal by chance leave a key that a row may no longer have, for `verify`
+/// to find.
 pub fn identity(key: &[u8], element: &[u8]) -> u64 {
     let mut hasher = DefaultHasher::new();
     (key, element).hash(&mut hasher);

@@ -1,4 +1,4 @@
-//! What a table is refused for, and what is known of its keys.
+//! Tables that are refused, and keys that are known to be distinct.
 
 use super::*;
 use crate::model::import::TimeKind;
@@ -38,21 +38,25 @@ pub fn shape(table: &str) -> Shape {
 #[test]
 fn a_misspelt_column_is_named_with_the_nearest_right_one() {
     for (table, wrong, near) in [
-        ("table: t, key: 'm:{{ idd }}', type: string, value: name", "idd", "id"),
-        ("table: t, key: 'm:{{ id }}', type: string, value: nmae", "nmae", "name"),
+        ("table: t, key: 'm:{{ idx }}', type: string, value: name", "idx", "id"),
         (
-            "table: t, key: 'm:{{ id }}', type: hash, fields: [id, tgas]",
-            "tgas",
+            "table: t, key: 'm:{{ id }}', type: string, value: namex",
+            "namex",
+            "name",
+        ),
+        (
+            "table: t, key: 'm:{{ id }}', type: hash, fields: [id, tagx]",
+            "tagx",
             "tags",
         ),
         (
-            "table: t, key_columns: [smal], key: 'm:{{ id }}', type: set, value: id",
-            "smal",
+            "table: t, key_columns: [smallx], key: 'm:{{ id }}', type: set, value: id",
+            "smallx",
             "small",
         ),
         (
-            "table: t, key: 'm:{{ id }}', type: set, value: id, columns: {nam: {null: empty}}",
-            "nam",
+            "table: t, key: 'm:{{ id }}', type: set, value: id, columns: {namx: {null: empty}}",
+            "namx",
             "name",
         ),
     ] {

@@ -1,4 +1,4 @@
-//! What Redis holds under the keys of entries.
+//! Reads the values under the keys of entries.
 
 use super::Entries;
 use crate::model::error::Result;
@@ -7,7 +7,8 @@ use ::redis::{Pipeline, Value};
 use jiff::Timestamp;
 
 impl Entries {
-    /// Returns what is under the key of each entry. Of a shared key only the entry's own members are read.
+    /// Returns what is under the key of each entry. Of a shared key only the entry's own members
+    /// are read.
     pub async fn held(&mut self, entries: &[&Entry], shared: bool) -> Result<Vec<Held>> {
         let mut commands = Pipeline::with_capacity(2 * entries.len());
         for entry in entries {
@@ -40,7 +41,8 @@ impl Entries {
         Ok(all)
     }
 
-    /// Returns all members of shared keys, each with its score if it has one; empty if there is no such key.
+    /// Returns all members of shared keys, each with its score if it has one; empty if there is no
+    /// such key.
     pub async fn members(&mut self, keys: &[&[u8]], scored: bool) -> Result<Vec<Vec<Vec<u8>>>> {
         let mut commands = Pipeline::with_capacity(keys.len());
         for key in keys {

@@ -54,7 +54,8 @@ impl Entries {
         Ok(done.then_some(missing))
     }
 
-    /// Takes away what was written, if it is still the same. Returns true if anything was taken away.
+    /// Takes away what was written, if it is still the same. Returns true if anything was taken
+    /// away.
     pub async fn remove(&mut self, key: &[u8], made: &Part) -> Result<bool> {
         for _ in 0..ATTEMPTS {
             let mut looking = Pipeline::new();

@@ -1,4 +1,4 @@
-//! What a round of `verify` found.
+//! The differences that a round of `verify` found.
 
 use super::super::setup::Ground;
 use crate::model::import::Row;
@@ -19,7 +19,7 @@ pub struct Difference {
     pub why: String,
 }
 
-/// What one round found.
+/// The findings of one round.
 #[derive(Clone, Debug, Default)]
 pub struct Found {
     pub differences: Vec<Difference>,

@@ -257,7 +257,8 @@ async fn looked_up(ground: &Ground, session: &Session, keys: &[Vec<u8>]) -> Resu
     Ok(keys.iter().map(|key| there.remove(key)).collect())
 }
 
-/// Looks rows up. A text that is no value of its column fails the whole statement, so then each is asked for alone.
+/// Looks rows up. A text that is no value of its column fails the whole statement, so then each is
+/// asked for alone.
 async fn rows_of(
     ground: &Ground,
     session: &Session,
