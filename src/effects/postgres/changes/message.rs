@@ -1,4 +1,4 @@
-//! What the log of changes says, as values.
+//! The messages of the log of changes, as values.
 
 use std::fmt;
 use std::sync::Arc;

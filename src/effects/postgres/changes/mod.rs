@@ -1,4 +1,4 @@
-//! Reads what has changed in tables, from PostgreSQL's log of changes (its WAL).
+//! Reads changes of tables, from PostgreSQL's log of changes (its WAL).
 //!
 //! A [`Slot`] is the server's promise to keep the log from a place on; a publication says for which tables. The server decodes the log by its plugin pgoutput and gives
 //! messages; [`Decoder`] makes [`Change`]s of them. Both objects are ours alone, and [`Slot::remove`] takes them away again: nothing else in the database is touched.

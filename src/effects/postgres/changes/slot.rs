@@ -50,7 +50,7 @@ impl Slot {
     }
 
     /// Makes the publication of these tables (schema and name) and then the slot, and returns the place that it begins at.
-    /// What was left of an earlier attempt is made anew.
+    /// Slot and publication of an earlier attempt are made anew.
     ///
     /// The server waits for the transactions that are open at this moment; the session's `statement_timeout` bounds that.
     pub async fn create(&self, session: &Session, tables: &[(String, String)]) -> Result<Lsn> {

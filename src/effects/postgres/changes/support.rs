@@ -3,7 +3,7 @@
 use crate::effects::postgres::Session;
 use crate::model::error::{Error, Result};
 
-/// What a server allows the user of this session.
+/// The rights of this session's user, and the server's settings.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Facts {
     /// `wal_level`: only `logical` has rows.

@@ -5,7 +5,7 @@ use crate::model::error::Result;
 use crate::model::import::{Entry, Part};
 use ::redis::Pipeline;
 
-/// What becomes of a key.
+/// A change of a key.
 #[derive(Debug)]
 pub enum Mend<'a> {
     /// The key holds the entry alone.

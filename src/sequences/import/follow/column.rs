@@ -74,7 +74,7 @@ impl<'a> Growing<'a> {
                 break;
             }
         }
-        // What the app kept writing is looked at again from the same value on.
+        // Rows that the app kept writing are looked at again from the same value on.
         let high = if is_clear {
             newest.or(high.map(str::to_owned))
         } else {

@@ -61,7 +61,7 @@ impl<'a> Log<'a> {
             done.add(mender.mend(spots).await?);
             is_clear &= spots.is_empty();
         }
-        // What was not brought up to date has to come again after a crash.
+        // Changes that were not brought up to date have to come again after a crash.
         let is_all = messages < Slot::MESSAGES_AT_ONCE;
         let upto: Option<Lsn> = if is_all { Some(end) } else { committed };
         if let Some(upto) = upto.filter(|_| is_clear) {

@@ -26,7 +26,7 @@ const ATTEMPTS: u32 = 20;
 /// The texts of the columns that say where a row is in Redis.
 pub type Spot = Vec<String>;
 
-/// What was done; the fields are part of the JSON output and only ever grow.
+/// Counts of what was done; the fields are part of the JSON output and only ever grow.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(default)]
 pub struct Followed {

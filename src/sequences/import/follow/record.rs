@@ -1,6 +1,6 @@
 //! How far the following is, in a file beside `import.yml`, so that the next run goes on after a kill.
 //!
-//! What the log of changes had is confirmed at the server; the file remembers the rest. If the file is lost,
+//! The server remembers how far the log of changes is confirmed; the file remembers the rest. If the file is lost,
 //! every row is looked at once more, and nothing else is.
 
 use super::mend::Followed;
