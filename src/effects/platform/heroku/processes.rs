@@ -260,5 +260,8 @@ mod tests {
         let dynos = [dyno("web.1", "up", 7), dyno("worker.1", "crashed", 7)];
         assert_eq!(missing(&dynos, &["worker"]), "");
         assert_eq!(missing(&dynos, &[]), "1 worker to come up, which crashed with it");
+        // Nor is it asked to run the new release.
+        let older = [dyno("web.1", "up", 7), dyno("worker.1", "crashed", 6)];
+        assert_eq!(missing(&older, &["worker"]), "");
     }
 }
