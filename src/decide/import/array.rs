@@ -75,7 +75,7 @@ impl Reader<'_> {
     }
 
     fn bare(&mut self) -> Option<Element> {
-        let end = self.rest.find(|letter| letter == self.separator || letter == '}')?;
+        let end = self.rest.find([self.separator, '}'])?;
         let (text, rest) = self.rest.split_at(end);
         self.rest = rest;
         if text.is_empty() {
