@@ -125,8 +125,13 @@ fn a_follow_that_is_killed_at_any_point_goes_on_and_so_does_finish() {
         for round in 0.. {
             assert!(round < 60, "{command:?} never came to its end");
             rig.postgres.sql(&format!(
-                "UPDATE markers SET status = 'round {round}' WHERE user_id = {round} + 1; DELETE FROM markers WHERE user_id = {round} + 1001;"
+                "UPDATE markers SET status = 'round {round}' WHERE user_id = {round} + 1"
             ));
+            // What is deleted before there is a slot, nobody sees: the app's own deletion in Redis is all there is.
+            if rig.path("import.yml.follow").exists() {
+                rig.postgres
+                    .sql(&format!("DELETE FROM markers WHERE user_id = {round} + 1001"));
+            }
             if command[0] == "finish" {
                 // The app's dual writes would have done this.
                 rig.infra(&["follow", "--once"]);

@@ -169,9 +169,12 @@ fn normal_lines<'a>(lines: impl Iterator<Item = &'a str>) -> String {
     lines.into_iter().collect::<Vec<_>>().join("\n")
 }
 
-/// An object's name; a base that is kept for ever has a class of its own, which only some runs see.
+/// An object's name; a base that is kept for ever has a class of its own, which only some runs see. An id that happens
+/// to have no letters is an id too.
 fn object(key: &str) -> String {
-    normal(key).replace("/kept/", "/CLASS/")
+    normal(key)
+        .replace("/kept/", "/CLASS/")
+        .replace("-master-N/", "-master-ID/")
 }
 
 /// Replaces what differs from run to run: words of digits, ids in hexadecimal, addresses.

@@ -78,7 +78,7 @@ fn rounded(bytes: usize) -> usize {
         0..=8 => 8,
         9..=128 => bytes.div_ceil(16) * 16,
         _ => {
-            let step = (bytes - 1).next_power_of_two() / 8;
+            let step = bytes.next_power_of_two() / 8;
             bytes.div_ceil(step) * step
         }
     }

@@ -13,9 +13,11 @@ use std::collections::BTreeMap;
 
 pub async fn run(context: &Context, arguments: &ImportFinish) -> Result<ExitCode> {
     let ready = Ready::look(context, &arguments.verify.file.file, &arguments.verify.file.tables).await?;
-    if !arguments.abandon {
-        verify::run(context, &arguments.verify).await?;
-    }
+    let verdict = if arguments.abandon {
+        None
+    } else {
+        Some(verify::prove(context, &ready, &arguments.verify).await?)
+    };
     let wanted = arguments.set.as_deref().map(assignment).transpose()?;
     if let Some((name, _)) = &wanted {
         context.agree(arguments.yes, &format!("set {name} of the app, which restarts it?"))?;
@@ -44,7 +46,13 @@ pub async fn run(context: &Context, arguments: &ImportFinish) -> Result<ExitCode
         lines.push("the reads are the app's to switch".to_owned());
     }
     context.ui.report(
-        json!({ "finished": true, "verified": !arguments.abandon, "slot_removed": had_slot, "set": arguments.set }),
+        json!({
+            "finished": true,
+            "verified": verdict.is_some(),
+            "verdict": verdict,
+            "slot_removed": had_slot,
+            "set": arguments.set,
+        }),
         lines,
     );
     Ok(ExitCode::Done)

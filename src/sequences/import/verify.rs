@@ -31,7 +31,7 @@ struct Round {
 
 /// The result; its fields are part of the JSON output and only ever grow.
 #[derive(Debug, Serialize)]
-struct Verdict {
+pub struct Verdict {
     identical: bool,
     rows: BTreeMap<String, u64>,
     keys: BTreeMap<String, u64>,
@@ -54,11 +54,18 @@ struct Shown {
 
 pub async fn run(context: &Context, arguments: &ImportVerify) -> Result<ExitCode> {
     let ready = Ready::look(context, &arguments.file.file, &arguments.file.tables).await?;
-    let verdict = compare(context, &ready, arguments).await?;
+    let verdict = prove(context, &ready, arguments).await?;
     show(context, &verdict);
+    Ok(ExitCode::Done)
+}
+
+/// Compares both sides. If they differ, it shows the differences and returns an error.
+pub async fn prove(context: &Context, ready: &Ready, arguments: &ImportVerify) -> Result<Verdict> {
+    let verdict = compare(context, ready, arguments).await?;
     if verdict.identical {
-        return Ok(ExitCode::Done);
+        return Ok(verdict);
     }
+    show(context, &verdict);
     Err(Error::unproven(format!(
         "prove that PostgreSQL and Redis are identical: after {} rounds {} rows or keys differ",
         verdict.rounds.len(),

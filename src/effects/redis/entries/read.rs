@@ -21,7 +21,7 @@ impl Entries {
         let mut answers = self.pipeline.ask_all(&commands).await?.into_iter();
         let mut all = Vec::with_capacity(entries.len());
         for entry in entries {
-            let wanted = if shared { reads(&entry.part) } else { 1 };
+            let wanted = reads(&entry.part, shared);
             let found: Vec<Value> = answers.by_ref().take(wanted).collect();
             let expiry = match self.accepted(answers.next().unwrap_or(Value::Nil))? {
                 Value::Int(at) if at >= 0 && self.says_when => Some(at),
@@ -66,11 +66,12 @@ enum Found {
     Part(Part),
 }
 
-fn reads(part: &Part) -> usize {
+/// Returns how many commands `add_read` adds.
+fn reads(part: &Part, shared: bool) -> usize {
     match part {
-        Part::Set(members) => members.len(),
+        Part::Set(members) if shared => members.len(),
         Part::SortedSet(members) => members.len(),
-        Part::String(_) | Part::Hash(_) | Part::List(_) => 1,
+        Part::String(_) | Part::Hash(_) | Part::List(_) | Part::Set(_) => 1,
     }
 }
 
