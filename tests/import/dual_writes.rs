@@ -31,7 +31,7 @@ const MAPPING: &str = "- {table: users, key: 'user:{{ id }}', type: hash}
 /// Writes a second, and between two of them the time that is left of it.
 const PER_SECOND: u32 = 500;
 
-/// What the app was told is written: sessions and markers by their keys, and hits by hour and app.
+/// The writes that both servers acknowledged: sessions and markers by their keys, hits by hour and app.
 #[derive(Default)]
 struct Ledger {
     writes: u64,

@@ -1,4 +1,4 @@
-//! What changes in PostgreSQL after an import reaches Redis, and nothing of it stays in the database.
+//! Changes in PostgreSQL after an import reach Redis, and slot and publication are gone at the end.
 
 use super::rig::Rig;
 use testkit::postgres::Postgres;
@@ -127,7 +127,7 @@ fn a_follow_that_is_killed_at_any_point_goes_on_and_so_does_finish() {
             rig.postgres.sql(&format!(
                 "UPDATE markers SET status = 'round {round}' WHERE user_id = {round} + 1"
             ));
-            // What is deleted before there is a slot, nobody sees: the app's own deletion in Redis is all there is.
+            // A deletion before there is a slot reaches Redis by the app alone.
             if rig.path("import.yml.follow").exists() {
                 rig.postgres
                     .sql(&format!("DELETE FROM markers WHERE user_id = {round} + 1001"));
