@@ -22,10 +22,14 @@ impl<R: Record, P: Pair> Cutover<R, P> {
         if let Some(fence) = self.reached.fence() {
             fence.holds()?;
         }
-        // This run promoted with app access closed, so nobody can have written to our side since.
+        // This run promoted with app access closed. An administrator may have written to our side
+        // all the same: where that ends is asked now, and the stream is read once the app is in.
+        let mut closed_until = None;
         if std::mem::take(&mut self.just_confirmed) {
-            let through = self.came_through().await?;
-            self.nothing_came_through(&through)?;
+            let master = self.reached.connections().ok().map(|sides| sides.master.clone());
+            let (through, newest) = tokio::join!(self.came_through(), newest_offset(master));
+            self.nothing_came_through(&through?)?;
+            closed_until = newest;
         } else {
             self.look_before_access(&promotion).await?;
         }
@@ -41,9 +45,16 @@ impl<R: Record, P: Pair> Cutover<R, P> {
         step.done(format!(
             "the app may write to the master, {fenced} ms after the fence began"
         ));
-        if let Some(look) = self.our_look.take() {
-            // This stream reaches back to the promotion. Without it only the write gap is missing.
-            self.our_watch = look.await.ok().and_then(|look| look.ok()?.watch);
+        if let Some(look) = self.our_look.take()
+            && let Ok(Ok(mut look)) = look.await
+        {
+            look.offset = closed_until.unwrap_or(look.offset);
+            // The app is in already, so a stream that cannot be read is no reason to stop.
+            if let Err(error) = self.foreign_writes(look).await {
+                self.outcome.notes.push(format!(
+                    "writes on the master before app access opened are not known: {error}"
+                ));
+            }
         }
         Ok(())
     }
@@ -111,12 +122,17 @@ impl<R: Record, P: Pair> Cutover<R, P> {
             return Ok(());
         }
         watch.reach(look.offset, READING).await?;
-        let seen = watch.seen();
+        let seen = watch.seen().writes_up_to(look.offset);
         if seen.writes > 0 && self.outcome.foreign_writes == 0 {
             self.outcome.tell_foreign(&seen);
         }
         Ok(())
     }
+}
+
+/// Returns the offset of a master's own stream; `None` if it does not answer.
+async fn newest_offset(master: Option<Connection>) -> Option<u64> {
+    Some(master?.info().await.ok()?.master_repl_offset)
 }
 
 async fn our_look(

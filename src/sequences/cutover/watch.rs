@@ -19,6 +19,8 @@ pub(super) const READING: Duration = Duration::from_secs(10);
 const LISTED: usize = 10_000;
 /// More deletions than this are only counted, of keys and of fields.
 pub(super) const MOST_DELETED: usize = 100_000;
+/// Number of writes whose offsets are remembered.
+const PLACED: usize = 10_000;
 
 /// Writes and removals since the mark. Deletions count apart, because expiry looks the same.
 #[derive(Clone, Debug, Default)]
@@ -29,6 +31,8 @@ pub struct Seen {
     /// One line for each written key, for people: the key and the command.
     pub lines: Vec<String>,
     listed: HashSet<String>,
+    /// The offset of each of the first writes, and the number of lines after it.
+    placed: Vec<(u64, usize)>,
     pub deletions: u64,
     pub field_deletions: u64,
     /// Keys that were deleted in a known database; see `unplaced`.
@@ -92,6 +96,20 @@ impl Seen {
                     self.lines.push(line);
                 }
             }
+        }
+        if self.placed.len() < PLACED {
+            self.placed.push((event.offset, self.lines.len()));
+        }
+    }
+
+    /// Returns the writes up to an offset, without removals.
+    pub fn writes_up_to(&self, offset: u64) -> Seen {
+        let placed = self.placed.iter().take_while(|(at, _)| *at <= offset);
+        let lines = placed.clone().last().map_or(0, |(_, lines)| *lines);
+        Seen {
+            writes: placed.count() as u64,
+            lines: self.lines[..lines].to_vec(),
+            ..Seen::default()
         }
     }
 }

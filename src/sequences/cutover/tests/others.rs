@@ -12,6 +12,22 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use wire::info::ServerRole;
 
 #[tokio::test]
+async fn a_write_right_after_the_promotion_is_named_in_a_switch_that_promotes() {
+    let mut stage = Stage::new(0.02).await;
+    stage.load().await;
+    stage.master_gets = Some("SET sneaked 1".into());
+    let error = stage.run(Command::SwitchApp).await.unwrap_err();
+    assert_eq!(error.kind(), Kind::Unproven, "{error:?}");
+    let text = error.chain().join(": ");
+    assert!(
+        text.contains("wrote to the master 1 times") && text.contains("sneaked"),
+        "{text}"
+    );
+    expect_moved(&stage).await;
+    stage.end().await;
+}
+
+#[tokio::test]
 async fn back_is_refused_with_a_count_once_the_new_side_was_written_to() {
     let stage = Stage::new(0.02).await;
     stage.load().await;

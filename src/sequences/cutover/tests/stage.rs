@@ -51,6 +51,8 @@ pub struct Stage {
     pub lock_ends_with: Option<Phase>,
     /// The entry with which somebody sends these commands to the source.
     pub source_gets: Option<(Phase, Vec<Cmd>)>,
+    /// A command that somebody sends to the master right after its promotion.
+    pub master_gets: Option<String>,
     pub heroku: Heroku,
     /// The app, and those that move with it.
     pub apps: Vec<Heroku>,
@@ -156,6 +158,7 @@ impl Stage {
             clock_stands: false,
             lock_ends_with: None,
             source_gets: None,
+            master_gets: None,
             limits: Limits {
                 hold: Duration::from_secs(60),
                 long_pause: Duration::from_secs(120),
@@ -284,6 +287,7 @@ impl Stage {
                 replica: self.replica(),
                 source_port: self.source.port,
                 unfinished: [&self.master, &self.replica].map(unfinished_log),
+                sneaks: self.master_gets.clone(),
             },
             record: Kept {
                 entries: self.entries.clone(),

@@ -21,6 +21,8 @@ pub struct Plain {
     pub(super) replica: Server,
     pub(super) source_port: u16,
     pub(super) unfinished: [PathBuf; 2],
+    /// A command that somebody sends to the master right after its promotion.
+    pub(super) sneaks: Option<String>,
 }
 
 impl Plain {
@@ -47,7 +49,11 @@ impl Pair for Plain {
 
     async fn promote(&mut self, _proof: &Proof, _fence: &Fence) -> Result<()> {
         assert!(!self.unfinished[0].exists(), "promoted without a log that is in force");
-        self.say(&self.master, "REPLICAOF NO ONE").await
+        self.say(&self.master, "REPLICAOF NO ONE").await?;
+        match &self.sneaks {
+            Some(words) => self.say(&self.master, words).await,
+            None => Ok(()),
+        }
     }
 
     async fn set_app_access(&mut self, open: bool) -> Result<()> {
