@@ -23,19 +23,19 @@ impl<R: Record, P: Pair> Cutover<R, P> {
             fence.holds()?;
         }
         // This run promoted with app access closed. An administrator may have written to our side
-        // all the same: where that ends is asked now, and the stream is read once the app is in.
-        let mut closed_until = None;
+        // all the same: up to where is asked while access opens, and read once the app is in.
+        let mut master = None;
         if std::mem::take(&mut self.just_confirmed) {
-            let master = self.reached.connections().ok().map(|sides| sides.master.clone());
-            let (through, newest) = tokio::join!(self.came_through(), newest_offset(master));
-            self.nothing_came_through(&through?)?;
-            closed_until = newest;
+            let through = self.came_through().await?;
+            self.nothing_came_through(&through)?;
+            master = self.reached.connections().ok().map(|sides| sides.master.clone());
         } else {
             self.look_before_access(&promotion).await?;
         }
         self.access_opened = true;
         // The hosts answer once the app may log in.
-        self.setup.pair.set_app_access(true).await?;
+        let (opened, closed_until) = tokio::join!(self.setup.pair.set_app_access(true), closed_until(master));
+        opened?;
         let fenced = match (self.reached.fence(), self.outcome.fenced_ms) {
             // This run promoted, so both moments are on one clock.
             (Some(fence), Some(_)) => milliseconds(fence.raised.elapsed()),
@@ -130,9 +130,13 @@ impl<R: Record, P: Pair> Cutover<R, P> {
     }
 }
 
-/// Returns the offset of a master's own stream; `None` if it does not answer.
-async fn newest_offset(master: Option<Connection>) -> Option<u64> {
-    Some(master?.info().await.ok()?.master_repl_offset)
+/// Returns an offset of the master up to which app access was closed. The second answer shows that
+/// it was still closed at the first one; `None` if it was not, or the master does not answer.
+async fn closed_until(master: Option<Connection>) -> Option<u64> {
+    let mut asked = master?;
+    let mut also_asked = asked.clone();
+    let (info, is_open) = tokio::try_join!(asked.info(), look::access_is_open(&mut also_asked)).ok()?;
+    (!is_open).then_some(info.master_repl_offset)
 }
 
 async fn our_look(
