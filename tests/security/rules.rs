@@ -151,7 +151,7 @@ fn only_who_is_named_or_looked_up_gets_in_and_a_rule_by_hand_does_not_stay() {
     assert_eq!(group.rules(), wanted);
     assert_eq!(drift(&world), [""; 0]);
 
-    // Somebody adds rules by hand.
+    // An administrator adds rules by hand.
     let by_hand = [
         tcp(22, "0.0.0.0/0"),
         tcp(9000, "0.0.0.0/0"),

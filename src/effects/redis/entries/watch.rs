@@ -14,7 +14,7 @@ impl Entries {
         if let Some(made) = self.try_create(entries).await? {
             return Ok(made);
         }
-        // Somebody writes one of the keys: each alone finds out which.
+        // Another client writes one of the keys, so each key is tried alone.
         let mut made = Vec::with_capacity(entries.len());
         for entry in entries {
             let mut created = None;

@@ -128,7 +128,7 @@ impl<'a> Mender<'a> {
                 done.add(followed);
                 continue;
             }
-            // Somebody writes one of the keys: each alone finds out which.
+            // Another client writes one of the keys, so each key is tried alone.
             for spot in batch {
                 let mut followed = None;
                 for _ in 0..ATTEMPTS {
