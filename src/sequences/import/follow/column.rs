@@ -6,8 +6,6 @@ use crate::model::error::{Error, Result};
 use crate::model::import::{Column, ColumnKind};
 use std::time::Duration;
 
-/// Rows that are compared at once.
-const ROWS: usize = 1_000;
 /// How far behind the largest number a row may become visible, for a column that is no time.
 const NUMBERS: u64 = 10_000;
 
@@ -55,25 +53,8 @@ impl<'a> Growing<'a> {
         // A row that is committed after this question has a larger value, or one within the lookback.
         let newest = reader.largest(&self.session, &self.column.name).await?;
         let since = high.map(|high| (high, self.back()));
-        let mut rows = reader.since(&self.session, &self.column, since).await?;
-        let mut followed = Followed::default();
-        let mut is_clear = true;
-        let mut batch = Vec::new();
-        loop {
-            let row = rows.next().await?;
-            let ended = row.is_none();
-            batch.extend(row);
-            if batch.len() >= ROWS || ended {
-                followed.looked_at += batch.len() as u64;
-                let mut spots = self.mender.differing(&batch).await?;
-                followed.add(self.mender.mend(&mut spots).await?);
-                is_clear &= spots.is_empty();
-                batch.clear();
-            }
-            if ended {
-                break;
-            }
-        }
+        let rows = reader.since(&self.session, &self.column, since).await?;
+        let (followed, is_clear) = self.mender.mend_rows(rows, |_| {}).await?;
         // Rows that the app kept writing are looked at again from the same value on.
         let high = if is_clear {
             newest.or(high.map(str::to_owned))

@@ -9,6 +9,7 @@ use crate::decide::import::compare::difference;
 use crate::decide::import::follow::lookup;
 use crate::effects::fault;
 use crate::effects::postgres::Session;
+use crate::effects::postgres::text::CopyRows;
 use crate::effects::redis::entries::{Entries, Mend};
 use crate::model::error::{Error, Kind, Result};
 use crate::model::import::{Entry, Held, Part, Row, Tolerances};
@@ -18,6 +19,8 @@ use crate::sequences::import::window::refused;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 
+/// Rows that are compared at once.
+const ROWS: usize = 2_000;
 /// Places that one transaction brings up to date.
 const TOGETHER: usize = 200;
 /// How often a place is tried that the app writes at the same time.
@@ -117,6 +120,30 @@ impl<'a> Mender<'a> {
             }
         }
         Ok(differing)
+    }
+
+    /// Brings rows to their places, many at once, and tells after each time what was done so far.
+    /// Returns true if the app left none of them to be tried again.
+    pub async fn mend_rows(&mut self, mut rows: CopyRows, told: impl Fn(Followed)) -> Result<(Followed, bool)> {
+        let mut followed = Followed::default();
+        let mut is_clear = true;
+        let mut batch = Vec::new();
+        loop {
+            let row = rows.next().await?;
+            let ended = row.is_none();
+            batch.extend(row);
+            if batch.len() >= ROWS || ended {
+                followed.looked_at += batch.len() as u64;
+                let mut spots = self.differing(&batch).await?;
+                followed.add(self.mend(&mut spots).await?);
+                is_clear &= spots.is_empty();
+                batch.clear();
+                told(followed);
+            }
+            if ended {
+                return Ok((followed, is_clear));
+            }
+        }
     }
 
     /// Brings these places up to date. What the app kept writing meanwhile stays in `spots`, to be tried again.
