@@ -5,7 +5,9 @@ export CARGO_TARGET_DIR ?= $(HOME)/.cache/infra/target
 BIN := $(CARGO_TARGET_DIR)/debug
 MACHINE := $(shell uname -m)
 ORDER ?= switch-only
-FENCE ?= pause
+# FENCE: nothing for the pause where the source allows it, else the platform.
+FENCE ?=
+SOURCE ?= default
 # Milliseconds of a round trip between `infra` and everything that it talks to.
 RTT ?= 0
 
@@ -26,7 +28,7 @@ CARGO := env -u MAKEFLAGS -u MFLAGS cargo
 # The target of `make` without one.
 .DEFAULT_GOAL := build
 
-.PHONY: help agent deny install bench demo test test-aws test-cutover test-refusals test-security build check typos tools image image-alone clean-sandbox
+.PHONY: help agent deny install bench demo test test-aws test-cutover test-refusals test-security test-sources build check typos tools image image-alone clean-sandbox
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -42,8 +44,8 @@ agent: ## build only what goes to the hosts: the agent and the engine's module
 	install -D -C -m 755 $(CARGO_TARGET_DIR)/agent/infra-agent $(BIN)/infra-agent-$(MACHINE)
 	install -D -C -m 755 $(CARGO_TARGET_DIR)/agent/libinfra_module.so $(BIN)/infra-module-$(MACHINE).so
 
-demo: image ## move a demo app on this computer; ORDER=switch-only|promote-first FENCE=pause|platform RTT=MS
-	$(SUDO) $(BIN)/sandbox demo --order $(ORDER) --fence $(FENCE) --rtt $(RTT)
+demo: image ## move a demo app on this computer; SOURCE=heroku|plain|… ORDER=switch-only|promote-first FENCE=pause|platform RTT=MS
+	$(SUDO) $(BIN)/sandbox demo --source $(SOURCE) --order $(ORDER) $(if $(FENCE),--fence $(FENCE)) --rtt $(RTT)
 
 # The whole suite: the sandbox's AWS API, then everything in Rust; the tests that boot machines raise one sandbox after the other. Unit tests mostly wait for engines of
 # their own, so that more of them run at once than there are processors.
@@ -62,6 +64,13 @@ test-cutover: image ## kill every command at each of its effects, and every faul
 # Every change that a cutover asks the platform for, refused in every way; a part of `make test` is a sample of it. About twelve minutes.
 test-refusals: build ## refuse every change that a cutover asks the platform for; about twelve minutes
 	REFUSALS=all cargo test -p infra --locked $(FEATURES) --lib cutover::tests::refusals -- --nocapture
+
+# The move from each kind of hosted Redis by the built programs on machines; two to three minutes a kind.
+SOURCES ?= heroku public v1 plain query two-vars copied-var redis-6 redis-6.2 redis-8 valkey-8
+test-sources: image ## move the demo app off each kind of hosted Redis; about half an hour; SOURCES="heroku plain"
+	set -e; for source in $(SOURCES); do \
+	$(SUDO) $(BIN)/sandbox demo --source $$source --time-scale 0.1 --keys 5000 --writes 30000 --report $(CARGO_TARGET_DIR)/source-$$source.json; \
+	done
 
 # Only what tries to get through where nobody should; a part of `make test`.
 test-security: image ## only what tries to get through where nobody should

@@ -47,6 +47,9 @@ impl Rented {
             profile: addon::Profile::Default,
             persistent: false,
             maxmemory: None,
+            connections: None,
+            databases: 16,
+            plain_port: None,
         });
         let addon = addon.await.unwrap();
         let address = SocketAddr::new(LOOPBACK, addon::free_port(LOOPBACK).unwrap());

@@ -96,6 +96,7 @@ fn run(verb: Verb) -> Result<ExitCode> {
 mod tests {
     use super::*;
     use crate::addon::{Engine, Profile, Tls};
+    use crate::source::Source;
 
     #[test]
     fn settings_survive_the_way_to_the_supervisor() {
@@ -104,6 +105,7 @@ mod tests {
             "up",
             "--time-scale",
             "0.25",
+            "--source=cloud",
             "--addon-tls",
             "off",
             "--addon-engine=redis-6.2",
@@ -130,12 +132,14 @@ mod tests {
                 passed.no_app,
                 passed.knobs
             ),
-            (0.25, Tls::Off, 80, true, true)
+            (0.25, Some(Tls::Off), 80, true, true)
         );
         assert_eq!(
             (passed.addon_engine, passed.addon_profile, passed.addon_postgres),
-            (Engine::Redis62, Profile::NoPause, true)
+            (Some(Engine::Redis62), Some(Profile::NoPause), true)
         );
+        assert_eq!(passed.source, Source::Cloud);
+        assert_eq!(passed.rented(), settings.rented());
     }
 
     #[test]

@@ -27,6 +27,8 @@ pub struct Target {
     host: String,
     port: u16,
     login: RedisConnectionInfo,
+    /// The URL's database: the app's own databases are counted from it.
+    first_database: i64,
     tls: Option<Arc<ClientConfig>>,
 }
 
@@ -64,6 +66,7 @@ impl Target {
             host,
             port,
             login: information.redis_settings().clone(),
+            first_database: information.redis_settings().db() + query_database(url),
             tls,
         })
     }
@@ -84,7 +87,7 @@ impl Target {
     }
 
     async fn connect_without_deadline(&self, database: i64, response_timeout: Duration) -> RedisResult<Connection> {
-        let login = self.login.clone().set_db(database);
+        let login = self.login.clone().set_db(self.first_database + database);
         let settings = AsyncConnectionConfig::new().set_response_timeout(Some(response_timeout));
         let host = self.host.trim_matches(['[', ']']);
         let stream = match names::address(host) {
@@ -114,6 +117,13 @@ impl Target {
             }
         }
     }
+}
+
+/// Returns the database of a URL such as `redis://host:6379?db=2`; 0 without one.
+fn query_database(url: &str) -> i64 {
+    let query = url.split_once('?').map_or("", |(_, query)| query);
+    let named = query.split('&').find_map(|pair| pair.strip_prefix("db="));
+    named.and_then(|number| number.parse().ok()).unwrap_or(0)
 }
 
 /// Without an authority every server is trusted, as users of a hosted Redis do if it publishes

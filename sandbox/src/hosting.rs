@@ -18,12 +18,15 @@ use crate::network::BRIDGE_ADDRESS;
 use crate::paths::Paths;
 use crate::postgres::{self, Cluster};
 use crate::settings::Settings;
+use crate::source::{Rented, Vars};
 use crate::{knobs, platform, random};
 
 /// The platform's API.
 pub const PLATFORM_PORT: u16 = 5000;
 /// The first hosted Redis.
 pub const ADDON_PORT: u16 = 6390;
+/// The second port of the first hosted Redis, without TLS.
+const ADDON_PLAIN_PORT: u16 = 6391;
 /// The hosted PostgreSQL.
 pub const POSTGRES_PORT: u16 = 5433;
 
@@ -66,27 +69,31 @@ impl Hosting {
             shutdown,
         };
         hosting.wait_until_it_listens(loopback).await?;
-        if settings.addon_name {
+        let rented = settings.rented();
+        if rented.is_named {
             names::publish(paths, names::ADDON, bridge)?;
         }
         if !settings.no_app {
             let options = addon::Options {
                 name: ADDON_NAME.to_owned(),
                 state_dir: paths.state().to_owned(),
-                host: settings.addon_name.then(|| names::ADDON.to_owned()),
+                host: rented.is_named.then(|| names::ADDON.to_owned()),
                 listen: vec![bridge],
                 port: ADDON_PORT,
                 password: random::hex(24)?,
-                tls: settings.addon_tls,
+                tls: rented.tls,
                 authority: Some(crate::aws::authority::issuer(paths)?),
-                profile: settings.addon_profile,
+                profile: rented.profile,
                 persistent: false,
                 maxmemory: Some(ADDON_MEMORY),
+                connections: rented.connections,
+                databases: rented.databases,
+                plain_port: (rented.vars == Vars::TwoPorts).then_some(ADDON_PLAIN_PORT),
             };
             // `up` has fetched the engine.
-            let program = settings.addon_engine.ensure(paths, &|line| tracing::info!("{line}"))?;
+            let program = rented.engine.ensure(paths, &|line| tracing::info!("{line}"))?;
             let addon = addon::start_engine(options, &program).await?;
-            create_app(loopback, addon.url(), settings.knobs).await?;
+            create_app(loopback, &addon, rented, settings.knobs).await?;
             if settings.knobs {
                 turn_knobs(loopback, platform_key).await?;
             }
@@ -137,7 +144,7 @@ async fn rent_postgres(paths: &Paths, settings: &Settings, platform: SocketAddr,
         folder: paths.state().join("postgres"),
         listen: vec![listen],
         port: POSTGRES_PORT,
-        tls: settings.addon_tls,
+        tls: settings.rented().tls,
         authority: Some(crate::aws::authority::issuer(paths)?),
         user: "demo".to_owned(),
         password: random::hex(24)?,
@@ -170,7 +177,7 @@ async fn turn_knobs(platform: SocketAddr, key: &str) -> Result<()> {
         .context("start the demo app's idle processes")
 }
 
-async fn create_app(platform: SocketAddr, redis_url: &str, with_knobs: bool) -> Result<()> {
+async fn create_app(platform: SocketAddr, addon: &Addon, rented: Rented, with_knobs: bool) -> Result<()> {
     let program = std::env::current_exe()
         .context("find this program's file")?
         .with_file_name("demo-app");
@@ -180,18 +187,35 @@ async fn create_app(platform: SocketAddr, redis_url: &str, with_knobs: bool) -> 
             program.display()
         );
     }
-    let command = |role: &str| json!({"command": [program, role], "quantity": 0});
-    let mut formation = json!({"web": command("web"), "worker": command("worker")});
+    let reading = |role: &str, var: &str| json!({"command": [program, role, "--var", var], "quantity": 0});
+    let worker = reading("worker", rented.vars.of_worker());
+    let mut formation = json!({"web": reading("web", "REDIS_URL"), "worker": worker.clone()});
     for kind in [knobs::ASLEEP, knobs::CRASHING].iter().filter(|_| with_knobs) {
-        formation[kind] = command("worker");
+        formation[kind] = worker.clone();
+    }
+    let url = match rented.database {
+        Some(database) => format!("{}?db={database}", addon.url()),
+        None => addon.url().to_owned(),
+    };
+    let mut config = json!({});
+    if rented.demo_databases() == 1 {
+        config["DEMO_DATABASES"] = json!("1");
+    }
+    if rented.vars == Vars::WithCopy {
+        config["REDIS_URL"] = json!(url);
     }
     post(
         platform,
         "apps",
-        &json!({"name": "demo", "region": "us", "formation": formation}),
+        &json!({"name": "demo", "region": "us", "formation": formation, "config": config}),
     )
     .await?;
-    let addon = json!({"name": ADDON_NAME, "plan": "hosted-redis:mini", "url": redis_url, "attachment": "REDIS"});
+    let values = match (rented.vars, addon.plain_url()) {
+        (Vars::TwoPorts, Some(plain)) => json!({"URL": plain, "TLS_URL": url}),
+        _ => json!({"URL": url}),
+    };
+    let attachment = rented.vars.attachment();
+    let addon = json!({"name": ADDON_NAME, "plan": "hosted-redis:mini", "values": values, "attachment": attachment});
     post(platform, "apps/demo/addons", &addon).await
 }
 

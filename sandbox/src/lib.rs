@@ -34,6 +34,7 @@ mod random;
 mod record;
 mod run;
 mod settings;
+pub mod source;
 mod status;
 pub mod story;
 mod supervisor;

@@ -41,7 +41,7 @@ pub fn up(paths: &Paths, settings: &Settings) -> Result<ExitCode> {
     }
     build_cache(paths)?;
     if !settings.no_app {
-        settings.addon_engine.ensure(paths, &|line| say(line))?;
+        settings.rented().engine.ensure(paths, &|line| say(line))?;
     }
     make_state_folder(paths)?;
     let record = Record::new(format!("sb-{}", crate::random::hex(6)?));

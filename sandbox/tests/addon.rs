@@ -6,8 +6,8 @@ mod rig;
 
 use redis::RedisResult;
 use redis::aio::MultiplexedConnection;
-use rig::{connect, rent, rent_showing};
-use sandbox::addon::{Profile, Tls};
+use rig::{LOOPBACK, connect, options, rent, rent_showing};
+use sandbox::addon::{self, Profile, Tls};
 use sandbox::connect::Target;
 
 async fn run(redis: &mut MultiplexedConnection, line: &str) -> RedisResult<redis::Value> {
@@ -78,6 +78,79 @@ async fn stricter_providers_deny_pausing_or_replication() {
         Some("NOPERM")
     );
     run(&mut redis.commands, "CLIENT PAUSE 1 WRITE").await.unwrap();
+}
+
+/// Asserts that these are denied by the rules, and no others of the list.
+async fn expect_denied(redis: &mut MultiplexedConnection, lines: &[(&str, bool)]) {
+    for (line, is_denied) in lines {
+        let result = run(redis, line).await;
+        let denied = result.as_ref().is_err_and(|error| error.code() == Some("NOPERM"));
+        assert_eq!(denied, *is_denied, "{line}: {result:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_cloud_host_denies_replication_and_pauses_and_a_thin_one_nearly_all_else() {
+    let folder = tempfile::tempdir().unwrap();
+    for (profile, is_thin) in [(Profile::Cloud, false), (Profile::Thin, true)] {
+        let addon = rent(folder.path(), &format!("{profile:?}"), false, profile).await;
+        let mut redis = connect(&addon, 0).await;
+        let lines = [
+            ("PSYNC ? -1", true),
+            ("SYNC", true),
+            ("REPLCONF capa psync2", true),
+            ("CLIENT PAUSE 1 WRITE", true),
+            ("CLIENT UNPAUSE", true),
+            ("CONFIG GET maxmemory", true),
+            ("CLIENT LIST", is_thin),
+            ("CLIENT KILL TYPE pubsub", is_thin),
+            ("ROLE", is_thin),
+            ("INFO", is_thin),
+            ("INFO replication", is_thin),
+            ("INFO keyspace", false),
+            ("CLIENT SETNAME me", false),
+            ("SCAN 0", false),
+            ("DUMP nothing", false),
+        ];
+        expect_denied(&mut redis.commands, &lines).await;
+        // A connection that monitors answers no other command.
+        let mut other = connect(&addon, 0).await;
+        expect_denied(&mut other.commands, &[("MONITOR", is_thin)]).await;
+    }
+}
+
+#[tokio::test]
+async fn a_small_plan_has_few_connections_and_a_second_port_has_no_tls() {
+    let folder = tempfile::tempdir().unwrap();
+    let options = addon::Options {
+        connections: Some(3),
+        databases: 1,
+        plain_port: Some(addon::free_port(LOOPBACK).unwrap()),
+        ..options(folder.path(), "small", Tls::On, Profile::Default)
+    };
+    let addon = addon::start(options).await.unwrap();
+    let target = Target::parse(addon.plain_url().unwrap(), None).unwrap();
+    let patience = std::time::Duration::from_secs(5);
+    let mut plain = target.connect(0, patience).await.unwrap();
+    run(&mut plain.commands, "SET key value").await.unwrap();
+    assert!(run(&mut plain.commands, "SELECT 1").await.is_err());
+    let _second = connect(&addon, 0).await;
+    let _third = connect(&addon, 0).await;
+    let refused = target.connect(0, patience).await;
+    assert!(refused.is_err(), "a fourth connection of three");
+}
+
+#[tokio::test]
+async fn the_databases_of_an_app_are_counted_from_that_of_its_url() {
+    let folder = tempfile::tempdir().unwrap();
+    let addon = rent(folder.path(), "query", false, Profile::Default).await;
+    let patience = std::time::Duration::from_secs(5);
+    for url in [format!("{}?db=2&timeout=5", addon.url()), format!("{}/2", addon.url())] {
+        let target = Target::parse(&url, None).unwrap();
+        let mut redis = target.connect(1, patience).await.unwrap();
+        let info = run(&mut redis.commands, "CLIENT INFO").await.unwrap();
+        assert!(format!("{info:?}").contains(" db=3 "), "{url}: {info:?}");
+    }
 }
 
 #[tokio::test]

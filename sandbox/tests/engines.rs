@@ -38,6 +38,9 @@ async fn rent(folder: &tempfile::TempDir, program: &Program, profile: Profile) -
         profile,
         persistent: false,
         maxmemory: None,
+        connections: None,
+        databases: 16,
+        plain_port: None,
     };
     addon::start_engine(options, program).await.unwrap()
 }
@@ -150,6 +153,9 @@ async fn an_engine_without_tls_is_not_rented_with_it() {
         profile: Profile::Default,
         persistent: false,
         maxmemory: None,
+        connections: None,
+        databases: 16,
+        plain_port: None,
     };
     let refused = addon::start_engine(options, &program).await.err().unwrap();
     assert!(refused.to_string().contains("no TLS"), "{refused:#}");

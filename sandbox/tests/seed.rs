@@ -38,10 +38,14 @@ async fn contents(redis: &mut MultiplexedConnection) -> BTreeMap<Vec<u8>, Vec<u8
 }
 
 async fn fill(addon: &Addon, keys: u64, seed: u64) -> sandbox::demo::Seeded {
-    Seed { keys, seed }
-        .fill(&Target::parse(addon.url(), addon.certificate()).unwrap())
-        .await
-        .unwrap()
+    Seed {
+        keys,
+        databases: 2,
+        seed,
+    }
+    .fill(&Target::parse(addon.url(), addon.certificate()).unwrap())
+    .await
+    .unwrap()
 }
 
 #[tokio::test]

@@ -75,8 +75,9 @@ fn configuration_text(
     let ports = if options.tls == Tls::Off {
         format!("port {port}\n")
     } else {
+        let plain = options.plain_port.unwrap_or(0);
         format!(
-            "port 0\ntls-port {port}\ntls-auth-clients no\ntls-cert-file \"{folder}/{CERTIFICATE}\"\n\
+            "port {plain}\ntls-port {port}\ntls-auth-clients no\ntls-cert-file \"{folder}/{CERTIFICATE}\"\n\
              tls-key-file \"{folder}/{KEY}\"\n"
         )
     };
@@ -90,8 +91,13 @@ fn configuration_text(
         .maxmemory
         .map(|bytes| format!("maxmemory {bytes}\n"))
         .unwrap_or_default();
+    let connections = options
+        .connections
+        .map(|most| format!("maxclients {most}\n"))
+        .unwrap_or_default();
+    let databases = options.databases;
     format!(
-        "bind {}\n{ports}dir \"{folder}/data\"\ndaemonize no\nsave \"\"\n{persistence}{maxmemory}\
+        "bind {}\n{ports}databases {databases}\n{connections}dir \"{folder}/data\"\ndaemonize no\nsave \"\"\n{persistence}{maxmemory}\
          maxmemory-policy noeviction\ntimeout 300\nrepl-diskless-sync yes\nrepl-diskless-sync-delay 0\n\
          repl-backlog-size 16mb\n{RENTER}{} ~* {channels} {}\n\
          user {PROVIDER} on #{} ~* {channels} +@all\n",
@@ -106,6 +112,9 @@ fn configuration_text(
 const CHANNEL_RULES: (u32, u32) = (6, 2);
 /// The version that can deny a single subcommand.
 const SUBCOMMAND_RULES: (u32, u32) = (7, 0);
+const WITHOUT_REPLICATION: &str = " -psync -sync -replconf";
+const WITHOUT_PAUSE: &str = " -client|pause -client|unpause";
+const THIN: &str = " -monitor -role -client|list -client|kill -info +info|server +info|memory +info|keyspace";
 /// The subcommands of CLIENT without its pauses, for versions that cannot deny a subcommand.
 const CLIENT_WITHOUT_PAUSE: [&str; 13] = [
     "caching",
@@ -131,14 +140,17 @@ fn rules(profile: Profile, version: (u32, u32)) -> String {
     }
     match profile {
         Profile::Default => {}
-        Profile::NoPause if version >= SUBCOMMAND_RULES => rules += " -client|pause -client|unpause",
+        Profile::NoPause if version >= SUBCOMMAND_RULES => rules += WITHOUT_PAUSE,
         Profile::NoPause => {
             rules += " -client";
             for subcommand in CLIENT_WITHOUT_PAUSE {
                 rules += &format!(" +client|{subcommand}");
             }
         }
-        Profile::NoReplication => rules += " -psync -sync -replconf",
+        Profile::NoReplication => rules += WITHOUT_REPLICATION,
+        // Only engines that can deny a subcommand are rented so.
+        Profile::Cloud => rules = [&rules, WITHOUT_REPLICATION, WITHOUT_PAUSE].concat(),
+        Profile::Thin => rules = [&rules, WITHOUT_REPLICATION, WITHOUT_PAUSE, THIN].concat(),
     }
     rules
 }

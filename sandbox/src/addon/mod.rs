@@ -39,6 +39,10 @@ pub enum Profile {
     NoPause,
     /// As the default, and nobody may replicate from it.
     NoReplication,
+    /// As the default; replication, CLIENT PAUSE and UNPAUSE are denied.
+    Cloud,
+    /// As `cloud`; MONITOR, ROLE, CLIENT LIST and KILL are denied, and INFO has three sections.
+    Thin,
 }
 
 /// An add-on to rent.
@@ -63,11 +67,17 @@ pub struct Options {
     pub persistent: bool,
     /// The plan's memory in bytes; `None` for no limit.
     pub maxmemory: Option<u64>,
+    /// The plan's connections; `None` for as many as the server takes.
+    pub connections: Option<u32>,
+    pub databases: u32,
+    /// A second port, without TLS.
+    pub plain_port: Option<u16>,
 }
 
 /// A running add-on. It ends when this is dropped.
 pub struct Addon {
     url: String,
+    plain_url: Option<String>,
     folder: PathBuf,
     certificate: Option<String>,
     server: Child,
@@ -116,10 +126,14 @@ pub async fn start_engine(options: Options, program: &Program) -> Result<Addon> 
     };
     let named = options.host.as_deref().unwrap_or(&shown_host);
     let url = format!("{scheme}://:{}@{named}:{port}", options.password);
+    let plain_url = options
+        .plain_port
+        .map(|port| format!("redis://:{}@{named}:{port}", options.password));
     let provider_url = format!("{scheme}://{}:{provider_password}@{shown_host}:{port}", files::PROVIDER);
     files::write_provider_url(&folder, &provider_url)?;
     let mut addon = Addon {
         url,
+        plain_url,
         folder: folder.clone(),
         certificate: prepared.certificate,
         server,
@@ -133,6 +147,11 @@ impl Addon {
     /// Returns the URL with the password: `rediss://:password@host:port`.
     pub fn url(&self) -> &str {
         &self.url
+    }
+
+    /// Returns the URL of the second port, which has no TLS: `redis://:password@host:port`.
+    pub fn plain_url(&self) -> Option<&str> {
+        self.plain_url.as_deref()
     }
 
     /// Returns in PEM the authority that verifies the certificate; `None` without TLS, and for version 1.

@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
+use crate::source::Vars;
 use crate::story::commands::{self, Judged, Runner};
 
 /// Writes a second while the app is moved.
@@ -76,7 +77,7 @@ fn written(path: &Path) -> Result<Value> {
 
 fn measure(runner: &Runner, arguments: &Arguments, rate: u32, report: &mut Report) -> Result<()> {
     runner.sandbox(&["up", "--time-scale", &arguments.time_scale.to_string()])?;
-    let config = runner.write_config()?;
+    let config = runner.write_config(Vars::One)?;
     runner.sandbox(&["app", "seed", "--keys", &arguments.keys.to_string()])?;
     runner.infra(&config, &["check", "--pin"])?;
     let seconds = timed(|| runner.infra(&config, &["up", "--yes"]))?;

@@ -1,7 +1,7 @@
 //! The demo app: `demo-app web` or `demo-app worker`. The environment has all other settings.
 
 use anyhow::{Context, Result};
-use clap::Parser;
+use clap::{Parser, Subcommand};
 use sandbox::demo::settings::Settings;
 use sandbox::demo::{web, worker};
 use tokio::signal::unix::{SignalKind, signal};
@@ -9,6 +9,15 @@ use tokio_util::sync::CancellationToken;
 
 /// An app that writes to Redis and keeps a ledger of what was acknowledged.
 #[derive(Parser)]
+struct Arguments {
+    #[command(subcommand)]
+    role: Role,
+    /// The variable that holds the URL of its Redis
+    #[arg(long, global = true, default_value = "REDIS_URL", value_name = "NAME")]
+    var: String,
+}
+
+#[derive(Subcommand)]
 enum Role {
     /// Writes markers, counters, scores and jobs.
     Web,
@@ -18,7 +27,7 @@ enum Role {
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<()> {
-    let role = Role::parse();
+    let Arguments { role, var } = Arguments::parse();
     let stop = CancellationToken::new();
     let mut terminate = signal(SignalKind::terminate()).context("listen for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("listen for SIGINT")?;
@@ -30,7 +39,7 @@ async fn main() -> Result<()> {
         }
         asked.cancel();
     });
-    let settings = Settings::from_environment()?;
+    let settings = Settings::from_environment(&var)?;
     match role {
         Role::Web => web::run(settings, stop).await,
         Role::Worker => worker::run(settings, stop).await,

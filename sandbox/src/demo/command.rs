@@ -35,9 +35,12 @@ pub enum Command {
 pub enum AppCommand {
     /// Fill a Redis with keys of all types, the same for the same seed
     Seed {
-        /// How many keys, in two databases together
+        /// How many keys, in all databases together
         #[arg(long, default_value_t = 100_000)]
         keys: u64,
+        /// How many databases to fill
+        #[arg(long, default_value_t = 2, value_name = "1|2", value_parser = clap::value_parser!(u32).range(1..=2))]
+        databases: u32,
         /// Other numbers make other values
         #[arg(long, default_value_t = 1)]
         seed: u64,
@@ -139,10 +142,11 @@ impl Command {
         match self {
             Self::App(AppCommand::Seed {
                 keys,
+                databases,
                 seed,
                 redis,
                 output,
-            }) => fill(Seed { keys, seed }, redis, &output).await,
+            }) => fill(Seed { keys, databases, seed }, redis, &output).await,
             Self::App(AppCommand::Scale { quantities, app }) => scale(&app.app, &quantities).await,
             Self::App(AppCommand::Set { vars, app }) => set(&app.app, &vars).await,
             Self::App(AppCommand::Rotate { app, cut }) => {

@@ -13,8 +13,10 @@ use crate::connect::Target;
 /// The keys to fill in.
 #[derive(Clone, Copy, Debug)]
 pub struct Seed {
-    /// How many keys, in both databases together.
+    /// How many keys, in all databases together.
     pub keys: u64,
+    /// One database, or two.
+    pub databases: u32,
     pub seed: u64,
 }
 
@@ -37,6 +39,11 @@ impl Seed {
     pub async fn fill(self, target: &Target) -> Result<Seeded> {
         let start = Instant::now();
         let [first, second] = keys::DATABASES;
+        if self.databases == 1 {
+            let mut seeded = self.fill_database(target, first).await?;
+            seeded.seconds = seconds_since(start);
+            return Ok(seeded);
+        }
         let (one, other) = tokio::join!(self.fill_database(target, first), self.fill_database(target, second));
         let mut seeded = one?;
         let other = other?;
@@ -45,7 +52,7 @@ impl Seed {
         for (kind, count) in other.by_type {
             *seeded.by_type.entry(kind).or_default() += count;
         }
-        seeded.seconds = (start.elapsed().as_secs_f64() * 100.0).round() / 100.0;
+        seeded.seconds = seconds_since(start);
         Ok(seeded)
     }
 
@@ -57,7 +64,7 @@ impl Seed {
             .with_context(doing)?;
         let mut seeded = Seeded::default();
         // A quarter of the keys goes to the second database.
-        let is_here = |number: &u64| (number % 4 == 3) == (database == keys::DATABASES[1]);
+        let is_here = |number: &u64| self.databases == 1 || (number % 4 == 3) == (database == keys::DATABASES[1]);
         let mut batch = redis::pipe();
         let mut in_batch = 0;
         for number in (0..self.keys).filter(is_here) {
@@ -78,6 +85,10 @@ impl Seed {
         }
         Ok(seeded)
     }
+}
+
+fn seconds_since(start: Instant) -> f64 {
+    (start.elapsed().as_secs_f64() * 100.0).round() / 100.0
 }
 
 /// Returns a key's name. Most are plain; some are no text at all, which Redis allows.

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow};
 
+use super::keys;
 use super::ledger::Ledger;
 use crate::connect::Target;
 
@@ -14,10 +15,12 @@ use crate::connect::Target;
 const WRITES_PER_SECOND: f64 = 2000.0;
 
 pub struct Settings {
-    /// REDIS_URL. If REDIS_CA is set, the server must be signed by its PEM certificates.
+    /// The var that the process reads. If REDIS_CA is set, the server must be signed by its PEM certificates.
     pub target: Target,
     /// In SANDBOX_LEDGER_DIR, named for DYNO.
     pub ledger: Arc<Ledger>,
+    /// DEMO_DATABASES: how many of its databases the app uses.
+    pub databases: usize,
     /// DEMO_WRITES_PER_SECOND: of two web processes and one worker together.
     pub writes_per_second: f64,
     /// DEMO_RESPONSE_TIMEOUT: seconds that a write may wait for its answer, as it does in a pause.
@@ -35,13 +38,15 @@ pub struct Settings {
 const PUT_BACK_AFTER: f64 = 25.0 / 30.0;
 
 impl Settings {
-    pub fn from_environment() -> Result<Self> {
-        let url = required("REDIS_URL")?;
+    /// `var` holds the URL of the process's Redis.
+    pub fn from_environment(var: &str) -> Result<Self> {
+        let url = required(var)?;
         let authority = std::env::var("REDIS_CA").ok().filter(|pem| !pem.trim().is_empty());
         let folder = PathBuf::from(required("SANDBOX_LEDGER_DIR")?);
         Ok(Self {
             target: Target::parse(&url, authority.as_deref())?,
             ledger: Arc::new(Ledger::create(&folder, &required("DYNO")?)?),
+            databases: number("DEMO_DATABASES", keys::DATABASES.len())?.clamp(1, keys::DATABASES.len()),
             writes_per_second: number("DEMO_WRITES_PER_SECOND", WRITES_PER_SECOND)?,
             response_timeout: Duration::from_secs(number("DEMO_RESPONSE_TIMEOUT", 60)?),
             shutdown_timeout: Duration::from_secs(number("DEMO_SHUTDOWN_SECONDS", 5)?),

@@ -52,7 +52,7 @@ pub async fn run(settings: Settings, stop: CancellationToken) -> Result<()> {
             let Ok(thread) = Arc::clone(&threads).try_acquire_owned() else {
                 break;
             };
-            let write = write(ledger.process(), next);
+            let write = write(ledger.process(), next, settings.databases);
             next += 1;
             burst.push((ledger.attempt(write.clone()), write, thread));
         }
@@ -76,9 +76,11 @@ pub async fn run(settings: Settings, stop: CancellationToken) -> Result<()> {
 }
 
 /// Returns the process's writes in order: of eight, three are markers, two counters, two scores and
-/// one a job. The databases alternate.
-fn write(process: &str, number: u64) -> Write {
-    let (round, database) = (number / 8, keys::DATABASES[usize::from(number / 8 % 2 == 1)]);
+/// one a job. The first `databases` alternate.
+fn write(process: &str, number: u64, databases: usize) -> Write {
+    let round = number / 8;
+    let is_second = databases > 1 && round % 2 == 1;
+    let database = keys::DATABASES[usize::from(is_second)];
     // Later rounds in the same database use the same slots again, with higher values.
     let slot = |offset: u64| (round / 2 * 3 + offset) % keys::SLOTS;
     match number % 8 {
@@ -163,10 +165,15 @@ mod tests {
 
     #[test]
     fn markers_and_scores_only_rise_and_jobs_are_unique() {
+        expect_rising(2);
+        expect_rising(1);
+    }
+
+    fn expect_rising(databases: usize) {
         let mut highest: HashMap<(i64, String), u64> = HashMap::new();
         let mut jobs = std::collections::HashSet::new();
         for number in 0..100_000 {
-            let (place, value) = match write("web.1", number) {
+            let (place, value) = match write("web.1", number, databases) {
                 Write::Marker { database, key, value } => ((database, key), value),
                 Write::Score {
                     database,

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use crate::paths::Paths;
+use crate::source::Vars;
 
 /// The deployment's name in the demo.
 pub const NAME: &str = "demo";
@@ -38,11 +39,12 @@ impl Runner {
         Ok(Runner { sandbox, infra, folder })
     }
 
-    /// The smallest `infra.yml` for the sandbox's app.
-    pub fn write_config(&self) -> Result<PathBuf> {
+    /// Writes the smallest `infra.yml` for the sandbox's app, which reads its add-on by these vars.
+    pub fn write_config(&self, vars: Vars) -> Result<PathBuf> {
         std::fs::create_dir_all(&self.folder).context("make the demo's folder")?;
         let path = self.folder.join("infra.yml");
-        let text = format!("name: {NAME}\nsource:\n  config_var: REDIS_URL\napp:\n  name: demo\n");
+        let source = vars.of_source();
+        let text = format!("name: {NAME}\nsource:\n  config_var: {source}\napp:\n  name: demo\n");
         std::fs::write(&path, text).context("write the demo's infra.yml")?;
         Ok(path)
     }

@@ -15,8 +15,9 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use crate::addon::{Engine, Tls};
+use crate::addon::{Profile, Tls};
 use crate::choice::name_of;
+use crate::source::{Source, Vars};
 
 /// In which order the move is made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -42,15 +43,12 @@ pub struct Arguments {
     /// In which order the move is made
     #[arg(long, value_enum, default_value_t = Order::SwitchOnly)]
     order: Order,
-    /// What keeps the app from writing to the add-on during the cutover
-    #[arg(long, value_enum, default_value_t = Fence::Pause)]
-    fence: Fence,
-    /// What the add-on is
-    #[arg(long, value_enum, default_value_t = Engine::Redis7, value_name = "ENGINE")]
-    addon_engine: Engine,
-    /// Which certificate the add-on shows; redis-6.2 has none
-    #[arg(long, value_enum, default_value_t = Tls::On, value_name = "CERTIFICATE")]
-    addon_tls: Tls,
+    /// What keeps the app from writing to the add-on during the cutover; the pause, where the add-on allows it
+    #[arg(long, value_enum)]
+    fence: Option<Fence>,
+    /// Which kind of hosted Redis the app leaves
+    #[arg(long, value_enum, default_value_t = Source::Default, value_name = "SOURCE")]
+    source: Source,
     /// Keys that the add-on is filled with before the app starts
     #[arg(long, default_value_t = 100_000)]
     keys: u64,
@@ -96,41 +94,27 @@ fn tell(runner: &Runner, arguments: &Arguments) -> Result<Report> {
     let mut seconds = Seconds::default();
     let scale = arguments.time_scale.to_string();
     chapter("A sandbox: AWS, machines, a hosted Redis, an app platform");
-    let (engine, profile) = (name_of(&arguments.addon_engine), arguments.fence.profile());
+    let (source, rented, fence) = (name_of(&arguments.source), arguments.source.rented(), arguments.fence());
     let rtt = arguments.rtt.to_string();
-    let addon_tls = if arguments.addon_engine == Engine::Redis62 {
-        Tls::Off
-    } else {
-        arguments.addon_tls
-    };
-    let shown = name_of(&addon_tls);
-    let up = [
-        "up",
-        "--time-scale",
-        &scale,
-        "--addon-engine",
-        &engine,
-        "--addon-profile",
-        profile,
-        "--addon-tls",
-        &shown,
-        "--rtt",
-        &rtt,
-    ];
+    let mut up = vec!["up", "--time-scale", &scale, "--source", &source, "--rtt", &rtt];
+    if fence == Fence::Platform && rented.profile == Profile::Default {
+        up.extend(["--addon-profile", "no-pause"]);
+    }
     seconds.time("sandbox_up", || runner.sandbox(&up))?;
-    let config = runner.write_config()?;
+    let config = runner.write_config(rented.vars)?;
 
     chapter(&format!(
         "The hosted Redis holds {} keys of every type; the app starts",
         arguments.keys
     ));
     seconds.time("seed", || {
-        runner.sandbox(&["app", "seed", "--keys", &arguments.keys.to_string()])
+        let (keys, databases) = (arguments.keys.to_string(), rented.demo_databases().to_string());
+        runner.sandbox(&["app", "seed", "--keys", &keys, "--databases", &databases])
     })?;
     runner.sandbox(&["app", "scale", "web=2", "worker=1"])?;
 
     chapter("infra check: what stands in the way?");
-    if addon_tls != Tls::Off {
+    if rented.tls != Tls::Off && rented.vars != Vars::TwoPorts {
         runner.infra(&config, &["check", "--pin"])?;
     }
     seconds.time("check", || runner.infra(&config, &["check"]))?;
@@ -155,7 +139,8 @@ fn tell(runner: &Runner, arguments: &Arguments) -> Result<Report> {
     runner.sandbox(&["app", "scale", "web=0", "worker=0"])?;
     let judged = seconds.time("ledger", || runner.ledger())?;
     let conditions = Conditions {
-        fence: arguments.fence,
+        source,
+        fence,
         time_scale: arguments.time_scale,
         rtt_ms: arguments.rtt,
     };
@@ -167,11 +152,11 @@ fn tell(runner: &Runner, arguments: &Arguments) -> Result<Report> {
 fn move_app(runner: &Runner, arguments: &Arguments, config: &std::path::Path, seconds: &mut Seconds) -> Result<Value> {
     let name = ["--confirm", commands::NAME];
     let grace = format!("{}s", arguments.longest_farewell());
-    let fence = ["--fence", arguments.fence.name(), "--grace", &grace];
+    let fence = ["--fence", arguments.fence().name(), "--grace", &grace];
     if arguments.order == Order::PromoteFirst {
         chapter("infra promote: the self-run master takes over; the app waits");
         let mut promote = [&["promote"], &name[..], &fence[..]].concat();
-        if arguments.fence == Fence::Platform {
+        if arguments.fence() == Fence::Platform {
             // The app stays stopped between the two commands. infra does that only with `--hold`.
             promote.extend(["--hold", "120s"]);
         }
@@ -184,6 +169,16 @@ fn move_app(runner: &Runner, arguments: &Arguments, config: &std::path::Path, se
 }
 
 impl Arguments {
+    /// Returns the fence: the one that was asked for, else the pause where the add-on allows it.
+    fn fence(&self) -> Fence {
+        let possible = if self.source.rented().may_pause() {
+            Fence::Pause
+        } else {
+            Fence::Platform
+        };
+        self.fence.unwrap_or(possible)
+    }
+
     /// Returns how many seconds a process may live after SIGTERM: 30 of the platform's, and one.
     fn longest_farewell(&self) -> u64 {
         (30.0 * self.time_scale).ceil() as u64 + 1
@@ -195,14 +190,6 @@ impl Fence {
         match self {
             Self::Pause => "pause",
             Self::Platform => "platform",
-        }
-    }
-
-    /// Returns the add-on's profile that leaves infra no other fence.
-    fn profile(self) -> &'static str {
-        match self {
-            Self::Pause => "default",
-            Self::Platform => "no-pause",
         }
     }
 }

@@ -28,8 +28,10 @@ impl Seconds {
 }
 
 /// How the demo was set up.
-#[derive(Debug, Clone, Copy, Serialize)]
+#[derive(Debug, Clone, Serialize)]
 pub struct Conditions {
+    /// The kind of hosted Redis that the app left.
+    pub source: String,
     /// The fence of the source: its own pause, or the platform.
     pub fence: Fence,
     /// Factor on the platform's delays.
@@ -122,6 +124,7 @@ impl Report {
             format!("  app without writes    {:>10.0} ms", self.app_write_gap_ms),
             format!("  keys compared         {:>10}", self.keys_compared),
             format!("  late writes           {:>10}", self.late_writes),
+            format!("  the app left          {:>10}", self.conditions.source),
             format!("  seconds               {}", seconds.join("  ")),
             format!(
                 "  platform's delays at  {:>10} of the real ones",
@@ -155,6 +158,7 @@ mod tests {
             }),
         };
         let conditions = Conditions {
+            source: "default".to_owned(),
             fence: Fence::Pause,
             time_scale: 1.0,
             rtt_ms: 80,

@@ -29,7 +29,12 @@ pub async fn rent(folder: &Path, name: &str, tls: bool, profile: Profile) -> Add
 
 /// Rents an add-on that shows this kind of certificate.
 pub async fn rent_showing(folder: &Path, name: &str, tls: Tls, profile: Profile) -> Addon {
-    let options = addon::Options {
+    addon::start(options(folder, name, tls, profile)).await.unwrap()
+}
+
+/// Returns an add-on's options for a test to change.
+pub fn options(folder: &Path, name: &str, tls: Tls, profile: Profile) -> addon::Options {
+    addon::Options {
         name: name.to_owned(),
         state_dir: folder.to_owned(),
         host: None,
@@ -41,8 +46,10 @@ pub async fn rent_showing(folder: &Path, name: &str, tls: Tls, profile: Profile)
         profile,
         persistent: false,
         maxmemory: None,
-    };
-    addon::start(options).await.unwrap()
+        connections: None,
+        databases: 16,
+        plain_port: None,
+    }
 }
 
 /// A process of the demo, as the platform starts it.
