@@ -3,8 +3,10 @@
 import json
 import time
 import urllib.error
+from collections.abc import Callable
 from typing import Any
 
+from botocore.exceptions import ClientError
 from harness import PUBLIC_KEY, CloudTest, policy_text
 
 OFF = {
@@ -70,6 +72,24 @@ class Knobs(CloudTest):
         self.iam.get_role(RoleName=self.name)
         self.ec2.describe_instances(InstanceIds=[instance])
         self.s3.put_object(Bucket=bucket, Key="x", Body=b"x")
+
+    def test_what_has_several_names_for_its_absence_answers_each_in_turn(self) -> None:
+        self.turn(unseen_s=60)
+        group = self.ec2.create_security_group(GroupName=self.name, Description="test")["GroupId"]
+        address = self.ec2.allocate_address(Domain="vpc")["AllocationId"]
+        of_group = {self.code(self.ec2.describe_security_groups, GroupIds=[group]) for _ in range(3)}
+        of_address = {self.code(self.ec2.release_address, AllocationId=address) for _ in range(3)}
+        self.assertEqual(
+            of_group, {"InvalidGroup.NotFound", "InvalidGroupId.NotFound", "InvalidSecurityGroupID.NotFound"}
+        )
+        self.assertEqual(
+            of_address, {"InvalidAllocationID.NotFound", "InvalidAddressID.NotFound", "InvalidAddress.NotFound"}
+        )
+
+    def code(self, call: Callable[..., Any], **parameters: Any) -> str:
+        with self.assertRaises(ClientError) as caught:
+            call(**parameters)
+        return str(caught.exception.response["Error"]["Code"])
 
     def test_a_bucket_that_begins_to_keep_versions_hides_objects_for_a_while(self) -> None:
         self.turn(versions_settle_s=1)

@@ -40,6 +40,11 @@ ABSENT = {
     "InstanceId": "InvalidInstanceID.NotFound",
     "AllocationId": "InvalidAllocationID.NotFound",
 }
+# Code -> its other names: EC2 has several for one thing, and does not say which call answers which.
+OTHER_NAMES = {
+    "InvalidGroup.NotFound": ("InvalidGroupId.NotFound", "InvalidSecurityGroupID.NotFound"),
+    "InvalidAllocationID.NotFound": ("InvalidAddressID.NotFound", "InvalidAddress.NotFound"),
+}
 # Calls that make what they name, and calls that take it away again.
 MAKING = ("CreateRole", "CreateInstanceProfile", "ImportKeyPair", "DeleteKeyPair")
 # The number of reads of which one finds an object, in a bucket that has just begun to keep
@@ -75,6 +80,8 @@ class Knobs:
         self._made: dict[str, float] = {}
         self._versioned: dict[str, float] = {}
         self._reads = 0
+        # Code -> how often it was answered, so that its names take turns.
+        self._answered: dict[str, int] = {}
 
     def turn(self, changes: dict[str, Any]) -> dict[str, Any]:
         """Sets the named knobs; the others stay. ValueError names one that is unknown."""
@@ -128,7 +135,13 @@ class Knobs:
             kind = parameter if parameter in ABSENT else [part for part in parameter.split(".") if not part.isdigit()][-1]
             if kind in ABSENT and self._is_unseen(f"{ABSENT[kind]} {value}"):
                 message = f"Value ({value}) is invalid: Invalid IAM Instance Profile name, or it does not exist"
-                raise Refused(ABSENT[kind], message, 404 if request.service == "iam" else 400)
+                raise Refused(self._name(ABSENT[kind]), message, 404 if request.service == "iam" else 400)
+
+    def _name(self, code: str) -> str:
+        names = (code, *OTHER_NAMES.get(code, ()))
+        count = self._answered.get(code, 0)
+        self._answered[code] = count + 1
+        return names[count % len(names)]
 
 
 def made_by(request: Request, operation: str, body: bytes) -> Iterator[str]:

@@ -40,6 +40,19 @@ where
     }
 }
 
+/// EC2's names for a security group that is not there, or not seen yet: which call answers which is not documented.
+pub(crate) const NO_GROUP: [&str; 3] = [
+    "InvalidGroup.NotFound",
+    "InvalidGroupId.NotFound",
+    "InvalidSecurityGroupID.NotFound",
+];
+/// As `NO_GROUP`, for an elastic address.
+pub(crate) const NO_ADDRESS: [&str; 3] = [
+    "InvalidAllocationID.NotFound",
+    "InvalidAddressID.NotFound",
+    "InvalidAddress.NotFound",
+];
+
 /// Returns AWS's code of an error, such as `InvalidInstanceID.NotFound`; empty if there is none.
 pub(crate) fn code<E: ProvideErrorMetadata>(error: &SdkError<E, HttpResponse>) -> &str {
     error.as_service_error().and_then(|e| e.code()).unwrap_or_default()

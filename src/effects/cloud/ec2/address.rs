@@ -2,7 +2,7 @@
 
 use super::{ours, specification, tags};
 use crate::effects::cloud::Cloud;
-use crate::effects::cloud::failure::{Explain, code};
+use crate::effects::cloud::failure::{Explain, NO_ADDRESS, code};
 use crate::model::cloud::{Address, Permission};
 use crate::model::error::{Error, Result};
 use crate::model::names::Names;
@@ -76,7 +76,7 @@ pub async fn release_address(cloud: &Cloud, address: &Address) -> Result<bool> {
         .send()
         .await
     {
-        Err(error) if code(&error) == "InvalidAllocationID.NotFound" => Ok(true),
+        Err(error) if NO_ADDRESS.contains(&code(&error)) => Ok(true),
         Err(error) if code(&error) == "InvalidIPAddress.InUse" => Ok(false),
         answer => answer.map(|_| true).explain(Permission::ReleaseAddress, || {
             format!("release the address {}", address.public_ip)

@@ -2,7 +2,7 @@
 
 use super::{filter, ours, specification, tags};
 use crate::effects::cloud::Cloud;
-use crate::effects::cloud::failure::{Explain, code};
+use crate::effects::cloud::failure::{Explain, NO_GROUP, code};
 use crate::model::cloud::{Group, Permission, Rule, Source};
 use crate::model::error::{Error, Result};
 use crate::model::names::Names;
@@ -118,7 +118,7 @@ pub async fn revoke(cloud: &Cloud, group: &str, rule: &Rule) -> Result<()> {
 /// Removes the group. Returns false while it is in use.
 pub async fn delete_group(cloud: &Cloud, id: &str) -> Result<bool> {
     match cloud.ec2.delete_security_group().group_id(id).send().await {
-        Err(error) if code(&error) == "InvalidGroup.NotFound" => Ok(true),
+        Err(error) if NO_GROUP.contains(&code(&error)) => Ok(true),
         Err(error) if matches!(code(&error), "DependencyViolation" | "InvalidGroup.InUse") => Ok(false),
         answer => answer.map(|_| true).explain(Permission::DeleteSecurityGroup, || {
             format!("remove the security group {id}")

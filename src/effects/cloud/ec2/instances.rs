@@ -2,7 +2,7 @@
 
 use super::{TAG_GENERATION, TAG_IMAGE, TAG_ROLE, filter, ours, specification, tag, tags};
 use crate::effects::cloud::Cloud;
-use crate::effects::cloud::failure::{Explain, code, explained};
+use crate::effects::cloud::failure::{Explain, NO_GROUP, code, explained};
 use crate::model::cloud::{HostSpec, Instance, Permission, client_token};
 use crate::model::error::{Error, Result};
 use crate::model::names::Names;
@@ -220,7 +220,7 @@ where
     let waiting_for = match code(error) {
         _ if profile => "the instance profile",
         "InvalidKeyPair.NotFound" => "the key pair",
-        "InvalidGroup.NotFound" => "the security group",
+        name if NO_GROUP.contains(&name) => "the security group",
         _ => {
             let what = format!(
                 "make the instance {} ({} in {})",
@@ -399,6 +399,7 @@ mod tests {
             ("InvalidParameterValue", profile, "the instance profile"),
             ("InvalidKeyPair.NotFound", "", "the key pair"),
             ("InvalidGroup.NotFound", "", "the security group"),
+            ("InvalidSecurityGroupID.NotFound", "", "the security group"),
         ] {
             let Ok(Run::NotYet(seen)) = answered(code, message) else {
                 panic!("{code} ends the wait")

@@ -12,7 +12,7 @@ pub(super) use throttle::Repeating;
 
 use shown::Shown;
 
-use super::failure::{Explain, code};
+use super::failure::{Explain, NO_ADDRESS, NO_GROUP, code};
 use crate::effects::wait::{Look, Wait};
 use crate::model::cloud::Permission;
 use crate::model::error::Result;
@@ -30,16 +30,16 @@ const SEEN_WITHIN: Duration = Duration::from_secs(90);
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
 
 /// Refusals of what was just made, or is being changed by the call before.
-const NOT_SEEN: [&str; 8] = [
+const NOT_SEEN: [&str; 4] = [
     "NoSuchEntity",
     "NoSuchBucket",
     "OperationAborted",
-    "InvalidGroup.NotFound",
-    "InvalidGroupId.NotFound",
     "InvalidInstanceID.NotFound",
-    "InvalidAllocationID.NotFound",
-    "InvalidAddressID.NotFound",
 ];
+
+fn is_not_seen(code: &str) -> bool {
+    [&NOT_SEEN[..], &NO_GROUP, &NO_ADDRESS].concat().contains(&code)
+}
 
 /// Shows what is waited for, and knows which buckets this process has made.
 #[derive(Clone)]
@@ -103,9 +103,7 @@ impl Patience {
         let look = || async {
             let answer = Box::pin(call()).await;
             match answer.as_ref().err().map(code) {
-                Some(name) if NOT_SEEN.contains(&name) => {
-                    Look::NotYet(format!("{} answers {name}", permission.action()))
-                }
+                Some(name) if is_not_seen(name) => Look::NotYet(format!("{} answers {name}", permission.action())),
                 _ => Look::Ready(answer),
             }
         };
