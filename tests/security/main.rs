@@ -54,6 +54,7 @@ fn a_pair_keeps_out_everybody_who_has_no_business_there() {
 fn an_app_on_its_own_redis_is_safe_in_front_of_anyone() {
     let world = World::raise(2_000);
     world.infra(&["up", "--yes"]).exits(0);
+    tunnel::says_that_the_pinned_certificate_changed(&world);
     world
         .infra(&["switch-app", "--confirm", "demo", "--watch", "1s"])
         .exits(0);

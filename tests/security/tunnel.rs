@@ -2,7 +2,7 @@
 //! address that its own name resolves to.
 
 use crate::machine::Machine;
-use sandbox::addon::{Authority, Provider, Tls, authority, make_certificate};
+use sandbox::addon::{Authority, Provider, Shown, Tls, authority, make_certificate};
 use sandbox::names;
 use std::fs;
 use std::future::Future;
@@ -17,9 +17,39 @@ fn now<T>(work: impl Future<Output = T>) -> T {
     tokio::runtime::Runtime::new().unwrap().block_on(work)
 }
 
+fn addon() -> &'static str {
+    names::ADDON.split('.').next().unwrap()
+}
+
 fn provider() -> Provider {
-    let name = names::ADDON.split('.').next().unwrap();
-    Provider::of(&access::paths().state().join(format!("addon-{name}"))).unwrap()
+    Provider::of(&access::paths().state().join(format!("addon-{}", addon()))).unwrap()
+}
+
+/// Returns how often the master has fetched everything from its source.
+fn full_copies(master: &Machine) -> String {
+    master.root("journalctl -u redis-server --no-pager -o cat | grep -c 'Full resync from master'")
+}
+
+/// The source of a pair that pins its leaf renews its certificate, and takes that back.
+pub fn says_that_the_pinned_certificate_changed(world: &World) {
+    let master = Machine::of_role(world, "master");
+    is_connected(world);
+    let before = full_copies(&master);
+    let file =
+        |name: &str| fs::read_to_string(access::paths().state().join(format!("addon-{}/{name}", addon()))).unwrap();
+    let pinned = Shown {
+        chain: file("tls.crt"),
+        key: file("tls.key"),
+        authority: Some(file("authority.crt")),
+    };
+    let renewed = make_certificate(Tls::On, &[ADDRESS.to_string()], None)
+        .unwrap()
+        .unwrap();
+    now(provider().show(&renewed)).unwrap();
+    is_named(world, "certificate-changed", "the one pinned is");
+    now(provider().show(&pinned)).unwrap();
+    is_connected(world);
+    assert_eq!(full_copies(&master), before, "the master went on from where it was");
 }
 
 /// Lets the source show a certificate for this name, issued by `issuer`.
@@ -72,9 +102,7 @@ pub fn says_what_changed_under_it(world: &World) {
     let known = master.root("cat /etc/resolv.conf");
     assert_eq!(known.trim(), format!("nameserver {ADDRESS}"));
     is_connected(world);
-    let full_copies =
-        || master.root("journalctl -u redis-server --no-pager -o cat | grep -c 'Full resync from master'");
-    let before = full_copies();
+    let before = full_copies(&master);
 
     show(names::ADDON, &authority("somebody else").unwrap());
     is_named(world, "authority-unknown", "issued by an authority that is not trusted");
@@ -90,5 +118,5 @@ pub fn says_what_changed_under_it(world: &World) {
     is_named(world, "no-answer", "10.77.0.9");
     resolve(ADDRESS);
     is_connected(world);
-    assert_eq!(full_copies(), before, "the master went on from where it was");
+    assert_eq!(full_copies(&master), before, "the master went on from where it was");
 }
