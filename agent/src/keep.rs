@@ -15,7 +15,7 @@ use crate::settings::Settings;
 use crate::shared::Shared;
 use crate::watch::Watch;
 use anyhow::{Context, Result};
-use infra_agent::record;
+use infra_agent::record::{self, Disk};
 use jiff::{SignedDuration, Timestamp};
 use std::path::Path;
 use std::sync::Arc;
@@ -39,13 +39,6 @@ struct Watching {
     place: Place,
     watch: Watch,
     seen: Arc<Shared>,
-}
-
-/// Bytes of a file system.
-#[derive(Clone, Copy, Debug)]
-struct Disk {
-    free: u64,
-    all: u64,
 }
 
 impl KeptSets {
@@ -150,7 +143,7 @@ impl KeptSets {
             eprintln!("infra-agent: the AOF set that was replaced at {at} was kept for a week and is removed");
             return Ok(());
         }
-        let disk = Disk::of(&self.settings.home)?;
+        let disk = disk_of(&self.settings.home)?;
         if let Some(why) = too_full(disk, kept.current_bytes(), self.settings.keep_free_percent) {
             kept.let_go()?;
             self.shared.trouble(
@@ -164,15 +157,13 @@ impl KeptSets {
     }
 }
 
-impl Disk {
-    fn of(path: &Path) -> Result<Disk> {
-        let found =
-            nix::sys::statvfs::statvfs(path).with_context(|| format!("look at the disk of {}", path.display()))?;
-        Ok(Disk {
-            free: found.blocks_available() * found.fragment_size(),
-            all: found.blocks() * found.fragment_size(),
-        })
-    }
+/// Returns the room on the disk that holds this path.
+pub fn disk_of(path: &Path) -> Result<Disk> {
+    let found = nix::sys::statvfs::statvfs(path).with_context(|| format!("look at the disk of {}", path.display()))?;
+    Ok(Disk {
+        free: found.blocks_available() * found.fragment_size(),
+        all: found.blocks() * found.fragment_size(),
+    })
 }
 
 /// Returns why the engine needs the room: each rewrite and full copy writes its data once more.

@@ -213,6 +213,7 @@ fn tell(home: &Path, shared: &Shared, shipping: Option<&Shipping>) -> Result<()>
                     .map(|(part, what)| format!("{part}: {what}"))
                     .collect(),
                 kept: state.kept.clone(),
+                disk: keep::disk_of(home).ok(),
             }
         };
         let text = serde_json::to_vec(&status).context("write the status")?;

@@ -123,6 +123,16 @@ pub struct AgentStatus {
     /// The data that the newest full copy replaced on this host, if it is still kept.
     #[serde(default)]
     pub kept: Option<Kept>,
+    /// The disk of the agent's folder, which is the engine's too; `None` from an older agent.
+    #[serde(default)]
+    pub disk: Option<Disk>,
+}
+
+/// Bytes of a file system.
+#[derive(Clone, Copy, Debug, Deserialize, Serialize, PartialEq, Eq)]
+pub struct Disk {
+    pub free: u64,
+    pub all: u64,
 }
 
 /// The AOF set that a full copy replaced.

@@ -1,8 +1,8 @@
 //! The command line: the commands, each with its arguments.
 
 use crate::sequences::arguments::{
-    BackupVerb, Check, Common, Down, ImportVerb, Policy, Promote, RedisCli, Restore, Rotate, Ssh, SwitchApp, Unlock,
-    Up, Verify,
+    BackupVerb, Check, Common, Down, ImportVerb, Policy, Promote, RedisCli, Restore, Rotate, Ssh, Status, SwitchApp,
+    Unlock, Up, Verify,
 };
 use clap::{Parser, Subcommand};
 
@@ -34,7 +34,7 @@ pub enum Verb {
     /// Make the cloud and the hosts what infra.yml says, and follow the source
     Up(Up),
     /// Show phase, roles, lag, memory, keys, backups and drift
-    Status,
+    Status(Status),
     /// Compare source and master both ways: every database, type and expiry
     Verify(Verify),
     /// Let the self-run master take over from the source

@@ -66,7 +66,7 @@ async fn dispatch(cli: Cli, ui: Ui) -> Result<ExitCode> {
         match cli.verb {
             Verb::Check(arguments) => check::run(&context, &arguments).await,
             Verb::Up(arguments) => up::run(&context, &arguments).await,
-            Verb::Status => status::run(&context).await,
+            Verb::Status(arguments) => status::run(&context, &arguments).await,
             Verb::Verify(arguments) => verify::run(&context, &arguments).await,
             Verb::Promote(arguments) => promote::run(&context, &arguments).await,
             Verb::SwitchApp(arguments) => switch_app::run(&context, &arguments).await,

@@ -9,5 +9,6 @@ pub mod cloud;
 pub mod cutover;
 pub mod import;
 pub mod preflight;
+pub mod room;
 pub mod teardown;
 pub mod vars;

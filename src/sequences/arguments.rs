@@ -67,6 +67,16 @@ pub enum Color {
     Never,
 }
 
+#[derive(Debug, Args)]
+pub struct Status {
+    /// Exit 1 if anything is wrong, for cron and CI
+    #[arg(long)]
+    pub exit_code: bool,
+    /// Print the figures for Prometheus instead, for the textfile collector of a node exporter
+    #[arg(long)]
+    pub metrics: bool,
+}
+
 #[derive(Debug, Subcommand)]
 pub enum BackupVerb {
     /// Have the master make a base now, and read it back

@@ -11,13 +11,17 @@ pub mod read;
 pub mod restore;
 pub mod sample;
 
+use crate::effects::cloud::listing::Listed;
 use crate::effects::cloud::s3::{Bucket, LARGEST_OBJECT};
 use crate::model::error::{Doing, Error, Result};
 use infra_agent::digest;
 use infra_agent::name::{COMMIT, Class, Segment, TIMELINE};
 use infra_agent::record::{Commit, Timeline};
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
+
+/// How far before the newest base a look back goes.
+const WEEK: SignedDuration = SignedDuration::from_hours(7 * 24);
 
 /// A base by its record in the bucket.
 #[derive(Clone, Debug, Serialize)]
@@ -36,21 +40,53 @@ pub struct BackupSummary {
     pub fell_from: Option<u64>,
 }
 
+/// The newest base, and one from which growth can be told.
+#[derive(Clone, Debug)]
+pub struct Recent {
+    pub newest: BackupSummary,
+    /// The oldest base of the week before the newest one; `None` if the newest one is the only one.
+    pub earlier: Option<BackupSummary>,
+}
+
 /// Returns the newest committed base of this pair number (seconds since 1970); `None` if there is
 /// none. Bases of an earlier pair say nothing of this one.
 pub async fn newest(bucket: &Bucket, env: &str, generation: u64) -> Result<Option<BackupSummary>> {
-    let mut newest = None;
+    let committed = committed(bucket, env).await?;
+    of_pair(bucket, committed.last(), generation).await
+}
+
+/// As `newest`, with an earlier base.
+pub async fn recent(bucket: &Bucket, env: &str, generation: u64) -> Result<Option<Recent>> {
+    let committed = committed(bucket, env).await?;
+    let Some(newest) = of_pair(bucket, committed.last(), generation).await? else {
+        return Ok(None);
+    };
+    let week_before = newest.finished_at - WEEK;
+    let is_recent = |listed: &&Listed| listed.written_at.is_some_and(|at| at >= week_before);
+    let earlier = committed
+        .iter()
+        .find(is_recent)
+        .filter(|listed| !listed.key.starts_with(&newest.key));
+    let earlier = of_pair(bucket, earlier, generation).await?;
+    Ok(Some(Recent { newest, earlier }))
+}
+
+/// Lists the records of all committed bases, oldest first.
+async fn committed(bucket: &Bucket, env: &str) -> Result<Vec<Listed>> {
+    let mut committed = Vec::new();
     // The log is not listed, since it has thousands of objects.
     for class in [Class::Hourly, Class::Daily, Class::Monthly] {
         let listed = bucket.list(&format!("{}{}/", read::prefix(env), class.name())).await?;
-        let committed = listed.into_iter().filter(|listed| listed.key.ends_with(COMMIT));
-        newest = newest
-            .into_iter()
-            .chain(committed)
-            .max_by_key(|listed| (listed.written_at, made_at(&listed.key).to_string()));
+        committed.extend(listed.into_iter().filter(|listed| listed.key.ends_with(COMMIT)));
     }
-    let Some(newest) = newest else { return Ok(None) };
-    let Some(commit) = read::commit(bucket, &newest.key).await? else {
+    committed.sort_by_cached_key(|listed| (listed.written_at, made_at(&listed.key).to_string()));
+    Ok(committed)
+}
+
+/// Reads a record; `None` if there is none, or if it is of an earlier pair.
+async fn of_pair(bucket: &Bucket, listed: Option<&Listed>, generation: u64) -> Result<Option<BackupSummary>> {
+    let Some(listed) = listed else { return Ok(None) };
+    let Some(commit) = read::commit(bucket, &listed.key).await? else {
         return Ok(None);
     };
     let born = i64::try_from(generation).unwrap_or(i64::MAX);

@@ -2,6 +2,7 @@
 
 use super::{age_text, unseen};
 use crate::decide::preflight::Finding;
+use crate::decide::room::Use;
 use crate::effects::host::backup::Backups;
 use crate::model::error::Result;
 use crate::model::size;
@@ -32,6 +33,17 @@ impl KeptGeneration {
             self.folder
         )
     }
+}
+
+/// Returns the disks of the hosts whose agents tell of them.
+pub(super) fn disks(agents: &[(&'static str, Result<Backups>); 2]) -> BTreeMap<&'static str, Use> {
+    let disk = |found: &Result<Backups>| found.as_ref().ok()?.agent.as_ref()?.disk;
+    let told = agents.iter().filter_map(|(name, found)| Some((*name, disk(found)?)));
+    told.map(|(name, disk)| {
+        let used = disk.all.saturating_sub(disk.free);
+        (name, Use { used, most: disk.all })
+    })
+    .collect()
 }
 
 pub(super) fn judge(

@@ -3,8 +3,9 @@
 use super::agents::KeptGeneration;
 use super::{age_text, agents, unseen};
 use crate::decide::preflight::Finding;
+use crate::decide::room::{Size, Use};
 use crate::effects::backup::prove::SILENT;
-use crate::effects::backup::{self, BackupSummary, drill};
+use crate::effects::backup::{self, BackupSummary, Recent, drill};
 use crate::effects::host;
 use crate::model::error::Result;
 use crate::model::role::Role;
@@ -20,7 +21,7 @@ const DRILL: Duration = Duration::from_secs(7 * 86_400);
 
 /// The answers of bucket and agents about backups. Each is a result, since any may fail alone.
 pub(super) struct Backups {
-    newest: Result<Option<BackupSummary>>,
+    recent: Result<Option<Recent>>,
     log: Result<Option<backup::Log>>,
     drill: Result<Option<drill::Report>>,
     pub(super) agents: [(&'static str, Result<host::backup::Backups>); 2],
@@ -40,15 +41,15 @@ pub(super) async fn look(context: &Context, environment: &Environment, pair: &Kn
         }
     };
     let replica = async { host::backup::look(&pair.log_in(Role::Replica).await?).await };
-    let (newest, log, drill, (master, tunnel), replica) = tokio::join!(
-        backup::newest(bucket, env, generation),
+    let (recent, log, drill, (master, tunnel), replica) = tokio::join!(
+        backup::recent(bucket, env, generation),
         backup::log(bucket, env),
         drill::newest(bucket, env),
         master,
         replica,
     );
     Backups {
-        newest,
+        recent,
         log,
         drill,
         agents: [("master", master), ("replica", replica)],
@@ -56,19 +57,25 @@ pub(super) async fn look(context: &Context, environment: &Environment, pair: &Kn
     }
 }
 
-pub(super) type BackupView = (
-    Option<BackupSummary>,
-    Option<Timestamp>,
-    Option<drill::Report>,
-    BTreeMap<&'static str, KeptGeneration>,
-);
+/// The backups as `status` shows them.
+pub(super) struct BackupView {
+    pub(super) newest: Option<BackupSummary>,
+    /// Every second up to this one can be restored.
+    pub(super) log_until: Option<Timestamp>,
+    pub(super) drill: Option<drill::Report>,
+    pub(super) kept: BTreeMap<&'static str, KeptGeneration>,
+    /// Sizes of the newest base and of an earlier one.
+    pub(super) bases: Option<[Size; 2]>,
+    pub(super) disks: BTreeMap<&'static str, Use>,
+}
 
 /// Judges what is known of backups, and adds what is wrong to the findings.
 pub(super) fn judge(context: &Context, backups: Backups, born: i64, findings: &mut Vec<Finding>) -> BackupView {
-    let newest = backups.newest.unwrap_or_else(|error| {
+    let recent = backups.recent.unwrap_or_else(|error| {
         findings.push(unseen("backups-unseen", "backups", &error));
         None
     });
+    let (newest, earlier) = recent.map_or((None, None), |recent| (Some(recent.newest), recent.earlier));
     let log = backups.log.unwrap_or_else(|error| {
         findings.push(unseen("log-unseen", "the log's segments", &error));
         None
@@ -115,6 +122,23 @@ pub(super) fn judge(context: &Context, backups: Backups, born: i64, findings: &m
             "run `infra backup drill`",
         ));
     }
+    let disks = agents::disks(&backups.agents);
     let kept = agents::judge(backups.agents, now, findings);
-    (newest, until, drill, kept)
+    let bases = newest.as_ref().zip(earlier.as_ref());
+    let bases = bases.map(|(newest, earlier)| [newest, earlier].map(size_of));
+    BackupView {
+        newest,
+        log_until: until,
+        drill,
+        kept,
+        bases,
+        disks,
+    }
+}
+
+fn size_of(base: &BackupSummary) -> Size {
+    Size {
+        at: base.finished_at,
+        bytes: base.bytes,
+    }
 }

@@ -2,19 +2,22 @@
 
 mod agents;
 mod backups;
+mod metrics;
+mod servers;
 mod show;
 mod tunnel;
 
-use crate::decide::preflight::{Finding, RENEWED_LATE_DAYS};
+use crate::decide::preflight::Finding;
+use crate::decide::room::{self, Room};
 use crate::effects::backup::prove::LATE_PERIODS;
 use crate::effects::backup::{BackupSummary, drill};
 use crate::effects::cloud::ec2::{self, RestoreInstance};
-use crate::effects::host::tls;
 use crate::effects::platform::ConfigVars;
-use crate::effects::redis::{Server, Trust, shown_certificate, trust};
+use crate::effects::redis::Server;
 use crate::model::error::{Error, ExitCode, Result};
 use crate::model::role::Role;
 use crate::model::state::State;
+use crate::sequences::arguments::Status as Arguments;
 use crate::sequences::context::Context;
 use crate::sequences::cutover::Phase;
 use crate::sequences::cutover::history::History;
@@ -23,10 +26,10 @@ use agents::KeptGeneration;
 use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::json;
+use servers::{Asked, Seen, ask, connections_of, judge, memory_of};
 use show::{age_text, lines};
 use std::collections::BTreeMap;
 use tunnel::TunnelView;
-use wire::info::{Info, Keyspace, ServerRole};
 
 #[derive(Serialize)]
 struct Status {
@@ -53,6 +56,8 @@ struct Status {
     /// The tunnel on the master host, as it reports; `None` if there is none.
     #[serde(skip_serializing_if = "Option::is_none")]
     tunnel: Option<TunnelView>,
+    /// What is left of memory, connections and disks.
+    room: Room,
     /// Changes that `up` would make; `None` if that could not be looked at.
     drift: Option<Vec<String>>,
     /// Work on the hosts that only the operator may do, and how: an upgrade of the engine, a reboot.
@@ -63,40 +68,14 @@ struct Status {
     findings: Vec<Finding>,
 }
 
-/// One server, as it says of itself.
-#[derive(Serialize)]
-#[serde(untagged)]
-enum Seen {
-    Up(Box<Redis>),
-    Down { error: String },
+pub async fn run(context: &Context, arguments: &Arguments) -> Result<ExitCode> {
+    context.interrupt.or(look(context, arguments)).await
 }
 
-#[derive(Serialize)]
-struct Redis {
-    address: String,
-    version: String,
-    role: ServerRole,
-    run_id: String,
-    replid: String,
-    /// The applied offset of a replica, or the written offset of a master.
-    offset: u64,
-    link_up: Option<bool>,
-    /// Bytes behind the server that it follows.
-    lag_bytes: Option<u64>,
-    used_memory: u64,
-    maxmemory: u64,
-    keys: BTreeMap<u32, Keyspace>,
-    connected_clients: u64,
-    replicas: usize,
-    /// Days until its certificate ends; `None` without TLS.
-    certificate_days_left: Option<i64>,
-}
-
-pub async fn run(context: &Context) -> Result<ExitCode> {
-    context.interrupt.or(look(context)).await
-}
-
-async fn look(context: &Context) -> Result<ExitCode> {
+async fn look(context: &Context, arguments: &Arguments) -> Result<ExitCode> {
+    if arguments.metrics && context.ui.json() {
+        return Err(Error::usage("print the status: --metrics and --json are two forms of it").hint("choose one"));
+    }
     let environment = context.environment().await?;
     let pair = environment.pair().await?;
     // A host without an address or without Redis is reported like the others.
@@ -137,33 +116,17 @@ async fn look(context: &Context) -> Result<ExitCode> {
             restore_instances,
         },
     );
-    context.ui.report(json!(status), lines(&context.ui, &status));
-    impostor.map_or(Ok(ExitCode::Done), Err)
-}
-
-struct Answer {
-    address: String,
-    info: Info,
-    certificate_days_left: Option<i64>,
-    /// A public authority's certificate is renewed without us.
-    renewed_by_others: bool,
-}
-
-async fn ask(server: &Server) -> Result<Answer> {
-    let mut connection = server.connect(0).await?;
-    let certificate_days_left = match server.trust {
-        Some(_) => {
-            let certificate = shown_certificate(&server.host, server.port).await?;
-            Some(trust::read(&certificate)?.days_left(Timestamp::now()))
-        }
-        None => None,
+    if arguments.metrics {
+        context.ui.data(metrics::text(&status, Timestamp::now()));
+    } else {
+        context.ui.report(json!(status), lines(&context.ui, &status));
+    }
+    let code = if arguments.exit_code && !status.findings.is_empty() {
+        ExitCode::Failed
+    } else {
+        ExitCode::Done
     };
-    Ok(Answer {
-        address: format!("{}:{}", server.host, server.port),
-        info: connection.info().await?,
-        certificate_days_left,
-        renewed_by_others: server.trust == Some(Trust::Public),
-    })
+    impostor.map_or(Ok(code), Err)
 }
 
 fn app_side(context: &Context, state: &State, vars: Result<&ConfigVars, &Error>) -> Result<&'static str> {
@@ -181,8 +144,6 @@ fn app_side(context: &Context, state: &State, vars: Result<&ConfigVars, &Error>)
     let (source, _) = Server::place_of(&context.source_url_in(Ok(vars))?)?;
     Ok(if source == host { "source" } else { "other" })
 }
-
-type Asked = Result<Answer>;
 
 /// Everything that was asked. Each is a result, since any may fail alone.
 struct Looked {
@@ -210,6 +171,8 @@ fn assemble(context: &Context, looked: Looked) -> Status {
     });
     let offset = |seen: &Asked| seen.as_ref().ok().map(|seen| seen.info.master_repl_offset);
     let offsets: BTreeMap<&str, Option<u64>> = looked.asked.iter().map(|(name, seen)| (*name, offset(seen))).collect();
+    let master = looked.asked.iter().find(|(name, _)| *name == "master");
+    let connections = master.and_then(|(_, seen)| connections_of(seen));
     let mut servers = BTreeMap::new();
     for (name, seen) in looked.asked {
         let upstream = match name {
@@ -243,7 +206,18 @@ fn assemble(context: &Context, looked: Looked) -> Status {
     let mut backups = looked.backups;
     let reported = std::mem::replace(&mut backups.tunnel, Ok(None));
     let tunnel = tunnel::judge(reported, follows, Timestamp::now(), &mut findings);
-    let (backup, log, drill, kept) = backups::judge(context, backups, born, &mut findings);
+    let backups = backups::judge(context, backups, born, &mut findings);
+    let (room, little) = room::room(
+        room::Seen {
+            memory: memory_of(&servers),
+            connections,
+            disks: backups.disks,
+            bases: backups.bases,
+        },
+        Timestamp::now(),
+    );
+    findings.extend(little);
+    let backup = backups.newest;
     let age = |of: Timestamp| Timestamp::now().duration_since(of).as_secs();
     let backup_age_s = backup.as_ref().map(|backup| age(backup.finished_at));
     let late = i64::try_from(LATE_PERIODS * context.config.backup_period_s()).unwrap_or(i64::MAX);
@@ -283,69 +257,18 @@ fn assemble(context: &Context, looked: Looked) -> Status {
         servers,
         backup,
         backup_age_s,
-        log_until: log,
-        log_age_s: log.map(age),
-        drill,
+        log_until: backups.log_until,
+        log_age_s: backups.log_until.map(age),
+        drill: backups.drill,
         restore_instances,
-        kept,
+        kept: backups.kept,
         tunnel,
+        room,
         drift,
         upkeep,
         alarms: findings.iter().map(Finding::line).collect(),
         findings,
     }
-}
-
-fn judge(name: &str, seen: Asked, upstream: Option<u64>, findings: &mut Vec<Finding>) -> Seen {
-    let Answer {
-        address,
-        info,
-        certificate_days_left,
-        renewed_by_others,
-    } = match seen {
-        Ok(seen) => seen,
-        Err(error) => {
-            let error = format!("{error:#}");
-            findings.push(Finding::alarm("no-answer", format!("{name} does not answer: {error}")));
-            return Seen::Down { error };
-        }
-    };
-    let warn_days = if renewed_by_others {
-        RENEWED_LATE_DAYS
-    } else {
-        tls::WARN_DAYS
-    };
-    if let Some(days) = certificate_days_left.filter(|days| *days < warn_days) {
-        let remedy = match name {
-            _ if renewed_by_others => "ask the provider when it is renewed; the new one needs nothing from you",
-            "source" => "ask the provider when it is renewed, and run `infra check --pin` after that",
-            _ => "`infra up` renews it without a restart",
-        };
-        let found = format!("the certificate of the {name} ends in {days} days");
-        findings.push(Finding::warning("certificate-ends", found, remedy));
-    }
-    let link_up = info.link.as_ref().map(|link| link.up);
-    if link_up == Some(false) {
-        let found = format!("{name} has lost the server that it follows");
-        findings.push(Finding::alarm("link-down", found));
-    }
-    let offset = info.applied_offset.unwrap_or(info.master_repl_offset);
-    Seen::Up(Box::new(Redis {
-        address,
-        version: info.own_version().to_string(),
-        role: info.role,
-        run_id: info.run_id.clone(),
-        replid: info.replid.clone(),
-        offset,
-        link_up,
-        lag_bytes: link_up.and(upstream).map(|upstream| upstream.saturating_sub(offset)),
-        used_memory: info.used_memory,
-        maxmemory: info.maxmemory,
-        keys: info.keyspace.clone(),
-        connected_clients: info.connected_clients,
-        replicas: info.replicas.len(),
-        certificate_days_left,
-    }))
 }
 
 #[cfg(test)]

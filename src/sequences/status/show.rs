@@ -1,6 +1,7 @@
 //! Shows the status to a person.
 
-use super::{Redis, Seen, Status};
+use super::Status;
+use super::servers::{Redis, Seen};
 use crate::effects::cloud::ec2::Purpose;
 use crate::model::size;
 use crate::ui::Ui;
@@ -95,6 +96,7 @@ pub(super) fn lines(ui: &Ui, status: &Status) -> Vec<String> {
         )
     }));
     lines.extend(status.kept.iter().map(|(name, kept)| kept.line(name, now)));
+    lines.extend(status.room.line(now));
     lines.extend(status.tunnel.iter().map(|tunnel| tunnel.line(now)));
     match &status.drift {
         Some(drift) if drift.is_empty() => lines.push("drift: none".into()),

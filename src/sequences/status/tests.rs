@@ -1,7 +1,11 @@
 //! The form of `infra status --json`, which scripts and monitors read.
 
+use super::servers::Redis;
 use super::*;
+use crate::decide::room::Use;
 use crate::effects::cloud::ec2::Purpose;
+use std::collections::BTreeSet;
+use wire::info::{Keyspace, ServerRole};
 
 fn redis(role: ServerRole) -> Redis {
     Redis {
@@ -107,6 +111,23 @@ fn status() -> Status {
             obstacle: None,
             why: None,
         }),
+        room: Room {
+            memory: Some(Use {
+                used: 300 << 20,
+                most: 600 << 20,
+            }),
+            memory_growth_a_day: Some(1 << 20),
+            memory_full_at: Some("2027-01-01T00:00:00Z".parse().unwrap()),
+            connections: Some(Use { used: 12, most: 10_000 }),
+            disks: [(
+                "master",
+                Use {
+                    used: 3 << 30,
+                    most: 16 << 30,
+                },
+            )]
+            .into(),
+        },
         drift: Some(vec!["~ address infra-demo-production: move it to i-master".into()]),
         upkeep: vec!["replica: redis-server 5:8.0.2-3 could become 5:8.0.4-1: `infra ssh replica -- …` does it".into()],
         alarms: vec!["replica does not answer: connect to replica: timed out".into()],
@@ -136,6 +157,7 @@ fn what_could_not_be_seen_is_null_and_not_empty() {
         restore_instances: Vec::new(),
         kept: BTreeMap::new(),
         tunnel: None,
+        room: Room::default(),
         drift: None,
         upkeep: Vec::new(),
         alarms: vec!["there is no backup".into()],
@@ -143,4 +165,30 @@ fn what_could_not_be_seen_is_null_and_not_empty() {
         ..status()
     };
     insta::assert_json_snapshot!("status unknown", crate::ui::document(json!(unknown)));
+}
+
+#[test]
+fn the_figures_for_prometheus_say_what_the_status_says() {
+    let now: Timestamp = "2026-03-01T12:10:09Z".parse().unwrap();
+    insta::assert_snapshot!("status metrics", metrics::text(&status(), now));
+}
+
+/// Returns the names of our figures in a text.
+fn figures(text: &str) -> BTreeSet<&str> {
+    let words = text.split(|sign: char| !sign.is_ascii_alphanumeric() && sign != '_');
+    words.filter(|word| word.starts_with("infra_")).collect()
+}
+
+#[test]
+fn alert_rules_and_dashboard_ask_only_for_figures_that_exist() {
+    let told = metrics::text(&status(), Timestamp::now());
+    let exist = figures(&told);
+    for file in ["alerts.yml", "dashboard.json"] {
+        let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR"))
+            .join("docs/monitoring")
+            .join(file);
+        let asked = std::fs::read_to_string(path).unwrap();
+        let unknown: Vec<&str> = figures(&asked).difference(&exist).copied().collect();
+        assert!(!figures(&asked).is_empty() && unknown.is_empty(), "{file}: {unknown:?}");
+    }
 }
