@@ -96,7 +96,7 @@ fn gauges(status: &Status, now: Timestamp) -> Vec<Gauge> {
         "The most memory that Redis may use; 0 for no limit.",
     );
     let mut keys = gauge("infra_keys", "Keys in all databases.");
-    let mut certificate = gauge("infra_certificate_days", "Days until the certificate ends.");
+    let mut certificate = gauge("infra_certificate_left_seconds", "Time until the certificate ends, in whole days.");
     for (server, seen) in &status.servers {
         answers.add("server", server, Some(matches!(seen, Seen::Up(_))));
         let Seen::Up(redis) = seen else { continue };
@@ -109,7 +109,7 @@ fn gauges(status: &Status, now: Timestamp) -> Vec<Gauge> {
             server,
             Some(redis.keys.values().map(|keys| keys.keys).sum::<u64>()),
         );
-        certificate.add("server", server, redis.certificate_days_left);
+        certificate.add("server", server, redis.certificate_days_left.map(|days| days * 86_400));
     }
     let mut disk_left = gauge("infra_disk_left_bytes", "Bytes left on the host's disk.");
     let mut disk = gauge("infra_disk_bytes", "Size of the host's disk.");
