@@ -150,6 +150,27 @@ fn a_follow_that_is_killed_at_any_point_goes_on_and_so_does_finish() {
 }
 
 #[test]
+fn many_small_transactions_between_two_looks_are_all_followed() {
+    let rig = prepared();
+    rig.mapping("- {table: markers, key: 'marker:{{ user_id }}', type: string, value: status}");
+    done(&rig, &["run"]);
+    done(&rig, &["follow", "--once"]);
+    // Each of these statements is a transaction of its own; together they are more than the server gives at once.
+    let updates = (0..5_000).map(|number| {
+        let id = number % 3000 + 1;
+        format!("UPDATE markers SET status = 'changed {number}' WHERE user_id = {id};")
+    });
+    rig.postgres.sql(&updates.collect::<String>());
+    let followed = done(&rig, &["follow", "--once"]);
+    assert_eq!(
+        followed["follow"]["tables"]["markers"]["looked_at"],
+        3000 + 5000,
+        "{followed}"
+    );
+    done(&rig, &["verify", "--rounds", "1"]);
+}
+
+#[test]
 fn a_slot_that_is_gone_is_made_again_and_every_row_is_looked_at() {
     let rig = prepared();
     done(&rig, &["run"]);
@@ -239,6 +260,37 @@ fn a_server_without_replication_is_followed_by_a_column_that_grows() {
         "{}",
         verified.text
     );
+}
+
+#[test]
+fn a_transaction_that_sets_the_column_long_before_it_commits_is_not_missed() {
+    let rig = Rig::on(Postgres::without_replication());
+    rig.postgres.sql(
+        "CREATE TABLE markers (user_id bigint PRIMARY KEY, status text, updated_at timestamptz NOT NULL DEFAULT now());
+         INSERT INTO markers SELECT n, 'old' FROM generate_series(1, 100) n;",
+    );
+    rig.mapping("- {table: markers, key: 'marker:{{ user_id }}', type: string, value: status, grows: updated_at}");
+    done(&rig, &["run"]);
+    done(&rig, &["follow", "--once"]);
+    let slow =
+        "BEGIN; UPDATE markers SET status = 'slow', updated_at = now() WHERE user_id = 7; SELECT pg_sleep(4); COMMIT";
+    let mut session = std::process::Command::new("sh")
+        .args(["-c", &rig.shell_sql(slow)])
+        .stdout(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    waiting::until("a transaction is open", || {
+        let asleep = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep'";
+        rig.postgres.superuser_sql(asleep) == "1"
+    });
+    rig.postgres
+        .sql("UPDATE markers SET status = 'quick', updated_at = now() WHERE user_id = 8");
+    done(&rig, &["follow", "--once"]);
+    assert_eq!(rig.redis_text("GET marker:8"), "quick");
+    assert_eq!(rig.redis_text("GET marker:7"), "old", "it is not committed yet");
+    assert!(session.wait().unwrap().success());
+    done(&rig, &["follow", "--once"]);
+    assert_eq!(rig.redis_text("GET marker:7"), "slow");
 }
 
 #[test]

@@ -93,13 +93,15 @@ impl Slot {
         lsn(&row.map_err(|error| failed("ask for the end of the log", &error))?, 0)
     }
 
-    /// Reads committed changes up to this place, without confirming them. Fewer may come than there
-    /// are: [`Slot::read`] then has to be called again after what came was confirmed.
+    /// Reads the log up to this place, without confirming it; `None` is a message that says nothing of rows.
+    ///
+    /// If as many messages come as [`Slot::MESSAGES_AT_ONCE`], more may be left: [`Slot::read`] then has to be called
+    /// again after what came was confirmed.
     pub async fn read(
         &self,
         session: &Session,
         upto: Lsn,
-    ) -> Result<impl Stream<Item = Result<Event>> + Unpin + use<>> {
+    ) -> Result<impl Stream<Item = Result<Option<Event>>> + Unpin + use<>> {
         let sql = "SELECT data FROM pg_logical_slot_peek_binary_changes(\
                    $1, $2::text::pg_lsn, $3, 'proto_version', '1', 'publication_names', $1::name::text)";
         let upto = upto.to_string();
@@ -109,15 +111,10 @@ impl Slot {
         let rows = rows.map_err(|error| self.refused("read the log of changes", &error))?;
         let mut decoder = Decoder::default();
         let slot = self.clone();
-        let events = rows.filter_map(move |row| {
-            let event = match row {
-                Ok(row) => match row.try_get::<_, &[u8]>(0) {
-                    Ok(data) => decoder.read(data).transpose(),
-                    Err(error) => Some(Err(failed("read the log of changes", &error))),
-                },
-                Err(error) => Some(Err(slot.refused("read the log of changes", &error))),
-            };
-            std::future::ready(event)
+        let events = rows.map(move |row| {
+            let row = row.map_err(|error| slot.refused("read the log of changes", &error))?;
+            let data = row.try_get::<_, &[u8]>(0);
+            decoder.read(data.map_err(|error| failed("read the log of changes", &error))?)
         });
         Ok(Box::pin(events))
     }

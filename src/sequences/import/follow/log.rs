@@ -46,8 +46,9 @@ impl<'a> Log<'a> {
         while let Some(event) = events.next().await {
             messages += 1;
             match event? {
-                Event::Committed(upto) => committed = Some(upto),
-                Event::Change(change) => self.note(&change, &mut done).await?,
+                Some(Event::Committed(upto)) => committed = Some(upto),
+                Some(Event::Change(change)) => self.note(&change, &mut done).await?,
+                None => {}
             }
             for ((mender, spots), done) in self.tables.iter_mut().zip(&mut done) {
                 if spots.len() >= REMEMBERED {
@@ -62,6 +63,7 @@ impl<'a> Log<'a> {
             is_clear &= spots.is_empty();
         }
         // Changes that were not brought up to date have to come again after a crash.
+        // Every message counts, since the server counts those too that say nothing of rows.
         let is_all = messages < Slot::MESSAGES_AT_ONCE;
         let upto: Option<Lsn> = if is_all { Some(end) } else { committed };
         if let Some(upto) = upto.filter(|_| is_clear) {
