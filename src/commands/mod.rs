@@ -57,8 +57,9 @@ async fn dispatch(cli: Cli, ui: Ui) -> Result<ExitCode> {
         _ => RELEASING,
     };
     // An interactive session has no timeout.
-    let timeout = match cli.verb {
+    let timeout = match &cli.verb {
         Verb::Ssh(_) | Verb::RedisCli(_) => Duration::MAX,
+        Verb::Import(verb) => verb.timeout(timeout),
         _ => timeout,
     };
     // On the heap, since the largest command decides how large it is.

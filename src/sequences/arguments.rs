@@ -107,6 +107,24 @@ pub enum ImportVerb {
     Finish(ImportFinish),
 }
 
+impl ImportVerb {
+    /// Returns how long the command may take if one comparison, or any other command, may take `timeout`.
+    pub fn timeout(&self, timeout: Duration) -> Duration {
+        match self {
+            ImportVerb::Verify(arguments) => timeout.saturating_add(arguments.watch.unwrap_or_default()),
+            ImportVerb::Follow(ImportFollow { once: true, .. }) => timeout,
+            ImportVerb::Follow(arguments) => arguments
+                .span
+                .map_or(Duration::MAX, |span| timeout.saturating_add(span)),
+            ImportVerb::Init(_)
+            | ImportVerb::Plan(_)
+            | ImportVerb::Run(_)
+            | ImportVerb::Status(_)
+            | ImportVerb::Finish(_) => timeout,
+        }
+    }
+}
+
 #[derive(Debug, Args)]
 pub struct ImportFile {
     /// File that says which tables become which keys
@@ -163,7 +181,7 @@ pub struct ImportFollow {
 #[derive(Debug, Args)]
 pub struct ImportFinish {
     #[command(flatten)]
-    pub verify: ImportVerify,
+    pub comparison: ImportComparison,
     /// Set this config var of the app afterwards, such as the one that says where it reads
     #[arg(long, value_name = "NAME=VALUE")]
     pub set: Option<String>,
@@ -177,6 +195,22 @@ pub struct ImportFinish {
 
 #[derive(Debug, Args)]
 pub struct ImportVerify {
+    #[command(flatten)]
+    pub comparison: ImportComparison,
+    /// Compare again and again for this time, such as 48h, and keep a history: exit 5 if any look found a difference.
+    /// Run again after an interruption, it goes on counting
+    #[arg(long, value_parser = duration, value_name = "TIME")]
+    pub watch: Option<Duration>,
+    /// Time from one look of --watch to the next
+    #[arg(long, value_parser = duration, default_value = "30m", value_name = "TIME", requires = "watch")]
+    pub every: Duration,
+    /// Begin a new watch, also if an earlier one was interrupted
+    #[arg(long, requires = "watch")]
+    pub restart: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct ImportComparison {
     #[command(flatten)]
     pub file: ImportFile,
     /// Rounds to let differences converge in; later rounds look only at what differed

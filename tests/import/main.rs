@@ -8,11 +8,14 @@ mod follow;
 mod hosted;
 mod large;
 mod meanwhile;
+mod queries;
 mod random;
 mod refusals;
 mod resume;
 mod rig;
+mod schema;
 mod types;
+mod watch;
 
 use rig::Rig;
 

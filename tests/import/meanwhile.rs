@@ -112,6 +112,42 @@ fn a_field_that_the_app_removed_and_a_member_that_it_renamed_do_not_come_back() 
 }
 
 #[test]
+fn a_list_that_the_app_makes_while_it_is_looked_at_is_left_as_it_is() {
+    let rig = Rig::start();
+    rig.postgres.sql(ROWS);
+    rig.mapping("- {table: markers, key: 'marker:{{ user_id }}', type: list, value: tags}");
+    let act = format!(
+        "{} && {}",
+        rig.shell_sql("UPDATE markers SET tags = '{new}' WHERE user_id = 3"),
+        rig.shell_redis("RPUSH marker:3 new")
+    );
+    let ran = with_act(&rig, "between look and making of keys", &act);
+    assert_eq!(ran.json["tables"]["markers"]["left"], 1, "{}", ran.text);
+    assert_eq!(rig.redis_text("LLEN marker:3"), "1");
+    assert_eq!(rig.infra(&["verify", "--rounds", "1"]).code, 0);
+}
+
+#[test]
+fn a_row_whose_time_is_over_is_not_written() {
+    let rig = Rig::start();
+    rig.postgres.sql(
+        "CREATE TABLE markers (user_id bigint PRIMARY KEY, status text, ends timestamptz);
+         INSERT INTO markers VALUES (1, 'a', '2000-01-01'), (2, 'b', '2100-01-01'), (3, 'c', NULL)",
+    );
+    rig.mapping("- {table: markers, key: 'marker:{{ user_id }}', type: hash, fields: [status], expires_at: ends}");
+    let ran = rig.infra(&["run", "--json"]);
+    let counts = &ran.json["tables"]["markers"];
+    assert_eq!(
+        (&counts["expired"], &counts["written"]),
+        (&1.into(), &2.into()),
+        "{}",
+        ran.text
+    );
+    assert_eq!(rig.redis_text("EXISTS marker:1"), "0");
+    assert_eq!(rig.infra(&["verify", "--rounds", "1"]).code, 0);
+}
+
+#[test]
 fn another_value_is_replaced_only_when_asked_and_by_the_newest_row() {
     let rig = Rig::start();
     rig.postgres.sql(ROWS);

@@ -8,6 +8,7 @@ pub mod array;
 pub mod compare;
 pub mod estimate;
 pub mod follow;
+pub mod history;
 pub mod mapping;
 pub mod shape;
 pub mod template;

@@ -8,6 +8,11 @@ use crate::model::secret::Secret;
 use crate::model::secrets::Secrets;
 use std::collections::BTreeMap;
 
+/// Returns true if the environment's bucket is there.
+pub async fn has_bucket(cloud: &Cloud, names: &Names) -> Result<bool> {
+    bucket::exists(cloud, names).await
+}
+
 /// Finds the resources of an environment. Takes the time of about three calls in sequence.
 pub async fn find(cloud: &Cloud, wanted: &Wanted) -> Result<Found> {
     let names = &wanted.names;

@@ -99,6 +99,13 @@ impl Reader {
         Ok(session.rows(&statement).await?.into_iter().next().map(|row| row.values))
     }
 
+    /// Returns true if a key column of a row is NULL.
+    pub async fn has_null_key(&self, session: &Session) -> Result<bool> {
+        let nulls: Vec<String> = self.keys.iter().map(|key| format!("{key} IS NULL")).collect();
+        let statement = format!("SELECT 1 FROM {} WHERE {} LIMIT 1", self.from, nulls.join(" OR "));
+        Ok(session.value(&statement).await?.is_some())
+    }
+
     /// Returns the rows that have these values in these columns; each of `wanted` has one text a
     /// column.
     pub async fn matching(
@@ -110,23 +117,11 @@ impl Reader {
         if wanted.is_empty() {
             return Ok(Vec::new());
         }
-        let names: Vec<String> = columns.iter().map(|(column, _)| name(column)).collect();
-        let tuples: Vec<String> = wanted
-            .iter()
-            .map(|values| {
-                let values = values
-                    .iter()
-                    .zip(columns)
-                    .map(|(value, (_, cast))| format!("{}::{cast}", literal(value)));
-                format!("({})", values.collect::<Vec<_>>().join(", "))
-            })
-            .collect();
         let statement = format!(
-            "SELECT {} FROM {} WHERE ({}) IN (VALUES {})",
+            "SELECT {} FROM {} WHERE {}",
             self.columns.join(", "),
             self.from,
-            names.join(", "),
-            tuples.join(", ")
+            among(columns, wanted)
         );
         session.copy_all(&statement).await
     }
@@ -157,6 +152,35 @@ impl Reader {
     }
 }
 
+/// Returns the condition that columns have one of these values.
+///
+/// The types stand once, since a cast of each value takes the server longer than looking it up.
+fn among(columns: &[(&str, &str)], wanted: &[Vec<String>]) -> String {
+    if let [(column, cast)] = columns
+        && !cast.ends_with(']')
+    {
+        let values = wanted.iter().flatten().map(|value| element(value));
+        let array = format!("{{{}}}", values.collect::<Vec<_>>().join(","));
+        return format!("{} = ANY ({}::{cast}[])", name(column), literal(&array));
+    }
+    let names: Vec<String> = columns.iter().map(|(column, _)| name(column)).collect();
+    let tuples = wanted.iter().enumerate().map(|(at, values)| {
+        let values = values.iter().zip(columns).map(|(value, (_, cast))| match at {
+            0 => format!("{}::{cast}", literal(value)),
+            // The first row says the types of all.
+            _ => literal(value),
+        });
+        format!("({})", values.collect::<Vec<_>>().join(", "))
+    });
+    let tuples = tuples.collect::<Vec<_>>().join(", ");
+    format!("({}) IN (VALUES {tuples})", names.join(", "))
+}
+
+/// Returns a text as an element of an array's text.
+fn element(value: &str) -> String {
+    format!("\"{}\"", value.replace('\\', "\\\\").replace('"', "\\\""))
+}
+
 pub(super) fn from(place: &Place) -> String {
     match place {
         Place::Table { schema, name: table } => format!("{}.{}", name(schema), name(table)),
@@ -167,6 +191,24 @@ pub(super) fn from(place: &Place) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn one_column_is_looked_up_by_an_array_and_several_by_rows() {
+        let one = |value: &str| vec![vec![value.to_owned()]];
+        assert_eq!(
+            among(&[("name", "text")], &one(r#"a"b\c'd,{}"#)),
+            r#""name" = ANY ('{"a\"b\\c''d,{}"}'::text[])"#
+        );
+        assert_eq!(
+            among(&[("id", "integer[]")], &one("{1}")),
+            r#"("id") IN (VALUES ('{1}'::integer[]))"#
+        );
+        let two = [["1", "a"], ["2", "b"]].map(|row| row.map(str::to_owned).to_vec());
+        assert_eq!(
+            among(&[("id", "bigint"), ("name", "text")], &two),
+            r#"("id", "name") IN (VALUES ('1'::bigint, 'a'::text), ('2', 'b'))"#
+        );
+    }
 
     #[test]
     fn a_range_is_open_at_its_beginning_and_closed_at_its_end() {

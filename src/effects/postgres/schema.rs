@@ -9,6 +9,20 @@ use tokio_postgres::types::{Kind, Type};
 
 /// Describes a table or query.
 pub async fn relation(session: &Session, place: &Place) -> Result<Relation> {
+    let mut relation = Relation {
+        columns: columns(session, place).await?,
+        ..Relation::default()
+    };
+    if let Place::Table { schema, name: table } = place {
+        let table = literal(&format!("{}.{}", name(schema), name(table)));
+        keys(session, &table, &mut relation).await?;
+        size(session, &table, &mut relation).await?;
+    }
+    Ok(relation)
+}
+
+/// Returns the columns of a table or query. In a transaction, no other session can change them until its end.
+pub async fn columns(session: &Session, place: &Place) -> Result<Vec<Column>> {
     let doing = match place {
         Place::Table { schema, name } => format!("describe the table {schema}.{name}"),
         Place::Query(_) => "describe the query".to_owned(),
@@ -25,16 +39,7 @@ pub async fn relation(session: &Session, place: &Place) -> Result<Relation> {
         type_name: type_name(column.type_()),
         kind: kind(column.type_()),
     });
-    let mut relation = Relation {
-        columns: columns.collect(),
-        ..Relation::default()
-    };
-    if let Place::Table { schema, name: table } = place {
-        let table = literal(&format!("{}.{}", name(schema), name(table)));
-        keys(session, &table, &mut relation).await?;
-        size(session, &table, &mut relation).await?;
-    }
-    Ok(relation)
+    Ok(columns.collect())
 }
 
 /// Adds the table that is spelt most like a missing one.

@@ -14,6 +14,9 @@ mod watch;
 
 pub use mend::Mend;
 
+/// Keys that one SCAN goes through; it takes the server about a millisecond.
+const AT_ONCE: u32 = 2_000;
+
 /// The connections by which one worker writes: one for pipelines, one for transactions with WATCH.
 pub struct Entries {
     pipeline: Connection,
@@ -135,7 +138,7 @@ impl Entries {
     /// and the end.
     pub async fn scan(&mut self, cursor: u64, pattern: &str) -> Result<(u64, Vec<Vec<u8>>)> {
         let mut command = ::redis::cmd("SCAN");
-        command.arg(cursor).arg("MATCH").arg(pattern).arg("COUNT").arg(1000);
+        command.arg(cursor).arg("MATCH").arg(pattern).arg("COUNT").arg(AT_ONCE);
         self.pipeline.query(&command).await
     }
 

@@ -6,6 +6,7 @@
 
 mod epoch;
 mod held;
+pub mod import_history;
 mod journal;
 mod lock;
 mod lock_record;

@@ -129,6 +129,11 @@ pub struct Table {
     ///
     /// Default: the log of changes, where the server allows it.
     pub grows: Option<String>,
+    /// Read it in ranges of its key columns, which an index makes cheap; needed for a query or view.
+    ///
+    /// Default: a table is, if a unique index has these columns.
+    #[serde(default)]
+    pub ranges: bool,
     #[serde(default)]
     pub database: u32,
     #[serde(default)]

@@ -5,6 +5,7 @@ mod check;
 mod column;
 mod entry;
 mod fields;
+mod history;
 mod read;
 
 pub use column::{Column, ColumnKind, Relation, TimeKind};
@@ -13,3 +14,4 @@ pub use fields::{
     BoolForm, BytesForm, Encodings, Fields, Follow, KeyType, Limits, Mapping, NullForm, Origin, Place, Table, Target,
     TimeForm, Tolerances, Which,
 };
+pub use history::{History, Look, Watch};

@@ -2,6 +2,7 @@
 
 use super::follow::record::Record;
 use super::follow::slot;
+use super::history::Watched;
 use super::setup::Ready;
 use super::verify;
 use crate::model::error::{Error, ExitCode, Result};
@@ -12,11 +13,13 @@ use serde_json::json;
 use std::collections::BTreeMap;
 
 pub async fn run(context: &Context, arguments: &ImportFinish) -> Result<ExitCode> {
-    let ready = Ready::look(context, &arguments.verify.file.file, &arguments.verify.file.tables).await?;
+    let file = &arguments.comparison.file;
+    let ready = Ready::look(context, &file.file, &file.tables).await?;
+    let watched = Watched::last(context, &ready, &file.file).await;
     let verdict = if arguments.abandon {
         None
     } else {
-        Some(verify::prove(context, &ready, &arguments.verify).await?)
+        Some(verify::prove(context, &ready, &arguments.comparison).await?)
     };
     let wanted = arguments.set.as_deref().map(assignment).transpose()?;
     if let Some((name, _)) = &wanted {
@@ -27,13 +30,14 @@ pub async fn run(context: &Context, arguments: &ImportFinish) -> Result<ExitCode
     let session = ready.source.connect_for_changes().await?;
     let had_slot = slot.retained(&session).await?.is_some();
     slot.remove(&session).await?;
-    Record::remove(&arguments.verify.file.file)?;
+    Record::remove(&file.file)?;
     step.done(if had_slot {
         "slot and publication are gone"
     } else {
         "there was no slot"
     });
     let mut lines = vec!["nothing of infra is left in PostgreSQL".to_owned()];
+    lines.extend(watched.iter().map(Watched::line));
     if let Some((name, value)) = wanted {
         let step = context.ui.step(format!("set {name}"));
         let release = context
@@ -50,6 +54,7 @@ pub async fn run(context: &Context, arguments: &ImportFinish) -> Result<ExitCode
             "finished": true,
             "verified": verdict.is_some(),
             "verdict": verdict,
+            "watch": watched,
             "slot_removed": had_slot,
             "set": arguments.set,
         }),

@@ -6,6 +6,7 @@
 mod collisions;
 pub mod finish;
 pub mod follow;
+mod history;
 pub mod init;
 pub mod plan;
 mod progress;

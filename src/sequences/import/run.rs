@@ -16,7 +16,6 @@ use crate::sequences::context::Context;
 use crate::ui::Step;
 use jiff::Timestamp;
 use serde_json::{Value, json};
-use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::sync::Mutex;
 use std::sync::PoisonError;
@@ -27,7 +26,7 @@ use tokio::sync::Mutex as AsyncMutex;
 pub async fn run(context: &Context, arguments: &ImportRun) -> Result<ExitCode> {
     let ready = Ready::look(context, &arguments.file.file, &arguments.file.tables).await?;
     let begun = Instant::now();
-    let identity = run_identity(&ready, &arguments.file.file, arguments.replace)?;
+    let identity = ready.identity(&arguments.file.file, &arguments.replace.to_string())?;
     let progress = Mutex::new(Progress::open(&arguments.file.file, &identity, arguments.restart));
     for ground in &ready.tables {
         table(context, &ready, ground, arguments.replace, &progress).await?;
@@ -37,15 +36,6 @@ pub async fn run(context: &Context, arguments: &ImportRun) -> Result<ExitCode> {
     progress.finish()?;
     show(context, &counts, begun.elapsed());
     Ok(ExitCode::Done)
-}
-
-/// Tells this run from one with another mapping or other servers.
-fn run_identity(ready: &Ready, file: &std::path::Path, replaces: bool) -> Result<String> {
-    let text = std::fs::read(file).map_err(|error| Error::failed(format!("read {}", file.display())).because(error))?;
-    let mut hasher = Sha256::new();
-    hasher.update(&text);
-    hasher.update(format!("{} {} {replaces}", ready.source, ready.target));
-    Ok(hex::encode(hasher.finalize()))
 }
 
 /// Reads one table by several workers, range by range.
@@ -64,6 +54,8 @@ async fn table(
         return Ok(());
     }
     let snapshot = Snapshot::take(&ready.source).await?;
+    ground.check_schema(snapshot.session()).await?;
+    ground.check_keys(snapshot.session()).await?;
     collisions::check(ground, snapshot.session()).await?;
     let work = Work {
         ready,

@@ -2,13 +2,14 @@
 //! schema.
 
 use crate::decide::import::shape::{Shape, nearest};
-use crate::effects::postgres::{Postgres, Reader, schema};
+use crate::effects::postgres::{Postgres, Reader, Session, schema};
 use crate::effects::redis::{Server, Trust};
-use crate::model::error::{Error, Result};
+use crate::model::error::{Doing, Error, Result};
 use crate::model::import::{Mapping, Origin, Relation, Target, Which};
 use crate::model::role::Role;
 use crate::model::secret::Secret;
 use crate::sequences::context::Context;
+use sha2::{Digest, Sha256};
 use std::path::Path;
 use std::time::Duration;
 
@@ -27,6 +28,8 @@ pub struct Ground {
     pub reader: Reader,
     /// The index of the key columns makes ranges of them cheap.
     pub has_ranges: bool,
+    /// No index says that the key columns are never NULL.
+    may_be_null: bool,
 }
 
 impl Ready {
@@ -50,7 +53,11 @@ impl Ready {
         for table in &mapping.tables {
             if only.is_empty() || only.iter().any(|name| name == table.label()) {
                 let relation = schema::relation(&session, &table.place()).await?;
-                tables.push(Ground::new(Shape::new(&mapping, table, &relation)?, relation));
+                tables.push(Ground::new(
+                    Shape::new(&mapping, table, &relation)?,
+                    relation,
+                    table.ranges,
+                ));
             }
         }
         let target = target(context, &mapping.target).await?;
@@ -63,8 +70,20 @@ impl Ready {
     }
 }
 
+impl Ready {
+    /// Returns a digest that tells this mapping between these two servers from any other. `more` tells further ones
+    /// apart.
+    pub fn identity(&self, file: &Path, more: &str) -> Result<String> {
+        let text = std::fs::read(file).doing(|| format!("read {}", file.display()))?;
+        let mut hasher = Sha256::new();
+        hasher.update(&text);
+        hasher.update(format!("{} {} {more}", self.source, self.target));
+        Ok(hex::encode(hasher.finalize()))
+    }
+}
+
 impl Ground {
-    fn new(shape: Shape, relation: Relation) -> Ground {
+    fn new(shape: Shape, relation: Relation, in_ranges: bool) -> Ground {
         let columns: Vec<&str> = shape.columns.iter().map(|column| column.name.as_str()).collect();
         let keys: Vec<(&str, &str)> = shape
             .key_columns
@@ -73,7 +92,7 @@ impl Ground {
             .collect();
         let reader = Reader::new(&shape.place, &columns, &keys);
         let names = shape.key_names();
-        let has_ranges = relation
+        let is_unique = relation
             .unique
             .iter()
             .any(|unique| unique.iter().map(String::as_str).eq(names.iter().copied()));
@@ -81,8 +100,42 @@ impl Ground {
             shape,
             relation,
             reader,
-            has_ranges,
+            has_ranges: is_unique || in_ranges,
+            may_be_null: !is_unique,
         }
+    }
+
+    /// Checks that a row is in one of the ranges, which it is not if a key column is NULL.
+    pub async fn check_keys(&self, session: &Session) -> Result<()> {
+        if !self.has_ranges || !self.may_be_null || !self.reader.has_null_key(session).await? {
+            return Ok(());
+        }
+        Err(Error::failed(format!(
+            "read {} in ranges: a key column of a row is NULL",
+            self.shape.label
+        ))
+        .hint("name columns in `key_columns` that are never NULL, or leave those rows out by a `query` with WHERE"))
+    }
+
+    /// Checks that the columns are those that the mapping was checked against.
+    pub async fn check_schema(&self, session: &Session) -> Result<()> {
+        let now = schema::columns(session, &self.shape.place).await?;
+        let label = &self.shape.label;
+        for column in &self.shape.columns {
+            let (name, known) = (&column.name, &column.type_name);
+            let error = match now.iter().find(|found| found.name == *name) {
+                Some(found) if found.type_name == *known => continue,
+                Some(found) => format!(
+                    "go on with {label}: its column {name} was of type {known}, and is {} now",
+                    found.type_name
+                ),
+                None => format!("go on with {label}: it has no column {name} any more"),
+            };
+            return Err(Error::usage(error)
+                .because("the schema was changed meanwhile")
+                .hint("correct import.yml if need be, see `infra import plan`, and run the same command again"));
+        }
+        Ok(())
     }
 
     /// Returns columns with the types that a cast takes.

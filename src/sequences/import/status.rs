@@ -2,6 +2,7 @@
 
 use super::follow::record::Record;
 use super::follow::slot;
+use super::history::Watched;
 use super::setup::Ready;
 use crate::model::error::{Error, ExitCode, Result};
 use crate::model::size;
@@ -39,6 +40,8 @@ pub async fn run(context: &Context, arguments: &ImportFile) -> Result<ExitCode> 
             size::count(table.followed.removed)
         ));
     }
+    let watched = Watched::last(context, &ready, &arguments.file).await;
+    lines.extend(watched.iter().map(Watched::line));
     let mut lost = false;
     if let Some(retained) = &retained {
         lost = retained.lost;
@@ -63,7 +66,7 @@ pub async fn run(context: &Context, arguments: &ImportFile) -> Result<ExitCode> 
         })
     });
     context.ui.report(
-        json!({ "follow": record, "seconds_since_caught_up": behind, "slot": shown }),
+        json!({ "follow": record, "seconds_since_caught_up": behind, "slot": shown, "watch": watched }),
         lines,
     );
     if lost {

@@ -1,6 +1,7 @@
 //! Transactions that change a key only if it is as it was seen.
 
 use super::{Entries, add_whole};
+use crate::effects::fault;
 use crate::model::error::Result;
 use crate::model::import::{Entry, Part};
 use ::redis::{Pipeline, Value};
@@ -43,6 +44,7 @@ impl Entries {
         for answer in self.watching.ask_all(&looking).await?.into_iter().skip(1) {
             missing.push(matches!(self.accepted(answer)?, Value::Int(0)));
         }
+        fault::point(format_args!("between look and making of keys"));
         let mut making = Pipeline::new();
         making.cmd("MULTI");
         let wanted = entries.iter().zip(&missing).filter(|(_, missing)| **missing);

@@ -219,6 +219,8 @@ impl<'a> Mender<'a> {
         if changes.is_empty() {
             return Ok(Some(followed));
         }
+        // The rows were read by the old types if the schema changed before.
+        self.ground.check_schema(&self.fresh).await?;
         fault::point(format_args!("between look and write of {}", shape.label));
         let done = self.redis.mend(&changes).await?;
         Ok(done.then_some(followed))

@@ -3,6 +3,7 @@
 use super::super::setup::Ready;
 use super::super::window::refused;
 use super::found::{Difference, Found, is_due};
+use super::judge::judge;
 use super::keys::{self, are_looked_up};
 use super::rows::differences;
 use crate::effects::redis::entries::Entries;
@@ -48,7 +49,7 @@ pub(super) async fn look(ready: &Ready, before: &[Difference]) -> Result<Found> 
             let pattern = ground.shape.pattern();
             if are_looked_up(ground) {
                 let database = ground.shape.database;
-                found.append(keys::judge(ready, &session, &mut redis, database, &pattern, &present, &[]).await?);
+                found.append(judge(ready, &session, &mut redis, database, &pattern, &present, &[]).await?);
             } else {
                 found.append(remembered(ready, at, present).await?);
             }
@@ -82,7 +83,7 @@ async fn remembered(ready: &Ready, at: usize, present: Vec<Vec<u8>>) -> Result<F
     let mut redis = Entries::connect(&ready.target, ground.shape.database).await?;
     let pattern = ground.shape.pattern();
     found.append(
-        keys::judge(
+        judge(
             ready,
             &session,
             &mut redis,

@@ -4,19 +4,16 @@
 //! index has them, the keys of all rows are remembered: 16 bytes a row.
 
 use super::super::setup::{Ground, Ready};
-use super::super::window::{identity, refused};
-use super::found::{Difference, Found, is_due};
-use crate::effects::postgres::Session;
+use super::found::Found;
+use super::judge::judge;
 use crate::effects::redis::entries::Entries;
-use crate::model::error::{Kind, Result};
-use crate::model::import::{ColumnKind, Part};
+use crate::model::error::{Error, Result};
 use crate::model::size;
 use crate::sequences::context::Context;
 use crate::ui::Step;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
-
-/// Keys that are looked up at once.
-const BATCH: usize = 500;
+use std::collections::{BTreeSet, HashMap};
+use std::sync::atomic::{AtomicU64, Ordering};
+use tokio::sync::Mutex;
 
 /// The keys that the rows of one table make, with how many rows make each.
 #[derive(Clone, Debug, Default)]
@@ -25,6 +22,11 @@ pub(in super::super) struct Made(HashMap<u64, u32>);
 impl Made {
     pub fn add(&mut self, key: u64) {
         *self.0.entry(key).or_default() += 1;
+    }
+
+    /// Returns how many rows make the key; `None` if no row does.
+    pub fn rows(&self, key: u64) -> Option<u32> {
+        self.0.get(&key).copied()
     }
 
     pub fn append(&mut self, other: Made) {
@@ -47,255 +49,104 @@ pub(super) fn has_pattern(ground: &Ground) -> bool {
     ground.shape.pattern() != "*"
 }
 
-/// Why a key is not one of a table's, or which members no row has.
-enum Verdict {
-    Fits,
-    NoRow,
-    Extra(String),
-}
-
+/// Looks at all keys of the patterns, by several workers.
 pub(super) async fn look(context: &Context, ready: &Ready, made: &[Made], step: &Step) -> Result<Found> {
     let mut found = Found::default();
-    let session = ready.source.connect().await?;
     let databases: BTreeSet<u32> = ready.tables.iter().map(|ground| ground.shape.database).collect();
+    let (seen, differing) = (AtomicU64::new(0), AtomicU64::new(0));
     for database in databases {
-        let mut redis = Entries::connect(&ready.target, database).await?;
-        let patterns: BTreeSet<String> = of(ready, database).map(|(_, ground)| ground.shape.pattern()).collect();
+        let here = ready.tables.iter().filter(|ground| ground.shape.database == database);
+        let patterns: BTreeSet<String> = here.map(|ground| ground.shape.pattern()).collect();
         for pattern in patterns.iter().filter(|pattern| *pattern != "*") {
-            let mut cursor = 0;
-            loop {
-                let (next, keys) = redis.scan(cursor, pattern).await?;
-                for batch in keys.chunks(BATCH) {
-                    let part = judge(ready, &session, &mut redis, database, pattern, batch, made).await?;
-                    found.append(part);
-                }
-                let keys: u64 = found.keys.values().sum();
-                step.update(format!(
-                    "{} keys, {} differ",
-                    size::count(keys),
-                    size::count(found.count)
-                ));
-                if context.interrupt.requested() {
-                    return Err(crate::model::error::Error::interrupted(
-                        "finish the comparison: it was asked to stop",
-                    ));
-                }
-                cursor = next;
-                if cursor == 0 {
-                    break;
-                }
+            let looks = Looks {
+                context,
+                ready,
+                made,
+                step,
+                database,
+                pattern,
+                scan: Mutex::new(Scan::begin(ready, database).await?),
+                seen: &seen,
+                differing: &differing,
+            };
+            let workers = (0..ready.mapping.limits.parallel).map(|_| looks.worker());
+            for part in futures_util::future::try_join_all(workers).await? {
+                found.append(part);
             }
         }
     }
     Ok(found)
 }
 
-fn of(ready: &Ready, database: u32) -> impl Iterator<Item = (usize, &Ground)> {
-    let tables = ready.tables.iter().enumerate();
-    tables.filter(move |(_, ground)| ground.shape.database == database)
+/// Goes through the keys of a database, for several workers.
+struct Scan {
+    redis: Entries,
+    /// `None` at the end.
+    cursor: Option<u64>,
 }
 
-/// Judges keys of one pattern. A key that a table of another pattern makes belongs to that one.
-pub(super) async fn judge(
-    ready: &Ready,
-    session: &Session,
-    redis: &mut Entries,
+impl Scan {
+    async fn begin(ready: &Ready, database: u32) -> Result<Self> {
+        Ok(Scan {
+            redis: Entries::connect(&ready.target, database).await?,
+            cursor: Some(0),
+        })
+    }
+
+    /// Returns the next keys; `None` if there are no more.
+    async fn next(&mut self, pattern: &str) -> Result<Option<Vec<Vec<u8>>>> {
+        let Some(cursor) = self.cursor else {
+            return Ok(None);
+        };
+        let (next, keys) = self.redis.scan(cursor, pattern).await?;
+        self.cursor = Some(next).filter(|next| *next != 0);
+        Ok(Some(keys))
+    }
+}
+
+/// The look at the keys of one pattern, which its workers share.
+struct Looks<'a> {
+    context: &'a Context,
+    ready: &'a Ready,
+    made: &'a [Made],
+    step: &'a Step,
     database: u32,
-    pattern: &str,
-    keys: &[Vec<u8>],
-    made: &[Made],
-) -> Result<Found> {
-    let mut found = Found::default();
-    let mut open: BTreeMap<&[u8], Difference> = BTreeMap::new();
-    let tables = of(ready, database);
-    let (own, others): (Vec<_>, Vec<_>) = tables.partition(|(_, ground)| ground.shape.pattern() == pattern);
-    for key in keys {
-        let table = own.first().map_or(0, |(at, _)| *at);
-        let why = "no row of PostgreSQL has this key".into();
-        open.insert(
-            key,
-            Difference {
-                table,
-                key: key.clone(),
-                row: None,
-                why,
-            },
-        );
-    }
-    for (at, ground) in own.into_iter().chain(others) {
-        let asked: Vec<Vec<u8>> = open.keys().map(|key| key.to_vec()).collect();
-        let made = made.get(at);
-        for (key, verdict) in asked.iter().zip(verdicts(ground, session, redis, &asked, made).await?) {
-            let label = || ground.shape.label.clone();
-            match verdict {
-                Verdict::NoRow => continue,
-                Verdict::Fits => {}
-                Verdict::Extra(why) => found.add(Difference {
-                    table: at,
-                    key: key.clone(),
-                    row: None,
-                    why,
-                }),
+    pattern: &'a str,
+    scan: Mutex<Scan>,
+    seen: &'a AtomicU64,
+    differing: &'a AtomicU64,
+}
+
+impl Looks<'_> {
+    async fn worker(&self) -> Result<Found> {
+        let (session, redis) = tokio::try_join!(
+            self.ready.source.connect(),
+            Entries::connect(&self.ready.target, self.database)
+        )?;
+        let (mut redis, mut found) = (redis, Found::default());
+        loop {
+            let Some(keys) = self.scan.lock().await.next(self.pattern).await? else {
+                return Ok(found);
+            };
+            let part = judge(
+                self.ready,
+                &session,
+                &mut redis,
+                self.database,
+                self.pattern,
+                &keys,
+                self.made,
+            )
+            .await?;
+            let count = keys.len() as u64;
+            let seen = self.seen.fetch_add(count, Ordering::Relaxed) + count;
+            let differing = self.differing.fetch_add(part.count, Ordering::Relaxed) + part.count;
+            found.append(part);
+            self.step
+                .update(format!("{} keys, {} differ", size::count(seen), size::count(differing)));
+            if self.context.interrupt.requested() {
+                return Err(Error::interrupted("finish the comparison: it was asked to stop"));
             }
-            if ground.shape.pattern() == pattern {
-                *found.keys.entry(label()).or_default() += 1;
-            }
-            open.remove(key.as_slice());
         }
-    }
-    for (_, difference) in open {
-        found.add(difference);
-    }
-    Ok(found)
-}
-
-async fn verdicts(
-    ground: &Ground,
-    session: &Session,
-    redis: &mut Entries,
-    keys: &[Vec<u8>],
-    made: Option<&Made>,
-) -> Result<Vec<Verdict>> {
-    if keys.is_empty() {
-        return Ok(Vec::new());
-    }
-    let expected: Vec<Option<Vec<Vec<u8>>>> = if are_looked_up(ground) {
-        looked_up(ground, session, keys).await?
-    } else {
-        // Without the rows only the number of members is known.
-        let counted = |key: &Vec<u8>| made.and_then(|made| made.0.get(&identity(key, b"")));
-        return remembered(ground, redis, keys, counted).await;
-    };
-    if !ground.shape.is_shared() {
-        return Ok(expected
-            .into_iter()
-            .map(|members| members.map_or(Verdict::NoRow, |_| Verdict::Fits))
-            .collect());
-    }
-    let asked: Vec<&[u8]> = keys.iter().map(Vec::as_slice).collect();
-    let held = redis.members(&asked, is_scored(ground)).await?;
-    Ok(expected
-        .into_iter()
-        .zip(held)
-        .map(|(expected, held)| match expected {
-            None => Verdict::NoRow,
-            Some(expected) => {
-                let expected: BTreeSet<Vec<u8>> = expected.into_iter().collect();
-                let extra = held.into_iter().find(|member| !expected.contains(member));
-                extra.map_or(Verdict::Fits, |member| {
-                    Verdict::Extra(format!(
-                        "the member {} is only in Redis",
-                        crate::effects::redis::key::printable(&member)
-                    ))
-                })
-            }
-        })
-        .collect())
-}
-
-fn is_scored(ground: &Ground) -> bool {
-    ground.shape.kind == crate::model::import::KeyType::SortedSet
-}
-
-async fn remembered<'a>(
-    ground: &Ground,
-    redis: &mut Entries,
-    keys: &[Vec<u8>],
-    counted: impl Fn(&Vec<u8>) -> Option<&'a u32>,
-) -> Result<Vec<Verdict>> {
-    let asked: Vec<&[u8]> = keys.iter().map(Vec::as_slice).collect();
-    let held = if ground.shape.is_shared() {
-        redis.members(&asked, is_scored(ground)).await?
-    } else {
-        vec![Vec::new(); keys.len()]
-    };
-    Ok(keys
-        .iter()
-        .zip(held)
-        .map(|(key, held)| match counted(key) {
-            None => Verdict::NoRow,
-            Some(rows) if ground.shape.is_shared() && held.len() as u64 > u64::from(*rows) => {
-                Verdict::Extra(format!("it has {} members in Redis, and {rows} rows", held.len()))
-            }
-            Some(_) => Verdict::Fits,
-        })
-        .collect())
-}
-
-/// Returns the members that the rows of each key have; `None` if no row has the key.
-async fn looked_up(ground: &Ground, session: &Session, keys: &[Vec<u8>]) -> Result<Vec<Option<Vec<Vec<u8>>>>> {
-    let shape = &ground.shape;
-    let mut columns: Vec<usize> = shape.template_columns.iter().map(|(_, at)| *at).collect();
-    columns.sort_unstable();
-    let mut wanted = Vec::new();
-    for key in keys {
-        let Some(mut values) = shape.columns_of(key) else {
-            continue;
-        };
-        values.sort();
-        let fits = values.iter().all(|(at, value)| may_be(&shape.columns[*at].kind, value));
-        if fits && values.len() == columns.len() {
-            wanted.push(values.into_iter().map(|(_, value)| value).collect::<Vec<String>>());
-        }
-    }
-    let casts = ground.casts(columns.iter().copied());
-    let mut there: HashMap<Vec<u8>, Vec<Vec<u8>>> = HashMap::new();
-    for row in rows_of(ground, session, &casts, &wanted).await? {
-        let Some(entry) = shape.entry(&row).map_err(refused)? else {
-            continue;
-        };
-        if !is_due(entry.expires_at) {
-            continue;
-        }
-        let members = there.entry(entry.key).or_default();
-        match entry.part {
-            Part::Set(all) => members.extend(all),
-            Part::SortedSet(all) => members.extend(all.into_iter().map(|(member, _)| member)),
-            Part::String(_) | Part::Hash(_) | Part::List(_) => {}
-        }
-    }
-    Ok(keys.iter().map(|key| there.remove(key)).collect())
-}
-
-/// Looks rows up. A text that is no value of its column fails the whole statement, so then each is
-/// asked for alone.
-async fn rows_of(
-    ground: &Ground,
-    session: &Session,
-    casts: &[(&str, &str)],
-    wanted: &[Vec<String>],
-) -> Result<Vec<crate::model::import::Row>> {
-    match ground.reader.matching(session, casts, wanted).await {
-        Ok(rows) => Ok(rows),
-        Err(error) if error.kind() != Kind::Usage => Err(error),
-        Err(_) => {
-            let mut rows = Vec::new();
-            for one in wanted {
-                match ground.reader.matching(session, casts, std::slice::from_ref(one)).await {
-                    Ok(found) => rows.extend(found),
-                    Err(error) if error.kind() == Kind::Usage => {}
-                    Err(error) => return Err(error),
-                }
-            }
-            Ok(rows)
-        }
-    }
-}
-
-/// Returns false if the text is certainly no value of such a column.
-fn may_be(kind: &ColumnKind, text: &str) -> bool {
-    match kind {
-        ColumnKind::Integer => text.parse::<i64>().is_ok(),
-        ColumnKind::Bool => matches!(text, "true" | "false" | "t" | "f"),
-        ColumnKind::Enum
-        | ColumnKind::Float
-        | ColumnKind::Numeric
-        | ColumnKind::Time(_)
-        | ColumnKind::Bytes
-        | ColumnKind::Json
-        | ColumnKind::Array(..)
-        | ColumnKind::Uuid
-        | ColumnKind::Text
-        | ColumnKind::Unsupported => !text.contains('\0'),
     }
 }

@@ -29,6 +29,7 @@ pub(in super::super) async fn look(
     step: &Step,
 ) -> Result<(Found, Made)> {
     let walking = ready.source.connect().await?;
+    ground.check_keys(&walking).await?;
     let looks = Looks {
         context,
         ready,
@@ -46,6 +47,7 @@ pub(in super::super) async fn look(
         1
     };
     let parts = futures_util::future::try_join_all((0..workers).map(|_| looks.worker())).await?;
+    ground.check_schema(&looks.walking).await?;
     let (mut found, mut made) = (Found::default(), Made::default());
     for (part, keys) in parts {
         found.append(part);
