@@ -10,6 +10,8 @@ FENCE ?=
 SOURCE ?= default
 # Milliseconds of a round trip between `infra` and everything that it talks to.
 RTT ?= 0
+# `move`, or `tweetmarker`, which begins with tables of PostgreSQL.
+STORY ?= move
 
 # Machines, bridges and mounts need root; whoever is not root is asked by sudo, and builds as himself all the same.
 SUDO := $(shell [ "$$(id -u)" -eq 0 ] || echo sudo -E env "PATH=$$PATH")
@@ -44,8 +46,8 @@ agent: ## build only what goes to the hosts: the agent and the engine's module
 	install -D -C -m 755 $(CARGO_TARGET_DIR)/agent/infra-agent $(BIN)/infra-agent-$(MACHINE)
 	install -D -C -m 755 $(CARGO_TARGET_DIR)/agent/libinfra_module.so $(BIN)/infra-module-$(MACHINE).so
 
-demo: image ## move a demo app on this computer; SOURCE=heroku|plain|… ORDER=switch-only|promote-first FENCE=pause|platform RTT=MS
-	$(SUDO) $(BIN)/sandbox demo --source $(SOURCE) --order $(ORDER) $(if $(FENCE),--fence $(FENCE)) --rtt $(RTT)
+demo: image ## move a demo app on this computer; SOURCE=heroku|plain|… ORDER=switch-only|promote-first FENCE=pause|platform RTT=MS STORY=tweetmarker
+	$(SUDO) $(BIN)/sandbox demo --story $(STORY) --source $(SOURCE) --order $(ORDER) $(if $(FENCE),--fence $(FENCE)) --rtt $(RTT)
 
 # The whole suite: the sandbox's AWS API, then everything in Rust; the tests that boot machines raise one sandbox after the other. Unit tests mostly wait for engines of
 # their own, so that more of them run at once than there are processors.
@@ -79,8 +81,9 @@ test-security: image ## only what tries to get through where nobody should
 # Medians with their spread on this computer, best with nothing else running: a table, and bench-report.json.
 bench: image ## measure on this computer; writes bench-report.json; ROUNDS=N
 	cargo bench --profile dev --locked --workspace --bench compare -- --report $(CARGO_TARGET_DIR)/bench-verify.json
+	cargo bench --profile dev --locked --workspace --bench import -- --rounds $(ROUNDS) --report $(CARGO_TARGET_DIR)/bench-import.json
 	cargo bench --profile dev --locked --workspace --bench backups -- --rounds $(ROUNDS) --report $(CARGO_TARGET_DIR)/bench-backups.json
-	$(SUDO) $(BIN)/sandbox bench --rounds $(ROUNDS) --verify $(CARGO_TARGET_DIR)/bench-verify.json --backups $(CARGO_TARGET_DIR)/bench-backups.json
+	$(SUDO) $(BIN)/sandbox bench --rounds $(ROUNDS) --verify $(CARGO_TARGET_DIR)/bench-verify.json --import $(CARGO_TARGET_DIR)/bench-import.json --backups $(CARGO_TARGET_DIR)/bench-backups.json
 
 test-aws: image ## only the sandbox's AWS
 	cd sandbox/aws && $(CACHE)/venv/bin/python -m unittest -q

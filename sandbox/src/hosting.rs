@@ -93,7 +93,7 @@ impl Hosting {
             // `up` has fetched the engine.
             let program = rented.engine.ensure(paths, &|line| tracing::info!("{line}"))?;
             let addon = addon::start_engine(options, &program).await?;
-            create_app(loopback, &addon, rented, settings.knobs).await?;
+            create_app(loopback, &addon, rented, settings).await?;
             if settings.knobs {
                 turn_knobs(loopback, platform_key).await?;
             }
@@ -177,7 +177,7 @@ async fn turn_knobs(platform: SocketAddr, key: &str) -> Result<()> {
         .context("start the demo app's idle processes")
 }
 
-async fn create_app(platform: SocketAddr, addon: &Addon, rented: Rented, with_knobs: bool) -> Result<()> {
+async fn create_app(platform: SocketAddr, addon: &Addon, rented: Rented, settings: &Settings) -> Result<()> {
     let program = std::env::current_exe()
         .context("find this program's file")?
         .with_file_name("demo-app");
@@ -190,7 +190,7 @@ async fn create_app(platform: SocketAddr, addon: &Addon, rented: Rented, with_kn
     let reading = |role: &str, var: &str| json!({"command": [program, role, "--var", var], "quantity": 0});
     let worker = reading("worker", rented.vars.of_worker());
     let mut formation = json!({"web": reading("web", "REDIS_URL"), "worker": worker.clone()});
-    for kind in [knobs::ASLEEP, knobs::CRASHING].iter().filter(|_| with_knobs) {
+    for kind in [knobs::ASLEEP, knobs::CRASHING].iter().filter(|_| settings.knobs) {
         formation[kind] = worker.clone();
     }
     let url = match rented.database {
@@ -203,6 +203,9 @@ async fn create_app(platform: SocketAddr, addon: &Addon, rented: Rented, with_kn
     }
     if rented.vars == Vars::WithCopy {
         config["REDIS_URL"] = json!(url);
+    }
+    if settings.addon_postgres {
+        formation["markers"] = json!({"command": [program, "markers"], "quantity": 0});
     }
     post(
         platform,

@@ -22,6 +22,7 @@ pub mod hosting;
 pub mod image;
 mod knobs;
 pub mod machines;
+pub mod markers;
 pub mod metadata;
 mod mounts;
 pub mod names;

@@ -1,6 +1,6 @@
 //! `sandbox bench`: measures what the commands take over several whole moves in the sandbox.
 //! Each round raises a sandbox, fills the add-on, makes the pair and moves the app while it writes
-//! at one of the rates. Reports of the benches `compare` and `backups` are added.
+//! at one of the rates. Reports of the benches `compare`, `import` and `backups` are added.
 
 mod backups;
 mod figure;
@@ -36,6 +36,9 @@ pub struct Arguments {
     /// What the bench `compare` wrote
     #[arg(long, value_name = "FILE")]
     verify: Option<PathBuf>,
+    /// What the bench `import` wrote
+    #[arg(long, value_name = "FILE")]
+    import: Option<PathBuf>,
     /// What the bench `backups` wrote
     #[arg(long, value_name = "FILE")]
     backups: Option<PathBuf>,
@@ -50,6 +53,9 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     let mut report = Report::new(arguments.rounds, arguments.keys, arguments.time_scale);
     if let Some(path) = &arguments.verify {
         report.take_verify(&written(path)?)?;
+    }
+    if let Some(path) = &arguments.import {
+        report.take_import(&written(path)?)?;
     }
     if let Some(path) = &arguments.backups {
         report.take_backups(&written(path)?)?;

@@ -28,6 +28,12 @@ pub struct Report {
     read_limit_keys_per_s: Figure,
     /// At two million keys, megabytes resident.
     verify_peak_mb: Figure,
+    /// Narrow rows of PostgreSQL that become keys, both servers and the tool on the same two cores.
+    import_rows_per_s: Figure,
+    /// Rows that are compared with their keys, and keys with their rows.
+    import_verify_rows_per_s: Figure,
+    /// At a million rows, megabytes resident.
+    import_peak_mb: Figure,
     /// From the source's pause to the master ready for writes, by writes a second.
     pub fenced_ms: BTreeMap<u32, Figure>,
     /// From the app's last acknowledged write on the old side to its first on the new, by rate.
@@ -50,19 +56,26 @@ impl Report {
 
     /// Takes the runs that the bench `compare` wrote.
     pub fn take_verify(&mut self, verify: &Value) -> Result<()> {
-        for (name, figure) in [
-            ("verify_keys_per_s", &mut self.verify_keys_per_s),
-            ("read_limit_keys_per_s", &mut self.read_limit_keys_per_s),
-            ("verify_peak_mb", &mut self.verify_peak_mb),
-        ] {
-            let runs = verify[name]
-                .as_array()
-                .with_context(|| format!("read the report of comparing: no `{name}`"))?;
-            runs.iter()
-                .filter_map(Value::as_f64)
-                .for_each(|value| figure.add(value));
-        }
-        Ok(())
+        take(
+            verify,
+            [
+                ("verify_keys_per_s", &mut self.verify_keys_per_s),
+                ("read_limit_keys_per_s", &mut self.read_limit_keys_per_s),
+                ("verify_peak_mb", &mut self.verify_peak_mb),
+            ],
+        )
+    }
+
+    /// Takes the runs that the bench `import` wrote.
+    pub fn take_import(&mut self, import: &Value) -> Result<()> {
+        take(
+            import,
+            [
+                ("import_rows_per_s", &mut self.import_rows_per_s),
+                ("import_verify_rows_per_s", &mut self.import_verify_rows_per_s),
+                ("import_peak_mb", &mut self.import_peak_mb),
+            ],
+        )
     }
 
     /// Takes the runs that the bench `backups` wrote.
@@ -84,6 +97,9 @@ impl Report {
         line("verify_keys_per_s", &self.verify_keys_per_s);
         line("read_limit_keys_per_s", &self.read_limit_keys_per_s);
         line("verify_peak_mb", &self.verify_peak_mb);
+        line("import_rows_per_s", &self.import_rows_per_s);
+        line("import_verify_rows_per_s", &self.import_verify_rows_per_s);
+        line("import_peak_mb", &self.import_peak_mb);
         for (name, by_rate) in [
             ("fenced_ms", &self.fenced_ms),
             ("app_write_gap_ms", &self.app_write_gap_ms),
@@ -96,5 +112,34 @@ impl Report {
             line(&name, figure);
         }
         output::line(&lines.join("\n"))
+    }
+}
+
+/// Adds the runs of each figure.
+fn take(measured: &Value, figures: [(&str, &mut Figure); 3]) -> Result<()> {
+    for (name, figure) in figures {
+        let runs = measured[name]
+            .as_array()
+            .with_context(|| format!("read the report of a bench: no `{name}`"))?;
+        runs.iter()
+            .filter_map(Value::as_f64)
+            .for_each(|value| figure.add(value));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn the_runs_of_an_import_are_taken_and_half_a_report_is_none() {
+        let mut report = Report::new(1, 10, 1.0);
+        let runs =
+            json!({"import_rows_per_s": [50_000.0], "import_verify_rows_per_s": [40_000.0], "import_peak_mb": [33.0]});
+        report.take_import(&runs).unwrap();
+        assert_eq!(serde_json::to_value(&report).unwrap()["import_peak_mb"]["median"], 33.0);
+        assert!(report.take_import(&json!({"import_peak_mb": [1.0]})).is_err());
     }
 }

@@ -1,9 +1,10 @@
-//! The demo app: `demo-app web` or `demo-app worker`. The environment has all other settings.
+//! The demo app: `demo-app web`, `demo-app worker` or `demo-app markers`. The environment has all other settings.
 
 use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
 use sandbox::demo::settings::Settings;
 use sandbox::demo::{web, worker};
+use sandbox::markers::app as markers;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
@@ -23,6 +24,8 @@ enum Role {
     Web,
     /// Does the jobs.
     Worker,
+    /// Writes what users have read, to PostgreSQL and to Redis.
+    Markers,
 }
 
 #[tokio::main(flavor = "current_thread")]
@@ -39,9 +42,9 @@ async fn main() -> Result<()> {
         }
         asked.cancel();
     });
-    let settings = Settings::from_environment(&var)?;
     match role {
-        Role::Web => web::run(settings, stop).await,
-        Role::Worker => worker::run(settings, stop).await,
+        Role::Web => web::run(Settings::from_environment(&var)?, stop).await,
+        Role::Worker => worker::run(Settings::from_environment(&var)?, stop).await,
+        Role::Markers => markers::run(markers::Settings::from_environment()?, stop).await,
     }
 }

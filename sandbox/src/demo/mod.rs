@@ -7,7 +7,7 @@ mod command;
 pub mod keys;
 pub mod ledger;
 mod long_job;
-mod operate;
+pub(crate) mod operate;
 mod seed;
 pub mod settings;
 mod store;

@@ -15,7 +15,7 @@ use crate::paths::Paths;
 const ACCEPT: &str = "application/vnd.heroku+json; version=3";
 
 /// The platform's API and the key to it.
-pub(super) struct PlatformClient {
+pub(crate) struct PlatformClient {
     client: Client,
     url: String,
     api_key: String,
@@ -71,9 +71,14 @@ impl PlatformClient {
         Ok(answer)
     }
 
+    /// Returns the app's config vars.
+    pub async fn config_vars(&self, app: &str) -> Result<Value> {
+        self.get(&format!("/apps/{app}/config-vars")).await
+    }
+
     /// Returns the Redis that a config var of the app names. REDIS_CA verifies that of REDIS_URL.
     pub async fn redis_of_app(&self, app: &str, config_var: &str) -> Result<Target> {
-        let vars = self.get(&format!("/apps/{app}/config-vars")).await?;
+        let vars = self.config_vars(app).await?;
         let url = vars[config_var]
             .as_str()
             .with_context(|| format!("find the Redis of {app}: it has no {config_var}"))?;

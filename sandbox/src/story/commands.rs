@@ -74,6 +74,26 @@ impl Runner {
         }
     }
 
+    /// Runs a verb of infra, shows what it prints, and returns that.
+    pub fn infra_text(&self, config: &Path, arguments: &[&str]) -> Result<String> {
+        eprintln!("$ infra {}", arguments.join(" "));
+        let mut command = self.command(config, arguments, &[]);
+        let output = command.stderr(Stdio::inherit()).output().context("start infra")?;
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        eprint!("{text}");
+        if !output.status.success() {
+            bail!("`infra {}` ended with {}", arguments.join(" "), output.status);
+        }
+        Ok(text)
+    }
+
+    /// Writes the mapping of PostgreSQL's tables beside the config.
+    pub fn write_mapping(&self, text: &str) -> Result<PathBuf> {
+        let path = self.folder.join("import.yml");
+        std::fs::write(&path, text).context("write the demo's import.yml")?;
+        Ok(path)
+    }
+
     /// Runs a verb of infra with `--json` and returns what it printed on stdout.
     pub fn infra_json(&self, config: &Path, arguments: &[&str]) -> Result<Value> {
         let shown = arguments.join(" ");

@@ -4,6 +4,7 @@
 
 pub(crate) mod commands;
 mod report;
+mod tweetmarker;
 
 use anyhow::{Context, Result, bail};
 use clap::{Args, ValueEnum};
@@ -38,8 +39,20 @@ pub enum Fence {
     Platform,
 }
 
+/// What is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Story {
+    /// An app moves from a hosted Redis onto the pair.
+    Move,
+    /// An app moves from PostgreSQL to the hosted Redis first, and then onto the pair.
+    Tweetmarker,
+}
+
 #[derive(Debug, Args)]
 pub struct Arguments {
+    /// Which story is told; the order and the number of writes are of `move` alone
+    #[arg(long, value_enum, default_value_t = Story::Move)]
+    story: Story,
     /// In which order the move is made
     #[arg(long, value_enum, default_value_t = Order::SwitchOnly)]
     order: Order,
@@ -49,7 +62,7 @@ pub struct Arguments {
     /// Which kind of hosted Redis the app leaves
     #[arg(long, value_enum, default_value_t = Source::Default, value_name = "SOURCE")]
     source: Source,
-    /// Keys that the add-on is filled with before the app starts
+    /// Keys that the add-on is filled with before the app starts; for `tweetmarker`, rows of PostgreSQL
     #[arg(long, default_value_t = 100_000)]
     keys: u64,
     /// Acknowledged writes to reach before the ledgers are judged
@@ -73,7 +86,10 @@ pub struct Arguments {
 /// Tells the story and removes the sandbox; fails if a write was lost, doubled or unexplained.
 pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     let runner = Runner::new()?;
-    let told = tell(&runner, arguments);
+    let told = match arguments.story {
+        Story::Move => tell(&runner, arguments).map(Told::Move),
+        Story::Tweetmarker => tweetmarker::tell(&runner, arguments).map(Told::Tweetmarker),
+    };
     if arguments.keep {
         eprintln!("\nthe sandbox is still up: `sandbox run CMD…` uses it, `sandbox down` removes it");
     } else if let Err(error) = runner.sandbox(&["down"]) {
@@ -90,6 +106,28 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     })
 }
 
+/// The figures of a story.
+enum Told {
+    Move(Report),
+    Tweetmarker(tweetmarker::Report),
+}
+
+impl Told {
+    fn show(&self) -> Result<()> {
+        match self {
+            Self::Move(report) => report.show(),
+            Self::Tweetmarker(report) => report.show(),
+        }
+    }
+
+    fn is_clean(&self) -> bool {
+        match self {
+            Self::Move(report) => report.is_clean(),
+            Self::Tweetmarker(report) => report.is_clean(),
+        }
+    }
+}
+
 fn tell(runner: &Runner, arguments: &Arguments) -> Result<Report> {
     let mut seconds = Seconds::default();
     let scale = arguments.time_scale.to_string();
@@ -97,9 +135,7 @@ fn tell(runner: &Runner, arguments: &Arguments) -> Result<Report> {
     let (source, rented, fence) = (name_of(&arguments.source), arguments.source.rented(), arguments.fence());
     let rtt = arguments.rtt.to_string();
     let mut up = vec!["up", "--time-scale", &scale, "--source", &source, "--rtt", &rtt];
-    if fence == Fence::Platform && rented.profile == Profile::Default {
-        up.extend(["--addon-profile", "no-pause"]);
-    }
+    up.extend(arguments.addon_profile());
     seconds.time("sandbox_up", || runner.sandbox(&up))?;
     let config = runner.write_config(rented.vars)?;
 
@@ -169,6 +205,12 @@ fn move_app(runner: &Runner, arguments: &Arguments, config: &std::path::Path, se
 }
 
 impl Arguments {
+    /// Returns the arguments that leave infra no other fence than the platform, if that is wanted.
+    fn addon_profile(&self) -> impl Iterator<Item = &'static str> {
+        let denies = self.fence() == Fence::Platform && self.source.rented().profile == Profile::Default;
+        denies.then_some(["--addon-profile", "no-pause"]).into_iter().flatten()
+    }
+
     /// Returns the fence: the one that was asked for, else the pause where the add-on allows it.
     fn fence(&self) -> Fence {
         let possible = if self.source.rented().may_pause() {
