@@ -19,7 +19,7 @@ CACHE := $(or $(INFRA_SANDBOX_CACHE),$(HOME)/.cache/infra-sandbox)
 
 # The tests kill the program where they want to; no other build can be.
 TEST_FEATURES := --features infra/fault-points
-test test-aws test-cutover test-refusals test-security: FEATURES := $(TEST_FEATURES)
+test test-aws test-cutover test-life test-refusals test-security: FEATURES := $(TEST_FEATURES)
 RUNNER := $(if $(SUDO),CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER='$(SUDO)')
 
 ROUNDS ?= 3
@@ -30,7 +30,7 @@ CARGO := env -u MAKEFLAGS -u MFLAGS cargo
 # The target of `make` without one.
 .DEFAULT_GOAL := build
 
-.PHONY: help agent deny install bench demo test test-aws test-cutover test-refusals test-security test-sources build check typos tools image image-alone clean-sandbox
+.PHONY: help agent deny install bench demo test test-aws test-cutover test-life test-refusals test-security test-sources build check typos tools image image-alone clean-sandbox
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -62,6 +62,10 @@ test: image test-aws ## everything that is tested; boots machines, needs root
 test-cutover: FENCE = pause,platform
 test-cutover: image ## kill every command at each of its effects, and every fault at each phase; takes hours
 	$(RUNNER) RECOVERY=all FENCE=$(FENCE) cargo test --workspace --locked $(FEATURES) --test recovery -- --nocapture
+
+# Kills a failover before and after each of its effects, while the app writes. Takes about an hour.
+test-life: image ## kill a failover at each of its effects; takes about an hour
+	$(RUNNER) LIFE=all cargo test --workspace --locked $(FEATURES) --test life -- --nocapture
 
 # Every change that a cutover asks the platform for, refused in every way; a part of `make test` is a sample of it. About twelve minutes.
 test-refusals: build ## refuse every change that a cutover asks the platform for; about twelve minutes

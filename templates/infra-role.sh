@@ -11,6 +11,11 @@
 #   infra-role follow            puts those from before the promotion in force again: the host's data becomes its upstream's
 #   infra-role apply             tells the running engine the role that stands in the file
 #   infra-role door open|closed  lets the app log in or not
+#   infra-role stage             writes the settings of a replica beside those in force, with the role section that was sent before, and tells the engine how it will log in
+#   infra-role arm               puts the settings of a master in force for the next start alone; refuses while the app may log in
+#   infra-role yield ADDRESS     gives the role of master to the replica at ADDRESS: writes pause until it has all of them, and the app is disconnected
+#   infra-role gate open         lets new connections to the engine in again, which yield had kept out
+#   infra-role access            whether the app may log in, by the file
 #   infra-role epoch - NUMBER    remembers the epoch of the environment's lock; refuses one that is lower than the highest seen
 #   infra-role serve             reads such actions as lines and ends the answer to each with "= STATUS"
 #
@@ -22,6 +27,11 @@ umask 077
 promoted="$INFRA_CONFIG.promoted"
 following="$INFRA_CONFIG.following"
 opened="$INFRA_USERS.open"
+demoted="$INFRA_CONFIG.demoted"
+# The role section of a replica, as it was sent: it holds a password.
+upstream="$INFRA_CONFIG.upstream"
+previous="$INFRA_CONFIG.previous"
+nft=${INFRA_NFT:-/usr/sbin/nft}
 # The engine writes here after a full copy, until a rewrite has made a base for it. Until then a restart loads the log of before the copy.
 unfinished="$INFRA_DATA/appendonlydir/temp-appendonly.aof.incr"
 epoch_file=${INFRA_EPOCH:-/var/lib/infra/epoch}
@@ -288,11 +298,203 @@ door() {
     echo "door $1"
 }
 
+# Writes the settings in force with another role section, beside them. The engine learns now how to log in to its upstream.
+stage() {
+    local section line inside='' commands='' command
+    [[ -s $upstream ]] || fail "the role section of a replica was not sent"
+    section=$(<"$upstream")
+    [[ $section == "# role: follows-master"$'\n'*"replicaof "* ]] || fail "the role section came damaged"
+    while IFS= read -r line; do
+        case $line in
+        "# role: "*)
+            inside=yes
+            printf '%s\n' "$section"
+            ;;
+        "# end of role")
+            inside=''
+            printf '%s\n' "$line"
+            ;;
+        *) if [[ -z $inside ]]; then printf '%s\n' "$line"; fi ;;
+        esac
+    done <"$INFRA_CONFIG" >"$demoted.new"
+    grep -q '^# end of role$' "$demoted.new" || fail "$INFRA_CONFIG has no role section: run infra up"
+    settle "$demoted.new" "$INFRA_CONFIG"
+    put "$demoted.new" "$demoted"
+    while IFS= read -r command; do
+        if [[ $command != REPLICAOF* ]]; then commands+=$command$'\n'; fi
+    done < <(role_commands "$demoted")
+    engine_ok "${commands%$'\n'}"
+    rm -f "$upstream"
+    show
+}
+
+access() {
+    local users
+    users=$(<"$INFRA_USERS")
+    if [[ $'\n'$users == *$'\n'"user app on "* ]]; then echo "access open"; else echo "access closed"; fi
+}
+
+# The engine goes on following; after a restart it is a master. The app is kept out first, so that it cannot write to both hosts then.
+arm() {
+    [[ $(access) == "access closed" ]] || fail "the app may still log in to this host"
+    role_in "$INFRA_CONFIG"
+    if [[ $role != master ]]; then
+        [[ -s $promoted ]] || fail "the promotion was not prepared"
+        put "$promoted" "$INFRA_CONFIG"
+    fi
+    show
+}
+
+# Leaves the value of the setting $1 in $value.
+setting() {
+    local name
+    while read -r name value; do
+        if [[ $name == "$1" ]]; then return; fi
+    done <"$INFRA_CONFIG"
+    fail "$INFRA_CONFIG has no $1"
+}
+
+# Keeps new connections to the engine out, or lets them in again. They are dropped and not refused: a client asks again within a second, and finds the
+# address at the other host by then. The rule ends by itself.
+gate() {
+    local value
+    if [[ $1 == open ]]; then
+        printf 'table inet infra_gate\ndelete table inet infra_gate\n' | "$nft" -f - || fail "nft does not let new connections in again"
+        return
+    fi
+    setting tls-port
+    "$nft" -f - <<GATE || fail "nft does not keep new connections out"
+table inet infra_gate
+delete table inet infra_gate
+table inet infra_gate {
+	set shut { type inet_service; flags timeout; elements = { $value timeout 20s } }
+	chain input {
+		type filter hook input priority filter - 1; policy accept;
+		tcp dport @shut tcp flags & (fin | syn | rst | ack) == syn counter drop
+	}
+}
+GATE
+}
+
+# Leaves in $applied how far the replica at $1, port $2, has applied the stream; the engine here hears of that only once a second.
+applied_by() {
+    local name value answer
+    applied=0
+    answer=$(timeout 1 "$INFRA_CLIENT" -h "$1" -p "$2" --tls --cacert "$authorities" <<<"AUTH admin $(</etc/infra/admin.password)"$'\n'"INFO replication" 2>&1) || return 0
+    while IFS=: read -r name value; do
+        value=${value%$'\r'}
+        case $name in
+        master_link_status) if [[ $value != up ]]; then return 0; fi ;;
+        slave_repl_offset) if [[ $value =~ ^[0-9]{1,18}$ ]]; then applied=$value; fi ;;
+        esac
+    done <<<"$answer"
+}
+
+# Leaves in $offset how far the stream of writes here is, in $port the port of the replica at $1, and in $running and $failing how a failover stands.
+look_at_replication() {
+    local name value replica
+    offset=0 port='' running='' failing='' linked=''
+    ask "INFO replication"
+    while IFS=: read -r name value; do
+        value=${value%$'\r'}
+        case $name in
+        role) running=$value ;;
+        master_repl_offset) offset=$value ;;
+        master_failover_state) failing=$value ;;
+        master_link_status) linked=$value ;;
+        slave[0-9]*)
+            replica=",$value,"
+            if [[ $replica == *",ip=$1,"* && $replica == *",state=online,"* && $replica =~ ,port=([0-9]+), ]]; then port=${BASH_REMATCH[1]}; fi
+            ;;
+        esac
+    done <<<"$said"
+}
+
+# Leaves in $app how many connections the app has, and in $owed how many of them have an answer that was not sent yet.
+look_at_app() {
+    local line
+    app=0 owed=0
+    ask "CLIENT LIST"
+    while IFS= read -r line; do
+        if [[ " $line " != *" user=app "* ]]; then continue; fi
+        app=$((app + 1))
+        if [[ " $line " != *" obl=0 "* || " $line " != *" oll=0 "* ]]; then owed=$((owed + 1)); fi
+    done <<<"$said"
+}
+
+# Milliseconds since the time $1, which is in microseconds.
+milliseconds_since() { echo $(((${EPOCHREALTIME/./} - $1) / 1000)); }
+
+# Ends an attempt that failed. An engine that is a master again gets a master's file before writes go on.
+stay() {
+    local said
+    set +e
+    (engine "FAILOVER ABORT") >/dev/null 2>&1
+    if (engine "INFO replication" && [[ $said == *role:master* ]]) >/dev/null 2>&1; then
+        role_in "$INFRA_CONFIG"
+        if [[ $role != master && -s $previous ]]; then put "$previous" "$INFRA_CONFIG"; fi
+    fi
+    (engine "CLIENT UNPAUSE") >/dev/null 2>&1
+    (gate open) >/dev/null 2>&1
+}
+
+yield() {
+    local said offset port running failing linked app owed applied authorities value begun closed replication
+    converse
+    look_at_replication "$1"
+    if [[ $running != master ]]; then
+        tell "$said"
+        return
+    fi
+    [[ -s $demoted ]] || fail "the demotion was not prepared"
+    [[ -n $port ]] || fail "no replica at $1 is connected"
+    setting tls-ca-cert-file
+    authorities=$value
+    cp -p "$INFRA_CONFIG" "$previous.new"
+    sync "$previous.new"
+    put "$previous.new" "$previous"
+    trap stay EXIT
+    gate closed
+    begun=${EPOCHREALTIME/./}
+    # It ends by itself if this host stops here, and the app goes on where it is.
+    ask "CLIENT PAUSE 15000 WRITE"
+    [[ $said == OK$'\n'* ]] || fail "the engine answers: ${said%%$'\n'*}"
+    while :; do
+        look_at_replication "$1"
+        [[ -n $port ]] || fail "the replica at $1 is no longer connected"
+        applied_by "$1" "$port"
+        look_at_app
+        if ((applied >= offset && owed == 0)); then break; fi
+        (($(milliseconds_since "$begun") < 3000)) || fail "after 3 s of pause the replica has $applied of $offset, and $owed clients have not taken their answers"
+    done
+    closed=$app
+    ask "CLIENT KILL USER app"
+    put "$demoted" "$INFRA_CONFIG"
+    # The engine would wait for a report of the replica, which comes once a second. The replica was asked above.
+    ask "FAILOVER TO $1 $port FORCE TIMEOUT 1"
+    [[ $said == OK$'\n'* ]] || fail "the engine answers: ${said%%$'\n'*}"
+    while :; do
+        look_at_replication "$1"
+        if [[ $running == slave && $failing == no-failover && $linked == up ]]; then break; fi
+        (($(milliseconds_since "$begun") < 8000)) || fail "the replica has not taken the role over within 8 s"
+    done
+    trap - EXIT
+    begun=$(milliseconds_since "$begun")
+    replication=$said
+    # A paused replica would not apply its stream.
+    ask "CLIENT UNPAUSE"
+    tell "$replication"
+    echo "paused-ms $begun"
+    echo "closed $closed"
+}
+
 act() {
     if [[ -n ${3:-} ]]; then admit "$3"; fi
     case $1 in
     show | prepare | follow | log) "$1" ;;
     promote) promote "${2:--}" ;;
+    stage | arm | access) "$1" ;;
+    yield | gate) "$1" "${2:-}" ;;
     epoch) ;;
     apply) engine_ok "$(role_commands "$INFRA_CONFIG")" ;;
     door) door "${2:-}" ;;

@@ -37,7 +37,7 @@ pub enum Verb {
     Status(Status),
     /// Compare source and master both ways: every database, type and expiry
     Verify(Verify),
-    /// Let the self-run master take over from the source
+    /// Let the self-run master take over from the source; later, the replica from the master
     Promote(Promote),
     /// Move the app's Redis URL from the source to the self-run master
     SwitchApp(SwitchApp),

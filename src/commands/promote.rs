@@ -1,15 +1,20 @@
-//! `infra promote`: the master takes over, and the source stays paused for `switch-app`.
+//! `infra promote`: the master takes over, and the source stays paused for `switch-app`. Once the
+//! app is on the pair, the replica takes over from the master.
 
 use crate::model::error::{ExitCode, Result};
 use crate::sequences::arguments::Promote;
 use crate::sequences::context::Context;
-use crate::sequences::cutover::{Command, Limits};
+use crate::sequences::cutover::{Command, Limits, Phase};
+use crate::sequences::failover;
 use crate::sequences::move_app::before;
 use crate::sequences::move_app::{Plan, run as run_cutover};
 
 pub async fn run(context: &Context, arguments: &Promote) -> Result<ExitCode> {
     let environment = context.environment().await?;
     let phase = context.phase(&environment).await?;
+    if phase == Some(Phase::Settled) || context.config.source.none {
+        return failover::run::run(context, &environment, &arguments.confirmed).await;
+    }
     before::promote(context, phase, &arguments.leave.leave).await?;
     let plan = Plan {
         command: Command::Promote,

@@ -7,6 +7,7 @@ pub mod access;
 pub mod app_vars;
 pub mod cloud;
 pub mod cutover;
+pub mod failover;
 pub mod import;
 pub mod preflight;
 pub mod room;

@@ -4,6 +4,7 @@ pub mod clock;
 pub mod cloud;
 pub mod config;
 pub mod error;
+pub mod failover;
 pub mod files;
 pub mod import;
 pub mod names;

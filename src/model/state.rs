@@ -1,5 +1,7 @@
 //! The state of an environment between commands, as it is in the bucket.
 
+use super::error::{Error, Result};
+use super::failover::{Failover, Stage};
 use super::role::Role;
 use super::rotation::Rotation;
 use jiff::Timestamp;
@@ -34,6 +36,9 @@ pub struct State {
     /// The password that is being replaced, and how far that is.
     #[serde(default)]
     pub rotation: Option<Rotation>,
+    /// The failover that is under way, and how far it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failover: Option<Failover>,
 }
 
 /// One host of the pair. The instance id identifies it, since addresses move.
@@ -90,5 +95,67 @@ impl State {
             generation: u64::try_from(now.as_second()).unwrap_or_default(),
             ..State::default()
         }
+    }
+
+    /// Returns the role of an instance: the one stored here, since a failover changes both roles in
+    /// one write; else the one of its tag.
+    pub fn role_of(&self, instance: &str, tagged: Role) -> Role {
+        let mut known = self.hosts.iter().filter(|(_, host)| !host.instance_id.is_empty());
+        match known.find(|(_, host)| host.instance_id == instance) {
+            Some((role, _)) => *role,
+            None => tagged,
+        }
+    }
+
+    /// Fails while the roles are moving, for commands that rely on them.
+    pub fn refuse_failover(&self) -> Result<()> {
+        match &self.failover {
+            Some(failover) if failover.stage < Stage::Settling => Err(Error::failed(format!(
+                "begin: a failover is under way since {}, and {}",
+                failover.begun_at, failover.stage
+            ))
+            .hint("run `infra promote` to bring it to its end")),
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    /// Exchanges the hosts' roles.
+    pub fn swap_roles(&mut self) {
+        let (master, replica) = (self.hosts.remove(&Role::Master), self.hosts.remove(&Role::Replica));
+        self.hosts.extend(master.map(|host| (Role::Replica, host)));
+        self.hosts.extend(replica.map(|host| (Role::Master, host)));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn state() -> State {
+        let mut state = State::begin(Timestamp::UNIX_EPOCH);
+        for (role, id) in [(Role::Master, "i-1"), (Role::Replica, "i-2")] {
+            state.hosts.entry(role).or_default().instance_id = id.into();
+        }
+        state
+    }
+
+    #[test]
+    fn the_stored_role_of_an_instance_counts_more_than_its_tag() {
+        let mut state = state();
+        state.swap_roles();
+        assert_eq!(state.hosts[&Role::Master].instance_id, "i-2");
+        assert_eq!(state.role_of("i-1", Role::Master), Role::Replica);
+        assert_eq!(state.role_of("i-2", Role::Replica), Role::Master);
+        // It was made since, or nothing is known yet.
+        assert_eq!(state.role_of("i-3", Role::Replica), Role::Replica);
+        assert_eq!(State::default().role_of("", Role::Master), Role::Master);
+    }
+
+    #[test]
+    fn a_state_of_before_failovers_can_be_read_and_says_nothing_of_them() {
+        let text = serde_json::to_string(&state()).unwrap();
+        assert!(!text.contains("failover"), "{text}");
+        assert_eq!(serde_json::from_str::<State>(&text).unwrap(), state());
+        assert!(state().refuse_failover().is_ok());
     }
 }

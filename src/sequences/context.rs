@@ -335,10 +335,12 @@ impl Environment {
 
     /// Returns where the hosts are, as EC2 says.
     pub async fn addresses(&self) -> Result<Addresses> {
-        let (instances, addresses) = tokio::try_join!(
+        let (stored, instances, addresses) = tokio::try_join!(
+            self.store.state(),
             ec2::instances(&self.cloud, &self.names),
             ec2::addresses(&self.cloud, &self.names)
         )?;
+        let state = stored.map(|stored| stored.value).unwrap_or_default();
         let reached = instances.iter().filter_map(|instance| {
             let elastic = addresses
                 .iter()
@@ -346,7 +348,7 @@ impl Environment {
             let address = elastic
                 .map(|address| &address.public_ip)
                 .or(instance.public_ip.as_ref())?;
-            Some((instance.role, address.clone()))
+            Some((state.role_of(&instance.id, instance.role), address.clone()))
         });
         Ok(Addresses(reached.collect()))
     }

@@ -6,6 +6,7 @@ pub mod check;
 pub mod context;
 pub mod cutover;
 pub mod down;
+pub mod failover;
 pub mod import;
 pub mod move_app;
 pub mod redis_cli;

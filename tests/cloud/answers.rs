@@ -182,12 +182,62 @@ async fn a_token_that_made_a_machine_in_another_zone_makes_no_second_one() {
         .unwrap();
     (host.zone, host.subnet) = (other.zone.clone(), other.id.clone());
     let group = ec2::group(&cloud, &wanted.names).await.unwrap().unwrap().id;
-    let run = ec2::run(&cloud, &wanted.names, &host, &group, &Secret::new("#cloud-config\n")).await;
+    let run = ec2::run(
+        &cloud,
+        &wanted.names,
+        &host,
+        &group,
+        &Secret::new("#cloud-config\n"),
+        &[],
+    )
+    .await;
     let ec2::Run::Made(id) = run.unwrap() else {
         panic!("EC2 does not see the group")
     };
     assert_eq!(id, outcome.host(Role::Master).unwrap().id);
     assert_eq!(aws.machines().len(), 2);
+}
+
+/// After a failover the replica is the instance that a master's token made, and it may be lost.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_first_token_of_a_role_does_not_lead_to_the_host_of_the_other_one() {
+    let aws = Aws::start();
+    let cloud = aws.connect().await;
+    let wanted = wanted(&cloud, "production");
+    let found = find::find(&cloud, &wanted).await.unwrap();
+    let first = plan(&wanted, &found).unwrap();
+    let (_, outcome) = up(&cloud, &wanted).await.unwrap();
+    let replica = first.actions.iter().find_map(|action| match action {
+        Action::Host(HostAction::Create(host)) if host.role == Role::Replica => Some(host.clone()),
+        _ => None,
+    });
+    let (replica, names) = (replica.unwrap(), &wanted.names);
+    let group = ec2::group(&cloud, names).await.unwrap().unwrap().id;
+    let now_master = outcome.host(Role::Replica).unwrap().id.clone();
+    for (id, role) in [
+        (&now_master, Role::Master),
+        (&outcome.host(Role::Master).unwrap().id, Role::Replica),
+    ] {
+        ec2::tag_role(&cloud, names, id, role).await.unwrap();
+    }
+    let tagged = ec2::instances(&cloud, names).await.unwrap();
+    let role = |id: &str| tagged.iter().find(|instance| instance.id == id).unwrap().role;
+    assert_eq!(role(&now_master), Role::Master);
+    let secret = Secret::new("#cloud-config\n");
+    let run = ec2::run(
+        &cloud,
+        names,
+        &replica,
+        &group,
+        &secret,
+        std::slice::from_ref(&now_master),
+    )
+    .await;
+    let ec2::Run::Made(id) = run.unwrap() else {
+        panic!("EC2 does not see the group")
+    };
+    assert_ne!(id, now_master);
+    assert_eq!(aws.machines().len(), 3);
 }
 
 #[tokio::test(flavor = "multi_thread")]

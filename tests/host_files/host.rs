@@ -250,6 +250,8 @@ impl Host {
             .arg(self.path("bin/infra-role"))
             .args(words)
             .env("INFRA_EPOCH", self.path("epoch"))
+            // The rules of this computer's own network stay as they are.
+            .env("INFRA_NFT", "true")
             .output()
             .unwrap();
         let text = [output.stdout, output.stderr].concat();

@@ -8,6 +8,7 @@
 )]
 
 mod endless;
+mod failover;
 mod host;
 mod log;
 mod packages;

@@ -175,9 +175,7 @@ pub fn decide(command: Command, past: &Past, world: &World) -> Next {
         }
         (Some(Phase::Settled), Promoted) => match (world.app, command) {
             (Points::Endpoint, Command::SwitchApp) => Next::Nothing("the app runs on the endpoint; the switch is done"),
-            (Points::Endpoint, _) => {
-                Next::Nothing("the app runs on the promoted master; a planned failover to the replica is not built yet")
-            }
+            (Points::Endpoint, _) => Next::Nothing("the app runs on the promoted master"),
             _ => Next::Refuse(Refusal::ChangedAfterSwitch),
         },
     }

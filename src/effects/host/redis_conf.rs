@@ -28,14 +28,7 @@ pub fn render(settings: &Settings) -> Result<Secret> {
             ("follows-source", Some(upstream), false)
         }
         Position::FollowsMaster { address } => {
-            let master = Upstream {
-                host: address.clone(),
-                port: 6379,
-                user: Some("replication".into()),
-                password: Some(settings.passwords.replication.used.clone()),
-                trust: None,
-                seen_as: None,
-            };
+            let master = Upstream::master(address, &settings.passwords.replication.used);
             ("follows-master", Some(RenderedUpstream::of(&master)?), true)
         }
         Position::Master => ("master", None, true),
@@ -63,6 +56,17 @@ pub fn render(settings: &Settings) -> Result<Secret> {
         tls_replication: if tls_replication { "yes" } else { "no" },
     };
     templates::render("redis.conf", templates::REDIS_CONF, &values).map(Secret::new)
+}
+
+/// Returns the role section of a replica of the master at `address`, up to its end.
+pub fn follower_section(address: &str, password: &Secret) -> Result<Secret> {
+    let upstream = RenderedUpstream::of(&Upstream::master(address, password))?;
+    let words = [upstream.user, upstream.password].map(Option::unwrap_or_default);
+    let [user, password] = &words;
+    Ok(Secret::new(format!(
+        "# role: follows-master\nreplicaof {} {}\nmasteruser {user}\nmasterauth {password}\ntls-replication yes\n",
+        upstream.host, upstream.port
+    )))
 }
 
 #[derive(Serialize)]

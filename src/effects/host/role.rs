@@ -71,6 +71,76 @@ pub async fn promote(session: &Session, proven: &Proven<'_>, epoch: Option<u64>)
     )))
 }
 
+/// Makes the host a master in its file and its engine, with the data that it has.
+pub async fn take_over(session: &Session, epoch: Option<u64>) -> Result<Observed> {
+    let observed = ask(session, &Action::under("promote", epoch), "promote").await?;
+    if observed.is_master() {
+        return Ok(observed);
+    }
+    Err(Error::failed(format!(
+        "promote {}: its file says {} and it runs as {}",
+        session.label(),
+        observed.file,
+        observed.running
+    )))
+}
+
+/// Writes a replica's settings beside those in force, to make [`yield_role`] short. The role
+/// section was sent to [`section_file`] before: it holds a password.
+pub async fn prepare_demotion(session: &Session, epoch: Option<u64>) -> Result<Observed> {
+    ask(session, &Action::under("stage", epoch), "prepare the demotion of").await
+}
+
+/// Returns the place of the role section for [`prepare_demotion`].
+pub fn section_file(config_file: &str) -> String {
+    format!("{config_file}.upstream")
+}
+
+/// Puts a master's settings in force for the next start. The engine goes on as it is. The host
+/// refuses while the app may log in.
+pub async fn arm(session: &Session, epoch: Option<u64>) -> Result<Observed> {
+    ask(session, &Action::under("arm", epoch), "prepare the next start of").await
+}
+
+/// A role that was given away.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Yielded {
+    pub observed: Observed,
+    /// How long writes were paused on the host; `None` if it had given its role away before.
+    pub paused_ms: Option<u64>,
+    /// How many connections of the app were closed.
+    pub closed: Option<u64>,
+}
+
+/// Gives the role of master to the replica at an address. The host does all of it by itself, and
+/// stays the master if a part of it fails.
+pub async fn yield_role(session: &Session, replica: &str, epoch: Option<u64>) -> Result<Yielded> {
+    let action = Action {
+        proof: Some(replica.into()),
+        ..Action::under("yield", epoch)
+    };
+    let doing = "give the role away on";
+    let text = run(session, &action, doing).await?;
+    parse_yielded(&text)
+        .filter(|yielded| yielded.observed.file == "follows-master" && yielded.observed.running == "slave")
+        .ok_or_else(|| Error::failed(format!("{doing} {}: it answers {:?}", session.label(), text.trim())))
+}
+
+/// Lets new connections to the engine in again, after [`yield_role`].
+pub async fn open_gate(session: &Session, epoch: Option<u64>) -> Result<()> {
+    let action = Action {
+        word: Some("open"),
+        ..Action::under("gate", epoch)
+    };
+    run(session, &action, "let new connections in on").await.map(drop)
+}
+
+/// Returns true if the app may log in, by the host's file.
+pub async fn access_is_open(session: &Session) -> Result<bool> {
+    let text = run(session, &Action::plain("access"), "ask for app access on").await?;
+    Ok(text.trim() == "access open")
+}
+
 /// Returns true if the host's append-only log is in force, and not waiting for the rewrite after a
 /// full copy. Returns false for an old script that does not know the question.
 pub async fn log_is_in_force(session: &Session) -> Result<bool> {
@@ -157,7 +227,7 @@ impl Action {
 
     /// Returns true for actions that change something; only those are fault points.
     fn changes(&self) -> bool {
-        !matches!(self.name, "show" | "log" | "epoch")
+        !matches!(self.name, "show" | "log" | "epoch" | "access")
     }
 
     /// Returns the name of the action in a fault point.
@@ -204,6 +274,19 @@ async fn run(session: &Session, action: &Action, doing: &str) -> Result<String> 
     }
 }
 
+fn parse_yielded(text: &str) -> Option<Yielded> {
+    let (mut roles, mut yielded) = (String::new(), Yielded::default());
+    for line in text.lines() {
+        match line.split_once(' ')? {
+            ("paused-ms", number) => yielded.paused_ms = Some(number.parse().ok()?),
+            ("closed", number) => yielded.closed = Some(number.parse().ok()?),
+            _ => roles.extend([line, "\n"]),
+        }
+    }
+    yielded.observed = parse(&roles)?;
+    Some(yielded)
+}
+
 fn parse(text: &str) -> Option<Observed> {
     let mut observed = Observed::default();
     for line in text.lines() {
@@ -226,6 +309,9 @@ mod tests {
     fn no_answer_of_a_host_does_harm() {
         let answer = "file master\nrunning master\nreplication-id ab\noffset 42\n";
         crate::fuzz::text(&[answer], &["file ", "offset "], |input| drop(parse(input)));
+        crate::fuzz::text(&[answer], &["closed ", "paused-ms "], |input| {
+            drop(parse_yielded(input))
+        });
     }
 
     #[test]
@@ -247,6 +333,17 @@ mod tests {
         assert_eq!(promotion(Some(17)).words(), "promote");
         assert_eq!(Action::plain("show").line(), "show");
         assert_eq!(access(Some(17)).words(), "door open");
+    }
+
+    #[test]
+    fn a_role_that_was_given_away_comes_with_its_pause() {
+        let answer = "file follows-master\nrunning slave\nreplication-id ab\noffset 42\n";
+        let first = parse_yielded(&format!("{answer}paused-ms 47\nclosed 3\n")).unwrap();
+        assert_eq!((first.paused_ms, first.closed), (Some(47), Some(3)));
+        assert_eq!(first.observed, parse(answer).unwrap());
+        let again = parse_yielded(answer).unwrap();
+        assert_eq!((again.paused_ms, again.closed), (None, None));
+        assert_eq!(parse_yielded("paused-ms x\n"), None);
     }
 
     #[test]

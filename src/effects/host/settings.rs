@@ -115,6 +115,20 @@ pub struct Upstream {
     pub seen_as: Option<String>,
 }
 
+impl Upstream {
+    /// Returns the master of the pair, as its replica reaches it.
+    pub fn master(address: &str, password: &Secret) -> Upstream {
+        Upstream {
+            host: address.into(),
+            port: 6379,
+            user: Some("replication".into()),
+            password: Some(password.clone()),
+            trust: None,
+            seen_as: None,
+        }
+    }
+}
+
 /// Returns the default limit of Redis in bytes: two fifths of the machine, since a fork for a
 /// backup may copy as much again, rounded down to 50 MiB.
 pub fn default_maxmemory(machine: u64) -> u64 {

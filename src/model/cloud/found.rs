@@ -88,7 +88,7 @@ pub struct Profile {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Instance {
     pub id: String,
-    /// The role that its tag names.
+    /// The role that its tag names, or the one in the state after a failover.
     pub role: Role,
     /// EC2's word: `pending`, `running`, `stopping` or `stopped`.
     pub state: String,

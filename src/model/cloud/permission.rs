@@ -160,8 +160,8 @@ permissions! {
         (Ec2("instance"), AskedWithTokens), (Ec2("volume"), Asked), (Ec2("security-group"), Tagged), (KeyPair, Always),
         (Ec2("network-interface"), Always), (Ec2("subnet"), Always), (Image, Always)
     ];
-    // Only in the call that makes the tagged resource.
-    CreateTags "ec2" Work [(Newly, MadeHere)];
+    // In the call that makes the tagged resource; and a failover exchanges the tags of two hosts.
+    CreateTags "ec2" Work [(Newly, MadeHere), (Ec2("instance"), Tagged)];
     StartInstances "ec2" Work [(Ec2("instance"), Tagged)];
     AssociateAddress "ec2" Work [(Ec2("elastic-ip"), Tagged), (Ec2("instance"), Tagged)];
     AuthorizeSecurityGroupIngress "ec2" Work [(Ec2("security-group"), Tagged)];

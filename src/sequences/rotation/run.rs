@@ -22,6 +22,7 @@ const RELEASE: Duration = Duration::from_secs(30 * 60);
 pub async fn run(context: &Context, arguments: &Rotate) -> Result<ExitCode> {
     let environment = context.environment().await?;
     let state = environment.state().await?;
+    state.refuse_failover()?;
     refuse_during_a_cutover(context, &environment).await?;
     let asked = match arguments.user {
         Some(user) => vec![user],
@@ -124,6 +125,7 @@ fn lines(context: &Context, rotation: &Rotation, was_begun: bool) -> Vec<String>
 
 /// Fails while a password is being replaced, for commands that would hand out the app's password.
 pub fn refuse_unfinished(state: &State) -> Result<()> {
+    state.refuse_failover()?;
     match &state.rotation {
         Some(rotation) => Err(Error::failed(format!(
             "begin: the password of {} is being replaced since {}",

@@ -154,12 +154,9 @@ impl Pair<'_> {
 
     /// Returns the host's certificate and key: the stored ones while they serve, else new ones.
     fn certificate(&self, role: Role) -> Result<Certificate> {
-        let subjects = subjects(
-            self.config,
-            self.names,
-            self.address(role)?,
-            self.private_address(role)?,
-        )?;
+        // Both hosts show the endpoint's names, so that the replica can take its place at any time.
+        let own = [self.address(role)?, self.address(Role::Master)?];
+        let subjects = subjects(self.config, self.names, &own, self.private_address(role)?)?;
         let authority = self.secrets.ca_cert()?;
         let now = Timestamp::now();
         if let (Some(certificate), Some(key)) = (self.secrets.tls_cert(role), self.secrets.tls_key(role))
@@ -316,16 +313,20 @@ pub(super) fn passwords(secrets: &Secrets, rotation: Option<&Rotation>) -> Resul
 }
 
 /// Returns the names in a host's certificate. The own domain is in both: it follows the endpoint.
-pub(super) fn subjects(config: &Config, names: &Names, public: &str, private: &str) -> Result<tls::Subjects> {
+pub(super) fn subjects(config: &Config, names: &Names, public: &[&str], private: &str) -> Result<tls::Subjects> {
     let read = |text: &str| text.parse().doing(|| format!("read the address {text:?}"));
-    let addresses: Vec<IpAddr> = vec![read(public)?, read(private)?];
-    let domains = names
-        .public_domain(public)
-        .into_iter()
-        .chain(config.hosts.domain.clone());
+    let mut public = public.to_vec();
+    public.dedup();
+    let addresses: Vec<IpAddr> = public
+        .iter()
+        .copied()
+        .chain([private])
+        .map(read)
+        .collect::<Result<_>>()?;
+    let domains = public.iter().filter_map(|address| names.public_domain(address));
     Ok(tls::Subjects {
         addresses,
-        domains: domains.collect(),
+        domains: domains.chain(config.hosts.domain.clone()).collect(),
     })
 }
 

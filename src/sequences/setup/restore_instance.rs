@@ -151,7 +151,7 @@ impl Maker<'_> {
 
     fn settings(&self, purpose: Purpose, public: &str, private: &str) -> Result<Settings> {
         let secrets = &self.found.secrets;
-        let subjects = subjects(self.config, self.names, public, private)?;
+        let subjects = subjects(self.config, self.names, &[public], private)?;
         let authority = tls::Issued {
             certificate: secrets.ca_cert()?.to_string(),
             key: secrets.ca_key()?.clone(),

@@ -190,6 +190,14 @@ fn assemble(context: &Context, looked: Looked) -> Status {
             "`infra rotate` brings it to its end",
         ));
     }
+    if let Some(failover) = &state.failover {
+        let (since, stage) = (failover.begun_at, failover.stage);
+        findings.push(Finding::warning(
+            "failover",
+            format!("a failover is under way since {since}, and {stage}"),
+            "`infra promote` brings it to its end",
+        ));
+    }
     let phase = looked.history.as_ref().ok().and_then(|history| history.phase);
     match looked.history {
         Ok(history) => {

@@ -257,7 +257,7 @@ async fn follow(
 }
 
 /// Returns a backup that was read back. Makes one if the host has changed or there is none.
-async fn prove_backup(
+pub async fn prove_backup(
     context: &Context,
     environment: &Environment,
     master: &crate::effects::remote::Session,

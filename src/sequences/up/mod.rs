@@ -25,6 +25,7 @@ use crate::sequences::setup::source::Known;
 use crate::sequences::setup::{access, wanted};
 use crate::ui::Step;
 use apply::apply;
+pub use apply::prove_backup;
 use jiff::Timestamp;
 use show::{Made, host_lines, report, show_plan};
 use std::collections::BTreeMap;
@@ -107,6 +108,7 @@ impl Seen {
 pub async fn run(context: &Context, arguments: &Up) -> Result<ExitCode> {
     let environment = context.environment().await?;
     let seen = context.interrupt.or(look(context, &environment)).await?;
+    seen.state.refuse_failover()?;
     let changes = seen.changes().all();
     seen.warnings.iter().for_each(|warning| context.ui.warn(warning));
     if changes > 0 || arguments.change.dry_run {
@@ -187,6 +189,10 @@ async fn look_from(
         },
         cloud::find::find(&environment.cloud, &wanted)
     )?;
+    let mut found = found;
+    for instance in &mut found.instances {
+        instance.role = state.role_of(&instance.id, instance.role);
+    }
     let source = match (phase, source) {
         (Some(phase), _) if phase >= Phase::Promoted => Known::remembered(&state.source),
         _ if context.config.source.none => Known::remembered(&state.source),
@@ -383,6 +389,10 @@ pub async fn bring_hosts(context: &Context, environment: &Environment, lock: &He
         pair.bring(Role::Master, master, step),
         pair.bring(Role::Replica, replica, step)
     )?;
+    let inventory = inventory(&reached, &seen.state);
+    if Inventory::load(&context.inventory_path())? != Some(inventory.clone()) {
+        inventory.save(&context.inventory_path())?;
+    }
     Ok(())
 }
 

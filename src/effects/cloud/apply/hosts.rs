@@ -44,7 +44,10 @@ pub(super) async fn host(
             ec2::start(work.cloud, id).await?;
             id.clone()
         }
-        HostAction::Create(host) => make(work, &step, host, group, secrets, inputs).await?,
+        HostAction::Create(host) => {
+            let standing = found.instances.iter().map(|instance| instance.id.clone()).collect();
+            make(work, &step, host, group, secrets, inputs, standing).await?
+        }
     };
     work.did(action.change());
     step.update(&id);
@@ -58,6 +61,7 @@ async fn make(
     group: &str,
     secrets: &Secrets,
     inputs: &Inputs<'_>,
+    standing: Vec<String>,
 ) -> Result<String> {
     let user_data = &(inputs.user_data)(host.role, secrets)?;
     let what = format!("EC2 to take the {}", host.role);
@@ -65,7 +69,7 @@ async fn make(
     wait.first_pause = Duration::from_millis(500);
     wait.until(step, || async {
         Ok(
-            match ec2::run(work.cloud, &work.wanted.names, host, group, user_data).await? {
+            match ec2::run(work.cloud, &work.wanted.names, host, group, user_data, &standing).await? {
                 Run::Made(id) => Look::Ready(id),
                 Run::NotYet(seen) => Look::NotYet(seen),
             },

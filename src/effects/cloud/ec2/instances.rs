@@ -6,11 +6,12 @@ use crate::effects::cloud::failure::{Explain, NO_GROUP, code, explained};
 use crate::model::cloud::{HostSpec, Instance, Permission, client_token};
 use crate::model::error::{Error, Result};
 use crate::model::names::Names;
+use crate::model::role::Role;
 use crate::model::secret::Secret;
 use aws_sdk_ec2::types::{
     BlockDeviceMapping, EbsBlockDevice, Filter, HttpTokensState, IamInstanceProfileSpecification,
     InstanceMetadataEndpointState, InstanceMetadataOptionsRequest, InstanceNetworkInterfaceSpecification, InstanceType,
-    ResourceType, VolumeType,
+    ResourceType, Tag, VolumeType,
 };
 use std::collections::BTreeMap;
 
@@ -82,7 +83,17 @@ pub fn ended(id: &str, why: &str) -> Error {
 }
 
 /// Requests a host and returns its id, or `NotYet` while EC2 does not see its parts.
-pub async fn run(cloud: &Cloud, names: &Names, host: &HostSpec, group: &str, user_data: &Secret) -> Result<Run> {
+///
+/// The token is of the role that the host gets. After a failover the first token of a role may
+/// have made the host of the other one: `standing` has the ids that are in use.
+pub async fn run(
+    cloud: &Cloud,
+    names: &Names,
+    host: &HostSpec,
+    group: &str,
+    user_data: &Secret,
+    standing: &[String],
+) -> Result<Run> {
     let mut tags = tags(names, &host.name, Some(host.role));
     tags.push((TAG_GENERATION.to_string(), host.generation.to_string()));
     tags.push((TAG_IMAGE.to_string(), host.image_name.clone()));
@@ -92,6 +103,7 @@ pub async fn run(cloud: &Cloud, names: &Names, host: &HostSpec, group: &str, use
         user_data,
         tags,
         with_role: true,
+        standing,
     };
     run_asked(cloud, names, &asked, |attempt| {
         client_token(names, host.role, host.generation, attempt)
@@ -106,6 +118,8 @@ pub(super) struct Asked<'a> {
     pub tags: Vec<(String, String)>,
     /// True if it gets the environment's IAM role.
     pub with_role: bool,
+    /// Instances of the environment that are none of what is asked for.
+    pub standing: &'a [String],
 }
 
 /// Tries one token after the other until its machine is not terminated.
@@ -149,7 +163,7 @@ pub(super) async fn run_asked(
         let token = token(attempt);
         // EC2 takes a token once for each zone, and the zones of infra.yml may have changed since.
         if let Some(there) = by_token(cloud, &token).await? {
-            if is_gone(&there.state) {
+            if is_gone(&there.state) || asked.standing.contains(&there.id) {
                 continue;
             }
             return Ok(Run::Made(there.id));
@@ -230,6 +244,23 @@ where
         }
     };
     Ok(Run::NotYet(format!("EC2 does not see {waiting_for} yet")))
+}
+
+/// Gives an instance the name and the tag of its new role.
+pub async fn tag_role(cloud: &Cloud, names: &Names, id: &str, role: Role) -> Result<()> {
+    let tags = [("Name", names.host(role)), (TAG_ROLE, role.to_string())];
+    cloud
+        .ec2
+        .create_tags()
+        .resources(id)
+        .set_tags(Some(
+            tags.map(|(key, value)| Tag::builder().key(key).value(value).build())
+                .into(),
+        ))
+        .send()
+        .await
+        .explain(Permission::CreateTags, || format!("tag {id} as the {role}"))?;
+    Ok(())
 }
 
 pub async fn start(cloud: &Cloud, id: &str) -> Result<()> {
@@ -365,7 +396,6 @@ async fn disks(cloud: &Cloud, names: &Names) -> Result<BTreeMap<String, u32>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::role::Role;
     use aws_sdk_ec2::config::http::HttpResponse;
     use aws_sdk_ec2::error::{ErrorMetadata, SdkError};
     use aws_sdk_ec2::operation::run_instances::RunInstancesError;

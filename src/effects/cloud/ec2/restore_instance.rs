@@ -75,6 +75,7 @@ pub async fn run_beside(
         user_data,
         tags,
         with_role: false,
+        standing: &[],
     };
     let token = infra_agent::digest::of(format!("{}/{}/{}", names.name, names.env, host.name).as_bytes());
     run_asked(cloud, names, &asked, |_| token.clone()).await

@@ -1,0 +1,76 @@
+//! The pair's life after the move: the role of master moves while the app writes, and the command that moves it is killed anywhere. `make test` takes a sample;
+//! `make test-life` sets LIFE=all and kills at every point.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test stops at what it did not expect"
+)]
+
+mod hosts;
+mod kill;
+
+use hosts::Hosts;
+use serde_json::{Value, json};
+use testkit::world::World;
+
+/// Kills in `make test`; each takes about a minute.
+const SAMPLE: usize = 2;
+
+const PROMOTE: [&str; 4] = ["promote", "--confirm", "demo", "--json"];
+
+/// Returns the instance of each role, as the inventory and the state name them.
+fn roles(world: &World) -> (String, String) {
+    let inventory = std::fs::read_to_string(world.inventory()).unwrap();
+    let of = |role: &str| {
+        let host = inventory.split(&format!("{role}:\n")).nth(1).unwrap();
+        let line = host.lines().find(|line| line.contains("infra_instance_id")).unwrap();
+        line.rsplit(' ').next().unwrap().to_string()
+    };
+    (of("master"), of("replica"))
+}
+
+/// Looks at what must hold after every failover.
+fn is_whole(world: &World, answer: &Value, before: &(String, String)) {
+    assert_eq!(answer["master"], json!(before.1), "{answer}");
+    assert_eq!(answer["replica"], json!(before.0), "{answer}");
+    assert_eq!(roles(world), (before.1.clone(), before.0.clone()));
+    let status = world.status();
+    assert_eq!(status["drift"], json!([]), "{status}");
+    assert_eq!(status["servers"]["master"]["role"], "master", "{status}");
+    assert_eq!(status["servers"]["replica"]["link_up"], true, "{status}");
+    assert_eq!(status["app"], "endpoint", "{status}");
+    world.infra(&["up", "--yes"]).exits(0).says("nothing to change");
+}
+
+#[test]
+fn the_role_moves_to_the_other_host_and_back_while_the_app_writes() {
+    let world = World::raise_as(300, &["--time-scale", "0.02"]);
+    world.set_var("DEMO_SHUTDOWN_SECONDS", "1");
+    world.infra(&["up", "--yes"]).exits(0);
+    world
+        .infra(&["switch-app", "--confirm", "demo", "--watch", "1s"])
+        .exits(0);
+    world.wait_for_more_writes(200);
+    let hosts = Hosts::of(&world);
+    let vars = world.vars();
+    world.infra(&["promote", "--dry-run"]).exits(0).says("close the app's connections");
+    for _ in 0..2 {
+        let before = roles(&world);
+        let answer = world.infra(&PROMOTE).exits(0).json();
+        println!(
+            "the role moved: pause {} ms, {} of them to move the role, {} connections closed",
+            answer["pause_ms"], answer["yield_ms"], answer["closed"]
+        );
+        assert!(answer["pause_ms"].as_u64().unwrap() < 3_000, "{answer}");
+        assert!(answer["closed"].as_u64().unwrap() > 0, "{answer}");
+        world.wait_for_more_writes(200);
+        is_whole(&world, &answer, &before);
+        assert!(!hosts.both_take_writes());
+    }
+    assert_eq!(world.vars(), vars, "no var of the app has changed");
+    world.nothing_was_lost(200);
+    kill::table(&world, &hosts, SAMPLE);
+    world.nothing_was_lost(200);
+    world.no_secret_was_shown();
+}
