@@ -77,6 +77,27 @@ endless_copy() {
     refuse "it ended twice while it loaded what it had copied, and said last: $(<"$copy_refused"). It would copy everything again and again: mend what it names, on the server that it follows or in infra.yml, then run \`infra up\`"
 }
 
+# A master that was replaced while this host was away must not take writes again: the other host says so. One that does not answer may be starting too.
+replaced() {
+    local peers peer port authorities answer
+    # While the app is kept out, no write of it can come here.
+    if ! grep -q '^user app on ' "$INFRA_USERS"; then return 0; fi
+    peers=$(sed -n 's/^infra\.replication-from "\(.*\)"$/\1/p' "$INFRA_CONFIG")
+    port=$(sed -n 's/^tls-port //p' "$INFRA_CONFIG")
+    authorities=$(sed -n 's/^tls-ca-cert-file //p' "$INFRA_CONFIG")
+    for peer in $peers; do
+        # After a boot the network may not be there yet.
+        for _ in {1..20}; do
+            if ip route get "$peer" >/dev/null 2>&1; then break; fi
+            sleep 0.5
+        done
+        answer=$(timeout 5 "$INFRA_CLIENT" -h "$peer" -p "$port" --tls --cacert "$authorities" 2>/dev/null <<<"AUTH admin $(</etc/infra/admin.password)"$'\n'"INFO replication") || continue
+        if [[ $answer == *role:master* ]]; then
+            refuse "this host is a master in its settings, and $peer is the master by now; \`infra up\` makes this one its replica"
+        fi
+    done
+}
+
 if grep -q '^replicaof ' "$INFRA_CONFIG"; then
     endless_copy
     mend "it follows another server and can copy everything again: move $folder aside, as root on this host, then run \`infra up\`"
@@ -87,6 +108,7 @@ if [[ ! -e $folder && -n $first_start ]]; then
     mark
     exit 0
 fi
+replaced
 unfinished="$folder/temp-appendonly.aof.incr"
 if [[ -e $unfinished ]]; then
     refuse "this host is a master and $unfinished shows that its append-only log was not in force: it would come back with the data of before its last full copy; put the data back, from the replica or a backup, and remove that file"

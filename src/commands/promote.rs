@@ -1,7 +1,7 @@
 //! `infra promote`: the master takes over, and the source stays paused for `switch-app`. Once the
 //! app is on the pair, the replica takes over from the master.
 
-use crate::model::error::{ExitCode, Result};
+use crate::model::error::{Error, ExitCode, Result};
 use crate::sequences::arguments::Promote;
 use crate::sequences::context::Context;
 use crate::sequences::cutover::{Command, Limits, Phase};
@@ -12,8 +12,15 @@ use crate::sequences::move_app::{Plan, run as run_cutover};
 pub async fn run(context: &Context, arguments: &Promote) -> Result<ExitCode> {
     let environment = context.environment().await?;
     let phase = context.phase(&environment).await?;
-    if phase == Some(Phase::Settled) || context.config.source.none {
-        return failover::run::run(context, &environment, &arguments.confirmed).await;
+    let on_the_pair = phase == Some(Phase::Settled) || context.config.source.none;
+    match (arguments.force, on_the_pair) {
+        (true, true) => return failover::forced::run(context, &environment, arguments).await,
+        (true, false) => {
+            return Err(Error::usage("force a failover: the app is not on the pair yet")
+                .hint("the app still uses the source: `infra up` makes another host for one that is gone"));
+        }
+        (false, true) => return failover::run::run(context, &environment, &arguments.confirmed).await,
+        (false, false) => {}
     }
     before::promote(context, phase, &arguments.leave.leave).await?;
     let plan = Plan {

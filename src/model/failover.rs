@@ -13,6 +13,9 @@ pub struct Failover {
     pub to: String,
     pub stage: Stage,
     pub begun_at: Timestamp,
+    /// The old master is fenced, since it is gone or mad.
+    #[serde(default)]
+    pub forced: bool,
     /// The pause of writes, in milliseconds; `None` until it is over.
     #[serde(default)]
     pub pause_ms: Option<u64>,

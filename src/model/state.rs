@@ -39,6 +39,9 @@ pub struct State {
     /// The failover that is under way, and how far it is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failover: Option<Failover>,
+    /// The instance that a forced failover replaced, until it follows the new master.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub demoted: Option<String>,
 }
 
 /// One host of the pair. The instance id identifies it, since addresses move.
@@ -114,7 +117,11 @@ impl State {
                 "begin: a failover is under way since {}, and {}",
                 failover.begun_at, failover.stage
             ))
-            .hint("run `infra promote` to bring it to its end")),
+            .hint(if failover.forced {
+                "run `infra promote --force` to bring it to its end"
+            } else {
+                "run `infra promote` to bring it to its end; with `--force` if the old master is gone for good"
+            })),
             Some(_) | None => Ok(()),
         }
     }

@@ -388,6 +388,15 @@ pub struct Promote {
     /// Rounds in which the full comparison may converge before the fence
     #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub rounds: u32,
+    /// The master is gone or mad: stop its instance, and promote the replica once EC2 says that it is stopped
+    ///
+    /// Writes that the replica has not got are not on it. If EC2 does not say that the instance is stopped, nothing is
+    /// promoted, and the exit code is 5.
+    #[arg(long, conflicts_with_all = ["hold", "fence", "leave", "accept_loss"])]
+    pub force: bool,
+    /// With --force: how long the instance may take to stop
+    #[arg(long, value_parser = duration, default_value = "5m", value_name = "TIME", requires = "force")]
+    pub fence_timeout: Duration,
 }
 
 #[derive(Debug, Args)]

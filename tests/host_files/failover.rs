@@ -226,3 +226,34 @@ fn what_the_engine_learns_live_is_what_the_file_says() {
         port(section(&pair.new.text("etc/redis/redis.conf.following")), pair.old.port)
     );
 }
+
+#[test]
+fn a_master_that_was_replaced_while_it_was_away_is_not_started() {
+    let mut pair = Pair::start();
+    pair.old.crash();
+    // The guard asks the other host at the port of its own file.
+    let file = pair.old.path("etc/redis/redis.conf");
+    let own = format!("tls-port {}", pair.old.port);
+    let text = pair
+        .old
+        .text("etc/redis/redis.conf")
+        .replace(&own, &format!("tls-port {}", pair.new.port));
+    std::fs::write(&file, text).unwrap();
+    let (starts, said) = pair.old.guard();
+    assert!(starts, "the other host follows it: {said}");
+    assert!(pair.new.role(&["prepare"]).0 && pair.new.role(&["promote"]).0);
+    let (starts, said) = pair.old.guard();
+    assert!(!starts && said.contains("127.0.0.1 is the master by now"), "{said}");
+    // While the app is kept out it may start: that is so in the middle of a planned failover.
+    let users = pair.old.text("etc/redis/users.acl");
+    std::fs::write(
+        pair.old.path("etc/redis/users.acl"),
+        users.replace("user app on ", "user app off "),
+    )
+    .unwrap();
+    assert!(pair.old.guard().0);
+    std::fs::write(pair.old.path("etc/redis/users.acl"), users).unwrap();
+    // The other host is away too, and may be about to start.
+    pair.new.crash();
+    assert!(pair.old.guard().0);
+}

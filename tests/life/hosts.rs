@@ -41,6 +41,11 @@ impl Hosts {
             .collect()
     }
 
+    /// Starts an instance, as somebody does who knows nothing of the failover.
+    pub fn start(&self, id: &str) {
+        self.pair.runtime.block_on(ec2::start(&self.pair.cloud, id)).unwrap();
+    }
+
     pub fn both_take_writes(&self) -> bool {
         self.take_writes().iter().filter(|(_, takes)| *takes).count() > 1
     }

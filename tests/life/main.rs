@@ -12,6 +12,7 @@ mod kill;
 
 use hosts::Hosts;
 use serde_json::{Value, json};
+use std::time::Duration;
 use testkit::world::World;
 
 /// Kills in `make test`; each takes about a minute.
@@ -43,6 +44,39 @@ fn is_whole(world: &World, answer: &Value, before: &(String, String)) {
     world.infra(&["up", "--yes"]).exits(0).says("nothing to change");
 }
 
+/// A forced failover; then the old master is started by somebody, takes no write, and becomes the replica.
+fn the_master_is_replaced(world: &World, hosts: &Hosts) {
+    let before = roles(world);
+    let force = ["promote", "--force", "--confirm", "demo", "--json"];
+    let answer = world.infra(&force).exits(0).json();
+    println!(
+        "the master was replaced: fenced after {} ms ({}), {} ms from there to the address",
+        answer["fence_ms"], answer["proof"], answer["failover_ms"]
+    );
+    assert_eq!(answer["master"], json!(before.1), "{answer}");
+    assert_eq!(answer["proof"], "EC2 says that it is stopped", "{answer}");
+    world.wait_for_more_writes(200);
+    world
+        .infra(&["status", "--exit-code"])
+        .exits(1)
+        .says("has no replica since");
+    // There is no replica to promote by now.
+    world.infra(&force).exits(1).says("still to become the replica");
+    hosts.start(&before.0);
+    world.until(Duration::from_secs(120), "the old master to stay down", || {
+        let said = world.infra(&["ssh", "replica", "sudo", "cat", "/var/lib/infra/refused"]);
+        said.output().contains("is the master by now")
+    });
+    assert!(!hosts.both_take_writes());
+    world.infra(&["up", "--yes"]).exits(0);
+    is_whole(world, &answer_of(&before), &before);
+}
+
+/// The roles that a failover from `before` leads to, in the form of its answer.
+fn answer_of(before: &(String, String)) -> Value {
+    json!({ "master": before.1, "replica": before.0 })
+}
+
 #[test]
 fn the_role_moves_to_the_other_host_and_back_while_the_app_writes() {
     let world = World::raise_as(300, &["--time-scale", "0.02"]);
@@ -54,7 +88,10 @@ fn the_role_moves_to_the_other_host_and_back_while_the_app_writes() {
     world.wait_for_more_writes(200);
     let hosts = Hosts::of(&world);
     let vars = world.vars();
-    world.infra(&["promote", "--dry-run"]).exits(0).says("close the app's connections");
+    world
+        .infra(&["promote", "--dry-run"])
+        .exits(0)
+        .says("close the app's connections");
     for _ in 0..2 {
         let before = roles(&world);
         let answer = world.infra(&PROMOTE).exits(0).json();
@@ -71,6 +108,8 @@ fn the_role_moves_to_the_other_host_and_back_while_the_app_writes() {
     assert_eq!(world.vars(), vars, "no var of the app has changed");
     world.nothing_was_lost(200);
     kill::table(&world, &hosts, SAMPLE);
+    world.nothing_was_lost(200);
+    the_master_is_replaced(&world, &hosts);
     world.nothing_was_lost(200);
     world.no_secret_was_shown();
 }

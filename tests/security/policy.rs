@@ -245,6 +245,13 @@ fn bring_the_past_back(world: &World) {
     world.infra(&["rotate", "backup", "--yes"]).exits(0);
 }
 
+/// The role of master moves as planned, and back by force.
+fn exchange_the_roles(world: &World) {
+    world.infra(&["promote", "--confirm", "demo"]).exits(0);
+    world.infra(&["promote", "--force", "--confirm", "demo"]).exits(0);
+    world.infra(&["up", "--yes"]).exits(0);
+}
+
 fn nothing_is_left_to_do(world: &World) {
     assert_eq!(world.infra(&["up", "--yes", "--json"]).exits(0).json()["changes"], 0);
     assert_eq!(world.status()["drift"], serde_json::json!([]));
@@ -287,6 +294,7 @@ fn the_printed_policies_are_enough_and_have_nothing_too_much() {
     world.infra(&["promote", "--confirm", "demo"]).exits(0);
     world.infra(&["switch-app", "--confirm", "demo"]).exits(0);
     assert_eq!(world.status()["app"], "endpoint");
+    exchange_the_roles(&world);
     nothing_is_left_to_do(&world);
     assert_eq!(ci.used(false), BTreeSet::new(), "refused to the automatic run");
 
@@ -307,6 +315,7 @@ fn the_printed_policies_are_enough_and_have_nothing_too_much() {
     world.run_as(Some(operator.keys.clone()));
     world.infra(&["up", "--yes"]).exits(0);
     bring_the_past_back(&world);
+    exchange_the_roles(&world);
     nothing_is_left_to_do(&world);
 
     world.run_as(Some(ci.keys.clone()));

@@ -112,7 +112,11 @@ impl Model {
         );
         if self.chance.one_in(2) && self.takes_writes(self.address) {
             self.next += 1;
-            let host = if self.address == At::Old { &mut self.old } else { &mut self.new };
+            let host = if self.address == At::Old {
+                &mut self.old
+            } else {
+                &mut self.new
+            };
             host.data.push(self.next);
             self.acknowledged.push(self.next);
         }
@@ -215,6 +219,7 @@ impl Model {
                 self.new.runs = Replica;
                 self.replicate();
             }
+            Fence | TakeOverAlone | SwapAlone => panic!("{step:?} is no step of a planned failover"),
         }
         true
     }

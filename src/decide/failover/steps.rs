@@ -35,11 +35,17 @@ pub enum Step {
     Reclaim,
     /// Makes the replica follow the old master again.
     FollowAgain,
+    /// Stops the old master, and sees it stopped.
+    Fence,
+    /// Makes the replica a master, with the old one fenced.
+    TakeOverAlone,
+    /// Writes the new roles to the state, and that the old master has to follow when it is back.
+    SwapAlone,
 }
 
 use Step::{
-    Announce, Arm, AwaitSync, Bring, CloseAccess, Finish, FollowAgain, MoveAddress, OpenAccess, Ready, Reclaim, Swap,
-    Tag, TakeOver, Yield,
+    Announce, Arm, AwaitSync, Bring, CloseAccess, Fence, Finish, FollowAgain, MoveAddress, OpenAccess, Ready, Reclaim,
+    Swap, SwapAlone, Tag, TakeOver, TakeOverAlone, Yield,
 };
 
 /// The steps of a failover from its begin to its end.
@@ -65,22 +71,25 @@ pub(crate) const WHOLE: &[Step] = &[
 ];
 
 /// The rest once the old master has given its role away.
-pub(crate) const FORWARD: &[Step] = &[
-    TakeOver,
-    OpenAccess,
-    MoveAddress,
-    Swap,
-    Tag,
-    Bring,
-    AwaitSync,
-    Finish,
-];
+pub(crate) const FORWARD: &[Step] = &[TakeOver, OpenAccess, MoveAddress, Swap, Tag, Bring, AwaitSync, Finish];
 
 /// The rest once the roles in the state have changed.
 pub(crate) const SETTLING: &[Step] = &[MoveAddress, Tag, Bring, AwaitSync, Finish];
 
 /// The way back while the old master is the master. The replica follows before the app may log in.
 pub(crate) const BACK: &[Step] = &[Reclaim, FollowAgain, OpenAccess, Finish];
+
+/// The steps if the old master is gone or mad. The fence is proven before anything is promoted.
+pub(crate) const FORCED: &[Step] = &[
+    Announce(Stage::Preparing),
+    Fence,
+    Announce(Stage::Yielding),
+    TakeOverAlone,
+    OpenAccess,
+    MoveAddress,
+    SwapAlone,
+    Tag,
+];
 
 impl Step {
     /// Returns its name as a fault point.
@@ -101,6 +110,9 @@ impl Step {
             Finish => "failover finish".into(),
             Reclaim => "failover reclaim".into(),
             FollowAgain => "failover follow again".into(),
+            Fence => "failover fence".into(),
+            TakeOverAlone => "failover take over alone".into(),
+            SwapAlone => "failover swap alone".into(),
         }
     }
 
@@ -124,6 +136,9 @@ impl Step {
             Finish => "write to the state that nothing is under way",
             Reclaim => "make the old master a master in its file and its engine",
             FollowAgain => "have the replica follow the old master again",
+            Fence => "stop the old master, and wait until EC2 says that it is stopped or terminated",
+            TakeOverAlone => "promote the replica with the data that it has",
+            SwapAlone => "write the new roles to the state, and that the old master has to follow when it is back",
         }
         .into()
     }

@@ -20,18 +20,18 @@ fn a_failover_begins_from_a_pair_alone() {
             up(Replica, Replica, true),
             Refusal::OtherRoles,
         ),
-        (
-            up(Master, Master, true),
-            up(Master, Master, false),
-            Refusal::OtherRoles,
-        ),
+        (up(Master, Master, true), up(Master, Master, false), Refusal::OtherRoles),
         (
             up(Master, Master, true),
             up(Master, Master, true),
             Refusal::BothTakeWrites,
         ),
     ] {
-        assert_eq!(decide(None, &World { old, new }), Next::Refuse(refusal), "{old:?} {new:?}");
+        assert_eq!(
+            decide(None, &World { old, new }),
+            Next::Refuse(refusal),
+            "{old:?} {new:?}"
+        );
     }
 }
 
@@ -48,7 +48,11 @@ fn a_master_that_is_gone_ends_every_stage_before_the_roles_changed() {
 
 #[test]
 fn the_old_master_decides_the_way_while_it_is_one() {
-    for new in [up(Master, Replica, false), up(Master, Master, false), up(Replica, Replica, false)] {
+    for new in [
+        up(Master, Replica, false),
+        up(Master, Master, false),
+        up(Replica, Replica, false),
+    ] {
         for old in [up(Replica, Master, true), up(Master, Master, true)] {
             let next = decide(Some(Stage::Yielding), &World { old, new });
             let ready = old == up(Master, Master, true) && new == up(Replica, Replica, false);
@@ -64,12 +68,20 @@ fn the_old_master_decides_the_way_while_it_is_one() {
 
 #[test]
 fn once_the_old_master_follows_the_way_is_forward() {
-    for new in [up(Master, Master, false), up(Master, Replica, false), up(Master, Master, true)] {
+    for new in [
+        up(Master, Master, false),
+        up(Master, Replica, false),
+        up(Master, Master, true),
+    ] {
         let world = World {
             old: up(Replica, Replica, true),
             new,
         };
-        assert_eq!(decide(Some(Stage::Yielding), &world), Next::Do(FORWARD.to_vec()), "{new:?}");
+        assert_eq!(
+            decide(Some(Stage::Yielding), &world),
+            Next::Do(FORWARD.to_vec()),
+            "{new:?}"
+        );
     }
     let settling = World {
         old: Side::Absent,
@@ -87,6 +99,21 @@ fn the_app_is_let_in_after_the_role_has_moved_and_before_the_address() {
     assert!(at(Step::OpenAccess) < at(Step::MoveAddress));
     assert!(at(Step::MoveAddress) < at(Step::Swap));
     assert!(at(Step::Announce(Stage::Yielding)) < at(Step::Yield));
+}
+
+#[test]
+fn nothing_is_promoted_before_the_fence_is_proven() {
+    let at = |step: Step| steps::FORCED.iter().position(|other| *other == step).unwrap();
+    for step in [
+        Step::TakeOverAlone,
+        Step::OpenAccess,
+        Step::MoveAddress,
+        Step::SwapAlone,
+    ] {
+        assert!(at(Step::Fence) < at(step), "{step:?}");
+    }
+    assert!(at(Step::TakeOverAlone) < at(Step::MoveAddress));
+    assert!(at(Step::MoveAddress) < at(Step::SwapAlone));
 }
 
 #[test]

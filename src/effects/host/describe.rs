@@ -33,6 +33,7 @@ impl Settings {
                 },
             ],
             source: None,
+            demoted: false,
         };
         lockdown::describe(&mut description);
         if let Some(settings) = &self.backup {

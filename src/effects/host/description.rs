@@ -20,6 +20,8 @@ pub struct Description {
     pub units: Vec<Unit>,
     /// The source that the host has to reach before its engine follows it.
     pub source: Option<Reach>,
+    /// Another host took its place as the master, so that it may be made to follow.
+    pub demoted: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

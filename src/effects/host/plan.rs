@@ -376,7 +376,7 @@ fn refuse_demotion(description: &Description, facts: &Facts) -> Result<()> {
     let found = facts.files.get(&file.path).and_then(|found| found.text.as_ref());
     let found = found.and_then(|text| redis_conf::role_of(text.expose()));
     let wanted = redis_conf::role_of(file.content.text());
-    if found == Some("master") && wanted != Some("master") {
+    if found == Some("master") && wanted != Some("master") && !description.demoted {
         return Err(Error::failed(format!(
             "make {} follow somebody: it is a promoted master, and what was written to it would be gone",
             description.label

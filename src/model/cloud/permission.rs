@@ -163,6 +163,8 @@ permissions! {
     // In the call that makes the tagged resource; and a failover exchanges the tags of two hosts.
     CreateTags "ec2" Work [(Newly, MadeHere), (Ec2("instance"), Tagged)];
     StartInstances "ec2" Work [(Ec2("instance"), Tagged)];
+    // The fence of a forced failover.
+    StopInstances "ec2" Work [(Ec2("instance"), Tagged)];
     AssociateAddress "ec2" Work [(Ec2("elastic-ip"), Tagged), (Ec2("instance"), Tagged)];
     AuthorizeSecurityGroupIngress "ec2" Work [(Ec2("security-group"), Tagged)];
     RevokeSecurityGroupIngress "ec2" Work [(Ec2("security-group"), Tagged)];

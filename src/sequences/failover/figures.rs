@@ -1,5 +1,6 @@
 //! The figures of a failover, and how each is defined.
 
+use jiff::Timestamp;
 use serde::Serialize;
 use std::collections::BTreeMap;
 
@@ -43,6 +44,59 @@ impl Outcome {
     }
 }
 
+/// The result of a forced failover. Its fields are part of the JSON output and only ever grow.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Forced {
+    /// The instance that is the master now.
+    pub master: String,
+    /// The instance that was fenced.
+    pub fenced: String,
+    /// Why it takes no more writes.
+    pub proof: String,
+    /// From the first look at the old master until the fence was proven.
+    pub fence_ms: u64,
+    /// From the proven fence until the endpoint's address was at the new master, which lets the app in.
+    pub failover_ms: u64,
+    /// How much of the old master's stream the new one has, bytes.
+    pub replica_offset: u64,
+    /// How long the replica had been without the old master when it was promoted: writes of that
+    /// time, and of a second before it, may be missing. `None` if an earlier run promoted it.
+    pub link_down_s: Option<u64>,
+    /// The shipped log reaches up to here.
+    pub log_until: Option<Timestamp>,
+}
+
+impl Forced {
+    /// Returns the lines for a person.
+    pub fn lines(&self) -> Vec<String> {
+        let mut lines = vec![
+            format!("master            {}", self.master),
+            format!(
+                "fenced            {}: {}, after {} ms",
+                self.fenced, self.proof, self.fence_ms
+            ),
+            format!(
+                "failover          {} ms from the fence to the address at the new master",
+                self.failover_ms
+            ),
+        ];
+        lines.push(match self.link_down_s {
+            Some(seconds) => format!(
+                "may be missing    writes of the last {} s before the fence; the new master has the stream up to offset {}",
+                seconds + 1,
+                self.replica_offset
+            ),
+            None => "may be missing    not known: an earlier run promoted the replica".into(),
+        });
+        if let Some(until) = self.log_until {
+            lines.push(format!(
+                "shipped log       reaches up to {until}: `infra restore --keys PATTERN --latest` can bring back what only it has"
+            ));
+        }
+        lines
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -64,6 +118,18 @@ mod tests {
             closed: None,
             ..outcome.clone()
         };
+        let forced = Forced {
+            master: "i-2".into(),
+            fenced: "i-1".into(),
+            proof: "EC2 says that it is stopped".into(),
+            fence_ms: 31_000,
+            failover_ms: 900,
+            replica_offset: 4711,
+            link_down_s: Some(33),
+            log_until: Some(Timestamp::UNIX_EPOCH),
+        };
+        insta::assert_json_snapshot!("a forced failover", crate::ui::document(serde_json::json!(forced)));
+        insta::assert_snapshot!("told of a forced one", forced.lines().join("\n"));
         let told = [outcome, resumed].map(|outcome| outcome.lines().join("\n"));
         insta::assert_snapshot!("told", told.join("\n\n"));
     }

@@ -12,5 +12,6 @@
 //! The state has the roles. They change there in one write, after the role itself has moved.
 
 mod figures;
+pub mod forced;
 pub mod run;
 mod work;

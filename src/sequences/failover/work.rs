@@ -71,6 +71,7 @@ impl<'a> Work<'a> {
                 to: instance(&pair, Role::Replica)?,
                 stage: Stage::Preparing,
                 begun_at: Timestamp::now(),
+                forced: false,
                 pause_ms: None,
                 closed: None,
             },
@@ -162,6 +163,10 @@ impl<'a> Work<'a> {
             Step::Finish => self.writer.change(|state| state.failover = None).await,
             Step::Reclaim => self.reclaim().await,
             Step::FollowAgain => role::follow_source(self.at_new()?, self.epoch()).await.map(drop),
+            Step::Fence | Step::TakeOverAlone | Step::SwapAlone => Err(Error::failed(format!(
+                "fail over as planned: {} is for a fenced master",
+                step.name()
+            ))),
         }
     }
 

@@ -48,6 +48,8 @@ pub struct Pair<'a> {
     /// Memory of the instance type, in bytes.
     pub memory: u64,
     pub programs: &'a Programs,
+    /// The instance that a forced failover replaced.
+    pub demoted: Option<&'a str>,
     /// The epoch of our lock; 0 for a look. A host refuses any that is lower than the highest seen.
     pub epoch: u64,
 }
@@ -251,7 +253,9 @@ impl Pair<'_> {
     /// Looks at a host in one round trip and plans its changes. Changes nothing.
     pub async fn look(&self, role: Role, session: Session) -> Result<Looked> {
         let certificate = self.certificate(role)?;
-        let description = self.settings(role, &certificate.issued)?.describe()?;
+        let mut description = self.settings(role, &certificate.issued)?.describe()?;
+        let id = self.instances.get(&role).map(|instance| instance.id.as_str());
+        description.demoted = role == Role::Replica && id.is_some() && id == self.demoted;
         let facts = Facts::fetch(&session, &description).await?;
         let plan = plan::plan(&description, &facts)?;
         Ok(Looked {

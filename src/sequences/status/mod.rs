@@ -198,6 +198,13 @@ fn assemble(context: &Context, looked: Looked) -> Status {
             "`infra promote` brings it to its end",
         ));
     }
+    if let Some(old) = &state.demoted {
+        findings.push(Finding::warning(
+            "no-replica",
+            format!("{old} was replaced as the master, and the pair has no replica since"),
+            "`infra up` makes it the replica, or makes another one if it is gone",
+        ));
+    }
     let phase = looked.history.as_ref().ok().and_then(|history| history.phase);
     match looked.history {
         Ok(history) => {

@@ -146,6 +146,8 @@ async fn apply_locked(
     warnings.extend(replica.warnings);
     let sessions = [&master.session, &replica.session];
     let servers = follow(context, seen, &reached, &stood.secrets, sessions).await?;
+    // The replica has a copy now, whichever instance it is.
+    writer.change(|state| state.demoted = None).await?;
     let backup = prove_backup(
         context,
         environment,

@@ -304,6 +304,7 @@ fn pair<'a>(
             .as_ref()
             .map_or(1 << 30, |machine| machine.memory_bytes),
         programs: &seen.programs,
+        demoted: seen.state.demoted.as_deref(),
         epoch,
     }
 }

@@ -263,6 +263,25 @@ pub async fn tag_role(cloud: &Cloud, names: &Names, id: &str, role: Role) -> Res
     Ok(())
 }
 
+/// Returns EC2's word for an instance's state, whatever its tags; `None` if EC2 does not know it.
+pub async fn state_of(cloud: &Cloud, id: &str) -> Result<Option<String>> {
+    let found = standing(cloud, filter("instance-id", id), "look for an instance").await?;
+    Ok(found.map(|instance| instance.state))
+}
+
+/// Asks EC2 to stop an instance. `hard` cuts its power, so that it writes nothing more to its disk.
+pub async fn stop(cloud: &Cloud, id: &str, hard: bool) -> Result<()> {
+    cloud
+        .ec2
+        .stop_instances()
+        .instance_ids(id)
+        .force(hard)
+        .send()
+        .await
+        .explain(Permission::StopInstances, || format!("stop {id}"))?;
+    Ok(())
+}
+
 pub async fn start(cloud: &Cloud, id: &str) -> Result<()> {
     cloud
         .ec2

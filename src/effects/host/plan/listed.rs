@@ -99,7 +99,7 @@ const PURPOSES: &[(&str, &str)] = &[
     ("/etc/redis/tls/trusted.crt", "the environment's authority"),
     (
         "/usr/local/sbin/infra-guard",
-        "no start of a master whose data is missing or older than its last copy",
+        "no start of a master whose data is missing or older than its last copy, or that was replaced",
     ),
     (
         "/usr/local/sbin/infra-role",

@@ -205,6 +205,12 @@ fn a_promoted_master_is_never_made_to_follow() {
     let error = plan(&settings().describe().unwrap(), &facts).unwrap_err();
     assert!(error.to_string().contains("promoted master"), "{error}");
     assert!(texts(&master, &facts).is_empty());
+    // Another host took its place, fenced from this one.
+    let demoted = Description {
+        demoted: true,
+        ..settings().describe().unwrap()
+    };
+    assert!(!plan(&demoted, &facts).unwrap().is_empty());
 }
 
 #[test]
