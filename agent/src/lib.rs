@@ -3,6 +3,7 @@
 //!
 //! The program on the hosts is `main.rs` and its modules. Nothing here reads the time of day.
 
+pub mod copy;
 pub mod digest;
 pub mod download;
 pub mod files;

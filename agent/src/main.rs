@@ -1,11 +1,12 @@
 //! The program on a host: `run` as a service; `base` for the timer; `rebuild` for a restore;
-//! `tunnel` as the service that leads to the source.
+//! `tunnel` as the service that leads to the source, `copy` as the one that copies it.
 
 mod attach;
 mod base;
 mod bucket;
 mod clock;
 mod control;
+mod copying;
 mod engine;
 mod follow;
 mod force;
@@ -83,6 +84,10 @@ enum Verb {
     Tunnel(tunnel::Tunnel),
     /// Try once whether this host reaches the source
     Reach(tunnel::Reach),
+    /// Copy a source that lets nobody replicate, for ever: the service
+    Copy(copying::Copy),
+    /// Have the running copy make a whole sweep now, and wait for its end
+    Sweep(copying::Sweep),
 }
 
 fn main() -> ExitCode {
@@ -97,6 +102,8 @@ fn main() -> ExitCode {
         Verb::Rebuild { folder } => rebuild(folder),
         Verb::Tunnel(tunnel) => tunnel::run(tunnel),
         Verb::Reach(reach) => tunnel::reach(reach),
+        Verb::Copy(copy) => copying::run(copy),
+        Verb::Sweep(sweep) => copying::sweep(sweep),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -145,6 +145,84 @@ pub struct Kept {
     pub folder: String,
 }
 
+/// The copy's report on itself, in its `status.json`.
+#[derive(Clone, Debug, Default, Deserialize, Serialize, PartialEq, Eq)]
+pub struct CopyStatus {
+    pub schema_version: u32,
+    pub version: String,
+    /// When this was written, seconds since 1970.
+    pub at: i64,
+    /// Host and port that it copies.
+    pub source: String,
+    pub source_run_id: String,
+    pub connected: bool,
+    pub phase: CopyPhase,
+    /// Whole sweeps of the source's present process.
+    pub sweeps: u64,
+    /// Keys of the source that this sweep has looked at, and all of them.
+    pub keys_read: u64,
+    pub keys: u64,
+    /// Bytes of values that were read since the copy started.
+    pub bytes: u64,
+    pub last_sweep: Option<SweepReport>,
+    /// When the last whole sweep ended, seconds since 1970.
+    pub last_sweep_at: i64,
+    /// The reason why the newest attempt failed, until one succeeds.
+    pub trouble: Option<String>,
+}
+
+/// What the copy does, for programs.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Serialize, PartialEq, Eq)]
+#[serde(rename_all = "kebab-case")]
+pub enum CopyPhase {
+    /// No sweep of the source's process has ended yet.
+    #[default]
+    First,
+    /// Sweep after sweep.
+    Following,
+    /// A sweep that somebody waits for.
+    Asked,
+    /// It writes nothing, as it was asked to.
+    Holding,
+    /// A newer copy has another word.
+    #[serde(other)]
+    Other,
+}
+
+impl CopyPhase {
+    pub fn of(sweeps: u64) -> Self {
+        if sweeps == 0 {
+            CopyPhase::First
+        } else {
+            CopyPhase::Following
+        }
+    }
+}
+
+/// What a whole sweep found.
+#[derive(Clone, Debug, Default, Deserialize, Serialize, PartialEq, Eq)]
+pub struct SweepReport {
+    /// The source's process; empty if it does not say.
+    pub source_run_id: String,
+    pub keys: u64,
+    /// Keys that were written, since they were new or other than at the sweep before.
+    pub changed: u64,
+    pub deleted: u64,
+    /// Deletions that were not applied, because they are more than a tenth of the keys.
+    pub held: u64,
+    /// Keys that source or master refused, and the first of them.
+    pub refused: u64,
+    pub first_refused: Option<String>,
+    /// Bytes of the largest key, as far as the source says.
+    pub largest: u64,
+    /// True if the functions were read too.
+    pub functions: bool,
+    /// By how much the master's clock is ahead of the source's; `None` if one does not say.
+    pub clock_ms: Option<i64>,
+    /// How long it took.
+    pub ms: u64,
+}
+
 /// The tunnel's report on itself, in its `status.json`.
 #[derive(Clone, Debug, Deserialize, Serialize, PartialEq, Eq)]
 pub struct TunnelStatus {

@@ -18,12 +18,12 @@ use names::Resolver;
 use nix::sys::socket::{setsockopt, sockopt};
 use report::Report;
 use splice::{Broken, End};
-use std::io;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
+use std::{fmt, io};
 use trust::Policy;
 
 /// The engine has one connection, or two during a full copy. More are somebody else's mistake.
@@ -32,11 +32,13 @@ const MOST_CONNECTIONS: usize = 16;
 const HEARTBEAT: Duration = Duration::from_secs(5);
 /// Bytes that the source does not acknowledge end the connection after this long.
 const UNANSWERED: Duration = Duration::from_secs(30);
+/// Time limit of a connection without TLS: name and TCP together.
+const REACHING: Duration = Duration::from_secs(15);
 /// A connection's thread needs little: its buffers are elsewhere.
 const STACK: usize = 256 << 10;
 
 /// The source, and where its name is looked up.
-#[derive(clap::Args)]
+#[derive(Clone, clap::Args)]
 pub struct Target {
     /// Name or address of the source
     #[arg(long)]
@@ -62,6 +64,21 @@ impl Target {
             resolv_conf: self.resolv_conf.clone(),
         };
         (source, resolver)
+    }
+
+    /// Opens one connection without TLS.
+    pub fn connect(&self) -> Result<TcpStream> {
+        let (source, resolver) = self.parts();
+        match dial::connect(&source, &resolver, Instant::now() + REACHING) {
+            Ok((stream, _)) => Ok(stream),
+            Err(failure) => bail!("{}", failure.why),
+        }
+    }
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.parts().0.fmt(f)
     }
 }
 
@@ -95,7 +112,7 @@ pub fn reach(reach: &Reach) -> Result<()> {
     let reached = match reach.trust {
         Some(policy) => dial::dial(&source, &resolver, policy).map(|dialled| dialled.address),
         None => {
-            let deadline = Instant::now() + Duration::from_secs(15);
+            let deadline = Instant::now() + REACHING;
             dial::connect(&source, &resolver, deadline).map(|(_, address)| address)
         }
     };

@@ -1,0 +1,112 @@
+//! A connection that speaks Redis's protocol in batches: all requests are written, then every
+//! answer is read. One answer is in memory at a time, unless the caller keeps them.
+
+use super::{CLIENT_NAME, Login};
+use anyhow::{Context, Result, bail};
+use redis::{Parser, Value};
+use std::io::{BufReader, Read, Write};
+use wire::resp;
+
+/// Anything that carries bytes both ways. Reads and writes on it have a time limit of their own.
+pub trait Stream: Read + Write + Send {}
+
+impl<T: Read + Write + Send> Stream for T {}
+
+const BUFFER: usize = 256 << 10;
+
+pub struct Link {
+    stream: BufReader<Box<dyn Stream>>,
+    parser: Parser,
+    requests: Vec<u8>,
+    asked: usize,
+    name: &'static str,
+}
+
+impl Link {
+    pub fn new(stream: Box<dyn Stream>, name: &'static str) -> Self {
+        Link {
+            stream: BufReader::with_capacity(BUFFER, stream),
+            parser: Parser::new(),
+            requests: Vec::new(),
+            asked: 0,
+            name,
+        }
+    }
+
+    /// Logs in, and gives the connection its name where the server lets it.
+    pub fn log_in(&mut self, login: &Login) -> Result<()> {
+        if let Some(password) = &login.password {
+            let words: Vec<&[u8]> = match &login.user {
+                Some(user) => vec![&b"AUTH"[..], user.as_bytes(), password.as_bytes()],
+                None => vec![&b"AUTH"[..], password.as_bytes()],
+            };
+            if let Value::ServerError(error) = self.ask(&words)? {
+                bail!("log in to the {}: {error}", self.name);
+            }
+        }
+        self.ask(&[b"CLIENT", b"SETNAME", CLIENT_NAME.as_bytes()])?;
+        Ok(())
+    }
+
+    /// Adds a request to the batch.
+    pub fn add(&mut self, words: &[&[u8]]) {
+        resp::encode(&mut self.requests, words);
+        self.asked += 1;
+    }
+
+    /// Returns the bytes of the batch so far.
+    pub fn batched(&self) -> usize {
+        self.requests.len()
+    }
+
+    /// Sends the batch. Its answers are read by [`Link::answer`], as many as were asked for.
+    pub fn send(&mut self) -> Result<()> {
+        let name = self.name;
+        let stream = self.stream.get_mut();
+        stream
+            .write_all(&self.requests)
+            .and_then(|()| stream.flush())
+            .with_context(|| format!("send to the {name}"))?;
+        self.requests.clear();
+        // One huge value must not be kept as room for the small ones that follow.
+        self.requests.shrink_to(BUFFER);
+        Ok(())
+    }
+
+    /// Reads one answer of the batch. An error that the server says is a value.
+    pub fn answer(&mut self) -> Result<Value> {
+        self.asked = self
+            .asked
+            .checked_sub(1)
+            .context("read an answer that nobody asked for")?;
+        match self.parser.parse_value(&mut self.stream) {
+            Ok(value) => Ok(value),
+            Err(error) => Err(error).with_context(|| format!("hear from the {}", self.name)),
+        }
+    }
+
+    /// Sends the batch and returns all answers.
+    pub fn answers(&mut self) -> Result<Vec<Value>> {
+        self.send()?;
+        (0..self.asked).map(|_| self.answer()).collect()
+    }
+
+    /// Asks one thing. The batch must be empty.
+    pub fn ask(&mut self, words: &[&[u8]]) -> Result<Value> {
+        self.add(words);
+        self.send()?;
+        self.answer()
+    }
+
+    /// Asks one thing, and fails on an error that the server says.
+    pub fn demand(&mut self, words: &[&[u8]]) -> Result<Value> {
+        match self.ask(words)? {
+            Value::ServerError(error) => bail!(
+                "ask the {} for {}: {error}",
+                self.name,
+                String::from_utf8_lossy(words.first().copied().unwrap_or_default())
+            ),
+            answer => Ok(answer),
+        }
+    }
+}

@@ -1,0 +1,80 @@
+//! What the target got of each key, as a digest. A key that is still as it was is not written again:
+//! every sweep would fill the master's log otherwise.
+
+use std::collections::HashMap;
+use std::hash::{BuildHasher, RandomState};
+
+/// Further keys are not remembered, and are written at every sweep. This many take about 40 MB.
+const MOST: usize = 700_000;
+/// Computed ends of one key may differ by this much, since two clocks were read for each.
+const NEAR_MS: i64 = 500;
+
+#[derive(Clone, Copy)]
+struct Value {
+    digest: u64,
+    /// When it expires, milliseconds since 1970; `None` for never.
+    expires: Option<i64>,
+}
+
+#[derive(Default)]
+pub struct Remembered {
+    values: HashMap<u64, Value>,
+    /// The name goes into both hashes, so that two keys with one hash are taken for changed.
+    names: RandomState,
+    contents: RandomState,
+    /// The functions that the target got.
+    pub functions: Option<Vec<u8>>,
+}
+
+impl Remembered {
+    /// Returns true if the target got this value of the key, and nothing else since.
+    pub fn has(&self, database: u32, key: &[u8], payload: &[u8], expires: Option<i64>) -> bool {
+        let Some(value) = self.values.get(&self.names.hash_one((database, key))) else {
+            return false;
+        };
+        let near = match (value.expires, expires) {
+            (None, None) => true,
+            (Some(one), Some(other)) => one.abs_diff(other) <= NEAR_MS.unsigned_abs(),
+            _ => false,
+        };
+        near && value.digest == self.contents.hash_one((database, key, payload))
+    }
+
+    /// Notes what the target got.
+    pub fn wrote(&mut self, database: u32, key: &[u8], payload: &[u8], expires: Option<i64>) {
+        let name = self.names.hash_one((database, key));
+        if self.values.len() >= MOST && !self.values.contains_key(&name) {
+            return;
+        }
+        let digest = self.contents.hash_one((database, key, payload));
+        self.values.insert(name, Value { digest, expires });
+    }
+
+    /// Forgets a key before it is written: the answer may never come.
+    pub fn forget(&mut self, database: u32, key: &[u8]) {
+        self.values.remove(&self.names.hash_one((database, key)));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_is_written_again_once_its_value_or_its_end_is_another() {
+        let mut remembered = Remembered::default();
+        remembered.wrote(0, b"a", b"one", Some(10_000));
+        assert!(remembered.has(0, b"a", b"one", Some(10_400)));
+        for (database, key, value, expires) in [
+            (0, &b"a"[..], &b"two"[..], Some(10_000)),
+            (0, b"a", b"one", Some(11_000)),
+            (0, b"a", b"one", None),
+            (1, b"a", b"one", Some(10_000)),
+            (0, b"b", b"one", Some(10_000)),
+        ] {
+            assert!(!remembered.has(database, key, value, expires));
+        }
+        remembered.forget(0, b"a");
+        assert!(!remembered.has(0, b"a", b"one", Some(10_000)));
+    }
+}

@@ -1,0 +1,9 @@
+//! Tries the copy against real engines on loopback: what arrives, what goes, and what a source that
+//! forbids much still lets through.
+
+#![allow(clippy::unwrap_used, reason = "a test stops at what it did not expect")]
+
+mod deletions;
+mod interruptions;
+mod rig;
+mod values;
