@@ -8,7 +8,8 @@
 #   infra-role promote [PROOF]   puts the settings of a master in force: follows nobody from now on. Refuses other data than was proven, where PROOF is
 #                                the proven replication id and offset, as ID:OFFSET
 #   infra-role log               whether the append-only log is in force
-#   infra-role follow            puts those from before the promotion in force again: the host's data becomes its upstream's
+#   infra-role follow            puts those from before the promotion in force again: the host's data becomes its upstream's. A master that copied
+#                                its source lets the copy write again
 #   infra-role apply             tells the running engine the role that stands in the file
 #   infra-role door open|closed  lets the app log in or not
 #   infra-role stage             writes the settings of a replica beside those in force, with the role section that was sent before, and tells the engine how it will log in
@@ -32,6 +33,9 @@ demoted="$INFRA_CONFIG.demoted"
 upstream="$INFRA_CONFIG.upstream"
 previous="$INFRA_CONFIG.previous"
 nft=${INFRA_NFT:-/usr/sbin/nft}
+# Stands from before a promotion until the running engine has shut the copy out.
+shut="$INFRA_USERS.shut"
+copy_unit=infra-copy.service
 # The engine writes here after a full copy, until a rewrite has made a base for it. Until then a restart loads the log of before the copy.
 unfinished="$INFRA_DATA/appendonlydir/temp-appendonly.aof.incr"
 epoch_file=${INFRA_EPOCH:-/var/lib/infra/epoch}
@@ -182,6 +186,36 @@ users_with() {
     echo "$users"
 }
 
+# Prints the users in $1 with the copy's access open (on) or closed (off). A file of before there was a copy stays as it is.
+copy_with() {
+    local users=$1
+    users=${users/#user copy on /user copy $2 }
+    users=${users/#user copy off /user copy $2 }
+    users=${users/$'\n'user copy on /$'\n'user copy $2 }
+    users=${users/$'\n'user copy off /$'\n'user copy $2 }
+    echo "$users"
+}
+
+# Leaves the memory limit of the settings file $1 in $limit: of several lines the last one counts.
+limit_in() {
+    local line
+    limit=0
+    while IFS= read -r line; do
+        if [[ $line == "maxmemory "* ]]; then limit=${line#maxmemory }; fi
+    done <"$1"
+}
+
+# Lets the copy log in (on) or not (off), in the users' file.
+copy_access() {
+    local users
+    users=$(copy_with "$(<"$INFRA_USERS")" "$1")
+    if [[ $users != "$(<"$INFRA_USERS")" ]]; then
+        echo "$users" >"$INFRA_USERS.new"
+        settle "$INFRA_USERS.new" "$INFRA_USERS"
+        put "$INFRA_USERS.new" "$INFRA_USERS"
+    fi
+}
+
 prepare() {
     role_in "$INFRA_CONFIG"
     if [[ $role != master ]]; then
@@ -197,7 +231,11 @@ prepare() {
         mv -f "$promoted.new" "$promoted"
         mv -f "$following.new" "$following"
     fi
-    users_with on >"$opened.new"
+    if [[ $role == copies-source ]]; then
+        : >"$shut"
+        sync "$shut"
+    fi
+    copy_with "$(users_with on)" off >"$opened.new"
     settle "$opened.new" "$INFRA_USERS"
     mv -f "$opened.new" "$opened"
     sync "${INFRA_CONFIG%/*}"
@@ -243,8 +281,25 @@ expect() {
     ((offset >= ${1##*:})) || fail "proven was the offset ${1##*:}, and this host has data up to $offset"
 }
 
+# Disconnects the copy from the running engine, which gets its memory limit back.
+shut_copy_out() {
+    limit_in "$INFRA_CONFIG"
+    ask "ACL LOAD"
+    [[ $said == OK$'\n'* ]] || fail "the engine answers: ${said%%$'\n'*}"
+    ask "CONFIG SET maxmemory $limit"
+    [[ $said == OK$'\n'* ]] || fail "the engine answers: ${said%%$'\n'*}"
+    # What the copy sent may be under way until its connection is seen to be gone.
+    for _ in {1..100}; do
+        ask "CLIENT KILL USER copy"
+        if [[ $said == 0$'\n'* ]]; then break; fi
+    done
+    [[ $said == 0$'\n'* ]] || fail "the copy does not leave the engine: ${said%%$'\n'*}"
+    rm -f "$shut"
+    systemctl --no-block stop "$copy_unit" 2>/dev/null || true
+}
+
 promote() {
-    local said
+    local said limit
     if [[ -e $unfinished ]]; then
         fail "the append-only log is not in force: the rewrite that follows a full copy has not ended, and a crash would bring the data of before it back"
     fi
@@ -256,8 +311,11 @@ promote() {
     role_in "$INFRA_CONFIG"
     if [[ $role != master ]]; then
         [[ -s $promoted ]] || fail "the promotion was not prepared"
+        if [[ $role == copies-source ]]; then copy_access off; fi
         put "$promoted" "$INFRA_CONFIG"
     fi
+    # An earlier attempt may have ended between the files and the engine.
+    if [[ $role == copies-source || -e $shut ]]; then shut_copy_out; fi
     # How it spoke to its upstream stays in the running engine until the next start: it matters to nobody, and could only fail here.
     ask $'REPLICAOF NO ONE\nINFO replication'
     [[ $said == OK$'\n'* ]] || fail "the engine answers: ${said%%$'\n'*}"
@@ -267,12 +325,22 @@ promote() {
 }
 
 follow() {
+    local limit
     role_in "$INFRA_CONFIG"
     if [[ $role == master ]]; then
         [[ -s $following ]] || fail "this host does not know whom it followed: run infra up"
         put "$following" "$INFRA_CONFIG"
     fi
-    engine_ok "$(role_commands "$INFRA_CONFIG")"
+    role_in "$INFRA_CONFIG"
+    if [[ $role != copies-source ]]; then
+        engine_ok "$(role_commands "$INFRA_CONFIG")"
+    else
+        # The limit goes first: a full master would evict what the copy writes.
+        copy_access on
+        limit_in "$INFRA_CONFIG"
+        engine_ok "$(role_commands "$INFRA_CONFIG")"$'\n'"CONFIG SET maxmemory $limit"$'\n'"ACL LOAD"
+        systemctl --no-block start "$copy_unit" 2>/dev/null || true
+    fi
     show
 }
 

@@ -41,9 +41,9 @@ impl Replicas {
     /// Returns whether a user may log in from there. The password is checked only after that.
     pub fn let_in(&self, user: &[u8], origin: Origin) -> bool {
         match (user, origin) {
-            (b"replication" | b"backup", Origin::Socket) => true,
+            (b"replication" | b"backup" | b"copy", Origin::Socket) => true,
             (b"replication", Origin::Network(address)) => self.0.contains(&address.to_canonical()),
-            (b"replication" | b"backup", _) => false,
+            (b"replication" | b"backup" | b"copy", _) => false,
             _ => true,
         }
     }
@@ -78,6 +78,8 @@ mod tests {
             ("replication", network("10.0.0.5"), false),
             ("replication", network("127.0.0.1"), false),
             ("replication", Origin::Unknown, false),
+            ("copy", Origin::Socket, true),
+            ("copy", network("127.0.0.1"), false),
             ("backup", Origin::Socket, true),
             ("backup", network("10.0.0.4"), false),
             ("backup", Origin::Unknown, false),

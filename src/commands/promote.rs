@@ -34,6 +34,7 @@ pub async fn run(context: &Context, arguments: &Promote) -> Result<ExitCode> {
         fence: arguments.fence,
         hold_was_asked_for: arguments.hold.is_some(),
         accept_loss: arguments.accept_loss,
+        without_watch: arguments.without_watch,
         leave: &arguments.leave.leave,
         confirmed: &arguments.confirmed,
         what: "This pauses the source's writes until the master has taken over, and longer for `infra switch-app` to follow.",

@@ -45,6 +45,7 @@ pub async fn run(context: &Context, arguments: &SwitchApp) -> Result<ExitCode> {
         fence: arguments.fence,
         hold_was_asked_for: true,
         accept_loss: arguments.accept_loss,
+        without_watch: arguments.without_watch,
         leave: &arguments.leave.leave,
         confirmed: &arguments.confirmed,
         what,

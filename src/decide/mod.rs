@@ -8,6 +8,7 @@ pub mod app_vars;
 pub mod cloud;
 pub mod cutover;
 pub mod failover;
+pub mod follow;
 pub mod import;
 pub mod preflight;
 pub mod room;

@@ -6,6 +6,7 @@ pub mod config;
 pub mod error;
 pub mod failover;
 pub mod files;
+pub mod follow;
 pub mod import;
 pub mod names;
 pub mod phase;

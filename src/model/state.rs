@@ -2,6 +2,7 @@
 
 use super::error::{Error, Result};
 use super::failover::{Failover, Stage};
+use super::follow::Follower;
 use super::role::Role;
 use super::rotation::Rotation;
 use jiff::Timestamp;
@@ -85,6 +86,9 @@ pub struct SourceRecord {
     /// The pinned certificate in PEM; hosts trust it while they may follow.
     #[serde(default)]
     pub certificate: Option<String>,
+    /// How it is followed.
+    #[serde(default)]
+    pub follower: Follower,
     /// Settings of redis.conf that the pair takes over from the source, such as `maxmemory-policy`.
     #[serde(default)]
     pub settings: BTreeMap<String, String>,

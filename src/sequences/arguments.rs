@@ -382,6 +382,9 @@ pub struct Promote {
     /// Follow a source that lost more than a tenth of its keys since it was last compared, although the master would lose them too
     #[arg(long)]
     pub accept_loss: bool,
+    /// Let the app wait for longer than a minute, if no stream of the source can be watched and all keys are compared meanwhile
+    #[arg(long)]
+    pub without_watch: bool,
     /// How long a process that was asked to stop may live on; counts where the app is stopped. Heroku kills it after 30 s
     #[arg(long, value_parser = duration, default_value = "31s", value_name = "TIME")]
     pub grace: Duration,
@@ -420,6 +423,9 @@ pub struct SwitchApp {
     /// Follow a source that lost more than a tenth of its keys since it was last compared, although the master would lose them too
     #[arg(long)]
     pub accept_loss: bool,
+    /// Let the app wait for longer than a minute, if no stream of the source can be watched and all keys are compared meanwhile
+    #[arg(long)]
+    pub without_watch: bool,
     /// How long a process that was replaced or stopped may live on; the source stays fenced for so long. Heroku kills it after 30 s
     #[arg(long, value_parser = duration, default_value = "31s", value_name = "TIME")]
     pub grace: Duration,

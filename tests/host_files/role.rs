@@ -2,7 +2,7 @@
 
 use super::host::{Host, settings, source};
 use super::log::{Source, follower, until};
-use infra::effects::host::{AppAccess, Position};
+use infra::effects::host::{AppAccess, Copied, Position};
 use std::io::Write;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -129,4 +129,74 @@ fn a_promotion_without_an_engine_is_refused_at_once() {
     }
     assert!(begun.elapsed() < Duration::from_secs(5));
     assert!(host.text("etc/redis/redis.conf").contains("# role: follows-source"));
+}
+
+/// Returns a source that is copied.
+fn copied() -> Position {
+    let Position::FollowsSource(upstream) = source() else {
+        panic!("the source of the tests is followed");
+    };
+    Position::CopiesSource(Copied {
+        upstream,
+        rate: 8 << 20,
+    })
+}
+
+#[test]
+fn a_promotion_shuts_the_copy_out_and_following_lets_it_in_again() {
+    let mut host = Host::with(&settings(copied(), AppAccess::Closed).describe().unwrap());
+    host.start();
+    let setting = |host: &Host| {
+        host.ask(&["CONFIG", "GET", "maxmemory"])
+            .lines()
+            .nth(1)
+            .unwrap()
+            .to_string()
+    };
+    let copy_is_on = |host: &Host| host.ask(&["ACL", "LIST"]).contains("user copy on ");
+    let (done, text) = host.role(&["show"]);
+    assert!(
+        done && text.contains("file copies-source") && text.contains("running master"),
+        "{text}"
+    );
+    assert!(copy_is_on(&host));
+    assert_eq!(setting(&host), "0", "a master that copies may evict");
+    assert!(host.role(&["prepare"]).0);
+    let proof = format!("{}:{}", info(&host, "master_replid"), info(&host, "master_repl_offset"));
+    for _ in 0..2 {
+        let (done, text) = host.role(&["promote", &proof, "7"]);
+        assert!(done && text.contains("file master"), "{text}");
+        assert!(!copy_is_on(&host), "the copy may still write");
+        assert_eq!(setting(&host), (400 << 20).to_string());
+    }
+    assert!(host.text("etc/redis/users.acl").contains("user copy off "));
+    assert!(host.role(&["door", "open"]).0);
+    assert!(host.ask(&["ACL", "LIST"]).contains("user app on ") && !copy_is_on(&host));
+    assert!(host.role(&["door", "closed"]).0);
+    let (done, text) = host.role(&["follow"]);
+    assert!(done && text.contains("file copies-source"), "{text}");
+    assert!(copy_is_on(&host));
+    assert_eq!(setting(&host), "0");
+    assert!(host.text("etc/redis/users.acl").contains("user copy on "));
+}
+
+#[test]
+fn a_promotion_that_died_before_the_engine_knew_is_finished_by_the_next() {
+    let mut host = Host::with(&settings(copied(), AppAccess::Closed).describe().unwrap());
+    host.start();
+    assert!(host.role(&["prepare"]).0);
+    // The files of a promotion are in their places, and the engine was not told.
+    let config = host.text("etc/redis/redis.conf.promoted");
+    host.write("etc/redis/redis.conf", &config);
+    let users = host
+        .text("etc/redis/users.acl")
+        .replace("user copy on ", "user copy off ");
+    host.write("etc/redis/users.acl", &users);
+    assert!(host.ask(&["ACL", "LIST"]).contains("user copy on "));
+    let (done, text) = host.role(&["promote", "-", "7"]);
+    assert!(done, "{text}");
+    assert!(
+        !host.ask(&["ACL", "LIST"]).contains("user copy on "),
+        "the copy may still write"
+    );
 }

@@ -167,6 +167,12 @@ pub struct Persistence {
     pub aof_rewrite_scheduled: bool,
     pub aof_last_rewrite_ok: bool,
     pub aof_last_write_ok: bool,
+    /// Writes since the last save to an RDB file, the server's own removals among them; absent where it does not tell.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unsaved_changes: Option<u64>,
+    /// When that save was, seconds since 1970.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_save: Option<i64>,
 }
 
 impl Persistence {
@@ -261,6 +267,8 @@ impl Info {
                 aof_rewrite_scheduled: fields.flag("aof_rewrite_scheduled"),
                 aof_last_rewrite_ok: fields.0.get("aof_last_bgrewrite_status") == Some(&"ok"),
                 aof_last_write_ok: fields.0.get("aof_last_write_status") == Some(&"ok"),
+                unsaved_changes: fields.number("rdb_changes_since_last_save").ok(),
+                last_save: fields.number("rdb_last_save_time").ok(),
             },
         })
     }

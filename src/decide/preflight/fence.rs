@@ -2,6 +2,11 @@
 
 use super::{Finding, SourceFacts};
 use crate::effects::redis::control::Permission;
+use crate::model::follow::Follower;
+
+/// What stands in for the list of clients if the source is copied.
+const HIDDEN: &str = "stop every process that has the old URL before the switch: that none is left is known by the platform's \
+                      list of processes alone, and what one of them writes is found by a second comparison after the switch";
 
 pub(super) fn judge(source: &SourceFacts, findings: &mut Vec<Finding>) {
     let permissions = &source.permissions;
@@ -16,6 +21,11 @@ pub(super) fn judge(source: &SourceFacts, findings: &mut Vec<Finding>) {
     });
     findings.push(match (&permissions.client_list, &permissions.pause_writes) {
         (Permission::Allowed, _) => Finding::ok("clients", "the source shows its clients"),
+        (Permission::Denied(reason), _) if source.follower == Follower::Copy => Finding::warning(
+            "clients",
+            format!("the source does not show its clients (CLIENT LIST): {reason}"),
+            HIDDEN,
+        ),
         (Permission::Denied(reason) | Permission::Unknown(reason), _) => Finding::blocker(
             "clients",
             format!("the source does not show its clients (CLIENT LIST): {reason}"),
@@ -24,6 +34,11 @@ pub(super) fn judge(source: &SourceFacts, findings: &mut Vec<Finding>) {
     });
     findings.push(match &permissions.client_kill {
         Permission::Allowed => Finding::ok("kill", "the source lets its clients be disconnected"),
+        Permission::Denied(reason) if source.follower == Follower::Copy => Finding::warning(
+            "kill",
+            format!("the source does not let its clients be disconnected (CLIENT KILL): {reason}"),
+            HIDDEN,
+        ),
         Permission::Denied(reason) => Finding::blocker(
             "kill",
             format!("the source does not let its clients be disconnected (CLIENT KILL): {reason}"),

@@ -1,7 +1,9 @@
 //! Judges whether a replica can get its copy, and can go on after a lost link.
 
 use super::{Finding, SourceFacts};
+use crate::decide::follow;
 use crate::effects::redis::control::Permission;
+use crate::model::follow::Follower;
 use crate::model::size;
 use std::time::Duration;
 
@@ -19,13 +21,16 @@ const LOST_LINK: Duration = Duration::from_secs(60);
 const NO_TIME: Duration = Duration::from_secs(3);
 
 pub(super) fn judge(source: &SourceFacts) -> Vec<Finding> {
+    if source.follower == Follower::Copy {
+        return copy(source);
+    }
     let survey = &source.survey;
     let mut findings = vec![match &source.permissions.psync {
         Permission::Allowed => Finding::ok("replication", "the source lets a replica follow"),
         Permission::Denied(reason) => Finding::blocker(
             "replication",
             format!("the source does not let a replica follow: {reason}"),
-            "ask the provider to allow replication (PSYNC and REPLCONF), or for a plan that does: without it nothing can be moved",
+            "leave `source.follow` in infra.yml at `auto`, and its keys are copied instead; or ask the provider to allow replication (PSYNC and REPLCONF)",
         ),
         Permission::Unknown(reason) => Finding::warning(
             "replication",
@@ -96,6 +101,41 @@ pub(super) fn judge(source: &SourceFacts) -> Vec<Finding> {
         ));
     }
     findings
+}
+
+/// Judges what the copy costs the source, and how long the app waits for it.
+fn copy(source: &SourceFacts) -> Vec<Finding> {
+    let why = match &source.permissions.psync {
+        Permission::Denied(reason) => format!("the source lets nobody replicate ({reason})"),
+        Permission::Allowed | Permission::Unknown(_) => "infra.yml asks for `source.follow: copy`".into(),
+    };
+    let sweep = follow::gentle_sweep(source.used_memory, source.copy_rate);
+    let fenced = follow::inside_the_fence(source.keys, source.used_memory);
+    let length = format!(
+        "with the app stopped or paused, all {} keys are read and compared once more: about {}",
+        size::count(source.keys),
+        size::duration(fenced)
+    );
+    vec![
+        Finding::ok(
+            "follow",
+            format!(
+                "{why}: its keys are copied instead, again and again. Each time all {} are read, at {} a second: about {}",
+                size::bytes(source.used_memory),
+                size::bytes(source.copy_rate),
+                size::duration(sweep)
+            ),
+        ),
+        if fenced > follow::LONG {
+            Finding::warning(
+                "fence-length",
+                length,
+                "that is long for an app: move in a quiet hour, and give --without-watch to `infra promote` and `infra switch-app`",
+            )
+        } else {
+            Finding::ok("fence-length", length)
+        },
+    ]
 }
 
 #[derive(Clone, Copy)]

@@ -3,6 +3,7 @@
 use super::{Facts, Finding, version};
 use crate::effects::redis::control::Permissions;
 use crate::effects::redis::survey::Survey;
+use crate::model::follow::Follower;
 use crate::model::size;
 use wire::info::{Engine, Version};
 
@@ -16,6 +17,11 @@ pub struct SourceFacts {
     /// The server that it replicates from; `None` if it is no replica.
     pub follows: Option<String>,
     pub used_memory: u64,
+    /// Keys over all databases.
+    pub keys: u64,
+    /// How it is followed, and how many bytes a copy reads in a second.
+    pub follower: Follower,
+    pub copy_rate: u64,
     pub maxmemory: u64,
     pub policy: String,
     pub evicted_keys: u64,

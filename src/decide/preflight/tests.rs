@@ -5,6 +5,7 @@ use super::*;
 use crate::effects::platform::heroku::ChangeProbe;
 use crate::effects::redis::control::{Permission, Permissions};
 use crate::effects::redis::survey::{Rate, Survey, Syncs};
+use crate::model::follow::Follower;
 use std::collections::{BTreeMap, BTreeSet};
 use wire::info::{Engine, Version};
 
@@ -60,6 +61,9 @@ pub(super) fn good() -> Facts {
             version: Version::new(7, 0, 15),
             follows: None,
             used_memory: 50 << 20,
+            keys: 100_000,
+            follower: Follower::Replication,
+            copy_rate: 8 << 20,
             maxmemory: 0,
             policy: "noeviction".into(),
             evicted_keys: 0,
@@ -151,6 +155,35 @@ pub(super) fn unseen() -> Unseen {
         why: "gone".into(),
         remedy: "look".into(),
     }
+}
+
+#[test]
+fn a_source_that_is_copied_needs_neither_replication_nor_its_list_of_clients() {
+    let facts = source(|source| {
+        source.follower = Follower::Copy;
+        source.permissions.psync = denied();
+        source.permissions.client_list = denied();
+        source.permissions.client_kill = denied();
+    });
+    assert_eq!(ids(&facts, Severity::Blocker), [] as [&str; 0]);
+    assert_eq!(ids(&facts, Severity::Warning), ["clients", "kill"]);
+    let found = judge(&facts);
+    let line = |id: &str| found.iter().find(|finding| finding.id == id).unwrap().line();
+    assert!(
+        line("follow").contains("8 MiB a second") || line("follow").contains("8.0"),
+        "{}",
+        line("follow")
+    );
+    assert!(
+        line("fence-length").contains("all 100,000 keys"),
+        "{}",
+        line("fence-length")
+    );
+    let large = source(|source| {
+        source.follower = Follower::Copy;
+        source.keys = 5_000_000;
+    });
+    assert_eq!(ids(&large, Severity::Warning), ["fence-length"]);
 }
 
 #[test]

@@ -2,13 +2,21 @@
 
 use super::description::{Content, Description, Directory, File, Reaction, Sysctl, Unit, root_file};
 use super::engine::Layout;
-use super::settings::{MODULE_FILE, Settings};
-use super::{backup, lockdown, redis_conf, templates, tunnel, users};
+use super::settings::{CopyAccess, MODULE_FILE, Position, Settings};
+use super::{backup, copy, lockdown, redis_conf, templates, tunnel, users};
 use crate::model::error::Result;
 
 /// A folder of modules for the engine, beside the distribution's own.
 const MODULE_FOLDER: &str = "/usr/local/lib/infra";
 impl Settings {
+    /// Returns whether the copy may write to this host's engine.
+    fn copy_access(&self) -> CopyAccess {
+        match self.position {
+            Position::CopiesSource(_) => CopyAccess::Open,
+            Position::FollowsSource(_) | Position::Master | Position::FollowsMaster { .. } => CopyAccess::Closed,
+        }
+    }
+
     pub fn describe(&self) -> Result<Description> {
         let layout = self.layout();
         let mut description = Description {
@@ -46,6 +54,14 @@ impl Settings {
             )?;
             let (position, agent) = (&self.position, &settings.agent);
             tunnel::describe(position, agent, &layout, &mut description)?;
+            copy::describe(
+                position,
+                &self.passwords,
+                self.maxmemory,
+                agent,
+                &layout,
+                &mut description,
+            )?;
         }
         if let Some(agent) = &self.restored_by {
             description.files.extend(backup::restoring(agent, None));
@@ -129,7 +145,7 @@ impl Settings {
             ),
             engine_file(
                 layout.users_file,
-                users::render(&self.passwords, self.app_access, &self.app)?.into(),
+                users::render(&self.passwords, self.app_access, self.copy_access(), &self.app)?.into(),
                 Reaction::LoadUsers,
             ),
             engine_file(

@@ -5,13 +5,15 @@
 //! units, kernel settings. [`facts`] fetches what is there in one round trip, [`plan`] compares,
 //! [`apply`] makes the changes in a second one. First contact, role and backup are apart.
 //!
-//! [`tunnel`] describes the way from the engine to the source.
+//! [`tunnel`] describes the way from the engine to the source, and [`copy`] what takes its place if
+//! nobody may replicate from there.
 //!
 //! Texts for hosts are in `templates/`. Not here: the cloud of a host, and Redis's own port.
 
 pub mod acl;
 pub mod apply;
 pub mod backup;
+pub mod copy;
 mod describe;
 pub mod description;
 pub mod engine;
@@ -35,4 +37,4 @@ pub mod users;
 pub use description::Description;
 pub use facts::Facts;
 pub use plan::Plan;
-pub use settings::{AppAccess, Position, Settings, Upstream, default_maxmemory};
+pub use settings::{AppAccess, Copied, Position, Settings, Upstream, default_maxmemory};

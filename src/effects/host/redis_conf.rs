@@ -31,6 +31,7 @@ pub fn render(settings: &Settings) -> Result<Secret> {
             let master = Upstream::master(address, &settings.passwords.replication.used);
             ("follows-master", Some(RenderedUpstream::of(&master)?), true)
         }
+        Position::CopiesSource(_) => ("copies-source", None, true),
         Position::Master => ("master", None, true),
     };
     let values = Values {
@@ -51,6 +52,7 @@ pub fn render(settings: &Settings) -> Result<Secret> {
                 value: if value.is_empty() { "\"\"".into() } else { value.clone() },
             })
             .collect(),
+        copies: role == "copies-source",
         role,
         upstream,
         tls_replication: if tls_replication { "yes" } else { "no" },
@@ -77,6 +79,7 @@ struct Values {
     replicas: String,
     maxmemory: u64,
     settings: Vec<Setting>,
+    copies: bool,
     role: &'static str,
     upstream: Option<RenderedUpstream>,
     tls_replication: &'static str,
@@ -220,7 +223,7 @@ pub fn follows_directly_by_tls(text: &str) -> bool {
     role_of(text) == Some("follows-source") && text.lines().any(|line| line == "tls-replication yes")
 }
 
-/// Returns the file's role: `follows-source`, `follows-master` or `master`; `None` if not ours.
+/// Returns the file's role, such as `follows-source` or `master`; `None` if not ours.
 pub fn role_of(text: &str) -> Option<&str> {
     text.lines().find_map(|line| line.strip_prefix("# role: "))
 }

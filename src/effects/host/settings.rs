@@ -79,6 +79,21 @@ impl Password {
     }
 }
 
+impl Passwords {
+    /// Returns the password of the user `copy`. It is made from the administrator's, so that nobody
+    /// has to keep it, and it changes with that.
+    pub fn copy(&self) -> Password {
+        let made = |from: &Secret| {
+            let text = format!("copy {}", from.expose());
+            Secret::new(infra_agent::digest::of(text.as_bytes()))
+        };
+        Password {
+            used: made(&self.admin.used),
+            also: self.admin.also.as_ref().map(made),
+        }
+    }
+}
+
 /// Rights of the app beyond those of every app, and their limits.
 #[derive(Clone, Debug, Default)]
 pub struct AppRights {
@@ -90,15 +105,26 @@ pub struct AppRights {
     pub channels: Vec<String>,
 }
 
-/// Says from where a host replicates.
+/// Says from where a host gets its data.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Position {
     /// Before the cutover: the master follows the source.
     FollowsSource(Upstream),
+    /// Before the cutover, if the source lets nobody replicate: the master is one of its own, and a
+    /// unit of the host copies the source's keys to it.
+    CopiesSource(Copied),
     /// After the cutover: the master follows nobody.
     Master,
     /// The replica follows the master, over TLS as the user `replication`.
     FollowsMaster { address: String },
+}
+
+/// The source, as an address to copy from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Copied {
+    pub upstream: Upstream,
+    /// Bytes of values that are read from the source in a second.
+    pub rate: u64,
 }
 
 /// The source, as an address to replicate from.
@@ -135,6 +161,13 @@ pub fn default_maxmemory(machine: u64) -> u64 {
     const STEP: u64 = 50 << 20;
     let share = machine / 5 * 2;
     if share < STEP { share } else { share / STEP * STEP }
+}
+
+/// Says if the copy may log in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CopyAccess {
+    Open,
+    Closed,
 }
 
 /// Says if the app may log in.

@@ -15,6 +15,7 @@ pub const ROLE: &str = include_str!("../../../templates/infra-role.sh");
 pub const AGENT_ENV: &str = include_str!("../../../templates/agent.env.tera");
 pub const AGENT_SERVICE: &str = include_str!("../../../templates/infra-agent.service.tera");
 pub const TUNNEL_SERVICE: &str = include_str!("../../../templates/infra-tunnel.service.tera");
+pub const COPY_SERVICE: &str = include_str!("../../../templates/infra-copy.service.tera");
 pub const RESTORE: &str = include_str!("../../../templates/infra-restore.sh");
 pub const BACKUP_SERVICE: &str = include_str!("../../../templates/infra-backup.service");
 pub const BACKUP_TIMER: &str = include_str!("../../../templates/infra-backup.timer.tera");

@@ -9,7 +9,7 @@ use super::description::{Description, Reaction, Unit, root_file};
 use super::engine::Layout;
 use super::programs::Binary;
 use super::reach::Reach;
-use super::settings::Position;
+use super::settings::{Copied, Position};
 use super::templates;
 use crate::effects::remote::Session;
 use crate::model::error::{Doing, Result};
@@ -22,7 +22,7 @@ pub const HOST: &str = "127.0.0.1";
 pub const PORT: u16 = 6378;
 const STATUS: &str = "/run/infra-tunnel/status.json";
 
-/// Adds the tunnel to a master that follows a source with TLS, and ends it where none is needed.
+/// Adds the tunnel to a master that follows or copies a source with TLS, and ends it where none is needed.
 pub(super) fn describe(
     position: &Position,
     agent: &Binary,
@@ -35,7 +35,7 @@ pub(super) fn describe(
         active: Some(runs),
     };
     match position {
-        Position::FollowsSource(source) => {
+        Position::FollowsSource(source) | Position::CopiesSource(Copied { upstream: source, .. }) => {
             let reach = Reach::new(&source.host, source.port, source.trust, source.seen_as.clone())?;
             if let Some(trust) = reach.trust {
                 let path = format!("/etc/systemd/system/{UNIT}");

@@ -5,7 +5,7 @@
 //! in the log is refused at a restart, and its writes are lost without an error.
 
 use super::acl::Rules;
-use super::settings::{AppAccess, AppRights, Password, Passwords};
+use super::settings::{AppAccess, AppRights, CopyAccess, Password, Passwords};
 use super::templates;
 use crate::model::error::Result;
 use crate::model::secret::Secret;
@@ -14,7 +14,12 @@ use serde::Serialize;
 /// The name of the user that the app logs in as.
 pub const APP: &str = "app";
 
-pub fn render(passwords: &Passwords, app_access: AppAccess, rights: &AppRights) -> Result<Secret> {
+pub fn render(
+    passwords: &Passwords,
+    app_access: AppAccess,
+    copy_access: CopyAccess,
+    rights: &AppRights,
+) -> Result<Secret> {
     let digests = |password: &Password| password.accepted().into_iter().map(digest).collect();
     let values = Values {
         app_commands: &rights.commands,
@@ -24,7 +29,12 @@ pub fn render(passwords: &Passwords, app_access: AppAccess, rights: &AppRights) 
             AppAccess::Open => "on",
             AppAccess::Closed => "off",
         },
+        copy_state: match copy_access {
+            CopyAccess::Open => "on",
+            CopyAccess::Closed => "off",
+        },
         app: digests(&passwords.app),
+        copy: digests(&passwords.copy()),
         replication: digests(&passwords.replication),
         backup: digests(&passwords.backup),
         monitoring: digests(&passwords.monitoring),
@@ -47,7 +57,7 @@ pub fn app_rules(app_commands: &[String]) -> Result<Rules> {
         commands: app_commands.to_vec(),
         ..AppRights::default()
     };
-    let file = render(&passwords, AppAccess::Open, &rights)?;
+    let file = render(&passwords, AppAccess::Open, CopyAccess::Closed, &rights)?;
     let line = file.expose().lines().find(|line| line.starts_with("user app "));
     Ok(Rules::read(line.unwrap_or_default()))
 }
@@ -55,6 +65,8 @@ pub fn app_rules(app_commands: &[String]) -> Result<Rules> {
 #[derive(Serialize)]
 struct Values<'a> {
     app_state: &'static str,
+    copy_state: &'static str,
+    copy: Vec<String>,
     app: Vec<String>,
     replication: Vec<String>,
     backup: Vec<String>,
@@ -63,6 +75,14 @@ struct Values<'a> {
     app_commands: &'a [String],
     app_keys: Vec<String>,
     app_channels: &'a [String],
+}
+
+/// Returns what the user `copy` may do, as rules of the file for hosts.
+#[cfg(test)]
+pub(crate) fn copy_rule() -> &'static str {
+    let line = templates::USERS_ACL.lines().find(|line| line.starts_with("user copy "));
+    line.and_then(|line| Some(&line[line.find("resetkeys")?..]))
+        .unwrap_or_default()
 }
 
 /// Returns a key pattern as an ACL rule: read and write, unless it begins with `%R~` or `%W~`.
@@ -107,7 +127,9 @@ mod tests {
             },
             ..passwords()
         };
-        let file = |passwords: Passwords| render(&passwords, AppAccess::Open, &AppRights::default()).unwrap();
+        let file = |passwords: Passwords| {
+            render(&passwords, AppAccess::Open, CopyAccess::Closed, &AppRights::default()).unwrap()
+        };
         assert_eq!(file(passwords()), file(swapped));
         let same = Passwords {
             app: Password {
@@ -131,7 +153,7 @@ mod tests {
             keys: vec!["shop:*".into(), "%R~shared:*".into()],
             channels: vec!["news.*".into()],
         };
-        let file = render(&passwords(), AppAccess::Open, &rights).unwrap();
+        let file = render(&passwords(), AppAccess::Open, CopyAccess::Open, &rights).unwrap();
         for line in file.expose().lines().filter(|line| !line.starts_with("user default ")) {
             let line = line.trim_start_matches("user ");
             server.script(&format!("ACL SETUSER {line}")).await;
@@ -165,6 +187,13 @@ mod tests {
             ("monitoring", "SLOWLOG GET", false),
             ("monitoring", "CONFIG GET masterauth", false),
             ("monitoring", "CLIENT LIST", false),
+            ("copy", "RESTORE shop:1 0 x", true),
+            ("copy", "UNLINK shop:1", true),
+            ("copy", "CLIENT KILL USER copy", true),
+            ("copy", "GET shop:1", false),
+            ("copy", "FLUSHALL", false),
+            ("copy", "CONFIG GET masterauth", false),
+            ("copy", "CLIENT LIST", false),
             ("admin", "CONFIG GET masterauth", true),
         ] {
             let answer: String = server.run(&format!("ACL DRYRUN {user} {command}")).await;

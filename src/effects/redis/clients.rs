@@ -41,6 +41,9 @@ impl Group {
 #[derive(Clone, Debug, Default, Deserialize, Serialize, PartialEq, Eq)]
 pub struct Baseline {
     groups: Vec<Counted>,
+    /// The server does not show its clients, so nobody can be found to be a stranger.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    hidden: bool,
 }
 
 #[derive(Clone, Debug, Deserialize, Serialize, PartialEq, Eq)]
@@ -64,7 +67,20 @@ impl Baseline {
         let groups = groups.into_iter().map(|(group, count)| Counted { group, count });
         Baseline {
             groups: groups.collect(),
+            hidden: false,
         }
+    }
+
+    /// Returns the baseline of a server that does not show its clients.
+    pub fn hidden() -> Self {
+        Baseline {
+            groups: Vec::new(),
+            hidden: true,
+        }
+    }
+
+    pub fn is_hidden(&self) -> bool {
+        self.hidden
     }
 
     pub fn len(&self) -> usize {

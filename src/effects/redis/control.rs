@@ -245,6 +245,11 @@ pub async fn permissions(connection: &mut Connection) -> Result<Permissions> {
     })
 }
 
+/// Finds if the host lets a replica follow, without changing anything.
+pub async fn psync(connection: &mut Connection) -> Result<Permission> {
+    probe_psync(connection).await
+}
+
 async fn probe(connection: &mut Connection, command: &Cmd) -> Result<Permission> {
     Ok(judge(&connection.ask(command).await?))
 }

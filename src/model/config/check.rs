@@ -81,6 +81,14 @@ fn source(source: &Source) -> Result<()> {
         )
         .hint("name the app's config var that holds the add-on's URL: `source: {config_var: REDIS_URL}`"));
     }
+    let slowest = 64 << 10;
+    if source.copy_rate.0 < slowest {
+        return wrong(
+            "source.copy_rate",
+            &source.copy_rate.0.to_string(),
+            "at least 64kb a second",
+        );
+    }
     if source.tls_pin.is_some() && source.tls.is_some() {
         return Err(
             Error::usage("accept `source`: `tls: verify` and `tls_pin` are two ways to trust one certificate")

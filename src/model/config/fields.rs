@@ -3,6 +3,7 @@
 //! A paragraph that begins with `Default:` says a default that the code finds out later.
 
 use crate::model::cloud::ObjectLock;
+use crate::model::follow::Follow;
 use crate::model::values::{Bytes, Cidr, Name, Pin, Span};
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -58,6 +59,18 @@ pub struct Source {
     /// Instead: `sha256:` and the 64 hexadecimal digits of the source's certificate, whatever issued it;
     /// `infra check --pin` writes it.
     pub tls_pin: Option<Pin>,
+    /// How the source is followed: `replication`, `copy`, or `auto`, which copies only if the source lets
+    /// nobody replicate; [see there](sources.md#how-a-source-is-followed).
+    ///
+    /// Default: `auto`.
+    #[serde(default)]
+    pub follow: Follow,
+    /// How much the copy reads from the source in a second, from `64kb`; inside the fence it reads as fast as it
+    /// can.
+    ///
+    /// Default: `8mb`.
+    #[serde(default = "Source::default_copy_rate")]
+    pub copy_rate: Bytes,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
@@ -67,6 +80,10 @@ pub enum SourceTls {
 }
 
 impl Source {
+    fn default_copy_rate() -> Bytes {
+        Bytes(8 << 20)
+    }
+
     /// Returns how a source that speaks TLS is trusted.
     pub fn policy(&self) -> Policy {
         self.tls_pin.map_or(Policy::Verify, |pin| Policy::Pin(pin.0))

@@ -1,5 +1,6 @@
 //! Gathers the facts that a move depends on. What cannot be seen becomes a finding with its reason.
 
+use crate::decide::follow::follower;
 use crate::decide::preflight::commands;
 use crate::decide::preflight::denials::{Denials, Denied};
 use crate::decide::preflight::{
@@ -173,6 +174,9 @@ async fn source(
         version: info.own_version(),
         follows: info.link.as_ref().map(|link| format!("{}:{}", link.host, link.port)),
         used_memory: info.used_memory,
+        keys: info.keys(),
+        follower: follower(context.config.source.follow, &permissions.psync),
+        copy_rate: context.config.source.copy_rate.0,
         maxmemory: info.maxmemory,
         policy: info.maxmemory_policy,
         evicted_keys: info.evicted_keys,

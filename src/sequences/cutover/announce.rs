@@ -133,13 +133,14 @@ impl<R: Record, P: Pair> Cutover<R, P> {
         let (fence, proof) = self.reached.fenced_proof()?;
         Ok(Promotion {
             source_run_id: fence.captured.run_id.clone(),
-            source_replid: fence.captured.replid.clone(),
+            source_replid: proof.replication_id().into(),
             offset: proof.offset(),
             fenced_at: fence.raised_at,
             last_write_at: proof.last_write_at(),
             source_keys: fence.captured.keys(),
             source_removals: proof.source_removals(),
             keys_compared: proof.keys_compared(),
+            follower: self.follower,
             hold_until,
         })
     }

@@ -5,12 +5,15 @@ use super::look;
 use super::pair::Pair;
 use super::record::Record;
 use super::state::Cutover;
-use crate::decide::cutover::Stillness;
+use crate::decide::cutover::{MasterRole, Stillness};
+use crate::effects::host::copy::Asked;
 use crate::effects::wait::{Look, Wait};
 use crate::model::error::{Error, Result};
+use crate::model::follow::Follower;
 use crate::model::size;
 use crate::sequences::setup::follow::still_follows;
-use wire::info::{Info, ServerRole};
+use std::time::Duration;
+use wire::info::Info;
 
 impl<R: Record, P: Pair> Cutover<R, P> {
     pub(super) async fn close_access(&mut self) -> Result<()> {
@@ -23,8 +26,8 @@ impl<R: Record, P: Pair> Cutover<R, P> {
     }
 
     pub(super) async fn prove_unwritten(&mut self) -> Result<()> {
-        let info = self.setup.master.connect(0).await?.info().await?;
-        if info.role == ServerRole::Replica {
+        let (role, _) = look::role(&mut self.setup.master.connect(0).await?, &self.history).await?;
+        if role == MasterRole::Following {
             return Ok(());
         }
         let step = self.setup.ui.step("prove that our side is unused");
@@ -91,7 +94,28 @@ impl<R: Record, P: Pair> Cutover<R, P> {
         Ok(())
     }
 
+    /// Waits for one sweep, after which the master has what the source had when it began.
+    async fn await_sweep(&mut self) -> Result<()> {
+        let step = self.setup.ui.step("sync");
+        let setup = &mut self.setup;
+        let asked = Asked {
+            hold: Duration::ZERO,
+            // What the source lost is looked at by the next cutover.
+            accept_deletions: false,
+            deadline: setup.limits.sync,
+        };
+        let report = self.interrupt.or(setup.pair.sweep(asked)).await?;
+        step.done(format!(
+            "the master copies the source again, {} keys",
+            size::count(report.keys)
+        ));
+        Ok(())
+    }
+
     pub(super) async fn await_sync(&mut self) -> Result<()> {
+        if self.follower == Follower::Copy {
+            return self.await_sweep().await;
+        }
         let step = self.setup.ui.step("sync");
         let setup = &self.setup;
         let (source, master, replica) = tokio::try_join!(

@@ -7,6 +7,7 @@ use crate::effects::wait::Pauses;
 use crate::model::clock::Instant;
 use crate::model::error::{Error, Result};
 use crate::ui::Step;
+use infra_agent::copy::CLIENT_NAME;
 use std::time::Duration;
 
 /// How long disconnected clients may come back before that is an error.
@@ -46,7 +47,8 @@ pub fn may_write<'a>(clients: &'a [Client], own: u64, onlookers: &Baseline) -> V
 }
 
 pub(super) fn is_strange(client: &Client, own: u64) -> bool {
-    client.id != own && client.name != own_name() && !client.is_replication()
+    let is_ours = client.name == own_name() || client.name == CLIENT_NAME;
+    client.id != own && !is_ours && !client.is_replication()
 }
 
 /// Returns true if the last command of a client was a look.
@@ -62,6 +64,9 @@ pub(super) fn does_nothing(client: &Client) -> bool {
 
 /// Describes who is connected and may write; `None` for nobody.
 pub async fn left(source: &mut Connection, baseline: &Baseline) -> Result<Option<String>> {
+    if baseline.is_hidden() {
+        return Ok(None);
+    }
     let own = control::own_id(source).await?;
     let clients = control::clients(source).await?;
     let left = may_write(&clients, own, baseline);
@@ -80,6 +85,9 @@ pub async fn await_gone(
     step: &Step,
 ) -> Result<usize> {
     await_grace(source, baseline, end, step).await?;
+    if baseline.is_hidden() {
+        return Ok(0);
+    }
     let own = control::own_id(source).await?;
     let clients = control::clients(source).await?;
     let ids: Vec<u64> = may_write(&clients, own, baseline)
@@ -134,6 +142,14 @@ impl Unseen {
 
 /// Waits until `end`: a process that was asked to stop may live, and come back, until then.
 pub async fn await_grace(source: &mut Connection, onlookers: &Baseline, end: Instant, step: &Step) -> Result<()> {
+    if onlookers.is_hidden() {
+        step.update(format!(
+            "the source does not show its clients; processes that were replaced may live for {} s more",
+            end.remaining().as_secs()
+        ));
+        tokio::time::sleep(end.remaining()).await;
+        return Ok(());
+    }
     let own = control::own_id(source).await?;
     while !end.has_passed() {
         let clients = control::clients(source).await?;
@@ -161,6 +177,12 @@ pub async fn disconnect(
     away: Duration,
     step: &Step,
 ) -> Result<Disconnected> {
+    if onlookers.is_hidden() {
+        return Ok(Disconnected {
+            disconnected: 0,
+            persistent: None,
+        });
+    }
     let own = control::own_id(source).await?;
     let end = Instant::now().after(DISCONNECTING);
     let mut unseen = Unseen::begin();

@@ -22,6 +22,9 @@ pub struct Outcome {
     pub keys_compared_in_fence: Option<u64>,
     /// Writes that the source took after the fence; `None` if its stream was not watched.
     pub late_writes: Option<u64>,
+    /// Late writes were looked for by a second comparison, since no stream of the source was watched.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub late_by_comparison: bool,
     /// Writes that the master took from unknown clients before app access was open.
     pub foreign_writes: u64,
     /// The source's replication offset at the fence, bytes.
@@ -73,6 +76,10 @@ impl Outcome {
             (None, _) => {}
         }
         match (self.phase, self.late_writes) {
+            (_, Some(0)) if self.late_by_comparison => line(
+                "late writes",
+                "0: a second comparison shows no key that only the source can have changed".into(),
+            ),
             (_, Some(0)) => line(
                 "late writes",
                 "0: the source's stream shows none since the fence".into(),

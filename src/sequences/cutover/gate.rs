@@ -5,8 +5,11 @@
 //! source is the process that was compared. A comparison says itself what it does not look at.
 
 mod baseline;
+pub mod copied;
+mod either;
 
 pub use baseline::{Baseline, compare};
+pub use either::Compared;
 
 use super::fence::Fence;
 use super::ground::Ground;
@@ -33,6 +36,8 @@ const JOINING: Duration = Duration::from_secs(3);
 /// Shows that the gate held. Its offset is the source's at the fence.
 #[derive(Debug)]
 pub struct Proof {
+    /// Whose stream the offset is in.
+    replication_id: String,
     offset: u64,
     keys_compared: u64,
     keys_compared_in_fence: u64,
@@ -43,6 +48,10 @@ pub struct Proof {
 }
 
 impl Proof {
+    pub fn replication_id(&self) -> &str {
+        &self.replication_id
+    }
+
     pub fn offset(&self) -> u64 {
         self.offset
     }
@@ -174,6 +183,7 @@ pub async fn prove<P: Logs>(fence: &Fence, sides: &Sides, baseline: &mut Baselin
         );
     }
     Ok(Proof {
+        replication_id: baseline.replid.clone(),
         offset,
         keys_compared: baseline.comparison.compared,
         keys_compared_in_fence: keys.len() as u64,
@@ -188,21 +198,25 @@ pub async fn prove_still<P: Logs>(
     fence: &Fence,
     sides: &Sides,
     promotion: &Promotion,
-    source: (&Watch, Stillness),
+    source: (Option<&Watch>, Stillness),
     ours: Stillness,
     pair: &mut P,
 ) -> Result<Proof> {
     let (watch, stillness) = source;
     let (now, (master, replica)) = tokio::try_join!(fence.check(), joined_pair(sides))?;
-    watch.reach(now.master_repl_offset, DRAIN).await?;
+    if let Some(watch) = watch {
+        watch.reach(now.master_repl_offset, DRAIN).await?;
+    }
     let mut wrong = logs::objections_of(&master, &replica, pair).await;
-    if stillness != Stillness::Still || watch.seen().writes > 0 {
+    if stillness != Stillness::Still || watch.is_some_and(|watch| watch.seen().writes > 0) {
         wrong.push("the source was written to since the promotion".to_string());
     }
     if ours == Stillness::Unknown {
         wrong.push("our side's stream does not tell whether it was written to since the promotion".into());
     }
-    if now.run_id != promotion.source_run_id || now.replid != promotion.source_replid {
+    // The promotion of a copy has an id of our own master.
+    let is_other = promotion.follower.is_replication() && now.replid != promotion.source_replid;
+    if now.run_id != promotion.source_run_id || is_other {
         wrong.push("the source was restarted since the promotion".into());
     }
     if master.role != ServerRole::Master {
@@ -218,6 +232,7 @@ pub async fn prove_still<P: Logs>(
         );
     }
     Ok(Proof {
+        replication_id: promotion.source_replid.clone(),
         offset: promotion.offset,
         keys_compared: promotion.keys_compared,
         keys_compared_in_fence: 0,

@@ -6,6 +6,7 @@ use crate::decide::vars::{DetachVars, Moved};
 use crate::effects::platform::{Crashed, Standing};
 use crate::effects::redis::clients::Baseline as ClientBaseline;
 use crate::model::error::{Error, Result};
+use crate::model::follow::Follower;
 use crate::model::phase::{Command, FenceKind, Phase};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -86,6 +87,10 @@ pub struct Promotion {
     #[serde(default)]
     pub source_removals: Option<OwnRemovals>,
     pub keys_compared: u64,
+    /// How the master got the data. A copy has no stream of the source: replication id and offset
+    /// are then the master's own.
+    #[serde(default, skip_serializing_if = "Follower::is_replication")]
+    pub follower: Follower,
     /// The end of the pause of `promote`; `None` if the switch follows at once.
     pub hold_until: Option<Timestamp>,
 }
@@ -318,6 +323,7 @@ mod tests {
                 expired_fields: 6,
             }),
             keys_compared: 3,
+            follower: Follower::Copy,
             hold_until: None,
         });
         let text = serde_json::to_value(&entry).unwrap();

@@ -1,5 +1,6 @@
 //! Looks at the world before a decision, and at single facts of it.
 
+use super::gate::copied;
 use super::history::{History, Promotion};
 use super::pair::Pair;
 use super::record::Record;
@@ -9,11 +10,13 @@ use super::sides::Sides;
 use super::watch::{READING, Seen, Watch, command_table};
 use crate::decide::cutover::{MasterRole, Past, Stillness, World};
 use crate::decide::vars::{self, Points};
+use crate::effects::host::copy;
 use crate::effects::platform::{ConfigVars, Platform};
 use crate::effects::redis::control::{self, Permission};
 use crate::effects::redis::{Connection, Server, exists, sample};
 use crate::model::clock::Instant;
 use crate::model::error::{Error, Result};
+use crate::model::follow::Follower;
 use crate::model::phase::{Command, FenceKind, Phase};
 use crate::ui::Step;
 use std::time::Duration;
@@ -25,11 +28,7 @@ const LINKING: Duration = Duration::from_secs(15);
 /// Returns what is there now. It asks for writes since a promotion only where that matters.
 pub async fn world<R: Record, P: Pair>(setup: &Setup<R, P>, command: Command, history: &History) -> Result<World> {
     let mut master = setup.master.connect(0).await?;
-    let info = master.info().await?;
-    let role = match info.role {
-        ServerRole::Master => MasterRole::Promoted,
-        ServerRole::Replica => MasterRole::Following,
-    };
+    let (role, _) = role(&mut master, history).await?;
     let (app, release_pending) = apps(setup).await?;
     let promotion = match history.phase {
         Some(Phase::Promoted | Phase::Switching) => history.promotion.as_ref(),
@@ -57,6 +56,22 @@ pub async fn world<R: Record, P: Pair>(setup: &Setup<R, P>, command: Command, hi
         source,
         ours,
     })
+}
+
+/// Returns the role of the master, and how it gets, or got, the source's data. A master that copies
+/// is one of its own: it is promoted once the copy may not log in any more.
+pub async fn role(master: &mut Connection, history: &History) -> Result<(MasterRole, Follower)> {
+    if master.info().await?.role == ServerRole::Replica {
+        return Ok((MasterRole::Following, Follower::Replication));
+    }
+    if control::user_is_on(master, copy::USER).await? == Some(true) {
+        return Ok((MasterRole::Following, Follower::Copy));
+    }
+    let promotion = history.promotion.as_ref();
+    Ok((
+        MasterRole::Promoted,
+        promotion.map_or(Follower::Replication, |promotion| promotion.follower),
+    ))
 }
 
 /// Returns which side the vars of all apps name, and whether a release of any of them is under way.
@@ -117,6 +132,10 @@ pub async fn source_stillness(
     master: &Server,
     promotion: &Promotion,
 ) -> Result<(Stillness, Option<Watch>)> {
+    if promotion.follower == Follower::Copy {
+        let (ours, _) = our_stillness(master, source, promotion).await?;
+        return Ok((copied::stillness(source, master, promotion, ours).await?, None));
+    }
     let Some((watch, info)) = stream_since(source, master, promotion, promotion.offset).await? else {
         return Ok((Stillness::Unknown, None));
     };

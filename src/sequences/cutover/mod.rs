@@ -34,6 +34,7 @@ mod ground;
 pub mod history;
 mod interrupt;
 mod keys;
+mod late;
 mod logs;
 mod look;
 mod onlookers;

@@ -22,9 +22,20 @@ const PERIOD: Duration = Duration::from_millis(250);
 pub(super) struct Onlookers {
     seen: Arc<Mutex<Sightings>>,
     listing: JoinHandle<()>,
+    /// The source does not show its clients.
+    hidden: bool,
 }
 
 impl Onlookers {
+    /// Stands for a source that does not show its clients.
+    pub(super) fn hidden() -> Self {
+        Onlookers {
+            seen: Arc::default(),
+            listing: tokio::spawn(async {}),
+            hidden: true,
+        }
+    }
+
     /// Begins to list the clients, over an open connection.
     pub(super) fn watch(mut source: Connection) -> Self {
         let seen = Arc::new(Mutex::new(Sightings::default()));
@@ -40,11 +51,18 @@ impl Onlookers {
                 tokio::time::sleep(PERIOD).await;
             }
         });
-        Onlookers { seen, listing }
+        Onlookers {
+            seen,
+            listing,
+            hidden: false,
+        }
     }
 
     /// Returns the clients that only look, and ends the lists. Watches idle ones for `patience` longer.
     pub(super) async fn known(&mut self, patience: Duration, step: &Step) -> Result<Baseline> {
+        if self.hidden {
+            return Ok(Baseline::hidden());
+        }
         let end = Instant::now().after(patience);
         loop {
             let undecided = lock(&self.seen).undecided()?;

@@ -3,10 +3,12 @@
 use super::fence::Fence;
 use super::gate::Proof;
 use super::logs::Logs;
+use crate::effects::host::copy::{self, Asked};
 use crate::effects::host::role;
 use crate::effects::host::settings::AppAccess;
 use crate::effects::remote::{Session, Target};
 use crate::model::error::{Error, Result};
+use infra_agent::record::SweepReport;
 use std::time::Duration;
 
 /// How long a host may take to let us in.
@@ -20,6 +22,8 @@ pub trait Pair: Logs + Send {
     fn promote(&mut self, proof: &Proof, fence: &Fence) -> impl Future<Output = Result<()>> + Send;
     /// Sets whether the app may log in, on both hosts.
     fn set_app_access(&mut self, open: bool) -> impl Future<Output = Result<()>> + Send;
+    /// Makes the copy go through all keys once more, and returns what it found.
+    fn sweep(&mut self, asked: Asked) -> impl Future<Output = Result<SweepReport>> + Send;
     /// Makes the master follow the source again. Its own writes are lost: the caller proved none.
     fn follow_source(&mut self) -> impl Future<Output = Result<()>> + Send;
 }
@@ -90,11 +94,11 @@ impl Pair for Hosts {
         Ok(())
     }
 
-    async fn promote(&mut self, proof: &Proof, fence: &Fence) -> Result<()> {
+    async fn promote(&mut self, proof: &Proof, _fence: &Fence) -> Result<()> {
         let epoch = self.epoch;
         let (master, _) = self.sessions().await?;
         let proven = role::Proven {
-            replication_id: &fence.captured.replid,
+            replication_id: proof.replication_id(),
             offset: proof.offset(),
         };
         role::promote(master, &proven, epoch).await?;
@@ -113,6 +117,11 @@ impl Pair for Hosts {
             role::set_app_access(replica, access, epoch)
         )?;
         Ok(())
+    }
+
+    async fn sweep(&mut self, asked: Asked) -> Result<SweepReport> {
+        let (master, _) = self.sessions().await?;
+        copy::sweep(master, asked).await
     }
 
     async fn follow_source(&mut self) -> Result<()> {

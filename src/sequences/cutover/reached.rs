@@ -5,7 +5,7 @@
 //! lead to none: a test of `decide` walks all of them.
 
 use super::fence::Fence;
-use super::gate::{Baseline, Proof};
+use super::gate::{Compared as Comparison, Proof};
 use super::history::out_of_order;
 use super::onlookers::Onlookers;
 use super::sides::Sides;
@@ -20,8 +20,8 @@ pub(super) enum Reached {
     #[default]
     Begun,
     Connected(Sides, Onlookers),
-    Compared(Sides, Onlookers, Baseline),
-    Fenced(Fence, Sides, Baseline),
+    Compared(Sides, Onlookers, Comparison),
+    Fenced(Fence, Sides, Comparison),
     /// A fence without a comparison: an earlier run promoted, or the way back is taken.
     FencedAgain(Fence, Option<Sides>),
     /// The connections are kept for the look at our master after its promotion.
@@ -32,7 +32,7 @@ use Reached::{Begun, Compared, Connected, Fenced, FencedAgain, Proven};
 
 impl Reached {
     /// Adds a comparison to the connections that it was made over.
-    pub fn compared(&mut self, baseline: Baseline) {
+    pub fn compared(&mut self, baseline: Comparison) {
         *self = match take(self) {
             Connected(sides, onlookers) => Compared(sides, onlookers, baseline),
             other => other,
@@ -51,7 +51,7 @@ impl Reached {
     /// Adds a proof. Returns the watch of the comparison that it completes, if there was one.
     pub fn proven(&mut self, proof: Proof) -> Option<Watch> {
         let (next, watch) = match take(self) {
-            Fenced(fence, sides, baseline) => (Proven(fence, proof, sides), Some(baseline.into_watch())),
+            Fenced(fence, sides, baseline) => (Proven(fence, proof, sides), baseline.into_watch()),
             FencedAgain(fence, Some(sides)) => (Proven(fence, proof, sides), None),
             other => (other, None),
         };
@@ -94,7 +94,7 @@ impl Reached {
         }
     }
 
-    pub fn comparison(&mut self) -> Result<(&mut Onlookers, &mut Baseline)> {
+    pub fn comparison(&mut self) -> Result<(&mut Onlookers, &mut Comparison)> {
         let Compared(_, onlookers, baseline) = self else {
             return Err(out_of_order("a comparison"));
         };
@@ -105,7 +105,7 @@ impl Reached {
         self.fence().ok_or_else(|| out_of_order("a fence"))
     }
 
-    pub fn fenced_comparison(&mut self) -> Result<(&Fence, &mut Sides, &mut Baseline)> {
+    pub fn fenced_comparison(&mut self) -> Result<(&Fence, &mut Sides, &mut Comparison)> {
         let Fenced(fence, sides, baseline) = self else {
             return Err(out_of_order("a fence after a comparison"));
         };

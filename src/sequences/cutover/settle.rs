@@ -10,6 +10,7 @@ use crate::decide::vars::Points;
 use crate::effects::redis::control;
 use crate::model::clock::Instant;
 use crate::model::error::Result;
+use crate::model::follow::Follower;
 use crate::model::phase::Phase;
 use crate::model::size;
 use jiff::Timestamp;
@@ -37,9 +38,12 @@ impl<R: Record, P: Pair> Cutover<R, P> {
             let Some((_, baseline)) = &comparison else {
                 return Ok(None);
             };
+            let Some(watch) = baseline.watch() else {
+                return Ok(None);
+            };
             // A broken stream would show no write either.
-            baseline.watch().unbroken()?;
-            Ok(baseline.watch().quiet_for())
+            watch.unbroken()?;
+            Ok(watch.quiet_for())
         };
         let gone = clients::await_gone(
             &mut connection,
@@ -139,6 +143,9 @@ impl<R: Record, P: Pair> Cutover<R, P> {
 
     /// Watches the source's stream for a while after the pause, and computes the write gap.
     pub(super) async fn watch_late_writes(&mut self) -> Result<()> {
+        if self.follower == Follower::Copy {
+            return self.compare_for_late_writes().await;
+        }
         let step = self.setup.ui.step("settle");
         let watch = match self.source_watch.take() {
             Some(watch) => Some(watch),
@@ -226,7 +233,7 @@ impl<R: Record, P: Pair> Cutover<R, P> {
     }
 
     /// Shows the first late writes. If there are more, a file gets all of them.
-    fn tell_late(&mut self, late: &Late) {
+    pub(super) fn tell_late(&mut self, late: &Late) {
         for line in late.lines.iter().take(SHOWN) {
             self.outcome.notes.push(format!("late write: {line}"));
         }

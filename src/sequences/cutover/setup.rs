@@ -2,6 +2,7 @@
 
 use super::pair::Pair;
 use super::record::Record;
+use crate::decide::follow::LONG;
 use crate::decide::vars::{Naming, Place};
 use crate::effects::interrupt::Interrupt;
 use crate::effects::platform::Platform;
@@ -34,6 +35,8 @@ pub struct Setup<R: Record, P: Pair> {
     pub fence: Option<FenceKind>,
     /// `--accept-loss`: a source that lost a good part of its keys is followed all the same.
     pub accept_loss: bool,
+    /// `--without-watch`: the app may wait for longer than a minute while everything is compared.
+    pub without_watch: bool,
     /// A folder on this computer, for lists that are too long to be shown.
     pub folder: PathBuf,
     pub limits: Limits,
@@ -79,6 +82,8 @@ pub struct Limits {
     pub sync: Duration,
     /// Rounds in which the full comparison may converge.
     pub rounds: u32,
+    /// How long the app may wait without `--without-watch` while everything is compared.
+    pub unwatched: Duration,
 }
 
 impl Default for Limits {
@@ -93,6 +98,7 @@ impl Default for Limits {
             settle: Duration::from_secs(5),
             sync: Duration::from_secs(60 * 60),
             rounds: 30,
+            unwatched: LONG,
         }
     }
 }

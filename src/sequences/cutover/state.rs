@@ -14,6 +14,7 @@ use crate::effects::platform::Crashed;
 use crate::effects::redis::Connection;
 use crate::model::clock::Instant;
 use crate::model::error::Result;
+use crate::model::follow::Follower;
 use crate::model::phase::Command;
 use std::collections::{BTreeMap, BTreeSet};
 use tokio::task::JoinHandle;
@@ -25,6 +26,8 @@ pub struct Cutover<R: Record, P: Pair> {
     pub(super) history: History,
     /// The look at the world that the last decision rests on.
     pub(super) seen: World,
+    /// How the master gets, or got, the source's data.
+    pub(super) follower: Follower,
     pub(super) reached: Reached,
     /// The source's stream since the promotion's point.
     pub(super) source_watch: Option<Watch>,
@@ -66,12 +69,14 @@ impl<R: Record, P: Pair> Cutover<R, P> {
     pub(super) async fn new(setup: Setup<R, P>, command: Command) -> Result<Self> {
         let history = setup.record.history()?;
         let seen = look::world(&setup, command, &history).await?;
+        let (_, follower) = look::role(&mut setup.master.connect(0).await?, &history).await?;
         Ok(Cutover {
             interrupt: Interrupt::new(setup.interrupt.clone(), command),
             history,
             setup,
             command,
             seen,
+            follower,
             reached: Reached::default(),
             source_watch: None,
             our_watch: None,

@@ -1,6 +1,7 @@
 //! Performs the steps that touch Redis and the hosts. Those that touch the app are in `app`.
 
 use super::fence::Fence;
+use super::gate::{Compared, copied};
 use super::onlookers::Onlookers;
 use super::pair::Pair;
 use super::reached::Reached;
@@ -14,6 +15,7 @@ use crate::decide::vars::Points;
 use crate::effects::redis::control::{self, Permission};
 use crate::model::clock::milliseconds;
 use crate::model::error::{Error, Result};
+use crate::model::follow::Follower;
 use crate::model::phase::{Command, FenceKind};
 use crate::model::size;
 use jiff::Timestamp;
@@ -66,15 +68,19 @@ impl<R: Record, P: Pair> Cutover<R, P> {
         let setup = &mut self.setup;
         let mut sides = Sides::connect(&setup.source, &setup.master, &setup.replica).await?;
         let permissions = control::permissions(&mut sides.source).await?;
+        // A copy rests on comparisons alone: what a client wrote is found by them.
+        let denied = |permission: &Permission| matches!(permission, Permission::Denied(_));
+        let hides_clients =
+            self.follower == Follower::Copy && (denied(&permissions.client_list) || denied(&permissions.client_kill));
         for (what, permission, needed) in [
             (
                 "CLIENT PAUSE … WRITE",
                 &permissions.pause_writes,
                 self.seen.fence == FenceKind::Pause,
             ),
-            ("PSYNC", &permissions.psync, true),
-            ("CLIENT LIST", &permissions.client_list, true),
-            ("CLIENT KILL", &permissions.client_kill, true),
+            ("PSYNC", &permissions.psync, self.follower == Follower::Replication),
+            ("CLIENT LIST", &permissions.client_list, !hides_clients),
+            ("CLIENT KILL", &permissions.client_kill, !hides_clients),
         ] {
             if let (Permission::Denied(reason), true) = (permission, needed) {
                 return Err(
@@ -95,7 +101,7 @@ impl<R: Record, P: Pair> Cutover<R, P> {
             .hint("run `infra up`, which points the master at it anew, then the same command again"));
         }
         look::link(&setup.master, &sides, setup.limits.sync, &step).await?;
-        if master.role == ServerRole::Replica {
+        if master.role == ServerRole::Replica || self.follower == Follower::Copy {
             let waiting = logs::wait(&sides, setup.limits.sync, &step);
             self.interrupt.or(waiting).await?;
         }
@@ -109,7 +115,16 @@ impl<R: Record, P: Pair> Cutover<R, P> {
             .hint("take a larger `hosts.instance_type`, or raise `redis.maxmemory`"));
         }
         setup.pair.ready().await?;
-        let onlookers = Onlookers::watch(sides.source.clone());
+        let onlookers = if hides_clients {
+            self.outcome.notes.push(
+                "the source does not show its clients, or lets none be disconnected: whether a process still writes there \
+                 is known by the platform's list of processes and by the comparisons"
+                    .into(),
+            );
+            Onlookers::hidden()
+        } else {
+            Onlookers::watch(sides.source.clone())
+        };
         self.reached = Reached::Connected(sides, onlookers);
         step.done("hosts and source answer; what the fence and its proof need is allowed");
         Ok(())
@@ -117,34 +132,49 @@ impl<R: Record, P: Pair> Cutover<R, P> {
 
     async fn compare(&mut self) -> Result<()> {
         let step = self.setup.ui.step("compare");
+        let allowed = self.allowed();
         let sides = self.reached.connections()?;
+        let setup = &mut self.setup;
         let comparing = async {
-            let mut baseline = gate::compare(
-                &self.setup.source,
-                &self.setup.master,
-                sides,
-                self.setup.limits.rounds,
-                &step,
-            )
-            .await?;
+            if self.follower == Follower::Copy {
+                let (source, master) = (&setup.source, &setup.master);
+                let compared = copied::compare(source, master, &mut setup.pair, allowed, &step).await?;
+                return Ok(Compared::Copied(compared));
+            }
+            let mut baseline = gate::compare(&setup.source, &setup.master, sides, setup.limits.rounds, &step).await?;
             baseline.shrink().await?;
-            Ok(baseline)
+            Ok(Compared::Followed(baseline))
         };
         let baseline = self.interrupt.or(comparing).await?;
-        let comparison = &baseline.comparison;
+        let comparison = baseline.comparison();
         let hot = comparison.missing + comparison.extra + comparison.different;
         let but = match hot {
             0 => String::new(),
             hot => format!(" but {hot} that are written all the time and follow inside the fence"),
         };
-        step.done(format!(
-            "{} keys identical{but}, {} rounds",
-            size::count(comparison.compared),
-            comparison.rounds.len()
-        ));
+        step.done(match &baseline {
+            Compared::Followed(_) => format!(
+                "{} keys identical{but}, {} rounds",
+                size::count(comparison.compared),
+                comparison.rounds.len()
+            ),
+            Compared::Copied(copied) => format!(
+                "{} keys, {hot} of them on their way; inside the fence all are copied and compared once more, about {}",
+                size::count(comparison.compared),
+                size::duration(copied.took)
+            ),
+        });
         self.outcome.notes.extend(comparison.later_said());
         self.reached.compared(baseline);
         Ok(())
+    }
+
+    /// Returns what the operator allowed a copy.
+    fn allowed(&self) -> copied::Allowed {
+        copied::Allowed {
+            loss: self.setup.accept_loss,
+            longest: (!self.setup.without_watch).then_some(self.setup.limits.unwatched),
+        }
     }
 
     async fn raise_fence(&mut self) -> Result<()> {
@@ -182,9 +212,23 @@ impl<R: Record, P: Pair> Cutover<R, P> {
 
     async fn drain(&mut self) -> Result<()> {
         let step = self.setup.ui.step("drain");
+        let allowed = self.allowed();
         let (fence, sides, baseline) = self.reached.fenced_comparison()?;
-        gate::drain(fence, sides, baseline, &step).await?;
-        step.done("master and replica have applied all of it");
+        match baseline {
+            Compared::Followed(baseline) => {
+                gate::drain(fence, sides, baseline, &step).await?;
+                step.done("master and replica have applied all of it");
+            }
+            Compared::Copied(baseline) => {
+                let pair = &mut self.setup.pair;
+                let report = copied::drain(fence, sides, baseline, pair, allowed, &step).await?;
+                step.done(format!(
+                    "the last sweep found {} keys new or changed and {} deleted; the replica has them",
+                    size::count(report.changed),
+                    size::count(report.deleted)
+                ));
+            }
+        }
         Ok(())
     }
 
@@ -193,16 +237,22 @@ impl<R: Record, P: Pair> Cutover<R, P> {
         let (fence, sides, baseline) = self.reached.fenced_comparison()?;
         // The bucket confirms the lock meanwhile, since the promotion follows the proof at once.
         let setup = &mut self.setup;
-        let (proof, ours) = tokio::join!(
-            gate::prove(fence, sides, baseline, &mut setup.pair),
-            setup.record.confirm()
-        );
+        let proving = async {
+            match baseline {
+                Compared::Followed(baseline) => gate::prove(fence, sides, baseline, &mut setup.pair).await,
+                Compared::Copied(baseline) => copied::prove(fence, sides, baseline, &mut setup.pair, &step).await,
+            }
+        };
+        let (proof, ours) = tokio::join!(proving, setup.record.confirm());
         ours?;
         let proof = proof?;
-        step.done(format!(
-            "{} keys written meanwhile are identical, the source has not moved",
-            size::count(proof.keys_compared_in_fence())
-        ));
+        let compared = size::count(proof.keys_compared_in_fence());
+        step.done(match self.follower {
+            Follower::Replication => {
+                format!("{compared} keys written meanwhile are identical, the source has not moved")
+            }
+            Follower::Copy => format!("all {compared} keys are identical, the source has not moved"),
+        });
         self.outcome.keys_compared = Some(proof.keys_compared());
         self.outcome.keys_compared_in_fence = Some(proof.keys_compared_in_fence());
         self.outcome.source_offset = Some(proof.offset());
@@ -218,13 +268,15 @@ impl<R: Record, P: Pair> Cutover<R, P> {
         let promotion = self.history.promoted()?;
         let (ours, seen) = self.our_stillness().await?;
         let (source, watch) = look::source_stillness(&self.setup.source, &self.setup.master, promotion).await?;
-        let Some(watch) = watch else {
+        let is_known = watch.is_some() || promotion.follower == Follower::Copy;
+        if !is_known {
             return Err(
                 Error::unproven("take over the promotion: the source's stream does not continue from there")
                     .hint("run the same command again: it follows the source again first"),
             );
-        };
-        let proof = gate::prove_still(fence, sides, promotion, (&watch, source), ours, &mut self.setup.pair).await?;
+        }
+        let watched = (watch.as_ref(), source);
+        let proof = gate::prove_still(fence, sides, promotion, watched, ours, &mut self.setup.pair).await?;
         step.done(match ours {
             Stillness::Moved => "nothing was written on the source since the promotion; somebody wrote to our side",
             _ => "nothing was written on either side since the promotion",
@@ -235,7 +287,7 @@ impl<R: Record, P: Pair> Cutover<R, P> {
         self.outcome.keys_compared = Some(proof.keys_compared());
         self.outcome.source_offset = Some(proof.offset());
         self.reached.proven(proof);
-        self.source_watch = Some(watch);
+        self.source_watch = watch;
         Ok(())
     }
 

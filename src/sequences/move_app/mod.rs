@@ -25,6 +25,8 @@ pub struct Plan<'a> {
     pub hold_was_asked_for: bool,
     /// A source that lost a good part of its keys is followed all the same.
     pub accept_loss: bool,
+    /// The app may wait for longer than a minute while everything is compared.
+    pub without_watch: bool,
     pub leave: &'a [String],
     pub confirmed: &'a Confirmed,
     /// Says for the confirmation what is about to happen.
@@ -141,6 +143,7 @@ impl App<'_> {
             naming,
             fence: plan.fence,
             accept_loss: plan.accept_loss,
+            without_watch: plan.without_watch,
             folder: context.common.inventory.clone(),
             config_var: context.config.app.config_var.clone(),
             limits: plan.limits,
@@ -162,6 +165,7 @@ mod tests {
             keys_compared: Some(100_240),
             keys_compared_in_fence: Some(240),
             late_writes: Some(0),
+            late_by_comparison: false,
             foreign_writes: 0,
             source_offset: Some(73_400_320),
             release: Some(17),

@@ -7,12 +7,14 @@ use crate::effects::cloud::ssm::Parameters;
 use crate::effects::host::programs::Programs;
 use crate::effects::host::settings::{AppRights, Password, Passwords};
 use crate::effects::host::{
-    AppAccess, Description, Facts, Plan, Position, Settings, apply, backup, default_maxmemory, first_contact, plan, tls,
+    AppAccess, Copied, Description, Facts, Plan, Position, Settings, apply, backup, default_maxmemory, first_contact,
+    plan, tls,
 };
 use crate::effects::remote::{HostKey, KeyPair, Session, Target};
 use crate::model::cloud::Instance;
 use crate::model::config::Config;
 use crate::model::error::{Doing, Error, Result};
+use crate::model::follow::Follower;
 use crate::model::names::Names;
 use crate::model::role::Role;
 use crate::model::rotation::{Rotation, Stage};
@@ -206,7 +208,13 @@ impl Pair<'_> {
                         .hint("correct `source` in infra.yml, then run `infra check`")
                 })?;
                 upstream.seen_as = Some(self.address(role)?.into());
-                Position::FollowsSource(upstream)
+                match self.source.record.follower {
+                    Follower::Replication => Position::FollowsSource(upstream),
+                    Follower::Copy => Position::CopiesSource(Copied {
+                        upstream,
+                        rate: self.config.source.copy_rate.0,
+                    }),
+                }
             }
         };
         let mut settings = self.source.record.settings.clone();

@@ -2,9 +2,10 @@
 //!
 //! [`access`] looks up who may come in, [`wanted`] turns the configuration into values, [`source`]
 //! knows the hosted Redis, [`hosts`] makes one host what it should be, [`restore_instance`] makes
-//! one more, [`follow`] waits for the data, [`state_writer`] stores the state.
+//! one more, [`follow`] and [`copied`] wait for the data, [`state_writer`] stores the state.
 
 pub mod access;
+pub mod copied;
 pub mod follow;
 pub mod hosts;
 pub mod restore_instance;

@@ -1,8 +1,10 @@
 //! The facts of the source: asked while the pair may follow it, remembered afterwards.
 
+use crate::decide::follow::follower;
 use crate::effects::host::Upstream;
-use crate::effects::redis::{Server, Trust, survey};
+use crate::effects::redis::{Server, Trust, control, survey};
 use crate::model::error::Result;
+use crate::model::follow::Follow;
 use crate::model::state::SourceRecord;
 use trust::Policy;
 
@@ -22,9 +24,10 @@ impl Known {
         }
     }
 
-    pub async fn ask(server: &Server, addon: Option<String>) -> Result<Self> {
+    pub async fn ask(server: &Server, follow: Follow, addon: Option<String>) -> Result<Self> {
         let mut connection = server.connect(0).await?;
         let info = connection.info().await?;
+        let psync = control::psync(&mut connection).await?;
         let mut settings = survey::followed_settings(&mut connection).await?;
         settings.insert("maxmemory-policy".into(), info.maxmemory_policy.clone());
         Ok(Known {
@@ -35,6 +38,7 @@ impl Known {
                 version: Some(info.own_version().to_string()),
                 // The tunnel checks it: the engine has no use for it.
                 certificate: None,
+                follower: follower(follow, &psync),
                 settings,
             },
         })

@@ -11,7 +11,7 @@ use crate::model::error::Result;
 use crate::model::role::Role;
 use crate::model::size;
 use crate::sequences::context::{Context, Environment, KnownPair};
-use infra_agent::record::TunnelStatus;
+use infra_agent::record::{CopyStatus, TunnelStatus};
 use jiff::Timestamp;
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -27,6 +27,8 @@ pub(super) struct Backups {
     pub(super) agents: [(&'static str, Result<host::backup::Backups>); 2],
     /// The report of the master's tunnel, read in the same session; `None` without a session.
     pub(super) tunnel: Result<Option<TunnelStatus>>,
+    /// The report of the master's copy, in the same way.
+    pub(super) copy: Result<Option<CopyStatus>>,
 }
 
 pub(super) async fn look(context: &Context, environment: &Environment, pair: &KnownPair) -> Backups {
@@ -35,13 +37,14 @@ pub(super) async fn look(context: &Context, environment: &Environment, pair: &Kn
         match pair.log_in(Role::Master).await {
             Ok(session) => {
                 let backups = host::backup::look(&session).await;
-                (backups, host::tunnel::look(&session).await)
+                let tunnel = host::tunnel::look(&session).await;
+                (backups, tunnel, host::copy::look(&session).await)
             }
-            Err(error) => (Err(error), Ok(None)),
+            Err(error) => (Err(error), Ok(None), Ok(None)),
         }
     };
     let replica = async { host::backup::look(&pair.log_in(Role::Replica).await?).await };
-    let (recent, log, drill, (master, tunnel), replica) = tokio::join!(
+    let (recent, log, drill, (master, tunnel, copy), replica) = tokio::join!(
         backup::recent(bucket, env, generation),
         backup::log(bucket, env),
         drill::newest(bucket, env),
@@ -54,6 +57,7 @@ pub(super) async fn look(context: &Context, environment: &Environment, pair: &Kn
         drill,
         agents: [("master", master), ("replica", replica)],
         tunnel,
+        copy,
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod agents;
 mod backups;
+mod copy;
 mod metrics;
 mod servers;
 mod show;
@@ -23,6 +24,7 @@ use crate::sequences::cutover::Phase;
 use crate::sequences::cutover::history::History;
 use crate::sequences::up::{Drift, drift};
 use agents::KeptGeneration;
+use copy::CopyView;
 use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::json;
@@ -56,6 +58,9 @@ struct Status {
     /// The tunnel on the master host, as it reports; `None` if there is none.
     #[serde(skip_serializing_if = "Option::is_none")]
     tunnel: Option<TunnelView>,
+    /// The copy on the master host, as it reports; `None` if the source is followed by replication.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    copy: Option<CopyView>,
     /// What is left of memory, connections and disks.
     room: Room,
     /// Changes that `up` would make; `None` if that could not be looked at.
@@ -221,6 +226,8 @@ fn assemble(context: &Context, looked: Looked) -> Status {
     let mut backups = looked.backups;
     let reported = std::mem::replace(&mut backups.tunnel, Ok(None));
     let tunnel = tunnel::judge(reported, follows, Timestamp::now(), &mut findings);
+    let reported = std::mem::replace(&mut backups.copy, Ok(None));
+    let copy = copy::judge(reported, follows, Timestamp::now(), &mut findings);
     let backups = backups::judge(context, backups, born, &mut findings);
     let (room, little) = room::room(
         room::Seen {
@@ -278,6 +285,7 @@ fn assemble(context: &Context, looked: Looked) -> Status {
         restore_instances,
         kept: backups.kept,
         tunnel,
+        copy,
         room,
         drift,
         upkeep,

@@ -98,6 +98,7 @@ pub(super) fn lines(ui: &Ui, status: &Status) -> Vec<String> {
     lines.extend(status.kept.iter().map(|(name, kept)| kept.line(name, now)));
     lines.extend(status.room.line(now));
     lines.extend(status.tunnel.iter().map(|tunnel| tunnel.line(now)));
+    lines.extend(status.copy.iter().map(|copy| copy.line()));
     match &status.drift {
         Some(drift) if drift.is_empty() => lines.push("drift: none".into()),
         Some(drift) => {

@@ -111,6 +111,7 @@ fn status() -> Status {
             obstacle: None,
             why: None,
         }),
+        copy: None,
         room: Room {
             memory: Some(Use {
                 used: 300 << 20,

@@ -9,13 +9,14 @@ use crate::effects::cloud::apply::Inputs;
 use crate::effects::host;
 use crate::effects::state::Held;
 use crate::model::error::{Error, ExitCode, Result};
+use crate::model::follow::Follower;
 use crate::model::role::Role;
 use crate::model::size;
 use crate::sequences::context::{Context, Environment, host_server};
 use crate::sequences::cutover::Phase;
 use crate::sequences::setup::hosts::{BOOT, Looked, Pair};
 use crate::sequences::setup::state_writer::StateWriter;
-use crate::sequences::setup::{follow, wanted};
+use crate::sequences::setup::{copied, follow, wanted};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 use wire::info::Info;
@@ -251,6 +252,8 @@ async fn follow(
     let follows_nobody = seen.phase.is_some_and(|phase| phase >= Phase::Promoted) || context.config.source.none;
     let master_seen = if follows_nobody {
         master.connect(0).await?.info().await?
+    } else if seen.source.record.follower == Follower::Copy {
+        copied::once(&context.ui, on_master, &master, SYNC).await?
     } else {
         follow::in_sync(&context.ui, Some(on_master), &context.source().await?, &master, SYNC).await?
     };

@@ -14,6 +14,7 @@ use crate::effects::{backup, cloud, host};
 use crate::model::cloud::price::{self, Monthly};
 use crate::model::cloud::{Action, Found, HostAction, Instance, Plan, Wanted};
 use crate::model::error::{Error, ExitCode, Result};
+use crate::model::follow::Follower;
 use crate::model::role::Role;
 use crate::model::state::{HostRecord, State};
 use crate::sequences::arguments::Up;
@@ -22,7 +23,7 @@ use crate::sequences::context::{Context, Environment, host_server};
 use crate::sequences::cutover::Phase;
 use crate::sequences::setup::hosts::{LOGIN, Looked, Pair};
 use crate::sequences::setup::source::Known;
-use crate::sequences::setup::{access, wanted};
+use crate::sequences::setup::{access, copied, wanted};
 use crate::ui::Step;
 use apply::apply;
 pub use apply::prove_backup;
@@ -196,8 +197,8 @@ async fn look_from(
     let source = match (phase, source) {
         (Some(phase), _) if phase >= Phase::Promoted => Known::remembered(&state.source),
         _ if context.config.source.none => Known::remembered(&state.source),
-        (_, Some(source)) => Known::ask(source.map_err(Error::repeated)?, None).await?,
-        (_, None) => Known::ask(&context.source().await?, None).await?,
+        (_, Some(source)) => Known::ask(source.map_err(Error::repeated)?, context.config.source.follow, None).await?,
+        (_, None) => Known::ask(&context.source().await?, context.config.source.follow, None).await?,
     };
     let plan = plan(&wanted, &found)?;
     let architecture = found
@@ -334,8 +335,15 @@ async fn complete(
             .await?
             .info()
             .await?;
-        let followers = *role == Role::Replica || seen.phase.is_none_or(|phase| phase < Phase::Promoted);
-        if followers && !info.link.as_ref().is_some_and(|link| link.up) {
+        let is_follower = *role == Role::Replica || seen.phase.is_none_or(|phase| phase < Phase::Promoted);
+        if is_follower && *role == Role::Master && seen.source.record.follower == Follower::Copy {
+            let Some(looked) = hosts.get(role) else {
+                return Ok(false);
+            };
+            if !copied::has_begun(&looked.session).await? {
+                return Ok(false);
+            }
+        } else if is_follower && !info.link.as_ref().is_some_and(|link| link.up) {
             return Ok(false);
         }
         servers.insert(role.name(), info);

@@ -2,6 +2,7 @@
 
 use super::{Changes, Reached, Seen};
 use crate::effects::backup::BackupSummary;
+use crate::model::follow::Follower;
 use crate::model::role::Role;
 use crate::model::size;
 use crate::sequences::context::Context;
@@ -84,8 +85,9 @@ impl fmt::Display for Made {
 }
 
 /// Says a server's role so that "master" and "replica" name the hosts alone.
-fn what_it_does(host: &str, role: ServerRole) -> &'static str {
+fn what_it_does(host: &str, role: ServerRole, copies: bool) -> &'static str {
     match (role, host) {
+        (ServerRole::Master, "master") if copies => "copies the source until it is promoted",
         (ServerRole::Master, _) => "takes writes",
         (ServerRole::Replica, "master") => "follows the source until it is promoted",
         (ServerRole::Replica, _) => "follows the master",
@@ -122,11 +124,12 @@ pub(super) fn report(
     } else {
         made.to_string()
     };
+    let copies = seen.source.upstream.is_some() && seen.source.record.follower == Follower::Copy;
     let server_lines = servers.iter().map(|(name, info)| {
         format!(
             "{name:<8} {}, {}, {} keys, {}",
             info.own_version(),
-            what_it_does(name, info.role),
+            what_it_does(name, info.role, copies),
             size::count(info.keys()),
             size::bytes(info.used_memory)
         )

@@ -6,7 +6,7 @@ use super::tests::settings;
 use crate::effects::host::description::{Content, Reaction};
 use crate::effects::host::engine::Layout;
 use crate::effects::host::programs::Binary;
-use crate::effects::host::{Description, Position, Settings, first_contact};
+use crate::effects::host::{Copied, Description, Position, Settings, first_contact};
 use crate::model::config::Engine;
 use std::collections::BTreeSet;
 use std::fmt::Write;
@@ -118,6 +118,22 @@ const PURPOSES: &[(&str, &str)] = &[
     ("redis-server.service", "the engine"),
     ("infra-agent.service", "ships the log; keeps what a full copy replaces"),
     ("infra-tunnel.service", "leads the engine to a source with TLS"),
+    (
+        "/etc/systemd/system/infra-copy.service",
+        "the copy, while the source lets nobody replicate",
+    ),
+    (
+        "/etc/infra/copy-source.login",
+        "user and password at the source, for the copy",
+    ),
+    (
+        "/etc/infra/copy-master.login",
+        "user and password at the engine, for the copy",
+    ),
+    (
+        "infra-copy.service",
+        "copies a source that lets nobody replicate; off otherwise",
+    ),
     ("infra-backup.timer", "bases"),
     ("infra-huge-pages.service", "at boot"),
     ("infra-firewall.service", "at boot"),
@@ -139,9 +155,30 @@ fn purpose(of: &str, used: &mut BTreeSet<&'static str>) -> &'static str {
     text
 }
 
-/// Returns the kinds of hosts: the master, the replica, and a restore instance.
-fn hosts() -> [(&'static str, Description); 3] {
+/// How many kinds of hosts there are, beside a master that copies.
+const KINDS: usize = 3;
+
+/// Returns the kinds of hosts: the master, the replica, and a restore instance; and what only a
+/// master that copies has.
+fn hosts() -> [(&'static str, Description); KINDS + 1] {
     let master = settings();
+    let Position::FollowsSource(source) = &master.position else {
+        panic!("the master of the tests follows a source");
+    };
+    let copies = Settings {
+        position: Position::CopiesSource(Copied {
+            upstream: source.clone(),
+            rate: 8 << 20,
+        }),
+        ..master.clone()
+    };
+    let is_usual = master.describe().unwrap();
+    let mut copies = copies.describe().unwrap();
+    copies
+        .files
+        .retain(|file| is_usual.files.iter().all(|usual| usual.path != file.path));
+    (copies.packages, copies.directories, copies.units) = (Vec::new(), Vec::new(), Vec::new());
+    copies.sysctls.clear();
     let mut replica = master.clone();
     if let Some(backup) = &mut replica.backup {
         backup.ships = false;
@@ -154,8 +191,13 @@ fn hosts() -> [(&'static str, Description); 3] {
         restored_by: Some(Binary::new(b"program".to_vec())),
         ..master.clone()
     };
-    [("master", master), ("replica", replica), ("restored", restored)]
-        .map(|(name, settings)| (name, settings.describe().unwrap()))
+    let describe = |settings: &Settings| settings.describe().unwrap();
+    [
+        ("master", describe(&master)),
+        ("replica", describe(&replica)),
+        ("restored", describe(&restored)),
+        ("a master that copies", copies),
+    ]
 }
 
 /// Returns each thing once, in the order of the hosts, with the hosts that have it.
@@ -172,7 +214,7 @@ fn all<T: Clone>(of: impl Fn(&Description) -> Vec<T>, name: impl Fn(&T) -> Strin
     }
     seen.sort_by_key(|(thing, _)| name(thing));
     let text = |who: Vec<&str>| {
-        if who.len() == hosts.len() {
+        if who.len() == KINDS {
             "every host".to_string()
         } else {
             who.join(", ").replace("beside", "beside the pair")

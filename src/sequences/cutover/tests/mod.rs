@@ -1,5 +1,6 @@
 //! Whole cutovers against real servers, while an app's real processes write.
 
+mod copied;
 mod expiry;
 mod gate;
 mod lock_and_log;

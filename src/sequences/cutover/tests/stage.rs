@@ -1,6 +1,7 @@
 //! Three real servers, a platform whose processes really write, and roles changed by Redis itself.
 
 mod apps;
+mod copying;
 mod kept;
 mod plain;
 mod rented;
@@ -27,6 +28,7 @@ use rented::{BUSY, writer};
 use sandbox::addon::Engine;
 use sandbox::platform::{self, Options};
 use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -60,6 +62,8 @@ pub struct Stage {
     writer: String,
     pub naming: Naming,
     rented: Rented,
+    /// The socket of the copy, if there is one.
+    control: Option<PathBuf>,
     /// The source as a command finds it by its URL.
     known_source: Server,
     folder: tempfile::TempDir,
@@ -118,12 +122,19 @@ impl Stage {
             ])
             .await
         };
-        let master = follower(source.port, rented.password).await?;
+        let master = if rented.copied {
+            source.script("ACL SETUSER default -psync -sync -replconf").await;
+            let own = ["--requirepass", PAIR_PASSWORD, "--appendonly", "yes"];
+            start(&[&own[..], &["--repl-diskless-sync-delay", "0"]].concat()).await?
+        } else {
+            follower(source.port, rented.password).await?
+        };
         let replica = follower(master.port, PAIR_PASSWORD).await?;
         for server in [&master, &replica] {
             let user = format!("ACL SETUSER app off >{APP_PASSWORD} ~* &* +@all -@admin -@dangerous +info");
             server.script(&user).await;
         }
+        let control = rented.copied.then(|| copying::start(&source, &master));
         let folder = tempfile::tempdir().unwrap();
         let port = sandbox::addon::free_port(Ipv4Addr::LOCALHOST.into()).unwrap();
         let address = SocketAddr::new(Ipv4Addr::LOCALHOST.into(), port);
@@ -147,6 +158,7 @@ impl Stage {
         let mut stage = Stage {
             naming: Naming::default(),
             rented,
+            control,
             known_source: with_known_user(Server::from_url("source", &url, None).unwrap()).await,
             apps: vec![heroku.clone()],
             heroku,
@@ -170,6 +182,7 @@ impl Stage {
                 settle: Duration::from_millis(400),
                 sync: Duration::from_secs(60),
                 rounds: 30,
+                unwatched: Duration::from_secs(60),
             },
             writer: writer.into(),
             folder,
@@ -288,6 +301,7 @@ impl Stage {
                 source_port: self.source.port,
                 unfinished: [&self.master, &self.replica].map(unfinished_log),
                 sneaks: self.master_gets.clone(),
+                control: self.control.clone(),
             },
             record: Kept {
                 entries: self.entries.clone(),
@@ -302,6 +316,7 @@ impl Stage {
             naming: self.naming.clone(),
             fence: None,
             accept_loss: false,
+            without_watch: false,
             folder: self.folder.path().into(),
             limits: self.limits,
             ui: Ui::silent(),
@@ -350,9 +365,16 @@ impl Stage {
         loop {
             let master = self.master.connect(0).await.info().await.unwrap();
             let replica = self.replica.connect(0).await.info().await.unwrap();
-            if [&master, &replica]
-                .iter()
-                .all(|info| info.link.as_ref().is_some_and(|link| link.up))
+            let copied = self.control.as_ref().is_none_or(|control| copying::sweep(control));
+            let followers = if self.control.is_some() {
+                vec![&replica]
+            } else {
+                vec![&master, &replica]
+            };
+            if copied
+                && followers
+                    .iter()
+                    .all(|info| info.link.as_ref().is_some_and(|link| link.up))
             {
                 return;
             }

@@ -4,10 +4,13 @@ use super::super::super::fence::Fence;
 use super::super::super::gate::Proof;
 use super::super::super::logs::Logs;
 use super::super::super::pair::Pair;
+use crate::effects::host::copy::Asked;
 use crate::effects::redis::Server;
 use crate::effects::redis::testing::{TestServer, command};
-use crate::model::error::Result;
+use crate::model::error::{Error, Result};
 use ::redis::Value;
+use infra_agent::copy::Request;
+use infra_agent::record::SweepReport;
 use std::path::PathBuf;
 
 /// Returns the file that an engine writes to after a full copy, until its log is in force.
@@ -23,6 +26,8 @@ pub struct Plain {
     pub(super) unfinished: [PathBuf; 2],
     /// A command that somebody sends to the master right after its promotion.
     pub(super) sneaks: Option<String>,
+    /// The socket of the copy, if there is one.
+    pub(super) control: Option<PathBuf>,
 }
 
 impl Plain {
@@ -50,6 +55,10 @@ impl Pair for Plain {
     async fn promote(&mut self, _proof: &Proof, _fence: &Fence) -> Result<()> {
         assert!(!self.unfinished[0].exists(), "promoted without a log that is in force");
         self.say(&self.master, "REPLICAOF NO ONE").await?;
+        if self.control.is_some() {
+            self.say(&self.master, "ACL SETUSER copy off").await?;
+            self.say(&self.master, "CLIENT KILL USER copy").await?;
+        }
         match &self.sneaks {
             Some(words) => self.say(&self.master, words).await,
             None => Ok(()),
@@ -68,7 +77,23 @@ impl Pair for Plain {
         Ok(())
     }
 
+    async fn sweep(&mut self, asked: Asked) -> Result<SweepReport> {
+        let control = self.control.clone().expect("the master copies nobody");
+        let request = Request {
+            hold: asked.hold,
+            accept_deletions: asked.accept_deletions,
+        };
+        let asking = tokio::task::spawn_blocking(move || infra_agent::copy::ask(&control, request));
+        asking
+            .await
+            .unwrap()
+            .map_err(|error| Error::failed(format!("{error:#}")))
+    }
+
     async fn follow_source(&mut self) -> Result<()> {
+        if self.control.is_some() {
+            return self.say(&self.master, "ACL SETUSER copy on").await;
+        }
         let words = format!("REPLICAOF 127.0.0.1 {}", self.source_port);
         self.say(&self.master, &words).await
     }

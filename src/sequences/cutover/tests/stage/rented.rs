@@ -37,6 +37,8 @@ pub struct Rented {
     pub behind_port: &'static str,
     /// The database that the processes use.
     pub database: u32,
+    /// The source lets nobody replicate, so its keys are copied.
+    pub copied: bool,
 }
 
 /// One var, a plain URL with user and password, and room for as many connections as wanted.
@@ -52,6 +54,7 @@ pub const PLAIN: Rented = Rented {
     before_port: "default:hosted-secret@127.0.0.1",
     behind_port: "",
     database: 0,
+    copied: false,
 };
 
 impl Rented {

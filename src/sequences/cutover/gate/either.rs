@@ -1,0 +1,44 @@
+//! The state before the fence, for either way to follow.
+
+use super::super::watch::Watch;
+use super::{baseline, copied};
+use crate::effects::redis::compare::Comparison;
+use crate::model::error::Result;
+
+#[expect(clippy::large_enum_variant, reason = "a run has one value")]
+pub enum Compared {
+    Followed(baseline::Baseline),
+    Copied(copied::Baseline),
+}
+
+impl Compared {
+    pub fn comparison(&self) -> &Comparison {
+        match self {
+            Compared::Followed(baseline) => &baseline.comparison,
+            Compared::Copied(baseline) => &baseline.comparison,
+        }
+    }
+
+    /// Compares newly written keys again, where the stream says which those are.
+    pub async fn shrink(&mut self) -> Result<()> {
+        match self {
+            Compared::Followed(baseline) => baseline.shrink().await,
+            Compared::Copied(_) => Ok(()),
+        }
+    }
+
+    pub fn watch(&self) -> Option<&Watch> {
+        match self {
+            Compared::Followed(baseline) => Some(baseline.watch()),
+            Compared::Copied(_) => None,
+        }
+    }
+
+    /// Returns the watch, for the time after the promotion.
+    pub fn into_watch(self) -> Option<Watch> {
+        match self {
+            Compared::Followed(baseline) => Some(baseline.into_watch()),
+            Compared::Copied(_) => None,
+        }
+    }
+}
