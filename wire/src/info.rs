@@ -207,6 +207,26 @@ impl Info {
         (self.keyspace.values()).fold(0, |all, database| all.saturating_add(database.keys))
     }
 
+    /// Reads the sections that a server gives if it refuses INFO as a whole. What it says nothing of has no value: such a server's stream is watched by
+    /// nobody, and it is taken for a master.
+    pub fn parse_parts(text: &str) -> Result<Info, String> {
+        let usual = [
+            ("role", "master"),
+            ("run_id", ""),
+            ("master_replid", ""),
+            ("master_repl_offset", "0"),
+            ("used_memory", "0"),
+        ];
+        let mut whole = text.to_owned();
+        let fields = Fields::read(text);
+        for (name, value) in usual {
+            if fields.said(name).is_none() {
+                whole += &format!("\r\n{name}:{value}");
+            }
+        }
+        Info::parse(&whole)
+    }
+
     /// Reads a reply to INFO. The error names the first field that is missing or unreadable.
     pub fn parse(text: &str) -> Result<Info, String> {
         let fields = Fields::read(text);

@@ -1,5 +1,6 @@
 //! Takes requests on a socket: one line of JSON in, one out.
 
+use crate::pauses::Pauses;
 use crate::record::SweepReport;
 use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
@@ -7,7 +8,10 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 use std::sync::mpsc::{Sender, channel};
-use std::time::Duration;
+use std::time::{Duration, Instant};
+
+/// How long a copy may take to begin.
+const STARTING: Duration = Duration::from_secs(10);
 
 /// Asks for a whole sweep that begins now.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Serialize, PartialEq, Eq)]
@@ -82,8 +86,19 @@ fn answer(mut stream: &UnixStream, requests: &Sender<Asked>) -> Result<()> {
     Ok(())
 }
 
-/// Asks the running copy for a sweep, and waits for its end.
+/// Asks the running copy for a sweep, and waits for its end. A copy that was let in again a moment
+/// ago may first have to see that its old connection is gone, so failures are tried again for a while.
 pub fn ask(control: &Path, request: Request) -> Result<SweepReport> {
+    let mut pauses = Pauses::even(Duration::from_millis(300)).until(Instant::now() + STARTING);
+    loop {
+        match ask_once(control, request) {
+            Err(_) if pauses.again() => {}
+            answered => return answered,
+        }
+    }
+}
+
+fn ask_once(control: &Path, request: Request) -> Result<SweepReport> {
     let mut stream = UnixStream::connect(control).with_context(|| {
         format!(
             "reach the copy at {}: is infra-copy.service running?",

@@ -73,7 +73,12 @@ impl Source {
     }
 
     fn identity(&mut self) -> Result<String> {
-        let Some(text) = text_lossy(&self.link.ask(&[b"INFO"])?) else {
+        let mut answer = self.link.ask(&[b"INFO"])?;
+        if matches!(answer, Value::ServerError(_)) {
+            // Some hosts give a part of it alone.
+            answer = self.link.ask(&[b"INFO", b"server"])?;
+        }
+        let Some(text) = text_lossy(&answer) else {
             return Ok(String::new());
         };
         let info = Fields::read(&text);

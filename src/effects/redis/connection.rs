@@ -18,6 +18,18 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 /// How often an idle connection sends a PING.
 const ALIVE: Duration = Duration::from_millis(if cfg!(test) { 300 } else { 20_000 });
 
+/// The sections of INFO that are asked for one by one if a server refuses all at once.
+const SECTIONS: [&str; 8] = [
+    "server",
+    "clients",
+    "memory",
+    "persistence",
+    "stats",
+    "replication",
+    "keyspace",
+    "commandstats",
+];
+
 /// Clones share one connection, which closes when the last clone is dropped.
 #[derive(Clone)]
 pub struct Connection {
@@ -228,7 +240,26 @@ impl Connection {
     /// Asks the server for INFO.
     pub async fn info(&mut self) -> Result<Info> {
         let reply = self.ask(&::redis::cmd("INFO")).await?;
-        self.info_of(reply)
+        if !matches!(reply, Value::ServerError(_)) {
+            return self.info_of(reply);
+        }
+        match self.parts_of_info().await? {
+            Some(text) => Info::parse_parts(&text)
+                .map_err(|missing| Error::failed(format!("read INFO of {}: {missing}", self.place()))),
+            None => self.info_of(reply),
+        }
+    }
+
+    /// Returns the sections of INFO that the server gives, if it refuses INFO as a whole; `None` if
+    /// it gives none.
+    pub(super) async fn parts_of_info(&mut self) -> Result<Option<String>> {
+        let mut sections = ::redis::pipe();
+        for section in SECTIONS {
+            sections.cmd("INFO").arg(section);
+        }
+        let answers = self.ask_all(&sections).await?.into_iter();
+        let texts: Vec<String> = answers.filter_map(|answer| wire::reply::text(&answer)).collect();
+        Ok((!texts.is_empty()).then(|| texts.join("\r\n")))
     }
 
     /// Reads a reply to INFO that came over this connection.

@@ -198,7 +198,13 @@ async fn text(connection: &mut Connection) -> Result<String> {
             Ok(String::from_utf8_lossy(&bytes).into_owned())
         }
         Value::VerbatimString { text, .. } => Ok(text),
-        _ => connection.query(&cmd("INFO")).await,
+        _ => match connection.ask(&cmd("INFO")).await? {
+            Value::ServerError(error) => match connection.parts_of_info().await? {
+                Some(text) => Ok(text),
+                None => Err(connection.explain("INFO", error.into())),
+            },
+            reply => ::redis::from_redis_value(reply).map_err(|cause| connection.explain("INFO", cause.into())),
+        },
     }
 }
 

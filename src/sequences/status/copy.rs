@@ -187,7 +187,7 @@ mod tests {
         let (line, alarms) = judged(status(Some(sweep)), true);
         let line = line.unwrap();
         assert!(
-            line.contains("ended 4 s ago") && line.contains("found 4 changed keys"),
+            line.contains("ended 4.0 s ago") && line.contains("found 4 changed keys"),
             "{line}"
         );
         assert_eq!(alarms, [] as [&str; 0]);

@@ -209,3 +209,17 @@ fn info_is_fuzzed() {
         }
     });
 }
+
+#[test]
+fn the_parts_of_info_that_a_server_gives_are_enough_for_a_copy() {
+    let text = "# Server\r\nredis_version:7.2.4\r\nrun_id:a\r\n\r\n# Keyspace\r\ndb0:keys=5,expires=1\r\n";
+    assert!(Info::parse(text).is_err());
+    let info = Info::parse_parts(text).unwrap();
+    assert_eq!(
+        (info.run_id.as_str(), info.keys(), info.role),
+        ("a", 5, ServerRole::Master)
+    );
+    assert_eq!((info.replid.as_str(), info.persistence.unsaved_changes), ("", None));
+    // A version is asked for in any case: formats depend on it.
+    assert!(Info::parse_parts("# Keyspace\r\n").is_err());
+}
