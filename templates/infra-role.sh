@@ -281,28 +281,37 @@ expect() {
     ((offset >= ${1##*:})) || fail "proven was the offset ${1##*:}, and this host has data up to $offset"
 }
 
-# Disconnects the copy from the running engine, which gets its memory limit back.
+# Shuts the copy out, in the files first, and gives the engine its memory limit back. $1 is the proof of the data.
 shut_copy_out() {
+    local said limit
+    engine "INFO replication"
+    if [[ $1 != - ]]; then expect "$1"; fi
+    if [[ $role == copies-source ]]; then
+        [[ -s $promoted ]] || fail "the promotion was not prepared"
+        copy_access off
+        put "$promoted" "$INFRA_CONFIG"
+    fi
     limit_in "$INFRA_CONFIG"
-    ask "ACL LOAD"
-    [[ $said == OK$'\n'* ]] || fail "the engine answers: ${said%%$'\n'*}"
-    ask "CONFIG SET maxmemory $limit"
-    [[ $said == OK$'\n'* ]] || fail "the engine answers: ${said%%$'\n'*}"
+    # The engine may end the connection that loads its users.
+    engine_ok "CONFIG SET maxmemory $limit"$'\n'"ACL LOAD"
     # What the copy sent may be under way until its connection is seen to be gone.
     for _ in {1..100}; do
-        ask "CLIENT KILL USER copy"
-        if [[ $said == 0$'\n'* ]]; then break; fi
+        engine "CLIENT KILL USER copy"
+        if [[ $said == 0* ]]; then break; fi
     done
-    [[ $said == 0$'\n'* ]] || fail "the copy does not leave the engine: ${said%%$'\n'*}"
+    [[ $said == 0* ]] || fail "the copy does not leave the engine: ${said%%$'\n'*}"
     rm -f "$shut"
     systemctl --no-block stop "$copy_unit" 2>/dev/null || true
 }
 
 promote() {
-    local said limit
+    local said
     if [[ -e $unfinished ]]; then
         fail "the append-only log is not in force: the rewrite that follows a full copy has not ended, and a crash would bring the data of before it back"
     fi
+    role_in "$INFRA_CONFIG"
+    # An earlier attempt may have ended between the files and the engine.
+    if [[ $role == copies-source || -e $shut ]]; then shut_copy_out "$1"; fi
     converse
     if [[ $1 != - ]]; then
         ask "INFO replication"
@@ -311,11 +320,8 @@ promote() {
     role_in "$INFRA_CONFIG"
     if [[ $role != master ]]; then
         [[ -s $promoted ]] || fail "the promotion was not prepared"
-        if [[ $role == copies-source ]]; then copy_access off; fi
         put "$promoted" "$INFRA_CONFIG"
     fi
-    # An earlier attempt may have ended between the files and the engine.
-    if [[ $role == copies-source || -e $shut ]]; then shut_copy_out; fi
     # How it spoke to its upstream stays in the running engine until the next start: it matters to nobody, and could only fail here.
     ask $'REPLICAOF NO ONE\nINFO replication'
     [[ $said == OK$'\n'* ]] || fail "the engine answers: ${said%%$'\n'*}"
