@@ -1,7 +1,7 @@
 //! A connection that speaks Redis's protocol in batches: all requests are written, then every
 //! answer is read. One answer is in memory at a time, unless the caller keeps them.
 
-use super::{CLIENT_NAME, Login};
+use super::login::{CLIENT_NAME, Login};
 use anyhow::{Context, Result, bail};
 use redis::{Parser, Value};
 use std::io::{BufReader, Read, Write};
@@ -11,6 +11,9 @@ use wire::resp;
 pub trait Stream: Read + Write + Send {}
 
 impl<T: Read + Write + Send> Stream for T {}
+
+/// Opens a connection to a server.
+pub type Dial = Box<dyn Fn() -> Result<Box<dyn Stream>> + Send>;
 
 const BUFFER: usize = 256 << 10;
 

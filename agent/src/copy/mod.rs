@@ -17,47 +17,37 @@ mod control;
 mod deletions;
 mod journal;
 mod link;
+mod login;
 mod pace;
 mod remembered;
+mod shared;
 mod source;
 mod sweep;
 mod target;
 
 pub use control::{Request, ask};
-pub use link::Stream;
+pub use link::{Dial, Stream};
+pub use login::{CLIENT_NAME, Login};
 
-use crate::record::{CopyPhase, CopyStatus, SCHEMA_VERSION, SweepReport};
+use crate::record::{CopyPhase, SweepReport};
 use anyhow::{Context, Result};
 use control::Asked;
 use journal::Journal;
 use remembered::Remembered;
+use shared::Shared;
 use source::Source;
 use std::convert::Infallible;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use target::Target;
 
-/// The name of the copy's connections, as servers list it.
-pub const CLIENT_NAME: &str = "infra-copy";
 /// How long to wait before the next attempt after a failure.
 const AGAIN: Duration = Duration::from_secs(1);
 /// How long to rest between two sweeps that nobody asked for.
 const REST: Duration = Duration::from_secs(1);
 /// How often the status is written.
 const HEARTBEAT: Duration = Duration::from_secs(1);
-
-/// Opens a connection to a server.
-pub type Dial = Box<dyn Fn() -> Result<Box<dyn Stream>> + Send>;
-
-/// The name and password of a user.
-#[derive(Clone)]
-pub struct Login {
-    /// `None` if the server knows only a password.
-    pub user: Option<String>,
-    pub password: Option<String>,
-}
 
 pub struct Options {
     /// Host and port of the source, for people.
@@ -81,29 +71,6 @@ pub struct Options {
     pub now: fn() -> i64,
 }
 
-/// What the copy says of itself, shared with the thread that writes it down.
-#[derive(Clone)]
-pub(crate) struct Shared(Arc<Mutex<CopyStatus>>);
-
-impl Shared {
-    /// Begins with the trouble of the process before, which stands until a connection does.
-    fn new(name: &str, path: &Path) -> Self {
-        let before = std::fs::read(path).ok();
-        let before = before.and_then(|text| serde_json::from_slice::<CopyStatus>(&text).ok());
-        Shared(Arc::new(Mutex::new(CopyStatus {
-            trouble: before.and_then(|before| before.trouble),
-            schema_version: SCHEMA_VERSION,
-            version: env!("CARGO_PKG_VERSION").into(),
-            source: name.into(),
-            ..CopyStatus::default()
-        })))
-    }
-
-    pub(crate) fn lock(&self) -> MutexGuard<'_, CopyStatus> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
 /// Copies until the process ends. Fails if it cannot begin, or may not try again.
 pub fn run(options: &Options) -> Result<()> {
     let shared = Shared::new(&options.name, &options.status);
@@ -113,7 +80,7 @@ pub fn run(options: &Options) -> Result<()> {
     let (told, path, now) = (shared.clone(), options.status.clone(), options.now);
     start("status", move || {
         loop {
-            tell(&told, &path, now());
+            told.tell(&path, now());
             std::thread::sleep(HEARTBEAT);
         }
     })?;
@@ -140,7 +107,7 @@ pub fn run(options: &Options) -> Result<()> {
             asked.answer(Err(why));
         }
         if !options.tries_again {
-            tell(&copy.shared, &options.status, (options.now)());
+            copy.shared.tell(&options.status, (options.now)());
             return Err(failure);
         }
         std::thread::sleep(AGAIN);
@@ -153,23 +120,6 @@ fn start(name: &str, work: impl FnOnce() + Send + 'static) -> Result<()> {
         .spawn(work)
         .with_context(|| format!("start the thread for {name}"))?;
     Ok(())
-}
-
-fn tell(shared: &Shared, path: &Path, now: i64) {
-    let text = {
-        let mut status = shared.lock();
-        status.at = now;
-        serde_json::to_vec(&*status)
-    };
-    // No sync: the next second writes a new status.
-    let new = path.with_extension("json.new");
-    let written = text
-        .map_err(std::io::Error::other)
-        .and_then(|text| std::fs::write(&new, text))
-        .and_then(|()| std::fs::rename(&new, path));
-    if let Err(error) = written {
-        eprintln!("infra-agent: copy: cannot write {}: {error}", path.display());
-    }
 }
 
 struct Copy<'a> {

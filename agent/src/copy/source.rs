@@ -1,6 +1,7 @@
 //! The source, asked only for what leaves it as it is.
 
-use super::{Dial, Login, link::Link};
+use super::link::{Dial, Link};
+use super::login::Login;
 use anyhow::{Context, Result, bail};
 use redis::Value;
 use std::time::{Duration, Instant};

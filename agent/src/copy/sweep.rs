@@ -1,10 +1,10 @@
 //! One walk through every key of the source, and through every key of the target.
 
-use super::Shared;
 use super::deletions::{self, Gone};
 use super::journal::Journal;
 use super::pace::Pace;
 use super::remembered::Remembered;
+use super::shared::Shared;
 use super::source::{Read, Source};
 use super::target::{Refused, Target};
 use crate::record::SweepReport;

@@ -1,7 +1,8 @@
 //! The target: our master, while nobody else writes to it.
 
+use super::link::{Dial, Link};
+use super::login::Login;
 use super::source::{milliseconds, scanned, text_of};
-use super::{Dial, Login, link::Link};
 use anyhow::{Context, Result, bail};
 use redis::Value;
 use wire::info::Fields;

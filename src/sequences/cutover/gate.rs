@@ -6,10 +6,8 @@
 
 mod baseline;
 pub mod copied;
-mod either;
 
 pub use baseline::{Baseline, compare};
-pub use either::Compared;
 
 use super::fence::Fence;
 use super::ground::Ground;

@@ -4,8 +4,9 @@
 //! its fence. A step that needs more than the run holds gets an error from here. The lists of steps
 //! lead to none: a test of `decide` walks all of them.
 
+use super::compared::Compared as Comparison;
 use super::fence::Fence;
-use super::gate::{Compared as Comparison, Proof};
+use super::gate::Proof;
 use super::history::out_of_order;
 use super::onlookers::Onlookers;
 use super::sides::Sides;

@@ -1,13 +1,13 @@
 //! The state before the fence, for either way to follow.
 
-use super::super::watch::Watch;
-use super::{baseline, copied};
+use super::gate::{self, copied};
+use super::watch::Watch;
 use crate::effects::redis::compare::Comparison;
 use crate::model::error::Result;
 
 #[expect(clippy::large_enum_variant, reason = "a run has one value")]
 pub enum Compared {
-    Followed(baseline::Baseline),
+    Followed(gate::Baseline),
     Copied(copied::Baseline),
 }
 
