@@ -87,7 +87,7 @@ pub struct SourceRecord {
     #[serde(default)]
     pub certificate: Option<String>,
     /// How it is followed.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Follower::is_replication")]
     pub follower: Follower,
     /// Settings of redis.conf that the pair takes over from the source, such as `maxmemory-policy`.
     #[serde(default)]
