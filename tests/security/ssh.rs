@@ -148,6 +148,7 @@ fn only_ssh_settings(content: &str) -> Description {
         }],
         sysctls: Vec::new(),
         units: Vec::new(),
+        demoted: false,
         source: None,
     }
 }

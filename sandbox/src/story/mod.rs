@@ -206,9 +206,13 @@ fn move_app(runner: &Runner, arguments: &Arguments, config: &std::path::Path, se
 
 impl Arguments {
     /// Returns the arguments that leave infra no other fence than the platform, if that is wanted.
-    fn addon_profile(&self) -> impl Iterator<Item = &'static str> {
+    fn addon_profile(&self) -> Vec<&'static str> {
         let denies = self.fence() == Fence::Platform && self.source.rented().profile == Profile::Default;
-        denies.then_some(["--addon-profile", "no-pause"]).into_iter().flatten()
+        if denies {
+            vec!["--addon-profile", "no-pause"]
+        } else {
+            Vec::new()
+        }
     }
 
     /// Returns the fence: the one that was asked for, else the pause where the add-on allows it.

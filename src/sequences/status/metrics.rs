@@ -96,7 +96,10 @@ fn gauges(status: &Status, now: Timestamp) -> Vec<Gauge> {
         "The most memory that Redis may use; 0 for no limit.",
     );
     let mut keys = gauge("infra_keys", "Keys in all databases.");
-    let mut certificate = gauge("infra_certificate_left_seconds", "Time until the certificate ends, in whole days.");
+    let mut certificate = gauge(
+        "infra_certificate_left_seconds",
+        "Time until the certificate ends, in whole days.",
+    );
     for (server, seen) in &status.servers {
         answers.add("server", server, Some(matches!(seen, Seen::Up(_))));
         let Seen::Up(redis) = seen else { continue };
