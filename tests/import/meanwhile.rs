@@ -148,6 +148,24 @@ fn a_row_whose_time_is_over_is_not_written() {
 }
 
 #[test]
+fn a_row_that_is_made_again_while_its_key_is_taken_away_gets_its_key_back() {
+    let rig = Rig::start();
+    rig.postgres.sql(ROWS);
+    rig.mapping("- {table: markers, key: 'marker:{{ user_id }}', type: string, value: status}");
+    // Redis holds the removal back until the row is there again.
+    let act = format!(
+        "{} && {}; (sleep 1.5; {}) &",
+        rig.shell_sql("DELETE FROM markers WHERE user_id = 3"),
+        rig.shell_redis("CLIENT PAUSE 3000 WRITE"),
+        rig.shell_sql("INSERT INTO markers VALUES (3, 'old')")
+    );
+    let ran = with_act(&rig, AFTER_WRITE, &act);
+    assert_eq!(ran.json["tables"]["markers"]["taken_back"], 1, "{}", ran.text);
+    assert_eq!(rig.redis_text("GET marker:3"), "old");
+    assert_eq!(rig.infra(&["verify", "--rounds", "1"]).code, 0);
+}
+
+#[test]
 fn another_value_is_replaced_only_when_asked_and_by_the_newest_row() {
     let rig = Rig::start();
     rig.postgres.sql(ROWS);

@@ -52,7 +52,7 @@ fn a_change_in_the_middle_of_a_table_ends_the_run_and_the_next_one_names_the_col
     rig.postgres.sql(ROWS);
     rig.mapping(BOTH);
     // The change waits for the run, and the run would wait for the change.
-    let act = format!("({}) &", rig.shell_sql("ALTER TABLE first DROP COLUMN status"));
+    let act = format!("({}) & sleep 1", rig.shell_sql("ALTER TABLE first DROP COLUMN status"));
     let variables = [
         ("INFRA_FAULT_ON", "between write and look of first"),
         ("INFRA_FAULT_RUN", act.as_str()),

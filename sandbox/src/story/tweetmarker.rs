@@ -281,22 +281,18 @@ impl Story<'_> {
         Ok((switched, cost))
     }
 
-    /// Detaches the database from the app, as `heroku addons:detach` does. Returns true if its var is gone.
+    /// Ends the database's add-on, as `heroku addons:destroy` does. Returns true if its var is gone.
     fn return_database(&self) -> Result<bool> {
-        eprintln!("$ heroku addons:detach DATABASE");
         self.runtime.block_on(async {
-            let attachments = self.platform.get(&format!("/apps/{APP}/addon-attachments")).await?;
-            let database = attachments
-                .as_array()
-                .into_iter()
-                .flatten()
-                .find(|attachment| attachment["name"] == "DATABASE");
-            let id = database
-                .and_then(|attachment| attachment["id"].as_str())
-                .context("find the database's attachment")?;
-            self.platform
-                .call(Method::DELETE, &format!("/addon-attachments/{id}"), None)
-                .await?;
+            let path = format!("/apps/{APP}/addon-attachments");
+            let attachments = self.platform.get(&path).await?;
+            let mut attachments = attachments.as_array().into_iter().flatten();
+            let database = attachments.find(|attachment| attachment["name"] == "DATABASE");
+            let name = database.and_then(|attachment| attachment["addon"]["name"].as_str());
+            let name = name.context("find the database: no add-on is attached as DATABASE")?;
+            eprintln!("$ heroku addons:destroy {name}");
+            let path = format!("/apps/{APP}/addons/{name}");
+            self.platform.call(Method::DELETE, &path, None).await?;
             let end = Instant::now() + Duration::from_secs(30);
             while Instant::now() < end {
                 if self.platform.config_vars(APP).await?["DATABASE_URL"].is_null() {

@@ -169,6 +169,14 @@ pub(super) async fn detach(State(server): Shared, Path(id): Path<String>) -> Ans
     Ok(Json(view))
 }
 
+pub(super) async fn destroy(State(server): Shared, Path((app, addon)): Pair) -> Answer<Json<Value>> {
+    let view = server.change(|platform, now| {
+        let view = views::addon(platform, platform.addon(&addon)?);
+        Ok((view, platform.destroy_addon(&app, &addon, now)?))
+    })?;
+    Ok(Json(view))
+}
+
 #[derive(Deserialize)]
 struct ToResolve {
     app: Option<String>,

@@ -39,7 +39,10 @@ pub(super) fn routes(server: Arc<Server>) -> Router {
             get(apps::feature).patch(apps::patch_feature),
         )
         .route("/apps/{app}/addons", get(addons::of_app))
-        .route("/apps/{app}/addons/{addon}", get(addons::of_app_by_name))
+        .route(
+            "/apps/{app}/addons/{addon}",
+            get(addons::of_app_by_name).delete(addons::destroy),
+        )
         .route("/apps/{app}/addon-attachments", get(addons::attachments_of_app))
         .route(
             "/apps/{app}/addon-attachments/{attachment}",

@@ -17,6 +17,8 @@ pub enum Change {
     Attach(Uuid),
     /// An attachment's variables go.
     Detach(Uuid),
+    /// An add-on goes, with its attachments and their variables.
+    Destroy(Uuid),
 }
 
 /// A client's request to attach an add-on.
@@ -284,10 +286,10 @@ impl Platform {
         match change {
             Change::Vars(_) => {}
             Change::Attach(id) => self.attachments.retain(|item| item.id != id),
-            Change::Detach(id) => {
+            Change::Detach(id) | Change::Destroy(id) => {
                 self.attachments
                     .iter_mut()
-                    .filter(|item| item.id == id)
+                    .filter(|item| item.id == id || item.addon == id)
                     .for_each(|item| {
                         item.state = AttachmentState::Attached;
                     });
@@ -326,6 +328,10 @@ impl Platform {
                 }
             }
             Change::Detach(id) => self.attachments.retain(|item| item.id != id),
+            Change::Destroy(id) => {
+                self.attachments.retain(|item| item.addon != id);
+                self.addons.retain(|item| item.id != id);
+            }
         }
     }
 

@@ -8,6 +8,7 @@ mod identifiers;
 mod one_offs;
 mod pipelines;
 mod refusal;
+mod removal;
 mod rolling;
 mod rotation;
 
