@@ -103,8 +103,9 @@ pub fn run(options: &Options) -> Result<()> {
         drop(status);
         // Whether the last writes arrived is not known.
         copy.remembered = Remembered::default();
-        if let Some(asked) = copy.waiting.take() {
-            asked.answer(Err(why));
+        // Without connections nobody else would ever hear.
+        for asked in copy.waiting.take().into_iter().chain(copy.requests.try_iter()) {
+            asked.answer(Err(why.clone()));
         }
         if !options.tries_again {
             copy.shared.tell(&options.status, (options.now)());
