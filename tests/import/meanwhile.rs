@@ -148,6 +148,20 @@ fn a_row_whose_time_is_over_is_not_written() {
 }
 
 #[test]
+fn what_the_app_wrote_over_an_imported_value_is_not_taken_away_with_it() {
+    let rig = Rig::start();
+    rig.postgres.sql(ROWS);
+    rig.mapping("- {table: markers, key: 'marker:{{ user_id }}', type: string, value: status}");
+    let act = format!(
+        "{} && {}",
+        rig.shell_sql("DELETE FROM markers WHERE user_id = 3"),
+        rig.shell_redis("SET marker:3 theirs")
+    );
+    with_act(&rig, AFTER_WRITE, &act);
+    assert_eq!(rig.redis_text("GET marker:3"), "theirs");
+}
+
+#[test]
 fn a_row_that_is_made_again_while_its_key_is_taken_away_gets_its_key_back() {
     let rig = Rig::start();
     rig.postgres.sql(ROWS);
