@@ -154,7 +154,7 @@ impl App<'_> {
 
     /// Reads a marker where the app is told to read.
     async fn read(&mut self, choice: &mut Choice) -> Result<()> {
-        let (place, sql) = choice.to_read();
+        let (place, sql) = choice.next_read();
         if let Some(database) = self.database().await? {
             database.run(&sql).await?;
             return Ok(());

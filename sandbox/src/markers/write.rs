@@ -105,8 +105,8 @@ impl Choice {
         (self.random >> 33) % below.max(1)
     }
 
-    /// Returns a place that the app reads.
-    pub fn to_read(&mut self) -> (Place, String) {
+    /// Returns the next place that the app reads, and the statement that reads it.
+    pub fn next_read(&mut self) -> (Place, String) {
         let user = self.number(self.sizes.markers);
         let sql = format!("SELECT status FROM markers WHERE user_id = {user} AND collection = 'timeline'");
         (Place::Key(format!("marker:{user}:timeline")), sql)
