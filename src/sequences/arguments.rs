@@ -258,7 +258,7 @@ pub struct Restore {
     /// Data from somewhere else: an RDB file, such as a hosted provider lets you download. It takes the place of the master's data, or goes onto an instance
     #[arg(long, value_name = "FILE", group = "what", conflicts_with_all = ["keys", "shift_ttl", "without_load"])]
     pub from: Option<PathBuf>,
-    /// Where: `file DIR`, a data folder on this computer; `instance`, a new one beside the pair; or `live`, the master itself
+    /// Where: `file DIR`, a data folder on this computer; `instance`, a new one beside the pair; `live`, the master itself; or `pair`, two new hosts in the place of those that are gone
     #[arg(long, num_args = 1..=2, value_names = ["WHERE", "DIR"], required_unless_present_any = ["remove", "from"])]
     pub to: Vec<String>,
     /// End the instances that `--to instance` has made
@@ -283,6 +283,7 @@ pub enum Target {
     File(PathBuf),
     Instance,
     Live,
+    Pair,
 }
 
 impl Restore {
@@ -295,10 +296,11 @@ impl Restore {
             ["file", folder] => Ok(Target::File(folder.into())),
             ["instance"] => Ok(Target::Instance),
             ["live"] => Ok(Target::Live),
+            ["pair"] => Ok(Target::Pair),
             ["file"] => Err(crate::model::error::Error::usage("accept --to file: it needs a folder")
                 .hint("such as `--to file ./restored`")),
             _ => Err(crate::model::error::Error::usage(format!("accept --to {}", self.to.join(" ")))
-                .hint("`--to file DIR` builds a data folder on this computer, `--to instance` on a new one beside the pair, `--to live` puts it in the place of the master's data")),
+                .hint("`--to file DIR` builds a data folder on this computer, `--to instance` on a new one beside the pair, `--to live` puts it in the place of the master's data, `--to pair` onto two new hosts in the place of those that are gone")),
         }
     }
 }
@@ -329,6 +331,9 @@ pub struct Up {
     /// The agent for the hosts, and beside it the engine's module; default: INFRA_AGENT, or else infra-agent-x86_64 or infra-agent-aarch64 beside this program
     #[arg(long, value_name = "FILE")]
     pub agent: Option<PathBuf>,
+    /// Make a master anew although it would be empty, and the replica would copy that: both hosts' data are given up
+    #[arg(long)]
+    pub empty_master: bool,
 }
 
 #[derive(Clone, Debug, Args)]

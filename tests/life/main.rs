@@ -9,6 +9,7 @@
 
 mod hosts;
 mod kill;
+mod worst_day;
 
 use hosts::Hosts;
 use serde_json::{Value, json};
@@ -110,6 +111,8 @@ fn the_role_moves_to_the_other_host_and_back_while_the_app_writes() {
     kill::table(&world, &hosts, SAMPLE);
     world.nothing_was_lost(200);
     the_master_is_replaced(&world, &hosts);
+    world.nothing_was_lost(200);
+    worst_day::is_over_with_one_command(&world);
     world.nothing_was_lost(200);
     world.no_secret_was_shown();
 }

@@ -87,8 +87,8 @@ pub struct Arguments {
 pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     let runner = Runner::new()?;
     let told = match arguments.story {
-        Story::Move => tell(&runner, arguments).map(Told::Move),
-        Story::Tweetmarker => tweetmarker::tell(&runner, arguments).map(Told::Tweetmarker),
+        Story::Move => tell(&runner, arguments).map(Reported::Move),
+        Story::Tweetmarker => tweetmarker::tell(&runner, arguments).map(Reported::Tweetmarker),
     };
     if arguments.keep {
         eprintln!("\nthe sandbox is still up: `sandbox run CMD…` uses it, `sandbox down` removes it");
@@ -107,12 +107,12 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
 }
 
 /// The figures of a story.
-enum Told {
+enum Reported {
     Move(Report),
     Tweetmarker(tweetmarker::Report),
 }
 
-impl Told {
+impl Reported {
     fn show(&self) -> Result<()> {
         match self {
             Self::Move(report) => report.show(),

@@ -118,6 +118,12 @@ pub enum Uncovered {
 }
 
 impl Catalogue {
+    /// Returns the catalogue as it was before an empty master made its first base.
+    pub fn without_empty_bases(mut self) -> Self {
+        self.bases.retain(|base| base.keys > 0);
+        self
+    }
+
     /// Returns the log after a base. A later timeline replaces the end of its parent.
     pub fn line<'a>(&'a self, base: &'a Commit) -> Line<'a> {
         let mut steps: Vec<Step<'a>> = Vec::new();

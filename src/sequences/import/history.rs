@@ -76,10 +76,10 @@ impl Kept {
             Ok(store) => {
                 let found = import_history::read(&store).await?;
                 let (history, etag) = found.map(|found| (found.value, found.etag)).unzip();
-                let history = merged(&history.unwrap_or_default(), &beside(&path)?);
+                let history = merged(&history.unwrap_or_default(), &read_file(&path)?);
                 (Place::Bucket(Box::new(store), etag), history)
             }
-            Err(why) => (Place::File(why), beside(&path)?),
+            Err(why) => (Place::File(why), read_file(&path)?),
         };
         Ok(Kept {
             place,
@@ -110,7 +110,7 @@ impl Kept {
     }
 
     /// Returns why the history is not in the bucket; `None` if it is.
-    pub fn why_beside(&self) -> Option<&str> {
+    pub fn why_in_file(&self) -> Option<&str> {
         match &self.place {
             Place::Bucket(..) => None,
             Place::File(why) => Some(why),
@@ -157,7 +157,7 @@ async fn store(context: &Context) -> std::result::Result<Store, String> {
     }
 }
 
-fn beside(path: &Path) -> Result<History> {
+fn read_file(path: &Path) -> Result<History> {
     if !path.exists() {
         return Ok(History::default());
     }

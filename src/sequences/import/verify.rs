@@ -17,6 +17,7 @@ mod again;
 pub mod found;
 mod judge;
 mod keys;
+mod made;
 mod rows;
 mod verdict;
 mod watch;

@@ -2,7 +2,7 @@
 
 use super::name;
 use crate::effects::backup;
-use crate::effects::backup::catalogue::{Choice, Wish, moment};
+use crate::effects::backup::catalogue::{Catalogue, Choice, Wish, moment};
 use crate::effects::backup::read;
 use crate::effects::backup::restore;
 use crate::effects::backup::restore::Altered;
@@ -56,13 +56,23 @@ pub async fn restore(
     altered: &Altered,
     confirmed: &Confirmed,
 ) -> Result<ExitCode> {
+    let catalogue = read::catalogue(environment.store.bucket(), context.env()).await?;
+    restore_from(context, environment, &catalogue, wish, altered, confirmed).await
+}
+
+/// As `restore`, from a catalogue that was read before.
+pub(super) async fn restore_from(
+    context: &Context,
+    environment: &Environment,
+    catalogue: &Catalogue,
+    wish: &Wish,
+    altered: &Altered,
+    confirmed: &Confirmed,
+) -> Result<ExitCode> {
     let ui = &context.ui;
     let step = ui.step("look");
-    let (catalogue, on) = tokio::try_join!(
-        read::catalogue(environment.store.bucket(), context.env()),
-        Master::reach(context, environment)
-    )?;
-    let choice = restore::choose(&catalogue, wish)?;
+    let on = Master::reach(context, environment).await?;
+    let choice = restore::choose(catalogue, wish)?;
     let words = super::words(&choice, altered);
     let from = format!("{} and {} segments of the log", choice.base.place, choice.steps.len());
     step.done(format!("{words}: {from}"));

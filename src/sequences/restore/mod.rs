@@ -4,6 +4,7 @@ mod file;
 mod import;
 pub mod instance;
 mod live;
+mod pair;
 pub mod proof;
 
 use crate::effects::backup::catalogue::{Choice, Wish, moment};
@@ -48,6 +49,7 @@ pub async fn run(context: &Context, arguments: &Restore) -> Result<ExitCode> {
     let environment = context.environment().await?;
     match arguments.target()? {
         Target::Instance => instance::restore(context, &environment, &wish, &altered, &arguments.confirmed).await,
+        Target::Pair => pair::restore(context, &environment, &wish, &altered, &arguments.confirmed).await,
         Target::Live => live::restore(context, &environment, &wish, &altered, &arguments.confirmed).await,
         Target::File(folder) => {
             let work = file::restore(context, &environment, &wish, &altered, &folder, arguments.without_load);

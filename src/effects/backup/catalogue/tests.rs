@@ -205,6 +205,20 @@ fn a_base_can_be_chosen_by_its_id_and_the_latest_has_no_end() {
 }
 
 #[test]
+fn the_base_of_a_new_and_empty_master_hides_what_was_before() {
+    let mut catalogue = plain();
+    let latest = |catalogue: &Catalogue| catalogue.choose(&Wish::Latest).unwrap().base.place.clone();
+    let before = latest(&catalogue);
+    let empty = Commit {
+        keys: 0,
+        ..base("empty", 1, 1_000_000)
+    };
+    catalogue.bases.push(empty.clone());
+    assert_eq!(latest(&catalogue), empty.place);
+    assert_eq!(latest(&catalogue.without_empty_bases()), before);
+}
+
+#[test]
 fn a_log_whose_beginning_has_expired_has_no_gap() {
     let id = "20010909T014640.000Z-master-0";
     assert_eq!(began(id), Some(1_000_000_000));

@@ -4,7 +4,8 @@ use super::super::setup::Ready;
 use super::super::window::refused;
 use super::found::{Difference, Found, is_due};
 use super::judge::judge;
-use super::keys::{self, are_looked_up};
+use super::keys;
+use super::made::{Made, are_looked_up};
 use super::rows::differences;
 use crate::effects::redis::entries::Entries;
 use crate::model::error::Result;
@@ -70,7 +71,7 @@ async fn remembered(ready: &Ready, at: usize, present: Vec<Vec<u8>>) -> Result<F
     }
     let ground = &ready.tables[at];
     let session = ready.source.connect().await?;
-    let mut made = vec![keys::Made::default(); ready.tables.len()];
+    let mut made = vec![Made::default(); ready.tables.len()];
     let mut rows = ground.reader.all(&session).await?;
     while let Some(row) = rows.next().await? {
         if let Some(entry) = ground.shape.entry(&row).map_err(refused)?

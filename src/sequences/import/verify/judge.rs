@@ -3,7 +3,7 @@
 use super::super::setup::{Ground, Ready};
 use super::super::window::{identity, refused};
 use super::found::{Difference, Found, is_due};
-use super::keys::{Made, are_looked_up};
+use super::made::{Made, are_looked_up};
 use crate::effects::postgres::Session;
 use crate::effects::redis::entries::Entries;
 use crate::model::error::{Kind, Result};

@@ -6,43 +6,15 @@
 use super::super::setup::{Ground, Ready};
 use super::found::Found;
 use super::judge::judge;
+use super::made::Made;
 use crate::effects::redis::entries::Entries;
 use crate::model::error::{Error, Result};
 use crate::model::size;
 use crate::sequences::context::Context;
 use crate::ui::Step;
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::sync::Mutex;
-
-/// The keys that the rows of one table make, with how many rows make each.
-#[derive(Clone, Debug, Default)]
-pub(in super::super) struct Made(HashMap<u64, u32>);
-
-impl Made {
-    pub fn add(&mut self, key: u64) {
-        *self.0.entry(key).or_default() += 1;
-    }
-
-    /// Returns how many rows make the key; `None` if no row does.
-    pub fn rows(&self, key: u64) -> Option<u32> {
-        self.0.get(&key).copied()
-    }
-
-    pub fn append(&mut self, other: Made) {
-        for (key, count) in other.0 {
-            *self.0.entry(key).or_default() += count;
-        }
-    }
-}
-
-/// Returns true if an index leads from a key to its rows.
-pub(super) fn are_looked_up(ground: &Ground) -> bool {
-    let shape = &ground.shape;
-    let named: BTreeSet<&str> = shape.template_columns.iter().map(|(name, _)| name.as_str()).collect();
-    let leads = |unique: &Vec<String>| unique.first().is_some_and(|first| named.contains(first.as_str()));
-    shape.is_readable && ground.relation.unique.iter().any(leads)
-}
 
 /// Returns true if a pattern says which keys are those of this table.
 pub(super) fn has_pattern(ground: &Ground) -> bool {

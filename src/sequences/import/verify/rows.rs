@@ -4,7 +4,7 @@ use super::super::ranges::Walk;
 use super::super::setup::{Ground, Ready};
 use super::super::window::{identity, refused};
 use super::found::{Difference, Found, is_due, key_values};
-use super::keys::Made;
+use super::made::{Made, are_looked_up};
 use crate::decide::import::compare::difference;
 use crate::effects::postgres::Session;
 use crate::effects::redis::entries::Entries;
@@ -39,7 +39,7 @@ pub(in super::super) async fn look(
         walk: Mutex::new(Walk::begin(ground, None, None)),
         walking,
         rows: AtomicU64::new(0),
-        collects: !super::keys::are_looked_up(ground),
+        collects: !are_looked_up(ground),
     };
     let workers = if ground.has_ranges {
         ready.mapping.limits.parallel

@@ -45,7 +45,7 @@ pub(super) async fn run(context: &Context, arguments: &ImportVerify, lasts: Dura
     let (file, tables) = (&arguments.comparison.file.file, &arguments.comparison.file.tables);
     let ready = Ready::look(context, file, tables).await?;
     let mut kept = Kept::open(context, &ready, file).await?;
-    match kept.why_beside() {
+    match kept.why_in_file() {
         Some(why) => context
             .ui
             .warn(format!("the history is kept in {}, since {why}", kept.shown())),
@@ -180,7 +180,7 @@ impl Watching<'_> {
         fault::point(format_args!("before noting a look"));
         let written = self.kept.write().await;
         fault::point(format_args!("after noting a look"));
-        if written.is_err() && self.kept.why_beside().is_none() {
+        if written.is_err() && self.kept.why_in_file().is_none() {
             self.context.warn_of(written);
             return Ok(());
         }
