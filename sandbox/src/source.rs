@@ -142,6 +142,11 @@ impl Rented {
         self.engine != Engine::Redis6 && matches!(self.profile, Profile::Default | Profile::NoReplication)
     }
 
+    /// Returns whether a replica may follow it.
+    pub fn may_replicate(&self) -> bool {
+        matches!(self.profile, Profile::Default | Profile::NoPause)
+    }
+
     /// Returns how many of the demo's databases it has.
     pub fn demo_databases(&self) -> u32 {
         self.databases.min(2)

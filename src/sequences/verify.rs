@@ -2,6 +2,7 @@
 
 use crate::effects::redis::compare::{Comparison, Options, compare};
 use crate::model::error::{Error, ExitCode, Result};
+use crate::model::follow::Follower;
 use crate::model::role::Role;
 use crate::model::size;
 use crate::sequences::arguments::Verify;
@@ -55,7 +56,10 @@ async fn look(context: &Context, arguments: &Verify) -> Result<ExitCode> {
         comparison.different,
         comparison.uncomparable
     ))
-    .hint("look at the keys named above; `infra status` tells whether the master still follows, --rounds gives more time to converge"))
+    .hint(match pair.state.source.follower {
+        Follower::Replication => "look at the keys named above; `infra status` tells whether the master still follows, --rounds gives more time to converge",
+        Follower::Copy => "look at the keys named above: those that the app writes all the time differ while the source is copied, and are compared when it waits; `infra status` tells whether the copy goes on",
+    }))
 }
 
 fn fields(comparison: &Comparison) -> Value {

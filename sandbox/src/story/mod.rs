@@ -158,8 +158,11 @@ fn tell(runner: &Runner, arguments: &Arguments) -> Result<Report> {
     seconds.time("up", || runner.infra(&config, &["up", "--yes"]))?;
     chapter("infra up, once more: nothing to change");
     seconds.time("up_unchanged", || runner.infra(&config, &["up", "--yes"]))?;
-    chapter("infra verify: is it all there?");
-    seconds.time("verify", || runner.infra(&config, &["verify"]))?;
+    // A copy never has the newest value of a key that is written all the time.
+    if rented.may_replicate() {
+        chapter("infra verify: is it all there?");
+        seconds.time("verify", || runner.infra(&config, &["verify"]))?;
+    }
 
     let switched = move_app(runner, arguments, &config, &mut seconds)?;
 

@@ -258,7 +258,7 @@ impl Model {
         panic!("it went back four times in a row");
     }
 
-    fn to_the_end(&mut self) {
+    fn run_to_the_end(&mut self) {
         for _ in 0..ATTEMPTS {
             match self.command() {
                 Ok(true) => return,
@@ -279,7 +279,7 @@ fn run(seed: u64, faults: u32) {
     for _ in 0..3 {
         model.time_passes();
     }
-    model.to_the_end();
+    model.run_to_the_end();
     model.faults = 0;
     for _ in 0..4 {
         model.time_passes();

@@ -5,7 +5,6 @@ use super::watch::Watch;
 use crate::effects::redis::compare::Comparison;
 use crate::model::error::Result;
 
-#[expect(clippy::large_enum_variant, reason = "a run has one value")]
 pub enum Compared {
     Followed(gate::Baseline),
     Copied(copied::Baseline),

@@ -4,7 +4,6 @@ use super::super::setup::Ready;
 use super::super::window::refused;
 use super::found::{Difference, Found, is_due};
 use super::judge::judge;
-use super::keys;
 use super::made::{Made, are_looked_up};
 use super::rows::differences;
 use crate::effects::redis::entries::Entries;
