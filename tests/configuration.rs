@@ -268,3 +268,27 @@ fn a_field_is_listed_with_its_default_and_its_meaning() {
         format!("| field | default | what it is |\n|---|---|---|\n{rows}")
     );
 }
+
+/// Returns the ids of the findings that a source file makes: the first argument of each call.
+fn ids(source: &str) -> Vec<String> {
+    let calls = ["Finding::alarm(", "Finding::warning(", "unseen("];
+    let after = calls.iter().flat_map(|call| source.split(call).skip(1));
+    let quoted = after.filter_map(|rest| rest.trim_start().strip_prefix('"')?.split('"').next());
+    quoted.map(str::to_string).collect()
+}
+
+#[test]
+fn the_document_on_monitoring_names_every_finding_of_status() {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    let document = std::fs::read_to_string(root.join("docs/monitoring.md")).unwrap();
+    let files = std::fs::read_dir(root.join("src/sequences/status")).unwrap();
+    let files = files.map(|file| file.unwrap().path()).filter(|path| path.is_file());
+    let sources = files.chain([root.join("src/decide/room.rs")]);
+    let found: Vec<String> = sources
+        .flat_map(|path| ids(&std::fs::read_to_string(path).unwrap()))
+        .collect();
+    assert!(found.len() > 20, "{found:?}");
+    let is_named = |id: &String| id.ends_with("-unseen") || document.contains(&format!("`{id}`"));
+    let unnamed: Vec<String> = found.into_iter().filter(|id| !is_named(id)).collect();
+    assert!(unnamed.is_empty(), "{unnamed:?}");
+}
