@@ -16,11 +16,6 @@ const UNUSED_BY_OPERATOR: [(&str, &str); 1] = [
     // AWS asks by the path as it was written, with its slash; the sandbox by the path without.
     ("ssm:GetParametersByPath", "/production/*"),
 ];
-const UNUSED_BY_CI: [(&str, &str); 2] = [
-    // Only when the master was lost is there an address to lead elsewhere.
-    ("ec2:AssociateAddress", "elastic-ip/*"),
-    ("ec2:AssociateAddress", "instance/*"),
-];
 
 struct Account {
     runtime: Runtime,
@@ -323,7 +318,7 @@ fn the_printed_policies_are_enough_and_have_nothing_too_much() {
     world.set_var("REDIS_URL", &world.vars()["HOSTED_REDIS_URL"].clone());
     let down = ["down", "--confirm", "demo", "--delete-backups", "demo"];
     world.infra(&down).exits(1).says("allow `ssm:GetParametersByPath`");
-    ci.has_nothing_too_much(&UNUSED_BY_CI);
+    ci.has_nothing_too_much(&[]);
 
     world.run_as(Some(operator.keys.clone()));
     world.infra(&down).exits(0);
