@@ -71,9 +71,9 @@ test-life: image ## kill a failover at each of its effects; takes about an hour
 test-refusals: build ## refuse every change that a cutover asks the platform for; about twelve minutes
 	REFUSALS=all cargo test -p infra --locked $(FEATURES) --lib cutover::tests::refusals -- --nocapture
 
-# The move from each kind of hosted Redis by the built programs on machines; two to three minutes a kind.
+# The move from each kind of hosted Redis by the built programs on machines; about a minute a kind.
 SOURCES ?= heroku cloud thin public v1 plain query two-vars copied-var redis-6 redis-6.2 redis-8 valkey-8
-test-sources: image ## move the demo app off each kind of hosted Redis; about half an hour; SOURCES="heroku plain"
+test-sources: image ## move the demo app off each kind of hosted Redis; a quarter of an hour; SOURCES="heroku plain"
 	set -e; for source in $(SOURCES); do \
 	$(SUDO) $(BIN)/sandbox demo --source $$source --time-scale 0.1 --keys 5000 --writes 30000 --report $(CARGO_TARGET_DIR)/source-$$source.json; \
 	done
