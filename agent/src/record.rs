@@ -171,7 +171,7 @@ pub struct CopyStatus {
     pub trouble: Option<String>,
 }
 
-/// What the copy does, for programs.
+/// The activity of the copy, for programs.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Serialize, PartialEq, Eq)]
 #[serde(rename_all = "kebab-case")]
 pub enum CopyPhase {

@@ -40,7 +40,7 @@ pub struct Asked {
 
 impl Asked {
     pub fn answer(self, report: Result<SweepReport, String>) {
-        // Whoever asked may be gone.
+        // The client that asked may have disconnected.
         let _ = self.answer.send(report);
     }
 }

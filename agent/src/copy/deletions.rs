@@ -12,7 +12,7 @@ const FEW: u64 = 100;
 const MOST: usize = 200_000;
 const STEP: usize = 500;
 
-/// What was found to be gone.
+/// The keys that the source no longer has.
 #[derive(Default)]
 pub struct Gone {
     keys: Vec<(u32, Vec<Vec<u8>>)>,

@@ -1,4 +1,4 @@
-//! Who the copy is to the servers.
+//! The logins of the copy at source and target.
 
 /// The name of the copy's connections, as servers list it.
 pub const CLIENT_NAME: &str = "infra-copy";

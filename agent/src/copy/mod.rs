@@ -183,7 +183,7 @@ impl Copy<'_> {
             return Ok(());
         };
         self.shared.lock().phase = CopyPhase::Asked;
-        // What was asked for begins now: nothing that was read before counts.
+        // The requested sweep begins now: it reads every key anew.
         journal.begin_again();
         let report = self.sweep(source, target, journal, Some(request))?;
         let (Some(asked), Some(report)) = (self.waiting.take(), report) else {

@@ -1,4 +1,4 @@
-//! What the target got of each key, as a digest. A key that is still as it was is not written again:
+//! A digest of each key as it was written to the target. A key that is still the same is not written again:
 //! every sweep would fill the master's log otherwise.
 
 use std::collections::HashMap;

@@ -4,7 +4,7 @@ use crate::record::{CopyStatus, SCHEMA_VERSION};
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// What the copy says of itself, shared with the thread that writes it down.
+/// The copy's status, shared with the thread that writes it to disk.
 #[derive(Clone)]
 pub struct Shared(Arc<Mutex<CopyStatus>>);
 

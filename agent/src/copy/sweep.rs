@@ -117,7 +117,7 @@ impl Sweep<'_> {
                 break;
             }
             if journaled.elapsed() >= JOURNALED {
-                // What was sent is in the target before the place behind it is noted.
+                // The target has everything before a place, once that place is noted.
                 self.written(report)?;
                 self.journal.save(self.home)?;
                 journaled = Instant::now();

@@ -9,7 +9,7 @@ use super::engine::Layout;
 use super::programs::Binary;
 use super::reach::Reach;
 use super::settings::{Copied, Passwords, Position};
-use super::{templates, tunnel};
+use super::{status_file, templates, tunnel};
 use crate::effects::remote::Session;
 use crate::model::error::{Doing, Result};
 use crate::model::secret::Secret;
@@ -97,13 +97,7 @@ fn render(copied: &Copied, logins: [&Secret; 2], maxmemory: u64, agent: &Binary,
 
 /// Returns the copy's report; `None` if there is no copy, or none that has run.
 pub async fn look(session: &Session) -> Result<Option<CopyStatus>> {
-    let doing = format!("ask {} for its copy", session.label());
-    let command = format!("sudo -n sh -c 'if [ -e {STATUS} ]; then cat {STATUS}; fi'");
-    let output = session.run(&command, None).await?.expect_success(&doing)?;
-    match output.text().trim() {
-        "" => Ok(None),
-        json => serde_json::from_str(json).doing(|| doing).map(Some),
-    }
+    status_file::read(session, STATUS, "copy").await
 }
 
 /// Asks for a sweep that begins now.

@@ -27,6 +27,7 @@ pub mod redis_conf;
 pub mod restore;
 pub mod role;
 pub mod settings;
+mod status_file;
 pub(crate) mod templates;
 pub mod tls;
 pub mod tunnel;

@@ -59,21 +59,21 @@ pub struct Proven<'a> {
 /// Makes the host follow nobody from here on, also after a restart. The host refuses if its data is
 /// not what was proven; one with an older script does not look.
 pub async fn promote(session: &Session, proven: &Proven<'_>, epoch: Option<u64>) -> Result<Observed> {
-    let observed = ask(session, &Action::promotion(proven, epoch), "promote").await?;
-    if observed.is_master() {
-        return Ok(observed);
-    }
-    Err(Error::failed(format!(
-        "promote {}: its file says {} and it runs as {}",
-        session.label(),
-        observed.file,
-        observed.running
-    )))
+    expect_master(
+        session,
+        ask(session, &Action::promotion(proven, epoch), "promote").await?,
+    )
 }
 
 /// Makes the host a master in its file and its engine, with the data that it has.
 pub async fn take_over(session: &Session, epoch: Option<u64>) -> Result<Observed> {
-    let observed = ask(session, &Action::under("promote", epoch), "promote").await?;
+    expect_master(
+        session,
+        ask(session, &Action::under("promote", epoch), "promote").await?,
+    )
+}
+
+fn expect_master(session: &Session, observed: Observed) -> Result<Observed> {
     if observed.is_master() {
         return Ok(observed);
     }

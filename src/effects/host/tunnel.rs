@@ -10,9 +10,9 @@ use super::engine::Layout;
 use super::programs::Binary;
 use super::reach::Reach;
 use super::settings::{Copied, Position};
-use super::templates;
+use super::{status_file, templates};
 use crate::effects::remote::Session;
-use crate::model::error::{Doing, Result};
+use crate::model::error::Result;
 use infra_agent::record::{Obstacle, TunnelStatus};
 use serde::Serialize;
 
@@ -78,13 +78,7 @@ fn render(reach: &Reach, trust: trust::Policy, agent: &Binary, layout: &Layout) 
 
 /// Returns the tunnel's report; `None` if there is no tunnel, or none that has run.
 pub async fn look(session: &Session) -> Result<Option<TunnelStatus>> {
-    let doing = format!("ask {} for its tunnel", session.label());
-    let command = format!("sudo -n sh -c 'if [ -e {STATUS} ]; then cat {STATUS}; fi'");
-    let output = session.run(&command, None).await?.expect_success(&doing)?;
-    match output.text().trim() {
-        "" => Ok(None),
-        json => serde_json::from_str(json).doing(|| doing).map(Some),
-    }
+    status_file::read(session, STATUS, "tunnel").await
 }
 
 /// Returns what to try if the tunnel does not connect.
