@@ -150,6 +150,82 @@ fn a_follow_that_is_killed_at_any_point_goes_on_and_so_does_finish() {
 }
 
 #[test]
+fn two_imports_between_the_same_servers_follow_by_slots_of_their_own() {
+    let rig = prepared();
+    let slots = || rig.postgres.superuser_sql("SELECT slot_name FROM pg_replication_slots ORDER BY 1");
+    rig.mapping("- {table: markers, key: 'note:{{ user_id }}', type: string, value: note}");
+    std::fs::rename(rig.path("import.yml"), rig.path("notes.yml")).unwrap();
+    rig.mapping("- {table: markers, key: 'marker:{{ user_id }}', type: string, value: status}");
+    let notes = ["--file", "notes.yml"];
+    for file in [&notes[..], &[]] {
+        done(&rig, &[&["run"], file].concat());
+        done(&rig, &[&["follow", "--once"], file].concat());
+    }
+    assert_eq!(slots().lines().count(), 2);
+    rig.postgres
+        .sql("UPDATE markers SET status = 'changed', note = 'changed' WHERE user_id < 100");
+    for file in [&[][..], &notes] {
+        done(&rig, &[&["follow", "--once"], file].concat());
+    }
+    for file in [&[][..], &notes] {
+        done(&rig, &[&["verify", "--rounds", "1"], file].concat());
+    }
+    let finished = rig.infra(&["finish"]);
+    assert_eq!(finished.code, 0, "{}", finished.text);
+    let left = slots();
+    assert_eq!(left.lines().count(), 1, "{left}");
+    let said = format!("the slot {} of another import keeps", left.trim());
+    assert!(finished.text.contains(&said), "{}", finished.text);
+    done(&rig, &["finish", "--file", "notes.yml"]);
+    assert_eq!(slots(), "");
+}
+
+#[test]
+fn a_changed_mapping_is_followed_by_a_new_slot_and_the_earlier_one_goes() {
+    let rig = prepared();
+    rig.mapping("- {table: markers, key: 'marker:{{ user_id }}', type: string, value: status}");
+    done(&rig, &["run"]);
+    done(&rig, &["follow", "--once"]);
+    let slots = || rig.postgres.superuser_sql("SELECT slot_name FROM pg_replication_slots");
+    let first = slots();
+    rig.mapping("- {table: markers, key: 'marker:{{ user_id }}', type: string, value: user_id}");
+    let followed = done(&rig, &["follow", "--once"]);
+    assert_eq!(followed["follow"]["tables"]["markers"]["written"], 3000, "{followed}");
+    let second = slots();
+    assert_ne!(first, second);
+    assert_eq!(second.lines().count(), 1, "{second}");
+    done(&rig, &["verify", "--rounds", "1"]);
+    // Records of before had no name: their slots were named after the servers alone.
+    let record = std::fs::read_to_string(rig.path("import.yml.follow")).unwrap();
+    let unnamed = record.replace(&format!("\"{}\"", second.trim()), "null");
+    assert_ne!(record, unnamed);
+    std::fs::write(rig.path("import.yml.follow"), unnamed).unwrap();
+    let followed = done(&rig, &["follow", "--once"]);
+    assert_eq!(followed["follow"]["tables"]["markers"]["looked_at"], 3000, "{followed}");
+    assert_eq!(slots(), second);
+    done(&rig, &["finish", "--rounds", "1"]);
+    assert_eq!(slots(), "");
+}
+
+#[test]
+fn only_one_session_follows_by_a_slot() {
+    let rig = prepared();
+    done(&rig, &["run"]);
+    let mut first = rig.command(&["follow", "--for", "60s"], &[]).spawn().unwrap();
+    waiting::until("the first one follows", || {
+        std::fs::read_to_string(rig.path("import.yml.follow")).is_ok_and(|record| record.contains("caught_up\":\"2"))
+    });
+    for command in [&["follow", "--once"][..], &["finish"]] {
+        let second = rig.infra(command);
+        assert_eq!(second.code, 3, "{}", second.text);
+        assert!(second.text.contains("another session follows by it"), "{}", second.text);
+    }
+    first.kill().unwrap();
+    first.wait().unwrap();
+    done(&rig, &["follow", "--once"]);
+}
+
+#[test]
 fn many_small_transactions_between_two_looks_are_all_followed() {
     let rig = prepared();
     rig.mapping("- {table: markers, key: 'marker:{{ user_id }}', type: string, value: status}");

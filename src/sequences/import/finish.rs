@@ -1,7 +1,7 @@
 //! `infra import finish`: the last comparison, and then slot and publication are gone.
 
 use super::follow::record::Record;
-use super::follow::slot;
+use super::follow::{earlier, others, slot};
 use super::history::Watched;
 use super::setup::Ready;
 use super::verify;
@@ -28,15 +28,24 @@ pub async fn run(context: &Context, arguments: &ImportFinish) -> Result<ExitCode
     let slot = slot(&ready)?;
     let step = context.ui.step("end the following");
     let session = ready.source.connect_for_changes().await?;
-    let had_slot = slot.retained(&session).await?.is_some();
-    slot.remove(&session).await?;
+    slot.claim(&session).await?;
+    let record = Record::read(&file.file).unwrap_or_default();
+    let mut had_slot = false;
+    for slot in [Some(slot.clone()), earlier(&ready, &record, &slot)?].into_iter().flatten() {
+        had_slot |= slot.retained(&session).await?.is_some();
+        slot.remove(&session).await?;
+    }
     Record::remove(&file.file)?;
+    let others = others(&slot, &session).await?;
     step.done(if had_slot {
         "slot and publication are gone"
     } else {
         "there was no slot"
     });
-    let mut lines = vec!["nothing of infra is left in PostgreSQL".to_owned()];
+    let mut lines = others;
+    if lines.is_empty() {
+        lines.push("nothing of infra is left in PostgreSQL".to_owned());
+    }
     lines.extend(watched.iter().map(Watched::line));
     if let Some((name, value)) = wanted {
         let step = context.ui.step(format!("set {name}"));

@@ -1,7 +1,7 @@
 //! `infra import status`: how far an import is followed, and what that costs the source.
 
 use super::follow::record::Record;
-use super::follow::slot;
+use super::follow::{others, slot};
 use super::history::Watched;
 use super::setup::Ready;
 use crate::model::error::{Error, ExitCode, Result};
@@ -55,6 +55,7 @@ pub async fn run(context: &Context, arguments: &ImportFile) -> Result<ExitCode> 
             lines.push("nobody reads from the slot now, and the server has no limit for it (max_slot_wal_keep_size): run `infra import follow`, or `infra import finish`".to_owned());
         }
     }
+    lines.extend(others(&slot, &session).await?);
     let shown = retained.as_ref().map(|retained| {
         json!({
             "name": slot.name(),

@@ -5,9 +5,15 @@ use crate::effects::fault;
 use crate::effects::postgres::Session;
 use crate::model::error::{Error, Result};
 use futures_util::{Stream, StreamExt};
+use sha2::{Digest, Sha256};
+use std::time::Duration;
 use tokio_postgres::Row;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::types::ToSql;
+
+/// A session that was killed holds the slot until the server has seen that it is gone.
+const CLAIMS: u32 = 40;
+const BETWEEN_CLAIMS: Duration = Duration::from_millis(250);
 
 /// A name of slot and publication, and what belongs to them.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,6 +53,35 @@ impl Slot {
 
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// Holds the slot for this session alone, until the session ends. Waits a little for a session that is ending.
+    pub async fn claim(&self, session: &Session) -> Result<()> {
+        let sql = "SELECT pg_try_advisory_lock($1)";
+        let mut key = [0; 8];
+        key.copy_from_slice(&Sha256::digest(&self.name)[..8]);
+        for _ in 0..CLAIMS {
+            let row = session.client().query_one(sql, &[&i64::from_be_bytes(key)]).await;
+            if row.map_err(|error| failed("claim the slot", &error))?.get(0) {
+                return Ok(());
+            }
+            tokio::time::sleep(BETWEEN_CLAIMS).await;
+        }
+        Err(
+            Error::locked(format!("follow by the slot {}: another session follows by it", self.name))
+                .hint("end the other `infra import follow` with this import.yml"),
+        )
+    }
+
+    /// Returns other slots of this database whose names begin like this, with how much of the log they keep.
+    pub async fn others(&self, session: &Session, prefix: &str) -> Result<Vec<(String, u64)>> {
+        let sql = "SELECT slot_name::text, COALESCE(pg_wal_lsn_diff(pg_current_wal_lsn(), restart_lsn), 0)::bigint \
+                   FROM pg_replication_slots WHERE database = current_database() AND slot_name <> $1 \
+                   AND left(slot_name::text, length($2)) = $2 ORDER BY 1";
+        let rows = session.client().query(sql, &[&self.name, &prefix]).await;
+        let rows = rows.map_err(|error| failed("look for other slots", &error))?;
+        let bytes = |row: &Row| u64::try_from(row.get::<_, i64>(1)).unwrap_or(0);
+        Ok(rows.iter().map(|row| (row.get(0), bytes(row))).collect())
     }
 
     /// Makes the publication of these tables (schema and name) and then the slot, and returns the place that it begins at.

@@ -13,6 +13,7 @@ mod sweep;
 
 use super::setup::{Ground, Ready};
 use crate::decide::import::follow::{Way, way};
+use crate::effects::postgres::Session;
 use crate::effects::postgres::changes::{self, Slot};
 use crate::model::clock::Instant;
 use crate::model::error::{Error, ExitCode, Result};
@@ -29,6 +30,9 @@ use record::Record;
 use serde_json::json;
 use sha2::{Digest, Sha256};
 use std::path::Path;
+
+/// The names of slots and publications begin like this.
+const PREFIX: &str = "infra_import_";
 
 pub async fn run(context: &Context, arguments: &ImportFollow) -> Result<ExitCode> {
     let file = &arguments.file.file;
@@ -75,10 +79,41 @@ pub async fn run(context: &Context, arguments: &ImportFollow) -> Result<ExitCode
     Ok(ExitCode::Done)
 }
 
-/// Returns the slot of this import: the same name for the same two servers.
+/// Returns the slot of this import: the same name for the same mapping between the same two servers.
 pub fn slot(ready: &Ready) -> Result<Slot> {
-    let digest = Sha256::digest(format!("{} {}", ready.source, ready.target));
-    Slot::named(&format!("infra_import_{}", &hex::encode(digest)[..12]))
+    let mapping = &ready.mapping;
+    slot_for(format!(
+        "{} {} {:?} {:?}",
+        ready.source, ready.target, mapping.encode, mapping.tables
+    ))
+}
+
+/// Returns the slot that this record was written for, if it is not `slot`. Records of earlier versions have no
+/// name: their slots are named after the servers alone.
+pub fn earlier(ready: &Ready, record: &Record, slot: &Slot) -> Result<Option<Slot>> {
+    let earlier = match &record.slot {
+        _ if !record.has_slot => return Ok(None),
+        Some(name) => Slot::named(name)?,
+        None => slot_for(format!("{} {}", ready.source, ready.target))?,
+    };
+    Ok(Some(earlier).filter(|earlier| earlier != slot))
+}
+
+fn slot_for(what: String) -> Result<Slot> {
+    Slot::named(&format!("{PREFIX}{}", &hex::encode(Sha256::digest(what))[..12]))
+}
+
+/// Returns a line for each slot of another import of this database, which makes the source keep its log.
+pub async fn others(slot: &Slot, session: &Session) -> Result<Vec<String>> {
+    let others = slot.others(session, PREFIX).await?;
+    let line = |(name, bytes): (String, u64)| {
+        format!(
+            "the slot {name} of another import keeps {} of the source's log: end it by `infra import finish` with \
+             its import.yml, or if that is lost, by SELECT pg_drop_replication_slot('{name}')",
+            size::bytes(bytes)
+        )
+    };
+    Ok(others.into_iter().map(line).collect())
 }
 
 fn summary(record: &Record) -> String {
@@ -123,8 +158,13 @@ impl<'a> Following<'a> {
     /// Decides how each table is followed, and makes slot and publication if they are needed and missing.
     async fn begin(ready: &'a Ready, slot: &'a Slot, file: &'a Path) -> Result<Self> {
         let session = ready.source.connect_for_changes().await?;
+        slot.claim(&session).await?;
         let ways = ways(ready, &session).await?;
         let mut record = Record::read(file).unwrap_or_default();
+        if let Some(earlier) = earlier(ready, &record, slot)? {
+            earlier.remove(&session).await?;
+            record = Record::default();
+        }
         let logged: Vec<(String, String)> = of(&ways, Way::Log).filter_map(|(_, ground)| named(ground)).collect();
         let kept = slot.retained(&session).await?;
         let same = record.tables.len() == ways.len()
@@ -138,6 +178,7 @@ impl<'a> Following<'a> {
             record = Record::default();
             slot.create(&session, &logged).await?;
             record.has_slot = true;
+            record.slot = Some(slot.name().to_owned());
         }
         for (ground, _, way) in &ways {
             let entry = record.tables.entry(ground.shape.label.clone());
@@ -267,7 +308,7 @@ fn named(ground: &Ground) -> Option<(String, String)> {
 }
 
 /// Returns how each table is followed; the error names all that cannot be.
-async fn ways<'a>(ready: &'a Ready, session: &crate::effects::postgres::Session) -> Result<Ways<'a>> {
+async fn ways<'a>(ready: &'a Ready, session: &Session) -> Result<Ways<'a>> {
     let asked: Vec<(String, String)> = ready.tables.iter().filter_map(named).collect();
     let facts = changes::facts(session, &asked).await?;
     let (mut ways, mut refusals) = (Vec::new(), Vec::new());

@@ -20,6 +20,8 @@ const MAX_BYTES: u64 = 4 << 20;
 pub struct Record {
     /// True once slot and publication were made for these tables.
     pub has_slot: bool,
+    /// The name of both. A changed mapping has another one.
+    pub slot: Option<String>,
     pub tables: BTreeMap<String, Table>,
     /// When everything up to then was followed.
     pub caught_up: Option<Timestamp>,
