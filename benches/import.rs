@@ -17,6 +17,7 @@ type Outcome<T> = Result<T, Box<dyn Error>>;
 
 const MAPPING: &str = "source: {url_env: DATABASE_URL}
 target: {redis: hosted}
+limits: {rows_per_s: unlimited}
 tables:
 - {table: markers, key: 'marker:{{ user_id }}', type: string, value: status}
 ";

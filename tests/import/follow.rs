@@ -152,7 +152,10 @@ fn a_follow_that_is_killed_at_any_point_goes_on_and_so_does_finish() {
 #[test]
 fn two_imports_between_the_same_servers_follow_by_slots_of_their_own() {
     let rig = prepared();
-    let slots = || rig.postgres.superuser_sql("SELECT slot_name FROM pg_replication_slots ORDER BY 1");
+    let slots = || {
+        rig.postgres
+            .superuser_sql("SELECT slot_name FROM pg_replication_slots ORDER BY 1")
+    };
     rig.mapping("- {table: markers, key: 'note:{{ user_id }}', type: string, value: note}");
     std::fs::rename(rig.path("import.yml"), rig.path("notes.yml")).unwrap();
     rig.mapping("- {table: markers, key: 'marker:{{ user_id }}', type: string, value: status}");

@@ -40,6 +40,28 @@ fn names_that_are_misspelt_come_with_the_nearest_right_one() {
 }
 
 #[test]
+fn a_target_that_follows_another_server_is_refused_before_anything_is_read() {
+    let rig = Rig::start();
+    rig.postgres
+        .sql("CREATE TABLE markers (user_id bigint PRIMARY KEY, status text)");
+    rig.mapping("- {table: markers, key: 'marker:{{ user_id }}', type: string, value: status}");
+    rig.redis("REPLICAOF 127.0.0.1 1");
+    for verb in [&["plan"][..], &["run"], &["follow", "--once"]] {
+        let answer = rig.infra(verb);
+        assert_eq!(answer.code, 64, "{}", answer.text);
+        assert!(answer.text.contains("it follows another server"), "{}", answer.text);
+    }
+    assert_eq!(
+        rig.postgres
+            .superuser_sql("SELECT count(*) FROM pg_replication_slots")
+            .trim(),
+        "0"
+    );
+    rig.redis("REPLICAOF NO ONE");
+    assert_eq!(rig.infra(&["run"]).code, 0);
+}
+
+#[test]
 fn rows_that_would_become_one_key_are_both_named() {
     let rig = Rig::start();
     rig.postgres.sql("CREATE TABLE users (id int PRIMARY KEY, name text); INSERT INTO users VALUES (1, 'ada'), (2, 'bob'), (3, 'ada')");

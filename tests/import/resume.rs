@@ -61,6 +61,31 @@ fn what_an_earlier_run_did_is_not_read_again() {
 }
 
 #[test]
+fn no_more_rows_are_read_in_a_second_than_the_limit_says() {
+    let rig = Rig::start();
+    rig.postgres.sql(ROWS);
+    let tables = "- {table: markers, key: 'marker:{{ user_id }}', type: string, value: status}";
+    // 45,000 rows: 1.8 s to read the rows behind the first window, and as much for the keys.
+    rig.mapping_with("limits: {rows_per_s: 22500}", tables);
+    for (verb, least) in [("run", 1.8), ("verify", 3.6)] {
+        let begun = std::time::Instant::now();
+        assert_eq!(rig.infra(&[verb]).code, 0);
+        let took = begun.elapsed().as_secs_f64();
+        assert!((least..least + 6.0).contains(&took), "{verb}: {took} s");
+    }
+    for (wrong, said) in [("0", "integer `0`"), ("fast", "string \"fast\"")] {
+        rig.mapping_with(&format!("limits: {{rows_per_s: {wrong}}}"), tables);
+        let answer = rig.infra(&["plan"]);
+        assert_eq!(answer.code, 64, "{}", answer.text);
+        assert!(
+            answer.text.contains(said) && answer.text.contains("or `unlimited`"),
+            "{}",
+            answer.text
+        );
+    }
+}
+
+#[test]
 fn a_server_that_is_restarted_is_an_error_with_a_next_step_and_the_next_run_goes_on() {
     let mut rig = Rig::start();
     rig.postgres.sql(ROWS);

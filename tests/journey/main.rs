@@ -11,6 +11,7 @@
 mod codes;
 mod contract;
 mod past;
+mod tables;
 
 use serde_json::Value;
 use std::time::Duration;
@@ -143,6 +144,7 @@ fn a_pair_without_a_source_gets_its_first_data_from_a_file() {
         .infra(&["redis-cli", "master", "GET", "first"])
         .exits(0)
         .says("data");
+    tables::reach_the_master(&world);
     past::mistake_is_taken_back(&world);
     past::file_goes_onto_an_instance(&world, &file);
     world.no_secret_was_shown();

@@ -7,6 +7,7 @@ use super::{Connection, Server};
 use crate::model::error::Result;
 use crate::model::import::{Entry, Part};
 use ::redis::{Pipeline, Value};
+use wire::info::ServerRole;
 
 mod mend;
 mod read;
@@ -155,6 +156,14 @@ impl Entries {
             }
         }
         Ok(present)
+    }
+
+    /// Returns true if the server says that it follows another one, and so takes no writes.
+    pub async fn is_replica(&mut self) -> bool {
+        self.pipeline
+            .info()
+            .await
+            .is_ok_and(|info| info.role == ServerRole::Replica)
     }
 
     /// Returns memory in use and its limit; `None` for a server without one.

@@ -19,9 +19,6 @@ pub(super) fn check(mapping: &Mapping) -> Result<()> {
     if !(1..=16).contains(&mapping.limits.parallel) {
         return Err(wrong("`limits.parallel` is not between 1 and 16"));
     }
-    if mapping.limits.rows_per_s == Some(0) {
-        return Err(wrong("`limits.rows_per_s` is 0").hint("leave it out for no limit"));
-    }
     if mapping.tables.is_empty() {
         return Err(wrong("`tables` is empty"));
     }

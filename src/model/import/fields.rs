@@ -1,10 +1,11 @@
 //! The fields of `import.yml`; `docs/import.md` describes each.
 
 use crate::model::values::{Bytes, Pin, Span};
-use serde::Deserialize;
+use serde::de::{self, Deserialize, Deserializer, Unexpected, Visitor};
 use std::collections::BTreeMap;
+use std::fmt;
 
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, serde::Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Mapping {
     pub source: Origin,
@@ -22,7 +23,7 @@ pub struct Mapping {
 }
 
 /// The database that is read.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, serde::Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Origin {
     /// The app's config var that holds the URL.
@@ -34,7 +35,7 @@ pub struct Origin {
 }
 
 /// The Redis that is written.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, serde::Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Target {
     pub redis: Option<Which>,
@@ -43,7 +44,7 @@ pub struct Target {
     pub tls_pin: Option<Pin>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Which {
     /// The source of `infra.yml`: the Redis that the app uses before it moves.
@@ -53,14 +54,14 @@ pub enum Which {
 }
 
 /// Limits on what an import may cost the database.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, serde::Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Limits {
     /// Ranges that are read at the same time; each needs two connections.
     pub parallel: u32,
     pub statement_timeout: Span,
     /// At most so many rows a second are read, over all ranges.
-    pub rows_per_s: Option<u32>,
+    pub rows_per_s: RowRate,
 }
 
 impl Default for Limits {
@@ -68,13 +69,51 @@ impl Default for Limits {
         Limits {
             parallel: 2,
             statement_timeout: Span(std::time::Duration::from_secs(60)),
-            rows_per_s: None,
+            rows_per_s: RowRate::default(),
         }
     }
 }
 
+/// A number of rows a second, or `unlimited`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RowRate(pub Option<u32>);
+
+/// A small part of what a database does for it, so that the app does not notice.
+impl Default for RowRate {
+    fn default() -> Self {
+        RowRate(Some(50_000))
+    }
+}
+
+impl<'de> Deserialize<'de> for RowRate {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Read;
+        impl Visitor<'_> for Read {
+            type Value = RowRate;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a number of rows a second, or `unlimited`")
+            }
+
+            fn visit_u64<E: de::Error>(self, rows: u64) -> Result<RowRate, E> {
+                let known = u32::try_from(rows).ok().filter(|rows| *rows > 0);
+                let wrong = || E::invalid_value(Unexpected::Unsigned(rows), &self);
+                known.map(|rows| RowRate(Some(rows))).ok_or_else(wrong)
+            }
+
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<RowRate, E> {
+                match text {
+                    "unlimited" => Ok(RowRate(None)),
+                    _ => Err(E::invalid_value(Unexpected::Str(text), &self)),
+                }
+            }
+        }
+        deserializer.deserialize_any(Read)
+    }
+}
+
 /// How changes are followed after the import.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, serde::Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Follow {
     /// How long a transaction may be open that sets a column that grows, before it commits.
@@ -93,7 +132,7 @@ impl Default for Follow {
 }
 
 /// A table or query, and the keys that its rows become.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, serde::Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Table {
     /// A table or view, with its schema if that is not `public`.
@@ -143,7 +182,7 @@ pub struct Table {
     pub columns: BTreeMap<String, Encodings>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum KeyType {
     String,
@@ -155,7 +194,7 @@ pub enum KeyType {
     Json,
 }
 
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, serde::Deserialize)]
 #[serde(untagged)]
 pub enum Fields {
     Columns(Vec<String>),
@@ -163,7 +202,7 @@ pub enum Fields {
 }
 
 /// How values are written. What is not given is as in the next outer place.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, serde::Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Encodings {
     pub null: Option<NullForm>,
@@ -188,7 +227,7 @@ impl Encodings {
     }
 }
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum NullForm {
     /// No field, no member or no key.
@@ -198,7 +237,7 @@ pub enum NullForm {
     Word,
 }
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum TimeForm {
     /// Such as `2026-01-31T10:15:00.5Z`.
@@ -212,7 +251,7 @@ pub enum TimeForm {
     Milliseconds,
 }
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum BytesForm {
     /// The bytes themselves; in JSON, Base64.
@@ -222,7 +261,7 @@ pub enum BytesForm {
     Base64,
 }
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum BoolForm {
     /// `true` and `false`.
@@ -235,7 +274,7 @@ pub enum BoolForm {
 }
 
 /// Differences that `verify` takes for equal. Without a value nothing is tolerated.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, serde::Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Tolerances {
     /// The largest difference of a score, and of a value of a float column.

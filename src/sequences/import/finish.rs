@@ -31,7 +31,10 @@ pub async fn run(context: &Context, arguments: &ImportFinish) -> Result<ExitCode
     slot.claim(&session).await?;
     let record = Record::read(&file.file).unwrap_or_default();
     let mut had_slot = false;
-    for slot in [Some(slot.clone()), earlier(&ready, &record, &slot)?].into_iter().flatten() {
+    for slot in [Some(slot.clone()), earlier(&ready, &record, &slot)?]
+        .into_iter()
+        .flatten()
+    {
         had_slot |= slot.retained(&session).await?.is_some();
         slot.remove(&session).await?;
     }

@@ -15,8 +15,8 @@ use std::time::Duration;
 
 /// Rows that are mapped for the estimate.
 const SAMPLE: u64 = 2_000;
-/// The speed of two small cores with both servers on them; larger ones do more.
-const ROWS_PER_S: u64 = 20_000;
+/// The speed without a limit, on two small cores with both servers on them.
+const ROWS_PER_S: u64 = 200_000;
 
 /// The estimate for one table; its fields are part of the JSON output and only ever grow.
 #[derive(Debug, Serialize)]
@@ -37,6 +37,7 @@ struct Estimate {
 
 pub async fn run(context: &Context, arguments: &ImportFile) -> Result<ExitCode> {
     let ready = Ready::look(context, &arguments.file, &arguments.tables).await?;
+    ready.check_target().await?;
     let session = ready.source.connect().await?;
     let step = context.ui.step("plan");
     let mut estimates = Vec::new();
@@ -95,6 +96,7 @@ fn show(context: &Context, ready: &Ready, estimates: &[Estimate], used: u64, lim
     let limits = &ready.mapping.limits;
     let speed = limits
         .rows_per_s
+        .0
         .map_or(ROWS_PER_S, |limit| ROWS_PER_S.min(limit.into()));
     let seconds = rows.div_ceil(speed.max(1));
     let connections = 1 + 2 * limits.parallel;
@@ -123,7 +125,7 @@ fn show(context: &Context, ready: &Ready, estimates: &[Estimate], used: u64, lim
             size::bytes(memory)
         ),
         format!(
-            "time    about {} at {} rows a second",
+            "time    at least {} at {} rows a second (limits.rows_per_s); verify takes twice as long",
             size::duration(Duration::from_secs(seconds)),
             size::count(speed)
         ),

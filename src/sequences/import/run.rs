@@ -1,6 +1,7 @@
 //! `infra import run`: writes every row whose key is not there yet.
 
 use super::collisions;
+use super::pace::Pace;
 use super::progress::{Counts, Progress};
 use super::ranges::Walk;
 use super::setup::{Ground, Ready};
@@ -25,6 +26,7 @@ use tokio::sync::Mutex as AsyncMutex;
 
 pub async fn run(context: &Context, arguments: &ImportRun) -> Result<ExitCode> {
     let ready = Ready::look(context, &arguments.file.file, &arguments.file.tables).await?;
+    ready.check_target().await?;
     let begun = Instant::now();
     let identity = ready.identity(&arguments.file.file, &arguments.replace.to_string())?;
     let progress = Mutex::new(Progress::open(&arguments.file.file, &identity, arguments.restart));
@@ -62,10 +64,10 @@ async fn table(
         ground,
         replaces,
         snapshot: &snapshot,
-        walk: AsyncMutex::new((Walk::begin(ground, done.up_to, ready.mapping.limits.rows_per_s), 0)),
+        walk: AsyncMutex::new((Walk::begin(ground, done.up_to, ready.mapping.limits.rows_per_s.0), 0)),
         progress,
         rows: AtomicU64::new(done.counts.rows),
-        pace: Pace::new(ready.mapping.limits.rows_per_s),
+        pace: Pace::new(ready.mapping.limits.rows_per_s.0),
         step: &step,
         interrupt: &context.interrupt,
     };
@@ -164,37 +166,6 @@ impl Work<'_> {
         ));
         self.pace.wait(rows).await;
         Ok(())
-    }
-}
-
-/// Holds all workers together to so many rows a second.
-struct Pace {
-    begun: Instant,
-    /// Rows that were done before this run.
-    before: Mutex<Option<u64>>,
-    per_second: Option<u32>,
-}
-
-impl Pace {
-    fn new(per_second: Option<u32>) -> Self {
-        Pace {
-            begun: Instant::now(),
-            before: Mutex::new(None),
-            per_second,
-        }
-    }
-
-    async fn wait(&self, rows: u64) {
-        let Some(per_second) = self.per_second else {
-            return;
-        };
-        let before = *self
-            .before
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .get_or_insert(rows);
-        let due = Duration::from_secs_f64(rows.saturating_sub(before) as f64 / f64::from(per_second));
-        tokio::time::sleep(due.saturating_sub(self.begun.elapsed())).await;
     }
 }
 

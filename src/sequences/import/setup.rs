@@ -3,6 +3,7 @@
 
 use crate::decide::import::shape::{Shape, nearest};
 use crate::effects::postgres::{Postgres, Reader, Session, schema};
+use crate::effects::redis::entries::Entries;
 use crate::effects::redis::{Server, Trust};
 use crate::model::error::{Doing, Error, Result};
 use crate::model::import::{Mapping, Origin, Relation, Target, Which};
@@ -71,6 +72,21 @@ impl Ready {
 }
 
 impl Ready {
+    /// Checks that the target takes writes, before anything is read for it.
+    pub async fn check_target(&self) -> Result<()> {
+        let database = self.tables.first().map_or(0, |ground| ground.shape.database);
+        if !Entries::connect(&self.target, database).await?.is_replica().await {
+            return Ok(());
+        }
+        let error = Error::usage(format!("write to the {}: it follows another server", self.target.label));
+        Err(match self.mapping.target.redis {
+            Some(Which::Master) => error.because("the pair's master follows the hosted Redis until the app is moved").hint(
+                "write `target: {redis: hosted}`: what is imported there reaches the master too; or import after `infra switch-app`",
+            ),
+            _ => error.hint("name the server that it follows in `target`"),
+        })
+    }
+
     /// Returns a digest that tells this mapping between these two servers from any other. `more` tells further ones
     /// apart.
     pub fn identity(&self, file: &Path, more: &str) -> Result<String> {

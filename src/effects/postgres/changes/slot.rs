@@ -67,10 +67,11 @@ impl Slot {
             }
             tokio::time::sleep(BETWEEN_CLAIMS).await;
         }
-        Err(
-            Error::locked(format!("follow by the slot {}: another session follows by it", self.name))
-                .hint("end the other `infra import follow` with this import.yml"),
-        )
+        Err(Error::locked(format!(
+            "follow by the slot {}: another session follows by it",
+            self.name
+        ))
+        .hint("end the other `infra import follow` with this import.yml"))
     }
 
     /// Returns other slots of this database whose names begin like this, with how much of the log they keep.

@@ -37,6 +37,7 @@ const PREFIX: &str = "infra_import_";
 pub async fn run(context: &Context, arguments: &ImportFollow) -> Result<ExitCode> {
     let file = &arguments.file.file;
     let ready = Ready::look(context, file, &arguments.file.tables).await?;
+    ready.check_target().await?;
     let slot = slot(&ready)?;
     let mut following = Following::begin(&ready, &slot, file).await?;
     for table in following

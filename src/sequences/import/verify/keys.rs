@@ -3,6 +3,7 @@
 //! The columns in a key lead to its row by an index. Where they cannot be read from the key, or no
 //! index has them, the keys of all rows are remembered: 16 bytes a row.
 
+use super::super::pace::Pace;
 use super::super::setup::{Ground, Ready};
 use super::found::Found;
 use super::judge::judge;
@@ -26,6 +27,7 @@ pub(super) async fn look(context: &Context, ready: &Ready, made: &[Made], step: 
     let mut found = Found::default();
     let databases: BTreeSet<u32> = ready.tables.iter().map(|ground| ground.shape.database).collect();
     let (seen, differing) = (AtomicU64::new(0), AtomicU64::new(0));
+    let pace = Pace::new(ready.mapping.limits.rows_per_s.0);
     for database in databases {
         let here = ready.tables.iter().filter(|ground| ground.shape.database == database);
         let patterns: BTreeSet<String> = here.map(|ground| ground.shape.pattern()).collect();
@@ -40,6 +42,7 @@ pub(super) async fn look(context: &Context, ready: &Ready, made: &[Made], step: 
                 scan: Mutex::new(Scan::begin(ready, database).await?),
                 seen: &seen,
                 differing: &differing,
+                pace: &pace,
             };
             let workers = (0..ready.mapping.limits.parallel).map(|_| looks.worker());
             for part in futures_util::future::try_join_all(workers).await? {
@@ -87,6 +90,7 @@ struct Looks<'a> {
     scan: Mutex<Scan>,
     seen: &'a AtomicU64,
     differing: &'a AtomicU64,
+    pace: &'a Pace,
 }
 
 impl Looks<'_> {
@@ -119,6 +123,7 @@ impl Looks<'_> {
             if self.context.interrupt.requested() {
                 return Err(Error::interrupted("finish the comparison: it was asked to stop"));
             }
+            self.pace.wait(seen).await;
         }
     }
 }

@@ -1,5 +1,6 @@
 //! Every row of a table against its key.
 
+use super::super::pace::Pace;
 use super::super::ranges::Walk;
 use super::super::setup::{Ground, Ready};
 use super::super::window::{identity, refused};
@@ -30,15 +31,17 @@ pub(in super::super) async fn look(
 ) -> Result<(Found, Made)> {
     let walking = ready.source.connect().await?;
     ground.check_keys(&walking).await?;
+    let rows_per_s = ready.mapping.limits.rows_per_s.0;
     let looks = Looks {
         context,
         ready,
         at,
         ground,
         step,
-        walk: Mutex::new(Walk::begin(ground, None, None)),
+        walk: Mutex::new(Walk::begin(ground, None, rows_per_s)),
         walking,
         rows: AtomicU64::new(0),
+        pace: Pace::new(rows_per_s),
         collects: !are_looked_up(ground),
     };
     let workers = if ground.has_ranges {
@@ -68,6 +71,7 @@ struct Looks<'a> {
     walk: Mutex<Walk<'a>>,
     walking: Session,
     rows: AtomicU64,
+    pace: Pace,
     collects: bool,
 }
 
@@ -122,6 +126,7 @@ impl Looks<'_> {
         if self.context.interrupt.requested() {
             return Err(Error::interrupted("finish the comparison: it was asked to stop"));
         }
+        self.pace.wait(rows).await;
         Ok(())
     }
 }
