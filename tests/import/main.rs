@@ -47,6 +47,26 @@ fn a_table_becomes_keys_and_both_are_proven_identical() {
 }
 
 #[test]
+fn any_redis_can_be_the_target_by_its_url() {
+    let rig = Rig::start();
+    rig.postgres.sql(MARKERS);
+    rig.mapping("- {table: markers, key: 'marker:{{ user_id }}', type: string, value: status}");
+    let file = std::fs::read_to_string(rig.path("import.yml")).unwrap();
+    let file = file.replace("{redis: hosted}", "{url_env: OTHER_URL}");
+    std::fs::write(rig.path("import.yml"), file).unwrap();
+    let missing = rig.infra(&["run"]);
+    assert_eq!(missing.code, 64, "{}", missing.text);
+    assert!(missing.text.contains("set OTHER_URL"), "{}", missing.text);
+    // The source of infra.yml is a server that is not there.
+    let variables = [("OTHER_URL", &*rig.redis_url()), ("REDIS_URL", "redis://127.0.0.1:1")];
+    for verb in [&["plan"][..], &["run"], &["follow", "--once"], &["verify"], &["finish"]] {
+        let answer = rig.infra_with(verb, &variables);
+        assert_eq!(answer.code, 0, "{verb:?}: {}", answer.text);
+    }
+    assert_ne!(rig.redis_text("DBSIZE"), "0");
+}
+
+#[test]
 fn a_first_file_is_written_from_the_schema_and_works_as_it_is() {
     let rig = Rig::start();
     rig.postgres.sql(MARKERS);
