@@ -100,4 +100,17 @@ fn a_type_that_changes_while_a_table_is_followed_or_compared_stops_that_by_name(
     let followed = rig.infra(&["follow", "--once"]);
     assert_eq!(followed.code, 0, "{}", followed.text);
     assert_eq!(rig.redis_text("GET second:7"), r#"{"id":7,"status":"number 700"}"#);
+    // Rows that were read before the change fit their keys, and later ones do not: the reason is told.
+    let act = rig.shell_sql("ALTER TABLE second ALTER status TYPE integer USING 7");
+    let variables = [
+        ("INFRA_FAULT_ON", "between read and comparison of second"),
+        ("INFRA_FAULT_RUN", act.as_str()),
+    ];
+    let compared = rig.infra_with(&["verify", "--rounds", "1"], &variables);
+    assert_eq!(compared.code, 64, "{}", compared.text);
+    assert!(
+        compared.text.contains("was of type \"pg_catalog\".\"text\""),
+        "{}",
+        compared.text
+    );
 }

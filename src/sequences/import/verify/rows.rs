@@ -7,6 +7,7 @@ use super::super::window::{identity, refused};
 use super::found::{Difference, Found, is_due, key_values};
 use super::made::{Made, are_looked_up};
 use crate::decide::import::compare::difference;
+use crate::effects::fault;
 use crate::effects::postgres::Session;
 use crate::effects::redis::entries::Entries;
 use crate::model::error::{Error, Result};
@@ -112,6 +113,10 @@ impl Looks<'_> {
     }
 
     async fn compare(&self, redis: &mut Entries, batch: &mut Vec<(Row, Entry)>, found: &mut Found) -> Result<()> {
+        fault::point(format_args!(
+            "between read and comparison of {}",
+            self.ground.shape.label
+        ));
         for difference in differences(self.at, self.ground, redis, batch, &self.ready.mapping.tolerate).await? {
             found.add(difference);
         }
