@@ -167,6 +167,7 @@ RESOURCES: dict[str, Callable[[Call], Iterator[tuple[str, Facts]]]] = {
     "DeleteSecurityGroup": one("security-group", "GroupId"),
     "ImportKeyPair": import_key_pair,
     "DeleteKeyPair": one("key-pair", "KeyName"),
+    "ModifyVolume": one("volume", "VolumeId"),
     "CreateTags": create_tags,
     "DeleteTags": create_tags,
 }

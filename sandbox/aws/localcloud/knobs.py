@@ -69,6 +69,8 @@ class Settings:
     throttled: dict[str, list[float]] = field(default_factory=dict)
     # The account encrypts disks by a key of its own that EC2 may not use.
     disk_key_refused: bool = False
+    # The time that must pass between two changes of one volume.
+    volume_rest_s: float = 6 * 3600
 
 
 class Knobs:
