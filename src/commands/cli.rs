@@ -1,8 +1,8 @@
 //! The command line: the commands, each with its arguments.
 
 use crate::sequences::arguments::{
-    BackupVerb, Check, Common, Down, ImportVerb, Policy, Promote, RedisCli, Restore, Rotate, Ssh, Status, SwitchApp,
-    Unlock, Up, Verify,
+    BackupVerb, Check, Common, Down, ImportVerb, Policy, Promote, RedisCli, Replace, Resize, Restore, Rotate, Ssh,
+    Status, SwitchApp, Unlock, Up, Verify,
 };
 use clap::{Parser, Subcommand};
 
@@ -49,6 +49,10 @@ pub enum Verb {
     /// Write tables of PostgreSQL into Redis, and prove that both are identical
     #[command(subcommand)]
     Import(ImportVerb),
+    /// Give both hosts another instance type or larger disks: the replica first, then the other one by a failover
+    Resize(Resize),
+    /// Make a lost or sick host anew; a living master first hands its role over
+    Replace(Replace),
     /// Replace the password of a user of Redis, or of all, without an error for whoever uses it
     Rotate(Rotate),
     /// Remove the lock of a command that is gone for good, by the id that the refusal shows

@@ -12,7 +12,7 @@ use crate::model::error::{Error, ExitCode, Kind, Result};
 use crate::model::size;
 use crate::sequences::arguments::{Color, Common, Up};
 use crate::sequences::context::Context;
-use crate::sequences::{backup, check, down, import, redis_cli, restore, rotation, ssh, status, up, verify};
+use crate::sequences::{backup, check, down, import, redis_cli, restore, rolling, rotation, ssh, status, up, verify};
 use crate::ui::{Ui, UiOptions, document};
 use serde_json::{Value, json};
 use std::io::IsTerminal;
@@ -53,7 +53,7 @@ async fn dispatch(cli: Cli, ui: Ui) -> Result<ExitCode> {
         context.agent = Some(agent.clone());
     }
     let stopping = match cli.verb {
-        Verb::Promote(_) | Verb::SwitchApp(_) => GOING_BACK,
+        Verb::Promote(_) | Verb::SwitchApp(_) | Verb::Resize(_) | Verb::Replace(_) => GOING_BACK,
         _ => RELEASING,
     };
     // An interactive session has no timeout.
@@ -74,6 +74,8 @@ async fn dispatch(cli: Cli, ui: Ui) -> Result<ExitCode> {
             Verb::Backup(verb) => backup::run(&context, &verb).await,
             Verb::Restore(arguments) => restore::run(&context, &arguments).await,
             Verb::Import(verb) => import::run(&context, &verb).await,
+            Verb::Resize(arguments) => rolling::resize::run(&context, &arguments).await,
+            Verb::Replace(arguments) => rolling::replace::run(&context, &arguments).await,
             Verb::Rotate(arguments) => rotation::run::run(&context, &arguments).await,
             Verb::Unlock(arguments) => unlock::run(&context, &arguments).await,
             Verb::Down(arguments) => down::run(&context, &arguments).await,

@@ -11,6 +11,8 @@ pub mod failover;
 pub mod follow;
 pub mod import;
 pub mod preflight;
+pub mod resize;
+pub mod rolling;
 pub mod room;
 pub mod teardown;
 pub mod vars;

@@ -464,6 +464,27 @@ pub struct Rotate {
 }
 
 #[derive(Debug, Args)]
+pub struct Resize {
+    #[command(flatten)]
+    pub confirmed: Confirmed,
+    /// EC2 instance type; it is written into infra.yml as `hosts.instance_type`. Default: what infra.yml says
+    #[arg(long = "type", value_name = "TYPE")]
+    pub instance_type: Option<String>,
+    /// Size of each disk in GiB; it is written into infra.yml as `hosts.disk_gb`. Default: what infra.yml says
+    #[arg(long, value_name = "GB")]
+    pub disk_gb: Option<u32>,
+}
+
+#[derive(Debug, Args)]
+pub struct Replace {
+    /// `master`, `replica`, the host's name or its instance id
+    #[arg(value_name = "HOST")]
+    pub host: String,
+    #[command(flatten)]
+    pub confirmed: Confirmed,
+}
+
+#[derive(Debug, Args)]
 pub struct Unlock {
     /// The lock's id: a refused command shows it, with its holder, host and time
     #[arg(value_name = "ID")]

@@ -148,9 +148,17 @@ impl Context {
     /// Returns a copy that prints nothing.
     pub fn quietly(&self) -> Context {
         Context {
-            common: self.common.clone(),
-            config: self.config.clone(),
             ui: Ui::silent(),
+            ..self.with_config(self.config.clone())
+        }
+    }
+
+    /// Returns a copy with other settings.
+    pub fn with_config(&self, config: Config) -> Context {
+        Context {
+            common: self.common.clone(),
+            config,
+            ui: self.ui.clone(),
             interrupt: self.interrupt.clone(),
             platform: self.platform.clone(),
             agent: self.agent.clone(),

@@ -12,6 +12,7 @@ pub mod move_app;
 pub mod redis_cli;
 pub mod rehearsal;
 pub mod restore;
+pub mod rolling;
 pub mod rotation;
 pub mod setup;
 pub mod ssh;

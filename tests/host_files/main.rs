@@ -21,8 +21,9 @@ use infra::effects::host::{AppAccess, Position, Settings, redis_conf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-const SCRIPTS: [&str; 7] = [
+const SCRIPTS: [&str; 8] = [
     "facts.sh",
+    "grow.sh",
     "apply.sh",
     "first-contact.sh",
     "infra-role.sh",

@@ -40,6 +40,7 @@ files! {
     "localcloud/pools.py"
     "localcloud/principals.py"
     "localcloud/request.py"
+    "localcloud/resize.py"
     "localcloud/s3.py"
     "localcloud/s3_operations.py"
     "localcloud/security_groups.py"

@@ -312,8 +312,8 @@ fn host_spec(wanted: &Wanted, image: &Image, role: Role, subnet: &Subnet) -> Hos
 }
 
 /// The remedies for an instance that differs from `infra.yml`.
-const RESIZE: &str = "kept as it stands: set it back in infra.yml, or resize it in EC2 by hand, the replica first";
-const REPLACE: &str = "kept as it stands: set it back in infra.yml, or move to a new pair under another `--env`";
+const RESIZE: &str = "kept as it stands: `infra resize` changes it, or set it back in infra.yml";
+const REPLACE: &str = "kept as it stands: `infra replace` makes the host anew, or set it back in infra.yml";
 
 /// Returns the differences of an instance that `up` does not change.
 fn drift(wanted: &Wanted, image: Option<&Image>, instance: &Instance) -> Vec<Drift> {

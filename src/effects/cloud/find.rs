@@ -31,6 +31,12 @@ pub async fn find(cloud: &Cloud, wanted: &Wanted) -> Result<Found> {
         Box::pin(ec2::machine_and_image(cloud, &wanted.instance_type, &wanted.image)),
     )?;
     let (machine_type, image) = machine_and_image;
+    let mut other_types = BTreeMap::new();
+    for instance in instances.iter().filter(|one| one.instance_type != wanted.instance_type) {
+        if let Some(machine) = ec2::machine_type(cloud, &instance.instance_type).await? {
+            other_types.insert(instance.instance_type.clone(), machine);
+        }
+    }
     Ok(Found {
         bucket,
         secrets,
@@ -43,6 +49,7 @@ pub async fn find(cloud: &Cloud, wanted: &Wanted) -> Result<Found> {
         addresses,
         image,
         machine_type,
+        other_types,
     })
 }
 

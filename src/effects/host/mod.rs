@@ -16,6 +16,7 @@ pub mod backup;
 pub mod copy;
 mod describe;
 pub mod description;
+pub mod disk;
 pub mod engine;
 pub mod facts;
 pub mod first_contact;

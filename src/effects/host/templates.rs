@@ -21,6 +21,7 @@ pub const BACKUP_SERVICE: &str = include_str!("../../../templates/infra-backup.s
 pub const BACKUP_TIMER: &str = include_str!("../../../templates/infra-backup.timer.tera");
 pub const FACTS: &str = include_str!("../../../templates/facts.sh");
 pub const APPLY: &str = include_str!("../../../templates/apply.sh");
+pub const GROW: &str = include_str!("../../../templates/grow.sh");
 pub const FIRST_CONTACT: &str = include_str!("../../../templates/first-contact.sh");
 pub const REHEARSAL: &str = include_str!("../../../templates/rehearsal.sh");
 pub const REHEARSAL_CONF: &str = include_str!("../../../templates/rehearsal.conf.tera");

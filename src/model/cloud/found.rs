@@ -5,7 +5,7 @@ use super::wanted::{LifecycleRule, ObjectLock};
 use crate::model::role::Role;
 use crate::model::secrets::Secrets;
 use serde_json::Value;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// The resources of one environment in the cloud.
 #[derive(Clone, Debug, Default)]
@@ -25,6 +25,16 @@ pub struct Found {
     pub image: Option<Image>,
     /// The wanted instance type; `None` if the region does not have it.
     pub machine_type: Option<MachineType>,
+    /// The types of instances that have another one, by name.
+    pub other_types: BTreeMap<String, MachineType>,
+}
+
+impl Found {
+    /// Returns the memory of an instance, in bytes; `None` if its type is not known.
+    pub fn memory_of(&self, instance: &Instance) -> Option<u64> {
+        let other = self.other_types.get(&instance.instance_type);
+        other.or(self.machine_type.as_ref()).map(|machine| machine.memory_bytes)
+    }
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -156,6 +156,7 @@ permissions! {
     DescribeSecurityGroups "ec2" Look [(Any, InRegion)];
     DescribeSubnets "ec2" Look [(Any, InRegion)];
     DescribeVolumes "ec2" Look [(Any, InRegion)];
+    DescribeVolumesModifications "ec2" Look [(Any, InRegion)];
     RunInstances "ec2" Work [
         (Ec2("instance"), AskedWithTokens), (Ec2("volume"), Asked), (Ec2("security-group"), Tagged), (KeyPair, Always),
         (Ec2("network-interface"), Always), (Ec2("subnet"), Always), (Image, Always)
@@ -163,8 +164,10 @@ permissions! {
     // In the call that makes the tagged resource; and a failover exchanges the tags of two hosts.
     CreateTags "ec2" Work [(Newly, MadeHere), (Ec2("instance"), Tagged)];
     StartInstances "ec2" Work [(Ec2("instance"), Tagged)];
-    // The fence of a forced failover.
+    // The fence of a forced failover, and the way to another instance type.
     StopInstances "ec2" Work [(Ec2("instance"), Tagged)];
+    ModifyInstanceAttribute "ec2" Work [(Ec2("instance"), Tagged)];
+    ModifyVolume "ec2" Work [(Ec2("volume"), Tagged)];
     AssociateAddress "ec2" Work [(Ec2("elastic-ip"), Tagged), (Ec2("instance"), Tagged)];
     AuthorizeSecurityGroupIngress "ec2" Work [(Ec2("security-group"), Tagged)];
     RevokeSecurityGroupIngress "ec2" Work [(Ec2("security-group"), Tagged)];

@@ -15,3 +15,5 @@ mod figures;
 pub mod forced;
 pub mod run;
 mod work;
+
+pub use figures::Outcome;

@@ -56,7 +56,8 @@ fn preview(next: Next) -> Vec<String> {
     }
 }
 
-async fn carry_out(context: &Context, environment: &Environment, lock: &Held) -> Result<Outcome> {
+/// Moves the role, or brings a failover to its end that is under way.
+pub async fn carry_out(context: &Context, environment: &Environment, lock: &Held) -> Result<Outcome> {
     let mut work = Work::begin(context, environment, lock).await?;
     for _ in 0..ROUNDS {
         let stage = work.stage().await;

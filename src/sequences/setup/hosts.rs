@@ -47,8 +47,8 @@ pub struct Pair<'a> {
     pub instances: &'a BTreeMap<Role, Instance>,
     /// Where the operator reaches each host; the master's is the endpoint.
     pub addresses: &'a BTreeMap<Role, String>,
-    /// Memory of the instance type, in bytes.
-    pub memory: u64,
+    /// Memory of each host by its own instance type, in bytes.
+    pub memory: BTreeMap<Role, u64>,
     pub programs: &'a Programs,
     /// The instance that a forced failover replaced.
     pub demoted: Option<&'a str>,
@@ -96,6 +96,10 @@ impl Pair<'_> {
             .get(&role)
             .map(String::as_str)
             .ok_or_else(|| Error::failed(format!("reach the {role}: it has no address")).hint("run `infra up` again"))
+    }
+
+    fn memory(&self, role: Role) -> u64 {
+        self.memory.get(&role).copied().unwrap_or(1 << 30)
     }
 
     fn private_address(&self, role: Role) -> Result<&str> {
@@ -229,7 +233,7 @@ impl Pair<'_> {
             } else {
                 AppAccess::Closed
             },
-            maxmemory: wanted.map_or_else(|| default_maxmemory(self.memory), |bytes| bytes.0),
+            maxmemory: wanted.map_or_else(|| default_maxmemory(self.memory(role)), |bytes| bytes.0),
             settings,
             authority: self.secrets.ca_cert()?.to_string(),
             source_certificate: self.source.record.certificate.clone(),

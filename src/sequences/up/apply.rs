@@ -33,7 +33,16 @@ pub(super) async fn apply(context: &Context, environment: &Environment, seen: Se
         let applying = async {
             let again = look(&context.quietly(), environment).await?;
             refuse_surprises(&seen, &again)?;
-            apply_locked(context, environment, again, before, lock).await
+            let (again, brought) = apply_locked(context, environment, again, before, lock).await?;
+            let Brought {
+                reached,
+                servers,
+                backup,
+                made,
+                warnings,
+            } = &brought;
+            report(context, &again, reached, servers, Some(backup), *made, warnings);
+            Ok(())
         };
         context.interrupt.or(applying).await
     };
@@ -64,18 +73,39 @@ fn refuse_surprises(shown: &Seen, now: &Seen) -> Result<()> {
     }
 }
 
+/// Makes cloud and hosts what infra.yml says and waits until both are in sync and a base is read
+/// back, for a command that works on hosts and holds the lock.
+pub async fn make_whole(context: &Context, environment: &Environment, lock: &Held) -> Result<()> {
+    let seen = look(&context.quietly(), environment).await?;
+    seen.refuse_empty_master(context)?;
+    let (seen, brought) = apply_locked(context, environment, seen, 0, lock).await?;
+    for warning in seen.warnings.iter().chain(&brought.warnings) {
+        context.ui.warn(warning);
+    }
+    Ok(())
+}
+
+/// A pair that was brought to what infra.yml says.
+struct Brought {
+    reached: Reached,
+    servers: BTreeMap<&'static str, Info>,
+    backup: BackupSummary,
+    made: Made,
+    warnings: Vec<String>,
+}
+
 /// `before`: how many changes were made without the lock, which needs the bucket.
 async fn apply_locked(
     context: &Context,
     environment: &Environment,
-    mut seen: Seen,
+    mut all_seen: Seen,
     before: usize,
     lock: &Held,
-) -> Result<()> {
-    let planned = seen.changes();
+) -> Result<(Seen, Brought)> {
+    let planned = all_seen.changes();
     // The hosts get what was planned for them, over the sessions that looked.
-    let mut looked = seen.hosts.take().unwrap_or_default();
-    let seen = &seen;
+    let mut looked = all_seen.hosts.take().unwrap_or_default();
+    let seen = &all_seen;
     let writer = StateWriter::open(&environment.store, seen.state.clone()).await?;
     // The pair number is stored first: a client token with it makes asking twice safe.
     let source = seen.source.record.clone();
@@ -169,8 +199,14 @@ async fn apply_locked(
             .await?;
     }
     inventory(&reached, &writer.state().await).save(&context.inventory_path())?;
-    report(context, seen, &reached, &servers, Some(&backup), made, &warnings);
-    Ok(())
+    let brought = Brought {
+        reached,
+        servers,
+        backup,
+        made,
+        warnings,
+    };
+    Ok((all_seen, brought))
 }
 
 /// Counts what was done as the plan counted it: a new host is one change, whatever its steps.

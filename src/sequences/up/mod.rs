@@ -26,7 +26,7 @@ use crate::sequences::setup::source::Known;
 use crate::sequences::setup::{access, copied, wanted};
 use crate::ui::Step;
 use apply::apply;
-pub use apply::prove_backup;
+pub use apply::{make_whole, prove_backup};
 use jiff::Timestamp;
 use show::{Made, host_lines, report, show_plan};
 use std::collections::BTreeMap;
@@ -329,11 +329,11 @@ fn pair<'a>(
         phase: seen.phase,
         instances: &reached.instances,
         addresses: &reached.addresses,
-        memory: seen
-            .found
-            .machine_type
-            .as_ref()
-            .map_or(1 << 30, |machine| machine.memory_bytes),
+        memory: reached
+            .instances
+            .iter()
+            .filter_map(|(role, instance)| Some((*role, seen.found.memory_of(instance)?)))
+            .collect(),
         programs: &seen.programs,
         demoted: seen.state.demoted.as_deref(),
         epoch,
@@ -392,6 +392,16 @@ async fn complete(
         &warnings,
     );
     Ok(true)
+}
+
+/// Returns what `infra up` would change now, for a command that does that too.
+pub async fn pending(context: &Context, environment: &Environment) -> Result<Vec<String>> {
+    let seen = look(&context.quietly(), environment).await?;
+    let mut lines: Vec<String> = seen.plan.changes().iter().map(ToString::to_string).collect();
+    if seen.hosts.is_some() {
+        lines.extend(host_lines(&seen));
+    }
+    Ok(lines)
 }
 
 /// Fails if a host or the cloud is not as infra.yml says, for commands that change one thing.

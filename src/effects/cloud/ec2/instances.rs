@@ -1,5 +1,6 @@
 //! Finds instances by tag, and makes them under a client token, so that requests can repeat.
 
+use super::disk::disks;
 use super::{TAG_GENERATION, TAG_IMAGE, TAG_ROLE, filter, ours, specification, tag, tags};
 use crate::effects::cloud::Cloud;
 use crate::effects::cloud::failure::{Explain, NO_GROUP, code, explained};
@@ -9,14 +10,13 @@ use crate::model::names::Names;
 use crate::model::role::Role;
 use crate::model::secret::Secret;
 use aws_sdk_ec2::types::{
-    BlockDeviceMapping, EbsBlockDevice, Filter, HttpTokensState, IamInstanceProfileSpecification,
+    AttributeValue, BlockDeviceMapping, EbsBlockDevice, Filter, HttpTokensState, IamInstanceProfileSpecification,
     InstanceMetadataEndpointState, InstanceMetadataOptionsRequest, InstanceNetworkInterfaceSpecification, InstanceType,
     ResourceType, Tag, VolumeType,
 };
-use std::collections::BTreeMap;
 
-/// Limit of tokens to try, while the machine of each has been terminated.
-const ATTEMPTS: u32 = 16;
+/// Limit of tokens to try, while the machine of each has been terminated. Each replacement takes one.
+const ATTEMPTS: u32 = 100;
 
 /// Returns the environment's instances, without those that are terminated or about to be.
 pub async fn instances(cloud: &Cloud, names: &Names) -> Result<Vec<Instance>> {
@@ -26,7 +26,7 @@ pub async fn instances(cloud: &Cloud, names: &Names) -> Result<Vec<Instance>> {
     )?;
     instances.retain(|instance| !is_gone(&instance.state));
     for instance in &mut instances {
-        instance.disk_gb = disks.get(&instance.id).copied();
+        instance.disk_gb = disks.get(&instance.id).map(|disk| disk.gb);
     }
     Ok(instances)
 }
@@ -293,6 +293,20 @@ pub async fn start(cloud: &Cloud, id: &str) -> Result<()> {
     Ok(())
 }
 
+/// Gives a stopped instance another type. EC2 refuses that while it runs.
+pub async fn set_type(cloud: &Cloud, id: &str, instance_type: &str) -> Result<()> {
+    let value = AttributeValue::builder().value(instance_type).build();
+    let modify = cloud.ec2.modify_instance_attribute().instance_id(id);
+    modify
+        .instance_type(value)
+        .send()
+        .await
+        .explain(Permission::ModifyInstanceAttribute, || {
+            format!("make {id} a {instance_type}")
+        })?;
+    Ok(())
+}
+
 /// Terminates these instances. Ignores those that are gone already.
 pub async fn terminate(cloud: &Cloud, ids: &[String]) -> Result<()> {
     for id in ids {
@@ -386,30 +400,6 @@ fn from_ec2(instance: aws_sdk_ec2::types::Instance) -> Option<Instance> {
             .and_then(|reason| reason.message)
             .filter(|reason| !reason.is_empty()),
     })
-}
-
-/// Returns the sizes of the root volumes, by instance.
-async fn disks(cloud: &Cloud, names: &Names) -> Result<BTreeMap<String, u32>> {
-    let answer = cloud
-        .ec2
-        .describe_volumes()
-        .set_filters(Some(ours(names)))
-        .send()
-        .await
-        .explain(Permission::DescribeVolumes, || {
-            "look for the environment's disks".into()
-        })?;
-    let mut disks = BTreeMap::new();
-    for volume in answer.volumes.unwrap_or_default() {
-        let instance = volume
-            .attachments()
-            .first()
-            .and_then(|attachment| attachment.instance_id());
-        if let (Some(instance), Some(size)) = (instance, volume.size()) {
-            disks.insert(instance.to_string(), u32::try_from(size).unwrap_or_default());
-        }
-    }
-    Ok(disks)
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! EC2: resources are found by tag.
 
 mod address;
+mod disk;
 mod group;
 mod image;
 mod instances;
@@ -9,6 +10,7 @@ mod network;
 mod restore_instance;
 
 pub use address::*;
+pub use disk::*;
 pub use group::*;
 pub use image::*;
 pub use instances::*;

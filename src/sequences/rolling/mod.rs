@@ -1,0 +1,156 @@
+//! Work on both hosts while the app goes on: the replica first, then a planned failover, then the
+//! other one. `decide::rolling` chooses the next part from what still needs work, so a command that
+//! was killed goes on when it is run again.
+
+mod instance;
+pub mod replace;
+pub mod resize;
+
+use crate::decide::rolling::{Needs, Next, ahead, next};
+use crate::effects::state::Held;
+use crate::model::error::{Error, Result};
+use crate::model::role::Role;
+use crate::model::state::State;
+use crate::sequences::context::{Context, Environment, KnownPair, host_record};
+use crate::sequences::cutover::Phase;
+use crate::sequences::{failover, rotation, up};
+use jiff::Timestamp;
+use serde::Serialize;
+
+/// Two hosts take three rounds; an earlier failover that is brought to its end takes one more.
+const ROUNDS: usize = 6;
+
+/// What is done to one host, and whether it still has to be.
+trait Work {
+    async fn needs(&mut self) -> Result<Needs>;
+    async fn perform(&mut self, role: Role) -> Result<()>;
+}
+
+/// The result of the work. Its fields are part of the JSON output and only ever grow.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Outcome {
+    pub master: String,
+    pub replica: String,
+    /// The instances that were worked on, in order.
+    pub done: Vec<String>,
+    /// Each failover with its figures.
+    pub failovers: Vec<failover::Outcome>,
+    pub seconds: f64,
+}
+
+impl Outcome {
+    fn lines(&self) -> Vec<String> {
+        let mut lines = vec![
+            format!("master            {}", self.master),
+            format!("replica           {}", self.replica),
+        ];
+        for failover in &self.failovers {
+            lines.push(match failover.pause_ms {
+                Some(pause) => format!(
+                    "failover          to {}: {pause} ms in which no write was taken",
+                    failover.master
+                ),
+                None => format!("failover          to {}", failover.master),
+            });
+        }
+        lines
+    }
+}
+
+/// Returns true if the app uses the pair. Fails while something else is under way.
+async fn serves(context: &Context, environment: &Environment, state: &State) -> Result<bool> {
+    match &state.failover {
+        Some(failover) if failover.forced => state.refuse_failover()?,
+        // The work begins with its end.
+        Some(_) => {}
+        None => rotation::run::refuse_unfinished(state)?,
+    }
+    let history = context.history(environment).await?;
+    if let Some(unfinished) = history.unfinished(Timestamp::now()) {
+        return Err(Error::failed(format!("work on the hosts: {unfinished}"))
+            .hint("bring the cutover to its end, or back, then run the same command again"));
+    }
+    Ok(context.config.source.none || history.phase.is_some_and(|phase| phase >= Phase::Promoted))
+}
+
+/// Works on one host after the other until none needs it.
+async fn one_after_the_other(
+    context: &Context,
+    environment: &Environment,
+    lock: &Held,
+    serves: bool,
+    work: &mut impl Work,
+) -> Result<Outcome> {
+    let begun = crate::model::clock::Instant::now();
+    let mut outcome = Outcome::default();
+    let mut whole = false;
+    for _ in 0..ROUNDS {
+        let state = environment.state().await?;
+        let part = match &state.failover {
+            Some(_) => Next::Failover,
+            None => next(context.interrupt.or(work.needs()).await?, serves),
+        };
+        match part {
+            Next::Work(role) => {
+                let id = host_record(&state, role)?.instance_id.clone();
+                let working = async {
+                    lock.confirm(std::time::Duration::ZERO).await?;
+                    work.perform(role).await?;
+                    up::make_whole(context, environment, lock).await
+                };
+                context.interrupt.or(working).await?;
+                outcome.done.push(id);
+                whole = true;
+            }
+            // An earlier run may have been killed before the replica was whole again.
+            Next::Failover | Next::Done if !whole && state.failover.is_none() => {
+                context.interrupt.or(up::make_whole(context, environment, lock)).await?;
+                whole = true;
+            }
+            Next::Failover => {
+                let moved = failover::run::carry_out(context, environment, lock).await?;
+                outcome.failovers.push(moved);
+            }
+            Next::Done => {
+                let id = |role| Ok::<_, Error>(host_record(&state, role)?.instance_id.clone());
+                outcome.master = id(Role::Master)?;
+                outcome.replica = id(Role::Replica)?;
+                outcome.seconds = (begun.elapsed().as_secs_f64() * 1000.0).round() / 1000.0;
+                return Ok(outcome);
+            }
+        }
+    }
+    Err(
+        Error::failed("work on both hosts: one of them needs the same work again and again")
+            .hint("see who else changes the hosts, then run the same command again"),
+    )
+}
+
+/// Returns what is ahead, for a dry run. `doing` says what is done to a host.
+fn preview(state: &State, needs: Needs, serves: bool, doing: impl Fn(Role, &str) -> String) -> Result<Vec<String>> {
+    let mut state = state.clone();
+    let mut lines = Vec::new();
+    for part in ahead(needs, serves) {
+        match part {
+            Next::Work(role) => {
+                let id = &host_record(&state, role)?.instance_id;
+                lines.push(doing(role, id));
+            }
+            Next::Failover => {
+                let id = &host_record(&state, Role::Replica)?.instance_id;
+                lines.push(format!(
+                    "move the role of master to {id}: writes pause for less than a second, and the app has to connect again"
+                ));
+                state.swap_roles();
+            }
+            Next::Done => {}
+        }
+    }
+    Ok(lines)
+}
+
+/// Returns the memory that the master's engine uses, in bytes.
+async fn used_memory(pair: &KnownPair) -> Result<u64> {
+    let info = pair.server(Role::Master)?.connect(0).await?.info().await?;
+    Ok(info.used_memory)
+}
