@@ -12,15 +12,16 @@ ends_early() {
     (($(blockdev --getsize64 "$source") >= (blocks + 1) * block))
 }
 
-# True if the partition ends before its disk does: growpart ends with 1 if there is nothing to grow.
+# True if the partition ends before its disk does, by more than 4 MiB.
 partition_ends_early() {
-    growpart --dry-run "$1" "$2" >/dev/null 2>&1
+    local part=/sys/class/block/$1 disk=/sys/class/block/$2
+    (($(<"$disk/size") - $(<"$part/start") - $(<"$part/size") > 8192))
 }
 
 grow() {
     set -euo pipefail
     export LC_ALL=C
-    local mount=$1 source kind before after disk number=
+    local mount=$1 source kind before after disk part number=
     read -r source kind < <(findmnt -n -o SOURCE,FSTYPE --mountpoint "$mount")
     before=$(size "$mount")
     # A container's root is on no disk of its own.
@@ -29,18 +30,17 @@ grow() {
         return
     fi
     disk=$(lsblk -n -o PKNAME -- "$source" | head -n 1)
-    if [[ -n $disk && -e /sys/class/block/$(basename "$source")/partition ]]; then
-        number=$(cat "/sys/class/block/$(basename "$source")/partition")
-    fi
+    part=$(basename "$(readlink -f "$source")")
+    if [[ -n $disk && -e /sys/class/block/$part/partition ]]; then number=$(<"/sys/class/block/$part/partition"); fi
     if [[ $MODE == look ]]; then
-        if ends_early "$source" "$kind" || { [[ -n $number ]] && partition_ends_early "/dev/$disk" "$number"; }; then
+        if ends_early "$source" "$kind" || { [[ -n $number ]] && partition_ends_early "$part" "$disk"; }; then
             echo "small $before"
         else
             echo "whole $before"
         fi
         return
     fi
-    if [[ -n $number ]] && partition_ends_early "/dev/$disk" "$number"; then
+    if [[ -n $number ]] && partition_ends_early "$part" "$disk"; then
         growpart "/dev/$disk" "$number" >&2
     fi
     case $kind in

@@ -2,7 +2,7 @@
 
 use crate::sequences::arguments::{
     BackupVerb, Check, Common, Down, ImportVerb, Policy, Promote, RedisCli, Replace, Resize, Restore, Rotate, Ssh,
-    Status, SwitchApp, Unlock, Up, Verify,
+    Status, SwitchApp, Unlock, Up, Upgrade, Verify,
 };
 use clap::{Parser, Subcommand};
 
@@ -53,6 +53,8 @@ pub enum Verb {
     Resize(Resize),
     /// Make a lost or sick host anew; a living master first hands its role over
     Replace(Replace),
+    /// Install newer packages of the engine, and restart or reboot what upgrades ask for: the replica first
+    Upgrade(Upgrade),
     /// Replace the password of a user of Redis, or of all, without an error for whoever uses it
     Rotate(Rotate),
     /// Remove the lock of a command that is gone for good, by the id that the refusal shows

@@ -53,7 +53,7 @@ async fn dispatch(cli: Cli, ui: Ui) -> Result<ExitCode> {
         context.agent = Some(agent.clone());
     }
     let stopping = match cli.verb {
-        Verb::Promote(_) | Verb::SwitchApp(_) | Verb::Resize(_) | Verb::Replace(_) => GOING_BACK,
+        Verb::Promote(_) | Verb::SwitchApp(_) | Verb::Resize(_) | Verb::Replace(_) | Verb::Upgrade(_) => GOING_BACK,
         _ => RELEASING,
     };
     // An interactive session has no timeout.
@@ -76,6 +76,7 @@ async fn dispatch(cli: Cli, ui: Ui) -> Result<ExitCode> {
             Verb::Import(verb) => import::run(&context, &verb).await,
             Verb::Resize(arguments) => rolling::resize::run(&context, &arguments).await,
             Verb::Replace(arguments) => rolling::replace::run(&context, &arguments).await,
+            Verb::Upgrade(arguments) => rolling::upgrade::run(&context, &arguments).await,
             Verb::Rotate(arguments) => rotation::run::run(&context, &arguments).await,
             Verb::Unlock(arguments) => unlock::run(&context, &arguments).await,
             Verb::Down(arguments) => down::run(&context, &arguments).await,

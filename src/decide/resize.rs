@@ -111,3 +111,135 @@ pub fn fits(wanted: &Wanted, held: Held) -> Result<()> {
     ))
     .hint("take a larger type, or let fewer keys live"))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::cloud::{Expiry, Network};
+    use crate::model::names::Names;
+    use std::collections::BTreeSet;
+
+    fn wanted(instance_type: &str, disk_gb: u32) -> Wanted {
+        Wanted {
+            names: Names::new("demo", "production", "123456789012", "us-east-1").unwrap(),
+            generation: 7,
+            tls_only: true,
+            expiry: Expiry::keeping(48, 35, 12, 3600),
+            object_lock: None,
+            parameters: Vec::new(),
+            admin_cidrs: Vec::new(),
+            app_cidrs: Vec::new(),
+            own_address: None,
+            instance_type: instance_type.into(),
+            image: "debian-13".into(),
+            disk_gb,
+            zones: Vec::new(),
+            subnet: None,
+        }
+    }
+
+    fn machine_type(architecture: &str) -> MachineType {
+        MachineType {
+            memory_bytes: 2 << 30,
+            architecture: architecture.into(),
+        }
+    }
+
+    fn instance(role: Role, instance_type: &str, zone: &str) -> Instance {
+        Instance {
+            id: format!("i-{role}"),
+            role,
+            state: "running".into(),
+            instance_type: instance_type.into(),
+            image_id: "ami-0".into(),
+            image_name: None,
+            disk_gb: Some(16),
+            zone: zone.into(),
+            private_ip: None,
+            public_ip: None,
+            generation: Some(7),
+            reason: None,
+        }
+    }
+
+    /// A pair of t3.micro, where both zones offer what is wanted.
+    fn found() -> Found {
+        Found {
+            network: Network {
+                offering_zones: ["us-east-1a", "us-east-1b"].map(str::to_string).into(),
+                ..Network::default()
+            },
+            instances: vec![
+                instance(Role::Master, "t3.micro", "us-east-1a"),
+                instance(Role::Replica, "t3.micro", "us-east-1b"),
+            ],
+            machine_type: Some(machine_type("amd64")),
+            other_types: [("t3.micro".to_string(), machine_type("amd64"))].into(),
+            ..Found::default()
+        }
+    }
+
+    #[test]
+    fn only_hosts_of_another_type_need_work() {
+        let mut found = found();
+        let small = wanted("t3.small", 16);
+        let both = Needs {
+            master: true,
+            replica: true,
+        };
+        assert_eq!(needs(&small, &found).unwrap(), both);
+        found.instances[1].instance_type = "t3.small".into();
+        assert_eq!(needs(&small, &found).unwrap(), Needs { replica: false, ..both });
+        assert_eq!(
+            needs(&wanted("t3.micro", 16), &found).unwrap(),
+            Needs { master: false, ..both }
+        );
+    }
+
+    #[test]
+    fn a_host_that_is_gone_is_named_with_the_command_that_makes_it() {
+        let mut found = found();
+        found.instances.pop();
+        let error = needs(&wanted("t3.small", 16), &found).unwrap_err();
+        assert!(error.to_string().contains("the replica is gone"), "{error}");
+        assert!(error.next_step().unwrap().contains("infra up"));
+    }
+
+    #[test]
+    fn a_disk_grows_and_never_shrinks() {
+        let growing = disks(&wanted("t3.micro", 24), &found()).unwrap();
+        assert_eq!(growing, [(Role::Replica, 16), (Role::Master, 16)]);
+        assert_eq!(disks(&wanted("t3.micro", 16), &found()).unwrap(), []);
+        let error = disks(&wanted("t3.micro", 8), &found()).unwrap_err();
+        assert!(error.to_string().contains("16 GB, wanted are 8"), "{error}");
+    }
+
+    #[test]
+    fn a_type_that_the_hosts_cannot_get_is_refused_with_its_reason() {
+        let small = wanted("t3.small", 16);
+        machine(&small, &found()).unwrap();
+        let refused = |change: fn(&mut Found)| {
+            let mut found = found();
+            change(&mut found);
+            machine(&small, &found).unwrap_err().to_string()
+        };
+        let unknown = refused(|found| found.machine_type = None);
+        assert!(unknown.contains("us-east-1 has no such instance type"), "{unknown}");
+        let other = refused(|found| found.machine_type = Some(machine_type("arm64")));
+        assert!(other.contains("kind arm64") && other.contains("kind amd64"), "{other}");
+        let zone = refused(|found| {
+            found.network.offering_zones = BTreeSet::from(["us-east-1a".to_string()]);
+        });
+        assert!(zone.contains("us-east-1b does not offer it"), "{zone}");
+    }
+
+    #[test]
+    fn data_that_would_not_fit_is_refused_with_figures() {
+        let nano = wanted("t3.nano", 16);
+        let held = |used| Held { used, most: 200 << 20 };
+        fits(&nano, held(200 << 20)).unwrap();
+        let error = fits(&nano, held(300 << 20)).unwrap_err();
+        let text = error.to_string();
+        assert!(text.contains("300.0 MiB") && text.contains("200.0 MiB"), "{text}");
+    }
+}

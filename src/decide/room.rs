@@ -111,7 +111,7 @@ fn findings(room: &Room, now: Timestamp) -> Vec<Finding> {
         findings.push(Finding::warning(
             "memory-low",
             format!("the master has {} of memory left", of(memory)),
-            "take a larger instance type, or let fewer keys live",
+            "take a larger instance type with `infra resize --type TYPE`, or let fewer keys live",
         ));
     }
     if let Some(full_at) = room.memory_full_at.filter(|full_at| full_at.duration_since(now) < SOON) {
@@ -121,7 +121,7 @@ fn findings(room: &Room, now: Timestamp) -> Vec<Finding> {
                 "the master's memory is full in {} at the last week's growth",
                 days(full_at, now)
             ),
-            "take a larger instance type before that",
+            "take a larger instance type with `infra resize --type TYPE` before that",
         ));
     }
     if let Some(connections) = room.connections.filter(|connections| connections.is_low()) {
@@ -139,7 +139,7 @@ fn findings(room: &Room, now: Timestamp) -> Vec<Finding> {
         Finding::warning(
             "disk-low",
             format!("the disk of the {host} has {} left", of(*disk)),
-            "see there what fills it: `infra ssh HOST -- df -h` and `du`",
+            "see there what fills it: `infra ssh HOST -- df -h` and `du`; `infra resize --disk-gb GB` lets it grow",
         )
     }));
     findings

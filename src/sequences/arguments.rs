@@ -357,6 +357,9 @@ pub struct Verify {
     /// How many of the differing keys to name
     #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(0..=10_000))]
     pub first: u32,
+    /// Compare the pair's master with another Redis, whose URL is in this environment variable
+    #[arg(long, value_name = "NAME")]
+    pub against: Option<String>,
 }
 
 #[derive(Clone, Debug, Args)]
@@ -480,6 +483,12 @@ pub struct Replace {
     /// `master`, `replica`, the host's name or its instance id
     #[arg(value_name = "HOST")]
     pub host: String,
+    #[command(flatten)]
+    pub confirmed: Confirmed,
+}
+
+#[derive(Debug, Args)]
+pub struct Upgrade {
     #[command(flatten)]
     pub confirmed: Confirmed,
 }

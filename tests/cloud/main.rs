@@ -6,6 +6,7 @@ mod answers;
 mod epoch;
 mod lock;
 mod requests;
+mod resize;
 mod retention;
 
 use infra::decide::cloud::plan;

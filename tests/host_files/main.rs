@@ -9,6 +9,7 @@
 
 mod endless;
 mod failover;
+mod grow;
 mod host;
 mod log;
 mod packages;
@@ -21,9 +22,10 @@ use infra::effects::host::{AppAccess, Position, Settings, redis_conf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-const SCRIPTS: [&str; 8] = [
+const SCRIPTS: [&str; 9] = [
     "facts.sh",
     "grow.sh",
+    "upgrade.sh",
     "apply.sh",
     "first-contact.sh",
     "infra-role.sh",

@@ -41,6 +41,17 @@ impl Hosts {
             .collect()
     }
 
+    /// Returns the type of every instance of the environment, sorted.
+    pub fn types(&self) -> Vec<String> {
+        let Pair {
+            runtime, cloud, names, ..
+        } = &self.pair;
+        let instances = runtime.block_on(ec2::instances(cloud, names)).unwrap();
+        let mut types: Vec<String> = instances.into_iter().map(|one| one.instance_type).collect();
+        types.sort();
+        types
+    }
+
     /// Starts an instance, as somebody does who knows nothing of the failover.
     pub fn start(&self, id: &str) {
         self.pair.runtime.block_on(ec2::start(&self.pair.cloud, id)).unwrap();

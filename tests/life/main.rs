@@ -7,6 +7,7 @@
     reason = "a test stops at what it did not expect"
 )]
 
+mod grow;
 mod hosts;
 mod kill;
 mod worst_day;
@@ -110,6 +111,7 @@ fn the_role_moves_to_the_other_host_and_back_while_the_app_writes() {
     world.nothing_was_lost(200);
     kill::table(&world, &hosts, SAMPLE);
     world.nothing_was_lost(200);
+    grow::grows_and_is_repaired(&world, &hosts);
     the_master_is_replaced(&world, &hosts);
     world.nothing_was_lost(200);
     worst_day::is_over_with_one_command(&world);

@@ -12,9 +12,17 @@ use tokio::runtime::Runtime;
 
 /// Permissions that the whole way does not use, and why they are needed all the same: action and the
 /// end of its resource.
-const UNUSED_BY_OPERATOR: [(&str, &str); 1] = [
+const UNUSED_BY_OPERATOR: [(&str, &str); 2] = [
+    // The automatic run resizes.
+    ("ec2:ModifyInstanceAttribute", "instance/*"),
     // AWS asks by the path as it was written, with its slash; the sandbox by the path without.
     ("ssm:GetParametersByPath", "/production/*"),
+];
+
+/// A person lets the disks grow, which EC2 does only once in hours.
+const UNUSED_BY_CI: [(&str, &str); 2] = [
+    ("ec2:ModifyVolume", "volume/*"),
+    ("ec2:DescribeVolumesModifications", "*"),
 ];
 
 struct Account {
@@ -290,6 +298,8 @@ fn the_printed_policies_are_enough_and_have_nothing_too_much() {
     world.infra(&["switch-app", "--confirm", "demo"]).exits(0);
     assert_eq!(world.status()["app"], "endpoint");
     exchange_the_roles(&world);
+    let resize = ["resize", "--type", "t3.small", "--confirm", "demo"];
+    world.infra(&resize).exits(0);
     nothing_is_left_to_do(&world);
     assert_eq!(ci.used(false), BTreeSet::new(), "refused to the automatic run");
 
@@ -311,6 +321,8 @@ fn the_printed_policies_are_enough_and_have_nothing_too_much() {
     world.infra(&["up", "--yes"]).exits(0);
     bring_the_past_back(&world);
     exchange_the_roles(&world);
+    let resize = ["resize", "--disk-gb", "20", "--confirm", "demo"];
+    world.infra(&resize).exits(0);
     nothing_is_left_to_do(&world);
 
     world.run_as(Some(ci.keys.clone()));
@@ -318,7 +330,7 @@ fn the_printed_policies_are_enough_and_have_nothing_too_much() {
     world.set_var("REDIS_URL", &world.vars()["HOSTED_REDIS_URL"].clone());
     let down = ["down", "--confirm", "demo", "--delete-backups", "demo"];
     world.infra(&down).exits(1).says("allow `ssm:GetParametersByPath`");
-    ci.has_nothing_too_much(&[]);
+    ci.has_nothing_too_much(&UNUSED_BY_CI);
 
     world.run_as(Some(operator.keys.clone()));
     world.infra(&down).exits(0);

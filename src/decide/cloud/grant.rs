@@ -16,7 +16,7 @@ pub enum Who {
     /// A person: every command.
     Operator,
     /// An automatic run on an existing environment: `check`, `up`, `status`, `verify`, `promote`,
-    /// `switch-app` and `backup`. It cannot change permissions or the bucket's protection, remove
+    /// `switch-app`, `resize`, `upgrade` and `backup`. It cannot change permissions or the bucket's protection, remove
     /// anything, or make instances beside the pair, since it could not end them.
     Ci,
 }

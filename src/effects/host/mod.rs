@@ -32,6 +32,7 @@ mod status_file;
 pub(crate) mod templates;
 pub mod tls;
 pub mod tunnel;
+pub mod upgrade;
 pub mod upkeep;
 pub mod user_data;
 pub mod users;

@@ -29,6 +29,7 @@ pub const REHEARSAL_ACL: &str = include_str!("../../../templates/rehearsal.acl.t
 pub const SSH: &str = include_str!("../../../templates/sshd.conf");
 pub const FIREWALL: &str = include_str!("../../../templates/firewall.nft");
 pub const FIREWALL_UNIT: &str = include_str!("../../../templates/infra-firewall.service");
+pub const UPGRADE: &str = include_str!("../../../templates/upgrade.sh");
 pub const UPGRADES: &str = include_str!("../../../templates/upgrades.conf");
 pub const NEEDRESTART: &str = include_str!("../../../templates/needrestart.conf");
 pub const CLOUD_CONFIG: &str = include_str!("../../../templates/cloud-config.tera");

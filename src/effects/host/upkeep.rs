@@ -2,10 +2,30 @@
 
 use super::engine::Layout;
 use super::facts::Facts;
+use std::fmt;
 
-/// Returns each need with its remedy. `name` is the host's name for `infra ssh`.
-pub fn wanted(name: &str, engine: &Layout, facts: &Facts) -> Vec<String> {
-    let order = "the replica first; once `infra status` shows it in sync, the master, whose app waits for some seconds";
+/// Work that stops the engine for a moment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Need {
+    /// Newer packages of the engine, with both versions of each.
+    Upgrade(Vec<String>),
+    Reboot,
+    /// A restart of the engine, with its reason.
+    Restart(&'static str),
+}
+
+impl fmt::Display for Need {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Need::Upgrade(packages) => f.write_str(&packages.join(", ")),
+            Need::Reboot => f.write_str("an upgrade of the system wants a reboot"),
+            Need::Restart(why) => f.write_str(why),
+        }
+    }
+}
+
+/// Returns what the host needs.
+pub fn needs(engine: &Layout, facts: &Facts) -> Vec<Need> {
     let mut all = Vec::new();
     let upgrades: Vec<String> = [engine.server_package, engine.tools_package]
         .iter()
@@ -15,31 +35,28 @@ pub fn wanted(name: &str, engine: &Layout, facts: &Facts) -> Vec<String> {
             Some(format!("{package} {from} could become {to}"))
         })
         .collect();
-    if !upgrades.is_empty() {
-        all.push(format!(
-            "{name}: {}: `infra ssh {name} -- sudo apt-get install --only-upgrade {} {}` does it and restarts the engine; {order}; then `infra up`, since the package gives its folder another owner",
-            upgrades.join(", "),
-            engine.server_package,
-            engine.tools_package
-        ));
+    let upgrades_engine = !upgrades.is_empty();
+    if upgrades_engine {
+        all.push(Need::Upgrade(upgrades));
     }
     if facts.reboot_required {
-        all.push(format!(
-            "{name}: an upgrade of the system wants a reboot: `infra ssh {name} -- sudo systemctl reboot`; {order}"
-        ));
+        all.push(Need::Reboot);
     } else if lacks_its_module(engine, facts) {
-        all.push(format!(
-            "{name}: the engine runs without the module that its settings name, and lets the users of hosts in from anywhere: `infra ssh {name} -- sudo systemctl \
-             restart {}`; {order}",
-            engine.unit
+        all.push(Need::Restart(
+            "the engine runs without the module that its settings name, and lets the users of hosts in from anywhere: it wants a restart",
         ));
-    } else if facts.outdated_libraries && upgrades.is_empty() {
-        all.push(format!(
-            "{name}: the engine runs with libraries that an upgrade has replaced: `infra ssh {name} -- sudo systemctl restart {}`; {order}",
-            engine.unit
+    } else if facts.outdated_libraries && !upgrades_engine {
+        all.push(Need::Restart(
+            "the engine runs with libraries that an upgrade has replaced: it wants a restart",
         ));
     }
     all
+}
+
+/// Returns each need with its remedy, for `infra status`.
+pub fn wanted(name: &str, engine: &Layout, facts: &Facts) -> Vec<String> {
+    let told = |need: Need| format!("{name}: {need}: `infra upgrade` does it, the replica first");
+    needs(engine, facts).into_iter().map(told).collect()
 }
 
 /// Returns true if the engine started without the module that its settings name.
@@ -68,17 +85,17 @@ mod tests {
         facts.upgrades.insert("nftables".into(), "2".into());
         assert_eq!(wanted("replica", &engine, &facts), [] as [&str; 0]);
         facts.outdated_libraries = true;
-        assert!(wanted("replica", &engine, &facts)[0].contains("systemctl restart redis-server.service"));
+        assert!(matches!(needs(&engine, &facts)[..], [Need::Restart(_)]));
         // The upgrade restarts the engine.
         facts.upgrades.insert("redis-server".into(), "5:8.0.4-1".into());
         let told = wanted("replica", &engine, &facts);
         assert_eq!(told.len(), 1);
         assert!(
-            told[0].contains("redis-server 5:8.0.2-3 could become 5:8.0.4-1") && told[0].contains("replica first"),
+            told[0].contains("redis-server 5:8.0.2-3 could become 5:8.0.4-1") && told[0].contains("`infra upgrade`"),
             "{told:?}"
         );
         facts.reboot_required = true;
-        assert!(wanted("replica", &engine, &facts)[1].contains("sudo systemctl reboot"));
+        assert_eq!(needs(&engine, &facts)[1], Need::Reboot);
     }
 
     #[test]
@@ -100,7 +117,7 @@ mod tests {
         let named = "port 0\nloadmodule /usr/local/lib/infra/infra-module.so\n";
         let loaded = "# Server\r\nrun_id:1\r\n# Modules\r\nmodule:name=infra,ver=1\r\n";
         let bare = "# Server\r\nrun_id:1\r\n# Modules\r\n";
-        assert!(wanted("master", &engine, &facts(named, bare))[0].contains("systemctl restart redis-server.service"));
+        assert!(wanted("master", &engine, &facts(named, bare))[0].contains("without the module"));
         for (config, info) in [(named, loaded), ("port 0\n", bare), (named, "Could not connect")] {
             assert_eq!(
                 wanted("master", &engine, &facts(config, info)),

@@ -5,17 +5,23 @@
 mod instance;
 pub mod replace;
 pub mod resize;
+pub mod upgrade;
 
 use crate::decide::rolling::{Needs, Next, ahead, next};
+use crate::effects::cloud::ec2;
+use crate::effects::remote::Session;
 use crate::effects::state::Held;
+use crate::model::clock::Instant;
 use crate::model::error::{Error, Result};
 use crate::model::role::Role;
 use crate::model::state::State;
 use crate::sequences::context::{Context, Environment, KnownPair, host_record};
 use crate::sequences::cutover::Phase;
+use crate::sequences::setup::hosts::BOOT;
 use crate::sequences::{failover, rotation, up};
 use jiff::Timestamp;
 use serde::Serialize;
+use std::time::Duration;
 
 /// Two hosts take three rounds; an earlier failover that is brought to its end takes one more.
 const ROUNDS: usize = 6;
@@ -81,7 +87,7 @@ async fn one_after_the_other(
     serves: bool,
     work: &mut impl Work,
 ) -> Result<Outcome> {
-    let begun = crate::model::clock::Instant::now();
+    let begun = Instant::now();
     let mut outcome = Outcome::default();
     let mut whole = false;
     for _ in 0..ROUNDS {
@@ -94,7 +100,7 @@ async fn one_after_the_other(
             Next::Work(role) => {
                 let id = host_record(&state, role)?.instance_id.clone();
                 let working = async {
-                    lock.confirm(std::time::Duration::ZERO).await?;
+                    lock.confirm(Duration::ZERO).await?;
                     work.perform(role).await?;
                     up::make_whole(context, environment, lock).await
                 };
@@ -147,6 +153,24 @@ fn preview(state: &State, needs: Needs, serves: bool, doing: impl Fn(Role, &str)
         }
     }
     Ok(lines)
+}
+
+/// Waits until each running host answers: one that has just been started takes its time.
+async fn answer(context: &Context, environment: &Environment) -> Result<()> {
+    let (pair, instances) = tokio::try_join!(
+        environment.pair(),
+        ec2::instances(&environment.cloud, &environment.names)
+    )?;
+    for role in Role::ALL {
+        let id = &host_record(&pair.state, role)?.instance_id;
+        // One that an earlier run has asked to stop never answers.
+        if instances.iter().any(|one| one.id == *id && one.state == "running") {
+            let step = context.ui.step(format!("reach the {role}"));
+            Session::connect_watched(&pair.target(role)?, BOOT, &step).await?;
+            step.done("it answers");
+        }
+    }
+    Ok(())
 }
 
 /// Returns the memory that the master's engine uses, in bytes.

@@ -63,6 +63,11 @@ pub async fn run(context: &Context, arguments: &Replace) -> Result<ExitCode> {
     };
     let outcome: Outcome = context.locked(&environment, "infra replace", work).await?;
     context.ui.report(json!(outcome), outcome.lines());
+    if state.replacing.is_some() {
+        context
+            .ui
+            .note("this finished what an earlier run had begun: run the command again to replace another host");
+    }
     Ok(ExitCode::Done)
 }
 

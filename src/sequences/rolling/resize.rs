@@ -3,7 +3,7 @@
 //! infra.yml says what is wanted. A size that is given on the command line is written there before
 //! anything else is done, so that a command that was killed goes on, and `infra up` agrees.
 
-use super::{Outcome, Work, instance, one_after_the_other, preview, serves, used_memory};
+use super::{Outcome, Work, answer, instance, one_after_the_other, preview, serves, used_memory};
 use crate::decide::access::Access;
 use crate::decide::resize::{self, Held as Data};
 use crate::decide::rolling::Needs;
@@ -12,7 +12,7 @@ use crate::effects::fault;
 use crate::effects::host::{default_maxmemory, disk};
 use crate::effects::state::Held;
 use crate::effects::wait::{Look, Wait};
-use crate::model::cloud::{Found, Wanted};
+use crate::model::cloud::{Found, Wanted, price};
 use crate::model::config::{self, Config};
 use crate::model::error::{Error, ExitCode, Result};
 use crate::model::role::Role;
@@ -38,18 +38,21 @@ pub async fn run(context: &Context, arguments: &Resize) -> Result<ExitCode> {
         wanted: wanted_of(context, &environment, &pair),
     };
     let found = resizing.look().await?;
+    answer(context, &environment).await?;
     let steps = resizing.plan(&found, &pair, serves).await?;
     if arguments.confirmed.dry_run {
         context.ui.report(json!({ "steps": steps }), &steps);
         return Ok(ExitCode::Done);
     }
-    if steps.is_empty() {
+    if steps.is_empty() && pair.state.failover.is_none() {
         write(context).await?;
         let lines = ["nothing to change: both hosts are of the size in infra.yml"];
         context.ui.report(json!({ "done": [], "failovers": [] }), lines);
         return Ok(ExitCode::Done);
     }
     context.ui.announce(&steps);
+    let hosts = &context.config.hosts;
+    context.ui.note(price::line(&hosts.instance_type, hosts.disk_gb, None));
     context.confirm(
         arguments.confirmed.confirm.as_deref(),
         "This gives both hosts another size, one after the other.",

@@ -210,6 +210,13 @@ fn assemble(context: &Context, looked: Looked) -> Status {
             "`infra up` makes it the replica, or makes another one if it is gone",
         ));
     }
+    if let Some(leaving) = &state.replacing {
+        findings.push(Finding::warning(
+            "replacement",
+            format!("the replacement of {leaving} was begun"),
+            format!("`infra replace {leaving}` brings it to its end"),
+        ));
+    }
     let phase = looked.history.as_ref().ok().and_then(|history| history.phase);
     match looked.history {
         Ok(history) => {

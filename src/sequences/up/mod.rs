@@ -1,5 +1,6 @@
 //! `infra up`: look, plan, show, ask, apply, wait for data, prove the backup, write the inventory.
 
+mod ahead;
 mod apply;
 mod show;
 
@@ -25,6 +26,7 @@ use crate::sequences::setup::hosts::{LOGIN, Looked, Pair};
 use crate::sequences::setup::source::Known;
 use crate::sequences::setup::{access, copied, wanted};
 use crate::ui::Step;
+pub use ahead::{needs, pending};
 use apply::apply;
 pub use apply::{make_whole, prove_backup};
 use jiff::Timestamp;
@@ -392,16 +394,6 @@ async fn complete(
         &warnings,
     );
     Ok(true)
-}
-
-/// Returns what `infra up` would change now, for a command that does that too.
-pub async fn pending(context: &Context, environment: &Environment) -> Result<Vec<String>> {
-    let seen = look(&context.quietly(), environment).await?;
-    let mut lines: Vec<String> = seen.plan.changes().iter().map(ToString::to_string).collect();
-    if seen.hosts.is_some() {
-        lines.extend(host_lines(&seen));
-    }
-    Ok(lines)
 }
 
 /// Fails if a host or the cloud is not as infra.yml says, for commands that change one thing.
