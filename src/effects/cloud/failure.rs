@@ -117,6 +117,9 @@ fn hint(action: &str, code: &str, status: u16) -> Option<String> {
         "VcpuLimitExceeded" | "InstanceLimitExceeded" | "AddressLimitExceeded" => {
             "the account's quota is used up: ask AWS for more in Service Quotas, or remove what is not needed".into()
         }
+        "InsufficientInstanceCapacity" if action == "ec2:StartInstances" => {
+            "the zone has no room for this instance type now: run the same command again later, or take another type with `infra resize --type TYPE`".into()
+        }
         "InsufficientInstanceCapacity" | "Unsupported" => {
             "name other zones in `hosts.zones`, or another `hosts.instance_type`".into()
         }
@@ -199,6 +202,13 @@ mod tests {
         let text = hint("ec2:RunInstances", "UnauthorizedOperation", 403).unwrap();
         assert!(text.contains("`ec2:RunInstances`"), "{text}");
         assert!(hint("ec2:RunInstances", "InvalidParameterValue", 400).is_none());
+    }
+
+    #[test]
+    fn a_zone_without_room_has_another_remedy_for_a_host_that_stands_there() {
+        let remedy = |action| hint(action, "InsufficientInstanceCapacity", 500).unwrap();
+        assert!(remedy("ec2:RunInstances").contains("hosts.zones"));
+        assert!(remedy("ec2:StartInstances").contains("infra resize"));
     }
 
     #[test]

@@ -178,3 +178,56 @@ async fn used_memory(pair: &KnownPair) -> Result<u64> {
     let info = pair.server(Role::Master)?.connect(0).await?.info().await?;
     Ok(info.used_memory)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::state::HostRecord;
+
+    fn state() -> State {
+        let mut state = State::begin(Timestamp::UNIX_EPOCH);
+        for (role, id) in [(Role::Master, "i-1"), (Role::Replica, "i-2")] {
+            let instance_id = id.to_string();
+            let record = HostRecord {
+                instance_id,
+                ..HostRecord::default()
+            };
+            state.hosts.insert(role, record);
+        }
+        state
+    }
+
+    #[test]
+    fn the_steps_name_each_instance_in_the_role_that_it_has_by_then() {
+        let both = Needs {
+            master: true,
+            replica: true,
+        };
+        let steps = preview(&state(), both, true, |role, id| format!("{role} {id}")).unwrap();
+        assert_eq!(steps[0], "replica i-2");
+        assert!(steps[1].starts_with("move the role of master to i-2"), "{steps:?}");
+        assert_eq!(steps[2], "replica i-1");
+        let steps = preview(&state(), both, false, |role, id| format!("{role} {id}")).unwrap();
+        assert_eq!(steps, ["replica i-2", "master i-1"]);
+    }
+
+    #[test]
+    fn the_work_is_reported_with_its_failovers() {
+        let outcome = Outcome {
+            master: "i-2".into(),
+            replica: "i-1".into(),
+            done: vec!["i-2".into(), "i-1".into()],
+            failovers: vec![failover::Outcome {
+                master: "i-2".into(),
+                replica: "i-1".into(),
+                pause_ms: Some(212),
+                yield_ms: Some(47),
+                closed: Some(3),
+                ..failover::Outcome::default()
+            }],
+            seconds: 61.5,
+        };
+        insta::assert_json_snapshot!("a resize", crate::ui::document(serde_json::json!(outcome)));
+        insta::assert_snapshot!("told of a resize", outcome.lines().join("\n"));
+    }
+}
