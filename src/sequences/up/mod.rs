@@ -130,9 +130,19 @@ impl Seen {
 
     /// Returns the hosts whose first contact has not come to its end.
     fn unknown_hosts(&self) -> impl Iterator<Item = Role> {
-        let is_known = |role: &Role| self.state.hosts.get(role).is_some_and(HostRecord::is_known);
+        let is_known = |role: &Role| is_known(self.state.hosts.get(role), *role, &self.found.instances);
         Role::ALL.into_iter().filter(move |role| !is_known(role))
     }
+}
+
+/// Returns true if a host's first contact has come to its end. A run that was killed may have made
+/// another instance in this role since: what is known belongs to the one that is gone.
+fn is_known(record: Option<&HostRecord>, role: Role, instances: &[Instance]) -> bool {
+    let Some(record) = record.filter(|record| record.is_known()) else {
+        return false;
+    };
+    let stands = instances.iter().find(|instance| instance.role == role);
+    stands.is_none_or(|instance| instance.id == record.instance_id)
 }
 
 pub async fn run(context: &Context, arguments: &Up) -> Result<ExitCode> {
