@@ -258,7 +258,8 @@ fn instances(wanted: &Wanted, found: &Found, hosts: &BTreeMap<Role, &Instance>, 
                 } else {
                     plan.unchanged.push(format!("instance {name} ({})", instance.id));
                 }
-                plan.drift.extend(drift(wanted, found.image.as_ref(), instance));
+                let other = hosts.get(&role.other()).map(|other| &other.zone);
+                plan.drift.extend(drift(wanted, found.image.as_ref(), instance, other));
             }
             (None, Some(subnet)) => {
                 let image = machine_and_image(wanted, found)?;
@@ -316,7 +317,7 @@ const RESIZE: &str = "kept as it stands: `infra resize` changes it, or set it ba
 const REPLACE: &str = "kept as it stands: `infra replace` makes the host anew, or set it back in infra.yml";
 
 /// Returns the differences of an instance that `up` does not change.
-fn drift(wanted: &Wanted, image: Option<&Image>, instance: &Instance) -> Vec<Drift> {
+fn drift(wanted: &Wanted, image: Option<&Image>, instance: &Instance, other_zone: Option<&String>) -> Vec<Drift> {
     let mut all = Vec::new();
     let mut differs = |field: &'static str, found: String, want: String, remedy: &'static str| {
         if found != want {
@@ -346,7 +347,8 @@ fn drift(wanted: &Wanted, image: Option<&Image>, instance: &Instance) -> Vec<Dri
         let there = instance.image_name.clone().unwrap_or_else(|| instance.image_id.clone());
         differs("image", there, wanted.image.clone(), REPLACE);
     }
-    if let Some(zone) = subnets::named_zone(wanted, instance.role).filter(|_| wanted.subnet.is_none()) {
+    let zone = subnets::free_zone(wanted, instance.role, other_zone);
+    if let Some(zone) = zone.filter(|_| wanted.subnet.is_none()) {
         differs("zone", instance.zone.clone(), zone, REPLACE);
     }
     all

@@ -19,6 +19,16 @@ pub fn named_zone(wanted: &Wanted, role: Role) -> Option<String> {
     })
 }
 
+/// Returns the named zone of a host whose other one is in the zone `taken`. A failover exchanges the
+/// roles and no zones, so the zone of this role may be taken.
+pub fn free_zone(wanted: &Wanted, role: Role, taken: Option<&String>) -> Option<String> {
+    let own = named_zone(wanted, role)?;
+    if taken == Some(&own) {
+        return named_zone(wanted, role.other()).or(Some(own));
+    }
+    Some(own)
+}
+
 /// Returns a subnet for each role in `missing`. `taken` holds the zones of existing hosts.
 pub fn choose(
     wanted: &Wanted,
@@ -56,7 +66,7 @@ fn choose_one(wanted: &Wanted, network: &Network, role: Role, zones: &BTreeMap<R
     if network.subnets.is_empty() {
         return Err(no_network(wanted));
     }
-    if let Some(zone) = named_zone(wanted, role) {
+    if let Some(zone) = free_zone(wanted, role, zones.get(&role.other())) {
         let there: Vec<&str> = network.subnets.iter().map(|subnet| subnet.zone.as_str()).collect();
         return network
             .subnets

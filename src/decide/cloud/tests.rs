@@ -164,6 +164,18 @@ fn what_up_does_not_change_is_shown_with_the_command_that_does() {
 }
 
 #[test]
+fn named_zones_belong_to_the_pair_since_a_failover_exchanges_the_roles() {
+    let name = |wanted: &mut Wanted| wanted.zones = vec!["b".into(), "a".into()];
+    assert_eq!(after(|wanted, _| name(wanted)).unwrap().drift, []);
+    // The master keeps the zone of the replica, so a new replica gets the other one.
+    let lines = lines(|wanted, found| {
+        name(wanted);
+        found.instances.retain(|instance| instance.role == Role::Master);
+    });
+    assert!(lines.iter().any(|line| line.contains("in us-east-1b")), "{lines:?}");
+}
+
+#[test]
 fn a_newer_image_of_the_same_name_is_no_drift() {
     assert_eq!(
         after(|_, found| found.image.as_mut().unwrap().id = "ami-newer".into())
