@@ -15,6 +15,7 @@ OFF = {
     "versions_settle_s": 0,
     "throttled": {},
     "disk_key_refused": False,
+    "stop_hangs": False,
 }
 
 
@@ -125,6 +126,16 @@ class Knobs(CloudTest):
         described = self.described(instance)
         self.assertEqual(described["State"]["Name"], "terminated")
         self.assertEqual(described["StateReason"]["Code"], "Client.InternalError")
+
+    def test_a_stop_that_hangs_leaves_the_machine_running_until_it_is_let_go(self) -> None:
+        self.turn(stop_hangs=True)
+        instance = self.launched()
+        for force in (False, True):
+            self.ec2.stop_instances(InstanceIds=[instance], Force=force)
+            self.assertEqual(self.state(instance), "stopping")
+            self.assertEqual(self.seen(instance)["state"], "running")
+        self.turn(stop_hangs=False)
+        self.assertEqual(self.seen(instance)["state"], "stopping")
 
 
 class WithoutKnobs(CloudTest):

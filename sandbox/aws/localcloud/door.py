@@ -64,7 +64,9 @@ class Door:
                     return 200, {}
                 case ("POST", "knobs"):
                     with self._lock:
-                        return 200, KNOBS.turn(json.loads(body))
+                        settings = KNOBS.turn(json.loads(body))
+                        self._version.rise()
+                        return 200, settings
                 case ("DELETE", "fault"):
                     self._faults.clear()
                     return 200, {}

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 
 from moto.ec2.models import ec2_backends
 
+from .network_acls import subnet_of
 from .principals import ACCOUNT, iam
 from .request import Request
 
@@ -151,6 +152,17 @@ def create_security_group(call: Call) -> Iterator[tuple[str, Facts]]:
     yield call.there("vpc", call.form.get("VpcId", "*"))
 
 
+def create_network_acl(call: Call) -> Iterator[tuple[str, Facts]]:
+    yield call.new("network-acl")
+    yield call.there("vpc", call.form.get("VpcId", "*"))
+
+
+def replace_network_acl_association(call: Call) -> Iterator[tuple[str, Facts]]:
+    backend = ec2_backends[ACCOUNT][call.region]
+    yield call.there("network-acl", call.form.get("NetworkAclId", "*"))
+    yield call.there("subnet", subnet_of(backend, call.form.get("AssociationId", "")) or "*")
+
+
 def import_key_pair(call: Call) -> Iterator[tuple[str, Facts]]:
     name = call.form.get("KeyName", "*")
     yield call.arn("key-pair", name), (*call.made("key-pair"), ("ec2:KeyPairName", name))
@@ -165,6 +177,9 @@ RESOURCES: dict[str, Callable[[Call], Iterator[tuple[str, Facts]]]] = {
     "AuthorizeSecurityGroupIngress": one("security-group", "GroupId"),
     "RevokeSecurityGroupIngress": one("security-group", "GroupId"),
     "DeleteSecurityGroup": one("security-group", "GroupId"),
+    "CreateNetworkAcl": create_network_acl,
+    "ReplaceNetworkAclAssociation": replace_network_acl_association,
+    "DeleteNetworkAcl": one("network-acl", "NetworkAclId"),
     "ImportKeyPair": import_key_pair,
     "DeleteKeyPair": one("key-pair", "KeyName"),
     "ModifyVolume": one("volume", "VolumeId"),

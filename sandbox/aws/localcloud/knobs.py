@@ -71,6 +71,8 @@ class Settings:
     disk_key_refused: bool = False
     # The time that must pass between two changes of one volume.
     volume_rest_s: float = 6 * 3600
+    # An instance that is told to stop stays `stopping`, also by force, and its machine goes on.
+    stop_hangs: bool = False
 
 
 class Knobs:

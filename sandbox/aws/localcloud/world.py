@@ -4,10 +4,13 @@ import threading
 import time
 from typing import Any
 
+from moto.ec2.models.instance_types import INSTANCE_TYPES
 from moto.ec2.models.instances import Instance
 
 from . import lifecycle
+from .knobs import KNOBS
 from .network import elastic_address_of
+from .network_acls import acl_of
 from .principals import ACCOUNT, iam
 from .security_groups import ingress_of
 
@@ -58,11 +61,13 @@ def describe(instance: Instance) -> dict[str, Any]:
     role = role_of(profile.get("Arn"))
     return {
         "id": instance.id,
-        "state": instance.state,
+        # A stop that hangs leaves the machine as it is.
+        "state": "running" if hangs(instance) else instance.state,
         "boot_count_wanted": instance.boot_count_wanted,
         "region": instance.region_name,
         "zone": instance.placement.availability_zone,
         "type": instance.instance_type,
+        "memory_mib": INSTANCE_TYPES.get(instance.instance_type, {}).get("MemoryInfo", {}).get("SizeInMiB"),
         "image": instance.image_id,
         "mac": primary.mac_address if primary else None,
         "private_ip": instance.private_ip,
@@ -74,9 +79,14 @@ def describe(instance: Instance) -> dict[str, Any]:
         "role": role.name if role else None,
         "profile_arn": profile.get("Arn"),
         "ingress": ingress_of(instance) if present else [],
+        "acl": acl_of(instance) if present else None,
         "tags": {tag["key"]: tag["value"] for tag in instance.get_tags()},
         "account": ACCOUNT,
     }
+
+
+def hangs(instance: Instance) -> bool:
+    return KNOBS.settings.stop_hangs and instance.state == "stopping"
 
 
 def role_of(profile_arn: str | None) -> Any:

@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use serde::Deserialize;
 
-use crate::network::Rule;
+use crate::network::{Acl, Rule};
 
 /// The plugin may hold a request for 20 s. No answer well after that is a failure.
 const LONG_POLL: Duration = Duration::from_secs(30);
@@ -31,6 +31,9 @@ pub struct Instance {
     pub zone: String,
     #[serde(rename = "type")]
     pub instance_type: String,
+    /// The memory of that type.
+    #[serde(default)]
+    pub memory_mib: Option<u64>,
     pub image: String,
     /// Both are gone once the instance is terminated.
     pub mac: Option<String>,
@@ -49,6 +52,9 @@ pub struct Instance {
     pub profile_arn: Option<String>,
     #[serde(default)]
     pub ingress: Vec<Rule>,
+    /// The network ACL of its subnet.
+    #[serde(default)]
+    pub acl: Option<Acl>,
     #[serde(default)]
     pub tags: std::collections::BTreeMap<String, String>,
     pub account: String,

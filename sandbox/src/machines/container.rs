@@ -36,6 +36,7 @@ pub struct Start<'a> {
     pub namespace: &'a str,
     pub hostname: &'a str,
     pub sandbox: &'a str,
+    pub memory_mib: Option<u64>,
     pub state_folder: &'a Path,
 }
 
@@ -54,7 +55,7 @@ impl Container {
         let socket = start.folder.join("notify");
         let _ = fs::remove_file(&socket);
         let notifications = UnixDatagram::bind(&socket).with_context(|| format!("listen on {}", socket.display()))?;
-        let groups = control_group::create(start.instance)?;
+        let groups = control_group::create(start.instance, start.memory_mib)?;
 
         // The shell enters the machine's control groups, then becomes nspawn.
         let mut command = Command::new("sh");

@@ -14,7 +14,7 @@ use super::{MachineStatus, Site, addresses_of, control_group, first_boot};
 use crate::aws::{Instance, authority};
 use crate::delay::Delay;
 use crate::metadata;
-use crate::network::{self, Namespace, Rule};
+use crate::network::{self, Acl, Namespace, Rule};
 
 /// An idle system shuts down in about a second; databases get their time to save.
 const STOP_PATIENCE: Duration = Duration::from_secs(30);
@@ -31,6 +31,7 @@ struct Surroundings {
     metadata: metadata::Server,
     addresses: Vec<String>,
     rules: Vec<Rule>,
+    acl: Option<Acl>,
 }
 
 struct Machine {
@@ -162,7 +163,7 @@ impl Machine {
         let namespace = Namespace::create(&self.id, mac).await?;
         let made = async {
             namespace.set_addresses(private, &instance.addresses).await?;
-            namespace.firewall(&instance.ingress).await?;
+            namespace.firewall(&instance.ingress, instance.acl.as_ref()).await?;
             announce_addresses(&self.site).await;
             metadata::serve(&namespace, instance.clone(), self.site.hypervisor.clone()).await
         };
@@ -172,6 +173,7 @@ impl Machine {
                 metadata,
                 addresses: addresses_of(instance),
                 rules: instance.ingress.clone(),
+                acl: instance.acl.clone(),
             }),
             Err(error) => {
                 let _ = namespace.remove().await;
@@ -191,6 +193,7 @@ impl Machine {
             namespace: &surroundings.namespace.path(),
             hostname: &format!("ip-{}", private.replace('.', "-")),
             sandbox: &self.site.id,
+            memory_mib: instance.memory_mib,
             state_folder: self.site.paths.state(),
         };
         self.container = Some(Container::start(&start).await?);
@@ -224,9 +227,10 @@ impl Machine {
                 surroundings.addresses = addresses;
                 announce_addresses(&self.site).await;
             }
-            if surroundings.rules != instance.ingress {
-                surroundings.namespace.firewall(&instance.ingress).await?;
-                surroundings.rules.clone_from(&instance.ingress);
+            if surroundings.rules != instance.ingress || surroundings.acl != instance.acl {
+                let (rules, acl) = (&instance.ingress, &instance.acl);
+                surroundings.namespace.firewall(rules, acl.as_ref()).await?;
+                (surroundings.rules, surroundings.acl) = (rules.clone(), acl.clone());
             }
             anyhow::Ok(())
         };
@@ -274,7 +278,8 @@ impl Machine {
         let Some(surroundings) = &self.surroundings else { return };
         if !surroundings.namespace.has_firewall().await {
             tracing::info!("{}: its ingress rules were flushed from inside: set again", self.id);
-            self.survive(surroundings.namespace.firewall(&surroundings.rules).await);
+            let (rules, acl) = (&surroundings.rules, surroundings.acl.as_ref());
+            self.survive(surroundings.namespace.firewall(rules, acl).await);
         }
     }
 

@@ -1,5 +1,6 @@
 //! A security group's ingress rules as nftables rules of the machine's namespace. Pure.
 
+use super::Acl;
 use serde::{Deserialize, Serialize};
 
 /// The table that stands for the machine's security groups, in its namespace.
@@ -22,16 +23,18 @@ pub struct Rule {
 
 /// Returns the whole table as one transaction that replaces the old one. A packet of a connection that
 /// the machine never saw begin is dropped without an answer, as AWS does after an address has moved.
-pub fn ruleset(rules: &[Rule]) -> String {
+pub fn ruleset(rules: &[Rule], acl: Option<&Acl>) -> String {
     let accepts: String = rules
         .iter()
         .flat_map(accepts)
         .map(|line| format!("\t\t{line}\n"))
         .collect();
+    let acl = acl.map(Acl::chains).unwrap_or_default();
     format!(
         "table inet {TABLE}\n\
          delete table inet {TABLE}\n\
          table inet {TABLE} {{\n\
+         {acl}\
          \tchain input {{\n\
          \t\ttype filter hook input priority filter; policy drop;\n\
          \t\tct state established,related accept\n\
@@ -57,7 +60,7 @@ fn accepts(rule: &Rule) -> Vec<String> {
         .collect()
 }
 
-fn protocol_match(rule: &Rule) -> Option<String> {
+pub(super) fn protocol_match(rule: &Rule) -> Option<String> {
     let from = rule.from.unwrap_or(-1);
     let to = rule.to.unwrap_or(-1);
     match rule.protocol.as_str() {
@@ -84,7 +87,7 @@ fn ports(protocol: &str, from: i64, to: i64) -> String {
     }
 }
 
-fn is_network(source: &str) -> bool {
+pub(super) fn is_network(source: &str) -> bool {
     let (address, bits) = source.split_once('/').unwrap_or((source, "32"));
     address.parse::<std::net::IpAddr>().is_ok() && bits.parse::<u8>().is_ok()
 }
@@ -144,7 +147,7 @@ mod tests {
 
     #[test]
     fn a_machine_without_rules_accepts_only_answers() {
-        let text = ruleset(&[]);
+        let text = ruleset(&[], None);
         assert!(text.contains("policy drop") && text.contains("established"), "{text}");
         assert_eq!(text.matches("accept").count(), 2, "{text}");
     }

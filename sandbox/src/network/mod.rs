@@ -1,6 +1,7 @@
 //! The sandbox's network: one bridge, a namespace for each machine, and the rules between them.
 //! Nothing leads out of the computer: no machine has a default route, and the bridge is closed.
 
+mod acl;
 mod firewall;
 mod namespace;
 
@@ -10,6 +11,7 @@ use tokio::process::Command;
 use crate::command::{ip, run};
 use crate::paths::Paths;
 
+pub use acl::Acl;
 pub use firewall::Rule;
 pub use namespace::{Namespace, in_namespace};
 

@@ -5,7 +5,7 @@ use std::net::{SocketAddr, TcpListener};
 use anyhow::{Context, Result, anyhow};
 
 use super::firewall::{self, Rule};
-use super::{BRIDGE, PREFIX};
+use super::{Acl, BRIDGE, PREFIX};
 use crate::command::ip;
 
 /// A namespace that stands until `remove`.
@@ -46,7 +46,7 @@ impl Namespace {
                  link set {name} master {BRIDGE} up\n"
             );
             ip(&["-batch", "-"], &inside).await?;
-            namespace.firewall(&[]).await?;
+            namespace.firewall(&[], None).await?;
             // A connection begins with its first packet alone: a later one is of an unknown connection.
             namespace
                 .inside("sysctl", &["-q", "-w", "net.netfilter.nf_conntrack_tcp_loose=0"])
@@ -77,12 +77,11 @@ impl Namespace {
             .with_context(|| format!("give addresses {private} {others:?} to {}", self.name))
     }
 
-    /// Replaces the machine's ingress rules in one transaction.
-    pub async fn firewall(&self, rules: &[Rule]) -> Result<()> {
-        let script = firewall::ruleset(rules);
+    /// Replaces the machine's ingress rules and its subnet's ACL in one transaction.
+    pub async fn firewall(&self, rules: &[Rule], acl: Option<&Acl>) -> Result<()> {
+        let script = firewall::ruleset(rules, acl);
         let set = ip(&["netns", "exec", &self.name, "nft", "-f", "-"], &script).await;
-        set.map(drop)
-            .with_context(|| format!("set the ingress rules of {}", self.name))
+        set.map(drop).with_context(|| format!("set the rules of {}", self.name))
     }
 
     /// Returns whether the rules still stand. The machine's own root can flush them.
