@@ -99,6 +99,9 @@ pub enum LedgerCommand {
         /// The folder of the ledgers; the sandbox's own by default
         #[arg(long, value_name = "DIR")]
         ledgers: Option<PathBuf>,
+        /// Tell gaps and errors from this time on, in microseconds since 1970; losses are looked for in everything
+        #[arg(long, default_value_t = 0, value_name = "TIME")]
+        since: u64,
         #[command(flatten)]
         output: Output,
     },
@@ -157,7 +160,12 @@ impl Command {
             Self::App(AppCommand::Ps { app, output }) => list_processes(&app.app, &output).await,
             Self::App(AppCommand::Check(check)) => check.run().await,
             Self::App(AppCommand::Report { app }) => report(&app.app).await,
-            Self::Ledger(LedgerCommand::Check { redis, ledgers, output }) => check(&redis, ledgers, &output).await,
+            Self::Ledger(LedgerCommand::Check {
+                redis,
+                ledgers,
+                since,
+                output,
+            }) => check(&redis, ledgers, since, &output).await,
         }
     }
 }
@@ -280,10 +288,10 @@ struct Checked {
     ledgers: usize,
 }
 
-async fn check(redis: &Redis, ledgers: Option<PathBuf>, output: &Output) -> Result<ExitCode> {
+async fn check(redis: &Redis, ledgers: Option<PathBuf>, since_us: u64, output: &Output) -> Result<ExitCode> {
     let folder = ledgers.map_or_else(|| ledger_folder(&redis.app), Ok)?;
     let target = redis.target().await?;
-    let checked = settle(&target, &folder).await?;
+    let checked = settle(&target, &folder, since_us).await?;
     if output.json {
         print_json(&json!(checked))?;
     } else {
@@ -304,7 +312,7 @@ async fn check(redis: &Redis, ledgers: Option<PathBuf>, output: &Output) -> Resu
 
 /// Checks again if something is wrong while the app writes: a worker that starts between two
 /// readings holds jobs that the first one did not look for. Real damage stays.
-async fn settle(target: &Target, folder: &std::path::Path) -> Result<Checked> {
+async fn settle(target: &Target, folder: &std::path::Path, since_us: u64) -> Result<Checked> {
     ensure!(
         folder.is_dir(),
         "check the ledgers in {}: there is no such folder; did the app run?",
@@ -315,7 +323,7 @@ async fn settle(target: &Target, folder: &std::path::Path) -> Result<Checked> {
         attempts_left -= 1;
         let before = ledger::read_folder(folder)?;
         let observed = ledger::observe(target, &before).await?;
-        let after = ledger::read_folder(folder)?;
+        let after = ledger::read_folder_since(folder, since_us)?;
         let verdict = ledger::judge(&before, &after, &observed);
         let is_moving = before.acknowledgements() != after.acknowledgements();
         if verdict.is_clean() || !is_moving || attempts_left == 0 {

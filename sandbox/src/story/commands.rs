@@ -1,10 +1,13 @@
 //! The commands of the story, each run as its own process.
 
 use anyhow::{Context, Result, bail};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use crate::machines::control_group;
 use crate::paths::Paths;
 use crate::source::Vars;
 
@@ -111,6 +114,56 @@ impl Runner {
         serde_json::from_slice(&output.stdout).with_context(|| format!("read what `infra {shown} --json` printed"))
     }
 
+    /// Returns whether infra has this verb.
+    pub fn knows(&self, config: &Path, verb: &str) -> bool {
+        let mut help = self.command(config, &[verb, "--help"], &[]);
+        let help = help.stdout(Stdio::null()).stderr(Stdio::null()).status();
+        help.is_ok_and(|status| status.success())
+    }
+
+    /// Returns the instance of a role, as the inventory names it.
+    pub fn instance_of(&self, role: &str) -> Result<String> {
+        let path = self.folder.join("inventory/production.yml");
+        let text = std::fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))?;
+        let host = text.split(&format!("{role}:\n")).nth(1).unwrap_or_default();
+        let line = host.lines().find(|line| line.contains("infra_instance_id"));
+        let id = line.and_then(|line| line.rsplit(' ').next());
+        id.map(str::to_owned)
+            .with_context(|| format!("find the {role} in {}", path.display()))
+    }
+
+    /// Takes the power from an instance's machine, as a failing computer below it does.
+    pub fn power_off(&self, instance: &str) -> Result<()> {
+        eprintln!("  {instance} loses its power");
+        for process in control_group::processes(Some(instance)) {
+            let _ = kill(Pid::from_raw(process), Signal::SIGKILL);
+        }
+        Ok(())
+    }
+
+    /// Terminates an instance, as AWS does with one whose computer is gone.
+    pub fn terminate(&self, instance: &str) -> Result<()> {
+        eprintln!("  {instance} is terminated");
+        let code = "import boto3, os, sys; \
+            boto3.client('ec2', endpoint_url=os.environ['AWS_ENDPOINT_URL']).terminate_instances(InstanceIds=[sys.argv[1]])";
+        let python = Paths::from_environment()?.python_environment().join("bin/python");
+        let status = Command::new(&self.sandbox)
+            .args([
+                "run".as_ref(),
+                python.as_os_str(),
+                "-c".as_ref(),
+                code.as_ref(),
+                instance.as_ref(),
+            ])
+            .status()
+            .context("start python")?;
+        if status.success() {
+            Ok(())
+        } else {
+            bail!("terminate {instance}: python ended with {status}")
+        }
+    }
+
     fn command(&self, config: &Path, arguments: &[&str], after: &[&str]) -> Command {
         let mut command = Command::new(&self.sandbox);
         command.args([
@@ -141,8 +194,13 @@ impl Runner {
 
     /// Compares the ledgers with the app's present Redis. A loss is a finding here and no error.
     pub fn ledger(&self) -> Result<Judged> {
+        self.ledger_since(0)
+    }
+
+    /// The same; gaps and errors are those from a time on, in microseconds since 1970.
+    pub fn ledger_since(&self, since_us: u64) -> Result<Judged> {
         let output = Command::new(&self.sandbox)
-            .args(["ledger", "check", "--json"])
+            .args(["ledger", "check", "--json", "--since", &since_us.to_string()])
             .stderr(Stdio::inherit())
             .output()
             .context("start sandbox")?;

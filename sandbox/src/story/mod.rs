@@ -3,6 +3,7 @@
 //! the app's ledgers with the Redis that the app ends on. Figures go to `demo-report.json`.
 
 pub(crate) mod commands;
+mod life;
 mod report;
 mod tweetmarker;
 
@@ -46,6 +47,8 @@ pub enum Story {
     Move,
     /// An app moves from PostgreSQL to the hosted Redis first, and then onto the pair.
     Tweetmarker,
+    /// A pair lives on after the move: failovers, larger instances, a lost master.
+    Life,
 }
 
 #[derive(Debug, Args)]
@@ -75,9 +78,12 @@ pub struct Arguments {
     /// Milliseconds of a round trip between infra and everything that it talks to
     #[arg(long, default_value_t = 0, value_name = "MS")]
     rtt: u64,
-    /// Where the report is written
-    #[arg(long, default_value = "demo-report.json", value_name = "FILE")]
-    report: PathBuf,
+    #[arg(
+        long,
+        value_name = "FILE",
+        help = "Where the report is written; demo-report.json, for `life` life-report.json"
+    )]
+    report: Option<PathBuf>,
     /// Leave the sandbox up, to look around
     #[arg(long)]
     keep: bool,
@@ -89,6 +95,7 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     let told = match arguments.story {
         Story::Move => tell(&runner, arguments).map(Reported::Move),
         Story::Tweetmarker => tweetmarker::tell(&runner, arguments).map(Reported::Tweetmarker),
+        Story::Life => life::tell(&runner, arguments).map(Reported::Life),
     };
     if arguments.keep {
         eprintln!("\nthe sandbox is still up: `sandbox run CMD…` uses it, `sandbox down` removes it");
@@ -110,6 +117,7 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
 enum Reported {
     Move(Report),
     Tweetmarker(tweetmarker::Report),
+    Life(life::Report),
 }
 
 impl Reported {
@@ -117,6 +125,7 @@ impl Reported {
         match self {
             Self::Move(report) => report.show(),
             Self::Tweetmarker(report) => report.show(),
+            Self::Life(report) => report.show(),
         }
     }
 
@@ -124,6 +133,7 @@ impl Reported {
         match self {
             Self::Move(report) => report.is_clean(),
             Self::Tweetmarker(report) => report.is_clean(),
+            Self::Life(report) => report.is_clean(),
         }
     }
 }
@@ -184,7 +194,7 @@ fn tell(runner: &Runner, arguments: &Arguments) -> Result<Report> {
         rtt_ms: arguments.rtt,
     };
     let report = Report::new(conditions, &switched, &judged, seconds)?;
-    report.write(&arguments.report)?;
+    report.write(&arguments.report_or("demo-report.json"))?;
     Ok(report)
 }
 
@@ -226,6 +236,11 @@ impl Arguments {
             Fence::Platform
         };
         self.fence.unwrap_or(possible)
+    }
+
+    /// Returns where the report is written: where it was asked for, else in a file of this name.
+    fn report_or(&self, name: &str) -> PathBuf {
+        self.report.clone().unwrap_or_else(|| name.into())
     }
 
     /// Returns how many seconds a process may live after SIGTERM: 30 of the platform's, and one.

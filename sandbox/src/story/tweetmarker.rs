@@ -178,7 +178,7 @@ pub fn tell(runner: &Runner, arguments: &Arguments) -> Result<Report> {
         cost_after_usd_a_month: after,
         seconds,
     };
-    output::report(&arguments.report, &report)?;
+    output::report(&arguments.report_or("demo-report.json"), &report)?;
     Ok(report)
 }
 

@@ -12,5 +12,5 @@ mod writer;
 
 pub use judge::{Finding, FindingKind, Observed, Verdict, judge};
 pub use observe::observe;
-pub use summary::{Expectations, Report, read_folder, report};
+pub use summary::{Expectations, Report, read_folder, read_folder_since, report};
 pub use writer::{Ledger, Operation};

@@ -52,6 +52,8 @@ pub struct Expectations {
 
 #[derive(Clone, Debug, Default)]
 struct Traffic {
+    /// Times and errors before this are left out.
+    since_us: u64,
     by_kind: BTreeMap<&'static str, u64>,
     attempts: u64,
     errors: BTreeMap<String, u64>,
@@ -79,6 +81,8 @@ pub struct Report {
     pub app_write_gap_ms: Option<f64>,
     /// The longest time in which no process got a write confirmed.
     pub longest_gap_ms: f64,
+    /// When that gap ended, microseconds since 1970.
+    pub longest_gap_ended_us: u64,
     pub endpoints: Vec<Endpoint>,
     pub switches: Vec<Switch>,
     pub processes: Vec<Process>,
@@ -114,7 +118,13 @@ pub struct Process {
 
 /// Reads all ledgers of a folder. Leaves out a last line without an end, which is not complete.
 pub fn read_folder(folder: &Path) -> Result<Expectations> {
+    read_folder_since(folder, 0)
+}
+
+/// The same; how the app fared (its gaps and errors) is told from a time on, microseconds since 1970.
+pub fn read_folder_since(folder: &Path, since_us: u64) -> Result<Expectations> {
     let mut expectations = Expectations::default();
+    expectations.traffic.since_us = since_us;
     let entries = std::fs::read_dir(folder).with_context(|| format!("read the ledger folder {}", folder.display()))?;
     for entry in entries {
         let path = entry
@@ -180,15 +190,28 @@ impl Reading {
                 expectations.acknowledged(&write, answer)?;
                 let traffic = &mut expectations.traffic;
                 let at_us = self.at_us + after_us;
-                traffic.by_endpoint.entry(endpoint).or_default().push(at_us);
-                traffic.by_process.entry(self.process.clone()).or_default().push(at_us);
+                if at_us >= traffic.since_us {
+                    traffic.by_endpoint.entry(endpoint).or_default().push(at_us);
+                    traffic.by_process.entry(self.process.clone()).or_default().push(at_us);
+                }
             }
-            Record::Failed { operation, reason, .. } => {
+            Record::Failed {
+                operation,
+                reason,
+                after_us,
+                ..
+            } => {
                 self.open.remove(&operation);
-                *expectations.traffic.errors.entry(reason).or_default() += 1;
+                let traffic = &mut expectations.traffic;
+                if self.at_us + after_us >= traffic.since_us {
+                    *traffic.errors.entry(reason).or_default() += 1;
+                }
             }
-            Record::NotConnected { reason, .. } => {
-                *expectations.traffic.refusals.entry(reason).or_default() += 1;
+            Record::NotConnected { reason, after_us, .. } => {
+                let traffic = &mut expectations.traffic;
+                if self.at_us + after_us >= traffic.since_us {
+                    *traffic.refusals.entry(reason).or_default() += 1;
+                }
             }
         }
         Ok(())
@@ -276,7 +299,7 @@ pub fn report(expectations: &Expectations) -> Report {
             _ => None,
         })
         .collect();
-    let everybody: Vec<u64> = traffic.by_endpoint.values().flatten().copied().collect();
+    let (gap_us, longest_gap_ended_us) = longest_gap(traffic.by_endpoint.values().flatten().copied().collect());
     Report {
         acknowledged,
         acknowledged_by_kind: traffic.by_kind.clone(),
@@ -286,7 +309,8 @@ pub fn report(expectations: &Expectations) -> Report {
         connection_errors: traffic.refusals.values().sum(),
         connection_errors_by_kind: traffic.refusals.clone(),
         app_write_gap_ms: switches.last().map(|switch| switch.gap_ms),
-        longest_gap_ms: longest_gap_ms(everybody),
+        longest_gap_ms: milliseconds(gap_us),
+        longest_gap_ended_us,
         endpoints: endpoints.into_iter().map(|(endpoint, _)| endpoint).collect(),
         switches,
         processes: traffic
@@ -313,13 +337,15 @@ fn process(name: &str, times: &[u64]) -> Process {
         name: name.to_owned(),
         acknowledged,
         writes_per_second,
-        longest_gap_ms: longest_gap_ms(times.to_vec()),
+        longest_gap_ms: milliseconds(longest_gap(times.to_vec()).0),
     }
 }
 
-fn longest_gap_ms(mut times: Vec<u64>) -> f64 {
+/// Returns the longest time between two, and when it ended; microseconds.
+fn longest_gap(mut times: Vec<u64>) -> (u64, u64) {
     times.sort_unstable();
-    milliseconds(times.windows(2).map(|pair| pair[1] - pair[0]).max().unwrap_or(0))
+    let gaps = times.windows(2).map(|pair| (pair[1] - pair[0], pair[1]));
+    gaps.max().unwrap_or_default()
 }
 
 fn milliseconds(microseconds: u64) -> f64 {

@@ -1,0 +1,295 @@
+//! The story of a pair that lives on: the app moves onto it, the role of master moves as planned,
+//! the instances grow, the master is lost, the replica takes over by force, and the pair is whole
+//! again. Figures for each step go to `life-report.json`.
+
+use anyhow::{Context, Result, bail};
+use serde::Serialize;
+use serde_json::Value;
+use std::path::Path;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use super::commands::{self, Runner};
+use super::{Arguments, chapter};
+use crate::output;
+
+const CONFIRM: [&str; 2] = ["--confirm", commands::NAME];
+/// The writes a second of the whole story, and those of the second planned failover.
+const RATE: u32 = 2_000;
+const FAST_RATE: u32 = 5_000;
+/// Acknowledged writes between two steps.
+const BETWEEN: u64 = 4_000;
+const PATIENCE: Duration = Duration::from_secs(180);
+
+/// The form of `life-report.json`.
+#[derive(Debug, Serialize)]
+pub struct Report {
+    schema_version: u32,
+    story: &'static str,
+    acknowledged: u64,
+    steps: Vec<Step>,
+    /// Commands of the story that this build of infra does not have.
+    skipped: Vec<String>,
+}
+
+/// What a step did to the app.
+#[derive(Debug, Serialize)]
+pub struct Step {
+    name: &'static str,
+    /// True for a step in which nothing may be lost.
+    planned: bool,
+    writes_per_second: u32,
+    /// Acknowledged writes that this step lost.
+    lost: u64,
+    /// Writes of which the app did not learn whether they were done.
+    errors: u64,
+    /// How long infra kept writes back, by its own figures; `None` where it did not.
+    pause_ms: Option<u64>,
+    /// From the pause, or the proven fence, to the app's next acknowledged write.
+    first_write_s: Option<f64>,
+    /// The longest time in which no write of the app was acknowledged.
+    longest_gap_ms: f64,
+    /// For a forced failover: how long the fence took, apart from the failover.
+    fence_ms: Option<u64>,
+    failover_ms: Option<u64>,
+    /// For a forced failover: from how many seconds before it on writes may be missing, as it said.
+    missing_s: Option<u64>,
+    seconds: f64,
+}
+
+impl Report {
+    /// Returns whether planned steps lost nothing, and the forced one no more than it said.
+    pub fn is_clean(&self) -> bool {
+        self.steps.iter().all(|step| {
+            let bound = step
+                .missing_s
+                .map_or(0, |seconds| seconds * u64::from(step.writes_per_second));
+            step.lost <= if step.planned { 0 } else { bound }
+        })
+    }
+
+    pub fn show(&self) -> Result<()> {
+        output::line("")?;
+        output::line("  step                       lost  errors  pause ms  first write s  longest gap ms")?;
+        for step in &self.steps {
+            let shown = |number: Option<String>| number.unwrap_or_else(|| "-".into());
+            output::line(&format!(
+                "  {:<26} {:>4}  {:>6}  {:>8}  {:>13}  {:>14.0}",
+                step.name,
+                step.lost,
+                step.errors,
+                shown(step.pause_ms.map(|pause| pause.to_string())),
+                shown(step.first_write_s.map(|seconds| format!("{seconds:.2}"))),
+                step.longest_gap_ms
+            ))?;
+        }
+        for skipped in &self.skipped {
+            output::line(&format!("  not told: {skipped}"))?;
+        }
+        output::line(if self.is_clean() {
+            "  No acknowledged write was lost in a planned step, and no more than it said in the forced one."
+        } else {
+            "  Not proven: a step lost acknowledged writes. `sandbox ledger check` names them while the sandbox is up (--keep)."
+        })
+    }
+}
+
+struct Telling<'a> {
+    runner: &'a Runner,
+    config: &'a Path,
+    writes_per_second: u32,
+    lost: u64,
+    steps: Vec<Step>,
+    skipped: Vec<String>,
+}
+
+pub fn tell(runner: &Runner, arguments: &Arguments) -> Result<Report> {
+    let scale = arguments.time_scale.to_string();
+    chapter("A sandbox; the app moves onto the pair");
+    runner.sandbox(&["up", "--time-scale", &scale])?;
+    let config = runner.write_config(arguments.source.rented().vars)?;
+    runner.sandbox(&["app", "seed", "--keys", &arguments.keys.to_string()])?;
+    runner.sandbox(&["app", "set", "DEMO_SHUTDOWN_SECONDS=1"])?;
+    runner.sandbox(&["app", "scale", "web=2", "worker=1"])?;
+    runner.infra(&config, &["check", "--pin"])?;
+    runner.infra(&config, &["up", "--yes"])?;
+    let mut telling = Telling {
+        runner,
+        config: &config,
+        writes_per_second: RATE,
+        lost: 0,
+        steps: Vec::new(),
+        skipped: Vec::new(),
+    };
+    telling.story()?;
+    runner.sandbox(&["app", "scale", "web=0", "worker=0"])?;
+    let judged = runner.ledger()?;
+    let report = Report {
+        schema_version: 1,
+        story: "life",
+        acknowledged: judged.figures["acknowledged"].as_u64().unwrap_or_default(),
+        steps: telling.steps,
+        skipped: telling.skipped,
+    };
+    output::report(&arguments.report_or("life-report.json"), &report)?;
+    Ok(report)
+}
+
+impl Telling<'_> {
+    fn story(&mut self) -> Result<()> {
+        chapter("The move");
+        self.step("move", true, &[&["switch-app"], &CONFIRM[..]].concat())?;
+        chapter("A planned failover");
+        self.step("planned failover", true, &[&["promote"], &CONFIRM[..]].concat())?;
+        chapter("A planned failover at 5,000 writes a second");
+        self.write_at(FAST_RATE)?;
+        self.step("planned failover, fast", true, &[&["promote"], &CONFIRM[..]].concat())?;
+        self.write_at(RATE)?;
+        chapter("The instances grow");
+        if self.runner.knows(self.config, "resize") {
+            self.step(
+                "resize",
+                true,
+                &[&["resize", "--type", "t3.small"], &CONFIRM[..]].concat(),
+            )?;
+        } else {
+            self.skipped.push("resize".into());
+        }
+        chapter("The master is lost, and the replica takes over by force");
+        let master = self.runner.instance_of("master")?;
+        self.runner.power_off(&master)?;
+        self.step(
+            "forced failover",
+            false,
+            &[&["promote", "--force"], &CONFIRM[..]].concat(),
+        )?;
+        chapter("The lost host is replaced");
+        self.runner.terminate(&master)?;
+        self.step("replaced", true, &["up", "--yes"])
+    }
+
+    /// Runs a command while the app writes, and notes what the app saw of it.
+    fn step(&mut self, name: &'static str, planned: bool, command: &[&str]) -> Result<()> {
+        self.wait_for_writes()?;
+        // The loss of a host begins before its step: gaps and errors count from then on.
+        let since = now_us()?;
+        let begun = Instant::now();
+        let answer = self.runner.infra_json(self.config, command)?;
+        let seconds = begun.elapsed().as_secs_f64();
+        self.wait_for_writes()?;
+        self.wait_for_farewells()?;
+        let judged = self.runner.ledger_since(since)?.figures;
+        let number = |value: &Value| value.as_f64().map(|number| number.round() as u64);
+        let lost = number(&judged["lost"]).context("read the ledger: it tells no loss")?;
+        let ended = judged["longest_gap_ended_us"].as_u64().unwrap_or_default();
+        let fenced = answer["fenced_at"]
+            .as_str()
+            .and_then(|text| text.parse::<jiff::Timestamp>().ok());
+        let gap = judged["longest_gap_ms"].as_f64().unwrap_or_default();
+        let first_write_s = match fenced {
+            Some(fenced) => Some((ended as i64 - fenced.as_microsecond()) as f64 / 1e6),
+            None if planned && name != "replaced" => Some(gap / 1e3),
+            None => None,
+        };
+        self.steps.push(Step {
+            name,
+            planned,
+            writes_per_second: self.writes_per_second,
+            lost: lost.saturating_sub(self.lost),
+            errors: number(&judged["client_errors"]).unwrap_or_default(),
+            pause_ms: number(&answer["pause_ms"]).or_else(|| number(&answer["fenced_ms"])),
+            first_write_s,
+            longest_gap_ms: gap,
+            fence_ms: number(&answer["fence_ms"]),
+            failover_ms: number(&answer["failover_ms"]),
+            missing_s: number(&answer["missing_s"]),
+            seconds: (seconds * 1000.0).round() / 1000.0,
+        });
+        self.lost = lost;
+        Ok(())
+    }
+
+    fn write_at(&mut self, rate: u32) -> Result<()> {
+        self.runner
+            .sandbox(&["app", "set", &format!("DEMO_WRITES_PER_SECOND={rate}")])?;
+        self.writes_per_second = rate;
+        self.wait_for_farewells()?;
+        self.wait_for_writes()
+    }
+
+    fn wait_for_writes(&self) -> Result<()> {
+        let acknowledged = || -> Result<u64> {
+            let judged = self.runner.ledger()?;
+            let count = judged.figures["acknowledged"].as_u64();
+            count.context("read the ledger's report: it has no `acknowledged`")
+        };
+        let wanted = acknowledged()? + BETWEEN;
+        let end = Instant::now() + PATIENCE;
+        while acknowledged()? < wanted {
+            if Instant::now() > end {
+                bail!(
+                    "wait for {BETWEEN} more acknowledged writes: they did not come within {} s",
+                    PATIENCE.as_secs()
+                );
+            }
+            std::thread::sleep(Duration::from_millis(500));
+        }
+        Ok(())
+    }
+
+    /// Waits until no process of an earlier release is left: its last writes count too.
+    fn wait_for_farewells(&self) -> Result<()> {
+        let end = Instant::now() + PATIENCE;
+        while self.runner.is_any_process_ending()? {
+            if Instant::now() > end {
+                bail!("wait for the app's old processes to end: some are still there");
+            }
+            std::thread::sleep(Duration::from_millis(500));
+        }
+        Ok(())
+    }
+}
+
+fn now_us() -> Result<u64> {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).context("read the clock")?;
+    u64::try_from(since.as_micros()).context("read the clock")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn step(planned: bool, lost: u64, missing_s: Option<u64>) -> Step {
+        Step {
+            name: "a step",
+            planned,
+            writes_per_second: 100,
+            lost,
+            errors: 0,
+            pause_ms: None,
+            first_write_s: None,
+            longest_gap_ms: 1.0,
+            fence_ms: None,
+            failover_ms: None,
+            missing_s,
+            seconds: 1.0,
+        }
+    }
+
+    #[test]
+    fn a_planned_step_may_lose_nothing_and_a_forced_one_what_it_said() {
+        let clean = |steps| {
+            let report = Report {
+                schema_version: 1,
+                story: "life",
+                acknowledged: 1,
+                steps,
+                skipped: Vec::new(),
+            };
+            report.is_clean()
+        };
+        assert!(clean(vec![step(true, 0, None), step(false, 300, Some(3))]));
+        assert!(!clean(vec![step(true, 1, None)]));
+        assert!(!clean(vec![step(false, 301, Some(3))]));
+        assert!(!clean(vec![step(false, 1, None)]), "its bound is not known");
+    }
+}
