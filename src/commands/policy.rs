@@ -10,6 +10,7 @@ pub async fn run(context: &Context, arguments: &Policy) -> Result<ExitCode> {
     let who = match arguments.audience {
         Audience::Operator => Who::Operator,
         Audience::Ci => Who::Ci,
+        Audience::Fence => Who::Fence,
     };
     let policy = operator_policy(&environment.names, who, context.config.backup.object_lock);
     // Always JSON, since AWS reads it. Indented for people, since AWS does not count whitespace.

@@ -11,6 +11,7 @@ pub fn teardown(names: &Names, standing: &Standing, delete_backups: bool) -> Tea
     let name = names.resource();
     removals.extend(standing.instances.iter().map(|id| Removal::Instance { id: id.clone() }));
     removals.extend(standing.addresses.iter().cloned().map(Removal::Address));
+    removals.extend(standing.fences.iter().cloned().map(Removal::Fence));
     removals.extend(standing.groups.iter().map(|id| Removal::Group {
         id: id.clone(),
         name: name.clone(),
@@ -105,6 +106,7 @@ mod tests {
                 public_ip: "192.0.2.1".into(),
                 instance: Some("i-1".into()),
             }],
+            fences: Vec::new(),
             groups: vec!["sg-1".into()],
             role: true,
             profile: true,

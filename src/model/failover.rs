@@ -22,6 +22,9 @@ pub struct Failover {
     /// How many connections of the app were closed.
     #[serde(default)]
     pub closed: Option<u64>,
+    /// Why a network ACL of ours is a fence, once that is proven.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub proof: Option<String>,
 }
 
 /// The stages of a failover. From `Yielding` on the role may have moved.

@@ -43,6 +43,9 @@ pub struct State {
     /// The instance that a forced failover replaced, until it follows the new master.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub demoted: Option<String>,
+    /// From how many seconds before its end on that instance may have writes that nobody else has.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub demoted_s: Option<u64>,
     /// The instance that is to be removed, since another one takes its place.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub replacing: Option<String>,

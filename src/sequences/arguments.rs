@@ -401,11 +401,13 @@ pub struct Promote {
     pub rounds: u32,
     /// The master is gone or mad: stop its instance, and promote the replica once EC2 says that it is stopped
     ///
-    /// Writes that the replica has not got are not on it. If EC2 does not say that the instance is stopped, nothing is
-    /// promoted, and the exit code is 5.
+    /// Writes that the replica has not got are not on it. If EC2 does not say so in time, a network ACL cuts the instance
+    /// off, provided that nobody else is in its subnet. If that cannot be proven either, nothing is promoted, and the exit
+    /// code is 5.
     #[arg(long, conflicts_with_all = ["hold", "fence", "leave", "accept_loss"])]
     pub force: bool,
-    /// With --force: how long the instance may take to stop
+    /// With --force: how long the instance may take to stop; it is stopped hard after a fifth of it, and cut off after three
+    /// tenths
     #[arg(long, value_parser = duration, default_value = "5m", value_name = "TIME", requires = "force")]
     pub fence_timeout: Duration,
 }
@@ -514,7 +516,8 @@ pub struct Down {
 
 #[derive(Debug, Args)]
 pub struct Policy {
-    /// For whom: `operator`, every command; `ci`, those that change neither permissions nor the bucket's protection and take nothing away
+    /// For whom: `operator`, every command; `ci`, those that change neither permissions nor the bucket's protection and take nothing away; `fence`, what `promote --force` needs
+    /// in addition to cut off an old master by a network ACL
     #[arg(value_enum, default_value_t = Audience::Operator)]
     pub audience: Audience,
 }
@@ -523,6 +526,8 @@ pub struct Policy {
 pub enum Audience {
     Operator,
     Ci,
+    /// In addition to one of the others: cut off an old master by a network ACL
+    Fence,
 }
 
 #[derive(Debug, Args)]

@@ -4,6 +4,7 @@
 
 mod answers;
 mod epoch;
+mod fence;
 mod lock;
 mod requests;
 mod resize;

@@ -25,6 +25,7 @@ pub fn plan(wanted: &Wanted, found: &Found) -> Result<Plan> {
     role_and_profile(wanted, found, &mut plan);
     instances(wanted, found, &hosts, &mut plan)?;
     address(wanted, found, &hosts, &mut plan)?;
+    plan.actions.extend(found.fences.iter().cloned().map(Action::LiftFence));
     Ok(plan)
 }
 

@@ -19,18 +19,25 @@ pub enum Who {
     /// `switch-app`, `resize`, `upgrade` and `backup`. It cannot change permissions or the bucket's protection, remove
     /// anything, or make instances beside the pair, since it could not end them.
     Ci,
+    /// Whoever may also cut off an old master by a network ACL. It stands beside one of the others: it can
+    /// cut off any subnet of the region.
+    Fence,
 }
 
 /// A removal that CI may do all the same: the key of a host's first contact, worthless after use.
 const ALSO_OF_CI: [(Permission, Scope, When); 1] = [(Permission::DeleteParameters, Scope::FirstContact, When::Always)];
+/// The tags of the ACL, which come with the call that makes it.
+const ALSO_OF_FENCE: [(Permission, Scope, When); 1] = [(Permission::CreateTags, Scope::Newly, When::MadeHere)];
 
 fn permissions(who: Who, lock: Option<ObjectLock>) -> Vec<Permission> {
     let governed = lock.is_some_and(|lock| lock.mode == LockMode::Governance);
     let needed = |permission: &Permission| match (permission.duty(), who) {
-        (Duty::Look | Duty::Work, _) | (Duty::Found | Duty::Remove, Who::Operator) => true,
+        (Duty::Look | Duty::Work, Who::Operator | Who::Ci)
+        | (Duty::Found | Duty::Remove, Who::Operator)
+        | (Duty::Cut, Who::Fence) => true,
         (Duty::Lock, Who::Operator) => lock.is_some(),
         (Duty::Bypass, Who::Operator) => governed,
-        (_, Who::Ci) => false,
+        (_, Who::Ci | Who::Fence) | (Duty::Cut, Who::Operator) => false,
     };
     Permission::ALL.iter().copied().filter(needed).collect()
 }
@@ -45,7 +52,12 @@ pub fn policy(names: &Names, who: Who, lock: Option<ObjectLock>) -> Value {
             by_place.entry(place).or_default().insert(permission.action());
         }
     }
-    for (permission, scope, when) in ALSO_OF_CI.iter().filter(|_| who == Who::Ci) {
+    let also: &[(Permission, Scope, When)] = match who {
+        Who::Operator => &[],
+        Who::Ci => &ALSO_OF_CI,
+        Who::Fence => &ALSO_OF_FENCE,
+    };
+    for (permission, scope, when) in also {
         by_place.entry((*when, *scope)).or_default().insert(permission.action());
     }
     // Places with the same permitted actions make one statement.
@@ -157,6 +169,7 @@ mod tests {
     fn each_policy_is_as_people_see_it() {
         insta::assert_json_snapshot!("operator", policy(&names(), Who::Operator, None));
         insta::assert_json_snapshot!("ci", policy(&names(), Who::Ci, None));
+        insta::assert_json_snapshot!("fence", policy(&names(), Who::Fence, None));
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Decides what a planned failover does next, from the stored stage and from what was found. Pure.
 
 pub mod health;
+pub mod loss;
 pub mod steps;
 
 use crate::model::failover::Stage;

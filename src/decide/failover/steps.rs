@@ -35,7 +35,7 @@ pub enum Step {
     Reclaim,
     /// Makes the replica follow the old master again.
     FollowAgain,
-    /// Stops the old master, and sees it stopped.
+    /// Stops the old master or cuts it off, and proves it.
     Fence,
     /// Makes the replica a master, with the old one fenced.
     TakeOverAlone,
@@ -136,7 +136,9 @@ impl Step {
             Finish => "write to the state that nothing is under way",
             Reclaim => "make the old master a master in its file and its engine",
             FollowAgain => "have the replica follow the old master again",
-            Fence => "stop the old master, and wait until EC2 says that it is stopped or terminated",
+            Fence => {
+                "stop the old master, and wait until EC2 says that it is stopped or terminated; if that hangs, cut it off by a network ACL and see that a write gets no answer"
+            }
             TakeOverAlone => "promote the replica with the data that it has",
             SwapAlone => "write the new roles to the state, and that the old master has to follow when it is back",
         }

@@ -18,7 +18,7 @@ pub async fn find(cloud: &Cloud, wanted: &Wanted) -> Result<Found> {
     let names = &wanted.names;
     let resource = names.resource();
     let rule_ids = bucket::rule_ids(names, wanted.expiry);
-    let (bucket, secrets, key_pair, network, group, role, profile, instances, addresses, machine_and_image) = tokio::try_join!(
+    let (bucket, secrets, key_pair, network, group, role, profile, instances, addresses, fences, machine_and_image) = tokio::try_join!(
         Box::pin(bucket::bucket(cloud, names, &rule_ids)),
         Box::pin(secrets(cloud, names, &wanted.parameters)),
         Box::pin(ec2::key_pair(cloud, &resource)),
@@ -28,6 +28,7 @@ pub async fn find(cloud: &Cloud, wanted: &Wanted) -> Result<Found> {
         Box::pin(iam::profile(cloud, &resource)),
         Box::pin(ec2::instances(cloud, names)),
         Box::pin(ec2::addresses(cloud, names)),
+        Box::pin(ec2::network_fences(cloud, names)),
         Box::pin(ec2::machine_and_image(cloud, &wanted.instance_type, &wanted.image)),
     )?;
     let (machine_type, image) = machine_and_image;
@@ -47,6 +48,7 @@ pub async fn find(cloud: &Cloud, wanted: &Wanted) -> Result<Found> {
         profile,
         instances,
         addresses,
+        fences,
         image,
         machine_type,
         other_types,

@@ -27,9 +27,10 @@ pub struct Removed {
 pub async fn find(cloud: &Cloud, names: &Names) -> Result<Standing> {
     let resource = names.resource();
     let prefix = names.parameters();
-    let (instances, addresses, groups, role, profile, key_pair, parameters, bucket) = tokio::try_join!(
+    let (instances, addresses, fences, groups, role, profile, key_pair, parameters, bucket) = tokio::try_join!(
         ec2::instance_ids(cloud, names),
         ec2::addresses(cloud, names),
+        ec2::network_fences(cloud, names),
         ec2::groups(cloud, names),
         iam::role(cloud, &resource),
         iam::profile(cloud, &resource),
@@ -40,6 +41,7 @@ pub async fn find(cloud: &Cloud, names: &Names) -> Result<Standing> {
     let mut standing = Standing {
         instances: instances.into_iter().map(|(id, _)| id).collect(),
         addresses,
+        fences,
         groups: groups.into_iter().map(|group| group.id).collect(),
         role: role.is_some(),
         profile: profile.is_some(),
@@ -122,7 +124,7 @@ impl Work<'_> {
         self.instances().await?;
         held().await?;
         let all = tokio::join!(
-            self.each(|removal| matches!(removal, Removal::Address(_))),
+            self.each(|removal| matches!(removal, Removal::Address(_) | Removal::Fence(_))),
             self.each(|removal| matches!(removal, Removal::Group { .. })),
             self.each(|removal| matches!(removal, Removal::Profile { .. } | Removal::Role { .. })),
             self.each(|removal| matches!(removal, Removal::KeyPair { .. })),
@@ -183,6 +185,10 @@ impl Work<'_> {
                     let what = format!("the address {} to be let go", address.public_ip);
                     until_unused(&step, &what, || ec2::release_address(self.cloud, address)).await?;
                     step.done("released");
+                }
+                Removal::Fence(fence) => {
+                    self.at_once(removal, ec2::lift_fence_of_stopped(self.cloud, fence))
+                        .await?
                 }
                 Removal::Group { id, name } => {
                     let step = self.ui.step(format!("security group {name}"));

@@ -318,6 +318,13 @@ pub fn is_broken(error: &Error) -> bool {
     error.next_step() == Some(BROKEN)
 }
 
+const UNANSWERED: &str = "the server did not answer in time: see whether it is overloaded, paused or cut off";
+
+/// Returns true if a command was sent and no answer came in time.
+pub fn is_unanswered(error: &Error) -> bool {
+    error.next_step() == Some(UNANSWERED)
+}
+
 const LOGIN_REFUSED: &str = "user name and password do not fit, or this user may not come from here: see whether the password was changed since";
 
 /// Returns true if the server was reached and refused the login.
@@ -334,7 +341,7 @@ fn explain(doing: String, cause: RedisError) -> Error {
         }
         (Some("LOADING"), _) => "the server is reading its data set into memory: try again when it is done",
         (Some("READONLY"), _) => "the server is a replica: its role is not what was expected",
-        _ if cause.is_timeout() => "the server did not answer in time: see whether it is overloaded, paused or cut off",
+        _ if cause.is_timeout() => UNANSWERED,
         _ if cause.is_io_error() => BROKEN,
         _ => "",
     };

@@ -1,5 +1,6 @@
 //! Changes to the cloud by the resource that they are made to, each with everything that is needed to make it but the ids of what is made before it.
 
+use super::network_fence::NetworkFence;
 use super::rule::Rule;
 use super::wanted::{LifecycleRule, ObjectLock};
 use crate::model::role::Role;
@@ -14,6 +15,8 @@ pub enum Action {
     Role(RoleAction),
     Host(HostAction),
     Address(AddressAction),
+    /// Gives the subnet of a host that was cut off its own network ACL back.
+    LiftFence(NetworkFence),
 }
 
 /// A plan's actions by resource. Whoever carries a plan out takes the sections apart and matches every action of each,
@@ -27,6 +30,7 @@ pub struct Sections<'a> {
     pub role: Vec<&'a RoleAction>,
     pub hosts: Vec<&'a HostAction>,
     pub address: Vec<&'a AddressAction>,
+    pub fences: Vec<&'a NetworkFence>,
 }
 
 impl<'a> Sections<'a> {
@@ -41,6 +45,7 @@ impl<'a> Sections<'a> {
                 Action::Role(action) => sections.role.push(action),
                 Action::Host(action) => sections.hosts.push(action),
                 Action::Address(action) => sections.address.push(action),
+                Action::LiftFence(fence) => sections.fences.push(fence),
             }
         }
         sections

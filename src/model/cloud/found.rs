@@ -1,5 +1,6 @@
 //! The resources that exist, as far as name or tag shows that they are ours.
 
+use super::network_fence::NetworkFence;
 use super::rule::Rule;
 use super::wanted::{LifecycleRule, ObjectLock};
 use crate::model::role::Role;
@@ -21,6 +22,8 @@ pub struct Found {
     /// Without instances that are terminated or about to be.
     pub instances: Vec<Instance>,
     pub addresses: Vec<Address>,
+    /// Network ACLs that cut a host off.
+    pub fences: Vec<NetworkFence>,
     /// The present image of the wanted name.
     pub image: Option<Image>,
     /// The wanted instance type; `None` if the region does not have it.

@@ -2,6 +2,7 @@
 
 mod action;
 mod found;
+mod network_fence;
 mod permission;
 mod policy;
 pub mod price;
@@ -17,6 +18,7 @@ pub use action::{
 pub use found::{
     Address, BucketFound, Found, Group, Image, Instance, KeyPair, MachineType, Network, Profile, RoleFound, Subnet,
 };
+pub use network_fence::{NetworkFence, Place};
 pub use permission::{Duty, Permission, Scope, When};
 pub use policy::{
     HOST_POLICY, backup_policy, bucket_statements, ec2_service, is_bucket_statement, mean_the_same, trust_policy,

@@ -66,6 +66,8 @@ pub enum Duty {
     Lock,
     /// Removal of objects under a retention in governance mode.
     Bypass,
+    /// The network ACL that cuts off an old master whose stop hangs, and its removal.
+    Cut,
 }
 
 macro_rules! permissions {
@@ -153,6 +155,7 @@ permissions! {
     DescribeInstanceTypes "ec2" Look [(Any, InRegion)];
     DescribeInstanceTypeOfferings "ec2" Look [(Any, InRegion)];
     DescribeKeyPairs "ec2" Look [(Any, InRegion)];
+    DescribeNetworkAcls "ec2" Look [(Any, InRegion)];
     DescribeSecurityGroups "ec2" Look [(Any, InRegion)];
     DescribeSubnets "ec2" Look [(Any, InRegion)];
     DescribeVolumes "ec2" Look [(Any, InRegion)];
@@ -173,6 +176,11 @@ permissions! {
     RevokeSecurityGroupIngress "ec2" Work [(Ec2("security-group"), Tagged)];
     AllocateAddress "ec2" Found [(Ec2("elastic-ip"), Asked)];
     CreateSecurityGroup "ec2" Found [(Ec2("security-group"), Asked), (Ec2("vpc"), Always)];
+    // The subnet gets its own ACL back, which has no tag of ours.
+    DescribeNetworkInterfaces "ec2" Cut [(Any, InRegion)];
+    CreateNetworkAcl "ec2" Cut [(Ec2("network-acl"), Asked), (Ec2("vpc"), Always)];
+    ReplaceNetworkAclAssociation "ec2" Cut [(Ec2("network-acl"), Always), (Ec2("subnet"), Always)];
+    DeleteNetworkAcl "ec2" Cut [(Ec2("network-acl"), Tagged)];
     ImportKeyPair "ec2" Found [(KeyPair, Always)];
     // Also for replacing the key.
     DeleteKeyPair "ec2" Remove [(KeyPair, Always)];
@@ -189,6 +197,7 @@ impl Permission {
             Permission::RunInstances
                 | Permission::AllocateAddress
                 | Permission::CreateSecurityGroup
+                | Permission::CreateNetworkAcl
                 | Permission::ImportKeyPair
         )
     }

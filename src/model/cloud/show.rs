@@ -4,6 +4,7 @@ use super::action::{
     Action, AddressAction, BucketAction, BucketSetting, GroupAction, HostAction, KeyPairAction, NewParameter,
     RoleAction, Sections,
 };
+use super::network_fence::NetworkFence;
 use crate::model::role::Role;
 use serde::{Serialize, Serializer};
 use serde_json::json;
@@ -167,6 +168,7 @@ impl Action {
             Action::Role(action) => action.change(),
             Action::Host(action) => action.change(),
             Action::Address(action) => action.change(),
+            Action::LiftFence(fence) => fence.change(),
         }
     }
 }
@@ -262,6 +264,16 @@ impl AddressAction {
                 )
             }
         }
+    }
+}
+
+impl NetworkFence {
+    pub fn change(&self) -> Change {
+        let detail = match &self.association {
+            Some((subnet, _)) => format!("{subnet} gets {} back; it cuts off {}", self.replaced, self.instance),
+            None => format!("it was to cut off {}", self.instance),
+        };
+        line(Sign::Remove, "network ACL", &self.acl, detail)
     }
 }
 

@@ -1,6 +1,7 @@
 //! The resources of an environment that exist, and their removal, as values.
 
 use super::found::Address;
+use super::network_fence::NetworkFence;
 use super::show::{Change, Sign};
 use super::wanted::LockMode;
 use crate::model::size;
@@ -15,6 +16,7 @@ pub struct Standing {
     /// Ids of instances that are not terminated.
     pub instances: Vec<String>,
     pub addresses: Vec<Address>,
+    pub fences: Vec<NetworkFence>,
     /// Ids of groups.
     pub groups: Vec<String>,
     pub role: bool,
@@ -51,6 +53,7 @@ pub enum Removal {
         id: String,
     },
     Address(Address),
+    Fence(NetworkFence),
     Group {
         id: String,
         name: String,
@@ -114,6 +117,7 @@ impl Removal {
         match self {
             Removal::Instance { id } => line("instance", id, "with its disk".into()),
             Removal::Address(address) => line("address", &address.public_ip, address.allocation_id.clone()),
+            Removal::Fence(fence) => fence.change(),
             Removal::Group { id, name } => line("security group", name, id.clone()),
             Removal::Profile { name } => line("instance profile", name, String::new()),
             Removal::Role { name } => line("role", name, String::new()),

@@ -1,5 +1,6 @@
 //! The figures of a failover, and how each is defined.
 
+use super::fencing::By;
 use jiff::Timestamp;
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -51,17 +52,23 @@ pub struct Forced {
     pub master: String,
     /// The instance that was fenced.
     pub fenced: String,
+    /// What keeps it from taking writes.
+    pub fenced_by: By,
     /// Why it takes no more writes.
     pub proof: String,
+    /// When the fence was proven.
+    pub fenced_at: Option<Timestamp>,
     /// From the first look at the old master until the fence was proven.
     pub fence_ms: u64,
     /// From the proven fence until the endpoint's address was at the new master, which lets the app in.
     pub failover_ms: u64,
     /// How much of the old master's stream the new one has, bytes.
     pub replica_offset: u64,
-    /// How long the replica had been without the old master when it was promoted: writes of that
-    /// time, and of a second before it, may be missing. `None` if an earlier run promoted it.
+    /// How long the replica had known that it was without the old master when it was promoted.
+    /// `None` if an earlier run promoted it.
     pub link_down_s: Option<u64>,
+    /// Writes of so many seconds before the promotion may be missing. `None` as above.
+    pub missing_s: Option<u64>,
     /// The shipped log reaches up to here.
     pub log_until: Option<Timestamp>,
 }
@@ -80,10 +87,9 @@ impl Forced {
                 self.failover_ms
             ),
         ];
-        lines.push(match self.link_down_s {
+        lines.push(match self.missing_s {
             Some(seconds) => format!(
-                "may be missing    writes of the last {} s before the fence; the new master has the stream up to offset {}",
-                seconds + 1,
+                "may be missing    writes of the {seconds} s before the promotion; the new master has the stream up to offset {}",
                 self.replica_offset
             ),
             None => "may be missing    not known: an earlier run promoted the replica".into(),
@@ -121,11 +127,14 @@ mod tests {
         let forced = Forced {
             master: "i-2".into(),
             fenced: "i-1".into(),
+            fenced_by: By::Stop,
             proof: "EC2 says that it is stopped".into(),
+            fenced_at: Some(Timestamp::UNIX_EPOCH),
             fence_ms: 31_000,
             failover_ms: 900,
             replica_offset: 4711,
             link_down_s: Some(33),
+            missing_s: Some(36),
             log_until: Some(Timestamp::UNIX_EPOCH),
         };
         insta::assert_json_snapshot!("a forced failover", crate::ui::document(serde_json::json!(forced)));

@@ -1,9 +1,10 @@
 //! A failover whose old master is gone or mad: it is fenced first, and the fence is proven.
 //!
-//! The proof is EC2's word that the instance is stopped or terminated. A stop that hangs proves
-//! nothing, and then nothing is promoted.
+//! [`fencing`](super::fencing) says what proves it.
 
+use super::fencing::{By, Fencing};
 use super::figures::Forced;
+use crate::decide::failover::loss::{self, Link};
 use crate::decide::failover::steps::{FORCED, Step};
 use crate::effects::backup;
 use crate::effects::cloud::ec2;
@@ -12,7 +13,6 @@ use crate::effects::host::{AppAccess, role};
 use crate::effects::redis::Server;
 use crate::effects::remote::Session;
 use crate::effects::state::Held;
-use crate::effects::wait::Pauses;
 use crate::model::clock::{Instant, milliseconds};
 use crate::model::error::{Error, ExitCode, Result};
 use crate::model::failover::{Failover, Stage};
@@ -27,11 +27,10 @@ use serde_json::json;
 use std::time::Duration;
 use wire::info::{Fields, Info};
 
+/// The engine's `repl-timeout`, which no setting of ours changes.
+const LINK_TIMEOUT_S: u64 = 60;
 /// The time that the lock must have left before the replica is promoted.
 const LOCK_RESERVE: Duration = Duration::from_secs(20);
-/// An instance that does not stop by itself within this is stopped hard.
-const SOFTLY: Duration = Duration::from_secs(60);
-const LOOK_AGAIN: Duration = Duration::from_millis(500);
 
 pub async fn run(context: &Context, environment: &Environment, arguments: &Promote) -> Result<ExitCode> {
     let pair = environment.pair().await?;
@@ -100,6 +99,7 @@ fn begun(pair: &KnownPair) -> Result<Failover> {
             forced: true,
             pause_ms: None,
             closed: None,
+            proof: None,
         },
     })
 }
@@ -113,7 +113,10 @@ struct Forcing<'a> {
     /// The session to the replica; it breaks when the address moves.
     session: Session,
     replica: Server,
+    master: Server,
     patience: Duration,
+    /// The replica's link when the command began, and when that was.
+    first: (Instant, Option<Link>),
     /// When the fence was proven.
     fenced: Option<Instant>,
     outcome: Forced,
@@ -132,6 +135,7 @@ impl<'a> Forcing<'a> {
         let step = context.ui.step("look at the replica");
         let replica = pair.server(Role::Replica)?;
         let session = pair.log_in(Role::Replica).await?;
+        let first = (Instant::now(), link(&replica).await?);
         let info = replica.connect(0).await?.info().await?;
         has_all_data(&info)?;
         if !role::log_is_in_force(&session).await? {
@@ -158,7 +162,9 @@ impl<'a> Forcing<'a> {
             failover,
             session,
             replica,
+            master: pair.server(Role::Master)?,
             patience,
+            first,
             fenced: None,
             outcome,
         })
@@ -198,46 +204,26 @@ impl<'a> Forcing<'a> {
         self.writer.change(|state| state.failover = Some(failover)).await
     }
 
-    /// Stops the old master, and returns once EC2 says that it is stopped or gone.
     async fn fence(&mut self) -> Result<()> {
-        let (cloud, id) = (&self.environment.cloud, self.failover.from.clone());
-        let step = self.context.ui.step(format!("fence {id}"));
-        let (begun, mut pauses) = (Instant::now(), Pauses::even(self.patience, LOOK_AGAIN));
-        let (mut asked, mut hard) = (false, false);
-        loop {
-            // EC2 forgets an instance some time after its end.
-            let state = ec2::state_of(cloud, &id).await?;
-            let state = state.as_deref().unwrap_or("terminated");
-            if matches!(state, "stopped" | "terminated") {
-                self.outcome.fence_ms = milliseconds(begun.elapsed());
-                self.outcome.proof = format!("EC2 says that it is {state}");
-                self.fenced = Some(Instant::now());
-                step.done(format!(
-                    "EC2 says that it is {state}, after {} ms",
-                    self.outcome.fence_ms
-                ));
-                return Ok(());
-            }
-            if !asked || (!hard && begun.elapsed() > SOFTLY) {
-                hard = asked;
-                asked = true;
-                // One that is on its way down, or up, refuses; EC2 is asked again.
-                if let Err(error) = ec2::stop(cloud, &id, hard).await {
-                    step.update(format!("{error:#}"));
-                }
-            }
-            step.update(format!("EC2 says that it is {state}"));
-            if !pauses.again().await {
-                return Err(Error::unproven(format!(
-                    "fence the old master: EC2 still says that {id} is {state} after {} s",
-                    begun.elapsed().as_secs()
-                ))
-                .because("it may still take writes, so the replica was not promoted")
-                .hint(format!(
-                    "stop it hard with `aws ec2 stop-instances --force --instance-ids {id}`, or end it with `terminate-instances`, and run the same command again once EC2 says `stopped`"
-                )));
-            }
-        }
+        let Environment { cloud, names, .. } = self.environment;
+        let step = self.context.ui.step(format!("fence {}", self.failover.from));
+        let fencing = Fencing {
+            cloud,
+            names,
+            instance: &self.failover.from,
+            master: &self.master,
+            patience: self.patience,
+        };
+        let begun = Instant::now();
+        let fenced = fencing.prove(self.failover.proof.as_deref(), &step).await?;
+        self.fenced = Some(Instant::now());
+        self.outcome.fenced_at = Some(Timestamp::now());
+        self.outcome.fence_ms = milliseconds(begun.elapsed());
+        step.done(format!("{}, after {} ms", fenced.proof, self.outcome.fence_ms));
+        // EC2 says again that an instance is stopped; a broken connection cannot be seen again.
+        self.failover.proof = (fenced.by == By::NetworkAcl).then(|| fenced.proof.clone());
+        (self.outcome.fenced_by, self.outcome.proof) = (fenced.by, fenced.proof);
+        Ok(())
     }
 
     async fn take_over(&mut self, epoch: Option<u64>) -> Result<()> {
@@ -245,24 +231,19 @@ impl<'a> Forcing<'a> {
         let info = self.replica.connect(0).await?.info().await?;
         has_all_data(&info)?;
         self.outcome.replica_offset = info.applied_offset.unwrap_or(info.master_repl_offset);
-        self.outcome.link_down_s = self.link_down().await?;
+        let last = link(&self.replica).await?;
+        self.outcome.link_down_s = last.map(|link| match link {
+            Link::Up { .. } => 0,
+            Link::Down { since_s } => since_s,
+        });
+        self.outcome.missing_s = last.map(|last| {
+            loss::seconds_at_stake(self.first.1, self.first.0.elapsed().as_secs() + 1, last, LINK_TIMEOUT_S)
+        });
         self.lock.confirm(LOCK_RESERVE).await?;
         role::prepare_promotion(&self.session, epoch).await?;
         role::take_over(&self.session, epoch).await?;
         step.done(format!("at offset {}", self.outcome.replica_offset));
         Ok(())
-    }
-
-    /// Returns how long the replica is without the old master; `None` if it follows nobody.
-    async fn link_down(&self) -> Result<Option<u64>> {
-        let mut connection = self.replica.connect(0).await?;
-        let text: String = connection.query(redis::cmd("INFO").arg("replication")).await?;
-        let fields = Fields::read(&text);
-        Ok(match fields.said("master_link_status") {
-            Some("up") => Some(0),
-            Some(_) => fields.number("master_link_down_since_seconds").ok(),
-            None => None,
-        })
     }
 
     async fn move_address(&mut self) -> Result<()> {
@@ -284,12 +265,13 @@ impl<'a> Forcing<'a> {
 
     /// Changes the roles in the state, and notes that the old master has to follow when it is back.
     async fn swap(&mut self) -> Result<()> {
-        let failover = self.failover.clone();
+        let (failover, at_stake) = (self.failover.clone(), self.outcome.missing_s);
         self.writer
             .change(|state| {
                 state.swap_roles();
                 state.failover = None;
                 state.demoted = Some(failover.from);
+                state.demoted_s = at_stake;
             })
             .await?;
         // The log may reach further than the replica did.
@@ -302,11 +284,28 @@ impl<'a> Forcing<'a> {
     async fn tag(&self) -> Result<()> {
         let Environment { cloud, names, .. } = self.environment;
         ec2::tag_role(cloud, names, &self.failover.to, Role::Master).await?;
-        if ec2::state_of(cloud, &self.failover.from).await?.as_deref() == Some("stopped") {
+        let state = ec2::state_of(cloud, &self.failover.from).await?;
+        if state.is_some_and(|state| !matches!(state.as_str(), "terminated" | "shutting-down")) {
             ec2::tag_role(cloud, names, &self.failover.from, Role::Replica).await?;
         }
         Ok(())
     }
+}
+
+/// Returns the replica's link to the old master; `None` if it follows nobody.
+async fn link(replica: &Server) -> Result<Option<Link>> {
+    let mut connection = replica.connect(0).await?;
+    let text: String = connection.query(redis::cmd("INFO").arg("replication")).await?;
+    let fields = Fields::read(&text);
+    let number = |name| fields.number(name).unwrap_or_default();
+    Ok(fields.said("master_link_status").map(|status| match status {
+        "up" => Link::Up {
+            silent_s: number("master_last_io_seconds_ago"),
+        },
+        _ => Link::Down {
+            since_s: number("master_link_down_since_seconds"),
+        },
+    }))
 }
 
 /// Fails if the replica is in the middle of a copy: what it has then is a part.

@@ -11,9 +11,11 @@
 //!
 //! The state has the roles. They change there in one write, after the role itself has moved.
 
+mod fencing;
 mod figures;
 pub mod forced;
 pub mod run;
+mod witness;
 mod work;
 
 pub use figures::Outcome;

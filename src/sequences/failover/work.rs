@@ -74,6 +74,7 @@ impl<'a> Work<'a> {
                 forced: false,
                 pause_ms: None,
                 closed: None,
+                proof: None,
             },
         };
         Ok(Work {

@@ -1,6 +1,6 @@
 //! Carries out a plan.
 //!
-//! Independent parts run at once: bucket, parameters with the key pair, security group, role with
+//! A network ACL that cut a host off goes first. Independent parts run at once: bucket, parameters with the key pair, security group, role with
 //! its profile, address. Then come both hosts, and last the address moves to the master. Each call
 //! tags what it makes and may be repeated: after a failure the next plan has only the rest.
 
@@ -83,7 +83,14 @@ async fn carry_out(work: &Work<'_>, found: &Found, inputs: &Inputs<'_>) -> Resul
         role,
         hosts,
         address,
+        fences,
     } = work.plan.sections();
+    for fence in fences {
+        let step = work.ui.step(format!("network ACL {}", fence.acl));
+        ec2::lift_fence_of_stopped(work.cloud, fence).await?;
+        work.did(fence.change());
+        step.done("taken back");
+    }
     // If one fails, the others still end, so that the report has all that was done.
     let (made, secrets, group, given, endpoint) = tokio::join!(
         Box::pin(base::bucket(work, &bucket)),

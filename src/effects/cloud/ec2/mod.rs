@@ -7,6 +7,7 @@ mod image;
 mod instances;
 mod key_pair;
 mod network;
+mod network_acl;
 mod restore_instance;
 
 pub use address::*;
@@ -16,6 +17,7 @@ pub use image::*;
 pub use instances::*;
 pub use key_pair::*;
 pub use network::*;
+pub use network_acl::*;
 pub use restore_instance::*;
 
 pub(crate) use crate::model::cloud::{TAG_ENV, TAG_NAME, TAG_ROLE};
