@@ -77,9 +77,35 @@ endless_copy() {
     refuse "it ended twice while it loaded what it had copied, and said last: $(<"$copy_refused"). It would copy everything again and again: mend what it names, on the server that it follows or in infra.yml, then run \`infra up\`"
 }
 
-# A master that was replaced while this host was away must not take writes again: the other host says so. One that does not answer may be starting too.
+# Asks the metadata service at $1 by the method $2 for the path $3, with the header $4. It is answered by the computer below this one, whatever network is cut.
+ask_metadata() {
+    # shellcheck disable=SC2016
+    timeout 3 bash -c '
+        exec 7<>"/dev/tcp/$1" || exit 1
+        printf "%s\r\n" "$2 $3 HTTP/1.1" "Host: ${1%/*}" "$4" "Content-Length: 0" "Connection: close" "" >&7
+        IFS= read -r status <&7 && [[ $status == *" 200 "* ]] || exit 1
+        while IFS= read -r line <&7 && [[ $line != $'"'\r'"' ]]; do :; done
+        cat <&7' ask "$@" 2>/dev/null
+}
+
+# Leaves in $address the public address that leads to this host, or nothing.
+own_address() {
+    local service=${INFRA_METADATA:-169.254.169.254/80} token
+    address=''
+    for _ in {1..3}; do
+        if token=$(ask_metadata "$service" PUT /latest/api/token "X-aws-ec2-metadata-token-ttl-seconds: 60") &&
+            address=$(ask_metadata "$service" GET /latest/meta-data/public-ipv4 "X-aws-ec2-metadata-token: $token"); then
+            return
+        fi
+        sleep 0.5
+    done
+    address=''
+}
+
+# A master that was replaced while this host was away must not take writes again. The other host says which of them is the master. If it does not answer, the
+# endpoint's address decides: a failover moves it, and the metadata service knows whether it leads here. A host that learns neither stays closed, and asks again.
 replaced() {
-    local peers peer port authorities answer
+    local peers peer port authorities answer address
     # While the app is kept out, no write of it can come here.
     if ! grep -q '^user app on ' "$INFRA_USERS"; then return 0; fi
     peers=$(sed -n 's/^infra\.replication-from "\(.*\)"$/\1/p' "$INFRA_CONFIG")
@@ -95,7 +121,13 @@ replaced() {
         if [[ $answer == *role:master* ]]; then
             refuse "this host is a master in its settings, and $peer is the master by now; \`infra up\` makes this one its replica"
         fi
+        if [[ $answer == *role:slave* ]]; then return 0; fi
     done
+    # A host that was set up before there was this line starts as it did then.
+    if [[ -z ${INFRA_ENDPOINT-} ]]; then return 0; fi
+    own_address
+    if [[ $address == "$INFRA_ENDPOINT" ]]; then return 0; fi
+    refuse "this host is a master in its settings, the other host does not answer, and the endpoint's address $INFRA_ENDPOINT leads to another host (this one has ${address:-no address that the metadata service names}): it may have been replaced, so it starts as soon as the other host follows it or the address leads here; \`infra up\` makes it a replica if it was replaced"
 }
 
 if grep -q '^replicaof ' "$INFRA_CONFIG"; then

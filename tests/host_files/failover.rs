@@ -5,18 +5,20 @@ use super::log::until;
 use infra::effects::host::{AppAccess, Position, redis_conf};
 use infra::model::secret::Secret;
 use sandbox::connect::Target;
+use std::io::{BufRead, BufReader, Write};
+use std::net::TcpListener;
 use std::process::Command;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 /// A master and its replica, both with their files, scripts and engines.
-struct Pair {
-    old: Host,
-    new: Host,
+pub struct Pair {
+    pub old: Host,
+    pub new: Host,
 }
 
 impl Pair {
-    fn start() -> Self {
+    pub fn start() -> Self {
         let mut wanted = settings(Position::Master, AppAccess::Open);
         wanted.replicas = vec![[127, 0, 0, 1].into()];
         let mut old = Host::with(&wanted.describe().unwrap());
@@ -253,7 +255,66 @@ fn a_master_that_was_replaced_while_it_was_away_is_not_started() {
     .unwrap();
     assert!(pair.old.guard().0);
     std::fs::write(pair.old.path("etc/redis/users.acl"), users).unwrap();
-    // The other host is away too, and may be about to start.
+    // The other host is away too, and this one was set up before it knew the endpoint's address.
     pair.new.crash();
+    assert!(pair.old.guard().0);
+}
+
+/// Answers as the metadata service of a host that has this public address; `None`: that has none.
+fn metadata(address: Option<&'static str>) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let place = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let mut lines = BufReader::new(stream.try_clone().unwrap()).lines().map(Result::unwrap);
+            let head: Vec<String> = lines.by_ref().take_while(|line| !line.is_empty()).collect();
+            let has_token = head.iter().any(|line| line == "X-aws-ec2-metadata-token: abc");
+            let answer = match head[0].split(' ').collect::<Vec<_>>()[..] {
+                ["PUT", "/latest/api/token", "HTTP/1.1"] => Some("abc"),
+                ["GET", "/latest/meta-data/public-ipv4", "HTTP/1.1"] if has_token => address,
+                _ => None,
+            };
+            let status = if answer.is_some() { "200 OK" } else { "404 Not Found" };
+            let body = answer.unwrap_or("not found");
+            let length = body.len();
+            write!(stream, "HTTP/1.1 {status}\r\nContent-Length: {length}\r\n\r\n{body}").unwrap();
+        }
+    });
+    format!("{}/{}", place.ip(), place.port())
+}
+
+#[test]
+fn a_master_without_the_other_host_starts_only_if_the_endpoint_leads_to_it() {
+    let mut pair = Pair::start();
+    let own = format!("tls-port {}", pair.old.port);
+    let config = pair.old.text("etc/redis/redis.conf");
+    let config = config.replace(&own, &format!("tls-port {}", pair.new.port));
+    std::fs::write(pair.old.path("etc/redis/redis.conf"), config).unwrap();
+    pair.old.crash();
+    let environment = pair.old.text("etc/infra/host.env");
+    let known = environment.replace("INFRA_ENDPOINT=\n", "INFRA_ENDPOINT=192.0.2.7\n");
+    assert_ne!(known, environment);
+    std::fs::write(pair.old.path("etc/infra/host.env"), known).unwrap();
+    // A replica that answers is enough, whatever the address.
+    pair.old.metadata = metadata(Some("192.0.2.8"));
+    assert!(pair.old.guard().0);
+    pair.new.crash();
+    let (starts, said) = pair.old.guard();
+    assert!(
+        !starts && said.contains("192.0.2.7 leads to another host (this one has 192.0.2.8)"),
+        "{said}"
+    );
+    assert!(pair.old.text("refused").contains("infra up"));
+    pair.old.metadata = metadata(None);
+    let (starts, said) = pair.old.guard();
+    assert!(
+        !starts && said.contains("no address that the metadata service names"),
+        "{said}"
+    );
+    pair.old.metadata = "127.0.0.1/1".into();
+    assert!(!pair.old.guard().0, "nobody answers at all");
+    // Both hosts were rebooted, and this one comes first.
+    pair.old.metadata = metadata(Some("192.0.2.7"));
     assert!(pair.old.guard().0);
 }

@@ -61,6 +61,7 @@ pub fn settings(position: Position, app_access: AppAccess) -> Settings {
         engine: Engine::Redis,
         position,
         app_access,
+        endpoint: None,
         maxmemory: 400 << 20,
         settings: BTreeMap::from([
             ("maxmemory-policy".into(), "noeviction".into()),
@@ -91,6 +92,8 @@ pub struct Host {
     root: tempfile::TempDir,
     pub port: u16,
     pub engine: Option<Child>,
+    /// Where the guard asks for this host's public address.
+    pub metadata: String,
 }
 
 impl Host {
@@ -101,6 +104,7 @@ impl Host {
             root,
             port,
             engine: None,
+            metadata: "127.0.0.1/1".into(),
         };
         for folder in ["etc/infra", "etc/redis/tls", "data", "bin"] {
             std::fs::create_dir_all(host.path(folder)).unwrap();
@@ -210,6 +214,7 @@ impl Host {
     pub fn guard(&self) -> (bool, String) {
         let output = Command::new("bash")
             .arg(self.path("bin/infra-guard"))
+            .env("INFRA_METADATA", &self.metadata)
             .env("INFRA_REFUSED", self.path("refused"))
             .env("INFRA_STARTED", self.path("started"))
             .env("INFRA_COPY_REFUSED", self.path("copy-refused"))

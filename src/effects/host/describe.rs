@@ -94,7 +94,14 @@ impl Settings {
             root_file(
                 "/etc/infra/host.env",
                 0o600,
-                templates::render("host.env", templates::HOST_ENV, layout)?,
+                templates::render(
+                    "host.env",
+                    templates::HOST_ENV,
+                    &HostEnv {
+                        layout: *layout,
+                        endpoint: self.endpoint.as_deref().unwrap_or_default(),
+                    },
+                )?,
                 None,
             ),
             root_file(
@@ -155,6 +162,14 @@ impl Settings {
             ),
         ])
     }
+}
+
+/// The values of the file that the scripts of a host read.
+#[derive(serde::Serialize)]
+struct HostEnv<'a> {
+    #[serde(flatten)]
+    layout: Layout,
+    endpoint: &'a str,
 }
 
 /// Returns the kernel settings of the file that keeps them over a reboot: there is one list.

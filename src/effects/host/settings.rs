@@ -19,6 +19,8 @@ pub struct Settings {
     pub engine: Engine,
     pub position: Position,
     pub app_access: AppAccess,
+    /// The address in the app's REDIS_URL; `None` for a host that no app uses.
+    pub endpoint: Option<String>,
     /// In bytes.
     pub maxmemory: u64,
     /// Further lines of redis.conf: those of `infra.yml`, else those of the source.

@@ -233,6 +233,7 @@ impl Pair<'_> {
             } else {
                 AppAccess::Closed
             },
+            endpoint: self.addresses.get(&Role::Master).cloned(),
             maxmemory: wanted.map_or_else(|| default_maxmemory(self.memory(role)), |bytes| bytes.0),
             settings,
             authority: self.secrets.ca_cert()?.to_string(),

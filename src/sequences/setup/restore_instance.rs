@@ -175,6 +175,7 @@ impl Maker<'_> {
             engine: self.config.redis.engine,
             position: Position::Master,
             app_access: AppAccess::Closed,
+            endpoint: None,
             maxmemory: wanted.map_or_else(|| default_maxmemory(memory), |bytes| bytes.0),
             settings,
             authority: authority.certificate,

@@ -31,6 +31,7 @@ pub(super) fn settings() -> Settings {
         engine: Engine::Redis,
         position: Position::FollowsSource(source),
         app_access: AppAccess::Closed,
+        endpoint: None,
         maxmemory: 100,
         settings: BTreeMap::new(),
         authority: "authority".into(),
