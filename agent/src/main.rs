@@ -24,6 +24,7 @@ mod ship;
 mod shipper;
 mod spool;
 mod standing;
+mod tail;
 mod tunnel;
 mod upload;
 mod watch;
@@ -75,6 +76,16 @@ enum Verb {
         /// Its socket
         socket: PathBuf,
     },
+    /// Print the keys that the last seconds of a log wrote
+    Tail {
+        /// A folder that holds a data folder
+        folder: PathBuf,
+        /// The socket of an engine without users that has loaded it
+        socket: PathBuf,
+        /// How many seconds before the log's end
+        #[arg(long)]
+        seconds: i64,
+    },
     /// Build a data folder from a plan on the standard input
     Rebuild {
         /// Where; must not hold a data folder yet
@@ -99,6 +110,11 @@ fn main() -> ExitCode {
         Verb::Pick { folder } => select::pick(folder),
         Verb::Shift { folder } => select::shift(folder),
         Verb::Count { socket } => select::count(socket),
+        Verb::Tail {
+            folder,
+            socket,
+            seconds,
+        } => tail::print(folder, socket, *seconds),
         Verb::Rebuild { folder } => rebuild(folder),
         Verb::Tunnel(tunnel) => tunnel::run(tunnel),
         Verb::Reach(reach) => tunnel::reach(reach),

@@ -12,6 +12,7 @@ mod failover;
 mod grow;
 mod host;
 mod log;
+mod only_here;
 mod packages;
 mod power_loss;
 mod restores;
@@ -22,7 +23,7 @@ use infra::effects::host::{AppAccess, Position, Settings, redis_conf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-const SCRIPTS: [&str; 9] = [
+const SCRIPTS: [&str; 10] = [
     "facts.sh",
     "grow.sh",
     "upgrade.sh",
@@ -32,6 +33,7 @@ const SCRIPTS: [&str; 9] = [
     "infra-guard.sh",
     "infra-restore.sh",
     "rehearsal.sh",
+    "only-here.sh",
 ];
 
 #[test]

@@ -21,6 +21,7 @@ pub mod engine;
 pub mod facts;
 pub mod first_contact;
 pub mod lockdown;
+pub mod only_here;
 pub mod plan;
 pub mod programs;
 pub mod reach;

@@ -23,6 +23,7 @@ pub const FACTS: &str = include_str!("../../../templates/facts.sh");
 pub const APPLY: &str = include_str!("../../../templates/apply.sh");
 pub const GROW: &str = include_str!("../../../templates/grow.sh");
 pub const FIRST_CONTACT: &str = include_str!("../../../templates/first-contact.sh");
+pub const ONLY_HERE: &str = include_str!("../../../templates/only-here.sh");
 pub const REHEARSAL: &str = include_str!("../../../templates/rehearsal.sh");
 pub const REHEARSAL_CONF: &str = include_str!("../../../templates/rehearsal.conf.tera");
 pub const REHEARSAL_ACL: &str = include_str!("../../../templates/rehearsal.acl.tera");

@@ -8,7 +8,7 @@ use crate::effects::host::programs::Programs;
 use crate::effects::host::settings::{AppRights, Password, Passwords};
 use crate::effects::host::{
     AppAccess, Copied, Description, Facts, Plan, Position, Settings, apply, backup, default_maxmemory, first_contact,
-    plan, tls,
+    only_here, plan, tls,
 };
 use crate::effects::remote::{HostKey, KeyPair, Session, Target};
 use crate::model::cloud::Instance;
@@ -32,6 +32,8 @@ use std::time::Duration;
 pub const LOGIN: &str = "admin";
 /// How long a boot may take: well under a minute, but EC2 may be slow to begin.
 pub const BOOT: Duration = Duration::from_secs(300);
+/// Compared of a replaced master whose failover was finished by another run than began it.
+const UNKNOWN_STAKE_S: u64 = 600;
 
 /// The inputs from which both hosts are made.
 pub struct Pair<'a> {
@@ -52,6 +54,8 @@ pub struct Pair<'a> {
     pub programs: &'a Programs,
     /// The instance that a forced failover replaced.
     pub demoted: Option<&'a str>,
+    /// From how many seconds before its end on it may have writes that nobody else has.
+    pub demoted_s: Option<u64>,
     /// The epoch of our lock; 0 for a look. A host refuses any that is lower than the highest seen.
     pub epoch: u64,
 }
@@ -278,6 +282,18 @@ impl Pair<'_> {
             plan,
             certificate,
         })
+    }
+
+    /// Lists what only a replaced master has, before it copies its successor; nothing for other hosts.
+    pub async fn only_here(&self, looked: &Looked) -> Result<Vec<String>> {
+        if !looked.description.demoted {
+            return Ok(Vec::new());
+        }
+        let master = self.private_address(Role::Master)?;
+        let master = master.parse().doing(|| format!("read the address {master:?}"))?;
+        let seconds = self.demoted_s.unwrap_or(UNKNOWN_STAKE_S);
+        let found = only_here::only_here(&looked.session, master, seconds).await?;
+        Ok(found.map(|found| found.lines(seconds)).unwrap_or_default())
     }
 
     /// Makes the planned changes, and returns the session.

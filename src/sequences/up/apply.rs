@@ -178,7 +178,9 @@ async fn apply_locked(
     let sessions = [&master.session, &replica.session];
     let servers = follow(context, seen, &reached, &stood.secrets, sessions).await?;
     // The replica has a copy now, whichever instance it is.
-    writer.change(|state| state.demoted = None).await?;
+    writer
+        .change(|state| (state.demoted, state.demoted_s) = (None, None))
+        .await?;
     let backup = prove_backup(
         context,
         environment,
@@ -258,7 +260,11 @@ async fn set_up(
         };
         // The lock is confirmed, since a host that is made to follow loses its data.
         lock.confirm(Duration::ZERO).await?;
-        pair.bring(role, looked, &step).await
+        let only_here = context.warn_of(pair.only_here(&looked).await).unwrap_or_default();
+        lock.confirm(Duration::ZERO).await?;
+        let (session, mut outcome) = pair.bring(role, looked, &step).await?;
+        outcome.warnings.extend(only_here);
+        Ok::<_, Error>((session, outcome))
     };
     let (session, outcome) = work
         .await

@@ -348,6 +348,7 @@ fn pair<'a>(
             .collect(),
         programs: &seen.programs,
         demoted: seen.state.demoted.as_deref(),
+        demoted_s: seen.state.demoted_s,
         epoch,
     }
 }
