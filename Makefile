@@ -19,7 +19,7 @@ CACHE := $(or $(INFRA_SANDBOX_CACHE),$(HOME)/.cache/infra-sandbox)
 
 # The tests kill the program where they want to; no other build can be.
 TEST_FEATURES := --features infra/fault-points
-test test-aws test-cutover test-life test-refusals test-security: FEATURES := $(TEST_FEATURES)
+test test-aws test-cutover test-life soak test-refusals test-security: FEATURES := $(TEST_FEATURES)
 RUNNER := $(if $(SUDO),CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER='$(SUDO)')
 
 ROUNDS ?= 3
@@ -30,7 +30,7 @@ CARGO := env -u MAKEFLAGS -u MFLAGS cargo
 # The target of `make` without one.
 .DEFAULT_GOAL := build
 
-.PHONY: help agent deny install bench demo test test-aws test-cutover test-life test-refusals test-security test-sources build check typos tools image image-alone clean-sandbox
+.PHONY: help agent deny install bench demo demo-life test test-aws test-cutover test-life soak test-refusals test-security test-sources build check typos tools image image-alone clean-sandbox
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -49,6 +49,10 @@ agent: ## build only what goes to the hosts: the agent and the engine's module
 demo: image ## move a demo app on this computer; SOURCE=heroku|plain|… ORDER=switch-only|promote-first FENCE=pause|platform RTT=MS STORY=tweetmarker
 	$(SUDO) $(BIN)/sandbox demo --story $(STORY) --source $(SOURCE) --order $(ORDER) $(if $(FENCE),--fence $(FENCE)) --rtt $(RTT)
 
+# What a pair goes through after the move, under 2,000 writes a second; life-report.json has the figures of each step.
+demo-life: image ## a pair lives on: failovers, larger instances, a lost master; writes life-report.json
+	$(SUDO) $(BIN)/sandbox demo --story life --time-scale 0.1 --keys 20000
+
 # The whole suite: the sandbox's AWS API, then everything in Rust; the tests that boot machines raise one sandbox after the other. Unit tests mostly wait for engines of
 # their own, so that more of them run at once than there are processors.
 test: image test-aws ## everything that is tested; boots machines, needs root
@@ -66,6 +70,10 @@ test-cutover: image ## kill every command at each of its effects, and every faul
 # Kills a failover before and after each of its effects, while the app writes. Takes about an hour.
 test-life: image ## kill a failover at each of its effects; takes about an hour
 	$(RUNNER) LIFE=all cargo test --workspace --locked $(FEATURES) --test life -- --nocapture
+
+# The sample of test-life, in which both hosts stay at the memory limit of a t3.micro for ten minutes, with backups and rewrites going on.
+soak: image ## ten minutes at the memory limit of the instances, backups going on
+	$(RUNNER) LIFE_SOAK_MINUTES=10 cargo test --workspace --locked $(FEATURES) --test life -- --nocapture
 
 # Every change that a cutover asks the platform for, refused in every way; a part of `make test` is a sample of it. About twelve minutes.
 test-refusals: build ## refuse every change that a cutover asks the platform for; about twelve minutes

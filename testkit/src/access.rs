@@ -83,6 +83,17 @@ pub fn instances() -> Vec<Value> {
     supervisor("world")["instances"].as_array().unwrap().clone()
 }
 
+/// Turns knobs of the AWS API; see docs/sandbox.md.
+pub fn turn(knobs: &Value) {
+    let script = "curl -sf -H 'Content-Type: application/json' -d \"$1\" \"$AWS_ENDPOINT_URL/_hv/knobs\"";
+    let turned = std::process::Command::new("sh")
+        .args(["-c", script, "sh", &knobs.to_string()])
+        .envs(variables())
+        .output()
+        .unwrap();
+    assert!(turned.status.success(), "{knobs} was refused");
+}
+
 /// Every permission that was ever asked for: caller, action, resource, and whether it was given.
 pub fn uses() -> Vec<Value> {
     supervisor("uses")["uses"].as_array().unwrap().clone()

@@ -11,7 +11,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 pub struct World {
@@ -164,6 +164,14 @@ impl World {
         answer
     }
 
+    /// Begins a command of infra, whose output nobody reads.
+    pub fn begin(&self, arguments: &[&str]) -> Child {
+        let mut command = Command::new(sandbox());
+        command.arg("run").arg(programs::built("infra")).args(arguments);
+        command.current_dir(self.folder.path()).stdin(Stdio::null());
+        command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
+    }
+
     /// Lets infra run with these keys from now on, or with the operator's again.
     pub fn run_as(&self, keys: Option<Keys>) {
         *self.user.borrow_mut() = keys;
@@ -230,8 +238,13 @@ impl World {
     }
 
     pub fn ledger(&self) -> Value {
+        self.ledger_since(0)
+    }
+
+    /// The same; gaps and errors are those from a time on, in microseconds since 1970.
+    pub fn ledger_since(&self, since_us: u64) -> Value {
         let output = Command::new(sandbox())
-            .args(["ledger", "check", "--json"])
+            .args(["ledger", "check", "--json", "--since", &since_us.to_string()])
             .output()
             .unwrap();
         serde_json::from_slice(&output.stdout)

@@ -7,9 +7,13 @@
     reason = "a test stops at what it did not expect"
 )]
 
+mod cut_off;
 mod grow;
 mod hosts;
 mod kill;
+mod matrix;
+mod network;
+mod soak;
 mod worst_day;
 
 use hosts::Hosts;
@@ -111,10 +115,15 @@ fn the_role_moves_to_the_other_host_and_back_while_the_app_writes() {
     world.nothing_was_lost(200);
     kill::table(&world, &hosts, SAMPLE);
     world.nothing_was_lost(200);
+    matrix::table(&world, &hosts);
+    soak::no_program_runs_out_of_memory(&world, &hosts);
+    world.nothing_was_lost(200);
     grow::grows_and_is_repaired(&world, &hosts);
     the_master_is_replaced(&world, &hosts);
     world.nothing_was_lost(200);
     worst_day::is_over_with_one_command(&world);
     world.nothing_was_lost(200);
+    cut_off::a_master_that_only_the_app_reaches_takes_no_write_after(&world, &hosts);
+    cut_off::a_master_whose_stop_hangs_is_cut_off(&world, &hosts);
     world.no_secret_was_shown();
 }
