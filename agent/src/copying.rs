@@ -3,12 +3,12 @@
 use crate::clock;
 use crate::tunnel::Target;
 use anyhow::{Context, Result};
-use infra_agent::copy::{self, Login, Options, Request, Stream};
+use infra_agent::copy::{self, Login, Options, Request, Stream, Wish};
 use std::net::TcpStream;
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 /// Time limit of one answer. A source that is slower is tried again.
@@ -50,6 +50,15 @@ pub struct Sweep {
     /// Apply deletions also if they are more than a tenth of the keys
     #[arg(long)]
     accept_deletions: bool,
+    /// Copy only the keys that the watch has marked
+    #[arg(long, conflicts_with = "look")]
+    marked: bool,
+    /// Copy nothing, and only say how far the watch has read
+    #[arg(long)]
+    look: bool,
+    /// Note down which keys are written from now on
+    #[arg(long)]
+    record: bool,
 }
 
 /// Copies until a connection breaks; whoever started this starts it again.
@@ -63,6 +72,7 @@ pub fn run(arguments: &Copy) -> Result<()> {
     engine.set_write_timeout(Some(ANSWER))?;
     let engine = Mutex::new(Some(engine));
     let source = arguments.source.clone();
+    let watched = source.clone();
     copy::run(&Options {
         name: source.to_string(),
         source: Box::new(move || Ok(Box::new(connect(&source)?) as Box<dyn Stream>)),
@@ -73,6 +83,7 @@ pub fn run(arguments: &Copy) -> Result<()> {
             Ok(Box::new(engine) as Box<dyn Stream>)
         }),
         target_login: login("master")?,
+        watch: Some(Arc::new(move || connect(&watched))),
         tries_again: false,
         rate: arguments.rate,
         memory: arguments.memory,
@@ -105,6 +116,12 @@ fn login(path: &Path) -> Result<Login> {
 /// Asks the running copy for a sweep, and prints its report.
 pub fn sweep(arguments: &Sweep) -> Result<()> {
     let request = Request {
+        wish: match (arguments.marked, arguments.look) {
+            (true, _) => Wish::Marked,
+            (false, true) => Wish::Look,
+            (false, false) => Wish::Sweep,
+        },
+        record: arguments.record,
         hold: Duration::from_secs(arguments.hold),
         accept_deletions: arguments.accept_deletions,
     };

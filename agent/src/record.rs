@@ -169,6 +169,9 @@ pub struct CopyStatus {
     pub last_sweep_at: i64,
     /// The reason why the newest attempt failed, until one succeeds.
     pub trouble: Option<String>,
+    /// `None` from a copy that watches nothing.
+    #[serde(default)]
+    pub watch: Option<WatchReport>,
 }
 
 /// The activity of the copy, for programs.
@@ -221,6 +224,55 @@ pub struct SweepReport {
     pub clock_ms: Option<i64>,
     /// How long it took.
     pub ms: u64,
+    /// `None` from a copy that watches nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub watch: Option<WatchReport>,
+}
+
+/// What the copy knows of the source's writes.
+#[derive(Clone, Debug, Default, Deserialize, Serialize, PartialEq, Eq)]
+pub struct WatchReport {
+    pub kind: WatchKind,
+    /// The reason why there is no watch.
+    pub why: Option<String>,
+    /// Another one after each break; empty without a watch.
+    pub id: String,
+    /// A sweep that began within it has ended, so every key that is not marked has been copied.
+    pub whole: bool,
+    /// Keys that were written and not yet copied again.
+    pub marked: u64,
+    /// Requests that may have changed something, up to the last barrier.
+    pub writes: u64,
+    /// When the last of them ran, microseconds since 1970 by the source's clock.
+    pub last_write_us: Option<u64>,
+    /// How long the last barrier took.
+    pub barrier_us: Option<u64>,
+    /// Requests and bytes that were read.
+    pub lines: u64,
+    pub bytes: u64,
+    /// How often a watch broke since the copy started.
+    pub breaks: u64,
+    /// Keys written since this was asked for; `None` if they may be any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recorded: Option<Vec<RecordedKey>>,
+}
+
+#[derive(Clone, Copy, Debug, Default, Deserialize, Serialize, PartialEq, Eq)]
+#[serde(rename_all = "kebab-case")]
+pub enum WatchKind {
+    #[default]
+    None,
+    Monitor,
+    /// A newer copy has another word.
+    #[serde(other)]
+    Other,
+}
+
+#[derive(Clone, Debug, Deserialize, Serialize, PartialEq, Eq)]
+pub struct RecordedKey {
+    pub database: u32,
+    /// In base64: names are bytes.
+    pub name: String,
 }
 
 /// The tunnel's report on itself, in its `status.json`.

@@ -1,6 +1,7 @@
 //! Decides how a source is followed, and estimates what the copy takes. Pure.
 
 use crate::effects::redis::control::Permission;
+use crate::effects::redis::survey::Survey;
 use crate::model::follow::{Follow, Follower};
 use std::time::Duration;
 
@@ -20,6 +21,24 @@ pub fn follower(wanted: Follow, psync: &Permission) -> Follower {
             Follower::Replication
         }
     }
+}
+
+/// Returns whether a copy can be watched by MONITOR; the error says why not. The copy itself decides
+/// it again, by comparing what it was shown with the source's own counts.
+pub fn watch(monitor: &Permission, survey: &Survey) -> Result<(), String> {
+    if let Permission::Denied(reason) = monitor {
+        return Err(format!("MONITOR is not allowed ({reason})"));
+    }
+    if survey.cluster {
+        return Err("the source is a cluster, and MONITOR shows the requests of one of its servers".into());
+    }
+    if survey.commands.is_empty() {
+        return Err(
+            "the source does not count its commands (INFO commandstats), so nothing tells whether MONITOR shows all"
+                .into(),
+        );
+    }
+    Ok(())
 }
 
 /// Returns about how long a last sweep and the whole comparison take, while the app waits.

@@ -68,11 +68,12 @@ impl CommandTable {
         let mut parts = array(entry)?.into_iter();
         let name = text(&parts.next()?)?.to_ascii_lowercase();
         let flags = words(parts.nth(1)?).unwrap_or_default();
-        let specs = parts.nth(5);
+        let positions: Vec<i64> = parts.by_ref().take(3).filter_map(|place| integer(&place)).collect();
+        let specs = parts.nth(2);
         let subcommands = parts.next().and_then(array).unwrap_or_default();
         // The flags of a container say nothing of its subcommands.
         let shape = if subcommands.is_empty() {
-            shape(&flags, specs)
+            shape(&flags, specs, &positions)
         } else {
             Shape::Anything
         };
@@ -97,7 +98,7 @@ impl CommandTable {
     }
 }
 
-fn shape(flags: &[String], specs: Option<Value>) -> Shape {
+fn shape(flags: &[String], specs: Option<Value>, positions: &[i64]) -> Shape {
     let has = |flag: &str| flags.iter().any(|word| word == flag);
     // Scripts, functions and messages: they reach replicas and are no writes by their flags.
     if has("may_replicate") {
@@ -106,7 +107,9 @@ fn shape(flags: &[String], specs: Option<Value>) -> Shape {
     if !has("write") {
         return Shape::Reads;
     }
-    let specs = specs.and_then(array).unwrap_or_default();
+    let Some(specs) = specs.and_then(array) else {
+        return by_position(has("movablekeys"), positions);
+    };
     let mut written = Vec::new();
     for spec in specs {
         match key_spec(spec) {
@@ -119,6 +122,21 @@ fn shape(flags: &[String], specs: Option<Value>) -> Shape {
         Shape::Anything
     } else {
         Shape::Writes(written)
+    }
+}
+
+/// Servers before Redis 7 tell only the first key, the last one and the step between them.
+fn by_position(movable: bool, positions: &[i64]) -> Shape {
+    match positions {
+        [first, last, step] if *first > 0 && !movable => Shape::Writes(vec![KeySpec {
+            begin: Begin::Index(*first),
+            find: Find::Range {
+                last: if *last < 0 { *last } else { *last - *first },
+                step: *step,
+                limit: 0,
+            },
+        }]),
+        _ => Shape::Anything,
     }
 }
 

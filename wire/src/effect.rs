@@ -4,9 +4,10 @@
 //! any other is looked up in the table of an engine, and what that does not know either may have changed anything.
 
 use crate::commands::CommandTable;
-use crate::resp;
+use crate::rows::{self, Keys, Rows};
 use crate::stream::Argument;
-use crate::touched::{Effect, Place, Touched};
+use crate::touched::{Effect, Place};
+use std::sync::LazyLock;
 
 /// Returns the effect of a command, by its name and arguments; `table` is asked for those that are not listed here. The error says what could not be
 /// understood.
@@ -15,130 +16,38 @@ pub fn effect(arguments: &[Argument], table: &CommandTable) -> Result<Effect, St
         return Ok(Effect::Everything);
     };
     let name = String::from_utf8_lossy(name).to_ascii_uppercase();
-    let from = |first: usize, step: usize| selected((first..arguments.len()).step_by(step).map(|at| arguments.get(at)));
-    let at = |places: &[usize]| selected(places.iter().map(|at| arguments.get(*at)));
-    let keys = match name.as_str() {
+    match name.as_str() {
         // OPINFO is a provider's: it stands in the streams of Alibaba Cloud's servers and names no key.
         "PING" | "REPLCONF" | "MULTI" | "EXEC" | "OPINFO" => return Ok(Effect::Nothing),
-        "PUBLISH" | "SPUBLISH" | "SCRIPT" | "FUNCTION" => return Ok(Effect::Message),
         "SELECT" => {
-            let number = arguments.get(1).and_then(number);
+            let number = arguments.get(1).and_then(rows::number);
             return number
                 .map(Effect::Select)
                 .ok_or_else(|| "a SELECT without a number".to_owned());
         }
-        "DEL" | "UNLINK" => return Ok(from(1, 1).map_or(Effect::Everything, Effect::Removal)),
         "HDEL" => return Ok(fields_removed(arguments).unwrap_or(Effect::Everything)),
-        "MSET" | "MSETNX" => from(1, 2),
-        "PFCOUNT" => from(1, 1),
-        "RENAME" | "RENAMENX" | "LMOVE" | "RPOPLPUSH" | "SMOVE" | "BLMOVE" | "BRPOPLPUSH" => at(&[1, 2]),
-        "BITOP" | "XGROUP" => at(&[2]),
-        "MOVE" => moved(arguments),
-        "COPY" => copied(arguments),
-        "SORT" | "GEORADIUS" | "GEORADIUSBYMEMBER" => stored(arguments),
-        name if FIRST_KEY.contains(&name) => at(&[1]),
-        // These commands change whole databases, even if an engine lists no keys for them.
-        "FLUSHALL" | "FLUSHDB" | "SWAPDB" => None,
-        name => return Ok(table.effect(name, arguments).unwrap_or(Effect::Everything)),
+        _ => {}
+    }
+    let Some(row) = ROWS.find(&name) else {
+        return Ok(table.effect(&name, arguments).unwrap_or(Effect::Everything));
     };
-    Ok(keys.map_or(Effect::Everything, Effect::Write))
-}
-
-/// Commands that write one key, which is their first argument; of those that store a result, its destination.
-const FIRST_KEY: &[&str] = &[
-    // strings
-    "SET",
-    "SETEX",
-    "PSETEX",
-    "SETNX",
-    "GETSET",
-    "GETDEL",
-    "GETEX",
-    "APPEND",
-    "INCR",
-    "DECR",
-    "INCRBY",
-    "DECRBY",
-    "INCRBYFLOAT",
-    "SETRANGE",
-    "SETBIT",
-    "BITFIELD",
-    "PFADD",
-    "PFMERGE", // any type
-    "EXPIRE",
-    "PEXPIRE",
-    "EXPIREAT",
-    "PEXPIREAT",
-    "PERSIST",
-    "RESTORE",
-    "RESTORE-ASKING", // lists
-    "LPUSH",
-    "RPUSH",
-    "LPUSHX",
-    "RPUSHX",
-    "LPOP",
-    "RPOP",
-    "LREM",
-    "LSET",
-    "LTRIM",
-    "LINSERT", // sets
-    "SADD",
-    "SREM",
-    "SPOP",
-    "SDIFFSTORE",
-    "SINTERSTORE",
-    "SUNIONSTORE", // hashes
-    "HSET",
-    "HMSET",
-    "HSETNX",
-    "HINCRBY",
-    "HINCRBYFLOAT",
-    "HEXPIRE",
-    "HPEXPIRE",
-    "HEXPIREAT",
-    "HPEXPIREAT",
-    "HPERSIST",
-    "HGETDEL",
-    "HGETEX",
-    "HSETEX", // sorted sets
-    "ZADD",
-    "ZINCRBY",
-    "ZREM",
-    "ZREMRANGEBYSCORE",
-    "ZREMRANGEBYRANK",
-    "ZREMRANGEBYLEX",
-    "ZPOPMIN",
-    "ZPOPMAX",
-    "ZDIFFSTORE",
-    "ZINTERSTORE",
-    "ZUNIONSTORE",
-    "ZRANGESTORE",
-    "GEOADD",
-    "GEOSEARCHSTORE", // streams
-    "XADD",
-    "XTRIM",
-    "XDEL",
-    "XACK",
-    "XCLAIM",
-    "XAUTOCLAIM",
-    "XSETID",
-];
-
-/// These arguments as keys of the selected database; nothing where one is absent or was too long to keep.
-fn selected<'a>(keys: impl Iterator<Item = Option<&'a Argument>>) -> Option<Vec<Touched>> {
-    keys.map(|key| touched(Place::Selected, key)).collect()
-}
-
-fn touched(place: Place, key: Option<&Argument>) -> Option<Touched> {
-    Some(Touched {
-        place,
-        name: key?.bytes()?.to_vec(),
+    if matches!(row, Keys::Message | Keys::Functions) {
+        return Ok(Effect::Message);
+    }
+    // A command that seems to write no key stands in no stream, so it was not understood.
+    let keys = rows::keys(row, arguments).filter(|keys| !keys.is_empty());
+    Ok(match (name.as_str(), keys) {
+        (_, None) => Effect::Everything,
+        ("DEL" | "UNLINK", Some(keys)) => Effect::Removal(keys),
+        (_, Some(keys)) => Effect::Write(keys),
     })
 }
 
+static ROWS: LazyLock<Rows> = LazyLock::new(Rows::default);
+
 /// HDEL key field [field …]. Fields that were too long to keep make it a write.
 fn fields_removed(arguments: &[Argument]) -> Option<Effect> {
-    let key = touched(Place::Selected, arguments.get(1))?;
+    let key = rows::touched(Place::Selected, arguments.get(1))?;
     let fields = arguments.get(2..).unwrap_or_default().iter();
     let fields: Option<Vec<Vec<u8>>> = fields.map(|field| Some(field.bytes()?.to_vec())).collect();
     Some(match fields {
@@ -147,50 +56,11 @@ fn fields_removed(arguments: &[Argument]) -> Option<Effect> {
     })
 }
 
-fn number(argument: &Argument) -> Option<u32> {
-    resp::number(argument.bytes()?)
-}
-
-fn moved(arguments: &[Argument]) -> Option<Vec<Touched>> {
-    let there = Place::Database(arguments.get(2).and_then(number)?);
-    let key = arguments.get(1);
-    Some(vec![touched(Place::Selected, key)?, touched(there, key)?])
-}
-
-/// COPY source destination [DB number] [REPLACE]: the source stays as it is.
-fn copied(arguments: &[Argument]) -> Option<Vec<Touched>> {
-    let place = match option(arguments, 3, &["DB"]) {
-        None => Place::Selected,
-        Some(at) => Place::Database(arguments.get(at).and_then(number)?),
-    };
-    Some(vec![touched(place, arguments.get(2))?])
-}
-
-/// SORT and GEORADIUS write only where they store. GET and BY patterns of SORT may be the word STORE itself, so every such word counts.
-fn stored(arguments: &[Argument]) -> Option<Vec<Touched>> {
-    let destinations =
-        (2..arguments.len()).filter(|at| option(&arguments[..=*at], *at, &["STORE", "STOREDIST"]).is_some());
-    let keys: Vec<Touched> = destinations
-        .filter_map(|at| arguments.get(at + 1))
-        .map(|key| touched(Place::Selected, Some(key)))
-        .collect::<Option<_>>()?;
-    (!keys.is_empty()).then_some(keys)
-}
-
-/// Returns the position of an option's value: after one of these words, searched from `first` on.
-fn option(arguments: &[Argument], first: usize, words: &[&str]) -> Option<usize> {
-    let is_word = |argument: &Argument| {
-        let bytes = argument.bytes().unwrap_or_default();
-        words.iter().any(|word| bytes.eq_ignore_ascii_case(word.as_bytes()))
-    };
-    let at = arguments.iter().skip(first).position(is_word)?;
-    Some(first + at + 1)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::stream::Decoder;
+    use crate::touched::Touched;
 
     fn of(words: &str) -> Effect {
         let arguments: Vec<Argument> = words.split(' ').map(|word| Argument::Kept(word.into())).collect();

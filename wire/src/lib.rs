@@ -7,6 +7,9 @@
 //! | [`reply`] | takes parsed replies apart |
 //! | [`info`] | reads INFO |
 //! | [`stream`] | cuts a replication stream into commands |
+//! | [`monitor`] | cuts the lines of MONITOR into requests |
+//! | [`request`] | says which keys a request may change, as long as its client may wait |
+//! | [`rows`] | holds where commands have the keys that they write |
 //! | [`effect`] | says what a command does to which keys, by its own list and by the table of an engine ([`commands`]) |
 //! | [`bounds`] | holds how long each of these may be |
 //!
@@ -19,7 +22,10 @@ pub mod effect;
 #[cfg(test)]
 mod fuzz;
 pub mod info;
+pub mod monitor;
 pub mod reply;
+pub mod request;
 pub mod resp;
+pub mod rows;
 pub mod stream;
 pub mod touched;

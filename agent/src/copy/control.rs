@@ -13,9 +13,27 @@ use std::time::{Duration, Instant};
 /// How long a copy may take to begin.
 const STARTING: Duration = Duration::from_secs(10);
 
-/// Asks for a whole sweep that begins now.
+/// What is asked of a copy.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Serialize, PartialEq, Eq)]
+#[serde(rename_all = "kebab-case")]
+pub enum Wish {
+    /// A whole sweep that begins now.
+    #[default]
+    Sweep,
+    /// The keys that are marked after a barrier. Fails without a watch that is whole.
+    Marked,
+    /// A barrier alone. Copies nothing, and ends no hold.
+    Look,
+}
+
+/// Asks for a whole sweep that begins now, or for less.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Serialize, PartialEq, Eq)]
 pub struct Request {
+    #[serde(default)]
+    pub wish: Wish,
+    /// Notes down which keys are written from now on.
+    #[serde(default)]
+    pub record: bool,
     /// How long nothing is written after it, unless somebody asks again.
     #[serde(default)]
     pub hold: Duration,
@@ -92,7 +110,8 @@ pub fn ask(control: &Path, request: Request) -> Result<SweepReport> {
     let mut pauses = Pauses::even(Duration::from_millis(300)).until(Instant::now() + STARTING);
     loop {
         match ask_once(control, request) {
-            Err(_) if pauses.again() => {}
+            // A watch that is not whole is an answer, and an app may wait for it.
+            Err(_) if request.wish == Wish::Sweep && pauses.again() => {}
             answered => return answered,
         }
     }

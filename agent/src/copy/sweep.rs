@@ -7,6 +7,7 @@ use super::remembered::Remembered;
 use super::shared::Shared;
 use super::source::{Read, Source};
 use super::target::{Refused, Target};
+use super::watch::{Token, Watch};
 use crate::record::SweepReport;
 use anyhow::{Result, bail};
 use std::path::Path;
@@ -30,6 +31,10 @@ pub struct Sweep<'a> {
     pub pace: Pace,
     pub home: &'a Path,
     pub memory: Option<u64>,
+    /// Marks the keys that are written meanwhile.
+    pub watch: Option<&'a Watch>,
+    /// Shows that the sweep began within the watch.
+    pub token: Option<&'a Token>,
 }
 
 impl Sweep<'_> {
@@ -65,7 +70,7 @@ impl Sweep<'_> {
         Ok(Some(report))
     }
 
-    fn functions(&mut self, functions: Vec<u8>, report: &mut SweepReport) -> Result<()> {
+    pub(super) fn functions(&mut self, functions: Vec<u8>, report: &mut SweepReport) -> Result<()> {
         report.functions = true;
         if self.remembered.functions.as_ref() == Some(&functions) {
             return Ok(());
@@ -122,6 +127,10 @@ impl Sweep<'_> {
                 self.journal.save(self.home)?;
                 journaled = Instant::now();
             }
+            self.marked(report)?;
+            if !self.source.select(database)? {
+                bail!("go on with the copy: the source has no database {database} any more");
+            }
             if interrupted() {
                 self.written(report)?;
                 return Ok(false);
@@ -132,7 +141,7 @@ impl Sweep<'_> {
     }
 
     /// Copies the keys of one step of the scan.
-    fn keys(&mut self, database: u32, keys: &[Vec<u8>], report: &mut SweepReport) -> Result<()> {
+    pub(super) fn keys(&mut self, database: u32, keys: &[Vec<u8>], report: &mut SweepReport) -> Result<()> {
         let sizes = self.source.sizes(keys)?;
         let mut rest = keys.iter().cloned().zip(sizes).peekable();
         while rest.peek().is_some() {
@@ -196,7 +205,7 @@ impl Sweep<'_> {
     }
 
     /// Waits until all that was sent is in the target.
-    fn written(&mut self, report: &mut SweepReport) -> Result<()> {
+    pub(super) fn written(&mut self, report: &mut SweepReport) -> Result<()> {
         let refused = self.target.flush()?;
         self.note_refused(refused, report);
         Ok(())
@@ -231,7 +240,8 @@ impl Sweep<'_> {
     }
 
     fn delete(&mut self, gone: Gone, accept: bool, report: &mut SweepReport) -> Result<()> {
-        if gone.is_too_much() && !accept {
+        let explains = |token: &Token| self.watch.is_some_and(|watch| watch.explains_deletions(token));
+        if gone.is_too_much() && !accept && !self.token.is_some_and(explains) {
             report.held = gone.count();
             return Ok(());
         }
@@ -240,7 +250,7 @@ impl Sweep<'_> {
     }
 
     /// Returns by how many milliseconds the two clocks differ.
-    fn clocks(&mut self) -> Result<Option<i64>> {
+    pub(super) fn clocks(&mut self) -> Result<Option<i64>> {
         let (before, ours, after) = (self.source.clock()?, self.target.clock()?, self.source.clock()?);
         Ok(match (before, ours, after) {
             (Some(before), Some(ours), Some(after)) => Some(ours - before.midpoint(after)),

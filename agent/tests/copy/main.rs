@@ -4,6 +4,9 @@
 #![allow(clippy::unwrap_used, reason = "a test stops at what it did not expect")]
 
 mod deletions;
+mod effects;
 mod interruptions;
 mod rig;
+mod templates;
 mod values;
+mod watching;

@@ -1,16 +1,17 @@
 //! Two real engines and a running copy between them.
 
-use infra_agent::copy::{self, Login, Options, Request, Stream};
+use infra_agent::copy::{self, Connect, Login, Options, Request, Stream};
 use infra_agent::record::{CopyStatus, SweepReport};
 use redis::{Client, Connection, Value, cmd};
 use sandbox::addon::{Engine, free_port};
 use sandbox::paths::Paths;
+use std::collections::BTreeMap;
 use std::fs;
 use std::net::{Ipv4Addr, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
@@ -19,6 +20,9 @@ pub const PATIENCE: Duration = Duration::from_secs(60);
 pub const RIGHTS: &str = "resetkeys ~* -@all +auth +hello +ping +select +info +time +scan +restore +unlink +function|restore +client|setname +client|kill";
 /// A gentle source would make tests slow.
 pub const QUICK: u64 = 1 << 30;
+
+/// Payload and end of each key, by database and name.
+pub type Contents = BTreeMap<(u32, Vec<u8>), String>;
 
 /// A real engine, ended when dropped.
 pub struct Redis {
@@ -130,6 +134,27 @@ impl Redis {
         self.text(&["DEBUG", "DIGEST"])
     }
 
+    /// Returns the payload and the end of every key of the first databases, without a command that
+    /// MONITOR hides. Two engines of one version give the same.
+    pub fn contents(&self) -> Contents {
+        let mut connection = self.connection();
+        let mut all = Contents::new();
+        for database in 0..4 {
+            cmd("SELECT").arg(database).exec(&mut connection).unwrap();
+            let names: Vec<Value> = cmd("KEYS").arg("*").query(&mut connection).unwrap();
+            let names: Vec<Vec<u8>> = names.into_iter().filter_map(wire::reply::bytes).collect();
+            let mut values = redis::pipe();
+            for name in &names {
+                values.cmd("DUMP").arg(name).cmd("PEXPIRETIME").arg(name);
+            }
+            let values: Vec<Value> = values.query(&mut connection).unwrap();
+            for (name, pair) in names.into_iter().zip(values.chunks(2)) {
+                all.insert((database, name), format!("{pair:?}"));
+            }
+        }
+        all
+    }
+
     pub fn keys(&self) -> u64 {
         self.text(&["DBSIZE"]).parse().unwrap()
     }
@@ -194,11 +219,23 @@ pub struct Copying {
 }
 
 impl Copying {
+    /// Starts a copy that watches nothing.
     pub fn start(source: &Redis, target: &Redis) -> Copying {
         Self::with(source, target, QUICK, None)
     }
 
+    /// Starts a copy that watches its source by MONITOR.
+    pub fn watching(source: &Redis, target: &Redis) -> Copying {
+        let port = source.port;
+        let connect: Connect = Arc::new(move || Ok(TcpStream::connect(("127.0.0.1", port))?));
+        Self::all(source, target, QUICK, None, Some(connect))
+    }
+
     pub fn with(source: &Redis, target: &Redis, rate: u64, memory: Option<u64>) -> Copying {
+        Self::all(source, target, rate, memory, None)
+    }
+
+    fn all(source: &Redis, target: &Redis, rate: u64, memory: Option<u64>, watch: Option<Connect>) -> Copying {
         target.script(&format!("ACL SETUSER copy on >copy-secret {RIGHTS}"));
         let folder = tempfile::tempdir().unwrap();
         let (home, control, status) = places(folder.path());
@@ -216,6 +253,7 @@ impl Copying {
                 user: Some("copy".into()),
                 password: Some("copy-secret".into()),
             },
+            watch,
             tries_again: true,
             rate,
             memory,

@@ -20,6 +20,11 @@ const LOST_LINK: Duration = Duration::from_secs(60);
 /// A backlog that covers less than this leaves hardly time to connect.
 const NO_TIME: Duration = Duration::from_secs(3);
 
+/// MONITOR quotes a byte that is no text as four.
+const QUOTED: u64 = 4;
+/// The network that the smallest instances have all the time, 64 Mbit a second.
+const BASELINE_BYTES_PER_S: u64 = 8_000_000;
+
 pub(super) fn judge(source: &SourceFacts) -> Vec<Finding> {
     if source.follower == Follower::Copy {
         return copy(source);
@@ -110,32 +115,68 @@ fn copy(source: &SourceFacts) -> Vec<Finding> {
         Permission::Allowed | Permission::Unknown(_) => "infra.yml asks for `source.follow: copy`".into(),
     };
     let sweep = follow::gentle_sweep(source.used_memory, source.copy_rate);
+    let watch = follow::watch(&source.monitor, &source.survey);
+    let mut findings = vec![Finding::ok(
+        "follow",
+        format!(
+            "{why}: its keys are copied instead. A walk through all {} takes about {}, at {} a second",
+            size::bytes(source.used_memory),
+            size::duration(sweep),
+            size::bytes(source.copy_rate)
+        ),
+    )];
+    findings.push(match &watch {
+        Ok(()) => monitor(source),
+        Err(why) => Finding::ok(
+            "watch",
+            format!("none: {why}. So all keys are read again and again, and nothing tells which are written"),
+        ),
+    });
+    findings.push(fence_length(source, watch.is_ok()));
+    findings
+}
+
+/// Judges what MONITOR costs.
+fn monitor(source: &SourceFacts) -> Finding {
+    let rate = source.survey.writes.bytes_per_s;
+    let line = format!(
+        "MONITOR tells which keys are written. With it every value that clients send passes to the master, about {} a second, and is discarded there unread; \
+         it takes the source some microseconds for each command",
+        size::bytes(rate)
+    );
+    if rate.saturating_mul(QUOTED) > BASELINE_BYTES_PER_S {
+        return Finding::warning(
+            "watch",
+            line,
+            "binary values take up to four times their bytes, more than a small instance takes in for long: a larger `hosts.instance_type` has more network; \
+             a watch that lags is closed, and everything is compared inside the fence then",
+        );
+    }
+    Finding::ok("watch", line)
+}
+
+/// Judges how long the app waits.
+fn fence_length(source: &SourceFacts, is_watched: bool) -> Finding {
+    if is_watched {
+        return Finding::ok(
+            "fence-length",
+            "all keys are compared before the app stops or is paused, and only keys that were written meanwhile again inside the fence",
+        );
+    }
     let fenced = follow::inside_the_fence(source.keys, source.used_memory);
     let length = format!(
         "with the app stopped or paused, all {} keys are read and compared once more: about {}",
         size::count(source.keys),
         size::duration(fenced)
     );
-    vec![
-        Finding::ok(
-            "follow",
-            format!(
-                "{why}: its keys are copied instead, again and again. Each time all {} are read, at {} a second: about {}",
-                size::bytes(source.used_memory),
-                size::bytes(source.copy_rate),
-                size::duration(sweep)
-            ),
-        ),
-        if fenced > follow::LONG {
-            Finding::warning(
-                "fence-length",
-                length,
-                "that is long for an app: move in a quiet hour, and give --without-watch to `infra promote` and `infra switch-app`",
-            )
-        } else {
-            Finding::ok("fence-length", length)
-        },
-    ]
+    if fenced > follow::LONG {
+        return Finding::warning(
+            "fence-length",
+            length,
+            "that is long for an app: move in a quiet hour, and give --without-watch to `infra promote` and `infra switch-app`",
+        );
+    }
+    Finding::ok("fence-length", length)
 }
 
 #[derive(Clone, Copy)]

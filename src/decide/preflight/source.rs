@@ -1,7 +1,7 @@
 //! Judges the source: what it is, its certificate and its size.
 
 use super::{Facts, Finding, version};
-use crate::effects::redis::control::Permissions;
+use crate::effects::redis::control::{Permission, Permissions};
 use crate::effects::redis::survey::Survey;
 use crate::model::follow::Follower;
 use crate::model::size;
@@ -28,6 +28,8 @@ pub struct SourceFacts {
     /// Databases that hold keys.
     pub databases: Vec<u32>,
     pub permissions: Permissions,
+    /// Asked only of a source that is copied.
+    pub monitor: Permission,
     pub tls: bool,
     /// The certificate that it shows; `None` without TLS.
     pub certificate: Option<Certificate>,

@@ -69,6 +69,7 @@ pub(super) fn good() -> Facts {
             evicted_keys: 0,
             databases: vec![0, 1],
             permissions: allowed(),
+            monitor: Permission::Allowed,
             tls: true,
             certificate: Some(Certificate {
                 days_left: 300,
@@ -164,6 +165,7 @@ fn a_source_that_is_copied_needs_neither_replication_nor_its_list_of_clients() {
         source.permissions.psync = denied();
         source.permissions.client_list = denied();
         source.permissions.client_kill = denied();
+        source.monitor = denied();
     });
     assert_eq!(ids(&facts, Severity::Blocker), [] as [&str; 0]);
     assert_eq!(ids(&facts, Severity::Warning), ["clients", "kill"]);
@@ -181,9 +183,61 @@ fn a_source_that_is_copied_needs_neither_replication_nor_its_list_of_clients() {
     );
     let large = source(|source| {
         source.follower = Follower::Copy;
+        source.monitor = denied();
         source.keys = 5_000_000;
     });
     assert_eq!(ids(&large, Severity::Warning), ["fence-length"]);
+}
+
+#[test]
+fn a_source_with_monitor_is_watched_and_its_price_is_named() {
+    let line = |facts: &Facts, id: &str| {
+        judge(facts)
+            .iter()
+            .find(|finding| finding.id == id)
+            .map(|found| found.line())
+    };
+    let watched = source(|source| {
+        source.follower = Follower::Copy;
+        source.keys = 5_000_000;
+    });
+    assert_eq!(ids(&watched, Severity::Warning), [] as [&str; 0]);
+    let watch = line(&watched, "watch").unwrap();
+    assert!(
+        watch.contains("every value") && watch.contains("about 9.8 KiB a second"),
+        "{watch}"
+    );
+    assert!(
+        line(&watched, "fence-length")
+            .unwrap()
+            .contains("only keys that were written meanwhile")
+    );
+    let busy = source(|source| {
+        source.follower = Follower::Copy;
+        source.survey.writes.bytes_per_s = 3 << 20;
+    });
+    assert!(ids(&busy, Severity::Warning).contains(&"watch"));
+    for (facts, why) in [
+        (
+            source(|source| {
+                source.follower = Follower::Copy;
+                source.monitor = denied();
+            }),
+            "NOPERM",
+        ),
+        (
+            source(|source| {
+                source.follower = Follower::Copy;
+                source.survey.commands.clear();
+            }),
+            "commandstats",
+        ),
+    ] {
+        let watch = line(&facts, "watch").unwrap();
+        assert!(watch.contains("none") && watch.contains(why), "{watch}");
+        assert!(line(&facts, "fence-length").unwrap().contains("all 100,000 keys"));
+    }
+    assert_eq!(line(&good(), "watch"), None);
 }
 
 #[test]

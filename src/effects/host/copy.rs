@@ -13,6 +13,7 @@ use super::{status_file, templates, tunnel};
 use crate::effects::remote::Session;
 use crate::model::error::{Doing, Result};
 use crate::model::secret::Secret;
+use infra_agent::copy::Wish;
 use infra_agent::record::{CopyStatus, SweepReport};
 use serde::Serialize;
 use std::time::Duration;
@@ -100,9 +101,12 @@ pub async fn look(session: &Session) -> Result<Option<CopyStatus>> {
     status_file::read(session, STATUS, "copy").await
 }
 
-/// Asks for a sweep that begins now.
+/// What is asked of the copy.
 #[derive(Clone, Copy, Debug)]
 pub struct Asked {
+    pub wish: Wish,
+    /// The copy notes down which keys are written from now on.
+    pub record: bool,
     /// How long the copy writes nothing after it.
     pub hold: Duration,
     /// Deletions apply also if they are more than a tenth of the keys.
@@ -110,7 +114,20 @@ pub struct Asked {
     pub deadline: Duration,
 }
 
-/// Makes the copy walk through all keys once more, and returns what it found.
+impl Asked {
+    /// Asks for a whole sweep that begins now.
+    pub fn within(deadline: Duration) -> Self {
+        Asked {
+            wish: Wish::Sweep,
+            record: false,
+            hold: Duration::ZERO,
+            accept_deletions: false,
+            deadline,
+        }
+    }
+}
+
+/// Makes the copy do what is asked, and returns what it found.
 pub async fn sweep(session: &Session, asked: Asked) -> Result<SweepReport> {
     let doing = format!("have {} copy the source once more", session.label());
     let accept = if asked.accept_deletions {
@@ -118,8 +135,14 @@ pub async fn sweep(session: &Session, asked: Asked) -> Result<SweepReport> {
     } else {
         ""
     };
+    let wish = match asked.wish {
+        Wish::Sweep => "",
+        Wish::Marked => " --marked",
+        Wish::Look => " --look",
+    };
+    let record = if asked.record { " --record" } else { "" };
     let command = format!(
-        "sudo -n {AGENT_PROGRAM} sweep --control {CONTROL} --hold {}{accept}",
+        "sudo -n {AGENT_PROGRAM} sweep --control {CONTROL} --hold {}{accept}{wish}{record}",
         asked.hold.as_secs()
     );
     let output = session.run_within(&command, None, asked.deadline, |_| ()).await?;

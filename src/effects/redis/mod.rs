@@ -31,7 +31,7 @@ pub mod tap;
 pub(crate) mod testing;
 pub mod trust;
 
-pub use bare::logged_in;
+pub use bare::{logged_in, may_monitor};
 pub use clients::Baseline;
 pub use connection::Connection;
 pub use key::Key;

@@ -13,8 +13,10 @@ use crate::effects::host::users::app_rules;
 use crate::effects::host::{default_maxmemory, tunnel, users};
 use crate::effects::platform::heroku::{AppSurvey, owner};
 use crate::effects::platform::{Attachment, ConfigVars, KnownApp};
-use crate::effects::redis::{Connection, Server, Survey, Trust, control, shown_certificate, trust};
+use crate::effects::redis::control::Permission;
+use crate::effects::redis::{Connection, Server, Survey, Trust, control, may_monitor, shown_certificate, trust};
 use crate::model::error::{Error, Result};
+use crate::model::follow::Follower;
 use crate::model::role::Role;
 use crate::model::secret::Secret;
 use crate::model::state::State;
@@ -166,6 +168,11 @@ async fn source(
         }
         None => None,
     };
+    let follower = follower(context.config.source.follow, &permissions.psync);
+    let monitor = match follower {
+        Follower::Copy => may_monitor(server).await?,
+        Follower::Replication => Permission::Unknown("it is not needed".into()),
+    };
     let used = commands::in_use(&survey, phase.is_some());
     let denied = denials(context, pair, &used).await?;
     Ok(SourceFacts {
@@ -175,7 +182,8 @@ async fn source(
         follows: info.link.as_ref().map(|link| format!("{}:{}", link.host, link.port)),
         used_memory: info.used_memory,
         keys: info.keys(),
-        follower: follower(context.config.source.follow, &permissions.psync),
+        follower,
+        monitor,
         copy_rate: context.config.source.copy_rate.0,
         maxmemory: info.maxmemory,
         policy: info.maxmemory_policy,

@@ -12,7 +12,6 @@ use crate::model::error::{Error, Result};
 use crate::model::follow::Follower;
 use crate::model::size;
 use crate::sequences::setup::follow::still_follows;
-use std::time::Duration;
 use wire::info::Info;
 
 impl<R: Record, P: Pair> Cutover<R, P> {
@@ -98,12 +97,8 @@ impl<R: Record, P: Pair> Cutover<R, P> {
     async fn await_sweep(&mut self) -> Result<()> {
         let step = self.setup.ui.step("sync");
         let setup = &mut self.setup;
-        let asked = Asked {
-            hold: Duration::ZERO,
-            // What the source lost is looked at by the next cutover.
-            accept_deletions: false,
-            deadline: setup.limits.sync,
-        };
+        // What the source lost is looked at by the next cutover.
+        let asked = Asked::within(setup.limits.sync);
         let report = self.interrupt.or(setup.pair.sweep(asked)).await?;
         step.done(format!(
             "the master copies the source again, {} keys",

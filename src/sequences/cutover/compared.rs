@@ -26,6 +26,23 @@ impl Compared {
         }
     }
 
+    /// Returns true if it is known which keys were written since the comparison.
+    pub fn is_watched(&self) -> bool {
+        match self {
+            Compared::Followed(_) => true,
+            Compared::Copied(baseline) => baseline.is_watched(),
+        }
+    }
+
+    /// Returns the name of what tells which keys are written, for reports.
+    pub fn watch_name(&self) -> &'static str {
+        match self {
+            Compared::Followed(_) => "replication stream",
+            Compared::Copied(baseline) if baseline.is_watched() => "MONITOR",
+            Compared::Copied(_) => "none",
+        }
+    }
+
     pub fn watch(&self) -> Option<&Watch> {
         match self {
             Compared::Followed(baseline) => Some(baseline.watch()),

@@ -40,6 +40,10 @@ impl<R: Record, P: Pair> Cutover<R, P> {
                 size::count(comparison.compared),
                 comparison.rounds.len()
             ),
+            Compared::Copied(copied) if copied.is_watched() => format!(
+                "{} keys, {hot} of them on their way; MONITOR tells which are written, and inside the fence only those are compared again",
+                size::count(comparison.compared)
+            ),
             Compared::Copied(copied) => format!(
                 "{} keys, {hot} of them on their way; inside the fence all are copied and compared once more, about {}",
                 size::count(comparison.compared),
@@ -47,6 +51,7 @@ impl<R: Record, P: Pair> Cutover<R, P> {
             ),
         });
         self.outcome.notes.extend(comparison.later_said());
+        self.outcome.watch = Some(baseline.watch_name());
         self.reached.compared(baseline);
         Ok(())
     }
@@ -71,8 +76,13 @@ impl<R: Record, P: Pair> Cutover<R, P> {
             Compared::Copied(baseline) => {
                 let pair = &mut self.setup.pair;
                 let report = copied::drain(fence, sides, baseline, pair, allowed, &step).await?;
+                let what = if baseline.is_watched() {
+                    "the keys written before the fence are copied"
+                } else {
+                    "the last sweep ended"
+                };
                 step.done(format!(
-                    "the last sweep found {} keys new or changed and {} deleted; the replica has them",
+                    "{what}: {} new or changed and {} deleted; the replica has them",
                     size::count(report.changed),
                     size::count(report.deleted)
                 ));
@@ -84,6 +94,7 @@ impl<R: Record, P: Pair> Cutover<R, P> {
     pub(super) async fn prove(&mut self) -> Result<()> {
         let step = self.setup.ui.step("prove");
         let (fence, sides, baseline) = self.reached.fenced_comparison()?;
+        let watched = baseline.is_watched();
         // The bucket confirms the lock meanwhile, since the promotion follows the proof at once.
         let setup = &mut self.setup;
         let proving = async {
@@ -96,11 +107,10 @@ impl<R: Record, P: Pair> Cutover<R, P> {
         ours?;
         let proof = proof?;
         let compared = size::count(proof.keys_compared_in_fence());
-        step.done(match self.follower {
-            Follower::Replication => {
-                format!("{compared} keys written meanwhile are identical, the source has not moved")
-            }
-            Follower::Copy => format!("all {compared} keys are identical, the source has not moved"),
+        step.done(if watched {
+            format!("{compared} keys written meanwhile are identical, the source has not moved")
+        } else {
+            format!("all {compared} keys are identical, the source has not moved")
         });
         self.outcome.keys_compared = Some(proof.keys_compared());
         self.outcome.keys_compared_in_fence = Some(proof.keys_compared_in_fence());

@@ -165,6 +165,7 @@ mod tests {
             keys_compared: Some(100_240),
             keys_compared_in_fence: Some(240),
             late_writes: Some(0),
+            watch: None,
             late_by_comparison: false,
             foreign_writes: 0,
             source_offset: Some(73_400_320),

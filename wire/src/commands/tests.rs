@@ -176,3 +176,33 @@ fn replies_of_any_form_are_read_without_harm() {
         assert_eq!(of(&table, "DELIFEQ k v"), Effect::Everything);
     }
 }
+
+#[test]
+fn a_server_before_redis_7_tells_the_places_of_keys_alone() {
+    let old = |name: &str, flags: &[&str], positions: [i64; 3]| {
+        let mut parts = vec![Value::BulkString(name.into()), Value::Int(-2), strings(flags)];
+        parts.extend(positions.map(Value::Int));
+        parts.push(strings(&["@write"]));
+        Value::Array(parts)
+    };
+    let table = CommandTable::parse(Value::Array(vec![
+        old("all", &["write"], [1, -1, 1]),
+        old("two", &["write"], [1, 2, 1]),
+        old("moving", &["write", "movablekeys"], [1, 1, 1]),
+        old("none", &["write"], [0, 0, 0]),
+        old("reads", &["readonly"], [1, 1, 1]),
+    ]));
+    let of = |text: &str| table.effect(text.split(' ').next().unwrap(), &words_of(text)).unwrap();
+    let here = |names: &[&str]| {
+        let touched = |name: &&str| Touched {
+            place: Place::Selected,
+            name: (*name).into(),
+        };
+        Effect::Write(names.iter().map(touched).collect())
+    };
+    assert_eq!(of("all a b c"), here(&["a", "b", "c"]));
+    assert_eq!(of("two a b c"), here(&["a", "b"]));
+    assert_eq!(of("moving a"), Effect::Everything);
+    assert_eq!(of("none a"), Effect::Everything);
+    assert_eq!(of("reads a"), Effect::Nothing);
+}

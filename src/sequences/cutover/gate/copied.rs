@@ -1,5 +1,5 @@
-//! The gate for a master that copies its source. No stream tells which keys were written, so one
-//! more sweep and the whole comparison run inside the fence.
+//! The gate for a master that copies its source. Without a watch one more sweep and the whole
+//! comparison run inside the fence; with one, only the keys that were written meanwhile.
 
 use super::super::fence::Fence;
 use super::super::history::Promotion;
@@ -9,10 +9,11 @@ use super::super::pair::Pair;
 use super::super::sides::Sides;
 use super::Proof;
 use super::baseline::differs;
+use super::watched::{self, Watched};
 use crate::decide::cutover::Stillness;
 use crate::effects::host::copy::Asked;
 use crate::effects::redis::Server;
-use crate::effects::redis::compare::{Comparator, Comparison, Options};
+use crate::effects::redis::compare::{Comparator, Comparison, Options, Progress};
 use crate::effects::wait::{Look, Wait};
 use crate::model::clock::Instant;
 use crate::model::error::{Error, Result};
@@ -20,6 +21,7 @@ use crate::model::follow::Follower;
 use crate::model::size;
 use crate::ui::Step;
 use infra_agent::record::SweepReport;
+use jiff::Timestamp;
 use std::time::Duration;
 use wire::info::{Info, ServerRole};
 
@@ -34,6 +36,9 @@ const CLOCK_MS: u64 = 500;
 /// This many keys may differ before the fence, whatever their share is.
 const FEW: u64 = 1_000;
 
+/// So many differing keys are named, to see whether all of them were written meanwhile.
+const NAMED: usize = 20_000;
+
 /// The comparison before the fence, and what the last sweep inside it reached.
 pub struct Baseline {
     comparator: Comparator,
@@ -41,6 +46,16 @@ pub struct Baseline {
     /// How long a sweep and a comparison took together.
     pub took: Duration,
     swept: Option<Swept>,
+    watched: Option<Watched>,
+    /// Source and master before the comparison.
+    evicted: [u64; 2],
+}
+
+impl Baseline {
+    /// Returns true if the copy knows which keys were written since the comparison began.
+    pub fn is_watched(&self) -> bool {
+        self.watched.is_some()
+    }
 }
 
 /// The master after the last sweep.
@@ -69,13 +84,24 @@ pub async fn compare<P: Pair>(
     step: &Step,
 ) -> Result<Baseline> {
     let begun = Instant::now();
-    step.update("waiting for the copy to go through all keys");
-    let report = sweep(pair, Duration::ZERO, allowed.loss).await?;
-    refuse(&objections(&report, None))?;
+    let evicted = evicted(source, master).await?;
+    let mut watched = watched::begin(pair).await?;
+    if watched.is_none() {
+        step.update("waiting for the copy to go through all keys");
+        let report = sweep(pair, Duration::ZERO, allowed.loss).await?;
+        refuse(&objections(&report, None))?;
+        // A sweep makes a watch whole that began before it.
+        watched = watched::begin(pair).await?;
+    }
+    if let Some((_, report)) = &watched {
+        refuse(&objections(report, None))?;
+    }
+    let watched = watched.map(|(watched, _)| watched);
     let mut comparator = Comparator::connect(source, master).await?;
     let options = Options {
         rounds: 2,
         pause: Duration::from_millis(50),
+        first: NAMED,
         ..Options::default()
     };
     let comparison = comparator
@@ -90,8 +116,17 @@ pub async fn compare<P: Pair>(
     if comparison.uncomparable > 0 || differing > (comparison.compared / 10).max(FEW) {
         return Err(differs("before the fence, apart from a few", &comparison));
     }
+    if let Some(watched) = &watched
+        && !comparison.identical()
+        && !watched.explains(&comparison, pair).await?
+    {
+        return Err(differs(
+            "before the fence, apart from keys that were written meanwhile",
+            &comparison,
+        ));
+    }
     let took = begun.elapsed();
-    if allowed.longest.is_some_and(|longest| took > longest) {
+    if watched.is_none() && allowed.longest.is_some_and(|longest| took > longest) {
         return Err(Error::failed(format!(
             "fence the source: nothing tells which keys are written, so all {} have to be read and compared while the app waits, which took {} just now",
             size::count(comparison.compared),
@@ -104,14 +139,23 @@ pub async fn compare<P: Pair>(
         comparison,
         took,
         swept: None,
+        watched,
+        evicted,
     })
+}
+
+/// Returns how many keys source and master have evicted.
+async fn evicted(source: &Server, master: &Server) -> Result<[u64; 2]> {
+    let (mut source, mut master) = tokio::try_join!(source.connect(0), master.connect(0))?;
+    let (source, master) = tokio::try_join!(source.info(), master.info())?;
+    Ok([source.evicted_keys, master.evicted_keys])
 }
 
 async fn sweep<P: Pair>(pair: &mut P, hold: Duration, accept_deletions: bool) -> Result<SweepReport> {
     pair.sweep(Asked {
         hold,
         accept_deletions,
-        deadline: SWEEP,
+        ..Asked::within(SWEEP)
     })
     .await
 }
@@ -156,7 +200,7 @@ fn refuse(wrong: &[String]) -> Result<()> {
     )
 }
 
-/// Makes the last sweep, and waits until the replica has applied it.
+/// Makes the last sweep, or copies what the watch has marked, and waits until the replica has applied it.
 pub async fn drain<P: Pair>(
     fence: &Fence,
     sides: &Sides,
@@ -165,7 +209,10 @@ pub async fn drain<P: Pair>(
     allowed: Allowed,
     step: &Step,
 ) -> Result<SweepReport> {
-    let report = sweep(pair, HOLD, allowed.loss).await?;
+    let report = match &mut baseline.watched {
+        Some(watched) => watched.drain(pair, HOLD).await?,
+        None => sweep(pair, HOLD, allowed.loss).await?,
+    };
     refuse(&objections(&report, Some(&fence.captured)))?;
     let master = sides.master.clone().info().await?;
     let wanted = master.master_repl_offset;
@@ -191,7 +238,8 @@ pub async fn drain<P: Pair>(
     Ok(report)
 }
 
-/// Compares everything inside the fence, and makes the proof.
+/// Compares everything inside the fence, or what was written since it was compared, and makes the
+/// proof.
 pub async fn prove<P: Pair>(
     fence: &Fence,
     sides: &Sides,
@@ -207,19 +255,25 @@ pub async fn prove<P: Pair>(
         pause: Duration::from_millis(20),
         ..Options::default()
     };
-    let comparison = baseline
-        .comparator
-        .everything(&options, &|progress| {
-            step.update(format!("{} of {} keys", progress.done, progress.total));
-        })
-        .await?;
-    if !comparison.identical() {
-        return Err(differs("inside the fence", &comparison));
+    let comparator = &mut baseline.comparator;
+    let comparison = match &baseline.watched {
+        Some(watched) if watched.written().is_empty() => None,
+        Some(watched) => Some(comparator.keys(watched.written(), &options).await?),
+        None => {
+            let show = |progress: Progress| step.update(format!("{} of {} keys", progress.done, progress.total));
+            Some(comparator.everything(&options, &show).await?)
+        }
+    };
+    if let Some(comparison) = comparison.as_ref().filter(|comparison| !comparison.identical()) {
+        return Err(differs("inside the fence", comparison));
     }
     let (source, (master, replica)) = tokio::try_join!(fence.check(), sides.pair())?;
     fence.holds()?;
     let mut wrong = changed(&fence.captured, &source, swept.keys);
     wrong.extend(moved(&swept.master, &master, &replica));
+    if baseline.evicted != [source.evicted_keys, master.evicted_keys] {
+        wrong.push("source or master evicted keys since the comparison".into());
+    }
     wrong.extend(logs::objections_of(&master, &replica, pair).await);
     if !wrong.is_empty() {
         return Err(
@@ -227,15 +281,23 @@ pub async fn prove<P: Pair>(
                 .hint("nothing was changed; see `infra status`, then run the same command again"),
         );
     }
+    // The last look of all: nothing may have been written up to here.
+    let last_write_at = match &baseline.watched {
+        Some(watched) => watched.still(pair).await?.last_write_us.and_then(at),
+        None => None,
+    };
     Ok(Proof {
         replication_id: swept.master.replid.clone(),
         offset: swept.master.master_repl_offset,
         keys_compared: baseline.comparison.compared,
-        keys_compared_in_fence: comparison.compared,
-        // No stream was watched.
-        last_write_at: None,
+        keys_compared_in_fence: comparison.map_or(0, |comparison| comparison.compared),
+        last_write_at,
         source_removals: Some(fence.captured.own_removals),
     })
+}
+
+fn at(microseconds: u64) -> Option<Timestamp> {
+    Timestamp::from_microsecond(i64::try_from(microseconds).ok()?).ok()
 }
 
 /// Returns what changed on the source between the fence and the end of the comparison. Pure.

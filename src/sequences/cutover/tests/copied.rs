@@ -1,11 +1,16 @@
-//! Sources that let nobody replicate: their keys are copied, and everything is compared inside the fence.
+//! Sources that let nobody replicate and deny MONITOR: their keys are copied, and everything is
+//! compared inside the fence.
 
 use super::super::{Command, Phase};
 use super::stage::{PLAIN, Rented, Stage};
 use super::{Kind, expect_moved};
 use std::time::Duration;
 
-const COPIED: Rented = Rented { copied: true, ..PLAIN };
+const COPIED: Rented = Rented {
+    copied: true,
+    monitored: false,
+    ..PLAIN
+};
 
 async fn copied() -> Stage {
     let stage = Stage::renting(0.02, COPIED).await;
@@ -46,6 +51,7 @@ async fn an_app_leaves_a_source_that_lets_nobody_replicate_without_loss() {
     expect_moved(&stage).await;
     assert_eq!(outcome.late_writes, Some(0), "{outcome:?}");
     assert!(outcome.late_by_comparison, "{outcome:?}");
+    assert_eq!(outcome.watch, Some("none"));
     assert!(outcome.keys_compared_in_fence.unwrap() > 20, "{outcome:?}");
     assert!(!copies(&stage).await, "the copy may still write to the master");
     assert!(stage.source_takes_writes().await, "the pause was not ended");

@@ -13,6 +13,7 @@ mod small_plan;
 mod source;
 mod sources;
 mod stage;
+mod watched;
 
 use super::{Command, Phase};
 use crate::model::error::Kind;

@@ -124,6 +124,9 @@ impl Stage {
         };
         let master = if rented.copied {
             source.script("ACL SETUSER default -psync -sync -replconf").await;
+            if !rented.monitored {
+                source.script("ACL SETUSER default -monitor").await;
+            }
             let own = ["--requirepass", PAIR_PASSWORD, "--appendonly", "yes"];
             start(&[&own[..], &["--repl-diskless-sync-delay", "0"]].concat()).await?
         } else {

@@ -5,6 +5,7 @@ use crate::effects::redis::testing::TestServer;
 use infra_agent::copy::{self, Login, Options, Request, Stream};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 const PASSWORD: &str = "copy-secret";
@@ -34,6 +35,7 @@ pub fn start(source: &TestServer, master: &TestServer) -> PathBuf {
             user: Some("copy".into()),
             password: Some(PASSWORD.into()),
         },
+        watch: Some(Arc::new(move || Ok(TcpStream::connect(("127.0.0.1", at_source))?))),
         tries_again: true,
         rate: 64 << 20,
         memory: None,

@@ -80,6 +80,8 @@ impl Pair for Plain {
     async fn sweep(&mut self, asked: Asked) -> Result<SweepReport> {
         let control = self.control.clone().expect("the master copies nobody");
         let request = Request {
+            wish: asked.wish,
+            record: asked.record,
             hold: asked.hold,
             accept_deletions: asked.accept_deletions,
         };

@@ -39,6 +39,8 @@ pub struct Rented {
     pub database: u32,
     /// The source lets nobody replicate, so its keys are copied.
     pub copied: bool,
+    /// The source allows MONITOR, which tells the copy which keys are written.
+    pub monitored: bool,
 }
 
 /// One var, a plain URL with user and password, and room for as many connections as wanted.
@@ -55,6 +57,7 @@ pub const PLAIN: Rented = Rented {
     behind_port: "",
     database: 0,
     copied: false,
+    monitored: true,
 };
 
 impl Rented {

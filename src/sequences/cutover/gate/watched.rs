@@ -1,0 +1,190 @@
+//! The part of the gate for a copy that is watched by MONITOR. Everything is compared before the
+//! fence, while the copy notes down which keys are written. Inside it only those are compared again,
+//! and the watch tells that nothing was written since.
+
+use super::super::pair::Pair;
+use super::baseline::only_hot;
+use crate::effects::host::copy::Asked;
+use crate::effects::redis::compare::Comparison;
+use crate::effects::redis::key::Key;
+use crate::effects::redis::tap::DirtyKeys;
+use crate::model::error::{Error, Result};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use infra_agent::copy::Wish;
+use infra_agent::record::{SweepReport, WatchKind, WatchReport};
+use std::time::Duration;
+
+/// How long the copy may take for marked keys, or for a barrier.
+const SHORT: Duration = Duration::from_secs(60);
+
+/// The watch that stood before the comparison. Any other one knows nothing of what was written since.
+pub struct Watched {
+    id: String,
+    /// Keys written since the comparison began, and how many requests wrote up to the fence.
+    fenced: Option<(Vec<Key>, u64)>,
+}
+
+/// Begins to note down which keys are written. Returns `None` if the copy has no whole watch.
+pub async fn begin<P: Pair>(pair: &mut P) -> Result<Option<(Watched, SweepReport)>> {
+    let Some(seen) = look(pair).await?.filter(|seen| seen.whole) else {
+        return Ok(None);
+    };
+    let Some(report) = marked(pair, Duration::ZERO, true).await.ok().filter(|report| {
+        let watch = report.watch.as_ref();
+        watch.is_some_and(|watch| watch.whole && watch.id == seen.id)
+    }) else {
+        return Ok(None);
+    };
+    let watched = Watched {
+        id: seen.id,
+        fenced: None,
+    };
+    Ok(Some((watched, report)))
+}
+
+/// Returns what the copy's watch knows now; `None` if there is none.
+pub async fn look<P: Pair>(pair: &mut P) -> Result<Option<WatchReport>> {
+    let asked = Asked {
+        wish: Wish::Look,
+        ..Asked::within(SHORT)
+    };
+    let watch = pair.sweep(asked).await?.watch;
+    Ok(watch.filter(|watch| watch.kind == WatchKind::Monitor))
+}
+
+async fn marked<P: Pair>(pair: &mut P, hold: Duration, record: bool) -> Result<SweepReport> {
+    let asked = Asked {
+        wish: Wish::Marked,
+        record,
+        hold,
+        ..Asked::within(SHORT)
+    };
+    pair.sweep(asked).await
+}
+
+impl Watched {
+    /// Returns true if all that differs was written since the comparison began.
+    pub async fn explains<P: Pair>(&self, comparison: &Comparison, pair: &mut P) -> Result<bool> {
+        let Some(seen) = look(pair).await? else {
+            return Ok(false);
+        };
+        let dirty = DirtyKeys {
+            keys: self.keys(&seen)?,
+            ..DirtyKeys::default()
+        };
+        Ok(only_hot(comparison, &dirty, &[]))
+    }
+
+    /// Has the copy write what is marked after a barrier inside the fence.
+    pub async fn drain<P: Pair>(&mut self, pair: &mut P, hold: Duration) -> Result<SweepReport> {
+        let report = marked(pair, hold, false).await?;
+        let seen = report.watch.as_ref().ok_or_else(|| broken("the copy has no watch"))?;
+        let keys = self.keys(seen)?;
+        if seen.marked > 0 {
+            return Err(unproven(&format!(
+                "{} keys are written faster than they are copied, so the fence does not hold",
+                seen.marked
+            )));
+        }
+        self.fenced = Some((keys, seen.writes));
+        Ok(report)
+    }
+
+    /// Returns the keys written since the comparison began, up to the fence.
+    pub fn written(&self) -> &[Key] {
+        self.fenced.as_ref().map_or(&[], |(keys, _)| keys)
+    }
+
+    /// Fails unless the watch stood all the time and saw no write since the fence. Returns its report.
+    pub async fn still<P: Pair>(&self, pair: &mut P) -> Result<WatchReport> {
+        let seen = look(pair)
+            .await?
+            .ok_or_else(|| broken("the copy has no watch any more"))?;
+        self.keys(&seen)?;
+        let before = self.fenced.as_ref().map(|(_, writes)| *writes);
+        if before != Some(seen.writes) {
+            return Err(unproven("the source was written to since the fence"));
+        }
+        Ok(seen)
+    }
+
+    fn keys(&self, seen: &WatchReport) -> Result<Vec<Key>> {
+        if seen.id != self.id || !seen.whole {
+            return Err(broken("MONITOR was interrupted, and another watch began"));
+        }
+        let Some(recorded) = &seen.recorded else {
+            return Err(broken(
+                "too many keys were written since the comparison, or by a command that does not say which",
+            ));
+        };
+        let keys = recorded.iter().map(|key| {
+            Some(Key {
+                database: key.database,
+                name: STANDARD.decode(&key.name).ok()?,
+            })
+        });
+        keys.collect::<Option<_>>()
+            .ok_or_else(|| broken("the copy names a key that is none"))
+    }
+}
+
+fn broken(why: &str) -> Error {
+    unproven(&format!("the watch of the source's writes is broken: {why}"))
+}
+
+fn unproven(why: &str) -> Error {
+    Error::unproven(format!("prove that the source is fenced: {why}"))
+        .hint("the source is open again; `infra status` says how the copy goes, then run the same command again")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use infra_agent::record::RecordedKey;
+
+    #[test]
+    fn only_the_watch_of_the_comparison_knows_what_was_written_since() {
+        let watched = Watched {
+            id: "a".into(),
+            fenced: None,
+        };
+        let recorded = |name: &str| {
+            Some(vec![RecordedKey {
+                database: 3,
+                name: name.into(),
+            }])
+        };
+        let seen = WatchReport {
+            id: "a".into(),
+            whole: true,
+            recorded: recorded("AP8="),
+            ..WatchReport::default()
+        };
+        let key = Key {
+            database: 3,
+            name: vec![0, 255],
+        };
+        assert_eq!(watched.keys(&seen).unwrap(), [key]);
+        for wrong in [
+            WatchReport {
+                id: "b".into(),
+                ..seen.clone()
+            },
+            WatchReport {
+                whole: false,
+                ..seen.clone()
+            },
+            WatchReport {
+                recorded: None,
+                ..seen.clone()
+            },
+            WatchReport {
+                recorded: recorded("?"),
+                ..seen.clone()
+            },
+        ] {
+            assert!(watched.keys(&wrong).is_err(), "{wrong:?}");
+        }
+    }
+}

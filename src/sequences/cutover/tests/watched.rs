@@ -1,0 +1,104 @@
+//! Sources that let nobody replicate and allow MONITOR: it tells which keys are written.
+
+use super::super::gate::watched;
+use super::super::pair::Pair;
+use super::stage::{PLAIN, Rented, Stage};
+use super::{Command, expect_moved};
+use std::time::Duration;
+
+async fn busy() -> Stage {
+    let stage = idle().await;
+    stage.load().await;
+    stage
+}
+
+/// Returns a stage whose app does not run.
+async fn idle() -> Stage {
+    let rented = Rented { copied: true, ..PLAIN };
+    let stage = Stage::renting(0.02, rented).await;
+    let keys: Vec<String> = (0..2000).map(|key| format!("key:{key} 1")).collect();
+    stage.at_source(&format!("MSET {}", keys.join(" "))).await;
+    stage
+}
+
+/// Waits until the copy's watch is whole, and begins to note down which keys are written.
+async fn begun(pair: &mut impl Pair) -> watched::Watched {
+    for _ in 0..600 {
+        if let Some((watched, _)) = watched::begin(pair).await.unwrap() {
+            return watched;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    panic!("there is no watch");
+}
+
+#[tokio::test]
+async fn only_the_keys_written_meanwhile_are_compared_inside_the_fence() {
+    for pausable in [true, false] {
+        let stage = busy().await;
+        if !pausable {
+            stage.forbid_pausing().await;
+        }
+        begun(&mut stage.setup().pair).await;
+        let outcome = stage.run(Command::SwitchApp).await.unwrap();
+        expect_moved(&stage).await;
+        assert_eq!(outcome.watch, Some("MONITOR"), "{outcome:?}");
+        assert_eq!(outcome.late_writes, Some(0), "{outcome:?}");
+        assert!(outcome.keys_compared.unwrap() > 2000, "{outcome:?}");
+        assert!(outcome.keys_compared_in_fence.unwrap() < 1500, "{outcome:?}");
+        stage.end().await;
+    }
+}
+
+#[tokio::test]
+async fn an_app_with_a_watch_waits_however_many_keys_there_are() {
+    let mut stage = busy().await;
+    stage.limits.unwatched = Duration::ZERO;
+    begun(&mut stage.setup().pair).await;
+    stage.run(Command::SwitchApp).await.unwrap();
+    expect_moved(&stage).await;
+    stage.end().await;
+}
+
+#[tokio::test]
+async fn a_write_inside_the_fence_is_seen_by_the_watch() {
+    let stage = idle().await;
+    let mut pair = stage.setup().pair;
+    let mut watched = begun(&mut pair).await;
+    stage.at_source("SET before 1").await;
+    let report = watched.drain(&mut pair, Duration::from_secs(60)).await.unwrap();
+    assert!(report.changed >= 1, "{report:?}");
+    assert!(watched.written().iter().any(|key| key.name == b"before"));
+    watched.still(&mut pair).await.unwrap();
+    stage.at_source("EVAL return(redis.call('set','leak','1')) 0").await;
+    let error = watched.still(&mut pair).await.unwrap_err();
+    assert!(error.to_string().contains("written to since the fence"), "{error:?}");
+    stage.end().await;
+}
+
+#[tokio::test]
+async fn a_monitor_that_was_cut_inside_the_gate_proves_nothing() {
+    let stage = idle().await;
+    let mut pair = stage.setup().pair;
+    let mut watched = begun(&mut pair).await;
+    watched.drain(&mut pair, Duration::from_secs(60)).await.unwrap();
+    stage.at_source("CLIENT KILL TYPE normal\nSET unseen 1").await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    for _ in 0..3 {
+        assert!(watched.still(&mut pair).await.is_err(), "a cut MONITOR was bridged");
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+    stage.end().await;
+}
+
+#[tokio::test]
+async fn a_watch_that_broke_since_the_comparison_does_not_drain() {
+    let stage = idle().await;
+    let mut pair = stage.setup().pair;
+    let mut watched = begun(&mut pair).await;
+    stage.at_source("CLIENT KILL TYPE normal\nSET unseen 1").await;
+    // Another watch is whole by now, and knows nothing of that write.
+    let _next = begun(&mut pair).await;
+    assert!(watched.drain(&mut pair, Duration::ZERO).await.is_err());
+    stage.end().await;
+}
