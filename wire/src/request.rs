@@ -10,7 +10,7 @@ use crate::resp;
 use crate::rows::{self, Keys, Rows};
 use crate::stream::Argument;
 use crate::touched::{Effect, Place, Touched};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 /// Clients that wait to move an element. With more of them nothing is known any more.
 const MOST_WAITING: usize = 4096;
@@ -38,6 +38,8 @@ pub struct Requests {
     rows: Rows,
     table: CommandTable,
     waiting: HashMap<String, Waiting>,
+    /// Clients that wait to move an element since before the first request that was seen.
+    unseen: HashSet<String>,
 }
 
 /// A client that moves an element once there is one: a write to `from` writes `to` too.
@@ -57,7 +59,23 @@ impl Requests {
             rows,
             table,
             waiting: HashMap::new(),
+            unseen: HashSet::new(),
         }
+    }
+
+    /// Notes clients, by their addresses, that may wait to move an element from and to unknown lists.
+    pub fn wait_unseen(&mut self, clients: HashSet<String>) {
+        self.unseen = clients;
+    }
+
+    /// Keeps those of them that still wait. Every request up to that moment has to be taken before.
+    pub fn still_wait(&mut self, clients: &HashSet<String>) {
+        self.unseen.retain(|client| clients.contains(client));
+    }
+
+    /// Returns true if a push may be moved on to a list that is not known.
+    pub fn has_unseen(&self) -> bool {
+        !self.unseen.is_empty()
     }
 
     /// Returns what a request may have changed. Fails if too many clients wait.
@@ -67,9 +85,10 @@ impl Requests {
         let row = self.rows.find(&name);
         // A client that asks for something waits no more.
         if let Origin::Client(client) = &request.origin
-            && !self.waiting.is_empty()
+            && !(self.waiting.is_empty() && self.unseen.is_empty())
         {
             self.waiting.remove(client);
+            self.unseen.remove(client);
         }
         let mut change = self.written(&name, row, request);
         if let (Some(Keys::Waiting(place)), Change::Keys(keys), Origin::Client(client)) =
@@ -78,6 +97,9 @@ impl Requests {
             self.wait(client, keys.clone(), request, place)?;
         }
         if let Change::Keys(keys) = &mut change {
+            if self.has_unseen() && rows::may_fill_a_list(&name, row) {
+                return Ok(Change::Everything { flushed: false });
+            }
             self.served(keys, request.at);
         }
         Ok(change)

@@ -70,6 +70,28 @@ impl Rows {
     }
 }
 
+/// Returns true if the command may put elements where no list was, so that waiting clients are
+/// served. One that is not known here may do anything.
+pub(crate) fn may_fill_a_list(name: &str, row: Option<Keys>) -> bool {
+    row.is_none() || FILLING.contains(&name)
+}
+
+const FILLING: &[&str] = &[
+    "BLMOVE",
+    "BRPOPLPUSH",
+    "COPY",
+    "LMOVE",
+    "LPUSH",
+    "MOVE",
+    "RENAME",
+    "RENAMENX",
+    "RESTORE",
+    "RESTORE-ASKING",
+    "RPOPLPUSH",
+    "RPUSH",
+    "SORT",
+];
+
 const OTHERS: &[(&str, Keys)] = &[
     ("BITOP", Keys::Second),
     ("BLMOVE", Keys::Waiting(5)),

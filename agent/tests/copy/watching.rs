@@ -55,6 +55,37 @@ fn what_is_written_is_on_the_master_within_a_second_without_a_sweep() {
 }
 
 #[test]
+fn a_client_that_waited_before_the_watch_moves_nothing_unseen() {
+    let (source, target) = (Redis::start(Engine::Redis7), Redis::start(Engine::Redis7));
+    source.fill(10, 10);
+    // Two pushes are moved by these, and MONITOR began after them.
+    let wait = |line: &str| {
+        let mut stream = std::net::TcpStream::connect(("127.0.0.1", source.port)).unwrap();
+        std::io::Write::write_all(&mut stream, line.as_bytes()).unwrap();
+        stream
+    };
+    let _first = wait("BLMOVE jobs taken LEFT RIGHT 0\r\n");
+    let _second = wait("BRPOPLPUSH other moved 0\r\n");
+    until("both wait", || source.number("blocked_clients") == 2);
+    let copying = Copying::watching(&source, &target);
+    until_whole(&copying);
+    for push in ["RPUSH jobs a", "LPUSH other b"] {
+        source.script(push);
+        until("the element is where it was moved to", || {
+            target.contents() == source.contents()
+        });
+    }
+    assert_eq!(until_whole(&copying).breaks, 0);
+    // Nobody waits any more, so a push is nothing but a push.
+    let sweeps = copying.status().sweeps;
+    until("a barrier is read", || look(&copying).whole);
+    source.script("RPUSH jobs c");
+    until("the push is there", || target.contents() == source.contents());
+    std::thread::sleep(Duration::from_secs(2));
+    assert_eq!(copying.status().sweeps, sweeps, "it swept again");
+}
+
+#[test]
 fn after_a_barrier_no_marked_key_is_left() {
     let (source, target, copying) = watched();
     let before = look(&copying).writes;

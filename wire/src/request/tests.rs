@@ -99,6 +99,34 @@ fn a_client_that_asks_again_or_whose_time_is_over_waits_no_more() {
 }
 
 #[test]
+fn a_push_may_write_anything_while_a_client_waits_from_before() {
+    let unseen = || {
+        let mut requests = Requests::default();
+        requests.wait_unseen(HashSet::from(["w:1".to_owned()]));
+        requests
+    };
+    let everything = Change::Everything { flushed: false };
+    let mut requests = unseen();
+    let mut change = |words: &str| requests.change(&request("pusher:1", 0, words)).unwrap();
+    assert_eq!(change("SET a 1"), here(&["a"]));
+    for words in ["RPUSH a 1", "LMOVE b a LEFT LEFT", "RENAME b a", "SORT b STORE a"] {
+        assert_eq!(change(words), everything, "{words}");
+    }
+    let asks_again = |requests: &mut Requests| drop(requests.change(&request("w:1", 1, "PING")));
+    let is_gone = |requests: &mut Requests| requests.still_wait(&HashSet::new());
+    for ends in [asks_again, is_gone] {
+        let mut requests = unseen();
+        requests.still_wait(&HashSet::from(["w:1".to_owned()]));
+        assert!(requests.has_unseen());
+        ends(&mut requests);
+        assert_eq!(
+            requests.change(&request("pusher:1", 2, "RPUSH a 1")).unwrap(),
+            here(&["a"])
+        );
+    }
+}
+
+#[test]
 fn so_many_waiting_clients_that_they_cannot_be_followed_are_an_error() {
     let mut requests = Requests::default();
     let mut wait = |client: usize| requests.change(&request(&client.to_string(), 0, "BLMOVE a b LEFT RIGHT 0"));

@@ -5,6 +5,7 @@
 
 use super::line::Shared;
 use super::marks::Echo;
+use super::waiters;
 use crate::copy::link::Link;
 use anyhow::{Context, Result, bail};
 use redis::Value;
@@ -89,9 +90,22 @@ impl Prober {
         }
     }
 
+    /// Asks for the clients that wait to move an element since before the watch.
+    pub fn find_waiters(&mut self, shared: &Shared) -> Result<()> {
+        let clients = waiters::ask(&mut self.link)?;
+        shared.lock().wait_unseen(clients);
+        Ok(())
+    }
+
     /// Asks for a barrier, waits until it is read, and compares the counts since the first one.
     pub fn barrier(&mut self, shared: &Shared) -> Result<Barrier> {
         self.asked += 1;
+        // Asked before the barrier, so that every push that served one of them is read by then.
+        let waiting = if shared.lock().has_unseen() {
+            Some(waiters::ask(&mut self.link)?)
+        } else {
+            None
+        };
         let nonce = format!("infra-watch:{}:{}", self.id, self.asked);
         shared.lock().expect(nonce.as_bytes());
         let begun = Instant::now();
@@ -109,6 +123,9 @@ impl Prober {
         let (stats, memory) = (said(answers.pop()), said(answers.pop()));
         let ran = counts(answers.pop())?;
         let echo = self.wait(shared, begun)?;
+        if let Some(waiting) = waiting {
+            shared.lock().still_wait(&waiting);
+        }
         shared.lock().barrier_us = u64::try_from(begun.elapsed().as_micros()).ok();
         headroom(&Fields::read(&memory))?;
         let evicted = Fields::read(&stats).number("evicted_keys").ok();

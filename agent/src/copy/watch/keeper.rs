@@ -86,6 +86,7 @@ impl Watch {
             .open(id.into(), Requests::new(Rows::default(), table));
         line.read(&self.shared, id)?;
         let mut prober = Prober::new(link, id);
+        prober.find_waiters(&self.shared)?;
         // Nothing is known between the two: the second one validates what was shown.
         prober.barrier(&self.shared)?;
         prober.barrier(&self.shared)?;

@@ -131,6 +131,20 @@ impl Marks {
         self.validated = true;
     }
 
+    /// Notes clients that wait to move an element since before the watch.
+    pub fn wait_unseen(&mut self, clients: HashSet<String>) {
+        self.requests.wait_unseen(clients);
+    }
+
+    /// Keeps those of them that waited when the barrier that was read last was asked for.
+    pub fn still_wait(&mut self, clients: &HashSet<String>) {
+        self.requests.still_wait(clients);
+    }
+
+    pub fn has_unseen(&self) -> bool {
+        self.requests.has_unseen()
+    }
+
     /// Waits for this nonce in what is read.
     pub fn expect(&mut self, nonce: &[u8]) {
         self.nonce = nonce.to_vec();

@@ -14,6 +14,7 @@ mod barrier;
 mod keeper;
 mod line;
 mod marks;
+mod waiters;
 
 pub use keeper::{Connect, Ground, Watch, start};
 pub use marks::Token;
