@@ -143,6 +143,9 @@ impl Redis {
             cmd("SELECT").arg(database).exec(&mut connection).unwrap();
             let names: Vec<Value> = cmd("KEYS").arg("*").query(&mut connection).unwrap();
             let names: Vec<Vec<u8>> = names.into_iter().filter_map(wire::reply::bytes).collect();
+            if names.is_empty() {
+                continue;
+            }
             let mut values = redis::pipe();
             for name in &names {
                 values.cmd("DUMP").arg(name).cmd("PEXPIRETIME").arg(name);
