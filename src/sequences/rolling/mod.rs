@@ -132,6 +132,13 @@ async fn one_after_the_other(
     )
 }
 
+/// Returns the step that ends a failover of an earlier run; empty if none is under way.
+fn under_way(state: &State) -> Vec<String> {
+    let begun = state.failover.as_ref().map(|failover| failover.begun_at);
+    let step = |begun| format!("bring the failover to its end that was begun at {begun}");
+    begun.map(step).into_iter().collect()
+}
+
 /// Returns what is ahead, for a dry run. `doing` says what is done to a host.
 fn preview(state: &State, needs: Needs, serves: bool, doing: impl Fn(Role, &str) -> String) -> Result<Vec<String>> {
     let mut state = state.clone();

@@ -3,7 +3,7 @@
 //! The state names the instance that is to go before anything else is done, so that a command that
 //! was killed replaces that one, whatever role it has by then.
 
-use super::{Outcome, Work, instance, one_after_the_other, preview, serves};
+use super::{Outcome, Work, instance, one_after_the_other, preview, serves, under_way};
 use crate::decide::rolling::Needs;
 use crate::effects::cloud::ec2;
 use crate::effects::state::Held;
@@ -28,11 +28,12 @@ pub async fn run(context: &Context, arguments: &Replace) -> Result<ExitCode> {
         None => named(&environment, &state, &arguments.host)?,
     };
     let needs = needs(&state, &leaving);
-    let steps = preview(&state, needs, serves, |role, id| {
+    let mut steps = under_way(&state);
+    steps.extend(preview(&state, needs, serves, |role, id| {
         format!(
             "{role} {id}: end it with its disk, make another instance, and wait until it has all data of the other host"
         )
-    })?;
+    })?);
     if arguments.confirmed.dry_run {
         context.ui.report(json!({ "steps": steps }), &steps);
         return Ok(ExitCode::Done);
@@ -50,7 +51,7 @@ pub async fn run(context: &Context, arguments: &Replace) -> Result<ExitCode> {
             leaving: leaving.clone(),
             serves,
         };
-        if needs != Needs::default() {
+        if needs != Needs::default() && state.failover.is_none() {
             // Nothing is written down for a host that cannot be replaced now.
             replacing.other_has_the_data().await?;
         }

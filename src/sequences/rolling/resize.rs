@@ -3,7 +3,7 @@
 //! infra.yml says what is wanted. A size that is given on the command line is written there before
 //! anything else is done, so that a command that was killed goes on, and `infra up` agrees.
 
-use super::{Outcome, Work, answer, instance, one_after_the_other, preview, serves, used_memory};
+use super::{Outcome, Work, answer, instance, one_after_the_other, preview, serves, under_way, used_memory};
 use crate::decide::access::Access;
 use crate::decide::resize::{self, Held as Data};
 use crate::decide::rolling::Needs;
@@ -44,7 +44,7 @@ pub async fn run(context: &Context, arguments: &Resize) -> Result<ExitCode> {
         context.ui.report(json!({ "steps": steps }), &steps);
         return Ok(ExitCode::Done);
     }
-    if steps.is_empty() && pair.state.failover.is_none() {
+    if steps.is_empty() {
         write(context).await?;
         let lines = ["nothing to change: both hosts are of the size in infra.yml"];
         context.ui.report(json!({ "done": [], "failovers": [] }), lines);
@@ -59,8 +59,9 @@ pub async fn run(context: &Context, arguments: &Resize) -> Result<ExitCode> {
     )?;
     write(context).await?;
     let work = async |lock: &Held| {
+        let outcome = one_after_the_other(context, &environment, lock, serves, &mut resizing).await?;
         context.interrupt.or(resizing.grow_disks()).await?;
-        one_after_the_other(context, &environment, lock, serves, &mut resizing).await
+        Ok(outcome)
     };
     let outcome: Outcome = context.locked(&environment, "infra resize", work).await?;
     context.ui.report(json!(outcome), outcome.lines());
@@ -118,10 +119,21 @@ impl Resizing<'_> {
 
     /// Returns what is ahead; empty if nothing is. Fails if the hosts cannot get the wanted size.
     async fn plan(&self, found: &Found, pair: &KnownPair, serves: bool) -> Result<Vec<String>> {
-        let machine = resize::machine(&self.wanted, found)?;
+        resize::machine(&self.wanted, found)?;
         let disks = resize::disks(&self.wanted, found)?;
         let needs = resize::needs(&self.wanted, found)?;
-        let mut steps: Vec<String> = Vec::new();
+        let mut steps = under_way(&pair.state);
+        if !steps.is_empty() {
+            // Until the roles are clear again, nobody can say what belongs to which host.
+            return Ok(steps);
+        }
+        if needs != Needs::default() {
+            self.data_fits(found, pair).await?;
+            let name = &self.wanted.instance_type;
+            steps.extend(preview(&pair.state, needs, serves, |role, id| {
+                format!("{role} {id}: stop it, make it a {name}, start it, and wait until it is in sync again")
+            })?);
+        }
         for (role, gb) in disks {
             steps.push(format!(
                 "{role} {}: let the disk grow from {gb} to {} GB, and its file system with it",
@@ -129,21 +141,20 @@ impl Resizing<'_> {
                 self.wanted.disk_gb
             ));
         }
-        if needs != Needs::default() {
-            let most = default_maxmemory(machine.memory_bytes);
-            let most = self.context.config.redis.maxmemory.map_or(most, |own| own.0.min(most));
-            let used = used_memory(pair).await?;
-            resize::fits(&self.wanted, Data { used, most })?;
-            let name = &self.wanted.instance_type;
-            steps.extend(preview(&pair.state, needs, serves, |role, id| {
-                format!("{role} {id}: stop it, make it a {name}, start it, and wait until it is in sync again")
-            })?);
-        }
         steps.extend(self.small_file_systems(found, pair).await?);
         // A command that was killed has left a host that does not run, or has its old settings.
         let pending = up::pending(self.context, self.environment).await?;
         steps.extend(pending.iter().map(|line| format!("as `infra up`: {line}")));
         Ok(steps)
+    }
+
+    /// Fails with figures if the data would not fit on the wanted type.
+    async fn data_fits(&self, found: &Found, pair: &KnownPair) -> Result<()> {
+        let machine = resize::machine(&self.wanted, found)?;
+        let most = default_maxmemory(machine.memory_bytes);
+        let most = self.context.config.redis.maxmemory.map_or(most, |own| own.0.min(most));
+        let used = used_memory(pair).await?;
+        resize::fits(&self.wanted, Data { used, most })
     }
 
     /// Returns a step for each running host whose file system has not all of its disk.
@@ -224,6 +235,8 @@ impl Work for Resizing<'_> {
 
     async fn perform(&mut self, role: Role) -> Result<()> {
         let found = self.look().await?;
+        // A run that went on with a failover has not looked at the data before.
+        self.data_fits(&found, &self.environment.pair().await?).await?;
         let (cloud, id, name) = (
             &self.environment.cloud,
             &resize::host(&found, role)?.id,

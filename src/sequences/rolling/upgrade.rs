@@ -1,6 +1,6 @@
 //! `infra upgrade`: newer packages of the engine, and the restarts and reboots that upgrades ask for.
 
-use super::{Outcome, Work, answer, one_after_the_other, preview, serves};
+use super::{Outcome, Work, answer, one_after_the_other, preview, serves, under_way};
 use crate::decide::rolling::Needs;
 use crate::effects::host::engine::Layout;
 use crate::effects::host::upgrade;
@@ -10,6 +10,7 @@ use crate::effects::state::Held;
 use crate::effects::wait::{Look, Wait};
 use crate::model::error::{Error, ExitCode, Result};
 use crate::model::role::Role;
+use crate::model::state::State;
 use crate::sequences::arguments::Upgrade;
 use crate::sequences::context::{Context, Environment};
 use crate::sequences::setup::hosts::BOOT;
@@ -27,24 +28,16 @@ pub async fn run(context: &Context, arguments: &Upgrade) -> Result<ExitCode> {
         engine: Layout::of(context.config.redis.engine),
     };
     answer(context, &environment).await?;
-    if !arguments.confirmed.dry_run {
-        upgrading.refresh_lists().await?;
-    }
-    let all = up::needs(context, &environment).await?;
-    let mut steps = preview(&state, needs(&all), serves, |role, id| {
-        let has = |role| all.get(&role).filter(|needs| !needs.is_empty());
-        // The last host to be worked on has another role by then.
-        let needs = has(role).or_else(|| has(role.other()));
-        let needs: Vec<String> = needs.into_iter().flatten().map(ToString::to_string).collect();
-        format!("{role} {id}: {}, and wait until it is in sync again", needs.join("; "))
-    })?;
-    let pending = up::pending(context, &environment).await?;
-    steps.extend(pending.iter().map(|line| format!("as `infra up`: {line}")));
+    let steps = match under_way(&state) {
+        steps if steps.is_empty() => upgrading.plan(&state, serves, arguments.confirmed.dry_run).await?,
+        // Until the roles are clear again, nobody can say what belongs to which host.
+        steps => steps,
+    };
     if arguments.confirmed.dry_run {
         context.ui.report(json!({ "steps": steps }), &steps);
         return Ok(ExitCode::Done);
     }
-    if steps.is_empty() && state.failover.is_none() {
+    if steps.is_empty() {
         let lines = ["nothing to upgrade: the engines are the newest that apt knows, and no reboot is wanted"];
         context.ui.report(json!({ "done": [], "failovers": [] }), lines);
         return Ok(ExitCode::Done);
@@ -75,6 +68,24 @@ struct Upgrading<'a> {
 }
 
 impl Upgrading<'_> {
+    /// Returns what is ahead; empty if nothing is. A dry run leaves the lists of packages as they are.
+    async fn plan(&self, state: &State, serves: bool, dry_run: bool) -> Result<Vec<String>> {
+        if !dry_run {
+            self.refresh_lists().await?;
+        }
+        let all = up::needs(self.context, self.environment).await?;
+        let mut steps = preview(state, needs(&all), serves, |role, id| {
+            let has = |role| all.get(&role).filter(|needs| !needs.is_empty());
+            // The last host to be worked on has another role by then.
+            let needs = has(role).or_else(|| has(role.other()));
+            let needs: Vec<String> = needs.into_iter().flatten().map(ToString::to_string).collect();
+            format!("{role} {id}: {}, and wait until it is in sync again", needs.join("; "))
+        })?;
+        let pending = up::pending(self.context, self.environment).await?;
+        steps.extend(pending.iter().map(|line| format!("as `infra up`: {line}")));
+        Ok(steps)
+    }
+
     async fn refresh_lists(&self) -> Result<()> {
         let pair = self.environment.pair().await?;
         for role in Role::ALL {
