@@ -34,6 +34,7 @@ files! {
     "localcloud/lifecycle.py"
     "localcloud/needs.py"
     "localcloud/network.py"
+    "localcloud/network_acls.py"
     "localcloud/offerings.py"
     "localcloud/permissions.py"
     "localcloud/policy.py"
