@@ -156,12 +156,9 @@ impl Telling<'_> {
         }
         chapter("The master is lost, and the replica takes over by force");
         let master = self.runner.instance_of("master")?;
-        self.runner.power_off(&master)?;
-        self.step(
-            "forced failover",
-            false,
-            &[&["promote", "--force"], &CONFIRM[..]].concat(),
-        )?;
+        let lose = |runner: &Runner| runner.power_off(&master);
+        let force = [&["promote", "--force"], &CONFIRM[..]].concat();
+        self.step_after(lose, "forced failover", false, &force)?;
         chapter("The lost host is replaced");
         self.runner.terminate(&master)?;
         self.step("replaced", true, &["up", "--yes"])
@@ -169,9 +166,20 @@ impl Telling<'_> {
 
     /// Runs a command while the app writes, and notes what the app saw of it.
     fn step(&mut self, name: &'static str, planned: bool, command: &[&str]) -> Result<()> {
+        self.step_after(|_| Ok(()), name, planned, command)
+    }
+
+    /// The same, after something has happened that the command is the answer to.
+    fn step_after(
+        &mut self,
+        happen: impl FnOnce(&Runner) -> Result<()>,
+        name: &'static str,
+        planned: bool,
+        command: &[&str],
+    ) -> Result<()> {
         self.wait_for_writes()?;
-        // The loss of a host begins before its step: gaps and errors count from then on.
         let since = now_us()?;
+        happen(self.runner)?;
         let begun = Instant::now();
         let answer = self.runner.infra_json(self.config, command)?;
         let seconds = begun.elapsed().as_secs_f64();
