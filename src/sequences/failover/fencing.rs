@@ -5,7 +5,7 @@
 //! nothing; a write over a connection from before it, which is not answered any more, does. Without
 //! such a connection no ACL is set, and nothing is promoted.
 
-use super::witness::{SILENCE, Seen, Witness};
+use super::probe::{Probe, SILENCE, Seen};
 use crate::effects::cloud::{Cloud, ec2};
 use crate::effects::redis::Server;
 use crate::effects::wait::Pauses;
@@ -54,7 +54,7 @@ impl Fencing<'_> {
             return Ok(fenced);
         }
         let begun = Instant::now();
-        let mut witness = Witness::find(self.master).await;
+        let mut probe = Probe::find(self.master).await;
         let mut pauses = Pauses::even(self.patience, LOOK_AGAIN);
         // How it was asked to stop, and why it was not cut off.
         let (mut asked, mut objection): (Option<bool>, Option<Error>) = (None, None);
@@ -78,7 +78,7 @@ impl Fencing<'_> {
                 asked = Some(hard);
             }
             if objection.is_none() && begun.elapsed() >= cut_after(self.patience) {
-                match self.cut_off(witness.take(), step).await {
+                match self.cut_off(probe.take(), step).await {
                     Ok(fenced) => return Ok(fenced),
                     Err(error) => objection = Some(error),
                 }
@@ -113,19 +113,19 @@ impl Fencing<'_> {
     }
 
     /// Cuts the instance off. After a failure its subnet is as it was.
-    async fn cut_off(&self, witness: Option<Witness>, step: &Step) -> Result<Fenced> {
+    async fn cut_off(&self, probe: Option<Probe>, step: &Step) -> Result<Fenced> {
         let refused = |why: String| Error::failed("cut it off by a network ACL").because(why);
         let place = ec2::place_of(self.cloud, self.instance).await?;
         if let Some(objection) = place.objection() {
             return Err(refused(objection));
         }
         // Whoever was silent before proves nothing by being silent after.
-        let mut witness = self.answered(witness).await.ok_or_else(|| {
+        let mut probe = self.answered(probe).await.ok_or_else(|| {
             refused("no connection to its Redis answers, so no write over it can be seen to be cut off".into())
         })?;
         step.update(format!("cut off its subnet {} by a network ACL", place.subnet));
         let fence = ec2::cut_off(self.cloud, self.names, self.instance, &place).await?;
-        let seen = witness.is_silenced(IN_FORCE).await;
+        let seen = probe.is_silenced(IN_FORCE).await;
         if seen == Seen::Silent {
             return Ok(Fenced {
                 by: By::NetworkAcl,
@@ -148,13 +148,13 @@ impl Fencing<'_> {
         }))
     }
 
-    async fn answered(&self, witness: Option<Witness>) -> Option<Witness> {
-        if let Some(mut witness) = witness
-            && witness.write().await == Seen::Answered
+    async fn answered(&self, probe: Option<Probe>) -> Option<Probe> {
+        if let Some(mut probe) = probe
+            && probe.write().await == Seen::Answered
         {
-            return Some(witness);
+            return Some(probe);
         }
-        Witness::find(self.master).await
+        Probe::find(self.master).await
     }
 
     fn unproven(&self, state: &str, after: Duration, objection: Option<Error>) -> Error {

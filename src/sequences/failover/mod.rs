@@ -14,8 +14,8 @@
 mod fencing;
 mod figures;
 pub mod forced;
+mod probe;
 pub mod run;
-mod witness;
 mod work;
 
 pub use figures::Outcome;

@@ -12,7 +12,7 @@ const ANSWER: Duration = Duration::from_secs(1);
 /// A write that is not answered for so long does not get there.
 pub const SILENCE: Duration = Duration::from_secs(5);
 
-pub struct Witness(Connection);
+pub struct Probe(Connection);
 
 /// The outcome of a write over the connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,14 +24,14 @@ pub enum Seen {
     Broken,
 }
 
-impl Witness {
+impl Probe {
     /// Returns a connection over which a write was answered; `None` if there is none.
     pub async fn find(server: &Server) -> Option<Self> {
         let connecting = tokio::time::timeout(3 * ANSWER, server.connect(0)).await;
         let mut connection = connecting.ok()?.ok()?;
         connection.answer_within(ANSWER);
-        let mut witness = Witness(connection);
-        (witness.write().await == Answered).then_some(witness)
+        let mut probe = Probe(connection);
+        (probe.write().await == Answered).then_some(probe)
     }
 
     /// Tries a write that leaves no trace: the removal of a key that nobody has.
@@ -85,30 +85,30 @@ mod tests {
     #[tokio::test]
     async fn silence_is_told_from_an_answer_and_from_a_connection_that_is_closed() {
         let mut server = TestServer::start(&[]).await;
-        let mut witness = Witness::find(&server.server()).await.unwrap();
-        assert_eq!(witness.write().await, Answered);
-        assert_eq!(witness.is_silenced(Duration::from_millis(300)).await, Answered);
+        let mut probe = Probe::find(&server.server()).await.unwrap();
+        assert_eq!(probe.write().await, Answered);
+        assert_eq!(probe.is_silenced(Duration::from_millis(300)).await, Answered);
         // The kernel goes on taking bytes for it, as a network does that drops them.
         server.halt();
         let begun = Instant::now();
-        assert_eq!(witness.is_silenced(Duration::ZERO).await, Silent);
+        assert_eq!(probe.is_silenced(Duration::ZERO).await, Silent);
         assert!(begun.elapsed() >= SILENCE - ANSWER, "{:?}", begun.elapsed());
-        assert!(Witness::find(&server.server()).await.is_none());
+        assert!(Probe::find(&server.server()).await.is_none());
         server.resume();
-        assert_eq!(witness.write().await, Answered);
+        assert_eq!(probe.write().await, Answered);
         server.kill();
-        assert_eq!(witness.is_silenced(Duration::ZERO).await, Broken);
-        assert!(Witness::find(&server.server()).await.is_none());
+        assert_eq!(probe.is_silenced(Duration::ZERO).await, Broken);
+        assert!(Probe::find(&server.server()).await.is_none());
     }
 
     #[tokio::test]
     async fn a_refused_write_is_an_answer_and_a_paused_one_is_none() {
         let server = TestServer::start(&[]).await;
-        let mut witness = Witness::find(&server.server()).await.unwrap();
+        let mut probe = Probe::find(&server.server()).await.unwrap();
         server.run::<String>("REPLICAOF 127.0.0.1 1").await;
-        assert_eq!(witness.write().await, Answered);
+        assert_eq!(probe.write().await, Answered);
         server.run::<String>("REPLICAOF NO ONE").await;
         server.run::<String>("CLIENT PAUSE 60000 WRITE").await;
-        assert!(Witness::find(&server.server()).await.is_none());
+        assert!(Probe::find(&server.server()).await.is_none());
     }
 }
