@@ -54,10 +54,9 @@ impl Fencing<'_> {
             return Ok(fenced);
         }
         let begun = Instant::now();
-        let mut probe = Probe::find(self.master).await;
         let mut pauses = Pauses::even(self.patience, LOOK_AGAIN);
-        // How it was asked to stop, and why it was not cut off.
-        let (mut asked, mut objection): (Option<bool>, Option<Error>) = (None, None);
+        // The connection for the proof, how it was asked to stop, and why it was not cut off.
+        let (mut probe, mut asked, mut objection): (Option<Probe>, Option<bool>, Option<Error>) = (None, None, None);
         loop {
             // EC2 forgets an instance some time after its end.
             let state = ec2::state_of(self.cloud, self.instance).await?;
@@ -69,6 +68,10 @@ impl Fencing<'_> {
                 });
             }
             step.update(format!("EC2 says that it is {state}"));
+            // One that is stopped already is not waited for.
+            if asked.is_none() {
+                probe = Probe::find(self.master).await;
+            }
             let hard = begun.elapsed() >= hard_after(self.patience);
             if asked.is_none_or(|asked| hard && !asked) {
                 // One that is on its way down, or up, refuses; EC2 is asked again.
