@@ -19,7 +19,7 @@ CACHE := $(or $(INFRA_SANDBOX_CACHE),$(HOME)/.cache/infra-sandbox)
 
 # The tests kill the program where they want to; no other build can be.
 TEST_FEATURES := --features infra/fault-points
-test test-aws test-cutover test-life soak test-refusals test-security: FEATURES := $(TEST_FEATURES)
+test test-aws test-cutover test-life soak test-effects test-refusals test-security: FEATURES := $(TEST_FEATURES)
 RUNNER := $(if $(SUDO),CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER='$(SUDO)')
 
 ROUNDS ?= 3
@@ -30,7 +30,7 @@ CARGO := env -u MAKEFLAGS -u MFLAGS cargo
 # The target of `make` without one.
 .DEFAULT_GOAL := build
 
-.PHONY: help agent deny install bench demo demo-life test test-aws test-cutover test-life soak test-refusals test-security test-sources build check typos tools image image-alone clean-sandbox
+.PHONY: help agent deny install bench demo demo-life test test-aws test-cutover test-life soak test-effects test-refusals test-security test-sources build check typos tools image image-alone clean-sandbox
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -74,6 +74,10 @@ test-life: image ## kill a failover at each of its effects; takes about an hour
 # The sample of test-life, in which both hosts stay at the memory limit of a t3.micro for ten minutes, with backups and rewrites going on.
 soak: image ## ten minutes at the memory limit of the instances, backups going on
 	$(RUNNER) LIFE_SOAK_MINUTES=10 cargo test --workspace --locked $(FEATURES) --test life -- --nocapture
+
+# A hundred thousand random writes to each engine, with MONITOR on one side; a part of `make test` is a sample of it.
+test-effects: ## random writes to each engine: whatever changes, MONITOR marks
+	EFFECTS_COMMANDS=100000 cargo test --workspace --locked $(FEATURES) --test copy effects -- --nocapture
 
 # Every change that a cutover asks the platform for, refused in every way; a part of `make test` is a sample of it. About twelve minutes.
 test-refusals: build ## refuse every change that a cutover asks the platform for; about twelve minutes

@@ -229,7 +229,7 @@ pub struct SweepReport {
     pub watch: Option<WatchReport>,
 }
 
-/// What the copy knows of the source's writes.
+/// The copy's knowledge of the source's writes.
 #[derive(Clone, Debug, Default, Deserialize, Serialize, PartialEq, Eq)]
 pub struct WatchReport {
     pub kind: WatchKind,

@@ -175,7 +175,7 @@ pub(crate) fn keys(keys: Keys, arguments: &[Argument]) -> Option<Vec<Touched>> {
             (end < arguments.len()).then(|| selected((place + 1..=end).map(|at| arguments.get(at))))?
         }
         Keys::Streams => {
-            let first = option(arguments, 1, &["STREAMS"])?;
+            let first = first_stream(arguments)?;
             let count = arguments.len().checked_sub(first)? / 2;
             selected((first..first + count).map(|at| arguments.get(at)))
         }
@@ -221,6 +221,22 @@ fn copied(arguments: &[Argument]) -> Option<Vec<Touched>> {
         Some(at) => Place::Database(arguments.get(at).and_then(number)?),
     };
     Some(vec![touched(place, arguments.get(2))?])
+}
+
+/// Returns the position of the first stream of XREADGROUP. A group may be named as the word that stands
+/// before it, so every option is walked over; `None` if one is not known.
+fn first_stream(arguments: &[Argument]) -> Option<usize> {
+    let mut at = 1;
+    loop {
+        let word = arguments.get(at)?.bytes()?.to_ascii_uppercase();
+        at += match word.as_slice() {
+            b"STREAMS" => return Some(at + 1),
+            b"NOACK" => 1,
+            b"BLOCK" | b"COUNT" | b"CLAIM" => 2,
+            b"GROUP" => 3,
+            _ => return None,
+        };
+    }
 }
 
 /// GET and BY patterns of SORT may be the word STORE itself, so every such word counts.

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 /// How long a copy may take to begin.
 const STARTING: Duration = Duration::from_secs(10);
 
-/// What is asked of a copy.
+/// The kinds of requests to a copy.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Serialize, PartialEq, Eq)]
 #[serde(rename_all = "kebab-case")]
 pub enum Wish {

@@ -137,12 +137,14 @@ fn fill(template: &str, dice: &mut Dice, other: u16, payload: &[u8]) -> Vec<Vec<
         let mut letters = word.chars();
         match (letters.next(), letters.next(), letters.next()) {
             (Some('$'), Some(kind), None) => key(kind, dice),
-            (Some('#'), None, None) => dice.roll(4).to_string().into_bytes(),
-            (Some('%'), None, None) => format!("m{}", dice.roll(4)).into_bytes(),
             (Some('@'), None, None) => dice.roll(DATABASES as usize).to_string().into_bytes(),
             (Some('~'), None, None) => other.to_string().into_bytes(),
             (Some('^'), None, None) => payload.to_vec(),
-            _ => word.as_bytes().to_vec(),
+            _ => match (word.strip_suffix('#'), word.strip_suffix('%')) {
+                (Some(before), _) => format!("{before}{}", dice.roll(4)).into_bytes(),
+                (_, Some(before)) => format!("{before}m{}", dice.roll(4)).into_bytes(),
+                (None, None) => word.as_bytes().to_vec(),
+            },
         }
     };
     template.split(' ').map(|one| word(one, dice)).collect()

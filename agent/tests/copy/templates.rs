@@ -11,7 +11,8 @@ pub const TYPES: &[char] = &['s', 'i', 'b', 'p', 'l', 'e', 'h', 'z', 'g', 'x', '
 pub const SETTINGS: &[&str] = &[
     "SET $s value#", "SET $i #", "SETBIT $b # 1", "PFADD $p % %", "RPUSH $l % % %", "SADD $e % % %",
     "HSET $h % # % #", "ZADD $z 1 % 2 %", "GEOADD $g 1.# 2.# %", "XADD $x * field %",
-    "XGROUP CREATE $x group 0 MKSTREAM", "XREADGROUP GROUP group reader STREAMS $x >", "EXPIRE $s 1000", "XADD $y 0-# field %",
+    "XGROUP CREATE $x group 0 MKSTREAM", "XREADGROUP GROUP group reader STREAMS $x >", "EXPIRE $s 1000",
+    "HEXPIRE $h 1000 FIELDS 1 %", "XADD $y 0-# field %",
     "XGROUP CREATE $y group 0 MKSTREAM", "XREADGROUP GROUP group reader# STREAMS $y >", "DEL $y", "DEL $n",
 ];
 

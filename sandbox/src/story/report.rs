@@ -60,6 +60,10 @@ pub struct Report {
     pub app_write_gap_ms: f64,
     pub keys_compared: u64,
     pub late_writes: u64,
+    /// `replication` or `copy`; `None` if an earlier command compared.
+    pub follow: Option<&'static str>,
+    /// The watch that told which keys were written meanwhile.
+    pub watch: Option<String>,
     pub seconds: Seconds,
     /// The checker's own verdict on the ledgers.
     #[serde(skip)]
@@ -69,6 +73,7 @@ pub struct Report {
 impl Report {
     pub fn new(conditions: Conditions, switched: &Value, judged: &Judged, seconds: Seconds) -> Result<Self> {
         let figures = &judged.figures;
+        let watch: Option<String> = read(switched, "watch")?;
         Ok(Report {
             schema_version: 1,
             conditions,
@@ -81,6 +86,11 @@ impl Report {
             app_write_gap_ms: read(figures, "app_write_gap_ms")?,
             keys_compared: read(switched, "keys_compared")?,
             late_writes: read(switched, "late_writes")?,
+            follow: watch.as_deref().map(|watch| match watch {
+                "replication stream" => "replication",
+                _ => "copy",
+            }),
+            watch,
             seconds,
             is_clean: judged.is_clean,
         })
@@ -125,6 +135,11 @@ impl Report {
             format!("  keys compared         {:>10}", self.keys_compared),
             format!("  late writes           {:>10}", self.late_writes),
             format!("  the app left          {:>10}", self.conditions.source),
+            format!("  followed by           {:>10}", self.follow.unwrap_or("not told")),
+            format!(
+                "  watch                 {:>10}",
+                self.watch.as_deref().unwrap_or("not told")
+            ),
             format!("  seconds               {}", seconds.join("  ")),
             format!(
                 "  platform's delays at  {:>10} of the real ones",
@@ -164,6 +179,34 @@ mod tests {
             rtt_ms: 80,
         };
         Report::new(conditions, &switched, &judged, Seconds::default()).unwrap()
+    }
+
+    #[test]
+    fn the_report_names_how_the_source_was_followed_and_watched() {
+        let judged = Judged {
+            is_clean: true,
+            figures: json!({
+                "acknowledged": 1, "lost": 0, "duplicated": 0, "unexplained": 0, "client_errors": 0,
+                "app_write_gap_ms": 1.0,
+            }),
+        };
+        for (watch, follow) in [
+            (json!("replication stream"), Some("replication")),
+            (json!("MONITOR"), Some("copy")),
+            (json!("none"), Some("copy")),
+            (json!(null), None),
+        ] {
+            let conditions = Conditions {
+                source: "cloud".to_owned(),
+                fence: Fence::Platform,
+                time_scale: 1.0,
+                rtt_ms: 0,
+            };
+            let switched = json!({"fenced_ms": 400, "keys_compared": 1_000, "late_writes": 0, "watch": watch});
+            let report = Report::new(conditions, &switched, &judged, Seconds::default()).unwrap();
+            assert_eq!(report.follow, follow, "{watch}");
+            assert_eq!(report.watch.as_deref(), watch.as_str());
+        }
     }
 
     #[test]

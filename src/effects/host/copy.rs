@@ -101,7 +101,7 @@ pub async fn look(session: &Session) -> Result<Option<CopyStatus>> {
     status_file::read(session, STATUS, "copy").await
 }
 
-/// What is asked of the copy.
+/// A request to the copy.
 #[derive(Clone, Copy, Debug)]
 pub struct Asked {
     pub wish: Wish,

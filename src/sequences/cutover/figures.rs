@@ -22,8 +22,8 @@ pub struct Outcome {
     pub keys_compared_in_fence: Option<u64>,
     /// Writes that the source took after the fence; `None` if its stream was not watched.
     pub late_writes: Option<u64>,
-    /// What told which keys were written while the source was followed; `None` if nothing was
-    /// compared.
+    /// The watch that told which keys were written while the source was followed; `None` if this run
+    /// compared nothing.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub watch: Option<&'static str>,
     /// Late writes were looked for by a second comparison, since no stream of the source was watched.

@@ -51,7 +51,6 @@ impl<R: Record, P: Pair> Cutover<R, P> {
             ),
         });
         self.outcome.notes.extend(comparison.later_said());
-        self.outcome.watch = Some(baseline.watch_name());
         self.reached.compared(baseline);
         Ok(())
     }
@@ -95,6 +94,7 @@ impl<R: Record, P: Pair> Cutover<R, P> {
         let step = self.setup.ui.step("prove");
         let (fence, sides, baseline) = self.reached.fenced_comparison()?;
         let watched = baseline.is_watched();
+        self.outcome.watch = Some(baseline.watch_name());
         // The bucket confirms the lock meanwhile, since the promotion follows the proof at once.
         let setup = &mut self.setup;
         let proving = async {

@@ -4,7 +4,7 @@ use super::{age_text, unseen};
 use crate::decide::preflight::Finding;
 use crate::model::error::Result;
 use crate::model::size;
-use infra_agent::record::{CopyPhase, CopyStatus};
+use infra_agent::record::{CopyPhase, CopyStatus, WatchKind};
 use jiff::Timestamp;
 use serde::Serialize;
 use std::time::Duration;
@@ -34,12 +34,39 @@ pub(super) struct CopyView {
     deletions_held: u64,
     refused: u64,
     why: Option<String>,
+    /// The watch that tells which keys are written; `None` from an older copy.
+    watch: Option<Watching>,
+}
+
+#[derive(Serialize)]
+struct Watching {
+    kind: WatchKind,
+    /// The reason why there is none.
+    why: Option<String>,
+    /// Every key that is not marked has been copied.
+    whole: bool,
+    /// Keys that were written and not yet copied again.
+    marked: u64,
+    /// How often it broke since the copy started.
+    breaks: u64,
 }
 
 impl CopyView {
+    /// Returns true if written keys are copied at once, without another sweep.
+    fn follows(&self) -> bool {
+        let watch = self.watch.as_ref();
+        watch.is_some_and(|watch| watch.kind == WatchKind::Monitor && watch.whole)
+    }
+
     pub(super) fn line(&self) -> String {
         match (&self.why, self.seconds_behind) {
             (Some(why), _) if !self.connected => format!("copy: not connected to {}: {why}", self.source),
+            _ if self.follows() => format!(
+                "copy: follows {} by MONITOR, {} written keys are on their way, {} breaks",
+                self.source,
+                size::count(self.watch.as_ref().map_or(0, |watch| watch.marked)),
+                size::count(self.watch.as_ref().map_or(0, |watch| watch.breaks)),
+            ),
             (_, Some(seconds)) if self.sweeps > 0 => format!(
                 "copy: {} sweeps of {}, the last ended {} ago, took {} ({} keys a second) and found {} changed keys",
                 size::count(self.sweeps),
@@ -138,13 +165,20 @@ pub(super) fn judge(
         deletions_held,
         refused,
         why: status.trouble,
+        watch: status.watch.map(|watch| Watching {
+            kind: watch.kind,
+            why: watch.why,
+            whole: watch.whole,
+            marked: watch.marked,
+            breaks: watch.breaks,
+        }),
     })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use infra_agent::record::SweepReport;
+    use infra_agent::record::{SweepReport, WatchReport};
 
     const NOW: i64 = 1_764_000_000;
 
@@ -191,6 +225,25 @@ mod tests {
             "{line}"
         );
         assert_eq!(alarms, [] as [&str; 0]);
+    }
+
+    #[test]
+    fn a_watched_copy_says_what_is_on_its_way() {
+        let watched = CopyStatus {
+            watch: Some(WatchReport {
+                kind: WatchKind::Monitor,
+                whole: true,
+                marked: 12,
+                breaks: 1,
+                ..WatchReport::default()
+            }),
+            ..status(Some(SweepReport::default()))
+        };
+        let line = judged(watched, true).0.unwrap();
+        assert!(
+            line.contains("by MONITOR, 12 written keys") && line.contains("1 breaks"),
+            "{line}"
+        );
     }
 
     #[test]

@@ -36,6 +36,14 @@ fn requests_name_the_keys_that_they_may_change() {
         ("SORT a", Change::Nothing),
         ("GEORADIUS a 1 1 5 km STORE b", here(&["b"])),
         ("XREADGROUP GROUP g c COUNT 1 STREAMS a b > >", here(&["a", "b"])),
+        (
+            "XREADGROUP BLOCK 5 GROUP streams streams NOACK streams a >",
+            here(&["a"]),
+        ),
+        (
+            "XREADGROUP GROUP g c LATER 1 STREAMS a >",
+            Change::Everything { flushed: false },
+        ),
         ("XAUTOCLAIM a g c 0 0", here(&["a"])),
         ("MIGRATE h 1 a 0 5", here(&["a"])),
         ("MIGRATE h 1 x 0 5 KEYS a b", here(&["a", "b"])),

@@ -22,12 +22,14 @@ const HEADROOM: u64 = 64 << 20;
 /// Commands that servers hide from MONITOR in part, and that change no key.
 const HIDDEN: &[&str] = &[
     "acl",
+    "auth",
     "bgrewriteaof",
     "bgsave",
     "client",
     "cluster",
     "config",
     "failover",
+    "hello",
     "lastsave",
     "latency",
     "memory",
@@ -71,7 +73,7 @@ pub struct Prober {
     evicted: Option<u64>,
 }
 
-/// What a barrier found.
+/// The findings of a barrier.
 pub struct Barrier {
     /// Requests before it that may have changed something.
     pub writes: u64,

@@ -87,7 +87,7 @@ impl Watch {
         line.read(&self.shared, id)?;
         let mut prober = Prober::new(link, id);
         prober.find_waiters(&self.shared)?;
-        // Nothing is known between the two: the second one validates what was shown.
+        // The second one validates what was shown since the first.
         prober.barrier(&self.shared)?;
         prober.barrier(&self.shared)?;
         self.shared.lock().validate();

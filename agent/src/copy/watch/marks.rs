@@ -10,7 +10,7 @@ use wire::stream::Argument;
 
 /// Beyond so many keys, or bytes of their names, a new sweep is shorter than a list.
 const MOST_KEYS: usize = 200_000;
-const MOST_BYTES: usize = 32 << 20;
+const MOST_BYTES: usize = 16 << 20;
 /// Names of commands that are counted apart; servers have some hundreds.
 const MOST_NAMES: usize = 4096;
 
@@ -61,7 +61,7 @@ pub struct Token {
     pub flushed: bool,
 }
 
-/// What one watch knows. Another watch begins with another value.
+/// The knowledge of one watch. Another watch begins with another value.
 #[derive(Debug, Default)]
 pub struct Marks {
     /// Empty while there is none.
