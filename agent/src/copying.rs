@@ -3,7 +3,7 @@
 use crate::clock;
 use crate::tunnel::Target;
 use anyhow::{Context, Result};
-use infra_agent::copy::{self, Login, Options, Request, Stream, Wish};
+use infra_agent::copy::{self, Login, Options, Prefix, Request, Stream, Wish};
 use std::net::TcpStream;
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
@@ -28,6 +28,9 @@ pub struct Copy {
     /// Bytes that the master may use
     #[arg(long)]
     memory: Option<u64>,
+    /// The beginning of names of keys that are not copied, in hexadecimal
+    #[arg(long)]
+    leave_out: Vec<Prefix>,
     /// The folder for the place in a sweep
     #[arg(long)]
     home: PathBuf,
@@ -87,6 +90,7 @@ pub fn run(arguments: &Copy) -> Result<()> {
         tries_again: false,
         rate: arguments.rate,
         memory: arguments.memory,
+        left_out: arguments.leave_out.clone(),
         home: arguments.home.clone(),
         control: arguments.control.clone(),
         status: arguments.status.clone(),

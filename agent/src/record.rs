@@ -218,6 +218,18 @@ pub struct SweepReport {
     pub first_refused: Option<String>,
     /// Bytes of the largest key, as far as the source says.
     pub largest: u64,
+    /// Keys that were copied in parts, since they are large.
+    #[serde(default)]
+    pub in_parts: u64,
+    /// Keys that were read by their types, since the master does not know the source's format.
+    #[serde(default)]
+    pub by_type: u64,
+    /// Large keys that changed whenever they were read: the master has a mixture until the next sweep.
+    #[serde(default)]
+    pub unsettled: u64,
+    /// Keys that were left out by their names.
+    #[serde(default)]
+    pub left_out: u64,
     /// True if the functions were read too.
     pub functions: bool,
     /// By how much the master's clock is ahead of the source's; `None` if one does not say.

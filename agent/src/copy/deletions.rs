@@ -1,6 +1,7 @@
 //! Keys that the target has and the source has not. Few of them are removed at every sweep; many at
 //! once may mean that the source lost its data, and then the target is the last that has it.
 
+use super::left_out::{self, Prefix};
 use super::remembered::Remembered;
 use super::source::Source;
 use super::target::Target;
@@ -8,14 +9,19 @@ use anyhow::Result;
 
 /// This many keys may always go.
 const FEW: u64 = 100;
-/// More names than this are not kept in memory: so many deletions are held in any case.
-const MOST: usize = 200_000;
+/// More bytes of names than this are not kept in memory. The rest goes at the next sweep.
+const MOST_BYTES: usize = 8 << 20;
+/// Bytes that a name takes besides its own.
+const OVERHEAD: usize = 48;
+/// Keys of one command, and of one round trip to the source.
 const STEP: usize = 500;
+const ROUND: usize = 10_000;
 
 /// The keys that the source no longer has.
 #[derive(Default)]
 pub struct Gone {
     keys: Vec<(u32, Vec<Vec<u8>>)>,
+    bytes: usize,
     count: u64,
     /// Keys that the target had.
     looked_at: u64,
@@ -33,26 +39,35 @@ impl Gone {
 
     fn add(&mut self, database: u32, keys: Vec<Vec<u8>>) {
         self.count += keys.len() as u64;
-        let kept: usize = self.keys.iter().map(|(_, keys)| keys.len()).sum();
-        if !keys.is_empty() && kept < MOST {
+        if !keys.is_empty() && self.bytes < MOST_BYTES {
+            self.bytes += keys.iter().map(|key| key.len() + OVERHEAD).sum::<usize>();
             self.keys.push((database, keys));
         }
     }
 }
 
 /// Walks through the target. Returns `None` if it was interrupted.
-pub fn find(source: &mut Source, target: &mut Target, interrupted: &mut dyn FnMut() -> bool) -> Result<Option<Gone>> {
+pub fn find(
+    source: &mut Source,
+    target: &mut Target,
+    left_out: &[Prefix],
+    interrupted: &mut dyn FnMut() -> bool,
+) -> Result<Option<Gone>> {
     let mut gone = Gone::default();
     for (database, _) in target.look()?.keys {
         target.select(database)?;
         let selectable = source.select(database)?;
-        let mut cursor = 0;
+        let (mut cursor, mut round) = (0, Vec::new());
         loop {
-            let (next, keys) = target.scan(cursor)?;
+            let (next, mut keys) = target.scan(cursor)?;
+            left_out::remove(&mut keys, left_out);
             gone.looked_at += keys.len() as u64;
-            let missing = if selectable { missing(source, &keys)? } else { keys };
-            gone.add(database, missing);
+            round.append(&mut keys);
             cursor = next;
+            if cursor == 0 || round.len() >= ROUND {
+                let keys = std::mem::take(&mut round);
+                gone.add(database, if selectable { missing(source, keys)? } else { keys });
+            }
             if cursor == 0 {
                 break;
             }
@@ -64,10 +79,15 @@ pub fn find(source: &mut Source, target: &mut Target, interrupted: &mut dyn FnMu
     Ok(Some(gone))
 }
 
-fn missing(source: &mut Source, keys: &[Vec<u8>]) -> Result<Vec<Vec<u8>>> {
-    let there = source.has(keys)?;
-    let missing = keys.iter().zip(there).filter(|(_, there)| !there);
-    Ok(missing.map(|(key, _)| key.clone()).collect())
+fn missing(source: &mut Source, mut keys: Vec<Vec<u8>>) -> Result<Vec<Vec<u8>>> {
+    let groups = source.counts(keys.chunks(STEP))?;
+    let mut whole = groups
+        .iter()
+        .flat_map(|(is_whole, keys)| std::iter::repeat_n(*is_whole, *keys));
+    keys.retain(|_| whole.next() != Some(true));
+    let mut there = source.has(&keys)?.into_iter();
+    keys.retain(|_| there.next() == Some(false));
+    Ok(keys)
 }
 
 /// Removes what is still missing. Returns how many keys went.
@@ -78,11 +98,8 @@ pub fn apply(source: &mut Source, target: &mut Target, gone: Gone, remembered: &
         let selectable = source.select(database)?;
         for keys in keys.chunks(STEP) {
             // A key may have come back since the walk.
-            let missing = if selectable {
-                missing(source, keys)?
-            } else {
-                keys.to_vec()
-            };
+            let keys = keys.to_vec();
+            let missing = if selectable { missing(source, keys)? } else { keys };
             for key in &missing {
                 remembered.forget(database, key);
             }

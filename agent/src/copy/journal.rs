@@ -17,12 +17,17 @@ pub struct Journal {
     /// The database that is being read; `None` between two sweeps.
     pub database: Option<u32>,
     pub cursor: u64,
+    /// How the names of temporary keys on the target begin; empty until one is chosen.
+    #[serde(default)]
+    pub temporary: String,
 }
 
 impl Journal {
-    pub fn of(run_id: &str) -> Self {
+    /// Begins anew for another process of the source.
+    pub fn of(run_id: &str, temporary: String) -> Self {
         Journal {
             source_run_id: run_id.into(),
+            temporary,
             ..Journal::default()
         }
     }

@@ -1,9 +1,10 @@
 //! A connection that speaks Redis's protocol in batches: all requests are written, then every
 //! answer is read. One answer is in memory at a time, unless the caller keeps them.
 
+use super::answers;
 use super::login::{CLIENT_NAME, Login};
 use anyhow::{Context, Result, bail};
-use redis::{Parser, Value};
+use redis::Value;
 use std::io::{BufReader, Read, Write};
 use wire::resp;
 
@@ -19,7 +20,6 @@ const BUFFER: usize = 256 << 10;
 
 pub struct Link {
     stream: BufReader<Box<dyn Stream>>,
-    parser: Parser,
     requests: Vec<u8>,
     asked: usize,
     name: &'static str,
@@ -29,7 +29,6 @@ impl Link {
     pub fn new(stream: Box<dyn Stream>, name: &'static str) -> Self {
         Link {
             stream: BufReader::with_capacity(BUFFER, stream),
-            parser: Parser::new(),
             requests: Vec::new(),
             asked: 0,
             name,
@@ -78,14 +77,17 @@ impl Link {
 
     /// Reads one answer of the batch. An error that the server says is a value.
     pub fn answer(&mut self) -> Result<Value> {
+        self.answer_within(usize::MAX)?
+            .with_context(|| format!("hear from the {}: the answer is endless", self.name))
+    }
+
+    /// As `answer`; `None` if it takes more than so many bytes of memory. It is read to its end then.
+    pub fn answer_within(&mut self, most: usize) -> Result<Option<Value>> {
         self.asked = self
             .asked
             .checked_sub(1)
             .context("read an answer that nobody asked for")?;
-        match self.parser.parse_value(&mut self.stream) {
-            Ok(value) => Ok(value),
-            Err(error) => Err(error).with_context(|| format!("hear from the {}", self.name)),
-        }
+        answers::read(&mut self.stream, most).with_context(|| format!("hear from the {}", self.name))
     }
 
     /// Sends the batch and returns all answers.

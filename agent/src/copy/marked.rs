@@ -1,5 +1,6 @@
 //! Copies the keys that the watch has marked.
 
+use super::left_out;
 use super::sweep::Sweep;
 use crate::record::SweepReport;
 use anyhow::Result;
@@ -24,10 +25,11 @@ impl Sweep<'_> {
         let (begun, mut left) = (Instant::now(), watch.marked());
         while left > 0 && begun.elapsed() < TURN {
             // The marks are gone before the keys are read: a write in between marks them again.
-            let Some((database, keys)) = watch.some(STEP.min(left)) else {
+            let Some((database, mut keys)) = watch.some(STEP.min(left)) else {
                 break;
             };
             left -= keys.len();
+            left_out::remove(&mut keys, self.left_out);
             if let Err(error) = self.again(database, &keys, report) {
                 watch.again(database, keys);
                 return Err(error);
@@ -44,9 +46,9 @@ impl Sweep<'_> {
     fn again(&mut self, database: u32, keys: &[Vec<u8>], report: &mut SweepReport) -> Result<()> {
         let selectable = self.source.select(database)?;
         if selectable {
-            self.keys(database, keys, report)?;
+            self.keys(database, keys.to_vec(), report)?;
         }
-        self.written(report)?;
+        self.written(database, report)?;
         let mut gone = Vec::new();
         let there = if selectable {
             self.source.has(keys)?

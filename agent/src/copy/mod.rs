@@ -1,10 +1,15 @@
 //! The copy: follows a source that lets nobody replicate. It reads keys by ordinary commands and
 //! writes them to the master, again and again, until it is told to stop.
 //!
-//! A [`sweep`] walks through all keys of the [`source`] and writes to the [`target`] what is new or
-//! other than it was; [`deletions`] removes what the source no longer has. [`remembered`] knows
+//! A [`sweep`] makes a [`walk`] through all keys of the [`source`] and writes to the [`target`] what is
+//! new or other than it was; [`deletions`] removes what the source no longer has. [`remembered`] knows
 //! what the target got, [`journal`] where a sweep stood, [`pace`] how fast the source may be asked,
-//! [`control`] who wants a sweep now. [`link`] speaks the protocol over any stream.
+//! [`control`] who wants a sweep now. [`link`] speaks the protocol over any stream, and [`answers`]
+//! reads what comes back.
+//!
+//! A key is copied in one of three ways, which [`keys`] chooses: as DUMP gives it ([`reads`]), by its
+//! type if the target does not know that format ([`by_type`]), or in [`parts`] if it is large. What
+//! is not written by one command is built under a temporary name ([`building`]).
 //!
 //! One thread and one connection do all writes to the target, so two copies of a key are never
 //! under way at once. Any failure ends the process's connections; the next attempt first disconnects
@@ -17,21 +22,31 @@
 //! sweep runs without a watch. The cutover fences the source then, asks for one more sweep, and
 //! compares everything.
 
+mod answers;
+mod building;
+mod by_type;
 mod control;
 mod deletions;
 mod journal;
+mod keys;
+mod kind;
+mod left_out;
 mod link;
 mod login;
 mod marked;
 mod pace;
+mod parts;
+mod reads;
 mod remembered;
 mod shared;
 mod source;
 mod sweep;
 mod target;
+mod walk;
 mod watch;
 
 pub use control::{Request, Wish, ask};
+pub use left_out::Prefix;
 pub use link::{Dial, Stream};
 pub use login::{CLIENT_NAME, Login};
 pub use watch::Connect;
@@ -76,6 +91,8 @@ pub struct Options {
     pub rate: u64,
     /// Bytes that the target may use; a target that evicts would lose keys that nobody misses.
     pub memory: Option<u64>,
+    /// Keys whose names begin so are not copied, and not deleted.
+    pub left_out: Vec<Prefix>,
     /// The folder for the journal.
     pub home: PathBuf,
     /// The socket on which sweeps are asked for.
@@ -175,13 +192,19 @@ impl Copy<'_> {
 
     fn connect(&mut self) -> Result<(Source, Target, Journal)> {
         // The target first: what an earlier connection left there is ended before anything is read.
-        let target = Target::connect(&self.options.target, &self.options.target_login)?;
+        let mut target = Target::connect(&self.options.target, &self.options.target_login)?;
         let source = Source::connect(&self.options.source, &self.options.source_login)?;
         let mut journal = Journal::load(&self.options.home)?;
         if journal.source_run_id != source.run_id() {
             // Keys of another process have nothing to do with the place in the old one.
-            journal = Journal::of(source.run_id());
+            journal = Journal::of(source.run_id(), journal.temporary);
         }
+        if journal.temporary.is_empty() {
+            journal.temporary = building::new_prefix();
+        }
+        // The names are known before the first of them is used.
+        journal.save(&self.options.home)?;
+        target.use_names(&journal.temporary)?;
         let mut status = self.shared.lock();
         status.source_run_id = source.run_id().into();
         status.sweeps = journal.sweeps;
@@ -332,13 +355,16 @@ impl Copy<'_> {
         journal: &'b mut Journal,
         rate: Option<u64>,
     ) -> sweep::Sweep<'b> {
+        source.set_pace(pace::Pace::new(rate));
         sweep::Sweep {
             source,
             target,
             journal,
             remembered: &mut self.remembered,
             shared: &self.shared,
-            pace: pace::Pace::new(rate),
+            rate,
+            later: keys::Later::default(),
+            left_out: &self.options.left_out,
             home: &self.options.home,
             memory: self.options.memory,
             watch: self.watch.as_ref(),
@@ -366,7 +392,9 @@ impl Copy<'_> {
             remembered: &mut self.remembered,
             shared: &self.shared,
             // A sweep inside the fence is as quick as it can be: the app waits for it.
-            pace: pace::Pace::new(request.is_none().then_some(self.options.rate)),
+            rate: request.is_none().then_some(self.options.rate),
+            later: keys::Later::default(),
+            left_out: &self.options.left_out,
             home: &self.options.home,
             memory: self.options.memory,
             watch: self.watch.as_ref(),

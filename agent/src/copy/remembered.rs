@@ -1,19 +1,23 @@
 //! A digest of each key as it was written to the target. A key that is still the same is not written again:
 //! every sweep would fill the master's log otherwise.
 
+use super::parts::Digest;
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
 
-/// Further keys are not remembered, and are written at every sweep. This many take about 40 MB.
-const MOST: usize = 700_000;
+/// Further keys are not remembered, and are written at every sweep. This many take about 26 MB; one more
+/// would double that.
+const MOST: usize = 900_000;
 /// Computed ends of one key may differ by this much, since two clocks were read for each.
-const NEAR_MS: i64 = 500;
+const NEAR_MS: u64 = 500;
+/// Stands for a key that never ends.
+const NEVER: i64 = i64::MAX;
 
 #[derive(Clone, Copy)]
 struct Value {
     digest: u64,
-    /// When it expires, milliseconds since 1970; `None` for never.
-    expires: Option<i64>,
+    /// When it expires, milliseconds since 1970, or [`NEVER`].
+    expires: i64,
 }
 
 #[derive(Default)]
@@ -29,24 +33,45 @@ pub struct Remembered {
 impl Remembered {
     /// Returns true if the target got this value of the key, and nothing else since.
     pub fn has(&self, database: u32, key: &[u8], payload: &[u8], expires: Option<i64>) -> bool {
+        self.is(database, key, self.contents.hash_one(payload), expires)
+    }
+
+    /// As `has`, by the digest of the value.
+    pub fn is(&self, database: u32, key: &[u8], digest: u64, expires: Option<i64>) -> bool {
         let Some(value) = self.values.get(&self.names.hash_one((database, key))) else {
             return false;
         };
         let near = match (value.expires, expires) {
-            (None, None) => true,
-            (Some(one), Some(other)) => one.abs_diff(other) <= NEAR_MS.unsigned_abs(),
-            _ => false,
+            (NEVER, None) => true,
+            (NEVER, _) | (_, None) => false,
+            (one, Some(other)) => one.abs_diff(other) <= NEAR_MS,
         };
-        near && value.digest == self.contents.hash_one((database, key, payload))
+        near && value.digest == self.contents.hash_one((database, key, digest))
+    }
+
+    /// Returns true if the target got some value of the key.
+    pub fn knows(&self, database: u32, key: &[u8]) -> bool {
+        self.values.contains_key(&self.names.hash_one((database, key)))
+    }
+
+    /// Begins the digest of a value that is read in parts.
+    pub fn digest(&self) -> Digest {
+        Digest::new(self.contents.clone())
     }
 
     /// Notes what the target got.
     pub fn wrote(&mut self, database: u32, key: &[u8], payload: &[u8], expires: Option<i64>) {
+        self.note(database, key, self.contents.hash_one(payload), expires);
+    }
+
+    /// As `wrote`, by the digest of the value.
+    pub fn note(&mut self, database: u32, key: &[u8], digest: u64, expires: Option<i64>) {
         let name = self.names.hash_one((database, key));
         if self.values.len() >= MOST && !self.values.contains_key(&name) {
             return;
         }
-        let digest = self.contents.hash_one((database, key, payload));
+        let digest = self.contents.hash_one((database, key, digest));
+        let expires = expires.unwrap_or(NEVER);
         self.values.insert(name, Value { digest, expires });
     }
 

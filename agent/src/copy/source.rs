@@ -2,38 +2,39 @@
 
 use super::link::{Dial, Link};
 use super::login::Login;
+use super::pace::Pace;
 use anyhow::{Context, Result, bail};
 use redis::Value;
 use std::time::{Duration, Instant};
 use wire::info::Fields;
 use wire::reply::{array, bytes, integer, text_lossy};
 
-/// How many keys a step of SCAN looks at.
-const COUNT: &[u8] = b"512";
 /// Databases that are tried if the source does not say which have keys.
 const MOST_DATABASES: u32 = 16;
 
 pub struct Source {
-    link: Link,
+    pub(super) link: Link,
     run_id: String,
     selected: u32,
     /// False before Redis 7: then ends are computed from what is left and the source's clock.
-    says_ends: bool,
-    says_sizes: bool,
+    pub(super) says_ends: bool,
+    pub(super) says_sizes: bool,
+    pub(super) says_field_ends: bool,
     says_functions: bool,
+    /// The command that tells how a key was used, where the source evicts by it.
+    pub(super) usage: Option<UseKind>,
+    /// False if keys are read by their types: DUMP is not allowed, or the target does not know its format.
+    pub dumps: bool,
+    pub(super) pace: Pace,
 }
 
-/// A key as it was read in one batch.
-pub enum Read {
-    Found {
-        payload: Vec<u8>,
-        /// Milliseconds since 1970; `None` for never.
-        expires: Option<i64>,
-    },
-    /// The key was deleted, or has expired.
-    Gone,
-    /// The source does not give it; holds its words.
-    Refused(String),
+/// How the source tells what it would evict first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UseKind {
+    /// Seconds since a key was used last.
+    Idle,
+    /// How often a key is used.
+    Frequency,
 }
 
 impl Source {
@@ -46,13 +47,33 @@ impl Source {
             selected: 0,
             says_ends: true,
             says_sizes: true,
+            says_field_ends: true,
             says_functions: true,
+            usage: None,
+            dumps: true,
+            pace: Pace::new(None),
         };
         source.run_id = source.identity()?;
+        // Without this every sweep would make all keys look as if the app had just used them.
+        source.link.ask(&[b"CLIENT", b"NO-TOUCH", b"ON"])?;
         source.says_ends = source.knows(&[b"PEXPIRETIME", b"infra:none"])?;
         source.says_sizes = source.knows(&[b"MEMORY", b"USAGE", b"infra:none"])?;
+        source.says_field_ends = source.knows(&[b"HPEXPIRETIME", b"infra:none", b"FIELDS", b"1", b"a"])?;
+        source.dumps = source.knows(&[b"DUMP", b"infra:none"])?;
+        source.usage = source.usage_kind()?;
         source.says_functions = source.knows(&[b"FUNCTION", b"DUMP"])?;
         Ok(source)
+    }
+
+    /// Asks how the source chooses what it evicts. Where nothing is evicted, or everything at random, use means nothing.
+    fn usage_kind(&mut self) -> Result<Option<UseKind>> {
+        let text = text_lossy(&self.link.ask(&[b"INFO", b"memory"])?).unwrap_or_default();
+        let policy = Fields::read(&text).said("maxmemory_policy").map(str::to_owned);
+        Ok(match policy.as_deref() {
+            Some(policy) if policy.ends_with("lru") => Some(UseKind::Idle),
+            Some(policy) if policy.ends_with("lfu") => Some(UseKind::Frequency),
+            _ => None,
+        })
     }
 
     fn knows(&mut self, words: &[&[u8]]) -> Result<bool> {
@@ -127,60 +148,40 @@ impl Source {
         Ok(keys.and_then(|keys| u64::try_from(keys).ok()).unwrap_or(0))
     }
 
-    /// Takes one step of a scan of the selected database. Returns the next cursor, 0 at the end.
-    pub fn scan(&mut self, cursor: u64) -> Result<(u64, Vec<Vec<u8>>)> {
-        scanned(
-            self.link
-                .demand(&[b"SCAN", cursor.to_string().as_bytes(), b"COUNT", COUNT])?,
-        )
+    /// Takes one step of a scan of the selected database, which looks at about so many keys. Returns
+    /// the next cursor, 0 at the end.
+    pub fn scan(&mut self, cursor: u64, count: usize) -> Result<(u64, Vec<Vec<u8>>)> {
+        self.ask_scan(cursor, count);
+        self.link.send()?;
+        self.take_scan()
     }
 
-    /// Returns the bytes that each key takes there; 0 if the source does not say.
-    pub fn sizes(&mut self, keys: &[Vec<u8>]) -> Result<Vec<u64>> {
-        if !self.says_sizes {
-            return Ok(vec![0; keys.len()]);
+    pub fn ask_scan(&mut self, cursor: u64, count: usize) {
+        let (cursor, count) = (cursor.to_string(), count.to_string());
+        self.link.add(&[b"SCAN", cursor.as_bytes(), b"COUNT", count.as_bytes()]);
+    }
+
+    pub fn take_scan(&mut self) -> Result<(u64, Vec<Vec<u8>>)> {
+        match self.link.answer()? {
+            answer @ Value::ServerError(_) => bail!("ask the source for SCAN: {}", text_of(&answer)),
+            answer => scanned(answer),
         }
-        for key in keys {
-            self.link.add(&[b"MEMORY", b"USAGE", key]);
+    }
+
+    /// Returns for each group of keys whether all of them exist, and how many they are. Mostly one number shows it.
+    pub fn counts<'a>(&mut self, groups: impl Iterator<Item = &'a [Vec<u8>]> + Clone) -> Result<Vec<(bool, usize)>> {
+        for keys in groups.clone() {
+            let mut words: Vec<&[u8]> = vec![b"EXISTS"];
+            words.extend(keys.iter().map(Vec::as_slice));
+            self.link.add(&words);
         }
         let answers = self.link.answers()?;
-        let size = |answer: &Value| integer(answer).and_then(|size| u64::try_from(size).ok());
-        Ok(answers.iter().map(|answer| size(answer).unwrap_or(0)).collect())
-    }
-
-    /// Reads keys with their ends, and hands each to `take` as it comes: one value is in memory.
-    pub fn read(&mut self, keys: &[Vec<u8>], take: &mut dyn FnMut(&[u8], Read) -> Result<()>) -> Result<()> {
-        let end: &[u8] = if self.says_ends { b"PEXPIRETIME" } else { b"PTTL" };
-        self.link.add(&[b"TIME"]);
-        for key in keys {
-            self.link.add(&[b"DUMP", key]);
-            self.link.add(&[end, key]);
-        }
-        self.link.send()?;
-        let now = milliseconds(self.link.answer()?);
-        for key in keys {
-            let payload = self.link.answer()?;
-            let end = self.link.answer()?;
-            take(key, self.judge(payload, &end, now))?;
-        }
-        Ok(())
-    }
-
-    fn judge(&self, payload: Value, end: &Value, now: Option<i64>) -> Read {
-        let payload = match payload {
-            Value::BulkString(payload) => payload,
-            Value::Nil => return Read::Gone,
-            other => return Read::Refused(text_of(&other)),
-        };
-        let expires = match (integer(end), now) {
-            // It was deleted, or expired, after its value was read.
-            (Some(-2), _) => return Read::Gone,
-            (Some(-1), _) => None,
-            (Some(end), _) if self.says_ends => Some(end),
-            (Some(left), Some(now)) => Some(now.saturating_add(left)),
-            _ => return Read::Refused(format!("the end of a key is not told: {}", text_of(end))),
-        };
-        Read::Found { payload, expires }
+        // A host may refuse a question about several keys; then each is asked for alone.
+        let is_whole = |answer: &Value, keys: &[Vec<u8>]| integer(answer) == i64::try_from(keys.len()).ok();
+        let groups = groups.zip(&answers);
+        Ok(groups
+            .map(|(keys, answer)| (is_whole(answer, keys), keys.len()))
+            .collect())
     }
 
     /// Returns for each key whether it exists.
@@ -199,8 +200,33 @@ impl Source {
             .collect()
     }
 
+    /// Asks one thing. An error that the source says is a value.
+    pub fn ask(&mut self, words: &[&[u8]]) -> Result<Value> {
+        self.link.ask(words)
+    }
+
+    /// As `ask`; `None` if the answer takes more than so many bytes.
+    pub fn ask_within(&mut self, words: &[&[u8]], most: usize) -> Result<Option<Value>> {
+        self.link.add(words);
+        self.link.send()?;
+        self.link.answer_within(most)
+    }
+
+    pub fn set_pace(&mut self, pace: Pace) {
+        self.pace = pace;
+    }
+
+    /// Leaves the source alone for as long as it costs to read so many bytes. It must have nothing under way.
+    pub fn rest(&mut self, bytes: u64) -> Result<()> {
+        if self.pace.is_gentle() {
+            let latency = self.latency()?;
+            std::thread::sleep(self.pace.after(bytes, latency));
+        }
+        Ok(())
+    }
+
     /// Returns how long a PING takes.
-    pub fn latency(&mut self) -> Result<Duration> {
+    fn latency(&mut self) -> Result<Duration> {
         let begun = Instant::now();
         self.link.demand(&[b"PING"])?;
         Ok(begun.elapsed())
@@ -209,6 +235,15 @@ impl Source {
     /// Returns the source's clock, milliseconds since 1970; `None` if it does not say.
     pub fn clock(&mut self) -> Result<Option<i64>> {
         Ok(milliseconds(self.link.ask(&[b"TIME"])?))
+    }
+
+    /// Returns the code of every library of functions; `None` if the source does not give it.
+    pub fn libraries(&mut self) -> Result<Option<Vec<Vec<u8>>>> {
+        let Some(libraries) = array(self.link.ask(&[b"FUNCTION", b"LIST", b"WITHCODE"])?) else {
+            return Ok(None);
+        };
+        let code = |library| bytes(wire::reply::pairs(library)?.remove("library_code")?);
+        Ok(libraries.into_iter().map(code).collect())
     }
 
     /// Returns all functions as one value; `None` if the source does not give them.

@@ -2,25 +2,26 @@
 
 use super::deletions::{self, Gone};
 use super::journal::Journal;
+use super::keys::{Later, is_other_format};
+use super::left_out::{self, Prefix};
 use super::pace::Pace;
 use super::remembered::Remembered;
 use super::shared::Shared;
-use super::source::{Read, Source};
-use super::target::{Refused, Target};
+use super::source::Source;
+use super::target::Target;
+use super::walk::Walked;
 use super::watch::{Token, Watch};
 use crate::record::SweepReport;
 use anyhow::{Result, bail};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-/// Values are read in batches of about this many bytes; a larger value comes alone.
-const BATCH: u64 = 4 << 20;
-/// A larger value would stop the source, and fill the memory here, for too long.
-const LARGEST: u64 = 256 << 20;
+/// How many keys a step of SCAN looks at.
+const STEP: usize = 512;
 /// How often the place is written down.
-const JOURNALED: Duration = Duration::from_secs(1);
+pub(super) const JOURNALED: Duration = Duration::from_secs(1);
 /// How often identity and memory are looked at.
-const LOOKED: Duration = Duration::from_secs(2);
+pub(super) const LOOKED: Duration = Duration::from_secs(2);
 
 pub struct Sweep<'a> {
     pub source: &'a mut Source,
@@ -28,7 +29,12 @@ pub struct Sweep<'a> {
     pub journal: &'a mut Journal,
     pub remembered: &'a mut Remembered,
     pub shared: &'a Shared,
-    pub pace: Pace,
+    /// Bytes that may be read in a second; `None` if an app waits.
+    pub rate: Option<u64>,
+    /// Keys whose names begin so stay where they are.
+    pub left_out: &'a [Prefix],
+    /// Keys that were not copied with their batch.
+    pub later: Later,
     pub home: &'a Path,
     pub memory: Option<u64>,
     /// Marks the keys that are written meanwhile.
@@ -40,6 +46,7 @@ pub struct Sweep<'a> {
 impl Sweep<'_> {
     /// Returns what it found; `None` if it was interrupted.
     pub fn run(&mut self, accept: bool, interrupted: &mut dyn FnMut() -> bool) -> Result<Option<SweepReport>> {
+        self.source.set_pace(Pace::new(self.rate));
         let mut report = SweepReport {
             source_run_id: self.source.run_id().into(),
             ..SweepReport::default()
@@ -58,7 +65,7 @@ impl Sweep<'_> {
         if let Some(functions) = self.source.functions()? {
             self.functions(functions, &mut report)?;
         }
-        let gone = match deletions::find(self.source, self.target, interrupted)? {
+        let gone = match deletions::find(self.source, self.target, self.left_out, interrupted)? {
             Some(gone) => gone,
             None => return Ok(None),
         };
@@ -75,7 +82,13 @@ impl Sweep<'_> {
         if self.remembered.functions.as_ref() == Some(&functions) {
             return Ok(());
         }
-        match self.target.put_functions(&functions)? {
+        let mut refused = self.target.put_functions(&functions)?;
+        if refused.as_deref().is_some_and(is_other_format)
+            && let Some(libraries) = self.source.libraries()?
+        {
+            refused = self.target.put_libraries(&libraries)?;
+        }
+        match refused {
             None => self.remembered.functions = Some(functions),
             Some(why) => {
                 report.refused += 1;
@@ -108,131 +121,83 @@ impl Sweep<'_> {
         if !self.source.select(database)? {
             return Ok(true);
         }
+        // The first refusal shows that the target does not know the format.
+        if self.source.dumps && self.source.says_sizes {
+            match self.walk(database, report, interrupted)? {
+                Walked::Whole => return Ok(true),
+                Walked::Interrupted => return Ok(false),
+                Walked::OtherFormat => {}
+            }
+        }
+        self.step_by_step(database, report, interrupted)
+    }
+
+    /// Walks through one database with one request under way: by the types of keys.
+    fn step_by_step(
+        &mut self,
+        database: u32,
+        report: &mut SweepReport,
+        interrupted: &mut dyn FnMut() -> bool,
+    ) -> Result<bool> {
         let (mut journaled, mut looked) = (Instant::now(), None::<Instant>);
         loop {
             if looked.is_none_or(|looked| looked.elapsed() >= LOOKED) {
-                self.source.is_the_same()?;
-                self.has_room()?;
+                self.look()?;
                 looked = Some(Instant::now());
             }
-            let (next, keys) = self.source.scan(self.journal.cursor)?;
-            self.keys(database, &keys, report)?;
+            let (next, mut keys) = self.source.scan(self.journal.cursor, STEP)?;
+            report.left_out += left_out::remove(&mut keys, self.left_out);
+            self.keys(database, keys, report)?;
             self.journal.cursor = next;
             if next == 0 {
                 break;
             }
             if journaled.elapsed() >= JOURNALED {
                 // The target has everything before a place, once that place is noted.
-                self.written(report)?;
+                self.written(database, report)?;
                 self.journal.save(self.home)?;
                 journaled = Instant::now();
             }
-            self.marked(report)?;
-            if !self.source.select(database)? {
-                bail!("go on with the copy: the source has no database {database} any more");
-            }
+            self.marked_between(database, report)?;
             if interrupted() {
-                self.written(report)?;
+                self.written(database, report)?;
                 return Ok(false);
             }
         }
-        self.written(report)?;
+        self.written(database, report)?;
         Ok(true)
     }
 
-    /// Copies the keys of one step of the scan.
-    pub(super) fn keys(&mut self, database: u32, keys: &[Vec<u8>], report: &mut SweepReport) -> Result<()> {
-        let sizes = self.source.sizes(keys)?;
-        let mut rest = keys.iter().cloned().zip(sizes).peekable();
-        while rest.peek().is_some() {
-            let (mut batch, mut bytes) = (Vec::new(), 0);
-            while let Some((key, size)) = rest.next_if(|(_, size)| batch.is_empty() || bytes + size <= BATCH) {
-                bytes += size;
-                report.largest = report.largest.max(size);
-                if size > LARGEST {
-                    bail!(
-                        "copy the key {:?} of database {database}: it takes {} MB, and at most {} MB are read at once",
-                        String::from_utf8_lossy(&key),
-                        size >> 20,
-                        LARGEST >> 20
-                    );
-                }
-                batch.push(key);
-            }
-            let latency = if self.pace.is_gentle() {
-                self.source.latency()?
-            } else {
-                Duration::ZERO
-            };
-            let read = self.batch(database, &batch, report)?;
-            std::thread::sleep(self.pace.after(read, latency));
+    /// Copies marked keys of any database, and goes on with this one.
+    pub(super) fn marked_between(&mut self, database: u32, report: &mut SweepReport) -> Result<()> {
+        // No key of this database may be put off while another one is selected.
+        self.written(database, report)?;
+        self.marked(report)?;
+        if !self.source.select(database)? {
+            bail!("go on with the copy: the source has no database {database} any more");
         }
         Ok(())
     }
 
-    /// Reads one batch and writes what is other than it was. Returns the bytes that were read.
-    fn batch(&mut self, database: u32, keys: &[Vec<u8>], report: &mut SweepReport) -> Result<u64> {
-        let (target, remembered, shared) = (&mut *self.target, &mut *self.remembered, self.shared);
-        let (mut bytes, mut found) = (0, 0);
-        let mut refused: Vec<Refused> = Vec::new();
-        self.source.read(keys, &mut |key, read| {
-            match read {
-                Read::Found { payload, expires } => {
-                    bytes += payload.len() as u64;
-                    found += 1;
-                    if !remembered.has(database, key, &payload, expires) {
-                        report.changed += 1;
-                        remembered.wrote(database, key, &payload, expires);
-                        refused.extend(target.write(database, key, &payload, expires)?);
-                    }
-                }
-                // The walk through the target removes it there.
-                Read::Gone => {}
-                Read::Refused(why) => refused.push(Refused {
-                    database,
-                    key: key.to_vec(),
-                    why,
-                }),
-            }
-            Ok(())
-        })?;
-        report.keys += found;
-        self.note_refused(refused, report);
-        let mut status = shared.lock();
-        status.keys_read += keys.len() as u64;
-        status.bytes += bytes;
-        Ok(bytes)
+    /// Fails if the source is another one, or the target is full.
+    pub(super) fn look(&mut self) -> Result<()> {
+        self.source.is_the_same()?;
+        self.has_room()
     }
 
-    /// Waits until all that was sent is in the target.
-    pub(super) fn written(&mut self, report: &mut SweepReport) -> Result<()> {
-        let refused = self.target.flush()?;
-        self.note_refused(refused, report);
-        Ok(())
-    }
-
-    fn note_refused(&mut self, refused: Vec<Refused>, report: &mut SweepReport) {
-        for refusal in refused {
-            self.remembered.forget(refusal.database, &refusal.key);
-            report.refused += 1;
-            report.first_refused.get_or_insert_with(|| {
-                format!(
-                    "database {} key {}: {}",
-                    refusal.database,
-                    String::from_utf8_lossy(&refusal.key),
-                    refusal.why
-                )
-            });
-        }
-    }
-
-    /// Fails if the target is full. It has no limit of its own meanwhile, since it would evict keys.
+    /// Fails if the target is full, or may evict keys: nobody would miss them.
     fn has_room(&mut self) -> Result<()> {
-        let used = self.target.look()?.used_memory;
+        let look = self.target.look()?;
+        if look.limit > 0 {
+            bail!(
+                "copy more: the master has a `maxmemory` of {} MB and may evict what was copied; it must be 0 meanwhile",
+                look.limit >> 20
+            );
+        }
         match self.memory {
-            Some(most) if used > most => bail!(
+            Some(most) if look.used_memory > most => bail!(
                 "copy more: the master uses {} MB of memory and may use {} MB",
-                used >> 20,
+                look.used_memory >> 20,
                 most >> 20
             ),
             _ => Ok(()),

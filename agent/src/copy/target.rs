@@ -1,24 +1,38 @@
 //! The target: our master, while nobody else writes to it.
 
+use super::building::Building;
 use super::link::{Dial, Link};
 use super::login::Login;
-use super::source::{milliseconds, scanned, text_of};
+use super::reads::Used;
+use super::source::{UseKind, milliseconds, scanned, text_of};
 use anyhow::{Context, Result, bail};
 use redis::Value;
+use std::collections::VecDeque;
 use wire::info::Fields;
 use wire::reply::{integer, text_lossy};
 
 /// Requests are sent once they have this many bytes, or are this many.
-const MOST_BYTES: usize = 4 << 20;
-const MOST_WRITES: usize = 512;
+const MOST_BYTES: usize = 1 << 20;
+const MOST_WRITES: usize = 1000;
 /// How often the connections of an earlier copy are ended before that is given up.
 const ATTEMPTS: u32 = 50;
 
 pub struct Target {
-    link: Link,
+    pub(super) link: Link,
     selected: u32,
     /// The keys whose writes are under way, in order.
-    under_way: Vec<(u32, Vec<u8>)>,
+    under_way: VecDeque<(u32, Vec<u8>)>,
+    /// How many of them were sent with the batch before.
+    sent: usize,
+    pub(super) building: Building,
+}
+
+/// A value as DUMP gave it.
+pub struct Dumped<'a> {
+    pub payload: &'a [u8],
+    /// Milliseconds since 1970; `None` for never.
+    pub expires: Option<i64>,
+    pub used: Option<Used>,
 }
 
 /// A write that the target refused, with its words.
@@ -50,46 +64,69 @@ impl Target {
         Ok(Target {
             link,
             selected: 0,
-            under_way: Vec::new(),
+            under_way: VecDeque::new(),
+            sent: 0,
+            building: Building::default(),
         })
     }
 
-    /// Adds the write of a key. Returns the refused writes of the batches that this sent.
-    pub fn write(&mut self, database: u32, key: &[u8], payload: &[u8], expires: Option<i64>) -> Result<Vec<Refused>> {
+    /// Adds the write of a key. Returns the refused writes whose answers came meanwhile.
+    pub fn write(&mut self, database: u32, key: &[u8], value: &Dumped) -> Result<Vec<Refused>> {
         let mut refused = Vec::new();
         if self.selected != database {
             refused = self.flush()?;
             self.select(database)?;
         }
-        self.add(database, key, payload, expires);
-        if self.link.batched() >= MOST_BYTES || self.under_way.len() >= MOST_WRITES {
-            refused.extend(self.flush()?);
+        self.add(database, key, value);
+        if self.link.batched() >= MOST_BYTES || self.under_way.len() >= self.sent + MOST_WRITES {
+            refused.extend(self.push()?);
         }
         Ok(refused)
     }
 
-    fn add(&mut self, database: u32, key: &[u8], payload: &[u8], expires: Option<i64>) {
+    fn add(&mut self, database: u32, key: &[u8], value: &Dumped) {
         // Zero means never. A key that ended in 1970 has ended.
-        let end = expires.map_or(0, |end| end.max(1)).to_string();
-        self.link
-            .add(&[b"RESTORE", key, end.as_bytes(), payload, b"REPLACE", b"ABSTTL"]);
-        self.under_way.push((database, key.to_vec()));
+        let end = value.expires.map_or(0, |end| end.max(1)).to_string();
+        let mut words: Vec<&[u8]> = vec![b"RESTORE", key, end.as_bytes(), value.payload, b"REPLACE", b"ABSTTL"];
+        let number = value.used.map(|used| used.number.to_string());
+        if let (Some(used), Some(number)) = (value.used, &number) {
+            words.push(match used.kind {
+                UseKind::Idle => b"IDLETIME",
+                UseKind::Frequency => b"FREQ",
+            });
+            words.push(number.as_bytes());
+        }
+        self.link.add(&words);
+        self.under_way.push_back((database, key.to_vec()));
     }
 
-    /// Sends the batch and waits for its answers.
-    pub fn flush(&mut self) -> Result<Vec<Refused>> {
-        if self.under_way.is_empty() {
-            return Ok(Vec::new());
-        }
-        let answers = self.link.answers()?;
+    /// Sends the batch, and takes the answers to the batch before: the target works while the next keys are read.
+    fn push(&mut self) -> Result<Vec<Refused>> {
+        self.link.send()?;
+        let refused = self.take(self.sent)?;
+        self.sent = self.under_way.len();
+        Ok(refused)
+    }
+
+    fn take(&mut self, writes: usize) -> Result<Vec<Refused>> {
         let mut refused = Vec::new();
-        for ((database, key), answer) in self.under_way.drain(..).zip(answers) {
-            if answer != Value::Okay {
+        for _ in 0..writes {
+            let answer = self.link.answer()?;
+            if let Some((database, key)) = self.under_way.pop_front()
+                && answer != Value::Okay
+            {
                 let why = text_of(&answer);
                 refused.push(Refused { database, key, why });
             }
         }
         Ok(refused)
+    }
+
+    /// Sends the batch and waits for all answers.
+    pub fn flush(&mut self) -> Result<Vec<Refused>> {
+        self.link.send()?;
+        self.sent = 0;
+        self.take(self.under_way.len())
     }
 
     pub fn select(&mut self, database: u32) -> Result<()> {
@@ -124,6 +161,17 @@ impl Target {
         Ok((answer != Value::Okay).then(|| text_of(&answer)))
     }
 
+    /// Replaces all functions by these libraries. Returns the target's words if it refuses one.
+    pub fn put_libraries(&mut self, libraries: &[Vec<u8>]) -> Result<Option<String>> {
+        self.link.add(&[b"FUNCTION", b"FLUSH"]);
+        for library in libraries {
+            self.link.add(&[b"FUNCTION", b"LOAD", library]);
+        }
+        let answers = self.link.answers()?;
+        let refused = answers.iter().find(|answer| matches!(answer, Value::ServerError(_)));
+        Ok(refused.map(text_of))
+    }
+
     pub fn clock(&mut self) -> Result<Option<i64>> {
         Ok(milliseconds(self.link.ask(&[b"TIME"])?))
     }
@@ -139,6 +187,7 @@ impl Target {
         Ok(Look {
             keys: keys.collect(),
             used_memory: info.number("used_memory").unwrap_or(0),
+            limit: info.number("maxmemory").unwrap_or(0),
         })
     }
 }
@@ -146,4 +195,6 @@ impl Target {
 pub struct Look {
     pub keys: Vec<(u32, u64)>,
     pub used_memory: u64,
+    /// The engine's own limit of its memory; 0 for none.
+    pub limit: u64,
 }

@@ -26,6 +26,18 @@ fn a_few_deletions_apply_at_once() {
 }
 
 #[test]
+fn keys_that_are_left_out_are_neither_copied_nor_deleted() {
+    let (source, target) = (Redis::start(Engine::Redis7), Redis::start(Engine::Redis8));
+    source.script("SET cache:1 a\nSET cache:2 b\nSET kept c");
+    target.script("SET cache:3 ours\nSET stray 1");
+    let copying = Copying::without(&source, &target, &["cache:"]);
+    let report = copying.sweep();
+    assert_eq!((report.keys, report.left_out, report.deleted), (1, 2, 1), "{report:?}");
+    assert_eq!(target.text(&["GET", "cache:3"]), "ours");
+    assert_eq!((target.text(&["GET", "kept"]), target.keys()), ("c".into(), 2));
+}
+
+#[test]
 fn a_source_that_was_emptied_does_not_empty_the_master() {
     let (source, target, copying) = pair(3000);
     source.script("FLUSHALL\nSET a 1");

@@ -10,13 +10,13 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 /// Starts the program as a host does: the engine's socket is its standard input.
-fn program(source: &Redis, target: &Redis, folder: &Path, rate: u64) -> Child {
+pub fn program(port: u16, target: &Redis, folder: &Path, rate: u64) -> Child {
     let (home, control, status) = places(folder);
     fs::write(folder.join("source"), "").unwrap();
     fs::write(folder.join("master"), "copy\ncopy-secret").unwrap();
     let engine = UnixStream::connect(target.socket()).unwrap();
     Command::new(env!("CARGO_BIN_EXE_infra-agent"))
-        .args(["copy", "--host", "127.0.0.1", "--port", &source.port.to_string()])
+        .args(["copy", "--host", "127.0.0.1", "--port", &port.to_string()])
         .args(["--rate", &rate.to_string(), "--logins"])
         .arg(folder)
         .arg("--home")
@@ -43,7 +43,7 @@ fn a_copy_that_is_killed_again_and_again_goes_on_where_it_was() {
     // A sweep takes about seven seconds at this rate, and no process lives for longer than its first note.
     loop {
         let before = place();
-        let mut child = program(&source, &target, folder.path(), 1 << 20);
+        let mut child = program(source.port, &target, folder.path(), 1 << 20);
         until("the place is noted, or all keys are there", || {
             place() != before || target.keys() == 60_000
         });
@@ -56,7 +56,7 @@ fn a_copy_that_is_killed_again_and_again_goes_on_where_it_was() {
         }
     }
     assert!(kills > 1, "it was never killed in the middle");
-    let mut child = program(&source, &target, folder.path(), QUICK);
+    let mut child = program(source.port, &target, folder.path(), QUICK);
     let control = places(folder.path()).1;
     until("the copy answers", || {
         copy::ask(&control, Request::default()).is_ok_and(|report| report.keys == 60_000)
@@ -132,6 +132,18 @@ fn nothing_is_written_for_as_long_as_it_was_asked() {
     std::thread::sleep(Duration::from_millis(2200));
     assert_eq!(target.text(&["GET", "a"]), "1");
     until("the copy goes on by itself", || target.text(&["GET", "a"]) == "2");
+}
+
+#[test]
+fn a_master_that_may_evict_keys_is_not_copied_to() {
+    let (source, target) = (Redis::start(Engine::Redis7), Redis::start(Engine::Redis8));
+    source.fill(100, 10);
+    target.script("CONFIG SET maxmemory-policy allkeys-lru\nCONFIG SET maxmemory 20mb");
+    let copying = Copying::start(&source, &target);
+    let error = copying.ask(Request::default()).unwrap_err();
+    assert!(format!("{error:#}").contains("may evict"), "{error:#}");
+    target.script("CONFIG SET maxmemory 0");
+    until("the copy goes on", || target.keys() == 100);
 }
 
 #[test]

@@ -3,9 +3,14 @@
 
 #![allow(clippy::unwrap_used, reason = "a test stops at what it did not expect")]
 
+mod contents;
 mod deletions;
 mod effects;
+mod faults;
 mod interruptions;
+mod large;
+mod random;
+mod relay;
 mod rig;
 mod templates;
 mod values;

@@ -1,7 +1,9 @@
 //! Two real engines and a running copy between them.
 
-use infra_agent::copy::{self, Connect, Login, Options, Request, Stream};
+use infra_agent::copy::{self, Connect, Login, Options, Prefix, Request, Stream};
 use infra_agent::record::{CopyStatus, SweepReport};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use redis::{Client, Connection, Value, cmd};
 use sandbox::addon::{Engine, free_port};
 use sandbox::paths::Paths;
@@ -17,7 +19,7 @@ use tempfile::TempDir;
 
 pub const PATIENCE: Duration = Duration::from_secs(60);
 /// What the users' file on a host lets the copy do at the master.
-pub const RIGHTS: &str = "resetkeys ~* -@all +auth +hello +ping +select +info +time +scan +restore +unlink +function|restore +client|setname +client|kill";
+pub const RIGHTS: &str = "resetkeys ~* -@all +@string +@list +@set +@sortedset +@hash +@stream -@blocking -@dangerous +auth +hello +ping +select +info +time +scan +restore +unlink +rename +pexpireat +function|restore +function|load +function|flush +client|setname +client|kill";
 /// A gentle source would make tests slow.
 pub const QUICK: u64 = 1 << 30;
 
@@ -75,6 +77,23 @@ impl Redis {
 
     /// Kills the engine, and starts it without its data on the same port.
     pub fn restart_empty(&mut self) {
+        let _ = fs::remove_file(self.folder.path().join("dump.rdb"));
+        self.start_again();
+    }
+
+    /// Has the engine save its data, and starts it again on the same port.
+    pub fn restart(&mut self) {
+        self.say(&["SAVE"]);
+        self.start_again();
+    }
+
+    /// Stops the engine's process, or lets it go on.
+    pub fn freeze(&self, frozen: bool) {
+        let signal = if frozen { Signal::SIGSTOP } else { Signal::SIGCONT };
+        kill(Pid::from_raw(self.child.id() as i32), signal).unwrap();
+    }
+
+    fn start_again(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
         self.child = spawn(&self.folder, self.port, &self.program, &self.environment, self.is_new);
@@ -231,14 +250,26 @@ impl Copying {
     pub fn watching(source: &Redis, target: &Redis) -> Copying {
         let port = source.port;
         let connect: Connect = Arc::new(move || Ok(TcpStream::connect(("127.0.0.1", port))?));
-        Self::all(source, target, QUICK, None, Some(connect))
+        Self::all(source, target, QUICK, None, Some(connect), &[])
     }
 
     pub fn with(source: &Redis, target: &Redis, rate: u64, memory: Option<u64>) -> Copying {
-        Self::all(source, target, rate, memory, None)
+        Self::all(source, target, rate, memory, None, &[])
     }
 
-    fn all(source: &Redis, target: &Redis, rate: u64, memory: Option<u64>, watch: Option<Connect>) -> Copying {
+    /// Leaves out keys whose names begin so.
+    pub fn without(source: &Redis, target: &Redis, left_out: &[&str]) -> Copying {
+        Self::all(source, target, QUICK, None, None, left_out)
+    }
+
+    fn all(
+        source: &Redis,
+        target: &Redis,
+        rate: u64,
+        memory: Option<u64>,
+        watch: Option<Connect>,
+        left_out: &[&str],
+    ) -> Copying {
         target.script(&format!("ACL SETUSER copy on >copy-secret {RIGHTS}"));
         let folder = tempfile::tempdir().unwrap();
         let (home, control, status) = places(folder.path());
@@ -260,6 +291,7 @@ impl Copying {
             tries_again: true,
             rate,
             memory,
+            left_out: left_out.iter().map(|prefix| Prefix::new(prefix.as_bytes())).collect(),
             home,
             control: control.clone(),
             status,

@@ -138,6 +138,10 @@ impl Watch {
         self.shared.lock().some(most)
     }
 
+    pub fn unmark(&self, database: u32, key: &[u8]) -> bool {
+        self.shared.lock().unmark(database, key)
+    }
+
     pub fn functions(&self) -> bool {
         self.shared.lock().functions()
     }

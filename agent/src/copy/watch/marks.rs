@@ -243,6 +243,15 @@ impl Marks {
         Some((database, some.into_iter().map(|(_, name)| name).collect()))
     }
 
+    /// Takes the mark off one key. Returns true if it had one.
+    pub fn unmark(&mut self, database: u32, key: &[u8]) -> bool {
+        let had = self.marked.keys.remove(&(database, key.to_vec()));
+        if had {
+            self.marked.bytes -= key.len();
+        }
+        had
+    }
+
     /// Returns whether functions may have changed, once.
     pub fn functions(&mut self) -> bool {
         std::mem::take(&mut self.functions)

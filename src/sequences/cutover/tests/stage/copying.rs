@@ -39,6 +39,7 @@ pub fn start(source: &TestServer, master: &TestServer) -> PathBuf {
         tries_again: true,
         rate: 64 << 20,
         memory: None,
+        left_out: Vec::new(),
         home: folder.join("home"),
         control: folder.join("control"),
         status: folder.join("status.json"),

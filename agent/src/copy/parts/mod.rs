@@ -1,0 +1,164 @@
+//! Copies one key in parts: into a temporary key of the target, which gets the key's name at the
+//! end. Neither side is held up, and one window is in memory, however large the value is.
+//!
+//! A value that changed while it was read is read anew. What shows a change is cheap: type, length
+//! and expiry before and after, a hook for whoever watches the writes, and, if the key was used
+//! meanwhile, a second reading.
+
+mod part;
+mod streams;
+mod windows;
+
+pub use part::{Digest, Part};
+pub use windows::{all_bytes, field_ends, scored};
+
+use super::kind::Kind;
+use super::reads::Shape;
+use super::remembered::Remembered;
+use super::source::Source;
+use super::target::Target;
+use std::time::Instant;
+use windows::{Outcome, Trouble};
+
+/// How often a value that changes all the time is read. The last reading stands, and the next sweep
+/// copies the key again.
+const READINGS: u32 = 3;
+
+/// How a key was copied in parts.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Copied {
+    /// The target has it already.
+    Same,
+    Written,
+    /// It changed during each reading, so what was written is a mixture.
+    Unsettled,
+    /// It was deleted, or has expired.
+    Gone,
+    /// Its type has no parts that every engine knows.
+    OtherType,
+    /// Source or target refused it; holds the words.
+    Refused(String),
+}
+
+/// Answers whether a key was written since it was last asked about it.
+pub type Marked<'a> = &'a mut dyn FnMut(u32, &[u8]) -> bool;
+
+/// A key that is copied in parts.
+pub struct Large<'a> {
+    pub source: &'a mut Source,
+    pub target: &'a mut Target,
+    pub remembered: &'a mut Remembered,
+    pub database: u32,
+    pub key: &'a [u8],
+    /// False if an app waits: everything is compared afterwards in any case.
+    pub looks_twice: bool,
+}
+
+impl Large<'_> {
+    /// Copies the key. Both sides must have nothing under way.
+    pub fn copy(mut self, marked: Marked) -> anyhow::Result<Copied> {
+        match self.readings(marked) {
+            Ok(copied) => Ok(copied),
+            Err(Trouble::Moved) => Ok(Copied::Gone),
+            Err(Trouble::OtherType) => Ok(Copied::OtherType),
+            Err(Trouble::Refused(why)) => Ok(Copied::Refused(why)),
+            Err(Trouble::Broken(error)) => Err(error),
+        }
+    }
+
+    fn readings(&mut self, marked: Marked) -> Outcome<Copied> {
+        if let Some(shape) = self.source.shape(self.key)?
+            && self.remembered.knows(self.database, self.key)
+        {
+            let digest = self.digest(&shape)?;
+            if self.remembered.is(self.database, self.key, digest, shape.expires) {
+                return Ok(Copied::Same);
+            }
+        }
+        for reading in 1..=READINGS {
+            // A mark of before this reading says nothing about it.
+            marked(self.database, self.key);
+            let begun = Instant::now();
+            let Some(before) = self.source.shape(self.key)? else {
+                return Ok(Copied::Gone);
+            };
+            let digest = match self.build(&before) {
+                // It vanished, or is another one by now.
+                Err(Trouble::Moved) if reading < READINGS => {
+                    self.target.give_up()?;
+                    continue;
+                }
+                Err(trouble) => {
+                    self.target.give_up()?;
+                    return Err(trouble);
+                }
+                Ok(digest) => digest,
+            };
+            let changed = self.changed(&before, digest, begun, marked)?;
+            if changed && reading < READINGS {
+                self.target.give_up()?;
+                continue;
+            }
+            if let Some(why) = self.target.finish(self.key, before.expires)? {
+                self.remembered.forget(self.database, self.key);
+                return Ok(Copied::Refused(why));
+            }
+            if changed {
+                self.remembered.forget(self.database, self.key);
+                return Ok(Copied::Unsettled);
+            }
+            self.remembered.note(self.database, self.key, digest, before.expires);
+            return Ok(Copied::Written);
+        }
+        Ok(Copied::Unsettled)
+    }
+
+    /// Reads the value for its digest alone.
+    fn digest(&mut self, shape: &Shape) -> Outcome<u64> {
+        let mut digest = self.remembered.digest();
+        let (kind, size) = (kind(shape)?, (shape.size, shape.length));
+        windows::read(self.source, self.key, kind, size, &mut |part| {
+            digest.add(&part);
+            Ok(())
+        })?;
+        Ok(digest.finish())
+    }
+
+    /// Reads the value into a temporary key.
+    fn build(&mut self, shape: &Shape) -> Outcome<u64> {
+        let mut digest = self.remembered.digest();
+        let (kind, size) = (kind(shape)?, (shape.size, shape.length));
+        let target = &mut *self.target;
+        target.begin(self.database)?;
+        windows::read(self.source, self.key, kind, size, &mut |part| {
+            digest.add(&part);
+            target.add_part(&part)
+        })?;
+        Ok(digest.finish())
+    }
+
+    /// Returns whether the value may have changed since the reading began.
+    fn changed(&mut self, before: &Shape, digest: u64, begun: Instant, marked: Marked) -> Outcome<bool> {
+        let took = begun.elapsed();
+        let after = self.source.shape(self.key)?;
+        let Some(after) = after.filter(|after| after.is_like(before)) else {
+            return Ok(true);
+        };
+        if marked(self.database, self.key) {
+            return Ok(true);
+        }
+        if !self.looks_twice || after.unused_for(took) {
+            return Ok(false);
+        }
+        // Somebody may have used it, and maybe for reading alone.
+        match self.digest(&after) {
+            Ok(again) => Ok(again != digest),
+            Err(Trouble::Moved) => Ok(true),
+            Err(trouble) => Err(trouble),
+        }
+    }
+}
+
+fn kind(shape: &Shape) -> Outcome<Kind> {
+    Kind::named(&shape.kind).ok_or(Trouble::OtherType)
+}
