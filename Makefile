@@ -19,7 +19,7 @@ CACHE := $(or $(INFRA_SANDBOX_CACHE),$(HOME)/.cache/infra-sandbox)
 
 # The tests kill the program where they want to; no other build can be.
 TEST_FEATURES := --features infra/fault-points
-test test-aws test-cutover test-life soak test-effects test-refusals test-security: FEATURES := $(TEST_FEATURES)
+test test-aws test-copy test-cutover test-life soak test-effects test-refusals test-security: FEATURES := $(TEST_FEATURES)
 RUNNER := $(if $(SUDO),CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER='$(SUDO)')
 
 ROUNDS ?= 3
@@ -30,7 +30,7 @@ CARGO := env -u MAKEFLAGS -u MFLAGS cargo
 # The target of `make` without one.
 .DEFAULT_GOAL := build
 
-.PHONY: help agent deny install bench demo demo-life test test-aws test-cutover test-life soak test-effects test-refusals test-security test-sources build check typos tools image image-alone clean-sandbox
+.PHONY: help agent deny install bench demo demo-life test test-aws test-copy test-cutover test-life soak test-effects test-refusals test-security test-sources build check typos tools image image-alone clean-sandbox
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -83,6 +83,10 @@ test-effects: ## random writes to each engine: whatever changes, MONITOR marks
 test-refusals: build ## refuse every change that a cutover asks the platform for; about twelve minutes
 	REFUSALS=all cargo test -p infra --locked $(FEATURES) --lib cutover::tests::refusals -- --nocapture
 
+# Every fault of a source, a link, a copy and a master at each moment of a copy, and two hundred kills, on loopback.
+test-copy: build ## make every fault of a copied source at each of its moments; about ten minutes
+	COPY_FAULTS=all $(RUNNER) cargo test -p infra-agent --locked --test copy faults -- --nocapture
+
 # The move from each kind of hosted Redis by the built programs on machines; about a minute a kind.
 SOURCES ?= heroku cloud thin public v1 plain query two-vars copied-var redis-6 redis-6.2 redis-8 valkey-8
 test-sources: image ## move the demo app off each kind of hosted Redis; a quarter of an hour; SOURCES="heroku plain"
@@ -98,8 +102,9 @@ test-security: image ## only what tries to get through where nobody should
 bench: image ## measure on this computer; writes bench-report.json; ROUNDS=N
 	cargo bench --profile dev --locked --workspace --bench compare -- --report $(CARGO_TARGET_DIR)/bench-verify.json
 	cargo bench --profile dev --locked --workspace --bench import -- --rounds $(ROUNDS) --report $(CARGO_TARGET_DIR)/bench-import.json
+	cargo bench --profile dev --locked --workspace --bench copy -- --rounds $(ROUNDS) --report $(CARGO_TARGET_DIR)/bench-copy.json
 	cargo bench --profile dev --locked --workspace --bench backups -- --rounds $(ROUNDS) --report $(CARGO_TARGET_DIR)/bench-backups.json
-	$(SUDO) $(BIN)/sandbox bench --rounds $(ROUNDS) --verify $(CARGO_TARGET_DIR)/bench-verify.json --import $(CARGO_TARGET_DIR)/bench-import.json --backups $(CARGO_TARGET_DIR)/bench-backups.json
+	$(SUDO) $(BIN)/sandbox bench --rounds $(ROUNDS) --verify $(CARGO_TARGET_DIR)/bench-verify.json --import $(CARGO_TARGET_DIR)/bench-import.json --copy $(CARGO_TARGET_DIR)/bench-copy.json --backups $(CARGO_TARGET_DIR)/bench-backups.json
 
 test-aws: image ## only the sandbox's AWS
 	cd sandbox/aws && $(CACHE)/venv/bin/python -m unittest -q

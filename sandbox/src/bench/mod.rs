@@ -1,6 +1,6 @@
 //! `sandbox bench`: measures what the commands take over several whole moves in the sandbox.
 //! Each round raises a sandbox, fills the add-on, makes the pair and moves the app while it writes
-//! at one of the rates. Reports of the benches `compare`, `import` and `backups` are added.
+//! at one of the rates. Reports of the benches `compare`, `import`, `copy` and `backups` are added.
 
 mod backups;
 mod figure;
@@ -39,6 +39,9 @@ pub struct Arguments {
     /// What the bench `import` wrote
     #[arg(long, value_name = "FILE")]
     import: Option<PathBuf>,
+    /// What the bench `copy` wrote
+    #[arg(long, value_name = "FILE")]
+    copy: Option<PathBuf>,
     /// What the bench `backups` wrote
     #[arg(long, value_name = "FILE")]
     backups: Option<PathBuf>,
@@ -56,6 +59,9 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     }
     if let Some(path) = &arguments.import {
         report.take_import(&written(path)?)?;
+    }
+    if let Some(path) = &arguments.copy {
+        report.take_copy(&written(path)?)?;
     }
     if let Some(path) = &arguments.backups {
         report.take_backups(&written(path)?)?;

@@ -34,6 +34,16 @@ pub struct Report {
     import_verify_rows_per_s: Figure,
     /// At a million rows, megabytes resident.
     import_peak_mb: Figure,
+    /// Small values over TLS, both servers, the tunnel and the copy on the same two cores.
+    copy_keys_per_s: Figure,
+    /// The same from a source 20 ms away.
+    copy_far_keys_per_s: Figure,
+    /// Keys that `redis-cli --pipe` writes in a second, of values that were dumped before.
+    copy_pipe_keys_per_s: Figure,
+    /// Values of 100 kB.
+    copy_mb_per_s: Figure,
+    /// Over all of these and one key of 512 MB, megabytes resident.
+    copy_peak_mb: Figure,
     /// From the source's pause to the master ready for writes, by writes a second.
     pub fenced_ms: BTreeMap<u32, Figure>,
     /// From the app's last acknowledged write on the old side to its first on the new, by rate.
@@ -78,6 +88,20 @@ impl Report {
         )
     }
 
+    /// Takes the runs that the bench `copy` wrote.
+    pub fn take_copy(&mut self, copy: &Value) -> Result<()> {
+        take(
+            copy,
+            [
+                ("copy_keys_per_s", &mut self.copy_keys_per_s),
+                ("copy_far_keys_per_s", &mut self.copy_far_keys_per_s),
+                ("copy_pipe_keys_per_s", &mut self.copy_pipe_keys_per_s),
+                ("copy_mb_per_s", &mut self.copy_mb_per_s),
+                ("copy_peak_mb", &mut self.copy_peak_mb),
+            ],
+        )
+    }
+
     /// Takes the runs that the bench `backups` wrote.
     pub fn take_backups(&mut self, report: &Value) -> Result<()> {
         self.backups = Backups::read(report)?;
@@ -100,6 +124,11 @@ impl Report {
         line("import_rows_per_s", &self.import_rows_per_s);
         line("import_verify_rows_per_s", &self.import_verify_rows_per_s);
         line("import_peak_mb", &self.import_peak_mb);
+        line("copy_keys_per_s", &self.copy_keys_per_s);
+        line("copy_far_keys_per_s", &self.copy_far_keys_per_s);
+        line("copy_pipe_keys_per_s", &self.copy_pipe_keys_per_s);
+        line("copy_mb_per_s", &self.copy_mb_per_s);
+        line("copy_peak_mb", &self.copy_peak_mb);
         for (name, by_rate) in [
             ("fenced_ms", &self.fenced_ms),
             ("app_write_gap_ms", &self.app_write_gap_ms),
@@ -116,7 +145,7 @@ impl Report {
 }
 
 /// Adds the runs of each figure.
-fn take(measured: &Value, figures: [(&str, &mut Figure); 3]) -> Result<()> {
+fn take<const N: usize>(measured: &Value, figures: [(&str, &mut Figure); N]) -> Result<()> {
     for (name, figure) in figures {
         let runs = measured[name]
             .as_array()
