@@ -16,6 +16,7 @@ pub const SLOTS: u64 = 200;
 /// Counters and sorted sets are shared by all processes.
 pub const COUNTERS: u64 = 20;
 pub const SCORES: u64 = 10;
+const FIELDS: &str = "demo:fields:";
 
 /// Returns the key of a string that only this process writes, with ever rising values.
 pub fn marker(process: &str, slot: u64) -> String {
@@ -30,6 +31,17 @@ pub fn counter(number: u64) -> String {
 /// Returns the key of a sorted set; each member belongs to one process, with rising scores.
 pub fn scores(number: u64) -> String {
     format!("demo:scores:{number}")
+}
+
+/// Returns the key of a hash; each field belongs to one process, with rising values, and ends by itself where the
+/// engine has that.
+pub fn fields(number: u64) -> String {
+    format!("{FIELDS}{number}")
+}
+
+/// Returns whether the key is one of [`fields`].
+pub fn has_fields(key: &str) -> bool {
+    key.starts_with(FIELDS)
 }
 
 /// Returns the key of the jobs that a worker took and did not finish yet.

@@ -75,7 +75,7 @@ pub async fn run(settings: Settings, stop: CancellationToken) -> Result<()> {
     ledger.close(stores[0].address())
 }
 
-/// Returns the process's writes in order: of eight, three are markers, two counters, two scores and
+/// Returns the process's writes in order: of eight, three are markers, two counters, one a score, one a field and
 /// one a job. The first `databases` alternate.
 fn write(process: &str, number: u64, databases: usize) -> Write {
     let round = number / 8;
@@ -93,8 +93,8 @@ fn write(process: &str, number: u64, databases: usize) -> Write {
             database,
             key: keys::counter((round / 2 * 2 + kind) % keys::COUNTERS),
         },
-        kind @ 5..=6 => {
-            let slot = slot(kind);
+        5 => {
+            let slot = slot(5);
             let (key, member) = (keys::scores(slot % keys::SCORES), format!("{process}:{slot}"));
             Write::Score {
                 database,
@@ -103,17 +103,54 @@ fn write(process: &str, number: u64, databases: usize) -> Write {
                 score: number + 1,
             }
         }
+        6 => {
+            let slot = slot(6);
+            Write::Field {
+                database,
+                key: keys::fields(slot % keys::SCORES),
+                field: format!("{process}:{slot}"),
+                value: number + 1,
+            }
+        }
         _ => Write::Push {
             job: keys::job(process, round),
         },
     }
 }
 
+/// Sets a key that no caller declares.
+const SET_UNDECLARED: &str = "return redis.call('SET', 'demo:' .. ARGV[1], ARGV[2])";
+/// Sets a field that ends after an hour, on engines that know this.
+const SET_FIELD: &str = "redis.call('HSET', KEYS[1], ARGV[1], ARGV[2])
+redis.pcall('HPEXPIRE', KEYS[1], 3600000, 'FIELDS', 1, ARGV[1])
+return 1";
+
 /// Returns the index of a write's database, and its command.
 fn command(write: &Write) -> (usize, Cmd) {
     let index = |database: &i64| keys::DATABASES.iter().position(|known| known == database).unwrap_or(0);
     match write {
+        // Every second marker is set by a script, whose keys nobody can know before.
+        Write::Marker { database, key, value } if value % 2 == 0 => {
+            let name = key.strip_prefix("demo:").unwrap_or(key);
+            let script = redis::cmd("EVAL")
+                .arg(SET_UNDECLARED)
+                .arg(0)
+                .arg(name)
+                .arg(*value)
+                .take();
+            (index(database), script)
+        }
         Write::Marker { database, key, value } => (index(database), redis::cmd("SET").arg(key).arg(*value).take()),
+        Write::Field {
+            database,
+            key,
+            field,
+            value,
+        } => {
+            let mut script = redis::cmd("EVAL");
+            script.arg(SET_FIELD).arg(1).arg(key).arg(field).arg(*value);
+            (index(database), script)
+        }
         Write::Counter { database, key } => (index(database), redis::cmd("INCR").arg(key).take()),
         Write::Score {
             database,
@@ -181,6 +218,12 @@ mod tests {
                     member,
                     score,
                 } => ((database, format!("{key} {member}")), score),
+                Write::Field {
+                    database,
+                    key,
+                    field,
+                    value,
+                } => ((database, format!("{key} {field}")), value),
                 Write::Push { job } => {
                     assert!(jobs.insert(job));
                     continue;

@@ -23,6 +23,13 @@ pub enum Write {
         member: String,
         score: u64,
     },
+    /// A script's HSET of a field that only this process writes, with a rising value; the field ends after an hour.
+    Field {
+        database: i64,
+        key: String,
+        field: String,
+        value: u64,
+    },
     /// LPUSH of a job.
     Push { job: String },
     /// A job moved from the queue into this worker's own list.
@@ -35,7 +42,7 @@ pub enum Write {
     PutBack { job: String },
 }
 
-/// The place of a value that one process lets rise: database, key, and the member of a sorted set.
+/// The place of a value that one process lets rise: database, key, and the member of a sorted set or the field of a hash.
 pub type Place = (i64, String, Option<String>);
 
 impl Write {
@@ -49,6 +56,12 @@ impl Write {
                 member,
                 score,
             } => Some(((*database, key.clone(), Some(member.clone())), *score)),
+            Self::Field {
+                database,
+                key,
+                field,
+                value,
+            } => Some(((*database, key.clone(), Some(field.clone())), *value)),
             _ => None,
         }
     }
@@ -58,6 +71,7 @@ impl Write {
             Self::Marker { .. } => "marker",
             Self::Counter { .. } => "counter",
             Self::Score { .. } => "score",
+            Self::Field { .. } => "field",
             Self::Push { .. } => "job_pushed",
             Self::Take { .. } => "job_taken",
             Self::Done { .. } => "job_done",

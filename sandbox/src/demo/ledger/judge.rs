@@ -31,6 +31,8 @@ pub enum FindingKind {
     CounterWentBack,
     /// An acknowledged member of a sorted set is missing or older.
     LostScore,
+    /// An acknowledged field of a hash is missing or older.
+    LostField,
     /// A job that was pushed, or put back by the worker that held it, is neither done nor waiting.
     LostJob,
     /// A job was done, and Redis does not know.
@@ -92,6 +94,7 @@ fn judge_risings(verdict: &mut Verdict, before: &Expectations, after: &Expectati
         let (database, key, member) = place;
         let (name, lost) = match member {
             None => (key.clone(), FindingKind::LostMarker),
+            Some(field) if keys::has_fields(key) => (format!("{key} field {field}"), FindingKind::LostField),
             Some(member) => (format!("{key} member {member}"), FindingKind::LostScore),
         };
         let found = observed.risings.get(place).copied();
@@ -226,6 +229,7 @@ impl Verdict {
             FindingKind::LostMarker
             | FindingKind::CounterWentBack
             | FindingKind::LostScore
+            | FindingKind::LostField
             | FindingKind::LostJob
             | FindingKind::LostCompletion => &mut self.lost,
             FindingKind::DoubledJob | FindingKind::CounterAboveAttempts => &mut self.duplicated,

@@ -100,8 +100,9 @@ async fn scores(
     for (key, members) in members {
         for batch in members.chunks(BATCH) {
             let mut pipeline = redis::pipe();
+            let command = if keys::has_fields(key) { "HGET" } else { "ZSCORE" };
             for member in batch {
-                pipeline.cmd("ZSCORE").arg(key).arg(member);
+                pipeline.cmd(command).arg(key).arg(member);
             }
             let found: Vec<Option<f64>> = pipeline.query_async(commands).await.context("read scores")?;
             for (member, score) in batch.iter().zip(found) {

@@ -226,7 +226,7 @@ impl Expectations {
             rising.attempted = rising.attempted.max(value);
         }
         match write {
-            Write::Marker { .. } | Write::Score { .. } => {}
+            Write::Marker { .. } | Write::Score { .. } | Write::Field { .. } => {}
             Write::Counter { database, key } => {
                 self.counters.entry((*database, key.clone())).or_default().attempted += 1;
             }
@@ -254,7 +254,11 @@ impl Expectations {
             Write::Push { job } => self.jobs.entry(job.clone()).or_default().pushed = true,
             Write::Done { job } => self.jobs.entry(job.clone()).or_default().done_acknowledged += 1,
             Write::PutBack { job } => self.jobs.entry(job.clone()).or_default().put_backs_acknowledged += 1,
-            Write::Marker { .. } | Write::Score { .. } | Write::Take { .. } | Write::Hold { .. } => {}
+            Write::Marker { .. }
+            | Write::Score { .. }
+            | Write::Field { .. }
+            | Write::Take { .. }
+            | Write::Hold { .. } => {}
         }
         Ok(())
     }
