@@ -31,6 +31,10 @@ async fn look(context: &Context, arguments: &Verify) -> Result<ExitCode> {
         rounds: arguments.rounds,
         pause: arguments.pause,
         first: arguments.first as usize,
+        leave_out: match pair.state.source.follower {
+            Follower::Copy => context.config.source.leave_out.clone(),
+            Follower::Replication => Vec::new(),
+        },
         ..Options::default()
     };
     let step = context.ui.step("verify");

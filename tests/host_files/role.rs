@@ -139,6 +139,7 @@ fn copied() -> Position {
     Position::CopiesSource(Copied {
         upstream,
         rate: 8 << 20,
+        leave_out: vec!["cache:".into()],
     })
 }
 

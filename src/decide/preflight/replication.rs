@@ -133,6 +133,15 @@ fn copy(source: &SourceFacts) -> Vec<Finding> {
         ),
     });
     findings.push(fence_length(source, watch.is_ok()));
+    if !source.leave_out.is_empty() {
+        findings.push(Finding::ok(
+            "left-out",
+            format!(
+                "keys whose names begin with {} stay on the source: they are neither copied nor compared (source.leave_out)",
+                source.leave_out.join(", ")
+            ),
+        ));
+    }
     findings
 }
 

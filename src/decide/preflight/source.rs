@@ -22,6 +22,8 @@ pub struct SourceFacts {
     /// How it is followed, and how many bytes a copy reads in a second.
     pub follower: Follower,
     pub copy_rate: u64,
+    /// Beginnings of names of keys that a copy leaves behind.
+    pub leave_out: Vec<String>,
     pub maxmemory: u64,
     pub policy: String,
     pub evicted_keys: u64,
@@ -65,7 +67,12 @@ pub(super) fn judge(source: &SourceFacts, facts: &Facts, findings: &mut Vec<Find
         "source",
         format!("{} answers: {:?} {}", source.address, source.engine, source.version),
     ));
-    findings.push(version::judge(source.engine, source.version, facts.own));
+    findings.push(version::judge(
+        source.follower,
+        source.engine,
+        source.version,
+        facts.own,
+    ));
     findings.extend(certificate(source));
     findings.extend(shape(source));
     findings.extend(memory(source, facts));

@@ -64,6 +64,7 @@ pub(super) fn good() -> Facts {
             keys: 100_000,
             follower: Follower::Replication,
             copy_rate: 8 << 20,
+            leave_out: Vec::new(),
             maxmemory: 0,
             policy: "noeviction".into(),
             evicted_keys: 0,

@@ -6,6 +6,7 @@
 
 use super::Finding;
 use crate::model::config::Engine as Choice;
+use crate::model::follow::Follower;
 use serde::Serialize;
 use wire::info::{Engine, Version};
 
@@ -60,19 +61,29 @@ fn reads(own: OwnEngine, format: Format) -> bool {
     }
 }
 
-pub fn judge(engine: Engine, version: Version, own: OwnEngine) -> Finding {
+pub fn judge(follower: Follower, engine: Engine, version: Version, own: OwnEngine) -> Finding {
     let found = format!("source {engine:?} {version}, pair {:?} {}", own.engine, own.version);
     // A newer minor version may hold what an older one does not know, also with equal RDB versions.
     let newer = engine == own.engine && (version.major, version.minor) > (own.version.major, own.version.minor);
-    if !reads(own, written(engine, version)) || newer {
+    let is_read = reads(own, written(engine, version)) && !newer;
+    if !is_read && follower == Follower::Copy {
+        return Finding::warning(
+            "version",
+            format!("{found}: the pair does not read the source's format, so its keys are copied by their types"),
+            "a value of a type that the pair does not know, or a field of a hash that ends there by itself, cannot come along: `infra status` names it, and a newer engine takes it (redis.engine, hosts.image)",
+        );
+    }
+    if !is_read {
         let remedy = match (engine, own.engine) {
             (Engine::Valkey, _) if version.major >= 9 => {
                 "Valkey 9 writes a format that only itself reads: take an image with a Valkey that is not older (redis.engine, hosts.image)"
             }
             (Engine::Redis, Engine::Valkey) => {
-                "set redis.engine to redis: from 7.4 on its data cannot be read by Valkey"
+                "set redis.engine to redis, since from 7.4 on its data cannot be read by Valkey; or source.follow to copy, which reads keys by their types"
             }
-            _ => "choose an engine and image that are not older than the source (redis.engine, hosts.image)",
+            _ => {
+                "choose an engine and image that are not older than the source (redis.engine, hosts.image), or set source.follow to copy, which reads keys by their types"
+            }
         };
         return Finding::blocker(
             "version",
@@ -122,7 +133,10 @@ mod tests {
             (Redis, (6, 0, 16), own(Redis, 7, 0), true),
         ];
         for (engine, (major, minor, patch), own, readable) in cases {
-            let finding = judge(engine, Version::new(major, minor, patch), own);
+            let version = Version::new(major, minor, patch);
+            let copied = judge(Follower::Copy, engine, version, own);
+            assert_eq!(copied.severity, if readable { Severity::Ok } else { Severity::Warning });
+            let finding = judge(Follower::Replication, engine, version, own);
             assert_eq!(
                 finding.severity != Severity::Blocker,
                 readable,

@@ -74,6 +74,8 @@ fn render(copied: &Copied, logins: [&Secret; 2], maxmemory: u64, agent: &Binary,
         port: u16,
         rate: u64,
         memory: u64,
+        /// In hexadecimal: a name may hold anything.
+        leave_out: Vec<String>,
         agent: &'a str,
         logins: String,
     }
@@ -90,6 +92,7 @@ fn render(copied: &Copied, logins: [&Secret; 2], maxmemory: u64, agent: &Binary,
         port,
         rate: copied.rate,
         memory: maxmemory,
+        leave_out: copied.leave_out.iter().map(hex::encode).collect(),
         agent: agent.sha256(),
         logins: infra_agent::digest::of(both.as_bytes()),
     };

@@ -127,6 +127,8 @@ pub struct Copied {
     pub upstream: Upstream,
     /// Bytes of values that are read from the source in a second.
     pub rate: u64,
+    /// Beginnings of names of keys that are not copied.
+    pub leave_out: Vec<String>,
 }
 
 /// The source, as an address to replicate from.

@@ -89,6 +89,13 @@ fn source(source: &Source) -> Result<()> {
             "at least 64kb a second",
         );
     }
+    if source.leave_out.iter().any(String::is_empty) {
+        return wrong(
+            "source.leave_out",
+            "",
+            "the beginning of a name: it would leave out every key",
+        );
+    }
     if source.tls_pin.is_some() && source.tls.is_some() {
         return Err(
             Error::usage("accept `source`: `tls: verify` and `tls_pin` are two ways to trust one certificate")

@@ -71,6 +71,12 @@ pub struct Source {
     /// Default: `8mb`.
     #[serde(default = "Source::default_copy_rate")]
     pub copy_rate: Bytes,
+    /// Beginnings of names of keys that a copy leaves behind, such as `cache:`: these keys are neither copied nor compared
+    /// nor deleted. A source that is followed by replication brings all of its keys.
+    ///
+    /// Default: none.
+    #[serde(default)]
+    pub leave_out: Vec<String>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]

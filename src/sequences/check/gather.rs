@@ -185,6 +185,7 @@ async fn source(
         follower,
         monitor,
         copy_rate: context.config.source.copy_rate.0,
+        leave_out: context.config.source.leave_out.clone(),
         maxmemory: info.maxmemory,
         policy: info.maxmemory_policy,
         evicted_keys: info.evicted_keys,

@@ -32,6 +32,7 @@ impl<R: Record, P: Pair> Cutover<R, P> {
         let options = Options {
             rounds: 1,
             first: LISTED,
+            leave_out: setup.leave_out.clone(),
             ..Options::default()
         };
         let show = |progress: Progress| {

@@ -38,7 +38,7 @@ pub async fn world<R: Record, P: Pair>(setup: &Setup<R, P>, command: Command, hi
     let (source, ours) = match (role, promotion) {
         (MasterRole::Promoted, Some(promotion)) => (
             // A source that cannot be reached proves nothing; `decide` knows whether that matters.
-            source_stillness(&setup.source, &setup.master, promotion)
+            source_stillness(&setup.source, &setup.master, promotion, &setup.leave_out)
                 .await
                 .map_or(Stillness::Unknown, |(stillness, _)| stillness),
             our_stillness(&setup.master, &setup.source, promotion)
@@ -131,10 +131,12 @@ pub async fn source_stillness(
     source: &Server,
     master: &Server,
     promotion: &Promotion,
+    leave_out: &[String],
 ) -> Result<(Stillness, Option<Watch>)> {
     if promotion.follower == Follower::Copy {
         let (ours, _) = our_stillness(master, source, promotion).await?;
-        return Ok((copied::stillness(source, master, promotion, ours).await?, None));
+        let stillness = copied::stillness(source, master, promotion, ours, leave_out).await?;
+        return Ok((stillness, None));
     }
     let Some((watch, info)) = stream_since(source, master, promotion, promotion.offset).await? else {
         return Ok((Stillness::Unknown, None));

@@ -19,8 +19,9 @@ impl<R: Record, P: Pair> Cutover<R, P> {
         let setup = &mut self.setup;
         let comparing = async {
             if self.follower == Follower::Copy {
-                let (source, master) = (&setup.source, &setup.master);
-                let compared = copied::compare(source, master, &mut setup.pair, allowed, &step).await?;
+                let servers = [&setup.source, &setup.master];
+                let leave_out = setup.leave_out.clone();
+                let compared = copied::compare(servers, &mut setup.pair, allowed, leave_out, &step).await?;
                 return Ok(Compared::Copied(compared));
             }
             let mut baseline = gate::compare(&setup.source, &setup.master, sides, setup.limits.rounds, &step).await?;
@@ -126,7 +127,10 @@ impl<R: Record, P: Pair> Cutover<R, P> {
         let (fence, sides) = self.reached.fenced_connections()?;
         let promotion = self.history.promoted()?;
         let (ours, seen) = self.our_stillness().await?;
-        let (source, watch) = look::source_stillness(&self.setup.source, &self.setup.master, promotion).await?;
+        let (source, watch) = {
+            let setup = &self.setup;
+            look::source_stillness(&setup.source, &setup.master, promotion, &setup.leave_out).await?
+        };
         let is_known = watch.is_some() || promotion.follower == Follower::Copy;
         if !is_known {
             return Err(

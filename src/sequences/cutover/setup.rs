@@ -37,6 +37,8 @@ pub struct Setup<R: Record, P: Pair> {
     pub accept_loss: bool,
     /// `--without-watch`: the app may wait for longer than a minute while everything is compared.
     pub without_watch: bool,
+    /// Beginnings of names of keys that a copy leaves behind.
+    pub leave_out: Vec<String>,
     /// A folder on this computer, for lists that are too long to be shown.
     pub folder: PathBuf,
     pub limits: Limits,

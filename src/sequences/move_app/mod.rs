@@ -144,6 +144,7 @@ impl App<'_> {
             fence: plan.fence,
             accept_loss: plan.accept_loss,
             without_watch: plan.without_watch,
+            leave_out: context.config.source.leave_out.clone(),
             folder: context.common.inventory.clone(),
             config_var: context.config.app.config_var.clone(),
             limits: plan.limits,

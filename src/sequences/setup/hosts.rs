@@ -221,6 +221,7 @@ impl Pair<'_> {
                     Follower::Copy => Position::CopiesSource(Copied {
                         upstream,
                         rate: self.config.source.copy_rate.0,
+                        leave_out: self.config.source.leave_out.clone(),
                     }),
                 }
             }

@@ -33,6 +33,11 @@ pub(super) struct CopyView {
     keys_per_s: Option<u64>,
     deletions_held: u64,
     refused: u64,
+    /// Keys that the last sweep left out by their names.
+    left_out: u64,
+    /// Keys that were read by their types, or in parts, since the formats differ or they are large.
+    by_type: u64,
+    in_parts: u64,
     why: Option<String>,
     /// The watch that tells which keys are written; `None` from an older copy.
     watch: Option<Watching>,
@@ -58,23 +63,32 @@ impl CopyView {
         watch.is_some_and(|watch| watch.kind == WatchKind::Monitor && watch.whole)
     }
 
+    fn left_behind(&self) -> String {
+        match self.left_out {
+            0 => String::new(),
+            keys => format!("; {} keys are left out", size::count(keys)),
+        }
+    }
+
     pub(super) fn line(&self) -> String {
         match (&self.why, self.seconds_behind) {
             (Some(why), _) if !self.connected => format!("copy: not connected to {}: {why}", self.source),
             _ if self.follows() => format!(
-                "copy: follows {} by MONITOR, {} written keys are on their way, {} breaks",
+                "copy: follows {} by MONITOR, {} written keys are on their way, {} breaks{}",
                 self.source,
                 size::count(self.watch.as_ref().map_or(0, |watch| watch.marked)),
                 size::count(self.watch.as_ref().map_or(0, |watch| watch.breaks)),
+                self.left_behind(),
             ),
             (_, Some(seconds)) if self.sweeps > 0 => format!(
-                "copy: {} sweeps of {}, the last ended {} ago, took {} ({} keys a second) and found {} changed keys",
+                "copy: {} sweeps of {}, the last ended {} ago, took {} ({} keys a second) and found {} changed keys{}",
                 size::count(self.sweeps),
                 self.source,
                 age_text(seconds),
                 size::duration(Duration::from_millis(self.sweep_ms.unwrap_or(0))),
                 size::count(self.keys_per_s.unwrap_or(0)),
                 size::count(self.keys_behind.unwrap_or(0)),
+                self.left_behind(),
             ),
             _ => format!(
                 "copy: {} of {} keys of {} read for the first time",
@@ -151,6 +165,7 @@ pub(super) fn judge(
     let (sweep_ms, deletions_held) = (last.map(|sweep| sweep.ms), last.map_or(0, |sweep| sweep.held));
     let keys_per_s = last.map(|sweep| sweep.keys.saturating_mul(1000) / sweep.ms.max(1));
     let refused = last.map_or(0, |sweep| sweep.refused);
+    let (left_out, by_type, in_parts) = last.map_or((0, 0, 0), |sweep| (sweep.left_out, sweep.by_type, sweep.in_parts));
     Some(CopyView {
         source: status.source,
         phase: status.phase,
@@ -164,6 +179,9 @@ pub(super) fn judge(
         keys_per_s,
         deletions_held,
         refused,
+        left_out,
+        by_type,
+        in_parts,
         why: status.trouble,
         watch: status.watch.map(|watch| Watching {
             kind: watch.kind,
@@ -215,13 +233,14 @@ mod tests {
         let sweep = SweepReport {
             changed: 3,
             deleted: 1,
+            left_out: 7,
             ms: 2_000,
             ..SweepReport::default()
         };
         let (line, alarms) = judged(status(Some(sweep)), true);
         let line = line.unwrap();
         assert!(
-            line.contains("ended 4.0 s ago") && line.contains("found 4 changed keys"),
+            line.contains("ended 4.0 s ago") && line.ends_with("found 4 changed keys; 7 keys are left out"),
             "{line}"
         );
         assert_eq!(alarms, [] as [&str; 0]);

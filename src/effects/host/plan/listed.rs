@@ -169,6 +169,7 @@ fn hosts() -> [(&'static str, Description); KINDS + 1] {
         position: Position::CopiesSource(Copied {
             upstream: source.clone(),
             rate: 8 << 20,
+            leave_out: Vec::new(),
         }),
         ..master.clone()
     };

@@ -49,6 +49,8 @@ pub struct Options {
     pub first: usize,
     /// Maximum number of differing keys to keep for the next round; beyond it, that round is full.
     pub keep: usize,
+    /// Beginnings of names of keys that are not looked at.
+    pub leave_out: Vec<String>,
 }
 
 impl Default for Options {
@@ -58,6 +60,7 @@ impl Default for Options {
             pause: Duration::from_secs(1),
             first: 20,
             keep: 100_000,
+            leave_out: Vec::new(),
         }
     }
 }

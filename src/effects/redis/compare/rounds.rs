@@ -32,7 +32,12 @@ impl Comparator {
     }
 
     pub async fn keys(&mut self, keys: &[Key], options: &Options) -> Result<Comparison> {
-        run(self, Scope::Keys(keys.to_vec()), options, &|_| {}).await
+        let is_left_out = |key: &Key| {
+            let mut prefixes = options.leave_out.iter();
+            prefixes.any(|prefix| key.name.starts_with(prefix.as_bytes()))
+        };
+        let keys = keys.iter().filter(|key| !is_left_out(key)).cloned().collect();
+        run(self, Scope::Keys(keys), options, &|_| {}).await
     }
 }
 
@@ -162,7 +167,7 @@ impl<P: Fn(Progress) + Send + Sync> Look<'_, P> {
         for database in comparator.databases() {
             let pair = comparator.pair(database).await?;
             let before = findings.compared;
-            sweep::database(&pair, |verdicts| {
+            sweep::database(&pair, &self.options.leave_out, |verdicts| {
                 self.take(verdicts, &mut findings);
                 self.tell(database, total, &findings);
             })

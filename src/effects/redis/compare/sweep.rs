@@ -13,10 +13,11 @@ use wire::reply::integer;
 /// Number of keys to ask for at once.
 pub(super) const BATCH: usize = 1_000;
 
-/// Compares the keys of the source, then finds keys only on the target. `seen` gets each batch.
-pub(super) async fn database(pair: &Pair, mut seen: impl FnMut(Verdicts)) -> Result<()> {
+/// Compares the keys of the source, then finds keys only on the target. `seen` gets each batch. Keys
+/// whose names begin as `leave_out` says do not count.
+pub(super) async fn database(pair: &Pair, leave_out: &[String], mut seen: impl FnMut(Verdicts)) -> Result<()> {
     if pair.few_connections {
-        let mut compared = scan(&pair.source.connection)
+        let mut compared = scan(&pair.source.connection, leave_out)
             .map_ok(|keys| async move { batch::compare(pair, &keys).await })
             .try_buffer_unordered(AT_ONCE);
         while let Some(verdicts) = compared.try_next().await? {
@@ -25,14 +26,14 @@ pub(super) async fn database(pair: &Pair, mut seen: impl FnMut(Verdicts)) -> Res
     } else {
         let mut compared = Quick::open(pair)
             .await?
-            .through(scan(&pair.source.connection))
+            .through(scan(&pair.source.connection, leave_out))
             .map_ok(|looked| looked.settle(pair))
             .try_buffer_unordered(AT_ONCE);
         while let Some(verdicts) = compared.try_next().await? {
             seen(verdicts);
         }
     }
-    let mut extra = scan(&pair.target.connection)
+    let mut extra = scan(&pair.target.connection, leave_out)
         .map_ok(|keys| extra(pair, keys))
         .try_buffer_unordered(AT_ONCE);
     while let Some(verdicts) = extra.try_next().await? {
@@ -42,20 +43,27 @@ pub(super) async fn database(pair: &Pair, mut seen: impl FnMut(Verdicts)) -> Res
 }
 
 /// Returns all keys of a database, in batches.
-fn scan(connection: &super::super::Connection) -> impl stream::Stream<Item = Result<Vec<Vec<u8>>>> + use<> {
-    let start = (connection.clone(), Some(0u64));
-    let batches = stream::try_unfold(start, |(mut connection, cursor)| async move {
+fn scan(
+    connection: &super::super::Connection,
+    leave_out: &[String],
+) -> impl stream::Stream<Item = Result<Vec<Vec<u8>>>> + use<> {
+    let start = (connection.clone(), Some(0u64), leave_out.to_vec());
+    let batches = stream::try_unfold(start, |(mut connection, cursor, leave_out)| async move {
         let Some(cursor) = cursor else { return Ok(None) };
         let answer: Value = connection
             .query(cmd("SCAN").arg(cursor).arg("COUNT").arg(BATCH))
             .await?;
-        let Some((next, keys)) = scanned(answer) else {
+        let Some((next, mut keys)) = scanned(answer) else {
             return Err(Error::failed(format!(
                 "read the answer to SCAN of {}",
                 connection.place()
             )));
         };
-        Ok(Some((keys, (connection, Some(next).filter(|next| *next != 0)))))
+        keys.retain(|key| !leave_out.iter().any(|prefix| key.starts_with(prefix.as_bytes())));
+        Ok(Some((
+            keys,
+            (connection, Some(next).filter(|next| *next != 0), leave_out),
+        )))
     });
     batches.boxed()
 }

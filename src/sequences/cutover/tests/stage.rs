@@ -320,6 +320,7 @@ impl Stage {
             fence: None,
             accept_loss: false,
             without_watch: false,
+            leave_out: Vec::new(),
             folder: self.folder.path().into(),
             limits: self.limits,
             ui: Ui::silent(),
