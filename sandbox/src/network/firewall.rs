@@ -1,6 +1,5 @@
 //! A security group's ingress rules as nftables rules of the machine's namespace. Pure.
 
-use super::Acl;
 use serde::{Deserialize, Serialize};
 
 /// The table that stands for the machine's security groups, in its namespace.
@@ -23,18 +22,18 @@ pub struct Rule {
 
 /// Returns the whole table as one transaction that replaces the old one. A packet of a connection that
 /// the machine never saw begin is dropped without an answer, as AWS does after an address has moved.
-pub fn ruleset(rules: &[Rule], acl: Option<&Acl>) -> String {
+/// `before` are chains that every packet passes first.
+pub fn ruleset(rules: &[Rule], before: &str) -> String {
     let accepts: String = rules
         .iter()
         .flat_map(accepts)
         .map(|line| format!("\t\t{line}\n"))
         .collect();
-    let acl = acl.map(Acl::chains).unwrap_or_default();
     format!(
         "table inet {TABLE}\n\
          delete table inet {TABLE}\n\
          table inet {TABLE} {{\n\
-         {acl}\
+         {before}\
          \tchain input {{\n\
          \t\ttype filter hook input priority filter; policy drop;\n\
          \t\tct state established,related accept\n\
@@ -147,7 +146,7 @@ mod tests {
 
     #[test]
     fn a_machine_without_rules_accepts_only_answers() {
-        let text = ruleset(&[], None);
+        let text = ruleset(&[], "");
         assert!(text.contains("policy drop") && text.contains("established"), "{text}");
         assert_eq!(text.matches("accept").count(), 2, "{text}");
     }

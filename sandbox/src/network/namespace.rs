@@ -79,7 +79,8 @@ impl Namespace {
 
     /// Replaces the machine's ingress rules and its subnet's ACL in one transaction.
     pub async fn firewall(&self, rules: &[Rule], acl: Option<&Acl>) -> Result<()> {
-        let script = firewall::ruleset(rules, acl);
+        let chains = acl.map(Acl::chains).unwrap_or_default();
+        let script = firewall::ruleset(rules, &chains);
         let set = ip(&["netns", "exec", &self.name, "nft", "-f", "-"], &script).await;
         set.map(drop).with_context(|| format!("set the rules of {}", self.name))
     }

@@ -162,12 +162,12 @@ impl Fencing<'_> {
 
     fn unproven(&self, state: &str, after: Duration, objection: Option<Error>) -> Error {
         let id = self.instance;
-        let besides = objection.map_or_else(String::new, |error| format!("; {error:#}"));
+        let more = objection.map_or_else(String::new, |error| format!("; {error:#}"));
         Error::unproven(format!(
             "fence the old master: EC2 still says that {id} is {state} after {} s",
             after.as_secs()
         ))
-        .because(format!("it may still take writes, so the replica was not promoted{besides}"))
+        .because(format!("it may still take writes, so the replica was not promoted{more}"))
         .hint(format!(
             "stop it hard with `aws ec2 stop-instances --force --instance-ids {id}`, or end it with `terminate-instances`, and run the same command again once EC2 says `stopped`"
         ))
