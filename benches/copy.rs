@@ -66,14 +66,14 @@ impl Redis {
             "--unixsocket",
             "socket",
         ]);
-        let process = processes::spawn(command.current_dir(folder.path()), &path("redis.log"));
+        let process = Ended(processes::spawn(command.current_dir(folder.path()), &path("redis.log")));
         while TcpStream::connect(("127.0.0.1", port)).is_err() || !path("socket").exists() {
             std::thread::sleep(Duration::from_millis(10));
         }
         let leaf = shown.chain.lines().filter(|line| !line.starts_with("-----"));
         let leaf = base64::Engine::decode(&base64::prelude::BASE64_STANDARD, leaf.collect::<String>())?;
         Ok(Redis {
-            _process: Ended(process),
+            _process: process,
             port,
             tls_port,
             pin: format!("sha256:{}", hex::encode(Sha256::digest(leaf))),

@@ -175,12 +175,11 @@ impl Windows<'_> {
         }
     }
 
-    fn scan(
-        &mut self,
-        command: &[u8],
-        take: Take,
-        parts: &mut dyn FnMut(&mut Self, Vec<Vec<u8>>) -> Outcome<Vec<Part>>,
-    ) -> Outcome<()> {
+    /// Scans the key; `parts` makes parts of the elements of each answer.
+    fn scan<F>(&mut self, command: &[u8], take: Take, parts: &mut F) -> Outcome<()>
+    where
+        F: FnMut(&mut Self, Vec<Vec<u8>>) -> Outcome<Vec<Part>>,
+    {
         let mut cursor = b"0".to_vec();
         loop {
             let key = self.key;
