@@ -85,7 +85,7 @@ test-refusals: build ## refuse every change that a cutover asks the platform for
 
 # Every fault of a source, a link, a copy and a master at each moment of a copy, and two hundred kills, on loopback.
 test-copy: build ## make every fault of a copied source at each of its moments; about ten minutes
-	COPY_FAULTS=all $(RUNNER) cargo test -p infra-agent --locked --test copy faults -- --nocapture
+	COPY_FAULTS=all $(RUNNER) cargo test --workspace --locked $(FEATURES) --test copy faults -- --nocapture
 
 # The move from each kind of hosted Redis by the built programs on machines; about a minute a kind.
 SOURCES ?= heroku cloud thin public v1 plain query two-vars copied-var redis-6 redis-6.2 redis-8 valkey-8
