@@ -5,33 +5,14 @@ use super::by_type;
 use super::kind::Kind;
 use super::parts::{Copied, Digest, Large};
 use super::reads::{LONGEST_DUMP, Read, Weighed};
-use super::sweep::Sweep;
 use super::target::{Dumped, Refused};
+use super::work::{BATCH, LARGE, Sweep};
 use crate::record::SweepReport;
 use anyhow::Result;
 use std::collections::VecDeque;
 
-/// Values are read in batches of about this many bytes.
-pub const BATCH: u64 = 2 << 20;
-/// A larger value is read in parts: it would hold the source up.
-pub const LARGE: u64 = 1 << 20;
 /// A value of a type that only some engines have cannot be read in parts. A larger one is refused.
 const LONGEST_WHOLE: usize = 256 << 20;
-
-/// Keys that were not copied with their batch, and are as soon as neither side has anything under way.
-#[derive(Default)]
-pub struct Later {
-    /// Keys whose format the target does not know.
-    by_type: Vec<Vec<u8>>,
-    /// Keys that turned out to be long.
-    in_parts: Vec<Vec<u8>>,
-}
-
-impl Later {
-    pub fn is_empty(&self) -> bool {
-        self.by_type.is_empty() && self.in_parts.is_empty()
-    }
-}
 
 /// Returns true if the target said that it knows no value of the source's format.
 pub fn is_other_format(why: &str) -> bool {

@@ -1,7 +1,7 @@
 //! Copies the keys that the watch has marked.
 
 use super::left_out;
-use super::sweep::Sweep;
+use super::work::Sweep;
 use crate::record::SweepReport;
 use anyhow::Result;
 use std::time::{Duration, Instant};

@@ -23,6 +23,7 @@
 //! compares everything.
 
 mod answers;
+mod assembling;
 mod building;
 mod by_type;
 mod control;
@@ -44,6 +45,7 @@ mod sweep;
 mod target;
 mod walk;
 mod watch;
+mod work;
 
 pub use control::{Request, Wish, ask};
 pub use left_out::Prefix;
@@ -354,16 +356,16 @@ impl Copy<'_> {
         target: &'b mut Target,
         journal: &'b mut Journal,
         rate: Option<u64>,
-    ) -> sweep::Sweep<'b> {
+    ) -> work::Sweep<'b> {
         source.set_pace(pace::Pace::new(rate));
-        sweep::Sweep {
+        work::Sweep {
             source,
             target,
             journal,
             remembered: &mut self.remembered,
             shared: &self.shared,
             rate,
-            later: keys::Later::default(),
+            later: work::Later::default(),
             left_out: &self.options.left_out,
             home: &self.options.home,
             memory: self.options.memory,
@@ -385,7 +387,7 @@ impl Copy<'_> {
             let watch = self.watch.as_ref();
             self.token = watch.and_then(|watch| watch.sweep_begins(source.run_id()));
         }
-        let mut sweep = sweep::Sweep {
+        let mut sweep = work::Sweep {
             source,
             target,
             journal,
@@ -393,7 +395,7 @@ impl Copy<'_> {
             shared: &self.shared,
             // A sweep inside the fence is as quick as it can be: the app waits for it.
             rate: request.is_none().then_some(self.options.rate),
-            later: keys::Later::default(),
+            later: work::Later::default(),
             left_out: &self.options.left_out,
             home: &self.options.home,
             memory: self.options.memory,

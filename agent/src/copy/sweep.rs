@@ -1,48 +1,18 @@
 //! One walk through every key of the source, and through every key of the target.
 
 use super::deletions::{self, Gone};
-use super::journal::Journal;
-use super::keys::{Later, is_other_format};
-use super::left_out::{self, Prefix};
+use super::keys::is_other_format;
+use super::left_out;
 use super::pace::Pace;
-use super::remembered::Remembered;
-use super::shared::Shared;
-use super::source::Source;
-use super::target::Target;
 use super::walk::Walked;
-use super::watch::{Token, Watch};
+use super::watch::Token;
+use super::work::{JOURNALED, LOOKED, Sweep};
 use crate::record::SweepReport;
 use anyhow::{Result, bail};
-use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 /// How many keys a step of SCAN looks at.
 const STEP: usize = 512;
-/// How often the place is written down.
-pub(super) const JOURNALED: Duration = Duration::from_secs(1);
-/// How often identity and memory are looked at.
-pub(super) const LOOKED: Duration = Duration::from_secs(2);
-
-pub struct Sweep<'a> {
-    pub source: &'a mut Source,
-    pub target: &'a mut Target,
-    pub journal: &'a mut Journal,
-    pub remembered: &'a mut Remembered,
-    pub shared: &'a Shared,
-    /// Bytes that may be read in a second; `None` if an app waits.
-    pub rate: Option<u64>,
-    /// Keys whose names begin so stay where they are.
-    pub left_out: &'a [Prefix],
-    /// Keys that were not copied with their batch.
-    pub later: Later,
-    pub home: &'a Path,
-    pub memory: Option<u64>,
-    /// Marks the keys that are written meanwhile.
-    pub watch: Option<&'a Watch>,
-    /// Shows that the sweep began within the watch.
-    pub token: Option<&'a Token>,
-}
-
 impl Sweep<'_> {
     /// Returns what it found; `None` if it was interrupted.
     pub fn run(&mut self, accept: bool, interrupted: &mut dyn FnMut() -> bool) -> Result<Option<SweepReport>> {

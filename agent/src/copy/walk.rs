@@ -4,10 +4,9 @@
 //! One round trip carries the values of some keys, the sizes of the next ones, and a step of the scan.
 //! A large key, and all else that must not have anything under way, waits until the rounds have ended.
 
-use super::keys::{BATCH, LARGE, Later};
 use super::left_out;
 use super::reads::Weighed;
-use super::sweep::{JOURNALED, LOOKED, Sweep};
+use super::work::{BATCH, JOURNALED, LARGE, LOOKED, Later, Sweep};
 use crate::record::SweepReport;
 use anyhow::Result;
 use std::collections::VecDeque;

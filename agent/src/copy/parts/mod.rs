@@ -6,6 +6,7 @@
 //! meanwhile, a second reading.
 
 mod part;
+mod reading;
 mod streams;
 mod windows;
 
@@ -117,7 +118,7 @@ impl Large<'_> {
     fn digest(&mut self, shape: &Shape) -> Outcome<u64> {
         let mut digest = self.remembered.digest();
         let (kind, size) = (kind(shape)?, (shape.size, shape.length));
-        windows::read(self.source, self.key, kind, size, &mut |part| {
+        reading::read(self.source, self.key, kind, size, &mut |part| {
             digest.add(&part);
             Ok(())
         })?;
@@ -130,7 +131,7 @@ impl Large<'_> {
         let (kind, size) = (kind(shape)?, (shape.size, shape.length));
         let target = &mut *self.target;
         target.begin(self.database)?;
-        windows::read(self.source, self.key, kind, size, &mut |part| {
+        reading::read(self.source, self.key, kind, size, &mut |part| {
             digest.add(&part);
             target.add_part(&part)
         })?;

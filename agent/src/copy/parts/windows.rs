@@ -1,8 +1,6 @@
 //! Reads one value of the source window by window, so that no request holds the source up.
 
 use super::part::Part;
-use super::streams;
-use crate::copy::kind::Kind;
 use crate::copy::source::{Source, text_of};
 use redis::Value;
 use std::collections::BTreeMap;
@@ -41,31 +39,6 @@ pub type Outcome<T> = Result<T, Trouble>;
 /// Takes the parts as they come.
 pub type Take<'a> = &'a mut dyn FnMut(Part) -> anyhow::Result<()>;
 
-/// Reads a key of the selected database. `size` is its bytes and `length` its elements, as far as
-/// the source says.
-pub fn read(source: &mut Source, key: &[u8], kind: Kind, (size, length): (u64, u64), take: Take) -> Outcome<()> {
-    let count = match size / length.max(1) {
-        0 => UNKNOWN,
-        each => (WINDOW / each).clamp(1, MOST),
-    };
-    let mut windows = Windows {
-        source,
-        key,
-        count,
-        usual: count,
-    };
-    match kind {
-        Kind::String => windows.string(length, take),
-        Kind::List => windows.list(take),
-        Kind::Set => windows.scan(b"SSCAN", take, &mut |_, members| {
-            Ok(vec![Part::any_order(&[b"SADD"], 1, members)])
-        }),
-        Kind::SortedSet => windows.scan(b"ZSCAN", take, &mut |_, members| Ok(vec![scored(members)])),
-        Kind::Hash => windows.scan(b"HSCAN", take, &mut |windows, pairs| windows.hash(pairs)),
-        Kind::Stream => streams::read(&mut windows, take),
-    }
-}
-
 /// Returns the part for members with scores behind them.
 pub fn scored(mut members: Vec<Vec<u8>>) -> Part {
     for pair in members.chunks_exact_mut(2) {
@@ -95,7 +68,22 @@ pub struct Windows<'a> {
     usual: u64,
 }
 
-impl Windows<'_> {
+impl<'a> Windows<'a> {
+    /// Begins to read a key of the selected database. `size` is its bytes and `length` its elements,
+    /// as far as the source says.
+    pub fn begin(source: &'a mut Source, key: &'a [u8], size: u64, length: u64) -> Windows<'a> {
+        let count = match size / length.max(1) {
+            0 => UNKNOWN,
+            each => (WINDOW / each).clamp(1, MOST),
+        };
+        Windows {
+            source,
+            key,
+            count,
+            usual: count,
+        }
+    }
+
     /// Asks for a window of at most so many elements, and for fewer if it is too long.
     pub fn ask(&mut self, words: &dyn Fn(u64) -> Vec<Vec<u8>>) -> Outcome<Value> {
         loop {
@@ -123,7 +111,7 @@ impl Windows<'_> {
         Ok(self.source.rest(read)?)
     }
 
-    fn string(&mut self, length: u64, take: Take) -> Outcome<()> {
+    pub fn string(&mut self, length: u64, take: Take) -> Outcome<()> {
         if length <= WINDOW {
             let value = bytes(self.range(0)?).ok_or(Trouble::Moved)?;
             return self.give(vec![Part::in_order(&[b"SET"], vec![value])], take);
@@ -158,7 +146,7 @@ impl Windows<'_> {
         })
     }
 
-    fn list(&mut self, take: Take) -> Outcome<()> {
+    pub fn list(&mut self, take: Take) -> Outcome<()> {
         let mut at = 0_u64;
         loop {
             let key = self.key;
@@ -176,7 +164,7 @@ impl Windows<'_> {
     }
 
     /// Scans the key; `parts` makes parts of the elements of each answer.
-    fn scan<F>(&mut self, command: &[u8], take: Take, parts: &mut F) -> Outcome<()>
+    pub fn scan<F>(&mut self, command: &[u8], take: Take, parts: &mut F) -> Outcome<()>
     where
         F: FnMut(&mut Self, Vec<Vec<u8>>) -> Outcome<Vec<Part>>,
     {
@@ -204,7 +192,7 @@ impl Windows<'_> {
     }
 
     /// Returns the parts of fields and values, with the moments at which fields end.
-    fn hash(&mut self, pairs: Vec<Vec<u8>>) -> Outcome<Vec<Part>> {
+    pub fn hash(&mut self, pairs: Vec<Vec<u8>>) -> Outcome<Vec<Part>> {
         let ends = if self.source.says_field_ends {
             let fields: Vec<&Vec<u8>> = pairs.iter().step_by(2).collect();
             let answer = self.source.field_ends(self.key, &fields)?;
