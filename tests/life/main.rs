@@ -87,6 +87,8 @@ fn answer_of(before: &(String, String)) -> Value {
 fn the_role_moves_to_the_other_host_and_back_while_the_app_writes() {
     let world = World::raise_as(300, &["--time-scale", "0.02"]);
     world.set_var("DEMO_SHUTDOWN_SECONDS", "1");
+    // A connection that is cut hears nothing: the app goes on when its own patience ends.
+    world.set_var("DEMO_RESPONSE_TIMEOUT", "5");
     world.infra(&["up", "--yes"]).exits(0);
     world
         .infra(&["switch-app", "--confirm", "demo", "--watch", "1s"])
