@@ -130,7 +130,7 @@ fn a_watch_that_is_killed_goes_on_counting_wherever_that_was() {
         killed += 1;
         assert!(killed < 10, "{}", watched.text);
     };
-    assert_eq!(killed, 2, "before and after a look is noted");
+    assert_eq!(killed, 3, "within the comparison, before and after a look is noted");
     assert_eq!(watched.code, 0, "{}", watched.text);
     assert!(watched.text.contains("going on with the watch"), "{}", watched.text);
     let history = history(&rig);

@@ -130,7 +130,7 @@ fn all(world: &World, hosts: &Hosts) {
 pub fn grows_and_is_repaired(world: &World, hosts: &Hosts) {
     grows(world, hosts);
     world.nothing_was_lost(200);
-    if std::env::var("LIFE").is_ok_and(|word| word == "all") {
+    if crate::all() {
         all(world, hosts);
     } else {
         // One kill each, at a point of every run's own.

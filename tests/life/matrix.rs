@@ -43,7 +43,7 @@ const FAULTS: [Fault; 7] = [
     CutFromApp,
 ];
 /// Those of `make test`.
-const SAMPLE: [(Fault, &str); 3] = [(Rebooted, "replica"), (OutOfMemory, "master"), (CutFromPeer, "master")];
+const SAMPLE: [(Fault, &str); 2] = [(OutOfMemory, "master"), (CutFromPeer, "master")];
 
 impl Fault {
     fn name(self) -> &'static str {
@@ -80,7 +80,7 @@ pub fn table(world: &World, hosts: &Hosts) {
         hosts,
         instances: [("master", master), ("replica", replica)],
     };
-    let all = std::env::var("LIFE").is_ok_and(|word| word == "all");
+    let all = crate::all();
     let chosen: Vec<(Fault, &str)> = if all {
         let each = FAULTS
             .iter()

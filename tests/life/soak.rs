@@ -6,17 +6,22 @@ use sandbox::machines::control_group;
 use std::time::{Duration, Instant};
 use testkit::world::World;
 
-/// Of `make test`; `make soak` sets LIFE_SOAK_MINUTES=10.
-const SAMPLE: Duration = Duration::from_secs(20);
+/// Unless `make soak` says how long by LIFE_SOAK_MINUTES.
+const SHORT: Duration = Duration::from_secs(20);
 /// Of the engine's limit, so that the app's own keys have room.
 const FILLED_PERCENT: u64 = 92;
 
+fn minutes() -> Option<u64> {
+    std::env::var("LIFE_SOAK_MINUTES").ok()?.parse().ok()
+}
+
+pub fn is_wanted() -> bool {
+    minutes().is_some()
+}
+
 /// The kernel ends no program of a host, and no engine starts anew.
 pub fn no_program_runs_out_of_memory(world: &World, hosts: &Hosts) {
-    let minutes = std::env::var("LIFE_SOAK_MINUTES")
-        .ok()
-        .and_then(|text| text.parse().ok());
-    let lasts = minutes.map_or(SAMPLE, |minutes: u64| Duration::from_secs(60 * minutes));
+    let lasts = minutes().map_or(SHORT, |minutes| Duration::from_secs(60 * minutes));
     let (master, replica) = roles(world);
     let engines = || {
         let status = world.status();

@@ -182,10 +182,18 @@ pub(crate) fn keys(keys: Keys, arguments: &[Argument]) -> Option<Vec<Touched>> {
         Keys::Moved => moved(arguments),
         Keys::Copied => copied(arguments),
         Keys::Stored => stored(arguments),
-        Keys::Migrated => match option(arguments, 4, &["KEYS"]) {
-            Some(first) => from(first, 1),
-            None => at(&[3]),
-        },
+        // The third argument, or where that is empty those behind the word KEYS.
+        Keys::Migrated => {
+            let listed = option(arguments, 6, &["KEYS"]).unwrap_or(arguments.len());
+            let is_empty = arguments.get(3)?.bytes() == Some(b"".as_slice());
+            let single = (!is_empty || listed == arguments.len()).then_some(3);
+            selected(
+                single
+                    .into_iter()
+                    .chain(listed..arguments.len())
+                    .map(|at| arguments.get(at)),
+            )
+        }
         Keys::Inner | Keys::Message | Keys::Functions => Some(Vec::new()),
         Keys::Databases => None,
     }

@@ -13,8 +13,25 @@ pub enum Depth {
     Old,
 }
 
-/// Returns a text for each database and key.
-pub fn of(redis: &Redis, depth: Depth) -> BTreeMap<String, String> {
+/// All that is said about a key. Without PEXPIRETIME its end is known about, in milliseconds since 1970.
+#[derive(Debug)]
+pub struct Said {
+    text: String,
+    about: Option<i64>,
+}
+
+impl PartialEq for Said {
+    fn eq(&self, other: &Said) -> bool {
+        let ends = match (self.about, other.about) {
+            (Some(one), Some(another)) => (one - another).abs() < 1000,
+            (one, another) => one == another,
+        };
+        ends && self.text == other.text
+    }
+}
+
+/// Returns what is said about each database and key.
+pub fn of(redis: &Redis, depth: Depth) -> BTreeMap<String, Said> {
     let mut connection = redis.connection();
     let mut found = BTreeMap::new();
     for database in 0..16 {
@@ -32,7 +49,7 @@ pub fn of(redis: &Redis, depth: Depth) -> BTreeMap<String, String> {
 pub fn assert_same(source: &Redis, target: &Redis, depth: Depth, what: &str) {
     let (source, target) = (of(source, depth), of(target, depth));
     let keys = source.keys().chain(target.keys());
-    let short = |text: Option<&String>| text.map(|text| text.chars().take(600).collect::<String>());
+    let short = |said: Option<&Said>| said.map(|said| (said.text.chars().take(600).collect::<String>(), said.about));
     let wrong: Vec<_> = keys
         .filter(|key| source.get(*key) != target.get(*key))
         .take(3)
@@ -49,7 +66,13 @@ fn ask(connection: &mut Connection, words: &[&[u8]]) -> Option<Value> {
     command.query(connection).ok()
 }
 
-fn text_of(connection: &mut Connection, key: &[u8], depth: Depth) -> String {
+/// Returns milliseconds since 1970 by the server's clock.
+fn now(connection: &mut Connection) -> i64 {
+    let (seconds, micros): (i64, i64) = cmd("TIME").query(connection).unwrap();
+    seconds * 1000 + micros / 1000
+}
+
+fn text_of(connection: &mut Connection, key: &[u8], depth: Depth) -> Said {
     let kind: String = cmd("TYPE").arg(key).query(connection).unwrap();
     let whole: &[&[u8]] = match kind.as_str() {
         "string" => &[b"GET", key],
@@ -61,11 +84,12 @@ fn text_of(connection: &mut Connection, key: &[u8], depth: Depth) -> String {
         other => panic!("no key has the type {other}"),
     };
     let value = ask(connection, whole).unwrap();
-    let end = match depth {
-        Depth::Whole => ask(connection, &[b"PEXPIRETIME", key]),
+    let (end, about) = match depth {
+        Depth::Whole => (ask(connection, &[b"PEXPIRETIME", key]), None),
         Depth::Old => match ask(connection, &[b"PTTL", key]) {
-            Some(Value::Int(left)) => Some(Value::Int(left.div_euclid(100_000))),
-            other => panic!("{other:?}"),
+            Some(Value::Int(left @ 0..)) => (None, Some(now(connection) + left)),
+            Some(never) => (Some(never), None),
+            None => panic!("no answer to PTTL"),
         },
     };
     let value = match (kind.as_str(), value) {
@@ -82,7 +106,10 @@ fn text_of(connection: &mut Connection, key: &[u8], depth: Depth) -> String {
         ("stream", entries) => stream(connection, key, &entries, depth),
         (_, value) => format!("{value:?}"),
     };
-    format!("{kind} ends {end:?}: {value}")
+    Said {
+        text: format!("{kind} ends {end:?}: {value}"),
+        about,
+    }
 }
 
 /// Engines write one score with more or fewer digits.

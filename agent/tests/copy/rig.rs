@@ -19,7 +19,7 @@ use tempfile::TempDir;
 
 pub const PATIENCE: Duration = Duration::from_secs(60);
 /// What the users' file on a host lets the copy do at the master.
-pub const RIGHTS: &str = "resetkeys ~* -@all +@string +@list +@set +@sortedset +@hash +@stream -@blocking -@dangerous +auth +hello +ping +select +info +time +scan +restore +unlink +rename +pexpireat +function|restore +function|load +function|flush +client|setname +client|kill";
+pub const RIGHTS: &str = "resetkeys ~* -@all +@string +@list +@set +@sortedset +@hash +@stream -@read -@blocking -@dangerous +auth +hello +ping +select +info +time +scan +restore +unlink +rename +pexpireat +function|restore +function|load +function|flush +client|setname +client|kill";
 /// A gentle source would make tests slow.
 pub const QUICK: u64 = 1 << 30;
 

@@ -29,6 +29,8 @@ pub fn until_whole(copying: &Copying) -> WatchReport {
         whole = watch.filter(|watch| watch.whole);
         whole.is_some()
     });
+    // The sweep that made it whole is counted a moment later.
+    std::thread::sleep(Duration::from_millis(500));
     whole.unwrap()
 }
 
@@ -185,6 +187,20 @@ fn commands_that_monitor_does_not_show_end_the_watch() {
     assert_ne!(look(&copying).id, before.id, "a hidden command was not noticed");
     until_whole(&copying);
     until("the sweep found it", || target.contents() == source.contents());
+}
+
+/// Valkey 8.1.1 shows `x"y` as `"x"y"`, and a backslash as it is.
+#[test]
+fn a_source_that_does_not_quote_what_monitor_shows_has_no_watch_and_is_copied_all_the_same() {
+    let (source, target) = (Redis::start(Engine::Valkey8), Redis::start(Engine::Valkey8));
+    source.script("SET a 1");
+    let copying = Copying::watching(&source, &target);
+    until("it is copied", || target.keys() == 1);
+    until("it says why", || {
+        look(&copying).why.is_some_and(|why| why.contains("understand MONITOR"))
+    });
+    let watch = look(&copying);
+    assert!(watch.kind == WatchKind::None && !watch.whole, "{watch:?}");
 }
 
 #[test]

@@ -61,7 +61,7 @@ pub fn policy(names: &Names, who: Who, lock: Option<ObjectLock>) -> Value {
         by_place.entry((*when, *scope)).or_default().insert(permission.action());
     }
     // Places with the same permitted actions make one statement.
-    let mut statements: BTreeMap<(When, BTreeSet<&str>), Vec<String>> = BTreeMap::new();
+    let mut statements = Statements::new();
     for ((when, scope), actions) in by_place {
         statements.entry((when, actions)).or_default().push(scope.arn(names));
     }
@@ -70,7 +70,7 @@ pub fn policy(names: &Names, who: Who, lock: Option<ObjectLock>) -> Value {
         .filter(|permission| permission.makes_tagged())
         .filter_map(|permission| permission.action().split(':').nth(1))
         .collect();
-    let statements: Vec<Value> = statements
+    let statements: Vec<Value> = joined(statements)
         .into_iter()
         .map(|((when, actions), resources)| {
             let mut statement =
@@ -82,6 +82,28 @@ pub fn policy(names: &Names, who: Who, lock: Option<ObjectLock>) -> Value {
         })
         .collect();
     json!({ "Version": "2012-10-17", "Statement": statements })
+}
+
+/// The resources of each set of actions.
+type Statements = BTreeMap<(When, BTreeSet<&'static str>), Vec<String>>;
+
+/// Joins statements about tagged resources: a policy has a limited length, and each of them repeats the tags. An
+/// action means nothing for a resource of a kind that is not its own. CreateTags is for every kind, so it stays alone.
+fn joined(statements: Statements) -> Statements {
+    let mut joined = Statements::new();
+    let mut tagged: (BTreeSet<&str>, Vec<String>) = Default::default();
+    for ((when, actions), resources) in statements {
+        if when == When::Tagged && !actions.contains(Permission::CreateTags.action()) {
+            tagged.0.extend(actions);
+            tagged.1.extend(resources);
+        } else {
+            joined.insert((when, actions), resources);
+        }
+    }
+    if !tagged.0.is_empty() {
+        joined.insert((When::Tagged, tagged.0), tagged.1);
+    }
+    joined
 }
 
 fn one_or_all<T: Into<Value>>(values: impl IntoIterator<Item = T>) -> Value {

@@ -114,7 +114,8 @@ fn a_barrier_counts_what_stands_before_it_and_only_its_own_nonce_ends_the_wait()
     assert!(marks.take(&request("echo n:1")).unwrap());
     marks.take(&request("SET b 1")).unwrap();
     let echo = marks.echo().unwrap();
-    assert_eq!((echo.writes, echo.counts["get"], echo.counts["echo"]), (1, 1, 2));
+    // Without the server's table of commands, GET and ECHO may have written too.
+    assert_eq!((echo.writes, echo.counts["get"], echo.counts["echo"]), (4, 1, 2));
 }
 
 #[test]
