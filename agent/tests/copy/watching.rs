@@ -29,8 +29,6 @@ pub fn until_whole(copying: &Copying) -> WatchReport {
         whole = watch.filter(|watch| watch.whole);
         whole.is_some()
     });
-    // The sweep that made it whole is counted a moment later.
-    std::thread::sleep(Duration::from_millis(500));
     whole.unwrap()
 }
 
@@ -40,6 +38,8 @@ fn watched() -> (Redis, Redis, Copying) {
     let copying = Copying::watching(&source, &target);
     assert_eq!(until_whole(&copying).kind, WatchKind::Monitor);
     assert_eq!(target.contents(), source.contents());
+    // The status is written a moment later.
+    until("the sweep is counted", || copying.status().sweeps > 0);
     (source, target, copying)
 }
 
@@ -85,8 +85,8 @@ fn a_client_that_waited_before_the_watch_moves_nothing_unseen() {
     }
     assert_eq!(until_whole(&copying).breaks, 0);
     // Nobody waits any more, so a push is nothing but a push.
+    std::thread::sleep(Duration::from_secs(2));
     let sweeps = copying.status().sweeps;
-    until("a barrier is read", || look(&copying).whole);
     source.script("RPUSH jobs c");
     until("the push is there", || target.contents() == source.contents());
     std::thread::sleep(Duration::from_secs(2));
