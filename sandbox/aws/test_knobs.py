@@ -16,6 +16,7 @@ OFF = {
     "throttled": {},
     "disk_key_refused": False,
     "stop_hangs": False,
+    "volume_rest_s": 21600,
 }
 
 
