@@ -22,7 +22,7 @@ use std::time::Duration;
 use testkit::world::World;
 
 /// Kills in `make test`; each takes about a minute.
-const SAMPLE: usize = 2;
+const SAMPLE: usize = 1;
 
 const PROMOTE: [&str; 4] = ["promote", "--confirm", "demo", "--json"];
 
