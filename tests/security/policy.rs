@@ -173,7 +173,13 @@ impl User {
             for action in all(&statement["Action"]) {
                 for resource in all(&statement["Resource"]) {
                     let (action, resource) = (action.as_str().unwrap(), resource.as_str().unwrap());
-                    if !used.iter().any(|(one, on)| one == action && matches(resource, on)) {
+                    // Statements about these kinds are joined; an action means nothing for a kind that is not its own.
+                    let is_joined = ["elastic-ip/*", "security-group/*", "volume/*"]
+                        .iter()
+                        .any(|kind| resource.ends_with(kind))
+                        && statement["Condition"]["StringEquals"]["aws:ResourceTag/infra:env"].is_string();
+                    let is_used_elsewhere = is_joined && used.iter().any(|(one, _)| one == action);
+                    if !is_used_elsewhere && !used.iter().any(|(one, on)| one == action && matches(resource, on)) {
                         unused.push((action.to_string(), resource.to_string()));
                     }
                 }
