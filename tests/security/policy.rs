@@ -20,8 +20,10 @@ const UNUSED_BY_OPERATOR: [(&str, &str); 2] = [
 ];
 
 /// A person lets the disks grow, which EC2 does only once in hours.
-const UNUSED_BY_CI: [(&str, &str); 2] = [
+const UNUSED_BY_CI: [(&str, &str); 4] = [
     ("ec2:ModifyVolume", "volume/*"),
+    ("ec2:ModifyVolume", "elastic-ip/*"),
+    ("ec2:ModifyVolume", "security-group/*"),
     ("ec2:DescribeVolumesModifications", "*"),
 ];
 
