@@ -1,4 +1,4 @@
-//! What a sweep works with.
+//! The state of a sweep: both servers, limits, and keys that have to wait.
 
 use super::journal::Journal;
 use super::left_out::Prefix;

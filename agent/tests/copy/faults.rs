@@ -55,7 +55,7 @@ enum Moment {
     WithinLargeKey,
     /// All keys were copied once.
     Following,
-    /// Somebody waits for a sweep.
+    /// A client waits for a sweep.
     Asked,
 }
 

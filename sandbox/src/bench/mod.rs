@@ -39,7 +39,7 @@ pub struct Arguments {
     /// What the bench `import` wrote
     #[arg(long, value_name = "FILE")]
     import: Option<PathBuf>,
-    /// What the bench `copy` wrote
+    /// The report of the bench `copy`
     #[arg(long, value_name = "FILE")]
     copy: Option<PathBuf>,
     /// What the bench `backups` wrote

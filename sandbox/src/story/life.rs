@@ -31,7 +31,7 @@ pub struct Report {
     skipped: Vec<String>,
 }
 
-/// What a step did to the app.
+/// The effect of a step on the app.
 #[derive(Debug, Serialize)]
 pub struct Step {
     name: &'static str,

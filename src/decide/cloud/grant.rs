@@ -19,7 +19,7 @@ pub enum Who {
     /// `switch-app`, `resize`, `upgrade` and `backup`. It cannot change permissions or the bucket's protection, remove
     /// anything, or make instances beside the pair, since it could not end them.
     Ci,
-    /// Whoever may also cut off an old master by a network ACL. It stands beside one of the others: it can
+    /// A user who may also cut off an old master by a network ACL, in addition to one of the others: it can
     /// cut off any subnet of the region.
     Fence,
 }

@@ -97,7 +97,7 @@ impl<R: Record, P: Pair> Cutover<R, P> {
     async fn await_sweep(&mut self) -> Result<()> {
         let step = self.setup.ui.step("sync");
         let setup = &mut self.setup;
-        // What the source lost is looked at by the next cutover.
+        // The next cutover looks at the keys that the source lost.
         let asked = Asked::within(setup.limits.sync);
         let report = self.interrupt.or(setup.pair.sweep(asked)).await?;
         step.done(format!(

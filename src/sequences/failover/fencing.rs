@@ -122,7 +122,7 @@ impl Fencing<'_> {
         if let Some(objection) = place.objection() {
             return Err(refused(objection));
         }
-        // Whoever was silent before proves nothing by being silent after.
+        // A connection that was silent before proves nothing by its silence after.
         let mut probe = self.answered(probe).await.ok_or_else(|| {
             refused("no connection to its Redis answers, so no write over it can be seen to be cut off".into())
         })?;

@@ -151,7 +151,7 @@ impl Large<'_> {
         if !self.looks_twice || after.unused_for(took) {
             return Ok(false);
         }
-        // Somebody may have used it, and maybe for reading alone.
+        // The key may have been used by another client, perhaps for reading alone.
         match self.digest(&after) {
             Ok(again) => Ok(again != digest),
             Err(Trouble::Moved) => Ok(true),
