@@ -63,9 +63,11 @@ test: image test-aws ## everything that is tested; boots machines, needs root
 	exit $$status
 
 # Kills every command before and after each of its effects, and does all that can go wrong to a cutover at each of its phases, under both fences. Takes hours.
+# FOLLOW=copy does it to a source that lets nobody replicate.
 test-cutover: FENCE = pause,platform
-test-cutover: image ## kill every command at each of its effects, and every fault at each phase; takes hours
-	$(RUNNER) RECOVERY=all FENCE=$(FENCE) cargo test --workspace --locked $(FEATURES) --test recovery -- --nocapture
+test-cutover: FOLLOW ?= replication
+test-cutover: image ## kill every command at each of its effects, and every fault at each phase; takes hours; FOLLOW=replication|copy
+	$(RUNNER) RECOVERY=all FENCE=$(FENCE) FOLLOW=$(FOLLOW) cargo test --workspace --locked $(FEATURES) --test recovery -- --nocapture
 
 # Kills a failover before and after each of its effects, while the app writes. Takes about an hour.
 test-life: image ## kill a failover at each of its effects; takes about an hour

@@ -1,8 +1,10 @@
 //! The matrix: what can go wrong around a switch, at each of its phases. The program may succeed or stop with a reason; then the trouble is over, and the same
 //! command has to bring it to its end. Nothing is lost or done twice by the ledgers, and never do both sides take writes.
 
+use crate::copied;
 use crate::sides::{Sides, stop_the_app};
 use crate::source::Source;
+use crate::way::Way;
 use crate::{points, writable};
 use serde_json::json;
 use std::time::Instant;
@@ -23,7 +25,7 @@ const PHASES: [(&str, &str); 6] = [
 
 /// The results that it may have.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Expect {
+pub enum Expect {
     /// Done, or stopped with a reason and done by the next run.
     EndsRight,
     /// As above, but for what the source lost by itself: no run may call it a success to move what is left.
@@ -34,17 +36,19 @@ enum Expect {
     GoesBack,
 }
 
-struct Fault {
-    name: &'static str,
+pub struct Fault {
+    pub name: &'static str,
     /// Run at the point, inside the program that is tried.
-    happens: String,
+    pub happens: String,
     /// Run before the command is run again.
-    is_over: String,
-    phases: &'static [&'static str],
-    expect: Expect,
+    pub is_over: String,
+    pub phases: &'static [&'static str],
+    pub expect: Expect,
+    /// A key that has to be where the app is in the end.
+    pub carried: Option<&'static str>,
 }
 
-const EVERYWHERE: &[&str] = &["following", "fenced", "proven", "promoted", "switching", "switched"];
+pub const EVERYWHERE: &[&str] = &["following", "fenced", "proven", "promoted", "switching", "switched"];
 const BEFORE_THE_CHANGE: &[&str] = &["following", "fenced", "promoted", "switching"];
 
 fn all(source: &Source) -> Vec<Fault> {
@@ -54,6 +58,7 @@ fn all(source: &Source) -> Vec<Fault> {
         is_over: is_over.to_string(),
         phases,
         expect: Expect::EndsRight,
+        carried: None,
     };
     // The platform's own port for such things, open to this computer without a key.
     let platform = |behaviour: serde_json::Value| {
@@ -81,22 +86,14 @@ fn all(source: &Source) -> Vec<Fault> {
             source.renter(&format!("set {key} 1"))
         )
     };
-    vec![
+    let mut faults = vec![
         fault("source restarted with its data", source.restart(), "true", EVERYWHERE),
         Fault {
             expect: Expect::SourceLosesItself,
             ..fault("source restarted empty", source.restart_empty(), "true", EVERYWHERE)
         },
-        fault("replica link dropped", source.redis("client kill type replica"), "true", EVERYWHERE),
-        fault("replication id changed", format!("{} && {}", source.redis("debug change-repl-id"), source.redis("client kill type replica")), "true", EVERYWHERE),
         fault("5 s stall", source.stall(5), "sleep 1", EVERYWHERE),
         fault("100 ms latency", source.delay(100), &source.delay(0), EVERYWHERE),
-        fault(
-            "output buffer too small",
-            source.redis("config set client-output-buffer-limit 'replica 1 1 1'"),
-            &source.redis("config set client-output-buffer-limit 'replica 268435456 67108864 60'"),
-            EVERYWHERE,
-        ),
         fault("platform gone for 30 s", gone(30), &well, BEFORE_THE_CHANGE),
         fault("platform answers 429", platform(json!({"api_failures": {"status": 429, "count": 5}})), &well, BEFORE_THE_CHANGE),
         fault("platform drops after commit", platform(json!({"drop_after_commit": 1})), &well, BEFORE_THE_CHANGE),
@@ -139,7 +136,35 @@ fn all(source: &Source) -> Vec<Fault> {
                 &["promoted"],
             )
         },
-    ]
+    ];
+    faults.extend(match Way::wanted() {
+        Way::Copy => copied::all(source),
+        Way::Replication => vec![
+            fault(
+                "replica link dropped",
+                source.redis("client kill type replica"),
+                "true",
+                EVERYWHERE,
+            ),
+            fault(
+                "replication id changed",
+                format!(
+                    "{} && {}",
+                    source.redis("debug change-repl-id"),
+                    source.redis("client kill type replica")
+                ),
+                "true",
+                EVERYWHERE,
+            ),
+            fault(
+                "output buffer too small",
+                source.redis("config set client-output-buffer-limit 'replica 1 1 1'"),
+                &source.redis("config set client-output-buffer-limit 'replica 268435456 67108864 60'"),
+                EVERYWHERE,
+            ),
+        ],
+    });
+    faults
 }
 
 /// On a sandbox with the source in the test's hands, where the pair follows and the app writes; leaves it with the app stopped, anywhere.
@@ -230,7 +255,7 @@ fn one(world: &World, sides: &Sides, source: &Source, fault: &Fault, point: &str
     world.in_the_sandbox(&fault.is_over);
     let mut code = first.code();
     if code != Some(0) {
-        sides.wait_until_the_pair_follows();
+        sides.wait_until_the_pair_follows(world);
         let again = world.infra(SWITCH);
         code = again.code();
         shown.push_str(&format!(
@@ -253,6 +278,15 @@ fn one(world: &World, sides: &Sides, source: &Source, fault: &Fault, point: &str
         status["phase"].as_str().unwrap_or("?"),
         status["app"].as_str().unwrap_or("?")
     ));
+    if let Some(key) = fault.carried {
+        let side = match status["app"].as_str() {
+            Some("endpoint") => &sides.endpoint,
+            _ => &sides.source,
+        };
+        if !sides.has(side, key) {
+            wrong.push(format!("{key} was not carried to the {}", status["app"]));
+        }
+    }
     // The app's ledgers are held against whatever its var names: nothing else is its truth.
     world.wait_for_more_writes(200);
     stop_the_app(world);

@@ -34,14 +34,6 @@ impl Fence {
         });
         fences.collect()
     }
-
-    /// The rights that the add-on's host gives.
-    pub fn profile(self) -> &'static str {
-        match self {
-            Fence::Pause => "default",
-            Fence::Platform => "no-pause",
-        }
-    }
 }
 
 /// The command that is killed, with what comes before and after it.

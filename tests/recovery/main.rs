@@ -2,7 +2,7 @@
 //! be brought to its end by the same command again, with nothing lost, nothing done twice, and never both sides that take writes.
 //!
 //! All of it takes hours and is `make test-cutover`, which sets RECOVERY=all. Without that, a sample is taken by a seed that is printed; RECOVERY_SEED
-//! takes the same one again, and RECOVERY_POINTS=3,17 those numbers.
+//! takes the same one again, and RECOVERY_POINTS=3,17 those numbers. FOLLOW=copy does it to a source that lets nobody replicate.
 
 #![allow(
     clippy::unwrap_used,
@@ -10,6 +10,7 @@
     reason = "a test stops at what it did not expect"
 )]
 
+mod copied;
 mod faults;
 mod frozen;
 mod kill;
@@ -20,6 +21,7 @@ mod rotate;
 mod sides;
 mod source;
 mod up;
+mod way;
 mod writable;
 
 use kill::{Fence, Order};
@@ -27,6 +29,7 @@ use sides::{Sides, forget_the_ledgers, stop_the_app};
 use source::Source;
 use std::sync::Mutex;
 use testkit::world::World;
+use way::Way;
 
 static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 
@@ -39,7 +42,7 @@ fn raise(keys: u32, profile: &str) -> World {
 
 /// The same, with the source in the test's own hands.
 fn raise_with_source(keys: u32) -> (World, Source) {
-    let world = raise(10, "default");
+    let world = raise(10, Way::wanted().profile(Fence::Pause));
     stop_the_app(&world);
     let source = Source::take_over(&world);
     forget_the_ledgers();
@@ -61,7 +64,7 @@ fn alone(full: bool, test: impl FnOnce()) {
 
 fn every_point(order: Order) {
     for fence in Fence::wanted() {
-        let world = raise(300, fence.profile());
+        let world = raise(300, Way::wanted().profile(fence));
         world.infra(&["up", "--yes"]).exits(0);
         let sides = Sides::of(&world);
         sides.begin(&world);

@@ -1,5 +1,6 @@
 //! Both sides, the bucket and the account, as the test reaches them past the program; and the way back to `following`.
 
+use crate::way::Way;
 use infra::effects::cloud::{Cloud, ec2, teardown};
 use infra::effects::state::Store;
 use infra::model::cloud::Standing;
@@ -101,8 +102,16 @@ impl Sides {
         standing
     }
 
-    pub fn links_are_up(&self) -> bool {
-        Role::ALL.into_iter().all(|role| {
+    /// Returns true if the master follows the source, and the replica the master.
+    pub fn both_follow(&self, world: &World) -> bool {
+        match Way::wanted() {
+            Way::Replication => self.have_links(&Role::ALL),
+            Way::Copy => self.have_links(&[Role::Replica]) && Way::copy_follows(&world.status()),
+        }
+    }
+
+    fn have_links(&self, roles: &[Role]) -> bool {
+        roles.iter().copied().all(|role| {
             let info = self
                 .pair
                 .runtime
@@ -113,9 +122,9 @@ impl Sides {
 
     /// Waits only for a while: a promoted pair does not follow, and then the program says what is
     /// wrong.
-    pub fn wait_until_the_pair_follows(&self) {
+    pub fn wait_until_the_pair_follows(&self, world: &World) {
         let end = std::time::Instant::now() + Duration::from_secs(20);
-        while !self.links_are_up() && std::time::Instant::now() < end {
+        while !self.both_follow(world) && std::time::Instant::now() < end {
             std::thread::sleep(Duration::from_millis(200));
         }
     }
@@ -148,6 +157,15 @@ impl Sides {
         }
     }
 
+    /// Returns true if the key is where the app is.
+    pub fn has(&self, side: &Target, key: &str) -> bool {
+        self.pair.runtime.block_on(async {
+            let mut connection = side.connect(0, Duration::from_secs(10)).await.unwrap();
+            let exists = redis::cmd("EXISTS").arg(key).to_owned();
+            exists.query_async(&mut connection.commands).await.unwrap()
+        })
+    }
+
     /// Everything as `infra up` left it, with the app writing to the source and a new ledger.
     pub fn back_to_following(&self, world: &World) {
         stop_the_app(world);
@@ -174,6 +192,11 @@ impl Sides {
             let id = attachment["id"].as_str().unwrap();
             platform("DELETE", &format!("/addon-attachments/{id}"), json!({}));
         }
+        self.pair.runtime.block_on(self.empty_the_source());
+        if Way::wanted() == Way::Copy {
+            // A copy keeps what the source has no longer, if it is much: it may have been lost there.
+            world.infra(&["redis-cli", "master", "FLUSHALL"]);
+        }
         for (host, action) in [
             ("master", "door closed"),
             ("replica", "door closed"),
@@ -183,10 +206,7 @@ impl Sides {
             let words: Vec<&str> = ["ssh", host, "sudo"].into_iter().chain(command.split(' ')).collect();
             world.infra(&words).exits(0);
         }
-        self.pair.runtime.block_on(async {
-            self.empty_the_source().await;
-            self.forget_the_cutover().await;
-        });
+        self.pair.runtime.block_on(self.forget_the_cutover());
         forget_the_ledgers();
         world.sandbox(&["app", "seed", "--keys", "300"]);
         self.begin(world);
@@ -195,7 +215,9 @@ impl Sides {
     /// The app writes and both hosts follow.
     pub fn begin(&self, world: &World) {
         world.scale(2, 1);
-        world.until(Duration::from_secs(60), "both hosts to follow", || self.links_are_up());
+        world.until(Duration::from_secs(60), "both hosts to follow", || {
+            self.both_follow(world)
+        });
         world.wait_for_more_writes(500);
     }
 }

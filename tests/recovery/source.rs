@@ -115,6 +115,14 @@ impl Source {
         format!("{} {words} >/dev/null", self.cli())
     }
 
+    /// Ends the connection that reads MONITOR.
+    pub fn cut_the_watch(&self) -> String {
+        let cli = self.cli();
+        format!(
+            "for id in $({cli} client list | grep ' flags=[A-Za-z]*O' | sed 's/^id=\\([0-9]*\\) .*/\\1/'); do {cli} client kill id $id >/dev/null; done"
+        )
+    }
+
     /// The same as whoever rents it, by the URL that an app would have.
     pub fn renter(&self, words: &str) -> String {
         let password = &self.password;

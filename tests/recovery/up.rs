@@ -26,7 +26,9 @@ fn complete(world: &World, account: &Account, clean: &str) {
     assert_eq!(account.shape(), clean);
     assert_eq!(account.machines(), 2, "a machine that no tag leads to");
     let sides = Sides::of(world);
-    world.until(Duration::from_secs(30), "both hosts to follow", || sides.links_are_up());
+    world.until(Duration::from_secs(30), "both hosts to follow", || {
+        sides.both_follow(world)
+    });
 }
 
 /// Each point of a run, once, with the same command right after it.
