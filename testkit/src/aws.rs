@@ -12,7 +12,7 @@ use infra::model::secrets::{RedisUser, Secrets, parameter};
 use infra::ui::Ui;
 use serde_json::{Value, json};
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::process::{Child, Command};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -32,9 +32,7 @@ pub struct Aws {
 
 impl Aws {
     pub fn start() -> Self {
-        let free = TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = free.local_addr().unwrap();
-        drop(free);
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, crate::free_port()));
         let script = programs::package().join("sandbox/aws/localcloud.py");
         let python = access::paths().python_environment().join("bin/python");
         assert!(
