@@ -90,7 +90,7 @@ test-copy: build ## make every fault of a copied source at each of its moments; 
 	COPY_FAULTS=all $(RUNNER) cargo test --workspace --locked $(FEATURES) --test copy faults -- --nocapture
 
 # The move from each kind of hosted Redis by the built programs on machines; about a minute a kind.
-SOURCES ?= heroku cloud thin public v1 plain query two-vars copied-var redis-6 redis-6.2 redis-8 valkey-8
+SOURCES ?= heroku cloud thin no-replication public v1 plain query two-vars copied-var redis-6 redis-6.2 redis-8 valkey-8
 test-sources: image ## move the demo app off each kind of hosted Redis; a quarter of an hour; SOURCES="heroku plain"
 	set -e; for source in $(SOURCES); do \
 	$(SUDO) $(BIN)/sandbox demo --source $$source --time-scale 0.1 --keys 5000 --writes 30000 --report $(CARGO_TARGET_DIR)/source-$$source.json; \

@@ -16,6 +16,8 @@ pub enum Source {
     Cloud,
     /// As `cloud`, and INFO says little; MONITOR, CLIENT LIST and CLIENT KILL are denied
     Thin,
+    /// As `default`, without PSYNC; CLIENT PAUSE and MONITOR are allowed
+    NoReplication,
     /// A public authority's certificate for its name
     Public,
     /// As `default`, with a leaf of version 1
@@ -103,6 +105,10 @@ impl Source {
                 profile: Profile::Thin,
                 databases: 1,
                 ..public
+            },
+            Self::NoReplication => Rented {
+                profile: Profile::NoReplication,
+                ..default
             },
             Self::Public => public,
             Self::V1 => Rented {
@@ -198,6 +204,7 @@ mod tests {
             (Source::Heroku, true),
             (Source::Cloud, false),
             (Source::Thin, false),
+            (Source::NoReplication, true),
             (Source::Redis6, false),
             (Source::Redis62, true),
         ] {

@@ -87,8 +87,12 @@ pub fn all(source: &Source) -> Vec<Fault> {
         ),
         fault(
             "the master is full",
-            in_the_master("CONFIG SET maxmemory 2mb"),
-            &in_the_master("CONFIG SET maxmemory 0"),
+            format!(
+                "{} && (sleep 5; {}) >/dev/null 2>&1 &",
+                in_the_master("CONFIG SET maxmemory 2mb"),
+                in_the_master("CONFIG SET maxmemory 0"),
+            ),
+            "sleep 6",
             &["following", "fenced"],
         ),
         fault(

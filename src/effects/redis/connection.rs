@@ -191,7 +191,7 @@ impl Connection {
             Ok(values) => Ok(values),
             Err(cause) => {
                 let first = commands.cmd_iter().next().map(name).unwrap_or_default();
-                Err(self.explain(&format!("{} commands from {first} on", commands.len()), cause))
+                Err(self.explain(&format!("{} commands, {first} first,", commands.len()), cause))
             }
         }
     }
@@ -214,7 +214,7 @@ impl Connection {
             Ok(answers) => answers.into_iter(),
             Err(cause) => {
                 let first = commands.cmd_iter().next().map(name).unwrap_or_default();
-                return Err(self.explain(&format!("{} commands from {first} on", commands.len()), cause));
+                return Err(self.explain(&format!("{} commands, {first} first,", commands.len()), cause));
             }
         };
         if let Some(Value::ServerError(refused)) = answers.next() {
