@@ -262,6 +262,9 @@ fn one(world: &World, sides: &Sides, source: &Source, fault: &Fault, point: &str
             ", again: exit {}",
             code.map_or("none".into(), |code| code.to_string())
         ));
+        if let Some(reason) = again.reason() {
+            shown.push_str(&format!(" ({reason})"));
+        }
         let sneaked = matches!(fault.expect, Expect::NamedByKey(_)) && code == Some(5);
         // A source that is another process now, or has another history, has ended its stream: what it took meanwhile is not known, and that is said.
         let another = ["source restarted", "replication id changed"];
