@@ -9,6 +9,7 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
+use rig::relay::Relay;
 use rig::{acknowledged, connect, dyno, dyno_with, end, rent, wait_until};
 use sandbox::addon::{Addon, Profile};
 use sandbox::children::Launcher;
@@ -112,6 +113,61 @@ async fn a_write_pause_makes_the_app_wait_and_fails_nothing() {
     assert_eq!((report.client_errors, report.connection_errors), (0, 0));
     assert!((1400.0..3000.0).contains(&report.longest_gap_ms), "{report:?}");
     assert!(verdict(&ledgers, &addon).await.is_clean());
+}
+
+/// The variables of an app that repeats what was not acknowledged.
+const REPEATS: (&str, &str) = ("DEMO_REPEATS", "1");
+
+#[tokio::test]
+async fn an_app_that_repeats_does_nothing_twice_when_answers_are_lost() {
+    let folder = tempfile::tempdir().unwrap();
+    let ledgers = folder.path().join("ledger");
+    let addon = rent(folder.path(), "redis", false, Profile::Default).await;
+    let (before, place) = addon.url().rsplit_once('@').unwrap();
+    let relay = Relay::before(place.trim_end_matches('/').parse().unwrap()).await;
+    let url = format!("{before}@{}", relay.address);
+    let variables = [REPEATS, ("REDIS_URL", url.as_str())];
+    let launcher = Launcher::new().unwrap();
+    let mut web = dyno_with(&launcher, &ledgers, &addon, "web", "web.1", &variables).await;
+    for round in 1..=5 {
+        wait_until("the app went on", || acknowledged(&ledgers) >= round * 500).await;
+        relay.lose_answers();
+    }
+    wait_until("the app went on", || acknowledged(&ledgers) >= 3500).await;
+    end(&mut web, Signal::SIGTERM).await;
+    let report = ledger::report(&ledger::read_folder(&ledgers).unwrap());
+    assert_eq!((report.client_errors, report.unanswered), (0, 0), "{report:?}");
+    assert!(
+        report.repeated > 0 && report.found_done > 0,
+        "no answer was lost: {report:?}"
+    );
+    let verdict = verdict(&ledgers, &addon).await;
+    assert!(verdict.is_clean(), "{verdict:?}");
+}
+
+#[tokio::test]
+async fn a_process_repeats_what_the_one_before_it_got_no_answer_to() {
+    let folder = tempfile::tempdir().unwrap();
+    let ledgers = folder.path().join("ledger");
+    let addon = rent(folder.path(), "redis", true, Profile::Default).await;
+    let launcher = Launcher::new().unwrap();
+    let variables = [REPEATS, ("DEMO_SHUTDOWN_SECONDS", "0")];
+    let mut web = dyno_with(&launcher, &ledgers, &addon, "web", "web.1", &variables).await;
+    wait_until("the app wrote", || acknowledged(&ledgers) >= 500).await;
+    let mut redis = connect(&addon, 0).await;
+    let pause = redis::cmd("CLIENT").arg("PAUSE").arg(10_000).arg("WRITE").to_owned();
+    pause.exec_async(&mut redis.commands).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    end(&mut web, Signal::SIGTERM).await;
+    let errors = || ledger::report(&ledger::read_folder(&ledgers).unwrap()).client_errors;
+    assert!(errors() > 0, "its writes waited when it ended");
+    let resume = redis::cmd("CLIENT").arg("UNPAUSE").to_owned();
+    resume.exec_async(&mut redis.commands).await.unwrap();
+    let mut next = dyno_with(&launcher, &ledgers, &addon, "web", "web.1", &variables).await;
+    wait_until("the next process had them confirmed", || errors() == 0).await;
+    end(&mut next, Signal::SIGTERM).await;
+    let verdict = verdict(&ledgers, &addon).await;
+    assert!(verdict.is_clean(), "{verdict:?}");
 }
 
 /// Returns the place of a value that stands in a key of its own.

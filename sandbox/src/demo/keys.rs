@@ -44,6 +44,11 @@ pub fn has_fields(key: &str) -> bool {
     key.starts_with(FIELDS)
 }
 
+/// Returns the key of a hash with the answers to a process's last writes, by which a repeated one is recognised.
+pub fn answers(process: &str) -> String {
+    format!("demo:answers:{process}")
+}
+
 /// Returns the key of the jobs that a worker took and did not finish yet.
 pub fn processing(worker: &str) -> String {
     format!("demo:processing:{worker}")

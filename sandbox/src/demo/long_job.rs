@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use super::keys;
 use super::ledger::{Ledger, format::Write};
 use super::settings::Settings;
-use super::store::{Store, reason};
+use super::store::{Answer, Store, reason};
 use crate::connect::Target;
 
 pub struct LongJob {
@@ -111,7 +111,7 @@ impl LongJob {
         );
         let mut back = redis::cmd("RPUSH");
         back.arg(keys::QUEUE).arg(job);
-        store.send(operation, &back, false).await;
+        store.send(operation, &back, Answer::Any).await;
     }
 
     fn hand(&self) -> MutexGuard<'_, Hand> {

@@ -29,6 +29,8 @@ pub struct Settings {
     pub shutdown_timeout: Duration,
     /// DEMO_LEASE_SECONDS: how long after its last sign of life a worker's jobs may be taken over.
     pub lease: Duration,
+    /// DEMO_REPEATS=1: a web process sends what got no answer once more, each write in a form that is done only once.
+    pub repeats: bool,
     /// DEMO_PUT_BACK_SECONDS: how long after SIGTERM a worker puts its long job back. Otherwise 25 of each 30 seconds that
     /// the platform gives by SANDBOX_KILL_AFTER_SECONDS; without either there is no long job.
     pub put_back_after: Option<Duration>,
@@ -51,6 +53,7 @@ impl Settings {
             response_timeout: Duration::from_secs(number("DEMO_RESPONSE_TIMEOUT", 60)?),
             shutdown_timeout: Duration::from_secs(number("DEMO_SHUTDOWN_SECONDS", 5)?),
             lease: Duration::from_secs(number("DEMO_LEASE_SECONDS", 90)?),
+            repeats: number("DEMO_REPEATS", 0_u8)? > 0,
             put_back_after: put_back_after()?,
         })
     }

@@ -14,12 +14,40 @@ use crate::connect::{Connection, Target};
 const FIRST_DELAY: Duration = Duration::from_millis(50);
 const LONGEST_DELAY: Duration = Duration::from_secs(1);
 
+/// The form of a write's answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// Whatever it says, it confirms the write.
+    Any,
+    /// A number that the ledger notes.
+    Number,
+    /// Of a command that is done only once: whether an attempt before had done it, and what that was told. The ledger
+    /// notes the number where it `counts`.
+    Once { counts: bool },
+}
+
+impl Answer {
+    /// Returns whether the write was found done, and the number to be noted.
+    fn read(self, value: &Value) -> (bool, Option<i64>) {
+        match (self, value) {
+            (Self::Number, Value::Int(number)) => (false, Some(*number)),
+            (Self::Once { counts }, Value::Array(pair)) => match pair.as_slice() {
+                [Value::Int(found), Value::Int(number)] => (*found == 1, counts.then_some(*number)),
+                _ => (false, None),
+            },
+            (Self::Any | Self::Number | Self::Once { .. }, _) => (false, None),
+        }
+    }
+}
+
 /// A database of a Redis, with the ledger in which its answers are noted.
 pub struct Store {
     target: Target,
     address: String,
     database: i64,
     response_timeout: Duration,
+    /// A write whose answer was lost is sent once more.
+    repeats: bool,
     ledger: Arc<Ledger>,
     current: Mutex<Option<Arc<Connection>>>,
     failures: AtomicU32,
@@ -34,10 +62,16 @@ impl Store {
             address,
             database,
             response_timeout,
+            repeats: false,
             ledger,
             current,
             failures,
         }
+    }
+
+    /// With `repeats`, a write whose answer was lost is sent once more: its command must be safe to be sent twice.
+    pub fn repeating(self, repeats: bool) -> Self {
+        Self { repeats, ..self }
     }
 
     pub fn address(&self) -> &str {
@@ -48,31 +82,32 @@ impl Store {
     ///
     /// A refusal (a replica, a user without rights, a loading server) proves that nothing was done:
     /// the write is sent again over a new connection until its time is up. A write whose answer was
-    /// lost is not repeated, since it may have been done.
-    ///
-    /// `counts` says that the answer is a number to be noted.
-    pub async fn send(&self, operation: Operation, command: &Cmd, counts: bool) {
+    /// lost may have been done: it is sent again once, and only by a store that repeats.
+    pub async fn send(&self, operation: Operation, command: &Cmd, answer: Answer) {
         let deadline = Instant::now() + self.response_timeout;
+        let mut may_repeat = self.repeats;
         loop {
             let Ok(connection) = timeout_at(deadline, self.connection()).await else {
                 self.ledger.failed(operation, &self.address, "no_connection");
                 return;
             };
             match command.query_async::<Value>(&mut connection.commands.clone()).await {
-                Ok(answer) => {
+                Ok(value) => {
                     self.succeeded();
-                    let number = if let (true, Value::Int(number)) = (counts, answer) {
-                        Some(number)
-                    } else {
-                        None
-                    };
-                    self.ledger.acknowledged(operation, &self.address, number);
+                    match answer.read(&value) {
+                        (true, number) => self.ledger.found_done(operation, &self.address, number),
+                        (false, number) => self.ledger.acknowledged(operation, &self.address, number),
+                    }
                     return;
                 }
                 Err(error) => {
                     self.give_up(&connection).await;
-                    if is_refusal(&error) && Instant::now() < deadline {
+                    let in_time = Instant::now() < deadline;
+                    if is_refusal(&error) && in_time {
                         self.ledger.not_connected(&self.address, &reason(&error));
+                    } else if may_repeat && in_time {
+                        may_repeat = false;
+                        self.ledger.repeated(operation, &self.address, &reason(&error));
                     } else {
                         self.ledger.failed(operation, &self.address, &reason(&error));
                         return;

@@ -4,16 +4,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Result;
-use redis::Cmd;
+use redis::{Arg, Cmd};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
 use super::keys;
-use super::ledger::{Operation, format::Write};
+use super::ledger::Operation;
+use super::ledger::format::{Origin, Write};
 use super::settings::Settings;
-use super::store::Store;
+use super::store::{Answer, Store};
 
 /// Writes are sent in small bursts, which costs far less than waking up for each.
 const TICK: Duration = Duration::from_millis(10);
@@ -22,23 +23,25 @@ const TICK: Duration = Duration::from_millis(10);
 const CONCURRENCY: usize = 64;
 /// Two web processes make four fifths of all writes; the worker does their jobs, the last fifth.
 const SHARE: f64 = 0.4;
+/// How often a process looks for what an ended one got no answer to.
+const TAKE_OVER: Duration = Duration::from_millis(200);
+/// The answers of so many writes are kept: far more than are under way at once. It is a multiple of
+/// 16, after which a write of the same kind goes to the same database.
+const REMEMBERED: u64 = 1_600;
 
 /// Writes until the process is asked to stop, then waits for what is in flight.
 pub async fn run(settings: Settings, stop: CancellationToken) -> Result<()> {
     let Settings { target, ledger, .. } = &settings;
     let stores = keys::DATABASES.map(|database| {
-        Arc::new(Store::new(
-            target.clone(),
-            database,
-            settings.response_timeout,
-            Arc::clone(ledger),
-        ))
+        let store = Store::new(target.clone(), database, settings.response_timeout, Arc::clone(ledger));
+        Arc::new(store.repeating(settings.repeats))
     });
     let threads = Arc::new(Semaphore::new(CONCURRENCY));
     let rate = settings.writes_per_second * SHARE;
     let mut in_flight = JoinSet::new();
     let mut next = 0;
     let mut pace = Pace::new(rate);
+    let mut take_over_due = Instant::now();
     let mut ticks = tokio::time::interval(TICK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     while !stop.is_cancelled() {
@@ -47,23 +50,35 @@ pub async fn run(settings: Settings, stop: CancellationToken) -> Result<()> {
             () = stop.cancelled() => break,
         }
         while in_flight.try_join_next().is_some() {}
-        let mut burst: Vec<(Operation, Write, _)> = Vec::new();
+        let mut burst: Vec<(Operation, Origin, Write, _)> = Vec::new();
+        if settings.repeats && Instant::now() >= take_over_due {
+            for left in ledger.take_over()? {
+                let (operation, origin) = ledger.attempt_of(left.write.clone(), Some(left.origin));
+                burst.push((operation, origin, left.write, None));
+            }
+            take_over_due = Instant::now() + TAKE_OVER;
+        }
         for _ in 0..pace.due(Instant::now()) {
             let Ok(thread) = Arc::clone(&threads).try_acquire_owned() else {
                 break;
             };
             let write = write(ledger.process(), next, settings.databases);
             next += 1;
-            burst.push((ledger.attempt(write.clone()), write, thread));
+            let (operation, origin) = ledger.attempt_of(write.clone(), None);
+            burst.push((operation, origin, write, Some(thread)));
         }
         // Flushes without new writes too, for the acknowledgements since the last tick.
         ledger.flush()?;
-        for (operation, write, thread) in burst {
-            let (database, command) = command(&write);
+        for (operation, origin, write, thread) in burst {
+            let (database, mut command) = command(&write);
+            let counts = matches!(write, Write::Counter { .. });
+            let mut answer = if counts { Answer::Number } else { Answer::Any };
+            if settings.repeats && write.rising().is_none() {
+                (command, answer) = (once(&command, &origin), Answer::Once { counts });
+            }
             let store = Arc::clone(&stores[database]);
             in_flight.spawn(async move {
-                let counts = matches!(write, Write::Counter { .. });
-                store.send(operation, &command, counts).await;
+                store.send(operation, &command, answer).await;
                 drop(thread);
             });
         }
@@ -72,7 +87,11 @@ pub async fn run(settings: Settings, stop: CancellationToken) -> Result<()> {
         while in_flight.join_next().await.is_some() {}
     })
     .await;
-    ledger.close(stores[0].address())
+    if settings.repeats {
+        ledger.hand_over(stores[0].address())
+    } else {
+        ledger.close(stores[0].address())
+    }
 }
 
 /// Returns the process's writes in order: of eight, three are markers, two counters, one a score, one a field and
@@ -124,6 +143,33 @@ const SET_UNDECLARED: &str = "return redis.call('SET', 'demo:' .. ARGV[1], ARGV[
 const SET_FIELD: &str = "redis.call('HSET', KEYS[1], ARGV[1], ARGV[2])
 redis.pcall('HPEXPIRE', KEYS[1], 3600000, 'FIELDS', 1, ARGV[1])
 return 1";
+
+/// Does a command once: it keeps the answer, and gives it to whoever sends the same write again.
+const ONCE: &str = "local told = redis.call('HGET', KEYS[2], ARGV[1])
+if told then return {1, tonumber(told)} end
+told = redis.call(ARGV[3], KEYS[1], unpack(ARGV, 4))
+redis.call('HSET', KEYS[2], ARGV[1], told)
+redis.call('HDEL', KEYS[2], ARGV[2])
+return {0, told}";
+
+/// Returns the command in a form that is done only once, however often it is sent: its first attempt names it.
+fn once(command: &Cmd, origin: &Origin) -> Cmd {
+    let mut words = command.args_iter().filter_map(|word| match word {
+        Arg::Simple(word) => Some(word),
+        _ => None,
+    });
+    let (name, key) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
+    let mut script = redis::cmd("EVAL");
+    script.arg(ONCE).arg(2).arg(key).arg(keys::answers(&origin.process));
+    script
+        .arg(origin.operation)
+        .arg(origin.operation.saturating_sub(REMEMBERED));
+    script.arg(name);
+    for word in words {
+        script.arg(word);
+    }
+    script
+}
 
 /// Returns the index of a write's database, and its command.
 fn command(write: &Write) -> (usize, Cmd) {

@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "each test program uses its part")]
 
 pub mod platform;
+pub mod relay;
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;

@@ -42,6 +42,22 @@ pub enum Write {
     PutBack { job: String },
 }
 
+/// The first attempt at a write, by which later ones at the same write name it.
+#[derive(Clone, Debug, Deserialize, Serialize, PartialEq, Eq, Hash)]
+#[serde(deny_unknown_fields)]
+pub struct Origin {
+    pub process: String,
+    pub operation: u64,
+}
+
+/// A write whose process ended before its answer came; the next process repeats it.
+#[derive(Clone, Debug, Deserialize, Serialize, PartialEq, Eq)]
+#[serde(deny_unknown_fields)]
+pub struct Unanswered {
+    pub origin: Origin,
+    pub write: Write,
+}
+
 /// The place of a value that one process lets rise: database, key, and the member of a sorted set or the field of a hash.
 pub type Place = (i64, String, Option<String>);
 
@@ -93,6 +109,9 @@ pub enum Record {
         operation: u64,
         after_us: u64,
         write: Write,
+        /// The first attempt, if this is another one at the same write.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        repeats: Option<Origin>,
     },
     Acknowledged {
         operation: u64,
@@ -101,6 +120,16 @@ pub enum Record {
         /// The number that a counter answered.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         answer: Option<i64>,
+        /// The write was found done: the answer of an attempt before was lost.
+        #[serde(default, skip_serializing_if = "is_false")]
+        found_done: bool,
+    },
+    /// The connection ended before an answer came, so the write is sent again.
+    Repeated {
+        operation: u64,
+        after_us: u64,
+        endpoint: String,
+        reason: String,
     },
     /// It is not known whether the write took effect.
     Failed {
@@ -115,6 +144,11 @@ pub enum Record {
         endpoint: String,
         reason: String,
     },
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]
+fn is_false(is: &bool) -> bool {
+    !is
 }
 
 impl Record {
@@ -133,6 +167,7 @@ mod tests {
             operation: 17,
             after_us: 1203,
             write,
+            repeats: None,
         };
         let records = [
             Record::Start {
@@ -174,12 +209,31 @@ mod tests {
                 after_us: 1950,
                 endpoint: "10.77.0.1:6390".into(),
                 answer: None,
+                found_done: false,
+            },
+            Record::Attempt {
+                operation: 18,
+                after_us: 1300,
+                write: Write::Push {
+                    job: "web.1.mfx-7".into(),
+                },
+                repeats: Some(Origin {
+                    process: "web.1.mfw".into(),
+                    operation: 900,
+                }),
+            },
+            Record::Repeated {
+                operation: 18,
+                after_us: 1400,
+                endpoint: "10.77.0.1:6390".into(),
+                reason: "connection_lost".into(),
             },
             Record::Acknowledged {
                 operation: 18,
                 after_us: 1950,
                 endpoint: "10.77.0.1:6390".into(),
                 answer: Some(-4),
+                found_done: true,
             },
             Record::Failed {
                 operation: 19,

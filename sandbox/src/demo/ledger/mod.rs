@@ -5,6 +5,7 @@
 //! that it got; these count as unknown. A ledger never claims more than happened.
 
 pub mod format;
+mod hand_over;
 mod judge;
 mod observe;
 mod summary;

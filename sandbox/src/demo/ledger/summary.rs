@@ -8,7 +8,7 @@ use std::path::Path;
 use anyhow::{Context, Result, bail};
 use serde::Serialize;
 
-use super::format::{Place, Record, Write};
+use super::format::{Origin, Place, Record, Write};
 
 /// A rising value that one process writes: the last acknowledged one, and the highest tried.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -56,11 +56,23 @@ struct Traffic {
     since_us: u64,
     by_kind: BTreeMap<&'static str, u64>,
     attempts: u64,
-    errors: BTreeMap<String, u64>,
+    /// Writes whose last attempt in a process got no answer, by their first attempt.
+    failures: HashMap<Origin, Failure>,
+    /// Writes of an ended process that another one had confirmed.
+    settled: HashSet<Origin>,
+    repeats: BTreeMap<String, u64>,
+    found_done: u64,
     refusals: BTreeMap<String, u64>,
     /// Times of acknowledgement, in microseconds since 1970, by who gave them.
     by_endpoint: BTreeMap<String, Vec<u64>>,
     by_process: BTreeMap<String, Vec<u64>>,
+}
+
+#[derive(Clone, Debug)]
+struct Failure {
+    reason: String,
+    /// The job that was to be counted as done: it stays with its worker, and the next one does it.
+    job: Option<String>,
 }
 
 /// How the app fared, for people and for the demo's report.
@@ -71,9 +83,14 @@ pub struct Report {
     pub acknowledged_by_kind: BTreeMap<&'static str, u64>,
     /// Writes without an answer: failed, or cut off by the end of the process.
     pub unanswered: u64,
-    /// Writes that failed in the app's eyes.
+    /// Writes that failed in the app's eyes: no later attempt at them was confirmed either.
     pub client_errors: u64,
     pub client_errors_by_kind: BTreeMap<String, u64>,
+    /// Writes that were sent again after their answer was lost.
+    pub repeated: u64,
+    pub repeated_by_kind: BTreeMap<String, u64>,
+    /// Those of them that an attempt before had done.
+    pub found_done: u64,
     /// Attempts to connect that failed; the app tried again.
     pub connection_errors: u64,
     pub connection_errors_by_kind: BTreeMap<String, u64>,
@@ -83,6 +100,8 @@ pub struct Report {
     pub longest_gap_ms: f64,
     /// When that gap ended, microseconds since 1970.
     pub longest_gap_ended_us: u64,
+    /// When the first write was confirmed, microseconds since 1970.
+    pub first_acknowledged_us: Option<u64>,
     pub endpoints: Vec<Endpoint>,
     pub switches: Vec<Switch>,
     pub processes: Vec<Process>,
@@ -166,31 +185,56 @@ fn read_one(expectations: &mut Expectations, mut lines: impl BufRead) -> Result<
 struct Reading {
     process: String,
     at_us: u64,
-    open: HashMap<u64, Write>,
+    /// Each with its first attempt.
+    open: HashMap<u64, (Write, Origin)>,
 }
 
 impl Reading {
     fn take(&mut self, expectations: &mut Expectations, record: Record) -> Result<()> {
         match record {
             Record::Start { .. } => bail!("it starts twice"),
-            Record::Attempt { operation, write, .. } => {
-                expectations.attempted(&write);
-                self.open.insert(operation, write);
+            Record::Attempt {
+                operation,
+                write,
+                repeats,
+                after_us,
+            } => {
+                let origin = match repeats {
+                    // It is the same write, which was counted as tried by the process before.
+                    Some(origin) => {
+                        self.repeated(expectations, after_us, "process_ended".to_owned());
+                        origin
+                    }
+                    None => {
+                        expectations.attempted(&write);
+                        Origin {
+                            process: self.process.clone(),
+                            operation,
+                        }
+                    }
+                };
+                self.open.insert(operation, (write, origin));
             }
+            Record::Repeated { after_us, reason, .. } => self.repeated(expectations, after_us, reason),
             Record::Acknowledged {
                 operation,
                 after_us,
                 endpoint,
                 answer,
+                found_done,
             } => {
-                let write = self
+                let (write, origin) = self
                     .open
                     .remove(&operation)
                     .with_context(|| format!("operation {operation} is acknowledged and was never attempted"))?;
                 expectations.acknowledged(&write, answer)?;
                 let traffic = &mut expectations.traffic;
+                if origin.process != self.process {
+                    traffic.settled.insert(origin);
+                }
                 let at_us = self.at_us + after_us;
                 if at_us >= traffic.since_us {
+                    traffic.found_done += u64::from(found_done);
                     traffic.by_endpoint.entry(endpoint).or_default().push(at_us);
                     traffic.by_process.entry(self.process.clone()).or_default().push(at_us);
                 }
@@ -201,10 +245,15 @@ impl Reading {
                 after_us,
                 ..
             } => {
-                self.open.remove(&operation);
                 let traffic = &mut expectations.traffic;
-                if self.at_us + after_us >= traffic.since_us {
-                    *traffic.errors.entry(reason).or_default() += 1;
+                if let Some((write, origin)) = self.open.remove(&operation)
+                    && self.at_us + after_us >= traffic.since_us
+                {
+                    let job = match write {
+                        Write::Done { job } => Some(job),
+                        _ => None,
+                    };
+                    traffic.failures.insert(origin, Failure { reason, job });
                 }
             }
             Record::NotConnected { reason, after_us, .. } => {
@@ -216,9 +265,29 @@ impl Reading {
         }
         Ok(())
     }
+
+    fn repeated(&self, expectations: &mut Expectations, after_us: u64, reason: String) {
+        let traffic = &mut expectations.traffic;
+        if self.at_us + after_us >= traffic.since_us {
+            *traffic.repeats.entry(reason).or_default() += 1;
+        }
+    }
 }
 
 impl Expectations {
+    /// Returns the reasons of the writes that no attempt had confirmed.
+    fn errors(&self) -> BTreeMap<String, u64> {
+        let mut errors = BTreeMap::new();
+        for (origin, failure) in &self.traffic.failures {
+            let job = failure.job.as_ref().and_then(|job| self.jobs.get(job));
+            let is_settled = self.traffic.settled.contains(origin) || job.is_some_and(|job| job.done_acknowledged > 0);
+            if !is_settled {
+                *errors.entry(failure.reason.clone()).or_default() += 1;
+            }
+        }
+        errors
+    }
+
     fn attempted(&mut self, write: &Write) {
         self.traffic.attempts += 1;
         if let Some((place, value)) = write.rising() {
@@ -303,18 +372,24 @@ pub fn report(expectations: &Expectations) -> Report {
             _ => None,
         })
         .collect();
+    let errors = expectations.errors();
+    let first_acknowledged_us = endpoints.first().map(|(endpoint, _)| endpoint.first_us);
     let (gap_us, longest_gap_ended_us) = longest_gap(traffic.by_endpoint.values().flatten().copied().collect());
     Report {
         acknowledged,
         acknowledged_by_kind: traffic.by_kind.clone(),
         unanswered: traffic.attempts - acknowledged,
-        client_errors: traffic.errors.values().sum(),
-        client_errors_by_kind: traffic.errors.clone(),
+        client_errors: errors.values().sum(),
+        client_errors_by_kind: errors,
+        repeated: traffic.repeats.values().sum(),
+        repeated_by_kind: traffic.repeats.clone(),
+        found_done: traffic.found_done,
         connection_errors: traffic.refusals.values().sum(),
         connection_errors_by_kind: traffic.refusals.clone(),
         app_write_gap_ms: switches.last().map(|switch| switch.gap_ms),
         longest_gap_ms: milliseconds(gap_us),
         longest_gap_ended_us,
+        first_acknowledged_us,
         endpoints: endpoints.into_iter().map(|(endpoint, _)| endpoint).collect(),
         switches,
         processes: traffic

@@ -1,5 +1,6 @@
 //! Writes a ledger.
 
+use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -8,7 +9,8 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result};
 
-use super::format::{Record, Write};
+use super::format::{Origin, Record, Unanswered, Write};
+use super::hand_over;
 
 /// The number of an attempt, to be acknowledged or failed by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,7 +31,8 @@ struct Inner {
     path: PathBuf,
     buffer: Vec<u8>,
     next_operation: u64,
-    in_flight: Vec<u64>,
+    /// By operation.
+    in_flight: BTreeMap<u64, Unanswered>,
 }
 
 impl Ledger {
@@ -50,7 +53,7 @@ impl Ledger {
             path,
             buffer: Vec::new(),
             next_operation: 0,
-            in_flight: Vec::new(),
+            in_flight: BTreeMap::new(),
         };
         inner.put(&Record::Start {
             process: process.clone(),
@@ -72,29 +75,68 @@ impl Ledger {
 
     /// Notes that a write is about to be sent. Flush before sending it.
     pub fn attempt(&self, write: Write) -> Operation {
+        self.note_attempt(write, None).0
+    }
+
+    /// The same, for a write that has to be recognised if it is sent again. Another process may have tried it first.
+    pub fn attempt_of(&self, write: Write, first: Option<Origin>) -> (Operation, Origin) {
+        self.note_attempt(write, first)
+    }
+
+    fn note_attempt(&self, write: Write, first: Option<Origin>) -> (Operation, Origin) {
         let after_us = self.after_us();
         let mut inner = self.lock();
         let operation = inner.next_operation;
         inner.next_operation += 1;
-        inner.in_flight.push(operation);
+        let origin = first.clone().unwrap_or_else(|| Origin {
+            process: self.process.clone(),
+            operation,
+        });
+        let unanswered = Unanswered {
+            origin: origin.clone(),
+            write: write.clone(),
+        };
+        inner.in_flight.insert(operation, unanswered);
         inner.put(&Record::Attempt {
             operation,
             after_us,
             write,
+            repeats: first,
         });
-        Operation(operation)
+        (Operation(operation), origin)
     }
 
     /// Notes that Redis at `address` confirmed the write.
     pub fn acknowledged(&self, operation: Operation, address: &str, answer: Option<i64>) {
+        self.note_acknowledged(operation, address, answer, false);
+    }
+
+    /// Notes that an attempt before had done the write, and that Redis at `address` says so now.
+    pub fn found_done(&self, operation: Operation, address: &str, answer: Option<i64>) {
+        self.note_acknowledged(operation, address, answer, true);
+    }
+
+    fn note_acknowledged(&self, operation: Operation, address: &str, answer: Option<i64>, found_done: bool) {
         let after_us = self.after_us();
         let mut inner = self.lock();
-        inner.in_flight.retain(|open| *open != operation.0);
+        inner.in_flight.remove(&operation.0);
         inner.put(&Record::Acknowledged {
             operation: operation.0,
             after_us,
             endpoint: address.to_owned(),
             answer,
+            found_done,
+        });
+    }
+
+    /// Notes that the write got no answer and is sent again.
+    pub fn repeated(&self, operation: Operation, address: &str, reason: &str) {
+        let after_us = self.after_us();
+        self.lock().put(&Record::Repeated {
+            operation: operation.0,
+            after_us,
+            endpoint: address.to_owned(),
+            reason: reason.to_owned(),
         });
     }
 
@@ -102,7 +144,7 @@ impl Ledger {
     pub fn failed(&self, operation: Operation, address: &str, reason: &str) {
         let after_us = self.after_us();
         let mut inner = self.lock();
-        inner.in_flight.retain(|open| *open != operation.0);
+        inner.in_flight.remove(&operation.0);
         inner.put(&Record::Failed {
             operation: operation.0,
             after_us,
@@ -137,11 +179,38 @@ impl Ledger {
 
     /// Notes everything that got no answer as such, and ends the ledger.
     pub fn close(&self, address: &str) -> Result<()> {
-        let open = std::mem::take(&mut self.lock().in_flight);
-        for operation in open {
-            self.failed(Operation(operation), address, "unanswered_at_exit");
+        self.end(address).map(drop)
+    }
+
+    /// The same, and leaves those writes to the next process of the app.
+    pub fn hand_over(&self, address: &str) -> Result<()> {
+        let open = self.end(address)?;
+        if open.is_empty() {
+            return Ok(());
         }
-        self.flush()
+        let (folder, name) = self.place();
+        hand_over::leave(&folder, &name, &open)
+    }
+
+    /// Takes the writes that ended processes of the app have left.
+    pub fn take_over(&self) -> Result<Vec<Unanswered>> {
+        hand_over::take(&self.place().0)
+    }
+
+    fn end(&self, address: &str) -> Result<Vec<Unanswered>> {
+        let open = std::mem::take(&mut self.lock().in_flight);
+        for operation in open.keys() {
+            self.failed(Operation(*operation), address, "unanswered_at_exit");
+        }
+        self.flush()?;
+        Ok(open.into_values().collect())
+    }
+
+    /// Returns the folder and the name of the ledger's file.
+    fn place(&self) -> (PathBuf, String) {
+        let path = self.lock().path.clone();
+        let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        (path.parent().unwrap_or(Path::new(".")).to_owned(), name)
     }
 
     fn after_us(&self) -> u64 {

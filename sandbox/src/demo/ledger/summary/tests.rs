@@ -64,6 +64,43 @@ fn two_endpoints_that_take_writes_show_as_late_acknowledgements() {
     assert_eq!(report.app_write_gap_ms, Some(-4.0));
 }
 
+/// A process that ended before three answers came.
+const ENDED: &str = r#"{"start":["w1",0]}
+        {"attempt":[0,0,{"counter":[0,"k"]}]}
+        {"attempt":[1,0,{"push":["w1-0"]}]}
+        {"attempt":[2,0,{"done":["w1-9"]}]}
+        {"failed":[0,900,"old:1","unanswered_at_exit"]}
+        {"failed":[1,900,"old:1","unanswered_at_exit"]}
+        {"failed":[2,900,"old:1","unanswered_at_exit"]}
+"#;
+/// The one after it.
+const NEXT: &str = r#"{"start":["w2",1000]}
+        {"attempt":[0,0,{"counter":[0,"k"]},{"process":"w1","operation":0}]}
+        {"attempt":[1,0,{"push":["w1-0"]},{"process":"w1","operation":1}]}
+        {"acknowledged":[0,50,"new:1",1,true]}
+        {"failed":[1,60,"new:1","connection_lost"]}
+        {"attempt":[2,70,{"done":["w1-9"]}]}
+        {"repeated":[2,75,"new:1","connection_lost"]}
+        {"acknowledged":[2,80,"new:1"]}
+"#;
+
+#[test]
+fn a_repeat_that_was_confirmed_settles_what_failed_before_and_one_that_failed_is_an_error() {
+    assert_eq!(report(&read(&[ENDED])).client_errors, 3);
+    for order in [[ENDED, NEXT], [NEXT, ENDED]] {
+        let expectations = read(&order);
+        let report = report(&expectations);
+        assert_eq!(
+            report.client_errors_by_kind,
+            BTreeMap::from([("connection_lost".to_owned(), 1)])
+        );
+        assert_eq!((report.repeated, report.found_done), (3, 1));
+        assert_eq!(report.first_acknowledged_us, Some(1050));
+        let counter = &expectations.counters[&(0, "k".into())];
+        assert_eq!(counter.attempted, 1, "two attempts at one write may have it done once");
+    }
+}
+
 #[test]
 fn a_claim_without_an_attempt_is_refused() {
     assert!(
