@@ -5,6 +5,7 @@ use infra::model::cloud::Instance;
 use infra::model::role::Role;
 use infra::model::secrets::RedisUser;
 use sandbox::connect::{Connection, Target};
+use sandbox::demo::ledger::{self, Expectations, Observed};
 use std::time::Duration;
 use testkit::access;
 use testkit::pair::Pair;
@@ -150,6 +151,18 @@ impl Hosts {
     pub fn file(&self, id: &str, path: &str) -> String {
         let disk = access::state_dir().join("machines").join(id).join("upper");
         std::fs::read_to_string(disk.join(path.trim_start_matches('/'))).unwrap_or_default()
+    }
+
+    /// Returns what the master has of all that the app's ledgers name.
+    pub fn observe(&self, expected: &Expectations) -> Observed {
+        let master = self.take_writes().into_iter().find(|(_, takes)| *takes).unwrap().0;
+        let target = self.target(&self.instance(&master).public_ip.unwrap());
+        self.observe_at(&target, expected).unwrap()
+    }
+
+    /// The same, of any Redis; `None` if it does not answer.
+    pub fn observe_at(&self, target: &Target, expected: &Expectations) -> Option<Observed> {
+        self.pair.runtime.block_on(ledger::observe(target, expected)).ok()
     }
 
     fn target(&self, address: &str) -> Target {

@@ -1,5 +1,5 @@
 //! The pair's life after the move: the role of master moves while the app writes, and the command that moves it is killed anywhere. `make test` takes a sample;
-//! `make test-life` sets LIFE=all and kills at every point.
+//! `make test-life` sets LIFE=all and kills at every point; LIFE=kept and the like play one part alone.
 
 #![allow(
     clippy::unwrap_used,
@@ -10,6 +10,7 @@
 mod cut_off;
 mod grow;
 mod hosts;
+mod kept;
 mod kill;
 mod matrix;
 mod network;
@@ -29,6 +30,16 @@ const PROMOTE: [&str; 4] = ["promote", "--confirm", "demo", "--json"];
 /// Returns true if all is to be tried, and not only a sample.
 fn all() -> bool {
     std::env::var("LIFE").is_ok_and(|word| word == "all")
+}
+
+/// Returns the one part that LIFE names.
+fn chosen() -> Option<String> {
+    std::env::var("LIFE").ok().filter(|word| word != "all")
+}
+
+/// Returns true for a part of the sample, unless another one is chosen.
+fn plays(part: &str) -> bool {
+    chosen().is_none_or(|chosen| chosen == part)
 }
 
 /// Returns the instance of each role, as the inventory and the state name them.
@@ -88,25 +99,16 @@ fn answer_of(before: &(String, String)) -> Value {
     json!({ "master": before.1, "replica": before.0 })
 }
 
-#[test]
-fn the_role_moves_to_the_other_host_and_back_while_the_app_writes() {
-    let world = World::raise_as(300, &["--time-scale", "0.02"]);
-    world.set_var("DEMO_SHUTDOWN_SECONDS", "1");
-    // A connection that is cut hears nothing: the app goes on when its own patience ends.
-    world.set_var("DEMO_RESPONSE_TIMEOUT", "5");
-    world.infra(&["up", "--yes"]).exits(0);
-    world
-        .infra(&["switch-app", "--confirm", "demo", "--watch", "1s"])
-        .exits(0);
-    world.wait_for_more_writes(200);
-    let hosts = Hosts::of(&world);
+/// The planned failovers, back and forth.
+fn the_role_moves_back_and_forth(world: &World, hosts: &Hosts) {
     let vars = world.vars();
+    let since = u64::try_from(jiff::Timestamp::now().as_microsecond()).unwrap();
     world
         .infra(&["promote", "--dry-run"])
         .exits(0)
         .says("close the app's connections");
     for _ in 0..2 {
-        let before = roles(&world);
+        let before = roles(world);
         let answer = world.infra(&PROMOTE).exits(0).json();
         println!(
             "the role moved: pause {} ms, {} of them to move the role, {} connections closed",
@@ -115,26 +117,73 @@ fn the_role_moves_to_the_other_host_and_back_while_the_app_writes() {
         assert!(answer["pause_ms"].as_u64().unwrap() < 3_000, "{answer}");
         assert!(answer["closed"].as_u64().unwrap() > 0, "{answer}");
         world.wait_for_more_writes(200);
-        is_whole(&world, &answer, &before);
+        is_whole(world, &answer, &before);
         assert!(!hosts.both_take_writes());
     }
     assert_eq!(world.vars(), vars, "no var of the app has changed");
+    // The app repeats what was not acknowledged. A write that was found done had an answer that was
+    // lost: its connection was closed while it owed one.
+    let ledger = world.ledger_since(since);
+    assert_eq!(
+        (&ledger["client_errors"], &ledger["found_done"]),
+        (&json!(0), &json!(0)),
+        "{ledger:#}"
+    );
+    assert!(
+        ledger["repeated"].as_u64().unwrap() > 0,
+        "no connection was closed: {ledger:#}"
+    );
     world.nothing_was_lost(200);
-    kill::table(&world, &hosts, SAMPLE);
-    world.nothing_was_lost(200);
-    matrix::table(&world, &hosts);
+}
+
+#[test]
+fn the_role_moves_to_the_other_host_and_back_while_the_app_writes() {
+    let world = World::raise_as(300, &["--time-scale", "0.02"]);
+    world.set_var("DEMO_SHUTDOWN_SECONDS", "1");
+    world.set_var("DEMO_REPEATS", "1");
+    // A connection that is cut hears nothing: the app goes on when its own patience ends.
+    world.set_var("DEMO_RESPONSE_TIMEOUT", "5");
+    world.infra(&["up", "--yes"]).exits(0);
+    world
+        .infra(&["switch-app", "--confirm", "demo", "--watch", "1s"])
+        .exits(0);
+    world.wait_for_more_writes(200);
+    let mut hosts = Hosts::of(&world);
+    if plays("moves") {
+        the_role_moves_back_and_forth(&world, &hosts);
+    }
+    if plays("kills") {
+        kill::table(&world, &hosts, SAMPLE);
+        world.nothing_was_lost(200);
+    }
+    if plays("matrix") {
+        matrix::table(&world, &hosts);
+    }
     if all() || soak::is_wanted() {
         soak::no_program_runs_out_of_memory(&world, &hosts);
     }
     world.nothing_was_lost(200);
-    grow::grows_and_is_repaired(&world, &hosts);
-    the_master_is_replaced(&world, &hosts);
-    world.nothing_was_lost(200);
-    worst_day::is_over_with_one_command(&world);
-    world.nothing_was_lost(200);
-    cut_off::a_master_that_only_the_app_reaches_takes_no_write_after(&world, &hosts);
+    if plays("grow") {
+        grow::grows_and_is_repaired(&world, &hosts);
+    }
+    if plays("replaced") {
+        the_master_is_replaced(&world, &hosts);
+        world.nothing_was_lost(200);
+    }
+    if plays("worst-day") {
+        worst_day::is_over_with_one_command(&world);
+        // Its secrets may be other ones.
+        hosts = Hosts::of(&world);
+        world.nothing_was_lost(200);
+    }
+    if plays("cut-off") {
+        cut_off::a_master_that_only_the_app_reaches_takes_no_write_after(&world, &hosts);
+    }
     if all() {
         cut_off::a_master_whose_stop_hangs_is_cut_off(&world, &hosts);
+    }
+    if all() || chosen().is_some_and(|part| part == "kept") {
+        kept::exactly_what_was_lost_is_listed_and_kept(&world, &hosts);
     }
     world.no_secret_was_shown();
 }
