@@ -18,6 +18,9 @@ pub async fn run(context: &Context, arguments: &SwitchApp) -> Result<ExitCode> {
         return first::switch(context, &environment, &arguments.confirmed).await;
     }
     let phase = context.phase(&environment).await?;
+    if !arguments.back && first::has_lost_its_endpoint(context, &environment, phase).await? {
+        return first::switch(context, &environment, &arguments.confirmed).await;
+    }
     if !arguments.back {
         let leave = &arguments.leave.leave;
         before::switch(context, &environment, phase, leave, arguments.without_rehearsal).await?;

@@ -1,11 +1,68 @@
-//! Both hosts are lost, and the bucket has all.
+//! Both hosts are lost, and more of the account with them; the bucket has all.
 
 use super::roles;
 use std::time::Duration;
+use testkit::access;
 use testkit::pair::Pair;
 use testkit::world::World;
 
 use infra::effects::cloud::ec2;
+
+/// What is left when both hosts are gone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Left {
+    /// Everything else.
+    Account,
+    /// The bucket: no address, no security group, no secret, no role.
+    Bucket,
+    /// The backups in the bucket, without the state beside them.
+    Backups,
+}
+
+const WAYS: [Left; 3] = [Left::Account, Left::Bucket, Left::Backups];
+
+/// Removes all that `infra up` makes, except hosts and bucket; with an argument the state too.
+const TAKE_AWAY: &str = r#"
+import boto3, os, sys
+client = lambda name: boto3.client(name, endpoint_url=os.environ["AWS_ENDPOINT_URL"])
+ec2, ssm, iam, s3 = map(client, ("ec2", "ssm", "iam", "s3"))
+for address in ec2.describe_addresses()["Addresses"]:
+    if "AssociationId" in address:
+        ec2.disassociate_address(AssociationId=address["AssociationId"])
+    ec2.release_address(AllocationId=address["AllocationId"])
+for group in ec2.describe_security_groups()["SecurityGroups"]:
+    if group["GroupName"].startswith("infra-"):
+        ec2.delete_security_group(GroupId=group["GroupId"])
+for pair in ec2.describe_key_pairs()["KeyPairs"]:
+    ec2.delete_key_pair(KeyName=pair["KeyName"])
+pages = ssm.get_paginator("get_parameters_by_path").paginate(Path="/infra/", Recursive=True)
+for name in [one["Name"] for page in pages for one in page["Parameters"]]:
+    ssm.delete_parameter(Name=name)
+role = "infra-demo-production"
+iam.remove_role_from_instance_profile(InstanceProfileName=role, RoleName=role)
+iam.delete_instance_profile(InstanceProfileName=role)
+for policy in iam.list_role_policies(RoleName=role)["PolicyNames"]:
+    iam.delete_role_policy(RoleName=role, PolicyName=policy)
+iam.delete_role(RoleName=role)
+if sys.argv[1:]:
+    bucket = next(one["Name"] for one in s3.list_buckets()["Buckets"] if one["Name"].startswith("infra-demo-"))
+    for found in s3.list_objects_v2(Bucket=bucket, Prefix="state/").get("Contents", []):
+        s3.delete_object(Bucket=bucket, Key=found["Key"])
+"#;
+
+impl Left {
+    fn take_the_rest_away(self, world: &World) {
+        let state = match self {
+            Left::Account => return,
+            Left::Bucket => "",
+            Left::Backups => "state",
+        };
+        let script = world.folder().join("take-away.py");
+        std::fs::write(&script, TAKE_AWAY).unwrap();
+        let python = access::paths().python_environment().join("bin/python");
+        world.in_the_sandbox(&format!("{} {} {state}", python.display(), script.display()));
+    }
+}
 
 /// Terminates an instance and waits until EC2 no longer lists it.
 fn lose(world: &World, pair: &Pair, id: &str) {
@@ -21,7 +78,19 @@ fn lose(world: &World, pair: &Pair, id: &str) {
     });
 }
 
+/// One way, of every run's own, or all of them. Where everything is gone, the config names no
+/// source from then on.
 pub fn is_over_with_one_command(world: &World) {
+    if super::all() || super::chosen().is_some() {
+        WAYS.into_iter().for_each(|left| play(world, left));
+    } else {
+        let seed = usize::try_from(jiff::Timestamp::now().as_second()).unwrap();
+        play(world, WAYS[seed % WAYS.len()]);
+    }
+}
+
+fn play(world: &World, left: Left) {
+    println!("the worst day, on which only the {left:?} is left");
     world.scale(0, 0);
     // The log of the last second is shipped with the next one.
     world.infra(&["backup", "now"]).exits(0);
@@ -34,9 +103,26 @@ pub fn is_over_with_one_command(world: &World) {
     world.infra(&whole).exits(1).says("promote --force");
     lose(world, &pair, &replica);
     world.infra(&["up", "--yes"]).exits(1).says("--to pair");
-    world.infra(&whole).exits(0).says("the master serves");
+    if left != Left::Account {
+        // The secrets of before are looked for while they are known.
+        world.no_secret_was_shown();
+    }
+    left.take_the_rest_away(world);
+    if left == Left::Backups && !world.is_without_a_source() {
+        world.infra(&whole).exits(1).says("its state is gone from the bucket");
+        world.without_a_source();
+    }
+    let restored = world.infra(&whole).exits(0);
+    restored.says("the master serves");
+    if left == Left::Account {
+        restored.says("names the endpoint as before");
+    } else {
+        restored.says("`infra switch-app` sets the app's vars");
+        world.infra(&["switch-app", "--confirm", "demo"]).exits(0);
+    }
     world.infra(&whole).exits(1).says("--to live");
     world.infra(&["up", "--yes"]).exits(0).says("nothing to change");
+    assert_eq!(world.status()["app"], "endpoint");
     world.scale(2, 1);
     world.wait_for_more_writes(200);
     world.nothing_was_lost(200);

@@ -1,18 +1,49 @@
-//! `infra switch-app` without a source: nobody to fence, nothing to compare, so it only sets vars.
+//! `infra switch-app` where no source is left behind: nobody to fence, nothing to compare, so it only sets vars. That is
+//! the case for a pair without a source, and for an app that had moved and whose endpoint was made anew.
 
 use crate::effects::platform::heroku::owner;
 use crate::effects::platform::{Platform, not_waited_for};
+use crate::effects::redis::Server;
 use crate::effects::state::Held;
 use crate::model::error::{Error, ExitCode, Kind, Result};
 use crate::model::secret::Secret;
 use crate::sequences::arguments::Confirmed;
 use crate::sequences::context::{Context, Environment};
+use crate::sequences::cutover::Phase;
 use serde_json::json;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// How long a release may take, and after it the processes to run it.
 const RELEASE: Duration = Duration::from_secs(30 * 60);
+
+/// Returns true if the app had left its source, and its vars name neither the endpoint that stands
+/// nor that source.
+pub async fn has_lost_its_endpoint(context: &Context, environment: &Environment, phase: Option<Phase>) -> Result<bool> {
+    if phase.is_none_or(|phase| phase < Phase::Switched) || !names_another_endpoint(context, environment).await? {
+        return Ok(false);
+    }
+    let vars = context.platform.config_vars().await?;
+    let Some(url) = vars.get(&context.config.app.config_var)? else {
+        return Ok(true);
+    };
+    let source = context
+        .source_url_in(Ok(&vars))
+        .and_then(|source| Server::place_of(&source));
+    Ok(source.ok() != Some(Server::place_of(url)?))
+}
+
+/// Returns true if the app's URL has another host than the endpoint, or another password than the
+/// user `app`.
+pub async fn names_another_endpoint(context: &Context, environment: &Environment) -> Result<bool> {
+    let endpoint = environment.pair().await?.endpoint()?;
+    let vars = context.platform.config_vars().await?;
+    let Some(url) = vars.get(&context.config.app.config_var)? else {
+        return Ok(true);
+    };
+    let (host, _) = Server::place_of(url)?;
+    Ok(!context.endpoint_names(Some(&endpoint.host)).contains(&host) || Server::password_of(url) != endpoint.password)
+}
 
 pub async fn switch(context: &Context, environment: &Environment, confirmed: &Confirmed) -> Result<ExitCode> {
     let pair = environment.pair().await?;
@@ -29,7 +60,7 @@ pub async fn switch(context: &Context, environment: &Environment, confirmed: &Co
         context.config.app.name
     );
     let question = format!(
-        "This would {what}. What the app has written elsewhere since the file was made is not there: stop it before you download the file."
+        "This would {what}. What the app has written elsewhere is not there: stop it before you download a file to restore from."
     );
     if !context.goes_on(confirmed, what, &question)? {
         return Ok(ExitCode::Done);

@@ -1,15 +1,19 @@
-//! Restores a pair of which nothing is left but the bucket: both hosts are made anew, then the master gets the data.
+//! Restores a pair of which nothing is left but the bucket: everything else in the account is made anew, then the master
+//! gets the data.
 
 use super::live;
 use crate::effects::backup::catalogue::Wish;
 use crate::effects::backup::read;
 use crate::effects::backup::restore::{self, Altered};
 use crate::effects::cloud::ec2;
+use crate::effects::state::Held;
 use crate::model::cloud::Instance;
 use crate::model::error::{Error, ExitCode, Result};
 use crate::model::role::Role;
 use crate::sequences::arguments::{Change, Confirmed, Up};
 use crate::sequences::context::{Context, Environment};
+use crate::sequences::move_app::first;
+use crate::sequences::setup::state_writer::StateWriter;
 use crate::sequences::up;
 
 pub async fn restore(
@@ -23,6 +27,7 @@ pub async fn restore(
         return Err(Error::usage("restore a pair: it gets all keys")
             .hint("leave --keys out, or put some keys into a master that stands with `--to live`"));
     }
+    refuse_unknown_source(context, environment).await?;
     let bucket = environment.store.bucket();
     let looking = async { tokio::try_join!(read::catalogue(bucket, context.env()), refuse_data(environment)) };
     let (catalogue, ()) = context.interrupt.or(looking).await?;
@@ -35,6 +40,7 @@ pub async fn restore(
     if !context.goes_on(confirmed, would, &question)? {
         return Ok(ExitCode::Done);
     }
+    forget_roles_of_the_gone(context, environment).await?;
     let up = Up {
         change: Change {
             dry_run: false,
@@ -55,10 +61,47 @@ pub async fn restore(
         dry_run: false,
     };
     let code = live::restore_from(context, environment, &catalogue, wish, altered, &confirmed).await?;
-    context
-        .ui
-        .note("next: `infra status`; it says whether the app's URL still names the endpoint");
+    let elsewhere = context.warn_of(first::names_another_endpoint(context, environment).await);
+    context.ui.note(match elsewhere {
+        Some(true) => {
+            "next: `infra switch-app` sets the app's vars: the endpoint's address or the app's password is another one than before"
+        }
+        Some(false) => "next: `infra status`; the app's URL names the endpoint as before",
+        None => "next: `infra status`; it says whether the app's URL still names the endpoint",
+    });
     Ok(code)
+}
+
+/// Fails if the state is lost too, and infra.yml names a source: a pair whose state is new would
+/// follow it, and copy its data over what was restored.
+async fn refuse_unknown_source(context: &Context, environment: &Environment) -> Result<()> {
+    if context.config.source.none || environment.store.state().await?.is_some() {
+        return Ok(());
+    }
+    Err(Error::failed(
+        "restore a pair: its state is gone from the bucket, so nothing says whether the app had left the source that infra.yml names",
+    )
+    .hint("if it had, write `source: {none: true}` in the place of the source and run the same command again; if not, `infra up` makes a pair that follows it"))
+}
+
+/// Ends a failover between two hosts that are gone, which would keep `up` waiting for its end.
+async fn forget_roles_of_the_gone(context: &Context, environment: &Environment) -> Result<()> {
+    let Some(stored) = environment.store.state().await? else {
+        return Ok(());
+    };
+    let state = stored.value;
+    let is_waited_for = state.failover.is_some() || state.demoted.is_some();
+    if !is_waited_for || !ec2::instances(&environment.cloud, &environment.names).await?.is_empty() {
+        return Ok(());
+    }
+    let work = async |_: &Held| {
+        let writer = StateWriter::open(&environment.store, state).await?;
+        let forgetting = writer.change(|state| {
+            (state.failover, state.demoted, state.demoted_s) = (None, None, None);
+        });
+        forgetting.await
+    };
+    context.locked(environment, "infra restore", work).await
 }
 
 /// Fails if a host of the pair stands that has data, or of which that is not known.
