@@ -77,7 +77,7 @@ fn refuse_surprises(shown: &Seen, now: &Seen) -> Result<()> {
 /// back, for a command that works on hosts and holds the lock.
 pub async fn make_whole(context: &Context, environment: &Environment, lock: &Held) -> Result<()> {
     let seen = look(&context.quietly(), environment).await?;
-    seen.refuse_empty_master(context)?;
+    seen.refuse_empty_master(context, environment).await?;
     let (seen, brought) = apply_locked(context, environment, seen, 0, lock).await?;
     for warning in seen.warnings.iter().chain(&brought.warnings) {
         context.ui.warn(warning);

@@ -2,6 +2,7 @@
 
 mod ahead;
 mod apply;
+mod empty_master;
 mod show;
 
 use crate::decide::cloud::plan;
@@ -101,33 +102,6 @@ impl Seen {
         }
     }
 
-    /// Fails if the master is to be made anew although it had data that no source has: the new one would be empty, and
-    /// the replica would copy that.
-    fn refuse_empty_master(&self, context: &Context) -> Result<()> {
-        let is_new =
-            |action: &&Action| matches!(action, Action::Host(HostAction::Create(host)) if host.role == Role::Master);
-        let has_source = self.phase.is_none_or(|phase| phase < Phase::Promoted) && !context.config.source.none;
-        if has_source
-            || !self.unknown_hosts().all(|role| role != Role::Master)
-            || !self.plan.actions.iter().any(|action| is_new(&action))
-        {
-            return Ok(());
-        }
-        let error = Error::failed(
-            "make the master anew: its instance is gone, a new one would be empty, and the replica would copy that",
-        );
-        let replica_stands = self
-            .found
-            .instances
-            .iter()
-            .any(|instance| instance.role == Role::Replica);
-        Err(error.hint(if replica_stands {
-            "the replica has the data: `infra promote --force` makes it the master, then `infra up` makes another replica"
-        } else {
-            "both hosts are gone: `infra restore --latest --to pair` makes them anew with the data of the bucket"
-        }))
-    }
-
     /// Returns the hosts whose first contact has not come to its end.
     fn unknown_hosts(&self) -> impl Iterator<Item = Role> {
         let is_known = |role: &Role| is_known(self.state.hosts.get(role), *role, &self.found.instances);
@@ -150,7 +124,7 @@ pub async fn run(context: &Context, arguments: &Up) -> Result<ExitCode> {
     let seen = context.interrupt.or(look(context, &environment)).await?;
     seen.state.refuse_failover()?;
     if !arguments.empty_master {
-        seen.refuse_empty_master(context)?;
+        seen.refuse_empty_master(context, &environment).await?;
     }
     let changes = seen.changes().all();
     seen.warnings.iter().for_each(|warning| context.ui.warn(warning));
