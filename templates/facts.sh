@@ -62,11 +62,11 @@ look() {
             $1 == "Candidate:" && installed != "(none)" && $2 != "(none)" && $2 != installed { print "upgrade", name, $2 }'
     fi
     if ((${#units[@]})); then
-        # A blank line separates units; a missing one answers too. One that failed and tries again
-        # counts as not running.
+        # A blank line separates units; a missing one answers too. One that failed, and that systemd
+        # is about to start again or has just begun to, does not run.
         systemctl show -p Id,UnitFileState,ActiveState,SubState -- "${units[@]}" | awk -F= '
             function flush() {
-                if (sub_state ~ /auto-restart|^start-pre$/) active = "failed"
+                if (sub_state ~ /^auto-restart/ || sub_state == "start-pre" || sub_state == "condition") active = "restarting"
                 if (id != "") print "unit", id, (file == "" ? "absent" : file), active
                 id = file = active = sub_state = ""
             }

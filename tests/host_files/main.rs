@@ -17,6 +17,7 @@ mod packages;
 mod power_loss;
 mod restores;
 mod role;
+mod units;
 
 use host::{Host, settings, source, source_with_tls, templates};
 use infra::effects::host::{AppAccess, Position, Settings, redis_conf};

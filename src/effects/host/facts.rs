@@ -50,6 +50,8 @@ pub struct FoundFile {
 pub struct FoundUnit {
     pub enabled: bool,
     pub active: bool,
+    /// It does not run, and systemd starts it in a moment, perhaps before its files are changed.
+    pub restarting: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -102,6 +104,7 @@ impl Facts {
                     let unit = FoundUnit {
                         enabled: *enabled == "enabled",
                         active: matches!(*active, "active" | "activating" | "reloading"),
+                        restarting: *active == "restarting",
                     };
                     facts.units.insert((*name).into(), unit);
                 }

@@ -1,7 +1,7 @@
 //! Finds the changes of a host: its description against its facts. Pure.
 
 use super::description::{Description, File, Reaction, Unit};
-use super::facts::Facts;
+use super::facts::{Facts, FoundUnit};
 use super::lockdown::FIREWALL;
 use super::reach::Reach;
 use super::redis_conf::{self, Consequence};
@@ -141,6 +141,15 @@ pub fn plan(description: &Description, facts: &Facts) -> Result<Plan> {
     Ok(planner.plan)
 }
 
+/// Returns the verb that lets a unit run that does not. One that systemd starts in a moment may run
+/// by then, with the files of before.
+fn to_run(found: Option<&FoundUnit>) -> &'static str {
+    match found {
+        Some(found) if found.restarting => "restart",
+        _ => "start",
+    }
+}
+
 /// A plan in the making, with what it is made from.
 struct Planner<'a> {
     description: &'a Description,
@@ -249,7 +258,7 @@ impl Planner<'_> {
                 self.unit("enable", tunnel::UNIT);
             }
             if !found.is_some_and(|unit| unit.active) {
-                self.unit("start", tunnel::UNIT);
+                self.unit(to_run(found), tunnel::UNIT);
             } else if changed {
                 self.unit("restart", tunnel::UNIT);
             }
@@ -326,10 +335,10 @@ impl Planner<'_> {
             }
             let active = found.is_some_and(|found| found.active);
             match unit.active {
-                Some(true) if !active => self.unit("start", &unit.name),
+                Some(true) if !active => self.unit(to_run(found), &unit.name),
                 // The unit has run and its rules are gone, so somebody flushed them.
                 Some(true) if unit.name == FIREWALL && !self.facts.firewall => self.unit("restart", &unit.name),
-                Some(false) if active => self.unit("stop", &unit.name),
+                Some(false) if active || found.is_some_and(|found| found.restarting) => self.unit("stop", &unit.name),
                 // A oneshot that has just been enabled for the next boots also runs for this one.
                 None if unit.enabled && !enabled => {
                     self.add(format!("run {}", unit.name), Action::Unit("start", unit.name.clone()));

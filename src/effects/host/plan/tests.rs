@@ -92,6 +92,7 @@ fn facts_of(description: &Description) -> Facts {
         let found = FoundUnit {
             enabled: unit.enabled,
             active: unit.active.unwrap_or(false),
+            restarting: false,
         };
         facts.units.insert(unit.name.clone(), found);
     }
@@ -320,10 +321,31 @@ fn a_promoted_master_keeps_its_tunnel_so_that_it_can_return() {
     let unit = FoundUnit {
         enabled: true,
         active: true,
+        restarting: false,
     };
     let mut facts = facts_of(&master.describe().unwrap());
     facts.units.insert("infra-tunnel.service".into(), unit);
     assert_eq!(texts(&master, &facts), [] as [&str; 0]);
+}
+
+#[test]
+fn a_unit_that_systemd_is_about_to_start_again_is_restarted_or_stopped() {
+    let dying = FoundUnit {
+        enabled: true,
+        active: false,
+        restarting: true,
+    };
+    let mut facts = facts_of(&settings().describe().unwrap());
+    facts.units.insert("infra-agent.service".into(), dying.clone());
+    facts.units.insert("redis-server.service".into(), dying.clone());
+    let planned = texts(&settings(), &facts);
+    assert!(planned.contains(&"restart infra-agent.service".into()), "{planned:?}");
+    assert!(planned.contains(&"restart redis-server.service".into()), "{planned:?}");
+    let mut facts = facts_of(&settings().describe().unwrap());
+    facts.units.insert("infra-tunnel.service".into(), dying);
+    assert!(texts(&settings(), &facts).contains(&"restart infra-tunnel.service".into()));
+    let planned = texts(&following(None), &facts);
+    assert!(planned.contains(&"stop infra-tunnel.service".into()), "{planned:?}");
 }
 
 #[test]
