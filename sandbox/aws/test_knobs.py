@@ -16,6 +16,7 @@ OFF = {
     "throttled": {},
     "disk_key_refused": False,
     "stop_hangs": False,
+    "cpu_credits": [],
     "volume_rest_s": 21600,
 }
 

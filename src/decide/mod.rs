@@ -6,6 +6,7 @@
 pub mod access;
 pub mod app_vars;
 pub mod cloud;
+pub mod credits;
 pub mod cutover;
 pub mod failover;
 pub mod follow;

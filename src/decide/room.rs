@@ -1,6 +1,8 @@
 //! Decides how much room is left on the pair, and when it will be gone. Pure.
 
+use super::credits::{self, Credits};
 use super::preflight::Finding;
+use crate::model::cloud::Balance;
 use crate::model::size;
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
@@ -39,6 +41,8 @@ pub struct Seen {
     pub disks: BTreeMap<&'static str, Use>,
     /// The newest base and one of up to a week before, in this order.
     pub bases: Option<[Size; 2]>,
+    /// Balances of CPU credits by host, for types that have them.
+    pub credits: BTreeMap<&'static str, Vec<Balance>>,
 }
 
 /// The room that is left.
@@ -51,6 +55,8 @@ pub struct Room {
     pub memory_full_at: Option<Timestamp>,
     pub connections: Option<Use>,
     pub disks: BTreeMap<&'static str, Use>,
+    /// CPU credits by host; a host without an entry has none, or they are not known.
+    pub cpu_credits: BTreeMap<&'static str, Credits>,
 }
 
 impl Use {
@@ -83,9 +89,16 @@ pub fn room(seen: Seen, now: Timestamp) -> (Room, Vec<Finding>) {
         memory_full_at: full_at,
         connections: seen.connections,
         disks: seen.disks,
+        cpu_credits: credits_of(&seen.credits),
     };
-    let findings = findings(&room, now);
+    let mut findings = findings(&room, now);
+    findings.extend(credits::findings(&room.cpu_credits, now));
     (room, findings)
+}
+
+fn credits_of(balances: &BTreeMap<&'static str, Vec<Balance>>) -> BTreeMap<&'static str, Credits> {
+    let known = |(host, balances): (&&'static str, &Vec<Balance>)| Some((*host, credits::credits(balances)?));
+    balances.iter().filter_map(known).collect()
 }
 
 /// Returns the growth in bytes a day. The bases are compressed, so only their ratio counts.
@@ -175,6 +188,8 @@ impl Room {
                 .iter()
                 .map(|(host, disk)| format!("{host}'s disk {}", of(*disk))),
         );
+        let hosts = self.cpu_credits.iter();
+        parts.extend(hosts.map(|(host, credits)| credits::part(host, credits, now)));
         (!parts.is_empty()).then(|| format!("room left: {}", parts.join("; ")))
     }
 }

@@ -1,4 +1,4 @@
-"""The sandbox's AWS: moto's in-memory EC2, S3, IAM, SSM and STS behind a front of its own.
+"""The sandbox's AWS: moto's in-memory EC2, S3, IAM, SSM, STS and CloudWatch behind a front of its own.
 
 moto keeps the resources and speaks the protocols. This package adds what a provisioning tool would miss: every request
 is authenticated and authorised (`signature`, `principals`, `permissions`, `policy`), instances live through real state

@@ -7,7 +7,9 @@ import json
 import uuid
 from xml.sax.saxutils import escape
 
-# reason -> service -> (code, HTTP status). "query" stands for IAM and STS.
+from .request import JSON_SERVICES
+
+# reason -> service -> (code, HTTP status). "query" stands for IAM and STS, "ssm" for all that speak JSON.
 CODES = {
     "unsigned": {
         "ec2": ("AuthFailure", 401),
@@ -67,6 +69,7 @@ class Refused(Exception):
     def because(cls, reason: str, service: str, message: str) -> "Refused":
         """The refusal for one of the reasons of `CODES`, in the words of `service`."""
         by_service = CODES[reason]
+        service = "ssm" if service in JSON_SERVICES else service
         code, status = by_service.get(service) or by_service["query"]
         return cls(code, message, status)
 
@@ -76,7 +79,7 @@ def render(refusal: Refused, service: str, method: str, resource: str) -> tuple[
     request_id = str(uuid.uuid4())
     code, message = escape(refusal.code), escape(refusal.message)
     content_type = "text/xml;charset=UTF-8"
-    if service == "ssm":
+    if service in JSON_SERVICES:
         content_type = "application/x-amz-json-1.1"
         body = json.dumps({"__type": refusal.code, "message": refusal.message})
     elif service == "ec2":

@@ -23,6 +23,7 @@ from .knobs import KNOBS
 from .request import SERVICES, Request
 
 LARGE_BODY_BYTES = 4_000_000
+NAMES_IN_MOTO = {"monitoring": "cloudwatch"}
 
 Response = tuple[int, list[tuple[str, str]], bytes]
 
@@ -34,7 +35,7 @@ class Front:
         self._lock = RLock()
         self._version = world.Version()
         self._faults = Faults()
-        self._backends = {service: create_backend_app(service) for service in SERVICES}
+        self._backends = {service: create_backend_app(NAMES_IN_MOTO.get(service, service)) for service in SERVICES}
         self._door = door.Door(self._lock, self._version, self._faults, principals.create_operator())
 
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:

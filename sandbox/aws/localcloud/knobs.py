@@ -22,6 +22,7 @@ THROTTLING = {
     "iam": ("Throttling", 400),
     "sts": ("Throttling", 400),
     "ssm": ("ThrottlingException", 400),
+    "monitoring": ("ThrottlingException", 400),
 }
 # Call that makes a thing -> the parameter with its name, if the caller gives one.
 NAMED_BY_CALLER = {
@@ -73,6 +74,9 @@ class Settings:
     volume_rest_s: float = 6 * 3600
     # An instance that is told to stop stays `stopping`, also by force, and its machine goes on.
     stop_hangs: bool = False
+    # The credits of every burstable instance now, and what they gain in an hour; full and steady
+    # unless it is set.
+    cpu_credits: list[float] = field(default_factory=list)
 
 
 class Knobs:

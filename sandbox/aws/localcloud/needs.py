@@ -1,6 +1,7 @@
 """What a request needs permission for: an action on a resource, with the facts that conditions ask of that pair.
 
-Source: Service Authorization Reference, "Actions, resources, and condition keys" for EC2, S3, IAM and Systems Manager.
+Source: Service Authorization Reference, "Actions, resources, and condition keys" for EC2, S3, IAM, Systems Manager and
+CloudWatch, whose figures belong to no resource.
 S3 and SSM are asked about the exact bucket, object or parameter, IAM and STS about the entity named, EC2 about every
 resource that a call names or makes (`ec2_needs`).
 """
@@ -33,6 +34,8 @@ def needs_of(request: Request, operation: S3Operation | None) -> list[Need]:
     if operation is not None:
         return s3_needs(request, operation)
     name = f"{request.service}:{request.operation}"
+    if request.service == "monitoring":
+        return [Need(f"cloudwatch:{request.operation}", "*")]
     if request.service == "ssm":
         return ssm_needs(request, name)
     if request.service == "sts":

@@ -7,7 +7,9 @@ from functools import cached_property
 from typing import Any
 from urllib.parse import parse_qsl, unquote
 
-SERVICES = ("ec2", "s3", "iam", "sts", "ssm")
+# CloudWatch signs by the name of its host.
+SERVICES = ("ec2", "s3", "iam", "sts", "ssm", "monitoring")
+JSON_SERVICES = ("ssm", "monitoring")
 SERVICE_OF_VERSION = {"2016-11-15": "ec2", "2010-05-08": "iam", "2011-06-15": "sts"}
 SIGNING_PARAMETERS = {
     "X-Amz-Algorithm",
@@ -74,7 +76,7 @@ class Request:
 
     @cached_property
     def json(self) -> dict[str, Any]:
-        """The parameters of an SSM call."""
+        """The parameters of a call of SSM or CloudWatch."""
         try:
             return json.loads(self.body or b"{}")
         except ValueError:
@@ -93,7 +95,7 @@ class Request:
     @property
     def operation(self) -> str:
         """The call's name in the API reference, such as `RunInstances`; S3 names its own in `s3_operations`."""
-        if self.service == "ssm":
+        if self.service in JSON_SERVICES:
             return self.headers.get("x-amz-target", "").rpartition(".")[2]
         return self.form.get("Action", "")
 

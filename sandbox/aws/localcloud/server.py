@@ -23,7 +23,7 @@ offerings.postpone()
 
 from moto.moto_server.werkzeug_app import MotoRequestHandler  # noqa: E402
 
-from . import images, key_pairs, launch, lifecycle, network, network_acls, resize, s3, security_groups, ssm  # noqa: E402
+from . import cloudwatch, images, key_pairs, launch, lifecycle, network, network_acls, resize, s3, security_groups, ssm  # noqa: E402
 from .front import Front  # noqa: E402
 
 IDLE_SECONDS = 30  # AWS's services close a connection on which nothing comes for some time, too
@@ -101,7 +101,7 @@ class TlsServer(Server):
 
 def prepare() -> Front:
     """The application, once for all listeners."""
-    for part in (offerings, network, network_acls, lifecycle, launch, resize, key_pairs, security_groups, images, s3, ssm):
+    for part in (offerings, network, network_acls, lifecycle, launch, resize, key_pairs, security_groups, images, s3, ssm, cloudwatch):
         part.install()
     gc.freeze()  # what is loaded now stays; collections need not look at it again
     return Front()

@@ -27,6 +27,7 @@ pub struct Cloud {
     region: String,
     caller: String,
     s3_endpoint: Option<String>,
+    cloudwatch_endpoint: String,
     emulated: bool,
 }
 
@@ -101,6 +102,7 @@ impl Cloud {
             patience: Patience::new(ui),
             credentials,
             account: identity.account.ok_or_else(no_credentials)?,
+            cloudwatch_endpoint: cloudwatch_endpoint(config, &region),
             region,
             caller: identity.arn.unwrap_or_default(),
             s3_endpoint,
@@ -125,6 +127,11 @@ impl Cloud {
     /// Returns the address of S3, if it is not AWS's own.
     pub fn s3_endpoint(&self) -> Option<&str> {
         self.s3_endpoint.as_deref()
+    }
+
+    /// Returns the address of CloudWatch.
+    pub(super) fn cloudwatch_endpoint(&self) -> &str {
+        &self.cloudwatch_endpoint
     }
 
     /// Returns true if requests do not go to AWS.
@@ -159,6 +166,14 @@ fn s3_endpoint(config: &SdkConfig) -> Option<String> {
         .ok()
         .filter(|url| !url.is_empty())
         .or_else(|| config.endpoint_url().map(str::to_string))
+}
+
+fn cloudwatch_endpoint(config: &SdkConfig, region: &str) -> String {
+    let named = std::env::var("AWS_ENDPOINT_URL_CLOUDWATCH").ok();
+    named
+        .filter(|url| !url.is_empty())
+        .or_else(|| config.endpoint_url().map(str::to_string))
+        .unwrap_or_else(|| format!("https://monitoring.{region}.amazonaws.com"))
 }
 
 /// Returns true if the environment names an endpoint for some service.

@@ -92,9 +92,34 @@ where
     }
 }
 
+/// Returns the error for an answer that no client of AWS's SDK has read.
+pub(crate) fn refused(permission: Permission, status: u16, code: &str, message: &str, what: String) -> Error {
+    let action = permission.action();
+    let failed = Error::failed(what).because(match code {
+        "" => format!("{action} answered HTTP {status}, and not what AWS would"),
+        code => format!("{action} answered {code}: {}", shortened(message)),
+    });
+    match hint(action, code, status) {
+        Some(hint) => failed.hint(hint),
+        None => failed,
+    }
+}
+
+/// Returns true if AWS answers with this code to a caller without the right.
+pub(crate) fn is_denied(code: &str) -> bool {
+    let denied = [
+        "AccessDenied",
+        "AccessDeniedException",
+        "UnauthorizedOperation",
+        "Forbidden",
+        "AllAccessDisabled",
+    ];
+    denied.contains(&code)
+}
+
 fn hint(action: &str, code: &str, status: u16) -> Option<String> {
     Some(match code {
-        "AccessDenied" | "AccessDeniedException" | "UnauthorizedOperation" | "Forbidden" | "AllAccessDisabled" => {
+        _ if is_denied(code) => {
             format!("allow `{action}` to the credentials in use; `aws sts get-caller-identity` tells whose they are")
         }
         "ExpiredToken" | "ExpiredTokenException" | "RequestExpired" => {

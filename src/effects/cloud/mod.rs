@@ -6,6 +6,7 @@
 pub mod apply;
 mod bucket;
 mod connect;
+pub mod credits;
 pub mod describe;
 pub mod ec2;
 pub mod failure;

@@ -1,6 +1,7 @@
 //! The cloud of one environment as values: wanted and found resources, and changes.
 
 mod action;
+mod credits;
 mod found;
 mod network_fence;
 mod permission;
@@ -15,6 +16,7 @@ pub use action::{
     Action, AddressAction, BucketAction, BucketSetting, GroupAction, HostAction, HostSpec, KeyPairAction, NewParameter,
     RoleAction, Sections,
 };
+pub use credits::{Balance, is_burstable};
 pub use found::{
     Address, BucketFound, Found, Group, Image, Instance, KeyPair, MachineType, Network, Profile, RoleFound, Subnet,
 };

@@ -148,7 +148,8 @@ permissions! {
     DeleteRolePolicy "iam" Remove [(Role, Always)];
     DeleteRole "iam" Remove [(Role, Always)];
 
-    // EC2 has no resources in calls that read.
+    // CloudWatch has no resources in calls that read figures, and EC2 none in calls that read.
+    GetMetricData "cloudwatch" Look [(Any, InRegion)];
     DescribeAddresses "ec2" Look [(Any, InRegion)];
     DescribeImages "ec2" Look [(Any, InRegion)];
     DescribeInstances "ec2" Look [(Any, InRegion)];

@@ -52,6 +52,12 @@ impl Amount for i64 {
     }
 }
 
+impl Amount for f64 {
+    fn amount(self) -> f64 {
+        self
+    }
+}
+
 impl Amount for bool {
     fn amount(self) -> f64 {
         f64::from(u8::from(self))
@@ -120,6 +126,15 @@ fn gauges(status: &Status, now: Timestamp) -> Vec<Gauge> {
         disk_left.add("host", host, Some(part.left()));
         disk.add("host", host, Some(part.most));
     }
+    let mut credits = gauge("infra_cpu_credits", "CPU credits that the host has left.");
+    let mut credits_end = gauge(
+        "infra_cpu_credits_end_seconds",
+        "When the host's CPU credits are gone at the trend of the last hours, seconds since 1970.",
+    );
+    for (host, part) in &status.room.cpu_credits {
+        credits.add("host", host, Some(part.left));
+        credits_end.add("host", host, part.gone_at.map(Timestamp::as_second));
+    }
     let mut phase = gauge("infra_phase", "1, with the phase of the move.");
     phase.add("phase", &status.phase, Some(true));
     let mut findings = gauge("infra_finding", "The number of findings with this id.");
@@ -151,6 +166,8 @@ fn gauges(status: &Status, now: Timestamp) -> Vec<Gauge> {
             .set(connections.map(|part| part.most)),
         disk_left,
         disk,
+        credits,
+        credits_end,
         keys,
         certificate,
         gauge("infra_backup_age_seconds", "Age of the newest base in the bucket.").set(status.backup_age_s),

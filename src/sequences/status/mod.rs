@@ -3,6 +3,7 @@
 mod agents;
 mod backups;
 mod copy;
+mod credits;
 mod metrics;
 mod servers;
 mod show;
@@ -25,6 +26,7 @@ use crate::sequences::cutover::history::History;
 use crate::sequences::up::{Drift, drift};
 use agents::KeptGeneration;
 use copy::CopyView;
+use credits::CreditsSeen;
 use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::json;
@@ -61,8 +63,11 @@ struct Status {
     /// The copy on the master host, as it reports; `None` if the source is followed by replication.
     #[serde(skip_serializing_if = "Option::is_none")]
     copy: Option<CopyView>,
-    /// What is left of memory, connections and disks.
+    /// What is left of memory, connections, disks and CPU credits.
     room: Room,
+    /// Why the CPU credits are not known, if AWS does not let these credentials ask.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    credits_unseen: Option<String>,
     /// Changes that `up` would make; `None` if that could not be looked at.
     drift: Option<Vec<String>>,
     /// Work on the hosts that only the operator may do, and how: an upgrade of the engine, a reboot.
@@ -89,7 +94,7 @@ async fn look(context: &Context, arguments: &Arguments) -> Result<ExitCode> {
     let server = context.source_in(vars.as_ref()).await;
     let source = async { ask(server.as_ref().map_err(Error::repeated)?).await };
     let app = app_side(context, &pair.state, vars.as_ref());
-    let (history, source, master, replica, backups, drift, restore_instances) = tokio::join!(
+    let (history, source, master, replica, backups, drift, restore_instances, credits) = tokio::join!(
         context.history(&environment),
         source,
         host(Role::Master),
@@ -97,6 +102,7 @@ async fn look(context: &Context, arguments: &Arguments) -> Result<ExitCode> {
         backups::look(context, &environment, &pair),
         drift(context, &environment, server.as_ref()),
         ec2::restore_instances(&environment.cloud, &environment.names),
+        credits::look(&environment, &pair.state),
     );
     let impostor = [drift.as_ref().err()]
         .into_iter()
@@ -119,6 +125,7 @@ async fn look(context: &Context, arguments: &Arguments) -> Result<ExitCode> {
             app,
             drift,
             restore_instances,
+            credits,
         },
     );
     if arguments.metrics {
@@ -159,6 +166,7 @@ struct Looked {
     app: Result<&'static str>,
     drift: Result<Drift>,
     restore_instances: Result<Vec<RestoreInstance>>,
+    credits: Result<CreditsSeen>,
 }
 
 /// Returns the finding about something that could not be looked at.
@@ -236,12 +244,14 @@ fn assemble(context: &Context, looked: Looked) -> Status {
     let reported = std::mem::replace(&mut backups.copy, Ok(None));
     let copy = copy::judge(reported, follows, Timestamp::now(), &mut findings);
     let backups = backups::judge(context, backups, born, &mut findings);
+    let (credits, credits_unseen) = credits::judge(looked.credits, &mut findings);
     let (room, little) = room::room(
         room::Seen {
             memory: memory_of(&servers),
             connections,
             disks: backups.disks,
             bases: backups.bases,
+            credits,
         },
         Timestamp::now(),
     );
@@ -294,6 +304,7 @@ fn assemble(context: &Context, looked: Looked) -> Status {
         tunnel,
         copy,
         room,
+        credits_unseen,
         drift,
         upkeep,
         alarms: findings.iter().map(Finding::line).collect(),

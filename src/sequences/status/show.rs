@@ -97,6 +97,12 @@ pub(super) fn lines(ui: &Ui, status: &Status) -> Vec<String> {
     }));
     lines.extend(status.kept.iter().map(|(name, kept)| kept.line(name, now)));
     lines.extend(status.room.line(now));
+    lines.extend(
+        status
+            .credits_unseen
+            .iter()
+            .map(|why| format!("CPU credits: not known, {why}")),
+    );
     lines.extend(status.tunnel.iter().map(|tunnel| tunnel.line(now)));
     lines.extend(status.copy.iter().map(|copy| copy.line()));
     match &status.drift {

@@ -2,6 +2,7 @@
 
 use super::servers::Redis;
 use super::*;
+use crate::decide::credits::Credits;
 use crate::decide::room::Use;
 use crate::effects::cloud::ec2::Purpose;
 use std::collections::BTreeSet;
@@ -128,7 +129,17 @@ fn status() -> Status {
                 },
             )]
             .into(),
+            cpu_credits: [(
+                "master",
+                Credits {
+                    left: 112.5,
+                    gain_an_hour: Some(-12.5),
+                    gone_at: Some("2026-03-01T21:05:00Z".parse().unwrap()),
+                },
+            )]
+            .into(),
         },
+        credits_unseen: None,
         drift: Some(vec!["~ address infra-demo-production: move it to i-master".into()]),
         upkeep: vec!["replica: redis-server 5:8.0.2-3 could become 5:8.0.4-1: `infra ssh replica -- …` does it".into()],
         alarms: vec!["replica does not answer: connect to replica: timed out".into()],
@@ -159,6 +170,7 @@ fn what_could_not_be_seen_is_null_and_not_empty() {
         kept: BTreeMap::new(),
         tunnel: None,
         room: Room::default(),
+        credits_unseen: Some("since these credentials may not call `cloudwatch:GetMetricData`".into()),
         drift: None,
         upkeep: Vec::new(),
         alarms: vec!["there is no backup".into()],
