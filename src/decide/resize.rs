@@ -62,6 +62,15 @@ pub fn disks(wanted: &Wanted, found: &Found) -> Result<Vec<(Role, u32)>> {
     Ok(growing)
 }
 
+/// Returns the architecture of the wanted type, if a host has another one.
+pub fn other_architecture(found: &Found) -> Option<&str> {
+    let machine = found.machine_type.as_ref()?;
+    let differs = |role| found.architecture_of(role) != machine.architecture;
+    let is_there = |role: &Role| found.instances.iter().any(|host| host.role == *role);
+    let differs = Role::ALL.into_iter().filter(is_there).any(differs);
+    differs.then_some(machine.architecture.as_str())
+}
+
 /// Returns the wanted type. Fails with figures if the hosts cannot get it.
 pub fn machine<'a>(wanted: &Wanted, found: &'a Found) -> Result<&'a MachineType> {
     let name = &wanted.instance_type;
@@ -83,7 +92,11 @@ pub fn machine<'a>(wanted: &Wanted, found: &'a Found) -> Result<&'a MachineType>
                 machine.architecture, host.instance_type, other.architecture
             ))
             .because("an instance keeps its architecture, with its image and programs")
-            .hint(format!("take a type of the kind {}", other.architecture)));
+            .hint(format!(
+                "take a type of the kind {}; or set `hosts.instance_type: {name}` in infra.yml, and make both hosts \
+                 anew: `infra replace replica`, then `infra replace master`",
+                other.architecture
+            )));
         }
         if !found.network.offering_zones.contains(&host.zone) {
             let zones: Vec<&str> = found.network.offering_zones.iter().map(String::as_str).collect();
@@ -227,6 +240,23 @@ mod tests {
         assert!(unknown.contains("us-east-1 has no such instance type"), "{unknown}");
         let other = refused(|found| found.machine_type = Some(machine_type("arm64")));
         assert!(other.contains("kind arm64") && other.contains("kind amd64"), "{other}");
+        let mut mixed = found();
+        assert_eq!(other_architecture(&mixed), None);
+        mixed.machine_type = Some(machine_type("arm64"));
+        assert_eq!(other_architecture(&mixed), Some("arm64"));
+        let error = machine(&small, &mixed).unwrap_err();
+        assert!(
+            error.next_step().unwrap().contains("infra replace replica"),
+            "{error:?}"
+        );
+        // One host is made anew: each has its own programs by now.
+        mixed.instances[1].instance_type = "t3.small".into();
+        assert_eq!(
+            [Role::Master, Role::Replica].map(|role| mixed.architecture_of(role).to_string()),
+            ["amd64", "arm64"]
+        );
+        mixed.instances[0].instance_type = "t3.small".into();
+        assert_eq!(other_architecture(&mixed), None);
         let zone = refused(|found| {
             found.network.offering_zones = BTreeSet::from(["us-east-1a".to_string()]);
         });

@@ -50,14 +50,19 @@ pub struct Programs {
 }
 
 /// Finds the programs for an architecture (`amd64` or `arm64`): the agent in the named file or
-/// beside this program, and the module beside the agent.
+/// beside this program, and the module beside the agent. If the named agent is of another architecture, the one of this
+/// architecture is looked for in its folder: a pair may have hosts of both.
 pub fn find(named: Option<&Path>, architecture: &str) -> Result<Programs> {
+    let name = format!("infra-agent-{}", machine(architecture));
     let neighbour = || {
         let own = std::env::current_exe().ok()?;
-        Some(own.parent()?.join(format!("infra-agent-{}", machine(architecture))))
+        Some(own.parent()?.join(&name))
     };
     let agent = match named {
-        Some(path) => path.to_path_buf(),
+        Some(path) => match path.with_file_name(&name) {
+            other if other.exists() && read("agent", path, architecture).is_err() => other,
+            _ => path.to_path_buf(),
+        },
         None => neighbour().unwrap_or_else(|| PathBuf::from("infra-agent")),
     };
     let module = agent.with_file_name(format!("infra-module-{}.so", machine(architecture)));
@@ -152,6 +157,27 @@ mod tests {
         for cut in 0..64 {
             let _ = unfit(&program(62, 1)[..cut], "amd64");
         }
+    }
+
+    #[test]
+    fn a_pair_with_hosts_of_two_architectures_gets_the_programs_of_each() {
+        let folder = tempfile::tempdir().unwrap();
+        let put = |name: &str, machine| std::fs::write(folder.path().join(name), program(machine, 1)).unwrap();
+        put("infra-agent-x86_64", 62);
+        put("infra-module-x86_64.so", 62);
+        let named = folder.path().join("infra-agent-x86_64");
+        let of = |architecture| find(Some(&named), architecture);
+        assert!(of("amd64").is_ok());
+        let error = of("arm64").unwrap_err();
+        assert!(format!("{error:#}").contains("aarch64"), "{error:#}");
+        put("infra-agent-aarch64", 183);
+        let error = of("arm64").unwrap_err();
+        assert!(error.to_string().contains("infra-module-aarch64.so"), "{error}");
+        put("infra-module-aarch64.so", 183);
+        let (one, other) = (of("amd64").unwrap(), of("arm64").unwrap());
+        assert_eq!(one.agent.bytes(), program(62, 1));
+        assert_eq!(other.agent.bytes(), program(183, 1));
+        assert_eq!(other.module.bytes(), program(183, 1));
     }
 
     #[test]

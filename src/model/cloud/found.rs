@@ -38,6 +38,15 @@ impl Found {
         let other = self.other_types.get(&instance.instance_type);
         other.or(self.machine_type.as_ref()).map(|machine| machine.memory_bytes)
     }
+
+    /// Returns the architecture of a role's host; that of the wanted type while there is no host.
+    pub fn architecture_of(&self, role: Role) -> &str {
+        let host = self.instances.iter().find(|instance| instance.role == role);
+        let other = host.and_then(|host| self.other_types.get(&host.instance_type));
+        other
+            .or(self.machine_type.as_ref())
+            .map_or("amd64", |machine| &machine.architecture)
+    }
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -9,7 +9,7 @@ use crate::decide::resize::{self, Held as Data};
 use crate::decide::rolling::Needs;
 use crate::effects::cloud::{ec2, find};
 use crate::effects::fault;
-use crate::effects::host::{default_maxmemory, disk};
+use crate::effects::host::{self, default_maxmemory, disk};
 use crate::effects::state::Held;
 use crate::effects::wait::{Look, Wait};
 use crate::model::cloud::{Found, Wanted, price};
@@ -119,6 +119,11 @@ impl Resizing<'_> {
 
     /// Returns what is ahead; empty if nothing is. Fails if the hosts cannot get the wanted size.
     async fn plan(&self, found: &Found, pair: &KnownPair, serves: bool) -> Result<Vec<String>> {
+        if let Some(architecture) = resize::other_architecture(found) {
+            // Without them the way that the refusal names is not open either.
+            host::programs::find(self.context.agent.as_deref(), architecture)
+                .map_err(|error| error.while_doing(format!("resize the pair to {}", self.wanted.instance_type)))?;
+        }
         resize::machine(&self.wanted, found)?;
         let disks = resize::disks(&self.wanted, found)?;
         let needs = resize::needs(&self.wanted, found)?;

@@ -51,7 +51,8 @@ pub struct Pair<'a> {
     pub addresses: &'a BTreeMap<Role, String>,
     /// Memory of each host by its own instance type, in bytes.
     pub memory: BTreeMap<Role, u64>,
-    pub programs: &'a Programs,
+    /// The programs of each host, by its own architecture.
+    pub programs: &'a BTreeMap<Role, Programs>,
     /// The instance that a forced failover replaced.
     pub demoted: Option<&'a str>,
     /// From how many seconds before its end on it may have writes that nobody else has.
@@ -229,6 +230,10 @@ impl Pair<'_> {
         let mut settings = self.source.record.settings.clone();
         settings.extend(self.config.redis.settings.clone());
         let wanted = self.config.redis.maxmemory;
+        let programs = self
+            .programs
+            .get(&role)
+            .ok_or_else(|| Error::failed(format!("find the programs of the {role}")))?;
         Ok(Settings {
             label: role.name().into(),
             engine: self.config.redis.engine,
@@ -247,14 +252,14 @@ impl Pair<'_> {
             certificate_key: issued.key.clone(),
             passwords: passwords(self.secrets, self.rotation)?,
             app: app_rights(self.config),
-            backup: Some(self.backup(role)),
+            backup: Some(self.backup(role, programs)),
             restored_by: None,
-            module: self.programs.module.clone(),
+            module: programs.module.clone(),
             replicas: self.private_addresses()?,
         })
     }
 
-    fn backup(&self, role: Role) -> backup::Settings {
+    fn backup(&self, role: Role, programs: &Programs) -> backup::Settings {
         let endpoint = self.config.aws.host_s3_endpoint.as_deref().or(self.cloud.s3_endpoint());
         backup::Settings {
             ships: role == Role::Master,
@@ -264,7 +269,7 @@ impl Pair<'_> {
             period: Duration::from_secs(self.config.backup_period_s()),
             rpo_s: self.config.backup.rpo_s,
             backlog_mb: self.config.backup.backlog_mb,
-            agent: self.programs.agent.clone(),
+            agent: programs.agent.clone(),
         }
     }
 

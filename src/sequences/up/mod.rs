@@ -84,7 +84,8 @@ struct Seen {
     wanted: Wanted,
     found: Found,
     plan: Plan,
-    programs: Programs,
+    /// By the architecture of each host.
+    programs: BTreeMap<Role, Programs>,
     /// `None` unless the cloud is as it should be: otherwise there is no lasting host to log in to.
     hosts: Option<BTreeMap<Role, Looked>>,
 }
@@ -217,11 +218,11 @@ async fn look_from(
         (_, None) => Known::ask(&context.source().await?, context.config.source.follow, None).await?,
     };
     let plan = plan(&wanted, &found)?;
-    let architecture = found
-        .machine_type
-        .as_ref()
-        .map_or("amd64", |machine| &machine.architecture);
-    let programs = host::programs::find(context.agent.as_deref(), architecture)?;
+    let programs_of = |role| host::programs::find(context.agent.as_deref(), found.architecture_of(role));
+    let programs = Role::ALL
+        .into_iter()
+        .map(|role| Ok((role, programs_of(role)?)))
+        .collect::<Result<_>>()?;
     let mut seen = Seen {
         state,
         phase,
