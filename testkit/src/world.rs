@@ -1,5 +1,6 @@
 //! A sandbox for one test: raised with an app under load, used by the built `infra`, and taken down even if the test fails.
 
+mod packages;
 mod settings;
 
 use crate::access::{self, Keys};

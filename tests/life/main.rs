@@ -15,6 +15,7 @@ mod kill;
 mod matrix;
 mod network;
 mod soak;
+mod upgrade;
 mod worst_day;
 
 use hosts::Hosts;
