@@ -142,6 +142,7 @@ mod tests {
             parameters: Vec::new(),
             admin_cidrs: Vec::new(),
             app_cidrs: Vec::new(),
+            scrape_cidrs: Vec::new(),
             own_address: None,
             instance_type: instance_type.into(),
             image: "debian-13".into(),

@@ -535,6 +535,9 @@ pub struct Ssh {
     /// Which host
     #[arg(value_enum)]
     pub host: Host,
+    /// Lead this port of this computer to the host's exporter of the machine, and the next port to that of the engine, until Ctrl-C
+    #[arg(long, value_name = "PORT", conflicts_with = "command", value_parser = clap::value_parser!(u16).range(1..65535))]
+    pub exporters: Option<u16>,
     /// Command to run instead of a shell
     #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "COMMAND")]
     pub command: Vec<String>,

@@ -1,6 +1,7 @@
 //! `infra ssh HOST`: runs the system's ssh with the environment's key and the pinned host keys.
 
 use crate::effects::cloud::ec2::{self, Purpose};
+use crate::model::cloud::{ENGINE_EXPORTER_PORT, MACHINE_EXPORTER_PORT};
 use crate::model::error::{Doing, Error, ExitCode, Result};
 use crate::model::files;
 use crate::model::role::Role;
@@ -35,6 +36,7 @@ pub async fn run(context: &Context, arguments: &Ssh) -> Result<ExitCode> {
     let mut command = Command::new("ssh");
     command
         .args(files.options())
+        .args(arguments.exporters.map(to_the_exporters).unwrap_or_default())
         .arg(format!("{LOGIN}@{address}"))
         .args(&arguments.command);
     let status = lend_terminal(context, "ssh", command)
@@ -48,6 +50,17 @@ pub async fn run(context: &Context, arguments: &Ssh) -> Result<ExitCode> {
         ));
     }
     answer_with(status)
+}
+
+/// Returns the options that lead two ports of this computer to the exporters, and run nothing.
+fn to_the_exporters(port: u16) -> Vec<String> {
+    let to = |port: u16, exporter: i32| ["-L".to_string(), format!("127.0.0.1:{port}:127.0.0.1:{exporter}")];
+    let options = ["-N", "-o", "ExitOnForwardFailure=yes"].map(String::from);
+    options
+        .into_iter()
+        .chain(to(port, MACHINE_EXPORTER_PORT))
+        .chain(to(port.saturating_add(1), ENGINE_EXPORTER_PORT))
+        .collect()
 }
 
 /// Runs a program that reads from the terminal, without the operator's keys: it needs none of them.

@@ -182,6 +182,7 @@ pub fn wanted(cloud: &Cloud, env: &str) -> Wanted {
         parameters: Wanted::standard_parameters(),
         admin_cidrs: vec!["203.0.113.7/32".parse().unwrap()],
         app_cidrs: vec!["0.0.0.0/0".parse().unwrap()],
+        scrape_cidrs: Vec::new(),
         own_address: None,
         instance_type: "t3.micro".into(),
         image: "debian-13".into(),

@@ -82,6 +82,7 @@ pub fn settings(position: Position, app_access: AppAccess) -> Settings {
         app: AppRights::default(),
         backup: None,
         restored_by: None,
+        exporters: None,
         module: Binary::new(std::fs::read(module()).expect("the module has to be there: `make agent` makes it")),
         replicas: vec![[127, 0, 0, 9].into()],
     }

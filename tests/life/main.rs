@@ -8,6 +8,7 @@
 )]
 
 mod cut_off;
+mod exporters;
 mod grow;
 mod hosts;
 mod kept;

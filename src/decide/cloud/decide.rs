@@ -146,7 +146,7 @@ fn is_key_of(line: &str, pair: &KeyPair) -> bool {
 
 fn group(wanted: &Wanted, found: &Found, plan: &mut Plan) -> Result<()> {
     let name = wanted.names.resource();
-    let rules = wanted_rules(&wanted.admin_cidrs, &wanted.app_cidrs);
+    let rules = wanted_rules(&wanted.admin_cidrs, &wanted.app_cidrs, &wanted.scrape_cidrs);
     let there = match &found.group {
         Some(group) => group.rules.clone(),
         None => {

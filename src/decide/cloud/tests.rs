@@ -21,6 +21,7 @@ fn wanted() -> Wanted {
         parameters: Wanted::standard_parameters(),
         admin_cidrs: vec!["203.0.113.7/32".parse().unwrap()],
         app_cidrs: vec!["0.0.0.0/0".parse().unwrap()],
+        scrape_cidrs: Vec::new(),
         own_address: None,
         instance_type: "t3.micro".into(),
         image: "debian-13".into(),
@@ -99,7 +100,7 @@ fn settled() -> Found {
         }),
         group: Some(Group {
             id: "sg-1".into(),
-            rules: wanted_rules(&wanted.admin_cidrs, &wanted.app_cidrs),
+            rules: wanted_rules(&wanted.admin_cidrs, &wanted.app_cidrs, &[]),
         }),
         role: Some(RoleFound {
             trust: trust_policy(&wanted.names),
@@ -279,10 +280,11 @@ fn a_changed_own_address_is_reported_with_the_old_one() {
 }
 
 #[test]
-fn nobody_but_the_app_reaches_redis_and_nobody_but_operators_ssh() {
+fn nobody_but_the_app_reaches_redis_and_nobody_but_operators_ssh_and_scrapers_exporters() {
     let rules = wanted_rules(
         &["203.0.113.7/32".parse().unwrap()],
         &["198.51.100.0/24".parse().unwrap()],
+        &["192.0.2.5/32".parse().unwrap()],
     );
     let open: BTreeSet<String> = rules.iter().map(ToString::to_string).collect();
     let want = [
@@ -290,6 +292,8 @@ fn nobody_but_the_app_reaches_redis_and_nobody_but_operators_ssh() {
         "tcp 6379 from 198.51.100.0/24",
         "tcp 6379 from 203.0.113.7/32",
         "tcp 6379 from its members",
+        "tcp 9100 from 192.0.2.5/32",
+        "tcp 9121 from 192.0.2.5/32",
     ];
     assert_eq!(open, want.map(str::to_string).into());
 }

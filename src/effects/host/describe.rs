@@ -3,7 +3,7 @@
 use super::description::{Content, Description, Directory, File, Reaction, Sysctl, Unit, root_file};
 use super::engine::Layout;
 use super::settings::{CopyAccess, MODULE_FILE, Position, Settings};
-use super::{backup, copy, lockdown, redis_conf, templates, tunnel, users};
+use super::{backup, copy, exporters, lockdown, redis_conf, templates, tunnel, users};
 use crate::model::error::Result;
 
 /// A folder of modules for the engine, beside the distribution's own.
@@ -43,8 +43,9 @@ impl Settings {
             source: None,
             demoted: false,
         };
-        lockdown::describe(&mut description);
+        lockdown::describe(self.exporters, &mut description);
         if let Some(settings) = &self.backup {
+            exporters::describe(self.exporters, &self.passwords, &self.authority, &mut description)?;
             backup::describe(
                 settings,
                 &self.label,

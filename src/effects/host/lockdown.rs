@@ -2,6 +2,8 @@
 //! without an engine restart. Units confine the engine and our programs themselves. Pure.
 
 use super::description::{Description, Directory, Reaction, Unit, root_file};
+use super::exporters::forwarded;
+use super::settings::Exporters;
 use super::templates;
 
 /// Read after the host key's file from first contact, and before the files of the image.
@@ -9,7 +11,24 @@ pub const SSH_SETTINGS: &str = "/etc/ssh/sshd_config.d/01-infra.conf";
 /// The unit sets the rules again after a reboot. Facts read them from the kernel.
 pub const FIREWALL: &str = "infra-firewall.service";
 
-pub(super) fn describe(description: &mut Description) {
+/// The line of the settings that leads nowhere.
+const NO_FORWARDING: &str = "\nDisableForwarding yes\n";
+
+/// Returns the settings of sshd. It may forward to exporters that listen on loopback, and to nothing else.
+fn ssh_settings(exporters: Option<Exporters>) -> String {
+    let forwarded = exporters.map(forwarded).unwrap_or_default();
+    if forwarded.is_empty() {
+        return templates::SSH.into();
+    }
+    let forwarded: Vec<String> = forwarded.iter().map(ToString::to_string).collect();
+    let lines = format!(
+        "\nAllowTcpForwarding local\nPermitOpen {}\nAllowStreamLocalForwarding no\nAllowAgentForwarding no\nX11Forwarding no\n",
+        forwarded.join(" ")
+    );
+    templates::SSH.replace(NO_FORWARDING, &lines)
+}
+
+pub(super) fn describe(exporters: Option<Exporters>, description: &mut Description) {
     description
         .packages
         .extend(["nftables", "unattended-upgrades"].map(String::from));
@@ -19,7 +38,7 @@ pub(super) fn describe(description: &mut Description) {
     description.directories.extend(folders);
     let reread = || Some(Reaction::Restart(FIREWALL.into()));
     description.files.extend([
-        root_file(SSH_SETTINGS, 0o644, templates::SSH, Some(Reaction::ReloadSsh)),
+        root_file(SSH_SETTINGS, 0o644, ssh_settings(exporters), Some(Reaction::ReloadSsh)),
         root_file("/etc/infra/firewall.nft", 0o600, templates::FIREWALL, reread()),
         root_file(
             "/etc/systemd/system/infra-firewall.service",

@@ -18,6 +18,7 @@ mod describe;
 pub mod description;
 pub mod disk;
 pub mod engine;
+pub mod exporters;
 pub mod facts;
 pub mod first_contact;
 pub mod lockdown;

@@ -428,6 +428,8 @@ fn verb(file: &File, facts: &Facts) -> &'static str {
 }
 
 #[cfg(test)]
+mod exporters;
+#[cfg(test)]
 mod listed;
 #[cfg(test)]
 mod tests;

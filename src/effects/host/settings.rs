@@ -6,7 +6,7 @@ use super::programs::Binary;
 use crate::model::config::Engine;
 use crate::model::secret::Secret;
 use std::collections::BTreeMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use trust::Policy;
 
 pub const MODULE_FILE: &str = "/usr/local/lib/infra/infra-module.so";
@@ -41,8 +41,29 @@ pub struct Settings {
     pub restored_by: Option<Binary>,
     /// The module that decides from where a user may log in.
     pub module: Binary,
+    /// The exporters for Prometheus; `None` if none are wanted.
+    pub exporters: Option<Exporters>,
     /// Private addresses of the hosts that may replicate from this one.
     pub replicas: Vec<IpAddr>,
+}
+
+/// The exporters of one host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Exporters {
+    /// This host's private address, which its certificate names.
+    pub private: IpAddr,
+    /// True if somebody may ask them over the network.
+    pub scraped: bool,
+}
+
+impl Exporters {
+    pub fn listens(&self) -> IpAddr {
+        if self.scraped {
+            self.private
+        } else {
+            Ipv4Addr::LOCALHOST.into()
+        }
+    }
 }
 
 /// Passwords of the pair's Redis users; the same on both hosts.

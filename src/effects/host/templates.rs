@@ -28,6 +28,7 @@ pub const REHEARSAL: &str = include_str!("../../../templates/rehearsal.sh");
 pub const REHEARSAL_CONF: &str = include_str!("../../../templates/rehearsal.conf.tera");
 pub const REHEARSAL_ACL: &str = include_str!("../../../templates/rehearsal.acl.tera");
 pub const SSH: &str = include_str!("../../../templates/sshd.conf");
+pub const EXPORTER: &str = include_str!("../../../templates/exporter.service.conf.tera");
 pub const FIREWALL: &str = include_str!("../../../templates/firewall.nft");
 pub const FIREWALL_UNIT: &str = include_str!("../../../templates/infra-firewall.service");
 pub const UPGRADE: &str = include_str!("../../../templates/upgrade.sh");

@@ -25,7 +25,10 @@ pub use permission::{Duty, Permission, Scope, When};
 pub use policy::{
     HOST_POLICY, backup_policy, bucket_statements, ec2_service, is_bucket_statement, mean_the_same, trust_policy,
 };
-pub use rule::{REDIS_PORT, REHEARSAL_PORT, Rule, SSH_PORT, Source, rehearsal_rules, wanted_rules};
+pub use rule::{
+    ENGINE_EXPORTER_PORT, MACHINE_EXPORTER_PORT, REDIS_PORT, REHEARSAL_PORT, Rule, SSH_PORT, Source, rehearsal_rules,
+    wanted_rules,
+};
 pub use show::{Change, Drift, Plan, Sign};
 pub use teardown::{Locked, Removal, Standing, TeardownPlan};
 pub use wanted::{

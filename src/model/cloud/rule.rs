@@ -12,6 +12,11 @@ pub const REDIS_PORT: i32 = 6379;
 /// The port of a rehearsal's scratch server, with TLS; open only during the rehearsal.
 pub const REHEARSAL_PORT: i32 = 6380;
 
+/// The port of the exporter of the machine.
+pub const MACHINE_EXPORTER_PORT: i32 = 9100;
+/// The port of the exporter of the engine.
+pub const ENGINE_EXPORTER_PORT: i32 = 9121;
+
 /// One kind of traffic from one source.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct Rule {
@@ -45,13 +50,18 @@ impl Rule {
     }
 }
 
-/// Returns the rules of a pair: ssh for operators, Redis for app, operators and the pair itself.
-pub fn wanted_rules(admin_cidrs: &[Cidr], app_cidrs: &[Cidr]) -> BTreeSet<Rule> {
+/// Returns the rules of a pair: ssh for operators, Redis for app, operators and the pair itself, exporters for those who
+/// scrape.
+pub fn wanted_rules(admin_cidrs: &[Cidr], app_cidrs: &[Cidr], scrape_cidrs: &[Cidr]) -> BTreeSet<Rule> {
     let admins = admin_cidrs.iter().map(|cidr| Source::Ipv4(cidr.network()));
     let apps = app_cidrs.iter().map(|cidr| Source::Ipv4(cidr.network()));
     let ssh = admins.clone().map(|source| Rule::tcp(SSH_PORT, source));
     let redis = admins.chain(apps).map(|source| Rule::tcp(REDIS_PORT, source));
+    let exporters = scrape_cidrs.iter().flat_map(|cidr| {
+        [MACHINE_EXPORTER_PORT, ENGINE_EXPORTER_PORT].map(|port| Rule::tcp(port, Source::Ipv4(cidr.network())))
+    });
     ssh.chain(redis)
+        .chain(exporters)
         .chain([Rule::tcp(REDIS_PORT, Source::Members)])
         .collect()
 }

@@ -30,6 +30,8 @@ pub struct Wanted {
     pub admin_cidrs: Vec<Cidr>,
     /// Blocks that may reach the Redis port.
     pub app_cidrs: Vec<Cidr>,
+    /// Blocks that may ask the exporters.
+    pub scrape_cidrs: Vec<Cidr>,
     /// The block of `admin_cidrs` with the operator's own address, if it was not configured.
     pub own_address: Option<Cidr>,
     pub instance_type: String,

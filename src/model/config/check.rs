@@ -1,8 +1,9 @@
 //! Refuses values of `infra.yml` that cannot be meant. Each refusal names its field.
 
-use super::fields::{App, Backup, Config, Hosts, PlatformKind, Reach, Redis, Source};
+use super::fields::{App, Backup, Config, Hosts, Monitoring, PlatformKind, Reach, Redis, Source};
 use super::values::{is_command, is_domain, is_pattern, is_var};
 use crate::model::error::{Error, Result};
+use crate::model::values::Cidr;
 use std::ops::RangeInclusive;
 
 /// Settings of redis.conf that belong to the tool, since its promises depend on them.
@@ -57,7 +58,8 @@ pub(super) fn check(config: &Config) -> Result<()> {
     hosts(&config.hosts)?;
     redis(&config.redis)?;
     app_commands(&config.redis.app_commands)?;
-    backup(&config.backup)
+    backup(&config.backup)?;
+    monitoring(&config.monitoring)
 }
 
 fn wrong(field: &str, found: &str, want: &str) -> Result<()> {
@@ -195,6 +197,21 @@ fn app_commands(commands: &[String]) -> Result<()> {
         }
     }
     Ok(())
+}
+
+fn monitoring(monitoring: &Monitoring) -> Result<()> {
+    let field = "monitoring.scrape_cidrs";
+    match monitoring.scrape_cidrs.first() {
+        Some(first) if !monitoring.exporters => {
+            wrong(field, &first.to_string(), "of use without `monitoring.exporters: true`")
+        }
+        _ if monitoring.scrape_cidrs.contains(&Cidr::WORLD) => wrong(
+            field,
+            &Cidr::WORLD.to_string(),
+            "a block of your own: exporters know no login",
+        ),
+        _ => Ok(()),
+    }
 }
 
 fn backup(backup: &Backup) -> Result<()> {

@@ -29,6 +29,8 @@ pub struct Config {
     #[serde(default)]
     pub backup: Backup,
     #[serde(default)]
+    pub monitoring: Monitoring,
+    #[serde(default)]
     pub aws: Aws,
 }
 
@@ -304,6 +306,18 @@ impl Default for Keep {
             monthly: 12,
         }
     }
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Monitoring {
+    /// As `true`: the distribution's exporters for Prometheus run on both hosts,
+    /// [see there](monitoring.md#exporters-on-the-hosts).
+    pub exporters: bool,
+    /// Who may ask them; they speak plain HTTP without a login.
+    ///
+    /// Default: nobody; `infra ssh --exporters` reaches them.
+    pub scrape_cidrs: Vec<Cidr>,
 }
 
 /// Only for emulators; the usual AWS variables have precedence.

@@ -11,7 +11,8 @@ mod write;
 
 pub use check::is_for_apps;
 pub use fields::{
-    App, AppCommands, Aws, Backup, Config, Engine, Hosts, Keep, PlatformKind, Reach, Redis, Source, SourceTls,
+    App, AppCommands, Aws, Backup, Config, Engine, Hosts, Keep, Monitoring, PlatformKind, Reach, Redis, Source,
+    SourceTls,
 };
 pub use pin::write_pin;
 pub use write::write_hosts;

@@ -78,6 +78,11 @@ mod tests {
                 "backup.object_lock.days",
             ),
             ("backup: {object_lock: {mode: strict, days: 3}}", "strict"),
+            ("monitoring: {scrape_cidrs: [192.0.2.5/32]}", "monitoring.exporters"),
+            (
+                "monitoring: {exporters: true, scrape_cidrs: [0.0.0.0/0]}",
+                "monitoring.scrape_cidrs",
+            ),
             ("hosts: {instance_typ: t3.micro}", "instance_typ"),
         ] {
             let error = Config::parse(&format!("{SMALLEST}{extra}\n")).unwrap_err();

@@ -5,7 +5,7 @@ use super::state_writer::StateWriter;
 use crate::effects::cloud::Cloud;
 use crate::effects::cloud::ssm::Parameters;
 use crate::effects::host::programs::Programs;
-use crate::effects::host::settings::{AppRights, Password, Passwords};
+use crate::effects::host::settings::{AppRights, Exporters, Password, Passwords};
 use crate::effects::host::{
     AppAccess, Copied, Description, Facts, Plan, Position, Settings, apply, backup, default_maxmemory, first_contact,
     only_here, plan, tls,
@@ -255,8 +255,24 @@ impl Pair<'_> {
             backup: Some(self.backup(role, programs)),
             restored_by: None,
             module: programs.module.clone(),
+            exporters: self.exporters(role)?,
             replicas: self.private_addresses()?,
         })
+    }
+
+    fn exporters(&self, role: Role) -> Result<Option<Exporters>> {
+        let monitoring = &self.config.monitoring;
+        let address = self
+            .instances
+            .get(&role)
+            .and_then(|instance| instance.private_ip.as_deref());
+        let Some(address) = address.filter(|_| monitoring.exporters) else {
+            return Ok(None);
+        };
+        Ok(Some(Exporters {
+            private: address.parse().doing(|| format!("read the address {address:?}"))?,
+            scraped: !monitoring.scrape_cidrs.is_empty(),
+        }))
     }
 
     fn backup(&self, role: Role, programs: &Programs) -> backup::Settings {

@@ -187,6 +187,7 @@ impl Maker<'_> {
             backup: None,
             restored_by: Some(self.programs.agent.clone()),
             module: self.programs.module.clone(),
+            exporters: None,
             // No replica follows it.
             replicas: Vec::new(),
         })

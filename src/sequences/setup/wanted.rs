@@ -24,6 +24,7 @@ pub fn wanted(config: &Config, names: &Names, generation: u64, tls_only: bool, a
         parameters: Wanted::standard_parameters(),
         admin_cidrs: Vec::new(),
         app_cidrs: Vec::new(),
+        scrape_cidrs: config.monitoring.scrape_cidrs.clone(),
         own_address: None,
         instance_type: config.hosts.instance_type.clone(),
         image: config.hosts.image.clone(),

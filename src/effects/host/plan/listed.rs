@@ -135,6 +135,11 @@ const PURPOSES: &[(&str, &str)] = &[
         "copies a source that lets nobody replicate; off otherwise",
     ),
     ("infra-backup.timer", "bases"),
+    (
+        "prometheus-node-exporter.service",
+        "figures of the machine for Prometheus; off unless `monitoring.exporters` is set",
+    ),
+    ("prometheus-redis-exporter.service", "figures of the engine, likewise"),
     ("infra-huge-pages.service", "at boot"),
     ("infra-firewall.service", "at boot"),
     ("apt-daily.timer", "the distribution's: asks for package lists"),

@@ -58,6 +58,7 @@ pub(super) fn settings() -> Settings {
         }),
         restored_by: None,
         module: crate::effects::host::programs::Binary::new(b"module".to_vec()),
+        exporters: None,
         replicas: vec![[192, 0, 2, 8].into(), [192, 0, 2, 9].into()],
     }
 }
