@@ -10,11 +10,11 @@ use std::collections::BTreeMap;
 pub const LOW: f64 = 30.0;
 /// Credits that are gone within this time are a finding. A larger instance type takes less than an hour.
 const SOON: SignedDuration = SignedDuration::from_hours(3);
-/// The trend is told from balances of this time.
+/// The trend is that of the balances within this time.
 pub const WINDOW: SignedDuration = SignedDuration::from_hours(3);
-/// Balances within a shorter time tell no trend. A new host begins with few credits or none.
+/// Balances within a shorter time show no trend. A new host begins with few credits or none.
 const SHORTEST: SignedDuration = SignedDuration::from_mins(30);
-/// A trend of hours tells nothing of a time after this.
+/// A trend of hours says nothing of a time after this.
 const FARTHEST: SignedDuration = SignedDuration::from_hours(3 * 24);
 
 /// The credits of one host.

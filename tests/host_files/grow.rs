@@ -25,7 +25,7 @@ impl Disk {
         disk.mounted("ext4")
     }
 
-    /// Has one partition up to the end, as the images of Debian have. The kernel is told of it by hand, since not every
+    /// Has one partition up to the end, as the images of Debian have. The kernel learns of it by hand, since not every
     /// kernel reads partition tables itself.
     fn partitioned(kind: &str) -> Self {
         let (folder, device) = device(400 << 20);
