@@ -31,7 +31,7 @@ pub fn all(source: &Source) -> Vec<Fault> {
             carried: Some(UNSEEN),
             ..fault(
                 "the watch is cut, with a write in it",
-                format!("{cut} && {}", writes(&["client unpause", &format!("set {UNSEEN} 1")])),
+                format!("{cut} && {}", source.unpause_and_set(UNSEEN)),
                 "true",
                 &["following", "fenced"],
             )

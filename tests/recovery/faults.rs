@@ -113,7 +113,7 @@ fn all(source: &Source) -> Vec<Fault> {
             expect: Expect::GoesBack,
             ..fault(
                 "the pause is ended and used",
-                format!("{} && {}", source.redis("client unpause"), source.redis("set sneaked:source 1")),
+                source.unpause_and_set("sneaked:source"),
                 "true",
                 &["promoted", "switching"],
             )
@@ -122,7 +122,7 @@ fn all(source: &Source) -> Vec<Fault> {
             expect: Expect::NamedByKey("sneaked:source"),
             ..fault(
                 "a write sneaked in on the source",
-                format!("{} && {}", source.redis("client unpause"), source.redis("set sneaked:source 1")),
+                source.unpause_and_set("sneaked:source"),
                 "true",
                 &["switched"],
             )

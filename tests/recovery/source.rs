@@ -115,6 +115,14 @@ impl Source {
         format!("{} {words} >/dev/null", self.cli())
     }
 
+    /// Ends the pause and writes a key, over one connection: the pause is renewed within moments.
+    pub fn unpause_and_set(&self, key: &str) -> String {
+        format!(
+            "printf 'client unpause\\nset {key} 1\\n' | timeout 20 {} >/dev/null",
+            self.cli()
+        )
+    }
+
     /// Ends the connection that reads MONITOR.
     pub fn cut_the_watch(&self) -> String {
         let cli = self.cli();

@@ -1,5 +1,6 @@
 //! App access: the last look at both sides before the app may log in to the master.
 
+use super::gate;
 use super::history::Promotion;
 use super::look;
 use super::pair::Pair;
@@ -10,6 +11,7 @@ use crate::effects::redis::tap::Dialled;
 use crate::effects::redis::{Connection, Server};
 use crate::model::clock::milliseconds;
 use crate::model::error::{Doing, Error, Result};
+use crate::model::follow::Follower;
 use jiff::Timestamp;
 use std::sync::Arc;
 use tokio::task::JoinHandle;
@@ -89,7 +91,7 @@ impl<R: Record, P: Pair> Cutover<R, P> {
     /// Returns what the source took since the proof; empty if an earlier run has looked already.
     async fn came_through(&self) -> Result<Late> {
         let Some(watch) = &self.source_watch else {
-            return Ok(Late::default());
+            return self.counted_through().await;
         };
         let offset = match self.reached.fence() {
             Some(fence) => fence.latest_offset().await?,
@@ -97,6 +99,21 @@ impl<R: Record, P: Pair> Cutover<R, P> {
         };
         watch.reach(offset, READING).await?;
         self.late(&watch.seen()).await
+    }
+
+    /// A copied source has no stream to read, but it counts its writes.
+    async fn counted_through(&self) -> Result<Late> {
+        let Some(fence) = self.reached.fence() else {
+            return Ok(Late::default());
+        };
+        if self.history.promoted()?.follower != Follower::Copy {
+            return Ok(Late::default());
+        }
+        let writes = gate::copied::counted_since(&fence.captured, &fence.source_now().await?);
+        Ok(Late {
+            writes,
+            lines: Vec::new(),
+        })
     }
 
     /// Fails if the source was written to since the proof, before app access opens. If somebody

@@ -151,6 +151,11 @@ impl Fence {
         }
     }
 
+    /// Returns the source's INFO of this moment. The fence itself is not looked at.
+    pub async fn source_now(&self) -> Result<Info> {
+        self.connection.clone().info().await
+    }
+
     /// Fails if the fence is known to be broken. Asks nothing, for the moment after a check.
     pub fn holds(&self) -> Result<()> {
         let Keeping::Pause { shared, .. } = &self.keeping else {

@@ -331,16 +331,28 @@ fn changed(fenced: &Info, now: &Info, keys: u64) -> Vec<String> {
             now.keys()
         ));
     }
-    // A second witness beside the comparison: the server counts its writes until it saves.
-    let (before, after) = (&fenced.persistence, &now.persistence);
-    if own == Default::default()
-        && before.last_save == after.last_save
-        && let (Some(before), Some(after)) = (before.unsaved_changes, after.unsaved_changes)
-        && before != after
-    {
+    // A second witness beside the comparison.
+    if counted_since(fenced, now) > 0 {
         wrong.push("the source counts writes since the fence".into());
     }
     wrong
+}
+
+/// Returns how many writes the source counts since the fence, without its own removals. Zero if it does not tell, or has saved
+/// since, which begins the count anew. Pure.
+pub fn counted_since(fenced: &Info, now: &Info) -> u64 {
+    let (before, after) = (&fenced.persistence, &now.persistence);
+    if now.run_id != fenced.run_id || before.last_save != after.last_save {
+        return 0;
+    }
+    let (Some(before), Some(after)) = (before.unsaved_changes, after.unsaved_changes) else {
+        return 0;
+    };
+    let own = now.own_removals.since(fenced.own_removals);
+    // Without a save the count never falls.
+    after
+        .saturating_sub(before)
+        .saturating_sub(own.expired_keys + own.evicted_keys + own.expired_fields)
 }
 
 /// Returns what speaks against our two sides after the last sweep. Pure.
@@ -426,6 +438,7 @@ mod tests {
             ("run_id:c", "was restarted"),
             ("evicted_keys:1", "evicted keys"),
             ("rdb_changes_since_last_save:6", "counts writes"),
+            ("rdb_changes_since_last_save:7\nexpired_keys:1", "counts writes"),
             ("db0:keys=10,expires=0", "has 10 keys"),
         ] {
             let wrong = changed(&fenced, &info(now), 1000);

@@ -4,6 +4,7 @@
 use super::super::{Command, Phase};
 use super::stage::{PLAIN, Rented, Stage};
 use super::{Kind, expect_moved};
+use crate::effects::redis::testing::command;
 use std::time::Duration;
 
 const COPIED: Rented = Rented {
@@ -70,6 +71,24 @@ async fn a_source_that_cannot_be_paused_either_is_left_by_stopping_the_app() {
     let formation = stage.heroku.formation().await.unwrap();
     assert_eq!((formation["web"], formation["worker"]), (2, 1));
     stage.end().await;
+}
+
+#[tokio::test]
+async fn a_pause_that_somebody_ends_after_the_proof_of_a_copy_leads_back_and_loses_nothing() {
+    for phase in [Phase::Promoted, Phase::Switching] {
+        let mut stage = copied().await;
+        stage.source_gets = Some((phase, vec![command("CLIENT UNPAUSE"), command("SET sneaked 1")]));
+        let error = stage.run(Command::SwitchApp).await.unwrap_err();
+        assert_eq!(error.kind(), Kind::Unproven, "{error:?}");
+        assert!(error.to_string().contains("after the proof"), "{error:?}");
+        expect_unmoved(&stage).await;
+        stage.source_gets = None;
+        stage.run(Command::SwitchApp).await.unwrap();
+        expect_moved(&stage).await;
+        let there: String = stage.master.run("GET sneaked").await;
+        assert_eq!(there, "1");
+        stage.end().await;
+    }
 }
 
 #[tokio::test]
