@@ -236,6 +236,10 @@ fn every_value_is_the_same_over_every_way_between_all_engines() {
         } else {
             Depth::Whole
         };
+        // Before anybody looks at the values: a look may move members within the source's table, and DUMP
+        // gives an equal value in another order then.
+        let again = copying.sweep();
+        assert_eq!((again.changed, again.keys), (0, KEYS + 1), "{what}: {again:?}");
         contents::assert_same(&source, &target, depth, &what);
         let again = copying.sweep();
         assert_eq!((again.refused, again.keys), (0, KEYS + 1), "{what}: {again:?}");

@@ -154,7 +154,8 @@ impl Redis {
     }
 
     /// Returns the payload and the end of every key of the first databases, without a command that
-    /// MONITOR hides. Two engines of one version give the same.
+    /// MONITOR hides. Two engines of one version give the same. Sorted sets are read by their members, since
+    /// SORT changes how one is kept, and with that its payload.
     pub fn contents(&self) -> Contents {
         let mut connection = self.connection();
         let mut all = Contents::new();
@@ -166,8 +167,17 @@ impl Redis {
                 continue;
             }
             let mut values = redis::pipe();
+            let mut kinds = redis::pipe();
             for name in &names {
-                values.cmd("DUMP").arg(name).cmd("PEXPIRETIME").arg(name);
+                kinds.cmd("TYPE").arg(name);
+            }
+            let kinds: Vec<String> = kinds.query(&mut connection).unwrap();
+            for (name, kind) in names.iter().zip(&kinds) {
+                match kind.as_str() {
+                    "zset" => values.cmd("ZRANGE").arg(name).arg(0).arg(-1).arg("WITHSCORES"),
+                    _ => values.cmd("DUMP").arg(name),
+                };
+                values.cmd("PEXPIRETIME").arg(name);
             }
             let values: Vec<Value> = values.query(&mut connection).unwrap();
             for (name, pair) in names.into_iter().zip(values.chunks(2)) {
