@@ -1,10 +1,10 @@
-//! Measures how fast the copy reads a source and writes it to a master, and how much memory that takes, with both servers
-//! and the tunnel on loopback, which share the computer with it.
+//! Measures how fast the copy reads a source and writes it to a master, how far it is behind an app that writes, how much memory it takes,
+//! and what MONITOR takes from the source. Both servers and the tunnel are on loopback, and share the computer with it.
 //!
 //!     cargo bench --bench copy -- [keys] [--rounds N] [--report FILE]
 //!
-//! The source speaks TLS. It is measured near, 20 ms away, with large values, and with one key of 512 MB. Its peer is
-//! `redis-cli --pipe`, which only writes what was dumped before. With a file, the figures of each run are written there as JSON.
+//! The source speaks TLS. It is measured near, 20 ms away, with large values, with one string and one hash of 512 MB, and while an app writes
+//! 2,000 and 5,000 times a second. Its peer is `redis-cli --pipe`, which only writes what was dumped before. With a file, the figures of each run are written there as JSON.
 
 use sandbox::addon::{Tls, make_certificate};
 use serde_json::{Value, json};
@@ -28,6 +28,18 @@ const FAR: Duration = Duration::from_millis(20);
 const LARGE_KEYS: usize = 4_000;
 const LARGE_BYTES: usize = 100_000;
 const HUGE_BYTES: u64 = 512 << 20;
+/// The rate of a copy that nobody waits for, so that the sweep that is asked for has everything to write.
+const SLOW: u64 = 65_536;
+/// The usual rate of the copy.
+const USUAL: u64 = 8 << 20;
+/// How long an app writes while the lag is measured, and how often that is looked at.
+const WRITING: Duration = Duration::from_secs(10);
+const BEAT: Duration = Duration::from_millis(100);
+/// Keys that the app writes, and how long their values are.
+const WRITTEN_KEYS: u64 = 100_000;
+const WRITTEN_BYTES: usize = 100;
+/// Commands by which the cost of MONITOR is measured.
+const COMMANDS: usize = 300_000;
 
 /// A process that ends with this one.
 struct Ended(Child);
@@ -167,72 +179,202 @@ struct Measured {
     peak_mb: f64,
 }
 
-/// Copies everything once over TLS, to an empty master.
+/// A tunnel to a source.
+struct Tunnel {
+    _process: Ended,
+    port: u16,
+}
+
+impl Tunnel {
+    /// Leads to this port of the source.
+    fn to(source: &Redis, port: u16, folder: &Path) -> Outcome<Tunnel> {
+        let listen = free_port();
+        let mut tunnel = Command::new(agent());
+        tunnel.args(["tunnel", "--host", "127.0.0.1", "--port", &port.to_string()]);
+        tunnel.args(["--trust", &source.pin, "--listen", &format!("127.0.0.1:{listen}")]);
+        tunnel.arg("--status").arg(folder.join("tunnel.json"));
+        let process = Ended(processes::spawn(&mut tunnel, &folder.join("log")));
+        while TcpStream::connect(("127.0.0.1", listen)).is_err() {
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        Ok(Tunnel {
+            _process: process,
+            port: listen,
+        })
+    }
+}
+
+/// A running copy with its tunnel.
+struct Copying {
+    process: Ended,
+    _tunnel: Tunnel,
+    folder: tempfile::TempDir,
+}
+
+impl Copying {
+    /// Copies over TLS, to an empty master.
+    fn start(source: &Redis, target: &Redis, port: u16, rate: u64) -> Outcome<Copying> {
+        target.clear()?;
+        let folder = tempfile::tempdir()?;
+        let path = |name: &str| folder.path().join(name);
+        let tunnel = Tunnel::to(source, port, folder.path())?;
+        write(path("source"), "")?;
+        write(path("master"), "")?;
+        let engine = UnixStream::connect(target.folder.path().join("socket"))?;
+        let mut copy = Command::new(agent());
+        copy.args(["copy", "--host", "127.0.0.1", "--port", &tunnel.port.to_string()]);
+        copy.args(["--rate", &rate.to_string(), "--logins"]).arg(folder.path());
+        copy.arg("--home")
+            .arg(path("home"))
+            .arg("--control")
+            .arg(path("control"));
+        copy.arg("--status")
+            .arg(path("status.json"))
+            .stdin(Stdio::from(OwnedFd::from(engine)));
+        let process = Ended(copy.stderr(File::create(path("copy.log"))?).spawn()?);
+        while !path("control").exists() {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        Ok(Copying {
+            process,
+            _tunnel: tunnel,
+            folder,
+        })
+    }
+
+    /// Asks for a sweep, or for less with an option.
+    fn sweep(&self, options: &[&str]) -> Outcome<Value> {
+        let asked = Command::new(agent())
+            .arg("sweep")
+            .arg("--control")
+            .arg(self.folder.path().join("control"))
+            .args(options)
+            .output()?;
+        if !asked.status.success() {
+            return Err(format!("the sweep failed: {}", String::from_utf8_lossy(&asked.stderr)).into());
+        }
+        Ok(serde_json::from_slice(&asked.stdout)?)
+    }
+}
+
+/// Copies everything once.
 fn measure(source: &Redis, target: &Redis, port: u16) -> Outcome<Measured> {
-    target.clear()?;
-    let folder = tempfile::tempdir()?;
-    let path = |name: &str| folder.path().join(name);
-    let listen = free_port();
-    let mut tunnel = Command::new(agent());
-    tunnel.args([
-        "tunnel",
-        "--host",
-        "127.0.0.1",
-        "--port",
-        &port.to_string(),
-        "--trust",
-        &source.pin,
-    ]);
-    tunnel
-        .args(["--listen", &format!("127.0.0.1:{listen}"), "--status"])
-        .arg(path("tunnel.json"));
-    let _tunnel = Ended(processes::spawn(&mut tunnel, &path("log")));
-    while TcpStream::connect(("127.0.0.1", listen)).is_err() {
-        std::thread::sleep(Duration::from_millis(10));
-    }
-    write(path("source"), "")?;
-    write(path("master"), "")?;
-    let engine = UnixStream::connect(target.folder.path().join("socket"))?;
-    let mut copy = Command::new(agent());
-    // The first sweep is slow, so that the one that is asked for has everything to write.
-    copy.args([
-        "copy",
-        "--host",
-        "127.0.0.1",
-        "--port",
-        &listen.to_string(),
-        "--rate",
-        "65536",
-        "--logins",
-    ]);
-    copy.arg(folder.path())
-        .arg("--home")
-        .arg(path("home"))
-        .arg("--control")
-        .arg(path("control"));
-    copy.arg("--status")
-        .arg(path("status.json"))
-        .stdin(Stdio::from(OwnedFd::from(engine)));
-    let copy = Ended(copy.stderr(File::create(path("copy.log"))?).spawn()?);
-    while !path("control").exists() {
-        std::thread::sleep(Duration::from_millis(5));
-    }
-    let asked = Command::new(agent())
-        .arg("sweep")
-        .arg("--control")
-        .arg(path("control"))
-        .output()?;
-    if !asked.status.success() {
-        return Err(format!("the sweep failed: {}", String::from_utf8_lossy(&asked.stderr)).into());
-    }
-    let report: Value = serde_json::from_slice(&asked.stdout)?;
+    let copying = Copying::start(source, target, port, SLOW)?;
+    let report = copying.sweep(&[])?;
     let (keys, ms) = (report["keys"].as_f64(), report["ms"].as_f64());
     let seconds = ms.ok_or("no `ms`")? / 1000.0;
+    if report["refused"] != 0 {
+        return Err(format!("keys were refused: {report}").into());
+    }
     Ok(Measured {
         keys_per_s: (keys.ok_or("no `keys`")? / seconds).round(),
         seconds,
-        peak_mb: peak_mb(copy.0.id())?,
+        peak_mb: peak_mb(copying.process.0.id())?,
     })
+}
+
+/// Returns how many milliseconds a write takes at most until it is on the master, while an app writes so often in a second.
+fn lag(source: &Redis, target: &Redis, rate: u64) -> Outcome<f64> {
+    source.clear()?;
+    source.fill(10_000, WRITTEN_BYTES)?;
+    let copying = Copying::start(source, target, source.tls_port, USUAL)?;
+    while copying.sweep(&["--look"])?["watch"]["whole"] != true {
+        std::thread::sleep(BEAT);
+    }
+    let (mut app, mut beat, mut master) = (source.connection()?, source.connection()?, target.connection()?);
+    let value = "v".repeat(WRITTEN_BYTES);
+    let begun = Instant::now();
+    let writing = std::thread::spawn(move || -> redis::RedisResult<u64> {
+        let mut number = 0;
+        while begun.elapsed() < WRITING {
+            let due = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX) * rate / 1000;
+            let mut batch = redis::pipe();
+            for at in number..due {
+                let key = at.wrapping_mul(7919) % WRITTEN_KEYS;
+                batch.cmd("SET").arg(format!("key:{key}")).arg(&value).ignore();
+            }
+            number = due;
+            batch.exec(&mut app)?;
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        Ok(number)
+    });
+    let mut longest = Duration::ZERO;
+    for number in 1_u64.. {
+        if begun.elapsed() >= WRITING {
+            break;
+        }
+        let written = Instant::now();
+        redis::cmd("SET").arg("beat").arg(number).exec(&mut beat)?;
+        while redis::cmd("GET").arg("beat").query::<Option<u64>>(&mut master)? != Some(number) {
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        longest = longest.max(written.elapsed());
+        std::thread::sleep(BEAT);
+    }
+    let written = writing.join().map_err(|_| "the app ended")??;
+    if written < rate * WRITING.as_secs() * 9 / 10 {
+        return Err(format!("the app wrote {written} times, and should have written {rate} times a second").into());
+    }
+    Ok((longest.as_secs_f64() * 1000.0).round())
+}
+
+/// Returns by how many microseconds of the source's processor MONITOR makes a command dearer, and how many bytes it sends for one.
+fn monitor(source: &Redis) -> Outcome<(f64, f64)> {
+    source.clear()?;
+    let folder = tempfile::tempdir()?;
+    let tunnel = Tunnel::to(source, source.tls_port, folder.path())?;
+    let alone = commands(source)?;
+    let mut line = TcpStream::connect(("127.0.0.1", tunnel.port))?;
+    line.write_all(b"MONITOR\r\n")?;
+    let mut shown = line.try_clone()?;
+    let reading = std::thread::spawn(move || std::io::copy(&mut shown, &mut std::io::sink()));
+    let watched = commands(source)?;
+    std::thread::sleep(Duration::from_secs(1));
+    line.shutdown(Shutdown::Both)?;
+    let bytes = reading.join().map_err(|_| "MONITOR ended")?.unwrap_or_default();
+    let each = |number: f64| (number / COMMANDS as f64 * 10.0).round() / 10.0;
+    Ok((each((watched - alone) * 1e6), each(bytes as f64)))
+}
+
+/// Returns the seconds of processor that the source takes for some commands.
+fn commands(source: &Redis) -> Outcome<f64> {
+    let mut connection = source.connection()?;
+    let before = processor(&mut connection)?;
+    let value = "v".repeat(WRITTEN_BYTES);
+    for from in (0..COMMANDS).step_by(50) {
+        let mut batch = redis::pipe();
+        for key in from..from + 50 {
+            batch.cmd("SET").arg(format!("key:{key}")).arg(&value).ignore();
+        }
+        batch.exec(&mut connection)?;
+    }
+    Ok(processor(&mut connection)? - before)
+}
+
+fn processor(connection: &mut redis::Connection) -> Outcome<f64> {
+    let text: String = redis::cmd("INFO").arg("cpu").query(connection)?;
+    let number = |name: &str| -> Outcome<f64> {
+        let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+        Ok(line.ok_or("no such field in INFO")?.trim().parse()?)
+    };
+    Ok(number("used_cpu_user")? + number("used_cpu_sys")?)
+}
+
+/// Adds a string and a hash of 512 MB each.
+fn fill_huge(source: &Redis) -> Outcome<()> {
+    let mut connection = source.connection()?;
+    let mut ending = redis::cmd("SETRANGE");
+    ending.arg("huge").arg(HUGE_BYTES - 1).arg("x").exec(&mut connection)?;
+    for from in (0..HUGE_BYTES / 1024).step_by(1024) {
+        let mut fields = redis::cmd("HSET");
+        fields.arg("hash");
+        for field in from..from + 1024 {
+            fields.arg(format!("field:{field}")).arg(format!("{field:0>960}"));
+        }
+        fields.exec(&mut connection)?;
+    }
+    Ok(())
 }
 
 fn peak_mb(process: u32) -> Outcome<f64> {
@@ -293,6 +435,7 @@ fn main() -> Outcome<()> {
     let file = source.folder.path().join("dumped");
     let (mut near_rates, mut far_rates, mut megabytes) = (Vec::new(), Vec::new(), Vec::new());
     let (mut peers, mut peaks) = (Vec::new(), Vec::new());
+    let (mut lags, mut busy_lags, mut costs, mut sizes) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     for _ in 0..rounds {
         source.clear()?;
         source.fill(keys, 32)?;
@@ -304,18 +447,17 @@ fn main() -> Outcome<()> {
         let large = measure(&source, &target, source.tls_port)?;
         let rate = (LARGE_KEYS * LARGE_BYTES) as f64 / f64::from(1 << 20) / large.seconds;
         source.clear()?;
-        redis::cmd("SETRANGE")
-            .arg("huge")
-            .arg(HUGE_BYTES - 1)
-            .arg("x")
-            .exec(&mut source.connection()?)?;
+        fill_huge(&source)?;
         let huge = measure(&source, &target, source.tls_port)?;
+        let (usual, busy) = (lag(&source, &target, 2000)?, lag(&source, &target, 5000)?);
+        let (cost, size) = monitor(&source)?;
         let peak = [near.peak_mb, away.peak_mb, large.peak_mb, huge.peak_mb]
             .into_iter()
             .fold(0.0, f64::max);
         println!(
             "{keys} keys: {:.0} a second, {:.0} from 20 ms away; redis-cli --pipe writes {pipe:.0}; {rate:.0} MB a second; \
-             512 MB in {:.1} s; peak {peak:.0} MB",
+             two keys of 512 MB in {:.1} s; peak {peak:.0} MB; {usual:.0} ms behind at 2,000 writes a second, {busy:.0} ms at 5,000; \
+             MONITOR takes {cost} µs and {size} bytes a command",
             near.keys_per_s, away.keys_per_s, huge.seconds
         );
         near_rates.push(near.keys_per_s);
@@ -323,11 +465,16 @@ fn main() -> Outcome<()> {
         peers.push(pipe);
         megabytes.push(rate.round());
         peaks.push(peak);
+        lags.push(usual);
+        busy_lags.push(busy);
+        costs.push(cost);
+        sizes.push(size);
     }
     if let Some(report) = report {
         let figures = json!({
             "copy_keys_per_s": near_rates, "copy_far_keys_per_s": far_rates, "copy_pipe_keys_per_s": peers,
             "copy_mb_per_s": megabytes, "copy_peak_mb": peaks,
+            "copy_lag_ms": lags, "copy_busy_lag_ms": busy_lags, "monitor_us_per_command": costs, "monitor_bytes_per_command": sizes,
         });
         std::fs::write(report, figures.to_string())?;
     }

@@ -226,7 +226,7 @@ impl Source {
     }
 
     /// Returns how long a PING takes.
-    fn latency(&mut self) -> Result<Duration> {
+    pub(super) fn latency(&mut self) -> Result<Duration> {
         let begun = Instant::now();
         self.link.demand(&[b"PING"])?;
         Ok(begun.elapsed())

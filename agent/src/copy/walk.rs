@@ -1,7 +1,10 @@
 //! Walks through one database with requests under way all the time, so that a source far away is
 //! read as fast as a near one.
 //!
-//! One round trip carries the values of some keys, the sizes of the next ones, and a step of the scan.
+//! One round trip carries a step of the scan, the sizes of the keys of the step before, and the values of
+//! those before them. The step and the sizes are answered first, so that the next round is on its way
+//! while the values of this one are read.
+//!
 //! A large key, and all else that must not have anything under way, waits until the rounds have ended.
 
 use super::left_out;
@@ -15,8 +18,12 @@ use std::time::{Duration, Instant};
 /// Keys of one round, if an app waits and if not.
 const QUICK: usize = 4096;
 const GENTLE: usize = 512;
+/// Keys of a round from a source that is far away, at most.
+const FAR: usize = 16_384;
+/// Keys that a source gives in a second. A round has as many as come during one round trip.
+const KEYS_PER_S: f64 = 100_000.0;
 /// Rounds under way, if an app waits.
-const ROUNDS: usize = 2;
+const ROUNDS: usize = 3;
 
 /// How often marked keys are copied meanwhile.
 const MARKED: Duration = Duration::from_millis(200);
@@ -34,6 +41,8 @@ struct Round {
     reads: Vec<Vec<u8>>,
     weighs: Vec<Vec<u8>>,
     scan: Option<u64>,
+    /// Keys that the step of the scan looks at.
+    count: usize,
 }
 
 /// A step of the scan whose keys are not all copied.
@@ -94,7 +103,13 @@ impl Walk {
             _ => None,
         };
         let is_empty = reads.is_empty() && weighs.is_empty() && scan.is_none();
-        (!is_empty).then_some(Round { reads, weighs, scan })
+        let count = self.count;
+        (!is_empty).then_some(Round {
+            reads,
+            weighs,
+            scan,
+            count,
+        })
     }
 
     fn scanned(&mut self, next: u64, keys: Vec<Vec<u8>>) {
@@ -150,7 +165,7 @@ impl Sweep<'_> {
         interrupted: &mut dyn FnMut() -> bool,
     ) -> Result<Walked> {
         let (count, most) = if self.rate.is_none() {
-            (QUICK, ROUNDS)
+            (quick(self.source.latency()?), ROUNDS)
         } else {
             (GENTLE, 1)
         };
@@ -171,8 +186,16 @@ impl Sweep<'_> {
                 self.send(&round)?;
                 walk.rounds.push_back(round);
             }
-            if let Some(round) = walk.rounds.pop_front() {
-                let bytes = self.receive(database, round, &mut walk, report)?;
+            if let Some(mut round) = walk.rounds.pop_front() {
+                self.receive_names(&mut round, &mut walk, report)?;
+                if !waits
+                    && walk.rounds.len() + 1 < most
+                    && let Some(next) = walk.compose()
+                {
+                    self.send(&next)?;
+                    walk.rounds.push_back(next);
+                }
+                let bytes = self.receive_values(database, &round, &mut walk, report)?;
                 if walk.rounds.is_empty() {
                     self.source.rest(bytes)?;
                 }
@@ -222,35 +245,59 @@ impl Sweep<'_> {
     }
 
     fn send(&mut self, round: &Round) -> Result<()> {
-        if !round.reads.is_empty() {
-            self.source.ask_for(&round.reads);
+        if let Some(cursor) = round.scan {
+            self.source.ask_scan(cursor, round.count);
         }
         self.source.ask_sizes(&round.weighs);
-        if let Some(cursor) = round.scan {
-            let count = if self.rate.is_none() { QUICK } else { GENTLE };
-            self.source.ask_scan(cursor, count);
+        if !round.reads.is_empty() {
+            self.source.ask_for(&round.reads);
         }
         self.source.link.send()
     }
 
-    /// Takes the answers of one round. Returns the bytes of its values.
-    fn receive(&mut self, database: u32, round: Round, walk: &mut Walk, report: &mut SweepReport) -> Result<u64> {
-        let mut bytes = 0;
-        if !round.reads.is_empty() {
-            bytes = self.take(database, &round.reads, report)?;
-            walk.read(round.reads.len());
-        }
-        for weighed in self.source.take_sizes(round.weighs)? {
+    /// Takes the step of the scan and the sizes of one round.
+    fn receive_names(&mut self, round: &mut Round, walk: &mut Walk, report: &mut SweepReport) -> Result<()> {
+        let scanned = match round.scan {
+            Some(_) => Some(self.source.take_scan()?),
+            None => None,
+        };
+        for weighed in self.source.take_sizes(std::mem::take(&mut round.weighs))? {
             report.largest = report.largest.max(weighed.size);
             walk.waiting.push_back(weighed);
         }
-        if round.scan.is_some() {
-            let (next, mut keys) = self.source.take_scan()?;
+        if let Some((next, mut keys)) = scanned {
             report.left_out += left_out::remove(&mut keys, self.left_out);
             walk.scanned(next, keys);
         }
+        Ok(())
+    }
+
+    /// Takes the values of one round. Returns their bytes.
+    fn receive_values(
+        &mut self,
+        database: u32,
+        round: &Round,
+        walk: &mut Walk,
+        report: &mut SweepReport,
+    ) -> Result<u64> {
+        if round.reads.is_empty() {
+            return Ok(0);
+        }
+        let bytes = self.take(database, &round.reads, report)?;
+        walk.read(round.reads.len());
         Ok(bytes)
     }
+}
+
+/// Returns how many keys a round has if an app waits, by how long a PING takes.
+fn quick(latency: Duration) -> usize {
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "a number above zero; the cast saturates"
+    )]
+    let during = (latency.as_secs_f64() * KEYS_PER_S) as usize;
+    during.clamp(QUICK, FAR)
 }
 
 #[cfg(test)]
@@ -281,6 +328,15 @@ mod tests {
         assert_eq!(walk.cursor, 30);
         walk.read(2);
         assert_eq!(walk.cursor, 40);
+    }
+
+    #[test]
+    fn rounds_of_a_source_far_away_have_more_keys_up_to_a_bound() {
+        let after = |ms| quick(Duration::from_millis(ms));
+        assert_eq!(
+            (after(0), after(20), after(100), after(5000)),
+            (QUICK, QUICK, 10_000, FAR)
+        );
     }
 
     #[test]
