@@ -4,6 +4,7 @@ use super::contents::{self, Depth};
 use super::interruptions::program;
 use super::rig::{Copying, QUICK, RIGHTS, Redis, places, until};
 use infra_agent::copy::{self, Request};
+use infra_agent::record::SweepReport;
 use redis::{Value, cmd};
 use sandbox::addon::Engine;
 use std::fs;
@@ -43,28 +44,94 @@ fn memory_stays_flat_however_large_a_key_is_and_however_it_is_read() {
         let (source, target) = (Redis::start(Engine::Redis8), Redis::start(to));
         fill(&source, 80);
         source.fill(150, 900_000);
-        target.script(&format!("ACL SETUSER copy on >copy-secret {RIGHTS}"));
-        let folder = tempfile::tempdir().unwrap();
-        let mut child = program(source.port, &target, folder.path(), QUICK);
-        let control = places(folder.path()).1;
-        let mut last = None;
-        until("the copy answers", || {
-            last = copy::ask(&control, Request::default()).ok();
-            last.is_some()
-        });
-        let report = last.unwrap();
+        let (report, peak) = copied_by_a_process(&source, &target);
         assert_eq!(
             (report.keys, report.in_parts, report.refused),
             (152, 2, 0),
             "{report:?}"
         );
         assert_eq!(target.digest(), source.digest());
-        let peak = peak_mb(child.id());
-        child.kill().unwrap();
-        child.wait().unwrap();
         assert!(peak <= MOST_MB, "to {to:?} it took {peak} MB");
         assert_eq!(temporary(&target), Vec::<Vec<u8>>::new());
     }
+}
+
+/// Adds one key of about this many bytes, which is of this type.
+fn fill_one(redis: &Redis, kind: &str, megabytes: u64) {
+    let mut connection = redis.connection();
+    if kind == "string" {
+        redis.say(&["SETRANGE", "key", &((megabytes << 20) - 6).to_string(), "ending"]);
+        return;
+    }
+    for from in (0..megabytes * 1024).step_by(1024) {
+        let mut command = cmd(match kind {
+            "hash" => "HSET",
+            "list" => "RPUSH",
+            "set" => "SADD",
+            _ => "ZADD",
+        });
+        command.arg("key");
+        for at in from..from + 1024 {
+            let element = format!("{at:0>960}");
+            match kind {
+                "hash" => command.arg(format!("field:{at}")).arg(element),
+                "zset" => command.arg(at).arg(element),
+                _ => command.arg(element),
+            };
+        }
+        command.exec(&mut connection).unwrap();
+    }
+}
+
+/// `COPY_LARGE` is the size of each key in MB.
+#[test]
+fn a_key_of_any_type_is_copied_in_little_memory() {
+    let megabytes = std::env::var("COPY_LARGE").map_or(8, |text| text.parse().unwrap());
+    for kind in ["string", "hash", "list", "set", "zset"] {
+        let (source, target) = (Redis::start(Engine::Redis7), Redis::start(Engine::Redis7));
+        fill_one(&source, kind, megabytes);
+        let (report, peak) = copied_by_a_process(&source, &target);
+        assert_eq!((report.in_parts, report.refused), (1, 0), "{kind}: {report:?}");
+        assert_eq!(target.digest(), source.digest(), "{kind}");
+        eprintln!("a {kind} of {megabytes} MB took {peak} MB, and {} ms", report.ms);
+        assert!(peak <= MOST_MB, "a {kind} of {megabytes} MB took {peak} MB");
+    }
+}
+
+/// Makes one sweep by the program. Returns its report, and the most memory that the program had, in MB.
+fn copied_by_a_process(source: &Redis, target: &Redis) -> (SweepReport, u64) {
+    target.script(&format!("ACL SETUSER copy on >copy-secret {RIGHTS}"));
+    let folder = tempfile::tempdir().unwrap();
+    let mut child = program(source.port, target, folder.path(), QUICK);
+    let control = places(folder.path()).1;
+    let mut last = None;
+    until("the copy answers", || {
+        last = copy::ask(&control, Request::default()).ok();
+        last.is_some()
+    });
+    let peak = peak_mb(child.id());
+    child.kill().unwrap();
+    child.wait().unwrap();
+    (last.unwrap(), peak)
+}
+
+#[test]
+fn an_element_that_is_too_long_is_refused_by_the_name_of_its_key() {
+    let (source, target) = (Redis::start(Engine::Redis7), Redis::start(Engine::Redis7));
+    source.fill(10, 10);
+    let value = vec![b'x'; 101 << 20];
+    let mut connection = source.connection();
+    cmd("HSET")
+        .arg("vast")
+        .arg("field")
+        .arg(value)
+        .exec(&mut connection)
+        .unwrap();
+    let (report, peak) = copied_by_a_process(&source, &target);
+    assert_eq!((report.keys, report.refused), (10, 1), "{report:?}");
+    let why = report.first_refused.unwrap();
+    assert!(why.contains("key vast") && why.contains("more than 100 MB"), "{why}");
+    assert!(peak <= MOST_MB, "it took {peak} MB");
 }
 
 #[test]

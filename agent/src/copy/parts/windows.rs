@@ -8,8 +8,11 @@ use wire::reply::{array, bytes, integer};
 
 /// Bytes that a window should have.
 const WINDOW: u64 = 512 << 10;
-/// A window that turns out longer is read again with fewer elements. A single element has no limit.
-const LONGEST: usize = 6 << 20;
+/// A window that turns out longer is read again with fewer elements.
+pub const LONGEST: usize = 6 << 20;
+/// A single element can only be read whole, and is in memory three times until it is on its way. A longer one
+/// is refused: the service may use 384 MB.
+const LONGEST_ELEMENT: usize = 100 << 20;
 /// Elements of a window if nothing is known of their sizes.
 const UNKNOWN: u64 = 100;
 const MOST: u64 = 2000;
@@ -89,8 +92,14 @@ impl<'a> Windows<'a> {
         loop {
             let words = words(self.count);
             let words: Vec<&[u8]> = words.iter().map(Vec::as_slice).collect();
-            let longest = if self.count == 1 { usize::MAX } else { LONGEST };
+            let longest = if self.count == 1 { LONGEST_ELEMENT } else { LONGEST };
             match self.source.ask_within(&words, longest)? {
+                None if self.count == 1 => {
+                    return Err(Trouble::Refused(format!(
+                        "elements of it that cannot be read apart have more than {} MB",
+                        LONGEST_ELEMENT >> 20
+                    )));
+                }
                 None => self.count = (self.count / SMALLER).max(1),
                 Some(answer @ Value::ServerError(_)) => return Err(refusal(&answer)),
                 Some(answer) => {
