@@ -227,6 +227,9 @@ pub struct SweepReport {
     /// Large keys that changed whenever they were read: the master has a mixture until the next sweep.
     #[serde(default)]
     pub unsettled: u64,
+    /// Members of large keys that were copied one by one, since they were written.
+    #[serde(default)]
+    pub members: u64,
     /// Keys that were left out by their names.
     #[serde(default)]
     pub left_out: u64,

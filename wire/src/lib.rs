@@ -22,6 +22,7 @@ pub mod effect;
 #[cfg(test)]
 mod fuzz;
 pub mod info;
+pub mod members;
 pub mod monitor;
 pub mod reply;
 pub mod request;

@@ -2,6 +2,7 @@
 //! that it is never there in part.
 
 use super::building::{AT_ONCE, Typed};
+use super::kind::Kind;
 use super::parts::Part;
 use super::source::text_of;
 use super::target::{Refused, Target};
@@ -68,6 +69,21 @@ impl Target {
         self.link.add(&[b"RENAME", &name, key]);
         let answers = self.link.answers()?;
         self.settle(key, answers.last())
+    }
+
+    /// Adds parts to a key of the selected database, and removes members of it. Returns false if the
+    /// target refuses one. Nothing else may be under way.
+    pub fn change(&mut self, kind: Kind, key: &[u8], parts: &[Part], gone: &[Vec<u8>]) -> Result<bool> {
+        for part in parts {
+            self.link.add(&part.words(key));
+        }
+        if let Some(removes) = kind.removal_command().filter(|_| !gone.is_empty()) {
+            let mut words: Vec<&[u8]> = vec![removes, key];
+            words.extend(gone.iter().map(Vec::as_slice));
+            self.link.add(&words);
+        }
+        let answers = self.link.answers()?;
+        Ok(!answers.iter().any(|answer| matches!(answer, Value::ServerError(_))))
     }
 
     fn add_end(&mut self, name: &[u8], expires: Option<i64>) {

@@ -194,11 +194,11 @@ impl Sweep<'_> {
             remembered: self.remembered,
             database,
             key,
+            watch: self.watch,
             // The watch tells what was written, and inside the fence everything is compared afterwards.
             looks_twice: self.rate.is_some() && self.watch.is_none(),
         };
-        let watch = self.watch;
-        let copied = large.copy(&mut |database, key| watch.is_some_and(|watch| watch.unmark(database, key)))?;
+        let copied = large.copy()?;
         self.shared.lock().keys_read += 1;
         match copied {
             Copied::Gone => return Ok(()),
@@ -213,7 +213,7 @@ impl Sweep<'_> {
             Copied::Unsettled => {
                 report.changed += 1;
                 report.unsettled += 1;
-                if let Some(watch) = watch {
+                if let Some(watch) = self.watch {
                     watch.again(database, vec![key.to_vec()]);
                 }
             }

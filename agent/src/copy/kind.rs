@@ -37,6 +37,16 @@ impl Kind {
         }
     }
 
+    /// Returns the command that removes members by their names; `None` for a type without names.
+    pub fn removal_command(self) -> Option<&'static [u8]> {
+        match self {
+            Kind::Hash => Some(b"HDEL"),
+            Kind::Set => Some(b"SREM"),
+            Kind::SortedSet => Some(b"ZREM"),
+            Kind::String | Kind::List | Kind::Stream => None,
+        }
+    }
+
     /// Returns a guess of the bytes of so many elements, where the source does not say them.
     pub fn guess(self, length: u64) -> u64 {
         match self {

@@ -1,4 +1,4 @@
-//! Copies the keys that the watch has marked.
+//! Copies the keys that the watch has marked, and the members of large ones.
 
 use super::left_out;
 use super::work::Sweep;
@@ -33,6 +33,19 @@ impl Sweep<'_> {
             if let Err(error) = self.again(database, &keys, report) {
                 watch.again(database, keys);
                 return Err(error);
+            }
+        }
+        let begun = Instant::now();
+        for key in watch.with_members() {
+            if begun.elapsed() >= TURN {
+                break;
+            }
+            let members = watch.members(&key);
+            let (database, name) = key;
+            let copied = self.members(database, &name, &members, report);
+            if !matches!(copied, Ok(true)) {
+                watch.again(database, vec![name]);
+                copied?;
             }
         }
         if report.refused > refused {

@@ -16,7 +16,7 @@
 //! what an earlier one left at the target, and begins where the journal says.
 //!
 //! Where the source allows MONITOR, [`watch`] tells which keys were written, and [`marked`] copies
-//! them again at once. Once a sweep that began within a watch has ended, no further one is needed.
+//! them again at once: a large hash or set by its [`members`]. Once a sweep that began within a watch has ended, no further one is needed.
 //!
 //! Deliberately not here: TLS (the tunnel has it), and any promise about writes that come while a
 //! sweep runs without a watch. The cutover fences the source then, asks for one more sweep, and
@@ -35,6 +35,7 @@ mod left_out;
 mod link;
 mod login;
 mod marked;
+mod members;
 mod pace;
 mod parts;
 mod reads;

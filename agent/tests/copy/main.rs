@@ -7,6 +7,7 @@ mod contents;
 mod deletions;
 mod effects;
 mod faults;
+mod hot;
 mod interruptions;
 mod large;
 mod random;

@@ -2,8 +2,9 @@
 //! end. Neither side is held up, and one window is in memory, however large the value is.
 //!
 //! A value that changed while it was read is read anew. What shows a change is cheap: type, length
-//! and expiry before and after, a hook for whoever watches the writes, and, if the key was used
-//! meanwhile, a second reading.
+//! and expiry before and after, the watch's mark, and, if nothing watches and the key was used
+//! meanwhile, a second reading. A hash or a set whose members are marked one by one is not read anew
+//! for them: they are copied after it.
 
 mod part;
 mod reading;
@@ -11,13 +12,14 @@ mod streams;
 mod windows;
 
 pub use part::{Digest, Part};
-pub use windows::{all_bytes, field_ends, scored};
+pub use windows::{LONGEST, all_bytes, field_ends, scored};
 
 use super::kind::Kind;
 use super::reads::Shape;
 use super::remembered::Remembered;
 use super::source::Source;
 use super::target::Target;
+use super::watch::Watch;
 use std::time::Instant;
 use windows::{Outcome, Trouble};
 
@@ -41,9 +43,6 @@ pub enum Copied {
     Refused(String),
 }
 
-/// Answers whether a key was written since it was last asked about it.
-pub type Marked<'a> = &'a mut dyn FnMut(u32, &[u8]) -> bool;
-
 /// A key that is copied in parts.
 pub struct Large<'a> {
     pub source: &'a mut Source,
@@ -51,14 +50,23 @@ pub struct Large<'a> {
     pub remembered: &'a mut Remembered,
     pub database: u32,
     pub key: &'a [u8],
+    /// Marks the keys that are written meanwhile.
+    pub watch: Option<&'a Watch>,
     /// False if an app waits: everything is compared afterwards in any case.
     pub looks_twice: bool,
 }
 
 impl Large<'_> {
     /// Copies the key. Both sides must have nothing under way.
-    pub fn copy(mut self, marked: Marked) -> anyhow::Result<Copied> {
-        match self.readings(marked) {
+    pub fn copy(mut self) -> anyhow::Result<Copied> {
+        let copied = self.readings();
+        // A target that did not get every member may not be given some.
+        if let Some(watch) = self.watch
+            && !matches!(copied, Ok(Copied::Same | Copied::Written))
+        {
+            watch.unfollow(self.database, self.key);
+        }
+        match copied {
             Ok(copied) => Ok(copied),
             Err(Trouble::Moved) => Ok(Copied::Gone),
             Err(Trouble::OtherType) => Ok(Copied::OtherType),
@@ -67,7 +75,7 @@ impl Large<'_> {
         }
     }
 
-    fn readings(&mut self, marked: Marked) -> Outcome<Copied> {
+    fn readings(&mut self) -> Outcome<Copied> {
         if let Some(shape) = self.source.shape(self.key)?
             && self.remembered.knows(self.database, self.key)
         {
@@ -78,11 +86,12 @@ impl Large<'_> {
         }
         for reading in 1..=READINGS {
             // A mark of before this reading says nothing about it.
-            marked(self.database, self.key);
+            self.is_marked();
             let begun = Instant::now();
             let Some(before) = self.source.shape(self.key)? else {
                 return Ok(Copied::Gone);
             };
+            let by_members = self.is_followed(&before);
             let digest = match self.build(&before) {
                 // It vanished, or is another one by now.
                 Err(Trouble::Moved) if reading < READINGS => {
@@ -95,7 +104,7 @@ impl Large<'_> {
                 }
                 Ok(digest) => digest,
             };
-            let changed = self.changed(&before, digest, begun, marked)?;
+            let changed = self.changed(&before, digest, begun, by_members)?;
             if changed && reading < READINGS {
                 self.target.give_up()?;
                 continue;
@@ -138,14 +147,38 @@ impl Large<'_> {
         Ok(digest.finish())
     }
 
-    /// Returns whether the value may have changed since the reading began.
-    fn changed(&mut self, before: &Shape, digest: u64, begun: Instant, marked: Marked) -> Outcome<bool> {
+    /// Takes the mark off the key. Returns true if it had one.
+    fn is_marked(&self) -> bool {
+        self.watch.is_some_and(|watch| watch.unmark(self.database, self.key))
+    }
+
+    /// Has the watch mark members of the key from now on, if that is enough. Returns true if it does. A key that
+    /// ends is not followed so: it could end and begin anew without a request that says so.
+    fn is_followed(&self, shape: &Shape) -> bool {
+        let has_members = matches!(Kind::named(&shape.kind), Some(Kind::Hash | Kind::Set | Kind::SortedSet));
+        let Some(watch) = self.watch else { return false };
+        if has_members && shape.expires.is_none() {
+            return watch.follow(self.database, self.key);
+        }
+        watch.unfollow(self.database, self.key);
+        false
+    }
+
+    /// Returns whether the value may have changed since the reading began, but for marked members.
+    fn changed(&mut self, before: &Shape, digest: u64, begun: Instant, by_members: bool) -> Outcome<bool> {
         let took = begun.elapsed();
         let after = self.source.shape(self.key)?;
-        let Some(after) = after.filter(|after| after.is_like(before)) else {
+        let is_like = |after: &Shape| {
+            if by_members {
+                after.kind == before.kind && after.expires.is_none()
+            } else {
+                after.is_like(before)
+            }
+        };
+        let Some(after) = after.filter(is_like) else {
             return Ok(true);
         };
-        if marked(self.database, self.key) {
+        if self.is_marked() {
             return Ok(true);
         }
         if !self.looks_twice || after.unused_for(took) {

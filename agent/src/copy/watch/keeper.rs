@@ -15,7 +15,7 @@ use std::time::Duration;
 use wire::commands::CommandTable;
 use wire::info::Fields;
 use wire::reply::text_lossy;
-use wire::request::Requests;
+use wire::request::{Key, Requests};
 use wire::rows::Rows;
 
 /// How often a barrier is asked for.
@@ -140,6 +140,26 @@ impl Watch {
 
     pub fn unmark(&self, database: u32, key: &[u8]) -> bool {
         self.shared.lock().unmark(database, key)
+    }
+
+    /// Follows a large key by its members from now on. Returns false if it cannot.
+    pub fn follow(&self, database: u32, key: &[u8]) -> bool {
+        self.shared.lock().follow(database, key)
+    }
+
+    /// Marks the whole key at its next write.
+    pub fn unfollow(&self, database: u32, key: &[u8]) {
+        self.shared.lock().unfollow(database, key);
+    }
+
+    /// Returns the keys that have marked members.
+    pub fn with_members(&self) -> Vec<Key> {
+        self.shared.lock().with_members()
+    }
+
+    /// Takes the marked members of a key.
+    pub fn members(&self, key: &Key) -> Vec<Vec<u8>> {
+        self.shared.lock().members(key)
     }
 
     pub fn functions(&self) -> bool {

@@ -4,6 +4,7 @@ use crate::record::{RecordedKey, WatchKind, WatchReport};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use std::collections::{HashMap, HashSet};
+use wire::members;
 use wire::monitor::Request;
 use wire::request::{Change, Key, Requests};
 use wire::stream::Argument;
@@ -11,6 +12,9 @@ use wire::stream::Argument;
 /// Beyond so many keys, or bytes of their names, a new sweep is shorter than a list.
 const MOST_KEYS: usize = 200_000;
 const MOST_BYTES: usize = 16 << 20;
+/// Large keys that are followed by their members, and members of one that are marked before the whole key is.
+const MOST_FOLLOWED: usize = 1000;
+const MOST_MEMBERS: usize = 10_000;
 /// Names of commands that are counted apart; servers have some hundreds.
 const MOST_NAMES: usize = 4096;
 
@@ -33,6 +37,18 @@ impl Keys {
 
     fn clear(&mut self) {
         *self = Keys::default();
+    }
+}
+
+/// The marked members of a key.
+#[derive(Debug, Default)]
+struct Members {
+    names: HashSet<Vec<u8>>,
+}
+
+impl Members {
+    fn bytes(&self) -> usize {
+        self.names.iter().map(Vec::len).sum()
     }
 }
 
@@ -68,6 +84,10 @@ pub struct Marks {
     id: String,
     requests: Requests,
     marked: Keys,
+    /// Large keys of which the target has every member that is not marked.
+    followed: HashMap<Key, Members>,
+    /// Bytes of their marked members.
+    member_bytes: usize,
     functions: bool,
     /// Any key may have been written since the newest sweep began.
     everything: bool,
@@ -164,9 +184,7 @@ impl Marks {
             Change::Nothing => {}
             Change::Keys(keys) => {
                 self.wrote(request.at);
-                for key in keys {
-                    self.mark(key);
-                }
+                self.mark_all(keys, request);
             }
             Change::Functions => {
                 self.wrote(request.at);
@@ -205,20 +223,99 @@ impl Marks {
         self.last_write = Some(at);
     }
 
+    /// Marks the keys of a request, or only members of one that is followed by them.
+    fn mark_all(&mut self, keys: Vec<Key>, request: &Request) {
+        let members = if self.followed.is_empty() {
+            None
+        } else {
+            members::of(&request.arguments)
+        };
+        for key in keys {
+            self.note(&key);
+            match &members {
+                Some((name, members)) if *name == key.1.as_slice() && self.mark_members(&key, members) => {}
+                _ => self.mark_whole(key),
+            }
+        }
+    }
+
     fn mark(&mut self, key: Key) {
+        self.note(&key);
+        self.mark_whole(key);
+    }
+
+    /// Notes down a written key if somebody asked for that.
+    fn note(&mut self, key: &Key) {
         if let Some(Recorded::Keys(keys)) = &mut self.recorded
             && !keys.add(key.clone())
         {
             self.recorded = Some(Recorded::Any);
         }
+    }
+
+    fn mark_whole(&mut self, key: Key) {
+        self.forget(&key);
         if !self.marked.add(key) {
             self.everything();
         }
     }
 
+    /// Returns false if the whole key has to be marked.
+    fn mark_members(&mut self, key: &Key, members: &[&[u8]]) -> bool {
+        let Some(followed) = self.followed.get_mut(key) else {
+            return false;
+        };
+        for member in members {
+            if followed.names.insert(member.to_vec()) {
+                self.member_bytes += member.len();
+            }
+        }
+        followed.names.len() <= MOST_MEMBERS && self.member_bytes <= MOST_BYTES
+    }
+
+    /// Follows a key by its members from now on. Returns false if there are too many such keys. A mark
+    /// of the whole key stays.
+    pub fn follow(&mut self, database: u32, key: &[u8]) -> bool {
+        let key = (database, key.to_vec());
+        self.forget(&key);
+        let fits = self.is_open() && self.followed.len() < MOST_FOLLOWED;
+        if fits {
+            self.followed.insert(key, Members::default());
+        }
+        fits
+    }
+
+    /// Marks the whole key at its next write.
+    pub fn unfollow(&mut self, database: u32, key: &[u8]) {
+        self.forget(&(database, key.to_vec()));
+    }
+
+    fn forget(&mut self, key: &Key) {
+        if let Some(members) = self.followed.remove(key) {
+            self.member_bytes -= members.bytes();
+        }
+    }
+
+    /// Returns the keys that have marked members.
+    pub fn with_members(&self) -> Vec<Key> {
+        let written = self.followed.iter().filter(|(_, members)| !members.names.is_empty());
+        written.map(|(key, _)| key.clone()).collect()
+    }
+
+    /// Takes the marked members of a key. Their marks are gone before they are read.
+    pub fn members(&mut self, key: &Key) -> Vec<Vec<u8>> {
+        let Some(members) = self.followed.get_mut(key).map(std::mem::take) else {
+            return Vec::new();
+        };
+        self.member_bytes -= members.bytes();
+        members.names.into_iter().collect()
+    }
+
     /// Any key may have been written: a new sweep is needed.
     pub fn everything(&mut self) {
         self.marked.clear();
+        self.followed.clear();
+        self.member_bytes = 0;
         self.everything = true;
         self.whole = false;
         if self.recorded.is_some() {
@@ -227,7 +324,8 @@ impl Marks {
     }
 
     pub fn marked(&self) -> usize {
-        self.marked.keys.len() + usize::from(self.functions)
+        let written = self.followed.values().filter(|members| !members.names.is_empty());
+        self.marked.keys.len() + written.count() + usize::from(self.functions)
     }
 
     /// Takes some marked keys of one database. Their marks are gone before the keys are read, so that
@@ -287,7 +385,9 @@ impl Marks {
     /// Notes down from now on which keys are written, and those that are marked now.
     pub fn record(&mut self) {
         let mut keys = Keys::default();
-        let all = self.marked.keys.iter().all(|key| keys.add(key.clone()));
+        let by_members = self.followed.iter().filter(|(_, members)| !members.names.is_empty());
+        let mut marked = self.marked.keys.iter().chain(by_members.map(|(key, _)| key));
+        let all = marked.all(|key| keys.add(key.clone()));
         self.recorded = Some(if all { Recorded::Keys(keys) } else { Recorded::Any });
     }
 

@@ -127,3 +127,51 @@ fn a_watch_that_ended_says_why_and_knows_nothing_more() {
     assert_eq!((report.kind, report.marked, report.whole), (WatchKind::None, 0, false));
     assert_eq!(report.why.as_deref(), Some("the source closed MONITOR"));
 }
+
+#[test]
+fn only_members_of_a_followed_key_are_marked_until_a_request_may_change_any() {
+    let mut marks = whole();
+    let key = (2, b"h".to_vec());
+    assert!(marks.follow(2, b"h"));
+    marks.take(&request("HSET h a 1 b 2")).unwrap();
+    marks.take(&request("HDEL h a")).unwrap();
+    marks.take(&request("HSET other a 1")).unwrap();
+    assert_eq!(marks.some(9), Some((2, vec![b"other".to_vec()])));
+    assert_eq!((marks.marked(), marks.with_members()), (1, vec![key.clone()]));
+    let mut members = marks.members(&key);
+    members.sort();
+    assert_eq!(members, [b"a".to_vec(), b"b".to_vec()]);
+    assert_eq!((marks.marked(), marks.some(9)), (0, None));
+    // A member that is written while the marked ones are read is marked again.
+    marks.take(&request("HSET h a 2")).unwrap();
+    assert_eq!(marks.members(&key), [b"a".to_vec()]);
+    marks.take(&request("HSET h a 3")).unwrap();
+    marks.take(&request("DEL h")).unwrap();
+    marks.take(&request("HSET h a 4")).unwrap();
+    assert_eq!(
+        marks.with_members(),
+        [],
+        "members of a key that was deleted are not enough"
+    );
+    assert_eq!(marks.some(9), Some((2, vec![b"h".to_vec()])));
+}
+
+#[test]
+fn a_followed_key_with_very_many_marked_members_is_marked_whole() {
+    let mut marks = whole();
+    assert!(marks.follow(2, b"s"));
+    for number in 0..=MOST_MEMBERS {
+        marks.take(&request(&format!("SADD s {number}"))).unwrap();
+    }
+    assert_eq!((marks.with_members(), marks.member_bytes), (vec![], 0));
+    assert_eq!(marks.some(9), Some((2, vec![b"s".to_vec()])));
+    // A mark of before the key is followed stays.
+    marks.take(&request("DEL s")).unwrap();
+    assert!(marks.follow(2, b"s"));
+    assert!(marks.unmark(2, b"s"));
+    marks.record();
+    marks.take(&request("SADD s 1")).unwrap();
+    assert_eq!(marks.recorded().map(|keys| keys.len()), Some(1));
+    marks.everything();
+    assert_eq!(marks.with_members(), []);
+}
