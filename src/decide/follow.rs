@@ -46,6 +46,11 @@ pub fn inside_the_fence(keys: u64, bytes: u64) -> Duration {
     Duration::from_secs((keys / KEYS_PER_S).max(bytes / BYTES_PER_S) + 1)
 }
 
+/// Returns about how long one large key takes.
+pub fn one_key(bytes: u64) -> Duration {
+    Duration::from_millis(bytes.saturating_mul(1000) / BYTES_PER_S)
+}
+
 /// Returns how long one gentle sweep takes: its bytes at the rate that infra.yml gives.
 pub fn gentle_sweep(bytes: u64, rate: u64) -> Duration {
     Duration::from_secs(bytes / rate.max(1) + 1)

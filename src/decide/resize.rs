@@ -155,6 +155,7 @@ mod tests {
     fn machine_type(architecture: &str) -> MachineType {
         MachineType {
             memory_bytes: 2 << 30,
+            network_bytes_per_s: None,
             architecture: architecture.into(),
         }
     }

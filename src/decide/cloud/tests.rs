@@ -49,6 +49,7 @@ fn empty() -> Found {
         }),
         machine_type: Some(MachineType {
             memory_bytes: 1 << 30,
+            network_bytes_per_s: None,
             architecture: "amd64".into(),
         }),
         ..Found::default()

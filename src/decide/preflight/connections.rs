@@ -1,12 +1,17 @@
 //! Judges whether the source's plan leaves room for the connections of a move.
 
 use super::{Finding, SourceFacts};
+use crate::decide::follow;
 use crate::effects::redis::compare::SMALL_PLAN;
+use crate::model::follow::Follower;
 
 /// On a small plan: the link of the master, one for commands, the stream of writes, the comparison.
 const FEW: u64 = 4;
 /// On others the comparison has a second one, which makes it quicker.
 const MORE: u64 = 5;
+/// A copy has no stream of writes. Where it is watched, MONITOR has a connection, and another one asks how far it is read.
+const WATCHED: u64 = 2;
+const NO_STREAM: u64 = 1;
 /// The number of connections that the app may open between this look and the move.
 const RESERVE: u64 = 2;
 
@@ -15,14 +20,29 @@ pub fn needed(most: u64) -> u64 {
     if most <= SMALL_PLAN { FEW } else { MORE }
 }
 
+/// The same for a source that is copied.
+fn needed_by_a_copy(most: u64, is_watched: bool) -> u64 {
+    needed(most) - NO_STREAM + if is_watched { WATCHED } else { 0 }
+}
+
 pub(super) fn judge(source: &SourceFacts) -> Option<Finding> {
     let clients = source.survey.clients;
     let most = clients.most?;
     let in_use = clients.connected + clients.replicas;
     let free = most.saturating_sub(in_use);
     // The link of a master that follows already is among those in use.
-    let needed = needed(most) - u64::from(source.is_followed);
-    let found = format!("the source takes {most} connections and has {in_use}; a move needs {needed} more at most");
+    let is_watched = follow::watch(&source.monitor, &source.survey).is_ok();
+    let needed = match source.follower {
+        Follower::Replication => needed(most) - u64::from(source.is_followed),
+        Follower::Copy => needed_by_a_copy(most, is_watched),
+    };
+    let for_monitor = match source.follower {
+        Follower::Copy if is_watched => ", two of them for MONITOR; those of a copy that runs are in use already",
+        Follower::Copy | Follower::Replication => "",
+    };
+    let found = format!(
+        "the source takes {most} connections and has {in_use}; a move needs {needed} more at most{for_monitor}"
+    );
     let remedy = "make the connection pools of the app smaller, stop a process that is not needed, or take a larger plan until the move is done";
     Some(if free < needed {
         Finding::blocker("connections", found, remedy)
@@ -42,6 +62,7 @@ mod tests {
     use super::super::Severity;
     use super::super::tests::{good, source};
     use super::*;
+    use crate::effects::redis::control::Permission;
     use crate::effects::redis::survey::Clients;
 
     fn with(most: Option<u64>, connected: u64, replicas: u64, is_followed: bool) -> Option<(Severity, String)> {
@@ -79,5 +100,24 @@ mod tests {
             "{text}"
         );
         assert!(good().source.is_ok());
+    }
+    #[test]
+    fn a_copy_has_two_connections_for_monitor_and_no_stream() {
+        let judged = |allows: bool| {
+            let facts = source(|source| {
+                source.follower = Follower::Copy;
+                source.survey.clients.most = Some(20);
+                if !allows {
+                    source.monitor = Permission::Denied("NOPERM".into());
+                }
+            });
+            judge(facts.source.as_ref().unwrap()).unwrap().found
+        };
+        let watched = judged(true);
+        assert!(
+            watched.contains("needs 5 more") && watched.contains("two of them for MONITOR"),
+            "{watched}"
+        );
+        assert!(judged(false).contains("needs 3 more"), "{}", judged(false));
     }
 }

@@ -7,6 +7,7 @@ pub mod app;
 pub mod commands;
 pub mod connections;
 pub mod consumers;
+mod copied;
 pub mod denials;
 mod fence;
 mod left_out;
@@ -29,6 +30,7 @@ pub use way::Way;
 
 use super::access::{Admins, Apps};
 use crate::effects::platform::heroku::AppSurvey;
+use crate::model::follow::Follower;
 use crate::model::size;
 use serde::Serialize;
 
@@ -42,6 +44,8 @@ pub struct Facts {
     pub instance_type: String,
     /// Memory of the instance type in bytes.
     pub instance_memory: Result<u64, Unseen>,
+    /// The network that the instance type has all the time, in bytes a second; `None` if it is not known.
+    pub network: Option<u64>,
     pub image: String,
     pub image_id: Result<String, Unseen>,
     pub config_var: String,
@@ -150,7 +154,10 @@ pub fn judge(facts: &Facts) -> Vec<Finding> {
         Ok(source) => {
             source::judge(source, facts, &mut findings);
             findings.extend(left_out::judge(source));
-            findings.extend(replication::judge(source));
+            findings.extend(match source.follower {
+                Follower::Copy => copied::judge(source, facts.network),
+                Follower::Replication => replication::judge(source),
+            });
             findings.extend(connections::judge(source));
             findings.extend(reach::of_ipv6(source));
             fence::judge(source, &mut findings);

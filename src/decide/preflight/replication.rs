@@ -1,9 +1,7 @@
 //! Judges whether a replica can get its copy, and can go on after a lost link.
 
 use super::{Finding, SourceFacts};
-use crate::decide::follow;
 use crate::effects::redis::control::Permission;
-use crate::model::follow::Follower;
 use crate::model::size;
 use std::time::Duration;
 
@@ -20,15 +18,7 @@ const LOST_LINK: Duration = Duration::from_secs(60);
 /// A backlog that covers less than this leaves hardly time to connect.
 const NO_TIME: Duration = Duration::from_secs(3);
 
-/// MONITOR quotes a byte that is no text as four.
-const QUOTED: u64 = 4;
-/// The network that the smallest instances have all the time, 64 Mbit a second.
-const BASELINE_BYTES_PER_S: u64 = 8_000_000;
-
 pub(super) fn judge(source: &SourceFacts) -> Vec<Finding> {
-    if source.follower == Follower::Copy {
-        return copy(source);
-    }
     let survey = &source.survey;
     let mut findings = vec![match &source.permissions.psync {
         Permission::Allowed => Finding::ok("replication", "the source lets a replica follow"),
@@ -106,86 +96,6 @@ pub(super) fn judge(source: &SourceFacts) -> Vec<Finding> {
         ));
     }
     findings
-}
-
-/// Judges what the copy costs the source, and how long the app waits for it.
-fn copy(source: &SourceFacts) -> Vec<Finding> {
-    let why = match &source.permissions.psync {
-        Permission::Denied(reason) => format!("the source lets nobody replicate ({reason})"),
-        Permission::Allowed | Permission::Unknown(_) => "infra.yml asks for `source.follow: copy`".into(),
-    };
-    let sweep = follow::gentle_sweep(source.used_memory, source.copy_rate);
-    let watch = follow::watch(&source.monitor, &source.survey);
-    let mut findings = vec![Finding::ok(
-        "follow",
-        format!(
-            "{why}: its keys are copied instead. A walk through all {} takes about {}, at {} a second",
-            size::bytes(source.used_memory),
-            size::duration(sweep),
-            size::bytes(source.copy_rate)
-        ),
-    )];
-    findings.push(match &watch {
-        Ok(()) => monitor(source),
-        Err(why) => Finding::ok(
-            "watch",
-            format!("none: {why}. So all keys are read again and again, and nothing tells which are written"),
-        ),
-    });
-    findings.push(fence_length(source, watch.is_ok()));
-    if !source.leave_out.is_empty() {
-        findings.push(Finding::ok(
-            "left-out",
-            format!(
-                "keys whose names begin with {} stay on the source: they are neither copied nor compared (source.leave_out)",
-                source.leave_out.join(", ")
-            ),
-        ));
-    }
-    findings
-}
-
-/// Judges what MONITOR costs.
-fn monitor(source: &SourceFacts) -> Finding {
-    let rate = source.survey.writes.bytes_per_s;
-    let line = format!(
-        "MONITOR tells which keys are written. With it every value that clients send passes to the master, about {} a second, and is discarded there unread; \
-         it takes the source some microseconds for each command",
-        size::bytes(rate)
-    );
-    if rate.saturating_mul(QUOTED) > BASELINE_BYTES_PER_S {
-        return Finding::warning(
-            "watch",
-            line,
-            "binary values take up to four times their bytes, more than a small instance takes in for long: a larger `hosts.instance_type` has more network; \
-             a watch that lags is closed, and everything is compared inside the fence then",
-        );
-    }
-    Finding::ok("watch", line)
-}
-
-/// Judges how long the app waits.
-fn fence_length(source: &SourceFacts, is_watched: bool) -> Finding {
-    if is_watched {
-        return Finding::ok(
-            "fence-length",
-            "all keys are compared before the app stops or is paused, and only keys that were written meanwhile again inside the fence",
-        );
-    }
-    let fenced = follow::inside_the_fence(source.keys, source.used_memory);
-    let length = format!(
-        "with the app stopped or paused, all {} keys are read and compared once more: about {}",
-        size::count(source.keys),
-        size::duration(fenced)
-    );
-    if fenced > follow::LONG {
-        return Finding::warning(
-            "fence-length",
-            length,
-            "that is long for an app: move in a quiet hour, and give --without-watch to `infra promote` and `infra switch-app`",
-        );
-    }
-    Finding::ok("fence-length", length)
 }
 
 #[derive(Clone, Copy)]

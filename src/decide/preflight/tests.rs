@@ -91,6 +91,7 @@ pub(super) fn good() -> Facts {
         own_databases: None,
         instance_type: "t3.micro".into(),
         instance_memory: Ok(1 << 30),
+        network: Some(8_000_000),
         image: "debian-13".into(),
         image_id: Ok("ami-1".into()),
         config_var: "REDIS_URL".into(),
@@ -201,6 +202,7 @@ fn a_source_with_monitor_is_watched_and_its_price_is_named() {
     let watched = source(|source| {
         source.follower = Follower::Copy;
         source.keys = 5_000_000;
+        source.survey.input_bytes_per_s = 10_000;
     });
     assert_eq!(ids(&watched, Severity::Warning), [] as [&str; 0]);
     let watch = line(&watched, "watch").unwrap();
@@ -215,9 +217,17 @@ fn a_source_with_monitor_is_watched_and_its_price_is_named() {
     );
     let busy = source(|source| {
         source.follower = Follower::Copy;
-        source.survey.writes.bytes_per_s = 3 << 20;
+        source.survey.input_bytes_per_s = 3 << 20;
     });
     assert!(ids(&busy, Severity::Warning).contains(&"watch"));
+    let larger = Facts {
+        network: Some(40 << 20),
+        ..source(|source| {
+            source.follower = Follower::Copy;
+            source.survey.input_bytes_per_s = 3 << 20;
+        })
+    };
+    assert!(!ids(&larger, Severity::Warning).contains(&"watch"));
     for (facts, why) in [
         (
             source(|source| {
@@ -239,6 +249,43 @@ fn a_source_with_monitor_is_watched_and_its_price_is_named() {
         assert!(line(&facts, "fence-length").unwrap().contains("all 100,000 keys"));
     }
     assert_eq!(line(&good(), "watch"), None);
+}
+
+#[test]
+fn a_value_that_monitor_could_not_send_within_the_sources_memory_is_a_warning() {
+    let with = |longest: u64, free: u64| {
+        source(|source| {
+            source.follower = Follower::Copy;
+            source.maxmemory = source.used_memory + free;
+            source.survey.sizes.longest_string = longest;
+        })
+    };
+    let warns = |facts: &Facts| ids(facts, Severity::Warning).contains(&"watch-memory");
+    assert!(!warns(&with(2 << 20, 20 << 20)));
+    assert!(warns(&with(3 << 20, 20 << 20)));
+    let unlimited = source(|source| {
+        source.follower = Follower::Copy;
+        source.survey.sizes.longest_string = 1 << 30;
+    });
+    assert!(!warns(&unlimited), "a source without a limit has room");
+}
+
+#[test]
+fn large_keys_that_are_copied_whole_are_named_with_what_they_add_to_the_fence() {
+    let facts = source(|source| {
+        source.follower = Follower::Copy;
+        source.survey.sizes.large = 2;
+        source.survey.sizes.largest_whole = Some(("events".into(), 200 << 20));
+    });
+    let found = judge(&facts);
+    let large = found.iter().find(|finding| finding.id == "large-keys").unwrap();
+    assert_eq!(large.severity, Severity::Warning);
+    assert!(
+        large.found.contains("2 of 1,000") && large.found.contains("events") && large.found.contains("10 s"),
+        "{large:?}"
+    );
+    let traffic = found.iter().find(|finding| finding.id == "traffic").unwrap();
+    assert!(traffic.found.contains("a day"), "{traffic:?}");
 }
 
 #[test]

@@ -5,6 +5,7 @@ mod calls;
 
 use super::connection::Connection;
 use super::control::{self, Permissions};
+use super::key::printable;
 use super::sample;
 use crate::model::clock::milliseconds;
 use crate::model::error::Result;
@@ -16,6 +17,8 @@ use wire::info::{Fields, Info};
 
 /// Number of keys in the sample of types, over all databases.
 const SAMPLED_KEYS: u64 = 1_000;
+/// A copy reads larger keys in parts.
+const LARGE: u64 = 1 << 20;
 /// The search for the number of databases ends here, since nobody configures more.
 const MOST_DATABASES: u32 = 65_536;
 /// Types of values that every Redis and Valkey has.
@@ -37,6 +40,8 @@ pub struct Survey {
     /// Types of values in the sample that are not Redis's own.
     pub foreign_kinds: BTreeSet<String>,
     pub sampled: u64,
+    /// The sizes of the sampled keys, where the server tells them.
+    pub sizes: Sizes,
     /// Keys with expiring fields (Redis 7.4, Valkey 9); `None` if the server does not count them.
     pub expiring_fields: Option<u64>,
     pub functions: u64,
@@ -51,12 +56,41 @@ pub struct Survey {
     pub syncs: Syncs,
     pub backlog_bytes: u64,
     pub writes: Rate,
+    /// Everything that clients send in a second, in bytes.
+    pub input_bytes_per_s: u64,
     /// `min-replicas-to-write`; `None` if it is not set.
     pub near_replicas: Option<u64>,
     /// `None` if CONFIG GET is denied.
     pub settings: Option<BTreeMap<String, String>>,
     /// Number of databases that the server allows; `None` if it is not known.
     pub databases: Option<u32>,
+}
+
+/// The sizes of some keys, in bytes of the server's memory.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Sizes {
+    /// The largest string, which one command writes.
+    pub longest_string: u64,
+    /// Keys that a copy reads in parts, and the largest of those that it has to read anew after a write: all but
+    /// hashes, sets and sorted sets.
+    pub large: u64,
+    pub largest_whole: Option<(String, u64)>,
+}
+
+impl Sizes {
+    pub(super) fn note(&mut self, key: &[u8], kind: &str, bytes: u64) {
+        if kind == "string" {
+            self.longest_string = self.longest_string.max(bytes);
+        }
+        if bytes <= LARGE {
+            return;
+        }
+        self.large += 1;
+        let by_members = ["hash", "set", "zset"].contains(&kind);
+        if !by_members && self.largest_whole.as_ref().is_none_or(|(_, largest)| bytes > *largest) {
+            self.largest_whole = Some((printable(key), bytes));
+        }
+    }
 }
 
 /// Connections to the server, without the one that looks.
@@ -142,6 +176,14 @@ impl Survey {
         let (first, second) = (Fields::read(first), Fields::read(second));
         let number = |fields: &Fields, name: &str| fields.number::<u64>(name).unwrap_or(0);
         self.syncs.growing = number(&second, "sync_full") > number(&first, "sync_full");
+        let kilobytes: f64 = second.number("instantaneous_input_kbps").unwrap_or(0.0);
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "a rate that a float holds, not below zero; the cast saturates"
+        )]
+        let input = (kilobytes.max(0.0) * 1024.0) as u64;
+        self.input_bytes_per_s = input;
         self.writes = if first.flag("repl_backlog_active") && first.said("role") == Some("master") {
             let bytes = number(&second, "master_repl_offset").saturating_sub(number(&first, "master_repl_offset"));
             let milliseconds = milliseconds(between).max(1);
@@ -150,14 +192,8 @@ impl Survey {
                 measured: true,
             }
         } else {
-            let kilobytes: f64 = second.number("instantaneous_input_kbps").unwrap_or(0.0);
             Rate {
-                #[expect(
-                    clippy::cast_possible_truncation,
-                    clippy::cast_sign_loss,
-                    reason = "a rate that a float holds, not below zero; the cast saturates"
-                )]
-                bytes_per_s: (kilobytes.max(0.0) * 1024.0) as u64,
+                bytes_per_s: input,
                 measured: false,
             }
         };
@@ -173,16 +209,21 @@ impl Survey {
             let mut connection = connection.in_database(database);
             let mut kinds = ::redis::pipe();
             let many = usize::try_from(each).unwrap_or(usize::MAX).max(1);
-            for key in sample::keys(&mut connection, many, 0).await? {
-                kinds.cmd("TYPE").arg(key);
+            let sampled = sample::keys(&mut connection, many, 0).await?;
+            for key in &sampled {
+                kinds.cmd("TYPE").arg(key).cmd("MEMORY").arg("USAGE").arg(key);
             }
-            for answer in connection.ask_all(&kinds).await? {
-                if let Value::SimpleString(kind) = answer
+            let answers = connection.ask_all(&kinds).await?;
+            for (key, pair) in sampled.iter().zip(answers.chunks(2)) {
+                if let Some(Value::SimpleString(kind)) = pair.first()
                     && kind != "none"
                 {
                     self.sampled += 1;
+                    if let Some(Value::Int(bytes)) = pair.get(1) {
+                        self.sizes.note(key, kind, u64::try_from(*bytes).unwrap_or(0));
+                    }
                     if !KINDS.contains(&kind.as_str()) {
-                        self.foreign_kinds.insert(kind);
+                        self.foreign_kinds.insert(kind.clone());
                     }
                 }
             }
@@ -313,6 +354,21 @@ mod tests {
     use crate::model::secret::Secret;
 
     const SHORTLY: Duration = Duration::from_millis(500);
+
+    #[test]
+    fn the_largest_string_and_the_largest_key_that_is_read_anew_are_kept_of_all_sizes() {
+        let mut sizes = Sizes::default();
+        for (key, kind, megabytes) in [
+            ("a", "hash", 9),
+            ("b", "string", 2),
+            ("c", "list", 3),
+            ("d", "string", 1),
+        ] {
+            sizes.note(key.as_bytes(), kind, megabytes << 20);
+        }
+        assert_eq!((sizes.large, sizes.longest_string), (3, 2 << 20));
+        assert_eq!(sizes.largest_whole, Some(("c".into(), 3 << 20)));
+    }
 
     #[test]
     fn modules_fields_and_commands_are_read_from_info() {

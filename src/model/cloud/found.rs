@@ -147,6 +147,8 @@ pub struct Image {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MachineType {
     pub memory_bytes: u64,
+    /// The network that it has all the time, in bytes a second; `None` if it is not told.
+    pub network_bytes_per_s: Option<u64>,
     /// In the words of images: `amd64` or `arm64`.
     pub architecture: String,
 }

@@ -64,6 +64,10 @@ pub async fn facts(
         access::apps(config, &moved),
         way(server.as_ref(), pair.as_ref(), phase),
     );
+    let network = machine
+        .as_ref()
+        .ok()
+        .and_then(|(machine, _)| machine.as_ref()?.network_bytes_per_s);
     let (memory, image) = match machine {
         Ok((machine, image)) => (
             machine.map(|machine| machine.memory_bytes).ok_or_else(|| {
@@ -108,6 +112,7 @@ pub async fn facts(
         own_databases: setting("databases").and_then(|text| text.parse().ok()),
         instance_type: config.hosts.instance_type.clone(),
         instance_memory: memory,
+        network,
         image: config.hosts.image.clone(),
         image_id: image,
         config_var: config.app.config_var.clone(),

@@ -5,7 +5,7 @@ use crate::effects::cloud::failure::{Explain, code};
 use crate::effects::cloud::ssm;
 use crate::model::cloud::{Image, MachineType, Permission};
 use crate::model::error::{Error, Result};
-use aws_sdk_ec2::types::{ArchitectureType, InstanceType};
+use aws_sdk_ec2::types::{ArchitectureType, InstanceType, NetworkCardInfo, NetworkInfo};
 
 /// Returns the machine type and its image, if found. `image` is `debian-<release>` or an AMI id.
 pub async fn machine_and_image(
@@ -61,9 +61,25 @@ pub async fn machine_type(cloud: &Cloud, instance_type: &str) -> Result<Option<M
             .is_some_and(|processor| processor.supported_architectures().contains(&ArchitectureType::Arm64));
         MachineType {
             memory_bytes: u64::try_from(memory_mib).unwrap_or_default() << 20,
+            network_bytes_per_s: found.network_info().and_then(baseline),
             architecture: if arm { "arm64" } else { "amd64" }.to_string(),
         }
     }))
+}
+
+/// Returns the network that all cards have together all the time, in bytes a second.
+fn baseline(network: &NetworkInfo) -> Option<u64> {
+    let cards = network.network_cards();
+    let gigabits: f64 = cards
+        .iter()
+        .filter_map(NetworkCardInfo::baseline_bandwidth_in_gbps)
+        .sum();
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "a number above zero; the cast saturates"
+    )]
+    (gigabits > 0.0).then_some((gigabits * 125_000_000.0) as u64)
 }
 
 /// Returns the image with this id, if it can be used.
