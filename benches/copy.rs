@@ -293,8 +293,10 @@ fn lag(source: &Redis, target: &Redis, rate: u64) -> Outcome<f64> {
                 let key = at.wrapping_mul(7919) % WRITTEN_KEYS;
                 batch.cmd("SET").arg(format!("key:{key}")).arg(&value).ignore();
             }
+            if due > number {
+                batch.exec(&mut app)?;
+            }
             number = due;
-            batch.exec(&mut app)?;
             std::thread::sleep(Duration::from_millis(5));
         }
         Ok(number)

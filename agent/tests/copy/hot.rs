@@ -149,7 +149,7 @@ impl Dice {
 fn write(dice: &mut Dice) -> Vec<String> {
     let name = member(dice.roll(MEMBERS + 50));
     let number = dice.roll(1000).to_string();
-    let text = match dice.roll(420) {
+    let text: String = match dice.roll(420) {
         0 => "SPOP set 3".into(),
         1 => "ZPOPMIN sorted 2".into(),
         2 => "ZREMRANGEBYRANK sorted 5 7".into(),
