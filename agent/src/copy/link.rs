@@ -96,8 +96,11 @@ impl Link {
         (0..self.asked).map(|_| self.answer()).collect()
     }
 
-    /// Asks one thing. The batch must be empty.
+    /// Asks one thing. Fails if answers of a batch are still to be read: one of them would be taken for this one.
     pub fn ask(&mut self, words: &[&[u8]]) -> Result<Value> {
+        if self.asked > 0 {
+            bail!("ask the {} one thing: {} answers come before it", self.name, self.asked);
+        }
         self.add(words);
         self.send()?;
         self.answer()

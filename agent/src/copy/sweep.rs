@@ -112,7 +112,7 @@ impl Sweep<'_> {
         let (mut journaled, mut looked) = (Instant::now(), None::<Instant>);
         loop {
             if looked.is_none_or(|looked| looked.elapsed() >= LOOKED) {
-                self.look()?;
+                self.look(report)?;
                 looked = Some(Instant::now());
             }
             let (next, mut keys) = self.source.scan(self.journal.cursor, STEP)?;
@@ -149,9 +149,12 @@ impl Sweep<'_> {
         Ok(())
     }
 
-    /// Fails if the source is another one, or the target is full.
-    pub(super) fn look(&mut self) -> Result<()> {
+    /// Fails if the source is another one, or the target is full. The source must have nothing under way.
+    pub(super) fn look(&mut self, report: &mut SweepReport) -> Result<()> {
         self.source.is_the_same()?;
+        // The answers to writes come before that to a question.
+        let refused = self.target.flush()?;
+        self.judge(refused, report);
         self.has_room()
     }
 

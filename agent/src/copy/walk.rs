@@ -205,7 +205,7 @@ impl Sweep<'_> {
                 return Ok(Walked::OtherFormat);
             }
             if looks {
-                self.look()?;
+                self.look(report)?;
                 looked = Some(Instant::now());
             }
             if !self.later.is_empty() {
