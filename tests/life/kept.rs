@@ -3,6 +3,7 @@
 use crate::hosts::Hosts;
 use crate::network::{Cut, Network};
 use crate::{answer_of, is_whole, roles};
+use sandbox::addon::Engine;
 use sandbox::connect::Target;
 use sandbox::demo::ledger::{self, Expectations, Observed};
 use std::collections::BTreeSet;
@@ -60,7 +61,7 @@ fn listed(text: &str) -> BTreeSet<Key> {
     .collect()
 }
 
-/// An engine on this computer with a copy of an AOF set.
+/// An engine on this computer, of the hosts' version, with a copy of an AOF set.
 struct Look {
     engine: Child,
     target: Target,
@@ -73,7 +74,10 @@ impl Look {
         let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let port = free.local_addr().unwrap().port().to_string();
         drop(free);
-        let engine = Command::new("redis-server")
+        let program = Engine::Redis8.ensure(&access::paths(), &|line| println!("{line}")).unwrap();
+        let mut command = program.command().unwrap();
+        let engine = command
+            .as_std_mut()
             .args([
                 "--port",
                 &port,

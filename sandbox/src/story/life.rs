@@ -245,7 +245,7 @@ impl Telling<'_> {
             duplicated: duplicated.saturating_sub(self.duplicated),
             repeated: number(&judged["repeated"]).unwrap_or_default(),
             found_done: number(&judged["found_done"]).unwrap_or_default(),
-            pause_ms: number(&answer["pause_ms"]).or_else(|| number(&answer["fenced_ms"])),
+            pause_ms: pause_of(&answer).and_then(number),
             first_write_s,
             longest_gap_ms: gap,
             fence_ms: number(&answer["fence_ms"]),
@@ -320,6 +320,16 @@ impl Telling<'_> {
     }
 }
 
+/// Returns how long a command kept writes back, by its own figure; of a resize that of its failover.
+fn pause_of(answer: &Value) -> Option<&Value> {
+    let figures = [
+        &answer["pause_ms"],
+        &answer["fenced_ms"],
+        &answer["failovers"][0]["pause_ms"],
+    ];
+    figures.into_iter().find(|figure| figure.is_number())
+}
+
 fn now_us() -> Result<u64> {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).context("read the clock")?;
     u64::try_from(since.as_micros()).context("read the clock")
@@ -328,6 +338,7 @@ fn now_us() -> Result<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::json;
 
     fn step(planned: bool, lost: u64, missing_s: Option<u64>) -> Step {
         Step {
@@ -374,6 +385,19 @@ mod tests {
         assert!(!shown(|step| step.errors = 1));
         assert!(!shown(|step| step.duplicated = 1));
         assert!(!shown(|step| step.found_done = 1), "its connection owed an answer");
+    }
+
+    #[test]
+    fn the_pause_of_every_kind_of_step_is_found() {
+        let answers = [
+            json!({"pause_ms": 112}),
+            json!({"fenced_ms": 112, "pause_ms": null}),
+            json!({"failovers": [{"pause_ms": 112}]}),
+        ];
+        for answer in answers {
+            assert_eq!(pause_of(&answer), Some(&json!(112)), "{answer}");
+        }
+        assert_eq!(pause_of(&json!({"fence_ms": 1, "failovers": []})), None);
     }
 
     #[test]
