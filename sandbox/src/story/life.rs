@@ -87,19 +87,9 @@ impl Report {
 
     pub fn show(&self) -> Result<()> {
         output::line("")?;
-        output::line("  step                       lost  errors  repeated  pause ms  first write s  longest gap ms")?;
+        output::line(HEADING)?;
         for step in &self.steps {
-            let shown = |number: Option<String>| number.unwrap_or_else(|| "-".into());
-            output::line(&format!(
-                "  {:<26} {:>4}  {:>6}  {:>8}  {:>8}  {:>13}  {:>14.0}",
-                step.name,
-                step.lost,
-                step.errors,
-                step.repeated,
-                shown(step.pause_ms.map(|pause| pause.to_string())),
-                shown(step.first_write_s.map(|seconds| format!("{seconds:.2}"))),
-                step.longest_gap_ms
-            ))?;
+            output::line(&step.line())?;
         }
         for line in self.steps.iter().filter_map(Step::parts) {
             output::line(&line)?;
@@ -115,7 +105,24 @@ impl Report {
     }
 }
 
+const HEADING: &str = "  step                       lost  errors  repeated  pause ms  first write s  longest gap ms";
+
 impl Step {
+    /// Returns the step's line below the heading.
+    fn line(&self) -> String {
+        let shown = |number: Option<String>| number.unwrap_or_else(|| "-".into());
+        format!(
+            "  {:<26} {:>4}  {:>6}  {:>8}  {:>8}  {:>13}  {:>14.0}",
+            self.name,
+            self.lost,
+            self.errors,
+            self.repeated,
+            shown(self.pause_ms.map(|pause| pause.to_string())),
+            shown(self.first_write_s.map(|seconds| format!("{seconds:.2}"))),
+            self.longest_gap_ms
+        )
+    }
+
     /// Returns a line on the parts of a forced failover; `None` for every other step.
     fn parts(&self) -> Option<String> {
         let (fence, failover) = (self.fence_ms?, self.failover_ms?);
@@ -176,6 +183,7 @@ pub fn tell(runner: &Runner, arguments: &Arguments) -> Result<Report> {
 
 impl Telling<'_> {
     fn story(&mut self) -> Result<()> {
+        self.wait_for_writes()?;
         chapter("The move");
         self.step("move", true, &[&["switch-app"], &CONFIRM[..]].concat())?;
         chapter("A planned failover");
@@ -217,7 +225,6 @@ impl Telling<'_> {
         planned: bool,
         command: &[&str],
     ) -> Result<()> {
-        self.wait_for_writes()?;
         // A gap is between two writes, so the window has some from before.
         let since = now_us()? - 500_000;
         happen(self.runner)?;
@@ -236,7 +243,7 @@ impl Telling<'_> {
             None if planned && name != "replaced" => Some(gap / 1e3),
             None => None,
         };
-        self.steps.push(Step {
+        let step = Step {
             name,
             planned,
             writes_per_second: self.writes_per_second,
@@ -252,7 +259,9 @@ impl Telling<'_> {
             failover_ms: number(&answer["failover_ms"]),
             missing_s: number(&answer["missing_s"]),
             seconds: (seconds * 1000.0).round() / 1000.0,
-        });
+        };
+        eprintln!("{HEADING}\n{}", step.line());
+        self.steps.push(step);
         (self.lost, self.duplicated) = (lost, duplicated);
         Ok(())
     }
