@@ -22,6 +22,7 @@ files! {
     "localcloud/__init__.py"
     "localcloud/checksums.py"
     "localcloud/chunks.py"
+    "localcloud/cloudwatch.py"
     "localcloud/door.py"
     "localcloud/ec2_needs.py"
     "localcloud/errors.py"
