@@ -79,7 +79,8 @@ fn baseline(network: &NetworkInfo) -> Option<u64> {
         clippy::cast_sign_loss,
         reason = "a number above zero; the cast saturates"
     )]
-    (gigabits > 0.0).then_some((gigabits * 125_000_000.0) as u64)
+    let bytes = (gigabits * 125_000_000.0) as u64;
+    (bytes > 0).then_some(bytes)
 }
 
 /// Returns the image with this id, if it can be used.
