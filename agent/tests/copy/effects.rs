@@ -11,7 +11,7 @@ use sandbox::addon::Engine;
 use std::collections::BTreeSet;
 use std::io::Read as _;
 use std::io::Write as _;
-use std::net::TcpStream;
+use std::net::{Shutdown, TcpStream};
 use std::time::{SystemTime, UNIX_EPOCH};
 use wire::commands::CommandTable;
 use wire::monitor::{Decoder, Request};
@@ -279,6 +279,10 @@ fn waits(bench: &mut Bench, dice: &mut Dice) {
         let clients: String = cmd("INFO").arg("clients").query(&mut bench.looker).unwrap();
         clients.contains("blocked_clients:0")
     });
+    // MONITOR does not show that a client is gone, so one that is never heard of again waits for ever.
+    waiter.write_all(b"PING\r\n").unwrap();
+    waiter.shutdown(Shutdown::Write).unwrap();
+    let _ = waiter.read_to_end(&mut Vec::new());
 }
 
 /// The number of commands for each engine, and the seed.
