@@ -1,5 +1,5 @@
 # Run as root on a machine of the sandbox. Repackages the named packages of its own repository under a higher version, puts them there, and reads the lists again,
-# as the machine's own timer would. Their contents stay. It has no single quote, since it is passed inside of them.
+# as the timer of the machine would. Their contents stay. It has no single quote, since it is passed inside of them.
 #   $1: the end of the new version
 set -euo pipefail
 export LC_ALL=C
