@@ -70,7 +70,7 @@ const UPGRADE: [&str; 4] = ["upgrade", "--confirm", "demo", "--json"];
 fn grows(world: &World, hosts: &Hosts) {
     let (before, vars) = (roles(world), world.vars());
     world.infra(&["resize"]).exits(0).says("nothing to change");
-    world.infra(&["resize", "--type", "t4g.small"]).exits(64).says("arm64");
+    world.infra(&["resize", "--type", "t4g.small"]).exits(1).says("aarch64");
     world
         .infra(&["resize", "--disk-gb", "8"])
         .exits(64)

@@ -71,10 +71,10 @@ impl Look {
     fn at(set: &Path, folder: &Path) -> Self {
         let copied = Command::new("cp").arg("-r").arg(set).arg(folder).status().unwrap();
         assert!(copied.success());
-        let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        let port = free.local_addr().unwrap().port().to_string();
-        drop(free);
-        let program = Engine::Redis8.ensure(&access::paths(), &|line| println!("{line}")).unwrap();
+        let port = testkit::free_port().to_string();
+        let program = Engine::Redis8
+            .ensure(&access::paths(), &|line| println!("{line}"))
+            .unwrap();
         let mut command = program.command().unwrap();
         let engine = command
             .as_std_mut()
@@ -163,7 +163,7 @@ pub fn exactly_what_was_lost_is_listed_and_kept(world: &World, hosts: &Hosts) {
     let (missing, more): (Vec<_>, Vec<_>) = (lost.difference(&list).collect(), list.difference(&lost).collect());
     assert!(
         missing.is_empty() && more.is_empty(),
-        "not listed: {missing:?}; listed: {more:?}"
+        "not listed: {missing:?}; listed: {more:?}; it printed {printed}"
     );
     let shown = list
         .iter()
