@@ -39,7 +39,9 @@ mkdir -m 700 "$work"
 # The engine writes to the last file of what it loads, so the copy shares none with the data.
 cp -r --reflink=auto "$INFRA_DATA/appendonlydir" "$work/"
 chown -R "$INFRA_USER:" "$work"
-runuser -u "$INFRA_USER" -- "$server" --port 0 --unixsocket "$work/socket" --dir "$work" --databases "$(setting databases)" \
+# Without the setting the engine has as many as by its default.
+databases=$(setting databases)
+runuser -u "$INFRA_USER" -- "$server" --port 0 --unixsocket "$work/socket" --dir "$work" --databases "${databases:-16}" \
     --appendonly yes --appendfilename appendonly.aof --appenddirname appendonlydir --aof-timestamp-enabled yes \
     --auto-aof-rewrite-percentage 0 --save '' --logfile "$work/log" >/dev/null 2>&1 &
 engine=$!

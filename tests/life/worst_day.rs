@@ -25,7 +25,7 @@ const WAYS: [Left; 3] = [Left::Account, Left::Bucket, Left::Backups];
 const TAKE_AWAY: &str = r#"
 import boto3, os, sys
 client = lambda name: boto3.client(name, endpoint_url=os.environ["AWS_ENDPOINT_URL"])
-ec2, ssm, iam, s3 = map(client, ("ec2", "ssm", "iam", "s3"))
+ec2, ssm, iam = map(client, ("ec2", "ssm", "iam"))
 for address in ec2.describe_addresses()["Addresses"]:
     if "AssociationId" in address:
         ec2.disassociate_address(AssociationId=address["AssociationId"])
@@ -45,6 +45,8 @@ for policy in iam.list_role_policies(RoleName=role)["PolicyNames"]:
     iam.delete_role_policy(RoleName=role, PolicyName=policy)
 iam.delete_role(RoleName=role)
 if sys.argv[1:]:
+    # The bucket answers over TLS alone.
+    s3 = boto3.client("s3", endpoint_url=os.environ["AWS_ENDPOINT_URL_S3"], verify=os.environ["AWS_CA_BUNDLE"])
     bucket = next(one["Name"] for one in s3.list_buckets()["Buckets"] if one["Name"].startswith("infra-demo-"))
     for found in s3.list_objects_v2(Bucket=bucket, Prefix="state/").get("Contents", []):
         s3.delete_object(Bucket=bucket, Key=found["Key"])
