@@ -281,7 +281,7 @@ fn large_keys_that_are_copied_whole_are_named_with_what_they_add_to_the_fence() 
     let large = found.iter().find(|finding| finding.id == "large-keys").unwrap();
     assert_eq!(large.severity, Severity::Warning);
     assert!(
-        large.found.contains("2 of 1,000") && large.found.contains("events") && large.found.contains("10 s"),
+        large.found.contains("2 of 1,000") && large.found.contains("events") && large.found.contains("10.0 s"),
         "{large:?}"
     );
     let traffic = found.iter().find(|finding| finding.id == "traffic").unwrap();

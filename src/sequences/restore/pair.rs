@@ -106,7 +106,10 @@ async fn forget_roles_of_the_gone(context: &Context, environment: &Environment) 
 
 /// Fails if a host of the pair stands that has data, or of which that is not known.
 async fn refuse_data(environment: &Environment) -> Result<()> {
-    for instance in ec2::instances(&environment.cloud, &environment.names).await? {
+    let mut instances = ec2::instances(&environment.cloud, &environment.names).await?;
+    // If both stand, it is the master that has the data of now.
+    instances.sort_by_key(|instance| instance.role == Role::Replica);
+    for instance in instances {
         if keys_of(environment, &instance).await? > 0 {
             return Err(standing(&instance));
         }

@@ -8,7 +8,7 @@ use super::super::{Command, Outcome, Phase};
 use super::expect_moved;
 use super::stage::{Asked, Stage};
 use crate::effects::platform::Formation;
-use crate::model::error::{Error, Kind, Result};
+use crate::model::error::{Error, Kind};
 use futures_util::StreamExt;
 use serde_json::json;
 use std::time::Duration;
@@ -209,8 +209,11 @@ async fn finish(stage: &Stage, case: Case, said: &str) {
         last = last.and(run_until_done(stage, Command::SwitchApp).await);
         start(stage).await;
     }
-    if let Err(error) = last {
-        panic!("{case:?}: never ends: {}; first it said: {said}", text(&error));
+    if let Err(errors) = last {
+        panic!(
+            "{case:?}: never ends: {}; first it said: {said}",
+            errors.join("; then: ")
+        );
     }
     expect_moved(stage).await;
     for app in &stage.apps {
@@ -225,15 +228,16 @@ async fn finish(stage: &Stage, case: Case, said: &str) {
     }
 }
 
-async fn run_until_done(stage: &Stage, command: Command) -> Result<()> {
-    let mut last = Ok(());
+/// Returns what each attempt said if none came to the end.
+async fn run_until_done(stage: &Stage, command: Command) -> std::result::Result<(), Vec<String>> {
+    let mut errors = Vec::new();
     for _ in 0..3 {
-        last = stage.run(command).await.map(drop);
-        if last.is_ok() {
-            break;
+        match stage.run(command).await {
+            Ok(_) => return Ok(()),
+            Err(error) => errors.push(text(&error)),
         }
     }
-    last
+    Err(errors)
 }
 
 /// Returns the same answer for the same seed and case.
