@@ -210,8 +210,12 @@ impl Stage<'_> {
     }
 
     fn wait_until_whole(&self) {
+        let begun = Instant::now();
         self.world.until(WHOLE, "the pair to be whole", || {
             let answer = self.world.infra(&["status", "--json"]);
+            if begun.elapsed() + LASTS > WHOLE {
+                println!("the pair is not whole yet: {}", answer.printed());
+            }
             if answer.code() != Some(0) {
                 return false;
             }

@@ -202,8 +202,9 @@ fn a_value_that_the_master_does_not_know_is_named() {
 fn a_sweep_that_looks_at_the_master_between_its_writes_refuses_nothing() {
     let (source, target) = (Redis::start(Engine::Redis7), Redis::start(Engine::Redis7));
     source.fill(6000, 1000);
-    // It takes longer than the two seconds after which both sides are looked at again.
-    let copying = Copying::with(&source, &target, 2 << 20, None);
+    // It takes longer than the two seconds after which both sides are looked at again. A value of one
+    // letter over and over is short as a payload.
+    let copying = Copying::with(&source, &target, 80 << 10, None);
     until("a gentle sweep has ended", || copying.status().sweeps > 0);
     let report = copying.status().last_sweep.unwrap();
     assert!(report.ms > 2500, "{report:?}");
