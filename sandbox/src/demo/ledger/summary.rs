@@ -70,6 +70,7 @@ struct Traffic {
 
 #[derive(Clone, Debug)]
 struct Failure {
+    at_us: u64,
     reason: String,
     /// The job that was to be counted as done: it stays with its worker, and the next one does it.
     job: Option<String>,
@@ -253,7 +254,13 @@ impl Reading {
                         Write::Done { job } => Some(job),
                         _ => None,
                     };
-                    traffic.failures.insert(origin, Failure { reason, job });
+                    let at_us = self.at_us + after_us;
+                    let failure = Failure { at_us, reason, job };
+                    // The ledgers are read in any order. The last attempt at a write says why it failed.
+                    let known = traffic.failures.entry(origin).or_insert_with(|| failure.clone());
+                    if known.at_us < at_us {
+                        *known = failure;
+                    }
                 }
             }
             Record::NotConnected { reason, after_us, .. } => {
