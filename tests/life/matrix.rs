@@ -163,6 +163,14 @@ impl Stage<'_> {
                     self.hosts.state(id) == "stopped"
                 });
                 self.hosts.start(id);
+                if victim == "replica" {
+                    // It has no address of its own to keep: EC2 gives it another one, which its certificate
+                    // does not name, and `status` asks for this.
+                    self.world
+                        .until(Duration::from_secs(60), "up to give it a certificate", || {
+                            self.world.infra(&["up", "--yes"]).code() == Some(0)
+                        });
+                }
             }
             Rebooted | BothRebooted => self.reboot(victim),
             DiskFull => {
