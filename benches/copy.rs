@@ -70,16 +70,20 @@ impl Redis {
         let mut command = Command::new("redis-server");
         command.args(["--bind", "127.0.0.1", "--save", "", "--port", &port.to_string()]);
         command.args(["--tls-port", &tls_port.to_string(), "--tls-auth-clients", "no"]);
-        command.args([
-            "--tls-cert-file",
-            "chain.pem",
-            "--tls-key-file",
-            "key.pem",
-            "--unixsocket",
-            "socket",
-        ]);
-        let process = Ended(processes::spawn(command.current_dir(folder.path()), &path("redis.log")));
+        // The wrapper of a test's processes has a working folder of its own.
+        for (setting, name) in [
+            ("--tls-cert-file", "chain.pem"),
+            ("--tls-key-file", "key.pem"),
+            ("--unixsocket", "socket"),
+        ] {
+            command.arg(setting).arg(path(name));
+        }
+        let process = Ended(processes::spawn(&mut command, &path("redis.log")));
+        let end = Instant::now() + Duration::from_secs(20);
         while TcpStream::connect(("127.0.0.1", port)).is_err() || !path("socket").exists() {
+            if Instant::now() > end {
+                return Err(std::fs::read_to_string(path("redis.log"))?.into());
+            }
             std::thread::sleep(Duration::from_millis(10));
         }
         let leaf = shown.chain.lines().filter(|line| !line.starts_with("-----"));
@@ -104,13 +108,14 @@ impl Redis {
     /// Adds so many strings of `length` bytes.
     fn fill(&self, keys: usize, length: usize) -> Outcome<()> {
         let mut connection = self.connection()?;
+        let filling = "0".repeat(length.saturating_sub(9));
         for from in (0..keys).step_by(1000) {
             let mut batch = redis::pipe();
             for key in from..keys.min(from + 1000) {
                 batch
                     .cmd("SET")
                     .arg(format!("key:{key:09}"))
-                    .arg(format!("{key:0>length$}"))
+                    .arg(format!("{filling}{key:09}"))
                     .ignore();
             }
             batch.exec(&mut connection)?;

@@ -115,11 +115,7 @@ impl Stage<'_> {
         let since = since - 500_000;
         let begun = Instant::now();
         match victim {
-            "both" => {
-                for (role, _) in &self.instances {
-                    self.reboot(role);
-                }
-            }
+            "both" => self.reboot(&["master", "replica"]),
             victim => self.strike(fault, victim),
         }
         self.wait_until_whole();
@@ -172,7 +168,7 @@ impl Stage<'_> {
                         });
                 }
             }
-            Rebooted | BothRebooted => self.reboot(victim),
+            Rebooted | BothRebooted => self.reboot(&[victim]),
             DiskFull => {
                 self.on(victim, "dd if=/dev/zero of=/var/lib/redis/full bs=1M 2>/dev/null; true");
                 std::thread::sleep(LASTS);
@@ -198,9 +194,25 @@ impl Stage<'_> {
         network.heal();
     }
 
-    /// The connection ends with the machine, so that the command's exit code says nothing.
-    fn reboot(&self, role: &str) {
-        self.world.infra(&["ssh", role, "sudo", "systemctl", "reboot"]);
+    /// Until the engines run anew. A host that still goes down would look whole.
+    fn reboot(&self, roles: &[&str]) {
+        let before: Vec<_> = roles.iter().map(|role| self.run_id(role)).collect();
+        for role in roles {
+            // The connection ends with the machine, so that the command's exit code says nothing.
+            self.world.infra(&["ssh", role, "sudo", "systemctl", "reboot"]);
+        }
+        for (role, before) in roles.iter().zip(before) {
+            self.world.until(WHOLE, "the engine to start again", || {
+                let now = self.run_id(role);
+                now.is_some() && now != before
+            });
+        }
+    }
+
+    fn run_id(&self, role: &str) -> Option<String> {
+        let answer = self.world.infra(&["status", "--json"]);
+        let id = (answer.code() == Some(0)).then(|| answer.json()["servers"][role]["run_id"].clone())?;
+        id.as_str().map(String::from)
     }
 
     fn on(&self, role: &str, script: &str) {
@@ -233,9 +245,9 @@ impl Stage<'_> {
     }
 }
 
-/// Puts the data onto a file system of a few megabytes more than it needs. The engine is down meanwhile.
-const SMALL_DISK: &str = "set -e; systemctl stop redis-server; mkdir -p /var/lib/redis-large; cp -a /var/lib/redis/. /var/lib/redis-large/; \
+/// Puts the data onto a file system of a few megabytes more than it needs. Engine and agent are down meanwhile.
+const SMALL_DISK: &str = "set -e; systemctl stop infra-agent redis-server; mkdir -p /var/lib/redis-large; cp -a /var/lib/redis/. /var/lib/redis-large/; \
     size=$(($(du -sm /var/lib/redis | cut -f 1) + 48)); mount -t tmpfs -o size=${size}m,mode=750,uid=$(id -u redis),gid=$(id -g redis) tmpfs /var/lib/redis; \
-    cp -a /var/lib/redis-large/. /var/lib/redis/; systemctl start redis-server";
-const LARGE_DISK: &str = "set -e; systemctl stop redis-server; rm -rf /var/lib/redis-large; mkdir /var/lib/redis-large; cp -a /var/lib/redis/. /var/lib/redis-large/; \
-    umount /var/lib/redis; rm -rf /var/lib/redis/appendonlydir; cp -a /var/lib/redis-large/. /var/lib/redis/; rm -rf /var/lib/redis-large; systemctl start redis-server";
+    cp -a /var/lib/redis-large/. /var/lib/redis/; systemctl start redis-server infra-agent";
+const LARGE_DISK: &str = "set -e; systemctl stop infra-agent redis-server; rm -rf /var/lib/redis-large; mkdir /var/lib/redis-large; cp -a /var/lib/redis/. /var/lib/redis-large/; \
+    umount /var/lib/redis; rm -rf /var/lib/redis/appendonlydir; cp -a /var/lib/redis-large/. /var/lib/redis/; rm -rf /var/lib/redis-large; systemctl start redis-server infra-agent";
