@@ -8,7 +8,7 @@ use testkit::world::World;
 
 use infra::effects::cloud::ec2;
 
-/// What is left when both hosts are gone.
+/// The rest of an account of which both hosts are gone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Left {
     /// Everything else.

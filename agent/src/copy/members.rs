@@ -39,7 +39,7 @@ impl Sweep<'_> {
         }
         let sent = self.target.flush()?;
         self.judge(sent, report);
-        // What the target has from now on was never read as a whole.
+        // The target's key is no copy of one reading any more.
         self.remembered.forget(database, key);
         let named = text_lossy(&self.source.ask(&[b"TYPE", key])?).unwrap_or_default();
         let Some(kind) = Kind::named(&named) else {

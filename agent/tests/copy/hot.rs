@@ -197,7 +197,7 @@ fn after_random_writes_to_members_and_a_barrier_both_sides_are_the_same() {
                 std::thread::sleep(Duration::from_millis(dice.roll(200)));
             }
         }
-        // What ends shortly has ended on both sides.
+        // Keys that end shortly have ended on both sides.
         std::thread::sleep(Duration::from_millis(400));
         let report = copying.ask(MARKED).unwrap();
         assert_eq!(report.watch.unwrap().marked, 0, "round {round}");

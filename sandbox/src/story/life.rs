@@ -80,7 +80,7 @@ impl Report {
             let bound = step
                 .missing_s
                 .map_or(0, |seconds| seconds * u64::from(step.writes_per_second));
-            // What is lost may be done anew, which shows as a double.
+            // A lost write may be done anew, which shows as a double.
             step.lost <= bound && step.duplicated <= step.lost
         })
     }

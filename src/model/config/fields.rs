@@ -314,7 +314,7 @@ pub struct Monitoring {
     /// As `true`: the distribution's exporters for Prometheus run on both hosts,
     /// [see there](monitoring.md#exporters-on-the-hosts).
     pub exporters: bool,
-    /// Who may ask them; they speak plain HTTP without a login.
+    /// Addresses that may ask them; they speak plain HTTP without a login.
     ///
     /// Default: nobody; `infra ssh --exporters` reaches them.
     pub scrape_cidrs: Vec<Cidr>,

@@ -63,7 +63,7 @@ struct Status {
     /// The copy on the master host, as it reports; `None` if the source is followed by replication.
     #[serde(skip_serializing_if = "Option::is_none")]
     copy: Option<CopyView>,
-    /// What is left of memory, connections, disks and CPU credits.
+    /// Room that is left: memory, connections, disks and CPU credits.
     room: Room,
     /// Why the CPU credits are not known, if AWS does not let these credentials ask.
     #[serde(skip_serializing_if = "Option::is_none")]
