@@ -17,7 +17,7 @@ const LONGEST_DELAY: Duration = Duration::from_secs(1);
 /// The form of a write's answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Answer {
-    /// Whatever it says, it confirms the write.
+    /// Any answer confirms the write.
     Any,
     /// A number that the ledger notes.
     Number,

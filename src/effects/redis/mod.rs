@@ -35,7 +35,7 @@ pub use bare::{logged_in, may_monitor};
 pub use clients::Baseline;
 pub use connection::Connection;
 pub use key::Key;
-pub use server::{Server, shown_certificate, shown_chain};
+pub use server::{Server, shown_certificate, shown_chain, takes_connections};
 pub use survey::Survey;
 pub use tap::Tap;
 pub use trust::{Certificate, Digest, Trust};

@@ -1,7 +1,7 @@
 //! A Redis server as an address: host, port, user, and the certificate to expect.
 
 use super::connection::Connection;
-use super::stream::{self, Stream, is_full};
+use super::stream::{self, CONNECT_TIMEOUT, Stream, is_full};
 use super::trust::Trust;
 use crate::effects::wait::Pauses;
 use crate::model::error::{Error, Result};
@@ -179,6 +179,12 @@ pub async fn shown_chain(host: &str, port: u16) -> Result<Vec<CertificateDer<'st
     stream::shown_chain(&format!("{host}:{port}"), host, port).await
 }
 
+/// Returns true if somebody takes connections there. Sends no data.
+pub async fn takes_connections(host: &str, port: u16) -> bool {
+    let connecting = tokio::net::TcpStream::connect((host, port));
+    matches!(tokio::time::timeout(CONNECT_TIMEOUT, connecting).await, Ok(Ok(_)))
+}
+
 /// Percent-encodes all characters but those that RFC 3986 calls unreserved.
 fn escaped(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
@@ -196,6 +202,15 @@ mod tests {
     use super::super::trust::Digest;
     use super::*;
     use proptest::prelude::*;
+
+    #[tokio::test]
+    async fn only_a_port_at_which_somebody_listens_takes_connections() {
+        let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        assert!(takes_connections("127.0.0.1", port).await);
+        drop(listener);
+        assert!(!takes_connections("127.0.0.1", port).await);
+    }
 
     fn read(url: &str) -> Result<Server> {
         Server::from_url("source", &Secret::new(url), None)

@@ -3,7 +3,7 @@
 
 use crate::effects::platform::heroku::owner;
 use crate::effects::platform::{Platform, not_waited_for};
-use crate::effects::redis::Server;
+use crate::effects::redis::{Server, takes_connections};
 use crate::effects::state::Held;
 use crate::model::error::{Error, ExitCode, Kind, Result};
 use crate::model::secret::Secret;
@@ -17,8 +17,8 @@ use std::time::Duration;
 /// How long a release may take, and after it the processes to run it.
 const RELEASE: Duration = Duration::from_secs(30 * 60);
 
-/// Returns true if the app had left its source, and its vars name neither the endpoint that stands
-/// nor that source.
+/// Returns true if the app had left its source, and its vars name neither the endpoint that stands, nor that source, nor
+/// another server that is there: that one may have the app's writes.
 pub async fn has_lost_its_endpoint(context: &Context, environment: &Environment, phase: Option<Phase>) -> Result<bool> {
     if phase.is_none_or(|phase| phase < Phase::Switched) || !names_another_endpoint(context, environment).await? {
         return Ok(false);
@@ -30,7 +30,14 @@ pub async fn has_lost_its_endpoint(context: &Context, environment: &Environment,
     let source = context
         .source_url_in(Ok(&vars))
         .and_then(|source| Server::place_of(&source));
-    Ok(source.ok() != Some(Server::place_of(url)?))
+    let place = Server::place_of(url)?;
+    if source.ok().as_ref() == Some(&place) {
+        return Ok(false);
+    }
+    let (host, port) = place;
+    let endpoint = environment.pair().await?.endpoint()?;
+    // Where it is the endpoint itself, only the password is another one.
+    Ok(context.endpoint_names(Some(&endpoint.host)).contains(&host) || !takes_connections(&host, port).await)
 }
 
 /// Returns true if the app's URL has another host than the endpoint, or another password than the

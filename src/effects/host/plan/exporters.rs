@@ -1,4 +1,4 @@
-//! What the exporters add to a host.
+//! Tests of the description of a host with exporters: packages, units, files and sshd.
 
 use super::tests::settings;
 use crate::effects::host::Description;
