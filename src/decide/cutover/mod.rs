@@ -56,6 +56,8 @@ pub enum Next {
     Do(Vec<Step>),
     /// Takes these steps and decides again.
     Then(Vec<Step>),
+    /// Waits until no release of the app is under way, and decides again.
+    Wait,
     /// Does nothing, for this reason.
     Nothing(&'static str),
     Refuse(Refusal),
@@ -166,10 +168,10 @@ pub fn decide(command: Command, past: &Past, world: &World) -> Next {
             Points::Endpoint => Next::Do([lists.resume_settle, lists.settle].concat()),
             _ => Next::Refuse(Refusal::ChangedAfterSwitch),
         },
+        // A way back that was cut short: its release may fail, and then the vars change once more.
+        (Some(Phase::Switching), Following) if world.app == Points::Source && world.release_pending => Next::Wait,
         // Promotion and switch were announced together, and neither happened.
-        (Some(Phase::Switching), Following) if world.app == Points::Source && !world.release_pending => {
-            begin(command, past, world)
-        }
+        (Some(Phase::Switching), Following) if world.app == Points::Source => begin(command, past, world),
         (Some(Phase::Switching | Phase::Switched | Phase::Settled), Following) => {
             Next::Refuse(Refusal::FollowsAfterSwitch)
         }

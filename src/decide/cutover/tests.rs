@@ -110,10 +110,13 @@ fn a_promotion_and_switch_that_were_announced_and_did_not_happen_begin_again() {
         app: Points::Endpoint,
         ..world()
     };
-    assert_eq!(
-        decide(Command::SwitchApp, &past(Some(Phase::Switching)), &moved),
-        Next::Refuse(Refusal::FollowsAfterSwitch)
-    );
+    let pending = World {
+        release_pending: true,
+        ..world()
+    };
+    let next = |world| decide(Command::SwitchApp, &past(Some(Phase::Switching)), world);
+    assert_eq!(next(&moved), Next::Refuse(Refusal::FollowsAfterSwitch));
+    assert_eq!(next(&pending), Next::Wait);
 }
 
 #[test]

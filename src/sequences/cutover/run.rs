@@ -35,6 +35,7 @@ pub async fn preview<R: Record, P: Pair>(setup: &Setup<R, P>, command: Command) 
             let (found, hint) = refusal.explain();
             vec![format!("refuses: {found}; {hint}")]
         }
+        Next::Wait => vec!["waits until the app's release has ended, and then decides".into()],
         Next::Do(steps) => steps.into_iter().map(Step::describe).collect(),
         Next::Then(steps) => steps
             .into_iter()
@@ -47,7 +48,7 @@ pub async fn preview<R: Record, P: Pair>(setup: &Setup<R, P>, command: Command) 
 impl<R: Record, P: Pair> Cutover<R, P> {
     pub(super) async fn finish(mut self) -> Result<Outcome> {
         let mut begun = false;
-        // Each round but the last is a way back, after which it decides again.
+        // Each round but the last is a way back, or waits for a release. Then it decides again.
         for _ in 0..4 {
             let (steps, again) = match decide::decide(self.command, &look::past(&self.history), &self.seen) {
                 Next::Nothing(why) => {
@@ -58,6 +59,11 @@ impl<R: Record, P: Pair> Cutover<R, P> {
                     return self.claim(false);
                 }
                 Next::Refuse(refusal) => return Err(self.refused(refusal).await),
+                Next::Wait => {
+                    self.await_releases().await?;
+                    self.seen = look::world(&self.setup, self.command, &self.history).await?;
+                    continue;
+                }
                 Next::Do(steps) => (steps, false),
                 Next::Then(steps) => (steps, true),
             };
@@ -88,6 +94,16 @@ impl<R: Record, P: Pair> Cutover<R, P> {
             Error::failed(format!("{}: it had to go back several times in a row", self.command))
                 .hint("see who else changes the app or the servers, then run the same command again"),
         )
+    }
+
+    /// Waits until no app has a release under way.
+    async fn await_releases(&self) -> Result<()> {
+        let step = self.setup.ui.step("release");
+        for app in &self.setup.apps {
+            self.interrupt.or(self.settled_release(app, &step)).await?;
+        }
+        step.done("no release is under way any more");
+        Ok(())
     }
 
     async fn refused(&self, refusal: Refusal) -> Error {

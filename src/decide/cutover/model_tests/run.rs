@@ -100,6 +100,10 @@ pub fn run(model: &mut Model, run: &Run) -> Result<bool, Refusal> {
         let (steps, again) = match decide(run.command, &model.past(), &model.world()) {
             Next::Do(steps) => (steps, false),
             Next::Then(steps) => (steps, true),
+            Next::Wait => {
+                model.release_ends();
+                continue;
+            }
             Next::Nothing(_) => return Ok(true),
             Next::Refuse(refusal) => return Err(refusal),
         };
