@@ -10,6 +10,7 @@
 #   infra-role log               whether the append-only log is in force
 #   infra-role follow            puts those from before the promotion in force again: the host's data becomes its upstream's. A master that copied
 #                                its source lets the copy write again
+#   infra-role end-copy          ends the copy of a promoted master, which watches the source until then
 #   infra-role apply             tells the running engine the role that stands in the file
 #   infra-role door open|closed  lets the app log in or not
 #   infra-role stage             writes the settings of a replica beside those in force, with the role section that was sent before, and tells the engine how it will log in
@@ -301,7 +302,14 @@ shut_copy_out() {
     done
     [[ $said == 0* ]] || fail "the copy does not leave the engine: ${said%%$'\n'*}"
     rm -f "$shut"
+}
+
+# The copy that a promotion has shut out goes on watching the source until nobody asks it about late writes any more.
+end_copy() {
+    role_in "$INFRA_CONFIG"
+    [[ $role != copies-source ]] || fail "this host copies its source: run infra up"
     systemctl --no-block stop "$copy_unit" 2>/dev/null || true
+    show
 }
 
 promote() {
@@ -345,7 +353,7 @@ follow() {
         copy_access on
         limit_in "$INFRA_CONFIG"
         engine_ok "$(role_commands "$INFRA_CONFIG")"$'\n'"CONFIG SET maxmemory $limit"$'\n'"ACL LOAD"
-        systemctl --no-block start "$copy_unit" 2>/dev/null || true
+        systemctl --no-block restart "$copy_unit" 2>/dev/null || true
     fi
     show
 }
@@ -568,6 +576,7 @@ act() {
     show | prepare | follow | log) "$1" ;;
     promote) promote "${2:--}" ;;
     stage | arm | access) "$1" ;;
+    end-copy) end_copy ;;
     yield | gate) "$1" "${2:-}" ;;
     epoch) ;;
     apply) engine_ok "$(role_commands "$INFRA_CONFIG")" ;;

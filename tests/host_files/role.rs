@@ -163,6 +163,8 @@ fn a_promotion_shuts_the_copy_out_and_following_lets_it_in_again() {
     assert!(copy_is_on(&host));
     assert_eq!(setting(&host), "0", "a master that copies may evict");
     assert!(host.role(&["prepare"]).0);
+    let (ended, text) = host.role(&["end-copy", "-", "7"]);
+    assert!(!ended && text.contains("copies its source"), "{text}");
     let proof = format!("{}:{}", info(&host, "master_replid"), info(&host, "master_repl_offset"));
     for _ in 0..2 {
         let (done, text) = host.role(&["promote", &proof, "7"]);
@@ -173,6 +175,8 @@ fn a_promotion_shuts_the_copy_out_and_following_lets_it_in_again() {
     assert!(host.text("etc/redis/users.acl").contains("user copy off "));
     assert!(host.role(&["door", "open"]).0);
     assert!(host.ask(&["ACL", "LIST"]).contains("user app on ") && !copy_is_on(&host));
+    let (ended, text) = host.role(&["end-copy", "-", "7"]);
+    assert!(ended && text.contains("file master"), "{text}");
     assert!(host.role(&["door", "closed"]).0);
     let (done, text) = host.role(&["follow"]);
     assert!(done && text.contains("file copies-source"), "{text}");

@@ -170,6 +170,17 @@ pub async fn follow_source(session: &Session, epoch: Option<u64>) -> Result<Obse
     )))
 }
 
+/// Ends the copy of the source on a promoted master.
+pub async fn end_copy(session: &Session, epoch: Option<u64>) -> Result<()> {
+    ask(
+        session,
+        &Action::under("end-copy", epoch),
+        "end the copy of the source on",
+    )
+    .await
+    .map(drop)
+}
+
 /// Opens or closes app access, in the file first. Closing also disconnects the app.
 pub async fn set_app_access(session: &Session, access: AppAccess, epoch: Option<u64>) -> Result<()> {
     let (word, doing) = match access {

@@ -1,6 +1,7 @@
 //! App access: the last look at both sides before the app may log in to the master.
 
-use super::gate;
+use super::fence::Fence;
+use super::gate::{copied, watched};
 use super::history::Promotion;
 use super::look;
 use super::pair::Pair;
@@ -28,7 +29,12 @@ impl<R: Record, P: Pair> Cutover<R, P> {
         // all the same: up to where is asked while access opens, and read once the app is in.
         let mut master = None;
         if std::mem::take(&mut self.just_confirmed) {
-            let through = self.came_through().await?;
+            let through = if promotion.follower == Follower::Copy {
+                let Cutover { setup, reached, .. } = self;
+                through_copy(&mut setup.pair, reached.fence(), &promotion, &setup.leave_out).await?
+            } else {
+                self.through_stream().await?
+            };
             self.nothing_came_through(&through)?;
             master = self.reached.connections().ok().map(|sides| sides.master.clone());
         } else {
@@ -67,7 +73,13 @@ impl<R: Record, P: Pair> Cutover<R, P> {
             Some(begun) => begun,
             None => self.look_at_ours(promotion).await?,
         };
-        let (looked, through, ours) = tokio::join!(look, self.came_through(), self.setup.record.confirm());
+        let (looked, through, ours) = if promotion.follower == Follower::Copy {
+            let Cutover { setup, reached, .. } = self;
+            let through = through_copy(&mut setup.pair, reached.fence(), promotion, &setup.leave_out);
+            tokio::join!(look, through, setup.record.confirm())
+        } else {
+            tokio::join!(look, self.through_stream(), self.setup.record.confirm())
+        };
         ours?;
         self.nothing_came_through(&through?)?;
         self.foreign_writes(looked.doing(|| "look at our master".into())??)
@@ -89,9 +101,9 @@ impl<R: Record, P: Pair> Cutover<R, P> {
     }
 
     /// Returns what the source took since the proof; empty if an earlier run has looked already.
-    async fn came_through(&self) -> Result<Late> {
+    async fn through_stream(&self) -> Result<Late> {
         let Some(watch) = &self.source_watch else {
-            return self.counted_through().await;
+            return Ok(Late::default());
         };
         let offset = match self.reached.fence() {
             Some(fence) => fence.latest_offset().await?,
@@ -99,21 +111,6 @@ impl<R: Record, P: Pair> Cutover<R, P> {
         };
         watch.reach(offset, READING).await?;
         self.late(&watch.seen()).await
-    }
-
-    /// A copied source has no stream to read, but it counts its writes.
-    async fn counted_through(&self) -> Result<Late> {
-        let Some(fence) = self.reached.fence() else {
-            return Ok(Late::default());
-        };
-        if self.history.promoted()?.follower != Follower::Copy {
-            return Ok(Late::default());
-        }
-        let writes = gate::copied::counted_since(&fence.captured, &fence.source_now().await?);
-        Ok(Late {
-            writes,
-            lines: Vec::new(),
-        })
     }
 
     /// Fails if the source was written to since the proof, before app access opens. If somebody
@@ -145,6 +142,27 @@ impl<R: Record, P: Pair> Cutover<R, P> {
         }
         Ok(())
     }
+}
+
+/// Returns what a copied source took since the proof. It has no stream to read: its own count of writes
+/// and the copy's watch tell, as far as there are any.
+async fn through_copy<P: Pair>(
+    pair: &mut P,
+    fence: Option<&Fence>,
+    promotion: &Promotion,
+    leave_out: &[String],
+) -> Result<Late> {
+    let Some(fence) = fence else {
+        return Ok(Late::default());
+    };
+    let watched = watched::since(pair, promotion.monitored.as_ref(), leave_out);
+    let (now, watched) = tokio::join!(fence.source_now(), watched);
+    let counted = copied::counted_since(&fence.captured, &now?);
+    let late = watched.unwrap_or_default();
+    Ok(Late {
+        writes: late.writes.max(counted),
+        ..late
+    })
 }
 
 /// Returns an offset of the master up to which app access was closed. The second answer shows that

@@ -141,6 +141,7 @@ impl<R: Record, P: Pair> Cutover<R, P> {
             source_removals: proof.source_removals(),
             keys_compared: proof.keys_compared(),
             follower: self.follower,
+            monitored: proof.monitored().cloned(),
             hold_until,
         })
     }

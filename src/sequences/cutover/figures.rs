@@ -86,7 +86,13 @@ impl Outcome {
             ),
             (_, Some(0)) => line(
                 "late writes",
-                "0: the source's stream shows none since the fence".into(),
+                format!(
+                    "0: {} shows none since the fence",
+                    match self.watch {
+                        Some("MONITOR") => "MONITOR",
+                        _ => "the source's stream",
+                    }
+                ),
             ),
             (_, Some(count)) => line("late writes", format!("{count} on the source after the fence")),
             (Some(Phase::Settled), None) => line(

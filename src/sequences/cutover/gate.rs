@@ -12,7 +12,7 @@ pub use baseline::{Baseline, compare};
 
 use super::fence::Fence;
 use super::ground::Ground;
-use super::history::Promotion;
+use super::history::{Monitored, Promotion};
 use super::logs::{self, Logs};
 use super::sides::Sides;
 use super::watch::Watch;
@@ -44,6 +44,8 @@ pub struct Proof {
     last_write_at: Option<Timestamp>,
     /// Removals that the source made by itself, up to the offset; `None` in an older journal.
     source_removals: Option<OwnRemovals>,
+    /// The watch by MONITOR that saw no write up to now.
+    monitored: Option<Monitored>,
 }
 
 impl Proof {
@@ -70,6 +72,10 @@ impl Proof {
 
     pub fn source_removals(&self) -> Option<OwnRemovals> {
         self.source_removals
+    }
+
+    pub fn monitored(&self) -> Option<&Monitored> {
+        self.monitored.as_ref()
     }
 }
 
@@ -188,6 +194,7 @@ pub async fn prove<P: Logs>(fence: &Fence, sides: &Sides, baseline: &mut Baselin
         keys_compared_in_fence: keys.len() as u64,
         last_write_at,
         source_removals: Some(fence.captured.own_removals),
+        monitored: None,
     })
 }
 
@@ -237,6 +244,7 @@ pub async fn prove_still<P: Logs>(
         keys_compared_in_fence: 0,
         last_write_at: promotion.last_write_at,
         source_removals: promotion.source_removals,
+        monitored: promotion.monitored.clone(),
     })
 }
 

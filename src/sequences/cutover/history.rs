@@ -91,8 +91,18 @@ pub struct Promotion {
     /// are then the master's own.
     #[serde(default, skip_serializing_if = "Follower::is_replication")]
     pub follower: Follower,
+    /// The watch by MONITOR that saw no write between fence and proof; `None` if the source has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub monitored: Option<Monitored>,
     /// The end of the pause of `promote`; `None` if the switch follows at once.
     pub hold_until: Option<Timestamp>,
+}
+
+/// A watch by MONITOR, and how many requests that write it had seen at the proof.
+#[derive(Clone, Debug, Deserialize, Serialize, PartialEq, Eq)]
+pub struct Monitored {
+    pub id: String,
+    pub writes: u64,
 }
 
 /// A process of the source, and how many keys it had over all databases.
@@ -323,6 +333,10 @@ mod tests {
                 expired_fields: 6,
             }),
             keys_compared: 3,
+            monitored: Some(Monitored {
+                id: "c".into(),
+                writes: 8,
+            }),
             follower: Follower::Copy,
             hold_until: None,
         });

@@ -1,5 +1,7 @@
-//! Late writes on a source whose stream nobody can watch: found by a second comparison.
+//! Late writes on a copied source, which has no stream that could be read: told by the watch of the
+//! copy, or found by a second comparison.
 
+use super::gate::watched;
 use super::pair::Pair;
 use super::record::Record;
 use super::state::{Cutover, Late};
@@ -16,6 +18,39 @@ const LISTED: usize = 1_000_000;
 const UNCUT: usize = 100;
 
 impl<R: Record, P: Pair> Cutover<R, P> {
+    /// Tells late writes, and ends the copy, which went on watching the source until now.
+    pub(super) async fn late_writes_of_a_copy(&mut self) -> Result<()> {
+        if !self.watch_by_the_copy().await? {
+            self.compare_for_late_writes().await?;
+        }
+        // A script of before this action has ended the copy at the promotion.
+        if let Err(error) = self.setup.pair.end_copy().await {
+            self.outcome
+                .notes
+                .push(format!("the copy on the master was not ended: {error}"));
+        }
+        Ok(())
+    }
+
+    /// Returns false if there was no watch at the proof, or it was interrupted since.
+    async fn watch_by_the_copy(&mut self) -> Result<bool> {
+        let Some(monitored) = self.history.promoted()?.monitored.clone() else {
+            return Ok(false);
+        };
+        let step = self.setup.ui.step("settle");
+        self.wait_for_late_writes(&step).await?;
+        let setup = &mut self.setup;
+        let Some(late) = watched::since(&mut setup.pair, Some(&monitored), &setup.leave_out).await else {
+            step.unchanged("MONITOR was interrupted since the proof: both sides are compared once more");
+            return Ok(false);
+        };
+        self.our_watch = None;
+        self.outcome.late_writes = Some(late.writes);
+        self.tell_late(&late);
+        step.done(format!("{} late writes, by MONITOR since the proof", late.writes));
+        Ok(true)
+    }
+
     /// Compares both sides once more. A key that differs, and that nobody wrote on our side since the
     /// promotion, was written on the source. A late write of a key that the app wrote too is not seen.
     pub(super) async fn compare_for_late_writes(&mut self) -> Result<()> {

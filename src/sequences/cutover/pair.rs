@@ -24,6 +24,8 @@ pub trait Pair: Logs + Send {
     fn set_app_access(&mut self, open: bool) -> impl Future<Output = Result<()>> + Send;
     /// Makes the copy go through all keys once more, and returns what it found.
     fn sweep(&mut self, asked: Asked) -> impl Future<Output = Result<SweepReport>> + Send;
+    /// Ends the copy that a promotion has shut out, and with it the watch of the source.
+    fn end_copy(&mut self) -> impl Future<Output = Result<()>> + Send;
     /// Makes the master follow the source again. Its own writes are lost: the caller proved none.
     fn follow_source(&mut self) -> impl Future<Output = Result<()>> + Send;
 }
@@ -122,6 +124,13 @@ impl Pair for Hosts {
     async fn sweep(&mut self, asked: Asked) -> Result<SweepReport> {
         let (master, _) = self.sessions().await?;
         copy::sweep(master, asked).await
+    }
+
+    async fn end_copy(&mut self) -> Result<()> {
+        self.drop_broken_sessions().await;
+        let epoch = self.epoch;
+        let (master, _) = self.sessions().await?;
+        role::end_copy(master, epoch).await
     }
 
     async fn follow_source(&mut self) -> Result<()> {

@@ -13,6 +13,7 @@ use crate::model::error::Result;
 use crate::model::follow::Follower;
 use crate::model::phase::Phase;
 use crate::model::size;
+use crate::ui::Step;
 use jiff::Timestamp;
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
@@ -144,7 +145,7 @@ impl<R: Record, P: Pair> Cutover<R, P> {
     /// Watches the source's stream for a while after the pause, and computes the write gap.
     pub(super) async fn watch_late_writes(&mut self) -> Result<()> {
         if self.follower == Follower::Copy {
-            return self.compare_for_late_writes().await;
+            return self.late_writes_of_a_copy().await;
         }
         let step = self.setup.ui.step("settle");
         let watch = match self.source_watch.take() {
@@ -156,18 +157,7 @@ impl<R: Record, P: Pair> Cutover<R, P> {
             step.failed("the source's stream could not be watched");
             return Ok(());
         };
-        let end = Instant::now().after(self.setup.limits.settle);
-        let watching = async {
-            while !end.has_passed() {
-                step.update(format!(
-                    "watching for late writes for {} more",
-                    size::duration(end.remaining())
-                ));
-                tokio::time::sleep(end.remaining().min(Duration::from_secs(1))).await;
-            }
-            Ok(())
-        };
-        self.interrupt.or(watching).await?;
+        self.wait_for_late_writes(&step).await?;
         // A source that cut the stream may still have what came since.
         if let Err(broken) = watch.unbroken() {
             watch = self.watch_from_the_promotion().await?.ok_or(broken)?;
@@ -192,6 +182,22 @@ impl<R: Record, P: Pair> Cutover<R, P> {
             late.writes
         ));
         Ok(())
+    }
+
+    /// Waits as long as late writes are looked for.
+    pub(super) async fn wait_for_late_writes(&self, step: &Step) -> Result<()> {
+        let end = Instant::now().after(self.setup.limits.settle);
+        let waiting = async {
+            while !end.has_passed() {
+                step.update(format!(
+                    "watching for late writes for {} more",
+                    size::duration(end.remaining())
+                ));
+                tokio::time::sleep(end.remaining().min(Duration::from_secs(1))).await;
+            }
+            Ok(())
+        };
+        self.interrupt.or(waiting).await
     }
 
     /// Reads the source's stream since the promotion; `None` if the source is gone or has forgotten it.

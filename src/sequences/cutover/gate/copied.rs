@@ -2,7 +2,7 @@
 //! comparison run inside the fence; with one, only the keys that were written meanwhile.
 
 use super::super::fence::Fence;
-use super::super::history::Promotion;
+use super::super::history::{Monitored, Promotion};
 use super::super::keys::too_many_gone;
 use super::super::logs;
 use super::super::pair::Pair;
@@ -294,8 +294,8 @@ pub async fn prove<P: Pair>(
         );
     }
     // The last look of all: nothing may have been written up to here.
-    let last_write_at = match &baseline.watched {
-        Some(watched) => watched.still(pair).await?.last_write_us.and_then(at),
+    let seen = match &baseline.watched {
+        Some(watched) => Some(watched.still(pair).await?),
         None => None,
     };
     Ok(Proof {
@@ -303,8 +303,12 @@ pub async fn prove<P: Pair>(
         offset: swept.master.master_repl_offset,
         keys_compared: baseline.comparison.compared,
         keys_compared_in_fence: comparison.map_or(0, |comparison| comparison.compared),
-        last_write_at,
+        last_write_at: seen.as_ref().and_then(|seen| at(seen.last_write_us?)),
         source_removals: Some(fence.captured.own_removals),
+        monitored: seen.map(|seen| Monitored {
+            id: seen.id,
+            writes: seen.writes,
+        }),
     })
 }
 

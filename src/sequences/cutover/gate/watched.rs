@@ -2,17 +2,19 @@
 //! fence, while the copy notes down which keys are written. Inside it only those are compared again,
 //! and the watch tells that nothing was written since.
 
+use super::super::history::Monitored;
 use super::super::pair::Pair;
+use super::super::state::Late;
 use super::baseline::only_hot;
 use crate::effects::host::copy::Asked;
 use crate::effects::redis::compare::Comparison;
-use crate::effects::redis::key::Key;
+use crate::effects::redis::key::{Key, printable};
 use crate::effects::redis::tap::DirtyKeys;
 use crate::model::error::{Error, Result};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use infra_agent::copy::Wish;
-use infra_agent::record::{SweepReport, WatchKind, WatchReport};
+use infra_agent::record::{RecordedKey, SweepReport, WatchKind, WatchReport};
 use std::time::Duration;
 
 /// How long the copy may take for marked keys, or for a barrier.
@@ -27,7 +29,7 @@ pub struct Watched {
 
 /// Begins to note down which keys are written. Returns `None` if the copy has no whole watch.
 pub async fn begin<P: Pair>(pair: &mut P) -> Result<Option<(Watched, SweepReport)>> {
-    let Some(seen) = look(pair).await?.filter(|seen| seen.whole) else {
+    let Some(seen) = look(pair, false).await?.filter(|seen| seen.whole) else {
         return Ok(None);
     };
     let Some(report) = marked(pair, Duration::ZERO, true).await.ok().filter(|report| {
@@ -43,10 +45,12 @@ pub async fn begin<P: Pair>(pair: &mut P) -> Result<Option<(Watched, SweepReport
     Ok(Some((watched, report)))
 }
 
-/// Returns what the copy's watch knows now; `None` if there is none.
-pub async fn look<P: Pair>(pair: &mut P) -> Result<Option<WatchReport>> {
+/// Returns what the copy's watch knows now; `None` if there is none. `record`: it notes down from here
+/// on which keys are written.
+async fn look<P: Pair>(pair: &mut P, record: bool) -> Result<Option<WatchReport>> {
     let asked = Asked {
         wish: Wish::Look,
+        record,
         ..Asked::within(SHORT)
     };
     let watch = pair.sweep(asked).await?.watch;
@@ -66,7 +70,7 @@ async fn marked<P: Pair>(pair: &mut P, hold: Duration, record: bool) -> Result<S
 impl Watched {
     /// Returns true if all that differs was written since the comparison began.
     pub async fn explains<P: Pair>(&self, comparison: &Comparison, pair: &mut P) -> Result<bool> {
-        let Some(seen) = look(pair).await? else {
+        let Some(seen) = look(pair, false).await? else {
             return Ok(false);
         };
         let dirty = DirtyKeys {
@@ -97,8 +101,9 @@ impl Watched {
     }
 
     /// Fails unless the watch stood all the time and saw no write since the fence. Returns its report.
+    /// Keys that are written from here on are noted down: see [`since`].
     pub async fn still<P: Pair>(&self, pair: &mut P) -> Result<WatchReport> {
-        let seen = look(pair)
+        let seen = look(pair, true)
             .await?
             .ok_or_else(|| broken("the copy has no watch any more"))?;
         self.keys(&seen)?;
@@ -109,6 +114,7 @@ impl Watched {
         Ok(seen)
     }
 
+    /// Returns the keys that were noted down.
     fn keys(&self, seen: &WatchReport) -> Result<Vec<Key>> {
         if seen.id != self.id || !seen.whole {
             return Err(broken("MONITOR was interrupted, and another watch began"));
@@ -118,15 +124,57 @@ impl Watched {
                 "too many keys were written since the comparison, or by a command that does not say which",
             ));
         };
-        let keys = recorded.iter().map(|key| {
-            Some(Key {
-                database: key.database,
-                name: STANDARD.decode(&key.name).ok()?,
-            })
-        });
-        keys.collect::<Option<_>>()
-            .ok_or_else(|| broken("the copy names a key that is none"))
+        named(recorded).ok_or_else(|| broken("the copy names a key that is none"))
     }
+}
+
+fn named(recorded: &[RecordedKey]) -> Option<Vec<Key>> {
+    let keys = recorded.iter().map(|key| {
+        Some(Key {
+            database: key.database,
+            name: STANDARD.decode(&key.name).ok()?,
+        })
+    });
+    keys.collect()
+}
+
+/// Returns the requests that wrote to the source since the proof, and their keys. `None` if there was
+/// no watch at the proof, or another one stands by now.
+pub(in crate::sequences::cutover) async fn since<P: Pair>(
+    pair: &mut P,
+    monitored: Option<&Monitored>,
+    leave_out: &[String],
+) -> Option<Late> {
+    let monitored = monitored?;
+    // A copy that is gone has no watch either.
+    let seen = look(pair, false).await.ok()??;
+    late(&seen, monitored, leave_out)
+}
+
+/// As [`since`], by a report of the watch. Pure.
+fn late(seen: &WatchReport, monitored: &Monitored, leave_out: &[String]) -> Option<Late> {
+    let writes = seen.writes.checked_sub(monitored.writes)?;
+    if seen.id != monitored.id {
+        return None;
+    }
+    let Some(keys) = seen.recorded.as_deref().and_then(named) else {
+        let unknown = "which keys is not known: they are too many, or a command did not say them";
+        let lines = if writes == 0 { Vec::new() } else { vec![unknown.into()] };
+        return Some(Late { writes, lines });
+    };
+    let stays = |key: &Key| leave_out.iter().any(|prefix| key.name.starts_with(prefix.as_bytes()));
+    let lines: Vec<String> = keys
+        .iter()
+        .filter(|key| !stays(key))
+        .map(|key| format!("{} in database {}", printable(&key.name), key.database))
+        .collect();
+    // Keys that stay on the source are written there as before.
+    let writes = if lines.is_empty() && !keys.is_empty() {
+        0
+    } else {
+        writes
+    };
+    Some(Late { writes, lines })
 }
 
 fn broken(why: &str) -> Error {
@@ -141,7 +189,6 @@ fn unproven(why: &str) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use infra_agent::record::RecordedKey;
 
     #[test]
     fn only_the_watch_of_the_comparison_knows_what_was_written_since() {
@@ -185,6 +232,44 @@ mod tests {
             },
         ] {
             assert!(watched.keys(&wrong).is_err(), "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn late_writes_are_told_by_the_watch_of_the_proof_alone() {
+        let monitored = Monitored {
+            id: "a".into(),
+            writes: 5,
+        };
+        let seen = WatchReport {
+            id: "a".into(),
+            writes: 7,
+            recorded: Some(vec![RecordedKey {
+                database: 3,
+                name: "bGF0ZQ==".into(),
+            }]),
+            ..WatchReport::default()
+        };
+        let found = late(&seen, &monitored, &[]).unwrap();
+        assert_eq!((found.writes, found.lines), (2, vec!["late in database 3".to_string()]));
+        assert_eq!(late(&seen, &monitored, &["la".into()]).unwrap().writes, 0);
+        let unnamed = WatchReport {
+            recorded: None,
+            ..seen.clone()
+        };
+        assert!(late(&unnamed, &monitored, &[]).unwrap().lines[0].contains("not known"));
+        let none = WatchReport {
+            writes: 5,
+            ..seen.clone()
+        };
+        assert_eq!(late(&none, &monitored, &[]).unwrap().writes, 0);
+        for (id, writes) in [("b", 7), ("a", 4)] {
+            let other = WatchReport {
+                id: id.into(),
+                writes,
+                ..seen.clone()
+            };
+            assert!(late(&other, &monitored, &[]).is_none(), "{id} {writes}");
         }
     }
 }

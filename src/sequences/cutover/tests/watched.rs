@@ -1,9 +1,11 @@
 //! Sources that let nobody replicate and allow MONITOR: it tells which keys are written.
 
+use super::super::Phase;
 use super::super::gate::watched;
 use super::super::pair::Pair;
 use super::stage::{PLAIN, Rented, Stage};
 use super::{Command, expect_moved};
+use crate::effects::redis::testing::command;
 use std::time::Duration;
 
 async fn busy() -> Stage {
@@ -100,5 +102,61 @@ async fn a_watch_that_broke_since_the_comparison_does_not_drain() {
     // Another watch is whole by now, and knows nothing of that write.
     let _next = begun(&mut pair).await;
     assert!(watched.drain(&mut pair, Duration::ZERO).await.is_err());
+    stage.end().await;
+}
+
+#[tokio::test]
+async fn a_late_write_is_named_by_the_watch_also_if_the_app_writes_that_key_on_the_new_side() {
+    let mut stage = busy().await;
+    begun(&mut stage.setup().pair).await;
+    stage.source_gets = Some((Phase::Switched, vec![command("SET key:7 late"), command("DEL key:8")]));
+    stage.forbid_pausing().await;
+    let mut setup = stage.setup();
+    let error = super::super::run(stage.setup(), Command::SwitchApp).await.unwrap_err();
+    let all = format!("{:?}", error.chain());
+    assert!(
+        error.to_string().contains("the source took 2 after the fence"),
+        "{error:?}"
+    );
+    assert!(
+        all.contains("key:7 in database 0") && all.contains("key:8 in database 0"),
+        "{all}"
+    );
+    // The watch of before the promotion is still the same one.
+    let monitored = stage.history().promotion.unwrap().monitored;
+    let late = watched::since(&mut setup.pair, monitored.as_ref(), &[]).await.unwrap();
+    assert_eq!(late.writes, 2);
+    stage.end().await;
+}
+
+#[tokio::test]
+async fn a_watch_that_was_cut_after_the_proof_tells_no_late_write_and_a_comparison_does() {
+    let mut stage = busy().await;
+    begun(&mut stage.setup().pair).await;
+    let cut = vec![command("CLIENT KILL TYPE normal"), command("SET late 1")];
+    stage.source_gets = Some((Phase::Switched, cut));
+    stage.forbid_pausing().await;
+    let error = stage.run(Command::SwitchApp).await.unwrap_err();
+    let all = format!("{:?}", error.chain());
+    assert!(
+        error.to_string().contains("the source took 1 after the fence"),
+        "{error:?}"
+    );
+    assert!(all.contains("late in database 0: "), "{all}");
+    stage.end().await;
+}
+
+#[tokio::test]
+async fn a_pause_that_somebody_ended_is_seen_by_the_watch_of_a_source_that_counts_no_writes() {
+    let mut stage = busy().await;
+    begun(&mut stage.setup().pair).await;
+    // A source that saves all the time begins its count anew.
+    let sneaked = vec![command("CLIENT UNPAUSE"), command("SET sneaked 1"), command("SAVE")];
+    stage.source_gets = Some((Phase::Promoted, sneaked));
+    let error = stage.run(Command::SwitchApp).await.unwrap_err();
+    assert!(error.to_string().contains("after the proof"), "{error:?}");
+    stage.more_writes(20).await;
+    assert!(stage.app_is_on(&stage.source).await);
+    assert_eq!(stage.lost_on(&stage.source()).await, 0, "acknowledged writes are lost");
     stage.end().await;
 }

@@ -92,6 +92,10 @@ impl Pair for Plain {
             .map_err(|error| Error::failed(format!("{error:#}")))
     }
 
+    async fn end_copy(&mut self) -> Result<()> {
+        Ok(())
+    }
+
     async fn follow_source(&mut self) -> Result<()> {
         if self.control.is_some() {
             return self.say(&self.master, "ACL SETUSER copy on").await;
