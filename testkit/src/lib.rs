@@ -16,6 +16,7 @@ pub mod aws;
 pub mod backups;
 pub mod document;
 pub mod pair;
+pub mod points;
 pub mod postgres;
 pub mod processes;
 pub mod programs;

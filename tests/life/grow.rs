@@ -4,6 +4,7 @@ use super::hosts::Hosts;
 use super::roles;
 use serde_json::{Value, json};
 use std::time::Instant;
+use testkit::points;
 use testkit::world::World;
 
 /// The sizes between which the pair is resized.
@@ -31,19 +32,9 @@ fn is_whole(world: &World, hosts: &Hosts, size: usize) {
 /// Kills a command at its Nth fault point and runs it again. Returns false if it has fewer points.
 fn killed(world: &World, hosts: &Hosts, command: &[&str], number: usize) -> bool {
     let begun = Instant::now();
-    let log = world.folder().join("grow.points");
-    let _ = std::fs::remove_file(&log);
-    let variables = [
-        ("INFRA_FAULT_LOG", log.to_str().unwrap()),
-        ("INFRA_FAULT_AT", &number.to_string()),
-    ];
-    let answer = world.infra_under(&variables, command);
-    if !answer.was_killed() {
-        answer.exits(0);
+    let Some(point) = kill(world, command, number) else {
         return false;
-    }
-    let point = std::fs::read_to_string(&log).unwrap_or_default();
-    let point = point.lines().last().unwrap_or_default().to_string();
+    };
     let took = hosts.take_writes();
     let open = took.iter().filter(|(_, takes)| *takes).count();
     assert!(open <= 1, "{point}: {took:?}");
@@ -54,6 +45,36 @@ fn killed(world: &World, hosts: &Hosts, command: &[&str], number: usize) -> bool
         begun.elapsed().as_secs_f64()
     );
     true
+}
+
+/// Kills a command at its Nth fault point; returns the point's name. `None` if it has fewer, and came to its end.
+pub fn kill(world: &World, command: &[&str], number: usize) -> Option<String> {
+    let log = world.folder().join("grow.points");
+    let _ = std::fs::remove_file(&log);
+    let variables = [
+        ("INFRA_FAULT_LOG", log.to_str().unwrap()),
+        ("INFRA_FAULT_AT", &number.to_string()),
+    ];
+    let answer = world.infra_under(&variables, command);
+    if answer.was_killed() {
+        return Some(points::read(&log).pop().unwrap_or_default());
+    }
+    answer.exits(0);
+    None
+}
+
+/// Does something with every point from 1 on, or with those of LIFE_POINTS, until there are no more.
+pub fn at_every_point(name: &str, mut kill_at: impl FnMut(usize) -> bool) {
+    const MOST: usize = 1000;
+    let named = points::named("LIFE_POINTS", MOST);
+    let numbers = named.unwrap_or_else(|| (1..=MOST).collect());
+    let killed = numbers.into_iter().take_while(|number| kill_at(*number)).count();
+    println!("`infra {name}` killed and run again: {killed} of {killed}");
+}
+
+/// Returns true for a command, unless LIFE_COMMANDS names others only.
+pub fn is_wanted(command: &str) -> bool {
+    std::env::var("LIFE_COMMANDS").map_or(true, |names| names.split(',').any(|name| name == command))
 }
 
 fn resize(size: usize) -> [&'static str; 6] {
@@ -96,40 +117,42 @@ fn want_reboots(world: &World) {
     }
 }
 
-/// Kills each command at every point.
+/// Kills each command at every point. LIFE_COMMANDS=resize,upgrade takes only those.
 fn all(world: &World, hosts: &Hosts) {
-    let mut size = 0;
-    for number in 1.. {
-        size = 1 - size;
-        let more = killed(world, hosts, &resize(size), number);
-        is_whole(world, hosts, size);
-        if !more {
-            break;
-        }
-    }
-    for command in &REPLACE {
-        for number in 1.. {
-            let more = killed(world, hosts, command, number);
+    let mut size = usize::from(!is_wanted("resize"));
+    if is_wanted("resize") {
+        at_every_point("resize", |number| {
+            size = 1 - size;
+            let more = killed(world, hosts, &resize(size), number);
             is_whole(world, hosts, size);
-            if !more {
-                break;
-            }
+            more
+        });
+    }
+    for (name, command) in [("replace replica", &REPLACE[0]), ("replace master", &REPLACE[1])] {
+        if is_wanted(&name.replace(' ', "-")) {
+            at_every_point(name, |number| {
+                let more = killed(world, hosts, command, number);
+                is_whole(world, hosts, size);
+                more
+            });
         }
     }
-    for number in 1.. {
-        want_reboots(world);
-        let more = killed(world, hosts, &UPGRADE, number);
-        is_whole(world, hosts, size);
-        if !more {
-            break;
-        }
+    if is_wanted("upgrade") {
+        at_every_point("upgrade", |number| {
+            want_reboots(world);
+            let more = killed(world, hosts, &UPGRADE, number);
+            is_whole(world, hosts, size);
+            more
+        });
     }
 }
 
 /// On a sandbox whose app was moved and runs. Ends with hosts of the first size.
 pub fn grows_and_is_repaired(world: &World, hosts: &Hosts) {
-    grows(world, hosts);
-    world.nothing_was_lost(200);
+    if is_wanted("resize") {
+        grows(world, hosts);
+        world.nothing_was_lost(200);
+    }
     if crate::all() {
         all(world, hosts);
     } else {

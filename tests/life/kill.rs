@@ -2,41 +2,23 @@
 
 use crate::hosts::Hosts;
 use crate::{PROMOTE, is_whole, roles};
-use std::collections::BTreeSet;
-use std::path::Path;
 use std::time::Instant;
+use testkit::points;
 use testkit::world::World;
 
-fn points(log: &Path) -> Vec<String> {
-    let text = std::fs::read_to_string(log).unwrap_or_default();
-    text.lines().map(String::from).collect()
-}
-
-/// Numbers from 1 on: all with LIFE=all, those of LIFE_POINTS=3,17, else a sample of those at which
+/// Numbers from 1 on: all with LIFE=all, those of LIFE_POINTS=3,17-20, else a sample of those at which
 /// the role is about to move or has moved, by LIFE_SEED.
 fn chosen(names: &[String], sample: usize) -> Vec<usize> {
-    if let Ok(named) = std::env::var("LIFE_POINTS") {
-        let number = |text: &str| text.trim().parse::<usize>().expect("LIFE_POINTS is a list of numbers");
-        return named.split(',').map(number).collect();
+    if let Some(named) = points::named("LIFE_POINTS", names.len()) {
+        return named;
     }
     if crate::all() {
         return (1..=names.len()).collect();
     }
     let at = |name: &str| names.iter().position(|point| point.contains(name)).unwrap();
     let (first, last) = (at("failover preparing"), at("failover tag"));
-    let given = std::env::var("LIFE_SEED").ok().and_then(|text| text.parse().ok());
-    let seed: u64 = given.unwrap_or_else(|| jiff::Timestamp::now().as_second().cast_unsigned());
-    println!("a sample of the {} points by LIFE_SEED={seed}", names.len());
-    let mut state = seed | 1;
-    let mut chosen = BTreeSet::new();
-    while chosen.len() < sample {
-        state = state
-            .wrapping_mul(6_364_136_223_846_793_005)
-            .wrapping_add(1_442_695_040_888_963_407);
-        let among = u64::try_from(last - first).unwrap();
-        chosen.insert(first + 1 + usize::try_from((state >> 33) % among).unwrap());
-    }
-    chosen.into_iter().collect()
+    let among = points::sample("LIFE_SEED", last - first, sample);
+    among.into_iter().map(|number| first + number).collect()
 }
 
 /// On a sandbox whose app was moved and runs.
@@ -44,7 +26,7 @@ pub fn table(world: &World, hosts: &Hosts, sample: usize) {
     let log = world.folder().join("promote.points");
     let log_path = log.to_str().unwrap().to_string();
     world.infra_under(&[("INFRA_FAULT_LOG", &log_path)], &PROMOTE).exits(0);
-    let names = points(&log);
+    let names = points::read(&log);
     let numbers = chosen(&names, sample);
     for number in &numbers {
         let _ = std::fs::remove_file(&log);
@@ -53,7 +35,7 @@ pub fn table(world: &World, hosts: &Hosts, sample: usize) {
         let text = number.to_string();
         let killed = world.infra_under(&[("INFRA_FAULT_LOG", &log_path), ("INFRA_FAULT_AT", &text)], &PROMOTE);
         assert!(killed.was_killed(), "{}", killed.printed());
-        let point = points(&log).pop().unwrap_or_default();
+        let point = points::read(&log).pop().unwrap_or_default();
         let took = hosts.take_writes();
         assert!(
             took.iter().filter(|(_, takes)| *takes).count() <= 1,

@@ -1,7 +1,9 @@
 //! Both hosts are lost, and more of the account with them; the bucket has all.
 
+use super::grow::{at_every_point, is_wanted, kill};
+use super::hosts::Hosts;
 use super::roles;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use testkit::access;
 use testkit::pair::Pair;
 use testkit::world::World;
@@ -18,6 +20,8 @@ enum Left {
     /// The backups in the bucket, without the state beside them.
     Backups,
 }
+
+const RESTORE: [&str; 6] = ["restore", "--latest", "--to", "pair", "--confirm", "demo"];
 
 const WAYS: [Left; 3] = [Left::Account, Left::Bucket, Left::Backups];
 
@@ -84,24 +88,69 @@ fn lose(world: &World, pair: &Pair, id: &str) {
 /// source from then on.
 pub fn is_over_with_one_command(world: &World) {
     if super::all() {
-        WAYS.into_iter().for_each(|left| play(world, left));
+        if is_wanted("ways") {
+            WAYS.into_iter().for_each(|left| play(world, left));
+        }
+        if is_wanted("restore") {
+            is_survived_at_every_point(world);
+        }
     } else {
         let seed = usize::try_from(jiff::Timestamp::now().as_second()).unwrap();
         play(world, WAYS[seed % WAYS.len()]);
     }
 }
 
+/// The restore is killed at each of its points, every time after both hosts were lost.
+pub fn is_survived_at_every_point(world: &World) {
+    at_every_point("restore --to pair", |number| {
+        let begun = Instant::now();
+        write_all_down(world);
+        let (master, replica) = roles(world);
+        let pair = Pair::of(world);
+        lose(world, &pair, &master);
+        lose(world, &pair, &replica);
+        let point = kill(world, &RESTORE, number);
+        if let Some(point) = &point {
+            let took = Hosts::of(world).take_writes();
+            assert!(
+                took.iter().filter(|(_, takes)| *takes).count() <= 1,
+                "{point}: {took:?}"
+            );
+            let again = world.infra(&RESTORE);
+            if again.code() != Some(0) {
+                // The killed command had come to its end, and there is a pair again.
+                again.exits(1).says("--to live");
+            }
+        }
+        world.infra(&["up", "--yes"]).exits(0).says("nothing to change");
+        assert_eq!(world.status()["app"], "endpoint");
+        world.scale(2, 1);
+        world.wait_for_more_writes(100);
+        world.nothing_was_lost(100);
+        println!(
+            "restore  {number:>3} {:<60} {:>5.1} s",
+            point.as_deref().unwrap_or("not killed"),
+            begun.elapsed().as_secs_f64()
+        );
+        point.is_some()
+    });
+}
+
+/// Stops the app, and has the log of the last second in the bucket: it is shipped with the next one.
+fn write_all_down(world: &World) {
+    world.scale(0, 0);
+    world.infra(&["backup", "now"]).exits(0);
+}
+
 fn play(world: &World, left: Left) {
     println!("the worst day, on which only the {left:?} is left");
-    world.scale(0, 0);
-    // The log of the last second is shipped with the next one.
-    world.infra(&["backup", "now"]).exits(0);
+    write_all_down(world);
     let (master, replica) = roles(world);
     let pair = Pair::of(world);
     lose(world, &pair, &master);
     // A new master would be empty, and the replica would copy that.
     world.infra(&["up", "--yes"]).exits(1).says("promote --force");
-    let whole = ["restore", "--latest", "--to", "pair", "--confirm", "demo"];
+    let whole = RESTORE;
     world.infra(&whole).exits(1).says("promote --force");
     lose(world, &pair, &replica);
     world.infra(&["up", "--yes"]).exits(1).says("--to pair");
