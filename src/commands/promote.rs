@@ -11,7 +11,8 @@ use crate::sequences::move_app::{Plan, run as run_cutover};
 
 pub async fn run(context: &Context, arguments: &Promote) -> Result<ExitCode> {
     let environment = context.environment().await?;
-    let phase = context.phase(&environment).await?;
+    let history = context.history(&environment).await?;
+    let phase = history.phase;
     let on_the_pair = phase == Some(Phase::Settled) || context.config.source.none;
     match (arguments.force, on_the_pair) {
         (true, true) => return failover::forced::run(context, &environment, arguments).await,
@@ -22,7 +23,7 @@ pub async fn run(context: &Context, arguments: &Promote) -> Result<ExitCode> {
         (false, true) => return failover::run::run(context, &environment, &arguments.confirmed).await,
         (false, false) => {}
     }
-    before::promote(context, phase, &arguments.leave.leave).await?;
+    before::promote(context, &history, &arguments.leave.leave).await?;
     let plan = Plan {
         command: Command::Promote,
         limits: Limits {

@@ -17,13 +17,14 @@ pub async fn run(context: &Context, arguments: &SwitchApp) -> Result<ExitCode> {
     if context.config.source.none {
         return first::switch(context, &environment, &arguments.confirmed).await;
     }
-    let phase = context.phase(&environment).await?;
+    let history = context.history(&environment).await?;
+    let phase = history.phase;
     if !arguments.back && first::has_lost_its_endpoint(context, &environment, phase).await? {
         return first::switch(context, &environment, &arguments.confirmed).await;
     }
     if !arguments.back {
         let leave = &arguments.leave.leave;
-        before::switch(context, &environment, phase, leave, arguments.without_rehearsal).await?;
+        before::switch(context, &environment, &history, leave, arguments.without_rehearsal).await?;
     }
     let (command, what) = if arguments.back {
         (

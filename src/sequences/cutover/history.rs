@@ -203,6 +203,13 @@ impl History {
         history
     }
 
+    /// Returns true if an app waits for the command to be run again: from the promotion on, on the way
+    /// back, while it is stopped, and while its add-ons are detached. A check that refuses would leave it there.
+    pub fn keeps_an_app_waiting(&self) -> bool {
+        let halfway = |phase| phase == Phase::Returning || phase >= Phase::Promoted;
+        self.phase.is_some_and(halfway) || self.stopped.is_some() || !self.detaching.is_empty()
+    }
+
     pub fn add(&mut self, entry: &Entry) {
         self.phase = entry.phase().or(self.phase);
         match entry {
@@ -398,6 +405,34 @@ mod tests {
         assert_eq!(history.stopped.as_ref().unwrap()["demo"], standing(2));
         history.add(&Entry::Started);
         assert_eq!(history.stopped, None);
+    }
+
+    #[test]
+    fn an_app_waits_while_it_is_detached_or_stopped_and_not_behind_a_pause() {
+        let waits = |entries: &[Entry]| History::of(entries).keeps_an_app_waiting();
+        let detaching = Entry::Detaching {
+            app: "demo".into(),
+            plan: DetachVars {
+                attachment: "REDIS".into(),
+                addon: "redis-oval-1".into(),
+                hosted: "HOSTED_REDIS".into(),
+                vars: vec!["REDIS_URL".into()],
+            },
+            maintenance_was_on: false,
+        };
+        let detached = Entry::Detached { app: "demo".into() };
+        assert!(waits(std::slice::from_ref(&detaching)));
+        assert!(!waits(&[detaching, detached]));
+        let stopping = Entry::Stopping { apps: BTreeMap::new() };
+        assert!(waits(std::slice::from_ref(&stopping)));
+        assert!(!waits(&[stopping, Entry::Started]));
+        let fenced = Entry::Fenced {
+            fence: FenceKind::Pause,
+            switch: None,
+            clients: ClientBaseline::default(),
+        };
+        assert!(!waits(&[fenced]));
+        assert!(waits(&[Entry::Returning { why: String::new() }]));
     }
 
     #[test]

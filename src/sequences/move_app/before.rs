@@ -4,11 +4,11 @@ use crate::decide::preflight::Severity;
 use crate::model::error::{Error, Result};
 use crate::sequences::check;
 use crate::sequences::context::{Context, Environment};
-use crate::sequences::cutover::Phase;
+use crate::sequences::cutover::history::History;
 use crate::sequences::rehearsal::{Record, Verdict};
 
-pub async fn promote(context: &Context, phase: Option<Phase>, leave: &[String]) -> Result<()> {
-    if has_begun(phase) {
+pub async fn promote(context: &Context, history: &History, leave: &[String]) -> Result<()> {
+    if history.keeps_an_app_waiting() {
         return Ok(());
     }
     nobody_is_left_behind(context, leave).await
@@ -17,20 +17,15 @@ pub async fn promote(context: &Context, phase: Option<Phase>, leave: &[String]) 
 pub async fn switch(
     context: &Context,
     environment: &Environment,
-    phase: Option<Phase>,
+    history: &History,
     leave: &[String],
     without_rehearsal: bool,
 ) -> Result<()> {
-    if has_begun(phase) {
+    if history.keeps_an_app_waiting() {
         return Ok(());
     }
     rehearsed(context, environment, without_rehearsal).await?;
     nobody_is_left_behind(context, leave).await
-}
-
-/// Returns true from the promotion on: then the way is forward, or the app waits in a pause.
-fn has_begun(phase: Option<Phase>) -> bool {
-    phase.is_some_and(|phase| phase >= Phase::Promoted)
 }
 
 async fn nobody_is_left_behind(context: &Context, leave: &[String]) -> Result<()> {
