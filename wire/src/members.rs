@@ -1,11 +1,23 @@
 //! The members of a key that a request may change: fields of a hash, members of a set or of a sorted
-//! set. Pure.
+//! set, entries and groups of a stream. Pure.
 //!
 //! A large key that is written all the time is copied member by member. A request that is not
 //! listed here may have changed any member of its keys.
 
 use crate::resp;
+use crate::rows;
 use crate::stream::Argument;
+
+/// The members of its keys that a request may change.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Members<'a> {
+    /// Fields, members, or the ids of entries.
+    Named(Vec<&'a [u8]>),
+    /// New entries at the end of a stream, and old ones at its beginning, which are trimmed.
+    Ends,
+    /// A group of a stream, with its consumers and pending entries.
+    Group(&'a [u8]),
+}
 
 /// Where a command has the members that it may write. Places are counted from the name, which is 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,6 +32,12 @@ enum Place {
     Behind(&'static [&'static str], usize),
     /// Behind the word FIELDS and their number, each of so many arguments.
     Fields(usize),
+    /// Those that trimming and adding at the end change.
+    Ends,
+    /// The group at this place, which stands behind the key.
+    Group(usize),
+    /// The group that XREADGROUP names, of each of its streams.
+    Reader,
 }
 
 const ROWS: &[(&str, Place)] = &[
@@ -40,17 +58,29 @@ const ROWS: &[(&str, Place)] = &[
     ("HSETNX", Place::One(2)),
     ("SADD", Place::From(2)),
     ("SREM", Place::From(2)),
+    ("XACK", Place::Group(2)),
+    ("XADD", Place::Ends),
+    ("XAUTOCLAIM", Place::Group(2)),
+    ("XCLAIM", Place::Group(2)),
+    ("XDEL", Place::From(2)),
+    ("XGROUP", Place::Group(3)),
+    ("XREADGROUP", Place::Reader),
+    ("XTRIM", Place::Ends),
     ("ZADD", Place::Behind(&["NX", "XX", "GT", "LT", "CH", "INCR"], 2)),
     ("ZINCRBY", Place::One(3)),
     ("ZREM", Place::From(2)),
 ];
 
-/// Returns the key and the members of it that a request may change; `None` if they may be any.
-pub fn of(arguments: &[Argument]) -> Option<(&[u8], Vec<&[u8]>)> {
+/// Returns the keys and the members of them that a request may change; `None` if they may be any.
+pub fn of(arguments: &[Argument]) -> Option<(&[Argument], Members<'_>)> {
     let name = arguments.first()?.bytes()?;
     let (_, place) = ROWS.iter().find(|(row, _)| name.eq_ignore_ascii_case(row.as_bytes()))?;
-    let key = arguments.get(1)?.bytes()?;
-    let members = match *place {
+    let keys = match *place {
+        Place::Group(at) => arguments.get(at - 1..at)?,
+        Place::Reader => rows::streams(arguments)?,
+        _ => arguments.get(1..=1)?,
+    };
+    let names = match *place {
         Place::One(at) => kept(arguments.get(at..=at)?, 1, 1)?,
         Place::From(at) => kept(arguments.get(at..)?, 1, 1)?,
         Place::EverySecond(at) => kept(arguments.get(at..)?, 2, 1)?,
@@ -64,15 +94,51 @@ pub fn of(arguments: &[Argument]) -> Option<(&[u8], Vec<&[u8]>)> {
             kept(rest, size, size)?
         }
         Place::Fields(size) => {
-            let mut words = arguments.iter();
-            // Keys and values may be too long to keep; the word and what follows it may not.
-            words.position(|word| word.bytes().is_some_and(|word| word.eq_ignore_ascii_case(b"FIELDS")))?;
-            let rest = words.as_slice();
-            let count: usize = resp::number(rest.first()?.bytes()?)?;
-            kept(rest.get(1..count.checked_mul(size)?.checked_add(1)?)?, size, 1)?
+            let at = behind(arguments, 2, "FIELDS")?;
+            let count: usize = resp::number(arguments.get(at)?.bytes()?)?;
+            let rest = arguments.get(at + 1..)?;
+            kept(rest.get(..count.checked_mul(size)?)?, size, 1)?
+        }
+        Place::Ends => return only_ends(arguments.get(2..)?).then_some((keys, Members::Ends)),
+        Place::Group(at) => return Some((keys, Members::Group(arguments.get(at)?.bytes()?))),
+        Place::Reader => {
+            let at = behind(arguments, 1, "GROUP")?;
+            return Some((keys, Members::Group(arguments.get(at)?.bytes()?)));
         }
     };
-    (!members.is_empty()).then_some((key, members))
+    (!names.is_empty()).then_some((keys, Members::Named(names)))
+}
+
+/// Returns the place behind this word, which stands at `first` or later. Keys and values may be too long to keep; the
+/// word may not.
+fn behind(arguments: &[Argument], first: usize, word: &str) -> Option<usize> {
+    let is_it = |argument: &Argument| {
+        argument
+            .bytes()
+            .is_some_and(|bytes| bytes.eq_ignore_ascii_case(word.as_bytes()))
+    };
+    Some(first + arguments.iter().skip(first).position(is_it)? + 1)
+}
+
+/// Returns false if options of XADD or XTRIM may change more than the ends of a stream: newer servers can
+/// remove entries from its groups too.
+fn only_ends(mut rest: &[Argument]) -> bool {
+    while let Some((first, behind)) = rest.split_first() {
+        let Some(word) = first.bytes() else { return false };
+        let values = match word.to_ascii_uppercase().as_slice() {
+            b"NOMKSTREAM" | b"KEEPREF" => 0,
+            b"LIMIT" => 1,
+            b"MAXLEN" | b"MINID" => match behind.first().and_then(Argument::bytes) {
+                Some(b"~" | b"=") => 2,
+                _ => 1,
+            },
+            // The id, which only XADD has: fields and values follow it.
+            [b'*'] | [b'0'..=b'9', ..] => return true,
+            _ => return false,
+        };
+        rest = behind.get(values..).unwrap_or_default();
+    }
+    true
 }
 
 fn is_one(word: &[u8], options: &[&str]) -> bool {
@@ -90,64 +156,4 @@ fn kept(arguments: &[Argument], size: usize, place: usize) -> Option<Vec<&[u8]>>
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn of_words(words: &str) -> Option<String> {
-        let arguments: Vec<Argument> = words.split(' ').map(|word| Argument::Kept(word.into())).collect();
-        let (key, members) = of(&arguments)?;
-        assert_eq!(key, b"key");
-        let members = members.into_iter().map(String::from_utf8_lossy);
-        Some(members.collect::<Vec<_>>().join(" "))
-    }
-
-    #[test]
-    fn members_are_found_where_each_command_has_them() {
-        for (words, members) in [
-            ("hset key a 1 b 2", "a b"),
-            ("HMSET key a 1", "a"),
-            ("HSETNX key a 1", "a"),
-            ("HINCRBY key a 5", "a"),
-            ("HINCRBYFLOAT key a 5", "a"),
-            ("HDEL key a b", "a b"),
-            ("HEXPIRE key 10 NX FIELDS 2 a b", "a b"),
-            ("HPEXPIREAT key 10 FIELDS 1 a", "a"),
-            ("HPERSIST key FIELDS 1 a", "a"),
-            ("HGETDEL key FIELDS 1 a", "a"),
-            ("HGETEX key EX 5 FIELDS 1 a", "a"),
-            ("HSETEX key FNX EX 5 FIELDS 2 a 1 b FIELDS", "a b"),
-            ("SADD key a b", "a b"),
-            ("SREM key a", "a"),
-            ("ZADD key 1 a 2 b", "a b"),
-            ("ZADD key NX CH 1 a", "a"),
-            ("ZINCRBY key 1 a", "a"),
-            ("ZREM key a b", "a b"),
-            ("GEOADD key XX 1 2 a 3 4 b", "a b"),
-        ] {
-            assert_eq!(of_words(words).as_deref(), Some(members), "{words}");
-        }
-    }
-
-    #[test]
-    fn members_that_a_request_does_not_name_may_be_any() {
-        for words in [
-            "SPOP key",
-            "ZPOPMIN key",
-            "DEL key",
-            "SDIFFSTORE key a b",
-            "EXPIRE key 5",
-            "HSET key",
-            "HEXPIRE key 10 FIELDS 3 a b",
-            "HEXPIRE key 10 FIELDS x a",
-            "ZADD key NX",
-            "HGETDEL key",
-        ] {
-            assert_eq!(of_words(words), None, "{words}");
-        }
-        let kept = |word: &str| Argument::Kept(word.into());
-        let long = [kept("HSET"), kept("key"), Argument::Skipped(1 << 20), kept("1")];
-        assert_eq!(of(&long), None);
-        let value = [kept("HSET"), kept("key"), kept("a"), Argument::Skipped(1 << 20)];
-        assert_eq!(of(&value).map(|(_, members)| members), Some(vec![&b"a"[..]]));
-    }
-}
+mod tests;

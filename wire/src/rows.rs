@@ -174,11 +174,7 @@ pub(crate) fn keys(keys: Keys, arguments: &[Argument]) -> Option<Vec<Touched>> {
             let end = place.checked_add(count)?;
             (end < arguments.len()).then(|| selected((place + 1..=end).map(|at| arguments.get(at))))?
         }
-        Keys::Streams => {
-            let first = first_stream(arguments)?;
-            let count = arguments.len().checked_sub(first)? / 2;
-            selected((first..first + count).map(|at| arguments.get(at)))
-        }
+        Keys::Streams => selected(streams(arguments)?.iter().map(Some)),
         Keys::Moved => moved(arguments),
         Keys::Copied => copied(arguments),
         Keys::Stored => stored(arguments),
@@ -229,6 +225,12 @@ fn copied(arguments: &[Argument]) -> Option<Vec<Touched>> {
         Some(at) => Place::Database(arguments.get(at).and_then(number)?),
     };
     Some(vec![touched(place, arguments.get(2))?])
+}
+
+/// Returns the streams of XREADGROUP. Each has an id behind them.
+pub(crate) fn streams(arguments: &[Argument]) -> Option<&[Argument]> {
+    let both = arguments.get(first_stream(arguments)?..)?;
+    both.get(..both.len() / 2)
 }
 
 /// Returns the position of the first stream of XREADGROUP. A group may be named as the word that stands

@@ -8,6 +8,7 @@ use super::source::text_of;
 use super::target::{Refused, Target};
 use anyhow::Result;
 use redis::Value;
+use wire::reply::integer;
 
 /// Parts are sent once they have this many bytes.
 const MOST_BYTES: usize = 1 << 20;
@@ -39,7 +40,12 @@ impl Target {
     /// Adds a part to the value that is being built.
     pub fn add_part(&mut self, part: &Part) -> Result<()> {
         let name = self.name(0);
-        self.link.add(&part.words(&name));
+        self.add_part_to(&name, part)
+    }
+
+    /// Adds a part to a key of the selected database. [`Target::accepted`] tells what came of it.
+    pub fn add_part_to(&mut self, key: &[u8], part: &Part) -> Result<()> {
+        self.link.add(&part.words(key));
         self.building.parts += 1;
         if self.link.batched() >= MOST_BYTES || self.building.parts >= MOST_PARTS {
             self.take_parts()?;
@@ -50,11 +56,36 @@ impl Target {
     fn take_parts(&mut self) -> Result<()> {
         self.building.parts = 0;
         for answer in self.link.answers()? {
-            if let Value::ServerError(_) = answer {
-                self.building.refused.get_or_insert_with(|| text_of(&answer));
+            match answer {
+                Value::ServerError(_) => {
+                    self.building.refused.get_or_insert_with(|| text_of(&answer));
+                }
+                // Only a claim is answered by what it found.
+                Value::Array(found) if found.is_empty() => self.building.lacks_a_claim = true,
+                _ => {}
             }
         }
         Ok(())
+    }
+
+    /// Returns true if a pending entry was claimed that its stream does not have.
+    pub fn lacks_a_claim(&mut self) -> Result<bool> {
+        self.take_parts()?;
+        Ok(self.building.lacks_a_claim)
+    }
+
+    /// Returns true if the target took every part since the last time that this was asked.
+    pub fn accepted(&mut self) -> Result<bool> {
+        self.take_parts()?;
+        let lacks = std::mem::take(&mut self.building.lacks_a_claim);
+        Ok(self.building.refused.take().is_none() && !lacks)
+    }
+
+    /// Removes elements by a part of which the target says how many there were. Returns `None` if it refuses that.
+    pub fn remove_by(&mut self, key: &[u8], part: &Part) -> Result<Option<u64>> {
+        self.take_parts()?;
+        let removed = integer(&self.link.ask(&part.words(key))?);
+        Ok(removed.and_then(|removed| u64::try_from(removed).ok()))
     }
 
     /// Gives the key the value that was built. Returns the target's words if it refused a part.
@@ -109,6 +140,7 @@ impl Target {
     pub fn give_up(&mut self) -> Result<()> {
         self.take_parts()?;
         self.building.refused = None;
+        self.building.lacks_a_claim = false;
         let name = self.name(0);
         self.delete(&[name])?;
         Ok(())

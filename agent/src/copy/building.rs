@@ -18,6 +18,8 @@ pub struct Building {
     pub parts: usize,
     /// The target's words about the first part that it refused.
     pub refused: Option<String>,
+    /// A pending entry was claimed, and its stream has no such entry.
+    pub lacks_a_claim: bool,
 }
 
 /// Returns a beginning of names that nobody else has.

@@ -1,11 +1,13 @@
-//! Copies written members of a large key into the target's key, which has all others.
+//! Copies written members of a large key into the target's key, which has all others. A stream is
+//! brought up to date by [`Followed`].
 //!
 //! This is right because the watch follows the key since before it was read whole: a member that is
 //! not marked is the same on both sides. Each member is read after its mark is gone, so that a write
 //! in between marks it again. Anything that does not fit marks the whole key.
 
 use super::kind::Kind;
-use super::parts::{LONGEST, Part, field_ends};
+use super::parts::{Followed, Held, LONGEST, Part, Trouble, field_ends};
+use super::watch::Members;
 use super::work::Sweep;
 use crate::record::SweepReport;
 use anyhow::Result;
@@ -28,7 +30,7 @@ impl Sweep<'_> {
         &mut self,
         database: u32,
         key: &[u8],
-        members: &[Vec<u8>],
+        members: &Members,
         report: &mut SweepReport,
     ) -> Result<bool> {
         if members.is_empty() {
@@ -39,13 +41,21 @@ impl Sweep<'_> {
         }
         let sent = self.target.flush()?;
         self.judge(sent, report);
+        let held = self.remembered.take_held(database, key);
         // The target's key is no copy of one reading any more.
         self.remembered.forget(database, key);
         let named = text_lossy(&self.source.ask(&[b"TYPE", key])?).unwrap_or_default();
         let Some(kind) = Kind::named(&named) else {
             return Ok(false);
         };
-        for members in members.chunks(STEP) {
+        if kind == Kind::Stream {
+            return match held {
+                Some(held) => self.entries(database, key, held, members, report),
+                None => Ok(false),
+            };
+        }
+        let names: Vec<Vec<u8>> = members.names.iter().cloned().collect();
+        for members in names.chunks(STEP) {
             let Some(changes) = self.changes(kind, key, members)? else {
                 return Ok(false);
             };
@@ -60,6 +70,50 @@ impl Sweep<'_> {
             status.bytes += read;
         }
         Ok(true)
+    }
+
+    /// Copies written entries and groups of a stream. Returns false if the whole stream has to be copied.
+    fn entries(
+        &mut self,
+        database: u32,
+        key: &[u8],
+        held: Held,
+        members: &Members,
+        report: &mut SweepReport,
+    ) -> Result<bool> {
+        self.target.select(database)?;
+        let mut followed = Followed {
+            source: self.source,
+            target: self.target,
+            key,
+            held,
+        };
+        let brought = followed.bring(members);
+        let held = followed.held;
+        match brought {
+            Ok(Some(brought)) => {
+                if !brought.fits && !self.is_marked_again(database, key) {
+                    return Ok(false);
+                }
+                self.remembered.hold(database, key, held);
+                report.members += brought.members;
+                self.shared.lock().bytes += brought.bytes;
+                Ok(true)
+            }
+            Ok(None) | Err(Trouble::Moved | Trouble::OtherType | Trouble::Refused(_)) => {
+                // Answers that were not read would be taken for those to what is asked next.
+                self.target.accepted()?;
+                Ok(false)
+            }
+            Err(Trouble::Broken(error)) => Err(error),
+        }
+    }
+
+    /// Returns true if members of the key are marked, once all that the source ran up to now is read.
+    fn is_marked_again(&self, database: u32, key: &[u8]) -> bool {
+        let key = (database, key.to_vec());
+        self.watch
+            .is_some_and(|watch| watch.barrier().is_ok() && watch.with_members().contains(&key))
     }
 
     /// Reads members; `None` if the source does not give them.

@@ -1,7 +1,7 @@
 //! A digest of each key as it was written to the target. A key that is still the same is not written again:
 //! every sweep would fill the master's log otherwise.
 
-use super::parts::Digest;
+use super::parts::{Digest, Held};
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
 
@@ -26,6 +26,8 @@ pub struct Remembered {
     /// The name goes into both hashes, so that two keys with one hash are taken for changed.
     names: RandomState,
     contents: RandomState,
+    /// Large streams that are followed by their entries.
+    streams: HashMap<(u32, Vec<u8>), Held>,
     /// The functions that the target got.
     pub functions: Option<Vec<u8>>,
 }
@@ -66,6 +68,7 @@ impl Remembered {
 
     /// As `wrote`, by the digest of the value.
     pub fn note(&mut self, database: u32, key: &[u8], digest: u64, expires: Option<i64>) {
+        self.take_held(database, key);
         let name = self.names.hash_one((database, key));
         if self.values.len() >= MOST && !self.values.contains_key(&name) {
             return;
@@ -75,8 +78,23 @@ impl Remembered {
         self.values.insert(name, Value { digest, expires });
     }
 
+    /// Notes what the target has of a stream, until it gets another value.
+    pub fn hold(&mut self, database: u32, key: &[u8], held: Held) {
+        self.streams.insert((database, key.to_vec()), held);
+    }
+
+    /// Returns what the target has of a stream, and forgets it.
+    pub fn take_held(&mut self, database: u32, key: &[u8]) -> Option<Held> {
+        // A list of all keys must not be slowed down by the few that are streams.
+        if self.streams.is_empty() {
+            return None;
+        }
+        self.streams.remove(&(database, key.to_vec()))
+    }
+
     /// Forgets a key before it is written: the answer may never come.
     pub fn forget(&mut self, database: u32, key: &[u8]) {
+        self.take_held(database, key);
         self.values.remove(&self.names.hash_one((database, key)));
     }
 }

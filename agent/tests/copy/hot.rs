@@ -11,7 +11,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 /// Members of each large key. Their names are long enough to make it larger than a megabyte.
 const MEMBERS: u64 = 9000;
-const MARKED: Request = Request {
+pub const MARKED: Request = Request {
     wish: Wish::Marked,
     record: false,
     hold: Duration::ZERO,
@@ -41,7 +41,7 @@ fn fill(connection: &mut Connection) {
 }
 
 /// Ends the app of a test, also if the test fails.
-struct EndsLater<'a>(&'a AtomicBool);
+pub struct EndsLater<'a>(pub &'a AtomicBool);
 
 impl Drop for EndsLater<'_> {
     fn drop(&mut self) {
@@ -50,7 +50,7 @@ impl Drop for EndsLater<'_> {
 }
 
 /// Returns how often a command ran.
-fn calls(redis: &Redis, name: &str) -> u64 {
+pub fn calls(redis: &Redis, name: &str) -> u64 {
     let text = redis.text(&["INFO", "commandstats"]);
     let line = text
         .lines()
@@ -133,16 +133,26 @@ fn large_keys_that_are_written_all_the_time_are_followed_by_their_members() {
 }
 
 /// Random numbers that a seed repeats.
-struct Dice(u64);
+pub struct Dice(pub u64);
 
 impl Dice {
-    fn roll(&mut self, sides: u64) -> u64 {
+    pub fn roll(&mut self, sides: u64) -> u64 {
         self.0 = self
             .0
             .wrapping_mul(6_364_136_223_846_793_005)
             .wrapping_add(1_442_695_040_888_963_407);
         (self.0 >> 33) % sides
     }
+}
+
+/// Returns random numbers, their seed, and how many rounds a test has: `HOT_SEED` repeats a run, `HOT_ROUNDS` makes it
+/// longer.
+pub fn seeded() -> (Dice, u64, u64) {
+    let read = |name: &str| std::env::var(name).ok().map(|text| text.parse::<u64>().unwrap());
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap();
+    let seed = read("HOT_SEED").unwrap_or(now.subsec_nanos().into());
+    eprintln!("HOT_SEED={seed}");
+    (Dice(seed), seed, read("HOT_ROUNDS").unwrap_or(8))
 }
 
 /// Returns a random write to one of the large keys. One in some hundred may change any member of it.
@@ -176,17 +186,12 @@ fn write(dice: &mut Dice) -> Vec<String> {
     text.split(' ').map(str::to_owned).collect()
 }
 
-/// `HOT_SEED` repeats a run, `HOT_ROUNDS` makes it longer.
 #[test]
 fn after_random_writes_to_members_and_a_barrier_both_sides_are_the_same() {
-    let read = |name: &str| std::env::var(name).ok().map(|text| text.parse::<u64>().unwrap());
-    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap();
-    let seed = read("HOT_SEED").unwrap_or(now.subsec_nanos().into());
-    eprintln!("HOT_SEED={seed}");
-    let mut dice = Dice(seed);
+    let (mut dice, seed, rounds) = seeded();
     let (source, target, copying) = followed(Engine::Redis8);
     let mut app = source.connection();
-    for round in 0..read("HOT_ROUNDS").unwrap_or(8) {
+    for round in 0..rounds {
         for _ in 0..dice.roll(400) {
             let words = write(&mut dice);
             let mut command = cmd(&words[0]);

@@ -13,6 +13,7 @@ mod large;
 mod random;
 mod relay;
 mod rig;
+mod streams;
 mod templates;
 mod values;
 mod watching;

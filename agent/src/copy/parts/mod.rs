@@ -3,16 +3,20 @@
 //!
 //! A value that changed while it was read is read anew. What shows a change is cheap: type, length
 //! and expiry before and after, the watch's mark, and, if nothing watches and the key was used
-//! meanwhile, a second reading. A hash or a set whose members are marked one by one is not read anew
-//! for them: they are copied after it.
+//! meanwhile, a second reading. A hash, a set or a stream whose members are marked one by one is not read
+//! anew for them: they are copied after it.
 
+mod followed;
+mod ids;
 mod part;
 mod reading;
 mod streams;
 mod windows;
 
+pub use followed::Followed;
 pub use part::{Digest, Part};
-pub use windows::{LONGEST, all_bytes, field_ends, scored};
+pub use streams::Held;
+pub use windows::{LONGEST, Trouble, all_bytes, field_ends, scored};
 
 use super::kind::Kind;
 use super::reads::Shape;
@@ -21,7 +25,7 @@ use super::source::Source;
 use super::target::Target;
 use super::watch::Watch;
 use std::time::Instant;
-use windows::{Outcome, Trouble};
+use windows::Outcome;
 
 /// How often a value that changes all the time is read. The last reading stands, and the next sweep
 /// copies the key again.
@@ -92,7 +96,7 @@ impl Large<'_> {
                 return Ok(Copied::Gone);
             };
             let by_members = self.is_followed(&before);
-            let digest = match self.build(&before) {
+            let (digest, held) = match self.build(&before) {
                 // It vanished, or is another one by now.
                 Err(Trouble::Moved) if reading < READINGS => {
                     self.target.give_up()?;
@@ -102,9 +106,9 @@ impl Large<'_> {
                     self.target.give_up()?;
                     return Err(trouble);
                 }
-                Ok(digest) => digest,
+                Ok(built) => built,
             };
-            let changed = self.changed(&before, digest, begun, by_members)?;
+            let changed = self.changed(&before, digest, begun, by_members)? || self.target.lacks_a_claim()?;
             if changed && reading < READINGS {
                 self.target.give_up()?;
                 continue;
@@ -118,6 +122,9 @@ impl Large<'_> {
                 return Ok(Copied::Unsettled);
             }
             self.remembered.note(self.database, self.key, digest, before.expires);
+            if let Some(held) = held.filter(|_| by_members) {
+                self.remembered.hold(self.database, self.key, held);
+            }
             return Ok(Copied::Written);
         }
         Ok(Copied::Unsettled)
@@ -134,17 +141,17 @@ impl Large<'_> {
         Ok(digest.finish())
     }
 
-    /// Reads the value into a temporary key.
-    fn build(&mut self, shape: &Shape) -> Outcome<u64> {
+    /// Reads the value into a temporary key. Returns its digest, and what the target has then of a stream.
+    fn build(&mut self, shape: &Shape) -> Outcome<(u64, Option<Held>)> {
         let mut digest = self.remembered.digest();
         let (kind, size) = (kind(shape)?, (shape.size, shape.length));
         let target = &mut *self.target;
         target.begin(self.database)?;
-        reading::read(self.source, self.key, kind, size, &mut |part| {
+        let held = reading::read(self.source, self.key, kind, size, &mut |part| {
             digest.add(&part);
             target.add_part(&part)
         })?;
-        Ok(digest.finish())
+        Ok((digest.finish(), held))
     }
 
     /// Takes the mark off the key. Returns true if it had one.
@@ -155,7 +162,10 @@ impl Large<'_> {
     /// Has the watch mark members of the key from now on, if that is enough. Returns true if it does. A key that
     /// ends is not followed so: it could end and begin anew without a request that says so.
     fn is_followed(&self, shape: &Shape) -> bool {
-        let has_members = matches!(Kind::named(&shape.kind), Some(Kind::Hash | Kind::Set | Kind::SortedSet));
+        let has_members = matches!(
+            Kind::named(&shape.kind),
+            Some(Kind::Hash | Kind::Set | Kind::SortedSet | Kind::Stream)
+        );
         let Some(watch) = self.watch else { return false };
         if has_members && shape.expires.is_none() {
             return watch.follow(self.database, self.key);

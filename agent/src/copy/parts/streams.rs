@@ -3,49 +3,54 @@
 //! An entry may be pending although it was deleted. Only an entry that exists can be claimed, so the
 //! target gets one for each such id, which is deleted again at the end.
 
+use super::ids::Id;
 use super::part::Part;
 use super::windows::{Outcome, Take, Trouble, Windows, refusal};
 use redis::Value;
 use std::collections::{BTreeSet, HashMap};
-use std::fmt;
 use wire::reply::{array, bytes, integer, pairs};
 
 /// Pending entries that are read at once.
 const PENDING: usize = 1000;
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Id(u64, u64);
-
-impl Id {
-    fn read(text: &[u8]) -> Option<Id> {
-        let (time, number) = std::str::from_utf8(text).ok()?.split_once('-')?;
-        Some(Id(time.parse().ok()?, number.parse().ok()?))
-    }
-
-    fn next(self) -> Option<Id> {
-        match self.1.checked_add(1) {
-            Some(number) => Some(Id(self.0, number)),
-            None => Some(Id(self.0.checked_add(1)?, 0)),
-        }
-    }
-
-    fn bytes(self) -> Vec<u8> {
-        self.to_string().into_bytes()
-    }
-}
-
-impl fmt::Display for Id {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}-{}", self.0, self.1)
-    }
-}
-
-struct Group {
-    name: Vec<u8>,
+/// A group, without its consumers and pending entries.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Group {
+    pub name: Vec<u8>,
     last_delivered: Vec<u8>,
     /// `None` if the source does not know it.
     entries_read: Option<i64>,
-    has_pending: bool,
+    consumers: Option<i64>,
+    pub pending: Option<i64>,
+}
+
+impl Group {
+    fn has_pending(&self) -> bool {
+        self.pending != Some(0)
+    }
+}
+
+/// A stream at one moment, without its entries and groups.
+#[derive(Debug)]
+pub struct Info {
+    pub last: Id,
+    pub length: u64,
+    pub first: Option<Id>,
+    added: Option<Vec<u8>>,
+    /// The highest id that was deleted; `None` before Redis 7.
+    pub deleted: Option<Id>,
+}
+
+/// The stream that the target has.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Held {
+    /// The last id, of an entry or of one that was deleted.
+    pub last: Id,
+    pub length: u64,
+    /// Groups as they were before their pending entries were read.
+    pub groups: HashMap<Vec<u8>, Group>,
+    /// Entries that the source is asked for at once.
+    pub window: u64,
 }
 
 /// An entry that was delivered and not acknowledged.
@@ -57,18 +62,20 @@ struct Pending {
     count: i64,
 }
 
-pub fn read(windows: &mut Windows, take: Take) -> Outcome<()> {
-    let stream = named(windows.one(&[b"XINFO", b"STREAM"], &[])?)?;
+pub fn read(windows: &mut Windows, take: Take) -> Outcome<Held> {
+    // The groups come first: none of them has read an entry behind the last id then.
     let groups = groups(windows)?;
+    let stream = info(windows)?;
+    let last = stream.last;
     let mut deleted = BTreeSet::new();
-    for group in groups.iter().filter(|group| group.has_pending) {
-        windows.pending(&group.name, &mut |windows, page| {
+    for group in groups.iter().filter(|group| group.has_pending()) {
+        windows.pending(&group.name, last, &mut |windows, page| {
             let ids = page.iter().map(|pending| pending.id).collect::<Vec<_>>();
             deleted.extend(windows.missing(&ids)?);
             Ok(())
         })?;
     }
-    let first = windows.entries(&deleted, take)?;
+    let (first, length) = windows.entries(Id::default(), last, &deleted, take)?;
     if first.is_none() && deleted.is_empty() {
         // Only a group makes a stream without an entry.
         let group = b"infra".to_vec();
@@ -76,12 +83,23 @@ pub fn read(windows: &mut Windows, take: Take) -> Outcome<()> {
         take(Part::in_order(&[b"XGROUP", b"CREATE"], made))?;
         take(Part::in_order(&[b"XGROUP", b"DESTROY"], vec![group]))?;
     }
-    for group in groups {
-        windows.group(&group, take)?;
+    for group in &groups {
+        windows.group(group, last, take)?;
     }
     remove(&deleted, first, take)?;
     // The counters come last: everything before changes them.
-    Ok(take(Part::in_order(&[b"XSETID"], counters(&stream)?))?)
+    take(counters(&stream, length))?;
+    Ok(Held {
+        last,
+        length,
+        groups: by_name(groups),
+        window: windows.usual,
+    })
+}
+
+pub fn by_name(groups: Vec<Group>) -> HashMap<Vec<u8>, Group> {
+    let groups = groups.into_iter();
+    groups.map(|group| (group.name.clone(), group)).collect()
 }
 
 /// Removes what only held the place of deleted entries. A stream remembers the highest id that was deleted, and no counter takes that back; what
@@ -90,46 +108,66 @@ fn remove(deleted: &BTreeSet<Id>, first: Option<Id>, take: Take) -> Outcome<()> 
     if deleted.is_empty() {
         return Ok(());
     }
-    let trim = match first {
-        Some(first) => vec![b"MINID".to_vec(), first.bytes()],
-        None => vec![b"MAXLEN".to_vec(), b"0".to_vec()],
-    };
-    take(Part::in_order(&[b"XTRIM"], trim))?;
+    take(trim(first))?;
     for id in deleted.iter().filter(|id| first.is_some_and(|first| **id > first)) {
         take(Part::in_order(&[b"XDEL"], vec![id.bytes()]))?;
     }
     Ok(())
 }
 
-fn counters(stream: &HashMap<String, Value>) -> Outcome<Vec<Vec<u8>>> {
-    let field = |name: &str| stream.get(name).cloned().and_then(bytes);
-    let last = field("last-generated-id").ok_or(Trouble::Moved)?;
+/// Removes all entries before the first one.
+pub fn trim(first: Option<Id>) -> Part {
+    let words = match first {
+        Some(first) => vec![b"MINID".to_vec(), first.bytes()],
+        None => vec![b"MAXLEN".to_vec(), b"0".to_vec()],
+    };
+    Part::in_order(&[b"XTRIM"], words)
+}
+
+/// Sets the counters of a stream. The target has so many entries, and takes no lower number of those that were added.
+pub fn counters(stream: &Info, length: u64) -> Part {
     // Before Redis 7 nobody counted; an engine that loads such a stream counts what is there.
-    let added = field("entries-added")
-        .or_else(|| field("length"))
-        .ok_or(Trouble::Moved)?;
-    let deleted = field("max-deleted-entry-id").unwrap_or_else(|| b"0-0".to_vec());
-    Ok(vec![
-        last,
+    let there = || stream.length.max(length).to_string().into_bytes();
+    let added = stream.added.clone().unwrap_or_else(there);
+    let words = vec![
+        stream.last.bytes(),
         b"ENTRIESADDED".to_vec(),
         added,
         b"MAXDELETEDID".to_vec(),
+        stream.deleted.unwrap_or_default().bytes(),
+    ];
+    Part::in_order(&[b"XSETID"], words)
+}
+
+pub fn info(windows: &mut Windows) -> Outcome<Info> {
+    let mut stream = named(windows.one(&[b"XINFO", b"STREAM"], &[])?)?;
+    let mut field = |name: &str| stream.remove(name);
+    let mut id = |name: &str| Id::read(&field(name).and_then(bytes)?);
+    let (last, deleted) = (id("last-generated-id"), id("max-deleted-entry-id"));
+    let length = field("length").as_ref().and_then(integer);
+    Ok(Info {
+        last: last.ok_or(Trouble::Moved)?,
+        length: length
+            .and_then(|length| u64::try_from(length).ok())
+            .ok_or(Trouble::Moved)?,
+        first: field("first-entry").and_then(entry_of).map(|(id, _)| id),
+        added: field("entries-added").and_then(bytes),
         deleted,
-    ])
+    })
 }
 
 fn named(answer: Value) -> Outcome<HashMap<String, Value>> {
     pairs(answer).ok_or(Trouble::Moved)
 }
 
-fn groups(windows: &mut Windows) -> Outcome<Vec<Group>> {
+pub fn groups(windows: &mut Windows) -> Outcome<Vec<Group>> {
     let answer = array(windows.one(&[b"XINFO", b"GROUPS"], &[])?).ok_or(Trouble::Moved)?;
     let mut groups = Vec::new();
     for group in answer {
         let mut group = named(group)?;
         let mut field = |name: &str| group.remove(name);
-        let entries_read = field("entries-read").as_ref().and_then(integer);
-        let pending = field("pending").as_ref().and_then(integer);
+        let mut number = |name: &str| field(name).as_ref().and_then(integer);
+        let (entries_read, consumers, pending) = (number("entries-read"), number("consumers"), number("pending"));
         let (Some(name), Some(last_delivered)) = (
             field("name").and_then(bytes),
             field("last-delivered-id").and_then(bytes),
@@ -140,7 +178,8 @@ fn groups(windows: &mut Windows) -> Outcome<Vec<Group>> {
             name,
             last_delivered,
             entries_read,
-            has_pending: pending != Some(0),
+            consumers,
+            pending,
         });
     }
     Ok(groups)
@@ -161,17 +200,18 @@ impl Windows<'_> {
         }
     }
 
-    /// Reads all entries, and puts one in the place of each deleted id. Returns the first id that has an entry.
-    fn entries(&mut self, deleted: &BTreeSet<Id>, take: Take) -> Outcome<Option<Id>> {
+    /// Reads all entries between two ids, and puts one in the place of each deleted id. Returns the first id that
+    /// has an entry, and how many have one.
+    pub fn entries(&mut self, begin: Id, end: Id, deleted: &BTreeSet<Id>, take: Take) -> Outcome<(Option<Id>, u64)> {
         let mut missing = deleted.iter().copied().peekable();
         let place_holder = |id: Id| Part::in_order(&[b"XADD"], vec![id.bytes(), b"deleted".to_vec(), Vec::new()]);
-        let mut from = Some(Id::default());
-        let mut first = None;
-        while let Some(start) = from {
+        let mut from = Some(begin);
+        let (mut first, mut length) = (None, 0);
+        while let Some(start) = from.filter(|start| *start <= end) {
             let key = self.key;
             let answer = self.ask(&|count| {
                 let count = count.to_string().into_bytes();
-                let words = [b"XRANGE".to_vec(), key.to_vec(), start.bytes(), b"+".to_vec()];
+                let words = [b"XRANGE".to_vec(), key.to_vec(), start.bytes(), end.bytes()];
                 words.into_iter().chain([b"COUNT".to_vec(), count]).collect()
             })?;
             let mut parts = Vec::new();
@@ -183,6 +223,7 @@ impl Windows<'_> {
                 }
                 last = Some(id);
                 first.get_or_insert(id);
+                length += 1;
                 arguments.insert(0, id.bytes());
                 parts.push(Part::in_order(&[b"XADD"], arguments));
             }
@@ -192,11 +233,11 @@ impl Windows<'_> {
         for id in missing {
             take(place_holder(id))?;
         }
-        Ok(first)
+        Ok((first, length))
     }
 
     /// Returns those of the ids that have no entry.
-    fn missing(&mut self, ids: &[Id]) -> Outcome<Vec<Id>> {
+    pub fn missing(&mut self, ids: &[Id]) -> Outcome<Vec<Id>> {
         let answers = self
             .source
             .entries(self.key, &ids.iter().map(|id| id.bytes()).collect::<Vec<_>>())?;
@@ -209,7 +250,8 @@ impl Windows<'_> {
         Ok(missing)
     }
 
-    fn group(&mut self, group: &Group, take: Take) -> Outcome<()> {
+    /// Reads a group with its consumers, and its pending entries up to an id.
+    pub fn group(&mut self, group: &Group, last: Id, take: Take) -> Outcome<()> {
         let name = &group.name;
         let read = group.entries_read.unwrap_or(-1).to_string().into_bytes();
         let words = vec![
@@ -225,17 +267,22 @@ impl Windows<'_> {
             let words = vec![name.clone(), consumer];
             take(Part::in_order(&[b"XGROUP", b"CREATECONSUMER"], words))?;
         }
-        if !group.has_pending {
+        if !group.has_pending() {
             return Ok(());
         }
-        self.pending(name, &mut |windows, page| {
+        self.pending(name, last, &mut |windows, page| {
             let claims = page.iter().map(|pending| claim(name, pending)).collect();
             windows.give(claims, take)
         })
     }
 
-    /// Hands over all pending entries of a group, page by page.
-    fn pending(&mut self, group: &[u8], take: &mut dyn FnMut(&mut Self, &[Pending]) -> Outcome<()>) -> Outcome<()> {
+    /// Hands over the pending entries of a group up to an id, page by page.
+    fn pending(
+        &mut self,
+        group: &[u8],
+        last: Id,
+        take: &mut dyn FnMut(&mut Self, &[Pending]) -> Outcome<()>,
+    ) -> Outcome<()> {
         let mut from = Some(Id::default());
         while let Some(start) = from {
             let now = self
@@ -243,7 +290,10 @@ impl Windows<'_> {
                 .clock()?
                 .ok_or_else(|| Trouble::Refused("the source does not say its time".into()))?;
             let count = PENDING.to_string();
-            let answer = self.one(&[b"XPENDING"], &[group, &start.bytes(), b"+", count.as_bytes()])?;
+            let answer = self.one(
+                &[b"XPENDING"],
+                &[group, &start.bytes(), &last.bytes(), count.as_bytes()],
+            )?;
             let page = array(answer).ok_or(Trouble::Moved)?;
             let page: Vec<Pending> = page.into_iter().filter_map(|entry| pending_of(entry, now)).collect();
             take(self, &page)?;
@@ -295,15 +345,6 @@ fn claim(group: &[u8], pending: &Pending) -> Part {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn an_id_has_the_next_one_until_the_last() {
-        assert_eq!(Id::read(b"5-7"), Some(Id(5, 7)));
-        assert_eq!(Id::read(b"5"), None);
-        assert_eq!(Id(5, 7).next(), Some(Id(5, 8)));
-        assert_eq!(Id(5, u64::MAX).next(), Some(Id(6, 0)));
-        assert_eq!(Id(u64::MAX, u64::MAX).next(), None);
-    }
 
     #[test]
     fn the_time_of_a_claim_is_no_part_of_its_digest() {

@@ -68,7 +68,9 @@ pub struct Windows<'a> {
     pub key: &'a [u8],
     /// Elements that are asked for at once.
     pub count: u64,
-    usual: u64,
+    pub usual: u64,
+    /// Bytes that were read.
+    pub read: u64,
 }
 
 impl<'a> Windows<'a> {
@@ -79,11 +81,17 @@ impl<'a> Windows<'a> {
             0 => UNKNOWN,
             each => (WINDOW / each).clamp(1, MOST),
         };
+        Windows::of(source, key, count)
+    }
+
+    /// Begins to read a key, so many elements at once.
+    pub fn of(source: &'a mut Source, key: &'a [u8], count: u64) -> Windows<'a> {
         Windows {
             source,
             key,
             count,
             usual: count,
+            read: 0,
         }
     }
 
@@ -117,6 +125,7 @@ impl<'a> Windows<'a> {
             read += part.bytes();
             take(part)?;
         }
+        self.read += read;
         Ok(self.source.rest(read)?)
     }
 

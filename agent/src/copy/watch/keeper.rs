@@ -3,6 +3,7 @@
 use super::barrier::{Barrier, Prober};
 use super::line::{Line, Shared};
 use super::marks::Token;
+use super::members::Members;
 use crate::copy::link::Link;
 use crate::copy::login::Login;
 use crate::record::{RecordedKey, WatchReport};
@@ -158,7 +159,7 @@ impl Watch {
     }
 
     /// Takes the marked members of a key.
-    pub fn members(&self, key: &Key) -> Vec<Vec<u8>> {
+    pub fn members(&self, key: &Key) -> Members {
         self.shared.lock().members(key)
     }
 

@@ -1,5 +1,6 @@
 //! The keys that were written and not yet copied again, and what is known of all that was read.
 
+use super::members::Members;
 use crate::record::{RecordedKey, WatchKind, WatchReport};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -37,18 +38,6 @@ impl Keys {
 
     fn clear(&mut self) {
         *self = Keys::default();
-    }
-}
-
-/// The marked members of a key.
-#[derive(Debug, Default)]
-struct Members {
-    names: HashSet<Vec<u8>>,
-}
-
-impl Members {
-    fn bytes(&self) -> usize {
-        self.names.iter().map(Vec::len).sum()
     }
 }
 
@@ -233,7 +222,7 @@ impl Marks {
         for key in keys {
             self.note(&key);
             match &members {
-                Some((name, members)) if *name == key.1.as_slice() && self.mark_members(&key, members) => {}
+                Some((names, members)) if has(names, &key.1) && self.mark_members(&key, members) => {}
                 _ => self.mark_whole(key),
             }
         }
@@ -261,16 +250,12 @@ impl Marks {
     }
 
     /// Returns false if the whole key has to be marked.
-    fn mark_members(&mut self, key: &Key, members: &[&[u8]]) -> bool {
+    fn mark_members(&mut self, key: &Key, members: &members::Members) -> bool {
         let Some(followed) = self.followed.get_mut(key) else {
             return false;
         };
-        for member in members {
-            if followed.names.insert(member.to_vec()) {
-                self.member_bytes += member.len();
-            }
-        }
-        followed.names.len() <= MOST_MEMBERS && self.member_bytes <= MOST_BYTES
+        self.member_bytes += followed.add(members);
+        followed.len() <= MOST_MEMBERS && self.member_bytes <= MOST_BYTES
     }
 
     /// Follows a key by its members from now on. Returns false if there are too many such keys. A mark
@@ -298,17 +283,15 @@ impl Marks {
 
     /// Returns the keys that have marked members.
     pub fn with_members(&self) -> Vec<Key> {
-        let written = self.followed.iter().filter(|(_, members)| !members.names.is_empty());
+        let written = self.followed.iter().filter(|(_, members)| !members.is_empty());
         written.map(|(key, _)| key.clone()).collect()
     }
 
     /// Takes the marked members of a key. Their marks are gone before they are read.
-    pub fn members(&mut self, key: &Key) -> Vec<Vec<u8>> {
-        let Some(members) = self.followed.get_mut(key).map(std::mem::take) else {
-            return Vec::new();
-        };
+    pub fn members(&mut self, key: &Key) -> Members {
+        let members = self.followed.get_mut(key).map(std::mem::take).unwrap_or_default();
         self.member_bytes -= members.bytes();
-        members.names.into_iter().collect()
+        members
     }
 
     /// Any key may have been written: a new sweep is needed.
@@ -324,7 +307,7 @@ impl Marks {
     }
 
     pub fn marked(&self) -> usize {
-        let written = self.followed.values().filter(|members| !members.names.is_empty());
+        let written = self.followed.values().filter(|members| !members.is_empty());
         self.marked.keys.len() + written.count() + usize::from(self.functions)
     }
 
@@ -385,7 +368,7 @@ impl Marks {
     /// Notes down from now on which keys are written, and those that are marked now.
     pub fn record(&mut self) {
         let mut keys = Keys::default();
-        let by_members = self.followed.iter().filter(|(_, members)| !members.names.is_empty());
+        let by_members = self.followed.iter().filter(|(_, members)| !members.is_empty());
         let mut marked = self.marked.keys.iter().chain(by_members.map(|(key, _)| key));
         let all = marked.all(|key| keys.add(key.clone()));
         self.recorded = Some(if all { Recorded::Keys(keys) } else { Recorded::Any });
@@ -425,6 +408,11 @@ impl Marks {
         };
         Some(keys.keys.iter().map(key).collect())
     }
+}
+
+/// Returns true if one of the arguments is the name of this key.
+fn has(arguments: &[Argument], key: &[u8]) -> bool {
+    arguments.iter().any(|argument| argument.bytes() == Some(key))
 }
 
 #[cfg(test)]

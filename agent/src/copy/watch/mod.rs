@@ -14,7 +14,9 @@ mod barrier;
 mod keeper;
 mod line;
 mod marks;
+mod members;
 mod waiters;
 
 pub use keeper::{Connect, Ground, Watch, start};
 pub use marks::Token;
+pub use members::Members;

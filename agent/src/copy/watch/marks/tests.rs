@@ -10,6 +10,13 @@ fn request(words: &str) -> Request {
     }
 }
 
+fn named(names: &[&str]) -> Members {
+    Members {
+        names: names.iter().map(|name| name.as_bytes().to_vec()).collect(),
+        ..Members::default()
+    }
+}
+
 fn open() -> Marks {
     let mut marks = Marks::default();
     marks.open("one".into(), Requests::default());
@@ -138,13 +145,11 @@ fn only_members_of_a_followed_key_are_marked_until_a_request_may_change_any() {
     marks.take(&request("HSET other a 1")).unwrap();
     assert_eq!(marks.some(9), Some((2, vec![b"other".to_vec()])));
     assert_eq!((marks.marked(), marks.with_members()), (1, vec![key.clone()]));
-    let mut members = marks.members(&key);
-    members.sort();
-    assert_eq!(members, [b"a".to_vec(), b"b".to_vec()]);
+    assert_eq!(marks.members(&key), named(&["a", "b"]));
     assert_eq!((marks.marked(), marks.some(9)), (0, None));
     // A member that is written while the marked ones are read is marked again.
     marks.take(&request("HSET h a 2")).unwrap();
-    assert_eq!(marks.members(&key), [b"a".to_vec()]);
+    assert_eq!(marks.members(&key), named(&["a"]));
     marks.take(&request("HSET h a 3")).unwrap();
     marks.take(&request("DEL h")).unwrap();
     marks.take(&request("HSET h a 4")).unwrap();
@@ -174,4 +179,35 @@ fn a_followed_key_with_very_many_marked_members_is_marked_whole() {
     assert_eq!(marks.recorded().map(|keys| keys.len()), Some(1));
     marks.everything();
     assert_eq!(marks.with_members(), []);
+}
+
+#[test]
+fn a_followed_stream_is_marked_by_its_ends_its_ids_and_its_groups() {
+    let mut marks = whole();
+    let key = (2, b"x".to_vec());
+    assert!(marks.follow(2, b"x") && marks.follow(2, b"y"));
+    for words in ["XADD x MAXLEN ~ 5 * a 1", "XDEL x 1-1", "XACK x jobs 1-1"] {
+        marks.take(&request(words)).unwrap();
+    }
+    marks
+        .take(&request("XREADGROUP GROUP more me STREAMS y x > >"))
+        .unwrap();
+    let groups = |names: &[&str]| named(names).names;
+    assert_eq!(
+        marks.members(&key),
+        Members {
+            groups: groups(&["jobs", "more"]),
+            ends: true,
+            ..named(&["1-1"])
+        }
+    );
+    assert_eq!(marks.with_members(), [(2, b"y".to_vec())]);
+    assert_eq!(marks.members(&(2, b"y".to_vec())).groups, groups(&["more"]));
+    assert_eq!((marks.member_bytes, marks.marked()), (0, 0));
+    marks.take(&request("XADD x * a 1")).unwrap();
+    marks.take(&request("XSETID x 5-1")).unwrap();
+    assert_eq!(
+        (marks.with_members(), marks.some(9)),
+        (vec![], Some((2, vec![b"x".to_vec()])))
+    );
 }
