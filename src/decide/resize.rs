@@ -1,4 +1,4 @@
-//! Judges whether the pair can get another instance type or disk. Pure.
+//! Judges whether the pair, or a host that is made anew, can get another instance type or disk. Pure.
 
 use super::rolling::Needs;
 use crate::model::cloud::{Found, Instance, MachineType, Wanted};
@@ -11,6 +11,8 @@ use crate::model::size;
 pub struct Held {
     /// Memory in use by the master's engine, bytes.
     pub used: u64,
+    /// The engine's limit now, bytes; 0 without one.
+    pub now: u64,
     /// The engine's limit on the wanted type, bytes.
     pub most: u64,
 }
@@ -74,11 +76,9 @@ pub fn other_architecture(found: &Found) -> Option<&str> {
 /// Returns the wanted type. Fails with figures if the hosts cannot get it.
 pub fn machine<'a>(wanted: &Wanted, found: &'a Found) -> Result<&'a MachineType> {
     let name = &wanted.instance_type;
-    let refuse = |found: String| Error::usage(format!("resize the pair to {name}: {found}"));
-    let machine = found.machine_type.as_ref().ok_or_else(|| {
-        refuse(format!("{} has no such instance type", wanted.names.region))
-            .hint("`aws ec2 describe-instance-types` lists those of the region")
-    })?;
+    let doing = format!("resize the pair to {name}");
+    let machine = known_type(&doing, wanted, found)?;
+    let refuse = |found: String| Error::usage(format!("{doing}: {found}"));
     for role in Role::ALL {
         let host = host(found, role)?;
         if host.instance_type == *name {
@@ -111,14 +111,29 @@ pub fn machine<'a>(wanted: &Wanted, found: &'a Found) -> Result<&'a MachineType>
     Ok(machine)
 }
 
-/// Fails with figures if the data would not fit.
-pub fn fits(wanted: &Wanted, held: Held) -> Result<()> {
-    if held.used <= held.most {
+/// Returns true if a host has another type than the wanted one, so that its engine gets another limit.
+pub fn changes_type(wanted: &Wanted, found: &Found) -> bool {
+    let mut instances = found.instances.iter();
+    instances.any(|instance| instance.instance_type != wanted.instance_type)
+}
+
+/// Returns the wanted type for a host that is made anew. Fails if the region does not have it.
+pub fn known_type<'a>(doing: &str, wanted: &Wanted, found: &'a Found) -> Result<&'a MachineType> {
+    found.machine_type.as_ref().ok_or_else(|| {
+        Error::usage(format!("{doing}: {} has no such instance type", wanted.names.region))
+            .hint("`aws ec2 describe-instance-types` lists those of the region")
+    })
+}
+
+/// Fails with figures if the data would not fit. An engine that is full, as a cache is, may use a little more than its
+/// limit: its data fits wherever the limit is not lower.
+pub fn fits(doing: &str, held: Held) -> Result<()> {
+    let no_lower = held.now > 0 && held.now <= held.most;
+    if held.used <= held.most || no_lower {
         return Ok(());
     }
     Err(Error::usage(format!(
-        "resize the pair to {}: the master uses {} of memory, and on that type it may use {}",
-        wanted.instance_type,
+        "{doing}: the master uses {} of memory, and on that type it may use {}",
         size::bytes(held.used),
         size::bytes(held.most)
     ))
@@ -267,11 +282,44 @@ mod tests {
 
     #[test]
     fn data_that_would_not_fit_is_refused_with_figures() {
-        let nano = wanted("t3.nano", 16);
-        let held = |used| Held { used, most: 200 << 20 };
-        fits(&nano, held(200 << 20)).unwrap();
-        let error = fits(&nano, held(300 << 20)).unwrap_err();
+        let held = |used| Held {
+            used,
+            now: 400 << 20,
+            most: 200 << 20,
+        };
+        fits("resize the pair to t3.nano", held(200 << 20)).unwrap();
+        let error = fits("replace the replica by a t3.nano", held(300 << 20)).unwrap_err();
         let text = error.to_string();
+        assert!(text.starts_with("replace the replica by a t3.nano: "), "{text}");
         assert!(text.contains("300.0 MiB") && text.contains("200.0 MiB"), "{text}");
+    }
+
+    #[test]
+    fn a_full_cache_fits_wherever_its_limit_is_not_lower() {
+        let full = |now: u64, most: u64| Held {
+            used: 401 << 20,
+            now: now << 20,
+            most: most << 20,
+        };
+        fits("replace the replica by a t4g.micro", full(400, 400)).unwrap();
+        fits("replace the replica by a t4g.nano", full(400, 350)).unwrap_err();
+        // Without a limit, nothing says that the engine keeps to one.
+        fits("replace the replica by a t4g.micro", full(0, 400)).unwrap_err();
+    }
+
+    #[test]
+    fn only_a_host_of_another_type_gets_another_limit() {
+        assert!(!changes_type(&wanted("t3.micro", 16), &found()));
+        assert!(changes_type(&wanted("t3.nano", 16), &found()));
+        // The host that is to be made anew is gone; the other one shows the type of before.
+        let mut alone = found();
+        alone.instances.pop();
+        assert!(changes_type(&wanted("t3.nano", 16), &alone));
+        alone.machine_type = None;
+        let error = known_type("replace the replica by a t3.tiny", &wanted("t3.tiny", 16), &alone).unwrap_err();
+        assert!(
+            error.to_string().contains("us-east-1 has no such instance type"),
+            "{error}"
+        );
     }
 }

@@ -68,6 +68,24 @@ impl Hosts {
         self.pair.runtime.block_on(target.connect(0, patience)).unwrap()
     }
 
+    /// Opens so many connections of the app to an instance, one after the other.
+    pub fn connect_often(&self, id: &str, count: usize, patience: Duration) -> Vec<Connection> {
+        let target = self.target(&self.instance(id).public_ip.unwrap());
+        let connect = |_| self.pair.runtime.block_on(target.connect(0, patience)).unwrap();
+        (0..count).map(connect).collect()
+    }
+
+    /// Opens a connection of the administrator to a database of an instance.
+    pub fn administer(&self, id: &str, database: i64, patience: Duration) -> Connection {
+        let target = self.target_as(RedisUser::Admin, &self.instance(id).public_ip.unwrap());
+        self.pair.runtime.block_on(target.connect(database, patience)).unwrap()
+    }
+
+    /// Returns the certificate authority of the pair (PEM).
+    pub fn authority(&self) -> &str {
+        self.pair.secrets.ca_cert().unwrap()
+    }
+
     /// Tries a write over a connection.
     pub fn takes(&self, connection: &mut Connection) -> bool {
         self.pair.runtime.block_on(removes(connection))
@@ -120,11 +138,18 @@ impl Hosts {
         let _: String = self.ask(connection, &batch);
     }
 
-    fn ask<T: redis::FromRedisValue>(&self, connection: &mut Connection, command: &redis::Cmd) -> T {
-        self.pair
-            .runtime
-            .block_on(command.query_async(&mut connection.commands))
-            .unwrap()
+    pub fn ask<T: redis::FromRedisValue>(&self, connection: &mut Connection, command: &redis::Cmd) -> T {
+        self.try_to_ask(connection, command).unwrap()
+    }
+
+    /// The same, for a command that may be refused.
+    pub fn try_to_ask<T: redis::FromRedisValue>(
+        &self,
+        connection: &mut Connection,
+        command: &redis::Cmd,
+    ) -> redis::RedisResult<T> {
+        let asking = command.query_async(&mut connection.commands);
+        self.pair.runtime.block_on(asking)
     }
 
     /// Returns EC2's word for an instance's state.
@@ -166,7 +191,11 @@ impl Hosts {
     }
 
     fn target(&self, address: &str) -> Target {
-        let mut server = self.pair.server(Role::Master, RedisUser::App);
+        self.target_as(RedisUser::App, address)
+    }
+
+    fn target_as(&self, user: RedisUser, address: &str) -> Target {
+        let mut server = self.pair.server(Role::Master, user);
         server.host = address.into();
         let authority = self.pair.secrets.ca_cert().unwrap();
         Target::parse(server.url().expose(), Some(authority)).unwrap()

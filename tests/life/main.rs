@@ -13,6 +13,7 @@ mod grow;
 mod hosts;
 mod kept;
 mod kill;
+mod limits;
 mod matrix;
 mod network;
 mod soak;
@@ -163,6 +164,9 @@ fn the_role_moves_to_the_other_host_and_back_while_the_app_writes() {
     }
     if all() && plays("soak") || soak::is_wanted() {
         soak::no_program_runs_out_of_memory(&world, &hosts);
+    }
+    if all() && plays("limits") {
+        limits::are_measured(&world, &hosts);
     }
     world.nothing_was_lost(200);
     if plays("grow") {

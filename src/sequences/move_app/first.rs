@@ -1,6 +1,7 @@
 //! `infra switch-app` where no source is left behind: nobody to fence, nothing to compare, so it only sets vars. That is
 //! the case for a pair without a source, and for an app that had moved and whose endpoint was made anew.
 
+use crate::decide::vars::Place;
 use crate::effects::platform::heroku::owner;
 use crate::effects::platform::{Platform, not_waited_for};
 use crate::effects::redis::{Server, takes_connections};
@@ -17,27 +18,34 @@ use std::time::Duration;
 /// How long a release may take, and after it the processes to run it.
 const RELEASE: Duration = Duration::from_secs(30 * 60);
 
-/// Returns true if the app had left its source, and its vars name neither the endpoint that stands, nor that source, nor
-/// another server that is there: that one may have the app's writes.
+/// Returns true if the app had left its source, and its vars name neither the endpoint that stands, nor anybody who may
+/// have its writes.
 pub async fn has_lost_its_endpoint(context: &Context, environment: &Environment, phase: Option<Phase>) -> Result<bool> {
     if phase.is_none_or(|phase| phase < Phase::Switched) || !names_another_endpoint(context, environment).await? {
         return Ok(false);
     }
     let vars = context.platform.config_vars().await?;
-    let Some(url) = vars.get(&context.config.app.config_var)? else {
-        return Ok(true);
-    };
     let source = context
         .source_url_in(Ok(&vars))
         .and_then(|source| Server::place_of(&source));
+    let endpoint = environment.pair().await?.endpoint()?;
+    let url = vars.get(&context.config.app.config_var)?;
+    leads_to_nobody(url, source.ok().as_ref(), &context.endpoint_names(Some(&endpoint.host))).await
+}
+
+/// Returns true if an app's URL, which does not lead into the endpoint, leads to nobody else: not to the source, nor to
+/// another server that is there, since that one may have the app's writes. `endpoint`: the hosts that name the endpoint.
+pub async fn leads_to_nobody(url: Option<&Secret>, source: Option<&Place>, endpoint: &[String]) -> Result<bool> {
+    let Some(url) = url else {
+        return Ok(true);
+    };
     let place = Server::place_of(url)?;
-    if source.ok().as_ref() == Some(&place) {
+    if source == Some(&place) {
         return Ok(false);
     }
     let (host, port) = place;
-    let endpoint = environment.pair().await?.endpoint()?;
     // Where it is the endpoint itself, only the password is another one.
-    Ok(context.endpoint_names(Some(&endpoint.host)).contains(&host) || !takes_connections(&host, port).await)
+    Ok(endpoint.contains(&host) || !takes_connections(&host, port).await)
 }
 
 /// Returns true if the app's URL has another host than the endpoint, or another password than the

@@ -7,17 +7,22 @@ pub mod replace;
 pub mod resize;
 pub mod upgrade;
 
+use crate::decide::access::Access;
+use crate::decide::resize::{Held as Data, fits};
 use crate::decide::rolling::{Needs, Next, ahead, next};
-use crate::effects::cloud::ec2;
+use crate::effects::cloud::{ec2, find};
+use crate::effects::host::default_maxmemory;
 use crate::effects::remote::Session;
 use crate::effects::state::Held;
 use crate::model::clock::Instant;
+use crate::model::cloud::{Found, MachineType, Wanted};
 use crate::model::error::{Error, Result};
 use crate::model::role::Role;
 use crate::model::state::State;
 use crate::sequences::context::{Context, Environment, KnownPair, host_record};
 use crate::sequences::cutover::Phase;
 use crate::sequences::setup::hosts::BOOT;
+use crate::sequences::setup::wanted;
 use crate::sequences::{failover, rotation, up};
 use jiff::Timestamp;
 use serde::Serialize;
@@ -77,6 +82,26 @@ async fn serves(context: &Context, environment: &Environment, state: &State) -> 
             .hint("bring the cutover to its end, or back, then run the same command again"));
     }
     Ok(context.config.source.none || history.phase.is_some_and(|phase| phase >= Phase::Promoted))
+}
+
+/// Returns what infra.yml wants in the cloud. Rules of the security group stay as they are.
+fn wanted_of(context: &Context, environment: &Environment, state: &State) -> Wanted {
+    wanted::wanted(
+        &context.config,
+        &environment.names,
+        state.generation,
+        environment.cloud.s3_over_tls(),
+        &Access::untouched(),
+    )
+}
+
+/// Finds the hosts by their roles in the state.
+async fn look(environment: &Environment, wanted: &Wanted) -> Result<Found> {
+    let (state, mut found) = tokio::try_join!(environment.state(), find::find(&environment.cloud, wanted))?;
+    for instance in &mut found.instances {
+        instance.role = state.role_of(&instance.id, instance.role);
+    }
+    Ok(found)
 }
 
 /// Works on one host after the other until none needs it.
@@ -180,10 +205,17 @@ async fn answer(context: &Context, environment: &Environment) -> Result<()> {
     Ok(())
 }
 
-/// Returns the memory that the master's engine uses, in bytes.
-async fn used_memory(pair: &KnownPair) -> Result<u64> {
+/// Fails with figures if the master's data would not fit on the wanted type.
+async fn data_fits(context: &Context, doing: &str, machine: &MachineType, pair: &KnownPair) -> Result<()> {
+    let most = default_maxmemory(machine.memory_bytes);
+    let most = context.config.redis.maxmemory.map_or(most, |own| own.0.min(most));
     let info = pair.server(Role::Master)?.connect(0).await?.info().await?;
-    Ok(info.used_memory)
+    let held = Data {
+        used: info.used_memory,
+        now: info.maxmemory,
+        most,
+    };
+    fits(doing, held)
 }
 
 #[cfg(test)]

@@ -3,11 +3,13 @@
 //! The state names the instance that is to go before anything else is done, so that a command that
 //! was killed replaces that one, whatever role it has by then.
 
-use super::{Outcome, Work, instance, one_after_the_other, preview, serves, under_way};
+use super::{Outcome, Work, data_fits, instance, look, one_after_the_other, preview, serves, under_way, wanted_of};
+use crate::decide::resize;
 use crate::decide::rolling::Needs;
 use crate::effects::cloud::ec2;
+use crate::effects::host::programs;
 use crate::effects::state::Held;
-use crate::model::error::{Error, ExitCode, Result};
+use crate::model::error::{Error, ExitCode, Kind, Result};
 use crate::model::role::Role;
 use crate::model::state::State;
 use crate::sequences::arguments::Replace;
@@ -28,6 +30,16 @@ pub async fn run(context: &Context, arguments: &Replace) -> Result<ExitCode> {
         None => named(&environment, &state, &arguments.host)?,
     };
     let needs = needs(&state, &leaving);
+    let mut replacing = Replacing {
+        context,
+        environment: &environment,
+        leaving: leaving.clone(),
+        serves,
+    };
+    if needs != Needs::default() && state.failover.is_none() {
+        replacing.other_has_the_data().await?;
+        replacing.can_be_made().await?;
+    }
     let mut steps = under_way(&state);
     steps.extend(preview(&state, needs, serves, |role, id| {
         format!(
@@ -45,12 +57,6 @@ pub async fn run(context: &Context, arguments: &Replace) -> Result<ExitCode> {
     )?;
     let work = async |lock: &Held| {
         let writer = StateWriter::open(&environment.store, state.clone()).await?;
-        let mut replacing = Replacing {
-            context,
-            environment: &environment,
-            leaving: leaving.clone(),
-            serves,
-        };
         if needs != Needs::default() && state.failover.is_none() {
             // Nothing is written down for a host that cannot be replaced now.
             replacing.other_has_the_data().await?;
@@ -103,6 +109,31 @@ struct Replacing<'a> {
 }
 
 impl Replacing<'_> {
+    /// Fails if a host of the type in infra.yml cannot be made, or would have no room for the data.
+    async fn can_be_made(&self) -> Result<()> {
+        let state = self.environment.state().await?;
+        let wanted = wanted_of(self.context, self.environment, &state);
+        let found = look(self.environment, &wanted).await?;
+        if !resize::changes_type(&wanted, &found) {
+            return Ok(());
+        }
+        let doing = format!("replace {} by a {}", self.leaving, wanted.instance_type);
+        let machine = resize::known_type(&doing, &wanted, &found)?;
+        programs::find(self.context.agent.as_deref(), &machine.architecture)
+            .map_err(|error| error.while_doing(doing.clone()))?;
+        let looking = data_fits(self.context, &doing, machine, &self.environment.pair().await?).await;
+        match looking {
+            // The source has the data, and the promotion looks again.
+            Err(error) if !self.serves && error.kind() != Kind::Usage => {
+                self.context
+                    .ui
+                    .warn(format!("could not see whether the data fits: {error:#}"));
+                Ok(())
+            }
+            other => other,
+        }
+    }
+
     /// Fails unless the host that stays has the data, or the source has it.
     async fn other_has_the_data(&self) -> Result<()> {
         if !self.serves {
@@ -142,6 +173,10 @@ impl Work for Replacing<'_> {
     async fn perform(&mut self, role: Role) -> Result<()> {
         let cloud = &self.environment.cloud;
         self.other_has_the_data().await?;
+        if ec2::state_of(cloud, &self.leaving).await?.is_some() {
+            // A run that went on with a failover has not looked before.
+            self.can_be_made().await?;
+        }
         let step = self.context.ui.step(format!("{role} {}", self.leaving));
         if ec2::state_of(cloud, &self.leaving).await?.is_some() {
             instance::end(cloud, &step, &self.leaving).await?;

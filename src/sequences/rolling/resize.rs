@@ -3,13 +3,14 @@
 //! infra.yml says what is wanted. A size that is given on the command line is written there before
 //! anything else is done, so that a command that was killed goes on, and `infra up` agrees.
 
-use super::{Outcome, Work, answer, instance, one_after_the_other, preview, serves, under_way, used_memory};
-use crate::decide::access::Access;
-use crate::decide::resize::{self, Held as Data};
+use super::{
+    Outcome, Work, answer, data_fits, instance, look, one_after_the_other, preview, serves, under_way, wanted_of,
+};
+use crate::decide::resize;
 use crate::decide::rolling::Needs;
-use crate::effects::cloud::{ec2, find};
+use crate::effects::cloud::ec2;
 use crate::effects::fault;
-use crate::effects::host::{self, default_maxmemory, disk};
+use crate::effects::host::{self, disk};
 use crate::effects::state::Held;
 use crate::effects::wait::{Look, Wait};
 use crate::model::cloud::{Found, Wanted, price};
@@ -19,7 +20,6 @@ use crate::model::role::Role;
 use crate::model::size;
 use crate::sequences::arguments::Resize;
 use crate::sequences::context::{Context, Environment, KnownPair};
-use crate::sequences::setup::wanted;
 use crate::sequences::up;
 use serde_json::json;
 use std::time::Duration;
@@ -35,7 +35,7 @@ pub async fn run(context: &Context, arguments: &Resize) -> Result<ExitCode> {
     let mut resizing = Resizing {
         context,
         environment: &environment,
-        wanted: wanted_of(context, &environment, &pair),
+        wanted: wanted_of(context, &environment, &pair.state),
     };
     let found = resizing.look().await?;
     answer(context, &environment).await?;
@@ -87,17 +87,6 @@ async fn write(context: &Context) -> Result<()> {
     fault::around("resize write infra.yml", writing).await
 }
 
-fn wanted_of(context: &Context, environment: &Environment, pair: &KnownPair) -> Wanted {
-    wanted::wanted(
-        &context.config,
-        &environment.names,
-        pair.state.generation,
-        environment.cloud.s3_over_tls(),
-        // Rules of the security group stay as they are.
-        &Access::untouched(),
-    )
-}
-
 struct Resizing<'a> {
     context: &'a Context,
     environment: &'a Environment,
@@ -105,16 +94,8 @@ struct Resizing<'a> {
 }
 
 impl Resizing<'_> {
-    /// Finds the hosts by their roles in the state.
     async fn look(&self) -> Result<Found> {
-        let (state, mut found) = tokio::try_join!(
-            self.environment.state(),
-            find::find(&self.environment.cloud, &self.wanted)
-        )?;
-        for instance in &mut found.instances {
-            instance.role = state.role_of(&instance.id, instance.role);
-        }
-        Ok(found)
+        look(self.environment, &self.wanted).await
     }
 
     /// Returns what is ahead; empty if nothing is. Fails if the hosts cannot get the wanted size.
@@ -156,10 +137,8 @@ impl Resizing<'_> {
     /// Fails with figures if the data would not fit on the wanted type.
     async fn data_fits(&self, found: &Found, pair: &KnownPair) -> Result<()> {
         let machine = resize::machine(&self.wanted, found)?;
-        let most = default_maxmemory(machine.memory_bytes);
-        let most = self.context.config.redis.maxmemory.map_or(most, |own| own.0.min(most));
-        let used = used_memory(pair).await?;
-        resize::fits(&self.wanted, Data { used, most })
+        let doing = format!("resize the pair to {}", self.wanted.instance_type);
+        data_fits(self.context, &doing, machine, pair).await
     }
 
     /// Returns a step for each running host whose file system has not all of its disk.

@@ -1,6 +1,7 @@
 //! Whole cutovers against real servers, while an app's real processes write.
 
 mod copied;
+mod elsewhere;
 mod expiry;
 mod gate;
 mod lock_and_log;
