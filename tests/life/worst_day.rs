@@ -84,8 +84,7 @@ fn lose(world: &World, pair: &Pair, id: &str) {
     });
 }
 
-/// One way, of every run's own, or all of them. Where everything is gone, the config names no
-/// source from then on.
+/// One way, of every run's own, or all of them.
 pub fn is_over_with_one_command(world: &World) {
     if super::all() {
         if is_wanted("ways") {
@@ -159,9 +158,12 @@ fn play(world: &World, left: Left) {
         world.no_secret_was_shown();
     }
     left.take_the_rest_away(world);
-    if left == Left::Backups && !world.is_without_a_source() {
-        world.infra(&whole).exits(1).says("its state is gone from the bucket");
-        world.without_a_source();
+    if left == Left::Backups {
+        // A new pair would follow the source that infra.yml still names.
+        world
+            .infra(&["restore", "--latest", "--to", "pair", "--dry-run"])
+            .exits(0)
+            .says("the app had left its source");
     }
     let restored = world.infra(&whole).exits(0);
     restored.says("the master serves");

@@ -6,6 +6,9 @@ use jiff::Timestamp;
 use serde::Serialize;
 use std::collections::BTreeMap;
 
+/// Settings of redis.conf that a pair takes over from its source.
+const FROM_SOURCE: [&str; 3] = ["databases", "maxmemory-policy", "notify-keyspace-events"];
+
 #[derive(Clone, Debug, Default)]
 pub struct Catalogue {
     /// Complete bases, oldest first.
@@ -122,6 +125,29 @@ impl Catalogue {
     pub fn without_empty_bases(mut self) -> Self {
         self.bases.retain(|base| base.keys > 0);
         self
+    }
+
+    /// Returns true if the app might log in when the newest base was made, and the pair followed nobody when its log
+    /// ended: then the app had left its source.
+    pub fn served_an_app(&self) -> bool {
+        let let_in = |base: &Commit| base.users_acl.lines().any(|line| line.starts_with("user app on "));
+        // A later base without its log, or a log without its record, says nothing against it.
+        let newest = self.timelines.values().next_back().and_then(|log| log.record.as_ref());
+        self.newest().is_some_and(let_in) && newest.is_none_or(|timeline| timeline.role == "master")
+    }
+
+    /// Returns the settings in the newest base's redis.conf that a pair takes over from its source.
+    pub fn source_settings(&self) -> BTreeMap<String, String> {
+        let lines = self.newest().into_iter().flat_map(|base| base.redis_conf.lines());
+        let named = lines.filter_map(|line| line.split_once(' '));
+        named
+            .filter(|(name, _)| FROM_SOURCE.contains(name))
+            .map(|(name, value)| (name.to_string(), value.trim().trim_matches('"').to_string()))
+            .collect()
+    }
+
+    fn newest(&self) -> Option<&Commit> {
+        self.bases.iter().max_by_key(|base| &base.generation)
     }
 
     /// Returns the log after a base. A later timeline replaces the end of its parent.

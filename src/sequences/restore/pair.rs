@@ -2,19 +2,30 @@
 //! gets the data.
 
 use super::live;
-use crate::effects::backup::catalogue::Wish;
+use crate::decide::vars::Place;
+use crate::effects::backup::catalogue::{Catalogue, Wish};
 use crate::effects::backup::read;
 use crate::effects::backup::restore::{self, Altered};
 use crate::effects::cloud::ec2;
-use crate::effects::state::Held;
+use crate::effects::platform::ConfigVars;
+use crate::effects::redis::{Server, takes_connections};
+use crate::effects::state::{Held, Journal};
 use crate::model::cloud::Instance;
 use crate::model::error::{Error, ExitCode, Result};
 use crate::model::role::Role;
+use crate::model::state::State;
 use crate::sequences::arguments::{Change, Confirmed, Up};
-use crate::sequences::context::{Context, Environment};
+use crate::sequences::context::{Context, Environment, source_var};
+use crate::sequences::cutover::history::Entry;
+use crate::sequences::cutover::record::Record;
+use crate::sequences::cutover::{Ledger, Phase};
 use crate::sequences::move_app::first;
 use crate::sequences::setup::state_writer::StateWriter;
 use crate::sequences::up;
+use jiff::Timestamp;
+
+/// For an operator who knows better than the backups.
+const ALL_THE_SAME: &str = "to restore all the same, write `source: {none: true}` into infra.yml in the place of the source, and run the same command again";
 
 pub async fn restore(
     context: &Context,
@@ -27,18 +38,24 @@ pub async fn restore(
         return Err(Error::usage("restore a pair: it gets all keys")
             .hint("leave --keys out, or put some keys into a master that stands with `--to live`"));
     }
-    refuse_unknown_source(context, environment).await?;
     let bucket = environment.store.bucket();
     let looking = async { tokio::try_join!(read::catalogue(bucket, context.env()), refuse_data(environment)) };
     let (catalogue, ()) = context.interrupt.or(looking).await?;
     // An attempt that died has made a base of the new, empty master.
     let catalogue = catalogue.without_empty_bases();
     let choice = restore::choose(&catalogue, wish)?;
+    let lost = context
+        .interrupt
+        .or(lost_state(context, environment, &catalogue))
+        .await?;
     let words = super::words(&choice, altered);
     let would = format!("make both hosts anew, and put {words} onto them");
     let question = format!("Both hosts are gone. This makes new ones and puts {words} onto them.");
     if !context.goes_on(confirmed, would, &question)? {
         return Ok(ExitCode::Done);
+    }
+    if let Some(state) = lost {
+        write_again(context, environment, state).await?;
     }
     forget_roles_of_the_gone(context, environment).await?;
     let up = Up {
@@ -72,16 +89,85 @@ pub async fn restore(
     Ok(code)
 }
 
-/// Fails if the state is lost too, and infra.yml names a source: a pair whose state is new would
-/// follow it, and copy its data over what was restored.
-async fn refuse_unknown_source(context: &Context, environment: &Environment) -> Result<()> {
+/// Returns the state to begin with, if infra.yml names a source and the state is lost too: with an empty one, the new pair
+/// would follow the source, and copy its data over what was restored. Fails unless the app is known to have left it.
+async fn lost_state(context: &Context, environment: &Environment, catalogue: &Catalogue) -> Result<Option<State>> {
     if context.config.source.none || environment.store.state().await?.is_some() {
-        return Ok(());
+        return Ok(None);
     }
-    Err(Error::failed(
-        "restore a pair: its state is gone from the bucket, so nothing says whether the app had left the source that infra.yml names",
+    let had_left = match context.phase(environment).await? {
+        // The journal is in the same folder as the state, and says it best if it is still there.
+        Some(phase) => phase >= Phase::Switched,
+        None => catalogue.served_an_app(),
+    };
+    if !had_left {
+        return Err(unserved());
+    }
+    for app in context.apps()? {
+        let vars = app.config_vars().await?;
+        if let Some(place) = stands_on_source(context, &vars)?
+            && takes_connections(&place.0, place.1).await
+        {
+            return Err(on_source(&context.config.app.config_var, app.app_name()));
+        }
+    }
+    context
+        .ui
+        .note("the state is gone from the bucket; by the backups, the app had left its source");
+    let mut state = State::begin(Timestamp::now());
+    state.source.settings = catalogue.source_settings();
+    Ok(Some(state))
+}
+
+/// Returns the place in an app's var if that is the source's; `None` if it is another one, or nothing names the source.
+fn stands_on_source(context: &Context, vars: &ConfigVars) -> Result<Option<Place>> {
+    let named = context.config.source.url_env.is_some() || vars.has(&source_var(vars, &context.config));
+    let Some(url) = vars.get(&context.config.app.config_var)?.filter(|_| named) else {
+        return Ok(None);
+    };
+    let source = Server::place_of(&context.source_url_in(Ok(vars))?)?;
+    let place = Server::place_of(url)?;
+    Ok((place == source).then_some(place))
+}
+
+fn unserved() -> Error {
+    Error::failed(
+        "restore a pair: its state is gone from the bucket, and by the backups the app had not left its source",
     )
-    .hint("if it had, write `source: {none: true}` in the place of the source and run the same command again; if not, `infra up` makes a pair that follows it"))
+    .hint(format!(
+        "`infra up` makes a pair that follows the source; {ALL_THE_SAME}"
+    ))
+}
+
+fn on_source(var: &str, app: &str) -> Error {
+    Error::failed(format!(
+        "restore a pair: its state is gone from the bucket, and {var} of {app} names the source, which answers"
+    ))
+    .hint(format!(
+        "the app's data is there: `infra up` makes a pair that follows it; {ALL_THE_SAME}"
+    ))
+}
+
+/// Writes that the app had left its source, first into the journal: a state without it would follow the source.
+async fn write_again(context: &Context, environment: &Environment, fresh: State) -> Result<()> {
+    let store = &environment.store;
+    let work = async |lock: &Held| {
+        let id = match Journal::latest(store).await? {
+            Some(journal) => journal.id().to_string(),
+            None => {
+                let mut ledger = Ledger::new(Journal::begin(store, "restore").await?, lock);
+                ledger.write(&[Entry::Settled { late_writes: None }]).await?;
+                ledger.journal().id().to_string()
+            }
+        };
+        let writer = StateWriter::open(store, fresh).await?;
+        let writing = writer.change(|state| {
+            state.cutover = Some(id);
+            state.phase = Phase::Settled.name().into();
+        });
+        writing.await
+    };
+    context.locked(environment, "infra restore", work).await
 }
 
 /// Ends a failover between two hosts that are gone, which would keep `up` waiting for its end.

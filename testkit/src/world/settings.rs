@@ -60,11 +60,6 @@ impl World {
         }
     }
 
-    /// Returns whether infra.yml says that the pair follows nobody.
-    pub fn is_without_a_source(&self) -> bool {
-        self.infra_yml().contains("none: true")
-    }
-
     /// infra.yml of a pair that follows nobody from the beginning.
     pub fn without_a_source(&self) {
         let text = self.infra_yml();

@@ -242,3 +242,56 @@ fn a_log_whose_beginning_has_expired_has_no_gap() {
     assert_eq!(catalogue.holes(1_000_050_000).len(), 1);
     assert_eq!(catalogue.holes(0).len(), 2);
 }
+
+#[test]
+fn the_newest_base_and_log_say_whether_the_app_was_on_the_pair() {
+    let following = "user default off\nuser app off resetpass #00 ~* &* +@all\n";
+    let serving = "user default off\nuser app on resetpass #00 ~* &* +@all\n";
+    let of = |acl: &str, role: &str| {
+        let mut old = base("t1", 1, 100);
+        old.users_acl = following.into();
+        let mut new = base("t1", 2, 200);
+        new.users_acl = acl.into();
+        let mut catalogue = Catalogue {
+            bases: vec![old, new],
+            timelines: [("t1", "master"), ("t2", role)]
+                .map(|(id, role)| {
+                    let mut log = log((1, 0), None, &[]);
+                    log.record.as_mut().unwrap().role = role.into();
+                    (id.to_string(), log)
+                })
+                .into(),
+            findings: Vec::new(),
+        };
+        catalogue.bases.reverse();
+        catalogue
+    };
+    assert!(of(serving, "master").served_an_app());
+    assert!(!of(following, "master").served_an_app(), "the app was not let in");
+    // It went back to its source after that base.
+    assert!(!of(serving, "slave").served_an_app(), "the pair followed again");
+    assert!(!Catalogue::default().served_an_app(), "there is no base");
+    let mut without_record = of(serving, "master");
+    without_record.timelines.get_mut("t2").unwrap().record = None;
+    assert!(without_record.served_an_app());
+}
+
+#[test]
+fn what_came_from_the_source_is_read_from_the_newest_redis_conf() {
+    let mut catalogue = plain();
+    let newest = catalogue.bases.last_mut().unwrap();
+    newest.redis_conf =
+        "port 0\nmaxmemory 400\ndatabases 32\nmaxmemory-policy allkeys-lru\nnotify-keyspace-events \"xE\"\n# role: master\n".into();
+    let expected = [
+        ("databases", "32"),
+        ("maxmemory-policy", "allkeys-lru"),
+        ("notify-keyspace-events", "xE"),
+    ];
+    assert_eq!(
+        catalogue.source_settings(),
+        expected
+            .map(|(name, value)| (name.to_string(), value.to_string()))
+            .into()
+    );
+    assert_eq!(Catalogue::default().source_settings(), BTreeMap::new());
+}
