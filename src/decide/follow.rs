@@ -9,6 +9,9 @@ use std::time::Duration;
 const KEYS_PER_S: u64 = 15_000;
 /// The same, in bytes.
 const BYTES_PER_S: u64 = 20 << 20;
+/// MONITOR is not opened for longer than it takes to see that it is allowed if the source has less memory left than this, or
+/// less than a tenth of its limit if that is less.
+const ROOM: u64 = 64 << 20;
 /// The app should not wait for longer than this without a word.
 pub const LONG: Duration = Duration::from_secs(60);
 
@@ -39,6 +42,11 @@ pub fn watch(monitor: &Permission, survey: &Survey) -> Result<(), String> {
         );
     }
     Ok(())
+}
+
+/// Returns true if MONITOR may be read for a while: what it has not sent takes the source's memory.
+pub fn has_room(used: u64, limit: u64) -> bool {
+    limit == 0 || limit.saturating_sub(used) >= ROOM.min(limit / 10)
 }
 
 /// Returns about how long a last sweep and the whole comparison take, while the app waits.
@@ -72,6 +80,19 @@ mod tests {
             (Follow::Replication, &denied, Follower::Replication),
         ] {
             assert_eq!(follower(wanted, psync), expected, "{wanted:?} {psync:?}");
+        }
+    }
+
+    #[test]
+    fn a_source_that_is_nearly_full_is_not_watched_for_a_while() {
+        for (used, limit, fits) in [
+            (1 << 30, 0, true),
+            (20 << 20, 25 << 20, true),
+            (24 << 20, 25 << 20, false),
+            (10 << 30, (10 << 30) + (63 << 20), false),
+            (10 << 30, (10 << 30) + (64 << 20), true),
+        ] {
+            assert_eq!(has_room(used, limit), fits, "{used} of {limit}");
         }
     }
 

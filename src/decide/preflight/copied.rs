@@ -3,6 +3,9 @@
 use super::{Finding, SourceFacts};
 use crate::decide::follow;
 use crate::effects::redis::control::Permission;
+use crate::effects::redis::key::printable;
+use crate::effects::redis::survey::Large;
+use crate::model::clock::milliseconds;
 use crate::model::size;
 use std::time::Duration;
 
@@ -100,19 +103,24 @@ fn memory(source: &SourceFacts) -> Option<Finding> {
     })
 }
 
-/// Names large keys that are read anew after each write.
+/// Names large keys that are read anew after each write: the one of which most has to be read, or else the largest.
 fn large_keys(source: &SourceFacts) -> Option<Finding> {
     let sizes = &source.survey.sizes;
-    let (key, bytes) = sizes.largest_whole.as_ref()?;
+    let key = sizes
+        .whole
+        .iter()
+        .max_by_key(|key| (key.bytes.saturating_mul(key.writes), key.bytes))?;
+    let added = follow::one_key(key.bytes);
     let line = format!(
-        "{} of {} sampled keys are larger than 1 MiB. Hashes, sets and sorted sets among them are followed by their members; the others are copied whole \
-         after a write, the largest is {key} of {}. If it is written all the time, it is copied inside the fence, which is about {} longer then",
+        "{} of {} sampled keys are larger than 1 MiB. Hashes, sets, sorted sets and streams among them are followed by their members; the others are \
+         copied whole after a write. {} is {} large{}",
         size::count(sizes.large),
         size::count(source.survey.sampled),
-        size::bytes(*bytes),
-        size::duration(follow::one_key(*bytes))
+        printable(&key.key.name),
+        size::bytes(key.bytes),
+        written(source, key)
     );
-    if follow::one_key(*bytes) <= SHORT {
+    if added <= SHORT {
         return Some(Finding::ok("large-keys", line));
     }
     Some(Finding::warning(
@@ -120,6 +128,33 @@ fn large_keys(source: &SourceFacts) -> Option<Finding> {
         line,
         "move while the app does not write that key, or trim it before",
     ))
+}
+
+/// Tells how often a large key was written, and what that costs.
+fn written(source: &SourceFacts, key: &Large) -> String {
+    let added = size::duration(follow::one_key(key.bytes));
+    let if_often =
+        format!("; if it is written all the time, it is copied inside the fence, which is about {added} longer then");
+    let Some(looked) = source.survey.sizes.looked else {
+        return if_often;
+    };
+    let shown = size::duration(looked);
+    if key.writes == 0 {
+        return format!(", and was not written in the {shown} that were looked at{if_often}");
+    }
+    let written = key.bytes.saturating_mul(key.writes);
+    let each_second = written.saturating_mul(1000) / milliseconds(looked).max(1);
+    let times = size::count(key.writes);
+    let read = size::bytes(each_second);
+    if each_second <= source.copy_rate {
+        return format!(
+            ", and was written {times} times in {shown}: {read} a second are copied again, and the fence is up to {added} longer"
+        );
+    }
+    format!(
+        ", and was written {times} times in {shown}: {read} a second would have to be copied again and again, so it is copied inside the fence, which \
+         is about {added} longer then"
+    )
 }
 
 /// Names how much comes to the master, which a provider may bill.

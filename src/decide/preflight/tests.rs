@@ -3,10 +3,12 @@
 use super::denials::Denials;
 use super::*;
 use crate::effects::platform::heroku::ChangeProbe;
+use crate::effects::redis::Key;
 use crate::effects::redis::control::{Permission, Permissions};
-use crate::effects::redis::survey::{Rate, Survey, Syncs};
+use crate::effects::redis::survey::{Large, Rate, Survey, Syncs};
 use crate::model::follow::Follower;
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 use wire::info::{Engine, Version};
 
 fn allowed() -> Permissions {
@@ -270,13 +272,27 @@ fn a_value_that_monitor_could_not_send_within_the_sources_memory_is_a_warning() 
     assert!(!warns(&unlimited), "a source without a limit has room");
 }
 
-#[test]
-fn large_keys_that_are_copied_whole_are_named_with_what_they_add_to_the_fence() {
-    let facts = source(|source| {
+/// Returns a source with two large keys that are copied whole, of 200 MiB and 3 MiB, and how often each was written.
+fn with_large_keys(looked: Option<Duration>, writes: [u64; 2]) -> Facts {
+    let large = |name: &str, bytes, writes| Large {
+        key: Key {
+            database: 0,
+            name: name.into(),
+        },
+        bytes,
+        writes,
+    };
+    source(|source| {
         source.follower = Follower::Copy;
         source.survey.sizes.large = 2;
-        source.survey.sizes.largest_whole = Some(("events".into(), 200 << 20));
-    });
+        source.survey.sizes.looked = looked;
+        source.survey.sizes.whole = vec![large("log", 3 << 20, writes[1]), large("events", 200 << 20, writes[0])];
+    })
+}
+
+#[test]
+fn large_keys_that_are_copied_whole_are_named_with_what_they_add_to_the_fence() {
+    let facts = with_large_keys(None, [0, 0]);
     let found = judge(&facts);
     let large = found.iter().find(|finding| finding.id == "large-keys").unwrap();
     assert_eq!(large.severity, Severity::Warning);
@@ -286,6 +302,70 @@ fn large_keys_that_are_copied_whole_are_named_with_what_they_add_to_the_fence() 
     );
     let traffic = found.iter().find(|finding| finding.id == "traffic").unwrap();
     assert!(traffic.found.contains("a day"), "{traffic:?}");
+}
+
+#[test]
+fn how_often_a_large_key_is_written_is_named_if_it_was_seen() {
+    let looked = Some(Duration::from_secs(2));
+    for (looked, writes, severity, parts) in [
+        (
+            None,
+            [0, 0],
+            Severity::Warning,
+            &[
+                "events is 200.0 MiB large; if it is written all the time",
+                "about 10.0 s longer",
+            ][..],
+        ),
+        (
+            looked,
+            [0, 0],
+            Severity::Warning,
+            &[
+                "events is",
+                "was not written in the 2.0 s that were looked at",
+                "about 10.0 s longer",
+            ],
+        ),
+        (
+            looked,
+            [80, 5000],
+            Severity::Warning,
+            &[
+                "events is",
+                "written 80 times in 2.0 s: 7.8 GiB a second would have to be copied",
+                "about 10.0 s longer",
+            ],
+        ),
+        // The smaller one is more to copy.
+        (
+            looked,
+            [0, 40],
+            Severity::Ok,
+            &[
+                "log is 3.0 MiB large, and was",
+                "written 40 times in 2.0 s: 60.0 MiB a second would",
+                "about 150 ms longer",
+            ],
+        ),
+        (
+            looked,
+            [0, 4],
+            Severity::Ok,
+            &[
+                "log is",
+                "written 4 times in 2.0 s: 6.0 MiB a second are copied again",
+                "up to 150 ms longer",
+            ],
+        ),
+    ] {
+        let found = judge(&with_large_keys(looked, writes));
+        let large = found.iter().find(|finding| finding.id == "large-keys").unwrap();
+        assert_eq!(large.severity, severity, "{large:?}");
+        for part in parts {
+            assert!(large.found.contains(part), "{part}: {large:?}");
+        }
+    }
 }
 
 #[test]

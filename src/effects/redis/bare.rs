@@ -1,7 +1,6 @@
 //! The first commands on a bare stream, each with a reply of one line. Afterwards the stream is
 //! used for something else than commands.
 
-use super::control::Permission;
 use super::server::Server;
 use super::stream::Stream;
 use crate::model::error::{Doing, Error, Result};
@@ -85,16 +84,6 @@ impl Bare {
 pub async fn logged_in(server: &Server) -> Result<Stream> {
     let bare = Bare::open(server, format!("log in to {server}")).await?;
     Ok(bare.into_stream())
-}
-
-/// Finds if the host allows MONITOR, by opening it for a moment.
-pub async fn may_monitor(server: &Server) -> Result<Permission> {
-    let mut bare = Bare::open(server, format!("see whether {server} allows MONITOR")).await?;
-    let answer = bare.ask("MONITOR", &[b"MONITOR"]).await?;
-    Ok(match answer.strip_prefix('-') {
-        None => Permission::Allowed,
-        Some(reason) => Permission::Denied(reason.into()),
-    })
 }
 
 async fn line(stream: &mut Stream) -> std::io::Result<String> {

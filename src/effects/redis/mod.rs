@@ -30,8 +30,9 @@ pub mod tap;
 #[cfg(test)]
 pub(crate) mod testing;
 pub mod trust;
+mod written;
 
-pub use bare::{logged_in, may_monitor};
+pub use bare::logged_in;
 pub use clients::Baseline;
 pub use connection::Connection;
 pub use key::Key;
@@ -39,3 +40,4 @@ pub use server::{Server, shown_certificate, shown_chain, takes_connections};
 pub use survey::Survey;
 pub use tap::Tap;
 pub use trust::{Certificate, Digest, Trust};
+pub use written::count_writes;

@@ -5,7 +5,7 @@ mod calls;
 
 use super::connection::Connection;
 use super::control::{self, Permissions};
-use super::key::printable;
+use super::key::Key;
 use super::sample;
 use crate::model::clock::milliseconds;
 use crate::model::error::Result;
@@ -71,14 +71,24 @@ pub struct Survey {
 pub struct Sizes {
     /// The largest string, which one command writes.
     pub longest_string: u64,
-    /// Keys that a copy reads in parts, and the largest of those that it has to read anew after a write: all but
-    /// hashes, sets and sorted sets.
+    /// Keys that a copy reads in parts.
     pub large: u64,
-    pub largest_whole: Option<(String, u64)>,
+    /// Those of them that it has to read anew after a write: lists, strings, and types of modules.
+    pub whole: Vec<Large>,
+    /// For how long their writes were counted; `None` if they were not.
+    pub looked: Option<Duration>,
+}
+
+/// A large key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Large {
+    pub key: Key,
+    pub bytes: u64,
+    pub writes: u64,
 }
 
 impl Sizes {
-    pub(super) fn note(&mut self, key: &[u8], kind: &str, bytes: u64) {
+    pub(super) fn note(&mut self, key: Key, kind: &str, bytes: u64) {
         if kind == "string" {
             self.longest_string = self.longest_string.max(bytes);
         }
@@ -86,9 +96,8 @@ impl Sizes {
             return;
         }
         self.large += 1;
-        let by_members = ["hash", "set", "zset"].contains(&kind);
-        if !by_members && self.largest_whole.as_ref().is_none_or(|(_, largest)| bytes > *largest) {
-            self.largest_whole = Some((printable(key), bytes));
+        if !["hash", "set", "zset", "stream"].contains(&kind) {
+            self.whole.push(Large { key, bytes, writes: 0 });
         }
     }
 }
@@ -220,7 +229,9 @@ impl Survey {
                 {
                     self.sampled += 1;
                     if let Some(Value::Int(bytes)) = pair.get(1) {
-                        self.sizes.note(key, kind, u64::try_from(*bytes).unwrap_or(0));
+                        let name = key.clone();
+                        let bytes = u64::try_from(*bytes).unwrap_or(0);
+                        self.sizes.note(Key { database, name }, kind, bytes);
                     }
                     if !KINDS.contains(&kind.as_str()) {
                         self.foreign_kinds.insert(kind.clone());
@@ -356,18 +367,25 @@ mod tests {
     const SHORTLY: Duration = Duration::from_millis(500);
 
     #[test]
-    fn the_largest_string_and_the_largest_key_that_is_read_anew_are_kept_of_all_sizes() {
+    fn the_largest_string_and_the_large_keys_that_are_read_anew_are_kept_of_all_sizes() {
         let mut sizes = Sizes::default();
         for (key, kind, megabytes) in [
             ("a", "hash", 9),
             ("b", "string", 2),
             ("c", "list", 3),
             ("d", "string", 1),
+            ("e", "stream", 7),
         ] {
-            sizes.note(key.as_bytes(), kind, megabytes << 20);
+            let name = key.into();
+            sizes.note(Key { database: 2, name }, kind, megabytes << 20);
         }
-        assert_eq!((sizes.large, sizes.longest_string), (3, 2 << 20));
-        assert_eq!(sizes.largest_whole, Some(("c".into(), 3 << 20)));
+        assert_eq!((sizes.large, sizes.longest_string), (4, 2 << 20));
+        let whole: Vec<(&[u8], u64)> = sizes
+            .whole
+            .iter()
+            .map(|large| (&*large.key.name, large.bytes))
+            .collect();
+        assert_eq!(whole, [(&b"b"[..], 2 << 20), (b"c", 3 << 20)]);
     }
 
     #[test]

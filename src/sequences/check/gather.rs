@@ -1,6 +1,6 @@
 //! Gathers the facts that a move depends on. What cannot be seen becomes a finding with its reason.
 
-use crate::decide::follow::follower;
+use crate::decide::follow::{follower, has_room};
 use crate::decide::preflight::commands;
 use crate::decide::preflight::denials::{Denials, Denied};
 use crate::decide::preflight::{
@@ -14,7 +14,7 @@ use crate::effects::host::{default_maxmemory, tunnel, users};
 use crate::effects::platform::heroku::{AppSurvey, owner};
 use crate::effects::platform::{Attachment, ConfigVars, KnownApp};
 use crate::effects::redis::control::Permission;
-use crate::effects::redis::{Connection, Server, Survey, Trust, control, may_monitor, shown_certificate, trust};
+use crate::effects::redis::{Connection, Server, Survey, Trust, control, count_writes, shown_certificate, trust};
 use crate::model::error::{Error, Result};
 use crate::model::follow::Follower;
 use crate::model::role::Role;
@@ -28,6 +28,9 @@ use crate::sequences::setup::source::upstream;
 use jiff::Timestamp;
 use std::collections::BTreeMap;
 use std::time::Duration;
+
+/// The time for which writes to large keys are counted.
+const COUNTING: Duration = Duration::from_secs(2);
 
 /// Gathers all facts. Watches the source's commands for the time `watching`.
 pub async fn facts(
@@ -159,7 +162,7 @@ async fn source(
     let server = server.map_err(Error::repeated)?;
     let mut connection = server.connect(0).await?;
     let info = connection.info().await?;
-    let (survey, permissions) = Survey::read(&mut connection, watching).await?;
+    let (mut survey, permissions) = Survey::read(&mut connection, watching).await?;
     // Closed before anything else is opened, since a small plan has few connections.
     drop(connection);
     let certificate = match &server.trust {
@@ -175,7 +178,14 @@ async fn source(
     };
     let follower = follower(context.config.source.follow, &permissions.psync);
     let monitor = match follower {
-        Follower::Copy => may_monitor(server).await?,
+        Follower::Copy => {
+            let length = if has_room(info.used_memory, info.maxmemory) {
+                watching.min(COUNTING)
+            } else {
+                Duration::ZERO
+            };
+            count_writes(server, &mut survey.sizes, length).await?
+        }
         Follower::Replication => Permission::Unknown("it is not needed".into()),
     };
     let used = commands::in_use(&survey, phase.is_some());

@@ -349,7 +349,7 @@ mod tests {
     #[test]
     fn the_time_of_a_claim_is_no_part_of_its_digest() {
         let pending = |delivered| Pending {
-            id: Id(1, 1),
+            id: Id::read(b"1-1").unwrap(),
             consumer: b"c".to_vec(),
             delivered,
             count: 3,
