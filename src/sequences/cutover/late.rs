@@ -4,8 +4,8 @@
 use super::gate::watched;
 use super::pair::Pair;
 use super::record::Record;
-use super::state::{Cutover, Late};
-use super::watch::{READING, Watch, command_table};
+use super::state::Cutover;
+use super::watch::{Late, READING, Watch, command_table};
 use crate::effects::redis::compare::{Comparator, Comparison, Options, Progress};
 use crate::effects::redis::key::printable;
 use crate::effects::redis::tap::DirtyKeys;

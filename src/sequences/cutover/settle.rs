@@ -3,8 +3,8 @@
 use super::look::vars_point;
 use super::pair::Pair;
 use super::record::Record;
-use super::state::{Cutover, Late};
-use super::watch::{READING, Seen, Watch, command_table};
+use super::state::Cutover;
+use super::watch::{Late, READING, Seen, Watch, command_table};
 use super::{clients, removals};
 use crate::decide::vars::Points;
 use crate::effects::redis::control;

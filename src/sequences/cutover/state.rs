@@ -129,11 +129,3 @@ pub(super) struct OurLook {
     pub access_is_open: bool,
     pub offset: u64,
 }
-
-/// Writes that the source took after the fence.
-#[derive(Default)]
-pub(super) struct Late {
-    pub writes: u64,
-    /// The written keys, each once for a command.
-    pub lines: Vec<String>,
-}

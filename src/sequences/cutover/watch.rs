@@ -42,6 +42,14 @@ pub struct Seen {
     pub deleted_fields: Vec<DeletedField>,
 }
 
+/// Writes that the source took after the fence.
+#[derive(Default)]
+pub struct Late {
+    pub writes: u64,
+    /// The written keys, each once for a command.
+    pub lines: Vec<String>,
+}
+
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DeletedField {
     /// `None` if the stream did not name its database.

@@ -4,7 +4,7 @@
 
 use super::super::history::Monitored;
 use super::super::pair::Pair;
-use super::super::state::Late;
+use super::super::watch::Late;
 use super::baseline::only_hot;
 use crate::effects::host::copy::Asked;
 use crate::effects::redis::compare::Comparison;
@@ -140,7 +140,7 @@ fn named(recorded: &[RecordedKey]) -> Option<Vec<Key>> {
 
 /// Returns the requests that wrote to the source since the proof, and their keys. `None` if there was
 /// no watch at the proof, or another one stands by now.
-pub(in crate::sequences::cutover) async fn since<P: Pair>(
+pub async fn since<P: Pair>(
     pair: &mut P,
     monitored: Option<&Monitored>,
     leave_out: &[String],
