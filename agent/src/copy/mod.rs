@@ -197,6 +197,7 @@ impl Copy<'_> {
         // The target first: what an earlier connection left there is ended before anything is read.
         let mut target = Target::connect(&self.options.target, &self.options.target_login)?;
         let source = Source::connect(&self.options.source, &self.options.source_login)?;
+        self.remembered.near_ms = source.near_ms();
         let mut journal = Journal::load(&self.options.home)?;
         if journal.source_run_id != source.run_id() {
             // Keys of another process have nothing to do with the place in the old one.

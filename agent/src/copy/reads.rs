@@ -58,6 +58,8 @@ pub struct Shape {
     pub size: u64,
     /// Milliseconds since 1970; `None` for never.
     pub expires: Option<i64>,
+    /// How far two of these may lie apart and still be the same.
+    near_ms: u64,
     /// Seconds since it was used last, where the source says it.
     idle: Option<u64>,
     /// A digest of the counters of a stream; 0 for other types.
@@ -69,7 +71,7 @@ impl Shape {
     pub fn is_like(&self, other: &Shape) -> bool {
         let near = match (self.expires, other.expires) {
             (None, None) => true,
-            (Some(one), Some(other)) => one.abs_diff(other) <= NEAR_MS,
+            (Some(one), Some(other)) => one.abs_diff(other) <= self.near_ms,
             _ => false,
         };
         near && (&self.kind, self.length, self.counters) == (&other.kind, other.length, other.counters)
@@ -182,6 +184,11 @@ impl Source {
         Ok(())
     }
 
+    /// Returns how far two ends of one key may lie apart and still be the same.
+    pub fn near_ms(&self) -> u64 {
+        if self.says_ends { 0 } else { NEAR_MS }
+    }
+
     /// Reads when a key ends from the answer to PEXPIRETIME or PTTL.
     pub fn end(&self, end: &Value, now: Option<i64>) -> End {
         end_of(self.says_ends, end, now)
@@ -223,6 +230,7 @@ impl Source {
             length,
             size: natural(size),
             expires,
+            near_ms: self.near_ms(),
             idle: integer(idle).and_then(|idle| u64::try_from(idle).ok()),
             counters,
         }))
@@ -327,6 +335,7 @@ mod tests {
             length: 1,
             size: 1,
             expires: None,
+            near_ms: 0,
             idle,
             counters: 0,
         };

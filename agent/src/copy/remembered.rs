@@ -8,8 +8,6 @@ use std::hash::{BuildHasher, RandomState};
 /// Further keys are not remembered, and are written at every sweep. This many take about 26 MB; one more
 /// would double that.
 const MOST: usize = 900_000;
-/// Computed ends of one key may differ by this much, since two clocks were read for each.
-const NEAR_MS: u64 = 500;
 /// Stands for a key that never ends.
 const NEVER: i64 = i64::MAX;
 
@@ -30,6 +28,8 @@ pub struct Remembered {
     streams: HashMap<(u32, Vec<u8>), Held>,
     /// The functions that the target got.
     pub functions: Option<Vec<u8>>,
+    /// How far two ends of one key may lie apart and still be the same.
+    pub near_ms: u64,
 }
 
 impl Remembered {
@@ -46,7 +46,7 @@ impl Remembered {
         let near = match (value.expires, expires) {
             (NEVER, None) => true,
             (NEVER, _) | (_, None) => false,
-            (one, Some(other)) => one.abs_diff(other) <= NEAR_MS,
+            (one, Some(other)) => one.abs_diff(other) <= self.near_ms,
         };
         near && value.digest == self.contents.hash_one((database, key, digest))
     }
@@ -107,6 +107,9 @@ mod tests {
     fn a_key_is_written_again_once_its_value_or_its_end_is_another() {
         let mut remembered = Remembered::default();
         remembered.wrote(0, b"a", b"one", Some(10_000));
+        // A lease that was renewed soon after.
+        assert!(!remembered.has(0, b"a", b"one", Some(10_001)));
+        remembered.near_ms = 500;
         assert!(remembered.has(0, b"a", b"one", Some(10_400)));
         for (database, key, value, expires) in [
             (0, &b"a"[..], &b"two"[..], Some(10_000)),

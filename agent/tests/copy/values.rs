@@ -211,3 +211,16 @@ fn a_sweep_that_looks_at_the_master_between_its_writes_refuses_nothing() {
     assert_eq!((report.keys, report.refused), (6000, 0), "{report:?}");
     assert_eq!(target.digest(), source.digest());
 }
+
+#[test]
+fn a_lease_that_was_renewed_a_moment_later_ends_when_it_ends_on_the_source() {
+    let (source, target) = (Redis::start(Engine::Redis7), Redis::start(Engine::Redis7));
+    source.script("SET ends value PX 3600000\nSET string value PX 3600000");
+    let copying = Copying::start(&source, &target);
+    copying.sweep();
+    for (key, end) in ["ends", "string"].iter().zip(ends(&source)) {
+        source.say(&["PEXPIREAT", key, &(end + 22).to_string()]);
+    }
+    copying.sweep();
+    assert_eq!(ends(&target), ends(&source));
+}

@@ -140,11 +140,7 @@ fn named(recorded: &[RecordedKey]) -> Option<Vec<Key>> {
 
 /// Returns the requests that wrote to the source since the proof, and their keys. `None` if there was
 /// no watch at the proof, or another one stands by now.
-pub async fn since<P: Pair>(
-    pair: &mut P,
-    monitored: Option<&Monitored>,
-    leave_out: &[String],
-) -> Option<Late> {
+pub async fn since<P: Pair>(pair: &mut P, monitored: Option<&Monitored>, leave_out: &[String]) -> Option<Late> {
     let monitored = monitored?;
     // A copy that is gone has no watch either.
     let seen = look(pair, false).await.ok()??;
