@@ -191,7 +191,15 @@ fn after_random_writes_to_members_and_a_barrier_both_sides_are_the_same() {
     let (mut dice, seed, rounds) = seeded();
     let (source, target, copying) = followed(Engine::Redis8);
     let mut app = source.connection();
-    for round in 0..rounds {
+    // On a busy computer whole keys are copied for a while, and members of each kind must have been read.
+    let unread = || {
+        let names = ["hmget", "smismember", "zmscore"].into_iter();
+        names.filter(|name| calls(&source, name) == 0).collect::<Vec<_>>()
+    };
+    for round in 0..10 * rounds {
+        if round >= rounds && unread().is_empty() {
+            break;
+        }
         for _ in 0..dice.roll(400) {
             let words = write(&mut dice);
             let mut command = cmd(&words[0]);
@@ -216,7 +224,5 @@ fn after_random_writes_to_members_and_a_barrier_both_sides_are_the_same() {
             fill(&mut app);
         }
     }
-    for name in ["hmget", "smismember", "zmscore"] {
-        assert!(calls(&source, name) > 0, "no member was read by {name}");
-    }
+    assert_eq!(unread(), Vec::<&str>::new(), "no member was read by these");
 }
