@@ -339,11 +339,13 @@ promote() {
 }
 
 follow() {
-    local limit
+    local limit wake=start
     role_in "$INFRA_CONFIG"
     if [[ $role == master ]]; then
         [[ -s $following ]] || fail "this host does not know whom it followed: run infra up"
         put "$following" "$INFRA_CONFIG"
+        # The copy holds still since the promotion. One that copies already goes on where it is.
+        wake=restart
     fi
     role_in "$INFRA_CONFIG"
     if [[ $role != copies-source ]]; then
@@ -353,7 +355,7 @@ follow() {
         copy_access on
         limit_in "$INFRA_CONFIG"
         engine_ok "$(role_commands "$INFRA_CONFIG")"$'\n'"CONFIG SET maxmemory $limit"$'\n'"ACL LOAD"
-        systemctl --no-block restart "$copy_unit" 2>/dev/null || true
+        systemctl --no-block "$wake" "$copy_unit" 2>/dev/null || true
     fi
     show
 }
