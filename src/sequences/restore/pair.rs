@@ -152,14 +152,16 @@ fn on_source(var: &str, app: &str) -> Error {
 async fn write_again(context: &Context, environment: &Environment, fresh: State) -> Result<()> {
     let store = &environment.store;
     let work = async |lock: &Held| {
-        let id = match Journal::latest(store).await? {
-            Some(journal) => journal.id().to_string(),
-            None => {
-                let mut ledger = Ledger::new(Journal::begin(store, "restore").await?, lock);
-                ledger.write(&[Entry::Settled { late_writes: None }]).await?;
-                ledger.journal().id().to_string()
-            }
+        let journal = match Journal::latest(store).await? {
+            Some(journal) => journal,
+            None => Journal::begin(store, "restore").await?,
         };
+        let mut ledger = Ledger::new(journal, lock);
+        // Empty too if an attempt died after it had begun the journal.
+        if ledger.history()?.phase.is_none() {
+            ledger.write(&[Entry::Settled { late_writes: None }]).await?;
+        }
+        let id = ledger.journal().id().to_string();
         let writer = StateWriter::open(store, fresh).await?;
         let writing = writer.change(|state| {
             state.cutover = Some(id);
