@@ -64,7 +64,7 @@ const KINDS: [Kind; 4] = [
     },
 ];
 
-/// What the load got.
+/// The answers to the load.
 struct Rate {
     writes_per_s: f64,
     p99_ms: f64,
@@ -187,7 +187,7 @@ impl<'a> Stage<'a> {
     /// Measures what idle connections and the other programs have, before there is any data.
     fn rest(&self) -> Rest {
         let mut admin = self.admin(&self.master);
-        // What the engine keeps for a connection shrinks when it has been idle for two seconds.
+        // The engine keeps less for a connection that has been idle for two seconds.
         let settled = |admin: &mut Connection| {
             std::thread::sleep(Duration::from_secs(4));
             (engine_bytes(&self.master), self.hosts.memory(admin).0)
