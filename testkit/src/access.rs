@@ -1,5 +1,6 @@
 //! The running sandbox, as a client that was given its variables.
 
+use aws_config::retry::RetryConfig;
 use aws_smithy_http_client::{Builder, tls};
 use infra::effects::cloud::Cloud;
 use infra::model::names::Names;
@@ -7,6 +8,7 @@ use sandbox::paths::Paths;
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// Returns the folders of the sandbox: its state and its cache.
 pub fn paths() -> Paths {
@@ -26,7 +28,8 @@ pub fn variables() -> BTreeMap<String, String> {
         .collect()
 }
 
-/// Returns the configuration of an SDK client with the operator's keys, over https.
+/// Returns the configuration of an SDK client with the operator's keys, over https. It repeats what
+/// is refused for coming too fast for longer than the sandbox limits the rate of any service.
 pub async fn config() -> aws_config::SdkConfig {
     let variables = variables();
     let operator = Keys {
@@ -34,7 +37,11 @@ pub async fn config() -> aws_config::SdkConfig {
         secret: variables["AWS_SECRET_ACCESS_KEY"].clone(),
         token: None,
     };
-    config_of(&operator, &variables["AWS_ENDPOINT_URL_S3"]).await
+    let patient = RetryConfig::standard()
+        .with_max_attempts(20)
+        .with_max_backoff(Duration::from_secs(2));
+    let config = config_of(&operator, &variables["AWS_ENDPOINT_URL_S3"]).await;
+    config.into_builder().retry_config(patient).build()
 }
 
 /// The keys that a caller signs with.
@@ -45,8 +52,7 @@ pub struct Keys {
     pub token: Option<String>,
 }
 
-/// Returns the configuration of an SDK client with these keys at this endpoint, without
-/// repetitions.
+/// Returns the configuration of an SDK client with these keys at this endpoint.
 pub async fn config_of(keys: &Keys, endpoint: &str) -> aws_config::SdkConfig {
     let variables = variables();
     let credentials = aws_sdk_s3::config::Credentials::new(&keys.id, &keys.secret, keys.token.clone(), None, "test");
