@@ -219,11 +219,12 @@ pub fn free_port(address: IpAddr) -> Result<u16> {
     const FIRST: u16 = 12_000;
     const COUNT: u16 = 20_000;
     static NEXT: AtomicU16 = AtomicU16::new(0);
-    // Programs that look at the same time begin at other places.
+    // Programs that look at the same time begin far from each other, also if their ids are neighbours.
+    const APART: u32 = 7_919;
     let begin = std::process::id() % u32::from(COUNT);
     for _ in 0..COUNT {
         let tried = u32::from(NEXT.fetch_add(1, Ordering::Relaxed));
-        let step = u16::try_from((begin * 7 + tried) % u32::from(COUNT))?;
+        let step = u16::try_from((begin * APART + tried) % u32::from(COUNT))?;
         let port = FIRST + step;
         if TcpListener::bind((address, port)).is_ok() {
             return Ok(port);
