@@ -25,6 +25,8 @@ pub struct Gone {
     count: u64,
     /// Keys that the target had.
     looked_at: u64,
+    /// Keys that were written to the target, and that somebody else removed there.
+    pub removed: u64,
 }
 
 impl Gone {
@@ -51,9 +53,11 @@ pub fn find(
     source: &mut Source,
     target: &mut Target,
     left_out: &[Prefix],
+    remembered: &mut Remembered,
     interrupted: &mut dyn FnMut() -> bool,
 ) -> Result<Option<Gone>> {
     let mut gone = Gone::default();
+    remembered.walk_begins();
     for (database, _) in target.look()?.keys {
         target.select(database)?;
         let selectable = source.select(database)?;
@@ -62,6 +66,9 @@ pub fn find(
             let (next, mut keys) = target.scan(cursor)?;
             left_out::remove(&mut keys, left_out);
             gone.looked_at += keys.len() as u64;
+            for key in &keys {
+                remembered.met(database, key);
+            }
             round.append(&mut keys);
             cursor = next;
             if cursor == 0 || round.len() >= ROUND {
@@ -76,6 +83,7 @@ pub fn find(
             }
         }
     }
+    gone.removed = remembered.walk_ended(target.clock()?.unwrap_or(0));
     Ok(Some(gone))
 }
 

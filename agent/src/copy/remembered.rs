@@ -10,9 +10,14 @@ use std::hash::{BuildHasher, RandomState};
 const MOST: usize = 900_000;
 /// Stands for a key that never ends.
 const NEVER: i64 = i64::MAX;
+/// The bit of a digest that stands for a key that the walk has met.
+const MET: u64 = 1;
+/// A key that ends so soon may be gone on the target already: the clocks are not quite the same.
+const SOON_MS: i64 = 2_000;
 
 #[derive(Clone, Copy)]
 struct Value {
+    /// The last bit tells whether the walk through the target has met the key.
     digest: u64,
     /// When it expires, milliseconds since 1970, or [`NEVER`].
     expires: i64,
@@ -48,7 +53,7 @@ impl Remembered {
             (NEVER, _) | (_, None) => false,
             (one, Some(other)) => one.abs_diff(other) <= self.near_ms,
         };
-        near && value.digest == self.contents.hash_one((database, key, digest))
+        near && value.digest | MET == self.contents.hash_one((database, key, digest)) | MET
     }
 
     /// Returns true if the target got some value of the key.
@@ -73,7 +78,8 @@ impl Remembered {
         if self.values.len() >= MOST && !self.values.contains_key(&name) {
             return;
         }
-        let digest = self.contents.hash_one((database, key, digest));
+        // What is written during a walk need not be met by it.
+        let digest = self.contents.hash_one((database, key, digest)) | MET;
         let expires = expires.unwrap_or(NEVER);
         self.values.insert(name, Value { digest, expires });
     }
@@ -90,6 +96,37 @@ impl Remembered {
             return None;
         }
         self.streams.remove(&(database, key.to_vec()))
+    }
+
+    /// A walk through all keys of the target begins.
+    pub fn walk_begins(&mut self) {
+        for value in self.values.values_mut() {
+            value.digest &= !MET;
+        }
+    }
+
+    /// The walk has met a key.
+    pub fn met(&mut self, database: u32, key: &[u8]) {
+        if let Some(value) = self.values.get_mut(&self.names.hash_one((database, key))) {
+            value.digest |= MET;
+        }
+    }
+
+    /// The walk has come to its end: forgets what the target no longer has. Returns how many keys
+    /// somebody else removed there; those that have expired are not counted.
+    pub fn walk_ended(&mut self, now_ms: i64) -> u64 {
+        let mut removed = 0;
+        self.values.retain(|_, value| {
+            let is_there = value.digest & MET != 0;
+            if !is_there && value.expires > now_ms + SOON_MS {
+                removed += 1;
+            }
+            is_there
+        });
+        let (values, names) = (&self.values, &self.names);
+        self.streams
+            .retain(|(database, key), _| values.contains_key(&names.hash_one((database, key.as_slice()))));
+        removed
     }
 
     /// Forgets a key before it is written: the answer may never come.
@@ -122,5 +159,30 @@ mod tests {
         }
         remembered.forget(0, b"a");
         assert!(!remembered.has(0, b"a", b"one", Some(10_000)));
+    }
+
+    #[test]
+    fn what_somebody_removed_from_the_target_is_forgotten_and_counted() {
+        let mut remembered = Remembered::default();
+        for key in [&b"stays"[..], b"removed"] {
+            remembered.wrote(0, key, b"one", None);
+        }
+        remembered.wrote(0, b"expired", b"one", Some(10_000));
+        remembered.walk_begins();
+        remembered.met(0, b"stays");
+        remembered.met(1, b"removed");
+        remembered.met(0, b"never written");
+        remembered.wrote(0, b"written meanwhile", b"one", None);
+        assert_eq!(remembered.walk_ended(10_000), 1);
+        for (key, is_known) in [
+            (&b"stays"[..], true),
+            (b"written meanwhile", true),
+            (b"removed", false),
+            (b"expired", false),
+        ] {
+            assert_eq!(remembered.has(0, key, b"one", None), is_known, "{key:?}");
+        }
+        remembered.walk_begins();
+        assert_eq!(remembered.walk_ended(10_000), 2);
     }
 }

@@ -26,6 +26,27 @@ fn a_few_deletions_apply_at_once() {
 }
 
 #[test]
+fn what_somebody_removed_from_the_master_is_written_there_once_more() {
+    let (source, target, copying) = pair(3000);
+    target.script("DEL key:1 key:2");
+    assert_eq!(copying.sweep().changed, 2);
+    assert_eq!(target.digest(), source.digest());
+    target.script("FLUSHALL");
+    let report = copying.sweep();
+    assert_eq!(
+        (report.changed, report.deleted, report.held),
+        (3000, 0, 0),
+        "{report:?}"
+    );
+    assert_eq!(target.digest(), source.digest());
+    // What expires on both sides is removed by nobody.
+    source.script("SET ends 1 PX 300");
+    assert_eq!(copying.sweep().changed, 1);
+    std::thread::sleep(std::time::Duration::from_millis(400));
+    assert_eq!(copying.sweep().changed, 0);
+}
+
+#[test]
 fn keys_that_are_left_out_are_neither_copied_nor_deleted() {
     let (source, target) = (Redis::start(Engine::Redis7), Redis::start(Engine::Redis8));
     source.script("SET cache:1 a\nSET cache:2 b\nSET kept c");
