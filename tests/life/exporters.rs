@@ -1,6 +1,8 @@
-//! The exporters on both hosts: they answer on loopback alone, show no secret, and are stopped again.
+//! The exporters on both hosts: they answer on loopback or to the blocks that are named, show no secret, and are stopped again.
 
 use serde_json::json;
+use std::process::Command;
+use testkit::access;
 use testkit::world::World;
 
 const ASK: &str = "curl -sf 127.0.0.1:9100/metrics && curl -sf 127.0.0.1:9121/metrics";
@@ -11,8 +13,46 @@ fn said(world: &World, host: &str, command: &str) -> String {
     world.infra(&["ssh", host, "--", command]).exits(0).output().to_string()
 }
 
+/// This computer is let in, and neither a neighbour in the subnet nor loopback is.
+fn answer_to_the_named_block_alone(world: &World) {
+    world.configure("monitoring: {exporters: true, scrape_cidrs: [10.77.0.1/32]}\n");
+    world.infra(&["up", "--yes"]).exits(0);
+    world.infra(&["up", "--yes"]).exits(0).says("nothing to change");
+    let addresses: Vec<String> = access::instances()
+        .iter()
+        .filter(|instance| instance["state"] == "running")
+        .map(|instance| instance["private_ip"].as_str().unwrap().to_string())
+        .collect();
+    assert_eq!(addresses.len(), 2, "{addresses:?}");
+    for (port, line) in [("9100", "node_memory_MemTotal_bytes "), ("9121", "redis_up 1")] {
+        for address in &addresses {
+            let url = format!("http://{address}:{port}/metrics");
+            let asked = Command::new("curl")
+                .args(["-sf", "--max-time", "10", &url])
+                .output()
+                .unwrap();
+            let answer = String::from_utf8_lossy(&asked.stdout);
+            assert!(answer.lines().any(|found| found.starts_with(line)), "{url}: {asked:?}");
+        }
+        for host in ["master", "replica"] {
+            let own = said(world, host, "hostname -I");
+            let other = addresses.iter().find(|address| !own.contains(*address)).unwrap();
+            for address in [other, "127.0.0.1"] {
+                let knock = format!("curl -s --max-time 3 http://{address}:{port}/metrics >/dev/null; echo $?");
+                let code = said(world, host, &knock);
+                // Refused on loopback, and never answered by the security group.
+                assert!(
+                    ["7\n", "28\n"].contains(&code.as_str()),
+                    "{host} to {address}:{port}: {code}"
+                );
+            }
+        }
+    }
+    assert_eq!(world.status()["drift"], json!([]));
+}
+
 /// On a sandbox whose pair stands. Ends as it began.
-pub fn answer_on_loopback_and_are_stopped_again(world: &World) {
+pub fn answer_where_they_should_and_are_stopped_again(world: &World) {
     world.configure("monitoring: {exporters: true}\n");
     world.infra(&["up", "--yes"]).exits(0);
     world.infra(&["up", "--yes"]).exits(0).says("nothing to change");
@@ -50,6 +90,7 @@ pub fn answer_on_loopback_and_are_stopped_again(world: &World) {
     assert_eq!(world.status()["drift"], json!([]));
     world.infra(&["rotate", "monitoring", "--yes"]).exits(0);
     assert!(said(world, "master", ASK).contains("\nredis_up 1\n"));
+    answer_to_the_named_block_alone(world);
     world.configure("");
     world.infra(&["up", "--yes"]).exits(0);
     for host in ["master", "replica"] {

@@ -68,6 +68,6 @@ fn a_newer_engine_is_installed_on_one_host_after_the_other_and_nothing_is_lost()
         .infra(&["upgrade", "--confirm", "demo"])
         .exits(0)
         .says("nothing to upgrade");
-    crate::exporters::answer_on_loopback_and_are_stopped_again(&world);
+    crate::exporters::answer_where_they_should_and_are_stopped_again(&world);
     world.nothing_was_lost(200);
 }
