@@ -1,7 +1,9 @@
 //! Restores on the master: the agent builds, a second engine tries, `infra-restore` swaps the data.
 
+use super::engine::Layout;
 use crate::effects::fault;
 use crate::effects::remote::{Output, Session};
+use crate::model::config::Engine;
 use crate::model::error::{Doing, Error, Kind, Result};
 use crate::model::secret;
 use crate::ui::Step;
@@ -38,6 +40,18 @@ impl Checked {
             Checked::NoRoom(_) => 0,
         }
     }
+}
+
+/// Returns true if the host has data of an engine, also if no engine runs.
+pub async fn has_data(session: &Session) -> Result<bool> {
+    let folders = [Engine::Redis, Engine::Valkey].map(|engine| Layout::of(engine).data_folder);
+    let command = format!(
+        r"sudo -n find {} -type f \( -name '*.aof' -o -name '*.rdb' \) -size +0 -print -quit 2>/dev/null",
+        folders.join(" ")
+    );
+    // A folder that is missing is no failure.
+    let output = session.run(&command, None).await?;
+    Ok(!output.stdout.is_empty())
 }
 
 /// Puts back live data that an interrupted run moved aside. Returns its name, if there was any.

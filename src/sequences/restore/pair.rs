@@ -7,6 +7,7 @@ use crate::effects::backup::catalogue::{Catalogue, Wish};
 use crate::effects::backup::read;
 use crate::effects::backup::restore::{self, Altered};
 use crate::effects::cloud::ec2;
+use crate::effects::host::restore::has_data;
 use crate::effects::platform::ConfigVars;
 use crate::effects::redis::{Server, takes_connections};
 use crate::effects::state::{Held, Journal};
@@ -206,12 +207,20 @@ async fn refuse_data(environment: &Environment) -> Result<()> {
 }
 
 async fn keys_of(environment: &Environment, instance: &Instance) -> Result<u64> {
+    if is_new(environment, instance).await? {
+        return Ok(0);
+    }
     let asked = async {
         let pair = environment.pair().await?;
-        let info = pair.server(instance.role)?.connect(0).await?.info().await?;
-        Ok::<_, Error>(info.keyspace.values().map(|counts| counts.keys).sum())
+        let info = async { pair.server(instance.role)?.connect(0).await?.info().await };
+        match info.await {
+            Ok(info) => Ok(info.keyspace.values().map(|counts| counts.keys).sum()),
+            // An attempt that died may not have come to the engine. Without any data there is none to lose.
+            Err(_) if !has_data(&pair.log_in(instance.role).await?).await? => Ok(0),
+            Err(error) => Err(error),
+        }
     };
-    asked.await.map_err(|error| {
+    asked.await.map_err(|error: Error| {
         Error::failed(format!(
             "restore a pair: its {} ({}) stands and does not say whether it has data",
             instance.role, instance.id
@@ -219,6 +228,16 @@ async fn keys_of(environment: &Environment, instance: &Instance) -> Result<u64> 
         .because(error)
         .hint("`infra status` says more; terminate the instance if it is to be given up")
     })
+}
+
+/// Returns true for a machine that `infra` has made and was never on: an attempt died before.
+async fn is_new(environment: &Environment, instance: &Instance) -> Result<bool> {
+    let Some(stored) = environment.store.state().await? else {
+        return Ok(false);
+    };
+    let mut known = stored.value.hosts.into_values();
+    let record = known.find(|record| record.instance_id == instance.id);
+    Ok(record.is_none_or(|record| record.host_key.is_empty()))
 }
 
 fn standing(instance: &Instance) -> Error {

@@ -64,7 +64,9 @@ fn refuse_surprises(shown: &Seen, now: &Seen) -> Result<()> {
         return Err(Error::failed("apply the plan: the cutover went on since it was made")
             .hint("run `infra up` again to see the new plan"));
     }
-    match now_lines.difference(&shown_lines).next() {
+    // A change may have got less meanwhile: an address no longer has to leave an instance that has ended.
+    let was_shown = |line: &String| shown_lines.iter().any(|shown| shown.starts_with(line));
+    match now_lines.iter().find(|line| !was_shown(line)) {
         Some(surprise) => Err(Error::failed(format!(
             "apply the plan: there is more to do than was shown: {surprise}"
         ))
