@@ -1,7 +1,7 @@
 //! App access: the last look at both sides before the app may log in to the master.
 
 use super::fence::Fence;
-use super::gate::{copied, watched};
+use super::gate::{unmoved, watched};
 use super::history::Promotion;
 use super::look;
 use super::pair::Pair;
@@ -157,7 +157,7 @@ async fn through_copy<P: Pair>(
     };
     let watched = watched::since(pair, promotion.monitored.as_ref(), leave_out);
     let (now, watched) = tokio::join!(fence.source_now(), watched);
-    let counted = copied::counted_since(&fence.captured, &now?);
+    let counted = unmoved::counted_since(&fence.captured, &now?);
     let late = watched.unwrap_or_default();
     Ok(Late {
         writes: late.writes.max(counted),

@@ -1,6 +1,6 @@
 //! Writes the journal's entries that begin a phase, and checks what must hold before.
 
-use super::history::{Entry, Known, Promotion};
+use super::history::{Counted, Entry, Known, Promotion};
 use super::pair::Pair;
 use super::reached::Reached;
 use super::record::Record;
@@ -139,6 +139,7 @@ impl<R: Record, P: Pair> Cutover<R, P> {
             last_write_at: proof.last_write_at(),
             source_keys: fence.captured.keys(),
             source_removals: proof.source_removals(),
+            counted: Counted::by(&fence.captured),
             keys_compared: proof.keys_compared(),
             follower: self.follower,
             monitored: proof.monitored().cloned(),

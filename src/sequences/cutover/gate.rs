@@ -6,6 +6,7 @@
 
 mod baseline;
 pub mod copied;
+pub mod unmoved;
 pub mod watched;
 
 pub use baseline::{Baseline, compare};

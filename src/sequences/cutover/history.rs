@@ -11,7 +11,7 @@ use crate::model::phase::{Command, FenceKind, Phase};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
-use wire::info::OwnRemovals;
+use wire::info::{Info, OwnRemovals};
 
 /// One entry of the journal, written before its effect.
 #[derive(Clone, Debug, Deserialize, Serialize, PartialEq)]
@@ -86,6 +86,9 @@ pub struct Promotion {
     /// Removals that the source made by itself, up to that point; `None` in older journals.
     #[serde(default)]
     pub source_removals: Option<OwnRemovals>,
+    /// The source's own count of writes at the fence, if it counts any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub counted: Option<Counted>,
     pub keys_compared: u64,
     /// How the master got the data. A copy has no stream of the source: replication id and offset
     /// are then the master's own.
@@ -103,6 +106,25 @@ pub struct Promotion {
 pub struct Monitored {
     pub id: String,
     pub writes: u64,
+}
+
+/// How many writes a server had counted since it last saved, its own removals among them, and when
+/// that save was, in seconds since 1970.
+#[derive(Clone, Copy, Debug, Deserialize, Serialize, PartialEq, Eq)]
+pub struct Counted {
+    pub changes: u64,
+    pub last_save: i64,
+}
+
+impl Counted {
+    /// Returns `None` also for a count of zero: some hosts show that all the time.
+    pub fn by(info: &Info) -> Option<Self> {
+        let changes = info.persistence.unsaved_changes.filter(|changes| *changes > 0)?;
+        Some(Counted {
+            changes,
+            last_save: info.persistence.last_save?,
+        })
+    }
 }
 
 /// A process of the source, and how many keys it had over all databases.
@@ -338,6 +360,10 @@ mod tests {
                 expired_keys: 4,
                 evicted_keys: 5,
                 expired_fields: 6,
+            }),
+            counted: Some(Counted {
+                changes: 9,
+                last_save: 10,
             }),
             keys_compared: 3,
             monitored: Some(Monitored {

@@ -1,6 +1,6 @@
 //! Looks at the world before a decision, and at single facts of it.
 
-use super::gate::copied;
+use super::gate::{unmoved, watched};
 use super::history::{History, Promotion};
 use super::pair::Pair;
 use super::record::Record;
@@ -26,7 +26,7 @@ use wire::info::{Info, OwnRemovals, ServerRole};
 const LINKING: Duration = Duration::from_secs(15);
 
 /// Returns what is there now. It asks for writes since a promotion only where that matters.
-pub async fn world<R: Record, P: Pair>(setup: &Setup<R, P>, command: Command, history: &History) -> Result<World> {
+pub async fn world<R: Record, P: Pair>(setup: &mut Setup<R, P>, command: Command, history: &History) -> Result<World> {
     let mut master = setup.master.connect(0).await?;
     let (role, _) = role(&mut master, history).await?;
     let (app, release_pending) = apps(setup).await?;
@@ -38,7 +38,7 @@ pub async fn world<R: Record, P: Pair>(setup: &Setup<R, P>, command: Command, hi
     let (source, ours) = match (role, promotion) {
         (MasterRole::Promoted, Some(promotion)) => (
             // A source that cannot be reached proves nothing; `decide` knows whether that matters.
-            source_stillness(&setup.source, &setup.master, promotion, &setup.leave_out)
+            source_stillness(setup, promotion)
                 .await
                 .map_or(Stillness::Unknown, |(stillness, _)| stillness),
             our_stillness(&setup.master, &setup.source, promotion)
@@ -127,23 +127,42 @@ pub fn vars_point<R: Record, P: Pair>(setup: &Setup<R, P>, vars: &ConfigVars) ->
 
 /// Returns whether clients wrote to the source since the promotion, with the watch that goes on.
 /// What the source expired or evicted by itself is no write.
-pub async fn source_stillness(
-    source: &Server,
-    master: &Server,
+pub async fn source_stillness<R: Record, P: Pair>(
+    setup: &mut Setup<R, P>,
     promotion: &Promotion,
-    leave_out: &[String],
 ) -> Result<(Stillness, Option<Watch>)> {
     if promotion.follower == Follower::Copy {
-        let (ours, _) = our_stillness(master, source, promotion).await?;
-        let stillness = copied::stillness(source, master, promotion, ours, leave_out).await?;
-        return Ok((stillness, None));
+        let (ours, _) = our_stillness(&setup.master, &setup.source, promotion).await?;
+        return Ok((copied_stillness(setup, promotion, ours).await?, None));
     }
+    let (source, master) = (&setup.source, &setup.master);
     let Some((watch, info)) = stream_since(source, master, promotion, promotion.offset).await? else {
         return Ok((Stillness::Unknown, None));
     };
     let before = promotion.source_removals;
     let by_itself = before.map_or_else(OwnRemovals::default, |before| info.own_removals.since(before));
     Ok((stillness(&watch.seen(), by_itself, master).await?, Some(watch)))
+}
+
+/// A copied source has no stream to read. Where nobody wrote to our side, it is compared with it. Else
+/// a difference might be of either side, and the watch of the copy tells, or the source's own count.
+async fn copied_stillness<R: Record, P: Pair>(
+    setup: &mut Setup<R, P>,
+    promotion: &Promotion,
+    ours: Stillness,
+) -> Result<Stillness> {
+    let now = setup.source.connect(0).await?.info().await?;
+    if now.run_id != promotion.source_run_id || now.role != ServerRole::Master {
+        return Ok(Stillness::Unknown);
+    }
+    if ours == Stillness::Still {
+        return unmoved::as_compared(&setup.source, &setup.master, &setup.leave_out).await;
+    }
+    let watched = watched::since(&mut setup.pair, promotion.monitored.as_ref(), &setup.leave_out).await;
+    if watched.is_some_and(|late| late.writes == 0) {
+        return Ok(Stillness::Still);
+    }
+    Ok(unmoved::as_counted(promotion, &now))
 }
 
 /// Returns whether our master was written to since its promotion, and what its stream showed. A

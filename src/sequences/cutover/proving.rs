@@ -127,10 +127,7 @@ impl<R: Record, P: Pair> Cutover<R, P> {
         let (fence, sides) = self.reached.fenced_connections()?;
         let promotion = self.history.promoted()?;
         let (ours, seen) = self.our_stillness().await?;
-        let (source, watch) = {
-            let setup = &self.setup;
-            look::source_stillness(&setup.source, &setup.master, promotion, &setup.leave_out).await?
-        };
+        let (source, watch) = look::source_stillness(&mut self.setup, promotion).await?;
         let is_known = watch.is_some() || promotion.follower == Follower::Copy;
         if !is_known {
             return Err(

@@ -26,7 +26,7 @@ pub async fn fence_kind<R: Record, P: Pair>(setup: &Setup<R, P>) -> Result<Fence
 }
 
 /// Returns the steps that [`run`] would take now, decided by the same function; changes nothing.
-pub async fn preview<R: Record, P: Pair>(setup: &Setup<R, P>, command: Command) -> Result<Vec<String>> {
+pub async fn preview<R: Record, P: Pair>(setup: &mut Setup<R, P>, command: Command) -> Result<Vec<String>> {
     let history = setup.record.history()?;
     let world = look::world(setup, command, &history).await?;
     Ok(match decide::decide(command, &look::past(&history), &world) {
@@ -61,7 +61,7 @@ impl<R: Record, P: Pair> Cutover<R, P> {
                 Next::Refuse(refusal) => return Err(self.refused(refusal).await),
                 Next::Wait => {
                     self.await_releases().await?;
-                    self.seen = look::world(&self.setup, self.command, &self.history).await?;
+                    self.seen = look::world(&mut self.setup, self.command, &self.history).await?;
                     continue;
                 }
                 Next::Do(steps) => (steps, false),
@@ -88,7 +88,7 @@ impl<R: Record, P: Pair> Cutover<R, P> {
                 let settled_now = self.outcome.phase == Some(Phase::Settled);
                 return self.claim(settled_now);
             }
-            self.seen = look::world(&self.setup, self.command, &self.history).await?;
+            self.seen = look::world(&mut self.setup, self.command, &self.history).await?;
         }
         Err(
             Error::failed(format!("{}: it had to go back several times in a row", self.command))

@@ -66,9 +66,9 @@ pub struct Cutover<R: Record, P: Pair> {
 }
 
 impl<R: Record, P: Pair> Cutover<R, P> {
-    pub(super) async fn new(setup: Setup<R, P>, command: Command) -> Result<Self> {
+    pub(super) async fn new(mut setup: Setup<R, P>, command: Command) -> Result<Self> {
         let history = setup.record.history()?;
-        let seen = look::world(&setup, command, &history).await?;
+        let seen = look::world(&mut setup, command, &history).await?;
         let (_, follower) = look::role(&mut setup.master.connect(0).await?, &history).await?;
         Ok(Cutover {
             interrupt: Interrupt::new(setup.interrupt.clone(), command),

@@ -267,10 +267,7 @@ impl<R: Record, P: Pair> Cutover<R, P> {
         let Some(promotion) = self.history.promotion.clone().filter(|_| !self.all_have_moved()) else {
             return Ok(());
         };
-        let (stillness, watch) = {
-            let setup = &self.setup;
-            look::source_stillness(&setup.source, &setup.master, &promotion, &setup.leave_out).await?
-        };
+        let (stillness, watch) = look::source_stillness(&mut self.setup, &promotion).await?;
         if stillness == Stillness::Still {
             self.source_watch = watch;
             return Ok(());

@@ -90,8 +90,8 @@ impl App<'_> {
     }
 
     async fn preview(&self) -> Result<ExitCode> {
-        let setup = self.setup(self.reading().await?, None).await?;
-        let steps = cutover::preview(&setup, self.plan.command).await?;
+        let mut setup = self.setup(self.reading().await?, None).await?;
+        let steps = cutover::preview(&mut setup, self.plan.command).await?;
         self.context.ui.report(json!({ "steps": steps }), &steps);
         Ok(ExitCode::Done)
     }

@@ -2,28 +2,26 @@
 //! comparison run inside the fence; with one, only the keys that were written meanwhile.
 
 use super::super::fence::Fence;
-use super::super::history::{Monitored, Promotion};
-use super::super::keys::too_many_gone;
+use super::super::history::Monitored;
 use super::super::logs;
 use super::super::pair::Pair;
 use super::super::sides::Sides;
 use super::Proof;
 use super::baseline::differs;
+use super::unmoved::{changed, moved};
 use super::watched::{self, Watched};
-use crate::decide::cutover::Stillness;
 use crate::effects::host::copy::Asked;
 use crate::effects::redis::Server;
 use crate::effects::redis::compare::{Comparator, Comparison, Options, Progress};
 use crate::effects::wait::{Look, Wait};
 use crate::model::clock::Instant;
 use crate::model::error::{Error, Result};
-use crate::model::follow::Follower;
 use crate::model::size;
 use crate::ui::Step;
 use infra_agent::record::SweepReport;
 use jiff::Timestamp;
 use std::time::Duration;
-use wire::info::{Info, ServerRole};
+use wire::info::Info;
 
 /// How long one sweep may take. The app waits for it, and a pause is renewed meanwhile.
 const SWEEP: Duration = Duration::from_secs(30 * 60);
@@ -84,7 +82,7 @@ pub async fn compare<P: Pair>(
     leave_out: Vec<String>,
     step: &Step,
 ) -> Result<Baseline> {
-    let begun = Instant::now();
+    let mut begun = Instant::now();
     let evicted = evicted(source, master).await?;
     let mut watched = watched::begin(pair).await?;
     if watched.is_none() {
@@ -106,24 +104,28 @@ pub async fn compare<P: Pair>(
         leave_out: leave_out.clone(),
         ..Options::default()
     };
-    let comparison = comparator
-        .everything(&options, &|progress| {
-            step.update(format!(
-                "{} of {} keys, {} differ",
-                progress.done, progress.total, progress.differing
-            ));
-        })
-        .await?;
+    let show = |progress: Progress| {
+        step.update(format!(
+            "{} of {} keys, {} differ",
+            progress.done, progress.total, progress.differing
+        ));
+    };
+    let mut comparison = comparator.everything(&options, &show).await?;
+    if !are_explained(watched.as_ref(), &comparison, pair).await? {
+        // Somebody may have removed keys from the master, which a watch of the source does not show.
+        step.update("keys differ that nobody wrote: the copy goes through all of them once more");
+        begun = Instant::now();
+        refuse(&objections(&sweep(pair, Duration::ZERO, allowed.loss).await?, None))?;
+        watched = watched::begin(pair).await?.map(|(watched, _)| watched);
+        comparison = comparator.everything(&options, &show).await?;
+        if !are_explained(watched.as_ref(), &comparison, pair).await? {
+            // Everything is compared inside the fence then, as without a watch.
+            watched = None;
+        }
+    }
     let differing = comparison.missing + comparison.extra + comparison.different;
     if comparison.uncomparable > 0 || differing > (comparison.compared / 10).max(FEW) {
         return Err(differs("before the fence, apart from a few", &comparison));
-    }
-    if let Some(watch) = &watched
-        && !comparison.identical()
-        && !watch.explains(&comparison, pair).await?
-    {
-        // Everything is compared inside the fence then, as without a watch.
-        watched = None;
     }
     let took = begun.elapsed();
     if watched.is_none() && allowed.longest.is_some_and(|longest| took > longest) {
@@ -143,6 +145,14 @@ pub async fn compare<P: Pair>(
         watched,
         evicted,
     })
+}
+
+/// Returns true if all that differs was written while it was compared, or nothing tells.
+async fn are_explained<P: Pair>(watched: Option<&Watched>, comparison: &Comparison, pair: &mut P) -> Result<bool> {
+    match watched {
+        Some(watch) if !comparison.identical() => watch.explains(comparison, pair).await,
+        _ => Ok(true),
+    }
 }
 
 /// Returns how many keys source and master have evicted.
@@ -316,160 +326,10 @@ fn at(microseconds: u64) -> Option<Timestamp> {
     Timestamp::from_microsecond(i64::try_from(microseconds).ok()?).ok()
 }
 
-/// Returns what changed on the source between the fence and the end of the comparison. Pure.
-fn changed(fenced: &Info, now: &Info, keys: u64) -> Vec<String> {
-    let mut wrong = Vec::new();
-    if now.run_id != fenced.run_id {
-        wrong.push("the source was restarted since the fence".to_string());
-    }
-    if now.role != ServerRole::Master {
-        wrong.push("the source follows another server".into());
-    }
-    if now.evicted_keys != fenced.evicted_keys {
-        wrong.push("the source evicted keys since the fence".into());
-    }
-    let own = now.own_removals.since(fenced.own_removals);
-    if too_many_gone(keys, now.keys().saturating_add(own.expired_keys)) {
-        wrong.push(format!(
-            "the source has {} keys, and had {keys} at the fence",
-            now.keys()
-        ));
-    }
-    // A second witness beside the comparison.
-    if counted_since(fenced, now) > 0 {
-        wrong.push("the source counts writes since the fence".into());
-    }
-    wrong
-}
-
-/// Returns how many writes the source counts since the fence, without its own removals. Zero if it does not tell, or has saved
-/// since, which begins the count anew. Pure.
-pub fn counted_since(fenced: &Info, now: &Info) -> u64 {
-    let (before, after) = (&fenced.persistence, &now.persistence);
-    if now.run_id != fenced.run_id || before.last_save != after.last_save {
-        return 0;
-    }
-    let (Some(before), Some(after)) = (before.unsaved_changes, after.unsaved_changes) else {
-        return 0;
-    };
-    let own = now.own_removals.since(fenced.own_removals);
-    // Without a save the count never falls.
-    after
-        .saturating_sub(before)
-        .saturating_sub(own.expired_keys + own.evicted_keys + own.expired_fields)
-}
-
-/// Returns what speaks against our two sides after the last sweep. Pure.
-fn moved(swept: &Info, master: &Info, replica: &Info) -> Vec<String> {
-    let mut wrong = Vec::new();
-    if master.role != ServerRole::Master {
-        wrong.push("the master follows another server".to_string());
-    }
-    if master.replid != swept.replid || master.run_id != swept.run_id {
-        wrong.push("the master was restarted since the last sweep".into());
-    }
-    if master.evicted_keys != swept.evicted_keys {
-        wrong.push("the master evicted keys since the last sweep".into());
-    }
-    if replica.replid != swept.replid || !replica.link.as_ref().is_some_and(|link| link.up) {
-        wrong.push("the replica does not follow the master".into());
-    }
-    if replica.applied_offset.unwrap_or(0) < swept.master_repl_offset {
-        wrong.push("the replica has not applied all that was copied".into());
-    }
-    wrong
-}
-
-/// Returns whether the source is as it was at the promotion: nobody wrote to our side since, and the
-/// two are identical.
-pub async fn stillness(
-    source: &Server,
-    master: &Server,
-    promotion: &Promotion,
-    ours: Stillness,
-    leave_out: &[String],
-) -> Result<Stillness> {
-    // What was written to our side would look like a difference of the source.
-    if promotion.follower != Follower::Copy || ours != Stillness::Still {
-        return Ok(Stillness::Unknown);
-    }
-    let now = source.connect(0).await?.info().await?;
-    if now.run_id != promotion.source_run_id || now.role != ServerRole::Master {
-        return Ok(Stillness::Unknown);
-    }
-    let options = Options {
-        rounds: 3,
-        pause: Duration::from_millis(100),
-        leave_out: leave_out.to_vec(),
-        ..Options::default()
-    };
-    let comparison = Comparator::connect(source, master)
-        .await?
-        .everything(&options, &|_| ())
-        .await?;
-    Ok(if comparison.identical() {
-        Stillness::Still
-    } else {
-        Stillness::Moved
-    })
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::unmoved::tests::info;
     use super::*;
-
-    fn info(lines: &str) -> Info {
-        let usual = "redis_version:7.0.15\r\nrun_id:a\r\nused_memory:1\r\nrole:master\r\nmaster_replid:b\r\nmaster_repl_offset:9\r\n\
-                     rdb_changes_since_last_save:5\r\nrdb_last_save_time:100\r\ndb0:keys=1000,expires=0\r\n";
-        let mut text = usual.to_string();
-        for line in lines.lines() {
-            let name = line.split(':').next().unwrap();
-            text = text
-                .lines()
-                .filter(|old| old.split(':').next() != Some(name))
-                .map(|old| format!("{old}\r\n"))
-                .collect();
-            text += &format!("{line}\r\n");
-        }
-        Info::parse(&text).unwrap()
-    }
-
-    #[test]
-    fn a_source_that_moved_inside_the_fence_proves_nothing() {
-        let fenced = info("");
-        assert_eq!(changed(&fenced, &info(""), 1000), [] as [&str; 0]);
-        for (now, why) in [
-            ("run_id:c", "was restarted"),
-            ("evicted_keys:1", "evicted keys"),
-            ("rdb_changes_since_last_save:6", "counts writes"),
-            ("rdb_changes_since_last_save:7\nexpired_keys:1", "counts writes"),
-            ("db0:keys=10,expires=0", "has 10 keys"),
-        ] {
-            let wrong = changed(&fenced, &info(now), 1000);
-            assert!(wrong.len() == 1 && wrong[0].contains(why), "{now}: {wrong:?}");
-        }
-        // A save resets the count, and the server's own expiry counts as a change.
-        for harmless in [
-            "rdb_changes_since_last_save:0\nrdb_last_save_time:101",
-            "rdb_changes_since_last_save:6\nexpired_keys:1",
-        ] {
-            assert_eq!(changed(&fenced, &info(harmless), 1000), [] as [&str; 0], "{harmless}");
-        }
-    }
-
-    #[test]
-    fn a_master_that_is_not_as_the_last_sweep_left_it_proves_nothing() {
-        let swept = info("");
-        let replica = info("role:slave\nmaster_link_status:up\nmaster_host:a\nmaster_port:1\nslave_repl_offset:9");
-        assert_eq!(moved(&swept, &info(""), &replica), [] as [&str; 0]);
-        for (now, why) in [("run_id:c", "was restarted"), ("evicted_keys:1", "evicted keys")] {
-            let wrong = moved(&swept, &info(now), &replica);
-            assert!(wrong.len() == 1 && wrong[0].contains(why), "{now}: {wrong:?}");
-        }
-        let behind = info("role:slave\nmaster_link_status:up\nmaster_host:a\nmaster_port:1\nslave_repl_offset:8");
-        let wrong = moved(&swept, &info(""), &behind);
-        assert!(wrong.len() == 1 && wrong[0].contains("has not applied"), "{wrong:?}");
-    }
 
     #[test]
     fn a_sweep_that_left_something_out_is_no_ground() {

@@ -20,6 +20,9 @@ use std::time::Duration;
 /// How long the copy may take for marked keys, or for a barrier.
 const SHORT: Duration = Duration::from_secs(60);
 
+/// How long the copy may take for a barrier while the app waits for an answer that may be missing.
+const GLANCE: Duration = Duration::from_secs(5);
+
 /// The watch that stood before the comparison. Any other one knows nothing of what was written since.
 pub struct Watched {
     id: String,
@@ -29,7 +32,7 @@ pub struct Watched {
 
 /// Begins to note down which keys are written. Returns `None` if the copy has no whole watch.
 pub async fn begin<P: Pair>(pair: &mut P) -> Result<Option<(Watched, SweepReport)>> {
-    let Some(seen) = look(pair, false).await?.filter(|seen| seen.whole) else {
+    let Some(seen) = look(pair, false, SHORT).await?.filter(|seen| seen.whole) else {
         return Ok(None);
     };
     let Some(report) = marked(pair, Duration::ZERO, true).await.ok().filter(|report| {
@@ -47,11 +50,11 @@ pub async fn begin<P: Pair>(pair: &mut P) -> Result<Option<(Watched, SweepReport
 
 /// Returns what the copy's watch knows now; `None` if there is none. `record`: it notes down from here
 /// on which keys are written.
-async fn look<P: Pair>(pair: &mut P, record: bool) -> Result<Option<WatchReport>> {
+async fn look<P: Pair>(pair: &mut P, record: bool, within: Duration) -> Result<Option<WatchReport>> {
     let asked = Asked {
         wish: Wish::Look,
         record,
-        ..Asked::within(SHORT)
+        ..Asked::within(within)
     };
     let watch = pair.sweep(asked).await?.watch;
     Ok(watch.filter(|watch| watch.kind == WatchKind::Monitor))
@@ -70,7 +73,7 @@ async fn marked<P: Pair>(pair: &mut P, hold: Duration, record: bool) -> Result<S
 impl Watched {
     /// Returns true if all that differs was written since the comparison began.
     pub async fn explains<P: Pair>(&self, comparison: &Comparison, pair: &mut P) -> Result<bool> {
-        let Some(seen) = look(pair, false).await? else {
+        let Some(seen) = look(pair, false, SHORT).await? else {
             return Ok(false);
         };
         let dirty = DirtyKeys {
@@ -103,7 +106,7 @@ impl Watched {
     /// Fails unless the watch stood all the time and saw no write since the fence. Returns its report.
     /// Keys that are written from here on are noted down: see [`since`].
     pub async fn still<P: Pair>(&self, pair: &mut P) -> Result<WatchReport> {
-        let seen = look(pair, true)
+        let seen = look(pair, true, SHORT)
             .await?
             .ok_or_else(|| broken("the copy has no watch any more"))?;
         self.keys(&seen)?;
@@ -143,7 +146,7 @@ fn named(recorded: &[RecordedKey]) -> Option<Vec<Key>> {
 pub async fn since<P: Pair>(pair: &mut P, monitored: Option<&Monitored>, leave_out: &[String]) -> Option<Late> {
     let monitored = monitored?;
     // A copy that is gone has no watch either.
-    let seen = look(pair, false).await.ok()??;
+    let seen = look(pair, false, GLANCE).await.ok()??;
     late(&seen, monitored, leave_out)
 }
 

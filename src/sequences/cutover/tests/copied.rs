@@ -174,6 +174,30 @@ async fn a_tool_that_is_killed_at_any_step_of_a_copied_cutover_is_finished_by_ru
 }
 
 #[tokio::test]
+async fn an_early_write_to_our_side_stays_and_the_source_counts_that_it_took_none() {
+    let stage = copied().await;
+    stage.dies_once_our_side_is_open().await;
+    stage.run(Command::SwitchApp).await.unwrap();
+    expect_moved(&stage).await;
+    let early: String = stage.master.run("GET early").await;
+    assert_eq!(early, "1");
+    stage.end().await;
+}
+
+#[tokio::test]
+async fn an_early_write_to_our_side_is_not_passed_over_if_the_source_took_one_too() {
+    let stage = copied().await;
+    stage.dies_once_our_side_is_open().await;
+    stage.at_source("CLIENT UNPAUSE\nSET key:7 late").await;
+    let error = stage.run(Command::SwitchApp).await.unwrap_err();
+    assert!(
+        error.to_string().contains("was written to after the promotion"),
+        "{error:?}"
+    );
+    stage.end().await;
+}
+
+#[tokio::test]
 async fn a_source_that_lost_its_keys_is_not_taken_over_without_a_word() {
     let stage = copied().await;
     let keys: Vec<String> = (0..400).map(|key| format!("old:{key}")).collect();

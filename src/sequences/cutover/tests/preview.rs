@@ -5,7 +5,7 @@ use super::stage::Stage;
 use wire::info::ServerRole;
 
 async fn shown(stage: &Stage, command: Command) -> String {
-    preview(&stage.setup(), command).await.unwrap().join("\n")
+    preview(&mut stage.setup(), command).await.unwrap().join("\n")
 }
 
 async fn expect_untouched(stage: &Stage) {

@@ -339,6 +339,23 @@ impl Stage {
         cutover.finish().await
     }
 
+    /// Runs the switch until it is killed right after it let the app in, and writes `early` as the app.
+    pub async fn dies_once_our_side_is_open(&self) {
+        let early = command("SET early 1");
+        for steps in 0..60 {
+            self.killed_after(steps, Command::SwitchApp).await.unwrap_err();
+            let is_in = match self.setup().endpoint.connect(0).await {
+                Ok(mut app) => matches!(app.ask(&early).await, Ok(Value::Okay)),
+                Err(_) => false,
+            };
+            if is_in {
+                assert!(self.app_is_on(&self.source).await, "the app was moved before");
+                return;
+            }
+        }
+        panic!("the app was never let in");
+    }
+
     pub fn history(&self) -> History {
         History::of(&self.entries.lock().unwrap())
     }

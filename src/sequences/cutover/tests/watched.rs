@@ -147,6 +147,30 @@ async fn a_watch_that_was_cut_after_the_proof_tells_no_late_write_and_a_comparis
 }
 
 #[tokio::test]
+async fn what_somebody_removed_from_the_master_is_copied_again_before_the_fence() {
+    let stage = busy().await;
+    begun(&mut stage.setup().pair).await;
+    let _: u64 = stage.master.run("DEL key:1000 key:1001").await;
+    let outcome = stage.run(Command::SwitchApp).await.unwrap();
+    expect_moved(&stage).await;
+    assert_eq!(outcome.watch, Some("MONITOR"), "{outcome:?}");
+    assert_eq!(stage.master.run::<u64>("EXISTS key:1000 key:1001").await, 2);
+    stage.end().await;
+}
+
+#[tokio::test]
+async fn an_early_write_to_our_side_stays_and_the_watch_tells_that_the_source_took_none() {
+    let stage = busy().await;
+    begun(&mut stage.setup().pair).await;
+    stage.dies_once_our_side_is_open().await;
+    // From here on the source's own count tells nothing.
+    stage.at_source("SAVE").await;
+    stage.run(Command::SwitchApp).await.unwrap();
+    expect_moved(&stage).await;
+    stage.end().await;
+}
+
+#[tokio::test]
 async fn a_pause_that_somebody_ended_is_seen_by_the_watch_of_a_source_that_counts_no_writes() {
     let mut stage = busy().await;
     begun(&mut stage.setup().pair).await;
