@@ -6,12 +6,12 @@
 mod certificates;
 mod engine;
 mod files;
+mod ports;
 mod provider;
 
-use std::net::{IpAddr, TcpListener};
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::process::ExitStatus;
-use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
@@ -25,6 +25,7 @@ use crate::children::Launcher;
 use crate::connect::Target;
 pub use certificates::{Authority, Shown, Tls, authority, make as make_certificate, without_extensions};
 pub use engine::{Engine, Program};
+pub use ports::free_port;
 pub use provider::Provider;
 
 /// How long a start may take, and a stop.
@@ -211,24 +212,4 @@ impl Addon {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }
-}
-
-/// Returns a port that nobody listens on. The kernel gives it to no connection that goes out, so it
-/// is still free when a server asks for it.
-pub fn free_port(address: IpAddr) -> Result<u16> {
-    const FIRST: u16 = 12_000;
-    const COUNT: u16 = 20_000;
-    static NEXT: AtomicU16 = AtomicU16::new(0);
-    // Programs that look at the same time begin far from each other, also if their ids are neighbours.
-    const APART: u32 = 7_919;
-    let begin = std::process::id() % u32::from(COUNT);
-    for _ in 0..COUNT {
-        let tried = u32::from(NEXT.fetch_add(1, Ordering::Relaxed));
-        let step = u16::try_from((begin * APART + tried) % u32::from(COUNT))?;
-        let port = FIRST + step;
-        if TcpListener::bind((address, port)).is_ok() {
-            return Ok(port);
-        }
-    }
-    bail!("all of the {COUNT} ports from {FIRST} on are taken on {address}")
 }
