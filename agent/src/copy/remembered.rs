@@ -78,7 +78,7 @@ impl Remembered {
         if self.values.len() >= MOST && !self.values.contains_key(&name) {
             return;
         }
-        // What is written during a walk need not be met by it.
+        // A key that is written during a walk need not be met by it.
         let digest = self.contents.hash_one((database, key, digest)) | MET;
         let expires = expires.unwrap_or(NEVER);
         self.values.insert(name, Value { digest, expires });

@@ -39,7 +39,7 @@ fn what_somebody_removed_from_the_master_is_written_there_once_more() {
         "{report:?}"
     );
     assert_eq!(target.digest(), source.digest());
-    // What expires on both sides is removed by nobody.
+    // A key that expires on both sides is removed by nobody.
     source.script("SET ends 1 PX 300");
     assert_eq!(copying.sweep().changed, 1);
     std::thread::sleep(std::time::Duration::from_millis(400));

@@ -139,7 +139,8 @@ impl<R: Record, P: Pair> Cutover<R, P> {
             last_write_at: proof.last_write_at(),
             source_keys: fence.captured.keys(),
             source_removals: proof.source_removals(),
-            counted: Counted::by(&fence.captured),
+            // The stream of a replicated source tells more.
+            counted: Counted::by(&fence.captured).filter(|_| !self.follower.is_replication()),
             keys_compared: proof.keys_compared(),
             follower: self.follower,
             monitored: proof.monitored().cloned(),

@@ -112,7 +112,7 @@ pub async fn compare<P: Pair>(
     };
     let mut comparison = comparator.everything(&options, &show).await?;
     if !are_explained(watched.as_ref(), &comparison, pair).await? {
-        // Somebody may have removed keys from the master, which a watch of the source does not show.
+        // A watch of the source does not show that somebody removed keys from the master.
         step.update("keys differ that nobody wrote: the copy goes through all of them once more");
         begun = Instant::now();
         refuse(&objections(&sweep(pair, Duration::ZERO, allowed.loss).await?, None))?;

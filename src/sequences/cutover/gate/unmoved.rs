@@ -1,4 +1,4 @@
-//! Whether a copied source and our two sides stand as they did.
+//! Finds out whether a copied source and our two sides stand as they did.
 
 use super::super::history::Promotion;
 use super::super::keys::too_many_gone;
