@@ -15,6 +15,9 @@ use std::time::Duration;
 /// The status with which the host's script ends if the data itself is to blame.
 const REFUSED: i32 = 5;
 
+/// How long a look at a host's disk may take.
+const LOOK: Duration = Duration::from_secs(20);
+
 /// Objects are read over the host's own link, and then the engine loads them.
 const LONG: Duration = Duration::from_secs(2 * 3600);
 
@@ -42,16 +45,22 @@ impl Checked {
     }
 }
 
-/// Returns true if the host has data of an engine, also if no engine runs.
+/// Returns true if the host has data of an engine, also if no engine runs. Fails unless it was looked for.
 pub async fn has_data(session: &Session) -> Result<bool> {
     let folders = [Engine::Redis, Engine::Valkey].map(|engine| Layout::of(engine).data_folder);
-    let command = format!(
-        r"sudo -n find {} -type f \( -name '*.aof' -o -name '*.rdb' \) -size +0 -print -quit 2>/dev/null",
+    // A folder that is missing is no failure, and an answer without the last word is none.
+    let look = format!(
+        r"find {} -type f \( -name '*.aof' -o -name '*.rdb' \) -size +0 -print -quit 2>/dev/null; echo looked",
         folders.join(" ")
     );
-    // A folder that is missing is no failure.
-    let output = session.run(&command, None).await?;
-    Ok(!output.stdout.is_empty())
+    let doing = format!("look for data on {}", session.label());
+    let output = session.run_within("sudo -n bash -s", Some(look.as_bytes()), LOOK, |_| ());
+    let said = output.await?.expect_success(&doing)?.stdout;
+    match said.as_slice() {
+        b"looked\n" => Ok(false),
+        said if said.ends_with(b"looked\n") => Ok(true),
+        _ => Err(Error::failed(doing)),
+    }
 }
 
 /// Puts back live data that an interrupted run moved aside. Returns its name, if there was any.
