@@ -57,19 +57,20 @@ demo-life: image ## a pair lives on: failovers, larger instances, a lost master;
 MACHINE_TESTS := journey life recovery security machines
 TEST_FILES := $(wildcard tests/*.rs tests/*/main.rs */tests/*.rs */tests/*/main.rs)
 OTHER_TESTS := $(filter-out $(MACHINE_TESTS),$(foreach file,$(TEST_FILES),$(notdir $(if $(filter %/main.rs,$(file)),$(patsubst %/,%,$(dir $(file))),$(basename $(file))))))
-TEST := $(RUNNER) cargo test --workspace --locked --no-fail-fast
+TEST := cargo test --workspace --locked --no-fail-fast
 
 # The whole suite: the sandbox's AWS API, then everything in Rust. Unit tests mostly wait for engines of their own, so that more of them run at once than there are
 # processors.
 test: image test-aws ## everything that is tested; boots machines, needs root
 	$(CARGO) test --workspace --locked --no-run $(FEATURES)
 	status=0; machines=$$(mktemp); \
-	$(TEST) $(FEATURES) $(MACHINE_TESTS:%=--test %) >$$machines 2>&1 & running=$$!; \
-	RUST_TEST_THREADS=4 $(TEST) $(FEATURES) --lib || status=$$?; \
-	$(TEST) $(FEATURES) --bins $(OTHER_TESTS:%=--test %) || status=$$?; \
+	$(RUNNER) setsid $(TEST) $(FEATURES) $(MACHINE_TESTS:%=--test %) >$$machines 2>&1 & running=$$!; \
+	trap "kill -TERM -$$running; exit 130" INT TERM; \
+	$(RUNNER) RUST_TEST_THREADS=4 $(TEST) $(FEATURES) --lib || status=$$?; \
+	$(RUNNER) $(TEST) $(FEATURES) --bins $(OTHER_TESTS:%=--test %) || status=$$?; \
 	echo "waiting for the tests that boot machines"; \
 	wait $$running || status=$$?; cat $$machines; rm -f $$machines; \
-	$(TEST) $(FEATURES) --doc || status=$$?; \
+	$(RUNNER) $(TEST) $(FEATURES) --doc || status=$$?; \
 	exit $$status
 
 # Kills every command before and after each of its effects, and does all that can go wrong to a cutover at each of its phases, under both fences. Takes hours.
