@@ -53,24 +53,28 @@ demo: image ## move a demo app on this computer; SOURCE=heroku|plain|… ORDER=s
 demo-life: image ## a pair lives on: failovers, larger instances, a lost master; writes life-report.json
 	$(SUDO) $(BIN)/sandbox demo --story life --time-scale 0.1 --keys 20000
 
-# The tests that boot machines raise one sandbox after the other, and mostly wait for their machines. So they run beside all the others; what they print comes when they end.
+# The tests that boot machines raise one sandbox after the other, and mostly wait for their machines. So they are built first and run beside all the rest; what they print
+# comes when they end.
 MACHINE_TESTS := journey life recovery security machines
 TEST_FILES := $(wildcard tests/*.rs tests/*/main.rs */tests/*.rs */tests/*/main.rs)
 OTHER_TESTS := $(filter-out $(MACHINE_TESTS),$(foreach file,$(TEST_FILES),$(notdir $(if $(filter %/main.rs,$(file)),$(patsubst %/,%,$(dir $(file))),$(basename $(file))))))
+AWS_TESTS := cd sandbox/aws && $(CACHE)/venv/bin/python -m unittest -q
 TEST := cargo test --workspace --locked --no-fail-fast
 
 # The whole suite: the sandbox's AWS API, then everything in Rust. Unit tests mostly wait for engines of their own, so that more of them run at once than there are
 # processors.
-test: image test-aws ## everything that is tested; boots machines, needs root
-	$(CARGO) test --workspace --locked --no-run $(FEATURES)
+test: image ## everything that is tested; boots machines, needs root
+	$(CARGO) test --workspace --locked --no-run $(FEATURES) $(MACHINE_TESTS:%=--test %)
 	status=0; machines=$$(mktemp); \
 	$(RUNNER) setsid $(TEST) $(FEATURES) $(MACHINE_TESTS:%=--test %) >$$machines 2>&1 & running=$$!; \
 	trap "kill -TERM -$$running; exit 130" INT TERM; \
+	$(CARGO) test --workspace --locked --no-run $(FEATURES) || status=$$?; \
+	($(AWS_TESTS)) || status=$$?; \
 	$(RUNNER) RUST_TEST_THREADS=4 $(TEST) $(FEATURES) --lib || status=$$?; \
 	$(RUNNER) $(TEST) $(FEATURES) --bins $(OTHER_TESTS:%=--test %) || status=$$?; \
+	$(RUNNER) $(TEST) $(FEATURES) --doc || status=$$?; \
 	echo "waiting for the tests that boot machines"; \
 	wait $$running || status=$$?; cat $$machines; rm -f $$machines; \
-	$(RUNNER) $(TEST) $(FEATURES) --doc || status=$$?; \
 	exit $$status
 
 # Kills every command before and after each of its effects, and does all that can go wrong to a cutover at each of its phases, under both fences. Takes hours.
@@ -120,7 +124,7 @@ bench: image ## measure on this computer; writes bench-report.json; ROUNDS=N
 	$(SUDO) $(BIN)/sandbox bench --rounds $(ROUNDS) --verify $(CARGO_TARGET_DIR)/bench-verify.json --import $(CARGO_TARGET_DIR)/bench-import.json --copy $(CARGO_TARGET_DIR)/bench-copy.json --backups $(CARGO_TARGET_DIR)/bench-backups.json
 
 test-aws: image ## only the sandbox's AWS
-	cd sandbox/aws && $(CACHE)/venv/bin/python -m unittest -q
+	$(AWS_TESTS)
 
 check: tools ## formatting and lints
 	cargo fmt --all --check

@@ -1,7 +1,7 @@
 //! A Redis server as an address: host, port, user, and the certificate to expect.
 
-use super::connection::Connection;
-use super::stream::{self, CONNECT_TIMEOUT, Stream, is_full};
+use super::connection::{Connection, is_broken};
+use super::stream::{self, CONNECT_TIMEOUT, FULL, Stream, is_full};
 use super::trust::Trust;
 use crate::effects::wait::Pauses;
 use crate::model::error::{Error, Result};
@@ -136,6 +136,7 @@ impl Server {
     pub async fn connect(&self, database: u32) -> Result<Connection> {
         tracing::info!("connect to {self}");
         let mut pauses = Pauses::even(ROOM, Duration::from_millis(50));
+        let mut had_room = false;
         loop {
             let stream = self.dial().await?;
             let refused = match Connection::establish(self.to_string(), &self.settings(database), stream).await {
@@ -143,8 +144,13 @@ impl Server {
                 Err(refused) => refused,
             };
             if !is_full(self.dial().await?).await {
+                // Room may have come between our two connections: once more, before the reason is believed to be another.
+                if may_be_full(&refused) && !std::mem::replace(&mut had_room, true) {
+                    continue;
+                }
                 return Err(refused);
             }
+            had_room = false;
             if !pauses.again().await {
                 return Err(Error::failed(format!("log in to {self}: it takes no more connections")).hint(
                     "its plan allows so many and no more (maxclients): stop a process of the app that is not needed, make the app's pools smaller, or take a larger plan",
@@ -183,6 +189,11 @@ pub async fn shown_chain(host: &str, port: u16) -> Result<Vec<CertificateDer<'st
 pub async fn takes_connections(host: &str, port: u16) -> bool {
     let connecting = tokio::net::TcpStream::connect((host, port));
     matches!(tokio::time::timeout(CONNECT_TIMEOUT, connecting).await, Ok(Ok(_)))
+}
+
+/// Returns true if a server without room may have said this: one that has none answers the first command with it, and closes.
+fn may_be_full(refused: &Error) -> bool {
+    is_broken(refused) || refused.chain().iter().any(|part| part.contains(FULL))
 }
 
 /// Percent-encodes all characters but those that RFC 3986 calls unreserved.

@@ -35,6 +35,9 @@ pub(super) async fn open(place: &str, host: &str, port: u16, trust: Option<&Trus
     })
 }
 
+/// The words in which every engine says that it takes no more connections.
+pub(super) const FULL: &str = "max number of clients";
+
 /// Returns true if the server says that it takes no more connections, which is its first answer.
 pub(super) async fn is_full(mut stream: Stream) -> bool {
     let asking = async {
@@ -45,7 +48,7 @@ pub(super) async fn is_full(mut stream: Stream) -> bool {
         Ok::<_, io::Error>(String::from_utf8_lossy(&answer[..read]).into_owned())
     };
     match tokio::time::timeout(CONNECT_TIMEOUT, asking).await {
-        Ok(Ok(answer)) => answer.contains("max number of clients"),
+        Ok(Ok(answer)) => answer.contains(FULL),
         Ok(Err(_)) | Err(_) => false,
     }
 }

@@ -89,6 +89,25 @@ async fn a_server_without_room_is_named_and_waited_for_a_moment() {
     }
 }
 
+/// A server is asked twice: we are refused, and a second connection says why. Room may come at any moment of it.
+#[tokio::test]
+async fn room_that_comes_while_a_refusal_is_looked_at_is_used() {
+    let server = TestServer::start(&["--maxclients", "1"]).await;
+    let waiting = server.server();
+    for round in 0..150 {
+        let held = server.connect(0).await;
+        let (connected, ()) = tokio::join!(waiting.connect(0), async {
+            tokio::time::sleep(Duration::from_micros(100 * (round % 30))).await;
+            drop(held);
+        });
+        if let Err(error) = connected {
+            panic!("in round {round}: {}", text_of(&error));
+        }
+        // The server closes what was dropped a moment later.
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+}
+
 #[tokio::test]
 async fn a_certificate_of_an_authority_must_name_the_address_that_was_dialled() {
     let ours = TestCertificate::for_names(&["127.0.0.1"]);
