@@ -30,19 +30,19 @@ pub(super) fn judge(source: &SourceFacts) -> Option<Finding> {
     let most = clients.most?;
     let in_use = clients.connected + clients.replicas;
     let free = most.saturating_sub(in_use);
-    // The link of a master that follows already is among those in use.
     let is_watched = follow::watch(&source.monitor, &source.survey).is_ok();
+    // The link of a master that follows already is among those in use, and so are those of a copy that runs.
     let needed = match source.follower {
         Follower::Replication => needed(most) - u64::from(source.is_followed),
-        Follower::Copy => needed_by_a_copy(most, is_watched),
+        Follower::Copy => needed_by_a_copy(most, is_watched).saturating_sub(clients.of_copy),
     };
-    let for_monitor = match source.follower {
-        Follower::Copy if is_watched => ", two of them for MONITOR; those of a copy that runs are in use already",
-        Follower::Copy | Follower::Replication => "",
+    let of_copy = match (source.follower, clients.of_copy) {
+        (Follower::Copy, 0) if is_watched => ", two of them for MONITOR".into(),
+        (Follower::Copy, 1..) => format!("; the copy that runs has {} already", clients.of_copy),
+        _ => String::new(),
     };
-    let found = format!(
-        "the source takes {most} connections and has {in_use}; a move needs {needed} more at most{for_monitor}"
-    );
+    let found =
+        format!("the source takes {most} connections and has {in_use}; a move needs {needed} more at most{of_copy}");
     let remedy = "make the connection pools of the app smaller, stop a process that is not needed, or take a larger plan until the move is done";
     Some(if free < needed {
         Finding::blocker("connections", found, remedy)
@@ -70,6 +70,7 @@ mod tests {
             source.survey.clients = Clients {
                 connected,
                 replicas,
+                of_copy: 0,
                 most,
             };
             source.is_followed = is_followed;
@@ -101,6 +102,7 @@ mod tests {
         );
         assert!(good().source.is_ok());
     }
+
     #[test]
     fn a_copy_has_two_connections_for_monitor_and_no_stream() {
         let judged = |allows: bool| {
@@ -119,5 +121,27 @@ mod tests {
             "{watched}"
         );
         assert!(judged(false).contains("needs 3 more"), "{}", judged(false));
+    }
+
+    #[test]
+    fn the_connections_of_a_copy_that_runs_are_not_needed_twice() {
+        let facts = source(|source| {
+            source.follower = Follower::Copy;
+            source.survey.clients = Clients {
+                connected: 16,
+                replicas: 0,
+                of_copy: 3,
+                most: Some(20),
+            };
+        });
+        let finding = judge(facts.source.as_ref().unwrap()).unwrap();
+        assert_eq!(finding.severity, Severity::Ok, "{}", finding.found);
+        assert!(
+            finding
+                .found
+                .contains("needs 2 more at most; the copy that runs has 3 already"),
+            "{}",
+            finding.found
+        );
     }
 }

@@ -11,6 +11,7 @@ use crate::model::clock::milliseconds;
 use crate::model::error::Result;
 use ::redis::{Value, cmd};
 use calls::{by_others, calls, looks};
+use infra_agent::copy::CLIENT_NAME;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 use wire::info::{Fields, Info};
@@ -107,6 +108,8 @@ impl Sizes {
 pub struct Clients {
     pub connected: u64,
     pub replicas: u64,
+    /// Those of a copy that runs, which are among the connected; zero too where the list of clients is denied.
+    pub of_copy: u64,
     /// How many the server takes, replicas among them; `None` if it does not say.
     pub most: Option<u64>,
 }
@@ -129,6 +132,15 @@ pub struct Rate {
     pub measured: bool,
 }
 
+/// Returns how many connections a copy that runs has.
+async fn of_copy(connection: &mut Connection) -> u64 {
+    let Ok(clients) = control::clients(connection).await else {
+        return 0;
+    };
+    let of_copy = clients.iter().filter(|client| client.name == CLIENT_NAME);
+    of_copy.count().try_into().unwrap_or(u64::MAX)
+}
+
 impl Survey {
     /// The time between two readings of INFO, which show rates and calls of others.
     pub async fn read(connection: &mut Connection, watching: Duration) -> Result<(Survey, Permissions)> {
@@ -142,6 +154,7 @@ impl Survey {
         survey.clients.most = (survey.clients.most).or_else(|| most.and_then(|most| most.parse().ok()));
         survey.sample(connection, &first).await?;
         let permissions = control::permissions(connection).await?;
+        survey.clients.of_copy = of_copy(connection).await;
         tokio::time::sleep(watching.saturating_sub(begun.elapsed())).await;
         let sent = connection.sent();
         let second = text(connection).await?;
@@ -165,6 +178,7 @@ impl Survey {
             clients: Clients {
                 connected: number("connected_clients").saturating_sub(1),
                 replicas: number("connected_slaves"),
+                of_copy: 0,
                 most: fields.number("maxclients").ok(),
             },
             syncs: Syncs {
@@ -361,7 +375,7 @@ fn expiring_fields(text: &str) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::effects::redis::testing::TestServer;
+    use crate::effects::redis::testing::{TestServer, command};
     use crate::model::secret::Secret;
 
     const SHORTLY: Duration = Duration::from_millis(500);
@@ -468,9 +482,17 @@ mod tests {
         let expected = Clients {
             connected: 2,
             replicas: 1,
+            of_copy: 0,
             most: Some(12),
         };
         assert_eq!(survey.clients, expected);
-        drop((held, replica));
+        let mut copying = server.connect(0).await;
+        copying
+            .query::<()>(&command(&format!("CLIENT SETNAME {CLIENT_NAME}")))
+            .await
+            .unwrap();
+        let (survey, _) = Survey::read(&mut connection, Duration::ZERO).await.unwrap();
+        assert_eq!((survey.clients.connected, survey.clients.of_copy), (3, 1));
+        drop((held, replica, copying));
     }
 }
