@@ -65,12 +65,14 @@ TEST := cargo test --workspace --locked --no-fail-fast
 machine-tests: image
 	$(CARGO) test --workspace --locked --no-run $(FEATURES) $(MACHINE_TESTS:%=--test %)
 
-# The whole suite: the sandbox's AWS API, then everything in Rust. Unit tests mostly wait for engines of their own, so that more of them run at once than there are
+# The whole suite: the sandbox's AWS API, then everything in Rust. No other cargo begins before that of the machines has looked through the build, or it would keep that one
+# waiting until it has built all the rest. Unit tests mostly wait for engines of their own, so that more of them run at once than there are
 # processors.
 test: machine-tests ## everything that is tested; boots machines, needs root
 	status=0; machines=$$(mktemp); \
 	$(RUNNER) setsid $(TEST) $(FEATURES) $(MACHINE_TESTS:%=--test %) >$$machines 2>&1 & running=$$!; \
 	trap "kill -TERM -$$running; exit 130" INT TERM; \
+	while kill -0 $$running 2>/dev/null && ! grep -q Running $$machines; do sleep 1; done; \
 	$(CARGO) test --workspace --locked --no-run $(FEATURES) || status=$$?; \
 	($(AWS_TESTS)) || status=$$?; \
 	$(RUNNER) RUST_TEST_THREADS=4 $(TEST) $(FEATURES) --lib || status=$$?; \
