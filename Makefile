@@ -19,7 +19,7 @@ CACHE := $(or $(INFRA_SANDBOX_CACHE),$(HOME)/.cache/infra-sandbox)
 
 # The tests kill the program where they want to; no other build can be.
 TEST_FEATURES := --features infra/fault-points
-test machine-tests test-aws test-copy test-cutover test-life soak test-effects test-refusals test-security: FEATURES := $(TEST_FEATURES)
+test test-aws test-copy test-cutover test-life soak test-effects test-refusals test-security: FEATURES := $(TEST_FEATURES)
 RUNNER := $(if $(SUDO),CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER='$(SUDO)')
 
 ROUNDS ?= 3
@@ -30,7 +30,7 @@ CARGO := env -u MAKEFLAGS -u MFLAGS cargo
 # The target of `make` without one.
 .DEFAULT_GOAL := build
 
-.PHONY: help agent deny install bench demo demo-life test machine-tests test-aws test-copy test-cutover test-life soak test-effects test-refusals test-security test-sources build check typos tools image image-alone clean-sandbox
+.PHONY: help agent deny install bench demo demo-life test test-aws test-copy test-cutover test-life soak test-effects test-refusals test-security test-sources build check typos tools image image-alone clean-sandbox
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -61,18 +61,17 @@ OTHER_TESTS := $(filter-out $(MACHINE_TESTS),$(foreach file,$(TEST_FILES),$(notd
 AWS_TESTS := cd sandbox/aws && $(CACHE)/venv/bin/python -m unittest -q
 TEST := cargo test --workspace --locked --no-fail-fast
 
-# What those tests need, so that the gate can begin its lints once the longest wait is under way.
-machine-tests: image
-	$(CARGO) test --workspace --locked --no-run $(FEATURES) $(MACHINE_TESTS:%=--test %)
-
 # The whole suite: the sandbox's AWS API, then everything in Rust. No other cargo begins before that of the machines has looked through the build, or it would keep that one
 # waiting until it has built all the rest. Unit tests mostly wait for engines of their own, so that more of them run at once than there are
 # processors.
-test: machine-tests ## everything that is tested; boots machines, needs root
+# FIRST: a command that is run while the first machines boot, and must succeed too.
+test: image ## everything that is tested; boots machines, needs root
+	$(CARGO) test --workspace --locked --no-run $(FEATURES) $(MACHINE_TESTS:%=--test %)
 	status=0; machines=$$(mktemp); \
 	$(RUNNER) setsid $(TEST) $(FEATURES) $(MACHINE_TESTS:%=--test %) >$$machines 2>&1 & running=$$!; \
 	trap "kill -TERM -$$running; exit 130" INT TERM; \
 	while kill -0 $$running 2>/dev/null && ! grep -q Running $$machines; do sleep 1; done; \
+	$(if $(FIRST),$(FIRST) || status=$$?;) \
 	$(CARGO) test --workspace --locked --no-run $(FEATURES) || status=$$?; \
 	($(AWS_TESTS)) || status=$$?; \
 	$(RUNNER) RUST_TEST_THREADS=4 $(TEST) $(FEATURES) --lib || status=$$?; \

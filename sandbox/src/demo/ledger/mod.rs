@@ -4,6 +4,7 @@
 //! acknowledgement after it came. A killed process may leave attempts without the acknowledgement
 //! that it got; these count as unknown. A ledger never claims more than happened.
 
+mod count;
 pub mod format;
 mod hand_over;
 mod judge;
@@ -11,6 +12,7 @@ mod observe;
 mod summary;
 mod writer;
 
+pub use count::Confirmed;
 pub use judge::{Finding, FindingKind, Observed, Verdict, judge};
 pub use observe::observe;
 pub use summary::{Expectations, Report, read_folder, read_folder_since, report};

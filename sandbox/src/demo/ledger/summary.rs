@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::fs::File;
 use std::io::{BufRead, BufReader};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use serde::Serialize;
@@ -145,18 +145,25 @@ pub fn read_folder(folder: &Path) -> Result<Expectations> {
 pub fn read_folder_since(folder: &Path, since_us: u64) -> Result<Expectations> {
     let mut expectations = Expectations::default();
     expectations.traffic.since_us = since_us;
-    let entries = std::fs::read_dir(folder).with_context(|| format!("read the ledger folder {}", folder.display()))?;
-    for entry in entries {
-        let path = entry
-            .with_context(|| format!("read the ledger folder {}", folder.display()))?
-            .path();
-        if path.extension().is_some_and(|extension| extension == "ledger") {
-            let file = File::open(&path).with_context(|| format!("open the ledger {}", path.display()))?;
-            read_one(&mut expectations, BufReader::new(file))
-                .with_context(|| format!("read the ledger {}", path.display()))?;
-        }
+    for path in ledgers(folder)? {
+        let file = File::open(&path).with_context(|| format!("open the ledger {}", path.display()))?;
+        read_one(&mut expectations, BufReader::new(file))
+            .with_context(|| format!("read the ledger {}", path.display()))?;
     }
     Ok(expectations)
+}
+
+/// Returns the ledgers of a folder.
+pub(super) fn ledgers(folder: &Path) -> Result<Vec<PathBuf>> {
+    let reading = || format!("read the ledger folder {}", folder.display());
+    let mut ledgers = Vec::new();
+    for entry in std::fs::read_dir(folder).with_context(reading)? {
+        let path = entry.with_context(reading)?.path();
+        if path.extension().is_some_and(|extension| extension == "ledger") {
+            ledgers.push(path);
+        }
+    }
+    Ok(ledgers)
 }
 
 fn read_one(expectations: &mut Expectations, mut lines: impl BufRead) -> Result<()> {
