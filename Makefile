@@ -61,22 +61,22 @@ OTHER_TESTS := $(filter-out $(MACHINE_TESTS),$(foreach file,$(TEST_FILES),$(notd
 AWS_TESTS := cd sandbox/aws && $(CACHE)/venv/bin/python -m unittest -q
 TEST := cargo test --workspace --locked --no-fail-fast
 
-# The whole suite: the sandbox's AWS API, then everything in Rust. No other cargo begins before that of the machines has looked through the build, or it would keep that one
-# waiting until it has built all the rest. Unit tests mostly wait for engines of their own, so that more of them run at once than there are
-# processors.
-# FIRST: a command that is run while the first machines boot, and must succeed too.
+# The whole suite. The tests that boot machines begin first. Any other cargo waits for the "Running" of theirs, since it would hold the lock of the build until it has built all
+# the rest. Unit tests mostly wait for engines of their own, so that more of them run at once than there are processors.
+# FIRST: a command that is run once those tests have begun, and must succeed too.
 test: image ## everything that is tested; boots machines, needs root
 	$(CARGO) test --workspace --locked --no-run $(FEATURES) $(MACHINE_TESTS:%=--test %)
 	status=0; machines=$$(mktemp); \
 	$(RUNNER) setsid $(TEST) $(FEATURES) $(MACHINE_TESTS:%=--test %) >$$machines 2>&1 & running=$$!; \
 	trap "kill -TERM -$$running; exit 130" INT TERM; \
 	while kill -0 $$running 2>/dev/null && ! grep -q Running $$machines; do sleep 1; done; \
-	$(if $(FIRST),$(FIRST) || status=$$?;) \
-	$(CARGO) test --workspace --locked --no-run $(FEATURES) || status=$$?; \
+	$(if $(FIRST),($(FIRST)) || status=$$?;) \
 	($(AWS_TESTS)) || status=$$?; \
+	if $(CARGO) test --workspace --locked --no-run $(FEATURES); then \
 	$(RUNNER) RUST_TEST_THREADS=4 $(TEST) $(FEATURES) --lib || status=$$?; \
 	$(RUNNER) $(TEST) $(FEATURES) --bins $(OTHER_TESTS:%=--test %) || status=$$?; \
 	$(RUNNER) $(TEST) $(FEATURES) --doc || status=$$?; \
+	else status=$$?; fi; \
 	echo "waiting for the tests that boot machines"; \
 	wait $$running || status=$$?; cat $$machines; rm -f $$machines; \
 	exit $$status

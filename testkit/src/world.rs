@@ -219,7 +219,8 @@ impl World {
         let mut confirmed = self.confirmed();
         self.until(Duration::from_secs(30), "the app to stop", || {
             let before = confirmed();
-            std::thread::sleep(Duration::from_millis(500));
+            // A worker puts its long job back up to 3 s after it was told to end.
+            std::thread::sleep(Duration::from_secs(4));
             before == confirmed()
         });
         let ledger = self.ledger();
@@ -240,7 +241,7 @@ impl World {
         });
     }
 
-    /// Returns what counts the app's confirmed writes. It reads each line once, and a check of the ledgers takes seconds.
+    /// Returns a counter of the app's confirmed writes. It reads only new lines, while a check of the ledgers takes seconds.
     fn confirmed(&self) -> impl FnMut() -> u64 {
         let mut confirmed = Confirmed::of(&access::state_dir().join("ledger/demo"));
         move || confirmed.count().unwrap()

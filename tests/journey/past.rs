@@ -154,6 +154,9 @@ pub fn file_goes_onto_an_instance(world: &World, file: &str) {
     world.infra(&["restore", "--remove", "--confirm", "demo"]).exits(0);
 }
 
+/// The life of a key that has ended when it is restored, and that outlives the look at it if it gets its life anew.
+const SHORT_LIFE_S: i64 = 12;
+
 /// Some keys come back beside what was written since, with the life that they had; all of it on an instance beside the pair; and data from a file.
 pub fn comes_back_in_parts(world: &World) {
     let on = |host: &str, arguments: &[&str]| {
@@ -171,7 +174,7 @@ pub fn comes_back_in_parts(world: &World) {
     redis(&["XADD", "user:s", "*", "f", "v"]);
     redis(&["XGROUP", "CREATE", "user:s", "readers", "0"]);
     redis(&["SET", "other", "before"]);
-    redis(&["SET", "user:short", "before", "EX", "12"]);
+    redis(&["SET", "user:short", "before", "EX", &SHORT_LIFE_S.to_string()]);
     std::thread::sleep(Duration::from_secs(1));
     let second = jiff::Timestamp::from_second(jiff::Timestamp::now().as_second()).unwrap();
     std::thread::sleep(Duration::from_secs(2));
@@ -182,7 +185,8 @@ pub fn comes_back_in_parts(world: &World) {
         let until = world.status()["log_until"]
             .as_str()
             .map(|text| text.parse::<jiff::Timestamp>().unwrap());
-        until.is_some_and(|until| until > second) && jiff::Timestamp::now().as_second() > second.as_second() + 13
+        until.is_some_and(|until| until > second)
+            && jiff::Timestamp::now().as_second() > second.as_second() + SHORT_LIFE_S
     });
     let at = second.to_string();
     let some = [

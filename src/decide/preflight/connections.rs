@@ -25,6 +25,11 @@ fn needed_by_a_copy(most: u64, is_watched: bool) -> u64 {
     needed(most) - NO_STREAM + if is_watched { WATCHED } else { 0 }
 }
 
+/// Returns how many connections one copy has. Others with its name are of another environment, or about to close.
+fn of_one_copy(is_watched: bool) -> u64 {
+    1 + if is_watched { WATCHED } else { 0 }
+}
+
 pub(super) fn judge(source: &SourceFacts) -> Option<Finding> {
     let clients = source.survey.clients;
     let most = clients.most?;
@@ -34,7 +39,7 @@ pub(super) fn judge(source: &SourceFacts) -> Option<Finding> {
     // The link of a master that follows already is among those in use, and so are those of a copy that runs.
     let needed = match source.follower {
         Follower::Replication => needed(most) - u64::from(source.is_followed),
-        Follower::Copy => needed_by_a_copy(most, is_watched).saturating_sub(clients.of_copy),
+        Follower::Copy => needed_by_a_copy(most, is_watched) - clients.of_copy.min(of_one_copy(is_watched)),
     };
     let of_copy = match (source.follower, clients.of_copy) {
         (Follower::Copy, 0) if is_watched => ", two of them for MONITOR".into(),
@@ -125,23 +130,20 @@ mod tests {
 
     #[test]
     fn the_connections_of_a_copy_that_runs_are_not_needed_twice() {
-        let facts = source(|source| {
-            source.follower = Follower::Copy;
-            source.survey.clients = Clients {
-                connected: 16,
-                replicas: 0,
-                of_copy: 3,
-                most: Some(20),
-            };
-        });
-        let finding = judge(facts.source.as_ref().unwrap()).unwrap();
-        assert_eq!(finding.severity, Severity::Ok, "{}", finding.found);
-        assert!(
-            finding
-                .found
-                .contains("needs 2 more at most; the copy that runs has 3 already"),
-            "{}",
-            finding.found
-        );
+        for of_copy in [3, 6] {
+            let facts = source(|source| {
+                source.follower = Follower::Copy;
+                source.survey.clients = Clients {
+                    connected: 16,
+                    replicas: 0,
+                    of_copy,
+                    most: Some(20),
+                };
+            });
+            let finding = judge(facts.source.as_ref().unwrap()).unwrap();
+            assert_eq!(finding.severity, Severity::Ok, "{}", finding.found);
+            let wanted = format!("needs 2 more at most; the copy that runs has {of_copy} already");
+            assert!(finding.found.contains(&wanted), "{}", finding.found);
+        }
     }
 }

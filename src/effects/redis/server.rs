@@ -1,7 +1,7 @@
 //! A Redis server as an address: host, port, user, and the certificate to expect.
 
 use super::connection::{Connection, is_broken};
-use super::stream::{self, CONNECT_TIMEOUT, FULL, Stream, is_full};
+use super::stream::{self, CONNECT_TIMEOUT, FULL, Stream, is_closed, is_full};
 use super::trust::Trust;
 use crate::effects::wait::Pauses;
 use crate::model::error::{Error, Result};
@@ -13,6 +13,8 @@ use std::time::Duration;
 
 /// How long to wait for a server that takes no more connections.
 const ROOM: Duration = Duration::from_secs(2);
+/// How often a login is tried again that ended without a reason.
+const UNEXPLAINED: u32 = 3;
 
 #[derive(Clone, Debug)]
 pub struct Server {
@@ -132,31 +134,37 @@ impl Server {
     }
 
     /// Logs in and selects a database. Commands fail after 10 s: [`Connection::answer_within`].
-    /// Waits a moment for a server that has no room: a connection may be about to close.
+    /// Waits a moment for a server that has no room: a connection may be about to close. With TLS such a server
+    /// closes without a word.
     pub async fn connect(&self, database: u32) -> Result<Connection> {
         tracing::info!("connect to {self}");
         let mut pauses = Pauses::even(ROOM, Duration::from_millis(50));
-        let mut had_room = false;
+        let mut unexplained = 0;
         loop {
-            let stream = self.dial().await?;
-            let refused = match Connection::establish(self.to_string(), &self.settings(database), stream).await {
+            let refused = match self.log_in(database).await {
                 Ok(connection) => return Ok(connection),
                 Err(refused) => refused,
             };
-            if !is_full(self.dial().await?).await {
-                // Room may have come between our two connections: once more, before the reason is believed to be another.
-                if may_be_full(&refused) && !std::mem::replace(&mut had_room, true) {
-                    continue;
-                }
-                return Err(refused);
+            let full = says_full(&refused) || is_broken(&refused) && is_full(self.dial().await?).await;
+            if is_broken(&refused) && !full {
+                // A slot may have become free between the two connections, or ours has taken it for a moment.
+                unexplained += 1;
             }
-            had_room = false;
-            if !pauses.again().await {
-                return Err(Error::failed(format!("log in to {self}: it takes no more connections")).hint(
-                    "its plan allows so many and no more (maxclients): stop a process of the app that is not needed, make the app's pools smaller, or take a larger plan",
-                ));
+            let is_worth_another = full || is_closed(&refused) || is_broken(&refused) && unexplained <= UNEXPLAINED;
+            if !is_worth_another || !pauses.again().await {
+                return Err(if full { self.without_room() } else { refused });
             }
         }
+    }
+
+    async fn log_in(&self, database: u32) -> Result<Connection> {
+        Connection::establish(self.to_string(), &self.settings(database), self.dial().await?).await
+    }
+
+    fn without_room(&self) -> Error {
+        Error::failed(format!("log in to {self}: it takes no more connections")).hint(
+            "its plan allows so many and no more (maxclients): stop a process of the app that is not needed, make the app's pools smaller, or take a larger plan",
+        )
     }
 
     fn settings(&self, database: u32) -> RedisConnectionInfo {
@@ -191,9 +199,9 @@ pub async fn takes_connections(host: &str, port: u16) -> bool {
     matches!(tokio::time::timeout(CONNECT_TIMEOUT, connecting).await, Ok(Ok(_)))
 }
 
-/// Returns true if a server without room may have said this: one that has none answers the first command with it, and closes.
-fn may_be_full(refused: &Error) -> bool {
-    is_broken(refused) || refused.chain().iter().any(|part| part.contains(FULL))
+/// Returns true if the server answered the login with the words that it has no room.
+fn says_full(refused: &Error) -> bool {
+    refused.chain().iter().any(|part| part.contains(FULL))
 }
 
 /// Percent-encodes all characters but those that RFC 3986 calls unreserved.

@@ -109,6 +109,13 @@ fn no_answer(doing: &str, place: &str) -> Error {
     ))
 }
 
+const CLOSED: &str = "see whether the server speaks TLS on this port, allows this computer's address, and takes as many connections (maxclients)";
+
+/// Returns true if the server closed the connection during the TLS handshake, as one without room does.
+pub(super) fn is_closed(error: &Error) -> bool {
+    error.next_step() == Some(CLOSED)
+}
+
 fn explain(place: &str, cause: io::Error, trust: Option<&Trust>) -> Error {
     let failed = Error::failed(format!("connect to {place}"));
     if let Some(refusal) = Refusal::of(&cause).cloned() {
@@ -119,9 +126,7 @@ fn explain(place: &str, cause: io::Error, trust: Option<&Trust>) -> Error {
     let hint = match cause.kind() {
         _ if is_tls => "see whether the server speaks TLS on this port",
         io::ErrorKind::ConnectionRefused => "see whether Redis runs there and listens on that address and port",
-        io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset => {
-            "see whether the server speaks TLS on this port and allows this computer's address"
-        }
+        io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset => CLOSED,
         io::ErrorKind::TimedOut | io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable => {
             "see whether this computer has a way to that address"
         }

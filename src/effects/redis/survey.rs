@@ -108,7 +108,7 @@ impl Sizes {
 pub struct Clients {
     pub connected: u64,
     pub replicas: u64,
-    /// Those of a copy that runs, which are among the connected; zero too where the list of clients is denied.
+    /// Those of a copy that runs, which are among the connected; zero too where the list or the names of clients are denied.
     pub of_copy: u64,
     /// How many the server takes, replicas among them; `None` if it does not say.
     pub most: Option<u64>,

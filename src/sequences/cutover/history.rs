@@ -108,7 +108,7 @@ pub struct Monitored {
     pub writes: u64,
 }
 
-/// How many writes a server had counted since it last saved, and when that save was, in seconds since 1970.
+/// A server's count of changes since it last saved, and when that save was, in seconds since 1970.
 #[derive(Clone, Copy, Debug, Deserialize, Serialize, PartialEq, Eq)]
 pub struct Counted {
     pub changes: u64,

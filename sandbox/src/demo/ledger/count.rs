@@ -1,4 +1,4 @@
-//! Counts confirmed writes, which costs little enough to be asked again and again.
+//! Counts confirmed writes; reads each line of a ledger once.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -11,7 +11,7 @@ use super::summary::ledgers;
 
 const CONFIRMED: &[u8] = br#"{"acknowledged":"#;
 
-/// How many writes the ledgers of a folder have as confirmed.
+/// Counts the confirmed writes in the ledgers of a folder.
 pub struct Confirmed {
     folder: PathBuf,
     /// The end of the last complete line that was read of each ledger.
@@ -28,7 +28,7 @@ impl Confirmed {
         }
     }
 
-    /// Reads what was written since the last call, and returns the count of all.
+    /// Reads what was written since the last call, and returns the total so far.
     pub fn count(&mut self) -> Result<u64> {
         for path in ledgers(&self.folder)? {
             let context = || format!("read the ledger {}", path.display());

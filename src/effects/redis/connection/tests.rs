@@ -89,22 +89,50 @@ async fn a_server_without_room_is_named_and_waited_for_a_moment() {
     }
 }
 
-/// A server is asked twice: we are refused, and a second connection says why. Room may come at any moment of it.
+/// A second connection learns why the first was refused; a slot may become free in between.
 #[tokio::test]
 async fn room_that_comes_while_a_refusal_is_looked_at_is_used() {
     let server = TestServer::start(&["--maxclients", "1"]).await;
-    let waiting = server.server();
     for round in 0..150 {
-        let held = server.connect(0).await;
-        let (connected, ()) = tokio::join!(waiting.connect(0), async {
+        let connect = || server.server();
+        let (first, second) = (connect(), connect());
+        let held = first.connect(0).await;
+        let (connected, held) = tokio::join!(second.connect(0), async {
             tokio::time::sleep(Duration::from_micros(100 * (round % 30))).await;
-            drop(held);
+            held.map(drop)
         });
-        if let Err(error) = connected {
-            panic!("in round {round}: {}", text_of(&error));
+        for result in [held, connected.map(drop)] {
+            if let Err(error) = result {
+                panic!("in round {round}: {}", text_of(&error));
+            }
         }
-        // The server closes what was dropped a moment later.
-        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+}
+
+#[tokio::test]
+async fn a_server_without_room_is_waited_for_with_tls_too() {
+    let ours = TestCertificate::for_names(&["127.0.0.1"]);
+    let server = TestServer::start_tls(&ours.certificate, &ours.key, Trust::Authority(ours.authority.clone())).await;
+    server.run::<()>("CONFIG SET maxclients 1").await;
+    let until_free = async || {
+        let begun = Instant::now();
+        loop {
+            match server.server().connect(0).await {
+                Ok(connection) => return connection,
+                Err(error) => assert!(begun.elapsed() < Duration::from_secs(20), "{}", text_of(&error)),
+            }
+        }
+    };
+    let held = until_free().await;
+    let text = refused(&server.server()).await;
+    assert!(text.contains("maxclients"), "{text}");
+    let waiting = server.server();
+    let (connected, ()) = tokio::join!(waiting.connect(0), async {
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        drop(held);
+    });
+    if let Err(error) = connected {
+        panic!("{}", text_of(&error));
     }
 }
 
