@@ -27,6 +27,9 @@ ROUNDS ?= 3
 # Where make runs two things at once, cargo would take make's few jobs for all that it may use.
 CARGO := env -u MAKEFLAGS -u MFLAGS cargo
 
+# The gate has Clippy compile our crates. Hosts get those of the compiler itself.
+RELEASE := env -u RUSTC_WORKSPACE_WRAPPER $(CARGO)
+
 # The target of `make` without one.
 .DEFAULT_GOAL := build
 
@@ -41,8 +44,8 @@ build: tools agent ## build infra, the agent, the engine's module and the sandbo
 # What goes to the hosts lies beside `infra`: the agent, linked statically, and the engine's module. Both are of this computer's architecture: for another, build them on a
 # machine of that kind and name the agent by `infra up --agent FILE`, with the module in the same folder.
 agent: ## build only what goes to the hosts: the agent and the engine's module
-	$(CARGO) rustc -p infra-agent --bin infra-agent --locked --profile agent -- -C target-feature=+crt-static
-	$(CARGO) rustc -p infra-module --lib --crate-type cdylib --locked --profile agent
+	$(RELEASE) rustc -p infra-agent --bin infra-agent --locked --profile agent -- -C target-feature=+crt-static
+	$(RELEASE) rustc -p infra-module --lib --crate-type cdylib --locked --profile agent
 	install -D -C -m 755 $(CARGO_TARGET_DIR)/agent/infra-agent $(BIN)/infra-agent-$(MACHINE)
 	install -D -C -m 755 $(CARGO_TARGET_DIR)/agent/libinfra_module.so $(BIN)/infra-module-$(MACHINE).so
 
@@ -63,16 +66,14 @@ TEST := cargo test --workspace --locked --no-fail-fast
 
 # The whole suite. The tests that boot machines begin first. Any other cargo waits for the "Running" of theirs, since it would hold the lock of the build until it has built all
 # the rest. Unit tests mostly wait for engines of their own, so that more of them run at once than there are processors.
-# FIRST: a command that is run once those tests have begun, and must succeed too.
 test: image ## everything that is tested; boots machines, needs root
 	$(CARGO) test --workspace --locked --no-run $(FEATURES) $(MACHINE_TESTS:%=--test %)
 	status=0; machines=$$(mktemp); \
 	$(RUNNER) setsid $(TEST) $(FEATURES) $(MACHINE_TESTS:%=--test %) >$$machines 2>&1 & running=$$!; \
 	trap "kill -TERM -$$running; exit 130" INT TERM; \
 	while kill -0 $$running 2>/dev/null && ! grep -q Running $$machines; do sleep 1; done; \
-	$(if $(FIRST),($(FIRST)) || status=$$?;) \
 	($(AWS_TESTS)) || status=$$?; \
-	if $(CARGO) test --workspace --locked --no-run $(FEATURES); then \
+	if $(CARGO) test --workspace --all-targets --locked --no-run $(FEATURES); then \
 	$(RUNNER) RUST_TEST_THREADS=4 $(TEST) $(FEATURES) --lib || status=$$?; \
 	$(RUNNER) $(TEST) $(FEATURES) --bins $(OTHER_TESTS:%=--test %) || status=$$?; \
 	$(RUNNER) $(TEST) $(FEATURES) --doc || status=$$?; \
