@@ -56,20 +56,20 @@ demo: image ## move a demo app on this computer; SOURCE=heroku|plain|… ORDER=s
 demo-life: image ## a pair lives on: failovers, larger instances, a lost master; writes life-report.json
 	$(SUDO) $(BIN)/sandbox demo --story life --time-scale 0.1 --keys 20000
 
-# The tests that boot machines raise one sandbox after the other, and mostly wait for their machines. So they are built first and run beside all the rest; what they print
-# comes when they end.
-MACHINE_TESTS := journey life recovery security machines
+# The tests that boot machines raise one sandbox after the other, and mostly wait for their machines; those of `cloud` wait for AWS. So they are built first and run beside all
+# the rest; what they print comes when they end.
+WAITING_TESTS := cloud journey life recovery security machines
 TEST_FILES := $(wildcard tests/*.rs tests/*/main.rs */tests/*.rs */tests/*/main.rs)
-OTHER_TESTS := $(filter-out $(MACHINE_TESTS),$(foreach file,$(TEST_FILES),$(notdir $(if $(filter %/main.rs,$(file)),$(patsubst %/,%,$(dir $(file))),$(basename $(file))))))
+OTHER_TESTS := $(filter-out $(WAITING_TESTS),$(foreach file,$(TEST_FILES),$(notdir $(if $(filter %/main.rs,$(file)),$(patsubst %/,%,$(dir $(file))),$(basename $(file))))))
 AWS_TESTS := cd sandbox/aws && $(CACHE)/venv/bin/python -m unittest -q
 TEST := cargo test --workspace --locked --no-fail-fast
 
-# The whole suite. The tests that boot machines begin first. Any other cargo waits for the "Running" of theirs, since it would hold the lock of the build until it has built all
+# The whole suite. The tests that mostly wait begin first. Any other cargo waits for the "Running" of theirs, since it would hold the lock of the build until it has built all
 # the rest. Unit tests mostly wait for engines of their own, so that more of them run at once than there are processors.
 test: image ## everything that is tested; boots machines, needs root
-	$(CARGO) test --workspace --locked --no-run $(FEATURES) $(MACHINE_TESTS:%=--test %)
+	$(CARGO) test --workspace --locked --no-run $(FEATURES) $(WAITING_TESTS:%=--test %)
 	status=0; machines=$$(mktemp); \
-	$(RUNNER) setsid $(TEST) $(FEATURES) $(MACHINE_TESTS:%=--test %) >$$machines 2>&1 & running=$$!; \
+	$(RUNNER) setsid $(TEST) $(FEATURES) $(WAITING_TESTS:%=--test %) >$$machines 2>&1 & running=$$!; \
 	trap "kill -TERM -$$running; exit 130" INT TERM; \
 	while kill -0 $$running 2>/dev/null && ! grep -q Running $$machines; do sleep 1; done; \
 	($(AWS_TESTS)) || status=$$?; \
@@ -78,7 +78,7 @@ test: image ## everything that is tested; boots machines, needs root
 	$(RUNNER) $(TEST) $(FEATURES) --bins $(OTHER_TESTS:%=--test %) || status=$$?; \
 	$(RUNNER) $(TEST) $(FEATURES) --doc || status=$$?; \
 	else status=$$?; fi; \
-	echo "waiting for the tests that boot machines"; \
+	echo "waiting for the tests of $(WAITING_TESTS)"; \
 	wait $$running || status=$$?; cat $$machines; rm -f $$machines; \
 	exit $$status
 
