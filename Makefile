@@ -70,7 +70,7 @@ test: image ## everything that is tested; boots machines, needs root
 	$(CARGO) test --workspace --locked --no-run $(FEATURES) $(WAITING_TESTS:%=--test %)
 	status=0; machines=$$(mktemp); \
 	$(RUNNER) setsid $(TEST) $(FEATURES) $(WAITING_TESTS:%=--test %) >$$machines 2>&1 & running=$$!; \
-	trap "kill -TERM -$$running; exit 130" INT TERM; \
+	trap "kill -TERM -$$running; exit 130" HUP INT PIPE TERM; \
 	while kill -0 $$running 2>/dev/null && ! grep -q Running $$machines; do sleep 1; done; \
 	($(AWS_TESTS)) || status=$$?; \
 	if $(CARGO) test --workspace --all-targets --locked --no-run $(FEATURES); then \
