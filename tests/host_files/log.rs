@@ -10,6 +10,8 @@ use std::time::{Duration, Instant};
 const PATIENCE: Duration = Duration::from_secs(15);
 /// Microseconds for each key that a child writes: with [`KEYS`] a rewrite takes about 400 ms.
 const SLOW: &str = "2000";
+/// The same, for about 2 s: a busy computer looks at it before it has ended.
+const SLOWER: &str = "10000";
 const KEYS: usize = 200;
 /// Promotes as soon as the host allows and has the source's last write, as the gate would.
 const PROMOTING: &str = r#"
@@ -126,9 +128,9 @@ impl Host {
     }
 
     /// Follows anew: the promotion's hold has lapsed, and the source continued.
-    fn follow_anew(&mut self, source: &Source) {
+    fn follow_anew(&mut self, source: &Source, delay: &str) {
         source.ask(&["SET", "round", "after the hold"]);
-        self.ask(&["CONFIG", "SET", "rdb-key-save-delay", SLOW]);
+        self.ask(&["CONFIG", "SET", "rdb-key-save-delay", delay]);
         let (done, text) = self.role(&["follow"]);
         assert!(done, "{text}");
     }
@@ -145,7 +147,7 @@ fn a_promotion_is_refused_until_the_rewrite_after_a_full_copy_has_ended() {
     let source = Source::start();
     let mut host = follower(&source);
     assert!(host.promote().0);
-    host.follow_anew(&source);
+    host.follow_anew(&source, SLOWER);
     until("the copy to be written anew", || host.unfinished());
     assert_eq!(host.log(), "log waiting\n");
     let config = host.text("etc/redis/redis.conf");
@@ -166,7 +168,7 @@ fn a_promotion_is_refused_until_the_rewrite_after_a_full_copy_has_ended() {
 fn a_plain_rewrite_leaves_the_log_in_force() {
     let source = Source::start();
     let host = follower(&source);
-    host.ask(&["CONFIG", "SET", "rdb-key-save-delay", SLOW]);
+    host.ask(&["CONFIG", "SET", "rdb-key-save-delay", SLOWER]);
     host.ask(&["BGREWRITEAOF"]);
     assert!(host.ask(&["INFO", "persistence"]).contains("aof_rewrite_in_progress:1"));
     assert_eq!(host.log(), "log in-force\n");
@@ -178,7 +180,7 @@ fn a_rewrite_that_fails_leaves_the_log_waiting() {
     let source = Source::start();
     let mut host = follower(&source);
     assert!(host.promote().0);
-    host.follow_anew(&source);
+    host.follow_anew(&source, SLOWER);
     until("the copy to be written anew", || host.unfinished());
     let child = || {
         let files = std::fs::read_dir(host.path("data")).unwrap();
@@ -216,7 +218,7 @@ fn a_master_whose_log_was_not_in_force_is_not_started_and_a_follower_is() {
     let source = Source::start();
     let mut host = follower(&source);
     assert!(host.promote().0);
-    host.follow_anew(&source);
+    host.follow_anew(&source, SLOWER);
     until("the copy to be written anew", || host.unfinished());
     // An earlier version of the script did not refuse this.
     assert!(host.role(&["prepare"]).0);
@@ -247,7 +249,7 @@ fn a_promotion_after_a_lapsed_hold_that_is_killed_at_any_moment_brings_no_old_da
         // Every write is synced before the next: what a busy disk postpones is another question.
         host.ask(&["CONFIG", "SET", "appendfsync", "always"]);
         assert!(host.promote().0);
-        host.follow_anew(&source);
+        host.follow_anew(&source, SLOW);
         let last = format!("round {round}");
         source.ask(&["SET", "round", &last]);
         let prepared = host.role(&["prepare"]).0;
