@@ -42,15 +42,16 @@ pub fn counted_since(fenced: &Info, now: &Info) -> u64 {
         return 0;
     }
     let fenced = &fenced.persistence;
-    let then = fenced.unsaved_changes.zip(fenced.last_save);
-    then.and_then(|(changes, last_save)| counted_after(changes, last_save, now))
+    let changes = fenced.unsaved_changes;
+    changes
+        .and_then(|changes| counted_after(changes, fenced.last_save, now))
         .unwrap_or(0)
 }
 
 /// Returns by how much the server's count of changes grew. Keys and fields that the server expires or evicts are not in
 /// it. `None` if INFO has no count, or the server saved meanwhile, which resets it. Pure.
-fn counted_after(changes: u64, last_save: i64, now: &Info) -> Option<u64> {
-    if now.persistence.last_save != Some(last_save) {
+fn counted_after(changes: u64, last_save: Option<i64>, now: &Info) -> Option<u64> {
+    if now.persistence.last_save != last_save {
         return None;
     }
     now.persistence.unsaved_changes?.checked_sub(changes)
@@ -81,7 +82,7 @@ pub fn moved(swept: &Info, master: &Info, replica: &Info) -> Vec<String> {
 /// process. Unknown if it does not tell, or has saved since, which begins the count anew. Pure.
 pub fn as_counted(promotion: &Promotion, now: &Info) -> Stillness {
     let then = promotion.counted;
-    match then.and_then(|then| counted_after(then.changes, then.last_save, now)) {
+    match then.and_then(|then| counted_after(then.changes, Some(then.last_save), now)) {
         Some(0) => Stillness::Still,
         Some(_) => Stillness::Moved,
         None => Stillness::Unknown,
@@ -223,6 +224,14 @@ pub mod tests {
 
     #[test]
     fn a_count_that_stands_still_tells_that_nothing_was_written() {
+        // A host that hides when it saved still tells how much it took.
+        let hidden = |changes| {
+            let mut info = info("");
+            info.persistence.last_save = None;
+            info.persistence.unsaved_changes = Some(changes);
+            info
+        };
+        assert_eq!(counted_since(&hidden(5), &hidden(7)), 2);
         let promotion = |counted: &str| -> Promotion {
             let text = format!(
                 r#"{{"source_run_id": "a", "source_replid": "b", "offset": 7, "fenced_at": "2026-01-01T00:00:00Z",
