@@ -3,19 +3,22 @@
 # shellcheck shell=bash
 size() { df --output=size -B1 -- "$1" | tail -n 1 | tr -d ' '; }
 
+# Bytes at the end of a disk or a partition that may stay unused: resize2fs leaves out a group of blocks that would hardly hold anything.
+IDLE=$((4 << 20))
+
 # True if the file system ends before its device does.
 ends_early() {
     local source=$1 kind=$2 blocks block
     [[ $kind == ext* ]] || return 1
     blocks=$(dumpe2fs -h "$source" 2>/dev/null | awk -F: '$1 == "Block count" { print $2 + 0 }')
     block=$(dumpe2fs -h "$source" 2>/dev/null | awk -F: '$1 == "Block size" { print $2 + 0 }')
-    (($(blockdev --getsize64 "$source") >= (blocks + 1) * block))
+    (($(blockdev --getsize64 "$source") - blocks * block > IDLE))
 }
 
-# True if the partition ends before its disk does, by more than 4 MiB.
+# True if the partition ends before its disk does. The kernel counts in sectors of 512 bytes.
 partition_ends_early() {
     local part=/sys/class/block/$1 disk=/sys/class/block/$2
-    (($(<"$disk/size") - $(<"$part/start") - $(<"$part/size") > 8192))
+    ((($(<"$disk/size") - $(<"$part/start") - $(<"$part/size")) * 512 > IDLE))
 }
 
 grow() {

@@ -8,6 +8,7 @@ use testkit::access;
 use testkit::pair::Pair;
 use testkit::world::World;
 
+use infra::decide::vars::hosted_var;
 use infra::effects::cloud::ec2;
 
 /// The rest of an account of which both hosts are gone.
@@ -63,10 +64,19 @@ impl Left {
             Left::Bucket => "",
             Left::Backups => "state",
         };
+        // The secrets of before are looked for while they are known.
+        world.no_secret_was_shown();
         let script = world.folder().join("take-away.py");
         std::fs::write(&script, TAKE_AWAY).unwrap();
         let python = access::paths().python_environment().join("bin/python");
         world.in_the_sandbox(&format!("{} {} {state}", python.display(), script.display()));
+    }
+
+    /// Gives the app the new endpoint and password after a restore, if they could not be the old ones.
+    fn name_the_endpoint(self, world: &World) {
+        if self != Left::Account {
+            world.infra(&["switch-app", "--confirm", "demo"]).exits(0);
+        }
     }
 }
 
@@ -91,7 +101,10 @@ pub fn is_over_with_one_command(world: &World) {
             WAYS.into_iter().for_each(|left| play(world, left));
         }
         if is_wanted("restore") {
-            is_survived_at_every_point(world);
+            is_survived_at_every_point(world, Left::Account);
+        }
+        if is_wanted("restore-from-bucket") {
+            is_survived_at_every_point(world, Left::Backups);
         }
     } else {
         let seed = usize::try_from(jiff::Timestamp::now().as_second()).unwrap();
@@ -99,15 +112,16 @@ pub fn is_over_with_one_command(world: &World) {
     }
 }
 
-/// The restore is killed at each of its points, every time after both hosts were lost.
-pub fn is_survived_at_every_point(world: &World) {
-    at_every_point("restore --to pair", |number| {
+/// The restore is killed at each of its points, every time after both hosts were lost, and what else is not left.
+fn is_survived_at_every_point(world: &World, left: Left) {
+    at_every_point(&format!("restore --to pair, left is the {left:?}:"), |number| {
         let begun = Instant::now();
         write_all_down(world);
         let (master, replica) = roles(world);
         let pair = Pair::of(world);
         lose(world, &pair, &master);
         lose(world, &pair, &replica);
+        left.take_the_rest_away(world);
         let point = kill(world, &RESTORE, number);
         if let Some(point) = &point {
             let took = Hosts::of(world).take_writes();
@@ -121,6 +135,7 @@ pub fn is_survived_at_every_point(world: &World) {
                 again.exits(1).says("--to live");
             }
         }
+        left.name_the_endpoint(world);
         world.infra(&["up", "--yes"]).exits(0).says("nothing to change");
         assert_eq!(world.status()["app"], "endpoint");
         world.scale(2, 1);
@@ -141,6 +156,17 @@ fn write_all_down(world: &World) {
     world.infra(&["backup", "now"]).exits(0);
 }
 
+/// The app may have gone back to its source since the last backup; its data is there then.
+fn an_app_on_its_source_is_left_there(world: &World) {
+    let vars = world.vars();
+    let source = vars
+        .get(&hosted_var("REDIS_URL"))
+        .unwrap_or_else(|| panic!("{:?}", vars.keys()));
+    world.set_var("REDIS_URL", source);
+    world.infra(&RESTORE).exits(1).says("names the source, which answers");
+    world.set_var("REDIS_URL", &vars["REDIS_URL"]);
+}
+
 fn play(world: &World, left: Left) {
     println!("the worst day, on which only the {left:?} is left");
     write_all_down(world);
@@ -153,10 +179,6 @@ fn play(world: &World, left: Left) {
     world.infra(&whole).exits(1).says("promote --force");
     lose(world, &pair, &replica);
     world.infra(&["up", "--yes"]).exits(1).says("--to pair");
-    if left != Left::Account {
-        // The secrets of before are looked for while they are known.
-        world.no_secret_was_shown();
-    }
     left.take_the_rest_away(world);
     if left == Left::Backups {
         // A new pair would follow the source that infra.yml still names.
@@ -164,6 +186,7 @@ fn play(world: &World, left: Left) {
             .infra(&["restore", "--latest", "--to", "pair", "--dry-run"])
             .exits(0)
             .says("the app had left its source");
+        an_app_on_its_source_is_left_there(world);
     }
     let restored = world.infra(&whole).exits(0);
     restored.says("the master serves");
@@ -171,8 +194,8 @@ fn play(world: &World, left: Left) {
         restored.says("names the endpoint as before");
     } else {
         restored.says("`infra switch-app` sets the app's vars");
-        world.infra(&["switch-app", "--confirm", "demo"]).exits(0);
     }
+    left.name_the_endpoint(world);
     world.infra(&whole).exits(1).says("--to live");
     world.infra(&["up", "--yes"]).exits(0).says("nothing to change");
     assert_eq!(world.status()["app"], "endpoint");
