@@ -242,7 +242,7 @@ fn first_stream(arguments: &[Argument]) -> Option<usize> {
         at += match word.as_slice() {
             b"STREAMS" => return Some(at + 1),
             b"NOACK" => 1,
-            b"BLOCK" | b"COUNT" | b"CLAIM" => 2,
+            b"BLOCK" | b"COUNT" | b"MAXCOUNT" | b"MAXSIZE" | b"CLAIM" => 2,
             b"GROUP" => 3,
             _ => return None,
         };

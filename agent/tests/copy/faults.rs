@@ -4,13 +4,15 @@
 //! `COPY_FAULTS=all` makes every fault at every moment; otherwise each fault happens at one of them.
 
 use super::contents::{self, Depth};
+use super::hot::{EndsLater, seeded};
 use super::interruptions::program;
 use super::large::{fill, temporary};
 use super::relay::Relay;
 use super::rig::{QUICK, RIGHTS, Redis, places, until};
+use super::streams;
 use infra_agent::copy::{self, Request};
 use infra_agent::record::{CopyStatus, SweepReport};
-use redis::cmd;
+use redis::{Value, cmd};
 use sandbox::addon::Engine;
 use std::collections::HashMap;
 use std::path::Path;
@@ -317,6 +319,10 @@ fn a_fault_at_any_moment_loses_nothing() {
     eprintln!("{0} of {0} faults lost nothing", chosen.len());
 }
 
+fn kills() -> u64 {
+    if std::env::var("COPY_FAULTS").is_ok() { 200 } else { 12 }
+}
+
 #[test]
 fn a_copy_that_is_killed_at_any_moment_goes_on() {
     let source = Redis::start(Engine::Redis7);
@@ -325,8 +331,7 @@ fn a_copy_that_is_killed_at_any_moment_goes_on() {
     source.fill(5000, 200);
     let app = App::start(source.port);
     let service = Service::start(source.port, target.clone(), QUICK);
-    let kills = if std::env::var("COPY_FAULTS").is_ok() { 200 } else { 12 };
-    for kill in 0..kills {
+    for kill in 0..kills() {
         // Other moments each time, from before the login to after a whole sweep.
         std::thread::sleep(Duration::from_millis(20 + kill * 37 % 400));
         service.kill();
@@ -338,5 +343,43 @@ fn a_copy_that_is_killed_at_any_moment_goes_on() {
     for (key, value) in ledger {
         assert_eq!(target.text(&["GET", &key]), value.to_string());
     }
+    assert_eq!(temporary(&target), Vec::<Vec<u8>>::new());
+}
+
+/// Its entries, groups and pending entries are copied in parts, which a kill may leave half done.
+#[test]
+fn a_copy_that_is_killed_while_it_follows_streams_goes_on() {
+    let (mut dice, seed, _) = seeded();
+    let source = Redis::start(Engine::Redis7);
+    let target = Arc::new(Redis::start(Engine::Redis7));
+    ["first", "second"].iter().for_each(|name| streams::fill(&source, name));
+    let service = Service::start(source.port, target.clone(), QUICK);
+    let mut app = source.connection();
+    let ends = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !ends.load(Ordering::Relaxed) {
+                let line = streams::write(&mut dice);
+                let words: Vec<&str> = line.split(' ').collect();
+                // Some streams and groups are gone at times.
+                let _: Result<Value, _> = cmd(words[0]).arg(&words[1..]).query(&mut app);
+                std::thread::sleep(Duration::from_millis(2));
+            }
+        });
+        let _end = EndsLater(&ends);
+        for kill in 0..kills() {
+            until("it follows", || service.status().sweeps > 0);
+            std::thread::sleep(Duration::from_millis(kill * 37 % 300));
+            service.kill();
+            // The status of the one that is gone.
+            let _ = std::fs::remove_file(places(service.folder.path()).2);
+        }
+    });
+    // Keys that end shortly have ended on both sides.
+    std::thread::sleep(Duration::from_millis(200));
+    let report = service.sweep(Request::default());
+    assert_eq!((report.refused, report.held), (0, 0), "HOT_SEED={seed}: {report:?}");
+    let what = format!("HOT_SEED={seed}, after all kills");
+    contents::assert_same(&source, &target, Depth::Whole, &what);
     assert_eq!(temporary(&target), Vec::<Vec<u8>>::new());
 }

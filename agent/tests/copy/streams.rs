@@ -14,7 +14,7 @@ const ENTRIES: u64 = 9000;
 const LENGTH: usize = 200;
 
 /// Adds a large stream with two groups. The ids of its first entries are `1-0` to `1-8999`.
-fn fill(redis: &Redis, name: &str) {
+pub fn fill(redis: &Redis, name: &str) {
     let mut connection = redis.connection();
     for from in (0..ENTRIES).step_by(1000) {
         let mut batch = redis::pipe();
@@ -222,7 +222,7 @@ fn last_id(redis: &Redis) -> (u64, u64) {
 }
 
 /// Returns a random write to one of the streams. A few may change any part of it.
-fn write(dice: &mut Dice) -> String {
+pub fn write(dice: &mut Dice) -> String {
     let name = ["first", "second"][usize::from(dice.roll(3) == 0)];
     let group = ["jobs", "more"][dice.roll(2) as usize];
     let consumer = ["one", "two", "three"][dice.roll(3) as usize];

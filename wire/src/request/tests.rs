@@ -41,6 +41,10 @@ fn requests_name_the_keys_that_they_may_change() {
             here(&["a"]),
         ),
         (
+            "XREADGROUP GROUP g c MAXCOUNT 9 MAXSIZE 9 CLAIM 5 STREAMS a >",
+            here(&["a"]),
+        ),
+        (
             "XREADGROUP GROUP g c LATER 1 STREAMS a >",
             Change::Everything { flushed: false },
         ),
