@@ -13,7 +13,7 @@ pub struct Failover {
     pub to: String,
     pub stage: Stage,
     pub begun_at: Timestamp,
-    /// The old master is fenced, since it is gone or mad.
+    /// The old master is fenced, since it is gone or no longer works.
     #[serde(default)]
     pub forced: bool,
     /// The pause of writes, in milliseconds; `None` until it is over.

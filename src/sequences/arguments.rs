@@ -399,7 +399,8 @@ pub struct Promote {
     /// Rounds in which the full comparison may converge before the fence
     #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub rounds: u32,
-    /// The master is gone or mad: stop its instance, and promote the replica once EC2 says that it is stopped
+    /// The master is gone or no longer works: stop its instance, and promote the replica once EC2 says that it is
+    /// stopped
     ///
     /// Writes that the replica has not got are not on it. If EC2 does not say so in time, a network ACL cuts the instance
     /// off, provided that nobody else is in its subnet. If that cannot be proven either, nothing is promoted, and the exit

@@ -147,6 +147,9 @@ fn the_role_moves_to_the_other_host_and_back_while_the_app_writes() {
     // A connection that is cut hears nothing: the app goes on when its own patience ends.
     world.set_var("DEMO_RESPONSE_TIMEOUT", "5");
     world.infra(&["up", "--yes"]).exits(0);
+    if all() && plays("worst-day") && grow::is_wanted("ways") {
+        worst_day::a_pair_that_only_followed_is_not_restored(&world);
+    }
     world
         .infra(&["switch-app", "--confirm", "demo", "--watch", "1s"])
         .exits(0);

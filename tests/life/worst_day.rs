@@ -94,6 +94,17 @@ fn lose(world: &World, pair: &Pair, id: &str) {
     });
 }
 
+/// Before the app is moved, its data is at the source: a restore would go back to an older second of it.
+pub fn a_pair_that_only_followed_is_not_restored(world: &World) {
+    world.infra(&["backup", "now"]).exits(0);
+    let (master, replica) = roles(world);
+    let pair = Pair::of(world);
+    [master, replica].iter().for_each(|id| lose(world, &pair, id));
+    Left::Backups.take_the_rest_away(world);
+    world.infra(&RESTORE).exits(1).says("the app had not left its source");
+    world.infra(&["up", "--yes"]).exits(0);
+}
+
 /// One way, of every run's own, or all of them.
 pub fn is_over_with_one_command(world: &World) {
     if super::all() {

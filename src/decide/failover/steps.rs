@@ -79,7 +79,7 @@ pub(crate) const SETTLING: &[Step] = &[MoveAddress, Tag, Bring, AwaitSync, Finis
 /// The way back while the old master is the master. The replica follows before the app may log in.
 pub(crate) const BACK: &[Step] = &[Reclaim, FollowAgain, OpenAccess, Finish];
 
-/// The steps if the old master is gone or mad. The fence is proven before anything is promoted.
+/// The steps if the old master is gone or no longer works. The fence is proven before anything is promoted.
 pub(crate) const FORCED: &[Step] = &[
     Announce(Stage::Preparing),
     Fence,

@@ -1,4 +1,4 @@
-//! A failover whose old master is gone or mad: it is fenced first, and the fence is proven.
+//! A failover whose old master is gone or no longer works: it is fenced first, and the fence is proven.
 //!
 //! [`fencing`](super::fencing) says what proves it.
 
