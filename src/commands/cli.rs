@@ -59,7 +59,7 @@ pub enum Verb {
     Rotate(Rotate),
     /// Remove the lock of a command that is gone for good, by the id that the refusal shows
     Unlock(Unlock),
-    /// Remove what `up` made; backups stay unless they are named
+    /// Remove what `up` made; backups stay, unless --delete-backups is given
     Down(Down),
     /// Print the least AWS policy that a person or an automatic run needs for this environment, as JSON
     Policy(Policy),

@@ -16,12 +16,15 @@ pub async fn run(context: &Context, arguments: &Unlock) -> Result<ExitCode> {
     let owner = standing.record.clone();
     if owner.id != arguments.id {
         return Err(Error::locked(format!(
-            "remove the lock {} of {}: it is not the one that stands",
+            "remove the lock {} of {}: another lock is there now",
             arguments.id,
             context.env()
         ))
         .because(owner.to_string())
-        .hint("look who that is before you name its lock"));
+        .hint(format!(
+            "if that command is gone for good, run `infra unlock {}`",
+            owner.id
+        )));
     }
     let question = format!(
         "{}\nRemove this lock? Its owner, should it still run, stops before its next change.",
@@ -33,7 +36,7 @@ pub async fn run(context: &Context, arguments: &Unlock) -> Result<ExitCode> {
             "remove the lock {}: it was given back or taken over meanwhile",
             owner.id
         ))
-        .hint("nothing was removed; `infra status` shows what stands"));
+        .hint("nothing was removed; run the refused command again: it shows who holds the lock now"));
     }
     show(
         context,

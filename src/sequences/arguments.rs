@@ -43,7 +43,7 @@ pub struct Common {
     /// Give up on the whole command after this long, such as 90s or 30m
     #[arg(long, global = true, value_parser = duration, default_value = "30m", value_name = "TIME", help_heading = "Common options")]
     pub timeout: Duration,
-    /// Say more on stderr; twice for every request
+    /// Say more on stderr; -vv also shows every request
     #[arg(short, long, global = true, action = clap::ArgAction::Count, help_heading = "Common options")]
     pub verbose: u8,
     /// Say nothing on stderr but warnings and errors
@@ -69,7 +69,7 @@ pub enum Color {
 
 #[derive(Debug, Args)]
 pub struct Status {
-    /// Exit 1 if anything is wrong, for cron and CI
+    /// Exit 1 if there is any finding, for cron and CI; drift and upkeep do not count
     #[arg(long)]
     pub exit_code: bool,
     /// Print the figures for Prometheus instead, for the textfile collector of a node exporter
@@ -85,7 +85,7 @@ pub enum BackupVerb {
     List,
     /// Read every object and prove it: exit 20 stale, 21 gap, 22 checksum, 23 does not load, 24 unreachable
     Verify(VerifyBackups),
-    /// Restore a random covered second, load it for real, hold keys of it against the live master, and throw it away
+    /// Restore a random covered second, load it for real, compare keys of it with the live master, and throw it away
     Drill(Drill),
 }
 
@@ -97,7 +97,7 @@ pub enum ImportVerb {
     Plan(ImportFile),
     /// Write every row whose key is not there yet; leave what the app wrote or deleted
     Run(ImportRun),
-    /// Hold every row against its key, and every key against its row: exit 5 if they are not identical
+    /// Compare every row with its key, and every key with its row: exit 5 if they are not identical
     Verify(ImportVerify),
     /// Bring what changes in PostgreSQL to Redis, until it is ended; run again, it goes on
     Follow(ImportFollow),
@@ -390,7 +390,7 @@ pub struct Promote {
     /// Follow a source that lost more than a tenth of its keys since it was last compared, although the master would lose them too
     #[arg(long)]
     pub accept_loss: bool,
-    /// Let the app wait for longer than a minute, if no stream of the source can be watched and all keys are compared meanwhile
+    /// For a copied source without MONITOR: let the app wait for longer than a minute while all keys are compared
     #[arg(long)]
     pub without_watch: bool,
     /// How long a process that was asked to stop may live on; counts where the app is stopped. Heroku kills it after 30 s
@@ -434,7 +434,7 @@ pub struct SwitchApp {
     /// Follow a source that lost more than a tenth of its keys since it was last compared, although the master would lose them too
     #[arg(long)]
     pub accept_loss: bool,
-    /// Let the app wait for longer than a minute, if no stream of the source can be watched and all keys are compared meanwhile
+    /// For a copied source without MONITOR: let the app wait for longer than a minute while all keys are compared
     #[arg(long)]
     pub without_watch: bool,
     /// How long a process that was replaced or stopped may live on; the source stays fenced for so long. Heroku kills it after 30 s

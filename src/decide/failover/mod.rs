@@ -72,7 +72,7 @@ impl Refusal {
             ),
             Refusal::BothTakeWrites => (
                 "both hosts are masters that let the app in",
-                "somebody else changed roles: keep the app from one of them, see with `infra verify` how they differ, and choose by hand",
+                "somebody else changed roles: keep the app away from one host, compare the data of both with `infra redis-cli master` and `infra redis-cli replica`, and decide by hand which one stays the master",
             ),
         }
     }

@@ -39,7 +39,7 @@ fn part_difference(expected: &Part, found: &Part, tolerate: &Tolerances) -> Opti
         }
         (Part::List(expected), Part::List(found)) => (expected != found).then(|| {
             format!(
-                "the list has {} elements in Redis, {} in PostgreSQL, or others",
+                "the list differs: {} elements in Redis, {} in PostgreSQL",
                 found.len(),
                 expected.len()
             )

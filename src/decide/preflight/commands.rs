@@ -185,7 +185,7 @@ pub(super) fn login(source: &SourceFacts, rehearsed: Option<bool>) -> Vec<Findin
     if rehearsed == Some(true) {
         return vec![Finding::ok(
             "login",
-            "the app logged in to the endpoint's like in its last rehearsal",
+            "in the last rehearsal the app logged in to a scratch server with the endpoint's rules",
         )];
     }
     let mut findings = Vec::new();

@@ -70,7 +70,7 @@ pub fn judge(follower: Follower, engine: Engine, version: Version, own: OwnEngin
         return Finding::warning(
             "version",
             format!("{found}: the pair does not read the source's format, so its keys are copied by their types"),
-            "a value of a type that the pair does not know, or a field of a hash that ends there by itself, cannot come along: `infra status` names it, and a newer engine takes it (redis.engine, hosts.image)",
+            "types that the pair does not know, and hash fields that expire by themselves, cannot be copied. `infra status` names the first such key, and no cutover begins while there is one: choose a newer engine then (redis.engine, hosts.image)",
         );
     }
     if !is_read {

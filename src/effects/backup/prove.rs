@@ -75,7 +75,7 @@ async fn one(bucket: &Bucket, key: &str, sha256: &str) -> std::result::Result<u6
             } else {
                 Err(finding(
                     Wrong::Checksum,
-                    format!("{key} has the SHA-256 {found}, and not the one that it was put with"),
+                    format!("{key} has the SHA-256 {found}, and had another one when it was uploaded"),
                 ))
             }
         }

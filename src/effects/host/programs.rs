@@ -75,7 +75,8 @@ pub fn find(named: Option<&Path>, architecture: &str) -> Result<Programs> {
 fn read(what: &str, path: &Path, architecture: &str) -> Result<Binary> {
     let doing = format!("find the {what} for the hosts at {}", path.display());
     let hint = format!(
-        "`make build` makes it beside `infra`; another place is named by `infra up --agent FILE`, with the module in the same folder, for hosts of the kind {}",
+        "run `make install`, or `make build` if you run infra from the build folder: it puts the programs for {} beside `infra`. If they are elsewhere, \
+         name the agent's file by `infra up --agent FILE`; the module must be in the same folder",
         machine(architecture)
     );
     let size = std::fs::metadata(path)

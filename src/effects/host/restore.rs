@@ -157,9 +157,9 @@ fn judged(output: Output, doing: &str, hint: &str) -> Result<String> {
     match output.expect_success(doing) {
         Ok(output) => Ok(output.text()),
         Err(error) if refused => Err(error.with_kind(Kind::Unproven).hint(hint)),
-        Err(error) => {
-            Err(error.hint("the live data was not touched, and nothing is known of what was to take its place"))
-        }
+        Err(error) => Err(error.hint(
+            "the live data was not touched, and the restored data could not be tested: run the same command again",
+        )),
     }
 }
 

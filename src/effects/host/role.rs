@@ -154,7 +154,7 @@ pub async fn log_is_in_force(session: &Session) -> Result<bool> {
 /// Makes the host follow its old source. **Writes since then are lost**: callers rule them out.
 pub async fn follow_source(session: &Session, epoch: Option<u64>) -> Result<Observed> {
     let action = Action::under("follow", epoch);
-    let observed = ask(session, &action, "make follow its source again").await?;
+    let observed = ask(session, &action, "have the engine follow its source again on").await?;
     if observed.file.starts_with("follows-") && observed.running == "slave" {
         return Ok(observed);
     }

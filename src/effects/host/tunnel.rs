@@ -100,7 +100,7 @@ pub fn remedy(obstacle: Obstacle) -> &'static str {
         }
         Obstacle::CertificateRefused => "somebody else may answer in the source's place: ask the provider",
         Obstacle::Tls => "see whether the source's port speaks TLS",
-        Obstacle::Ended | Obstacle::Other => "see `journalctl -u infra-tunnel` on the master",
+        Obstacle::Ended | Obstacle::Other => "see `infra ssh master -- sudo journalctl -u infra-tunnel`",
     }
 }
 

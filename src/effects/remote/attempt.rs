@@ -136,8 +136,8 @@ fn changed_key(target: &Target, found: &str) -> Error {
     ))
     .by_an_impostor()
     .hint(
-        "somebody else may answer at this address: nothing was sent. If the instance was replaced or its keys were remade on purpose, take it out of the \
-         environment and make it again; else compare `ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub` on the instance's console",
+        "somebody else may answer at this address: nothing was sent. Compare the pinned key with what the instance's console shows for \
+         `ssh-keygen -lf /etc/ssh/infra_host_ed25519_key.pub`. If you made the instance or its keys anew yourself, make the host anew: `infra replace INSTANCE_ID`",
     )
 }
 

@@ -287,5 +287,7 @@ pub(super) async fn put(store: &Store, record: &LockRecord, when: &If) -> Result
 pub(super) fn record(store: &Store, object: &Object) -> Result<LockRecord> {
     serde_json::from_slice(&object.body)
         .doing(|| format!("understand {}", store.bucket().url(&store.key(FILE))))
-        .map_err(|error| error.hint("no version of this program wrote this lock: remove it once nobody works here"))
+        .map_err(|error| {
+            error.hint("infra did not write this lock. When nobody works on this environment, delete that object with `aws s3 rm`, then run the same command again")
+        })
 }

@@ -111,7 +111,7 @@ impl Journal {
                     "write {steps:?} to the journal {}: another process has written to it",
                     self.record.id
                 ))
-                .hint("let the other one finish; `infra status` says what it is doing")
+                .hint("let the other command finish, then run the same command again")
             })?;
         self.record = record;
         self.etag = etag;

@@ -61,7 +61,7 @@ impl Store {
                 "write {}: somebody else wrote it since it was read",
                 self.bucket.url(&self.key("state.json"))
             ))
-            .hint("see who works on this environment with `infra status`, then run the same command again")
+            .hint("another command works on this environment: wait until it has ended, then run the same command again")
         })
     }
 

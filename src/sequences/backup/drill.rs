@@ -53,7 +53,7 @@ pub async fn run(context: &Context, environment: &Environment, arguments: &Drill
     );
     let compared = match &report.sampled {
         Some(sampled) => words(sampled),
-        None => "no key was held against the live master".into(),
+        None => "no key was compared with the live master".into(),
     };
     context.ui.report(json!({"drill": report}), [restored, compared]);
     Ok(ExitCode::Done)
@@ -85,7 +85,7 @@ async fn here(context: &Context, environment: &Environment, choice: &Choice<'_>)
         // Its engine listens to nobody.
         return Ok(report);
     }
-    let step = context.ui.step("hold keys against the live master");
+    let step = context.ui.step("compare keys with the live master");
     let engine = load::Engine::start_reachable(folder.path(), restore::LOADING).await?;
     let sampled = sampled(context, environment, engine.server(), &step).await;
     engine.stop().await;
@@ -103,7 +103,7 @@ async fn on_an_instance(context: &Context, environment: &Environment, choice: &C
             let restored = ready
                 .restore(context, environment, choice, &restore::Altered::default())
                 .await?;
-            let step = context.ui.step("hold keys against the live master");
+            let step = context.ui.step("compare keys with the live master");
             Ok::<_, Error>(Report {
                 drilled_at: Timestamp::now(),
                 at: choice.until.and_then(|second| Timestamp::from_second(second).ok()),
@@ -157,7 +157,7 @@ async fn sampled(
         let live = environment.pair().await?.server(Role::Master)?;
         sample::against(&restored?, &live).await
     };
-    match work.await.doing(|| "hold keys against the live master".into()) {
+    match work.await.doing(|| "compare keys with the live master".into()) {
         Ok(sampled) => {
             step.done(words(&sampled));
             Some(sampled)

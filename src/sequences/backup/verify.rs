@@ -51,7 +51,7 @@ pub async fn run(context: &Context, environment: &Environment, arguments: &Verif
         size::count(proof.objects),
         size::bytes(proof.bytes),
         match proof.findings.len() {
-            0 => "every one is what it was put as, and none is missing".into(),
+            0 => "none has changed since its upload, and none is missing".into(),
             count => format!("{count} findings"),
         }
     );

@@ -42,7 +42,7 @@ pub(super) async fn run(context: &Context) -> Result<ExitCode> {
         (Ok(()), _) => ui.note(format!(
             "a public authority vouches for it too: without source.tls_pin, {file} would need no change when it is renewed"
         )),
-        (Err(refusal), None) => ui.note(format!("it has to be pinned, for no public authority is enough: {refusal}")),
+        (Err(refusal), None) => ui.note(format!("no public authority vouches for this certificate, so it has to be pinned: {refusal}")),
     }
     let written = config::write_pin(&context.common.config, &look.pin)?;
     ui.report(look.fields(Some(written)), look.lines());

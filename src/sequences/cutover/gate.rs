@@ -95,7 +95,7 @@ pub async fn drain(fence: &Fence, sides: &mut Sides, baseline: &Baseline, step: 
     let wait = Wait {
         what: "master and replica to apply all that the source had",
         deadline: DRAIN,
-        hint: "the source is open again; see the lag with `infra status`, then run the same command again",
+        hint: "the source takes writes again; see the lag with `infra status`, then run the same command again",
         first_pause: Duration::from_millis(1),
     };
     wait.until(step, || async {
@@ -123,7 +123,7 @@ pub async fn prove<P: Logs>(fence: &Fence, sides: &Sides, baseline: &mut Baselin
         return Err(Error::unproven(
             "compare what was written since the comparison: a command was used that does not say which keys it wrote, or too many were written",
         )
-        .hint("the source is open again; run the same command again when FLUSHDB, SWAPDB, scripts of old servers or modules are not in use"));
+        .hint("the source takes writes again; run the same command again when FLUSHDB, SWAPDB, scripts of old servers or modules are not in use"));
     };
     let options = Options {
         rounds: 2,

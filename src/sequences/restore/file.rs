@@ -70,7 +70,7 @@ pub async fn restore(
     unproven.map_or(Ok(ExitCode::Done), Err)
 }
 
-const OBJECTS: &str = "each object of the backup is what it was put as, and none is missing";
+const OBJECTS: &str = "no object of the backup has changed since its upload, and none is missing";
 
 /// Reports files that an engine here has refused.
 fn report_refused(context: &Context, folder: &Path) {

@@ -253,7 +253,7 @@ impl<'a> Master<'a> {
                 size::count(*expired)
             )),
             Checked::NoRoom(why) => step.unchanged(format!(
-                "{why}: the swap itself will tell, and go back if it does not load"
+                "{why}: the data is tested only by the swap, which puts the old data back if it does not load"
             )),
         }
         Ok(checked)

@@ -66,7 +66,7 @@ pub(super) fn judge(
                 "the newest attempt at a base failed at {}: {}",
                 failure.at, failure.error
             );
-            findings.push(Finding::alarm("base-failed", found));
+            findings.push(Finding::warning("base-failed", found, super::BASE_NOW));
         }
         let Some(agent) = found.agent else { continue };
         findings.extend(of_agent(name, &agent, now));
@@ -95,7 +95,7 @@ fn of_agent(name: &str, agent: &AgentStatus, now: Timestamp) -> Vec<Finding> {
         findings.push(Finding::warning(
             "agent-silent",
             format!("the {name}'s agent has been silent for {}", age_text(silent)),
-            "see `journalctl -u infra-agent` there",
+            format!("see `infra ssh {name} -- sudo journalctl -u infra-agent`"),
         ));
     }
     findings

@@ -16,6 +16,8 @@ use jiff::Timestamp;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+/// The remedy where the log is missing.
+const AGENT_LOG: &str = "see `infra ssh master -- sudo journalctl -u infra-agent`";
 /// A week without a drill is an alarm.
 const DRILL: Duration = Duration::from_secs(7 * 86_400);
 
@@ -98,7 +100,7 @@ pub(super) fn judge(context: &Context, backups: Backups, born: i64, findings: &m
                 size::count(newest.keys),
                 size::count(fell_from)
             ),
-            "that one is kept, see `infra backup list`",
+            "see whether keys were deleted by mistake; the earlier base is kept: `infra backup list`",
         ));
     }
     let now = Timestamp::now();
@@ -106,18 +108,25 @@ pub(super) fn judge(context: &Context, backups: Backups, born: i64, findings: &m
     let late = i64::try_from(late.as_secs()).unwrap_or(i64::MAX);
     let until = log.as_ref().and_then(|log| log.until);
     match until.map(|until| now.duration_since(until).as_secs()) {
-        None if log.is_some() || newest.is_some() => findings.push(Finding::alarm(
+        None if log.is_some() || newest.is_some() => findings.push(Finding::warning(
             "no-log",
             "there is no log in the bucket: only bases can be restored",
+            AGENT_LOG,
         )),
         Some(age) if age > late => {
             let found = format!("the log in the bucket ends {} ago", age_text(age));
-            findings.push(Finding::alarm("log-late", found));
+            findings.push(Finding::warning("log-late", found, AGENT_LOG));
         }
         _ => {}
     }
     let gaps = log.iter().flat_map(|log| &log.gaps);
-    findings.extend(gaps.map(|gap| Finding::alarm("log-gap", format!("a gap in the log: {gap}"))));
+    findings.extend(gaps.map(|gap| {
+        Finding::warning(
+            "log-gap",
+            format!("a gap in the log: {gap}"),
+            "these seconds cannot be restored; `infra backup list` shows which can",
+        )
+    }));
     let tried = drill.as_ref().map_or(born, |drill| drill.drilled_at.as_second());
     if u64::try_from(now.as_second() - tried).is_ok_and(|age| age > DRILL.as_secs()) {
         findings.push(Finding::warning(

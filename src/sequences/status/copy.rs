@@ -120,14 +120,14 @@ pub(super) fn judge(
         findings.push(Finding::warning(
             "copy-silent",
             format!("the master's copy has been silent for {}", age_text(silent)),
-            "see `journalctl -u infra-copy` there",
+            "see `infra ssh master -- sudo journalctl -u infra-copy`",
         ));
     }
     if let (Some(why), false) = (&status.trouble, status.connected) {
         findings.push(Finding::warning(
             "copy",
             format!("the copy is not connected: {why}"),
-            "see `journalctl -u infra-copy` on the master; it tries again by itself",
+            "it tries again by itself; see `infra ssh master -- sudo journalctl -u infra-copy`",
         ));
     }
     let last = status.last_sweep.as_ref();

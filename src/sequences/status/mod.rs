@@ -17,6 +17,7 @@ use crate::effects::cloud::ec2::{self, RestoreInstance};
 use crate::effects::platform::ConfigVars;
 use crate::effects::redis::Server;
 use crate::model::error::{Error, ExitCode, Result};
+use crate::model::failover::Stage;
 use crate::model::role::Role;
 use crate::model::state::State;
 use crate::sequences::arguments::Status as Arguments;
@@ -157,6 +158,9 @@ fn app_side(context: &Context, state: &State, vars: Result<&ConfigVars, &Error>)
     Ok(if source == host { "source" } else { "other" })
 }
 
+/// The remedy where a base is missing.
+const BASE_NOW: &str = "`infra backup now` makes a base, or says why it cannot";
+
 /// Everything that was asked. Each is a result, since any may fail alone.
 struct Looked {
     history: Result<History>,
@@ -205,10 +209,15 @@ fn assemble(context: &Context, looked: Looked) -> Status {
     }
     if let Some(failover) = &state.failover {
         let (since, stage) = (failover.begun_at, failover.stage);
+        let remedy = if failover.forced && stage < Stage::Settling {
+            "`infra promote --force` brings it to its end"
+        } else {
+            "`infra promote` brings it to its end"
+        };
         findings.push(Finding::warning(
             "failover",
             format!("a failover is under way since {since}, and {stage}"),
-            "`infra promote` brings it to its end",
+            remedy,
         ));
     }
     if let Some(old) = &state.demoted {
@@ -261,10 +270,10 @@ fn assemble(context: &Context, looked: Looked) -> Status {
     let backup_age_s = backup.as_ref().map(|backup| age(backup.finished_at));
     let late = i64::try_from(LATE_PERIODS * context.config.backup_period_s()).unwrap_or(i64::MAX);
     match backup_age_s {
-        None => findings.push(Finding::alarm("no-backup", "there is no backup")),
+        None => findings.push(Finding::warning("no-backup", "there is no backup", BASE_NOW)),
         Some(age) if age > late => {
             let found = format!("the last backup is {} old", age_text(age));
-            findings.push(Finding::alarm("backup-late", found));
+            findings.push(Finding::warning("backup-late", found, BASE_NOW));
         }
         Some(_) => {}
     }
@@ -283,7 +292,10 @@ fn assemble(context: &Context, looked: Looked) -> Status {
     findings.extend(left_over.map(|temporary| {
         Finding::warning(
             "drill-left",
-            format!("{} is left of a drill that died, and costs", temporary.instance),
+            format!(
+                "{} is left over from a drill that died, and still costs money",
+                temporary.instance
+            ),
             "the next `infra backup drill` ends it",
         )
     }));

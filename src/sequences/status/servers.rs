@@ -95,7 +95,15 @@ pub(super) fn judge(name: &str, seen: Asked, upstream: Option<u64>, findings: &m
         Ok(seen) => seen,
         Err(error) => {
             let error = format!("{error:#}");
-            findings.push(Finding::alarm("no-answer", format!("{name} does not answer: {error}")));
+            let remedy = match name {
+                "source" => "see the provider's status page, and whether its list of allowed addresses has yours",
+                "master" => {
+                    "`infra up` starts an instance that is stopped; if the master does not come back, `infra promote --force`"
+                }
+                _ => "`infra up` starts an instance that is stopped; if it does not come back, `infra replace replica`",
+            };
+            let found = format!("{name} does not answer: {error}");
+            findings.push(Finding::warning("no-answer", found, remedy));
             return Seen::Down { error };
         }
     };
@@ -116,7 +124,8 @@ pub(super) fn judge(name: &str, seen: Asked, upstream: Option<u64>, findings: &m
     let link_up = info.link.as_ref().map(|link| link.up);
     if link_up == Some(false) {
         let found = format!("{name} has lost the server that it follows");
-        findings.push(Finding::alarm("link-down", found));
+        let remedy = "it connects again by itself; if it does not, `infra up` says why";
+        findings.push(Finding::warning("link-down", found, remedy));
     }
     let offset = info.applied_offset.unwrap_or(info.master_repl_offset);
     Seen::Up(Box::new(Redis {

@@ -56,7 +56,7 @@ pub(super) fn judge(
         findings.push(Finding::warning(
             "tunnel-silent",
             format!("the master's tunnel has been silent for {}", age_text(silent)),
-            "see `journalctl -u infra-tunnel` there",
+            "see `infra ssh master -- sudo journalctl -u infra-tunnel`",
         ));
     }
     if follows

@@ -389,10 +389,10 @@ pub async fn refuse_changes(context: &Context, environment: &Environment) -> Res
         return Ok(());
     }
     Err(Error::failed(format!(
-        "begin: {} things are not as infra.yml says",
+        "begin: the pair differs from infra.yml in {} places",
         seen.changes().all()
     ))
-    .hint("run `infra up` first"))
+    .hint("run `infra up` first; `infra up --dry-run` shows the differences"))
 }
 
 /// Brings both hosts to what the stored state says, for a command that has just changed that.

@@ -120,7 +120,7 @@ pub(super) fn report(
     let first = if changes == 0 && seen.plan.drift.is_empty() {
         "nothing to change: cloud, hosts, replication and backup are as infra.yml says".to_string()
     } else if changes == 0 {
-        "nothing changed: what infra.yml says otherwise of machines that stand, named above, is for new ones".into()
+        "nothing changed: the differences named above are kept; each line says which command removes it".into()
     } else {
         made.to_string()
     };

@@ -206,10 +206,12 @@ pub(super) async fn run_asked(
     }
     Err(Error::failed(format!("make the instance {}", host.name))
         .because(format!(
-            "{ATTEMPTS} machines of generation {} were terminated",
+            "{ATTEMPTS} instances of pair number {} were terminated, and `infra` makes no more for one pair",
             host.generation
         ))
-        .hint("remove the environment with `infra down` and make it again"))
+        .hint(
+            "move the app away first (docs/growing.md, \"The way out\"), since `infra down` removes the pair with its data; then `infra down` and `infra up`",
+        ))
 }
 
 /// The outcome of a request for an instance.

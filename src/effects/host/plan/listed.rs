@@ -1,6 +1,6 @@
 //! Compares the lists in `docs/hosts.md` with what `up` puts on a host, so that the two agree.
 //!
-//! `INSTA_UPDATE=always` writes the lists anew, as with other snapshots. Purposes are defined here.
+//! `UPDATE_DOCS=1` writes the lists anew. Purposes are defined here.
 
 use super::tests::settings;
 use crate::effects::host::description::{Content, Reaction};
@@ -305,7 +305,7 @@ fn the_document_lists_what_up_puts_on_a_host() {
         std::fs::write(&path, format!("{before}{BEGIN}{lists}{END}{after}")).unwrap();
         return;
     }
-    assert_eq!(listed, lists, "INSTA_UPDATE=always writes it anew");
+    assert_eq!(listed, lists, "UPDATE_DOCS=1 writes it anew");
     // Things that no description has: the document must name them in words.
     for words in [first_contact::OWN_KEY, "infra_host_ed25519_key", "/var/lib/infra"] {
         assert!(document.contains(words), "{words}");

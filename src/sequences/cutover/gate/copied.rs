@@ -239,7 +239,7 @@ pub async fn drain<P: Pair>(
     let wait = Wait {
         what: "the replica to apply all that was copied",
         deadline: APPLIED,
-        hint: "the source is open again; see the replica with `infra status`, then run the same command again",
+        hint: "the source takes writes again; see the replica with `infra status`, then run the same command again",
         first_pause: Duration::from_millis(2),
     };
     wait.until(step, || async {

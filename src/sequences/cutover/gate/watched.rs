@@ -182,7 +182,7 @@ fn broken(why: &str) -> Error {
 
 fn unproven(why: &str) -> Error {
     Error::unproven(format!("prove that the source is fenced: {why}"))
-        .hint("the source is open again; `infra status` says how the copy goes, then run the same command again")
+        .hint("the source takes writes again; `infra status` says how the copy goes, then run the same command again")
 }
 
 #[cfg(test)]
