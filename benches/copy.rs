@@ -4,7 +4,7 @@
 //!     cargo bench --bench copy -- [keys] [--rounds N] [--report FILE]
 //!
 //! The source speaks TLS. It is measured near, 20 ms away, with large values, with one string and one hash of 512 MB, and while an app writes
-//! 2,000 and 5,000 times a second. Its peer is `redis-cli --pipe`, which only writes what was dumped before. With a file, the figures of each run are written there as JSON.
+//! 2,000 and 5,000 times a second, and with small keys that all expire. Its peer is `redis-cli --pipe`, which only writes what was dumped before. With a file, the figures of each run are written there as JSON.
 
 use sandbox::addon::{Tls, make_certificate};
 use serde_json::{Value, json};
@@ -105,6 +105,29 @@ impl Redis {
         Ok(redis::cmd("FLUSHALL").exec(&mut self.connection()?)?)
     }
 
+    /// Adds so many small keys of one type, each of which expires in a day or so.
+    fn fill_expiring(&self, keys: usize, kind: Kind) -> Outcome<()> {
+        let mut connection = self.connection()?;
+        for from in (0..keys).step_by(1000) {
+            let mut batch = redis::pipe();
+            for key in from..keys.min(from + 1000) {
+                let name = format!("key:{key:09}");
+                match kind {
+                    Kind::String => batch.cmd("SET").arg(&name).arg(format!("{key:032}")).ignore(),
+                    Kind::Hash => batch
+                        .cmd("HSET")
+                        .arg(&name)
+                        .arg("field")
+                        .arg(format!("{key:024}"))
+                        .ignore(),
+                };
+                batch.cmd("PEXPIRE").arg(&name).arg(86_400_000 + key).ignore();
+            }
+            batch.exec(&mut connection)?;
+        }
+        Ok(())
+    }
+
     /// Adds so many strings of `length` bytes.
     fn fill(&self, keys: usize, length: usize) -> Outcome<()> {
         let mut connection = self.connection()?;
@@ -122,6 +145,13 @@ impl Redis {
         }
         Ok(())
     }
+}
+
+/// A type of keys.
+#[derive(Clone, Copy)]
+enum Kind {
+    String,
+    Hash,
 }
 
 /// Carries bytes between a port of its own and another one, each some time later.
@@ -371,7 +401,7 @@ fn processor(connection: &mut redis::Connection) -> Outcome<f64> {
 /// Adds a string and a hash of 512 MB each.
 fn fill_huge(source: &Redis) -> Outcome<()> {
     let mut connection = source.connection()?;
-    let mut ending = redis::cmd("SETRANGE");
+    let mut expiring = redis::cmd("SETRANGE");
     ending.arg("huge").arg(HUGE_BYTES - 1).arg("x").exec(&mut connection)?;
     for from in (0..HUGE_BYTES / 1024).step_by(1024) {
         let mut fields = redis::cmd("HSET");
@@ -442,6 +472,7 @@ fn main() -> Outcome<()> {
     let file = source.folder.path().join("dumped");
     let (mut near_rates, mut far_rates, mut megabytes) = (Vec::new(), Vec::new(), Vec::new());
     let (mut peers, mut peaks) = (Vec::new(), Vec::new());
+    let (mut expiring_strings, mut expiring_hashes) = (Vec::new(), Vec::new());
     let (mut lags, mut busy_lags, mut costs, mut sizes) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     for _ in 0..rounds {
         source.clear()?;
@@ -452,6 +483,12 @@ fn main() -> Outcome<()> {
         source.clear()?;
         source.fill(LARGE_KEYS, LARGE_BYTES)?;
         let large = measure(&source, &target, source.tls_port)?;
+        let mut expiring = Vec::new();
+        for kind in [Kind::String, Kind::Hash] {
+            source.clear()?;
+            source.fill_expiring(keys, kind)?;
+            expiring.push(measure(&source, &target, source.tls_port)?.keys_per_s);
+        }
         let rate = (LARGE_KEYS * LARGE_BYTES) as f64 / f64::from(1 << 20) / large.seconds;
         source.clear()?;
         fill_huge(&source)?;
@@ -462,13 +499,15 @@ fn main() -> Outcome<()> {
             .into_iter()
             .fold(0.0, f64::max);
         println!(
-            "{keys} keys: {:.0} a second, {:.0} from 20 ms away; redis-cli --pipe writes {pipe:.0}; {rate:.0} MB a second; \
+            "{keys} keys: {:.0} a second, {:.0} from 20 ms away, {:.0} of strings that expire, {:.0} of hashes that expire; redis-cli --pipe writes {pipe:.0}; {rate:.0} MB a second; \
              two keys of 512 MB in {:.1} s; peak {peak:.0} MB; {usual:.0} ms behind at 2,000 writes a second, {busy:.0} ms at 5,000; \
              MONITOR takes {cost} µs and {size} bytes a command",
-            near.keys_per_s, away.keys_per_s, huge.seconds
+            near.keys_per_s, away.keys_per_s, expiring[0], expiring[1], huge.seconds
         );
         near_rates.push(near.keys_per_s);
         far_rates.push(away.keys_per_s);
+        expiring_strings.push(expiring[0]);
+        expiring_hashes.push(expiring[1]);
         peers.push(pipe);
         megabytes.push(rate.round());
         peaks.push(peak);
@@ -479,7 +518,8 @@ fn main() -> Outcome<()> {
     }
     if let Some(report) = report {
         let figures = json!({
-            "copy_keys_per_s": near_rates, "copy_far_keys_per_s": far_rates, "copy_pipe_keys_per_s": peers,
+            "copy_keys_per_s": near_rates, "copy_far_keys_per_s": far_rates,
+            "copy_expiring_keys_per_s": expiring_strings, "copy_expiring_hashes_per_s": expiring_hashes, "copy_pipe_keys_per_s": peers,
             "copy_mb_per_s": megabytes, "copy_peak_mb": peaks,
             "copy_lag_ms": lags, "copy_busy_lag_ms": busy_lags, "monitor_us_per_command": costs, "monitor_bytes_per_command": sizes,
         });

@@ -1,5 +1,5 @@
 // Put before a program: its clock is off by the seconds in the file FAKE_CLOCK (eight bytes), from
-// one reading to the next. The monotonic clock stays. SLOW_SYNC_US makes each sync take so long.
+// one reading to the next; without it, in the file CLOCK. The monotonic clock stays. SLOW_SYNC_US makes each sync take so long.
 #include <fcntl.h>
 #include <stdint.h>
 #include <stdlib.h>
@@ -15,6 +15,9 @@ static volatile int64_t *offset;
 static int64_t off(void) {
     if (!offset) {
         const char *name = getenv("FAKE_CLOCK");
+#ifdef CLOCK
+        if (!name) name = CLOCK;
+#endif
         int file = name ? open(name, O_RDONLY | O_CLOEXEC) : -1;
         if (file < 0) return 0;
         void *mapped = mmap(NULL, 8, PROT_READ, MAP_SHARED, file, 0);

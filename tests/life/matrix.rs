@@ -1,6 +1,7 @@
 //! What can happen to a host of the pair, one after the other, while the app writes: what the app saw of it and what was lost, as a table. Nothing here
-//! moves the role of master. The clock of a machine cannot be stepped, since it is this computer's; tests/backups steps an engine's and an agent's.
+//! moves the role of master.
 
+use crate::clock;
 use crate::hosts::Hosts;
 use crate::network::{Cut, Network, OPERATOR};
 use crate::roles;
@@ -28,12 +29,17 @@ enum Fault {
     CutFromPeer,
     CutFromOperator,
     CutFromApp,
+    ClockAhead,
+    ClockBehind,
     BothRebooted,
 }
 
-use Fault::{BothRebooted, CutFromApp, CutFromOperator, CutFromPeer, DiskFull, OutOfMemory, PoweredOff, Rebooted};
+use Fault::{
+    BothRebooted, ClockAhead, ClockBehind, CutFromApp, CutFromOperator, CutFromPeer, DiskFull, OutOfMemory, PoweredOff,
+    Rebooted,
+};
 
-const FAULTS: [Fault; 7] = [
+const FAULTS: [Fault; 9] = [
     PoweredOff,
     Rebooted,
     DiskFull,
@@ -41,6 +47,8 @@ const FAULTS: [Fault; 7] = [
     CutFromPeer,
     CutFromOperator,
     CutFromApp,
+    ClockAhead,
+    ClockBehind,
 ];
 /// Those of `make test`.
 const SAMPLE: [(Fault, &str); 2] = [(OutOfMemory, "master"), (CutFromPeer, "master")];
@@ -55,13 +63,23 @@ impl Fault {
             CutFromPeer => "network cut from the other host for 8 s",
             CutFromOperator => "network cut from the operator for 8 s",
             CutFromApp => "network cut from the app for 8 s",
+            ClockAhead => "clock set an hour ahead, and back after 8 s",
+            ClockBehind => "clock set an hour back, and right after 8 s",
             BothRebooted => "both rebooted at once",
         }
     }
 
     /// The app uses the master alone, and reaches it through all of these.
     fn is_unnoticed(self, victim: &str) -> bool {
-        victim == "replica" || matches!(self, OutOfMemory | CutFromPeer | CutFromOperator)
+        victim == "replica"
+            || matches!(
+                self,
+                OutOfMemory | CutFromPeer | CutFromOperator | ClockAhead | ClockBehind
+            )
+    }
+
+    fn sets_a_clock(self) -> bool {
+        matches!(self, ClockAhead | ClockBehind)
     }
 }
 
@@ -81,6 +99,7 @@ pub fn table(world: &World, hosts: &Hosts) {
         instances: [("master", master), ("replica", replica)],
     };
     let all = crate::all();
+    let only = std::env::var("LIFE_FAULT").ok();
     let chosen: Vec<(Fault, &str)> = if all {
         let each = FAULTS
             .iter()
@@ -91,7 +110,8 @@ pub fn table(world: &World, hosts: &Hosts) {
     };
     let mut table =
         "| what happens | to the | app's longest gap | lost | pair whole after |\n|---|---|---|---|---|\n".to_string();
-    for (fault, victim) in chosen {
+    let is_meant = |fault: Fault| only.as_ref().is_none_or(|only| format!("{fault:?}").starts_with(only));
+    for (fault, victim) in chosen.into_iter().filter(|(fault, _)| is_meant(*fault)) {
         let line = stage.play(fault, victim);
         println!("{line}");
         writeln!(table, "{line}").unwrap();
@@ -105,6 +125,11 @@ impl Stage<'_> {
     fn play(&self, fault: Fault, victim: &str) -> String {
         if fault == DiskFull {
             self.on(victim, SMALL_DISK);
+            self.wait_until_whole();
+        }
+        if fault.sets_a_clock() {
+            clock::bring(self.instance(victim));
+            self.on(victim, clock::BEGIN);
             self.wait_until_whole();
         }
         self.world.wait_for_more_writes(200);
@@ -128,6 +153,11 @@ impl Stage<'_> {
         assert!(!self.hosts.both_take_writes(), "{fault:?} of the {victim}");
         if fault.is_unnoticed(victim) {
             assert!(gap < UNNOTICED_MS, "{fault:?} of the {victim}: the app waited {gap} ms");
+        }
+        if fault.sets_a_clock() {
+            self.backups_go_on(victim);
+            self.on(victim, clock::END);
+            self.wait_until_whole();
         }
         if fault == DiskFull {
             self.on(victim, LARGE_DISK);
@@ -185,7 +215,42 @@ impl Stage<'_> {
             CutFromPeer => self.cut(&network, &Cut::From(&self.hosts.addresses(self.instance(other)))),
             CutFromOperator => self.cut(&network, &Cut::Port(22, OPERATOR)),
             CutFromApp => self.cut(&network, &Cut::Port(6379, OPERATOR)),
+            ClockAhead => self.set_clock(victim, 3600),
+            ClockBehind => self.set_clock(victim, -3600),
         }
+    }
+
+    /// Sets a machine's clock, and sets it right again.
+    fn set_clock(&self, victim: &str, off: i64) {
+        let id = self.instance(victim);
+        let now = || i64::try_from(SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs()).unwrap();
+        clock::set(id, off);
+        let said = self.on(victim, clock::LOOK);
+        let mut lines = said.lines();
+        let second: i64 = lines.next().unwrap().trim().parse().unwrap();
+        assert!(
+            (second - now() - off).abs() < 60,
+            "the machine says {said}, and it is {}",
+            now()
+        );
+        let programs: Vec<&str> = lines.map(str::trim).filter(|line| !line.is_empty()).collect();
+        assert_eq!(programs, ["redis-server", "infra-agent"]);
+        std::thread::sleep(LASTS);
+        clock::set(id, 0);
+    }
+
+    /// A base is made with the clock that is right again, and all that is in the bucket proves good.
+    fn backups_go_on(&self, victim: &str) {
+        self.world.infra(&["backup", "now"]).exits(0);
+        let listed = self.world.infra(&["backup", "list", "--json"]).exits(0).json();
+        println!("the clock of the {victim} was set: backups cover {}", listed["covered"]);
+        self.world.until(WHOLE, "the backups to be whole", || {
+            let answer = self.world.infra(&["backup", "verify"]);
+            if answer.code() != Some(0) {
+                println!("{}", answer.printed());
+            }
+            answer.code() == Some(0)
+        });
     }
 
     fn cut(&self, network: &Network, from: &Cut<'_>) {
@@ -215,8 +280,9 @@ impl Stage<'_> {
         id.as_str().map(String::from)
     }
 
-    fn on(&self, role: &str, script: &str) {
-        self.world
+    fn on(&self, role: &str, script: &str) -> String {
+        let answer = self
+            .world
             .infra(&[
                 "ssh",
                 role,
@@ -227,6 +293,7 @@ impl Stage<'_> {
                 &format!("'{}'", script.replace('\'', "'\\''")),
             ])
             .exits(0);
+        answer.output().to_owned()
     }
 
     fn wait_until_whole(&self) {

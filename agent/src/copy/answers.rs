@@ -25,6 +25,21 @@ pub fn read(stream: &mut impl BufRead, most: usize) -> io::Result<Option<Value>>
     Ok((!reader.is_over).then_some(value))
 }
 
+/// Reads the beginning of an array. Returns how many values follow, or another answer as a whole.
+pub fn begin(stream: &mut impl BufRead) -> io::Result<Result<usize, Value>> {
+    let mut reader = Reader {
+        stream,
+        left: LONGEST_LINE as usize,
+        is_over: false,
+        line: Vec::new(),
+    };
+    reader.line()?;
+    match reader.line.split_first() {
+        Some((b'*', count)) => usize::try_from(number(count)?).map(Ok).map_err(|_| wrong("no array")),
+        _ => reader.read_line(0).map(Err),
+    }
+}
+
 struct Reader<'a, S> {
     stream: &'a mut S,
     /// Bytes that may still be kept.
@@ -36,6 +51,11 @@ struct Reader<'a, S> {
 impl<S: BufRead> Reader<'_, S> {
     fn value(&mut self, depth: u32) -> io::Result<Value> {
         self.line()?;
+        self.read_line(depth)
+    }
+
+    /// Reads the value that begins with the line that was read.
+    fn read_line(&mut self, depth: u32) -> io::Result<Value> {
         self.spend(OVERHEAD);
         let (sign, rest) = self.line.split_first().ok_or_else(|| wrong("an empty line"))?;
         match sign {

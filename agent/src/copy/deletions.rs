@@ -48,11 +48,13 @@ impl Gone {
     }
 }
 
-/// Walks through the target. Returns `None` if it was interrupted.
+/// Walks through the target. Returns `None` if it was interrupted. `watched`: since the sweep began, the
+/// watch has marked each key that was deleted, so that one that was read meanwhile is not asked for again.
 pub fn find(
     source: &mut Source,
     target: &mut Target,
     left_out: &[Prefix],
+    watched: bool,
     remembered: &mut Remembered,
     interrupted: &mut dyn FnMut() -> bool,
 ) -> Result<Option<Gone>> {
@@ -66,9 +68,10 @@ pub fn find(
             let (next, mut keys) = target.scan(cursor)?;
             left_out::remove(&mut keys, left_out);
             gone.looked_at += keys.len() as u64;
-            for key in &keys {
-                remembered.met(database, key);
-            }
+            keys.retain(|key| {
+                let was_read = remembered.met(database, key);
+                !(watched && was_read)
+            });
             round.append(&mut keys);
             cursor = next;
             if cursor == 0 || round.len() >= ROUND {

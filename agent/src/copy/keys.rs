@@ -5,6 +5,7 @@ use super::by_type;
 use super::kind::Kind;
 use super::parts::{Copied, Digest, Large};
 use super::reads::{LONGEST_DUMP, Read, Weighed};
+use super::source::Source;
 use super::target::{Dumped, Refused};
 use super::work::{BATCH, LARGE, Sweep};
 use crate::record::SweepReport;
@@ -23,6 +24,18 @@ pub fn is_other_format(why: &str) -> bool {
 fn is_unknown_value(why: &str) -> bool {
     why.contains("Bad data format")
 }
+
+/// The values that came of one batch.
+#[derive(Default)]
+pub(super) struct Taken {
+    pub bytes: u64,
+    found: u64,
+    /// Keys that were asked for as strings, and are none.
+    pub no_strings: Vec<Vec<u8>>,
+}
+
+/// Takes the answers of one batch key by key.
+type Taking = fn(&mut Source, &[Vec<u8>], bool, usize, &mut dyn FnMut(&[u8], Read) -> Result<()>) -> Result<()>;
 
 impl Sweep<'_> {
     /// Copies these keys of the selected database. The source must have nothing under way.
@@ -53,9 +66,9 @@ impl Sweep<'_> {
             }
             let read = if batch.iter().any(|key| key.kind.is_none()) {
                 let keys: Vec<Vec<u8>> = batch.into_iter().map(|weighed| weighed.key).collect();
-                self.source.ask_for(&keys);
+                self.source.ask_for(&keys, true);
                 self.source.link.send()?;
-                self.take(database, &keys, report)?
+                self.take(database, &keys, true, report)?.bytes
             } else {
                 self.typed(database, batch, report)?
             };
@@ -64,17 +77,45 @@ impl Sweep<'_> {
         Ok(())
     }
 
-    /// Takes the values of one batch, and writes what is other than it was. Returns the bytes that were read.
-    pub(super) fn take(&mut self, database: u32, keys: &[Vec<u8>], report: &mut SweepReport) -> Result<u64> {
+    /// Takes the values of one batch, and writes what is other than it was. `ends` tells whether the ends of keys were asked for.
+    pub(super) fn take(
+        &mut self,
+        database: u32,
+        keys: &[Vec<u8>],
+        ends: bool,
+        report: &mut SweepReport,
+    ) -> Result<Taken> {
+        self.take_by(Source::take, database, keys, ends, report)
+    }
+
+    /// As `take`, for a batch of strings.
+    pub(super) fn take_strings(
+        &mut self,
+        database: u32,
+        keys: &[Vec<u8>],
+        ends: bool,
+        report: &mut SweepReport,
+    ) -> Result<Taken> {
+        self.take_by(Source::take_strings, database, keys, ends, report)
+    }
+
+    fn take_by(
+        &mut self,
+        take: Taking,
+        database: u32,
+        keys: &[Vec<u8>],
+        ends: bool,
+        report: &mut SweepReport,
+    ) -> Result<Taken> {
         let (target, remembered, shared) = (&mut *self.target, &mut *self.remembered, self.shared);
-        let (mut bytes, mut found) = (0, 0);
+        let mut taken = Taken::default();
         let mut refused: Vec<Refused> = Vec::new();
         let in_parts = &mut self.later.in_parts;
-        self.source.take(keys, LONGEST_DUMP, &mut |key, read| {
+        take(self.source, keys, ends, LONGEST_DUMP, &mut |key, read| {
             match read {
                 Read::Found { payload, expires, used } => {
-                    bytes += payload.len() as u64;
-                    found += 1;
+                    taken.bytes += payload.len() as u64;
+                    taken.found += 1;
                     if !remembered.has(database, key, &payload, expires) {
                         report.changed += 1;
                         remembered.wrote(database, key, &payload, expires);
@@ -86,6 +127,7 @@ impl Sweep<'_> {
                 // The walk through the target removes it there.
                 Read::Gone => {}
                 Read::Long => in_parts.push(key.to_vec()),
+                Read::NoString => taken.no_strings.push(key.to_vec()),
                 Read::Refused(why) => refused.push(Refused {
                     database,
                     key: key.to_vec(),
@@ -94,12 +136,13 @@ impl Sweep<'_> {
             }
             Ok(())
         })?;
-        report.keys += found;
+        report.keys += taken.found;
         self.judge(refused, report);
         let mut status = shared.lock();
-        status.keys_read += keys.len() as u64;
-        status.bytes += bytes;
-        Ok(bytes)
+        status.keys_read += (keys.len() - taken.no_strings.len()) as u64;
+        status.bytes += taken.bytes;
+        drop(status);
+        Ok(taken)
     }
 
     /// Waits until all that was sent is in the target.
@@ -114,17 +157,20 @@ impl Sweep<'_> {
 
     /// Copies the keys that were put off. The source must have nothing under way.
     pub(super) fn do_later(&mut self, database: u32, report: &mut SweepReport) -> Result<()> {
-        let refused = self.target.flush()?;
-        self.judge(refused, report);
-        for key in std::mem::take(&mut self.later.in_parts) {
-            self.large(database, &key, report)?;
+        while !self.later.is_empty() {
+            let refused = self.target.flush()?;
+            self.judge(refused, report);
+            for key in std::mem::take(&mut self.later.in_parts) {
+                self.large(database, &key, report)?;
+            }
+            let keys = std::mem::take(&mut self.later.by_type);
+            // They were counted when they were read as a whole.
+            report.keys = report.keys.saturating_sub(keys.len() as u64);
+            report.changed = report.changed.saturating_sub(keys.len() as u64);
+            let weighed = self.source.weigh(keys, true)?;
+            self.weighed(database, weighed, report)?;
         }
-        let keys = std::mem::take(&mut self.later.by_type);
-        // They were counted when they were read as a whole.
-        report.keys = report.keys.saturating_sub(keys.len() as u64);
-        report.changed = report.changed.saturating_sub(keys.len() as u64);
-        let weighed = self.source.weigh(keys, true)?;
-        self.weighed(database, weighed, report)
+        Ok(())
     }
 
     /// Copies keys by their types. Returns the bytes that were read.
@@ -226,11 +272,11 @@ impl Sweep<'_> {
     /// Copies a large value of a type that only some engines have: it has no parts.
     fn whole(&mut self, database: u32, key: &[u8], report: &mut SweepReport) -> Result<()> {
         let keys = [key.to_vec()];
-        self.source.ask_for(&keys);
+        self.source.ask_for(&keys, true);
         self.source.link.send()?;
         let mut refused = Vec::new();
         let (target, remembered) = (&mut *self.target, &mut *self.remembered);
-        self.source.take(&keys, LONGEST_WHOLE, &mut |key, read| {
+        self.source.take(&keys, true, LONGEST_WHOLE, &mut |key, read| {
             let why = match read {
                 Read::Gone => return Ok(()),
                 Read::Found { payload, expires, used } => {
@@ -244,7 +290,7 @@ impl Sweep<'_> {
                     }
                     return Ok(());
                 }
-                Read::Long => "its type can only be copied whole, and it is too large for that".into(),
+                Read::Long | Read::NoString => "its type can only be copied whole, and it is too large for that".into(),
                 Read::Refused(why) => why,
             };
             let key = key.to_vec();

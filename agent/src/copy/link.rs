@@ -90,6 +90,18 @@ impl Link {
         answers::read(&mut self.stream, most).with_context(|| format!("hear from the {}", self.name))
     }
 
+    /// Begins to read an answer that has several in it. Returns how many follow, each by [`Link::answer`]; or the
+    /// answer if it is none of that kind.
+    pub fn begin_many(&mut self) -> Result<Result<usize, Value>> {
+        self.asked = self
+            .asked
+            .checked_sub(1)
+            .context("read an answer that nobody asked for")?;
+        let begun = answers::begin(&mut self.stream).with_context(|| format!("hear from the {}", self.name))?;
+        self.asked += begun.as_ref().copied().unwrap_or(0);
+        Ok(begun)
+    }
+
     /// Sends the batch and returns all answers.
     pub fn answers(&mut self) -> Result<Vec<Value>> {
         self.send()?;

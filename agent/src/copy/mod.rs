@@ -42,6 +42,7 @@ mod reads;
 mod remembered;
 mod shared;
 mod source;
+mod strings;
 mod sweep;
 mod target;
 mod walk;
@@ -387,7 +388,11 @@ impl Copy<'_> {
         let begun = Instant::now();
         if journal.is_between_sweeps() {
             let watch = self.watch.as_ref();
+            if let Some(watch) = watch {
+                watch.wait_for_the_first();
+            }
             self.token = watch.and_then(|watch| watch.sweep_begins(source.run_id()));
+            self.remembered.sweep_begins();
         }
         let mut sweep = work::Sweep {
             source,

@@ -28,6 +28,8 @@ pub enum Read {
     Gone,
     /// It is too long to be read at once.
     Long,
+    /// It was taken for a string, and is none.
+    NoString,
     /// The source does not give it; holds its words.
     Refused(String),
 }
@@ -47,6 +49,14 @@ pub struct Weighed {
     pub size: u64,
     /// The name of its type; `None` if it was not asked for.
     pub kind: Option<String>,
+    /// Strings are read many at once.
+    pub is_string: bool,
+}
+
+/// A key as the scan found it.
+pub struct Scanned {
+    pub key: Vec<u8>,
+    pub is_string: bool,
 }
 
 /// The signs of a change that are cheap to look at.
@@ -108,7 +118,12 @@ impl Source {
             } else {
                 None
             };
-            weighed.push(Weighed { key, size, kind });
+            weighed.push(Weighed {
+                key,
+                size,
+                kind,
+                is_string: false,
+            });
         }
         if !self.says_sizes {
             self.guess(&mut weighed)?;
@@ -117,16 +132,21 @@ impl Source {
     }
 
     /// Asks for sizes alone. [`Source::take_sizes`] reads the answers.
-    pub fn ask_sizes(&mut self, keys: &[Vec<u8>]) {
-        for key in keys {
-            self.link.add(&[b"MEMORY", b"USAGE", key]);
+    pub fn ask_sizes(&mut self, keys: &[Scanned]) {
+        for scanned in keys {
+            self.link.add(&[b"MEMORY", b"USAGE", &scanned.key]);
         }
     }
 
-    pub fn take_sizes(&mut self, keys: Vec<Vec<u8>>) -> Result<Vec<Weighed>> {
-        let weigh = |key| {
+    pub fn take_sizes(&mut self, keys: Vec<Scanned>) -> Result<Vec<Weighed>> {
+        let weigh = |Scanned { key, is_string }| {
             let size = natural(&self.link.answer()?);
-            Ok(Weighed { key, size, kind: None })
+            Ok(Weighed {
+                key,
+                size,
+                kind: None,
+                is_string,
+            })
         };
         keys.into_iter().map(weigh).collect()
     }
@@ -148,38 +168,38 @@ impl Source {
         Ok(())
     }
 
-    /// Asks for keys with their ends. [`Source::take`] reads the answers.
-    pub fn ask_for(&mut self, keys: &[Vec<u8>]) {
-        let end: &[u8] = if self.says_ends { b"PEXPIRETIME" } else { b"PTTL" };
+    /// Asks for keys, with their ends or without. [`Source::take`] reads the answers.
+    pub fn ask_for(&mut self, keys: &[Vec<u8>], ends: bool) {
         self.link.add(&[b"TIME"]);
         for key in keys {
-            // DUMP counts as use, so it comes after the question.
-            match self.usage {
-                Some(UseKind::Idle) => self.link.add(&[b"OBJECT", b"IDLETIME", key]),
-                Some(UseKind::Frequency) => self.link.add(&[b"OBJECT", b"FREQ", key]),
-                None => {}
-            }
+            self.add_usage(key);
             self.link.add(&[b"DUMP", key]);
-            self.link.add(&[end, key]);
+            if ends {
+                self.add_end(key);
+            }
         }
+    }
+
+    /// Asks when a key ends. [`Source::end`] reads the answer.
+    pub(super) fn add_end(&mut self, key: &[u8]) {
+        let end: &[u8] = if self.says_ends { b"PEXPIRETIME" } else { b"PTTL" };
+        self.link.add(&[end, key]);
     }
 
     /// Hands each key to `take` as its answer comes: one value of at most so many bytes is in memory.
     pub fn take(
         &mut self,
         keys: &[Vec<u8>],
+        ends: bool,
         most: usize,
         take: &mut dyn FnMut(&[u8], Read) -> Result<()>,
     ) -> Result<()> {
         let now = milliseconds(self.link.answer()?);
         for key in keys {
-            let used = match self.usage {
-                None => None,
-                Some(kind) => integer(&self.link.answer()?).map(|number| Used { kind, number }),
-            };
+            let used = self.take_usage()?;
             let payload = self.link.answer_within(most)?;
-            let end = self.link.answer()?;
-            take(key, judge(payload, self.end(&end, now), used))?;
+            let end = self.take_end(ends, now)?;
+            take(key, judge(payload, end, used))?;
         }
         Ok(())
     }
@@ -187,6 +207,15 @@ impl Source {
     /// Returns how far two ends of one key may lie apart and still be the same.
     pub fn near_ms(&self) -> u64 {
         if self.says_ends { 0 } else { NEAR_MS }
+    }
+
+    /// Takes the answer about one key's end, if it was asked for.
+    pub(super) fn take_end(&mut self, ends: bool, now: Option<i64>) -> Result<End> {
+        if !ends {
+            return Ok(End::At(None));
+        }
+        let end = self.link.answer()?;
+        Ok(self.end(&end, now))
     }
 
     /// Reads when a key ends from the answer to PEXPIRETIME or PTTL.

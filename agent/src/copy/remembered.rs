@@ -12,12 +12,15 @@ const MOST: usize = 900_000;
 const NEVER: i64 = i64::MAX;
 /// The bit of a digest that stands for a key that the walk has met.
 const MET: u64 = 1;
+/// The bit of a digest that stands for a key that the source had since the sweep began.
+const READ: u64 = 2;
+const SIGNS: u64 = MET | READ;
 /// A key that ends so soon may be gone on the target already: the clocks are not quite the same.
 const SOON_MS: i64 = 2_000;
 
 #[derive(Clone, Copy)]
 struct Value {
-    /// The last bit tells whether the walk through the target has met the key.
+    /// Its last two bits are signs: [`MET`] and [`READ`].
     digest: u64,
     /// When it expires, milliseconds since 1970, or [`NEVER`].
     expires: i64,
@@ -38,14 +41,14 @@ pub struct Remembered {
 }
 
 impl Remembered {
-    /// Returns true if the target got this value of the key, and nothing else since.
-    pub fn has(&self, database: u32, key: &[u8], payload: &[u8], expires: Option<i64>) -> bool {
+    /// Notes that the source has this value of the key. Returns true if the target got it, and nothing else since.
+    pub fn has(&mut self, database: u32, key: &[u8], payload: &[u8], expires: Option<i64>) -> bool {
         self.is(database, key, self.contents.hash_one(payload), expires)
     }
 
     /// As `has`, by the digest of the value.
-    pub fn is(&self, database: u32, key: &[u8], digest: u64, expires: Option<i64>) -> bool {
-        let Some(value) = self.values.get(&self.names.hash_one((database, key))) else {
+    pub fn is(&mut self, database: u32, key: &[u8], digest: u64, expires: Option<i64>) -> bool {
+        let Some(value) = self.values.get_mut(&self.names.hash_one((database, key))) else {
             return false;
         };
         let near = match (value.expires, expires) {
@@ -53,7 +56,11 @@ impl Remembered {
             (NEVER, _) | (_, None) => false,
             (one, Some(other)) => one.abs_diff(other) <= self.near_ms,
         };
-        near && value.digest | MET == self.contents.hash_one((database, key, digest)) | MET
+        let is_it = near && value.digest | SIGNS == self.contents.hash_one((database, key, digest)) | SIGNS;
+        if is_it {
+            value.digest |= READ;
+        }
+        is_it
     }
 
     /// Returns true if the target got some value of the key.
@@ -79,7 +86,7 @@ impl Remembered {
             return;
         }
         // A key that is written during a walk need not be met by it.
-        let digest = self.contents.hash_one((database, key, digest)) | MET;
+        let digest = self.contents.hash_one((database, key, digest)) | SIGNS;
         let expires = expires.unwrap_or(NEVER);
         self.values.insert(name, Value { digest, expires });
     }
@@ -98,6 +105,13 @@ impl Remembered {
         self.streams.remove(&(database, key.to_vec()))
     }
 
+    /// A sweep begins.
+    pub fn sweep_begins(&mut self) {
+        for value in self.values.values_mut() {
+            value.digest &= !READ;
+        }
+    }
+
     /// A walk through all keys of the target begins.
     pub fn walk_begins(&mut self) {
         for value in self.values.values_mut() {
@@ -105,11 +119,13 @@ impl Remembered {
         }
     }
 
-    /// The walk has met a key.
-    pub fn met(&mut self, database: u32, key: &[u8]) {
-        if let Some(value) = self.values.get_mut(&self.names.hash_one((database, key))) {
-            value.digest |= MET;
-        }
+    /// The walk has met a key. Returns true if the source had it since the sweep began.
+    pub fn met(&mut self, database: u32, key: &[u8]) -> bool {
+        let Some(value) = self.values.get_mut(&self.names.hash_one((database, key))) else {
+            return false;
+        };
+        value.digest |= MET;
+        value.digest & READ != 0
     }
 
     /// The walk has come to its end: forgets what the target no longer has. Returns how many keys

@@ -21,6 +21,8 @@ pub struct Source {
     pub(super) says_sizes: bool,
     pub(super) says_field_ends: bool,
     says_functions: bool,
+    /// True if strings are told from other types by the scan, and many can be asked for at once.
+    pub(super) says_strings: bool,
     /// The command that tells how a key was used, where the source evicts by it.
     pub(super) usage: Option<UseKind>,
     /// False if keys are read by their types: DUMP is not allowed, or the target does not know its format.
@@ -49,6 +51,7 @@ impl Source {
             says_sizes: true,
             says_field_ends: true,
             says_functions: true,
+            says_strings: true,
             usage: None,
             dumps: true,
             pace: Pace::new(None),
@@ -61,6 +64,7 @@ impl Source {
         source.says_field_ends = source.knows(&[b"HPEXPIRETIME", b"infra:none", b"FIELDS", b"1", b"a"])?;
         source.dumps = source.knows(&[b"DUMP", b"infra:none"])?;
         source.usage = source.usage_kind()?;
+        source.says_strings = source.knows_strings()?;
         source.says_functions = source.knows(&[b"FUNCTION", b"DUMP"])?;
         Ok(source)
     }
@@ -76,7 +80,7 @@ impl Source {
         })
     }
 
-    fn knows(&mut self, words: &[&[u8]]) -> Result<bool> {
+    pub(super) fn knows(&mut self, words: &[&[u8]]) -> Result<bool> {
         Ok(!matches!(self.link.ask(words)?, Value::ServerError(_)))
     }
 
@@ -142,6 +146,19 @@ impl Source {
         Ok(true)
     }
 
+    /// Asks how many keys of each database have an end. [`Source::take_no_ends`] reads the answer.
+    pub fn ask_no_ends(&mut self) {
+        self.link.add(&[b"INFO", b"keyspace"]);
+    }
+
+    /// Returns true if no key of the selected database has an end.
+    pub fn take_no_ends(&mut self) -> Result<bool> {
+        let text = text_lossy(&self.link.answer()?).unwrap_or_default();
+        let databases = Fields::read(&text).databases();
+        let selected = databases.get(&self.selected);
+        Ok(selected.is_some_and(|counts| counts.number("expires") == Ok(0)))
+    }
+
     /// Returns how many keys the selected database has; 0 if the source does not say.
     pub fn keys(&mut self) -> Result<u64> {
         let keys = integer(&self.link.ask(&[b"DBSIZE"])?);
@@ -159,6 +176,20 @@ impl Source {
     pub fn ask_scan(&mut self, cursor: u64, count: usize) {
         let (cursor, count) = (cursor.to_string(), count.to_string());
         self.link.add(&[b"SCAN", cursor.as_bytes(), b"COUNT", count.as_bytes()]);
+    }
+
+    /// Asks for the same step once more, and for its strings alone.
+    pub fn ask_scan_of_strings(&mut self, cursor: u64, count: usize) {
+        let (cursor, count) = (cursor.to_string(), count.to_string());
+        let words: [&[u8]; 6] = [
+            b"SCAN",
+            cursor.as_bytes(),
+            b"COUNT",
+            count.as_bytes(),
+            b"TYPE",
+            b"string",
+        ];
+        self.link.add(&words);
     }
 
     pub fn take_scan(&mut self) -> Result<(u64, Vec<Vec<u8>>)> {

@@ -62,7 +62,15 @@ impl Sweep<'_> {
         if let Some(functions) = self.source.functions()? {
             self.functions(functions, report)?;
         }
-        deletions::find(self.source, self.target, self.left_out, self.remembered, interrupted)
+        let watched = self.token.is_some();
+        deletions::find(
+            self.source,
+            self.target,
+            self.left_out,
+            watched,
+            self.remembered,
+            interrupted,
+        )
     }
 
     pub(super) fn functions(&mut self, functions: Vec<u8>, report: &mut SweepReport) -> Result<()> {

@@ -8,11 +8,12 @@
 //! A large key, and all else that must not have anything under way, waits until the rounds have ended.
 
 use super::left_out;
-use super::reads::Weighed;
+use super::reads::{Scanned, Weighed};
+use super::strings::{Guess, Kinds, SHORT};
 use super::work::{BATCH, JOURNALED, LARGE, LOOKED, Later, Sweep};
 use crate::record::SweepReport;
 use anyhow::Result;
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::time::{Duration, Instant};
 
 /// Keys of one round, if an app waits and if not.
@@ -38,11 +39,16 @@ pub enum Walked {
 
 /// The questions of one round trip.
 struct Round {
+    strings: Vec<Vec<u8>>,
+    /// Keys of other types.
     reads: Vec<Vec<u8>>,
-    weighs: Vec<Vec<u8>>,
+    weighs: Vec<Scanned>,
     scan: Option<u64>,
     /// Keys that the step of the scan looks at.
     count: usize,
+    kinds: Kinds,
+    /// False if no key of the database had an end: that it was so is asked after the values.
+    ends: bool,
 }
 
 /// A step of the scan whose keys are not all copied.
@@ -59,8 +65,10 @@ enum Scan {
 
 struct Walk {
     count: usize,
+    guess: Guess,
+    ends: bool,
     scan: Scan,
-    unweighed: Vec<Vec<u8>>,
+    unweighed: Vec<Scanned>,
     /// Keys that can be read, in the order of the scan.
     waiting: VecDeque<Weighed>,
     rounds: VecDeque<Round>,
@@ -73,6 +81,8 @@ impl Walk {
     fn from(cursor: u64, count: usize) -> Walk {
         Walk {
             count,
+            guess: Guess::default(),
+            ends: true,
             scan: Scan::At(cursor),
             unweighed: Vec::new(),
             waiting: VecDeque::new(),
@@ -84,35 +94,43 @@ impl Walk {
 
     /// Returns what to ask for next; `None` if there is nothing, or a large key has to come first.
     fn compose(&mut self) -> Option<Round> {
-        let (mut reads, mut bytes) = (Vec::new(), 0);
-        while reads.len() < self.count
+        let (mut strings, mut reads, mut bytes) = (Vec::new(), Vec::new(), 0);
+        while strings.len() + reads.len() < self.count
             && let Some(next) = self
                 .waiting
                 .pop_front_if(|next| next.size <= LARGE && (bytes == 0 || bytes + next.size <= BATCH))
         {
             bytes += next.size;
-            reads.push(next.key);
+            let batch = if next.is_string && next.size <= SHORT {
+                &mut strings
+            } else {
+                &mut reads
+            };
+            batch.push(next.key);
         }
         let weighs = std::mem::take(&mut self.unweighed);
         let has_room = self.waiting.len() + weighs.len() <= self.count;
-        let scan = match self.scan {
+        let (scan, kinds) = match self.scan {
             Scan::At(cursor) if has_room => {
                 self.scan = Scan::UnderWay;
-                Some(cursor)
+                (Some(cursor), self.guess.next())
             }
-            _ => None,
+            _ => (None, Kinds::default()),
         };
-        let is_empty = reads.is_empty() && weighs.is_empty() && scan.is_none();
+        let is_empty = strings.is_empty() && reads.is_empty() && weighs.is_empty() && scan.is_none();
         let count = self.count;
         (!is_empty).then_some(Round {
+            strings,
             reads,
             weighs,
             scan,
             count,
+            kinds,
+            ends: self.ends,
         })
     }
 
-    fn scanned(&mut self, next: u64, keys: Vec<Vec<u8>>) {
+    fn scanned(&mut self, next: u64, keys: Vec<Scanned>) {
         self.scan = if next == 0 { Scan::Ended } else { Scan::At(next) };
         self.steps.push_back(Step { next, left: keys.len() });
         self.unweighed.extend(keys);
@@ -170,6 +188,12 @@ impl Sweep<'_> {
             (GENTLE, 1)
         };
         let mut walk = Walk::from(self.journal.cursor, count);
+        // Only a server whose figures the watch has proven is believed that no key ends.
+        if self.token.is_some() {
+            self.source.ask_no_ends();
+            self.source.link.send()?;
+            walk.ends = !self.source.take_no_ends()?;
+        }
         let (mut journaled, mut looked) = (Instant::now(), None::<Instant>);
         let mut marked = Instant::now();
         let mut stops = false;
@@ -247,10 +271,19 @@ impl Sweep<'_> {
     fn send(&mut self, round: &Round) -> Result<()> {
         if let Some(cursor) = round.scan {
             self.source.ask_scan(cursor, round.count);
+            if round.kinds == Kinds::Told {
+                self.source.ask_scan_of_strings(cursor, round.count);
+            }
         }
         self.source.ask_sizes(&round.weighs);
+        if !round.strings.is_empty() {
+            self.source.ask_for_strings(&round.strings, round.ends);
+        }
         if !round.reads.is_empty() {
-            self.source.ask_for(&round.reads);
+            self.source.ask_for(&round.reads, round.ends);
+        }
+        if !round.ends {
+            self.source.ask_no_ends();
         }
         self.source.link.send()
     }
@@ -261,13 +294,29 @@ impl Sweep<'_> {
             Some(_) => Some(self.source.take_scan()?),
             None => None,
         };
+        let strings: HashSet<Vec<u8>> = match &scanned {
+            Some(_) if round.kinds == Kinds::Told => self.source.take_scan()?.1.into_iter().collect(),
+            _ => HashSet::new(),
+        };
         for weighed in self.source.take_sizes(std::mem::take(&mut round.weighs))? {
             report.largest = report.largest.max(weighed.size);
             walk.waiting.push_back(weighed);
         }
         if let Some((next, mut keys)) = scanned {
             report.left_out += left_out::remove(&mut keys, self.left_out);
-            walk.scanned(next, keys);
+            if round.kinds == Kinds::Told {
+                walk.guess.told(strings.len(), keys.len());
+            }
+            let kinds = if self.source.says_strings {
+                round.kinds
+            } else {
+                Kinds::Others
+            };
+            let scanned = |key| Scanned {
+                is_string: kinds == Kinds::Strings || kinds == Kinds::Told && strings.contains(&key),
+                key,
+            };
+            walk.scanned(next, keys.into_iter().map(scanned).collect());
         }
         Ok(())
     }
@@ -280,11 +329,26 @@ impl Sweep<'_> {
         walk: &mut Walk,
         report: &mut SweepReport,
     ) -> Result<u64> {
-        if round.reads.is_empty() {
-            return Ok(0);
+        let before = (report.keys, report.changed);
+        let (mut bytes, mut unread) = (0, Vec::new());
+        if !round.strings.is_empty() {
+            let taken = self.take_strings(database, &round.strings, round.ends, report)?;
+            walk.guess.missed(taken.no_strings.len(), round.strings.len());
+            bytes += taken.bytes;
+            unread = taken.no_strings;
         }
-        let bytes = self.take(database, &round.reads, report)?;
-        walk.read(round.reads.len());
+        if !round.reads.is_empty() {
+            bytes += self.take(database, &round.reads, round.ends, report)?.bytes;
+        }
+        if !round.ends && !self.source.take_no_ends()? {
+            // One of them may have an end by now. All are read again, with their ends.
+            walk.ends = true;
+            (report.keys, report.changed) = before;
+            unread = round.strings.iter().chain(&round.reads).cloned().collect();
+        }
+        walk.read(round.strings.len() + round.reads.len() - unread.len());
+        let unread = unread.into_iter().map(|key| Scanned { key, is_string: false });
+        walk.unweighed.extend(unread);
         Ok(bytes)
     }
 }
@@ -304,8 +368,12 @@ fn quick(latency: Duration) -> usize {
 mod tests {
     use super::*;
 
-    fn keys(count: usize) -> Vec<Vec<u8>> {
-        (0..count).map(|at| at.to_string().into_bytes()).collect()
+    fn keys(count: usize) -> Vec<Scanned> {
+        let scanned = |at: usize| Scanned {
+            key: at.to_string().into_bytes(),
+            is_string: false,
+        };
+        (0..count).map(scanned).collect()
     }
 
     fn weighed(size: u64) -> Weighed {
@@ -313,6 +381,7 @@ mod tests {
             key: b"a".to_vec(),
             size,
             kind: None,
+            is_string: false,
         }
     }
 

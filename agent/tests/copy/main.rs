@@ -14,6 +14,7 @@ mod random;
 mod relay;
 mod rig;
 mod streams;
+mod strings;
 mod templates;
 mod values;
 mod watching;

@@ -22,10 +22,14 @@ pub fn look(copying: &Copying) -> WatchReport {
 }
 
 pub fn until_whole(copying: &Copying) -> WatchReport {
-    let mut whole = None;
+    let (mut whole, begun) = (None, std::time::Instant::now());
     until("the watch is whole", || {
         // Between two connections the copy only says what is wrong.
-        let watch = copying.ask(LOOK).ok().and_then(|report| report.watch);
+        let look = copying.ask(LOOK);
+        if begun.elapsed() > Duration::from_secs(50) {
+            println!("not whole: {look:?} {:?}", copying.status());
+        }
+        let watch = look.ok().and_then(|report| report.watch);
         whole = watch.filter(|watch| watch.whole);
         whole.is_some()
     });

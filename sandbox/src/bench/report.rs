@@ -38,6 +38,9 @@ pub struct Report {
     copy_keys_per_s: Figure,
     /// The same from a source 20 ms away.
     copy_far_keys_per_s: Figure,
+    /// The same where every key expires: strings, and hashes.
+    copy_expiring_keys_per_s: Figure,
+    copy_expiring_hashes_per_s: Figure,
     /// Keys that `redis-cli --pipe` writes in a second, of values that were dumped before.
     copy_pipe_keys_per_s: Figure,
     /// Values of 100 kB.
@@ -101,6 +104,8 @@ impl Report {
             [
                 ("copy_keys_per_s", &mut self.copy_keys_per_s),
                 ("copy_far_keys_per_s", &mut self.copy_far_keys_per_s),
+                ("copy_expiring_keys_per_s", &mut self.copy_expiring_keys_per_s),
+                ("copy_expiring_hashes_per_s", &mut self.copy_expiring_hashes_per_s),
                 ("copy_pipe_keys_per_s", &mut self.copy_pipe_keys_per_s),
                 ("copy_mb_per_s", &mut self.copy_mb_per_s),
                 ("copy_peak_mb", &mut self.copy_peak_mb),
@@ -136,6 +141,8 @@ impl Report {
         line("import_peak_mb", &self.import_peak_mb);
         line("copy_keys_per_s", &self.copy_keys_per_s);
         line("copy_far_keys_per_s", &self.copy_far_keys_per_s);
+        line("copy_expiring_keys_per_s", &self.copy_expiring_keys_per_s);
+        line("copy_expiring_hashes_per_s", &self.copy_expiring_hashes_per_s);
         line("copy_pipe_keys_per_s", &self.copy_pipe_keys_per_s);
         line("copy_mb_per_s", &self.copy_mb_per_s);
         line("copy_peak_mb", &self.copy_peak_mb);

@@ -11,8 +11,9 @@ use anyhow::{Context, Result, bail};
 use std::convert::Infallible;
 use std::hash::{BuildHasher, RandomState};
 use std::net::TcpStream;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use wire::commands::CommandTable;
 use wire::info::Fields;
 use wire::reply::text_lossy;
@@ -24,6 +25,8 @@ const PERIOD: Duration = Duration::from_millis(500);
 /// The pause before a watch is opened again. It doubles up to the longest.
 const AGAIN: Duration = Duration::from_secs(1);
 const LONGEST: Duration = Duration::from_secs(60);
+/// The longest wait for the first watch.
+const FIRST: Duration = Duration::from_secs(3);
 
 /// Opens a connection to the source.
 pub type Connect = Arc<dyn Fn() -> Result<TcpStream> + Send + Sync>;
@@ -42,6 +45,8 @@ pub struct Watch {
     prober: Arc<Mutex<Option<Prober>>>,
     /// The id of the source's process.
     run_id: Arc<Mutex<String>>,
+    /// True once the first watch is validated, or has failed.
+    tried: Arc<AtomicBool>,
 }
 
 /// Starts to watch. What fails is tried again for as long as the process runs.
@@ -50,6 +55,7 @@ pub fn start(ground: Ground) -> Result<Watch> {
         shared: Arc::default(),
         prober: Arc::default(),
         run_id: Arc::default(),
+        tried: Arc::default(),
     };
     let keeping = watch.clone();
     std::thread::Builder::new()
@@ -70,6 +76,7 @@ impl Watch {
             let Err(why) = self.one(ground, &id, &mut lasted);
             *lock(&self.prober) = None;
             self.shared.lock().close(&format!("{why:#}"));
+            self.tried.store(true, Ordering::Release);
             pause = if lasted { AGAIN } else { (pause * 2).min(LONGEST) };
             std::thread::sleep(pause);
         }
@@ -93,6 +100,7 @@ impl Watch {
         prober.barrier(&self.shared)?;
         self.shared.lock().validate();
         *lock(&self.prober) = Some(prober);
+        self.tried.store(true, Ordering::Release);
         *lasted = true;
         loop {
             std::thread::sleep(PERIOD);
@@ -100,6 +108,15 @@ impl Watch {
                 bail!("{}", self.shared.lock().why());
             }
             self.barrier()?;
+        }
+    }
+
+    /// Waits until it is known whether the source can be watched: a sweep that begins before counts for nothing, and
+    /// another one has to follow. Not for long, since a source may never answer.
+    pub fn wait_for_the_first(&self) {
+        let end = Instant::now() + FIRST;
+        while !self.tried.load(Ordering::Acquire) && Instant::now() < end {
+            std::thread::sleep(Duration::from_millis(5));
         }
     }
 
