@@ -401,7 +401,7 @@ fn processor(connection: &mut redis::Connection) -> Outcome<f64> {
 /// Adds a string and a hash of 512 MB each.
 fn fill_huge(source: &Redis) -> Outcome<()> {
     let mut connection = source.connection()?;
-    let mut expiring = redis::cmd("SETRANGE");
+    let mut ending = redis::cmd("SETRANGE");
     ending.arg("huge").arg(HUGE_BYTES - 1).arg("x").exec(&mut connection)?;
     for from in (0..HUGE_BYTES / 1024).step_by(1024) {
         let mut fields = redis::cmd("HSET");
