@@ -23,12 +23,14 @@ pub const END: &str =
 /// Says which second it is, and which programs are under the clock.
 pub const LOOK: &str = "date +%s; for name in redis-server infra-agent; do grep -q test-clock /proc/$(systemctl show -P MainPID $name)/maps && echo $name; done";
 
-/// The root folder of a machine, as this computer sees it.
+/// The root folder of a machine, as this computer sees it. Its first processes may still have the computer's own.
 fn root(instance: &str) -> PathBuf {
     let processes = control_group::processes(Some(instance));
-    Path::new("/proc")
-        .join(processes.first().unwrap().to_string())
-        .join("root")
+    let mut roots = processes
+        .into_iter()
+        .map(|process| PathBuf::from(format!("/proc/{process}/root")));
+    let is_the_machine = |root: &PathBuf| root.join("usr/local/sbin/infra-agent").exists();
+    roots.find(is_the_machine).unwrap()
 }
 
 /// Brings the clock and the agent onto a machine. [`BEGIN`] puts its programs under it.

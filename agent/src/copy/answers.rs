@@ -35,7 +35,7 @@ pub fn begin(stream: &mut impl BufRead) -> io::Result<Result<usize, Value>> {
     };
     reader.line()?;
     match reader.line.split_first() {
-        Some((b'*', count)) => usize::try_from(number(count)?).map(Ok).map_err(|_| wrong("no array")),
+        Some((b'*', count)) => Ok(usize::try_from(number(count)?).map_err(|_| Value::Nil)),
         _ => reader.read_line(0).map(Err),
     }
 }

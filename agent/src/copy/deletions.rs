@@ -48,8 +48,9 @@ impl Gone {
     }
 }
 
-/// Walks through the target. Returns `None` if it was interrupted. `watched`: since the sweep began, the
-/// watch has marked each key that was deleted, so that one that was read meanwhile is not asked for again.
+/// Walks through the target. Returns `None` if it was interrupted. `watched`: each key that a command
+/// deleted since the sweep began is marked, so that one that was read meanwhile is not asked for again. What expired there
+/// expires on the target too, and an eviction ends what the watch stands for.
 pub fn find(
     source: &mut Source,
     target: &mut Target,

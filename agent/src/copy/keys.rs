@@ -29,9 +29,10 @@ fn is_unknown_value(why: &str) -> bool {
 #[derive(Default)]
 pub(super) struct Taken {
     pub bytes: u64,
+    looked_at: usize,
     found: u64,
-    /// Keys that were asked for as strings, and are none.
-    pub no_strings: Vec<Vec<u8>>,
+    /// The places of keys that were asked for as strings, and are none.
+    pub no_strings: Vec<usize>,
 }
 
 /// Takes the answers of one batch key by key.
@@ -116,7 +117,7 @@ impl Sweep<'_> {
                 Read::Found { payload, expires, used } => {
                     taken.bytes += payload.len() as u64;
                     taken.found += 1;
-                    if !remembered.has(database, key, &payload, expires) {
+                    if !remembered.saw(database, key, &payload, expires) {
                         report.changed += 1;
                         remembered.wrote(database, key, &payload, expires);
                         let payload = payload.as_slice();
@@ -125,15 +126,16 @@ impl Sweep<'_> {
                     }
                 }
                 // The walk through the target removes it there.
-                Read::Gone => {}
+                Read::Gone => remembered.forget(database, key),
                 Read::Long => in_parts.push(key.to_vec()),
-                Read::NoString => taken.no_strings.push(key.to_vec()),
+                Read::NoString => taken.no_strings.push(taken.looked_at),
                 Read::Refused(why) => refused.push(Refused {
                     database,
                     key: key.to_vec(),
                     why,
                 }),
             }
+            taken.looked_at += 1;
             Ok(())
         })?;
         report.keys += taken.found;
@@ -199,7 +201,7 @@ impl Sweep<'_> {
                         let digest = parts.iter().fold(self.remembered.digest(), Digest::with).finish();
                         report.keys += 1;
                         report.by_type += 1;
-                        if !self.remembered.is(database, key, digest, expires) {
+                        if !self.remembered.saw_digest(database, key, digest, expires) {
                             report.changed += 1;
                             self.remembered.note(database, key, digest, expires);
                             let key = key.clone();
@@ -281,7 +283,7 @@ impl Sweep<'_> {
                 Read::Gone => return Ok(()),
                 Read::Found { payload, expires, used } => {
                     report.keys += 1;
-                    if !remembered.has(database, key, &payload, expires) {
+                    if !remembered.saw(database, key, &payload, expires) {
                         report.changed += 1;
                         remembered.wrote(database, key, &payload, expires);
                         let payload = payload.as_slice();

@@ -91,7 +91,7 @@ impl Link {
     }
 
     /// Begins to read an answer that has several in it. Returns how many follow, each by [`Link::answer`]; or the
-    /// answer if it is none of that kind.
+    /// whole answer, if it is no array.
     pub fn begin_many(&mut self) -> Result<Result<usize, Value>> {
         self.asked = self
             .asked

@@ -7,9 +7,10 @@
 //! [`control`] who wants a sweep now. [`link`] speaks the protocol over any stream, and [`answers`]
 //! reads what comes back.
 //!
-//! A key is copied in one of three ways, which [`keys`] chooses: as DUMP gives it ([`reads`]), by its
-//! type if the target does not know that format ([`by_type`]), or in [`parts`] if it is large. What
-//! is not written by one command is built under a temporary name ([`building`]).
+//! A key is copied in one of four ways. A walk reads short [`strings`] together. For all else [`keys`]
+//! chooses: as DUMP gives it ([`reads`]), by its type if the target does not know that format
+//! ([`by_type`]), or in [`parts`] if it is large. What is not written by one command is built under a
+//! temporary name ([`building`]).
 //!
 //! One thread and one connection do all writes to the target, so two copies of a key are never
 //! under way at once. Any failure ends the process's connections; the next attempt first disconnects

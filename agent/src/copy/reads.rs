@@ -28,7 +28,7 @@ pub enum Read {
     Gone,
     /// It is too long to be read at once.
     Long,
-    /// It was taken for a string, and is none.
+    /// It was taken for a string, and is none, or is gone.
     NoString,
     /// The source does not give it; holds its words.
     Refused(String),
@@ -51,12 +51,16 @@ pub struct Weighed {
     pub kind: Option<String>,
     /// Strings are read many at once.
     pub is_string: bool,
+    /// The step of the scan that gave it; 0 for keys of no scan.
+    pub step: u64,
 }
 
 /// A key as the scan found it.
 pub struct Scanned {
     pub key: Vec<u8>,
     pub is_string: bool,
+    /// The number of the step.
+    pub step: u64,
 }
 
 /// The signs of a change that are cheap to look at.
@@ -123,6 +127,7 @@ impl Source {
                 size,
                 kind,
                 is_string: false,
+                step: 0,
             });
         }
         if !self.says_sizes {
@@ -139,13 +144,14 @@ impl Source {
     }
 
     pub fn take_sizes(&mut self, keys: Vec<Scanned>) -> Result<Vec<Weighed>> {
-        let weigh = |Scanned { key, is_string }| {
+        let weigh = |Scanned { key, is_string, step }| {
             let size = natural(&self.link.answer()?);
             Ok(Weighed {
                 key,
                 size,
                 kind: None,
                 is_string,
+                step,
             })
         };
         keys.into_iter().map(weigh).collect()

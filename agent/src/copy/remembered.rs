@@ -12,7 +12,7 @@ const MOST: usize = 900_000;
 const NEVER: i64 = i64::MAX;
 /// The bit of a digest that stands for a key that the walk has met.
 const MET: u64 = 1;
-/// The bit of a digest that stands for a key that the source had since the sweep began.
+/// The bit of a digest that stands for a key that was read from the source since the sweep began.
 const READ: u64 = 2;
 const SIGNS: u64 = MET | READ;
 /// A key that ends so soon may be gone on the target already: the clocks are not quite the same.
@@ -42,12 +42,12 @@ pub struct Remembered {
 
 impl Remembered {
     /// Notes that the source has this value of the key. Returns true if the target got it, and nothing else since.
-    pub fn has(&mut self, database: u32, key: &[u8], payload: &[u8], expires: Option<i64>) -> bool {
-        self.is(database, key, self.contents.hash_one(payload), expires)
+    pub fn saw(&mut self, database: u32, key: &[u8], payload: &[u8], expires: Option<i64>) -> bool {
+        self.saw_digest(database, key, self.contents.hash_one(payload), expires)
     }
 
-    /// As `has`, by the digest of the value.
-    pub fn is(&mut self, database: u32, key: &[u8], digest: u64, expires: Option<i64>) -> bool {
+    /// As `saw`, by the digest of the value.
+    pub fn saw_digest(&mut self, database: u32, key: &[u8], digest: u64, expires: Option<i64>) -> bool {
         let Some(value) = self.values.get_mut(&self.names.hash_one((database, key))) else {
             return false;
         };
@@ -119,7 +119,7 @@ impl Remembered {
         }
     }
 
-    /// The walk has met a key. Returns true if the source had it since the sweep began.
+    /// The walk has met a key. Returns true if the key was read from the source since the sweep began.
     pub fn met(&mut self, database: u32, key: &[u8]) -> bool {
         let Some(value) = self.values.get_mut(&self.names.hash_one((database, key))) else {
             return false;
@@ -161,9 +161,9 @@ mod tests {
         let mut remembered = Remembered::default();
         remembered.wrote(0, b"a", b"one", Some(10_000));
         // A lease that was renewed soon after.
-        assert!(!remembered.has(0, b"a", b"one", Some(10_001)));
+        assert!(!remembered.saw(0, b"a", b"one", Some(10_001)));
         remembered.near_ms = 500;
-        assert!(remembered.has(0, b"a", b"one", Some(10_400)));
+        assert!(remembered.saw(0, b"a", b"one", Some(10_400)));
         for (database, key, value, expires) in [
             (0, &b"a"[..], &b"two"[..], Some(10_000)),
             (0, b"a", b"one", Some(11_000)),
@@ -171,10 +171,10 @@ mod tests {
             (1, b"a", b"one", Some(10_000)),
             (0, b"b", b"one", Some(10_000)),
         ] {
-            assert!(!remembered.has(database, key, value, expires));
+            assert!(!remembered.saw(database, key, value, expires));
         }
         remembered.forget(0, b"a");
-        assert!(!remembered.has(0, b"a", b"one", Some(10_000)));
+        assert!(!remembered.saw(0, b"a", b"one", Some(10_000)));
     }
 
     #[test]
@@ -196,7 +196,7 @@ mod tests {
             (b"removed", false),
             (b"expired", false),
         ] {
-            assert_eq!(remembered.has(0, key, b"one", None), is_known, "{key:?}");
+            assert_eq!(remembered.saw(0, key, b"one", None), is_known, "{key:?}");
         }
         remembered.walk_begins();
         assert_eq!(remembered.walk_ended(10_000), 2);

@@ -21,6 +21,8 @@ pub struct Source {
     pub(super) says_sizes: bool,
     pub(super) says_field_ends: bool,
     says_functions: bool,
+    /// False if a read counts as a use of the key.
+    pub(super) reads_unseen: bool,
     /// True if strings are told from other types by the scan, and many can be asked for at once.
     pub(super) says_strings: bool,
     /// The command that tells how a key was used, where the source evicts by it.
@@ -51,6 +53,7 @@ impl Source {
             says_sizes: true,
             says_field_ends: true,
             says_functions: true,
+            reads_unseen: true,
             says_strings: true,
             usage: None,
             dumps: true,
@@ -58,7 +61,7 @@ impl Source {
         };
         source.run_id = source.identity()?;
         // Without this every sweep would make all keys look as if the app had just used them.
-        source.link.ask(&[b"CLIENT", b"NO-TOUCH", b"ON"])?;
+        source.reads_unseen = source.knows(&[b"CLIENT", b"NO-TOUCH", b"ON"])?;
         source.says_ends = source.knows(&[b"PEXPIRETIME", b"infra:none"])?;
         source.says_sizes = source.knows(&[b"MEMORY", b"USAGE", b"infra:none"])?;
         source.says_field_ends = source.knows(&[b"HPEXPIRETIME", b"infra:none", b"FIELDS", b"1", b"a"])?;
@@ -146,13 +149,13 @@ impl Source {
         Ok(true)
     }
 
-    /// Asks how many keys of each database have an end. [`Source::take_no_ends`] reads the answer.
-    pub fn ask_no_ends(&mut self) {
+    /// Asks how many keys of each database have an end. [`Source::take_no_key_ends`] reads the answer.
+    pub fn ask_whether_keys_end(&mut self) {
         self.link.add(&[b"INFO", b"keyspace"]);
     }
 
     /// Returns true if no key of the selected database has an end.
-    pub fn take_no_ends(&mut self) -> Result<bool> {
+    pub fn take_no_key_ends(&mut self) -> Result<bool> {
         let text = text_lossy(&self.link.answer()?).unwrap_or_default();
         let databases = Fields::read(&text).databases();
         let selected = databases.get(&self.selected);
@@ -190,6 +193,17 @@ impl Source {
             b"string",
         ];
         self.link.add(&words);
+    }
+
+    /// Returns the strings of the step; none if the source does not tell them.
+    pub fn take_strings_of_scan(&mut self) -> Result<Vec<Vec<u8>>> {
+        match self.link.answer()? {
+            Value::ServerError(_) => {
+                self.says_strings = false;
+                Ok(Vec::new())
+            }
+            answer => Ok(scanned(answer)?.1),
+        }
     }
 
     pub fn take_scan(&mut self) -> Result<(u64, Vec<Vec<u8>>)> {

@@ -1,7 +1,7 @@
 //! Strings, many at once. MGET gives them by one request, so that the source has to show one request
 //! to those who watch it instead of one for each key. Which keys are strings is asked beside the scan,
-//! and no longer once nearly all are. A string that came by DUMP before looks like another value, and is
-//! written once more.
+//! and only now and then where nearly all are, or nearly none. A string that came by DUMP before looks
+//! like another value, and is written once more.
 
 use super::reads::{End, Read, Used};
 use super::source::UseKind::{Frequency, Idle};
@@ -25,8 +25,9 @@ const FORMAT: [u8; 2] = [9, 0];
 impl Source {
     /// Asks whether SCAN tells strings from others, and whether MGET is allowed: a server in parts refuses it.
     pub(super) fn knows_strings(&mut self) -> Result<bool> {
+        let none = Value::Array(vec![Value::Nil, Value::Nil]);
         Ok(self.knows(&[b"SCAN", b"0", b"COUNT", b"1", b"TYPE", b"string"])?
-            && self.knows(&[b"MGET", b"infra:none", b"infra:nothing"])?)
+            && self.link.ask(&[b"MGET", b"infra:none", b"infra:nothing"])? == none)
     }
 
     /// Asks for strings, with their ends or without. [`Source::take_strings`] reads the answers.
@@ -72,17 +73,22 @@ impl Source {
     /// Reads an answer to MGET: one value for each key.
     fn values(&mut self, keys: usize, most: usize) -> Result<Vec<Found>> {
         let count = match self.link.begin_many()? {
-            Ok(count) => count,
-            Err(refused) => {
-                self.says_strings = false;
-                eprintln!(
-                    "infra-agent: copy: the source gives no strings together: {}",
-                    text_of(&refused)
-                );
+            Ok(count) if count == keys => count,
+            answer => {
+                // An array of another length is read to its end.
+                for _ in 0..answer.as_ref().copied().unwrap_or(0) {
+                    self.link.answer_within(0)?;
+                }
+                if std::mem::take(&mut self.says_strings) {
+                    let said = match &answer {
+                        Ok(count) => format!("{count} values for {keys} keys"),
+                        Err(answer) => text_of(answer),
+                    };
+                    eprintln!("infra-agent: copy: the source gives no strings together: {said}");
+                }
                 return Ok((0..keys).map(|_| Found::Else).collect());
             }
         };
-        anyhow::ensure!(count == keys, "ask the source for {keys} strings: {count} came");
         let mut left = most;
         let mut values = Vec::with_capacity(count);
         for _ in 0..count {
@@ -128,14 +134,24 @@ pub enum Kinds {
 }
 
 /// Learns of which types the keys are, so that the scan need not tell it at each step.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Guess {
+    /// False if a wrong guess does harm: the key would look used.
+    may_guess: bool,
     kinds: Kinds,
     /// Steps until the scan has to tell again.
     left: u32,
 }
 
 impl Guess {
+    pub fn new(may_guess: bool) -> Self {
+        Guess {
+            may_guess,
+            kinds: Kinds::Told,
+            left: 0,
+        }
+    }
+
     /// Returns how the keys of the next step are known.
     pub fn next(&mut self) -> Kinds {
         if self.left == 0 {
@@ -149,7 +165,7 @@ impl Guess {
     pub fn told(&mut self, strings: usize, keys: usize) {
         let (kinds, left) = match () {
             () if keys < FEW => (Kinds::Told, 0),
-            () if strings * 10 >= keys * 9 => (Kinds::Strings, STEPS),
+            () if strings * 10 >= keys * 9 && self.may_guess => (Kinds::Strings, STEPS),
             () if strings * 50 <= keys => (Kinds::Others, STEPS),
             () => (Kinds::Told, 0),
         };
@@ -218,7 +234,7 @@ mod tests {
     #[test]
     fn a_scan_tells_types_only_now_and_then_where_nearly_all_keys_are_of_one_kind() {
         let steps = |strings, keys| {
-            let mut guess = Guess::default();
+            let mut guess = Guess::new(true);
             assert_eq!(guess.next(), Kinds::Told);
             guess.told(strings, keys);
             (0..STEPS).map(|_| guess.next()).collect::<Vec<_>>()
@@ -228,7 +244,10 @@ mod tests {
         for (strings, keys) in [(50, 100), (5, 5)] {
             assert_eq!(steps(strings, keys), vec![Kinds::Told; STEPS as usize]);
         }
-        let mut guess = Guess::default();
+        let mut guess = Guess::new(false);
+        guess.told(100, 100);
+        assert_eq!(guess.next(), Kinds::Told);
+        let mut guess = Guess::new(true);
         guess.told(100, 100);
         guess.missed(10, 100);
         assert_eq!(guess.next(), Kinds::Strings);

@@ -62,7 +62,22 @@ impl Sweep<'_> {
         if let Some(functions) = self.source.functions()? {
             self.functions(functions, report)?;
         }
-        let watched = self.token.is_some();
+        if self.is_watched() {
+            let gone = self.find(true, interrupted)?;
+            if gone.is_none() || self.is_watched() {
+                return Ok(gone);
+            }
+        }
+        self.find(false, interrupted)
+    }
+
+    /// Returns true if the watch within which this sweep began still stands.
+    fn is_watched(&self) -> bool {
+        let stands = |token: &Token| self.watch.is_some_and(|watch| watch.stands(token));
+        self.token.is_some_and(stands)
+    }
+
+    fn find(&mut self, watched: bool, interrupted: &mut dyn FnMut() -> bool) -> Result<Option<Gone>> {
         deletions::find(
             self.source,
             self.target,

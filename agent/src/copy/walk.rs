@@ -38,17 +38,41 @@ pub enum Walked {
 }
 
 /// The questions of one round trip.
+#[derive(Default)]
 struct Round {
-    strings: Vec<Vec<u8>>,
-    /// Keys of other types.
-    reads: Vec<Vec<u8>>,
+    /// Short strings.
+    strings: Batch,
+    /// Keys of other types, of unknown ones, and longer strings.
+    reads: Batch,
     weighs: Vec<Scanned>,
     scan: Option<u64>,
     /// Keys that the step of the scan looks at.
     count: usize,
     kinds: Kinds,
-    /// False if no key of the database had an end: that it was so is asked after the values.
+    /// False if no key of the database had an end when the round was composed. This is asked again after the values.
     ends: bool,
+}
+
+/// Keys with the steps of the scan that gave them.
+#[derive(Default)]
+struct Batch {
+    keys: Vec<Vec<u8>>,
+    steps: Vec<u64>,
+}
+
+impl Batch {
+    fn push(&mut self, next: Weighed) {
+        self.keys.push(next.key);
+        self.steps.push(next.step);
+    }
+
+    fn len(&self) -> usize {
+        self.keys.len()
+    }
+
+    fn is_empty(&self) -> bool {
+        self.keys.is_empty()
+    }
 }
 
 /// A step of the scan whose keys are not all copied.
@@ -67,12 +91,16 @@ struct Walk {
     count: usize,
     guess: Guess,
     ends: bool,
+    /// True if marks were taken since it was asked whether keys have ends.
+    asks_anew: bool,
     scan: Scan,
     unweighed: Vec<Scanned>,
-    /// Keys that can be read, in the order of the scan.
+    /// Keys that can be read.
     waiting: VecDeque<Weighed>,
     rounds: VecDeque<Round>,
     steps: VecDeque<Step>,
+    /// The number of the first of them.
+    first_step: u64,
     /// All keys before this place were read.
     cursor: u64,
 }
@@ -81,20 +109,22 @@ impl Walk {
     fn from(cursor: u64, count: usize) -> Walk {
         Walk {
             count,
-            guess: Guess::default(),
+            guess: Guess::new(true),
             ends: true,
+            asks_anew: false,
             scan: Scan::At(cursor),
             unweighed: Vec::new(),
             waiting: VecDeque::new(),
             rounds: VecDeque::new(),
             steps: VecDeque::new(),
+            first_step: 0,
             cursor,
         }
     }
 
     /// Returns what to ask for next; `None` if there is nothing, or a large key has to come first.
-    fn compose(&mut self) -> Option<Round> {
-        let (mut strings, mut reads, mut bytes) = (Vec::new(), Vec::new(), 0);
+    fn compose(&mut self, says_strings: bool) -> Option<Round> {
+        let (mut strings, mut reads, mut bytes) = (Batch::default(), Batch::default(), 0);
         while strings.len() + reads.len() < self.count
             && let Some(next) = self
                 .waiting
@@ -106,14 +136,15 @@ impl Walk {
             } else {
                 &mut reads
             };
-            batch.push(next.key);
+            batch.push(next);
         }
         let weighs = std::mem::take(&mut self.unweighed);
         let has_room = self.waiting.len() + weighs.len() <= self.count;
         let (scan, kinds) = match self.scan {
             Scan::At(cursor) if has_room => {
                 self.scan = Scan::UnderWay;
-                (Some(cursor), self.guess.next())
+                let kinds = if says_strings { self.guess.next() } else { Kinds::Others };
+                (Some(cursor), kinds)
             }
             _ => (None, Kinds::default()),
         };
@@ -130,24 +161,37 @@ impl Walk {
         })
     }
 
+    /// Returns the number that the next step of the scan gets.
+    fn next_step(&self) -> u64 {
+        self.first_step + self.steps.len() as u64
+    }
+
+    /// Notes a step of the scan, and its keys, which have its number.
     fn scanned(&mut self, next: u64, keys: Vec<Scanned>) {
         self.scan = if next == 0 { Scan::Ended } else { Scan::At(next) };
         self.steps.push_back(Step { next, left: keys.len() });
         self.unweighed.extend(keys);
-        self.read(0);
+        self.pass();
     }
 
-    /// Notes that so many keys more were read.
-    fn read(&mut self, mut keys: usize) {
-        while let Some(step) = self.steps.front_mut() {
-            let now = keys.min(step.left);
-            step.left -= now;
-            keys -= now;
-            if step.left > 0 {
-                return;
+    /// Notes that one key more of each of these steps was read.
+    fn read(&mut self, steps: impl IntoIterator<Item = u64>) {
+        for step in steps {
+            let place = step
+                .checked_sub(self.first_step)
+                .and_then(|place| usize::try_from(place).ok());
+            if let Some(step) = place.and_then(|place| self.steps.get_mut(place)) {
+                step.left = step.left.saturating_sub(1);
             }
+        }
+        self.pass();
+    }
+
+    /// Passes the steps of which every key was read.
+    fn pass(&mut self) {
+        while let Some(step) = self.steps.pop_front_if(|step| step.left == 0) {
             self.cursor = step.next;
-            self.steps.pop_front();
+            self.first_step += 1;
         }
     }
 
@@ -157,7 +201,7 @@ impl Walk {
 }
 
 impl Sweep<'_> {
-    /// Walks from the journal's place on. If the target does not know the source's format, nothing of it counts: the first key shows that.
+    /// Walks from the journal's place on. If the target does not know the source's format, nothing of it counts. The first key that comes by DUMP shows that.
     pub(super) fn walk(
         &mut self,
         database: u32,
@@ -188,12 +232,10 @@ impl Sweep<'_> {
             (GENTLE, 1)
         };
         let mut walk = Walk::from(self.journal.cursor, count);
-        // Only a server whose figures the watch has proven is believed that no key ends.
-        if self.token.is_some() {
-            self.source.ask_no_ends();
-            self.source.link.send()?;
-            walk.ends = !self.source.take_no_ends()?;
-        }
+        // A wrong guess reads a key twice.
+        walk.guess = Guess::new(self.source.usage.is_none() || self.source.reads_unseen);
+        // A server whose counts were found right is believed that no key ends.
+        walk.ends = self.token.is_none() || !self.no_key_ends()?;
         let (mut journaled, mut looked) = (Instant::now(), None::<Instant>);
         let mut marked = Instant::now();
         let mut stops = false;
@@ -203,9 +245,15 @@ impl Sweep<'_> {
             stops |= interrupted();
             let marks = marked.elapsed() >= MARKED && self.watch.is_some_and(|watch| watch.marked() > 0);
             let waits = stops || looks || journals || marks || !self.later.is_empty();
+            if walk.asks_anew && walk.rounds.is_empty() {
+                // An end that a key got before its mark was taken is one of the database by now, or is over. One
+                // that it gets later marks it again.
+                walk.ends |= !self.no_key_ends()?;
+                walk.asks_anew = false;
+            }
             while !waits
                 && walk.rounds.len() < most
-                && let Some(round) = walk.compose()
+                && let Some(round) = walk.compose(self.source.says_strings)
             {
                 self.send(&round)?;
                 walk.rounds.push_back(round);
@@ -214,7 +262,7 @@ impl Sweep<'_> {
                 self.receive_names(&mut round, &mut walk, report)?;
                 if !waits
                     && walk.rounds.len() + 1 < most
-                    && let Some(next) = walk.compose()
+                    && let Some(next) = walk.compose(self.source.says_strings)
                 {
                     self.send(&next)?;
                     walk.rounds.push_back(next);
@@ -225,6 +273,7 @@ impl Sweep<'_> {
                 }
                 continue;
             }
+            walk.asks_anew = !walk.ends;
             if !self.source.dumps {
                 return Ok(Walked::OtherFormat);
             }
@@ -255,7 +304,7 @@ impl Sweep<'_> {
             match walk.next_large() {
                 Some(large) => {
                     self.large(database, &large.key, report)?;
-                    walk.read(1);
+                    walk.read([large.step]);
                 }
                 None => break,
             }
@@ -277,13 +326,13 @@ impl Sweep<'_> {
         }
         self.source.ask_sizes(&round.weighs);
         if !round.strings.is_empty() {
-            self.source.ask_for_strings(&round.strings, round.ends);
+            self.source.ask_for_strings(&round.strings.keys, round.ends);
         }
         if !round.reads.is_empty() {
-            self.source.ask_for(&round.reads, round.ends);
+            self.source.ask_for(&round.reads.keys, round.ends);
         }
         if !round.ends {
-            self.source.ask_no_ends();
+            self.source.ask_whether_keys_end();
         }
         self.source.link.send()
     }
@@ -295,7 +344,7 @@ impl Sweep<'_> {
             None => None,
         };
         let strings: HashSet<Vec<u8>> = match &scanned {
-            Some(_) if round.kinds == Kinds::Told => self.source.take_scan()?.1.into_iter().collect(),
+            Some(_) if round.kinds == Kinds::Told => self.source.take_strings_of_scan()?.into_iter().collect(),
             _ => HashSet::new(),
         };
         for weighed in self.source.take_sizes(std::mem::take(&mut round.weighs))? {
@@ -304,19 +353,22 @@ impl Sweep<'_> {
         }
         if let Some((next, mut keys)) = scanned {
             report.left_out += left_out::remove(&mut keys, self.left_out);
-            if round.kinds == Kinds::Told {
-                walk.guess.told(strings.len(), keys.len());
-            }
-            let kinds = if self.source.says_strings {
-                round.kinds
-            } else {
-                Kinds::Others
-            };
+            let step = walk.next_step();
             let scanned = |key| Scanned {
-                is_string: kinds == Kinds::Strings || kinds == Kinds::Told && strings.contains(&key),
+                is_string: match round.kinds {
+                    Kinds::Told => strings.contains(&key),
+                    Kinds::Strings => true,
+                    Kinds::Others => false,
+                },
                 key,
+                step,
             };
-            walk.scanned(next, keys.into_iter().map(scanned).collect());
+            let keys: Vec<Scanned> = keys.into_iter().map(scanned).collect();
+            if round.kinds == Kinds::Told {
+                walk.guess
+                    .told(keys.iter().filter(|key| key.is_string).count(), keys.len());
+            }
+            walk.scanned(next, keys);
         }
         Ok(())
     }
@@ -329,28 +381,56 @@ impl Sweep<'_> {
         walk: &mut Walk,
         report: &mut SweepReport,
     ) -> Result<u64> {
-        let before = (report.keys, report.changed);
+        let before = report.keys;
         let (mut bytes, mut unread) = (0, Vec::new());
         if !round.strings.is_empty() {
-            let taken = self.take_strings(database, &round.strings, round.ends, report)?;
+            let taken = self.take_strings(database, &round.strings.keys, round.ends, report)?;
             walk.guess.missed(taken.no_strings.len(), round.strings.len());
             bytes += taken.bytes;
             unread = taken.no_strings;
         }
         if !round.reads.is_empty() {
-            bytes += self.take(database, &round.reads, round.ends, report)?.bytes;
+            bytes += self.take(database, &round.reads.keys, round.ends, report)?.bytes;
         }
-        if !round.ends && !self.source.take_no_ends()? {
+        let again = !round.ends && !self.source.take_no_key_ends()?;
+        if again {
             // One of them may have an end by now. All are read again, with their ends.
             walk.ends = true;
-            (report.keys, report.changed) = before;
-            unread = round.strings.iter().chain(&round.reads).cloned().collect();
+            report.keys = before;
+            let told = (round.strings.len() - unread.len() + round.reads.len()) as u64;
+            let mut status = self.shared.lock();
+            status.keys_read = status.keys_read.saturating_sub(told);
+            drop(status);
+            unread = (0..round.strings.len()).collect();
+            walk.unweighed.extend(unweighed(&round.reads, 0..round.reads.len()));
+        } else {
+            walk.read(round.reads.steps.iter().copied());
         }
-        walk.read(round.strings.len() + round.reads.len() - unread.len());
-        let unread = unread.into_iter().map(|key| Scanned { key, is_string: false });
-        walk.unweighed.extend(unread);
+        walk.unweighed.extend(unweighed(&round.strings, unread.iter().copied()));
+        let mut unread = unread.into_iter().peekable();
+        let was_read = |(place, step): (usize, &u64)| unread.next_if_eq(&place).is_none().then_some(*step);
+        let steps: Vec<u64> = round.strings.steps.iter().enumerate().filter_map(was_read).collect();
+        walk.read(steps);
         Ok(bytes)
     }
+
+    /// Asks whether no key of the selected database has an end. The source must have nothing under way.
+    fn no_key_ends(&mut self) -> Result<bool> {
+        self.source.ask_whether_keys_end();
+        self.source.link.send()?;
+        self.source.take_no_key_ends()
+    }
+}
+
+/// Returns these keys of a batch, to be read again key by key.
+fn unweighed(batch: &Batch, places: impl Iterator<Item = usize>) -> impl Iterator<Item = Scanned> {
+    places.filter_map(|place| {
+        Some(Scanned {
+            key: batch.keys.get(place)?.clone(),
+            is_string: false,
+            step: *batch.steps.get(place)?,
+        })
+    })
 }
 
 /// Returns how many keys a round has if an app waits, by how long a PING takes.
@@ -368,10 +448,11 @@ fn quick(latency: Duration) -> usize {
 mod tests {
     use super::*;
 
-    fn keys(count: usize) -> Vec<Scanned> {
+    fn keys(step: u64, count: usize) -> Vec<Scanned> {
         let scanned = |at: usize| Scanned {
             key: at.to_string().into_bytes(),
             is_string: false,
+            step,
         };
         (0..count).map(scanned).collect()
     }
@@ -382,21 +463,28 @@ mod tests {
             size,
             kind: None,
             is_string: false,
+            step: 0,
         }
     }
 
     #[test]
     fn a_place_is_noted_once_all_keys_before_it_were_read() {
         let mut walk = Walk::from(7, 10);
-        walk.scanned(20, keys(3));
-        walk.scanned(30, keys(0));
-        walk.scanned(40, keys(2));
-        walk.read(2);
+        for (next, count) in [(20, 3), (30, 0), (40, 2)] {
+            let step = walk.next_step();
+            walk.scanned(next, keys(step, count));
+        }
+        // A key of the first step is put off, and those of a later one are read before it.
+        walk.read([0, 0]);
+        walk.read([2, 2]);
         assert_eq!(walk.cursor, 7);
-        walk.read(1);
-        assert_eq!(walk.cursor, 30);
-        walk.read(2);
+        walk.read([0]);
         assert_eq!(walk.cursor, 40);
+        let step = walk.next_step();
+        walk.scanned(50, keys(step, 1));
+        assert_eq!(walk.cursor, 40);
+        walk.read([step]);
+        assert_eq!(walk.cursor, 50);
     }
 
     #[test]
@@ -412,13 +500,13 @@ mod tests {
     fn a_round_has_so_many_bytes_and_ends_before_a_large_key() {
         let mut walk = Walk::from(0, 10);
         walk.waiting.extend([BATCH / 4, BATCH / 4, LARGE + 1, 5].map(weighed));
-        let round = walk.compose().unwrap();
+        let round = walk.compose(true).unwrap();
         assert_eq!((round.reads.len(), round.scan), (2, Some(0)));
         assert!(
-            walk.compose().is_none(),
+            walk.compose(true).is_none(),
             "the scan is under way, and a large key comes next"
         );
         assert_eq!(walk.next_large().unwrap().size, LARGE + 1);
-        assert_eq!(walk.compose().unwrap().reads.len(), 1);
+        assert_eq!(walk.compose(true).unwrap().reads.len(), 1);
     }
 }

@@ -258,9 +258,14 @@ impl Copying {
 
     /// Starts a copy that watches its source by MONITOR.
     pub fn watching(source: &Redis, target: &Redis) -> Copying {
+        Self::gentle(source, target, QUICK)
+    }
+
+    /// As `watching`, at so many bytes a second.
+    pub fn gentle(source: &Redis, target: &Redis, rate: u64) -> Copying {
         let port = source.port;
         let connect: Connect = Arc::new(move || Ok(TcpStream::connect(("127.0.0.1", port))?));
-        Self::all(source, target, QUICK, None, Some(connect), &[])
+        Self::all(source, target, rate, None, Some(connect), &[])
     }
 
     pub fn with(source: &Redis, target: &Redis, rate: u64, memory: Option<u64>) -> Copying {

@@ -1,5 +1,6 @@
 //! Strings are read many at once, and keys without ends are not asked for them: nothing is missed by that.
 
+use super::relay::Relay;
 use super::rig::{Copying, Redis, until};
 use super::watching::until_whole;
 use infra_agent::copy::{Request, Wish};
@@ -124,6 +125,47 @@ fn a_source_that_refuses_to_give_several_keys_at_once_is_copied_key_by_key() {
     source.script("ACL SETUSER default -mget");
     let report = copying.sweep();
     assert_eq!((report.keys, report.refused), (KEYS as u64, 0), "{report:?}");
+    assert_eq!(target.contents(), source.contents());
+}
+
+#[test]
+fn a_source_whose_scan_tells_no_types_is_copied_key_by_key() {
+    let (mut source, target) = (Redis::start(Engine::Redis6), Redis::start(Engine::Redis7));
+    fill(&source, 30);
+    let (relay, port) = (Relay::without_types(source.port), source.port);
+    source.port = relay.port;
+    let copying = Copying::start(&source, &target);
+    source.port = port;
+    for _ in 0..2 {
+        let report = copying.sweep();
+        assert_eq!((report.keys, report.refused), (KEYS as u64, 0), "{report:?}");
+    }
+    assert_eq!(target.digest(), source.digest());
+    assert_eq!(calls(&source, "mget"), 0);
+}
+
+#[test]
+fn a_sweep_that_is_stopped_again_and_again_passes_no_key_that_it_has_not_read() {
+    let (source, target) = (Redis::start(Engine::Redis7), Redis::start(Engine::Redis7));
+    // A few of each step are no strings, and are read after those of the next.
+    fill(&source, 50);
+    let copying = Copying::gentle(&source, &target, 1 << 20);
+    // A request that needs a watch stops the sweep, and cannot be granted until the sweep has ended.
+    let marked = Request {
+        wish: Wish::Marked,
+        ..Request::default()
+    };
+    let mut stops = 0;
+    // Nothing begins a sweep as long as requests come one after the other.
+    std::thread::sleep(Duration::from_millis(1500));
+    until("the watch is whole", || {
+        stops += 1;
+        drop(copying.ask(marked));
+        // The walk through the master at the end is not stopped and begun anew for ever.
+        std::thread::sleep(Duration::from_millis(100));
+        super::watching::look(&copying).whole
+    });
+    assert!(stops > 4, "it was stopped {stops} times");
     assert_eq!(target.contents(), source.contents());
 }
 

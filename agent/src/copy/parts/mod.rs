@@ -84,7 +84,10 @@ impl Large<'_> {
             && self.remembered.knows(self.database, self.key)
         {
             let digest = self.digest(&shape)?;
-            if self.remembered.is(self.database, self.key, digest, shape.expires) {
+            if self
+                .remembered
+                .saw_digest(self.database, self.key, digest, shape.expires)
+            {
                 return Ok(Copied::Same);
             }
         }

@@ -26,7 +26,7 @@ const PERIOD: Duration = Duration::from_millis(500);
 const AGAIN: Duration = Duration::from_secs(1);
 const LONGEST: Duration = Duration::from_secs(60);
 /// The longest wait for the first watch.
-const FIRST: Duration = Duration::from_secs(3);
+const FIRST: Duration = Duration::from_secs(1);
 
 /// Opens a connection to the source.
 pub type Connect = Arc<dyn Fn() -> Result<TcpStream> + Send + Sync>;
@@ -112,12 +112,13 @@ impl Watch {
     }
 
     /// Waits until it is known whether the source can be watched: a sweep that begins before counts for nothing, and
-    /// another one has to follow. Not for long, since a source may never answer.
+    /// another one has to follow. Once, and not for long, since a source may never answer.
     pub fn wait_for_the_first(&self) {
         let end = Instant::now() + FIRST;
         while !self.tried.load(Ordering::Acquire) && Instant::now() < end {
             std::thread::sleep(Duration::from_millis(5));
         }
+        self.tried.store(true, Ordering::Release);
     }
 
     /// Asks for a barrier. After a failure this watch is over.
@@ -202,6 +203,11 @@ impl Watch {
     /// Returns true if the watch of this token goes on, and saw databases being emptied.
     pub fn explains_deletions(&self, token: &Token) -> bool {
         token.flushed && self.barrier().is_ok() && self.shared.lock().id() == token.id
+    }
+
+    /// Returns true if the watch of this token goes on, and has told of all that was deleted since.
+    pub fn stands(&self, token: &Token) -> bool {
+        self.barrier().is_ok() && self.shared.lock().stands(token)
     }
 
     pub fn sweep_ended(&self, token: &Token) {

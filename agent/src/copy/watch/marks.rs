@@ -357,6 +357,11 @@ impl Marks {
         })
     }
 
+    /// Returns true if this is the watch of the token, and no key may differ that is not marked.
+    pub fn stands(&self, token: &Token) -> bool {
+        token.id == self.id && !self.everything
+    }
+
     /// Notes that the sweep ended that began with this token.
     pub fn sweep_ended(&mut self, token: &Token) {
         if token.id == self.id && !self.everything {

@@ -51,13 +51,18 @@ pub async fn begin<P: Pair>(pair: &mut P) -> Result<Option<(Watched, SweepReport
 /// Returns what the copy's watch knows now; `None` if there is none. `record`: it notes down from here
 /// on which keys are written.
 async fn look<P: Pair>(pair: &mut P, record: bool, within: Duration) -> Result<Option<WatchReport>> {
+    let watch = report(pair, record, within).await?;
+    Ok(watch.filter(|watch| watch.kind == WatchKind::Monitor))
+}
+
+/// As [`look`]. Without a watch the report says why there is none.
+async fn report<P: Pair>(pair: &mut P, record: bool, within: Duration) -> Result<Option<WatchReport>> {
     let asked = Asked {
         wish: Wish::Look,
         record,
         ..Asked::within(within)
     };
-    let watch = pair.sweep(asked).await?.watch;
-    Ok(watch.filter(|watch| watch.kind == WatchKind::Monitor))
+    Ok(pair.sweep(asked).await?.watch)
 }
 
 async fn marked<P: Pair>(pair: &mut P, hold: Duration, record: bool) -> Result<SweepReport> {
@@ -106,9 +111,12 @@ impl Watched {
     /// Fails unless the watch stood all the time and saw no write since the fence. Returns its report.
     /// Keys that are written from here on are noted down: see [`since`].
     pub async fn still<P: Pair>(&self, pair: &mut P) -> Result<WatchReport> {
-        let seen = look(pair, true, SHORT)
+        let seen = report(pair, true, SHORT)
             .await?
             .ok_or_else(|| broken("the copy has no watch any more"))?;
+        if seen.kind != WatchKind::Monitor {
+            return Err(broken(seen.why.as_deref().unwrap_or("MONITOR was closed")));
+        }
         self.keys(&seen)?;
         let before = self.fenced.as_ref().map(|(_, writes)| *writes);
         if before != Some(seen.writes) {
