@@ -18,8 +18,8 @@ const AGENT: &str = "usr/local/lib/test-agent";
 pub const BEGIN: &str = "set -e; mount --bind /usr/local/lib/test-agent /usr/local/sbin/infra-agent; echo /usr/local/lib/test-clock.so >/etc/ld.so.preload; \
     systemctl restart redis-server infra-agent";
 /// Gives them the machine's own clock again.
-pub const END: &str =
-    "set -e; rm /etc/ld.so.preload; umount /usr/local/sbin/infra-agent; systemctl restart redis-server infra-agent";
+pub const END: &str = "set -e; rm /etc/ld.so.preload; systemctl stop infra-agent; umount --lazy /usr/local/sbin/infra-agent; \
+    systemctl restart redis-server; systemctl start infra-agent";
 /// Says which second it is, and which programs are under the clock.
 pub const LOOK: &str = "date +%s; for name in redis-server infra-agent; do grep -q test-clock /proc/$(systemctl show -P MainPID $name)/maps && echo $name; done";
 
