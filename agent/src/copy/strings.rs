@@ -126,20 +126,20 @@ impl Source {
 pub enum Kinds {
     /// Each step of the scan is asked for twice, the second time for strings alone.
     #[default]
-    Told,
+    Shown,
     /// All are taken for strings. The few that are none are found by that, and read again.
     Strings,
     /// None is taken for a string.
     Others,
 }
 
-/// Learns of which types the keys are, so that the scan need not tell it at each step.
+/// Learns of which types the keys are, so that the scan need not show it at each step.
 #[derive(Debug)]
 pub struct Guess {
     /// False if a wrong guess does harm: the key would look used.
     may_guess: bool,
     kinds: Kinds,
-    /// Steps until the scan has to tell again.
+    /// Steps until the scan has to show it again.
     left: u32,
 }
 
@@ -147,7 +147,7 @@ impl Guess {
     pub fn new(may_guess: bool) -> Self {
         Guess {
             may_guess,
-            kinds: Kinds::Told,
+            kinds: Kinds::Shown,
             left: 0,
         }
     }
@@ -155,19 +155,19 @@ impl Guess {
     /// Returns how the keys of the next step are known.
     pub fn next(&mut self) -> Kinds {
         if self.left == 0 {
-            return Kinds::Told;
+            return Kinds::Shown;
         }
         self.left -= 1;
         self.kinds
     }
 
-    /// Learns from a step of which the scan told the strings.
-    pub fn told(&mut self, strings: usize, keys: usize) {
+    /// Learns from a step of which the scan showed the strings.
+    pub fn shown(&mut self, strings: usize, keys: usize) {
         let (kinds, left) = match () {
-            () if keys < FEW => (Kinds::Told, 0),
+            () if keys < FEW => (Kinds::Shown, 0),
             () if strings * 10 >= keys * 9 && self.may_guess => (Kinds::Strings, STEPS),
             () if strings * 50 <= keys => (Kinds::Others, STEPS),
-            () => (Kinds::Told, 0),
+            () => (Kinds::Shown, 0),
         };
         (self.kinds, self.left) = (kinds, left);
     }
@@ -232,27 +232,27 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_scan_tells_types_only_now_and_then_where_nearly_all_keys_are_of_one_kind() {
+    fn a_scan_shows_types_only_now_and_then_where_nearly_all_keys_are_of_one_kind() {
         let steps = |strings, keys| {
             let mut guess = Guess::new(true);
-            assert_eq!(guess.next(), Kinds::Told);
-            guess.told(strings, keys);
+            assert_eq!(guess.next(), Kinds::Shown);
+            guess.shown(strings, keys);
             (0..STEPS).map(|_| guess.next()).collect::<Vec<_>>()
         };
         assert_eq!(steps(95, 100), vec![Kinds::Strings; STEPS as usize]);
         assert_eq!(steps(1, 100), vec![Kinds::Others; STEPS as usize]);
         for (strings, keys) in [(50, 100), (5, 5)] {
-            assert_eq!(steps(strings, keys), vec![Kinds::Told; STEPS as usize]);
+            assert_eq!(steps(strings, keys), vec![Kinds::Shown; STEPS as usize]);
         }
         let mut guess = Guess::new(false);
-        guess.told(100, 100);
-        assert_eq!(guess.next(), Kinds::Told);
+        guess.shown(100, 100);
+        assert_eq!(guess.next(), Kinds::Shown);
         let mut guess = Guess::new(true);
-        guess.told(100, 100);
+        guess.shown(100, 100);
         guess.missed(10, 100);
         assert_eq!(guess.next(), Kinds::Strings);
         guess.missed(30, 100);
-        assert_eq!(guess.next(), Kinds::Told);
+        assert_eq!(guess.next(), Kinds::Shown);
     }
 
     #[test]

@@ -320,7 +320,7 @@ impl Sweep<'_> {
     fn send(&mut self, round: &Round) -> Result<()> {
         if let Some(cursor) = round.scan {
             self.source.ask_scan(cursor, round.count);
-            if round.kinds == Kinds::Told {
+            if round.kinds == Kinds::Shown {
                 self.source.ask_scan_of_strings(cursor, round.count);
             }
         }
@@ -344,7 +344,7 @@ impl Sweep<'_> {
             None => None,
         };
         let strings: HashSet<Vec<u8>> = match &scanned {
-            Some(_) if round.kinds == Kinds::Told => self.source.take_strings_of_scan()?.into_iter().collect(),
+            Some(_) if round.kinds == Kinds::Shown => self.source.take_strings_of_scan()?.into_iter().collect(),
             _ => HashSet::new(),
         };
         for weighed in self.source.take_sizes(std::mem::take(&mut round.weighs))? {
@@ -356,7 +356,7 @@ impl Sweep<'_> {
             let step = walk.next_step();
             let scanned = |key| Scanned {
                 is_string: match round.kinds {
-                    Kinds::Told => strings.contains(&key),
+                    Kinds::Shown => strings.contains(&key),
                     Kinds::Strings => true,
                     Kinds::Others => false,
                 },
@@ -364,9 +364,9 @@ impl Sweep<'_> {
                 step,
             };
             let keys: Vec<Scanned> = keys.into_iter().map(scanned).collect();
-            if round.kinds == Kinds::Told {
+            if round.kinds == Kinds::Shown {
                 walk.guess
-                    .told(keys.iter().filter(|key| key.is_string).count(), keys.len());
+                    .shown(keys.iter().filter(|key| key.is_string).count(), keys.len());
             }
             walk.scanned(next, keys);
         }
@@ -397,9 +397,9 @@ impl Sweep<'_> {
             // One of them may have an end by now. All are read again, with their ends.
             walk.ends = true;
             report.keys = before;
-            let told = (round.strings.len() - unread.len() + round.reads.len()) as u64;
+            let counted = (round.strings.len() - unread.len() + round.reads.len()) as u64;
             let mut status = self.shared.lock();
-            status.keys_read = status.keys_read.saturating_sub(told);
+            status.keys_read = status.keys_read.saturating_sub(counted);
             drop(status);
             unread = (0..round.strings.len()).collect();
             walk.unweighed.extend(unweighed(&round.reads, 0..round.reads.len()));
