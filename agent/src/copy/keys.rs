@@ -36,7 +36,8 @@ pub(super) struct Taken {
 }
 
 /// Takes the answers of one batch key by key.
-type Taking = fn(&mut Source, &[Vec<u8>], bool, usize, &mut dyn FnMut(&[u8], Read) -> Result<()>) -> Result<()>;
+pub(super) type Taking =
+    fn(&mut Source, &[Vec<u8>], bool, usize, &mut dyn FnMut(&[u8], Read) -> Result<()>) -> Result<()>;
 
 impl Sweep<'_> {
     /// Copies these keys of the selected database. The source must have nothing under way.
@@ -69,7 +70,7 @@ impl Sweep<'_> {
                 let keys: Vec<Vec<u8>> = batch.into_iter().map(|weighed| weighed.key).collect();
                 self.source.ask_for(&keys, true);
                 self.source.link.send()?;
-                self.take(database, &keys, true, report)?.bytes
+                self.take(Source::take, database, &keys, true, report)?.bytes
             } else {
                 self.typed(database, batch, report)?
             };
@@ -78,29 +79,9 @@ impl Sweep<'_> {
         Ok(())
     }
 
-    /// Takes the values of one batch, and writes what is other than it was. `ends` tells whether the ends of keys were asked for.
+    /// Takes the values of one batch by [`Source::take`] or [`Source::take_strings`], and writes what is other than it was.
+    /// `ends` tells whether the ends of keys were asked for.
     pub(super) fn take(
-        &mut self,
-        database: u32,
-        keys: &[Vec<u8>],
-        ends: bool,
-        report: &mut SweepReport,
-    ) -> Result<Taken> {
-        self.take_by(Source::take, database, keys, ends, report)
-    }
-
-    /// As `take`, for a batch of strings.
-    pub(super) fn take_strings(
-        &mut self,
-        database: u32,
-        keys: &[Vec<u8>],
-        ends: bool,
-        report: &mut SweepReport,
-    ) -> Result<Taken> {
-        self.take_by(Source::take_strings, database, keys, ends, report)
-    }
-
-    fn take_by(
         &mut self,
         take: Taking,
         database: u32,

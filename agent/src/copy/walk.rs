@@ -9,6 +9,7 @@
 
 use super::left_out;
 use super::reads::{Scanned, Weighed};
+use super::source::Source;
 use super::strings::{Guess, Kinds, SHORT};
 use super::work::{BATCH, JOURNALED, LARGE, LOOKED, Later, Sweep};
 use crate::record::SweepReport;
@@ -384,13 +385,15 @@ impl Sweep<'_> {
         let before = report.keys;
         let (mut bytes, mut unread) = (0, Vec::new());
         if !round.strings.is_empty() {
-            let taken = self.take_strings(database, &round.strings.keys, round.ends, report)?;
+            let taken = self.take(Source::take_strings, database, &round.strings.keys, round.ends, report)?;
             walk.guess.missed(taken.no_strings.len(), round.strings.len());
             bytes += taken.bytes;
             unread = taken.no_strings;
         }
         if !round.reads.is_empty() {
-            bytes += self.take(database, &round.reads.keys, round.ends, report)?.bytes;
+            bytes += self
+                .take(Source::take, database, &round.reads.keys, round.ends, report)?
+                .bytes;
         }
         let again = !round.ends && !self.source.take_no_key_ends()?;
         if again {

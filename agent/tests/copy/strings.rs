@@ -156,7 +156,7 @@ fn a_sweep_that_is_stopped_again_and_again_passes_no_key_that_it_has_not_read() 
         ..Request::default()
     };
     let mut stops = 0;
-    // Nothing begins a sweep as long as requests come one after the other.
+    // The sweep has to be under way: requests that come one after the other keep it from beginning.
     std::thread::sleep(Duration::from_millis(1500));
     until("the watch is whole", || {
         stops += 1;
