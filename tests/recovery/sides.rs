@@ -215,10 +215,22 @@ impl Sides {
     /// The app writes and both hosts follow.
     pub fn begin(&self, world: &World) {
         world.scale(2, 1);
-        world.until(Duration::from_secs(60), "both hosts to follow", || {
-            self.both_follow(world)
-        });
+        let end = std::time::Instant::now() + Duration::from_secs(60);
+        while !self.both_follow(world) {
+            assert!(
+                std::time::Instant::now() < end,
+                "the hosts do not follow: {:#}\n{}",
+                world.status(),
+                Self::said_by_the_master(world)
+            );
+            std::thread::sleep(Duration::from_millis(200));
+        }
         world.wait_for_more_writes(500);
+    }
+
+    fn said_by_the_master(world: &World) -> String {
+        let units = "sudo systemctl status --no-pager infra-copy infra-tunnel; sudo journalctl --no-pager -n 60 -u infra-copy -u infra-tunnel";
+        world.infra(&["ssh", "master", units]).printed()
     }
 }
 

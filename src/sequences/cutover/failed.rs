@@ -1,5 +1,6 @@
 //! After a failed step: decides whether to go back, puts things back, and makes the error.
 
+use super::gate::copied;
 use super::history::Entry;
 use super::look;
 use super::pair::Pair;
@@ -89,7 +90,10 @@ impl<R: Record, P: Pair> Cutover<R, P> {
                     self.why_back = error.to_string();
                 }
                 match self.all(&decide::restart()).await {
-                    Ok(()) => self.put_back(error),
+                    Ok(()) => {
+                        self.let_the_copy_go_on().await;
+                        self.put_back(error)
+                    }
                     Err(second) => Error::partial(format!("start the app again after this: {error}"))
                         .because(second)
                         .hint("the app is stopped: run the same command again, or `infra switch-app --back` to let it run on the source"),
@@ -103,6 +107,7 @@ impl<R: Record, P: Pair> Cutover<R, P> {
                         "the pause of the source ends by itself within seconds: {lifting}"
                     ));
                 }
+                self.let_the_copy_go_on().await;
                 match self.preboot_on().await {
                     Ok(()) => self.put_back(error),
                     Err(preboot) => {
@@ -113,6 +118,15 @@ impl<R: Record, P: Pair> Cutover<R, P> {
                     }
                 }
             }
+        }
+    }
+
+    /// Ends a copy's hold, which is for a gate that never came. A copy that is not reached goes on by itself after a while.
+    async fn let_the_copy_go_on(&mut self) {
+        if std::mem::take(&mut self.copy_holds)
+            && let Err(failed) = copied::go_on(&mut self.setup.pair).await
+        {
+            tracing::debug!("the copy holds still for a while: {failed}");
         }
     }
 

@@ -75,6 +75,7 @@ impl<R: Record, P: Pair> Cutover<R, P> {
             }
             Compared::Copied(baseline) => {
                 let pair = &mut self.setup.pair;
+                self.copy_holds = true;
                 let report = copied::drain(fence, sides, baseline, pair, allowed, &step).await?;
                 let what = if baseline.is_watched() {
                     "the keys written before the fence are copied"
@@ -93,19 +94,23 @@ impl<R: Record, P: Pair> Cutover<R, P> {
 
     pub(super) async fn prove(&mut self) -> Result<()> {
         let step = self.setup.ui.step("prove");
+        let allowed = self.allowed();
         let (fence, sides, baseline) = self.reached.fenced_comparison()?;
-        let watched = baseline.is_watched();
-        self.outcome.watch = Some(baseline.watch_name());
         // The bucket confirms the lock meanwhile, since the promotion follows the proof at once.
         let setup = &mut self.setup;
         let proving = async {
-            match baseline {
+            match &mut *baseline {
                 Compared::Followed(baseline) => gate::prove(fence, sides, baseline, &mut setup.pair).await,
-                Compared::Copied(baseline) => copied::prove(fence, sides, baseline, &mut setup.pair, &step).await,
+                Compared::Copied(baseline) => {
+                    copied::prove(fence, sides, baseline, &mut setup.pair, allowed, &step).await
+                }
             }
         };
         let (proof, ours) = tokio::join!(proving, setup.record.confirm());
         ours?;
+        // A watch that broke meanwhile had no part in the proof.
+        let watched = baseline.is_watched();
+        self.outcome.watch = Some(baseline.watch_name());
         let proof = proof?;
         let compared = size::count(proof.keys_compared_in_fence());
         step.done(if watched {

@@ -47,6 +47,8 @@ pub struct Cutover<R: Record, P: Pair> {
     pub(super) proven_here: bool,
     /// True if this run let the app log in to the master, or may have.
     pub(super) access_opened: bool,
+    /// True if this run asked the copy to write nothing for a while.
+    pub(super) copy_holds: bool,
     /// When stopping the app began in this run.
     pub(super) stopped_at: Option<(Instant, jiff::Timestamp)>,
     /// When this run saw every process replaced.
@@ -88,6 +90,7 @@ impl<R: Record, P: Pair> Cutover<R, P> {
             sent: Sent::default(),
             access_opened: false,
             proven_here: false,
+            copy_holds: false,
             stopped_at: None,
             replaced_at: None,
             vars_not_back: BTreeSet::new(),

@@ -36,6 +36,7 @@ async fn look(pair: &Pair, keys: &[Vec<u8>], shapes: bool) -> Result<Verdicts> {
     if keys.is_empty() {
         return Ok(verdicts);
     }
+    pair.turn(1 + keys.len() * if shapes { 7 } else { 2 }).await;
     let (source, target) = tokio::try_join!(
         first_look(&pair.source, keys, shapes),
         first_look(&pair.target, keys, shapes)

@@ -5,8 +5,9 @@
 //! difference. Memory does not grow with the data: keys come in batches, large values in windows,
 //! and a limited number of differing keys is kept. Beyond that limit the next round is full again.
 //! `sweep` walks through a database, `quick` finds equal keys, `batch` compares the others.
-//! `collections`, `fields`, `windows` and `streams` compare values; `expiry` compares times. Writes
-//! *after* a key was looked at are deliberately not here: the tap follows those.
+//! `collections`, `fields`, `windows` and `streams` compare values; `expiry` compares times; `turns`
+//! spreads requests. Writes *after* a key was looked at are deliberately not here: the tap follows
+//! those.
 
 mod batch;
 mod collections;
@@ -24,6 +25,7 @@ mod streams;
 mod sweep;
 #[cfg(test)]
 mod tests;
+mod turns;
 #[cfg(test)]
 mod uneven_tests;
 mod verdicts;
@@ -51,6 +53,8 @@ pub struct Options {
     pub keep: usize,
     /// Beginnings of names of keys that are not looked at.
     pub leave_out: Vec<String>,
+    /// The source is watched by MONITOR, so that bursts of requests are kept from it.
+    pub spread: bool,
 }
 
 impl Default for Options {
@@ -61,6 +65,7 @@ impl Default for Options {
             first: 20,
             keep: 100_000,
             leave_out: Vec::new(),
+            spread: false,
         }
     }
 }

@@ -3,6 +3,7 @@
 use super::super::{Connection, Server};
 use super::expiry::{Clock, Tolerance};
 use super::replies::{Trouble, ask};
+use super::turns::{self, Turns};
 use super::{DEAD_IDS, NOT_COMPARED, SMALL_PLAN};
 use crate::model::error::{Error, Result};
 use ::redis::{Cmd, Pipeline, Value, pipe};
@@ -18,6 +19,9 @@ pub(super) const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
 /// Batches in flight at the same time, which hides the round trip and keeps both servers busy.
 pub(super) const AT_ONCE: usize = 6;
 
+/// Number of keys to ask for at once.
+pub(super) const BATCH: usize = 1_000;
+
 /// Compares two servers. Keeps its connections, so that a second comparison needs no handshake.
 pub struct Comparator {
     source: Server,
@@ -28,6 +32,8 @@ pub struct Comparator {
     open: Option<[Connection; 2]>,
     /// `Some` once an answer was longer than a connection takes; see [`Pair::apart`].
     apart: Option<Apart>,
+    /// `Some` while requests to the source are spread.
+    turns: Option<Turns>,
 }
 
 /// The connections to source and target on which values alone are read, once one is needed.
@@ -48,6 +54,8 @@ pub(super) struct Pair {
     pub few_connections: bool,
     /// `None` as long as values fit the windows that were estimated for them.
     pub apart: Option<Apart>,
+    /// `None` if requests to the source need not be spread.
+    pub turns: Option<Turns>,
     /// By how much windows are smaller than estimated: 1, or a power of four.
     pub divisor: i64,
 }
@@ -77,7 +85,13 @@ impl Comparator {
             target_info,
             open: Some([at_source, at_target]),
             apart: None,
+            turns: None,
         })
+    }
+
+    /// Spreads the requests to the source from now on, or no longer.
+    pub(super) fn spread(&mut self, spread: bool) {
+        self.turns = spread.then(Turns::new);
     }
 
     /// Returns the databases with keys on either side now; the tap may have seen keys of new ones.
@@ -139,6 +153,7 @@ impl Comparator {
             drops_dead_ids: self.drops_dead_ids(),
             few_connections: (self.source_info.max_clients).is_some_and(|most| most <= SMALL_PLAN),
             apart: self.apart.clone(),
+            turns: self.turns.clone(),
             divisor: 1,
         })
     }
@@ -166,6 +181,23 @@ impl Comparator {
 }
 
 impl Pair {
+    /// Returns how many keys are asked for at once.
+    pub fn batch(&self) -> usize {
+        if self.turns.is_some() { turns::FEW } else { BATCH }
+    }
+
+    /// Returns how many batches are in flight at the same time: always as many keys.
+    pub fn at_once(&self) -> usize {
+        AT_ONCE * BATCH / self.batch()
+    }
+
+    /// Waits until so many requests may be sent to the source.
+    pub async fn turn(&self, requests: usize) {
+        if let Some(turns) = &self.turns {
+            turns.wait(requests).await;
+        }
+    }
+
     /// Returns this pair with connections of its own and smaller windows. An answer that is longer
     /// than a connection takes then breaks nothing else. Opens the connections if `own` has none.
     pub async fn apart(&self, own: &mut Option<[Connection; 2]>, divisor: i64) -> Result<Pair> {
@@ -202,6 +234,7 @@ async fn connect(server: &Server) -> Result<Connection> {
 
 /// Sends the same commands to both sides at once. Errors of the servers are among the answers.
 pub(super) async fn both(pair: &Pair, commands: &Pipeline) -> Result<(Vec<Value>, Vec<Value>)> {
+    pair.turn(commands.cmd_iter().count()).await;
     let (mut source, mut target) = (pair.source.connection.clone(), pair.target.connection.clone());
     tokio::try_join!(source.ask_all(commands), target.ask_all(commands))
 }

@@ -21,9 +21,6 @@ use std::io;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf};
 use wire::resp::{encode, end_of_reply};
 
-/// Batches that the servers get before the first is answered; hides the round trip.
-const AHEAD: usize = 6;
-
 /// Commands for each key: one for its expiry, one for its first bytes.
 const REPLIES: usize = 2;
 
@@ -38,6 +35,7 @@ pub(super) struct Quick {
     source: Wire,
     target: Wire,
     absolute: bool,
+    pair: Pair,
 }
 
 /// Holds what was found in a batch.
@@ -63,6 +61,7 @@ impl Quick {
         )?;
         Ok(Quick {
             absolute: pair.source.clock == Clock::Absolute && pair.target.clock == Clock::Absolute,
+            pair: pair.clone(),
             source,
             target,
         })
@@ -75,9 +74,10 @@ impl Quick {
     ) -> impl Many<Item = Result<Looked>> + Send + 'a {
         let start = (self, batches, VecDeque::new(), false);
         stream::try_unfold(start, |(mut quick, mut batches, mut asked, mut all)| async move {
-            while !all && asked.len() < AHEAD {
+            while !all && asked.len() < quick.pair.at_once() {
                 match batches.try_next().await? {
                     Some(keys) => {
+                        quick.pair.turn(keys.len() * REPLIES).await;
                         tokio::try_join!(quick.source.ask(&keys), quick.target.ask(&keys))?;
                         asked.push_back(keys);
                     }

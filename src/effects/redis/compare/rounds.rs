@@ -4,7 +4,7 @@ use super::super::connection::is_broken;
 use super::super::key::{Key, printable};
 use super::difference::{DifferenceKind, Findings, Later};
 use super::pair::{AT_ONCE, Comparator, Pair};
-use super::sweep::{self, BATCH};
+use super::sweep;
 use super::verdicts::Verdicts;
 use super::{Comparison, DatabaseCounts, DifferingKey, Options, Progress, Round, batch};
 use crate::model::clock::Instant;
@@ -48,6 +48,7 @@ async fn run(
     progress: &(impl Fn(Progress) + Send + Sync),
 ) -> Result<Comparison> {
     let begun = Instant::now();
+    comparator.spread(options.spread);
     let mut databases = BTreeMap::new();
     let mut rounds: Vec<Round> = Vec::new();
     let mut narrowed: Option<Scope> = None;
@@ -209,15 +210,16 @@ impl<P: Fn(Progress) + Send + Sync> Look<'_, P> {
         for key in keys {
             names.entry(key.database).or_default().push(key.name.clone());
         }
-        let mut batches = Vec::new();
+        let (mut batches, mut at_once) = (Vec::new(), AT_ONCE);
         for (database, names) in &names {
             let pair = comparator.pair(*database).await?;
-            for names in names.chunks(BATCH) {
+            at_once = pair.at_once();
+            for names in names.chunks(pair.batch()) {
                 batches.push(in_database(pair.clone(), names.to_vec()));
             }
         }
         // Batches run together. One by one, each costs a distant operator round trips.
-        let mut looks = stream::iter(batches).buffered(AT_ONCE);
+        let mut looks = stream::iter(batches).buffered(at_once);
         let mut findings = Findings::default();
         while let Some((database, verdicts)) = looks.try_next().await? {
             *compared.entry(database).or_default() += verdicts.compared;

@@ -9,7 +9,7 @@ use super::super::sides::Sides;
 use super::Proof;
 use super::baseline::differs;
 use super::unmoved::{changed, moved};
-use super::watched::{self, Watched};
+use super::watched::{self, Doubt, Watched};
 use crate::effects::host::copy::Asked;
 use crate::effects::redis::Server;
 use crate::effects::redis::compare::{Comparator, Comparison, Options, Progress};
@@ -18,6 +18,7 @@ use crate::model::clock::Instant;
 use crate::model::error::{Error, Result};
 use crate::model::size;
 use crate::ui::Step;
+use infra_agent::copy::Wish;
 use infra_agent::record::SweepReport;
 use jiff::Timestamp;
 use std::time::Duration;
@@ -27,6 +28,8 @@ use wire::info::Info;
 const SWEEP: Duration = Duration::from_secs(30 * 60);
 /// How long the copy writes nothing after the last sweep, unless a promotion shuts it out first.
 const HOLD: Duration = Duration::from_secs(20 * 60);
+/// How long the copy may take for what was marked meanwhile, once the app is back.
+const GOING_ON: Duration = Duration::from_secs(20);
 /// How long the replica may take to apply what the last sweep wrote.
 const APPLIED: Duration = Duration::from_secs(60);
 /// Clocks that differ by more let keys expire too early or too late on the master.
@@ -54,6 +57,11 @@ impl Baseline {
     /// Returns true if the copy knows which keys were written since the comparison began.
     pub fn is_watched(&self) -> bool {
         self.watched.is_some()
+    }
+
+    /// Returns true if the app may wait until everything is copied and compared once more, which needs no watch.
+    fn may_begin_anew(&self, allowed: Allowed) -> bool {
+        allowed.longest.is_none_or(|longest| self.took * 2 <= longest)
     }
 }
 
@@ -102,6 +110,7 @@ pub async fn compare<P: Pair>(
         pause: Duration::from_millis(50),
         first: NAMED,
         leave_out: leave_out.clone(),
+        spread: watched.is_some(),
         ..Options::default()
     };
     let show = |progress: Progress| {
@@ -224,8 +233,7 @@ pub async fn drain<P: Pair>(
         None => sweep(pair, HOLD, allowed.loss).await?,
         Some(watched) => match watched.drain(pair, HOLD).await {
             Ok(report) => report,
-            // Reading and comparing everything once more needs no watch.
-            Err(_) if allowed.longest.is_none_or(|longest| baseline.took * 2 <= longest) => {
+            Err(_) if baseline.may_begin_anew(allowed) => {
                 step.update("the watch broke: copying everything once more");
                 baseline.watched = None;
                 sweep(pair, HOLD, allowed.loss).await?
@@ -258,15 +266,47 @@ pub async fn drain<P: Pair>(
     Ok(report)
 }
 
+/// Ends the hold after the last sweep: the copy follows its source again.
+pub async fn go_on<P: Pair>(pair: &mut P) -> Result<()> {
+    // Any request but a look ends a hold, and this one is short. Without a watch it fails, and the hold ends all the same.
+    let asked = Asked {
+        wish: Wish::Marked,
+        ..Asked::within(GOING_ON)
+    };
+    pair.sweep(asked).await.map(drop)
+}
+
 /// Compares everything inside the fence, or what was written since it was compared, and makes the
-/// proof.
+/// proof. If the watch breaks meanwhile, everything is copied and compared once more.
 pub async fn prove<P: Pair>(
     fence: &Fence,
     sides: &Sides,
     baseline: &mut Baseline,
     pair: &mut P,
+    allowed: Allowed,
     step: &Step,
 ) -> Result<Proof> {
+    let broken = match prove_once(fence, sides, baseline, pair, step).await? {
+        Ok(proof) => return Ok(proof),
+        Err(broken) => broken,
+    };
+    if !baseline.may_begin_anew(allowed) {
+        return Err(broken);
+    }
+    step.update("the watch broke: copying and comparing everything once more");
+    baseline.watched = None;
+    drain(fence, sides, baseline, pair, allowed, step).await?;
+    prove_once(fence, sides, baseline, pair, step).await?
+}
+
+/// Makes the proof. The inner error says why the watch does not tell whether the source was written to.
+async fn prove_once<P: Pair>(
+    fence: &Fence,
+    sides: &Sides,
+    baseline: &mut Baseline,
+    pair: &mut P,
+    step: &Step,
+) -> Result<Result<Proof>> {
     let Some(swept) = &baseline.swept else {
         return Err(super::super::history::out_of_order("a last sweep"));
     };
@@ -274,6 +314,7 @@ pub async fn prove<P: Pair>(
         rounds: 3,
         pause: Duration::from_millis(20),
         leave_out: baseline.leave_out.clone(),
+        spread: baseline.is_watched(),
         ..Options::default()
     };
     let comparator = &mut baseline.comparator;
@@ -305,10 +346,14 @@ pub async fn prove<P: Pair>(
     }
     // The last look of all: nothing may have been written up to here.
     let seen = match &baseline.watched {
-        Some(watched) => Some(watched.still(pair).await?),
+        Some(watched) => match watched.still(pair).await {
+            Ok(seen) => Some(seen),
+            Err(Doubt::Broken(error)) => return Ok(Err(error)),
+            Err(Doubt::Written(error)) => return Err(error),
+        },
         None => None,
     };
-    Ok(Proof {
+    Ok(Ok(Proof {
         replication_id: swept.master.replid.clone(),
         offset: swept.master.master_repl_offset,
         keys_compared: baseline.comparison.compared,
@@ -319,7 +364,7 @@ pub async fn prove<P: Pair>(
             id: seen.id,
             writes: seen.writes,
         }),
-    })
+    }))
 }
 
 fn at(microseconds: u64) -> Option<Timestamp> {

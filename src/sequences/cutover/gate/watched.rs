@@ -30,6 +30,14 @@ pub struct Watched {
     fenced: Option<(Vec<Key>, u64)>,
 }
 
+/// The reason why a watch does not show that nothing was written.
+#[derive(Debug)]
+pub enum Doubt {
+    /// It did not stand all the time. What was written is not known, and may be nothing.
+    Broken(Error),
+    Written(Error),
+}
+
 /// Begins to note down which keys are written. Returns `None` if the copy has no whole watch.
 pub async fn begin<P: Pair>(pair: &mut P) -> Result<Option<(Watched, SweepReport)>> {
     let Some(seen) = look(pair, false, SHORT).await?.filter(|seen| seen.whole) else {
@@ -110,7 +118,16 @@ impl Watched {
 
     /// Fails unless the watch stood all the time and saw no write since the fence. Returns its report.
     /// Keys that are written from here on are noted down: see [`since`].
-    pub async fn still<P: Pair>(&self, pair: &mut P) -> Result<WatchReport> {
+    pub async fn still<P: Pair>(&self, pair: &mut P) -> std::result::Result<WatchReport, Doubt> {
+        let seen = self.stood(pair).await.map_err(Doubt::Broken)?;
+        let before = self.fenced.as_ref().map(|(_, writes)| *writes);
+        if before != Some(seen.writes) {
+            return Err(Doubt::Written(unproven("the source was written to since the fence")));
+        }
+        Ok(seen)
+    }
+
+    async fn stood<P: Pair>(&self, pair: &mut P) -> Result<WatchReport> {
         let seen = report(pair, true, SHORT)
             .await?
             .ok_or_else(|| broken("the copy has no watch any more"))?;
@@ -118,10 +135,6 @@ impl Watched {
             return Err(broken(seen.why.as_deref().unwrap_or("MONITOR was closed")));
         }
         self.keys(&seen)?;
-        let before = self.fenced.as_ref().map(|(_, writes)| *writes);
-        if before != Some(seen.writes) {
-            return Err(unproven("the source was written to since the fence"));
-        }
         Ok(seen)
     }
 

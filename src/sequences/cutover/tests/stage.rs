@@ -55,6 +55,8 @@ pub struct Stage {
     pub source_gets: Option<(Phase, Vec<Cmd>)>,
     /// A command that somebody sends to the master right after its promotion.
     pub master_gets: Option<String>,
+    /// True if the source closes MONITOR inside the fence, once the marked keys are copied.
+    pub closes_monitor: bool,
     pub heroku: Heroku,
     /// The app, and those that move with it.
     pub apps: Vec<Heroku>,
@@ -174,6 +176,7 @@ impl Stage {
             lock_ends_with: None,
             source_gets: None,
             master_gets: None,
+            closes_monitor: false,
             limits: Limits {
                 hold: Duration::from_secs(60),
                 long_pause: Duration::from_secs(120),
@@ -305,6 +308,7 @@ impl Stage {
                 unfinished: [&self.master, &self.replica].map(unfinished_log),
                 sneaks: self.master_gets.clone(),
                 control: self.control.clone(),
+                closes_monitor: self.closes_monitor.then(|| self.source()),
             },
             record: Kept {
                 entries: self.entries.clone(),

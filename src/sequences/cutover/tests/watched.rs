@@ -4,7 +4,7 @@ use super::super::Phase;
 use super::super::gate::watched;
 use super::super::pair::Pair;
 use super::stage::{PLAIN, Rented, Stage};
-use super::{Command, expect_moved};
+use super::{Command, Kind, expect_moved};
 use crate::effects::redis::testing::command;
 use std::time::Duration;
 
@@ -73,8 +73,8 @@ async fn a_write_inside_the_fence_is_seen_by_the_watch() {
     assert!(watched.written().iter().any(|key| key.name == b"before"));
     watched.still(&mut pair).await.unwrap();
     stage.at_source("EVAL return(redis.call('set','leak','1')) 0").await;
-    let error = watched.still(&mut pair).await.unwrap_err();
-    assert!(error.to_string().contains("written to since the fence"), "{error:?}");
+    let doubt = watched.still(&mut pair).await.unwrap_err();
+    assert!(matches!(doubt, watched::Doubt::Written(_)), "{doubt:?}");
     stage.end().await;
 }
 
@@ -183,4 +183,50 @@ async fn a_pause_that_somebody_ended_is_seen_by_the_watch_of_a_source_that_count
     assert!(stage.app_is_on(&stage.source).await);
     assert_eq!(stage.lost_on(&stage.source()).await, 0, "acknowledged writes are lost");
     stage.end().await;
+}
+
+#[tokio::test]
+async fn a_monitor_that_the_source_closes_inside_the_gate_costs_a_comparison_and_not_the_switch() {
+    for pausable in [true, false] {
+        let mut stage = busy().await;
+        if !pausable {
+            stage.forbid_pausing().await;
+        }
+        begun(&mut stage.setup().pair).await;
+        stage.closes_monitor = true;
+        let outcome = stage.run(Command::SwitchApp).await.unwrap();
+        expect_moved(&stage).await;
+        assert_eq!(outcome.watch, Some("none"), "{outcome:?}");
+        assert!(outcome.keys_compared_in_fence.unwrap() >= 2000, "{outcome:?}");
+        assert!(outcome.late_by_comparison, "{outcome:?}");
+        stage.end().await;
+    }
+}
+
+#[tokio::test]
+async fn a_gate_that_ends_since_the_app_would_wait_too_long_lets_app_and_copy_go_on() {
+    for pausable in [true, false] {
+        let mut stage = busy().await;
+        if !pausable {
+            stage.forbid_pausing().await;
+        }
+        stage.limits.unwatched = Duration::ZERO;
+        begun(&mut stage.setup().pair).await;
+        stage.closes_monitor = true;
+        let error = stage.run(Command::SwitchApp).await.unwrap_err();
+        assert_eq!(error.kind(), Kind::Unproven, "{error:?}");
+        assert!(error.to_string().contains("the source closed MONITOR"), "{error:?}");
+        stage.more_writes(20).await;
+        assert!(stage.app_is_on(&stage.source).await);
+        assert_eq!(stage.lost_on(&stage.source()).await, 0, "acknowledged writes are lost");
+        stage.at_source("SET after 1").await;
+        for look in 0.. {
+            if stage.master.run::<u64>("EXISTS after").await == 1 {
+                break;
+            }
+            assert!(look < 200, "the copy still holds");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        stage.end().await;
+    }
 }

@@ -5,13 +5,14 @@ use super::super::super::gate::Proof;
 use super::super::super::logs::Logs;
 use super::super::super::pair::Pair;
 use crate::effects::host::copy::Asked;
-use crate::effects::redis::Server;
 use crate::effects::redis::testing::{TestServer, command};
+use crate::effects::redis::{Server, control};
 use crate::model::error::{Error, Result};
 use ::redis::Value;
-use infra_agent::copy::Request;
+use infra_agent::copy::{Request, Wish};
 use infra_agent::record::SweepReport;
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// Returns the file that an engine writes to after a full copy, until its log is in force.
 pub fn unfinished_log(server: &TestServer) -> PathBuf {
@@ -28,6 +29,8 @@ pub struct Plain {
     pub(super) sneaks: Option<String>,
     /// The socket of the copy, if there is one.
     pub(super) control: Option<PathBuf>,
+    /// The source that closes MONITOR as soon as the marked keys are copied inside the fence.
+    pub(super) closes_monitor: Option<Server>,
 }
 
 impl Plain {
@@ -39,6 +42,19 @@ impl Plain {
             .await
             .map(|_| ())
     }
+}
+
+/// Disconnects who reads MONITOR, and waits until that is noticed.
+async fn close_monitor(source: &Server) {
+    let mut source = source.connect(0).await.unwrap();
+    let clients = control::clients(&mut source).await.unwrap();
+    let readers: Vec<u64> = clients
+        .iter()
+        .filter(|client| client.cmd == "monitor")
+        .map(|client| client.id)
+        .collect();
+    assert_eq!(control::kill_clients(&mut source, &readers).await.unwrap(), 1);
+    tokio::time::sleep(Duration::from_millis(50)).await;
 }
 
 impl Logs for Plain {
@@ -86,10 +102,17 @@ impl Pair for Plain {
             accept_deletions: asked.accept_deletions,
         };
         let asking = tokio::task::spawn_blocking(move || infra_agent::copy::ask(&control, request));
-        asking
+        let answer = asking
             .await
             .unwrap()
-            .map_err(|error| Error::failed(format!("{error:#}")))
+            .map_err(|error| Error::failed(format!("{error:#}")));
+        if let Some(source) = &self.closes_monitor
+            && asked.wish == Wish::Marked
+            && !asked.hold.is_zero()
+        {
+            close_monitor(source).await;
+        }
+        answer
     }
 
     async fn end_copy(&mut self) -> Result<()> {
