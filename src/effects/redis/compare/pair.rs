@@ -186,9 +186,9 @@ impl Pair {
         if self.turns.is_some() { turns::FEW } else { BATCH }
     }
 
-    /// Returns how many batches are in flight at the same time: always as many keys.
+    /// Returns how many batches are in flight at the same time. Each may carry many bytes of values.
     pub fn at_once(&self) -> usize {
-        AT_ONCE * BATCH / self.batch()
+        if self.turns.is_some() { AT_ONCE * 2 } else { AT_ONCE }
     }
 
     /// Waits until so many requests may be sent to the source.

@@ -119,22 +119,23 @@ impl Watched {
     /// Fails unless the watch stood all the time and saw no write since the fence. Returns its report.
     /// Keys that are written from here on are noted down: see [`since`].
     pub async fn still<P: Pair>(&self, pair: &mut P) -> std::result::Result<WatchReport, Doubt> {
-        let seen = self.stood(pair).await.map_err(Doubt::Broken)?;
+        let seen = self.last_look(pair).await.map_err(Doubt::Broken)?;
         let before = self.fenced.as_ref().map(|(_, writes)| *writes);
-        if before != Some(seen.writes) {
+        // A write is known as one even if its keys are not.
+        if seen.id == self.id && before != Some(seen.writes) {
             return Err(Doubt::Written(unproven("the source was written to since the fence")));
         }
+        self.keys(&seen).map_err(Doubt::Broken)?;
         Ok(seen)
     }
 
-    async fn stood<P: Pair>(&self, pair: &mut P) -> Result<WatchReport> {
+    async fn last_look<P: Pair>(&self, pair: &mut P) -> Result<WatchReport> {
         let seen = report(pair, true, SHORT)
             .await?
             .ok_or_else(|| broken("the copy has no watch any more"))?;
         if seen.kind != WatchKind::Monitor {
             return Err(broken(seen.why.as_deref().unwrap_or("MONITOR was closed")));
         }
-        self.keys(&seen)?;
         Ok(seen)
     }
 
